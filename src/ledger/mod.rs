@@ -1,0 +1,54 @@
+//! The ledger: the one source of truth for stock and reservations, and the contract its two kinds
+//! (embedded, Redis) fulfil.
+//!
+//! A core sends [`Batch`]es and gets one [`BatchReply`] for each, or a [`LedgerError`] that says
+//! whether anything can have happened. What is in a reply is as durable as the ledger's setting
+//! promises.
+//!
+//! Architecture invariant: a ledger knows no HTTP, no connection and no core's stock.
+
+pub mod embedded;
+pub mod redis;
+
+use crate::sale::{Command, Outcome, SaleId};
+
+/// Commands to one sale, applied in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// The sale.
+    pub sale: SaleId,
+    /// At least one command.
+    pub commands: Vec<Command>,
+}
+
+/// What one core asks of the ledger in one round trip.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// One group a sale.
+    pub groups: Vec<Group>,
+}
+
+/// The answer to one [`Group`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupReply {
+    /// One outcome a command, in order.
+    pub outcomes: Vec<Outcome>,
+    /// Units of the sale left after the last command. `None`: there is no such sale.
+    pub free: Option<u64>,
+    /// The ledger's time, in ms since 1970.
+    pub now_ms: u64,
+}
+
+/// The answer to one [`Batch`]: one reply a group, in order.
+pub type BatchReply = Vec<GroupReply>;
+
+/// Why a batch has no reply.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// Nothing of it was carried out, and nothing will be: the same may be asked again.
+    #[error("the ledger refused: {0}")]
+    Refused(String),
+    /// It may or may not have been carried out.
+    #[error("the ledger's answer was lost: {0}")]
+    Lost(String),
+}

@@ -1,0 +1,95 @@
+//! Every bound of the server, in one place, with the relations between them checked at compile time.
+//!
+//! A bound that can be set by the operator has its default here; a bound that can't is a constant
+//! and nothing else. Units stand last in the name.
+
+/// Longest request line (method, target, version and CRLF). Beyond it: 414.
+pub const REQUEST_LINE_BYTES_MAX: usize = 4 * 1024;
+/// Longest request head (request line and header section). Beyond it: 431.
+pub const HEAD_BYTES_MAX: usize = 8 * 1024;
+/// Most header lines in a request. Beyond it: 431.
+pub const HEADERS_MAX: usize = 64;
+/// Longest request body after decoding. Beyond it: 413.
+pub const BODY_BYTES_MAX: usize = 16 * 1024;
+/// Longest line of a chunked body: a size with its extensions, or one trailer. Beyond it: 400.
+pub const CHUNK_LINE_BYTES_MAX: usize = 256;
+/// Most bytes of chunk framing (sizes, extensions, trailers) a body may carry. Beyond it: 400.
+pub const CHUNK_OVERHEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Input that one read can bring in: the core's read buffer.
+pub const READ_BUFFER_BYTES: usize = 32 * 1024;
+/// Responses a connection may have waiting; at this much it stops reading.
+pub const OUT_BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// Longest response we produce; an out-buffer grows past its bound by one of these at the most.
+pub const RESPONSE_BYTES_MAX: usize = 4 * 1024;
+
+/// Time for a whole head, from its first byte. Beyond it: 408.
+pub const HEAD_DEADLINE_MS: u64 = 10_000;
+/// Time for a whole body, from the end of its head. Beyond it: 408.
+pub const BODY_DEADLINE_MS: u64 = 10_000;
+/// Time a connection may stay silent between requests. Beyond it: closed.
+pub const IDLE_DEADLINE_MS: u64 = 75_000;
+/// Time a client may refuse to take what we write. Beyond it: closed.
+pub const WRITE_STALL_DEADLINE_MS: u64 = 10_000;
+/// Time we go on reading (and discarding) after a closing error, so that the client sees the answer.
+pub const LINGER_DEADLINE_MS: u64 = 2_000;
+/// Bytes we discard while lingering.
+pub const LINGER_BYTES_MAX: usize = 256 * 1024;
+/// Time between two sweeps of a core's deadlines.
+pub const SWEEP_INTERVAL_MS: u64 = 500;
+/// Time between two ticks of a core: time-outs of batches, latches, buffered logs.
+pub const TICK_INTERVAL_MS: u64 = 50;
+
+/// Longest sale id, in bytes of `a-z 0-9 . _ -`.
+pub const SALE_ID_BYTES_MAX: usize = 64;
+/// Longest user id in bytes.
+pub const USER_BYTES_MAX: usize = 128;
+/// Longest idempotency key in bytes.
+pub const KEY_BYTES_MAX: usize = 255;
+/// Largest total of a sale: counts stay exact in a Lua number (2^53) and in JSON readers.
+pub const TOTAL_MAX: u64 = 1 << 40;
+/// Largest quantity that any sale may allow for one reservation.
+pub const QUANTITY_MAX: u32 = 1_000_000;
+/// Longest hold time: one year.
+pub const HOLD_MS_MAX: u64 = 366 * 24 * 3600 * 1000;
+/// Latest point in time we take: the end of the year 9999, in milliseconds since 1970.
+pub const TIME_MS_MAX: u64 = 253_402_300_799_999;
+
+/// Default hold time of a reservation, as in the article: five minutes.
+pub const HOLD_MS_DEFAULT: u64 = 5 * 60 * 1000;
+/// Default maximum quantity of one reservation.
+pub const QUANTITY_MAX_DEFAULT: u32 = 10;
+
+/// Commands of one core that may wait for the ledger. Beyond it: 503 `busy`.
+pub const WAITING_MAX: usize = 4096;
+/// Commands in one batch.
+pub const BATCH_MAX: usize = 512;
+/// Time for the ledger's answer. Beyond it: 503 `unknown` (sent) or `busy` (not sent).
+pub const LEDGER_ANSWER_DEADLINE_MS: u64 = 2_000;
+/// First and longest pause between two attempts to reach a ledger that is away.
+pub const RECONNECT_BACKOFF_MS_MIN: u64 = 50;
+/// See [`RECONNECT_BACKOFF_MS_MIN`].
+pub const RECONNECT_BACKOFF_MS_MAX: u64 = 1_000;
+/// Oldest view of a sale that `GET /v1/sales/{sale}` may show.
+pub const VIEW_AGE_MS_MAX: u64 = 100;
+/// Sales whose state a core keeps.
+pub const SALES_MAX: usize = 16 * 1024;
+
+/// Default time for a drain.
+pub const DRAIN_DEADLINE_MS: u64 = 30_000;
+/// Descriptors kept back from connections: ledger, logs, listeners, control.
+pub const DESCRIPTORS_RESERVE: u64 = 64;
+/// Stack of a coroutine. Only touched pages cost memory, and only a request that waits for the
+/// ledger holds a stack, so this is generous: see ARCHITECTURE.md for the measurement.
+pub const STACK_BYTES: usize = 64 * 1024;
+/// Coroutines a core keeps for the next burst once it has fewer requests waiting.
+pub const SPARE_COROUTINES: usize = 64;
+
+const _: () = assert!(REQUEST_LINE_BYTES_MAX < HEAD_BYTES_MAX);
+const _: () = assert!(HEAD_BYTES_MAX + BODY_BYTES_MAX <= READ_BUFFER_BYTES);
+const _: () = assert!(BATCH_MAX <= WAITING_MAX);
+const _: () = assert!(RESPONSE_BYTES_MAX < OUT_BUFFER_BYTES_MAX);
+const _: () = assert!(TICK_INTERVAL_MS < VIEW_AGE_MS_MAX);
+const _: () = assert!(SWEEP_INTERVAL_MS < LINGER_DEADLINE_MS);
+const _: () = assert!(USER_BYTES_MAX <= u8::MAX as usize && KEY_BYTES_MAX <= u8::MAX as usize);
+const _: () = assert!(HOLD_MS_MAX < TIME_MS_MAX && TIME_MS_MAX < 1 << 53);

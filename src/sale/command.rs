@@ -1,0 +1,184 @@
+//! What can be asked of a sale, and what it can answer.
+
+use super::{Key, ReservationId, SaleSpec, State, User};
+
+/// A request for units. The id is made by the one who asks; it becomes the reservation's if the
+/// request is granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reserve {
+    /// Id for the reservation, never used before.
+    pub id: ReservationId,
+    /// Units wanted, at least 1. The sale's own maximum is checked by the ledger.
+    pub quantity: u32,
+    /// For whom. `None`: anonymous.
+    pub user: Option<User>,
+    /// The idempotency key, if the client gave one.
+    pub key: Option<Key>,
+    /// Only look whether (user, key) already has a reservation; take nothing. For an instance whose
+    /// own allowance is used up and which still must answer a repeated request truthfully.
+    pub claim_only: bool,
+}
+
+/// A command to one sale.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Take units for a user.
+    Reserve(Reserve),
+    /// Pay: a held reservation becomes confirmed.
+    Confirm(ReservationId),
+    /// Give back a held reservation.
+    Cancel(ReservationId),
+    /// Return to stock what was held past its deadline, about `batch_max` reservations at the most.
+    Expire {
+        /// About how many reservations to look at.
+        batch_max: u32,
+    },
+    /// Add units to the total.
+    AddStock(u64),
+    /// Sell from now on: the opening is now if it was later, and a past closing is lifted.
+    Open,
+    /// Stop selling now.
+    Close,
+    /// Define the sale if it does not exist; never change one that does.
+    Create(SaleSpec),
+    /// The sale as it stands.
+    Show,
+    /// One reservation as it stands.
+    ShowReservation(ReservationId),
+}
+
+/// What became of a reservation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Status {
+    /// Taken, to be confirmed before its deadline.
+    Held = 0,
+    /// Paid. Final.
+    Confirmed = 1,
+    /// Given back by its user. Final.
+    Cancelled = 2,
+    /// Returned to stock after its deadline. A late confirmation may still take it up again.
+    Expired = 3,
+}
+
+impl Status {
+    /// The status' public name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Confirmed => "confirmed",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// Reads [`as_str`](Self::as_str).
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Held, Self::Confirmed, Self::Cancelled, Self::Expired]
+            .into_iter()
+            .find(|status| status.as_str() == name)
+    }
+}
+
+/// A reservation as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    /// Its id within the sale.
+    pub id: ReservationId,
+    /// For whom. `None`: anonymous.
+    pub user: Option<User>,
+    /// Units.
+    pub quantity: u32,
+    /// What became of it.
+    pub status: Status,
+    /// The end of its hold time, in ms since 1970.
+    pub expires_at_ms: u64,
+}
+
+/// A sale as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SaleView {
+    /// Its definition.
+    pub spec: SaleSpec,
+    /// Units held and not yet confirmed.
+    pub held: u64,
+    /// Units confirmed.
+    pub confirmed: u64,
+    /// The ledger's time, in ms since 1970.
+    pub now_ms: u64,
+}
+
+impl SaleView {
+    /// Units left. 0 also where the total was lowered by hand below what is sold.
+    pub fn free(&self) -> u64 {
+        self.spec.total.saturating_sub(self.held + self.confirmed)
+    }
+
+    /// Whether it sells at the ledger's time.
+    pub fn state(&self) -> State {
+        self.spec.state(self.now_ms)
+    }
+}
+
+/// The answer to one [`Command`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Reserve: the units are held until then.
+    Granted {
+        /// The end of the hold time, in ms since 1970.
+        expires_at_ms: u64,
+    },
+    /// Reserve: this (user, key) has this reservation already, whatever became of it.
+    Replayed(Box<Reservation>),
+    /// Reserve with `claim_only`: this (user, key) has none.
+    NotClaimed,
+    /// Reserve, late confirm: the user would have more than this many units.
+    LimitReached {
+        /// The sale's limit a user.
+        limit_per_user: u32,
+    },
+    /// Reserve: fewer units are left than were asked for.
+    SoldOut {
+        /// Units left: not 0 when more than one was asked for.
+        free: u64,
+    },
+    /// Reserve: the sale opens then.
+    NotOpen {
+        /// In ms since 1970.
+        opens_at_ms: u64,
+    },
+    /// Reserve: the sale is over.
+    Closed,
+    /// Reserve: the sale has a limit a user, so it must be told who the user is.
+    UserRequired,
+    /// Reserve: more units than one reservation may have.
+    QuantityTooLarge {
+        /// The sale's maximum.
+        quantity_max: u32,
+    },
+    /// Confirm, cancel, show: the reservation as it stands now.
+    Reservation(Box<Reservation>),
+    /// Confirm, cancel: it has expired (and, for confirm, nothing is left to take it up again).
+    Expired,
+    /// Cancel: it is paid.
+    AlreadyConfirmed,
+    /// Confirm: it was cancelled.
+    AlreadyCancelled,
+    /// Expire: units that returned to stock.
+    Released {
+        /// How many units.
+        units: u64,
+        /// More reservations are past their deadline: ask again.
+        more: bool,
+    },
+    /// Add stock, open, close, show: the sale as it stands now. Create: it existed, like this.
+    Sale(Box<SaleView>),
+    /// Create: it did not exist and does now, like this.
+    Created(Box<SaleView>),
+    /// The total would be larger than any sale may have; nothing changed.
+    TotalTooLarge,
+    /// There is no such sale.
+    UnknownSale,
+    /// There is no such reservation in this sale.
+    UnknownReservation,
+}

@@ -1,0 +1,193 @@
+//! The names of things: sale, reservation, user, idempotency key. Each is valid by construction.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::limits::{KEY_BYTES_MAX, SALE_ID_BYTES_MAX, USER_BYTES_MAX};
+
+/// Why a text is not a valid id. Says what would be right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// Empty, too long, or with a character that isn't allowed.
+    #[error("a sale id is 1 to {SALE_ID_BYTES_MAX} bytes of a-z 0-9 . _ -")]
+    Sale,
+    /// Empty, too long, or with a control character.
+    #[error("a user is 1 to {USER_BYTES_MAX} bytes of UTF-8 without control characters")]
+    User,
+    /// Empty, too long, or with a control character.
+    #[error("an idempotency key is 1 to {KEY_BYTES_MAX} bytes of UTF-8 without control characters")]
+    Key,
+    /// Not `<sale>~<26 characters>`.
+    #[error("a reservation id is a sale id, `~` and 26 characters of 0-9 a-z")]
+    Reservation,
+}
+
+/// The id of a sale: 1 to 64 bytes of `a-z 0-9 . _ -`. Cheap to clone, but within one core only:
+/// a reference count shared by several cores would bounce between their caches.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SaleId(Arc<str>);
+
+impl SaleId {
+    /// Checks and takes a sale id.
+    pub fn new(text: &str) -> Result<Self, IdError> {
+        let legal = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
+        if text.is_empty() || text.len() > SALE_ID_BYTES_MAX || !text.bytes().all(legal) {
+            return Err(IdError::Sale);
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The same id with a reference count of its own, for another core.
+    pub fn detached(&self) -> Self {
+        Self(Arc::from(&*self.0))
+    }
+}
+
+impl fmt::Display for SaleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for SaleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SaleId({})", &self.0)
+    }
+}
+
+fn is_name(text: &str, bytes_max: usize) -> bool {
+    !text.is_empty() && text.len() <= bytes_max && !text.chars().any(char::is_control)
+}
+
+/// Who a reservation is for: 1 to 128 bytes of UTF-8 without control characters.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct User(Box<str>);
+
+impl User {
+    /// Checks and takes a user.
+    pub fn new(text: &str) -> Result<Self, IdError> {
+        if !is_name(text, USER_BYTES_MAX) {
+            return Err(IdError::User);
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The user as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// An idempotency key: 1 to 255 bytes of UTF-8 without control characters. It is the user's: two
+/// users may use the same key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key(Box<str>);
+
+impl Key {
+    /// Checks and takes a key.
+    pub fn new(text: &str) -> Result<Self, IdError> {
+        if !is_name(text, KEY_BYTES_MAX) {
+            return Err(IdError::Key);
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The key as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The id of a reservation within its sale: 128 random bits, made by the instance that asks, so
+/// that nobody can guess another's. As text: 26 characters of Crockford's base 32 in lower case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ReservationId(pub u128);
+
+/// Length of a [`ReservationId`] as text.
+pub const RESERVATION_ID_TEXT_BYTES: usize = 26;
+
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+impl ReservationId {
+    /// The id as 26 bytes of ASCII.
+    pub fn to_text(self) -> [u8; RESERVATION_ID_TEXT_BYTES] {
+        let mut text = [0; RESERVATION_ID_TEXT_BYTES];
+        let mut rest = self.0;
+        for byte in text.iter_mut().rev() {
+            *byte = ALPHABET[(rest & 31) as usize];
+            rest >>= 5;
+        }
+        text
+    }
+
+    /// Reads what [`to_text`](Self::to_text) writes, and nothing else: one id has one text.
+    pub fn from_text(text: &[u8]) -> Result<Self, IdError> {
+        if text.len() != RESERVATION_ID_TEXT_BYTES || text[0] > b'7' {
+            return Err(IdError::Reservation);
+        }
+        let mut id = 0u128;
+        for &byte in text {
+            let digit = ALPHABET.iter().position(|&c| c == byte).ok_or(IdError::Reservation)?;
+            id = id << 5 | digit as u128;
+        }
+        Ok(Self(id))
+    }
+
+    /// Splits a public reservation id, `<sale>~<26 characters>`.
+    pub fn from_public(text: &str) -> Result<(SaleId, Self), IdError> {
+        let (sale, id) = text.split_once('~').ok_or(IdError::Reservation)?;
+        let sale = SaleId::new(sale).map_err(|_| IdError::Reservation)?;
+        Ok((sale, Self::from_text(id.as_bytes())?))
+    }
+}
+
+impl fmt::Display for ReservationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for byte in self.to_text() {
+            fmt::Write::write_char(f, byte as char)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reservation_id_text_round_trips_and_is_unique() {
+        for id in [0, 1, 31, 32, u128::MAX, u128::MAX / 3] {
+            let id = ReservationId(id);
+            assert_eq!(ReservationId::from_text(&id.to_text()), Ok(id));
+        }
+        for bad in ["", "0", "8zzzzzzzzzzzzzzzzzzzzzzzzz", "0000000000000000000000000O"] {
+            assert_eq!(ReservationId::from_text(bad.as_bytes()), Err(IdError::Reservation));
+        }
+    }
+
+    #[test]
+    fn names_are_bounded() {
+        assert!(SaleId::new("ticket-1.a_b").is_ok());
+        for bad in ["", "Ticket", "a b", "a~b", "票", &"a".repeat(65)] {
+            assert_eq!(SaleId::new(bad), Err(IdError::Sale), "{bad}");
+        }
+        assert!(User::new("张三").is_ok());
+        assert!(User::new("a\nb").is_err() && User::new("").is_err());
+        assert!(User::new(&"u".repeat(129)).is_err() && Key::new(&"k".repeat(256)).is_err());
+    }
+
+    #[test]
+    fn public_ids_split() {
+        let id = ReservationId(42);
+        let (sale, got) = ReservationId::from_public(&format!("ticket~{id}")).unwrap();
+        assert_eq!((sale.as_str(), got), ("ticket", id));
+        for bad in ["ticket", "~", "Ticket~00000000000000000000000001", "t~0~1"] {
+            assert!(ReservationId::from_public(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! One sale's state machine: the reference for every ledger.
+//!
+//! Reservations are rows in the order they were granted. Two hash tables of row numbers find them
+//! by id and by (user, key), so that ten million of them fit in memory: a row is 48 bytes, an index
+//! entry 4. Since the hold time is the sale's and time never goes back, deadlines come in the order
+//! of the rows, and a queue of row numbers is all that expiry needs.
+
+use std::collections::VecDeque;
+
+use hashbrown::hash_table::HashTable;
+use hashbrown::{DefaultHashBuilder, HashMap};
+use std::hash::BuildHasher;
+
+use super::{
+    Command, Key, Outcome, Reservation, ReservationId, Reserve, SaleSpec, SaleView, State, Status,
+    User,
+};
+use crate::limits::{TIME_MS_MAX, TOTAL_MAX};
+
+/// One reservation as the machine keeps it and as a snapshot stores it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The reservation's id.
+    pub id: ReservationId,
+    /// User, then key: [`user_bytes`](Self::user_bytes) says where one ends. Empty: not given.
+    pub owner: Box<str>,
+    /// Length of the user at the start of `owner`.
+    pub user_bytes: u8,
+    /// What became of it.
+    pub status: Status,
+    /// Units.
+    pub quantity: u32,
+    /// The end of its hold time, in ms since 1970.
+    pub expires_at_ms: u64,
+}
+
+impl Row {
+    fn user(&self) -> &str {
+        &self.owner[..self.user_bytes as usize]
+    }
+
+    fn key(&self) -> &str {
+        &self.owner[self.user_bytes as usize..]
+    }
+
+    fn to_reservation(&self) -> Box<Reservation> {
+        Box::new(Reservation {
+            id: self.id,
+            user: User::new(self.user()).ok(),
+            quantity: self.quantity,
+            status: self.status,
+            expires_at_ms: self.expires_at_ms,
+        })
+    }
+}
+
+/// One sale: its definition, its counts and all its reservations.
+pub struct Machine {
+    spec: SaleSpec,
+    held: u64,
+    confirmed: u64,
+    now_ms: u64,
+    rows: Vec<Row>,
+    by_id: HashTable<u32>,
+    by_claim: HashTable<u32>,
+    units_by_user: HashMap<Box<str>, u32>,
+    deadlines: VecDeque<u32>,
+    hasher: DefaultHashBuilder,
+}
+
+impl Machine {
+    /// A sale that has sold nothing. The definition must have been [checked](SaleSpec::check).
+    pub fn new(spec: SaleSpec) -> Self {
+        debug_assert!(spec.check().is_ok(), "unchecked definition: {spec:?}");
+        Self {
+            spec,
+            held: 0,
+            confirmed: 0,
+            now_ms: 0,
+            rows: Vec::new(),
+            by_id: HashTable::new(),
+            by_claim: HashTable::new(),
+            units_by_user: HashMap::new(),
+            deadlines: VecDeque::new(),
+            hasher: DefaultHashBuilder::default(),
+        }
+    }
+
+    /// Makes room for this many more reservations, before a snapshot is read.
+    pub fn reserve_rows(&mut self, count: usize) {
+        self.rows.reserve(count);
+        let (rows, hasher) = (&self.rows, &self.hasher);
+        self.by_id.reserve(count, |&row| hasher.hash_one(rows[row as usize].id));
+    }
+
+    /// Puts back one row of a snapshot. Rows come in the order [`rows`](Self::rows) gave them.
+    pub fn restore_row(&mut self, row: Row) {
+        let quantity = u64::from(row.quantity);
+        match row.status {
+            Status::Held => {
+                self.held += quantity;
+                self.deadlines.push_back(self.rows.len() as u32);
+            }
+            Status::Confirmed => self.confirmed += quantity,
+            Status::Cancelled | Status::Expired => {}
+        }
+        if matches!(row.status, Status::Held | Status::Confirmed) {
+            self.add_user_units(row.user_bytes, &row.owner, row.quantity);
+        }
+        self.insert_row(row);
+    }
+
+    /// Puts back the time a snapshot was taken at.
+    pub fn restore_now(&mut self, now_ms: u64) {
+        self.now_ms = self.now_ms.max(now_ms);
+    }
+
+    /// Every reservation, in the order they were granted.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// The sale as it stands, at the time of the last command.
+    pub fn view(&self) -> SaleView {
+        SaleView {
+            spec: self.spec.clone(),
+            held: self.held,
+            confirmed: self.confirmed,
+            now_ms: self.now_ms,
+        }
+    }
+
+    /// Units left.
+    pub fn free(&self) -> u64 {
+        self.spec.total - self.held - self.confirmed
+    }
+
+    /// Applies one command at a time in ms since 1970. Time that goes back is taken as standing
+    /// still.
+    pub fn apply(&mut self, now_ms: u64, command: &Command) -> Outcome {
+        self.now_ms = self.now_ms.max(now_ms);
+        let outcome = match command {
+            Command::Reserve(reserve) => self.reserve(reserve),
+            Command::Confirm(id) => self.confirm(*id),
+            Command::Cancel(id) => self.cancel(*id),
+            Command::Expire { batch_max } => self.expire(*batch_max),
+            Command::AddStock(units) => self.add_stock(*units),
+            Command::Open => self.open(),
+            Command::Close => self.close(),
+            Command::Create(_) | Command::Show => Outcome::Sale(Box::new(self.view())),
+            Command::ShowReservation(id) => match self.find(*id) {
+                Some(row) => Outcome::Reservation(self.rows[row].to_reservation()),
+                None => Outcome::UnknownReservation,
+            },
+        };
+        assert!(self.held + self.confirmed <= self.spec.total, "oversold by {command:?}");
+        outcome
+    }
+
+    /// The order of the questions is the contract: a repeated key first (it must find its
+    /// reservation even when the sale is over), then the sale's gates, then what is wrong with the
+    /// request, then the stock.
+    fn reserve(&mut self, reserve: &Reserve) -> Outcome {
+        let user = reserve.user.as_ref().map_or("", User::as_str);
+        let key = reserve.key.as_ref().map_or("", Key::as_str);
+        if !key.is_empty()
+            && let Some(row) = self.find_claim(user, key)
+        {
+            return Outcome::Replayed(self.rows[row].to_reservation());
+        }
+        if reserve.claim_only {
+            return Outcome::NotClaimed;
+        }
+        match self.spec.state(self.now_ms) {
+            State::Scheduled => return Outcome::NotOpen { opens_at_ms: self.spec.opens_at_ms },
+            State::Closed => return Outcome::Closed,
+            State::Open => {}
+        }
+        if reserve.quantity > self.spec.quantity_max {
+            return Outcome::QuantityTooLarge { quantity_max: self.spec.quantity_max };
+        }
+        if let Some(outcome) = self.limit_breach(user, reserve.quantity) {
+            return outcome;
+        }
+        if u64::from(reserve.quantity) > self.free() {
+            return Outcome::SoldOut { free: self.free() };
+        }
+        assert!(reserve.quantity > 0, "a reservation of nothing");
+        assert!(self.find(reserve.id).is_none(), "reservation id used twice: {:?}", reserve.id);
+
+        let expires_at_ms = self.now_ms + self.spec.hold_ms;
+        let owner: Box<str> = match (user, key) {
+            ("", "") => Box::default(),
+            (user, key) => [user, key].concat().into(),
+        };
+        let user_bytes = user.len() as u8;
+        self.add_user_units(user_bytes, &owner, reserve.quantity);
+        self.held += u64::from(reserve.quantity);
+        self.deadlines.push_back(self.rows.len() as u32);
+        self.insert_row(Row {
+            id: reserve.id,
+            owner,
+            user_bytes,
+            status: Status::Held,
+            quantity: reserve.quantity,
+            expires_at_ms,
+        });
+        Outcome::Granted { expires_at_ms }
+    }
+
+    /// A held reservation becomes confirmed, also one past its deadline that nobody has returned to
+    /// stock yet. An expired one takes its units again if they are left.
+    fn confirm(&mut self, id: ReservationId) -> Outcome {
+        let Some(row) = self.find(id) else { return Outcome::UnknownReservation };
+        let quantity = self.rows[row].quantity;
+        match self.rows[row].status {
+            Status::Confirmed => {}
+            Status::Cancelled => return Outcome::AlreadyCancelled,
+            Status::Held => {
+                self.held -= u64::from(quantity);
+                self.confirmed += u64::from(quantity);
+            }
+            Status::Expired => {
+                if u64::from(quantity) > self.free() {
+                    return Outcome::Expired;
+                }
+                let owner = self.rows[row].owner.clone();
+                let user_bytes = self.rows[row].user_bytes;
+                if let Some(outcome) = self.limit_breach(&owner[..user_bytes as usize], quantity) {
+                    return outcome;
+                }
+                self.add_user_units(user_bytes, &owner, quantity);
+                self.confirmed += u64::from(quantity);
+            }
+        }
+        self.rows[row].status = Status::Confirmed;
+        Outcome::Reservation(self.rows[row].to_reservation())
+    }
+
+    fn cancel(&mut self, id: ReservationId) -> Outcome {
+        let Some(row) = self.find(id) else { return Outcome::UnknownReservation };
+        match self.rows[row].status {
+            Status::Confirmed => return Outcome::AlreadyConfirmed,
+            Status::Expired => return Outcome::Expired,
+            Status::Cancelled => {}
+            Status::Held => self.release(row, Status::Cancelled),
+        }
+        Outcome::Reservation(self.rows[row].to_reservation())
+    }
+
+    fn expire(&mut self, batch_max: u32) -> Outcome {
+        let mut units = 0;
+        for _ in 0..batch_max {
+            let Some(row) = self.next_due() else {
+                return Outcome::Released { units, more: false };
+            };
+            self.deadlines.pop_front();
+            if self.rows[row].status == Status::Held {
+                units += u64::from(self.rows[row].quantity);
+                self.release(row, Status::Expired);
+            }
+        }
+        Outcome::Released { units, more: self.next_due().is_some() }
+    }
+
+    fn next_due(&self) -> Option<usize> {
+        let row = *self.deadlines.front()? as usize;
+        (self.rows[row].expires_at_ms <= self.now_ms).then_some(row)
+    }
+
+    fn add_stock(&mut self, units: u64) -> Outcome {
+        match self.spec.total.checked_add(units) {
+            Some(total) if total <= TOTAL_MAX => {
+                self.spec.total = total;
+                Outcome::Sale(Box::new(self.view()))
+            }
+            _ => Outcome::TotalTooLarge,
+        }
+    }
+
+    fn open(&mut self) -> Outcome {
+        self.spec.opens_at_ms = self.spec.opens_at_ms.min(self.now_ms);
+        if self.spec.closes_at_ms <= self.now_ms {
+            self.spec.closes_at_ms = TIME_MS_MAX;
+        }
+        Outcome::Sale(Box::new(self.view()))
+    }
+
+    fn close(&mut self) -> Outcome {
+        self.spec.closes_at_ms = self.spec.closes_at_ms.min(self.now_ms);
+        Outcome::Sale(Box::new(self.view()))
+    }
+
+    /// Puts a held reservation's units back.
+    fn release(&mut self, row: usize, status: Status) {
+        let quantity = self.rows[row].quantity;
+        assert_eq!(self.rows[row].status, Status::Held, "released twice");
+        self.rows[row].status = status;
+        self.held -= u64::from(quantity);
+        if self.spec.limit_per_user > 0 {
+            let user = &self.rows[row].owner[..self.rows[row].user_bytes as usize];
+            if let Some(units) = self.units_by_user.get_mut(user) {
+                *units -= quantity;
+                if *units == 0 {
+                    self.units_by_user.remove(user);
+                }
+            }
+        }
+    }
+
+    /// The outcome to give if `quantity` more units would break the sale's limit a user.
+    fn limit_breach(&self, user: &str, quantity: u32) -> Option<Outcome> {
+        let limit_per_user = self.spec.limit_per_user;
+        if limit_per_user == 0 {
+            return None;
+        }
+        if user.is_empty() {
+            return Some(Outcome::UserRequired);
+        }
+        let units = self.units_by_user.get(user).copied().unwrap_or(0);
+        (u64::from(units) + u64::from(quantity) > u64::from(limit_per_user))
+            .then_some(Outcome::LimitReached { limit_per_user })
+    }
+
+    fn add_user_units(&mut self, user_bytes: u8, owner: &str, quantity: u32) {
+        if self.spec.limit_per_user > 0 && user_bytes > 0 {
+            let user = &owner[..user_bytes as usize];
+            match self.units_by_user.get_mut(user) {
+                Some(units) => *units += quantity,
+                None => _ = self.units_by_user.insert(user.into(), quantity),
+            }
+        }
+    }
+
+    fn find(&self, id: ReservationId) -> Option<usize> {
+        let hash = self.hasher.hash_one(id);
+        self.by_id.find(hash, |&row| self.rows[row as usize].id == id).map(|&row| row as usize)
+    }
+
+    fn find_claim(&self, user: &str, key: &str) -> Option<usize> {
+        let hash = self.hasher.hash_one((user, key));
+        let same = |&row: &u32| {
+            let row = &self.rows[row as usize];
+            row.user() == user && row.key() == key
+        };
+        self.by_claim.find(hash, same).map(|&row| row as usize)
+    }
+
+    fn insert_row(&mut self, row: Row) {
+        let number = u32::try_from(self.rows.len()).expect("fewer than 2^32 reservations a sale");
+        let (rows, hasher) = (&mut self.rows, &self.hasher);
+        let id_hash = hasher.hash_one(row.id);
+        let claim_hash = (!row.key().is_empty()).then(|| hasher.hash_one((row.user(), row.key())));
+        rows.push(row);
+        self.by_id.insert_unique(id_hash, number, |&row| hasher.hash_one(rows[row as usize].id));
+        if let Some(hash) = claim_hash {
+            self.by_claim.insert_unique(hash, number, |&row| {
+                let row = &rows[row as usize];
+                hasher.hash_one((row.user(), row.key()))
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "machine_tests.rs"]
+mod tests;

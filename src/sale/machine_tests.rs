@@ -1,0 +1,163 @@
+use super::*;
+
+fn id(n: u128) -> ReservationId {
+    ReservationId(n)
+}
+
+fn ask(n: u128, quantity: u32, user: &str, key: &str) -> Command {
+    Command::Reserve(Reserve {
+        id: id(n),
+        quantity,
+        user: User::new(user).ok(),
+        key: Key::new(key).ok(),
+        claim_only: false,
+    })
+}
+
+fn machine(total: u64, change: impl FnOnce(&mut SaleSpec)) -> Machine {
+    let mut spec = SaleSpec { hold_ms: 1000, ..SaleSpec::with_total(total) };
+    change(&mut spec);
+    Machine::new(spec)
+}
+
+fn status(machine: &mut Machine, n: u128) -> Status {
+    match machine.apply(0, &Command::ShowReservation(id(n))) {
+        Outcome::Reservation(reservation) => reservation.status,
+        outcome => panic!("{outcome:?}"),
+    }
+}
+
+#[test]
+fn sells_exactly_the_total() {
+    let mut sale = machine(3, |_| ());
+    for n in 0..3 {
+        let granted = Outcome::Granted { expires_at_ms: 1005 };
+        assert_eq!(sale.apply(5, &ask(n, 1, "", "")), granted);
+    }
+    assert_eq!(sale.apply(5, &ask(9, 1, "", "")), Outcome::SoldOut { free: 0 });
+}
+
+#[test]
+fn what_is_left_goes_to_a_smaller_request() {
+    let mut sale = machine(3, |_| ());
+    assert_eq!(sale.apply(0, &ask(1, 4, "", "")), Outcome::SoldOut { free: 3 });
+    assert!(matches!(sale.apply(0, &ask(2, 3, "", "")), Outcome::Granted { .. }));
+}
+
+#[test]
+fn a_repeated_key_finds_its_reservation_whatever_became_of_the_sale() {
+    let mut sale = machine(1, |_| ());
+    assert!(matches!(sale.apply(0, &ask(1, 1, "ann", "k")), Outcome::Granted { .. }));
+    assert!(matches!(sale.apply(0, &ask(2, 1, "ann", "k")), Outcome::Replayed(r) if r.id == id(1)));
+    assert_eq!(sale.apply(0, &ask(3, 1, "bob", "k")), Outcome::SoldOut { free: 0 });
+    sale.apply(1, &Command::Close);
+    assert!(matches!(sale.apply(1, &ask(4, 1, "ann", "k")), Outcome::Replayed(r) if r.id == id(1)));
+    assert_eq!(sale.apply(1, &ask(5, 1, "ann", "l")), Outcome::Closed);
+}
+
+#[test]
+fn user_and_key_do_not_run_into_each_other() {
+    let mut sale = machine(9, |_| ());
+    assert!(matches!(sale.apply(0, &ask(1, 1, "ab", "c")), Outcome::Granted { .. }));
+    assert!(matches!(sale.apply(0, &ask(2, 1, "a", "bc")), Outcome::Granted { .. }));
+    assert!(matches!(sale.apply(0, &ask(3, 1, "", "abc")), Outcome::Granted { .. }));
+}
+
+#[test]
+fn a_limit_counts_units_and_wants_a_user() {
+    let mut sale = machine(9, |spec| spec.limit_per_user = 2);
+    let limit = Outcome::LimitReached { limit_per_user: 2 };
+    assert_eq!(sale.apply(0, &ask(1, 1, "", "")), Outcome::UserRequired);
+    assert_eq!(sale.apply(0, &ask(2, 3, "ann", "")), limit);
+    assert!(matches!(sale.apply(0, &ask(3, 2, "ann", "")), Outcome::Granted { .. }));
+    assert_eq!(sale.apply(0, &ask(4, 1, "ann", "")), limit);
+    assert!(matches!(sale.apply(0, &ask(5, 1, "bob", "")), Outcome::Granted { .. }));
+    sale.apply(0, &Command::Cancel(id(3)));
+    assert!(matches!(sale.apply(0, &ask(6, 2, "ann", "")), Outcome::Granted { .. }));
+}
+
+#[test]
+fn gates_follow_the_clock_and_the_commands() {
+    let mut sale = machine(9, |spec| (spec.opens_at_ms, spec.closes_at_ms) = (100, 200));
+    assert_eq!(sale.apply(99, &ask(1, 1, "", "")), Outcome::NotOpen { opens_at_ms: 100 });
+    assert!(matches!(sale.apply(100, &ask(2, 1, "", "")), Outcome::Granted { .. }));
+    assert_eq!(sale.apply(200, &ask(3, 1, "", "")), Outcome::Closed);
+    sale.apply(201, &Command::Open);
+    assert!(matches!(sale.apply(201, &ask(4, 1, "", "")), Outcome::Granted { .. }));
+    sale.apply(202, &Command::Close);
+    assert_eq!(sale.apply(202, &ask(5, 1, "", "")), Outcome::Closed);
+}
+
+#[test]
+fn expiry_returns_units_once() {
+    let mut sale = machine(2, |_| ());
+    sale.apply(0, &ask(1, 1, "", ""));
+    sale.apply(500, &ask(2, 1, "", ""));
+    let expire = Command::Expire { batch_max: 10 };
+    assert_eq!(sale.apply(999, &expire), Outcome::Released { units: 0, more: false });
+    assert_eq!(sale.apply(1000, &expire), Outcome::Released { units: 1, more: false });
+    assert_eq!(sale.apply(1000, &expire), Outcome::Released { units: 0, more: false });
+    assert_eq!((status(&mut sale, 1), status(&mut sale, 2)), (Status::Expired, Status::Held));
+    assert_eq!(sale.free(), 1);
+}
+
+#[test]
+fn a_late_confirmation_takes_what_is_left_or_nothing() {
+    let mut sale = machine(1, |_| ());
+    sale.apply(0, &ask(1, 1, "", ""));
+    sale.apply(1000, &Command::Expire { batch_max: 10 });
+    assert!(matches!(sale.apply(1001, &ask(2, 1, "", "")), Outcome::Granted { .. }));
+    assert_eq!(sale.apply(1002, &Command::Confirm(id(1))), Outcome::Expired);
+    sale.apply(1003, &Command::Cancel(id(2)));
+    assert!(matches!(sale.apply(1004, &Command::Confirm(id(1))), Outcome::Reservation(_)));
+    assert_eq!(sale.view().confirmed, 1);
+}
+
+#[test]
+fn confirm_and_cancel_are_idempotent_and_exclude_each_other() {
+    let mut sale = machine(2, |_| ());
+    sale.apply(0, &ask(1, 1, "", ""));
+    sale.apply(0, &ask(2, 1, "", ""));
+    for _ in 0..2 {
+        assert!(matches!(sale.apply(0, &Command::Confirm(id(1))), Outcome::Reservation(_)));
+        assert!(matches!(sale.apply(0, &Command::Cancel(id(2))), Outcome::Reservation(_)));
+    }
+    assert_eq!(sale.apply(0, &Command::Cancel(id(1))), Outcome::AlreadyConfirmed);
+    assert_eq!(sale.apply(0, &Command::Confirm(id(2))), Outcome::AlreadyCancelled);
+    assert_eq!(sale.apply(0, &Command::Confirm(id(3))), Outcome::UnknownReservation);
+    let view = sale.view();
+    assert_eq!((view.held, view.confirmed, view.free()), (0, 1, 1));
+}
+
+#[test]
+fn added_stock_sells_and_is_bounded() {
+    let mut sale = machine(0, |_| ());
+    assert_eq!(sale.apply(0, &ask(1, 1, "", "")), Outcome::SoldOut { free: 0 });
+    sale.apply(0, &Command::AddStock(1));
+    assert!(matches!(sale.apply(0, &ask(2, 1, "", "")), Outcome::Granted { .. }));
+    assert_eq!(sale.apply(0, &Command::AddStock(TOTAL_MAX)), Outcome::TotalTooLarge);
+    assert_eq!(sale.apply(0, &Command::AddStock(u64::MAX)), Outcome::TotalTooLarge);
+}
+
+#[test]
+fn restored_rows_make_the_same_machine() {
+    let mut sale = machine(9, |spec| spec.limit_per_user = 1);
+    for (n, user) in [(1, "ann"), (2, "bob"), (3, "cat"), (4, "dan")] {
+        sale.apply(0, &ask(n, 1, user, "k"));
+    }
+    sale.apply(0, &Command::Confirm(id(1)));
+    sale.apply(0, &Command::Cancel(id(2)));
+    let mut copy = Machine::new(sale.view().spec);
+    copy.restore_now(sale.view().now_ms);
+    copy.reserve_rows(sale.rows().len());
+    sale.rows().iter().cloned().for_each(|row| copy.restore_row(row));
+    assert_eq!(copy.view(), sale.view());
+    assert_eq!(copy.rows(), sale.rows());
+    for machine in [&mut sale, &mut copy] {
+        let limit = Outcome::LimitReached { limit_per_user: 1 };
+        assert_eq!(machine.apply(1, &ask(9, 1, "cat", "")), limit);
+        assert!(matches!(machine.apply(1, &ask(8, 1, "ann", "k")), Outcome::Replayed(_)));
+        let released = Outcome::Released { units: 2, more: false };
+        assert_eq!(machine.apply(1000, &Command::Expire { batch_max: 9 }), released);
+    }
+}

@@ -1,0 +1,18 @@
+//! The model: what a sale is and what may happen to it. Pure and deterministic.
+//!
+//! This is the reference that every ledger must agree with, outcome for outcome. The embedded
+//! ledger runs it and persists its commands; the Redis scripts are its twin. Time comes in with the
+//! command, so that the same history always gives the same outcomes.
+//!
+//! Architecture invariant: nothing below this folder does I/O, reads a clock, draws a random number
+//! or knows of HTTP, Redis or a file.
+
+mod command;
+mod id;
+mod machine;
+mod spec;
+
+pub use command::{Command, Outcome, Reservation, Reserve, SaleView, Status};
+pub use id::{IdError, Key, ReservationId, SaleId, User};
+pub use machine::{Machine, Row};
+pub use spec::{SaleSpec, SpecError, State};

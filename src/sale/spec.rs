@@ -1,0 +1,104 @@
+//! What defines a sale, and the state that follows from it and the time.
+
+use crate::limits::{
+    HOLD_MS_DEFAULT, HOLD_MS_MAX, QUANTITY_MAX, QUANTITY_MAX_DEFAULT, TIME_MS_MAX, TOTAL_MAX,
+};
+
+/// What defines a sale. Times are milliseconds since 1970, UTC, on the ledger's clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SaleSpec {
+    /// Units for sale.
+    pub total: u64,
+    /// The first millisecond at which it sells. 0: it always has.
+    pub opens_at_ms: u64,
+    /// The first millisecond at which it no longer sells. [`TIME_MS_MAX`]: never.
+    pub closes_at_ms: u64,
+    /// Units that one user may hold and have confirmed together. 0: no limit.
+    pub limit_per_user: u32,
+    /// How long a reservation is held before it must be confirmed.
+    pub hold_ms: u64,
+    /// Most units in one reservation.
+    pub quantity_max: u32,
+}
+
+/// Why a definition can't be taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    /// `total` out of range.
+    #[error("total must be 0 to {TOTAL_MAX}, not {0}")]
+    Total(u64),
+    /// `hold` out of range.
+    #[error("hold must be 1 ms to 366 days, not {0} ms")]
+    Hold(u64),
+    /// `quantity` out of range.
+    #[error("the maximum quantity must be 1 to {QUANTITY_MAX}, not {0}")]
+    Quantity(u32),
+    /// Times out of range or in the wrong order.
+    #[error("opens ({0} ms) must be before closes ({1} ms), both before the year 10000")]
+    Times(u64, u64),
+}
+
+/// Whether a sale sells at a given time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Before its opening.
+    Scheduled,
+    /// Selling.
+    Open,
+    /// After its closing.
+    Closed,
+}
+
+impl State {
+    /// The state's public name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Scheduled => "scheduled",
+            Self::Open => "open",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+impl SaleSpec {
+    /// A sale of `total` units with every other setting at its default: open, no limit a user,
+    /// held for five minutes.
+    pub fn with_total(total: u64) -> Self {
+        Self {
+            total,
+            opens_at_ms: 0,
+            closes_at_ms: TIME_MS_MAX,
+            limit_per_user: 0,
+            hold_ms: HOLD_MS_DEFAULT,
+            quantity_max: QUANTITY_MAX_DEFAULT,
+        }
+    }
+
+    /// Checks every bound.
+    pub fn check(&self) -> Result<(), SpecError> {
+        if self.total > TOTAL_MAX {
+            return Err(SpecError::Total(self.total));
+        }
+        if !(1..=HOLD_MS_MAX).contains(&self.hold_ms) {
+            return Err(SpecError::Hold(self.hold_ms));
+        }
+        if !(1..=QUANTITY_MAX).contains(&self.quantity_max) {
+            return Err(SpecError::Quantity(self.quantity_max));
+        }
+        if self.opens_at_ms >= self.closes_at_ms || self.closes_at_ms > TIME_MS_MAX {
+            return Err(SpecError::Times(self.opens_at_ms, self.closes_at_ms));
+        }
+        Ok(())
+    }
+
+    /// The state at a time.
+    pub fn state(&self, now_ms: u64) -> State {
+        if now_ms >= self.closes_at_ms {
+            State::Closed
+        } else if now_ms < self.opens_at_ms {
+            State::Scheduled
+        } else {
+            State::Open
+        }
+    }
+}
