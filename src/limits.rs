@@ -82,6 +82,12 @@ pub const DESCRIPTORS_RESERVE: u64 = 64;
 /// Stack of a coroutine. Only touched pages cost memory, and only a request that waits for the
 /// ledger holds a stack, so this is generous: see ARCHITECTURE.md for the measurement.
 pub const STACK_BYTES: usize = 64 * 1024;
+/// Stack of a core's link to the ledger, on which a TLS handshake may run.
+pub const LINK_STACK_BYTES: usize = 256 * 1024;
+/// Time the start waits for the ledger before the server goes on without it.
+pub const STARTUP_WAIT_MS: u64 = 5_000;
+/// Reservations that one sweep returns to stock, about.
+pub const EXPIRE_BATCH_MAX: u32 = 1024;
 /// Coroutines a core keeps for the next burst once it has fewer requests waiting.
 pub const SPARE_COROUTINES: usize = 64;
 
