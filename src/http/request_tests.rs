@@ -269,9 +269,16 @@ fn framings() {
     ] {
         assert_eq!(code(with(&format!("Content-Length: {bad}"))), Code::BadRequest, "{bad:?}");
     }
-    for unknown in
-        ["gzip", "identity", "gzip, chunked", "xchunked", "chunkedx", "cow", "deflate,gzip"]
-    {
+    for unknown in [
+        "gzip",
+        "identity",
+        "gzip, chunked",
+        "xchunked",
+        "chunkedx",
+        "'chunked",
+        "cow",
+        "deflate,gzip",
+    ] {
         let input = with(&format!("Transfer-Encoding: {unknown}"));
         assert_eq!(code(input), Code::NotImplemented, "{unknown}");
     }
@@ -301,7 +308,6 @@ fn smuggling_is_refused() {
         "Transfer-Encoding: ,chunked",
         "Transfer-Encoding: chunked;a=b",
         "Transfer-Encoding: \"chunked\"",
-        "Transfer-Encoding: 'chunked",
         "Transfer-Encoding: [chunked]",
         "Transfer-Encoding:",
         "Transfer-Encoding: ",
@@ -533,6 +539,11 @@ proptest! {
             prop_assert!(input[..head.head_bytes].ends_with(b"\r\n\r\n"));
         }
     }
+
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn nothing_panics_near_a_bound(
