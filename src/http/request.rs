@@ -90,7 +90,7 @@ pub fn parse_head(input: &[u8]) -> Result<Option<Head<'_>>, Reject> {
     match request.parse_with_uninit_headers(head, &mut headers) {
         Ok(httparse::Status::Complete(head_bytes)) => {
             check_lines(&head[..head_bytes], request.headers)?;
-            interpret(&request, blank_bytes + head_bytes).map(Some)
+            interpret(head, &request, blank_bytes + head_bytes).map(Some)
         }
         Ok(httparse::Status::Partial) => {
             if line_is_too_long(head) {
@@ -184,12 +184,11 @@ fn unsupported_version(head: &[u8]) -> Result<(), Reject> {
 /// before each name, and at the end.
 #[inline]
 fn check_lines(head: &[u8], headers: &[httparse::Header<'_>]) -> Result<(), Reject> {
-    let offset = |name: &str| name.as_ptr() as usize - head.as_ptr() as usize;
-    let line_bytes = headers.first().map_or(head.len() - 2, |header| offset(header.name));
+    let line_bytes = headers.first().map_or(head.len() - 2, |header| offset(head, header.name));
     if line_bytes > REQUEST_LINE_BYTES_MAX {
         return Err(Reject::of(Code::UriTooLong));
     }
-    let mut ends = headers.iter().map(|header| &head[..offset(header.name)]);
+    let mut ends = headers.iter().map(|header| &head[..offset(head, header.name)]);
     if !ends.all(|before| before.ends_with(b"\r\n")) || !head.ends_with(b"\r\n\r\n") {
         return Err(Reject::bad(LINE_END));
     }
@@ -198,6 +197,7 @@ fn check_lines(head: &[u8], headers: &[httparse::Header<'_>]) -> Result<(), Reje
 
 #[inline]
 fn interpret<'a>(
+    head: &[u8],
     request: &httparse::Request<'_, 'a>,
     head_bytes: usize,
 ) -> Result<Head<'a>, Reject> {
@@ -205,7 +205,7 @@ fn interpret<'a>(
     let version = if request.version == Some(1) { Version::Http11 } else { Version::Http10 };
     let method = parse_method(method)?;
     let (path, query) = parse_target(method, target)?;
-    let fields = Fields::collect(request.headers)?;
+    let fields = Fields::collect(head, request.headers)?;
     if fields.host.is_none() && version == Version::Http11 {
         return Err(Reject::bad("HTTP/1.1 needs a Host header"));
     }
@@ -296,7 +296,7 @@ struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// Goes through the header lines once. Their lengths tell the names we know apart.
     #[inline]
-    fn collect(headers: &[httparse::Header<'a>]) -> Result<Self, Reject> {
+    fn collect(head: &[u8], headers: &[httparse::Header<'a>]) -> Result<Self, Reject> {
         let mut fields = Self::default();
         for header in headers {
             let (name, value) = (header.name, header.value);
@@ -313,7 +313,7 @@ impl<'a> Fields<'a> {
                     once(&mut fields.content_length, value, "more than one Content-Length")?;
                 }
                 17 if is("transfer-encoding") => {
-                    if !stands_plainly(header) {
+                    if !stands_plainly(head, header) {
                         return Err(Reject::bad("odd blanks around Transfer-Encoding"));
                     }
                     once(&mut fields.transfer_encoding, value, "more than one Transfer-Encoding")?;
@@ -378,9 +378,16 @@ fn once<'a>(
 
 /// Only a colon and at most one space stand between name and value. A tab is legal, but a classic
 /// way to hide the field from one of two readers, and nobody sends it by accident.
-fn stands_plainly(header: &httparse::Header<'_>) -> bool {
-    let name_end = header.name.as_ptr() as usize + header.name.len();
-    matches!((header.value.as_ptr() as usize).wrapping_sub(name_end), 1 | 2)
+fn stands_plainly(head: &[u8], header: &httparse::Header<'_>) -> bool {
+    let rest = &head[offset(head, header.name) + header.name.len()..];
+    let rest = rest.strip_prefix(b":").unwrap_or_default();
+    rest.strip_prefix(b" ").unwrap_or(rest).starts_with(header.value)
+}
+
+/// Where a name that `httparse` found in the head stands in it.
+#[inline]
+fn offset(head: &[u8], name: &str) -> usize {
+    name.as_ptr() as usize - head.as_ptr() as usize
 }
 
 /// `1*DIGIT`, and no more than we take.
