@@ -1,5 +1,7 @@
 //! stampede, a flash-sale reservation server.
 
+pub mod http;
 pub mod ledger;
 pub mod limits;
+pub mod route;
 pub mod sale;

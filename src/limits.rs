@@ -9,6 +9,8 @@ pub const REQUEST_LINE_BYTES_MAX: usize = 4 * 1024;
 pub const HEAD_BYTES_MAX: usize = 8 * 1024;
 /// Most header lines in a request. Beyond it: 431.
 pub const HEADERS_MAX: usize = 64;
+/// Most empty lines before a request line (RFC 9112, section 2.2). Beyond it: 400.
+pub const EMPTY_LINES_MAX: usize = 4;
 /// Longest request body after decoding. Beyond it: 413.
 pub const BODY_BYTES_MAX: usize = 16 * 1024;
 /// Longest line of a chunked body: a size with its extensions, or one trailer. Beyond it: 400.
@@ -97,5 +99,6 @@ const _: () = assert!(BATCH_MAX <= WAITING_MAX);
 const _: () = assert!(RESPONSE_BYTES_MAX < OUT_BUFFER_BYTES_MAX);
 const _: () = assert!(TICK_INTERVAL_MS < VIEW_AGE_MS_MAX);
 const _: () = assert!(SWEEP_INTERVAL_MS < LINGER_DEADLINE_MS);
-const _: () = assert!(USER_BYTES_MAX <= u8::MAX as usize && KEY_BYTES_MAX <= u8::MAX as usize);
+const _: () = assert!(USER_BYTES_MAX <= u8::MAX as usize);
+const _: () = assert!(KEY_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(HOLD_MS_MAX < TIME_MS_MAX && TIME_MS_MAX < 1 << 53);
