@@ -75,8 +75,7 @@ fn step() -> impl Strategy<Value = Step> {
     let pause_ms = prop_oneof![3 => Just(0), 3 => 1..50u64, 2 => 50..1_500u64];
     let run = vec(reserve(), 1..24).boxed();
     let mixed = vec(prop_oneof![2 => reserve(), 3 => other()], 1..8).boxed();
-    (pause_ms, prop_oneof![run, mixed])
-        .prop_map(|(pause_ms, commands)| Step { pause_ms, commands })
+    (pause_ms, prop_oneof![run, mixed]).prop_map(|(pause_ms, commands)| Step { pause_ms, commands })
 }
 
 /// Few users, few keys: they collide, also within a batch. A user may have spaces and no ASCII.
@@ -91,15 +90,17 @@ fn reserve() -> impl Strategy<Value = Command> {
         2 => prop::sample::select(vec!["a", "b", "c", "d", "e", "f", "g", "h", "i"]).prop_map(Some)
     ];
     let quantity = prop_oneof![6 => Just(1u32), 3 => 1..4u32, 1 => 4..13u32];
-    (user, key, quantity, prop::bool::weighted(0.1)).prop_map(|(user, key, quantity, claim_only)| {
-        Command::Reserve(Reserve {
-            id: ReservationId(0),
-            quantity,
-            user: user.and_then(|user| User::new(user).ok()),
-            key: key.and_then(|key| Key::new(key).ok()),
-            claim_only,
-        })
-    })
+    (user, key, quantity, prop::bool::weighted(0.1)).prop_map(
+        |(user, key, quantity, claim_only)| {
+            Command::Reserve(Reserve {
+                id: ReservationId(0),
+                quantity,
+                user: user.and_then(|user| User::new(user).ok()),
+                key: key.and_then(|key| Key::new(key).ok()),
+                claim_only,
+            })
+        },
+    )
 }
 
 fn other() -> impl Strategy<Value = Command> {

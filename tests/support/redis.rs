@@ -50,11 +50,6 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}/0", self.port)
     }
 
-    /// The process' id while it runs.
-    pub fn pid(&self) -> u32 {
-        self.child.as_ref().expect("a running Redis").id()
-    }
-
     /// Ends it as `kill -9` does.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
