@@ -6,9 +6,10 @@ mod history;
 #[path = "support/redis.rs"]
 mod server;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
-use history::Ledger;
+use history::{Ledger, Seen};
 use proptest::test_runner::{Config, TestRunner};
 use server::{RedisConnection, RedisServer};
 use stampede::ledger::redis::{
@@ -104,22 +105,22 @@ fn stream(connection: &mut RedisConnection, sale: &SaleId) -> Vec<(String, Strin
 #[test]
 fn agrees_with_the_model() {
     let server = RedisServer::start(&[]);
-    let mut redis = Client::new(&server);
-    let mut connection = server.connect();
+    // The runner wants to call us by shared reference.
+    let parties = RefCell::new((Client::new(&server), server.connect(), Seen::default(), 0));
     let config = Config { cases: 500, failure_persistence: None, ..Config::default() };
-    let case = std::cell::Cell::new(0);
-    let client = std::cell::RefCell::new(&mut redis);
-    let connection = std::cell::RefCell::new(&mut connection);
     let run = |steps: Vec<history::Step>| {
-        case.set(case.get() + 1);
-        let sale = SaleId::new(&format!("s{}", case.get())).expect("a sale id");
-        history::agree(&sale, &steps, &mut [("redis", &mut **client.borrow_mut())])?;
-        agrees_with_its_stream(&mut connection.borrow_mut(), &sale);
+        let (redis, connection, seen, case) = &mut *parties.borrow_mut();
+        *case += 1;
+        let sale = SaleId::new(&format!("s{case}")).expect("a sale id");
+        history::agree(&sale, &steps, &mut [("redis", redis)], seen)?;
+        agrees_with_its_stream(connection, &sale);
         Ok(())
     };
     if let Err(error) = TestRunner::new(config).run(&history::histories(24), run) {
         panic!("{error}");
     }
+    let seen = parties.into_inner().2;
+    assert_eq!(seen.kinds().len(), Seen::KINDS, "the histories are too tame: {:?}", seen.kinds());
 }
 
 /// Each reservation is granted in the stream exactly once, and the stream's last word on it is what

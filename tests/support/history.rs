@@ -1,5 +1,7 @@
 //! One generated history for every ledger: they must agree outcome for outcome.
 
+use std::collections::BTreeSet;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use stampede::ledger::{Group, GroupReply};
@@ -135,12 +137,33 @@ fn spec() -> impl Strategy<Value = SaleSpec> {
     )
 }
 
+/// The kinds of answers that histories came across: a test asks for [all](Seen::kinds).
+#[derive(Default)]
+pub struct Seen(BTreeSet<String>);
+
+impl Seen {
+    /// How many kinds of outcomes there are.
+    pub const KINDS: usize = 19;
+
+    /// The names of the kinds seen.
+    pub fn kinds(&self) -> &BTreeSet<String> {
+        &self.0
+    }
+
+    fn note(&mut self, outcome: &Outcome) {
+        let text = format!("{outcome:?}");
+        let name = text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+        self.0.insert(name.to_owned());
+    }
+}
+
 /// Runs one history through the model and every ledger, and checks after each step that they agree
 /// and that nothing is oversold or lost.
 pub fn agree(
     sale: &SaleId,
     steps: &[Step],
     ledgers: &mut [(&str, &mut dyn Ledger)],
+    seen: &mut Seen,
 ) -> Result<(), TestCaseError> {
     let mut model = Model::default();
     let mut now_ms = BEGIN_MS;
@@ -150,6 +173,7 @@ pub fn agree(
         commands.push(Command::Show);
         let group = Group { sale: sale.clone(), commands };
         let expected = model.apply(now_ms, &group);
+        expected.outcomes.iter().for_each(|outcome| seen.note(outcome));
         for (name, ledger) in &mut *ledgers {
             let got = ledger.apply(now_ms, &group);
             if let Some(Outcome::Sale(view)) = got.outcomes.last() {

@@ -22,11 +22,20 @@ local users = limited and has_users
   and call('HMGET', USERS, unpack(ARGV, users_at + 1, users_at + count))
 
 local gate = now >= closes and 'C' or now < opens and 'O' or false
-local expires = ' ' .. format('%d', now + hold)
-local one = 'held 1' .. expires
-local codes, extras, rows, ids, claims = {}, {}, {}, {}, {}
-local granted_by_claim, units_by_user = {}, {}
-local granted, rows_n, left = 0, 0, free
+local deadline = format('%d', now + hold)
+local one = 'held 1 ' .. deadline
+local one_of = one .. ' '
+local codes, rows, ids = {}, {}, {}
+local claims = has_claims and {}
+local granted_by_claim = has_claims and {}
+local units_by_user = users and {}
+local extras
+local granted, rows_n, claims_n, left = 0, 0, 0, free
+
+local function extra(value)
+  extras = extras or {}
+  extras[#extras + 1] = value
+end
 
 for i = 1, count do
   local claim = has_claims and ARGV[claims_at + i] or ''
@@ -40,29 +49,34 @@ for i = 1, count do
   end
   if earlier then
     codes[i] = 'R'
-    extras[#extras + 1] = earlier
-    extras[#extras + 1] = false
+    extra(earlier)
+    extra(false)
   elseif claim_only and string.byte(claim_only, i) == 49 then
     codes[i] = 'N'
   elseif gate then
     codes[i] = gate
-    if gate == 'O' then extras[#extras + 1] = opens end
+    if gate == 'O' then extra(opens) end
   elseif quantity > quantity_max then
     codes[i] = 'Q'
-    extras[#extras + 1] = quantity_max
+    extra(quantity_max)
   elseif limited and not units then
     codes[i] = 'U'
   elseif limited and units + quantity > limit then
     codes[i] = 'L'
-    extras[#extras + 1] = limit
+    extra(limit)
   elseif quantity > left then
     codes[i] = left == 0 and 'S' or 's'
-    if left > 0 then extras[#extras + 1] = left end
+    if left > 0 then extra(left) end
   else
     codes[i] = 'G'
     local id = ARGV[8 + i]
-    local value = quantity == 1 and one or 'held ' .. format('%d', quantity) .. expires
-    if user ~= '' then value = value .. ' ' .. user end
+    local value
+    if quantity == 1 then
+      value = user == '' and one or one_of .. user
+    else
+      value = 'held ' .. quantity .. ' ' .. deadline
+      if user ~= '' then value = value .. ' ' .. user end
+    end
     granted = granted + 1
     ids[granted] = id
     rows[rows_n + 1], rows[rows_n + 2] = id, value
@@ -71,14 +85,14 @@ for i = 1, count do
     if units then units_by_user[user] = units + quantity end
     if claim ~= '' then
       granted_by_claim[claim] = id
-      claims[#claims + 1] = claim
-      claims[#claims + 1] = id
+      claims[claims_n + 1], claims[claims_n + 2] = claim, id
+      claims_n = claims_n + 2
     end
   end
 end
 
 -- What was replayed as it stands: from this run, or from before it.
-for i = 1, #extras do
+for i = 1, extras and #extras or 0 do
   if extras[i] == false then
     local value = call('HGET', RESERVATIONS, extras[i - 1])
     for j = 1, value and 0 or rows_n, 2 do
@@ -99,15 +113,19 @@ if granted > 0 then
   call('HSET', COUNTERS, SOLD_FIELD, format('%d', sold + free - left))
   call('HSET', SALE, 'held', format('%d', held + free - left), 'last_ms', format('%d', now))
   call('HSET', RESERVATIONS, unpack(rows))
-  if #claims > 0 then call('HSET', CLAIMS, unpack(claims)) end
-  local set = {}
-  for user, units in pairs(units_by_user) do
-    set[#set + 1] = user
-    set[#set + 1] = format('%d', units)
+  if claims_n > 0 then call('HSET', CLAIMS, unpack(claims)) end
+  if units_by_user then
+    local set = {}
+    for user, units in pairs(units_by_user) do
+      set[#set + 1] = user
+      set[#set + 1] = format('%d', units)
+    end
+    call('HSET', USERS, unpack(set))
   end
-  if #set > 0 then call('HSET', USERS, unpack(set)) end
-  call('ZADD', DEADLINES, format('%d', now + hold), table.concat(ids))
+  call('ZADD', DEADLINES, deadline, table.concat(ids))
   call('XADD', STREAM, '*', unpack(rows))
 end
 
-return {now, left, now + hold, table.concat(codes), unpack(extras)}
+codes = table.concat(codes)
+if extras then return {now, left, now + hold, codes, unpack(extras)} end
+return {now, left, now + hold, codes}

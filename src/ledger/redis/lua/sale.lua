@@ -9,7 +9,7 @@
 local COUNTERS, SALE, RESERVATIONS, CLAIMS, USERS, DEADLINES, STREAM =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local TOTAL_FIELD, SOLD_FIELD = ARGV[2], ARGV[3]
-local call, format, find = redis.call, string.format, string.find
+local call, format, tonumber = redis.call, string.format, tonumber
 
 local function refuse(text)
   return redis.error_reply('STAMPEDE ' .. text)
@@ -18,8 +18,8 @@ end
 -- A whole number from min to max, or nil. What is missing has its default.
 local function integer(text, default, min, max)
   if not text then return default end
-  local n = find(text, '^%d+$') and tonumber(text)
-  if n and n >= min and n <= max then return n end
+  local n = tonumber(text)
+  if n and n >= min and n <= max and n % 1 == 0 then return n end
 end
 
 local now
@@ -36,12 +36,13 @@ local known = counters[1] or counters[2] or call('EXISTS', COUNTERS) == 1
 if known then
   total = integer(counters[1], nil, 0, TOTAL_MAX)
   sold = integer(counters[2], 0, 0, TOTAL_MAX)
-  if not total or not sold then
+  -- People set these by hand: 1e3 and 0x10 are numbers to Lua, but not to HINCRBY.
+  if not total or not sold or string.find(counters[1] .. (counters[2] or ''), '%D') then
     return refuse('the hash ' .. COUNTERS .. ' must have ' .. TOTAL_FIELD .. ' and ' .. SOLD_FIELD
       .. ', whole numbers from 0 to ' .. format('%d', TOTAL_MAX) .. ', not '
       .. tostring(counters[1]) .. ' and ' .. tostring(counters[2]))
   end
-  free = math.max(total - sold, 0)
+  free = total > sold and total - sold or 0
 
   local set = call('HMGET', SALE, 'held', 'hold_ms', 'opens_at_ms', 'closes_at_ms',
     'limit_per_user', 'quantity_max', 'last_ms')
