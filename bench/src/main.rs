@@ -1,2 +1,1 @@
-//! stampede
 fn main() {}
