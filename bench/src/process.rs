@@ -169,11 +169,7 @@ impl Cpu {
         let (Some(user), Some(system)) = (ticks(11), ticks(12)) else {
             return fail(format!("an unexpected /proc/{pid}/stat: {stat}"));
         };
-        Ok(Self {
-            threads_ns,
-            ticks_ns: (user + system) * TICK_NS,
-            user_ticks_ns: user * TICK_NS,
-        })
+        Ok(Self { threads_ns, ticks_ns: (user + system) * TICK_NS, user_ticks_ns: user * TICK_NS })
     }
 
     /// Microseconds used since `before`: (all, of it in user space).
