@@ -46,14 +46,18 @@ pub fn today() -> String {
 /// Versions of everything that took part, one a line. `data` is where ledgers are put: what one
 /// fdatasync costs there is measured, since it bounds the embedded ledger.
 pub fn versions(data: &Path) -> Result<String> {
-    let cores = std::thread::available_parallelism().map_or(0, |cores| cores.get());
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    // Not `available_parallelism`: that counts the cores we are pinned to.
+    let cores = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let changed = !first_line("git", &["status", "--porcelain"]).is_empty();
     let commit = first_line("git", &["rev-parse", "HEAD"]);
     let lines = [
         ("date", first_line("date", &["-u", "+%F %T UTC"])),
         ("commit", format!("{commit}{}", if changed { " with changes" } else { "" })),
         ("kernel", first_line("uname", &["-srm"])),
-        ("cpu", format!("{}, {cores} cores online", cpu_model())),
+        ("cpu", format!("{}, {cores} cores", cpu_model())),
+        ("load average before", load.trim().to_owned()),
         ("rustc", first_line("rustc", &["--version"])),
         ("redis-server", first_line("redis-server", &["--version"])),
         // wrk prints its version with its usage, and fails.
