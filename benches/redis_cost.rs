@@ -54,12 +54,12 @@ fn main() {
     println!("| batch | anonymous | user, key | user, key, limit | by hand, pipelined as deep |");
     println!("|---|---|---|---|---|");
     for (batch, row) in BATCHES.iter().zip(runs.chunks_mut(4)) {
-        let row: Vec<_> = row.iter_mut().map(spread).collect();
+        let row: Vec<_> = row.iter_mut().map(|runs| spread(runs)).collect();
         println!("| {batch} | {} |", row.join(" | "));
     }
 }
 
-fn spread(runs: &mut Vec<f64>) -> String {
+fn spread(runs: &mut [f64]) -> String {
     runs.sort_by(f64::total_cmp);
     format!("{:.2} ({:.2}-{:.2})", runs[runs.len() / 2], runs[0], runs[runs.len() - 1])
 }
