@@ -84,6 +84,41 @@ pub const DESCRIPTORS_RESERVE: u64 = 64;
 pub const STACK_BYTES: usize = 64 * 1024;
 /// Coroutines a core keeps for the next burst once it has fewer requests waiting.
 pub const SPARE_COROUTINES: usize = 64;
+/// More descriptors kept back for each core: its poll, its wake-up, its listeners, its ledger.
+pub const DESCRIPTORS_RESERVE_PER_CORE: u64 = 8;
+
+/// Shortest and longest setting of a connection's deadlines (idle, head, body, write): what the
+/// sweep can tell apart, and an hour.
+pub const CONNECTION_DEADLINE_MS_MIN: u64 = SWEEP_INTERVAL_MS;
+/// See [`CONNECTION_DEADLINE_MS_MIN`].
+pub const CONNECTION_DEADLINE_MS_MAX: u64 = 3_600_000;
+/// Shortest and longest setting of the ledger's answer time: what the tick can tell apart, and a
+/// minute.
+pub const LEDGER_DEADLINE_MS_MIN: u64 = 2 * TICK_INTERVAL_MS;
+/// See [`LEDGER_DEADLINE_MS_MIN`].
+pub const LEDGER_DEADLINE_MS_MAX: u64 = 60_000;
+/// Longest setting of the drain: an hour. The shortest is 0: stop at once.
+pub const DRAIN_DEADLINE_MS_MAX: u64 = 3_600_000;
+/// Largest setting of the commands of one core that may wait: each holds a stack.
+pub const WAITING_SETTING_MAX: usize = 64 * 1024;
+/// Largest setting of the connections of an instance, whatever the file limit.
+pub const CONNECTIONS_MAX: u64 = 1 << 24;
+/// Most addresses that an instance listens on.
+pub const LISTEN_MAX: usize = 64;
+/// Longest name of a counters key or field in Redis, in bytes, before `{sale}` is filled in.
+pub const COUNTER_NAME_BYTES_MAX: usize = 128;
+/// Largest configuration file.
+pub const CONFIG_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// One buffer of the stat log.
+pub const STAT_LOG_BUFFER_BYTES: usize = 64 * 1024;
+/// Buffers of one core, the one it fills and those on their way to the file. With all of them
+/// full, lines are dropped and counted.
+pub const STAT_LOG_BUFFERS_PER_CORE: usize = 16;
+/// Buffers of all cores on their way to the file.
+pub const STAT_LOG_QUEUE_MAX: usize = 1024;
+/// Longest line of the stat log: `result:1,localSales:` and a `u64`.
+pub const STAT_LOG_LINE_BYTES_MAX: usize = 48;
 
 const _: () = assert!(REQUEST_LINE_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () = assert!(HEAD_BYTES_MAX + BODY_BYTES_MAX <= READ_BUFFER_BYTES);
@@ -91,5 +126,13 @@ const _: () = assert!(BATCH_MAX <= WAITING_MAX);
 const _: () = assert!(RESPONSE_BYTES_MAX < OUT_BUFFER_BYTES_MAX);
 const _: () = assert!(TICK_INTERVAL_MS < VIEW_AGE_MS_MAX);
 const _: () = assert!(SWEEP_INTERVAL_MS < LINGER_DEADLINE_MS);
-const _: () = assert!(USER_BYTES_MAX <= u8::MAX as usize && KEY_BYTES_MAX <= u8::MAX as usize);
+const _: () = assert!(USER_BYTES_MAX <= u8::MAX as usize);
+const _: () = assert!(KEY_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(HOLD_MS_MAX < TIME_MS_MAX && TIME_MS_MAX < 1 << 53);
+const _: () = assert!(BATCH_MAX <= WAITING_SETTING_MAX && WAITING_MAX <= WAITING_SETTING_MAX);
+const _: () = assert!(IDLE_DEADLINE_MS <= CONNECTION_DEADLINE_MS_MAX);
+const _: () = assert!(LEDGER_DEADLINE_MS_MIN <= LEDGER_ANSWER_DEADLINE_MS);
+const _: () = assert!(LEDGER_ANSWER_DEADLINE_MS <= LEDGER_DEADLINE_MS_MAX);
+const _: () = assert!(DRAIN_DEADLINE_MS <= DRAIN_DEADLINE_MS_MAX);
+const _: () = assert!(STAT_LOG_LINE_BYTES_MAX < STAT_LOG_BUFFER_BYTES);
+const _: () = assert!(STAT_LOG_BUFFERS_PER_CORE < STAT_LOG_QUEUE_MAX);

@@ -1,0 +1,78 @@
+//! What the machine and whoever started the process allow: cores and open files.
+
+use std::io;
+
+use crate::limits;
+
+/// What the process may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// The processor cores of its affinity mask, ascending; at least one.
+    pub cores: Vec<usize>,
+    /// Files it may have open once [`raise_file_limit`] is done.
+    pub file_limit: u64,
+}
+
+impl Host {
+    /// What this process may use.
+    pub fn of_process() -> Self {
+        let mut cores: Vec<usize> = core_affinity::get_core_ids()
+            .map(|ids| ids.into_iter().map(|id| id.id).collect())
+            .unwrap_or_default();
+        cores.sort_unstable();
+        if cores.is_empty() {
+            cores.push(0);
+        }
+        let file_limit = file_limits().map_or(1024, |limits| limits.rlim_max);
+        Self { cores, file_limit }
+    }
+
+    /// Connections that the file limit leaves room for on this many cores. 0: none.
+    pub fn connections_max(&self, cores: usize) -> u64 {
+        let reserve = limits::DESCRIPTORS_RESERVE
+            .saturating_add(limits::DESCRIPTORS_RESERVE_PER_CORE.saturating_mul(cores as u64));
+        self.file_limit.saturating_sub(reserve).min(limits::CONNECTIONS_MAX)
+    }
+}
+
+/// Raises the process' soft limit on open files to its hard limit, and returns it.
+pub fn raise_file_limit() -> io::Result<u64> {
+    let mut limits = file_limits()?;
+    if limits.rlim_cur < limits.rlim_max {
+        limits.rlim_cur = limits.rlim_max;
+        // SAFETY: `limits` is a valid rlimit that lives through the call, which only reads it.
+        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limits) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(limits.rlim_cur)
+}
+
+fn file_limits() -> io::Result<libc::rlimit> {
+    let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limits` is a valid rlimit that lives through the call, which writes it.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limits) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(limits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_process_has_cores_and_files() {
+        let host = Host::of_process();
+        assert!(!host.cores.is_empty() && host.cores.is_sorted());
+        assert!(raise_file_limit().unwrap() <= host.file_limit);
+    }
+
+    #[test]
+    fn connections_leave_a_reserve() {
+        let host = |file_limit| Host { cores: vec![0], file_limit };
+        assert_eq!(host(64).connections_max(1), 0);
+        assert_eq!(host(1024).connections_max(2), 1024 - 64 - 16);
+        assert_eq!(host(u64::MAX).connections_max(1), limits::CONNECTIONS_MAX);
+    }
+}

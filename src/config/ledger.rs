@@ -1,0 +1,270 @@
+//! The setting of the ledger: which kind, where, and how its secret stays one.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use redis::IntoConnectionInfo;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::value::may_write;
+use crate::limits::COUNTER_NAME_BYTES_MAX;
+
+/// Which ledger to use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LedgerSetting {
+    /// A folder on this machine, for one instance. It need not exist.
+    Embedded(PathBuf),
+    /// A Redis, shared by instances.
+    Redis(RedisSetting),
+}
+
+/// How to reach a Redis, and the names in it that people can choose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedisSetting {
+    /// `redis://…` or `rediss://…`, which the `redis` crate can parse.
+    pub url: RedisUrl,
+    /// Whether it is spoken to over TLS (`rediss`).
+    pub tls: bool,
+    /// A PEM file with the certificate authorities to trust instead of the system's. Only with
+    /// `tls`.
+    pub ca: Option<PathBuf>,
+    /// The names of a sale's counters.
+    pub counters: CounterNames,
+}
+
+/// The URL of a Redis, which can hold a password: it shows itself without.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisUrl(String);
+
+impl RedisUrl {
+    /// The URL with its password, to connect with and not to show.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&redacted(&self.0))
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RedisUrl({self})")
+    }
+}
+
+/// The names of a sale's counters in Redis. Templates: `{sale}` stands for the sale's id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CounterNames {
+    /// Key of the hash. It contains `{sale}`.
+    pub key: String,
+    /// Field of the total.
+    pub total_field: String,
+    /// Field of the number sold: held and confirmed.
+    pub sold_field: String,
+}
+
+impl Default for CounterNames {
+    fn default() -> Self {
+        Self {
+            key: "{sale}_hash_key".into(),
+            total_field: "{sale}_total_nums".into(),
+            sold_field: "{sale}_sold_nums".into(),
+        }
+    }
+}
+
+/// A text that may be a ledger's URL, however malformed, without anything in it that may be a
+/// password: what stands before the last `@` but for the user, and the values of its parameters.
+pub(super) fn redacted(text: &str) -> String {
+    if text.starts_with("embedded:") {
+        return text.to_owned();
+    }
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) if !scheme.contains(['@', ':']) => (format!("{scheme}://"), rest),
+        _ => (String::new(), text),
+    };
+    let (user, place) = match rest.rsplit_once('@') {
+        Some((login, place)) => match login.split_once(':') {
+            Some((user, _)) => (format!("{user}:***@"), place),
+            None => ("***@".into(), place),
+        },
+        None => (String::new(), rest),
+    };
+    let (place, query) = match place.split_once(['?', '#']) {
+        Some((place, _)) => (place, "?***"),
+        None => (place, ""),
+    };
+    // Without an `@`, what looks like a host and its port can be a login.
+    let authority = place.split('/').next().unwrap_or_default();
+    match authority.split_once(':') {
+        Some((host, port))
+            if !host.starts_with('[') && !port.bytes().all(|b| b.is_ascii_digit()) =>
+        {
+            format!("{scheme}{user}{host}:***")
+        }
+        _ => format!("{scheme}{user}{place}{query}"),
+    }
+}
+
+/// The ledger that a URL names, with the default names of counters and no certificate authority.
+pub(super) fn parse(text: &str) -> Result<LedgerSetting, String> {
+    let shape = "must be embedded:DIR, redis://HOST[:PORT][/DB] or rediss://HOST[:PORT][/DB]";
+    let (scheme, rest) = text.split_once(':').ok_or(shape)?;
+    match scheme {
+        "embedded" => embedded(rest).map(LedgerSetting::Embedded),
+        "redis" | "rediss" => {
+            check_redis(rest)?;
+            Ok(LedgerSetting::Redis(RedisSetting {
+                url: RedisUrl(text.to_owned()),
+                tls: scheme == "rediss",
+                ca: None,
+                counters: CounterNames::default(),
+            }))
+        }
+        "redis-sentinel" | "rediss-sentinel" | "redis-cluster" | "rediss-cluster" => {
+            Err(format!("{scheme} is not supported yet; {shape}"))
+        }
+        _ => Err(shape.into()),
+    }
+}
+
+fn embedded(folder: &str) -> Result<PathBuf, String> {
+    if folder.is_empty() {
+        return Err("must name a folder, such as embedded:./stampede-data".into());
+    }
+    if folder.starts_with("//") {
+        return Err("has no `//`: a folder is embedded:./DIR or embedded:/DIR".into());
+    }
+    let folder = PathBuf::from(folder);
+    // The nearest folder that is there: the others are created within it.
+    let there = folder.ancestors().find(|f| f.exists()).unwrap_or(Path::new("."));
+    let there = if there == Path::new("") { Path::new(".") } else { there };
+    may_write(there).map_err(|error| format!("can't write in {}: {error}", there.display()))?;
+    Ok(folder)
+}
+
+/// Whether the `redis` crate takes what follows `redis:` or `rediss:`.
+fn check_redis(rest: &str) -> Result<(), String> {
+    if !rest.starts_with("//") {
+        return Err("must go on with //, as in redis://127.0.0.1:6379".into());
+    }
+    if rest.contains('#') {
+        return Err("can't have a `#`; in a password write %23; for a certificate authority of \
+                    your own use --redis-ca"
+            .into());
+    }
+    // Never with TLS here: the crate is built without, since the transport is ours.
+    match format!("redis:{rest}").into_connection_info() {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            Err(format!("is not a URL such as redis://user:password@host:6379/0: {error}"))
+        }
+    }
+}
+
+/// A PEM file with at least one certificate.
+pub(super) fn certificates(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    let mut found = 0;
+    let pem = CertificateDer::pem_file_iter(&path).map_err(|e| format!("can't be read: {e}"))?;
+    for certificate in pem {
+        certificate.map_err(|error| format!("is not a PEM file of certificates: {error}"))?;
+        found += 1;
+    }
+    if found == 0 { Err("has no certificate; a PEM file is needed".into()) } else { Ok(path) }
+}
+
+/// The name of a field, as a template.
+pub(super) fn counter_name(text: &str) -> Result<String, String> {
+    let printable = text.bytes().all(|b| b.is_ascii_graphic());
+    if text.is_empty() || text.len() > COUNTER_NAME_BYTES_MAX || !printable {
+        return Err(format!(
+            "must be 1 to {COUNTER_NAME_BYTES_MAX} printable ASCII characters without spaces"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// The name of the key, as a template: different for each sale.
+pub(super) fn counters_key(text: &str) -> Result<String, String> {
+    let name = counter_name(text)?;
+    if name.contains("{sale}") {
+        Ok(name)
+    } else {
+        Err("must contain {sale}, which stands for the sale's id".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_never_shown() {
+        for (url, shown) in [
+            ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
+            ("redis://[::1]:6379", "redis://[::1]:6379"),
+            ("rediss://user:hunter2@host", "rediss://user:***@host"),
+            ("redis://:hunter2@host:1/2", "redis://:***@host:1/2"),
+            ("redis://hunter2@host", "redis://***@host"),
+            ("redis://user:hun/ter@hunter2@host", "redis://user:***@host"),
+            ("redis://user:hunter2", "redis://user:***"),
+            ("redis://user:hunter2#/0", "redis://user:***"),
+            ("redis:user:hunter2", "redis:***"),
+            ("redis://host/0?password=hunter2", "redis://host/0?***"),
+            ("reddis://user:hunter2@host", "reddis://user:***@host"),
+            ("user:hunter2@host:6379", "user:***@host:6379"),
+            ("redis:user:hunter2@host", "redis:***@host"),
+            ("embedded:./a@b", "embedded:./a@b"),
+        ] {
+            assert_eq!(redacted(url), shown, "{url}");
+        }
+        let LedgerSetting::Redis(redis) = parse("redis://u:hunter2@host").unwrap() else {
+            panic!()
+        };
+        assert!(!format!("{redis:?} {}", redis.url).contains("hunter2"));
+        assert_eq!(redis.url.expose(), "redis://u:hunter2@host");
+    }
+
+    #[test]
+    fn ledgers() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("a/b");
+        let setting = parse(&format!("embedded:{}", deep.display())).unwrap();
+        assert_eq!(setting, LedgerSetting::Embedded(deep));
+        assert!(matches!(parse("rediss://host:6380/2"), Ok(LedgerSetting::Redis(r)) if r.tls));
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        for (bad, told) in [
+            ("", "must be embedded:DIR"),
+            ("data", "must be embedded:DIR"),
+            ("http://host", "must be embedded:DIR"),
+            ("embedded:", "must name a folder"),
+            ("embedded:///data", "has no `//`"),
+            (&format!("embedded:{}", file.display()), "can't write in"),
+            ("redis:host", "must go on with //"),
+            ("redis://", "is not a URL such as"),
+            ("redis://host:port", "is not a URL such as"),
+            ("redis://host/zero", "is not a URL such as"),
+            ("rediss://host/#insecure", "--redis-ca"),
+            ("redis-sentinel://host", "not supported yet"),
+            ("redis-cluster://host", "not supported yet"),
+        ] {
+            let problem = parse(bad).unwrap_err();
+            assert!(problem.contains(told), "{bad}: {problem}");
+        }
+    }
+
+    #[test]
+    fn counter_names() {
+        assert!(counter_name("n").is_ok() && counters_key("stock:{sale}").is_ok());
+        for bad in ["", "a b", "票", "a\n", &"x".repeat(129)] {
+            assert!(counter_name(bad).is_err(), "{bad}");
+        }
+        assert!(counters_key("stock").unwrap_err().contains("{sale}"));
+    }
+}

@@ -1,0 +1,333 @@
+//! The configuration: every setting of an instance, checked, from flags, the environment, a TOML
+//! file and the defaults, in that order.
+//!
+//! [`Config::load`] either gives a configuration that serve can start with or every error it
+//! found, each naming the setting as its author wrote it, the value, and what would be right.
+//! It looks at the machine (cores, file limit, names, whether files can be opened) and changes
+//! nothing.
+//!
+//! Architecture invariant: a configuration is data. Nothing here opens a listener, a ledger or a
+//! log, and nothing prints.
+
+mod host;
+mod ledger;
+mod sale;
+mod show;
+mod source;
+mod value;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::cli::ServeOptions;
+use crate::limits;
+use crate::sale::{SaleId, SaleSpec};
+
+pub use host::{Host, raise_file_limit};
+pub use ledger::{CounterNames, LedgerSetting, RedisSetting, RedisUrl};
+pub use source::{SETTINGS, Setting, Source};
+pub use value::format_duration;
+
+use source::Layers;
+
+/// Where an instance listens unless told otherwise.
+pub const LISTEN_DEFAULT: &str = "0.0.0.0:3005";
+/// The folder of the embedded ledger unless told otherwise.
+pub const EMBEDDED_DIR_DEFAULT: &str = "./stampede-data";
+/// The sale that an embedded ledger starts with unless told otherwise.
+pub const SALE_DEFAULT: (&str, u64) = ("ticket", 10_000);
+/// What is logged unless told otherwise.
+pub const LOG_FILTER_DEFAULT: &str = "info";
+
+/// How much of a sale's stock an instance may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StockSetting {
+    /// Sized by what is left, and topped up.
+    Auto,
+    /// At most this many of each sale, buffer included.
+    Fixed(u64),
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Every setting of an instance, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file that was read, if any.
+    pub config_file: Option<PathBuf>,
+    /// Where buyers connect; at least one address, none twice (but for port 0).
+    pub listen: Vec<SocketAddr>,
+    /// The processor cores to run on: at least one, none twice, in the order given.
+    pub cores: Vec<usize>,
+    /// Connections at a time, at least 1. Assumes that the file limit is raised to its hard limit
+    /// ([`raise_file_limit`]).
+    pub connections_max: u64,
+    /// The ledger.
+    pub ledger: LedgerSetting,
+    /// Sales to create if missing. No id twice.
+    pub sales: Vec<(SaleId, SaleSpec)>,
+    /// Whether somebody asked for these sales, or they are the default.
+    pub sales_given: bool,
+    /// The instance's allowance of each sale.
+    pub stock: StockSetting,
+    /// Where to write a line for each purchase attempt.
+    pub stat_log: Option<PathBuf>,
+    /// What to log, as a `tracing` filter.
+    pub log_filter: String,
+    /// How to log.
+    pub log_format: LogFormat,
+    /// Longest time for a drain. 0: stop at once.
+    pub drain_timeout_ms: u64,
+    /// Time a connection may be silent between requests.
+    pub idle_timeout_ms: u64,
+    /// Time for a whole head.
+    pub head_timeout_ms: u64,
+    /// Time for a whole body.
+    pub body_timeout_ms: u64,
+    /// Time a client may refuse to take what is written.
+    pub write_timeout_ms: u64,
+    /// Time for the ledger's answer.
+    pub ledger_timeout_ms: u64,
+    /// Commands of one core that may wait for the ledger, at least 1. It may be less than
+    /// [`limits::BATCH_MAX`].
+    pub waiting_max: usize,
+    /// Things that are no error but hardly meant, to be told once.
+    pub warnings: Vec<String>,
+    /// Where each setting of [`SETTINGS`] comes from, in that order.
+    pub sources: Vec<(&'static str, Source)>,
+}
+
+/// Why there is no configuration: everything that is wrong, one text each. Shows one a line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", problems.join("\n"))]
+pub struct ConfigError {
+    /// At least one.
+    pub problems: Vec<String>,
+}
+
+impl Config {
+    /// The configuration from these options, the process' environment and the file they name.
+    pub fn load(options: &ServeOptions) -> Result<Self, ConfigError> {
+        Self::load_from(options, std::env::vars_os(), &Host::of_process())
+    }
+
+    /// The same with an environment and a machine of the caller's.
+    pub fn load_from(
+        options: &ServeOptions,
+        environment: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+        host: &Host,
+    ) -> Result<Self, ConfigError> {
+        let (layers, problems) = Layers::gather(options, environment);
+        let mut take = Taker { layers, problems };
+        let config = take.config(host);
+        if take.problems.is_empty() { Ok(config) } else { Err(take.into_error()) }
+    }
+}
+
+/// Takes settings out of the layers, one by one, and notes what is wrong with them.
+struct Taker {
+    layers: Layers,
+    problems: Vec<String>,
+}
+
+impl Taker {
+    fn into_error(self) -> ConfigError {
+        ConfigError { problems: self.problems }
+    }
+
+    /// Notes a problem with a setting's value.
+    fn wrong(&mut self, name: &str, value: &str, problem: &str) {
+        let place = self.layers.place(name, value);
+        self.problems.push(format!("{place}: {problem}"));
+    }
+
+    /// A setting with one value, or its default.
+    fn one<T>(
+        &mut self,
+        name: &'static str,
+        default: T,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> T {
+        let Some(text) = self.layers.values(name).and_then(|v| v.first()).cloned() else {
+            return default;
+        };
+        parse(&text).unwrap_or_else(|problem| {
+            self.wrong(name, &text, &problem);
+            default
+        })
+    }
+
+    /// A duration within a range.
+    fn duration(&mut self, name: &'static str, default_ms: u64, range: (u64, u64)) -> u64 {
+        self.one(name, default_ms, |text| value::duration_within(text, range))
+    }
+
+    fn config(&mut self, host: &Host) -> Config {
+        let connection = (limits::CONNECTION_DEADLINE_MS_MIN, limits::CONNECTION_DEADLINE_MS_MAX);
+        let ledger_range = (limits::LEDGER_DEADLINE_MS_MIN, limits::LEDGER_DEADLINE_MS_MAX);
+        let listen = self.listen();
+        let cores = self.one("cores", host.cores.clone(), |text| value::cores(text, &host.cores));
+        let connections_max = self.connections_max(host, cores.len());
+        let ledger = self.ledger();
+        let (sales, sales_given) = self.sales(&ledger);
+        Config {
+            config_file: self.layers.file.clone(),
+            listen,
+            cores,
+            connections_max,
+            ledger,
+            sales,
+            sales_given,
+            stock: self.one("stock", StockSetting::Auto, value::stock),
+            stat_log: self.one("stat-log", None, |text| value::stat_log(text).map(Some)),
+            log_filter: self.one("log", LOG_FILTER_DEFAULT.into(), value::log_filter),
+            log_format: self.one("log-format", LogFormat::Text, value::log_format),
+            drain_timeout_ms: self.duration(
+                "drain-timeout",
+                limits::DRAIN_DEADLINE_MS,
+                (0, limits::DRAIN_DEADLINE_MS_MAX),
+            ),
+            idle_timeout_ms: self.duration("idle-timeout", limits::IDLE_DEADLINE_MS, connection),
+            head_timeout_ms: self.duration("head-timeout", limits::HEAD_DEADLINE_MS, connection),
+            body_timeout_ms: self.duration("body-timeout", limits::BODY_DEADLINE_MS, connection),
+            write_timeout_ms: self.duration(
+                "write-timeout",
+                limits::WRITE_STALL_DEADLINE_MS,
+                connection,
+            ),
+            ledger_timeout_ms: self.duration(
+                "ledger-timeout",
+                limits::LEDGER_ANSWER_DEADLINE_MS,
+                ledger_range,
+            ),
+            waiting_max: self.one("waiting-max", limits::WAITING_MAX, |text| {
+                value::whole_number(text, 1, limits::WAITING_SETTING_MAX as u64).map(|n| n as usize)
+            }),
+            warnings: std::mem::take(&mut self.layers.warnings),
+            sources: SETTINGS.iter().map(|s| (s.name, self.layers.source(s.name))).collect(),
+        }
+    }
+
+    fn listen(&mut self) -> Vec<SocketAddr> {
+        let default = [LISTEN_DEFAULT.to_owned()];
+        let given = self.layers.values("listen").unwrap_or(&default).to_vec();
+        let mut listen: Vec<SocketAddr> = Vec::new();
+        for text in &given {
+            match value::listen(text) {
+                Ok(addresses) => {
+                    for address in addresses {
+                        if address.port() != 0 && listen.contains(&address) {
+                            self.wrong("listen", text, &format!("{address} is given twice"));
+                        } else {
+                            listen.push(address);
+                        }
+                    }
+                }
+                Err(problem) => self.wrong("listen", text, &problem),
+            }
+        }
+        if listen.len() > limits::LISTEN_MAX {
+            let problem = format!("{} addresses, at most {}", listen.len(), limits::LISTEN_MAX);
+            self.wrong("listen", &given[given.len() - 1], &problem);
+        }
+        listen
+    }
+
+    fn connections_max(&mut self, host: &Host, cores: usize) -> u64 {
+        let allowed = host.connections_max(cores);
+        let limit = host.file_limit;
+        if allowed == 0 {
+            self.problems.push(format!(
+                "the limit on open files is {limit}, which leaves none for connections: \
+                 raise it (`ulimit -Hn`, LimitNOFILE=)"
+            ));
+        }
+        self.one("connections-max", allowed, |text| {
+            let asked = value::whole_number(text, 1, limits::CONNECTIONS_MAX)?;
+            if allowed != 0 && asked > allowed {
+                return Err(format!(
+                    "the limit on open files, {limit}, allows at most {allowed}: \
+                     raise it (`ulimit -Hn`, LimitNOFILE=) or ask for less"
+                ));
+            }
+            Ok(asked)
+        })
+    }
+
+    fn ledger(&mut self) -> LedgerSetting {
+        let default = CounterNames::default();
+        let key = self.one("redis-counters-key", default.key, ledger::counters_key);
+        let total_field = self.one("redis-total-field", default.total_field, ledger::counter_name);
+        let sold_field = self.one("redis-sold-field", default.sold_field, ledger::counter_name);
+        if total_field == sold_field {
+            let name = match self.layers.source("redis-sold-field") {
+                Source::Default => "redis-total-field",
+                _ => "redis-sold-field",
+            };
+            self.wrong(name, &sold_field, "the total and the number sold must be different fields");
+        }
+        let counters = CounterNames { key, total_field, sold_field };
+        let embedded = LedgerSetting::Embedded(EMBEDDED_DIR_DEFAULT.into());
+        let wrong_before = self.problems.len();
+        let mut setting = self.one("ledger", embedded, ledger::parse);
+        let ledger_wrong = self.problems.len() != wrong_before;
+
+        let ca = self.one("redis-ca", None, |text| ledger::certificates(text).map(Some));
+        let uses_tls = matches!(&setting, LedgerSetting::Redis(redis) if redis.tls);
+        if let (Some(ca), false, false) = (&ca, uses_tls, ledger_wrong) {
+            let ca = ca.display().to_string();
+            self.wrong("redis-ca", &ca, "is only of use with a ledger rediss://…, over TLS");
+        }
+        match &mut setting {
+            LedgerSetting::Redis(redis) => {
+                redis.ca = ca;
+                redis.counters = counters;
+            }
+            LedgerSetting::Embedded(_) => {
+                for name in ["redis-counters-key", "redis-total-field", "redis-sold-field"] {
+                    if self.layers.values(name).is_some() {
+                        let told = format!("{name} has no effect on an embedded ledger");
+                        self.layers.warnings.push(told);
+                    }
+                }
+            }
+        }
+        setting
+    }
+
+    fn sales(&mut self, ledger: &LedgerSetting) -> (Vec<(SaleId, SaleSpec)>, bool) {
+        let Some(given) = self.layers.values("sale").map(<[String]>::to_vec) else {
+            let (id, total) = SALE_DEFAULT;
+            let id = SaleId::new(id).expect("the default sale's id is valid");
+            return match ledger {
+                LedgerSetting::Embedded(_) => (vec![(id, SaleSpec::with_total(total))], false),
+                LedgerSetting::Redis(_) => (Vec::new(), false),
+            };
+        };
+        let mut sales: Vec<(SaleId, SaleSpec)> = Vec::with_capacity(given.len());
+        for text in &given {
+            match sale::parse(text) {
+                Ok((id, _)) if sales.iter().any(|(other, _)| *other == id) => {
+                    self.wrong("sale", text, &format!("the sale {id} is given twice"));
+                }
+                Ok(sale) => sales.push(sale),
+                Err(problem) => self.wrong("sale", text, &problem),
+            }
+        }
+        if given.len() > limits::SALES_MAX {
+            let problem = format!("{} sales, at most {}", given.len(), limits::SALES_MAX);
+            self.wrong("sale", &given[given.len() - 1], &problem);
+        }
+        (sales, true)
+    }
+}
+
+#[cfg(test)]
+mod tests;

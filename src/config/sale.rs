@@ -1,0 +1,144 @@
+//! The definition of a sale as text: `ID=TOTAL[,hold=30s][,limit=1][,quantity=4][,opens=…][,closes=…]`.
+
+use jiff::Timestamp;
+
+use super::source::{closest, did_you_mean};
+use super::value::{duration, format_duration, whole_number};
+use crate::limits::{HOLD_MS_MAX, QUANTITY_MAX, TIME_MS_MAX, TOTAL_MAX};
+use crate::sale::{SaleId, SaleSpec};
+
+const KEYS: [&str; 5] = ["hold", "limit", "quantity", "opens", "closes"];
+
+/// The sale that a text defines, or what is wrong with it.
+pub(super) fn parse(text: &str) -> Result<(SaleId, SaleSpec), String> {
+    let mut parts = text.split(',');
+    let (id, total) = parts
+        .next()
+        .and_then(|part| part.split_once('='))
+        .ok_or("must be ID=TOTAL and what else it needs, such as ticket=10000,hold=30s")?;
+    let id = SaleId::new(id).map_err(|error| error.to_string())?;
+    let total = whole_number(total, 0, TOTAL_MAX).map_err(|problem| format!("total {problem}"))?;
+    let mut spec = SaleSpec::with_total(total);
+    let mut seen: Vec<&str> = Vec::new();
+    for part in parts {
+        let (key, value) = part
+            .split_once('=')
+            .ok_or_else(|| format!("`{part}` must be a NAME=VALUE of {}", KEYS.join(", ")))?;
+        if seen.contains(&key) {
+            return Err(format!("{key} is given twice"));
+        }
+        seen.push(key);
+        set(&mut spec, key, value)?;
+    }
+    if spec.opens_at_ms >= spec.closes_at_ms {
+        return Err("opens must be before closes".into());
+    }
+    spec.check().map_err(|error| error.to_string())?;
+    Ok((id, spec))
+}
+
+fn set(spec: &mut SaleSpec, key: &str, value: &str) -> Result<(), String> {
+    let named = |problem: String| format!("{key} {problem}");
+    match key {
+        "hold" => {
+            let hold_ms = duration(value).map_err(named)?;
+            if !(1..=HOLD_MS_MAX).contains(&hold_ms) {
+                return Err(format!("hold must be from 1ms to {}", format_duration(HOLD_MS_MAX)));
+            }
+            spec.hold_ms = hold_ms;
+        }
+        "limit" => {
+            spec.limit_per_user = whole_number(value, 0, u32::MAX.into()).map_err(named)? as u32;
+        }
+        "quantity" => {
+            spec.quantity_max = whole_number(value, 1, QUANTITY_MAX.into()).map_err(named)? as u32;
+        }
+        "opens" => spec.opens_at_ms = time(value).map_err(named)?,
+        "closes" => spec.closes_at_ms = time(value).map_err(named)?,
+        _ => {
+            let hint = did_you_mean(closest(key, KEYS.into_iter()));
+            return Err(format!("`{key}` is none of {}{hint}", KEYS.join(", ")));
+        }
+    }
+    Ok(())
+}
+
+/// A point in time by RFC 3339, in ms since 1970.
+fn time(text: &str) -> Result<u64, String> {
+    let problem = || {
+        "must be a time with its offset, such as 2030-01-01T10:00:00+08:00 or 2030-01-01T02:00:00Z, \
+         from 1970 to 9999"
+            .to_owned()
+    };
+    // RFC 3339 only: the crate would take more, such as a space for the `T`.
+    let shaped = text.len() >= "2030-01-01T02:00:00Z".len()
+        && text.as_bytes()[10].eq_ignore_ascii_case(&b'T')
+        && text.bytes().all(|b| b.is_ascii_digit() || b"TtZz:.+-".contains(&b));
+    let time: Timestamp = text.parse().ok().filter(|_| shaped).ok_or_else(problem)?;
+    u64::try_from(time.as_millisecond()).ok().filter(|ms| *ms <= TIME_MS_MAX).ok_or_else(problem)
+}
+
+/// A point in time as RFC 3339 in UTC.
+pub(super) fn format_time(at_ms: u64) -> String {
+    let at = i64::try_from(at_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    at.unwrap_or(Timestamp::MAX).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_definition() {
+        let text = "ticket=10000,hold=30s,limit=1,quantity=4,\
+                    opens=2030-01-01T10:00:00+08:00,closes=2030-01-01T03:00:00.5Z";
+        let (id, spec) = parse(text).unwrap();
+        assert_eq!(id.as_str(), "ticket");
+        let expected = SaleSpec {
+            total: 10_000,
+            opens_at_ms: 1_893_463_200_000,
+            closes_at_ms: 1_893_466_800_500,
+            limit_per_user: 1,
+            hold_ms: 30_000,
+            quantity_max: 4,
+        };
+        assert_eq!(spec, expected);
+        assert_eq!(format_time(spec.opens_at_ms), "2030-01-01T02:00:00Z");
+        assert_eq!(parse("a=0").unwrap().1, SaleSpec::with_total(0));
+        assert_eq!(parse(&format!("a={TOTAL_MAX}")).unwrap().1.total, TOTAL_MAX);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        for (text, told) in [
+            ("", "must be ID=TOTAL"),
+            ("ticket", "must be ID=TOTAL"),
+            ("=5", "a sale id is"),
+            ("Ticket=5", "a sale id is"),
+            ("ticket=", "total must be a whole number from 0 to 1099511627776"),
+            ("ticket=-5", "total must be a whole number from 0 to 1099511627776"),
+            ("ticket=1e4", "total must be a whole number"),
+            ("ticket=1099511627777", "total must be a whole number"),
+            ("ticket=99999999999999999999", "total must be a whole number"),
+            ("ticket=5,", "`` must be a NAME=VALUE of hold, limit"),
+            ("ticket=5,hold", "`hold` must be a NAME=VALUE"),
+            ("ticket=5,hold=30", "hold must be a whole number and a unit"),
+            ("ticket=5,hold=0s", "hold must be from 1ms to 366d"),
+            ("ticket=5,hold=367d", "hold must be from 1ms to 366d"),
+            ("ticket=5,limit=-1", "limit must be a whole number from 0"),
+            ("ticket=5,limit=4294967296", "limit must be a whole number from 0"),
+            ("ticket=5,quantity=0", "quantity must be a whole number from 1"),
+            ("ticket=5,limits=1", "did you mean limit?"),
+            ("ticket=5,limit=1,limit=2", "limit is given twice"),
+            ("ticket=5,opens=tomorrow", "opens must be a time with its offset"),
+            ("ticket=5,opens=2030-01-01T10:00:00", "opens must be a time with its offset"),
+            ("ticket=5,opens=2030-01-01 10:00:00Z", "opens must be a time with its offset"),
+            ("ticket=5,opens=1969-12-31T00:00:00Z", "from 1970"),
+            ("ticket=5,opens=2030-13-01T00:00:00Z", "opens must be a time"),
+            ("ticket=5,opens=2030-01-01T00:00:00Z,closes=2030-01-01T00:00:00Z", "before closes"),
+        ] {
+            let problem = parse(text).unwrap_err();
+            assert!(problem.contains(told), "{text}: {problem}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The effective configuration as text: a configuration file with the source of each value, and
+//! no secret.
+
+use std::fmt::Write;
+
+use super::sale::format_time;
+use super::value::format_cores;
+use super::{
+    Config, CounterNames, LedgerSetting, LogFormat, Source, StockSetting, format_duration,
+};
+use crate::limits::TIME_MS_MAX;
+use crate::sale::{SaleId, SaleSpec};
+
+impl Config {
+    /// The configuration in the format of the file, each setting with where it comes from. A
+    /// setting that is off is a comment. A password stands as `***`.
+    pub fn to_toml(&self) -> String {
+        let mut page = Page { text: String::new(), config: self };
+        if let Some(file) = &self.config_file {
+            page.line("# config", &quoted(&file.display().to_string()), "config");
+        }
+        let listen: Vec<_> = self.listen.iter().map(|a| quoted(&a.to_string())).collect();
+        page.line("listen", &format!("[{}]", listen.join(", ")), "listen");
+        page.setting("cores", &quoted(&format_cores(&self.cores)));
+        page.setting("connections-max", &self.connections_max.to_string());
+        page.ledger(&self.ledger);
+        match self.stock {
+            StockSetting::Auto => page.setting("stock", "\"auto\""),
+            StockSetting::Fixed(count) => page.setting("stock", &count.to_string()),
+        }
+        match &self.stat_log {
+            Some(path) => page.setting("stat-log", &quoted(&path.display().to_string())),
+            None => page.off("stat-log"),
+        }
+        page.setting("log", &quoted(&self.log_filter));
+        let format = match self.log_format {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        };
+        page.setting("log-format", &quoted(format));
+        for (name, ms) in [
+            ("drain-timeout", self.drain_timeout_ms),
+            ("idle-timeout", self.idle_timeout_ms),
+            ("head-timeout", self.head_timeout_ms),
+            ("body-timeout", self.body_timeout_ms),
+            ("write-timeout", self.write_timeout_ms),
+            ("ledger-timeout", self.ledger_timeout_ms),
+        ] {
+            page.setting(name, &quoted(&format_duration(ms)));
+        }
+        page.setting("waiting-max", &self.waiting_max.to_string());
+        if self.sales.is_empty() {
+            page.off("sale");
+        }
+        for (id, spec) in &self.sales {
+            page.sale(id, spec);
+        }
+        page.text
+    }
+
+    /// Where a setting comes from.
+    pub fn source(&self, name: &str) -> Source {
+        let found = self.sources.iter().find(|(other, _)| *other == name);
+        found.map_or(Source::Default, |(_, source)| *source)
+    }
+}
+
+struct Page<'a> {
+    text: String,
+    config: &'a Config,
+}
+
+impl Page<'_> {
+    fn line(&mut self, name: &str, value: &str, setting: &str) {
+        let source = self.config.source(setting).as_str();
+        writeln!(self.text, "{:<50}  # {source}", format!("{name} = {value}"))
+            .expect("to a string");
+    }
+
+    fn setting(&mut self, name: &str, value: &str) {
+        self.line(name, value, name);
+    }
+
+    fn off(&mut self, name: &str) {
+        let source = self.config.source(name).as_str();
+        writeln!(self.text, "{:<50}  # {source}", format!("# {name}: none")).expect("to a string");
+    }
+
+    fn ledger(&mut self, ledger: &LedgerSetting) {
+        match ledger {
+            LedgerSetting::Embedded(folder) => {
+                self.setting("ledger", &quoted(&format!("embedded:{}", folder.display())));
+            }
+            LedgerSetting::Redis(redis) => {
+                self.setting("ledger", &quoted(&redis.url.to_string()));
+                match &redis.ca {
+                    Some(path) => self.setting("redis-ca", &quoted(&path.display().to_string())),
+                    None => self.off("redis-ca"),
+                }
+                let CounterNames { key, total_field, sold_field } = &redis.counters;
+                self.setting("redis-counters-key", &quoted(key));
+                self.setting("redis-total-field", &quoted(total_field));
+                self.setting("redis-sold-field", &quoted(sold_field));
+            }
+        }
+    }
+
+    fn sale(&mut self, id: &SaleId, spec: &SaleSpec) {
+        let source = self.config.source("sale").as_str();
+        writeln!(self.text, "\n{:<50}  # {source}", "[[sale]]").expect("to a string");
+        let mut lines = vec![
+            format!("id = {}", quoted(id.as_str())),
+            format!("total = {}", spec.total),
+            format!("hold = {}", quoted(&format_duration(spec.hold_ms))),
+            format!("limit = {}", spec.limit_per_user),
+            format!("quantity = {}", spec.quantity_max),
+        ];
+        if spec.opens_at_ms != 0 {
+            lines.push(format!("opens = {}", format_time(spec.opens_at_ms)));
+        }
+        if spec.closes_at_ms != TIME_MS_MAX {
+            lines.push(format!("closes = {}", format_time(spec.closes_at_ms)));
+        }
+        self.text += &lines.join("\n");
+        self.text.push('\n');
+    }
+}
+
+/// A TOML string.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}

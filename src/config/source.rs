@@ -1,0 +1,332 @@
+//! Where values come from: flags before the environment before the file. Gathers the text of each
+//! setting from the first that has it; what the text means is judged elsewhere.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use toml::Value;
+
+use super::ledger::redacted;
+use crate::cli::ServeOptions;
+use crate::limits::CONFIG_FILE_BYTES_MAX;
+
+/// A setting: an option of the command line, a variable of the environment, a name in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    /// Its name, as in `--name`.
+    pub name: &'static str,
+    /// What stands between its values in the environment, if it can have several.
+    pub separator: Option<char>,
+}
+
+const fn one(name: &'static str) -> Setting {
+    Setting { name, separator: None }
+}
+
+const fn several(name: &'static str, separator: char) -> Setting {
+    Setting { name, separator: Some(separator) }
+}
+
+/// Every setting there is.
+pub const SETTINGS: &[Setting] = &[
+    one("config"),
+    several("listen", ','),
+    one("cores"),
+    one("connections-max"),
+    one("ledger"),
+    one("redis-ca"),
+    one("redis-counters-key"),
+    one("redis-total-field"),
+    one("redis-sold-field"),
+    several("sale", ';'),
+    one("stock"),
+    one("stat-log"),
+    one("log"),
+    one("log-format"),
+    one("drain-timeout"),
+    one("idle-timeout"),
+    one("head-timeout"),
+    one("body-timeout"),
+    one("write-timeout"),
+    one("ledger-timeout"),
+    one("waiting-max"),
+];
+
+/// What the name of every variable begins with.
+const PREFIX: &str = "STAMPEDE_";
+
+impl Setting {
+    /// The variable that sets it: `STAMPEDE_` and its name.
+    pub fn variable(&self) -> String {
+        format!("{PREFIX}{}", self.name.to_ascii_uppercase().replace('-', "_"))
+    }
+}
+
+/// Where a setting's value comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The command line.
+    Flag,
+    /// The environment.
+    Environment,
+    /// The file of `--config`.
+    File,
+    /// Nobody set it.
+    Default,
+}
+
+impl Source {
+    /// Its public name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Flag => "flag",
+            Self::Environment => "environment",
+            Self::File => "file",
+            Self::Default => "default",
+        }
+    }
+}
+
+/// The text of every setting that somebody set.
+#[derive(Default)]
+pub(super) struct Layers {
+    /// The file that was read.
+    pub file: Option<PathBuf>,
+    /// What is no error but hardly meant.
+    pub warnings: Vec<String>,
+    given: BTreeMap<&'static str, (Source, Vec<String>)>,
+}
+
+impl Layers {
+    /// All that is set, and everything that is wrong with how.
+    pub fn gather(
+        options: &ServeOptions,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> (Self, Vec<String>) {
+        let mut layers = Self::default();
+        let mut problems = Vec::new();
+        for setting in SETTINGS {
+            let values = options.given(setting.name);
+            if !values.is_empty() {
+                let values = values.into_iter().map(str::to_owned).collect();
+                layers.given.insert(setting.name, (Source::Flag, values));
+            }
+        }
+        layers.add_environment(environment, &mut problems);
+        if let Some(file) = layers.values("config").map(|v| PathBuf::from(&v[0])) {
+            layers.add_file(&file, &mut problems);
+            layers.file = Some(file);
+        }
+        (layers, problems)
+    }
+
+    /// The values of a setting, if somebody set it.
+    pub fn values(&self, name: &str) -> Option<&[String]> {
+        self.given.get(name).map(|(_, values)| values.as_slice())
+    }
+
+    /// Where a setting comes from.
+    pub fn source(&self, name: &str) -> Source {
+        self.given.get(name).map_or(Source::Default, |(source, _)| *source)
+    }
+
+    /// A setting and its value as whoever set it wrote them, for an error.
+    pub fn place(&self, name: &str, value: &str) -> String {
+        let value = shown(name, value);
+        match self.source(name) {
+            Source::Flag => format!("--{name} {value}"),
+            Source::Environment => format!("{}={value}", one_variable(name)),
+            Source::File => {
+                format!(
+                    "{}: {name} = {value}",
+                    self.file.as_deref().unwrap_or("".as_ref()).display()
+                )
+            }
+            Source::Default => format!("{name} {value} (the default)"),
+        }
+    }
+
+    fn add(&mut self, name: &'static str, source: Source, values: Vec<String>) {
+        self.given.entry(name).or_insert((source, values));
+    }
+
+    fn add_environment(
+        &mut self,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+        problems: &mut Vec<String>,
+    ) {
+        let settings: HashMap<String, &Setting> =
+            SETTINGS.iter().map(|setting| (setting.variable(), setting)).collect();
+        for (variable, value) in environment {
+            let Some(variable) = variable.to_str().filter(|v| v.starts_with(PREFIX)) else {
+                continue;
+            };
+            let Some(setting) = settings.get(variable) else {
+                // Not an error: an orchestrator makes variables of a service's name too.
+                let names = settings.keys().map(|name| &name[PREFIX.len()..]);
+                if let Some(like) = closest(&variable[PREFIX.len()..], names) {
+                    let like = format!("{PREFIX}{like}");
+                    let told = format!("{variable} is not a setting; is {like} meant?");
+                    self.warnings.push(told);
+                }
+                continue;
+            };
+            match variable_values(setting, value.to_str()) {
+                Ok(values) => self.add(setting.name, Source::Environment, values),
+                Err(problem) => problems.push(format!("{variable}{problem}")),
+            }
+        }
+    }
+
+    fn add_file(&mut self, file: &Path, problems: &mut Vec<String>) {
+        let table = match read_table(file) {
+            Ok(table) => table,
+            Err(problem) => return problems.push(problem),
+        };
+        for (key, value) in table {
+            let Some(setting) = SETTINGS.iter().find(|s| s.name == key && key != "config") else {
+                let names = SETTINGS.iter().map(|s| s.name).filter(|name| *name != "config");
+                let hint = did_you_mean(closest(&key.replace('_', "-"), names));
+                problems.push(format!("{}: {key}: there is no such setting{hint}", file.display()));
+                continue;
+            };
+            match file_values(setting, value) {
+                Ok(values) => self.add(setting.name, Source::File, values),
+                Err(problem) => problems.push(format!("{}: {key}: {problem}", file.display())),
+            }
+        }
+    }
+}
+
+fn one_variable(name: &str) -> String {
+    SETTINGS.iter().find(|s| s.name == name).map(Setting::variable).unwrap_or_default()
+}
+
+/// A value as it may be printed: no password, on one line, not endless.
+pub(super) fn shown(name: &str, value: &str) -> String {
+    let value = if name == "ledger" { redacted(value) } else { value.to_owned() };
+    let plain = !value.is_empty() && !value.chars().any(|c| c.is_control() || c.is_whitespace());
+    let mut value = if plain { value } else { format!("{value:?}") };
+    if let Some((cut, _)) = value.char_indices().nth(200) {
+        value.truncate(cut);
+        value.push('…');
+    }
+    value
+}
+
+/// The name that is most like `given`, if one is like it at all.
+pub(super) fn closest<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let likeness = |name: &'a str| (strsim::jaro_winkler(given, name), name);
+    names
+        .map(likeness)
+        .filter(|(likeness, _)| *likeness > 0.85)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, name)| name)
+}
+
+/// `; did you mean NAME?`, or nothing.
+pub(super) fn did_you_mean(name: Option<&str>) -> String {
+    name.map(|name| format!("; did you mean {name}?")).unwrap_or_default()
+}
+
+/// The values in a variable. An error begins with what follows the variable's name.
+fn variable_values(setting: &Setting, value: Option<&str>) -> Result<Vec<String>, String> {
+    let value = value.ok_or(": is not valid UTF-8")?;
+    if value.trim().is_empty() {
+        return Err(": is empty; give it a value, or unset it for the default".into());
+    }
+    let Some(separator) = setting.separator else {
+        return Ok(vec![value.to_owned()]);
+    };
+    let values: Vec<String> = value.split(separator).map(|v| v.trim().to_owned()).collect();
+    if values.iter().any(String::is_empty) {
+        let value = shown(setting.name, value);
+        return Err(format!("={value}: has an empty part between two `{separator}` or at an end"));
+    }
+    Ok(values)
+}
+
+fn read_table(file: &Path) -> Result<toml::Table, String> {
+    let name = file.display().to_string();
+    let at = |problem: String| format!("{}: {problem}", shown("config", &name));
+    let mut text = String::new();
+    File::open(file)
+        .and_then(|open| open.take(CONFIG_FILE_BYTES_MAX + 1).read_to_string(&mut text))
+        .map_err(|error| at(format!("can't read the configuration file: {error}")))?;
+    if text.len() as u64 > CONFIG_FILE_BYTES_MAX {
+        return Err(at(format!("is larger than {CONFIG_FILE_BYTES_MAX} bytes")));
+    }
+    // The error's own text would quote the line, and with it perhaps a password.
+    text.parse().map_err(|error: toml::de::Error| {
+        let before = &text[..error.span().map_or(0, |span| span.start).min(text.len())];
+        let line = before.matches('\n').count() + 1;
+        let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+        format!("{}:{line}:{column}: not valid TOML: {}", file.display(), error.message())
+    })
+}
+
+fn file_values(setting: &Setting, value: Value) -> Result<Vec<String>, String> {
+    match (setting.name, value) {
+        ("sale", Value::Array(tables)) => tables.into_iter().map(sale_text).collect(),
+        ("sale", _) => Err("must be tables: [[sale]] with id, total and more".into()),
+        ("cores", Value::Array(parts)) => {
+            let parts: Result<Vec<_>, _> = parts.into_iter().map(plain_text).collect();
+            Ok(vec![parts?.join(",")])
+        }
+        ("listen", Value::Array(parts)) if parts.is_empty() => {
+            Err("must have at least one address".into())
+        }
+        ("listen", Value::Array(parts)) => parts.into_iter().map(plain_text).collect(),
+        (_, value) => Ok(vec![plain_text(value)?]),
+    }
+}
+
+fn plain_text(value: Value) -> Result<String, String> {
+    match value {
+        Value::String(text) => Ok(text),
+        Value::Integer(number) => Ok(number.to_string()),
+        other => Err(format!("must be text or a whole number, not {}", kind(&other))),
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::String(_) => "text",
+        Value::Integer(_) => "a whole number",
+        Value::Float(_) => "a fraction",
+        Value::Boolean(_) => "true or false",
+        Value::Datetime(_) => "a time",
+        Value::Array(_) => "a list",
+        Value::Table(_) => "a table",
+    }
+}
+
+/// A `[[sale]]` table as the text of `--sale`, so that both are judged alike.
+fn sale_text(table: Value) -> Result<String, String> {
+    let Value::Table(mut table) = table else {
+        return Err("must be tables: [[sale]] with id, total and more".into());
+    };
+    let part = |key: &str, value: Value| match value {
+        Value::Datetime(time) => Ok(time.to_string()),
+        value => plain_text(value).map_err(|problem| format!("{key}: {problem}")),
+    };
+    let mut required = |key: &str| {
+        let value = table.remove(key).ok_or(format!("a [[sale]] without {key}"))?;
+        part(key, value)
+    };
+    let (id, total) = (required("id")?, required("total")?);
+    let mut parts = vec![(id.clone(), total)];
+    for (key, value) in table {
+        let value = part(&key, value)?;
+        parts.push((key, value));
+    }
+    let odd = |text: &str| text.contains([',', '=']);
+    if let Some((key, value)) = parts.iter().find(|(key, value)| odd(key) || odd(value)) {
+        return Err(format!("{}: `,` and `=` can't be part of a name or value", shown(key, value)));
+    }
+    let parts: Vec<_> = parts.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+    Ok(parts.join(","))
+}

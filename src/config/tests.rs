@@ -1,0 +1,200 @@
+//! Layers, their order, and that what is shown can be read again.
+
+use std::ffi::OsString;
+
+use super::*;
+
+fn host() -> Host {
+    Host { cores: vec![0, 1, 2, 3], file_limit: 20_000 }
+}
+
+fn env(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+    pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
+}
+
+fn load(options: &ServeOptions, pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    Config::load_from(options, env(pairs), &host())
+}
+
+fn file(text: &str) -> (tempfile::NamedTempFile, ServeOptions) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    let config = Some(file.path().display().to_string());
+    (file, ServeOptions { config, ..Default::default() })
+}
+
+#[test]
+fn the_defaults() {
+    let config = load(&ServeOptions::default(), &[]).unwrap();
+    assert_eq!(config.listen, vec!["0.0.0.0:3005".parse().unwrap()]);
+    assert_eq!(config.cores, vec![0, 1, 2, 3]);
+    assert_eq!(config.connections_max, 20_000 - 64 - 32);
+    assert_eq!(config.ledger, LedgerSetting::Embedded("./stampede-data".into()));
+    assert!(!config.sales_given);
+    assert_eq!(config.sales.len(), 1);
+    assert_eq!((config.sales[0].0.as_str(), config.sales[0].1.total), ("ticket", 10_000));
+    assert_eq!(config.stock, StockSetting::Auto);
+    assert_eq!(config.waiting_max, limits::WAITING_MAX);
+    assert!(config.warnings.is_empty());
+    assert!(config.sources.iter().all(|(_, source)| *source == Source::Default));
+}
+
+#[test]
+fn no_sale_is_made_up_in_a_redis() {
+    let config = load(&ServeOptions::default(), &[("STAMPEDE_LEDGER", "redis://host")]).unwrap();
+    assert!(config.sales.is_empty() && !config.sales_given);
+    let (_file, options) = file("sale = []");
+    let config = load(&options, &[]).unwrap();
+    assert!(config.sales.is_empty() && config.sales_given);
+}
+
+#[test]
+fn flags_before_environment_before_file() {
+    let (_file, mut options) = file(
+        "listen = ['127.0.0.1:1', '127.0.0.1:2']\nidle-timeout = '1m'\nhead-timeout = '1m'\n\
+         body-timeout = '1m'\nwaiting-max = 7\ncores = [1, '2-3']\n[[sale]]\nid = 'file'\ntotal = 1",
+    );
+    options.idle_timeout = Some("3m".into());
+    let pairs = [
+        ("STAMPEDE_IDLE_TIMEOUT", "2m"),
+        ("STAMPEDE_HEAD_TIMEOUT", "2m"),
+        ("STAMPEDE_LISTEN", "127.0.0.1:8, [::1]:9"),
+        ("STAMPEDE_SALE", "a=1,hold=1s;b=2,limit=1"),
+    ];
+    let config = load(&options, &pairs).unwrap();
+    let minutes = [config.idle_timeout_ms, config.head_timeout_ms, config.body_timeout_ms];
+    assert_eq!(minutes, [180_000, 120_000, 60_000]);
+    assert_eq!(config.listen, ["127.0.0.1:8", "[::1]:9"].map(|a| a.parse().unwrap()));
+    assert_eq!(config.cores, [1, 2, 3]);
+    assert_eq!(config.waiting_max, 7);
+    let sales: Vec<_> = config.sales.iter().map(|(id, spec)| (id.as_str(), spec.total)).collect();
+    assert_eq!(sales, [("a", 1), ("b", 2)]);
+    assert_eq!(config.source("idle-timeout"), Source::Flag);
+    assert_eq!(config.source("head-timeout"), Source::Environment);
+    assert_eq!(config.source("body-timeout"), Source::File);
+    assert_eq!(config.source("write-timeout"), Source::Default);
+}
+
+#[test]
+fn what_is_shown_can_be_read_again() {
+    let (_file, options) = file(
+        "listen = '[::1]:0'\nledger = 'redis://host:1/2'\nstock = 50\nlog = 'info,stampede=debug'\n\
+         log-format = 'json'\nconnections-max = 9\ndrain-timeout = '0s'\nstat-log = '/dev/null'\n\
+         redis-counters-key = 'x:{sale}'\n[[sale]]\nid = 'a'\ntotal = 5\nhold = '90s'\nlimit = 1\n\
+         quantity = 2\nopens = 2030-01-01T10:00:00+08:00\ncloses = '2031-01-01T00:00:00Z'\n\
+         [[sale]]\nid = 'b'\ntotal = 0",
+    );
+    let first = load(&options, &[]).unwrap();
+    let (_again, again) = file(&first.to_toml());
+    let second = load(&again, &[]).unwrap();
+    assert_eq!(first.sales, second.sales);
+    assert_eq!(first.sales[0].1.opens_at_ms, 1_893_463_200_000);
+    let page = |config: &Config| {
+        let lines = config.to_toml();
+        let lines = lines.lines().map(|line| line.split("  # ").next().unwrap().trim().to_owned());
+        lines.filter(|line| !line.starts_with("# config")).collect::<Vec<_>>()
+    };
+    assert_eq!(page(&first), page(&second));
+}
+
+#[test]
+fn everything_wrong_is_told_at_once() {
+    let options = ServeOptions {
+        stock: Some("0".into()),
+        sale: vec!["a=1".into(), "a=2".into(), "b".into()],
+        ..Default::default()
+    };
+    let error = load(&options, &[("STAMPEDE_CORES", "9"), ("STAMPEDE_LOG", "")]).unwrap_err();
+    assert_eq!(error.problems.len(), 5, "{error}");
+    let text = error.to_string();
+    for told in [
+        "--stock 0: must be a whole number from 1 to 1099511627776, or auto",
+        "--sale a=2: the sale a is given twice",
+        "--sale b: must be ID=TOTAL",
+        "STAMPEDE_CORES=9: core 9 is not one that this process may use, 0-3",
+        "STAMPEDE_LOG: is empty",
+    ] {
+        assert!(text.contains(told), "{told}\n{text}");
+    }
+}
+
+#[test]
+fn wrong_environments() {
+    for (name, value, told) in [
+        ("STAMPEDE_LISTEN", "127.0.0.1:1,", "STAMPEDE_LISTEN=127.0.0.1:1,: has an empty part"),
+        ("STAMPEDE_SALE", ";", "STAMPEDE_SALE=;: has an empty part"),
+        ("STAMPEDE_LISTEN", "127.0.0.1:1,127.0.0.1:1", "127.0.0.1:1 is given twice"),
+        ("STAMPEDE_CONFIG", "/no/such/file", "/no/such/file: can't read the configuration file"),
+        ("STAMPEDE_WAITING_MAX", "0", "STAMPEDE_WAITING_MAX=0: must be a whole number from 1"),
+        ("STAMPEDE_LEDGER", "rediss://u:hunter2@h/x", "is not a URL"),
+        ("STAMPEDE_REDIS_TOTAL_FIELD", "{sale}_sold_nums", "must be different fields"),
+        ("STAMPEDE_CONNECTIONS_MAX", "20000", "allows at most 19904"),
+        ("STAMPEDE_REDIS_CA", "/no/such.pem", "STAMPEDE_REDIS_CA=/no/such.pem: can't be read"),
+    ] {
+        let error = load(&ServeOptions::default(), &[(name, value)]).unwrap_err().to_string();
+        assert!(error.contains(told), "{name}={value}: {error}");
+        assert!(!error.contains("hunter2"));
+    }
+    use std::os::unix::ffi::OsStringExt;
+    let odd = [("STAMPEDE_LOG".into(), OsString::from_vec(vec![0xff]))];
+    let error = Config::load_from(&ServeOptions::default(), odd, &host()).unwrap_err();
+    assert!(error.to_string().contains("STAMPEDE_LOG: is not valid UTF-8"));
+}
+
+#[test]
+fn wrong_files() {
+    for (text, told) in [
+        ("lisen = 'a'", "lisen: there is no such setting; did you mean listen?"),
+        ("idle_timeout = '1s'", "did you mean idle-timeout?"),
+        ("config = 'x'", "config: there is no such setting"),
+        ("listen = []", "listen: must have at least one address"),
+        ("log = true", "log: must be text or a whole number, not true or false"),
+        ("idle-timeout = 75", "idle-timeout = 75: must be a whole number and a unit"),
+        ("ledger = 'redis://u:hunter2@h", ":1:30: not valid TOML"),
+        ("\n\nledger = 'redis://u:hunter2@h' x", ":3:"),
+        ("sale = 'ticket=5'", "sale: must be tables"),
+        ("sale = ['ticket=5']", "sale: must be tables"),
+        ("[[sale]]\ntotal = 5", "sale: a [[sale]] without id"),
+        ("[[sale]]\nid = 'a'", "sale: a [[sale]] without total"),
+        ("[[sale]]\nid = 'a'\ntotal = -5", "sale = a=-5: total must be a whole number"),
+        ("[[sale]]\nid = 'a'\ntotal = 5\nholds = '1s'", "did you mean hold?"),
+        ("[[sale]]\nid = 'a=1,limit'\ntotal = 5", "can't be part of a name or value"),
+        ("[[sale]]\nid = 'a'\ntotal = 5\nopens = 2030-01-01T10:00:00", "opens must be a time with"),
+    ] {
+        let (_file, options) = file(text);
+        let error = load(&options, &[]).unwrap_err().to_string();
+        assert!(error.contains(told), "{text}: {error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn what_is_hardly_meant_is_told() {
+    let pairs = [
+        ("STAMPEDE_LISTN", "0.0.0.0:1"),
+        ("STAMPEDE_SERVICE_HOST", "10.0.0.1"),
+        ("STAMPEDE_REDIS_COUNTERS_KEY", "{sale}"),
+    ];
+    let warnings = load(&ServeOptions::default(), &pairs).unwrap().warnings;
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].contains("is STAMPEDE_LISTEN meant?"));
+    assert!(warnings[1].contains("redis-counters-key has no effect"));
+}
+
+#[test]
+fn a_certificate_authority_needs_tls() {
+    let pem = tempfile::NamedTempFile::new().unwrap();
+    let path = pem.path().to_str().unwrap().to_owned();
+    let with = |ledger| {
+        load(
+            &ServeOptions::default(),
+            &[("STAMPEDE_LEDGER", ledger), ("STAMPEDE_REDIS_CA", path.as_str())],
+        )
+    };
+    assert!(with("rediss://host").unwrap_err().to_string().contains("has no certificate"));
+    std::fs::write(&pem, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+    assert!(
+        matches!(with("rediss://host").unwrap().ledger, LedgerSetting::Redis(r) if r.ca.is_some())
+    );
+    assert!(with("redis://host").unwrap_err().to_string().contains("only of use with"));
+}

@@ -1,0 +1,296 @@
+//! What the text of a single setting means. Each error says what would be right; the caller adds
+//! the setting's name and the value.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::{LogFormat, StockSetting};
+use crate::limits::TOTAL_MAX;
+
+const UNITS: [(&str, u64); 5] =
+    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+
+/// A whole number in decimal digits, within a range.
+pub(super) fn whole_number(text: &str, min: u64, max: u64) -> Result<u64, String> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    match text.parse() {
+        Ok(number) if digits && (min..=max).contains(&number) => Ok(number),
+        _ => Err(format!("must be a whole number from {min} to {max}")),
+    }
+}
+
+/// A duration in ms: a whole number and a unit.
+pub(super) fn duration(text: &str) -> Result<u64, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit_ms = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, ms)| *ms);
+    number
+        .parse::<u64>()
+        .ok()
+        .zip(unit_ms)
+        .and_then(|(number, ms)| number.checked_mul(ms))
+        .ok_or_else(|| "must be a whole number and a unit: 500ms, 30s, 5m, 2h or 1d".to_owned())
+}
+
+/// A duration in ms from `min` to `max`.
+pub(super) fn duration_within(text: &str, (min, max): (u64, u64)) -> Result<u64, String> {
+    let value_ms = duration(text)?;
+    if (min..=max).contains(&value_ms) {
+        Ok(value_ms)
+    } else {
+        Err(format!("must be from {} to {}", format_duration(min), format_duration(max)))
+    }
+}
+
+/// A duration as its setting would be written, in the largest unit that is exact.
+pub fn format_duration(ms: u64) -> String {
+    let exact = |(_, unit_ms): &&(&str, u64)| ms.is_multiple_of(*unit_ms);
+    match UNITS.iter().rev().find(exact) {
+        Some((unit, unit_ms)) if ms != 0 => format!("{}{unit}", ms / unit_ms),
+        _ => "0s".into(),
+    }
+}
+
+/// The addresses that a `HOST:PORT` stands for.
+pub(super) fn listen(text: &str) -> Result<Vec<SocketAddr>, String> {
+    if text.starts_with("unix:") {
+        return Err("a Unix socket is not supported yet; use HOST:PORT".into());
+    }
+    if let Ok(address) = text.parse() {
+        return Ok(vec![address]);
+    }
+    let shape = "must be HOST:PORT, such as 0.0.0.0:3005, [::]:3005 or localhost:3005";
+    let (host, port) = text.rsplit_once(':').ok_or(shape)?;
+    if host.is_empty() || host.contains(['[', ']', ':', '/', '@']) {
+        return Err(shape.into());
+    }
+    let port =
+        whole_number(port, 0, u16::MAX.into()).map_err(|problem| format!("the port {problem}"))?;
+    let found = (host, port as u16)
+        .to_socket_addrs()
+        .map_err(|error| format!("the name {host} can't be resolved: {error}"))?;
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for address in found {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    // A name often stands for addresses that this machine hasn't got, as with ::1 for localhost.
+    if addresses.len() > 1 {
+        let here = |a: &SocketAddr| TcpListener::bind((a.ip(), 0)).is_ok();
+        let own: Vec<_> = addresses.iter().copied().filter(here).collect();
+        if !own.is_empty() {
+            addresses = own;
+        }
+    }
+    if addresses.is_empty() {
+        Err(format!("the name {host} has no address"))
+    } else {
+        Ok(addresses)
+    }
+}
+
+/// The cores of a list such as `0-3,6`, out of those `allowed`.
+pub(super) fn cores(text: &str, allowed: &[usize]) -> Result<Vec<usize>, String> {
+    let shape = || format!("must be a list such as 0-3,6 out of {}", format_cores(allowed));
+    let mut cores = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let number = |text: &str| whole_number(text.trim(), 0, u32::MAX.into()).ok();
+        let (first, last) = number(first).zip(number(last)).ok_or_else(shape)?;
+        if first > last {
+            return Err(format!("{part} runs backwards; {}", shape()));
+        }
+        for core in first as usize..=last as usize {
+            if !allowed.contains(&core) {
+                return Err(format!(
+                    "core {core} is not one that this process may use, {}",
+                    format_cores(allowed)
+                ));
+            }
+            if cores.contains(&core) {
+                return Err(format!("core {core} is given twice"));
+            }
+            cores.push(core);
+        }
+    }
+    Ok(cores)
+}
+
+/// Cores as a list such as `0-3,6`, in their order.
+pub(super) fn format_cores(cores: &[usize]) -> String {
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    for &core in cores {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == core => *last = core,
+            _ => runs.push((core, core)),
+        }
+    }
+    let run = |(a, b)| if a == b { format!("{a}") } else { format!("{a}-{b}") };
+    runs.into_iter().map(run).collect::<Vec<_>>().join(",")
+}
+
+/// `auto` or a number.
+pub(super) fn stock(text: &str) -> Result<StockSetting, String> {
+    if text == "auto" {
+        return Ok(StockSetting::Auto);
+    }
+    whole_number(text, 1, TOTAL_MAX)
+        .map(StockSetting::Fixed)
+        .map_err(|problem| format!("{problem}, or auto"))
+}
+
+/// A file that lines can be appended to, or that can be created.
+pub(super) fn stat_log(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() {
+        return Err("must be the path of a file".into());
+    }
+    let path = PathBuf::from(text);
+    let wrong = |error: io::Error| format!("can't be appended to: {error}");
+    if path.exists() {
+        // Without waiting for the reader of a FIFO, whose absence is no error here.
+        let opened = OpenOptions::new().append(true).custom_flags(libc::O_NONBLOCK).open(&path);
+        match opened {
+            Err(error) if error.raw_os_error() != Some(libc::ENXIO) => return Err(wrong(error)),
+            _ => return Ok(path),
+        }
+    }
+    let folder = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    may_write(folder)
+        .map_err(|error| format!("can't be created in {}: {error}", folder.display()))?;
+    Ok(path)
+}
+
+/// Whether the process may create files in a folder, without creating one.
+pub(super) fn may_write(folder: &Path) -> io::Result<()> {
+    if !folder.metadata()?.is_dir() {
+        return Err(io::Error::from(io::ErrorKind::NotADirectory));
+    }
+    let path = std::ffi::CString::new(folder.as_os_str().as_bytes())?;
+    // SAFETY: `path` is a NUL-terminated string that lives through the call.
+    let answer = unsafe {
+        libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::W_OK | libc::X_OK, libc::AT_EACCESS)
+    };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// A level, or a filter of `tracing`.
+pub(super) fn log_filter(text: &str) -> Result<String, String> {
+    const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+    let shape = "must be error, warn, info, debug, trace or off, \
+                 or a filter such as info,stampede::ledger=debug";
+    // A bare word that is no level would be taken for a module, and silence everything else.
+    let is_bare = |part: &str| part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let is_level = |part: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(part));
+    if text.split(',').any(|part| is_bare(part.trim()) && !is_level(part.trim())) {
+        return Err(shape.into());
+    }
+    match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("{shape} ({error})")),
+    }
+}
+
+/// `text` or `json`.
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("must be text or json".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_round_trip() {
+        for (text, ms) in [
+            ("500ms", 500),
+            ("30s", 30_000),
+            ("5m", 300_000),
+            ("2h", 7_200_000),
+            ("1d", 86_400_000),
+        ] {
+            assert_eq!(duration(text), Ok(ms));
+            assert_eq!(format_duration(ms), text);
+        }
+        assert_eq!(format_duration(0), "0s");
+        for bad in ["", "5", "s", "-5s", "1.5s", "5 s", "5S", "5sec", "99999999999999999999s"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+        assert!(duration("213503982335d").is_err(), "overflow");
+    }
+
+    #[test]
+    fn core_lists() {
+        let allowed = [0, 1, 2, 3, 6];
+        assert_eq!(cores("0-3,6", &allowed), Ok(vec![0, 1, 2, 3, 6]));
+        assert_eq!(cores("6, 1", &allowed), Ok(vec![6, 1]));
+        assert_eq!(format_cores(&allowed), "0-3,6");
+        for (bad, told) in [
+            ("", "must be a list"),
+            ("a", "must be a list"),
+            ("1,", "must be a list"),
+            ("1-", "must be a list"),
+            ("-1", "must be a list"),
+            ("3-1", "runs backwards"),
+            ("0-4294967295", "core 4 is not one that this process may use, 0-3,6"),
+            ("1,0-2", "core 1 is given twice"),
+        ] {
+            assert!(cores(bad, &allowed).unwrap_err().contains(told), "{bad}");
+        }
+    }
+
+    #[test]
+    fn listen_addresses() {
+        let address = |text: &str| vec![text.parse::<SocketAddr>().unwrap()];
+        assert_eq!(listen("0.0.0.0:3005"), Ok(address("0.0.0.0:3005")));
+        assert_eq!(listen("[::]:3005"), Ok(address("[::]:3005")));
+        let local = listen("localhost:0").unwrap();
+        assert!(local.iter().all(|a| a.ip().is_loopback()));
+        for (bad, told) in [
+            ("", "must be HOST:PORT"),
+            ("3005", "must be HOST:PORT"),
+            (":3005", "must be HOST:PORT"),
+            ("::1:3005", "must be HOST:PORT"),
+            ("http://localhost:3005", "must be HOST:PORT"),
+            ("localhost:http", "the port must be a whole number from 0 to 65535"),
+            ("127.0.0.1:65536", "the port must be"),
+            ("no-such-name.invalid:80", "can't be resolved"),
+            ("unix:/run/stampede", "not supported yet"),
+        ] {
+            let problem = listen(bad).unwrap_err();
+            assert!(problem.contains(told), "{bad}: {problem}");
+        }
+    }
+
+    #[test]
+    fn log_filters() {
+        for good in ["info", "WARN", "off", "info,stampede::ledger=debug", "stampede=trace"] {
+            assert!(log_filter(good).is_ok(), "{good}");
+        }
+        for bad in ["", "verbose", "info,verbose", "a=loud", "info,"] {
+            assert!(log_filter(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn stat_logs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stat.log");
+        assert_eq!(stat_log(path.to_str().unwrap()), Ok(path.clone()));
+        assert!(!path.exists(), "a check creates nothing");
+        assert!(stat_log(folder.path().to_str().unwrap()).is_err());
+        assert!(stat_log(folder.path().join("no/such/file").to_str().unwrap()).is_err());
+        assert!(stat_log("").is_err());
+    }
+}

@@ -1,0 +1,33 @@
+//! Log lines for operators: to standard error, as text or as JSON, as much as the filter lets
+//! through. Called once, by `main`.
+
+use std::io::{self, IsTerminal};
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::LogFormat;
+
+/// Why logging can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum LoggingError {
+    /// The filter is not one.
+    #[error("log filter {0}: {1}")]
+    Filter(String, tracing_subscriber::filter::ParseError),
+    /// The process has a logger already.
+    #[error("can't start logging: {0}")]
+    Taken(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Starts logging to standard error. Colours only on a terminal, and not with `NO_COLOR`.
+pub fn init(filter: &str, format: LogFormat) -> Result<(), LoggingError> {
+    let parsed =
+        EnvFilter::try_new(filter).map_err(|error| LoggingError::Filter(filter.into(), error))?;
+    let colours =
+        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let builder = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(io::stderr);
+    match format {
+        LogFormat::Text => builder.with_ansi(colours).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    }
+    .map_err(LoggingError::Taken)
+}

@@ -1,0 +1,340 @@
+//! The stat log: the article's line for each purchase attempt, `result:1,localSales:N` if it was
+//! granted and `result:0,localSales:N` if not, where N is what this instance has granted so far.
+//!
+//! A purchase must never wait for a disk. So each core formats into a buffer of its own and hands
+//! full ones to one writer thread through a bounded channel; the buffers come back empty and are
+//! used again. If the file can't keep up and all buffers of a core are on their way, lines are
+//! dropped and counted. Lines of different cores may stand in another order than they happened.
+//!
+//! Architecture invariant: nothing here knows what a purchase is, and nothing blocks but the
+//! writer thread and [`StatLog::close`].
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::limits::{
+    STAT_LOG_BUFFER_BYTES, STAT_LOG_BUFFERS_PER_CORE, STAT_LOG_LINE_BYTES_MAX, STAT_LOG_QUEUE_MAX,
+};
+
+/// Lines since the start, for metrics.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StatLogCounts {
+    /// Lines that are in the file.
+    pub written: u64,
+    /// Lines dropped because the file couldn't keep up.
+    pub dropped: u64,
+    /// Lines lost because writing failed.
+    pub failed: u64,
+}
+
+impl StatLogCounts {
+    /// Lines that will never be in the file.
+    pub fn lost(&self) -> u64 {
+        self.dropped + self.failed
+    }
+}
+
+#[derive(Default)]
+struct Counters {
+    queued: AtomicU64,
+    written: AtomicU64,
+    dropped: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// What goes to the writer thread.
+enum Message {
+    /// Whole lines, and where their buffer goes back to.
+    Lines { lines: Vec<u8>, count: u64, back: SyncSender<Vec<u8>> },
+    /// Everything before this is the last.
+    Close,
+}
+
+/// An open stat log and its writer thread.
+pub struct StatLog {
+    path: PathBuf,
+    queue: SyncSender<Message>,
+    counters: Arc<Counters>,
+    writer: JoinHandle<()>,
+}
+
+impl StatLog {
+    /// Opens the file to append to it, creates it (mode 0644) if it is missing, and starts the
+    /// writer thread. The error names the file.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let told = |error: io::Error| {
+            let text = format!("can't open the stat log {}: {error}", path.display());
+            io::Error::new(error.kind(), text)
+        };
+        // A FIFO opened for writing only would block until somebody reads it.
+        let fifo = path.metadata().is_ok_and(|m| m.file_type().is_fifo());
+        let mut options = OpenOptions::new();
+        options.append(true).create(true).read(fifo).mode(0o644);
+        let file = options.open(path).map_err(told)?;
+
+        let (queue, messages) = mpsc::sync_channel(STAT_LOG_QUEUE_MAX);
+        let counters = Arc::new(Counters::default());
+        let writer = Writer {
+            file,
+            path: path.to_owned(),
+            counters: counters.clone(),
+            torn: Vec::new(),
+            failing: None,
+        };
+        let writer =
+            thread::Builder::new().name("stat-log".into()).spawn(move || writer.run(messages))?;
+        Ok(Self { path: path.to_owned(), queue, counters, writer })
+    }
+
+    /// A buffer for one core.
+    pub fn buffer(&self) -> StatLogBuffer {
+        let (back, returned) = mpsc::sync_channel(STAT_LOG_BUFFERS_PER_CORE);
+        StatLogBuffer {
+            lines: Vec::with_capacity(STAT_LOG_BUFFER_BYTES),
+            count: 0,
+            dropped: 0,
+            spare: Vec::with_capacity(STAT_LOG_BUFFERS_PER_CORE),
+            made: 1,
+            queue: self.queue.clone(),
+            back,
+            returned,
+            counters: self.counters.clone(),
+        }
+    }
+
+    /// How many lines were written and lost, for metrics. Lines a core has not flushed are in
+    /// none of them.
+    pub fn counts(&self) -> StatLogCounts {
+        self.counters.counts()
+    }
+
+    /// Writes what the cores have flushed and stops, in `time` at the most. Buffers that are
+    /// still in use drop their lines from then on. An error says how many lines stayed behind.
+    pub fn close(self, time: Duration) -> io::Result<StatLogCounts> {
+        let deadline = Instant::now() + time;
+        let pause = Duration::from_millis(2);
+        let mut message = Some(Message::Close);
+        while Instant::now() < deadline && !self.writer.is_finished() {
+            if let Some(Err(TrySendError::Full(again))) =
+                message.take().map(|close| self.queue.try_send(close))
+            {
+                message = Some(again);
+            }
+            thread::sleep(pause);
+        }
+        let counts = self.counts();
+        if self.writer.is_finished() {
+            return match self.writer.join() {
+                Ok(()) => Ok(counts),
+                Err(_) => Err(io::Error::other("the stat log's writer panicked")),
+            };
+        }
+        let behind =
+            self.counters.queued.load(Relaxed).saturating_sub(counts.written + counts.failed);
+        let text = format!(
+            "the stat log {} took no more lines in time: {behind} stayed behind",
+            self.path.display()
+        );
+        Err(io::Error::new(io::ErrorKind::TimedOut, text))
+    }
+}
+
+impl Counters {
+    fn counts(&self) -> StatLogCounts {
+        StatLogCounts {
+            written: self.written.load(Relaxed),
+            dropped: self.dropped.load(Relaxed),
+            failed: self.failed.load(Relaxed),
+        }
+    }
+}
+
+/// One core's buffer of lines. Not to be shared between threads.
+pub struct StatLogBuffer {
+    lines: Vec<u8>,
+    count: u64,
+    dropped: u64,
+    /// Empty buffers.
+    spare: Vec<Vec<u8>>,
+    /// Buffers that exist: this one, the spare ones, and those on their way.
+    made: usize,
+    queue: SyncSender<Message>,
+    back: SyncSender<Vec<u8>>,
+    returned: Receiver<Vec<u8>>,
+    counters: Arc<Counters>,
+}
+
+impl StatLogBuffer {
+    /// Notes a purchase attempt: whether it was granted, and how many this instance has granted
+    /// so far, this one included.
+    pub fn record(&mut self, granted: bool, local_sales: u64) {
+        if self.lines.len() + STAT_LOG_LINE_BYTES_MAX > STAT_LOG_BUFFER_BYTES && !self.hand_over() {
+            self.dropped += 1;
+            return;
+        }
+        let start: &[u8] = if granted { b"result:1,localSales:" } else { b"result:0,localSales:" };
+        self.lines.extend_from_slice(start);
+        self.lines.extend_from_slice(itoa::Buffer::new().format(local_sales).as_bytes());
+        self.lines.push(b'\n');
+        self.count += 1;
+    }
+
+    /// Hands what is there to the writer, if it has room. To be called a few times a second.
+    pub fn flush(&mut self) {
+        if !self.lines.is_empty() {
+            self.hand_over();
+        }
+        if self.dropped != 0 {
+            self.counters.dropped.fetch_add(std::mem::take(&mut self.dropped), Relaxed);
+        }
+    }
+
+    /// Sends the buffer off and takes an empty one. False: it stays as it is.
+    fn hand_over(&mut self) -> bool {
+        debug_assert!(!self.lines.is_empty());
+        match self.empty_buffer() {
+            Some(empty) => self.hand_over_for(empty),
+            None => false,
+        }
+    }
+
+    fn hand_over_for(&mut self, empty: Vec<u8>) -> bool {
+        let lines = std::mem::replace(&mut self.lines, empty);
+        let message = Message::Lines { lines, count: self.count, back: self.back.clone() };
+        // Before it is sent, so that it is never less than what was written.
+        self.counters.queued.fetch_add(self.count, Relaxed);
+        let refused = match self.queue.try_send(message) {
+            Ok(()) => {
+                self.count = 0;
+                return true;
+            }
+            Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) => message,
+        };
+        self.counters.queued.fetch_sub(self.count, Relaxed);
+        if let Message::Lines { lines, .. } = refused {
+            let empty = std::mem::replace(&mut self.lines, lines);
+            self.spare.push(empty);
+        }
+        false
+    }
+
+    fn empty_buffer(&mut self) -> Option<Vec<u8>> {
+        while let Ok(buffer) = self.returned.try_recv() {
+            debug_assert!(buffer.is_empty());
+            self.spare.push(buffer);
+        }
+        if self.spare.is_empty() && self.made < STAT_LOG_BUFFERS_PER_CORE {
+            self.made += 1;
+            return Some(Vec::with_capacity(STAT_LOG_BUFFER_BYTES));
+        }
+        self.spare.pop()
+    }
+}
+
+impl Drop for StatLogBuffer {
+    fn drop(&mut self) {
+        // The last buffer needs no other in its place; what the queue has no room for is lost.
+        if !self.lines.is_empty() && !self.hand_over_for(Vec::new()) {
+            self.dropped += self.count;
+        }
+        self.counters.dropped.fetch_add(self.dropped, Relaxed);
+    }
+}
+
+/// The writer thread.
+struct Writer {
+    file: File,
+    path: PathBuf,
+    counters: Arc<Counters>,
+    /// The rest of a line of which the file has the beginning: a full disk cuts anywhere.
+    torn: Vec<u8>,
+    /// Lines lost in the present run of failures.
+    failing: Option<u64>,
+}
+
+impl Writer {
+    fn run(mut self, messages: Receiver<Message>) {
+        while let Ok(message) = messages.recv() {
+            match message {
+                Message::Lines { mut lines, count, back } => {
+                    self.write(&lines, count);
+                    lines.clear();
+                    // The core may be gone; its buffers then have nowhere to go.
+                    let _ = back.try_send(lines);
+                }
+                Message::Close => break,
+            }
+        }
+        if !self.torn.is_empty() {
+            let torn = std::mem::take(&mut self.torn);
+            if write_all_counted(&mut self.file, &torn).1.is_err() {
+                tracing::warn!(file = %self.path.display(), "the stat log ends within a line");
+            }
+        }
+    }
+
+    fn write(&mut self, lines: &[u8], count: u64) {
+        let torn = std::mem::take(&mut self.torn);
+        let (done, mut result) = write_all_counted(&mut self.file, &torn);
+        self.torn.extend_from_slice(&torn[done..]);
+        let mut written = 0;
+        if result.is_ok() {
+            let (done, lines_result) = write_all_counted(&mut self.file, lines);
+            result = lines_result;
+            written = memchr::memchr_iter(b'\n', &lines[..done]).count() as u64;
+            if done > 0 && lines[done - 1] != b'\n' {
+                let end =
+                    memchr::memchr(b'\n', &lines[done..]).map_or(lines.len(), |n| done + n + 1);
+                self.torn.extend_from_slice(&lines[done..end]);
+                // It counts as written: nothing but its end is missing, and comes first.
+                written += 1;
+            }
+        }
+        let failed = count - written;
+        self.counters.written.fetch_add(written, Relaxed);
+        self.counters.failed.fetch_add(failed, Relaxed);
+        self.report(result, failed);
+    }
+
+    /// Tells of a failure once, and once that it is over.
+    fn report(&mut self, result: io::Result<()>, failed: u64) {
+        let file = self.path.display();
+        match (result, &mut self.failing) {
+            (Ok(()), None) => {}
+            (Err(_), Some(lost)) => *lost += failed,
+            (Err(error), None) => {
+                tracing::error!(%file, %error, "the stat log can't be written; lines are lost");
+                self.failing = Some(failed);
+            }
+            (Ok(()), Some(lost)) => {
+                tracing::warn!(%file, lines_lost = *lost, "the stat log is written again");
+                self.failing = None;
+            }
+        }
+    }
+}
+
+/// Writes all, or says how many bytes went before the error.
+fn write_all_counted(file: &mut File, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut done = 0;
+    while done < bytes.len() {
+        match file.write(&bytes[done..]) {
+            Ok(0) => return (done, Err(io::ErrorKind::WriteZero.into())),
+            Ok(count) => done += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (done, Err(error)),
+        }
+    }
+    (done, Ok(()))
+}
+
+#[cfg(test)]
+#[path = "stat_log_tests.rs"]
+mod tests;
