@@ -83,7 +83,7 @@ pub struct ServeOptions {
 
     /// Serve buyers on this address (repeatable) [default: 0.0.0.0:3005]
     ///
-    /// HOST:PORT, where HOST is an IPv4 address, an IPv6 address in brackets ([::]:3005) or a
+    /// HOST:PORT, where HOST is an IPv4 address, an IPv6 address in brackets (`[::]:3005`) or a
     /// name; a name with several addresses listens on each that this machine has. Port 0 takes
     /// a free one.
     #[arg(long, value_name = "ADDR", help_heading = "Network")]
