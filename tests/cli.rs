@@ -1,0 +1,196 @@
+//! The program as its operator meets it: exit codes, messages, and which value wins.
+
+use std::process::{Command, Output};
+
+fn stampede(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stampede"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("STAMPEDE_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(arguments);
+    command
+}
+
+struct Told {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn run(command: &mut Command) -> Told {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    Told {
+        code: status.code().expect("an exit code"),
+        out: String::from_utf8(stdout).unwrap(),
+        err: String::from_utf8(stderr).unwrap(),
+    }
+}
+
+fn tell(arguments: &[&str]) -> Told {
+    run(&mut stampede(arguments))
+}
+
+#[test]
+fn help_and_version_succeed() {
+    for arguments in [&["--help"][..], &["serve", "--help"], &["check-config", "--help"]] {
+        let told = tell(arguments);
+        assert_eq!((told.code, told.err.as_str()), (0, ""), "{arguments:?}");
+        for text in ["--listen", "--sale", "Ledger:", "Examples:", "Exit codes:", "STAMPEDE_LISTEN"]
+        {
+            assert!(told.out.contains(text), "{arguments:?}: no {text}");
+        }
+    }
+    let (long, short) = (tell(&["--help"]), tell(&["-h"]));
+    assert_eq!(short.code, 0);
+    assert!(short.out.lines().count() * 3 < long.out.lines().count() * 2);
+    let version = tell(&["--version"]);
+    assert_eq!(version.code, 0);
+    assert_eq!(version.out, concat!("stampede ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn a_wrong_usage_is_exit_code_2() {
+    for (arguments, told) in [
+        (&["--lisen", "127.0.0.1:0"][..], "--listen"),
+        (&["check-config", "--sail", "a=1"], "--sale"),
+        (&["check-confg"], "check-config"),
+        (&["--listen"], "--listen"),
+        (&["--stock", "1", "--stock", "2"], "--stock"),
+    ] {
+        let answer = tell(arguments);
+        assert_eq!(answer.code, 2, "{arguments:?}");
+        assert!(answer.err.contains(told), "{arguments:?}: {}", answer.err);
+        assert_eq!(answer.out, "");
+    }
+}
+
+/// Setting, value, and what is said of it.
+const WRONG: &[(&str, &str, &str)] = &[
+    ("--listen", "3005", "must be HOST:PORT"),
+    ("--listen", "", "must be HOST:PORT"),
+    ("--listen", "127.0.0.1:70000", "the port must be a whole number from 0 to 65535"),
+    ("--listen", "unix:/tmp/x", "not supported yet"),
+    ("--cores", "", "must be a list such as 0-3,6"),
+    ("--cores", "zero", "must be a list such as 0-3,6"),
+    ("--cores", "100000", "core 100000 is not one that this process may use"),
+    ("--connections-max", "0", "must be a whole number from 1 to"),
+    ("--connections-max", "-1", "must be a whole number from 1 to"),
+    ("--ledger", "sqlite", "must be embedded:DIR"),
+    ("--ledger", "embedded:", "must name a folder"),
+    ("--ledger", "redis-cluster://host", "not supported yet"),
+    ("--ledger", "redis-sentinel://host", "not supported yet"),
+    ("--redis-ca", "/no/such.pem", "can't be read"),
+    ("--redis-counters-key", "stock", "must contain {sale}"),
+    ("--redis-total-field", "a b", "printable ASCII"),
+    ("--redis-sold-field", "{sale}_total_nums", "must be different fields"),
+    ("--sale", "ticket", "must be ID=TOTAL"),
+    ("--sale", "ticket=-5", "total must be a whole number from 0 to 1099511627776"),
+    ("--sale", "Ticket=5", "a sale id is 1 to 64 bytes of a-z 0-9 . _ -"),
+    ("--sale", "ticket=5,hold=5", "hold must be a whole number and a unit"),
+    ("--sale", "ticket=5,colour=red", "`colour` is none of hold, limit, quantity, opens, closes"),
+    ("--stock", "-1", "must be a whole number from 1 to 1099511627776, or auto"),
+    ("--stock", "lots", "or auto"),
+    ("--stat-log", "/no/such/folder/file", "can't be created in /no/such/folder"),
+    ("--log", "loud", "must be error, warn, info, debug, trace or off"),
+    ("--log-format", "xml", "must be text or json"),
+    ("--drain-timeout", "2h", "must be from 0s to 1h"),
+    ("--idle-timeout", "75", "must be a whole number and a unit"),
+    ("--head-timeout", "1ms", "must be from 500ms to 1h"),
+    ("--body-timeout", "-5", "must be a whole number and a unit"),
+    ("--write-timeout", "10 s", "must be a whole number and a unit"),
+    ("--ledger-timeout", "1h", "must be from 100ms to 1m"),
+    ("--waiting-max", "65537", "must be a whole number from 1 to 65536"),
+    ("--config", "/no/such.toml", "can't read the configuration file"),
+];
+
+#[test]
+fn a_wrong_value_is_named_with_its_setting_and_what_would_be_right() {
+    for &(setting, value, right) in WRONG {
+        for command in ["serve", "check-config"] {
+            let told = tell(&[command, setting, value]);
+            let at = format!("{command} {setting} {value}: {}", told.err);
+            assert_eq!(told.code, 2, "{at}");
+            assert!(told.err.starts_with("error: ") && told.err.contains(right), "{at}");
+            assert!(told.err.contains(value), "{at}");
+            assert!(told.err.contains(setting) || setting == "--config", "{at}");
+            assert_eq!(told.out, "", "{at}");
+        }
+        // The same through the environment, under the variable's name.
+        let variable = format!("STAMPEDE_{}", setting[2..].to_uppercase().replace('-', "_"));
+        let told = run(stampede(&["check-config"]).env(&variable, value));
+        assert_eq!(told.code, 2, "{variable}={value}: {}", told.err);
+        assert!(told.err.contains(&variable) || setting == "--config", "{}", told.err);
+    }
+    let told = tell(&["--sale", "ticket=-5"]);
+    let line = told.err.lines().next().unwrap();
+    let expected = "error: --sale ticket=-5: total must be a whole number from 0 to 1099511627776";
+    assert_eq!(line, expected);
+}
+
+#[test]
+fn flag_then_environment_then_file_then_default() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("stampede.toml");
+    std::fs::write(&file, "idle-timeout = '4m'\nhead-timeout = '4m'\nbody-timeout = '4m'\n")
+        .unwrap();
+    let config = file.to_str().unwrap();
+    let told = run(stampede(&["check-config", "--config", config, "--idle-timeout", "2m"])
+        .env("STAMPEDE_IDLE_TIMEOUT", "3m")
+        .env("STAMPEDE_HEAD_TIMEOUT", "3m")
+        .current_dir(&folder));
+    assert_eq!((told.code, told.err.as_str()), (0, ""));
+    let lines: Vec<String> =
+        told.out.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    for line in [
+        "idle-timeout = \"2m\" # flag",
+        "head-timeout = \"3m\" # environment",
+        "body-timeout = \"4m\" # file",
+        "write-timeout = \"10s\" # default",
+        "ledger = \"embedded:./stampede-data\" # default",
+        "total = 10000",
+    ] {
+        assert!(lines.iter().any(|l| l == line), "{line}:\n{}", told.out);
+    }
+    let left: Vec<_> = std::fs::read_dir(&folder).unwrap().collect();
+    assert_eq!(left.len(), 1, "a check leaves nothing behind");
+}
+
+#[test]
+fn an_unknown_name_in_the_file_is_an_error_with_a_suggestion() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, "idle_timeout = '1m'\n").unwrap();
+    let told = tell(&["check-config", "--config", file.path().to_str().unwrap()]);
+    assert_eq!(told.code, 2);
+    assert!(
+        told.err.contains("idle_timeout: there is no such setting; did you mean idle-timeout?")
+    );
+}
+
+#[test]
+fn every_error_is_told_at_once() {
+    let told = tell(&["--stock", "x", "--waiting-max", "x", "--sale", "x"]);
+    assert_eq!(told.code, 2);
+    assert_eq!(told.err.lines().filter(|line| line.starts_with("error: ")).count(), 3);
+}
+
+#[test]
+fn a_password_is_never_printed() {
+    for (ledger, code) in [
+        ("redis://user:hunter2@127.0.0.1:6379/0", 0),
+        ("redis://:hunter2@127.0.0.1", 0),
+        ("rediss://user:hunter2@host/x", 2),
+        ("reddis://user:hunter2@host", 2),
+        ("redis://user:hunter2", 2),
+        ("redis://user:hun/hunter2@host", 2),
+    ] {
+        let by_flag = tell(&["check-config", "--ledger", ledger]);
+        let by_environment = run(stampede(&["check-config"]).env("STAMPEDE_LEDGER", ledger));
+        for told in [by_flag, by_environment] {
+            assert_eq!(told.code, code, "{}", told.err);
+            assert!(!told.out.contains("hunter2") && !told.err.contains("hunter2"), "{ledger}");
+            assert!(told.out.contains("***") || told.err.contains("***"), "{ledger}");
+        }
+    }
+}
