@@ -83,7 +83,7 @@ pub struct ServeOptions {
 
     /// Serve buyers on this address (repeatable) [default: 0.0.0.0:3005]
     ///
-    /// HOST:PORT, where HOST is an IPv4 address, an IPv6 address in brackets ([::]:3005) or a
+    /// HOST:PORT, where HOST is an IPv4 address, an IPv6 address in brackets (`[::]:3005`) or a
     /// name; a name with several addresses listens on each that this machine has. Port 0 takes
     /// a free one.
     #[arg(long, value_name = "ADDR", help_heading = "Network")]
@@ -172,31 +172,61 @@ pub struct ServeOptions {
     /// Longest time to finish what is under way when told to stop [default: 30s]
     ///
     /// 0s to 1h. Durations are a whole number and a unit: 500ms, 30s, 5m, 2h, 1d.
-    #[arg(long, value_name = "TIME", help_heading = "Deadlines and bounds")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_negative_numbers = true,
+        help_heading = "Deadlines and bounds"
+    )]
     pub drain_timeout: Option<String>,
 
     /// Close a connection that is silent between requests for this long [default: 75s]
     ///
     /// 500ms to 1h, as for the next three.
-    #[arg(long, value_name = "TIME", help_heading = "Deadlines and bounds")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_negative_numbers = true,
+        help_heading = "Deadlines and bounds"
+    )]
     pub idle_timeout: Option<String>,
 
     /// Answer 408 if a request's head is not there after this time [default: 10s]
-    #[arg(long, value_name = "TIME", help_heading = "Deadlines and bounds")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_negative_numbers = true,
+        help_heading = "Deadlines and bounds"
+    )]
     pub head_timeout: Option<String>,
 
     /// Answer 408 if a request's body is not there after this time [default: 10s]
-    #[arg(long, value_name = "TIME", help_heading = "Deadlines and bounds")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_negative_numbers = true,
+        help_heading = "Deadlines and bounds"
+    )]
     pub body_timeout: Option<String>,
 
     /// Close a connection whose client takes no answer for this long [default: 10s]
-    #[arg(long, value_name = "TIME", help_heading = "Deadlines and bounds")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_negative_numbers = true,
+        help_heading = "Deadlines and bounds"
+    )]
     pub write_timeout: Option<String>,
 
     /// Answer `unknown` if the ledger has not answered after this time [default: 2s]
     ///
     /// 100ms to 1m. Whether the purchase was made, the same idempotency key finds out.
-    #[arg(long, value_name = "TIME", help_heading = "Deadlines and bounds")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_negative_numbers = true,
+        help_heading = "Deadlines and bounds"
+    )]
     pub ledger_timeout: Option<String>,
 
     /// Purchases of one core that may wait for the ledger [default: 4096]

@@ -199,9 +199,13 @@ impl StatLogBuffer {
     /// Sends the buffer off and takes an empty one. False: it stays as it is.
     fn hand_over(&mut self) -> bool {
         debug_assert!(!self.lines.is_empty());
-        let Some(empty) = self.empty_buffer() else {
-            return false;
-        };
+        match self.empty_buffer() {
+            Some(empty) => self.hand_over_for(empty),
+            None => false,
+        }
+    }
+
+    fn hand_over_for(&mut self, empty: Vec<u8>) -> bool {
         let lines = std::mem::replace(&mut self.lines, empty);
         let message = Message::Lines { lines, count: self.count, back: self.back.clone() };
         // Before it is sent, so that it is never less than what was written.
@@ -236,9 +240,11 @@ impl StatLogBuffer {
 
 impl Drop for StatLogBuffer {
     fn drop(&mut self) {
-        self.flush();
-        // What the writer had no room for now is lost.
-        self.counters.dropped.fetch_add(self.count, Relaxed);
+        // The last buffer needs no other in its place; what the queue has no room for is lost.
+        if !self.lines.is_empty() && !self.hand_over_for(Vec::new()) {
+            self.dropped += self.count;
+        }
+        self.counters.dropped.fetch_add(self.dropped, Relaxed);
     }
 }
 

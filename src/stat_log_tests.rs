@@ -247,7 +247,9 @@ fn a_stall_that_ends_goes_on_with_the_next_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("fifo");
     fifo(&path);
-    let mut reader = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    let mut options = OpenOptions::new();
+    let mut reader =
+        options.read(true).write(true).custom_flags(libc::O_NONBLOCK).open(&path).unwrap();
     let log = StatLog::open(&path).unwrap();
     let mut buffer = log.buffer();
     for i in 0..MANY {
@@ -260,11 +262,14 @@ fn a_stall_that_ends_goes_on_with_the_next_line() {
     let reading = thread::spawn(move || {
         let (mut lines, mut part) = (0, [0; 64 * 1024]);
         let mut last = Vec::new();
-        while lines < total {
-            let count = io::Read::read(&mut reader, &mut part).unwrap();
-            lines += memchr::memchr_iter(b'\n', &part[..count]).count() as u64;
-            last = part[..count].to_vec();
-        }
+        wait_until(|| {
+            while let Ok(count) = io::Read::read(&mut reader, &mut part) {
+                lines += memchr::memchr_iter(b'\n', &part[..count]).count() as u64;
+                last.extend_from_slice(&part[..count]);
+                last.drain(..last.len().saturating_sub(STAT_LOG_LINE_BYTES_MAX));
+            }
+            lines == total
+        });
         last
     });
     wait_until(|| {
