@@ -199,6 +199,16 @@ pub(super) fn counters_key(text: &str) -> Result<String, String> {
     }
 }
 
+/// As it is given to `--ledger`, without a password.
+impl fmt::Display for LedgerSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embedded(folder) => write!(f, "embedded:{}", folder.display()),
+            Self::Redis(setting) => write!(f, "{}", setting.url),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,15 +276,5 @@ mod tests {
             assert!(counter_name(bad).is_err(), "{bad}");
         }
         assert!(counters_key("stock").unwrap_err().contains("{sale}"));
-    }
-}
-
-/// As it is given to `--ledger`, without a password.
-impl fmt::Display for LedgerSetting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Embedded(folder) => write!(f, "embedded:{}", folder.display()),
-            Self::Redis(setting) => write!(f, "{}", setting.url),
-        }
     }
 }
