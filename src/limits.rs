@@ -9,6 +9,8 @@ pub const REQUEST_LINE_BYTES_MAX: usize = 4 * 1024;
 pub const HEAD_BYTES_MAX: usize = 8 * 1024;
 /// Most header lines in a request. Beyond it: 431.
 pub const HEADERS_MAX: usize = 64;
+/// Most empty lines before a request line (RFC 9112, section 2.2). Beyond it: 400.
+pub const EMPTY_LINES_MAX: usize = 4;
 /// Longest request body after decoding. Beyond it: 413.
 pub const BODY_BYTES_MAX: usize = 16 * 1024;
 /// Longest line of a chunked body: a size with its extensions, or one trailer. Beyond it: 400.
@@ -82,6 +84,12 @@ pub const DESCRIPTORS_RESERVE: u64 = 64;
 /// Stack of a coroutine. Only touched pages cost memory, and only a request that waits for the
 /// ledger holds a stack, so this is generous: see ARCHITECTURE.md for the measurement.
 pub const STACK_BYTES: usize = 64 * 1024;
+/// Stack of a core's link to the ledger, on which a TLS handshake may run.
+pub const LINK_STACK_BYTES: usize = 256 * 1024;
+/// Time the start waits for the ledger before the server goes on without it.
+pub const STARTUP_WAIT_MS: u64 = 5_000;
+/// Reservations that one sweep returns to stock, about.
+pub const EXPIRE_BATCH_MAX: u32 = 1024;
 /// Coroutines a core keeps for the next burst once it has fewer requests waiting.
 pub const SPARE_COROUTINES: usize = 64;
 /// More descriptors kept back for each core: its poll, its wake-up, its listeners, its ledger.

@@ -43,7 +43,7 @@ pub struct GroupReply {
 pub type BatchReply = Vec<GroupReply>;
 
 /// Why a batch has no reply.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LedgerError {
     /// Nothing of it was carried out, and nothing will be: the same may be asked again.
     #[error("the ledger refused: {0}")]

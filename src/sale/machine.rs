@@ -72,11 +72,17 @@ impl Machine {
     /// A sale that has sold nothing. The definition must have been [checked](SaleSpec::check).
     pub fn new(spec: SaleSpec) -> Self {
         debug_assert!(spec.check().is_ok(), "unchecked definition: {spec:?}");
+        Self::restore(spec, 0)
+    }
+
+    /// A sale as a snapshot has it, still without its rows. Its definition is as open and close
+    /// have left it: one that was closed before it opened would not pass a check any more.
+    pub fn restore(spec: SaleSpec, now_ms: u64) -> Self {
         Self {
             spec,
             held: 0,
             confirmed: 0,
-            now_ms: 0,
+            now_ms,
             rows: Vec::new(),
             by_id: HashTable::new(),
             by_claim: HashTable::new(),

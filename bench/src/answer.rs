@@ -1,0 +1,56 @@
+//! The answers that every measured server must give: the article's two bodies.
+
+use crate::client::Response;
+
+/// The target that is measured.
+pub const TARGET: &str = "/buy/ticket";
+
+/// The body of a rejection.
+pub const SOLD_OUT: &str = r#"{"code":-1,"msg":"已售罄"}"#;
+
+const GRANTED_HEAD: &str = r#"{"code":1,"msg":"抢票成功","data":{"reservation":"ticket~"#;
+const GRANTED_TAIL: &str = r#""}}"#;
+const RESERVATION_CHARACTERS: usize = 26;
+
+/// What an answer says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// A ticket was granted.
+    Granted,
+    /// No ticket is left.
+    SoldOut,
+}
+
+/// Reads an answer strictly: status, content type, every byte of the body. `None`: it is neither.
+pub fn read(response: &Response) -> Option<Answer> {
+    if response.status != 200 || response.content_type != "application/json" {
+        return None;
+    }
+    if response.body == SOLD_OUT {
+        return Some(Answer::SoldOut);
+    }
+    let id = response.body.strip_prefix(GRANTED_HEAD)?.strip_suffix(GRANTED_TAIL)?;
+    let legal = |b: u8| b.is_ascii_digit() || b.is_ascii_lowercase();
+    (id.len() == RESERVATION_CHARACTERS && id.bytes().all(legal)).then_some(Answer::Granted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn response(body: &str) -> Response {
+        Response { status: 200, content_type: "application/json".into(), body: body.into() }
+    }
+
+    #[test]
+    fn only_the_two_bodies_pass() {
+        assert_eq!(read(&response(SOLD_OUT)), Some(Answer::SoldOut));
+        let granted = |id: &str| format!("{GRANTED_HEAD}{id}{GRANTED_TAIL}");
+        let id = "0123456789abcdefghijklmnop";
+        assert_eq!(read(&response(&granted(id))), Some(Answer::Granted));
+        assert_eq!(read(&response(&granted(&id[1..]))), None);
+        assert_eq!(read(&response(&granted(&id.to_uppercase()))), None);
+        assert_eq!(read(&response("{}")), None);
+        assert_eq!(read(&Response { status: 503, ..response(SOLD_OUT) }), None);
+    }
+}

@@ -1,0 +1,112 @@
+//! The baseline for Redis: a server that sends one EVALSHA a sale, without the server.
+//!
+//! 64 connections, each with one call on its way and the next sent as soon as its reply is read:
+//! what a pool of 64 would do for 64 buyers. The driver does next to nothing itself, so Redis is
+//! the bottleneck and runs at its best for this design. It prints `sales=N seconds=S`.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bench::error::{Result, fail};
+use bench::resp::{Connection, Reply, pack};
+use clap::Parser;
+
+const SCRIPT: &str = include_str!("one_sale.lua");
+const SALE: &str = "ticket_hash_key";
+const CLAIMS: &str = "ticket_claims";
+const STREAM: &str = "ticket_stream";
+
+/// Sells tickets from Redis, one EVALSHA each, for a while.
+#[derive(Parser)]
+struct Settings {
+    /// Where Redis listens.
+    #[arg(long)]
+    redis: SocketAddr,
+    /// Core to run on.
+    #[arg(long, default_value_t = 0)]
+    core: usize,
+    /// Connections, each with one call on its way.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    connections: u16,
+    /// Seconds to sell for.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// Tickets of the sale, if it isn't there yet.
+    #[arg(long, default_value_t = 10_000_000)]
+    total: u64,
+}
+
+fn main() {
+    if let Err(failure) = sell(&Settings::parse()) {
+        eprintln!("one_evalsha: {failure}");
+        std::process::exit(1);
+    }
+}
+
+fn sell(settings: &Settings) -> Result<()> {
+    bench::pin::to_core(settings.core)?;
+    let mut connections = Vec::new();
+    for _ in 0..settings.connections {
+        connections.push(Connection::open(settings.redis)?);
+    }
+    let sha = prepare(&mut connections[0], settings.total)?;
+
+    let mut sent = claims_so_far(&mut connections[0])?;
+    let mut packed = Vec::with_capacity(512);
+    let mut sales = 0_u64;
+    let started = Instant::now();
+    let deadline = started + Duration::from_secs(settings.seconds);
+    for connection in &mut connections {
+        send_sale(connection, &mut packed, &sha, &mut sent)?;
+    }
+    while Instant::now() < deadline {
+        for connection in &mut connections {
+            sales += receive_sale(connection)?;
+            send_sale(connection, &mut packed, &sha, &mut sent)?;
+        }
+    }
+    for connection in &mut connections {
+        sales += receive_sale(connection)?;
+    }
+    println!("sales={sales} seconds={:.3}", started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// Makes the sale if it is missing and loads the script; returns its SHA.
+fn prepare(redis: &mut Connection, total: u64) -> Result<String> {
+    redis.ask(&["HSETNX", SALE, "ticket_total_nums", &total.to_string()])?;
+    redis.ask(&["HSETNX", SALE, "ticket_sold_nums", "0"])?;
+    match redis.ask(&["SCRIPT", "LOAD", SCRIPT])? {
+        Reply::Text(sha) => Ok(sha),
+        other => fail(format!("SCRIPT LOAD answered {other:?}")),
+    }
+}
+
+/// Claims are numbered, so a second run goes on where the first one ended.
+fn claims_so_far(redis: &mut Connection) -> Result<u64> {
+    match redis.ask(&["HLEN", CLAIMS])? {
+        Reply::Integer(claims) => Ok(claims.unsigned_abs()),
+        other => fail(format!("HLEN answered {other:?}")),
+    }
+}
+
+fn send_sale(
+    connection: &mut Connection,
+    packed: &mut Vec<u8>,
+    sha: &str,
+    sent: &mut u64,
+) -> Result<()> {
+    *sent += 1;
+    let id = format!("ticket~{sent:026}");
+    let (user, claim) = (format!("user-{sent:012}"), format!("user-{sent:012} key-{sent:012}"));
+    packed.clear();
+    pack(packed, &["EVALSHA", sha, "3", SALE, CLAIMS, STREAM, &id, &user, &claim]);
+    connection.send(packed)
+}
+
+fn receive_sale(connection: &mut Connection) -> Result<u64> {
+    match connection.receive()? {
+        Reply::Integer(1) => Ok(1),
+        other => fail(format!("a sale was not granted: {other:?}")),
+    }
+}

@@ -1,0 +1,107 @@
+//! A blocking HTTP/1.1 client for one request at a time: enough to check what a server says before
+//! load is put on it, and to hold thousands of idle connections.
+//!
+//! It reads `Content-Length` bodies only, since all measured servers answer so.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use crate::answer::TARGET;
+use crate::error::{Because, Result, fail};
+
+const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+const RESPONSE_BYTES_MAX: usize = 16 * 1024;
+
+/// What a server answered.
+#[derive(Debug, Clone)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// The value of `Content-Type`, or nothing.
+    pub content_type: String,
+    /// The body.
+    pub body: String,
+}
+
+/// A keep-alive connection.
+pub struct Client {
+    stream: TcpStream,
+    request: Vec<u8>,
+}
+
+impl Client {
+    /// Connects to a server.
+    pub fn connect(address: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect(address).because(|| format!("connecting to {address}"))?;
+        stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
+        let request = format!("GET {TARGET} HTTP/1.1\r\nHost: {address}\r\n\r\n").into_bytes();
+        Ok(Self { stream, request })
+    }
+
+    /// Asks for a ticket and reads the answer.
+    pub fn buy(&mut self) -> Result<Response> {
+        self.stream.write_all(&self.request).because(|| "sending a request".into())?;
+        let mut input = Vec::with_capacity(512);
+        let mut chunk = [0; 1024];
+        loop {
+            if let Some(response) = parse(&input)? {
+                return Ok(response);
+            }
+            if input.len() > RESPONSE_BYTES_MAX {
+                return fail("an answer without end");
+            }
+            let read = self.stream.read(&mut chunk).because(|| "reading an answer".into())?;
+            if read == 0 {
+                return fail("the server closed the connection instead of answering");
+            }
+            input.extend_from_slice(&chunk[..read]);
+        }
+    }
+}
+
+/// Asks once on a connection of its own.
+pub fn buy_once(address: SocketAddr) -> Result<Response> {
+    Client::connect(address)?.buy()
+}
+
+/// `None`: more bytes are needed.
+fn parse(input: &[u8]) -> Result<Option<Response>> {
+    let Some(head_len) = input.windows(4).position(|w| w == b"\r\n\r\n") else {
+        return Ok(None);
+    };
+    let head = String::from_utf8_lossy(&input[..head_len]);
+    let mut lines = head.split("\r\n");
+    let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
+    let Some(status) = status else { return fail("an answer without a status line") };
+    let (mut content_type, mut body_len) = (String::new(), None);
+    for (name, value) in lines.filter_map(|line| line.split_once(':')) {
+        if name.eq_ignore_ascii_case("content-type") {
+            content_type = value.trim().to_owned();
+        } else if name.eq_ignore_ascii_case("content-length") {
+            body_len = value.trim().parse::<usize>().ok();
+        }
+    }
+    let Some(body_len) = body_len else { return fail("an answer without a Content-Length") };
+    let body = &input[head_len + 4..];
+    if body.len() < body_len {
+        return Ok(None);
+    }
+    let body = String::from_utf8_lossy(body).into_owned();
+    Ok(Some(Response { status, content_type, body }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_complete_with_its_body() {
+        let text = b"HTTP/1.1 200 OK\r\ncontent-type: a/b\r\nContent-Length: 2\r\n\r\nhi";
+        for cut in 0..text.len() {
+            assert!(parse(&text[..cut]).expect("a legal prefix").is_none());
+        }
+        let response = parse(text).expect("legal").expect("complete");
+        assert_eq!((response.status, &*response.content_type, &*response.body), (200, "a/b", "hi"));
+    }
+}

@@ -1,0 +1,213 @@
+//! The bench on which things are measured: starts servers, Redis and load, each on its core, writes
+//! down every command line, and leaves nothing running.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::answer::{self, Answer};
+use crate::client::{Client, Response};
+use crate::error::{Because, Result, fail};
+use crate::process::{CommandLine, Interrupted, Running, run};
+use crate::resp::{Connection, Reply};
+use crate::servers::{Programs, Sale, Server};
+use crate::tools;
+
+const START_DEADLINE: Duration = Duration::from_secs(15);
+const POLL: Duration = Duration::from_millis(20);
+
+/// Everything that a scenario needs to run something.
+pub struct Lab {
+    /// Core of the servers under test.
+    pub server_core: usize,
+    /// Core of the load and of Redis.
+    pub load_core: usize,
+    /// What can be started.
+    pub programs: Programs,
+    data: Folder,
+    commands: File,
+    interrupted: Interrupted,
+    started: u32,
+}
+
+/// A server that answers.
+pub struct Served {
+    /// Its process.
+    pub process: Running,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+/// A Redis that answers.
+pub struct Redis {
+    /// Its process.
+    pub process: Running,
+    /// Where it listens.
+    pub address: SocketAddr,
+    connection: Connection,
+}
+
+impl Lab {
+    /// `data` is created, and removed at the end; `commands` is written to as things are run.
+    pub fn open(
+        cores: (usize, usize),
+        programs: Programs,
+        data: PathBuf,
+        commands: &Path,
+        interrupted: Interrupted,
+    ) -> Result<Self> {
+        let data = Folder::create(data)?;
+        let commands =
+            File::create(commands).because(|| format!("creating {}", commands.display()))?;
+        let (server_core, load_core) = cores;
+        Ok(Self { server_core, load_core, programs, data, commands, interrupted, started: 0 })
+    }
+
+    /// Where ledgers are put.
+    pub fn data(&self) -> &Path {
+        &self.data.0
+    }
+
+    /// Writes a remark between the command lines.
+    pub fn remark(&mut self, text: &str) -> Result<()> {
+        writeln!(self.commands, "# {text}").because(|| "writing commands.txt".into())
+    }
+
+    /// Starts a server with its sale in an embedded ledger of its own.
+    pub fn serve_embedded(&mut self, server: Server, total: u64) -> Result<Served> {
+        let folder = self.data.0.join(format!("ledger-{}", self.started));
+        let ledger = format!("embedded:{}", folder.display());
+        self.serve(server, &Sale { ledger, total })
+    }
+
+    /// Starts a server with its sale in Redis.
+    pub fn serve_redis(&mut self, server: Server, redis: &Redis, total: u64) -> Result<Served> {
+        self.serve(server, &Sale { ledger: format!("redis://{}/0", redis.address), total })
+    }
+
+    fn serve(&mut self, server: Server, sale: &Sale) -> Result<Served> {
+        let (address, control) = (free_address()?, free_address()?);
+        let line = self.programs.server(server, self.server_core, address, control, sale);
+        let mut process = self.start(server.name(), &line)?;
+        self.await_listening(&mut process, address)?;
+        Ok(Served { process, address })
+    }
+
+    /// Starts a Redis that keeps nothing on disk.
+    pub fn redis(&mut self) -> Result<Redis> {
+        let address = free_address()?;
+        let line = self.programs.redis(self.load_core, address, &self.data.0);
+        let mut process = self.start("redis-server", &line)?;
+        self.await_listening(&mut process, address)?;
+        let mut connection = Connection::open(address)?;
+        match connection.ask(&["PING"])? {
+            Reply::Text(pong) if pong == "PONG" => Ok(Redis { process, address, connection }),
+            other => fail(format!("Redis answered PING with {other:?}")),
+        }
+    }
+
+    /// Runs a load generator to its end and returns what it printed.
+    pub fn load(&mut self, line: &CommandLine, seconds: u64) -> Result<String> {
+        writeln!(self.commands, "{line}").because(|| "writing commands.txt".into())?;
+        run(line, Duration::from_secs(seconds) + tools::GRACE, &self.interrupted)
+    }
+
+    /// Waits, unless the run is interrupted.
+    pub fn settle(&self, time: Duration) -> Result<()> {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            self.check_interrupted()?;
+            std::thread::sleep(POLL.min(until.saturating_duration_since(Instant::now())));
+        }
+        Ok(())
+    }
+
+    /// `Err` if the run was interrupted.
+    pub fn check_interrupted(&self) -> Result<()> {
+        if self.interrupted.load(Ordering::Relaxed) { fail("interrupted") } else { Ok(()) }
+    }
+
+    fn start(&mut self, name: &str, line: &CommandLine) -> Result<Running> {
+        writeln!(self.commands, "{line} &").because(|| "writing commands.txt".into())?;
+        let log = self.data.0.join(format!("{name}-{}.log", self.started));
+        self.started += 1;
+        Running::start(name, line, &log)
+    }
+
+    fn await_listening(&self, process: &mut Running, address: SocketAddr) -> Result<()> {
+        let deadline = Instant::now() + START_DEADLINE;
+        while TcpStream::connect(address).is_err() {
+            process.check_alive()?;
+            self.check_interrupted()?;
+            if Instant::now() > deadline {
+                return fail(format!("nothing listens on {address} after {START_DEADLINE:?}"));
+            }
+            std::thread::sleep(POLL);
+        }
+        // Whoever listens there must be the one that was started.
+        process.check_alive()
+    }
+}
+
+impl Served {
+    /// Asks until the answer is the one that is wanted. On the way to it only `Granted` and 503
+    /// (a ledger that isn't there yet) are forgiven, a few times; all else is an `Err`.
+    pub fn expect(&self, wanted: Answer) -> Result<()> {
+        let mut client = Client::connect(self.address)?;
+        let deadline = Instant::now() + START_DEADLINE;
+        loop {
+            let response = client.buy()?;
+            match answer::read(&response) {
+                Some(answer) if answer == wanted => return Ok(()),
+                Some(Answer::Granted) => {}
+                None if response.status == 503 => std::thread::sleep(POLL),
+                _ => return fail(unexpected(wanted, &response)),
+            }
+            if Instant::now() > deadline {
+                return fail(unexpected(wanted, &response));
+            }
+        }
+    }
+}
+
+/// A sentence about an answer that should have been another one.
+pub fn unexpected(wanted: Answer, response: &Response) -> String {
+    let Response { status, content_type, body } = response;
+    format!("expected {wanted:?}, but the server answered {status} ({content_type}): {body}")
+}
+
+impl Redis {
+    /// Tickets sold of the sale `ticket`, as the ledger has it.
+    pub fn sold(&mut self) -> Result<u64> {
+        match self.connection.ask(&["HGET", "ticket_hash_key", "ticket_sold_nums"])? {
+            Reply::Text(sold) => sold.parse().because(|| format!("ticket_sold_nums is {sold}")),
+            other => fail(format!("HGET ticket_hash_key ticket_sold_nums gives {other:?}")),
+        }
+    }
+}
+
+/// A port that is free now. Someone else may take it before its server does, which is then seen.
+fn free_address() -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    Ok(listener.because(|| "looking for a free port".into())?.local_addr()?)
+}
+
+/// A folder that is removed with all it holds.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn create(path: PathBuf) -> Result<Self> {
+        fs::create_dir_all(&path).because(|| format!("creating {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What can't be removed lies under target/ and harms nobody.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

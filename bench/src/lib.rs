@@ -1,0 +1,25 @@
+//! Measures stampede beside its floor and its peers, on one machine, in interleaved rounds.
+//!
+//! Read in this order: [`quick`] runs the rounds; [`scenarios`] says what is measured; [`lab`] starts
+//! and pins everything; [`servers`] says how each server is started; [`tools`] drives `wrk` and `ab`;
+//! [`process`] reads what a process cost; [`rows`] keeps every figure; [`summary`] turns them into
+//! medians, ratios and verdicts. The servers and drivers that are measured (the floor, the peer, the
+//! one-EVALSHA baseline) are programs under `src/bin`.
+
+pub mod quick;
+pub mod scenarios;
+
+pub mod lab;
+pub mod servers;
+pub mod tools;
+
+pub mod process;
+pub mod rows;
+pub mod summary;
+
+pub mod answer;
+pub mod client;
+pub mod error;
+pub mod machine;
+pub mod pin;
+pub mod resp;

@@ -1,0 +1,101 @@
+//! What a run was made on and with: tools, versions, processor, disk.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::error::{Because, Result, fail};
+
+/// Fails unless every tool is installed, naming the ones that aren't and how to get them.
+pub fn check_tools() -> Result<()> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let installed = |tool: &&str| std::env::split_paths(&path).any(|dir| dir.join(tool).is_file());
+    let needed = ["wrk", "ab", "taskset", "redis-server"];
+    let missing: Vec<&str> = needed.into_iter().filter(|tool| !installed(tool)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let util_linux = if missing.contains(&"taskset") { " util-linux" } else { "" };
+    fail(format!(
+        "not installed: {}. On Debian or Ubuntu: apt-get install wrk apache2-utils \
+         redis-server{util_linux}",
+        missing.join(", ")
+    ))
+}
+
+/// The processor's name as the kernel gives it.
+pub fn cpu_model() -> String {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    model.map_or_else(|| "unknown-cpu".into(), |(_, name)| name.trim().to_owned())
+}
+
+/// A name fit for a folder: `AMD EPYC 7763` becomes `amd-epyc-7763`.
+pub fn slug(name: &str) -> String {
+    let words = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    words.map(str::to_ascii_lowercase).collect::<Vec<_>>().join("-")
+}
+
+/// Today in UTC: `2026-01-31`.
+pub fn today() -> String {
+    first_line("date", &["-u", "+%F"])
+}
+
+/// Versions of everything that took part, one a line. `data` is where ledgers are put: what one
+/// fdatasync costs there is measured, since it bounds the embedded ledger.
+pub fn versions(data: &Path) -> Result<String> {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    // Not `available_parallelism`: that counts the cores we are pinned to.
+    let cores = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let changed = !first_line("git", &["status", "--porcelain"]).is_empty();
+    let commit = first_line("git", &["rev-parse", "HEAD"]);
+    let lines = [
+        ("date", first_line("date", &["-u", "+%F %T UTC"])),
+        ("commit", format!("{commit}{}", if changed { " with changes" } else { "" })),
+        ("kernel", first_line("uname", &["-srm"])),
+        ("cpu", format!("{}, {cores} cores", cpu_model())),
+        ("load average before", load.trim().to_owned()),
+        ("rustc", first_line("rustc", &["--version"])),
+        ("redis-server", first_line("redis-server", &["--version"])),
+        // wrk prints its version with its usage, and fails.
+        ("wrk", first_line("wrk", &["-v"])),
+        ("ab", first_line("ab", &["-V"])),
+        ("file system", first_line("stat", &["-f", "-c", "%T", &data.to_string_lossy()])),
+        ("fdatasync", format!("{:.0}/s after appends of 4 KiB", fdatasyncs_per_s(data)?)),
+    ];
+    Ok(lines.iter().map(|(name, value)| format!("{name}: {value}\n")).collect())
+}
+
+fn fdatasyncs_per_s(folder: &Path) -> Result<f64> {
+    let path = folder.join("fdatasync");
+    let mut file = File::create(&path).because(|| format!("creating {}", path.display()))?;
+    let (started, mut synced) = (Instant::now(), 0);
+    while started.elapsed() < Duration::from_millis(500) {
+        file.write_all(&[1; 4096])?;
+        file.sync_data()?;
+        synced += 1;
+    }
+    let per_s = f64::from(synced) / started.elapsed().as_secs_f64();
+    fs::remove_file(&path)?;
+    Ok(per_s)
+}
+
+/// The first line a command prints, or nothing: a version that can't be told must not end a run.
+fn first_line(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    text.unwrap_or_default().lines().next().unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slug_is_fit_for_a_folder() {
+        assert_eq!(slug("Intel(R) Xeon(R) CPU @ 2.20GHz"), "intel-r-xeon-r-cpu-2-20ghz");
+    }
+}

@@ -1,0 +1,36 @@
+//! What the operating system grants a process: a core and descriptors.
+
+use std::io;
+
+use crate::error::{Because, Result};
+
+/// Pins the calling thread, and so every thread and child it starts from now on, to one core.
+pub fn to_core(core: usize) -> Result<()> {
+    if core >= libc::CPU_SETSIZE as usize {
+        return crate::error::fail(format!("core {core}: there can't be so many"));
+    }
+    // SAFETY: a `cpu_set_t` is a plain array of integers, for which all zeros is a valid value.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `core` was checked against the size of the set just above.
+    unsafe { libc::CPU_SET(core, &mut set) };
+    // SAFETY: the set outlives the call, and its true size is passed; 0 is the calling thread.
+    let done = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &set) };
+    check(done).because(|| format!("pinning to core {core}"))
+}
+
+/// Raises the limit on descriptors to what the administrator allows, for this process and its
+/// children, and returns it.
+pub fn raise_descriptor_limit() -> Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the call writes one `rlimit` to a place that is one.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: the call reads one `rlimit`, which outlives it.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) })
+        .because(|| "raising the limit on descriptors".into())?;
+    Ok(limit.rlim_cur)
+}
+
+fn check(returned: libc::c_int) -> io::Result<()> {
+    if returned == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

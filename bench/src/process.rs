@@ -1,0 +1,232 @@
+//! Child processes: started on a core, killed with us, and read from `/proc` for what they cost.
+
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::error::{Because, Result, fail};
+
+const POLL: Duration = Duration::from_millis(20);
+/// `USER_HZ`: the unit of `/proc/PID/stat`, 100 on every Linux that Rust runs on.
+const TICK_NS: u64 = 10_000_000;
+const LOG_BYTES_SHOWN: usize = 2_000;
+
+/// Set when the run was interrupted (SIGINT, SIGTERM). Everything that waits looks at it.
+pub type Interrupted = Arc<AtomicBool>;
+
+/// A command pinned to a core, in words, so that it can be written down exactly as it was run.
+#[derive(Debug, Clone)]
+pub struct CommandLine(pub Vec<String>);
+
+impl CommandLine {
+    /// `taskset -c CORE` and the words.
+    pub fn on_core<S: Into<String>>(core: usize, words: impl IntoIterator<Item = S>) -> Self {
+        let pinned = ["taskset".into(), "-c".into(), core.to_string()];
+        Self(pinned.into_iter().chain(words.into_iter().map(Into::into)).collect())
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.0[0]);
+        command.args(&self.0[1..]).stdin(Stdio::null());
+        // A group of its own: Ctrl-C at a terminal reaches us alone, and we end the children.
+        command.process_group(0);
+        // SAFETY: between fork and exec only async-signal-safe calls are allowed: prctl is a bare
+        // system call and takes no pointer here. It makes the kernel end the child if we die first.
+        unsafe {
+            command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            });
+        }
+        command
+    }
+}
+
+impl std::fmt::Display for CommandLine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (at, word) in self.0.iter().enumerate() {
+            let space = if at == 0 { "" } else { " " };
+            let plain = !word.is_empty() && !word.contains([' ', '\'', '"', '$', '&', '|', ';']);
+            match plain {
+                true => write!(f, "{space}{word}")?,
+                false => write!(f, "{space}'{word}'")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A process that runs until it is dropped.
+pub struct Running {
+    child: Child,
+    name: String,
+    log: std::path::PathBuf,
+}
+
+impl Running {
+    /// Starts a process that writes its output to `log`.
+    pub fn start(name: &str, line: &CommandLine, log: &Path) -> Result<Self> {
+        let output = File::create(log).because(|| format!("creating {}", log.display()))?;
+        let child = line
+            .command()
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .because(|| format!("starting {line}"))?;
+        Ok(Self { child, name: name.into(), log: log.into() })
+    }
+
+    /// `Err` with the end of its output if it has ended.
+    pub fn check_alive(&mut self) -> Result<()> {
+        let Some(status) = self.child.try_wait()? else { return Ok(()) };
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let mut from = log.len().saturating_sub(LOG_BYTES_SHOWN);
+        while !log.is_char_boundary(from) {
+            from += 1;
+        }
+        fail(format!("{} ended early ({status}). Its output:\n{}", self.name, &log[from..]))
+    }
+
+    /// What it has used so far.
+    pub fn cpu(&self) -> Result<Cpu> {
+        Cpu::of(self.child.id()).because(|| format!("reading what {} used", self.name))
+    }
+
+    /// What it holds in memory.
+    pub fn memory(&self) -> Result<Memory> {
+        Memory::of(self.child.id()).because(|| format!("reading the memory of {}", self.name))
+    }
+}
+
+impl Drop for Running {
+    /// SIGKILL: nothing that was measured has to be kept, and it can't be refused.
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a command to its end and returns its standard output. Ends it if we are interrupted or the
+/// deadline passes.
+pub fn run(line: &CommandLine, deadline: Duration, interrupted: &Interrupted) -> Result<String> {
+    let child = line.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.because(|| format!("starting {line}"))?;
+    let started = Instant::now();
+    // The tools write a page at the end: less than a pipe holds, so waiting first can't block them.
+    while child.try_wait()?.is_none() {
+        let why = if interrupted.load(Ordering::Relaxed) {
+            Some("interrupted".to_owned())
+        } else if started.elapsed() > deadline {
+            Some(format!("did not end within {} s: {line}", deadline.as_secs()))
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            let _ = child.kill();
+            let _ = child.wait();
+            return fail(why);
+        }
+        std::thread::sleep(POLL);
+    }
+    let output = child.wait_with_output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(text);
+    }
+    let errors = String::from_utf8_lossy(&output.stderr);
+    fail(format!("{line}: {}\n{errors}{text}", output.status))
+}
+
+/// CPU time of a whole process since its start.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cpu {
+    /// Of the living threads, from their `schedstat`.
+    threads_ns: u64,
+    /// Of all threads, ended ones too, from `stat`: whole ticks.
+    ticks_ns: u64,
+    user_ticks_ns: u64,
+}
+
+impl Cpu {
+    fn of(pid: u32) -> Result<Self> {
+        let mut threads_ns = 0;
+        for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+            // A thread may end between being listed and being read.
+            let schedstat = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
+            threads_ns += schedstat.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0);
+        }
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // The name, in brackets, may hold anything: count from its end. utime and stime are the
+        // 14th and 15th field, the state after the name is the 3rd (proc_pid_stat(5)).
+        let after_name = stat.rsplit_once(") ").map(|(_, rest)| rest).unwrap_or_default();
+        let fields: Vec<&str> = after_name.split(' ').collect();
+        let ticks = |at: usize| fields.get(at)?.parse::<u64>().ok();
+        let (Some(user), Some(system)) = (ticks(11), ticks(12)) else {
+            return fail(format!("an unexpected /proc/{pid}/stat: {stat}"));
+        };
+        Ok(Self { threads_ns, ticks_ns: (user + system) * TICK_NS, user_ticks_ns: user * TICK_NS })
+    }
+
+    /// Microseconds used since `before`: (all, of it in user space).
+    ///
+    /// `schedstat` is exact but forgets a thread that ended; `stat` is rounded to ticks but
+    /// forgets none. Where they differ by more than rounding, a thread has ended.
+    pub fn us_since(self, before: Self) -> (f64, f64) {
+        let threads = self.threads_ns.saturating_sub(before.threads_ns);
+        let ticks = self.ticks_ns.saturating_sub(before.ticks_ns);
+        let user = self.user_ticks_ns.saturating_sub(before.user_ticks_ns);
+        let all = if ticks > threads + 3 * TICK_NS { ticks } else { threads };
+        (all as f64 / 1e3, user as f64 / 1e3)
+    }
+}
+
+/// Resident memory of a process, in KiB.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory {
+    /// All of it (`VmRSS`).
+    pub resident_kib: u64,
+    /// What is its own and not a file's (`RssAnon`).
+    pub anonymous_kib: u64,
+}
+
+impl Memory {
+    fn of(pid: u32) -> Result<Self> {
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().ok()
+        };
+        match (field("VmRSS"), field("RssAnon")) {
+            (Some(resident_kib), Some(anonymous_kib)) => Ok(Self { resident_kib, anonymous_kib }),
+            _ => fail(format!("no VmRSS in /proc/{pid}/status")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn we_can_read_ourselves() {
+        let pid = std::process::id();
+        let before = Cpu::of(pid).expect("our own CPU time");
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_millis(200) {}
+        let (all, _) = Cpu::of(pid).expect("our own CPU time").us_since(before);
+        assert!(all > 20_000.0, "{all} us of 200 ms");
+        assert!(Memory::of(pid).expect("our own memory").resident_kib > 100);
+    }
+
+    #[test]
+    fn an_ended_thread_is_not_forgotten() {
+        let before = Cpu { threads_ns: 1_000, ticks_ns: 0, user_ticks_ns: 0 };
+        let after = Cpu { threads_ns: 500, ticks_ns: 9 * TICK_NS, user_ticks_ns: TICK_NS };
+        assert_eq!(after.us_since(before), (90_000.0, 10_000.0));
+    }
+}

@@ -1,0 +1,93 @@
+//! The servers that are compared, and how each one is started.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::process::CommandLine;
+
+/// A server under test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Server {
+    /// The bare epoll loop.
+    #[value(name = "floor")]
+    Floor,
+    /// The peer.
+    #[value(name = "may_minihttp")]
+    MayMinihttp,
+    /// What all this is about.
+    #[value(name = "stampede")]
+    Stampede,
+}
+
+impl Server {
+    /// Its name in every table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Floor => "floor",
+            Self::MayMinihttp => "may_minihttp",
+            Self::Stampede => "stampede",
+        }
+    }
+}
+
+/// Where the programs are.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    /// The folder with our own programs.
+    pub folder: PathBuf,
+    /// The stampede to measure.
+    pub stampede: PathBuf,
+}
+
+/// A sale as stampede is told of it.
+#[derive(Debug, Clone)]
+pub struct Sale {
+    /// `embedded:DIR` or `redis://…`.
+    pub ledger: String,
+    /// Tickets.
+    pub total: u64,
+}
+
+impl Programs {
+    /// The command that starts a server on a core. The floor and the peer sell nothing: they need
+    /// no sale.
+    pub fn server(
+        &self,
+        server: Server,
+        core: usize,
+        listen: SocketAddr,
+        control: SocketAddr,
+        sale: &Sale,
+    ) -> CommandLine {
+        let (listen, cores) = (listen.to_string(), core.to_string());
+        if server != Server::Stampede {
+            let program = shown(&self.folder.join(server.name()));
+            return CommandLine::on_core(core, [&program, "--listen", &listen, "--core", &cores]);
+        }
+        let program = shown(&self.stampede);
+        let words = [&program, "serve", "--listen", &listen, "--control", &control.to_string()];
+        let total = format!("ticket={}", sale.total);
+        let sale = ["--cores", &cores, "--ledger", &sale.ledger, "--sale", &total];
+        CommandLine::on_core(core, words.into_iter().chain(sale))
+    }
+
+    /// The command that starts the one-EVALSHA baseline's driver.
+    pub fn one_evalsha(&self, core: usize, redis: SocketAddr, seconds: u64) -> CommandLine {
+        let program = shown(&self.folder.join("one_evalsha"));
+        let (cores, redis) = (core.to_string(), redis.to_string());
+        let words = [&program, "--redis", &redis, "--core", &cores, "--connections", "64"];
+        CommandLine::on_core(core, words.into_iter().chain(["--seconds", &seconds.to_string()]))
+    }
+
+    /// The command that starts a Redis that keeps nothing on disk.
+    pub fn redis(&self, core: usize, listen: SocketAddr, folder: &Path) -> CommandLine {
+        let (ip, port) = (listen.ip().to_string(), listen.port().to_string());
+        let network = ["redis-server", "--bind", &ip, "--port", &port, "--dir"];
+        let memory_only = [&*shown(folder), "--save", "", "--appendonly", "no"];
+        CommandLine::on_core(core, network.into_iter().chain(memory_only))
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}

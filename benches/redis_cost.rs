@@ -1,0 +1,141 @@
+//! What a sale costs Redis: CPU time of the Redis process a ticket, by how many tickets share one
+//! script call, beside a script a ticket as people write it by hand.
+//!
+//!     cargo bench --bench redis_cost
+//!
+//! One connection, one batch in flight, nothing persisted. The time is `used_cpu_user` and
+//! `used_cpu_sys` of `INFO cpu` over the whole run, so Redis' reading, parsing and writing is in it.
+
+// The helpers serve the tests too, which use all of them.
+#[allow(dead_code)]
+#[path = "../tests/support/redis.rs"]
+mod server;
+
+use server::{RedisConnection, RedisServer};
+use stampede::ledger::Group;
+use stampede::ledger::redis::{Codec, KeyTemplates, RedisSettings, decode, handshake};
+use stampede::sale::{Command, Key, Outcome, ReservationId, Reserve, SaleId, SaleSpec, User};
+
+const TICKETS: usize = 65_536;
+const BATCHES: [usize; 4] = [1, 16, 64, 256];
+
+/// A script a ticket: claim, counters, stream.
+const BY_HAND: &str = "
+local earlier = redis.call('HGET', KEYS[2], ARGV[1])
+if earlier then return earlier end
+local counters = redis.call('HMGET', KEYS[1], 'total', 'sold')
+if tonumber(counters[2]) >= tonumber(counters[1]) then return 0 end
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
+redis.call('HINCRBY', KEYS[1], 'sold', 1)
+redis.call('XADD', KEYS[3], '*', 'id', ARGV[2], 'user', ARGV[3])
+return 1";
+
+/// What the requests of a run carry.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Anonymous,
+    UserAndKey,
+    UserKeyAndLimit,
+}
+
+fn main() {
+    println!("Redis CPU us a ticket, {TICKETS} tickets; the spread is of three runs\n");
+    println!("| batch | anonymous | user and key | user, key and limit |\n|---|---|---|---|");
+    for batch in BATCHES {
+        let of = |kind| spread(|| ours(kind, batch));
+        println!(
+            "| {batch} | {} | {} | {} |",
+            of(Kind::Anonymous),
+            of(Kind::UserAndKey),
+            of(Kind::UserKeyAndLimit)
+        );
+    }
+    for depth in BATCHES {
+        println!("| by hand, pipelined {depth} | | {} | |", spread(|| by_hand(depth)));
+    }
+}
+
+fn spread(mut run: impl FnMut() -> f64) -> String {
+    let mut runs = [run(), run(), run()];
+    runs.sort_by(f64::total_cmp);
+    format!("{:.2} ({:.2}-{:.2})", runs[1], runs[0], runs[2])
+}
+
+fn ours(kind: Kind, batch: usize) -> f64 {
+    let server = RedisServer::start(&[]);
+    let codec = Codec::new(KeyTemplates::default());
+    let settings = RedisSettings::from_url(&server.url()).expect("a URL");
+    let mut stream = server.stream();
+    handshake(&mut stream, &settings, "bench", codec.scripts()).expect("a handshake");
+    let mut connection = RedisConnection::new(stream);
+    let limit_per_user = if kind == Kind::UserKeyAndLimit { 2 } else { 0 };
+    let spec = SaleSpec { limit_per_user, ..SaleSpec::with_total(TICKETS as u64) };
+    send(&codec, &mut connection, vec![Command::Create(spec)]);
+
+    let groups: Vec<_> = (0..TICKETS / batch)
+        .map(|b| (0..batch).map(|n| ask(kind, (b * batch + n) as u128)).collect())
+        .collect();
+    let before = cpu_us(&server);
+    for commands in groups {
+        let outcomes = send(&codec, &mut connection, commands);
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Granted { .. })));
+    }
+    (cpu_us(&server) - before) / TICKETS as f64
+}
+
+fn ask(kind: Kind, n: u128) -> Command {
+    let named = kind != Kind::Anonymous;
+    Command::Reserve(Reserve {
+        // Spread over the bits as a random one is.
+        id: ReservationId(n.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)),
+        quantity: 1,
+        user: named.then(|| User::new(&format!("user-{n}")).expect("a user")),
+        key: named
+            .then(|| Key::new(&format!("key-of-36-characters-as-a-uuid-{n:05}")).expect("key")),
+        claim_only: false,
+    })
+}
+
+fn send(codec: &Codec, connection: &mut RedisConnection, commands: Vec<Command>) -> Vec<Outcome> {
+    let group = Group { sale: SaleId::new("ticket").expect("a sale id"), commands };
+    let mut request = Vec::new();
+    let count = codec.encode(&group, &mut request);
+    decode(&group, &connection.send(&request, count)).expect("a reply").outcomes
+}
+
+fn by_hand(depth: usize) -> f64 {
+    let server = RedisServer::start(&[]);
+    let mut connection = server.connect();
+    connection.ask(&format!("HSET {{t}} total {TICKETS} sold 0"));
+    let script = redis::Script::new(BY_HAND);
+    connection.send(&redis::cmd("SCRIPT").arg("LOAD").arg(BY_HAND).get_packed_command(), 1);
+    let requests: Vec<_> = (0..TICKETS / depth)
+        .map(|p| {
+            let mut request = Vec::new();
+            for n in p * depth..(p + 1) * depth {
+                let id = ReservationId(n as u128).to_string();
+                let mut call = redis::cmd("EVALSHA");
+                call.arg(script.get_hash()).arg(3).arg("{t}").arg("{t}:claims").arg("{t}:stream");
+                call.arg(format!("user-{n}\nkey-of-36-characters-as-a-uuid-{n:05}"));
+                call.arg(id).arg(format!("user-{n}")).write_packed_command(&mut request);
+            }
+            request
+        })
+        .collect();
+    let before = cpu_us(&server);
+    for request in requests {
+        let replies = connection.send(&request, depth);
+        assert!(replies.iter().all(|reply| *reply == redis::Value::Int(1)), "{replies:?}");
+    }
+    (cpu_us(&server) - before) / TICKETS as f64
+}
+
+/// CPU time of the Redis process so far.
+fn cpu_us(server: &RedisServer) -> f64 {
+    let info = server.connect().text("INFO cpu");
+    let value = |name: &str| {
+        let line = info.lines().find_map(|line| line.strip_prefix(name)).expect("a line of INFO");
+        line.parse::<f64>().expect("seconds")
+    };
+    (value("used_cpu_user:") + value("used_cpu_sys:")) * 1e6
+}

@@ -1,0 +1,290 @@
+//! A core's gate: the one place where its descriptors are watched.
+//!
+//! Every descriptor of a core is in the core's own epoll instance, edge triggered, and that
+//! instance is the only descriptor that `may` watches for the core. So an idle connection costs an
+//! entry in a table and no coroutine, no stack and no buffer; a core's descriptors may have any
+//! number (only the gate's own must belong to the core's worker); and one call brings in a whole
+//! round of events, which the leading coroutine then handles in order.
+//!
+//! Two kinds of things are watched: connections, by [`Token`], and [`Source`]s, each with one
+//! coroutine that waits for it (a listener, the ledger's socket, the tick, the mailbox).
+//!
+//! Architecture invariant: the gate knows nothing of HTTP, sales or ledgers.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+
+use may::coroutine::{self, Coroutine};
+use may::io::{CoIo, WaitIo};
+use rustix::event::epoll::{self, Event, EventData, EventFlags};
+
+/// Events taken in one round.
+const EVENTS_MAX: usize = 512;
+/// The bit of an event's data that tells a source from a connection.
+const SOURCE_BIT: u64 = 1 << 63;
+
+/// Names one connection of a core for as long as it lives: its place in the core's table, and how
+/// often that place was used before, so that a late event can't reach a successor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Token {
+    /// Place in the table.
+    pub index: u32,
+    /// How often the place was used before. 31 bits.
+    pub generation: u32,
+}
+
+impl Token {
+    fn to_data(self) -> u64 {
+        u64::from(self.generation & 0x7fff_ffff) << 32 | u64::from(self.index)
+    }
+
+    fn from_data(data: u64) -> Self {
+        Self { index: data as u32, generation: (data >> 32) as u32 }
+    }
+}
+
+/// What happened to a connection; none of it: there is room to write again.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Readiness {
+    /// There is something to read.
+    pub readable: bool,
+    /// The other side will send no more.
+    pub hung_up: bool,
+    /// The connection is broken in both directions.
+    pub broken: bool,
+}
+
+/// A descriptor with one coroutine that waits for it.
+pub struct Source {
+    index: usize,
+    ready: Cell<bool>,
+    waiter: RefCell<Option<Coroutine>>,
+    deadline_ms: Cell<u64>,
+}
+
+/// The wait ended because its deadline passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimedOut;
+
+impl Source {
+    /// Suspends the calling coroutine until the descriptor may be ready or the deadline (in the
+    /// core's milliseconds, as told by `now_ms`) has passed. "May be": the caller tries, and waits
+    /// again if there is nothing.
+    pub fn wait(&self, now_ms: impl Fn() -> u64, deadline_ms: u64) -> Result<(), TimedOut> {
+        self.deadline_ms.set(deadline_ms);
+        loop {
+            if self.ready.replace(false) {
+                self.deadline_ms.set(u64::MAX);
+                return Ok(());
+            }
+            if now_ms() >= deadline_ms {
+                self.deadline_ms.set(u64::MAX);
+                return Err(TimedOut);
+            }
+            *self.waiter.borrow_mut() = Some(coroutine::current());
+            coroutine::park();
+        }
+    }
+
+    /// Lets the waiter go on, as an event of the descriptor would.
+    pub fn notify(&self) {
+        self.ready.set(true);
+        self.wake();
+    }
+
+    /// Whether something happened that nobody has waited for yet.
+    pub fn is_ready(&self) -> bool {
+        self.ready.get()
+    }
+
+    /// Has the calling coroutine woken by the next event, without waiting for it here.
+    pub fn attend(&self) {
+        *self.waiter.borrow_mut() = Some(coroutine::current());
+    }
+
+    fn wake(&self) {
+        if let Some(waiter) = self.waiter.borrow_mut().take() {
+            waiter.unpark();
+        }
+    }
+}
+
+struct EpollFd(OwnedFd);
+
+impl AsRawFd for EpollFd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// See the module's header.
+pub struct Gate {
+    epoll: CoIo<EpollFd>,
+    round: RefCell<Round>,
+    sources: RefCell<Vec<Option<Rc<Source>>>>,
+}
+
+struct Round {
+    events: Box<[MaybeUninit<Event>]>,
+    count: usize,
+    next: usize,
+}
+
+impl Gate {
+    /// Makes the gate of worker `worker` of `workers`.
+    pub fn new(worker: usize, workers: usize) -> io::Result<Self> {
+        let epoll = place(epoll::create(epoll::CreateFlags::CLOEXEC)?, worker, workers)?;
+        Ok(Self {
+            epoll: CoIo::new(EpollFd(epoll))?,
+            round: RefCell::new(Round {
+                events: Box::new_uninit_slice(EVENTS_MAX),
+                count: 0,
+                next: 0,
+            }),
+            sources: RefCell::new(Vec::new()),
+        })
+    }
+
+    /// Watches a connection, once and for all: input, room to write, and its end.
+    pub fn watch_connection(&self, descriptor: impl AsFd, token: Token) -> io::Result<()> {
+        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        Ok(epoll::add(&self.epoll.inner().0, descriptor, EventData::new_u64(token.to_data()), flags)?)
+    }
+
+    /// Watches a descriptor that one coroutine will wait for.
+    pub fn watch_source(&self, descriptor: impl AsFd) -> io::Result<Rc<Source>> {
+        let source = self.signal();
+        let data = EventData::new_u64(SOURCE_BIT | source.index as u64);
+        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        epoll::add(&self.epoll.inner().0, descriptor, data, flags).inspect_err(|_| {
+            self.forget_source(&source);
+        })?;
+        source.ready.set(true);
+        Ok(source)
+    }
+
+    /// A source without a descriptor: something of this core's own that one coroutine waits for.
+    pub fn signal(&self) -> Rc<Source> {
+        let mut sources = self.sources.borrow_mut();
+        let index = match sources.iter().position(Option::is_none) {
+            Some(index) => index,
+            None => {
+                sources.push(None);
+                sources.len() - 1
+            }
+        };
+        let source = Rc::new(Source {
+            index,
+            ready: Cell::new(false),
+            waiter: RefCell::new(None),
+            deadline_ms: Cell::new(u64::MAX),
+        });
+        sources[index] = Some(source.clone());
+        source
+    }
+
+    /// Forgets a source. Its descriptor, if it has one, must be closed by the caller afterwards.
+    pub fn forget_source(&self, source: &Source) {
+        self.sources.borrow_mut()[source.index] = None;
+    }
+
+    /// The next event of this round that concerns a connection. Events of sources wake the
+    /// coroutine that waits for them and are not returned.
+    pub fn next_event(&self) -> Option<(Token, Readiness)> {
+        let mut round = self.round.borrow_mut();
+        while round.next < round.count {
+            // SAFETY: `refill` had the kernel write the first `count` events, and `next` is below
+            // it. Events are plain data.
+            let event = unsafe { round.events[round.next].assume_init_read() };
+            round.next += 1;
+            let (data, flags) = (event.data, event.flags);
+            if data.u64() & SOURCE_BIT == 0 {
+                let readiness = Readiness {
+                    readable: flags.contains(EventFlags::IN),
+                    hung_up: flags.contains(EventFlags::RDHUP),
+                    broken: flags.intersects(EventFlags::ERR | EventFlags::HUP),
+                };
+                return Some((Token::from_data(data.u64()), readiness));
+            }
+            let index = (data.u64() & !SOURCE_BIT) as usize;
+            if let Some(Some(source)) = self.sources.borrow().get(index) {
+                source.notify();
+            }
+        }
+        None
+    }
+
+    /// Begins the next round: suspends the calling coroutine until there is an event, so that
+    /// whatever else is runnable on this core runs first.
+    pub fn refill(&self) {
+        let mut round = self.round.borrow_mut();
+        debug_assert_eq!(round.next, round.count, "events dropped");
+        // A full round may have left events behind, for which no new edge will come.
+        let full = round.count == EVENTS_MAX;
+        round.count = 0;
+        round.next = 0;
+        drop(round);
+        if full {
+            coroutine::yield_now();
+        } else {
+            self.epoll.wait_io();
+        }
+        let mut round = self.round.borrow_mut();
+        let zero = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        round.count = match epoll::wait(&self.epoll.inner().0, &mut *round.events, Some(&zero)) {
+            Ok((events, _)) => events.len(),
+            Err(_) => 0, // EINTR: the next round asks again
+        };
+    }
+
+    /// Wakes every coroutine whose wait has passed its deadline.
+    pub fn wake_overdue(&self, now_ms: u64) {
+        for source in self.sources.borrow().iter().flatten() {
+            if source.deadline_ms.get() <= now_ms {
+                source.wake();
+            }
+        }
+    }
+}
+
+/// `may` watches a descriptor on the worker that its number names, so the gate's must have a number
+/// that belongs to its core's worker.
+fn place(descriptor: OwnedFd, worker: usize, workers: usize) -> io::Result<OwnedFd> {
+    let mut wrong = Vec::new();
+    let mut candidate = descriptor;
+    while candidate.as_raw_fd() as usize % workers != worker {
+        let at_least = candidate.as_raw_fd() + 1;
+        let next = rustix::io::fcntl_dupfd_cloexec(&candidate, at_least)?;
+        wrong.push(candidate);
+        candidate = next;
+    }
+    Ok(candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_survive_the_kernel() {
+        for token in [
+            Token { index: 0, generation: 0 },
+            Token { index: u32::MAX, generation: 0x7fff_ffff },
+        ] {
+            assert_eq!(token.to_data() & SOURCE_BIT, 0);
+            assert_eq!(Token::from_data(token.to_data()), token);
+        }
+    }
+
+    #[test]
+    fn a_descriptor_finds_its_worker() {
+        for worker in 0..3 {
+            let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+            let placed = place(epoll, worker, 3).unwrap();
+            assert_eq!(placed.as_raw_fd() as usize % 3, worker);
+        }
+    }
+}

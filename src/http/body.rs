@@ -1,0 +1,323 @@
+//! Takes a chunked body apart (RFC 9112, section 7.1), piece by piece as it arrives.
+//!
+//! Strict where two readers could differ: lines end with CRLF, sizes are plain hexadecimal, blanks
+//! before an extension are refused. Extensions and trailers mean nothing to us: they are checked
+//! for form, bounded and dropped. One byte at a time outside the data, so that the outcome can't
+//! depend on how the input was cut.
+
+use super::problem::{Code, Reject};
+use super::request::is_token_byte;
+use crate::limits::{BODY_BYTES_MAX, CHUNK_LINE_BYTES_MAX, CHUNK_OVERHEAD_BYTES_MAX};
+
+/// What the next byte is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expect {
+    /// The first digit of a size.
+    Size,
+    /// Another digit, `;` or CR.
+    SizeRest,
+    /// The first byte of an extension's name, or blanks before it.
+    Extension,
+    /// The rest of the extensions, or CR.
+    ExtensionRest,
+    /// The LF after a size.
+    SizeLf,
+    /// Data.
+    Data,
+    /// The CR after the data.
+    DataCr,
+    /// The LF after the data.
+    DataLf,
+    /// The first byte of a trailer's name, or the CR of the last line.
+    Trailer,
+    /// The rest of a trailer's name, or the colon.
+    TrailerName,
+    /// A trailer's value, or CR.
+    TrailerValue,
+    /// The LF after a trailer.
+    TrailerLf,
+    /// The very last LF.
+    LastLf,
+    /// Nothing: the body is complete.
+    Nothing,
+}
+
+/// Decodes one chunked body.
+#[derive(Debug, Clone)]
+pub struct ChunkedDecoder {
+    expect: Expect,
+    /// Bytes of data that the chunk still has.
+    chunk_bytes: usize,
+    body_bytes: usize,
+    line_bytes: usize,
+    overhead_bytes: usize,
+}
+
+impl Default for ChunkedDecoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ChunkedDecoder {
+    /// A decoder at the start of a body.
+    pub const fn new() -> Self {
+        Self {
+            expect: Expect::Size,
+            chunk_bytes: 0,
+            body_bytes: 0,
+            line_bytes: 0,
+            overhead_bytes: 0,
+        }
+    }
+
+    /// Takes from `input` what belongs to the body and appends the data to `out`, at most
+    /// [`BODY_BYTES_MAX`] in all. Returns how many bytes of the input it took, and whether the body
+    /// is complete; if it is not, it took them all. After an error the decoder must not be used.
+    pub fn feed(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(usize, bool), Reject> {
+        let mut taken = 0;
+        while self.expect != Expect::Nothing {
+            if self.expect == Expect::Data {
+                let data = &input[taken..input.len().min(taken + self.chunk_bytes)];
+                out.extend_from_slice(data);
+                taken += data.len();
+                self.chunk_bytes -= data.len();
+                if self.chunk_bytes > 0 {
+                    break;
+                }
+                self.expect = Expect::DataCr;
+            }
+            let Some(&byte) = input.get(taken) else { break };
+            taken += 1;
+            self.count()?;
+            self.expect = self.framing_byte(byte)?;
+        }
+        Ok((taken, self.expect == Expect::Nothing))
+    }
+
+    fn count(&mut self) -> Result<(), Reject> {
+        self.line_bytes += 1;
+        self.overhead_bytes += 1;
+        if self.line_bytes > CHUNK_LINE_BYTES_MAX {
+            return Err(Reject::bad("a line of the chunked body is too long"));
+        }
+        if self.overhead_bytes > CHUNK_OVERHEAD_BYTES_MAX {
+            return Err(Reject::bad("the chunked body has too much framing"));
+        }
+        Ok(())
+    }
+
+    fn framing_byte(&mut self, byte: u8) -> Result<Expect, Reject> {
+        let is_text = byte == b'\t' || (byte >= b' ' && byte != 0x7f);
+        Ok(match (self.expect, byte) {
+            (Expect::Size, _) if byte.is_ascii_hexdigit() => {
+                self.chunk_bytes = 0;
+                self.digit(byte)?
+            }
+            (Expect::SizeRest, _) if byte.is_ascii_hexdigit() => self.digit(byte)?,
+            (Expect::SizeRest, b';') => Expect::Extension,
+            (Expect::Extension, b' ' | b'\t') => Expect::Extension,
+            (Expect::Extension, _) if is_token_byte(byte) => Expect::ExtensionRest,
+            (Expect::SizeRest | Expect::ExtensionRest, b'\r') => Expect::SizeLf,
+            (Expect::ExtensionRest, _) if is_text => Expect::ExtensionRest,
+            (Expect::SizeLf, b'\n') => {
+                self.line_bytes = 0;
+                self.body_bytes += self.chunk_bytes;
+                if self.chunk_bytes == 0 { Expect::Trailer } else { Expect::Data }
+            }
+            (Expect::DataCr, b'\r') => Expect::DataLf,
+            (Expect::DataLf, b'\n') => {
+                self.line_bytes = 0;
+                Expect::Size
+            }
+            (Expect::Trailer, b'\r') => Expect::LastLf,
+            (Expect::Trailer | Expect::TrailerName, _) if is_token_byte(byte) => {
+                Expect::TrailerName
+            }
+            (Expect::TrailerName, b':') => Expect::TrailerValue,
+            (Expect::TrailerValue, b'\r') => Expect::TrailerLf,
+            (Expect::TrailerValue, _) if is_text => Expect::TrailerValue,
+            (Expect::TrailerLf, b'\n') => {
+                self.line_bytes = 0;
+                Expect::Trailer
+            }
+            (Expect::LastLf, b'\n') => Expect::Nothing,
+            _ => return Err(Reject::bad("the chunked body is malformed")),
+        })
+    }
+
+    /// The size is refused as soon as it is too large, so it can't overflow.
+    fn digit(&mut self, byte: u8) -> Result<Expect, Reject> {
+        let digit = (byte as char).to_digit(16).unwrap_or_default() as usize;
+        self.chunk_bytes = self.chunk_bytes * 16 + digit;
+        if self.body_bytes + self.chunk_bytes > BODY_BYTES_MAX {
+            return Err(Reject::of(Code::ContentTooLarge));
+        }
+        Ok(Expect::SizeRest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The data, the bytes taken, and whether it is complete.
+    fn decode(pieces: &[&[u8]]) -> Result<(Vec<u8>, usize, bool), Reject> {
+        let (mut decoder, mut out, mut taken) = (ChunkedDecoder::new(), Vec::new(), 0);
+        for piece in pieces {
+            let (bytes, complete) = decoder.feed(piece, &mut out)?;
+            taken += bytes;
+            if complete {
+                return Ok((out, taken, true));
+            }
+            assert_eq!(bytes, piece.len());
+        }
+        Ok((out, taken, false))
+    }
+
+    #[test]
+    fn takes_what_is_well_formed() {
+        for (input, data) in [
+            ("0\r\n\r\n", ""),
+            ("5\r\nhello\r\n0\r\n\r\n", "hello"),
+            ("00005\r\nhello\r\n000\r\n\r\n", "hello"),
+            ("5\r\nhello\r\n1\r\n!\r\n0\r\n\r\n", "hello!"),
+            ("5;a=b;c=\"d e\";f\r\nhello\r\n0;last\r\n\r\n", "hello"),
+            ("5; a\r\nhello\r\n0\r\nX-Sum: 1\r\nY:\r\n\r\n", "hello"),
+            ("A\r\n0123456789\r\n0\r\n\r\n", "0123456789"),
+            ("a\r\n\r\n0\r\n\r\n\r\nx\r\n0\r\n\r\n", "\r\n0\r\n\r\n\r\nx"),
+        ] {
+            let next = format!("{input}GET / HTTP/1.1\r\n");
+            let got = decode(&[next.as_bytes()]).unwrap();
+            assert_eq!(got, (data.into(), input.len(), true), "{input:?}");
+            for end in 0..input.len() {
+                assert!(!decode(&[&input.as_bytes()[..end]]).unwrap().2, "{input:?} {end}");
+            }
+        }
+    }
+
+    #[test]
+    fn refuses_what_could_be_read_in_two_ways() {
+        for input in [
+            "\r\n",
+            "\n",
+            " 5\r\n",
+            "5 \r\n",
+            "5\t;a\r\n",
+            "5\n",
+            "5\rh",
+            "5;a\n",
+            "5;\r\n",
+            "5;=b\r\n",
+            "5;a\x00\r\n",
+            "5;a\x0b\r\n",
+            "5;a\rb\r\n",
+            "0x5\r\n",
+            "-1\r\n",
+            "+5\r\n",
+            "5_0\r\n",
+            "g\r\n",
+            "\u{ff15}\r\n",
+            ";a\r\n",
+            "5,5\r\n",
+            "1\r\nab\r\n",
+            "1\r\na\n",
+            "1\r\na\r\r",
+            "1\r\na0\r\n\r\n",
+            "1\r\na\r\n\r\n",
+            "0\r\n\n",
+            "0\r\n\r\r",
+            "0\r\nX\r\n",
+            "0\r\n: x\r\n",
+            "0\r\nX : y\r\n",
+            "0\r\nX: y\n",
+            "0\r\nX: \x00\r\n",
+            "0\r\n X: y\r\n",
+            "0\r\nX: y\r\n z\r\n",
+            "0\r\nGET / HTTP/1.1\r\n",
+        ] {
+            let got = decode(&[input.as_bytes()]);
+            assert_eq!(got.map_err(|reject| reject.code), Err(Code::BadRequest), "{input:?}");
+        }
+    }
+
+    #[test]
+    fn is_bounded() {
+        let code = |input: &str| decode(&[input.as_bytes()]).map_err(|reject| reject.code);
+        let chunk = |bytes: usize| format!("{bytes:x}\r\n{}\r\n", "x".repeat(bytes));
+        let full = chunk(BODY_BYTES_MAX) + "0\r\n\r\n";
+        assert_eq!(code(&full).unwrap().0.len(), BODY_BYTES_MAX);
+        assert_eq!(code("4001"), Err(Code::ContentTooLarge));
+        assert_eq!(code("ffffffffffffffffffffffffffffffffff"), Err(Code::ContentTooLarge));
+        assert_eq!(code(&(chunk(BODY_BYTES_MAX) + "1")), Err(Code::ContentTooLarge));
+        let zeros = "0".repeat(CHUNK_LINE_BYTES_MAX - 2);
+        assert!(code(&format!("{zeros}\r\n")).is_ok());
+        assert_eq!(code(&format!("0{zeros}\r\n")), Err(Code::BadRequest));
+        assert_eq!(code(&format!("5;{}", "a".repeat(300))), Err(Code::BadRequest));
+        assert_eq!(code(&format!("0\r\nX:{}", "a".repeat(300))), Err(Code::BadRequest));
+        let trailers = format!("X:{}\r\n", "a".repeat(200)).repeat(100);
+        assert_eq!(code(&format!("0\r\n{trailers}")), Err(Code::BadRequest));
+        assert_eq!(code(&"1\r\nx\r\n".repeat(BODY_BYTES_MAX)), Err(Code::BadRequest));
+    }
+
+    /// Bytes that often mean something to the decoder.
+    fn framing_like() -> impl Strategy<Value = Vec<u8>> {
+        let pieces = prop::sample::select(vec![
+            "0",
+            "1",
+            "5",
+            "a",
+            "\r\n",
+            "\r\n",
+            "\r",
+            "\n",
+            ";",
+            ":",
+            " ",
+            "x",
+            "hello",
+            "0\r\n\r\n",
+            "5\r\nhello\r\n",
+            "1\r\n",
+            ";a=b\r\n",
+            "0\r\nX: y\r\n",
+            "4000\r\n",
+            "\0",
+        ]);
+        prop::collection::vec(pieces, 0..12).prop_map(|pieces| pieces.concat().into_bytes())
+    }
+
+    proptest! {
+        #[test]
+        fn cuts_make_no_difference(
+            input in prop_oneof![framing_like(), prop::collection::vec(any::<u8>(), 0..64)],
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+        ) {
+            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(input.len() + 1)).collect();
+            cuts.sort_unstable();
+            let mut pieces = Vec::new();
+            let mut start = 0;
+            for cut in cuts {
+                pieces.push(&input[start..cut]);
+                start = cut;
+            }
+            pieces.push(&input[start..]);
+            prop_assert_eq!(decode(&pieces), decode(&[&input]));
+        }
+
+        #[test]
+        fn whatever_is_encoded_comes_back(
+            chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..300), 0..20),
+        ) {
+            let mut input = Vec::new();
+            for chunk in &chunks {
+                input.extend_from_slice(format!("{:X}\r\n", chunk.len()).as_bytes());
+                input.extend_from_slice(chunk);
+                input.extend_from_slice(b"\r\n");
+            }
+            input.extend_from_slice(b"0\r\n\r\n");
+            prop_assert_eq!(decode(&[&input]), Ok((chunks.concat(), input.len(), true)));
+        }
+    }
+}

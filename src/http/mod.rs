@@ -1,0 +1,27 @@
+//! HTTP/1.1 as bytes: what was asked, and how the answer is written (RFC 9110, 9112, 9457).
+//!
+//! Heads are parsed by `httparse` and then judged by us: whatever two readers could frame
+//! differently is refused and the connection closed, so that nothing can be smuggled past a proxy
+//! in front. The hot path (parse, answer) allocates nothing.
+//!
+//! Architecture invariant: nothing below this folder does I/O, reads a clock, or knows of a ledger,
+//! of stock or of a coroutine. Bytes and the second come in, bytes go out.
+
+mod body;
+mod date;
+mod problem;
+mod request;
+mod response;
+
+pub use body::ChunkedDecoder;
+pub use date::HttpDate;
+pub use problem::{BuyAnswer, Code, Problem, Reject};
+pub use request::{Framing, Head, Method, Version, parse_head};
+pub use response::{
+    CONTINUE, Canned, Envelope, Persistence, Response, Status, write_buy_granted,
+    write_buy_refused, write_created, write_json, write_options, write_plaintext,
+    write_techempower_json,
+};
+
+#[cfg(test)]
+mod request_tests;

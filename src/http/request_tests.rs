@@ -1,0 +1,563 @@
+//! What is taken, what is refused, and with which status.
+
+use proptest::prelude::*;
+
+use super::problem::{Code, Reject};
+use super::request::*;
+use crate::limits::*;
+
+fn head(input: &str) -> Head<'_> {
+    match parse_head(input.as_bytes()) {
+        Ok(Some(head)) => head,
+        other => panic!("{input:?}: {other:?}"),
+    }
+}
+
+fn code(input: impl AsRef<[u8]>) -> Code {
+    let input = input.as_ref();
+    match parse_head(input) {
+        Err(reject) => reject.code,
+        Ok(head) => panic!("{:?}: {head:?}", String::from_utf8_lossy(input)),
+    }
+}
+
+/// A request with these header lines after the Host.
+fn with(headers: &str) -> String {
+    format!("POST / HTTP/1.1\r\nHost: a\r\n{headers}\r\n\r\n")
+}
+
+#[test]
+fn reads_a_head() {
+    let input = "POST /v1/sales/ticket/reservations?x=%20&y HTTP/1.1\r\nHost: shop.example:8080\r\nX-USER-ID: \t u 1 \t\r\n\
+        idempotency-key: \"k\"\r\nContent-Type: application/json\r\ncontent-length: 17\r\nAccept:\r\n\r\n{\"user\":\"u\"}";
+    assert_eq!(
+        head(input),
+        Head {
+            method: Method::Post,
+            path: "/v1/sales/ticket/reservations",
+            query: Some("x=%20&y"),
+            version: Version::Http11,
+            keep_alive: true,
+            framing: Framing::Length(17),
+            expect_continue: false,
+            user: Some(b"u 1"),
+            idempotency_key: Some(b"\"k\""),
+            content_type: Some(b"application/json"),
+            head_bytes: input.find("\r\n\r\n").unwrap() + 4,
+        }
+    );
+}
+
+#[test]
+fn methods() {
+    for (name, method) in [
+        ("GET", Method::Get),
+        ("HEAD", Method::Head),
+        ("POST", Method::Post),
+        ("PUT", Method::Put),
+        ("DELETE", Method::Delete),
+        ("OPTIONS", Method::Options),
+        ("PATCH", Method::Patch),
+        ("TRACE", Method::Trace),
+    ] {
+        assert_eq!(head(&format!("{name} / HTTP/1.0\r\n\r\n")).method, method);
+    }
+    for unknown in ["get", "BREW", "GETX", "G", "PRI", "CONNECT", "M-SEARCH"] {
+        assert_eq!(
+            code(format!("{unknown} / HTTP/1.0\r\n\r\n")),
+            Code::NotImplemented,
+            "{unknown}"
+        );
+    }
+    assert_eq!(code("CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n"), Code::NotImplemented);
+    for bad in ["", "G\tT", "G(T", "GÈT", "\"GET\"", "GET:", "G\0T"] {
+        assert_eq!(code(format!("{bad} / HTTP/1.0\r\n\r\n")), Code::BadRequest, "{bad:?}");
+    }
+}
+
+#[test]
+fn versions() {
+    let line = |version: &str| format!("GET / {version}\r\nHost: a\r\n\r\n");
+    assert_eq!(head(&line("HTTP/1.1")).version, Version::Http11);
+    assert_eq!(head(&line("HTTP/1.0")).version, Version::Http10);
+    for other in ["HTTP/0.9", "HTTP/1.2", "HTTP/2.0", "HTTP/3.0", "HTTP/9.9"] {
+        assert_eq!(code(line(other)), Code::VersionNotSupported, "{other}");
+    }
+    for bad in [
+        "HTTP/1.10",
+        "HTTP/11",
+        "HTTP/1",
+        "HTTP/1.",
+        "HTTP/.1",
+        "HTTP/2",
+        "HTTP/x.y",
+        "HTTP/1,1",
+        "http/1.1",
+        "HTTP /1.1",
+        "HTTP/2.0 ",
+        "HTTP/1.1 ",
+        " HTTP/1.1",
+        "HTTP/1.1 x",
+        "HTTPS/1.1",
+        "HTTP/-1.1",
+        "HTTP/2.00",
+        "ICY/1.1",
+        "",
+    ] {
+        assert_eq!(code(line(bad)), Code::BadRequest, "{bad}");
+    }
+    assert_eq!(code("GET /\r\n\r\n"), Code::BadRequest, "HTTP/0.9");
+    assert_eq!(code("GET / HTTP/2.0\n\n"), Code::BadRequest);
+    assert_eq!(code("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Code::VersionNotSupported);
+}
+
+#[test]
+fn targets() {
+    for (line, path, query) in [
+        ("GET /", "/", None),
+        ("GET /a/b?c=d?e", "/a/b", Some("c=d?e")),
+        ("GET /?", "/", Some("")),
+        ("GET ?", "", None),
+        ("GET //a", "//a", None),
+        ("GET /张?三", "/张", Some("三")),
+        ("GET http://a/b?c", "/b", Some("c")),
+        ("GET HTTP://a:80/b", "/b", None),
+        ("GET https://[::1]:80", "/", None),
+        ("GET http://a?c", "/", Some("c")),
+        ("OPTIONS *", "*", None),
+        ("OPTIONS http://a", "*", None),
+        ("OPTIONS http://a/", "/", None),
+    ] {
+        let input = format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n");
+        if path.is_empty() {
+            assert_eq!(code(input), Code::BadRequest, "{line}");
+        } else {
+            assert_eq!((head(&input).path, head(&input).query), (path, query), "{line}");
+        }
+    }
+    for bad in [
+        "*",
+        "a",
+        "a:80",
+        "/a b",
+        "/a#b",
+        "/a\u{7f}",
+        "/a\0",
+        "/a\t",
+        "http://",
+        "http:///a",
+        "http://u@a/",
+        "ftp://a/",
+        "://a/",
+        "http:/a",
+        "http://a b/",
+        "http://a#b",
+        "\\a",
+        "%2f",
+    ] {
+        let input = format!("GET {bad} HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(code(input), Code::BadRequest, "{bad:?}");
+    }
+    assert_eq!(code(b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n"), Code::BadRequest);
+    assert_eq!(code("OPTIONS ** HTTP/1.1\r\nHost: a\r\n\r\n"), Code::BadRequest);
+    assert_eq!(code("GET http://a/ HTTP/1.1\r\n\r\n"), Code::BadRequest, "still needs a Host");
+}
+
+#[test]
+fn hosts() {
+    let line = |host: &str| format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    for good in [
+        "a",
+        "a.example",
+        "a:80",
+        "a:",
+        "127.0.0.1:3005",
+        "[::1]",
+        "[::1]:80",
+        "[v1.a:b]",
+        "xn--a_b~c",
+        "a%20b",
+        "A",
+    ] {
+        head(&line(good));
+    }
+    for bad in [
+        "",
+        " ",
+        "a b",
+        "a/b",
+        "a@b",
+        "a:b",
+        "a:80:80",
+        "a:-1",
+        "a:123456",
+        ":80",
+        "[",
+        "[]",
+        "[]:80",
+        "[::1",
+        "[::1]a",
+        "::1",
+        "a?b",
+        "a#b",
+        "a\\b",
+        "\"a\"",
+        "张",
+        "http://a",
+        "a\tb",
+        "a, b",
+        "[::1] :80",
+    ] {
+        assert_eq!(code(line(bad)), Code::BadRequest, "{bad:?}");
+    }
+    assert_eq!(code("GET / HTTP/1.1\r\n\r\n"), Code::BadRequest);
+    assert_eq!(code("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"), Code::BadRequest);
+    assert_eq!(code("GET / HTTP/1.0\r\nHost: a\r\nhost: b\r\n\r\n"), Code::BadRequest);
+    head("GET / HTTP/1.0\r\n\r\n");
+}
+
+#[test]
+fn persistence() {
+    for (version, headers, keep_alive) in [
+        ("1.1", "", true),
+        ("1.1", "Connection: close\r\n", false),
+        ("1.1", "connection: CLOSE\r\n", false),
+        ("1.1", "Connection: keep-alive\r\n", true),
+        ("1.1", "Connection: keep-alive , Close\r\n", false),
+        ("1.1", "Connection: close,,keep-alive\r\n", false),
+        ("1.1", "Connection: keep-alive\r\nConnection: close\r\n", false),
+        ("1.1", "Connection: close\r\nConnection: keep-alive\r\n", false),
+        ("1.1", "Connection: closed\r\n", true),
+        ("1.1", "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n", true),
+        ("1.0", "", false),
+        ("1.0", "Connection: Keep-Alive\r\n", true),
+        ("1.0", "Connection: foo,\tkeep-alive\r\n", true),
+        ("1.0", "Connection: keep-alive, close\r\n", false),
+        ("1.0", "Keep-Alive: timeout=5\r\n", false),
+    ] {
+        let input = format!("GET / HTTP/{version}\r\nHost: a\r\n{headers}\r\n");
+        assert_eq!(head(&input).keep_alive, keep_alive, "{version} {headers:?}");
+    }
+}
+
+#[test]
+fn framings() {
+    for (headers, framing) in [
+        ("X: y", Framing::None),
+        ("Content-Length: 0", Framing::None),
+        ("Content-Length: 000", Framing::None),
+        ("Content-Length: 1", Framing::Length(1)),
+        ("Content-Length:00016384", Framing::Length(16384)),
+        ("Transfer-Encoding: chunked", Framing::Chunked),
+        ("transfer-encoding:CHUNKED", Framing::Chunked),
+    ] {
+        assert_eq!(head(&with(headers)).framing, framing, "{headers:?}");
+    }
+    for too_large in [
+        "16385",
+        "18446744073709551615",
+        "18446744073709551616",
+        "340282366920938463463374607431768211456",
+    ] {
+        assert_eq!(code(with(&format!("Content-Length: {too_large}"))), Code::ContentTooLarge);
+    }
+    let digits = "9".repeat(4000);
+    assert_eq!(code(with(&format!("Content-Length: {digits}"))), Code::ContentTooLarge);
+    for bad in [
+        "", "-1", "+1", "1 1", "1,1", "1, 1", "0x1", "1.0", "1e1", "a", "１", "1;", "\"1\"",
+        "1_000",
+    ] {
+        assert_eq!(code(with(&format!("Content-Length: {bad}"))), Code::BadRequest, "{bad:?}");
+    }
+    for unknown in [
+        "gzip",
+        "identity",
+        "gzip, chunked",
+        "xchunked",
+        "chunkedx",
+        "'chunked",
+        "cow",
+        "deflate,gzip",
+    ] {
+        let input = with(&format!("Transfer-Encoding: {unknown}"));
+        assert_eq!(code(input), Code::NotImplemented, "{unknown}");
+    }
+}
+
+#[test]
+fn smuggling_is_refused() {
+    for headers in [
+        // CL.TE, TE.CL
+        "Content-Length: 6\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\nContent-Length: 6",
+        "Transfer-Encoding: chunked\r\nContent-Length: 0",
+        "Transfer-Encoding: gzip\r\nContent-Length: 6",
+        "Transfer-Encoding: chunked\r\nContent-Length: 99999999999999999999",
+        // CL.CL
+        "Content-Length: 6\r\nContent-Length: 5",
+        "Content-Length: 6\r\nContent-Length: 6",
+        "Content-Length: 6\r\ncontent-length: 6",
+        // TE.TE
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: x",
+        "Transfer-Encoding: x\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked, chunked",
+        "Transfer-Encoding: chunked, identity",
+        "Transfer-Encoding: chunked, gzip, chunked",
+        "Transfer-Encoding: chunked,",
+        "Transfer-Encoding: ,chunked",
+        "Transfer-Encoding: chunked;a=b",
+        "Transfer-Encoding: \"chunked\"",
+        "Transfer-Encoding: [chunked]",
+        "Transfer-Encoding:",
+        "Transfer-Encoding: ",
+        "Transfer-Encoding : chunked",
+        "Transfer-Encoding\t: chunked",
+        " Transfer-Encoding: chunked",
+        "\tTransfer-Encoding: chunked",
+        "Transfer-Encoding:\tchunked",
+        "Transfer-Encoding:  chunked",
+        "Transfer-Encoding: \tchunked",
+        "Transfer-Encoding:\x0bchunked",
+        "Transfer-Encoding: \x0bchunked",
+        "Transfer-Encoding: \x0cchunked",
+        "Transfer-Encoding: \u{a0}chunked",
+        "Transfer-Encoding: chunked\u{a0}",
+        "Transfer-Encoding: chunked\0",
+        "Transfer-Encoding: chunked\x7f",
+        "Transfer-Encoding: \rchunked",
+        "Transfer-Encoding: chunked\r",
+        "Transfer-Encoding: \nchunked",
+        "Transfer-Encoding:\r\n chunked",
+        "Transfer-Encoding\r\n: chunked",
+        "Transfer-Encoding",
+        "Transfer-Encoding chunked",
+        "Transfer\0-Encoding: chunked",
+        "Transfer-Encoding\0: chunked",
+        "Trânsfer-Encoding: chunked",
+        "X: y\nTransfer-Encoding: chunked",
+        "X: y\rTransfer-Encoding: chunked",
+        "X: y\n\rTransfer-Encoding: chunked",
+        "X: y\r\r\nTransfer-Encoding: chunked",
+        ": chunked",
+        // Lines that are folded or end in something else
+        "X: y\r\n z",
+        "X: y\r\n\tz",
+        "X: y\r\n \r\nZ: z",
+        "X: y\nZ: z",
+        "X: y\n",
+        "X: y\r\n\n",
+        "X: a\0b",
+        "X: a\x08b",
+        "X@: y",
+        "X(: y",
+        "Content-Length : 5",
+        "Content_Length: 5\r\n Content-Length: 6",
+        // What must be there once
+        "X-User-Id: a\r\nx-user-id: a",
+        "Idempotency-Key: a\r\nIdempotency-Key: b",
+        "Content-Type: application/json\r\nContent-Type: text/plain",
+    ] {
+        assert_eq!(code(with(headers)), Code::BadRequest, "{headers:?}");
+    }
+    for whole in [
+        "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "POST / HTTP/1.1\nHost: a\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\n\n",
+        "POST / HTTP/1.1\nHost: a\n\n",
+        "POST / HTTP/1.0\n\r\n",
+        "POST / HTTP/1.0\r\n\n",
+        "POST / HTTP/1.1\rHost: a\r\r",
+        "POST / HTTP/1.1\r\n Host: a\r\n\r\n",
+        "POST  / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST /  HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST\t/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST /\tHTTP/1.1\r\nHost: a\r\n\r\n",
+        " POST / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "\0POST / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "\u{feff}POST / HTTP/1.1\r\nHost: a\r\n\r\n",
+    ] {
+        assert_eq!(code(whole), Code::BadRequest, "{whole:?}");
+    }
+    // Harmless: no reader takes these for framing.
+    for headers in ["Transfer_Encoding: chunked", "X-Transfer-Encoding: chunked", "TE: trailers"] {
+        assert_eq!(head(&with(headers)).framing, Framing::None);
+    }
+    // Blanks after the value are as legal as they are dull.
+    assert_eq!(head(&with("Transfer-Encoding: chunked \t")).framing, Framing::Chunked);
+}
+
+#[test]
+fn expectations() {
+    let input = with("Expect: 100-Continue\r\nContent-Length: 5");
+    assert!(head(&input).expect_continue);
+    assert!(head(&with("Expect: 100-continue\r\nTransfer-Encoding: chunked")).expect_continue);
+    assert!(!head(&with("Expect: 100-continue")).expect_continue, "nothing is waited for");
+    let old = "POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+    assert!(!head(old).expect_continue, "RFC 9110, section 10.1.1");
+    for other in ["", "200-ok", "100-continue, x", "100"] {
+        assert_eq!(code(with(&format!("Expect: {other}"))), Code::ExpectationFailed);
+    }
+}
+
+#[test]
+fn empty_lines_come_before_a_request() {
+    let request = "GET / HTTP/1.0\r\n\r\n";
+    for lines in 0..=EMPTY_LINES_MAX {
+        let input = "\r\n".repeat(lines) + request;
+        assert_eq!(head(&input).head_bytes, input.len());
+        assert_eq!(parse_head("\r\n".repeat(lines).as_bytes()), Ok(None));
+        assert_eq!(parse_head(("\r\n".repeat(lines) + "\r").as_bytes()), Ok(None));
+    }
+    assert_eq!(code("\r\n".repeat(EMPTY_LINES_MAX + 1)), Code::BadRequest);
+    for bad in ["\n", "\r\r", "\r\n\n", "\rG", "\r\n\rG"] {
+        assert_eq!(code(bad.to_owned() + request), Code::BadRequest, "{bad:?}");
+    }
+}
+
+#[test]
+fn heads_are_bounded() {
+    let line = |bytes: usize| {
+        let rest = "GET / HTTP/1.1\r\n".len();
+        format!("GET /{} HTTP/1.1\r\n", "a".repeat(bytes - rest))
+    };
+    let longest = line(REQUEST_LINE_BYTES_MAX);
+    head(&(longest.clone() + "Host: a\r\n\r\n"));
+    assert_eq!(parse_head(longest.as_bytes()), Ok(None));
+    let longer = line(REQUEST_LINE_BYTES_MAX + 1);
+    assert_eq!(code(longer.clone() + "Host: a\r\n\r\n"), Code::UriTooLong);
+    assert_eq!(code(longer.replace("HTTP/1.1\r\n", "HTTP/1.0\r\n\r\n")), Code::UriTooLong);
+    assert_eq!(code(&longer[..REQUEST_LINE_BYTES_MAX]), Code::UriTooLong);
+    assert_eq!(parse_head(&longer.as_bytes()[..REQUEST_LINE_BYTES_MAX - 1]), Ok(None));
+    assert_eq!(code(line(READ_BUFFER_BYTES)), Code::UriTooLong);
+    assert_eq!(code(line(5000).replace("HTTP/1.1", "HTTP/2.0")), Code::UriTooLong);
+    assert_eq!(code("G".repeat(5000)), Code::UriTooLong);
+    assert_eq!(code("GET / HTTP/9.9".to_owned() + &"x".repeat(5000)), Code::BadRequest);
+    assert_eq!(code("\0".to_owned() + &"x".repeat(5000)), Code::BadRequest);
+
+    let sized = |bytes: usize| {
+        let rest = "GET / HTTP/1.1\r\nHost: a\r\nX: \r\n\r\n".len();
+        format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "a".repeat(bytes - rest))
+    };
+    assert_eq!(head(&sized(HEAD_BYTES_MAX)).head_bytes, HEAD_BYTES_MAX);
+    let over = sized(HEAD_BYTES_MAX + 1);
+    assert_eq!(code(&over), Code::HeadTooLarge);
+    assert_eq!(code(&over[..HEAD_BYTES_MAX]), Code::HeadTooLarge);
+    assert_eq!(parse_head(&over.as_bytes()[..HEAD_BYTES_MAX - 1]), Ok(None));
+
+    let many = |lines: usize| format!("GET / HTTP/1.0\r\n{}\r\n", "X: y\r\n".repeat(lines));
+    head(&many(HEADERS_MAX));
+    assert_eq!(code(many(HEADERS_MAX + 1)), Code::HeadTooLarge);
+}
+
+/// `httparse` has several implementations and picks by processor: each byte at several places.
+#[test]
+fn every_byte_in_every_place() {
+    for at in 0..70 {
+        for byte in 0..=u8::MAX {
+            let mut text = [b'a'; 70];
+            text[at] = byte;
+            let target = [b"GET /", &text[..], b" HTTP/1.0\r\n\r\n"].concat();
+            let legal = (0x21..0x7f).contains(&byte) && byte != b'#';
+            assert_eq!(parse_head(&target).is_ok(), legal, "target {byte:#x} {at}");
+            let name = [b"GET / HTTP/1.0\r\n", &text[..], b": x\r\n\r\n"].concat();
+            let legal = is_token_byte(byte) || byte == b':';
+            let legal = legal && !(byte == b':' && at == 0);
+            assert_eq!(parse_head(&name).is_ok(), legal, "name {byte:#x} {at}");
+            let value = [b"GET / HTTP/1.0\r\nX: ", &text[..], b"\r\n\r\n"].concat();
+            let legal = byte == b'\t' || (byte >= b' ' && byte != 0x7f);
+            assert_eq!(parse_head(&value).is_ok(), legal, "value {byte:#x} {at}");
+        }
+    }
+}
+
+/// What comes of the input when it arrives byte by byte.
+fn byte_by_byte(input: &[u8]) -> Result<Option<Head<'_>>, Reject> {
+    (0..=input.len())
+        .map(|end| parse_head(&input[..end]))
+        .find(|got| *got != Ok(None))
+        .unwrap_or(Ok(None))
+}
+
+/// Texts that often mean something to the parser.
+fn head_like() -> impl Strategy<Value = Vec<u8>> {
+    let pieces = prop::sample::select(vec![
+        "GET ",
+        "POST ",
+        "GET / HTTP/1.1\r\n",
+        "GET / HTTP/1.0\r\n",
+        "Host: a\r\n",
+        "Host: a\r\n\r\n",
+        "/",
+        "*",
+        "?",
+        "#",
+        " ",
+        "\t",
+        "HTTP/1.1\r\n",
+        "HTTP/2.0\r\n",
+        "HTTP/1.1",
+        "\r\n",
+        "\r\n\r\n",
+        "\n",
+        "\r",
+        "\0",
+        ":",
+        "x",
+        "X: y\r\n",
+        "X: y\n",
+        "Content-Length: 5\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "Content-Length: ",
+        "99999",
+        "Transfer-Encoding:",
+        "chunked",
+        ",",
+        "Connection: close\r\n",
+        "Expect: 100-continue\r\n",
+        "X-User-Id: u\r\n",
+        "http://a",
+        "张",
+        "CONNECT ",
+        "OPTIONS * HTTP/1.1\r\n",
+    ]);
+    prop::collection::vec(pieces, 0..10).prop_map(|pieces| pieces.concat().into_bytes())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn cuts_make_no_difference(
+        input in prop_oneof![4 => head_like(), 1 => prop::collection::vec(any::<u8>(), 0..100)],
+    ) {
+        // A head that is taken is taken only once it is whole, and what is refused is refused the
+        // same, however it arrives.
+        prop_assert_eq!(byte_by_byte(&input), parse_head(&input));
+        if let Ok(Some(head)) = parse_head(&input) {
+            prop_assert!(input[..head.head_bytes].ends_with(b"\r\n\r\n"));
+        }
+    }
+
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn nothing_panics_near_a_bound(
+        bytes in REQUEST_LINE_BYTES_MAX - 40..REQUEST_LINE_BYTES_MAX + 40,
+        rest in head_like(),
+        half in any::<bool>(),
+    ) {
+        let fill = if half { bytes } else { bytes + HEAD_BYTES_MAX - REQUEST_LINE_BYTES_MAX };
+        let start = if half { &b"GET /"[..] } else { b"GET / HTTP/1.1\r\nHost: a\r\nX: " };
+        let input = [start, &vec![b'a'; fill - start.len()], &rest].concat();
+        let whole = parse_head(&input);
+        for end in fill - 60..=input.len() {
+            let part = parse_head(&input[..end]);
+            prop_assert!(part == Ok(None) || part == whole, "{part:?} {whole:?}");
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! Writes responses: status line, headers and body, appended to an out-buffer.
+
+use serde::Serialize;
+
+use super::date::{DATE_BYTES, HttpDate};
+use super::problem::{Code, Problem, Reject};
+use super::request::{Head, Method, Version};
+use crate::sale::{ReservationId, SaleId};
+
+macro_rules! statuses {
+    ($($name:ident = $code:literal $reason:literal,)*) => {
+        /// The statuses that we answer with.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(u16)]
+        pub enum Status {
+            $(#[doc = $reason] $name = $code,)*
+        }
+
+        impl Status {
+            /// The three digits.
+            pub const fn code(self) -> u16 {
+                self as u16
+            }
+
+            /// The reason phrase.
+            pub const fn reason(self) -> &'static str {
+                match self {
+                    $(Self::$name => $reason,)*
+                }
+            }
+
+            /// What every response starts with, up to the date.
+            const fn opening(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!(
+                        "HTTP/1.1 ", $code, " ", $reason, "\r\nServer: stampede\r\nDate: "
+                    ),)*
+                }
+            }
+        }
+    };
+}
+
+statuses! {
+    Ok = 200 "OK",
+    Created = 201 "Created",
+    NoContent = 204 "No Content",
+    BadRequest = 400 "Bad Request",
+    NotFound = 404 "Not Found",
+    MethodNotAllowed = 405 "Method Not Allowed",
+    RequestTimeout = 408 "Request Timeout",
+    Conflict = 409 "Conflict",
+    Gone = 410 "Gone",
+    ContentTooLarge = 413 "Content Too Large",
+    UriTooLong = 414 "URI Too Long",
+    UnsupportedMediaType = 415 "Unsupported Media Type",
+    ExpectationFailed = 417 "Expectation Failed",
+    UnprocessableContent = 422 "Unprocessable Content",
+    TooManyRequests = 429 "Too Many Requests",
+    HeadTooLarge = 431 "Request Header Fields Too Large",
+    InternalServerError = 500 "Internal Server Error",
+    NotImplemented = 501 "Not Implemented",
+    ServiceUnavailable = 503 "Service Unavailable",
+    VersionNotSupported = 505 "HTTP Version Not Supported",
+}
+
+/// The interim answer to `Expect: 100-continue` (RFC 9110, section 10.1.1).
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+const JSON: &str = "application/json";
+const PROBLEM_JSON: &str = "application/problem+json";
+
+/// What becomes of the connection after the response, and how it is said (RFC 9112, section 9.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Persistence {
+    /// HTTP/1.1: stays open, which needs no word.
+    KeepAlive,
+    /// HTTP/1.0 that asked for it: stays open, and says so.
+    KeepAliveHttp10,
+    /// Closes.
+    Close,
+}
+
+impl Persistence {
+    /// What the client asked for.
+    #[inline]
+    pub fn of(head: &Head<'_>) -> Self {
+        match (head.keep_alive, head.version) {
+            (false, _) => Self::Close,
+            (true, Version::Http11) => Self::KeepAlive,
+            (true, Version::Http10) => Self::KeepAliveHttp10,
+        }
+    }
+}
+
+/// What a response takes from its request and its second rather than from its contents.
+#[derive(Debug, Clone, Copy)]
+pub struct Envelope<'a> {
+    /// The second.
+    pub date: &'a HttpDate,
+    /// What becomes of the connection.
+    pub persistence: Persistence,
+    /// The request was HEAD: the body is counted and left out.
+    pub head_only: bool,
+}
+
+impl<'a> Envelope<'a> {
+    /// For the answer to this request.
+    #[inline]
+    pub fn of(head: &Head<'_>, date: &'a HttpDate) -> Self {
+        let head_only = head.method == Method::Head;
+        Self { date, persistence: Persistence::of(head), head_only }
+    }
+
+    /// For an answer after which the connection closes.
+    pub fn closing(date: &'a HttpDate) -> Self {
+        Self { date, persistence: Persistence::Close, head_only: false }
+    }
+
+    /// The same, but the connection closes.
+    pub fn and_close(self) -> Self {
+        Self { persistence: Persistence::Close, ..self }
+    }
+}
+
+/// A response's head, apart from what the [`Envelope`] says.
+#[derive(Debug, Clone, Copy)]
+pub struct Response<'a> {
+    /// Status line.
+    pub status: Status,
+    /// `Content-Type`. `None` only with no body.
+    pub content_type: Option<&'static str>,
+    /// `Allow`.
+    pub allow: Option<&'static str>,
+    /// `Retry-After`, in seconds.
+    pub retry_after_s: Option<u32>,
+    /// `Location`: visible ASCII.
+    pub location: Option<&'a str>,
+    /// `Cache-Control: no-store`: true now, maybe not in a second. A cache that kept a "sold out"
+    /// would go on telling it after stock came back.
+    pub no_store: bool,
+}
+
+impl Response<'_> {
+    /// A response with this status and type and no other header.
+    pub const fn new(status: Status, content_type: &'static str) -> Self {
+        Self {
+            status,
+            content_type: Some(content_type),
+            allow: None,
+            retry_after_s: None,
+            location: None,
+            no_store: true,
+        }
+    }
+
+    /// Appends the response. The body comes in parts, so that nobody has to join them first.
+    pub fn write(&self, envelope: &Envelope<'_>, body: &[&[u8]], out: &mut Vec<u8>) {
+        let body_bytes: usize = body.iter().map(|part| part.len()).sum();
+        out.reserve(384 + body_bytes);
+        self.write_head(envelope, body_bytes, out);
+        if !envelope.head_only && self.status != Status::NoContent {
+            body.iter().for_each(|part| out.extend_from_slice(part));
+        }
+    }
+
+    #[inline]
+    fn write_head(&self, envelope: &Envelope<'_>, body_bytes: usize, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.status.opening().as_bytes());
+        out.extend_from_slice(envelope.date.text());
+        if let Some(content_type) = self.content_type {
+            header(out, "\r\nContent-Type: ", content_type);
+        }
+        if self.status != Status::NoContent {
+            header(out, "\r\nContent-Length: ", itoa::Buffer::new().format(body_bytes));
+        }
+        if let Some(allow) = self.allow {
+            header(out, "\r\nAllow: ", allow);
+        }
+        if let Some(seconds) = self.retry_after_s {
+            header(out, "\r\nRetry-After: ", itoa::Buffer::new().format(seconds));
+        }
+        if let Some(location) = self.location {
+            assert!(location.bytes().all(|b| b.is_ascii_graphic()), "no header is ever split");
+            header(out, "\r\nLocation: ", location);
+        }
+        if self.no_store {
+            out.extend_from_slice(b"\r\nCache-Control: no-store");
+        }
+        out.extend_from_slice(match envelope.persistence {
+            Persistence::KeepAlive => b"\r\n\r\n",
+            Persistence::KeepAliveHttp10 => b"\r\nConnection: keep-alive\r\n\r\n",
+            Persistence::Close => b"\r\nConnection: close\r\n\r\n",
+        });
+    }
+}
+
+#[inline]
+fn header(out: &mut Vec<u8>, name: &str, value: &str) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(value.as_bytes());
+}
+
+impl Problem {
+    /// Appends the problem as `application/problem+json`, with `Retry-After` and `Allow` as needed.
+    pub fn write(&self, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+        let body = json_bytes(self);
+        let response = Response {
+            allow: self.allow,
+            retry_after_s: self.retry_after_s,
+            ..Response::new(self.code.status(), PROBLEM_JSON)
+        };
+        response.write(envelope, &[&body], out);
+    }
+}
+
+impl Reject {
+    /// Appends the problem; it says `Connection: close`, and the connection must.
+    pub fn write(self, date: &HttpDate, out: &mut Vec<u8>) {
+        Problem::from(self).write(&Envelope::closing(date), out);
+    }
+}
+
+/// Every type that we write as JSON has string keys and no failing `Serialize`.
+fn json_bytes(value: &impl Serialize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(512);
+    let written = serde_json::to_writer(&mut bytes, value);
+    debug_assert!(written.is_ok(), "{written:?}");
+    bytes
+}
+
+/// Appends a 200 with this JSON, never to be cached.
+pub fn write_json(value: &impl Serialize, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    Response::new(Status::Ok, JSON).write(envelope, &[&json_bytes(value)], out);
+}
+
+/// Appends a 201 with this JSON and the `Location` (visible ASCII) of what was created.
+pub fn write_created(
+    value: &impl Serialize,
+    location: &str,
+    envelope: &Envelope<'_>,
+    out: &mut Vec<u8>,
+) {
+    let response = Response { location: Some(location), ..Response::new(Status::Created, JSON) };
+    response.write(envelope, &[&json_bytes(value)], out);
+}
+
+/// Appends the answer to OPTIONS: 204 with `Allow`.
+pub fn write_options(allow: &'static str, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    let response = Response {
+        allow: Some(allow),
+        content_type: None,
+        no_store: false,
+        ..Response::new(Status::NoContent, JSON)
+    };
+    response.write(envelope, &[], out);
+}
+
+/// Appends what `/buy/ticket` says to a purchase that was granted. Allocates nothing.
+pub fn write_buy_granted(
+    sale: &SaleId,
+    id: ReservationId,
+    envelope: &Envelope<'_>,
+    out: &mut Vec<u8>,
+) {
+    // A sale id and a reservation id have no character that JSON escapes.
+    Response::new(Status::Ok, JSON).write(
+        envelope,
+        &[
+            r#"{"code":1,"msg":"抢票成功","data":{"reservation":""#.as_bytes(),
+            sale.as_str().as_bytes(),
+            b"~",
+            &id.to_text(),
+            br#""}}"#,
+        ],
+        out,
+    );
+}
+
+/// Appends what `/buy/ticket` says to a purchase that was not granted. Allocates nothing, unless
+/// the code is none of a purchase's: then it is the problem.
+pub fn write_buy_refused(code: Code, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    let Some(answer) = code.buy() else { return Problem::of(code).write(envelope, out) };
+    let response =
+        Response { retry_after_s: code.retry_after_s(), ..Response::new(answer.status, JSON) };
+    let mut number = itoa::Buffer::new();
+    response.write(
+        envelope,
+        &[
+            br#"{"code":"#,
+            number.format(answer.code).as_bytes(),
+            br#","msg":""#,
+            answer.msg.as_bytes(),
+            br#""}"#,
+        ],
+        out,
+    );
+}
+
+/// Appends TechEmpower's plaintext answer.
+pub fn write_plaintext(envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    let response = Response { no_store: false, ..Response::new(Status::Ok, "text/plain") };
+    response.write(envelope, &[b"Hello, World!"], out);
+}
+
+/// Appends TechEmpower's JSON answer. Its rules ask for an object that is made and serialized for
+/// each request, so it is.
+pub fn write_techempower_json(envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    #[derive(Serialize)]
+    struct Message<'a> {
+        message: &'a str,
+    }
+    let mut room = [0; 64];
+    let mut rest = &mut room[..];
+    let written = serde_json::to_writer(&mut rest, &Message { message: "Hello, World!" });
+    debug_assert!(written.is_ok(), "{written:?}");
+    let free_bytes = rest.len();
+    let body = &room[..room.len() - free_bytes];
+    let response = Response { no_store: false, ..Response::new(Status::Ok, JSON) };
+    response.write(envelope, &[body], out);
+}
+
+/// A whole response, encoded once and written often: for HTTP/1.1 and a connection that stays open.
+/// Only the date changes.
+#[derive(Debug, Clone)]
+pub struct Canned {
+    bytes: Box<[u8]>,
+    date_at: usize,
+    head_bytes: usize,
+}
+
+impl Canned {
+    /// Keeps what `write` appends for an envelope that it is given.
+    pub fn new(write: impl FnOnce(&Envelope<'_>, &mut Vec<u8>)) -> Self {
+        let date = HttpDate::new(0);
+        let envelope =
+            Envelope { date: &date, persistence: Persistence::KeepAlive, head_only: false };
+        let mut bytes = Vec::new();
+        write(&envelope, &mut bytes);
+        let find = |what: &[u8]| memchr::memmem::find(&bytes, what).expect("a whole response");
+        let date_at = find(b"\r\nDate: ") + b"\r\nDate: ".len();
+        let head_bytes = find(b"\r\n\r\n") + 4;
+        assert_eq!(&bytes[date_at..date_at + DATE_BYTES], date.text());
+        Self { bytes: bytes.into(), date_at, head_bytes }
+    }
+
+    /// What `/buy/ticket` says for this code.
+    pub fn buy_refused(code: Code) -> Self {
+        Self::new(|envelope, out| write_buy_refused(code, envelope, out))
+    }
+
+    /// This problem.
+    pub fn problem(problem: &Problem) -> Self {
+        Self::new(|envelope, out| problem.write(envelope, out))
+    }
+
+    /// TechEmpower's plaintext answer.
+    pub fn plaintext() -> Self {
+        Self::new(write_plaintext)
+    }
+
+    /// Appends the response with this date. The envelope must say [`Persistence::KeepAlive`].
+    #[inline]
+    pub fn write(&self, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+        debug_assert_eq!(envelope.persistence, Persistence::KeepAlive);
+        let bytes = if envelope.head_only { &self.bytes[..self.head_bytes] } else { &self.bytes };
+        let date_at = out.len() + self.date_at;
+        out.extend_from_slice(bytes);
+        out[date_at..date_at + DATE_BYTES].copy_from_slice(envelope.date.text());
+    }
+}
+
+#[cfg(test)]
+#[path = "response_tests.rs"]
+mod tests;

@@ -1,0 +1,142 @@
+use super::*;
+use crate::http::parse_head;
+
+const SECOND: u64 = 784_111_777;
+
+fn written(write: impl FnOnce(&Envelope<'_>, &mut Vec<u8>), request: &str) -> String {
+    let date = HttpDate::new(SECOND);
+    let head = parse_head(request.as_bytes()).unwrap().unwrap();
+    let mut out = b"before".to_vec();
+    write(&Envelope::of(&head, &date), &mut out);
+    String::from_utf8(out).unwrap().strip_prefix("before").unwrap().to_owned()
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const HEAD: &str = "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n";
+const CLOSE: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+const OLD: &str = "GET / HTTP/1.0\r\n\r\n";
+const OLD_KEEP_ALIVE: &str = "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
+const DATE: &str = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+
+#[test]
+fn plaintext_and_json_to_the_letter() {
+    let plain = format!(
+        "HTTP/1.1 200 OK\r\nServer: stampede\r\n{DATE}Content-Type: text/plain\r\nContent-Length: 13\r\n\r\nHello, World!"
+    );
+    assert_eq!(written(write_plaintext, GET), plain);
+    let json = format!(
+        "HTTP/1.1 200 OK\r\nServer: stampede\r\n{DATE}Content-Type: application/json\r\nContent-Length: 27\r\n\r\n{{\"message\":\"Hello, World!\"}}"
+    );
+    assert_eq!(written(write_techempower_json, GET), json);
+}
+
+#[test]
+fn the_envelope_decides_connection_and_body() {
+    assert!(
+        written(write_plaintext, CLOSE).ends_with("\r\nConnection: close\r\n\r\nHello, World!")
+    );
+    assert!(written(write_plaintext, OLD).ends_with("\r\nConnection: close\r\n\r\nHello, World!"));
+    let kept = written(write_plaintext, OLD_KEEP_ALIVE);
+    assert!(kept.ends_with("\r\nConnection: keep-alive\r\n\r\nHello, World!"));
+    let head = written(write_plaintext, HEAD);
+    assert!(head.ends_with("\r\nContent-Length: 13\r\n\r\n"), "{head}");
+    let closed = written(|envelope, out| write_plaintext(&envelope.and_close(), out), GET);
+    assert!(closed.contains("\r\nConnection: close\r\n"));
+}
+
+#[test]
+fn options_has_no_body_and_no_length() {
+    assert_eq!(
+        written(|envelope, out| write_options("GET, OPTIONS", envelope, out), GET),
+        format!("HTTP/1.1 204 No Content\r\nServer: stampede\r\n{DATE}Allow: GET, OPTIONS\r\n\r\n")
+    );
+}
+
+#[test]
+fn purchases_as_in_the_article() {
+    let sale = SaleId::new("ticket").unwrap();
+    let granted =
+        written(|envelope, out| write_buy_granted(&sale, ReservationId(42), envelope, out), GET);
+    let (head, body) = granted.split_once("\r\n\r\n").unwrap();
+    assert_eq!(
+        body,
+        r#"{"code":1,"msg":"抢票成功","data":{"reservation":"ticket~0000000000000000000000001a"}}"#
+    );
+    assert!(head.contains(&format!("\r\nContent-Length: {}", body.len())));
+    assert!(head.contains("\r\nContent-Type: application/json\r\n"));
+    assert!(head.ends_with("\r\nCache-Control: no-store"));
+
+    let sold_out = written(|envelope, out| write_buy_refused(Code::SoldOut, envelope, out), GET);
+    assert!(sold_out.starts_with("HTTP/1.1 200 OK\r\n"));
+    assert!(sold_out.ends_with("\r\n\r\n{\"code\":-1,\"msg\":\"已售罄\"}"));
+    let busy = written(|envelope, out| write_buy_refused(Code::Busy, envelope, out), GET);
+    assert!(busy.starts_with("HTTP/1.1 503 ") && busy.contains("\r\nRetry-After: 1\r\n"));
+}
+
+#[test]
+fn every_refusal_is_json_of_its_length_and_fits() {
+    for code in Code::ALL {
+        let problem = Problem::invalid("\u{1}".repeat(9999), code.detail());
+        let problem = Problem { code, ..problem };
+        for text in [
+            written(|envelope, out| write_buy_refused(code, envelope, out), GET),
+            written(|envelope, out| problem.write(envelope, out), GET),
+        ] {
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())), "{text}");
+            serde_json::from_str::<serde_json::Value>(body).unwrap();
+            assert!(text.len() <= crate::limits::RESPONSE_BYTES_MAX);
+        }
+    }
+}
+
+#[test]
+fn problems_carry_their_headers() {
+    let problem = Problem::method_not_allowed("GET, HEAD");
+    let text = written(|envelope, out| problem.write(envelope, out), GET);
+    assert!(text.starts_with("HTTP/1.1 405 Method Not Allowed\r\n"));
+    assert!(text.contains("\r\nAllow: GET, HEAD\r\n"));
+    assert!(text.contains("\r\nContent-Type: application/problem+json\r\n"));
+    let later = Problem { retry_after_s: Some(30), ..Problem::of(Code::Unavailable) };
+    let text = written(|envelope, out| later.write(envelope, out), GET);
+    assert!(text.contains("\r\nRetry-After: 30\r\n"));
+
+    let mut out = Vec::new();
+    let reject = parse_head(b"GET / HTTP/1.1\r\n\r\n").unwrap_err();
+    reject.write(&HttpDate::new(SECOND), &mut out);
+    let text = String::from_utf8(out).unwrap();
+    assert!(text.starts_with("HTTP/1.1 400 Bad Request\r\n"));
+    assert!(text.contains("\r\nConnection: close\r\n\r\n{\"type\":\"about:blank\",\"title\":\"Bad Request\",\"status\":400,\"code\":\"bad_request\",\"detail\":\"HTTP/1.1 needs a Host header\"}"));
+}
+
+#[test]
+fn created_says_where() {
+    let value = serde_json::json!({"id": "ticket~1"});
+    let text = written(
+        |envelope, out| write_created(&value, "/v1/reservations/ticket~1", envelope, out),
+        GET,
+    );
+    assert!(text.starts_with("HTTP/1.1 201 Created\r\n"));
+    assert!(text.contains("\r\nLocation: /v1/reservations/ticket~1\r\n"));
+    assert!(text.ends_with("\r\n\r\n{\"id\":\"ticket~1\"}"));
+}
+
+#[test]
+#[should_panic = "no header is ever split"]
+fn a_location_splits_no_header() {
+    written(|envelope, out| write_created(&1, "/a\r\nX: y", envelope, out), GET);
+}
+
+#[test]
+fn canned_responses_equal_fresh_ones() {
+    for request in [GET, HEAD] {
+        for code in Code::ALL {
+            let canned = Canned::buy_refused(code);
+            let fresh = written(|envelope, out| write_buy_refused(code, envelope, out), request);
+            assert_eq!(written(|envelope, out| canned.write(envelope, out), request), fresh);
+        }
+        let canned = Canned::plaintext();
+        let fresh = written(write_plaintext, request);
+        assert_eq!(written(|envelope, out| canned.write(envelope, out), request), fresh);
+    }
+}

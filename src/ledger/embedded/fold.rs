@@ -1,0 +1,75 @@
+//! Folding: snapshot and closed journals become one new snapshot, beside the ledger thread.
+//!
+//! The ledger thread only changes to a new journal. A thread of its own then reads what came before
+//! as a restart would, into machines of its own, and writes them out. So the ledger never waits for
+//! a snapshot, and each one proves that the files before it can be read back. The price is memory:
+//! while it runs, the state is there twice.
+//!
+//! It runs at the lowest priority and makes what it writes durable in small steps: it must win
+//! against the growth of the journal, not against the cores.
+
+use std::io;
+use std::path::Path;
+use std::thread::{self, JoinHandle};
+
+use super::folder::{OpenError, contents};
+use super::{recover, snapshot};
+
+/// A step of a fold, after which a crash finds another set of files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The journals are read, nothing is written.
+    Read,
+    /// The snapshot is written but has not got its name.
+    Written,
+    /// The snapshot has its name; what it replaces is still there.
+    Named,
+    /// What it replaces is gone.
+    Removed,
+}
+
+/// Starts a fold of everything before a journal generation. Gives the reservations in the snapshot.
+pub(super) fn start(
+    folder: &Path,
+    generation: u64,
+    first_number: u64,
+) -> io::Result<JoinHandle<Result<u64, OpenError>>> {
+    let folder = folder.to_owned();
+    thread::Builder::new().name("fold".into()).spawn(move || {
+        lower_priority();
+        fold(&folder, generation, first_number, |_| ())
+    })
+}
+
+/// Makes the snapshot before a journal generation, whose first record is `first_number`, and removes
+/// what it replaces. `observe` is called after every step.
+pub(super) fn fold(
+    folder: &Path,
+    generation: u64,
+    first_number: u64,
+    mut observe: impl FnMut(Step),
+) -> Result<u64, OpenError> {
+    let fail = |error| OpenError::from_io(folder, error);
+    let before = contents(folder).map_err(fail)?;
+    let recovered = recover::recover(folder, &before, generation - 1)?;
+    if recovered.next_number != first_number {
+        let what = format!("it ends before record {} of {first_number}", recovered.next_number);
+        let last = super::folder::journal_path(folder, generation - 1);
+        return Err(OpenError::corrupt(&last, 0, what));
+    }
+    observe(Step::Read);
+    let written = || observe(Step::Written);
+    snapshot::write(folder, generation, first_number, &recovered.state, written).map_err(fail)?;
+    observe(Step::Named);
+    let after = contents(folder).map_err(fail)?;
+    recover::remove_old(folder, &after).map_err(fail)?;
+    observe(Step::Removed);
+    Ok(recovered.state.row_count())
+}
+
+fn lower_priority() {
+    const LOWEST: libc::c_int = 19;
+    // SAFETY: takes three integers. On Linux it is this thread alone that 0 means. It can't fail in
+    // this direction, and if it did the fold would merely be less polite.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, LOWEST) };
+}

@@ -1,0 +1,251 @@
+//! Files of numbered, checksummed records: what a journal and a snapshot are both made of.
+//!
+//! A file is a header and then records, each `salt, number, length, checksum, payload`. The salt is
+//! drawn at random for every file and known to nobody outside, so that no user or key that a client
+//! sends can look like a record to one who searches damaged bytes for the next good one. Numbers
+//! follow each other without a gap.
+
+use std::fs::File;
+use std::io::{self, BufReader, ErrorKind, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use memchr::memmem;
+
+use super::folder::{FORMAT_VERSION, OpenError};
+
+/// Bytes before a record's payload.
+pub(super) const RECORD_HEADER_BYTES: usize = 8 + 8 + 4 + 4;
+/// Largest payload of a record. Longer ones are neither written nor believed.
+pub(super) const RECORD_BYTES_MAX: usize = 64 << 20;
+/// Bytes before a file's first record.
+pub(super) const FILE_HEADER_BYTES: usize = 16 + 4 + 4 + 8 + 8 + 8 + 4;
+
+const MAGIC: &[u8; 16] = b"stampede records";
+const READ_BYTES: usize = 1 << 20;
+
+/// What a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(super) enum Kind {
+    Journal = 1,
+    Snapshot = 2,
+}
+
+/// The start of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileHeader {
+    pub kind: Kind,
+    pub generation: u64,
+    /// Journal: the number of its first record. Snapshot: of the first record after it.
+    pub first_number: u64,
+    pub salt: u64,
+}
+
+impl FileHeader {
+    /// A header with a salt of its own.
+    pub(super) fn new(kind: Kind, generation: u64, first_number: u64) -> io::Result<Self> {
+        let salt = getrandom::u64().map_err(io::Error::other)?;
+        Ok(Self { kind, generation, first_number, salt })
+    }
+
+    /// The header as bytes.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(FILE_HEADER_BYTES);
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&(self.kind as u32).to_le_bytes());
+        bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        for number in [self.generation, self.first_number, self.salt] {
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        let checksum = crc32fast::hash(&bytes);
+        bytes.extend_from_slice(&checksum.to_le_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8; FILE_HEADER_BYTES], kind: Kind) -> Option<Self> {
+        let (body, checksum) = bytes.split_last_chunk::<4>()?;
+        let whole = crc32fast::hash(body) == u32::from_le_bytes(*checksum)
+            && body.starts_with(MAGIC)
+            && u32_at(body, 16) == kind as u32
+            && u32_at(body, 20) == FORMAT_VERSION;
+        let [generation, first_number, salt] = [24, 32, 40].map(|at| u64_at(body, at));
+        whole.then_some(Self { kind, generation, first_number, salt })
+    }
+}
+
+/// Fills in the header of a record: `bytes` is room for it ([`RECORD_HEADER_BYTES`]) and then the
+/// payload.
+pub(super) fn seal(bytes: &mut [u8], salt: u64, number: u64) {
+    let length = bytes.len() - RECORD_HEADER_BYTES;
+    assert!(length <= RECORD_BYTES_MAX, "record of {length} bytes");
+    bytes[..8].copy_from_slice(&salt.to_le_bytes());
+    bytes[8..16].copy_from_slice(&number.to_le_bytes());
+    bytes[16..20].copy_from_slice(&(length as u32).to_le_bytes());
+    let checksum = checksum(&bytes[..20], &bytes[RECORD_HEADER_BYTES..]);
+    bytes[20..24].copy_from_slice(&checksum.to_le_bytes());
+}
+
+/// Reads a file from its start, record by record.
+pub(super) struct Records {
+    path: PathBuf,
+    input: BufReader<File>,
+    header: FileHeader,
+    file_bytes: u64,
+    offset: u64,
+    payload: Vec<u8>,
+}
+
+impl Records {
+    /// Opens a file and reads its header.
+    pub(super) fn open(path: &Path, kind: Kind, generation: u64) -> Result<Self, OpenError> {
+        let fail = |error| OpenError::from_io(path, error);
+        let file = File::open(path).map_err(fail)?;
+        let file_bytes = file.metadata().map_err(fail)?.len();
+        let mut input = BufReader::with_capacity(READ_BYTES, file);
+        let mut bytes = [0; FILE_HEADER_BYTES];
+        let whole = read_whole(&mut input, &mut bytes).map_err(fail)?;
+        let header = FileHeader::decode(&bytes, kind)
+            .filter(|header| whole && header.generation == generation)
+            .ok_or_else(|| OpenError::corrupt(path, 0, "file header"))?;
+        let (path, payload) = (path.to_owned(), Vec::new());
+        Ok(Self { path, input, header, file_bytes, offset: bytes.len() as u64, payload })
+    }
+
+    /// The file's header.
+    pub(super) fn header(&self) -> &FileHeader {
+        &self.header
+    }
+
+    /// The end of the last record that was read.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Bytes in the whole file.
+    pub(super) fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    /// The payload of the record with this number, which must be the next. `None`: what is next is
+    /// not that record.
+    pub(super) fn next(&mut self, number: u64) -> Result<Option<&[u8]>, OpenError> {
+        let fail = |error| OpenError::from_io(&self.path, error);
+        let mut header = [0; RECORD_HEADER_BYTES];
+        if !read_whole(&mut self.input, &mut header).map_err(fail)? {
+            return Ok(None);
+        }
+        let payload_at = self.offset + RECORD_HEADER_BYTES as u64;
+        let Some(length) = self.payload_bytes(&header, payload_at, |found| found == number) else {
+            return Ok(None);
+        };
+        self.payload.resize(length, 0);
+        if !read_whole(&mut self.input, &mut self.payload).map_err(fail)?
+            || checksum(&header[..20], &self.payload) != u32_at(&header, 20)
+        {
+            return Ok(None);
+        }
+        self.offset = payload_at + length as u64;
+        Ok(Some(&self.payload))
+    }
+
+    /// The error for what is wrong with the last record that was read, or where the next should be.
+    pub(super) fn corrupt(&self, what: impl Into<String>) -> OpenError {
+        OpenError::corrupt(&self.path, self.offset, what)
+    }
+
+    /// Looks for a good record numbered `number` or later anywhere after [`offset`](Self::offset),
+    /// to tell damage from an end. Gives the place of the first.
+    pub(super) fn find_later(&mut self, number: u64) -> Result<Option<u64>, OpenError> {
+        self.search(number).map_err(|error| OpenError::from_io(&self.path, error))
+    }
+
+    fn search(&mut self, number: u64) -> io::Result<Option<u64>> {
+        let salt = self.header.salt.to_le_bytes();
+        let finder = memmem::Finder::new(&salt);
+        let mut window = vec![0; READ_BYTES];
+        let mut start = self.offset;
+        while start < self.file_bytes {
+            let read = read_at(self.input.get_ref(), &mut window, start)?;
+            for found in finder.find_iter(&window[..read]) {
+                let at = start + found as u64;
+                if self.is_record(at, number)? {
+                    return Ok(Some(at));
+                }
+            }
+            if read < window.len() {
+                break;
+            }
+            // A salt may lie across two windows.
+            start += (read - (salt.len() - 1)) as u64;
+        }
+        Ok(None)
+    }
+
+    fn is_record(&mut self, at: u64, number: u64) -> io::Result<bool> {
+        let mut header = [0; RECORD_HEADER_BYTES];
+        if read_at(self.input.get_ref(), &mut header, at)? < header.len() {
+            return Ok(false);
+        }
+        let payload_at = at + RECORD_HEADER_BYTES as u64;
+        let Some(length) = self.payload_bytes(&header, payload_at, |found| found >= number) else {
+            return Ok(false);
+        };
+        self.payload.resize(length, 0);
+        let read = read_at(self.input.get_ref(), &mut self.payload, payload_at)?;
+        Ok(read == length && checksum(&header[..20], &self.payload) == u32_at(&header, 20))
+    }
+
+    /// The payload's length, if the header can be that of a record in this file.
+    fn payload_bytes(
+        &self,
+        header: &[u8; RECORD_HEADER_BYTES],
+        payload_at: u64,
+        is_wanted: impl Fn(u64) -> bool,
+    ) -> Option<usize> {
+        let length = u32_at(header, 16) as usize;
+        let legal = u64_at(header, 0) == self.header.salt
+            && is_wanted(u64_at(header, 8))
+            && length <= RECORD_BYTES_MAX
+            && payload_at + length as u64 <= self.file_bytes;
+        legal.then_some(length)
+    }
+}
+
+fn checksum(header: &[u8], payload: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(header);
+    hasher.update(payload);
+    hasher.finalize()
+}
+
+/// Fills the buffer; false if the file ends before.
+fn read_whole(input: &mut impl Read, bytes: &mut [u8]) -> io::Result<bool> {
+    match input.read_exact(bytes) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Fills the buffer from a place in the file, as far as the file goes.
+fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match file.read_at(&mut bytes[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    bytes[at..].first_chunk().map_or(0, |&bytes| u32::from_le_bytes(bytes))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    bytes[at..].first_chunk().map_or(0, |&bytes| u64::from_le_bytes(bytes))
+}

@@ -1,0 +1,320 @@
+//! The store: state and journal together. One commit, one record, one fdatasync.
+//!
+//! What fails before a batch is applied (no room on the disk) refuses that batch and nothing else:
+//! the next one may find room. What fails after it (the write, the fdatasync) leaves the state ahead
+//! of the disk by a batch that may or may not be there after a restart, and after a failed fdatasync
+//! not even reading it back would tell. So that batch is answered "lost", and every later one is
+//! refused until a restart has read what is really there.
+
+use std::io;
+use std::path::Path;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use super::codec::{COMMAND_BYTES_MAX, put_time};
+use super::folder::{Folder, OpenError, contents};
+use super::journal::{Journal, is_full};
+use super::record::{RECORD_BYTES_MAX, RECORD_HEADER_BYTES};
+use super::state::State;
+use super::{fold, recover};
+use crate::ledger::{Batch, BatchReply, LedgerError};
+use crate::limits::{SALE_ID_BYTES_MAX, TIME_MS_MAX};
+use crate::sale::{Command, SaleId, SaleView};
+
+/// Most commands in one commit.
+pub const COMMIT_COMMANDS_MAX: usize = 64 * 1024;
+
+/// Room kept for the next record when its buffer is much larger than it need be.
+const RECORD_SPARE_BYTES: usize = 1 << 20;
+
+const _: () =
+    assert!(RECORD_HEADER_BYTES + 8 + COMMIT_COMMANDS_MAX * COMMAND_BYTES_MAX < RECORD_BYTES_MAX);
+
+/// How a store keeps its files.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Changes in the journal before it is folded into a snapshot; or half as many as the snapshot
+    /// has reservations, if that is more, so that the work of folding stays in proportion. A restart
+    /// replays about three million changes a second.
+    pub fold_changes_min: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { fold_changes_min: 1_000_000 }
+    }
+}
+
+/// All sales of a data folder. Not for several threads: it has one owner.
+pub struct Store {
+    folder: Folder,
+    options: Options,
+    state: State,
+    journal: Journal,
+    next_number: u64,
+    /// The record being built, with room for its header.
+    record: Vec<u8>,
+    /// Why nothing can be committed any more.
+    failure: Option<String>,
+    /// Changes in all journals since the snapshot.
+    journal_changes: u64,
+    snapshot_rows: u64,
+    /// A journal with this many changes is to be folded.
+    fold_at_changes: u64,
+    fold: Option<Fold>,
+}
+
+struct Fold {
+    thread: JoinHandle<Result<u64, OpenError>>,
+    changes: u64,
+    started: Instant,
+}
+
+impl Store {
+    /// Opens a data folder, making it if it is missing, and reads all sales into memory.
+    pub fn open(path: &Path, options: Options) -> Result<Self, OpenError> {
+        let started = Instant::now();
+        let folder = Folder::open(path)?;
+        let fail = |error| OpenError::from_io(path, error);
+        let files = contents(path).map_err(fail)?;
+        let recovered = recover::recover(path, &files, u64::MAX)?;
+        let journal = match recovered.last {
+            Some((header, end)) => Journal::resume(path, header, end),
+            None => Journal::create(path, 1, recovered.next_number),
+        }
+        .map_err(fail)?;
+        recover::remove_old(path, &files).map_err(fail)?;
+        let mut store = Self {
+            folder,
+            options,
+            state: recovered.state,
+            journal,
+            next_number: recovered.next_number,
+            record: vec![0; RECORD_HEADER_BYTES],
+            failure: None,
+            journal_changes: recovered.journal_changes,
+            snapshot_rows: recovered.snapshot_rows,
+            fold_at_changes: 0,
+            fold: None,
+        };
+        store.plan_fold();
+        tracing::info!(
+            folder = %path.display(),
+            sales = store.state.sales.len(),
+            reservations = store.state.row_count(),
+            replayed = store.journal_changes,
+            took_ms = started.elapsed().as_millis() as u64,
+            "ledger open"
+        );
+        Ok(store)
+    }
+
+    /// Applies batches in order, at a time in ms since 1970, and makes their changes durable before
+    /// it returns. Time that goes back stands still. Gives one reply a batch.
+    ///
+    /// `Refused`: nothing happened. `Lost`: it may have, and nothing more can be committed.
+    pub fn commit(
+        &mut self,
+        now_ms: u64,
+        batches: &[Batch],
+    ) -> Result<Vec<BatchReply>, LedgerError> {
+        self.check()?;
+        self.make_room(batches)?;
+        self.begin(now_ms);
+        let mut changes = 0;
+        let mut reply = |group| {
+            let (reply, changed) = self.state.apply(group, &mut self.record);
+            changes += changed;
+            reply
+        };
+        let replies =
+            batches.iter().map(|batch| batch.groups.iter().map(&mut reply).collect()).collect();
+        self.finish(changes)?;
+        Ok(replies)
+    }
+
+    /// Returns to stock what was held past its deadline, looking at about `batch_max` reservations a
+    /// sale. Gives whether more is due. Errors as for [`commit`](Self::commit).
+    pub fn expire(&mut self, now_ms: u64, batch_max: u32) -> Result<bool, LedgerError> {
+        self.check()?;
+        let entry_bytes = 2 + SALE_ID_BYTES_MAX + 1 + 8;
+        self.journal_room(self.state.sales.len() * entry_bytes)?;
+        self.begin(now_ms);
+        let (changes, more) = self.state.expire(batch_max, &mut self.record);
+        self.finish(changes)?;
+        Ok(more)
+    }
+
+    /// Looks after the journal: begins to fold one that has become long, and takes note of one that
+    /// is folded. Cheap when there is nothing to do; to be called often.
+    pub fn maintain(&mut self) {
+        if self.fold.as_ref().is_some_and(|fold| fold.thread.is_finished()) {
+            self.finish_fold();
+        }
+        let is_due = self.journal_changes >= self.fold_at_changes;
+        if is_due && self.fold.is_none() && self.failure.is_none() {
+            self.start_fold();
+        }
+    }
+
+    /// Every sale as it stands.
+    pub fn sales(&self) -> impl Iterator<Item = (&SaleId, SaleView)> {
+        self.state.sales.iter().map(|(id, machine)| (id, machine.view()))
+    }
+
+    /// The ledger's time: that of the latest commit, in ms since 1970.
+    pub fn now_ms(&self) -> u64 {
+        self.state.now_ms
+    }
+
+    /// Reservations of all sales, whatever became of them.
+    pub fn reservation_count(&self) -> u64 {
+        self.state.row_count()
+    }
+
+    /// Whether a journal is being folded.
+    pub fn is_folding(&self) -> bool {
+        self.fold.is_some()
+    }
+
+    /// Closes it: waits for a fold, notes the time so that it can't go back over the restart, and
+    /// gives unused room back. Not needed for anything committed, which is durable already.
+    pub fn close(mut self) -> Result<(), LedgerError> {
+        if self.fold.is_some() {
+            self.finish_fold();
+        }
+        self.check()?;
+        self.journal_room(0)?;
+        self.begin(self.state.now_ms);
+        self.write()?;
+        self.journal.trim().map_err(|error| LedgerError::Lost(error.to_string()))
+    }
+
+    /// Commits nothing any more, for this reason. For the owner who has seen it panic.
+    pub(super) fn fail(&mut self, reason: String) {
+        tracing::error!(reason, "the ledger takes nothing more until it is restarted");
+        self.failure.get_or_insert(reason);
+    }
+
+    fn check(&self) -> Result<(), LedgerError> {
+        match &self.failure {
+            Some(reason) => Err(LedgerError::Refused(format!("{reason}; restart the ledger"))),
+            None => Ok(()),
+        }
+    }
+
+    fn begin(&mut self, now_ms: u64) {
+        self.state.now_ms = self.state.now_ms.max(now_ms.min(TIME_MS_MAX));
+        if self.record.capacity() > RECORD_SPARE_BYTES {
+            self.record = Vec::with_capacity(RECORD_SPARE_BYTES);
+        }
+        self.record.clear();
+        self.record.resize(RECORD_HEADER_BYTES, 0);
+        put_time(&mut self.record, self.state.now_ms);
+    }
+
+    fn finish(&mut self, changes: u64) -> Result<(), LedgerError> {
+        if changes == 0 {
+            return Ok(());
+        }
+        self.journal_changes += changes;
+        self.write()
+    }
+
+    fn write(&mut self) -> Result<(), LedgerError> {
+        if let Err(error) = self.journal.append(&mut self.record, self.next_number) {
+            let reason = format!("writing {} failed: {error}", self.journal.path().display());
+            self.fail(reason.clone());
+            return Err(LedgerError::Lost(reason));
+        }
+        self.next_number += 1;
+        Ok(())
+    }
+
+    /// Room for all that these batches may change, found before any of it is.
+    fn make_room(&mut self, batches: &[Batch]) -> Result<(), LedgerError> {
+        let commands = || batches.iter().flat_map(|b| &b.groups).flat_map(|group| &group.commands);
+        let changes = commands().filter(|command| may_change(command)).count();
+        if changes > COMMIT_COMMANDS_MAX {
+            let reason = format!("{changes} commands in one commit, at most {COMMIT_COMMANDS_MAX}");
+            return Err(LedgerError::Refused(reason));
+        }
+        // What only asks is answered also when the disk is full.
+        if changes == 0 { Ok(()) } else { self.journal_room(changes * COMMAND_BYTES_MAX) }
+    }
+
+    fn journal_room(&mut self, bytes: usize) -> Result<(), LedgerError> {
+        let bytes = RECORD_HEADER_BYTES + size_of_val(&self.state.now_ms) + bytes;
+        self.journal.make_room(bytes as u64).map_err(|error| {
+            let path = self.journal.path().display();
+            LedgerError::Refused(match is_full(&error) {
+                true => format!("no space left for {path}"),
+                false => format!("no room for {path}: {error}"),
+            })
+        })
+    }
+
+    fn plan_fold(&mut self) {
+        self.fold_at_changes = self.options.fold_changes_min.max(self.snapshot_rows / 2);
+    }
+
+    fn start_fold(&mut self) {
+        // Whatever comes of it, the next attempt is a good while away.
+        self.fold_at_changes = self.journal_changes + self.options.fold_changes_min;
+        if let Err(error) = self.try_start_fold() {
+            tracing::error!(%error, "the journal can't be folded now; it grows on");
+        }
+    }
+
+    fn try_start_fold(&mut self) -> io::Result<()> {
+        let started = Instant::now();
+        let generation = self.journal.generation() + 1;
+        let journal = Journal::create(self.folder.path(), generation, self.next_number)?;
+        let closed = std::mem::replace(&mut self.journal, journal);
+        let thread = fold::start(self.folder.path(), generation, self.next_number)?;
+        self.fold = Some(Fold { thread, changes: self.journal_changes, started });
+        if let Err(error) = closed.trim() {
+            tracing::warn!(%error, "can't give back unused room");
+        }
+        tracing::info!(
+            generation,
+            took_us = started.elapsed().as_micros() as u64,
+            "new journal; folding the one before"
+        );
+        Ok(())
+    }
+
+    fn finish_fold(&mut self) {
+        let Some(fold) = self.fold.take() else { return };
+        let took_ms = fold.started.elapsed().as_millis() as u64;
+        match fold.thread.join() {
+            Ok(Ok(rows)) => {
+                self.journal_changes -= fold.changes;
+                self.snapshot_rows = rows;
+                self.plan_fold();
+                tracing::info!(reservations = rows, took_ms, "journal folded");
+            }
+            Ok(Err(error)) => tracing::error!(%error, "the journal can't be folded; it grows on"),
+            Err(_) => tracing::error!("the fold panicked; the journal grows on"),
+        }
+    }
+}
+
+impl Drop for Store {
+    /// A fold must not outlive the lock on the folder.
+    fn drop(&mut self) {
+        self.finish_fold();
+    }
+}
+
+fn may_change(command: &Command) -> bool {
+    match command {
+        Command::Reserve(reserve) => !reserve.claim_only,
+        Command::Show | Command::ShowReservation(_) => false,
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

@@ -1,0 +1,255 @@
+//! What a fresh connection goes through before it carries a batch: who we are, which database,
+//! whether this is a primary that we can use, and the scripts.
+//!
+//! An error tells what an operator must change (it is *fatal*: trying again is of no use) from what
+//! passes.
+
+use std::io::{self, Read, Write};
+
+use redis::{Parser, ServerError, Value};
+
+use super::resp::{bulk, command, text_command};
+use super::scripts::Scripts;
+use super::settings::{Password, RedisSettings};
+
+/// The oldest Redis whose scripts tell what they did not do: see `reply.rs`.
+const REDIS_MAJOR_MIN: u32 = 7;
+
+/// Why a connection can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum HandshakeError {
+    /// The stream failed. Passes.
+    #[error("Redis can't be reached: {0}")]
+    Io(#[from] io::Error),
+    /// Redis is not ready: loading, a replica, full. Passes.
+    #[error("Redis is not ready: {0}")]
+    NotReady(String),
+    /// The operator must act: password, database, permissions, version.
+    #[error("Redis can't be used: {0}")]
+    Fatal(String),
+}
+
+impl HandshakeError {
+    /// Whether trying again is of no use until somebody changes something.
+    pub fn is_fatal(&self) -> bool {
+        matches!(self, Self::Fatal(_))
+    }
+}
+
+/// Makes a fresh connection fit for [`Codec`](super::Codec)'s commands. `name` is what `CLIENT LIST`
+/// shows for it, printable and without spaces.
+///
+/// Blocks as the stream does; give it a time-out of its own.
+pub fn handshake(
+    stream: &mut (impl Read + Write),
+    settings: &RedisSettings,
+    name: &str,
+    scripts: &Scripts,
+) -> Result<(), HandshakeError> {
+    let mut talk = Talk { stream, parser: Parser::new(), out: Vec::new() };
+    match (&settings.user, &settings.password) {
+        (Some(user), Some(password)) => {
+            talk.ask(&["AUTH", user, password.reveal()], "AUTH")?;
+        }
+        (_, Some(password)) => authenticate_default(&mut talk, password)?,
+        (_, None) => {}
+    }
+    check_server(&talk.ask(&["HELLO", "2"], "HELLO")?)?;
+    if settings.db != 0 {
+        let db = settings.db.to_string();
+        talk.ask(&["SELECT", &db], &format!("SELECT {db}"))?;
+    }
+    talk.ask(&["CLIENT", "SETNAME", name], "CLIENT SETNAME")?;
+    talk.load(scripts)
+}
+
+/// Loads the scripts on a connection that has been through [`handshake`] and on which no reply is
+/// outstanding: what to do about [`DecodeError::NoScript`](super::DecodeError::NoScript).
+pub fn load_scripts(
+    stream: &mut (impl Read + Write),
+    scripts: &Scripts,
+) -> Result<(), HandshakeError> {
+    Talk { stream, parser: Parser::new(), out: Vec::new() }.load(scripts)
+}
+
+fn authenticate_default<S: Read + Write>(
+    talk: &mut Talk<'_, S>,
+    password: &Password,
+) -> Result<(), HandshakeError> {
+    talk.ask(&["AUTH", password.reveal()], "AUTH").map(drop)
+}
+
+/// One command after the other; no reply is outstanding in between.
+struct Talk<'a, S> {
+    stream: &'a mut S,
+    parser: Parser,
+    out: Vec<u8>,
+}
+
+impl<S: Read + Write> Talk<'_, S> {
+    /// Sends a command and returns its reply. `shown` names it in an error: arguments may be secret.
+    fn ask(&mut self, arguments: &[&str], shown: &str) -> Result<Value, HandshakeError> {
+        text_command(&mut self.out, arguments);
+        self.send()?;
+        self.reply(shown)
+    }
+
+    fn send(&mut self) -> Result<(), HandshakeError> {
+        self.stream.write_all(&self.out)?;
+        self.out.clear();
+        Ok(self.stream.flush()?)
+    }
+
+    fn reply(&mut self, shown: &str) -> Result<Value, HandshakeError> {
+        match self.parser.parse_value(&mut *self.stream) {
+            Ok(Value::ServerError(error)) => Err(judge(shown, &error)),
+            Ok(value) => Ok(value),
+            Err(error) if error.is_io_error() => Err(HandshakeError::Io(io::Error::other(error))),
+            Err(_) => {
+                let kind = io::ErrorKind::InvalidData;
+                Err(HandshakeError::Io(io::Error::new(kind, "this does not speak RESP")))
+            }
+        }
+    }
+
+    /// All scripts in one round trip.
+    fn load(&mut self, scripts: &Scripts) -> Result<(), HandshakeError> {
+        for script in scripts.iter() {
+            command(&mut self.out, 3);
+            bulk(&mut self.out, b"SCRIPT");
+            bulk(&mut self.out, b"LOAD");
+            bulk(&mut self.out, script.code.as_bytes());
+        }
+        self.send()?;
+        for script in scripts.iter() {
+            match self.reply("SCRIPT LOAD")? {
+                Value::BulkString(sha) if sha == script.sha.as_bytes() => {}
+                other => {
+                    let text = format!("SCRIPT LOAD answered {other:?}, not {}", script.sha);
+                    return Err(HandshakeError::Fatal(text));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Who must act on an error reply.
+fn judge(shown: &str, error: &ServerError) -> HandshakeError {
+    let details = error.details().unwrap_or_default();
+    let text = format!("{shown}: {} {details}", error.code());
+    match error.code() {
+        "WRONGPASS" => HandshakeError::Fatal(format!("wrong user or password ({text})")),
+        "NOAUTH" => HandshakeError::Fatal(format!(
+            "it wants a password, as in redis://user:password@host:port/db ({text})"
+        )),
+        "NOPERM" => HandshakeError::Fatal(format!("this user may not do that ({text})")),
+        "NOPROTO" => HandshakeError::Fatal(text),
+        // Too many clients is an ERR too, and passes.
+        "ERR" if !details.contains("max number of clients") => HandshakeError::Fatal(match shown {
+            "AUTH" => format!("the password was not taken ({text})"),
+            select if select.starts_with("SELECT") => format!("no such database ({text})"),
+            _ => text,
+        }),
+        _ => HandshakeError::NotReady(text),
+    }
+}
+
+/// Reads the answer to `HELLO`: pairs of name and value.
+fn check_server(hello: &Value) -> Result<(), HandshakeError> {
+    let mut pairs = Vec::new();
+    match hello {
+        Value::Array(list) => {
+            pairs.extend(list.chunks_exact(2).filter_map(|pair| Some((text(&pair[0])?, &pair[1]))));
+        }
+        Value::Map(map) => pairs.extend(map.iter().filter_map(|(k, v)| Some((text(k)?, v)))),
+        _ => {}
+    }
+    let get = |name| pairs.iter().find(|pair| pair.0 == name).and_then(|pair| text(pair.1));
+    let version = get("version").unwrap_or("unknown");
+    let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+    if major.is_none_or(|major| major < REDIS_MAJOR_MIN) {
+        return Err(HandshakeError::Fatal(format!(
+            "Redis {REDIS_MAJOR_MIN}.0 or later is needed, this is version {version}"
+        )));
+    }
+    if get("mode") == Some("sentinel") {
+        let text = "this is a Sentinel: give the primary itself, as redis://host:port/db";
+        return Err(HandshakeError::Fatal(text.to_owned()));
+    }
+    match get("role") {
+        Some("master") => Ok(()),
+        role => Err(HandshakeError::NotReady(format!(
+            "it is a {}, and only a primary takes writes",
+            role.unwrap_or("server without a role")
+        ))),
+    }
+}
+
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Answers whatever it is asked with what it was given.
+    struct Canned<'a>(&'a [u8], Vec<u8>);
+
+    impl Read for Canned<'_> {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            self.0.read(buf)
+        }
+    }
+
+    impl Write for Canned<'_> {
+        fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+            self.1.write(buf)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn with(answers: &str) -> (HandshakeError, String) {
+        let mut stream = Canned(answers.as_bytes(), Vec::new());
+        let settings = RedisSettings::from_url("redis://ann:secret@x/2").unwrap();
+        let got = handshake(&mut stream, &settings, "stampede", &Scripts::new());
+        (got.unwrap_err(), String::from_utf8(stream.1).unwrap())
+    }
+
+    fn hello(version: &str, role: &str) -> String {
+        let pair = |name: &str, value: &str| {
+            format!("${}\r\n{name}\r\n${}\r\n{value}\r\n", name.len(), value.len())
+        };
+        format!("+OK\r\n*4\r\n{}{}", pair("version", version), pair("role", role))
+    }
+
+    #[test]
+    fn tells_what_an_operator_must_change_from_what_passes() {
+        for (answers, fatal, part) in [
+            ("-WRONGPASS invalid\r\n".to_owned(), true, "wrong user or password"),
+            ("-ERR AUTH <password> called without any\r\n".to_owned(), true, "not taken"),
+            ("-NOPERM no\r\n".to_owned(), true, "may not"),
+            ("-ERR max number of clients reached\r\n".to_owned(), false, "max number"),
+            ("-LOADING Redis is loading\r\n".to_owned(), false, "LOADING"),
+            (String::new(), false, "reached"),
+            ("HTTP/1.1 400 Bad Request\r\n".to_owned(), false, "RESP"),
+            (hello("6.2.1", "master"), true, "7.0 or later"),
+            (hello("7.0.15", "slave"), false, "primary"),
+            (hello("7.0.15", "master") + "-ERR DB index\r\n", true, "no such database"),
+            (hello("8.0", "master") + "+OK\r\n+OK\r\n$1\r\nx\r\n", true, "SCRIPT LOAD"),
+        ] {
+            let (error, sent) = with(&answers);
+            let text = format!("{error} {error:?}");
+            assert_eq!((error.is_fatal(), text.contains(part)), (fatal, true), "{text}");
+            assert!(!text.contains("secret") && sent.contains("secret"), "{text}");
+        }
+    }
+}

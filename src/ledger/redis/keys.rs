@@ -1,0 +1,225 @@
+//! Where a sale stands in Redis: the counters' hash, whose names are settings, and the keys beside
+//! it, which share its slot.
+
+use crate::sale::SaleId;
+
+const PLACEHOLDER: &str = "{sale}";
+
+/// A name with the sale's id in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Template {
+    /// The text around each placeholder.
+    pieces: Box<[Box<str>]>,
+}
+
+impl Template {
+    fn new(text: &str) -> Self {
+        Self { pieces: text.split(PLACEHOLDER).map(Into::into).collect() }
+    }
+
+    fn names_the_sale(&self) -> bool {
+        self.pieces.len() > 1
+    }
+
+    fn fill(&self, sale: &SaleId, out: &mut String) {
+        for (i, piece) in self.pieces.iter().enumerate() {
+            if i > 0 {
+                out.push_str(sale.as_str());
+            }
+            out.push_str(piece);
+        }
+    }
+}
+
+/// Why names can't be taken. Says what would be right.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeysError {
+    /// Two sales would share one hash.
+    #[error("the counters' key must have {{sale}} in it, as in {{sale}}_hash_key, not {0:?}")]
+    NoSale(String),
+    /// Redis Cluster would place the sale's other keys elsewhere.
+    #[error(
+        "the counters' key may have braces only around a hash tag, as in {{{{sale}}}}, not {0:?}"
+    )]
+    Braces(String),
+    /// One field for two numbers, or no name.
+    #[error("the fields of the total and of what is sold must have two names, not {0:?} and {1:?}")]
+    Fields(String, String),
+}
+
+/// How many keys a script gets.
+pub(super) const KEYS: usize = 7;
+
+/// What follows the counters' key in the names of the others, in the order of a script's `KEYS`.
+const SUFFIXES: [&str; KEYS - 1] =
+    [":sale", ":reservations", ":claims", ":users", ":deadlines", ":stream"];
+
+/// The names of a sale's keys and of the fields of its counters.
+///
+/// `{sale}` stands for the sale's id. The other keys are the counters' key in braces, a colon and
+/// what they hold, so that Redis Cluster puts them into the same slot; if the counters' key has a
+/// hash tag of its own, without further braces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyTemplates {
+    counters: Template,
+    total_field: Template,
+    sold_field: Template,
+    tagged: bool,
+}
+
+impl Default for KeyTemplates {
+    /// The article's names.
+    fn default() -> Self {
+        Self {
+            counters: Template::new("{sale}_hash_key"),
+            total_field: Template::new("{sale}_total_nums"),
+            sold_field: Template::new("{sale}_sold_nums"),
+            tagged: false,
+        }
+    }
+}
+
+impl KeyTemplates {
+    /// Takes the names of the counters' hash, of its field with the total and of its field with
+    /// what is sold.
+    pub fn new(counters: &str, total_field: &str, sold_field: &str) -> Result<Self, KeysError> {
+        let template = Template::new(counters);
+        if !template.names_the_sale() {
+            return Err(KeysError::NoSale(counters.to_owned()));
+        }
+        let example = counters.replace(PLACEHOLDER, "s");
+        let tagged = hash_tag(&example).is_some();
+        if !tagged && example.contains(['{', '}']) {
+            return Err(KeysError::Braces(counters.to_owned()));
+        }
+        if total_field == sold_field || total_field.is_empty() || sold_field.is_empty() {
+            return Err(KeysError::Fields(total_field.to_owned(), sold_field.to_owned()));
+        }
+        Ok(Self {
+            counters: template,
+            total_field: Template::new(total_field),
+            sold_field: Template::new(sold_field),
+            tagged,
+        })
+    }
+
+    /// The names for one sale.
+    pub fn of(&self, sale: &SaleId) -> SaleKeys {
+        let mut text = String::with_capacity(192);
+        self.counters.fill(sale, &mut text);
+        let counters_end = text.len();
+        self.total_field.fill(sale, &mut text);
+        let total_end = text.len();
+        self.sold_field.fill(sale, &mut text);
+        SaleKeys { text, counters_end, total_end, tagged: self.tagged }
+    }
+}
+
+/// The names for one sale.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SaleKeys {
+    /// Counters' key, then the field of the total, then the field of what is sold.
+    text: String,
+    counters_end: usize,
+    total_end: usize,
+    tagged: bool,
+}
+
+impl SaleKeys {
+    /// The key of the counters' hash.
+    pub fn counters(&self) -> &str {
+        &self.text[..self.counters_end]
+    }
+
+    /// The counters' field with the total.
+    pub fn total_field(&self) -> &str {
+        &self.text[self.counters_end..self.total_end]
+    }
+
+    /// The counters' field with what is sold: held and confirmed.
+    pub fn sold_field(&self) -> &str {
+        &self.text[self.total_end..]
+    }
+
+    /// The key of the stream with everything that happens to the sale's reservations.
+    pub fn stream(&self) -> String {
+        self.beside(":stream")
+    }
+
+    /// Every key, in the order of a script's `KEYS`, the counters' first.
+    pub fn all(&self) -> Vec<String> {
+        let beside = SUFFIXES.iter().map(|suffix| self.beside(suffix));
+        std::iter::once(self.counters().to_owned()).chain(beside).collect()
+    }
+
+    fn beside(&self, suffix: &str) -> String {
+        let (open, close) = self.braces();
+        [open, self.counters(), close, suffix].concat()
+    }
+
+    fn braces(&self) -> (&'static str, &'static str) {
+        if self.tagged { ("", "") } else { ("{", "}") }
+    }
+
+    /// Every key as the pieces it is made of, for the encoder.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = [&str; 4]> {
+        let (open, close) = self.braces();
+        let counters = self.counters();
+        let beside = SUFFIXES.iter().map(move |suffix| [open, counters, close, *suffix]);
+        std::iter::once(["", counters, "", ""]).chain(beside)
+    }
+}
+
+/// The part of a key that decides its slot, if it isn't the whole: what stands between the first
+/// `{` and the first `}` behind it, unless that is nothing.
+/// (Redis Cluster specification, "Hash tags".)
+fn hash_tag(key: &str) -> Option<&str> {
+    let (_, rest) = key.split_once('{')?;
+    let (tag, _) = rest.split_once('}')?;
+    (!tag.is_empty()).then_some(tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ticket() -> SaleId {
+        SaleId::new("ticket").unwrap()
+    }
+
+    #[test]
+    fn the_articles_names_are_the_default() {
+        let keys = KeyTemplates::default().of(&ticket());
+        assert_eq!(keys.counters(), "ticket_hash_key");
+        assert_eq!(keys.total_field(), "ticket_total_nums");
+        assert_eq!(keys.sold_field(), "ticket_sold_nums");
+        assert_eq!(keys.stream(), "{ticket_hash_key}:stream");
+        assert_eq!(
+            KeyTemplates::new("{sale}_hash_key", "{sale}_total_nums", "{sale}_sold_nums"),
+            Ok(KeyTemplates::default())
+        );
+    }
+
+    #[test]
+    fn all_keys_of_a_sale_share_its_slot() {
+        for counters in ["{sale}_hash_key", "{{sale}}", "a{b}{sale}", "{a{sale}", "x:{sale}:{sale}"]
+        {
+            let Ok(templates) = KeyTemplates::new(counters, "t", "s") else {
+                assert_eq!(counters, "{a{sale}");
+                continue;
+            };
+            let keys = templates.of(&ticket()).all();
+            let slots = keys.iter().map(|key| hash_tag(key).unwrap_or(key));
+            assert!(slots.clone().all(|slot| Some(slot) == slots.clone().next()), "{keys:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_would_mix_things_up_are_refused() {
+        for (counters, total, sold) in
+            [("stock", "t", "s"), ("{sale}{}", "t", "s"), ("{sale}", "x", "x"), ("{sale}", "", "s")]
+        {
+            assert!(KeyTemplates::new(counters, total, sold).is_err(), "{counters}");
+        }
+    }
+}

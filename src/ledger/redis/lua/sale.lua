@@ -1,0 +1,69 @@
+-- The sale as it stands. Stands before every script; the bounds (TOTAL_MAX, ...) stand before it.
+--
+-- A script that fails halfway keeps what it wrote, so everything is read and checked first. What is
+-- wrong with the data is an error that starts with STAMPEDE: nothing was written. Writes come in
+-- the order in which an end between two of them would sell too few and never too many.
+--
+-- ARGV[1] is the time in ms for a replayed history; empty, as it always is in production, it is
+-- Redis' own.
+local COUNTERS, SALE, RESERVATIONS, CLAIMS, USERS, DEADLINES, STREAM =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local TOTAL_FIELD, SOLD_FIELD = ARGV[2], ARGV[3]
+local call, format, tonumber = redis.call, string.format, tonumber
+
+local function refuse(text)
+  return redis.error_reply('STAMPEDE ' .. text)
+end
+
+-- A whole number from min to max, or nil. What is missing has its default.
+local function integer(text, default, min, max)
+  if not text then return default end
+  local n = tonumber(text)
+  if n and n >= min and n <= max and n % 1 == 0 then return n end
+end
+
+local now
+if ARGV[1] == '' then
+  local time = call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+else
+  now = tonumber(ARGV[1])
+end
+
+local free, total, sold, held, hold, opens, closes, limit, quantity_max
+local counters = call('HMGET', COUNTERS, TOTAL_FIELD, SOLD_FIELD)
+local known = counters[1] or counters[2] or call('EXISTS', COUNTERS) == 1
+if known then
+  total = integer(counters[1], nil, 0, TOTAL_MAX)
+  sold = integer(counters[2], 0, 0, TOTAL_MAX)
+  -- People set these by hand: 1e3 and 0x10 are numbers to Lua, but not to HINCRBY.
+  if not total or not sold or string.find(counters[1] .. (counters[2] or ''), '%D') then
+    return refuse('the hash ' .. COUNTERS .. ' must have ' .. TOTAL_FIELD .. ' and ' .. SOLD_FIELD
+      .. ', whole numbers from 0 to ' .. format('%d', TOTAL_MAX) .. ', not '
+      .. tostring(counters[1]) .. ' and ' .. tostring(counters[2]))
+  end
+  free = total > sold and total - sold or 0
+
+  local set = call('HMGET', SALE, 'held', 'hold_ms', 'opens_at_ms', 'closes_at_ms',
+    'limit_per_user', 'quantity_max', 'last_ms')
+  held = integer(set[1], 0, 0, TOTAL_MAX)
+  hold = integer(set[2], HOLD_MS_DEFAULT, 1, HOLD_MS_MAX)
+  opens = integer(set[3], 0, 0, TIME_MS_MAX)
+  closes = integer(set[4], TIME_MS_MAX, 0, TIME_MS_MAX)
+  limit = integer(set[5], 0, 0, LIMIT_MAX)
+  quantity_max = integer(set[6], QUANTITY_MAX_DEFAULT, 1, QUANTITY_MAX)
+  local last = integer(set[7], 0, 0, TIME_MS_MAX)
+  if not (held and hold and opens and closes and limit and quantity_max and last) then
+    return refuse('a field of the hash ' .. SALE .. ' is no whole number in its range: held '
+      .. tostring(set[1]) .. ', hold_ms ' .. tostring(set[2]) .. ', opens_at_ms '
+      .. tostring(set[3]) .. ', closes_at_ms ' .. tostring(set[4]) .. ', limit_per_user '
+      .. tostring(set[5]) .. ', quantity_max ' .. tostring(set[6]) .. ', last_ms '
+      .. tostring(set[7]))
+  end
+  if held > sold then
+    return refuse(SOLD_FIELD .. ' of ' .. COUNTERS .. ' is ' .. format('%d', sold) .. ', but '
+      .. format('%d', held) .. ' units are held: to start the sale anew, delete ' .. SALE .. ', '
+      .. RESERVATIONS .. ', ' .. CLAIMS .. ', ' .. USERS .. ', ' .. DEADLINES .. ' and ' .. STREAM)
+  end
+  if last > now then now = last end
+end

@@ -1,0 +1,2 @@
+-- One reservation as it stands.
+return {now, free, 'reservation', value}

@@ -1,0 +1,367 @@
+//! Redis' replies to outcomes, and Redis' errors to what they prove.
+//!
+//! Only an error that shows that nothing was written may say so: a lost answer that is called
+//! refused is a unit sold twice, or a customer told no who has one.
+
+use redis::{ServerError, Value};
+
+use super::codec::runs;
+use crate::ledger::{Group, GroupReply, LedgerError};
+use crate::sale::{Command, Outcome, Reservation, ReservationId, SaleSpec, SaleView, Status, User};
+
+/// Why the replies to a group are no [`GroupReply`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The scripts are not loaded, so nothing was carried out: load them and send the group again.
+    #[error("the scripts are not loaded")]
+    NoScript,
+    /// Nothing was carried out.
+    #[error("{0}")]
+    Refused(String),
+    /// Some of it may have been carried out.
+    #[error("{0}")]
+    Lost(String),
+}
+
+impl From<DecodeError> for LedgerError {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::NoScript => Self::Refused(error.to_string()),
+            DecodeError::Refused(text) => Self::Refused(text),
+            DecodeError::Lost(text) => Self::Lost(text),
+        }
+    }
+}
+
+/// Reads the replies to a group: as many as [`Codec::encode`](super::Codec::encode) said, in order.
+///
+/// A group of which one part failed and another did not is [`Lost`](DecodeError::Lost) as a whole.
+pub fn decode(group: &Group, replies: &[Value]) -> Result<GroupReply, DecodeError> {
+    let mut outcomes = Vec::with_capacity(group.commands.len());
+    let mut state = Header { now_ms: 0, free: None };
+    let mut failure = None;
+    let mut answered = 0;
+    for (i, run) in runs(&group.commands).enumerate() {
+        match replies.get(i) {
+            None => return Err(malformed("fewer replies than commands")),
+            Some(Value::ServerError(error)) => failure = worse(failure, classify(error)),
+            Some(reply) => {
+                state = decode_run(run, reply, &mut outcomes)?;
+                answered += 1;
+            }
+        }
+    }
+    match failure {
+        None => Ok(GroupReply { outcomes, free: state.free, now_ms: state.now_ms }),
+        Some(failure) if answered == 0 => Err(failure),
+        Some(failure) => Err(DecodeError::Lost(format!("part of it was carried out: {failure}"))),
+    }
+}
+
+/// Of two failures in one group the one that leaves more open.
+fn worse(a: Option<DecodeError>, b: DecodeError) -> Option<DecodeError> {
+    let rank = |error: &DecodeError| match error {
+        DecodeError::Refused(_) => 0,
+        DecodeError::NoScript => 1,
+        DecodeError::Lost(_) => 2,
+    };
+    Some(match a {
+        Some(a) if rank(&a) >= rank(&b) => a,
+        _ => b,
+    })
+}
+
+/// What an error reply proves.
+fn classify(error: &ServerError) -> DecodeError {
+    let text = match error.details() {
+        Some(details) => format!("{} {details}", error.code()),
+        None => error.code().to_owned(),
+    };
+    match error.code() {
+        "NOSCRIPT" => DecodeError::NoScript,
+        // Our own, before the first write; and what Redis 7 checks only at a script's first write
+        // (script.c, scriptVerifyWriteCommandAllow and scriptVerifyOOM), or at a read, of which
+        // none comes behind a write.
+        "STAMPEDE" | "OOM" | "MISCONF" | "READONLY" | "NOREPLICAS" | "WRONGTYPE" => {
+            DecodeError::Refused(text)
+        }
+        // From before the script began, unless it is the script's own call that was turned down.
+        "LOADING" | "BUSY" | "NOPERM" | "NOAUTH" | "MOVED" | "ASK" | "TRYAGAIN" | "CROSSSLOT"
+        | "CLUSTERDOWN" | "MASTERDOWN"
+            if !text.contains("script: ") =>
+        {
+            DecodeError::Refused(text)
+        }
+        _ => DecodeError::Lost(text),
+    }
+}
+
+fn malformed(what: &str) -> DecodeError {
+    DecodeError::Lost(format!("not a reply of ours: {what}"))
+}
+
+/// What every reply begins with.
+struct Header {
+    now_ms: u64,
+    /// `None`: there is no such sale.
+    free: Option<u64>,
+}
+
+/// Reads the elements of one reply in order.
+struct Elements<'a>(std::slice::Iter<'a, Value>);
+
+impl<'a> Elements<'a> {
+    fn of(reply: &'a Value) -> Result<(Header, Self), DecodeError> {
+        let Value::Array(list) = reply else { return Err(malformed("no array")) };
+        let mut elements = Self(list.iter());
+        let now_ms = elements.number()?;
+        let free = match elements.0.next() {
+            Some(Value::Int(-1)) => None,
+            Some(Value::Int(free)) => {
+                Some(u64::try_from(*free).map_err(|_| malformed("a negative stock"))?)
+            }
+            _ => return Err(malformed("no stock")),
+        };
+        Ok((Header { now_ms, free }, elements))
+    }
+
+    fn number<T: TryFrom<i64>>(&mut self) -> Result<T, DecodeError> {
+        match self.0.next() {
+            Some(Value::Int(n)) => T::try_from(*n).map_err(|_| malformed("number out of range")),
+            _ => Err(malformed("no number where one belongs")),
+        }
+    }
+
+    fn bytes(&mut self) -> Result<&'a [u8], DecodeError> {
+        match self.0.next() {
+            Some(Value::BulkString(bytes)) => Ok(bytes),
+            Some(Value::SimpleString(text)) => Ok(text.as_bytes()),
+            _ => Err(malformed("no text where some belongs")),
+        }
+    }
+
+    fn text(&mut self) -> Result<&'a str, DecodeError> {
+        std::str::from_utf8(self.bytes()?).map_err(|_| malformed("text that is not UTF-8"))
+    }
+
+    fn reservation(&mut self, id: ReservationId) -> Result<Box<Reservation>, DecodeError> {
+        let text = self.text()?;
+        parse_reservation(id, text)
+            .map(Box::new)
+            .ok_or_else(|| malformed(&format!("the reservation {id} is {text:?}")))
+    }
+
+    fn view(&mut self, now_ms: u64) -> Result<Box<SaleView>, DecodeError> {
+        let (total, sold, held) = (self.number()?, self.number::<u64>()?, self.number()?);
+        let spec = SaleSpec {
+            total,
+            hold_ms: self.number()?,
+            opens_at_ms: self.number()?,
+            closes_at_ms: self.number()?,
+            limit_per_user: self.number()?,
+            quantity_max: self.number()?,
+        };
+        let confirmed = sold.checked_sub(held).ok_or_else(|| malformed("more held than sold"))?;
+        Ok(Box::new(SaleView { spec, held, confirmed, now_ms }))
+    }
+}
+
+/// Reads `status quantity expires_at_ms user`, the last absent if anonymous.
+fn parse_reservation(id: ReservationId, text: &str) -> Option<Reservation> {
+    let mut words = text.splitn(4, ' ');
+    Some(Reservation {
+        id,
+        status: Status::from_name(words.next()?)?,
+        quantity: words.next()?.parse().ok()?,
+        expires_at_ms: words.next()?.parse().ok()?,
+        user: words.next().map(User::new).transpose().ok()?,
+    })
+}
+
+fn decode_run(
+    run: &[Command],
+    reply: &Value,
+    outcomes: &mut Vec<Outcome>,
+) -> Result<Header, DecodeError> {
+    let (header, mut elements) = Elements::of(reply)?;
+    let Some(free) = header.free else {
+        outcomes.extend(run.iter().map(|_| Outcome::UnknownSale));
+        return Ok(header);
+    };
+    match &run[0] {
+        Command::Reserve(_) => reserve_outcomes(run.len(), &mut elements, outcomes)?,
+        one => {
+            let outcome = one_outcome(one, header.now_ms, &mut elements)?;
+            if let Outcome::Sale(view) | Outcome::Created(view) = &outcome {
+                debug_assert_eq!(view.free(), free, "two figures of what is left");
+            }
+            outcomes.push(outcome);
+        }
+    }
+    match elements.0.next() {
+        None => Ok(header),
+        Some(_) => Err(malformed("more than its outcomes need")),
+    }
+}
+
+/// The outcomes of a run of reserve commands, in the letters of `lua/reserve.lua`.
+fn reserve_outcomes(
+    count: usize,
+    elements: &mut Elements<'_>,
+    outcomes: &mut Vec<Outcome>,
+) -> Result<(), DecodeError> {
+    let expires_at_ms = elements.number()?;
+    let codes = elements.bytes()?;
+    if codes.len() != count {
+        return Err(malformed("another number of outcomes than of commands"));
+    }
+    for code in codes {
+        outcomes.push(match code {
+            b'G' => Outcome::Granted { expires_at_ms },
+            b'S' => Outcome::SoldOut { free: 0 },
+            b's' => Outcome::SoldOut { free: elements.number()? },
+            b'R' => {
+                let id = ReservationId::from_text(elements.bytes()?)
+                    .map_err(|_| malformed("a claim that names no reservation id"))?;
+                Outcome::Replayed(elements.reservation(id)?)
+            }
+            b'N' => Outcome::NotClaimed,
+            b'L' => Outcome::LimitReached { limit_per_user: elements.number()? },
+            b'O' => Outcome::NotOpen { opens_at_ms: elements.number()? },
+            b'C' => Outcome::Closed,
+            b'U' => Outcome::UserRequired,
+            b'Q' => Outcome::QuantityTooLarge { quantity_max: elements.number()? },
+            _ => return Err(malformed("an unknown letter")),
+        });
+    }
+    Ok(())
+}
+
+/// The outcome of any other command.
+fn one_outcome(
+    one: &Command,
+    now_ms: u64,
+    elements: &mut Elements<'_>,
+) -> Result<Outcome, DecodeError> {
+    Ok(match (elements.text()?, one) {
+        (
+            "reservation",
+            Command::Confirm(id) | Command::Cancel(id) | Command::ShowReservation(id),
+        ) => Outcome::Reservation(elements.reservation(*id)?),
+        ("unknown_reservation", _) => Outcome::UnknownReservation,
+        ("expired", _) => Outcome::Expired,
+        ("already_confirmed", _) => Outcome::AlreadyConfirmed,
+        ("already_cancelled", _) => Outcome::AlreadyCancelled,
+        ("user_required", _) => Outcome::UserRequired,
+        ("limit_reached", _) => Outcome::LimitReached { limit_per_user: elements.number()? },
+        ("released", _) => {
+            Outcome::Released { units: elements.number()?, more: elements.number::<u8>()? != 0 }
+        }
+        ("sale", _) => Outcome::Sale(elements.view(now_ms)?),
+        ("created", _) => Outcome::Created(elements.view(now_ms)?),
+        ("total_too_large", _) => Outcome::TotalTooLarge,
+        (word, _) => return Err(malformed(word)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sale::{Reserve, SaleId};
+
+    fn group(reserves: u128, others: &[Command]) -> Group {
+        let ask = |n| {
+            let id = ReservationId(n);
+            Command::Reserve(Reserve { id, quantity: 1, user: None, key: None, claim_only: false })
+        };
+        let commands = (0..reserves).map(ask).chain(others.iter().cloned()).collect();
+        Group { sale: SaleId::new("ticket").unwrap(), commands }
+    }
+
+    fn replies(resp: &str) -> Vec<Value> {
+        let (mut bytes, mut parser, mut list) = (resp.as_bytes(), redis::Parser::new(), Vec::new());
+        while let Ok(value) = parser.parse_value(&mut bytes) {
+            list.push(value);
+        }
+        list
+    }
+
+    fn decode_text(group: &Group, resp: &str) -> Result<GroupReply, DecodeError> {
+        decode(group, &replies(resp))
+    }
+
+    #[test]
+    fn letters_become_outcomes_in_order() {
+        let id = ReservationId(7);
+        let resp = format!(
+            "*8\r\n:5\r\n:2\r\n:99\r\n$4\r\nGRsO\r\n$26\r\n{id}\r\n$19\r\nheld 3 4 ann smith x\r\n"
+        );
+        let resp = resp.replace("$19", "$20") + ":2\r\n:44\r\n";
+        let got = decode_text(&group(4, &[]), &resp).unwrap();
+        assert_eq!((got.free, got.now_ms), (Some(2), 5));
+        let user = User::new("ann smith x").ok();
+        let replayed =
+            Reservation { id, user, quantity: 3, status: Status::Held, expires_at_ms: 4 };
+        assert_eq!(
+            got.outcomes,
+            [
+                Outcome::Granted { expires_at_ms: 99 },
+                Outcome::Replayed(Box::new(replayed)),
+                Outcome::SoldOut { free: 2 },
+                Outcome::NotOpen { opens_at_ms: 44 }
+            ]
+        );
+    }
+
+    #[test]
+    fn an_unknown_sale_is_that_for_every_command() {
+        let got =
+            decode_text(&group(2, &[Command::Show]), "*2\r\n:5\r\n:-1\r\n".repeat(2).as_str());
+        let got = got.unwrap();
+        assert_eq!((got.free, got.outcomes), (None, vec![Outcome::UnknownSale; 3]));
+    }
+
+    #[test]
+    fn what_is_not_a_reply_of_ours_is_lost() {
+        for resp in [
+            "",
+            "+OK\r\n",
+            "*0\r\n",
+            "*4\r\n:1\r\n:1\r\n:1\r\n$2\r\nGG\r\n",
+            "*4\r\n:1\r\n:1\r\n:1\r\n$1\r\n!\r\n",
+            "*4\r\n:1\r\n:-2\r\n:1\r\n$1\r\nG\r\n",
+            "*5\r\n:1\r\n:1\r\n:1\r\n$1\r\nG\r\n:1\r\n",
+            "*4\r\n:1\r\n:1\r\n:1\r\n$1\r\nR\r\n",
+        ] {
+            let got = decode_text(&group(1, &[]), resp);
+            assert!(matches!(got, Err(DecodeError::Lost(_))), "{resp:?}: {got:?}");
+        }
+    }
+
+    #[test]
+    fn errors_say_no_more_than_they_prove() {
+        use DecodeError::{Lost, NoScript, Refused};
+        let one = group(1, &[]);
+        let error = |resp: &str| decode_text(&one, resp).unwrap_err();
+        assert_eq!(error("-NOSCRIPT No matching script.\r\n"), NoScript);
+        for refused in ["OOM x", "MISCONF x", "READONLY x", "LOADING x", "NOPERM x", "MOVED 1 x"] {
+            assert_eq!(error(&format!("-{refused}\r\n")), Refused(refused.to_owned()));
+        }
+        assert!(matches!(error("-NOPERM x script: 1, on @user_script:9.\r\n"), Lost(_)));
+        assert!(matches!(error("-ERR x\r\n"), Lost(_)));
+    }
+
+    #[test]
+    fn a_group_that_was_carried_out_in_part_is_lost() {
+        let two = group(1, &[Command::Show]);
+        let ok = "*4\r\n:1\r\n:1\r\n:1\r\n$1\r\nG\r\n";
+        for error in ["-NOSCRIPT x\r\n", "-OOM x\r\n"] {
+            assert!(matches!(
+                decode_text(&two, &format!("{ok}{error}")),
+                Err(DecodeError::Lost(_))
+            ));
+        }
+        let both = decode_text(&two, "-NOSCRIPT x\r\n-LOADING x\r\n");
+        assert_eq!(both, Err(DecodeError::NoScript));
+    }
+}

@@ -1,0 +1,120 @@
+//! The Lua scripts, put together and named by their SHA.
+//!
+//! What several scripts need (the sale as it stands, one reservation as it stands) is a file of its
+//! own that stands before theirs, and the bounds of `limits.rs` stand before everything, so that
+//! none is written twice. The scripts are the twin of `sale/machine.rs`: outcome for outcome.
+
+use crate::limits::{
+    BATCH_MAX, HOLD_MS_DEFAULT, HOLD_MS_MAX, QUANTITY_MAX, QUANTITY_MAX_DEFAULT, TIME_MS_MAX,
+    TOTAL_MAX,
+};
+
+/// Most reservations that one run of the expiry looks at, plus one batch: a script holds up
+/// everyone else.
+const EXPIRE_MAX: usize = 2 * BATCH_MAX;
+
+// A run's ids and values go to `unpack`, whose stack holds 8,000 in Redis' Lua.
+const _: () = assert!(2 * (EXPIRE_MAX + BATCH_MAX) < 7_000);
+
+const SALE: &str = include_str!("lua/sale.lua");
+const VIEW: &str = include_str!("lua/view.lua");
+const ROW: &str = include_str!("lua/row.lua");
+const FIND: &str = include_str!("lua/find.lua");
+const RELEASE: &str = include_str!("lua/release.lua");
+
+/// A script, by what it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum ScriptName {
+    /// A run of reserve commands.
+    Reserve,
+    /// Confirm one reservation.
+    Confirm,
+    /// Cancel one reservation.
+    Cancel,
+    /// Return what is past its deadline.
+    Expire,
+    /// Add units to the total.
+    AddStock,
+    /// Open the sale.
+    Open,
+    /// Close the sale.
+    Close,
+    /// Define the sale.
+    Create,
+    /// Show the sale.
+    Show,
+    /// Show one reservation.
+    ShowReservation,
+}
+
+/// One script as Redis knows it.
+#[derive(Debug, Clone)]
+pub struct Script {
+    /// Its source.
+    pub code: String,
+    /// The SHA-1 of its source, 40 hexadecimal digits in lower case.
+    pub sha: String,
+}
+
+/// Every script.
+#[derive(Debug, Clone)]
+pub struct Scripts {
+    /// In the order of [`ScriptName`].
+    list: Vec<Script>,
+}
+
+impl Default for Scripts {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Scripts {
+    /// Puts the scripts together.
+    pub fn new() -> Self {
+        let bounds = bounds();
+        let parts: [&[&str]; 10] = [
+            &[SALE, include_str!("lua/reserve.lua")],
+            &[SALE, ROW, FIND, include_str!("lua/confirm.lua")],
+            &[SALE, ROW, FIND, RELEASE, include_str!("lua/cancel.lua")],
+            &[SALE, ROW, RELEASE, include_str!("lua/expire.lua")],
+            &[SALE, VIEW, include_str!("lua/add_stock.lua")],
+            &[SALE, VIEW, include_str!("lua/open.lua")],
+            &[SALE, VIEW, include_str!("lua/close.lua")],
+            &[SALE, VIEW, include_str!("lua/create.lua")],
+            &[SALE, VIEW, include_str!("lua/show.lua")],
+            &[SALE, ROW, FIND, include_str!("lua/show_reservation.lua")],
+        ];
+        let list = parts.iter().map(|parts| Script::new(bounds.clone() + &parts.concat()));
+        Self { list: list.collect() }
+    }
+
+    /// One of them.
+    pub fn get(&self, name: ScriptName) -> &Script {
+        &self.list[name as usize]
+    }
+
+    /// All of them, to be loaded.
+    pub fn iter(&self) -> impl Iterator<Item = &Script> {
+        self.list.iter()
+    }
+}
+
+impl Script {
+    fn new(code: String) -> Self {
+        let sha = redis::Script::new(&code).get_hash().to_owned();
+        Self { code, sha }
+    }
+}
+
+/// `limits.rs`, as far as the scripts need it.
+fn bounds() -> String {
+    format!(
+        "local TOTAL_MAX, TIME_MS_MAX, LIMIT_MAX, EXPIRE_MAX = \
+         {TOTAL_MAX}, {TIME_MS_MAX}, {}, {EXPIRE_MAX}\n\
+         local HOLD_MS_DEFAULT, HOLD_MS_MAX = {HOLD_MS_DEFAULT}, {HOLD_MS_MAX}\n\
+         local QUANTITY_MAX_DEFAULT, QUANTITY_MAX = {QUANTITY_MAX_DEFAULT}, {QUANTITY_MAX}\n",
+        u32::MAX
+    )
+}

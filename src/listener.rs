@@ -1,0 +1,188 @@
+//! Listening sockets and admission: who gets a connection, and what the others are told.
+//!
+//! Each core has a listening socket of its own on every address (`SO_REUSEPORT`), so a connection
+//! belongs to its core from the first packet on. A server that is full, or out of descriptors,
+//! answers 503 and closes; it never stops accepting and never aborts.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+
+use may::coroutine;
+use rustix::io::Errno;
+use rustix::net::sockopt::{
+    set_ipv6_v6only, set_socket_reuseaddr, set_socket_reuseport, set_tcp_nodelay,
+};
+use rustix::net::{
+    AddressFamily, Shutdown, SocketFlags, SocketType, accept_with, bind, getsockname, listen,
+    shutdown, socket_with,
+};
+
+use crate::connection;
+use crate::core::Core;
+use crate::gate::Source;
+use crate::http::{Code, Envelope, Problem};
+use crate::limits::DESCRIPTORS_RESERVE;
+
+/// Connections the kernel may hold for us before we accept them (the kernel's own
+/// `net.core.somaxconn` may be lower).
+const BACKLOG: i32 = 65_535;
+/// Connections accepted in one go, before whatever else waits on the core has its turn.
+const ACCEPT_MAX: usize = 64;
+/// Connections beyond the limit that are told so; of those beyond even this, nothing is read.
+const REFUSED_MAX: usize = DESCRIPTORS_RESERVE as usize / 2;
+/// Pause after an accept that failed for lack of memory or descriptors.
+const SHORTAGE_PAUSE_MS: u64 = 50;
+
+/// Binds an address once for each core. Port 0 takes a free one, the same for all.
+///
+/// # Errors
+/// The address is in use (also by another server that shares ports), or can't be bound.
+pub fn bind_all(address: SocketAddr, cores: usize) -> io::Result<(SocketAddr, Vec<OwnedFd>)> {
+    // Sharing a port between sockets would also share it with another server of the same user
+    // without a word, so first see whether it can be had alone.
+    let alone = bound(address, false)?;
+    listen(&alone, 1)?;
+    let address = SocketAddr::try_from(getsockname(&alone)?).map_err(io::Error::from)?;
+    drop(alone);
+    let sockets = (0..cores).map(|_| {
+        let socket = bound(address, true)?;
+        listen(&socket, BACKLOG)?;
+        Ok(socket)
+    });
+    Ok((address, sockets.collect::<io::Result<_>>()?))
+}
+
+fn bound(address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+    set_socket_reuseaddr(&socket, true)?;
+    set_socket_reuseport(&socket, shared)?;
+    // Answers are written whole, so there is nothing to wait for. Accepted sockets inherit this.
+    set_tcp_nodelay(&socket, true)?;
+    if address.is_ipv6() {
+        set_ipv6_v6only(&socket, true)?;
+    }
+    bind(&socket, &address)?;
+    Ok(socket)
+}
+
+/// A core's listening sockets: open until the server drains.
+#[derive(Default)]
+pub struct Listeners(RefCell<Vec<Rc<Source>>>);
+
+impl Listeners {
+    /// Has every listener look around: at the beginning of a drain.
+    pub fn notify(&self) {
+        self.0.borrow().iter().for_each(|source| source.notify());
+    }
+
+
+    /// Whether none is left.
+    pub fn closed(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+}
+
+/// A descriptor kept in reserve, to be given up for the moment it takes to refuse a connection.
+struct Spare(Option<OwnedFd>);
+
+impl Spare {
+    fn new() -> Self {
+        Self(rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).ok())
+    }
+}
+
+/// The life of one listening socket on its core: accepts until the server drains.
+pub fn run(core: &'static Core, socket: OwnedFd) {
+    let source = match core.gate.watch_source(&socket) {
+        Ok(source) => source,
+        Err(error) => {
+            tracing::error!(core = core.index, %error, "a listening socket can't be watched");
+            return;
+        }
+    };
+    core.listeners.0.borrow_mut().push(source.clone());
+    let mut spare = Spare::new();
+    while !core.draining() {
+        let pause_ms = match accept_some(core, &socket, &mut spare) {
+            Accepted::All => u64::MAX,
+            Accepted::Some => {
+                coroutine::yield_now();
+                continue;
+            }
+            Accepted::Shortage => core.clock.now_ms() + SHORTAGE_PAUSE_MS,
+        };
+        let _ = source.wait(|| core.clock.now_ms(), pause_ms);
+        core.assert_here();
+    }
+    // What the kernel has completed already would be reset by closing the socket.
+    while let Accepted::Some = accept_some(core, &socket, &mut spare) {}
+    core.gate.forget_source(&source);
+    core.listeners.0.borrow_mut().retain(|open| !Rc::ptr_eq(open, &source));
+}
+
+enum Accepted {
+    /// Nobody waits any more.
+    All,
+    /// There may be more.
+    Some,
+    /// The system has no descriptor or memory for another.
+    Shortage,
+}
+
+fn accept_some(core: &'static Core, socket: &OwnedFd, spare: &mut Spare) -> Accepted {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    for _ in 0..ACCEPT_MAX {
+        match accept_with(socket, flags) {
+            Ok(connection) => admit(core, connection),
+            Err(Errno::AGAIN) => return Accepted::All,
+            Err(Errno::MFILE | Errno::NFILE) => {
+                // Give up the spare descriptor to tell one client why it is turned away.
+                if spare.0.take().is_some()
+                    && let Ok(connection) = accept_with(socket, flags)
+                {
+                    refuse(core, &connection);
+                }
+                *spare = Spare::new();
+                return Accepted::Shortage;
+            }
+            Err(Errno::NOBUFS | Errno::NOMEM) => return Accepted::Shortage,
+            // The client gave up before we got to it, or its network did.
+            Err(_) => {}
+        }
+    }
+    Accepted::Some
+}
+
+fn admit(core: &'static Core, connection: OwnedFd) {
+    let shared = &core.shared;
+    let open = shared.connections.fetch_add(1, Ordering::Relaxed);
+    let admitted = open < shared.connections_max;
+    if open >= shared.connections_max + REFUSED_MAX {
+        shared.connections.fetch_sub(1, Ordering::Relaxed);
+        refuse(core, &connection);
+    } else if let Err(error) = connection::add(core, connection, admitted) {
+        tracing::debug!(core = core.index, %error, "a connection can't be watched");
+        shared.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Says 503 to a connection that gets no place, as well as that goes without waiting for it.
+fn refuse(core: &Core, connection: &OwnedFd) {
+    let mut response = Vec::new();
+    refusal(core, &mut response);
+    let _ = rustix::io::read(connection, &mut [0u8; 1024]);
+    let _ = rustix::net::send(connection, &response, rustix::net::SendFlags::NOSIGNAL);
+    let _ = shutdown(connection, Shutdown::Write);
+}
+
+/// What a connection beyond the limit is told.
+pub fn refusal(core: &Core, out: &mut Vec<u8>) {
+    let problem = Problem::new(Code::Busy, "The server has as many connections as it may have.");
+    problem.write(&Envelope::closing(&core.date.borrow()), out);
+}

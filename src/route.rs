@@ -1,0 +1,255 @@
+//! From a head (and a body) to what is asked: paths, methods, parameters and the JSON of a request.
+//!
+//! Architecture invariant: decides, and does nothing. It does no I/O and knows no ledger. Sales and
+//! reservations are named as the client wrote them: whether such a thing exists is not known here.
+
+mod json;
+mod percent;
+
+pub use json::{ReservationRequest, parse_reservation_request};
+
+use std::borrow::Cow;
+
+use crate::http::{Head, Method, Problem};
+use crate::sale::{IdError, Key};
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route<'a> {
+    /// TechEmpower's plaintext test.
+    Plaintext,
+    /// TechEmpower's JSON test.
+    Json,
+    /// Buy one unit of the sale `ticket`.
+    BuyTicket {
+        /// For whom, decoded and still to be checked by [`User::new`](crate::sale::User::new);
+        /// `Ok(None)` is anonymous. `Err`: it can't be decoded, or is there twice.
+        user: Result<Option<Cow<'a, str>>, IdError>,
+    },
+    /// A sale as it stands.
+    ShowSale {
+        /// Its id, as the client wrote it.
+        sale: Cow<'a, str>,
+    },
+    /// Reserve units of a sale. The body goes to [`parse_reservation_request`].
+    CreateReservation {
+        /// Its id, as the client wrote it.
+        sale: Cow<'a, str>,
+    },
+    /// A reservation as it stands.
+    ShowReservation {
+        /// Its public id, as the client wrote it.
+        id: Cow<'a, str>,
+    },
+    /// What may be asked: 204.
+    Options {
+        /// The methods, as in the header `Allow`.
+        allow: &'static str,
+    },
+    /// The path exists, but not for this method: 405.
+    MethodNotAllowed {
+        /// The methods, as in the header `Allow`.
+        allow: &'static str,
+    },
+    /// There is no such path: 404.
+    NotFound,
+}
+
+const ALLOW_ALL: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+const ALLOW_READ: &str = "GET, HEAD, OPTIONS";
+const ALLOW_CREATE: &str = "POST, OPTIONS";
+
+/// Says what the head asks for.
+#[inline]
+pub fn route<'a>(head: &Head<'a>) -> Route<'a> {
+    match head.path {
+        "/buy/ticket" => match head.method {
+            Method::Options => Route::Options { allow: ALLOW_ALL },
+            Method::Trace => Route::MethodNotAllowed { allow: ALLOW_ALL },
+            _ => Route::BuyTicket { user: buyer(head) },
+        },
+        "/plaintext" => read(head.method, Route::Plaintext),
+        "/json" => read(head.method, Route::Json),
+        "*" => Route::Options { allow: ALLOW_ALL },
+        path => route_v1(head.method, path),
+    }
+}
+
+fn route_v1(method: Method, path: &str) -> Route<'_> {
+    let Some(path) = path.strip_prefix("/v1/") else { return Route::NotFound };
+    let mut segments = path.split('/');
+    let (collection, name) = (segments.next(), segments.next().and_then(percent::decode));
+    let Some(name) = name.filter(|name| !name.is_empty()) else { return Route::NotFound };
+    match (collection, segments.next(), segments.next()) {
+        (Some("sales"), None, _) => read(method, Route::ShowSale { sale: name }),
+        (Some("sales"), Some("reservations"), None) => match method {
+            Method::Post => Route::CreateReservation { sale: name },
+            Method::Options => Route::Options { allow: ALLOW_CREATE },
+            _ => Route::MethodNotAllowed { allow: ALLOW_CREATE },
+        },
+        (Some("reservations"), None, _) => read(method, Route::ShowReservation { id: name }),
+        _ => Route::NotFound,
+    }
+}
+
+#[inline]
+fn read(method: Method, route: Route<'_>) -> Route<'_> {
+    match method {
+        Method::Get | Method::Head => route,
+        Method::Options => Route::Options { allow: ALLOW_READ },
+        _ => Route::MethodNotAllowed { allow: ALLOW_READ },
+    }
+}
+
+/// The user of `/buy/ticket`: the header `X-User-Id`, or else the parameter `user`.
+#[inline]
+fn buyer<'a>(head: &Head<'a>) -> Result<Option<Cow<'a, str>>, IdError> {
+    match (head.user, head.query) {
+        (Some(user), _) => match str::from_utf8(user) {
+            Ok(user) => Ok(Some(Cow::Borrowed(user))),
+            Err(_) => Err(IdError::User),
+        },
+        (None, Some(query)) => user_parameter(query),
+        (None, None) => Ok(None),
+    }
+}
+
+/// Two parameters would name two users: neither counts.
+fn user_parameter(query: &str) -> Result<Option<Cow<'_, str>>, IdError> {
+    let mut users = query.split('&').filter_map(|pair| match pair.split_once('=') {
+        Some(("user", value)) => Some(value),
+        None if pair == "user" => Some(""),
+        _ => None,
+    });
+    match (users.next(), users.next()) {
+        (None, _) => Ok(None),
+        (Some(user), None) => percent::decode(user).map(Some).ok_or(IdError::User),
+        (Some(_), Some(_)) => Err(IdError::User),
+    }
+}
+
+/// The request's `Idempotency-Key`, or 422 naming it.
+pub fn idempotency_key(head: &Head<'_>) -> Result<Option<Key>, Problem> {
+    let Some(key) = head.idempotency_key else { return Ok(None) };
+    str::from_utf8(key)
+        .map_err(|_| IdError::Key)
+        .and_then(Key::new)
+        .map(Some)
+        .map_err(|error| Problem::invalid("Idempotency-Key", error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::parse_head;
+
+    fn ask(line: &str, headers: &str) -> String {
+        let input = format!("{line} HTTP/1.1\r\nHost: a\r\n{headers}\r\n");
+        let head = parse_head(input.as_bytes()).unwrap().unwrap();
+        format!("{:?}", route(&head))
+    }
+
+    #[test]
+    fn routes() {
+        let read = r#"{ allow: "GET, HEAD, OPTIONS" }"#;
+        let create = r#"{ allow: "POST, OPTIONS" }"#;
+        let all = r#"{ allow: "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS" }"#;
+        let anonymous = "BuyTicket { user: Ok(None) }";
+        for (line, want) in [
+            ("GET /plaintext", "Plaintext"),
+            ("HEAD /plaintext", "Plaintext"),
+            ("GET /plaintext?x=1", "Plaintext"),
+            ("GET /json", "Json"),
+            ("POST /json", &format!("MethodNotAllowed {read}")),
+            ("OPTIONS /json", &format!("Options {read}")),
+            ("OPTIONS *", &format!("Options {all}")),
+            ("OPTIONS http://a", &format!("Options {all}")),
+            ("GET /json/", "NotFound"),
+            ("GET /", "NotFound"),
+            ("GET //json", "NotFound"),
+            ("GET /Json", "NotFound"),
+            ("OPTIONS /nothing", "NotFound"),
+            ("GET /buy/ticket", anonymous),
+            ("GET http://a/buy/ticket", anonymous),
+            ("HEAD /buy/ticket", anonymous),
+            ("POST /buy/ticket", anonymous),
+            ("PUT /buy/ticket", anonymous),
+            ("PATCH /buy/ticket", anonymous),
+            ("DELETE /buy/ticket", anonymous),
+            ("OPTIONS /buy/ticket", &format!("Options {all}")),
+            ("TRACE /buy/ticket", &format!("MethodNotAllowed {all}")),
+            ("GET /buy/ticket/", "NotFound"),
+            ("GET /buy/ticket2", "NotFound"),
+            ("GET /buy", "NotFound"),
+            ("GET /v1/sales/ticket", r#"ShowSale { sale: "ticket" }"#),
+            ("HEAD /v1/sales/%74icket", r#"ShowSale { sale: "ticket" }"#),
+            ("GET /v1/sales/%2f", r#"ShowSale { sale: "/" }"#),
+            ("GET /v1/sales/%zz", "NotFound"),
+            ("POST /v1/sales/ticket", &format!("MethodNotAllowed {read}")),
+            ("GET /v1/sales", "NotFound"),
+            ("GET /v1/sales/", "NotFound"),
+            ("GET /v1/sales/ticket/", "NotFound"),
+            ("POST /v1/sales/ticket/reservations", r#"CreateReservation { sale: "ticket" }"#),
+            ("GET /v1/sales/ticket/reservations", &format!("MethodNotAllowed {create}")),
+            ("OPTIONS /v1/sales/ticket/reservations", &format!("Options {create}")),
+            ("POST /v1/sales/ticket/reservations/", "NotFound"),
+            ("POST /v1/sales//reservations", "NotFound"),
+            ("POST /v1/reservations/a/reservations", "NotFound"),
+            ("GET /v1/reservations/ticket~0", r#"ShowReservation { id: "ticket~0" }"#),
+            ("GET /v1/reservations/ticket%7E0", r#"ShowReservation { id: "ticket~0" }"#),
+            ("DELETE /v1/reservations/ticket~0", &format!("MethodNotAllowed {read}")),
+            ("POST /v1/reservations/ticket~0/confirm", "NotFound"),
+            ("GET /v1/orders/1", "NotFound"),
+            ("GET /v2/sales/1", "NotFound"),
+        ] {
+            assert_eq!(ask(line, ""), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_buyer_is_named_by_header_or_parameter() {
+        let user = |name: &str| format!("BuyTicket {{ user: Ok(Some({name:?})) }}");
+        let nobody = &"BuyTicket { user: Ok(None) }".to_owned();
+        let bad = &"BuyTicket { user: Err(User) }".to_owned();
+        for (query, header, want) in [
+            ("", "X-User-Id: u1\r\n", &user("u1")),
+            ("?user=u2", "X-User-Id: u1\r\n", &user("u1")),
+            ("?user=%zz", "x-user-id: 张三\r\n", &user("张三")),
+            ("", "X-User-Id:\r\n", &user("")),
+            ("?user=u2", "", &user("u2")),
+            ("?a=b&user=u2&c", "", &user("u2")),
+            ("?user=%E5%BC%A0%e4%b8%89", "", &user("张三")),
+            ("?user=张三", "", &user("张三")),
+            ("?user=a%20b+c", "", &user("a b+c")),
+            ("?user=a=b", "", &user("a=b")),
+            ("?user=", "", &user("")),
+            ("?user", "", &user("")),
+            ("?user=%ff", "", bad),
+            ("?user=%4", "", bad),
+            ("?user=%", "", bad),
+            ("?user=a&user=a", "", bad),
+            ("?users=a", "", nobody),
+            ("?USER=a", "", nobody),
+            ("?", "", nobody),
+        ] {
+            assert_eq!(ask(&format!("GET /buy/ticket{query}"), header), *want, "{query} {header}");
+        }
+        let head = b"GET /buy/ticket HTTP/1.0\r\nX-User-Id: \xff\r\n\r\n";
+        let head = parse_head(head).unwrap().unwrap();
+        assert_eq!(route(&head), Route::BuyTicket { user: Err(IdError::User) });
+    }
+
+    #[test]
+    fn keys_are_checked() {
+        let key = |value: &[u8]| {
+            let input = [b"GET / HTTP/1.0\r\nIdempotency-Key: ", value, b"\r\n\r\n"].concat();
+            idempotency_key(&parse_head(&input).unwrap().unwrap())
+        };
+        assert_eq!(key(b"k-1").unwrap().unwrap().as_str(), "k-1");
+        for bad in [&b""[..], b"\xff", "k".repeat(256).as_bytes(), b"a\tb"] {
+            assert_eq!(key(bad).unwrap_err().field.as_deref(), Some("Idempotency-Key"));
+        }
+        let none = parse_head(b"GET / HTTP/1.0\r\n\r\n").unwrap().unwrap();
+        assert_eq!(idempotency_key(&none), Ok(None));
+    }
+}

@@ -1,0 +1,249 @@
+//! The JSON body of `POST /v1/sales/{sale}/reservations`.
+//!
+//! Taken by the letter: a member that we don't know, or that stands there twice, is refused rather
+//! than passed over, since `quantitty: 2` would otherwise buy one in silence.
+
+use std::fmt;
+
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+use serde_json::error::Category;
+
+use crate::http::{Code, Problem};
+use crate::limits::QUANTITY_MAX;
+use crate::sale::User;
+
+/// What the client wants to reserve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReservationRequest {
+    /// For whom.
+    pub user: User,
+    /// Units, 1 to [`QUANTITY_MAX`]; the sale's own maximum is the ledger's to check.
+    pub quantity: u32,
+}
+
+/// Reads `{"user": "…", "quantity": 1}`, where the quantity may be left out. 415 for another media
+/// type, 400 for what is no JSON, 422 naming the field for anything else.
+pub fn parse_reservation_request(
+    body: &[u8],
+    content_type: Option<&[u8]>,
+) -> Result<ReservationRequest, Problem> {
+    if !content_type.is_some_and(is_json) {
+        return Err(Problem::of(Code::UnsupportedMediaType));
+    }
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let members = json.deserialize_any(MembersVisitor).and_then(|members| {
+        json.end()?;
+        Ok(members)
+    });
+    members.map_err(not_an_object)?.check()
+}
+
+fn is_json(content_type: &[u8]) -> bool {
+    let media_type = content_type.split(|&b| b == b';').next().unwrap_or_default();
+    media_type.trim_ascii().eq_ignore_ascii_case(b"application/json")
+}
+
+fn not_an_object(error: serde_json::Error) -> Problem {
+    match error.classify() {
+        Category::Data => Problem::invalid("body", "the body is not a JSON object"),
+        Category::Syntax | Category::Eof | Category::Io => {
+            let (line, column) = (error.line(), error.column());
+            let detail = format!("the body is not JSON: line {line}, column {column}");
+            Problem::new(Code::BadRequest, detail)
+        }
+    }
+}
+
+/// The members as they stand there.
+#[derive(Default)]
+struct Members {
+    user: Option<Value>,
+    quantity: Option<Value>,
+    /// The first member that should not be there, and why.
+    stray: Option<(String, &'static str)>,
+}
+
+impl Members {
+    fn check(self) -> Result<ReservationRequest, Problem> {
+        if let Some((name, why)) = self.stray {
+            return Err(Problem::invalid(name, why));
+        }
+        let user = match &self.user {
+            Some(Value::String(user)) => {
+                User::new(user).map_err(|error| Problem::invalid("user", error.to_string()))?
+            }
+            Some(_) => return Err(Problem::invalid("user", "user must be a string")),
+            None => return Err(Problem::invalid("user", "user is required")),
+        };
+        let quantity = match &self.quantity {
+            None => 1,
+            Some(value) => match value.as_u64() {
+                Some(n) if (1..=u64::from(QUANTITY_MAX)).contains(&n) => n as u32,
+                _ => {
+                    let detail = format!("quantity must be a whole number, 1 to {QUANTITY_MAX}");
+                    return Err(Problem::invalid("quantity", detail));
+                }
+            },
+        };
+        Ok(ReservationRequest { user, quantity })
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    /// Takes everything: syntax is complained about first, values after.
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+        let mut members = Members::default();
+        while let Some((name, value)) = map.next_entry::<String, Value>()? {
+            let known = match name.as_str() {
+                "user" => Some(&mut members.user),
+                "quantity" => Some(&mut members.quantity),
+                _ => None,
+            };
+            let why = match known {
+                Some(member) if member.is_none() => {
+                    *member = Some(value);
+                    continue;
+                }
+                Some(_) => "the member is there twice",
+                None => "there is no such member",
+            };
+            members.stray.get_or_insert((name, why));
+        }
+        Ok(members)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(body: &str) -> Result<ReservationRequest, Problem> {
+        parse_reservation_request(body.as_bytes(), Some(b"application/json"))
+    }
+
+    #[test]
+    fn takes_what_is_right() {
+        for (body, user, quantity) in [
+            (r#"{"user":"u"}"#, "u", 1),
+            (r#" {"quantity": 3 , "user": "张三"} "#, "张三", 3),
+            (r#"{"us\u0065r":"\u5f20","quantity":1000000}"#, "张", 1_000_000),
+        ] {
+            let request = ReservationRequest { user: User::new(user).unwrap(), quantity };
+            assert_eq!(parse(body), Ok(request), "{body}");
+        }
+    }
+
+    #[test]
+    fn wrong_values_name_the_field() {
+        for quantity in [
+            "0",
+            "-1",
+            "-0",
+            "9223372036854775808",
+            "1000001",
+            "\"1\"",
+            "1.5",
+            "1.0",
+            "1e0",
+            "null",
+            "[]",
+            "{}",
+            "true",
+        ] {
+            let problem = parse(&format!(r#"{{"user":"u","quantity":{quantity}}}"#)).unwrap_err();
+            assert_eq!(problem.code, Code::Invalid, "{quantity}");
+            assert_eq!(problem.field.as_deref(), Some("quantity"), "{quantity}");
+        }
+        let long = format!(r#"{{"user":"{}"}}"#, "u".repeat(129));
+        for (body, field) in [
+            ("{}", "user"),
+            (r#"{"user":null}"#, "user"),
+            (r#"{"user":1}"#, "user"),
+            (r#"{"user":""}"#, "user"),
+            (r#"{"user":"a\nb"}"#, "user"),
+            (r#"{"user":"\u0000"}"#, "user"),
+            (&long, "user"),
+            (r#"{"user":"u","quantitty":2}"#, "quantitty"),
+            (r#"{"user":"u","user":"u"}"#, "user"),
+            (r#"{"user":"u","quantity":1,"quantit\u0079":2}"#, "quantity"),
+            (r#"{"__proto__":{},"user":"u"}"#, "__proto__"),
+            ("[]", "body"),
+            ("\"user\"", "body"),
+            ("null", "body"),
+        ] {
+            let problem = parse(body).unwrap_err();
+            assert_eq!(problem.code, Code::Invalid, "{body}");
+            assert_eq!(problem.field.as_deref(), Some(field), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_is_a_bad_request() {
+        let deep = format!(r#"{{"user":{}"#, "[".repeat(10_000));
+        for body in [
+            "",
+            " ",
+            "{",
+            r#"{"user":"u"}x"#,
+            r#"{"user":"u"}{}"#,
+            r#"{"user":"u",}"#,
+            r#"{'user':'u'}"#,
+            r#"{user:"u"}"#,
+            r#"{"user":"\ud800"}"#,
+            r#"{"user":"u","x":1"#,
+            "\u{feff}{}",
+            "{\"user\":\"a\nb\"}",
+            r#"{"quantity":01}"#,
+            &deep,
+        ] {
+            assert_eq!(parse(body).unwrap_err().code, Code::BadRequest, "{body}");
+        }
+        let not_utf8 = parse_reservation_request(b"{\"user\":\"\xff\"}", Some(b"application/json"));
+        assert_eq!(not_utf8.unwrap_err().code, Code::BadRequest);
+    }
+
+    #[test]
+    fn only_json_is_taken() {
+        let parse = |content_type| parse_reservation_request(br#"{"user":"u"}"#, content_type);
+        for good in [
+            "application/json",
+            "Application/JSON",
+            "application/json; charset=utf-8",
+            "application/json;",
+        ] {
+            assert!(parse(Some(good.as_bytes())).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "text/plain",
+            "application/jsonp",
+            "application/problem+json",
+            "application/x-www-form-urlencoded",
+            "json",
+        ] {
+            assert_eq!(
+                parse(Some(bad.as_bytes())).unwrap_err().code,
+                Code::UnsupportedMediaType,
+                "{bad}"
+            );
+        }
+        assert_eq!(parse(None).unwrap_err().code, Code::UnsupportedMediaType);
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse_reservation_request(&body, Some(b"application/json"));
+        }
+    }
+}

@@ -1,0 +1,481 @@
+//! The server: starts the cores, tells when it sells, drains, stops.
+//!
+//! The main thread owns nothing of a core. It hears from the cores and of signals through one
+//! channel of [`Event`]s and speaks to the cores through their mailboxes.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_utils::CachePadded;
+use may::coroutine;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::config::{Config, LedgerSetting};
+use crate::core::{Core, Mailbox, Shared};
+use crate::handler::BUY_SALE;
+use crate::ledger::embedded::{self, Embedded, OpenError, system_clock_ms};
+use crate::ledger::redis::{self, Codec, KeyTemplates, RedisLedger, RedisSettings};
+use crate::limits::{LINK_STACK_BYTES, STACK_BYTES, STARTUP_WAIT_MS};
+use crate::sale::{Command, Outcome, SaleId, SaleSpec, SaleView};
+use crate::stat_log::{StatLog, StatLogBuffer};
+use crate::{connection, core, listener, tick};
+
+/// What the main thread hears.
+pub enum Event {
+    /// SIGTERM or SIGINT.
+    Signal,
+    /// A core could not be started.
+    Failed(io::Error),
+    /// A core's link to the ledger has changed.
+    Link(LinkState),
+    /// A sale was looked after at the start.
+    Sale(SaleId, SaleStart),
+    /// A core has no connection left.
+    Drained,
+}
+
+/// How a core's link to the ledger stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkState {
+    /// It carries batches.
+    Up,
+    /// It does not.
+    Away {
+        /// What went wrong.
+        reason: String,
+        /// Trying again is of no use until somebody changes something.
+        fatal: bool,
+    },
+}
+
+/// What became of a sale at the start.
+#[derive(Debug)]
+pub enum SaleStart {
+    /// It has been created.
+    Created(SaleView),
+    /// It was there before, perhaps not as asked.
+    Existing(SaleView),
+    /// Nobody asked for it to be created, and it is not there.
+    Missing,
+}
+
+/// Why the server ends other than by being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// An address can't be listened on.
+    #[error("--listen {address}: {error}{hint}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+        /// What would help.
+        hint: &'static str,
+    },
+    /// The embedded ledger can't be opened.
+    #[error("--ledger embedded: {0}")]
+    Embedded(#[from] OpenError),
+    /// Redis refuses us.
+    #[error("--ledger {url}: {reason}")]
+    Redis {
+        /// Without its password.
+        url: String,
+        /// What Redis says.
+        reason: String,
+    },
+    /// The stat log can't be written.
+    #[error("--stat-log: {0}")]
+    StatLog(io::Error),
+    /// A core can't be started, or the system refuses something else we need.
+    #[error("the server can't start: {0}")]
+    Start(#[from] io::Error),
+    /// A second signal came while it drained.
+    #[error("ended by a second signal, without waiting for open connections")]
+    Interrupted,
+}
+
+/// What the server says when it is ready to sell.
+pub struct Ready {
+    /// The addresses it listens on.
+    pub addresses: Vec<SocketAddr>,
+    /// What became of the sales. Empty while the ledger is away.
+    pub sales: Vec<(SaleId, SaleStart)>,
+    /// Why the ledger can't be reached, if it can't. It will be tried again.
+    pub ledger_away: Option<String>,
+    /// Connections that may be open.
+    pub connections_max: usize,
+}
+
+/// Runs the server until it is told to stop. `ready` is called once, when it listens.
+pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), RunError> {
+    let cores = config.cores.len();
+    let mut sockets: Vec<Vec<OwnedFd>> = (0..cores).map(|_| Vec::new()).collect();
+    let mut addresses = Vec::new();
+    for &address in &config.listen {
+        let (address, bound) =
+            listener::bind_all(address, cores).map_err(|error| listen_error(address, error))?;
+        addresses.push(address);
+        sockets.iter_mut().zip(bound).for_each(|(sockets, socket)| sockets.push(socket));
+    }
+    let stat_log = match &config.stat_log {
+        Some(path) => Some(StatLog::open(path).map_err(RunError::StatLog)?),
+        None => None,
+    };
+    let ledger = Ledger::open(&config)?;
+    let (events, heard) = mpsc::channel();
+    watch_signals(events.clone())?;
+
+    let shared = share(config, events)?;
+    configure_may(cores);
+    for (index, sockets) in sockets.into_iter().enumerate() {
+        let link = ledger.link();
+        let stat_log = stat_log.as_ref().map(StatLog::buffer);
+        start_core(index, shared.clone(), sockets, link, stat_log);
+    }
+    let connections_max = shared.connections_max;
+    let mut server = Server { shared, heard, last_link: None };
+    let started = server.wait_for_sales()?;
+    ready(
+        &server.shared.config,
+        &Ready { addresses, sales: started, ledger_away: server.away(), connections_max },
+    );
+
+    server.serve()?;
+    let drained = server.drain();
+    ledger.close();
+    if let Some(log) = stat_log
+        && let Err(error) = log.close(Duration::from_secs(2))
+    {
+        tracing::error!(%error, "stat.log is incomplete");
+    }
+    drained
+}
+
+fn listen_error(address: SocketAddr, error: io::Error) -> RunError {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => "; another server has this port: stop it or choose another",
+        io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
+        io::ErrorKind::PermissionDenied => "; a port below 1024 needs CAP_NET_BIND_SERVICE",
+        _ => "",
+    };
+    RunError::Listen { address, error, hint }
+}
+
+enum Ledger {
+    Embedded(Embedded),
+    Redis(Arc<RedisLedger>),
+}
+
+/// What a core's link needs.
+enum LinkTo {
+    Embedded(embedded::Handle),
+    Redis(Arc<RedisLedger>),
+}
+
+impl Ledger {
+    fn open(config: &Config) -> Result<Self, RunError> {
+        match &config.ledger {
+            LedgerSetting::Embedded(folder) => {
+                let options = embedded::Options::default();
+                Ok(Self::Embedded(Embedded::start(folder, options, system_clock_ms)?))
+            }
+            LedgerSetting::Redis(setting) => {
+                let refuse = |reason: String| {
+                    let url = setting.url.to_string();
+                    RunError::Redis { url, reason }
+                };
+                let settings = RedisSettings::from_url(setting.url.expose())
+                    .map_err(|error| refuse(error.to_string()))?;
+                let names = &setting.counters;
+                let keys =
+                    KeyTemplates::new(&names.key, &names.total_field, &names.sold_field)
+                        .map_err(|error| refuse(error.to_string()))?;
+                let ledger = RedisLedger::new(settings, Codec::new(keys), setting.ca.as_deref())
+                    .map_err(|error| refuse(error.to_string()))?;
+                Ok(Self::Redis(Arc::new(ledger)))
+            }
+        }
+    }
+
+    fn link(&self) -> LinkTo {
+        match self {
+            Self::Embedded(ledger) => LinkTo::Embedded(ledger.handle()),
+            Self::Redis(ledger) => LinkTo::Redis(ledger.clone()),
+        }
+    }
+
+    fn close(self) {
+        if let Self::Embedded(ledger) = self {
+            ledger.stop();
+        }
+    }
+}
+
+fn share(config: Config, events: Sender<Event>) -> io::Result<Arc<Shared>> {
+    let cores = config.cores.len();
+    Ok(Arc::new(Shared {
+        connections_max: connections_max(&config),
+        connections: CachePadded::new(AtomicUsize::new(0)),
+        draining: AtomicBool::new(false),
+        grants: (0..cores).map(|_| CachePadded::default()).collect(),
+        allowances: Mutex::default(),
+        mailboxes: (0..cores).map(|_| Mailbox::new()).collect::<io::Result<_>>()?,
+        events,
+        config,
+    }))
+}
+
+fn connections_max(config: &Config) -> usize {
+    usize::try_from(config.connections_max).unwrap_or(usize::MAX)
+}
+
+/// `may` takes its settings once, before its first coroutine.
+fn configure_may(cores: usize) {
+    may::config()
+        .set_workers(cores)
+        .set_stack_size(STACK_BYTES / size_of::<usize>())
+        .set_pool_capacity(cores)
+        .set_worker_pin(false); // each core pins itself, to the processor it was given
+}
+
+fn watch_signals(events: Sender<Event>) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    thread::Builder::new().name("signals".into()).spawn(move || {
+        for _ in signals.forever() {
+            if events.send(Event::Signal).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(())
+}
+
+fn start_core(
+    index: usize,
+    shared: Arc<Shared>,
+    sockets: Vec<OwnedFd>,
+    link: LinkTo,
+    stat_log: Option<StatLogBuffer>,
+) {
+    let boot = move || {
+        let events = shared.events.clone();
+        if let Err(error) = boot_core(index, shared, sockets, link, stat_log) {
+            let _ = events.send(Event::Failed(error));
+        }
+    };
+    // SAFETY: runs on worker `index` and suspends nowhere, so no thread-local is held across a
+    // wait; its stack is STACK_BYTES deep, of which starting a core takes a few KiB.
+    unsafe { coroutine::Builder::new().name("boot".into()).id(index).spawn(boot) }
+        .map(drop)
+        .expect("the first coroutine of a core can be started");
+}
+
+/// On the core's own worker: pins it and starts everything that lives on it.
+fn boot_core(
+    index: usize,
+    shared: Arc<Shared>,
+    sockets: Vec<OwnedFd>,
+    link: LinkTo,
+    stat_log: Option<StatLogBuffer>,
+) -> io::Result<()> {
+    let processor = shared.config.cores[index];
+    if !core_affinity::set_for_current(core_affinity::CoreId { id: processor }) {
+        tracing::warn!(core = index, processor, "can't be pinned to its processor");
+    }
+    let core: &'static Core = Box::leak(Box::new(Core::new(index, shared, stat_log)?));
+    core.start_settling();
+    core::start(core)?;
+    let mut started = core.spawn_here("tick", STACK_BYTES, tick::run)
+        && core.spawn_here("mailbox", STACK_BYTES, tick::run_mailbox)
+        && core.spawn_here("link", LINK_STACK_BYTES, move |core| match link {
+            LinkTo::Embedded(handle) => embedded::run_link(core, &handle),
+            LinkTo::Redis(ledger) => redis::run_link(core, &ledger),
+        });
+    for socket in sockets {
+        let run = move |core| listener::run(core, socket);
+        started = started && core.spawn_here("listener", STACK_BYTES, run);
+    }
+    if index == 0 {
+        started = started && core.spawn_here("sales", STACK_BYTES, look_after_sales);
+    }
+    let no_memory = || io::Error::new(io::ErrorKind::OutOfMemory, "no memory for a coroutine");
+    started.then_some(()).ok_or_else(no_memory)
+}
+
+/// Creates the sales of the configuration that are missing, as soon as the ledger can be reached.
+fn look_after_sales(core: &'static Core) {
+    let config = &core.shared.config;
+    let mut wanted: Vec<(SaleId, Command)> = config
+        .sales
+        .iter()
+        .map(|(id, spec)| (id.detached(), Command::Create(spec.clone())))
+        .collect();
+    if wanted.is_empty()
+        && let Ok(id) = SaleId::new(BUY_SALE)
+    {
+        wanted.push((id, Command::Show));
+    }
+    let pause = core.gate.signal();
+    for (id, command) in wanted {
+        let start = loop {
+            let now_ms = core.clock.now_ms();
+            let answer = core.batcher.submit(now_ms, &id, command.clone(), 0).and_then(|ticket| {
+                core.batcher.kick();
+                core.batcher.wait(ticket)
+            });
+            match answer {
+                Ok(Outcome::Created(view)) => break SaleStart::Created(*view),
+                Ok(Outcome::Sale(view)) => break SaleStart::Existing(*view),
+                Ok(_) => break SaleStart::Missing,
+                // Creating is idempotent: also after an unknown answer it may be asked again.
+                Err(_) => _ = pause.wait(|| core.clock.now_ms(), core.clock.now_ms() + 100),
+            }
+        };
+        let _ = core.shared.events.send(Event::Sale(id.detached(), start));
+    }
+    core.gate.forget_source(&pause);
+}
+
+/// The main thread's view.
+struct Server {
+    shared: Arc<Shared>,
+    heard: Receiver<Event>,
+    last_link: Option<LinkState>,
+}
+
+impl Server {
+    fn away(&self) -> Option<String> {
+        match &self.last_link {
+            Some(LinkState::Away { reason, .. }) => Some(reason.clone()),
+            _ => None,
+        }
+    }
+
+    /// Waits until the sales are looked after, or the ledger has been away for a while.
+    fn wait_for_sales(&mut self) -> Result<Vec<(SaleId, SaleStart)>, RunError> {
+        let wanted = self.shared.config.sales.len().max(1);
+        let until = Instant::now() + Duration::from_millis(STARTUP_WAIT_MS);
+        let mut sales = Vec::new();
+        while sales.len() < wanted {
+            match self.heard.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(Event::Sale(id, start)) => sales.push((id, start)),
+                Ok(Event::Failed(error)) => return Err(error.into()),
+                Ok(Event::Signal) => return Err(RunError::Interrupted),
+                Ok(Event::Link(state)) => self.note_link(state, true)?,
+                Ok(Event::Drained) => {}
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        Ok(sales)
+    }
+
+    /// Logs what the links go through, once for all cores. At the start, a ledger that refuses us
+    /// ends the server: it would never get better by itself.
+    fn note_link(&mut self, state: LinkState, starting: bool) -> Result<(), RunError> {
+        if self.last_link.as_ref() == Some(&state) {
+            return Ok(());
+        }
+        match &state {
+            LinkState::Up if starting => {}
+            LinkState::Up => tracing::info!("the ledger can be reached again"),
+            LinkState::Away { reason, fatal: true } if starting => {
+                let url = self.shared.config.ledger.to_string();
+                return Err(RunError::Redis { url, reason: reason.clone() });
+            }
+            LinkState::Away { reason, .. } => {
+                tracing::warn!(%reason, "the ledger can't be reached; purchases are unavailable");
+            }
+        }
+        self.last_link = Some(state);
+        Ok(())
+    }
+
+    /// Until the first signal.
+    fn serve(&mut self) -> Result<(), RunError> {
+        while let Ok(event) = self.heard.recv() {
+            match event {
+                Event::Signal => return Ok(()),
+                Event::Failed(error) => return Err(error.into()),
+                Event::Link(state) => self.note_link(state, false)?,
+                Event::Sale(id, start) => log_sale(&self.shared.config, &id, &start),
+                Event::Drained => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// No new connections, idle ones closed, requests in flight answered; then it ends, or when
+    /// the time is up.
+    fn drain(&mut self) -> Result<(), RunError> {
+        let timeout_ms = self.shared.config.drain_timeout_ms;
+        let until = Instant::now() + Duration::from_millis(timeout_ms);
+        let open = self.shared.connections.load(Ordering::Relaxed);
+        tracing::info!(connections = open, timeout_ms, "draining; a second signal ends at once");
+        self.shared.draining.store(true, Ordering::SeqCst);
+        for mailbox in &self.shared.mailboxes {
+            mailbox.send(Box::new(|core| {
+                core.listeners.notify();
+                connection::close_idle(core);
+            }));
+        }
+        let mut left = self.shared.cores();
+        while left > 0 {
+            match self.heard.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(Event::Drained) => left -= 1,
+                Ok(Event::Signal) => return Err(RunError::Interrupted),
+                Ok(_) => {}
+                Err(_) => {
+                    let open = self.shared.connections.load(Ordering::Relaxed);
+                    tracing::warn!(connections = open, "the time to drain is up");
+                    return Ok(());
+                }
+            }
+        }
+        tracing::info!("drained");
+        Ok(())
+    }
+}
+
+/// Says what became of a sale after the start.
+fn log_sale(config: &Config, id: &SaleId, start: &SaleStart) {
+    match start {
+        SaleStart::Created(view) => tracing::info!(sale = %id, total = view.spec.total, "created"),
+        SaleStart::Existing(view) => {
+            tracing::info!(sale = %id, total = view.spec.total, free = view.free(), "exists");
+            if let Some(difference) = difference(config, id, view) {
+                tracing::warn!(sale = %id, "{difference}");
+            }
+        }
+        SaleStart::Missing => tracing::warn!(sale = %id, "does not exist"),
+    }
+}
+
+/// How a sale that exists differs from what the configuration asks for. It is left as it is.
+pub fn difference(config: &Config, id: &SaleId, view: &SaleView) -> Option<String> {
+    let (_, asked) = config.sales.iter().find(|(sale, _)| sale == id)?;
+    let is = &view.spec;
+    let defaults = SaleSpec::with_total(asked.total);
+    let mut differences = Vec::new();
+    let mut compare = |name: &str, is: u64, asked: u64, default: u64| {
+        if is != asked && (name == "total" || asked != default) {
+            differences.push(format!("{name} is {is}, not {asked}"));
+        }
+    };
+    compare("total", is.total, asked.total, defaults.total);
+    compare("hold_ms", is.hold_ms, asked.hold_ms, defaults.hold_ms);
+    let (limit, default) = (asked.limit_per_user, defaults.limit_per_user);
+    compare("limit_per_user", is.limit_per_user.into(), limit.into(), default.into());
+    let (quantity, default) = (asked.quantity_max, defaults.quantity_max);
+    compare("quantity_max", is.quantity_max.into(), quantity.into(), default.into());
+    compare("opens_at_ms", is.opens_at_ms, asked.opens_at_ms, defaults.opens_at_ms);
+    compare("closes_at_ms", is.closes_at_ms, asked.closes_at_ms, defaults.closes_at_ms);
+    let said = differences.join(", ");
+    (!said.is_empty()).then(|| format!("the sale exists and is left as it is: {said}"))
+}

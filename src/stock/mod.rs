@@ -1,0 +1,12 @@
+//! An instance's stock of permissions: how much each core may still put to the ledger (the
+//! [`Shards`] of its allowance) and what it already knows of a sale (the [`Latch`]).
+//!
+//! An allowance is a permission to ask, not stock. Losing some is harmless; the ledger decides.
+//!
+//! Architecture invariant: no I/O here, and no knowledge of HTTP or of which ledger there is.
+
+mod latch;
+mod shard;
+
+pub use latch::{Latch, Refusal};
+pub use shard::{Shards, StockSetting};

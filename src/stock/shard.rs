@@ -1,0 +1,162 @@
+//! The allowance of one sale on one instance, one shard a core.
+//!
+//! A core takes from its own shard: an atomic on a cache line that nobody else touches while there
+//! is some left. Only a core whose shard is empty looks at its siblings'. With `--stock N` the
+//! shards together hold N and are never filled up again except by what the ledger refused; with
+//! `auto` an empty instance tops up from what the ledger last said is left, so that nothing is
+//! refused while there is stock.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam_utils::CachePadded;
+
+/// Most permissions that one top-up gives a core.
+const TOP_UP_MAX: u64 = 1024;
+
+/// `--stock`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StockSetting {
+    /// Sized from what is left, topped up without end.
+    Auto,
+    /// A hard allowance for this instance, buffer included.
+    Fixed(u64),
+}
+
+/// See the module's header.
+pub struct Shards {
+    setting: StockSetting,
+    shards: Box<[CachePadded<AtomicU64>]>,
+    free: CachePadded<AtomicU64>,
+}
+
+impl Shards {
+    /// The allowance of one sale for an instance of `cores` cores.
+    pub fn new(setting: StockSetting, cores: usize) -> Self {
+        let share = |core: usize| match setting {
+            StockSetting::Auto => 0,
+            StockSetting::Fixed(units) => {
+                let cores = cores as u64;
+                units / cores + u64::from((core as u64) < units % cores)
+            }
+        };
+        Self {
+            setting,
+            shards: (0..cores).map(|core| CachePadded::new(AtomicU64::new(share(core)))).collect(),
+            free: CachePadded::new(AtomicU64::new(TOP_UP_MAX)),
+        }
+    }
+
+    /// Takes permission to ask for `units`. `false`: this instance may not ask for so many.
+    pub fn take(&self, core: usize, units: u64) -> bool {
+        if take_from(&self.shards[core], units) {
+            return true;
+        }
+        self.gather(core, units);
+        if take_from(&self.shards[core], units) {
+            return true;
+        }
+        match self.setting {
+            StockSetting::Fixed(_) => false,
+            StockSetting::Auto => {
+                let share = self.free.load(Ordering::Relaxed) / self.shards.len() as u64;
+                let top_up = share.clamp(units, TOP_UP_MAX.max(units));
+                self.shards[core].fetch_add(top_up - units, Ordering::Relaxed);
+                true
+            }
+        }
+    }
+
+    /// Gives back what the ledger did not grant.
+    pub fn give_back(&self, core: usize, units: u64) {
+        if units > 0 {
+            self.shards[core].fetch_add(units, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes how many units the ledger has left, for the next top-up.
+    pub fn note_free(&self, free: u64) {
+        if self.free.load(Ordering::Relaxed) != free {
+            self.free.store(free, Ordering::Relaxed);
+        }
+    }
+
+    /// What all cores together may still ask for. A snapshot: other cores go on.
+    pub fn left(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Moves permissions from the siblings to `core`: half of what each has, or all that is needed.
+    fn gather(&self, core: usize, units: u64) {
+        let cores = self.shards.len();
+        for step in 1..cores {
+            let own = self.shards[core].load(Ordering::Relaxed);
+            if own >= units {
+                return;
+            }
+            let sibling = &self.shards[(core + step) % cores];
+            let mut taken = 0;
+            let _ = sibling.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                taken = left.min((units - own).max(left / 2));
+                (taken > 0).then(|| left - taken)
+            });
+            self.give_back(core, taken);
+        }
+    }
+}
+
+fn take_from(shard: &AtomicU64, units: u64) -> bool {
+    shard
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(units))
+        .is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fixed_allowance_is_exact_from_any_core() {
+        for cores in [1, 2, 3, 7] {
+            let shards = Shards::new(StockSetting::Fixed(150), cores);
+            let taken = (0..1000).filter(|n| shards.take(n % cores, 1)).count();
+            assert_eq!((taken, shards.left()), (150, 0));
+            let shards = Shards::new(StockSetting::Fixed(150), cores);
+            assert_eq!((0..1000).filter(|_| shards.take(cores - 1, 1)).count(), 150);
+        }
+    }
+
+    #[test]
+    fn a_request_for_several_is_gathered_from_all() {
+        let shards = Shards::new(StockSetting::Fixed(10), 4);
+        assert!(shards.take(1, 10));
+        assert!(!shards.take(1, 1));
+        shards.give_back(3, 10);
+        assert!(!shards.take(0, 11));
+        assert_eq!(shards.left(), 10);
+        assert!(shards.take(0, 10));
+    }
+
+    #[test]
+    fn auto_never_refuses() {
+        let shards = Shards::new(StockSetting::Auto, 2);
+        shards.note_free(0);
+        assert!((0..5000).all(|n| shards.take(n % 2, 3)));
+    }
+
+    #[test]
+    fn cores_that_take_at_once_never_take_too_much() {
+        let shards = Shards::new(StockSetting::Fixed(100_000), 4);
+        let taken: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|core| {
+                    let shards = &shards;
+                    scope.spawn(move || (0..100_000).filter(|_| shards.take(core, 1)).count())
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(taken as u64 + shards.left(), 100_000);
+        // A core gives up after one look at its siblings, so some may be left over in a race.
+        assert!((0..100_000).filter(|_| shards.take(0, 1)).count() as u64 + taken as u64 == 100_000);
+    }
+}

@@ -1,0 +1,85 @@
+//! What a core does at regular times, and its mailbox: the two coroutines that keep house.
+//!
+//! One timer a core drives everything that has a deadline, so that no request needs one of its own.
+
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
+
+use crate::config::LedgerSetting;
+use crate::connection;
+use crate::core::Core;
+use crate::limits::{SWEEP_INTERVAL_MS, TICK_INTERVAL_MS};
+use crate::server::Event;
+
+/// The life of a core's tick.
+pub fn run(core: &'static Core) {
+    let interval = Timespec { tv_sec: 0, tv_nsec: TICK_INTERVAL_MS as i64 * 1_000_000 };
+    let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+    let prepared = timerfd_create(TimerfdClockId::Monotonic, flags).and_then(|timer| {
+        let every = Itimerspec { it_interval: interval, it_value: interval };
+        timerfd_settime(&timer, TimerfdTimerFlags::empty(), &every)?;
+        Ok(timer)
+    });
+    let watched = prepared
+        .map_err(std::io::Error::from)
+        .and_then(|timer| Ok((core.gate.watch_source(&timer)?, timer)));
+    let (source, timer) = match watched {
+        Ok(watched) => watched,
+        Err(error) => {
+            let _ = core.shared.events.send(Event::Failed(error));
+            return;
+        }
+    };
+    let redis = matches!(core.shared.config.ledger, LedgerSetting::Redis(_));
+    let mut swept_ms = 0;
+    let mut told_drained = false;
+    loop {
+        let _ = source.wait(|| core.clock.now_ms(), u64::MAX);
+        core.assert_here();
+        let _ = rustix::io::read(&timer, &mut [0u8; 8]);
+        core.refresh_clock();
+        let now_ms = core.clock.now_ms();
+        core.gate.wake_overdue(now_ms);
+        core.batcher.fail_overdue(now_ms);
+        core.sales.refresh(core);
+        if let Some(log) = core.stat_log.borrow_mut().as_mut() {
+            log.flush();
+        }
+        if now_ms >= swept_ms + SWEEP_INTERVAL_MS {
+            swept_ms = now_ms;
+            connection::sweep(core);
+            if redis {
+                // The embedded ledger does so itself.
+                core.sales.expire(core);
+            }
+        }
+        if core.draining() {
+            connection::close_idle(core);
+            if !told_drained && core.connections.borrow().count() == 0 && core.listeners.closed() {
+                told_drained = core.shared.events.send(Event::Drained).is_ok();
+            }
+        }
+        core.batcher.kick();
+    }
+}
+
+/// The life of a core's mailbox.
+pub fn run_mailbox(core: &'static Core) {
+    let mailbox = &core.shared.mailboxes[core.index];
+    let source = match core.gate.watch_source(&mailbox.wakeup) {
+        Ok(source) => source,
+        Err(error) => {
+            let _ = core.shared.events.send(Event::Failed(error));
+            return;
+        }
+    };
+    loop {
+        let _ = source.wait(|| core.clock.now_ms(), u64::MAX);
+        core.assert_here();
+        for message in mailbox.take() {
+            message(core);
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! One generated history for every ledger: they must agree outcome for outcome.
+
+use std::collections::BTreeSet;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use stampede::ledger::{Group, GroupReply};
+use stampede::limits::{BATCH_MAX, TIME_MS_MAX, TOTAL_MAX};
+use stampede::sale::{
+    Command, Key, Machine, Outcome, ReservationId, Reserve, SaleId, SaleSpec, User,
+};
+
+/// What a history is put to. Time comes with the group and does not go back.
+pub trait Ledger {
+    /// Carries out one group at a time in ms since 1970.
+    fn apply(&mut self, now_ms: u64, group: &Group) -> GroupReply;
+}
+
+/// The reference: the pure machine, or no sale yet.
+#[derive(Default)]
+pub struct Model {
+    machine: Option<Machine>,
+}
+
+impl Ledger for Model {
+    fn apply(&mut self, now_ms: u64, group: &Group) -> GroupReply {
+        let outcomes = group.commands.iter().map(|command| match (&mut self.machine, command) {
+            (Some(machine), command) => machine.apply(now_ms, command),
+            (machine, Command::Create(spec)) => {
+                let machine = machine.insert(Machine::new(spec.clone()));
+                match machine.apply(now_ms, &Command::Show) {
+                    Outcome::Sale(view) => Outcome::Created(view),
+                    outcome => outcome,
+                }
+            }
+            (None, _) => Outcome::UnknownSale,
+        });
+        let outcomes = outcomes.collect();
+        GroupReply { outcomes, free: self.machine.as_ref().map(Machine::free), now_ms }
+    }
+}
+
+/// A time that passes, then a group.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// Since the step before.
+    pub pause_ms: u64,
+    /// One group, in order.
+    pub commands: Vec<Command>,
+}
+
+/// When a history begins, in ms since 1970.
+pub const BEGIN_MS: u64 = 1_700_000_000_000;
+/// Hold times and gates are within this of the beginning, so that steps cross them.
+const SPAN_MS: u64 = 3_000;
+/// Ids that a history's confirm, cancel and show name: reserve commands take theirs from here too.
+const IDS: u128 = 40;
+
+/// Histories of up to this many steps. Each reserve command has an id of its own.
+pub fn histories(steps: usize) -> impl Strategy<Value = Vec<Step>> {
+    let start = (spec(), any::<bool>());
+    (start, vec(step(), 1..steps)).prop_map(|((spec, create_first), mut steps)| {
+        if create_first {
+            steps.insert(0, Step { pause_ms: 0, commands: vec![Command::Create(spec)] });
+        }
+        let commands = steps.iter_mut().flat_map(|step| &mut step.commands);
+        let reserves = commands.filter_map(|command| match command {
+            Command::Reserve(reserve) => Some(reserve),
+            _ => None,
+        });
+        reserves.zip(0..).for_each(|(reserve, n)| reserve.id = ReservationId(n));
+        steps
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let pause_ms = prop_oneof![3 => Just(0), 3 => 1..50u64, 2 => 50..1_500u64];
+    let run = vec(reserve(), 1..24).boxed();
+    let mixed = vec(prop_oneof![2 => reserve(), 3 => other()], 1..8).boxed();
+    (pause_ms, prop_oneof![run, mixed]).prop_map(|(pause_ms, commands)| Step { pause_ms, commands })
+}
+
+/// Few users, few keys: they collide, also within a batch. A user may have spaces and no ASCII.
+fn reserve() -> impl Strategy<Value = Command> {
+    let user = prop_oneof![
+        2 => Just(None),
+        5 => prop::sample::select(vec!["ann", "bob b", "李雷", "x"]).prop_map(Some)
+    ];
+    let key = prop_oneof![
+        3 => Just(None),
+        2 => prop::sample::select(vec!["k", "2 3", "键"]).prop_map(Some),
+        2 => prop::sample::select(vec!["a", "b", "c", "d", "e", "f", "g", "h", "i"]).prop_map(Some)
+    ];
+    let quantity = prop_oneof![6 => Just(1u32), 3 => 1..4u32, 1 => 4..13u32];
+    (user, key, quantity, prop::bool::weighted(0.1)).prop_map(
+        |(user, key, quantity, claim_only)| {
+            Command::Reserve(Reserve {
+                id: ReservationId(0),
+                quantity,
+                user: user.and_then(|user| User::new(user).ok()),
+                key: key.and_then(|key| Key::new(key).ok()),
+                claim_only,
+            })
+        },
+    )
+}
+
+fn other() -> impl Strategy<Value = Command> {
+    let id = || (0..IDS).prop_map(ReservationId);
+    prop_oneof![
+        6 => id().prop_map(Command::Confirm),
+        5 => id().prop_map(Command::Cancel),
+        2 => id().prop_map(Command::ShowReservation),
+        4 => Just(Command::Expire { batch_max: BATCH_MAX as u32 }),
+        1 => prop_oneof![3 => 0..8u64, 1 => Just(TOTAL_MAX), 1 => Just(u64::MAX)]
+            .prop_map(Command::AddStock),
+        1 => Just(Command::Open),
+        1 => Just(Command::Close),
+        1 => spec().prop_map(Command::Create),
+        1 => Just(Command::Show),
+    ]
+}
+
+fn spec() -> impl Strategy<Value = SaleSpec> {
+    let opens = prop_oneof![3 => Just(0), 2 => BEGIN_MS..BEGIN_MS + SPAN_MS];
+    let closes = prop_oneof![3 => Just(TIME_MS_MAX), 2 => 1..SPAN_MS];
+    let limit = prop_oneof![Just(0), 1..6u32];
+    (0..60u64, opens, closes, limit, 1..2_000u64, 1..12u32).prop_map(
+        |(total, opens_at_ms, closes, limit_per_user, hold_ms, quantity_max)| SaleSpec {
+            total,
+            opens_at_ms,
+            closes_at_ms: closes.max(BEGIN_MS + SPAN_MS + closes.min(SPAN_MS)),
+            limit_per_user,
+            hold_ms,
+            quantity_max,
+        },
+    )
+}
+
+/// The kinds of answers that histories came across: a test asks for [all](Seen::kinds).
+#[derive(Default)]
+pub struct Seen(BTreeSet<String>);
+
+impl Seen {
+    /// How many kinds of outcomes there are.
+    pub const KINDS: usize = 19;
+
+    /// The names of the kinds seen.
+    pub fn kinds(&self) -> &BTreeSet<String> {
+        &self.0
+    }
+
+    fn note(&mut self, outcome: &Outcome) {
+        let text = format!("{outcome:?}");
+        let name = text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+        self.0.insert(name.to_owned());
+    }
+}
+
+/// Runs one history through the model and every ledger, and checks after each step that they agree
+/// and that nothing is oversold or lost.
+pub fn agree(
+    sale: &SaleId,
+    steps: &[Step],
+    ledgers: &mut [(&str, &mut dyn Ledger)],
+    seen: &mut Seen,
+) -> Result<(), TestCaseError> {
+    let mut model = Model::default();
+    let mut now_ms = BEGIN_MS;
+    for step in steps {
+        now_ms += step.pause_ms;
+        let mut commands = step.commands.clone();
+        commands.push(Command::Show);
+        let group = Group { sale: sale.clone(), commands };
+        let expected = model.apply(now_ms, &group);
+        expected.outcomes.iter().for_each(|outcome| seen.note(outcome));
+        for (name, ledger) in &mut *ledgers {
+            let got = ledger.apply(now_ms, &group);
+            if let Some(Outcome::Sale(view)) = got.outcomes.last() {
+                let sold = view.held + view.confirmed;
+                prop_assert!(sold <= view.spec.total, "{name} oversold: {view:?}");
+                prop_assert_eq!(got.free, Some(view.spec.total - sold), "{} lost units", name);
+            }
+            prop_assert_eq!(&got, &expected, "{} and the model differ about {:?}", name, group);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! A real Redis for a test: its own process, port and folder, gone when it is dropped.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use redis::{Parser, Value};
+use tempfile::TempDir;
+
+/// Time for a Redis to come up. An append-only file is read first.
+const START_DEADLINE: Duration = Duration::from_secs(20);
+/// Time for one answer.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
+
+/// A running (or killed, to be started again) Redis.
+pub struct RedisServer {
+    folder: TempDir,
+    port: u16,
+    arguments: Vec<String>,
+    child: Option<Child>,
+}
+
+impl RedisServer {
+    /// Starts one with these arguments beside the port and the folder: `&["--appendonly", "yes"]`.
+    /// Nothing is persisted unless they say so.
+    pub fn start(arguments: &[&str]) -> Self {
+        // Somebody may take the port between our look and Redis' start: look again.
+        for _ in 0..10 {
+            let mut server = Self {
+                folder: tempfile::tempdir().expect("a temporary folder"),
+                port: free_port(),
+                arguments: arguments.iter().map(|&a| a.to_owned()).collect(),
+                child: None,
+            };
+            if server.spawn() {
+                return server;
+            }
+        }
+        panic!("redis-server did not start in ten attempts");
+    }
+
+    /// The TCP port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The URL.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    /// Ends it as `kill -9` does.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("kill redis-server");
+            child.wait().expect("wait for redis-server");
+        }
+    }
+
+    /// Starts it again after [`kill`](Self::kill), on the same port and folder.
+    pub fn restart(&mut self) {
+        self.kill();
+        assert!(self.spawn(), "redis-server did not come back on port {}", self.port);
+    }
+
+    /// A connection for what a test wants to see or set by hand.
+    pub fn connect(&self) -> RedisConnection {
+        RedisConnection::new(self.stream())
+    }
+
+    /// A bare connection.
+    pub fn stream(&self) -> TcpStream {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).expect("connect");
+        stream.set_nodelay(true).expect("TCP_NODELAY");
+        stream.set_read_timeout(Some(ANSWER_DEADLINE)).expect("a read time-out");
+        stream
+    }
+
+    /// Whether it came up; not if its port was taken.
+    fn spawn(&mut self) -> bool {
+        let mut command = Command::new("redis-server");
+        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
+        command.arg("--dir").arg(self.folder.path()).args(["--logfile", "redis.log"]);
+        command.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::null());
+        let child = command.spawn().unwrap_or_else(|error| {
+            panic!("this test needs redis-server ({error}): apt-get install redis-server")
+        });
+        let started = Instant::now();
+        self.child = Some(child);
+        while started.elapsed() < START_DEADLINE {
+            if self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(Some(_)))) {
+                self.child = None;
+                return false;
+            }
+            if self.answers() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.kill();
+        false
+    }
+
+    /// Whether it is up and has read its data.
+    fn answers(&self) -> bool {
+        let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)) else {
+            return false;
+        };
+        let mut answer = [0; 64];
+        let asked = stream.write_all(b"PING\r\n").and_then(|()| stream.read(&mut answer));
+        // One that wants a password is up too.
+        asked.is_ok_and(|n| [&b"+PONG"[..], b"-NOAUTH"].iter().any(|a| answer[..n].starts_with(a)))
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
+
+/// A blocking connection.
+pub struct RedisConnection {
+    stream: TcpStream,
+    parser: Parser,
+}
+
+impl RedisConnection {
+    /// Takes a connection on which no reply is outstanding.
+    pub fn new(stream: TcpStream) -> Self {
+        Self { stream, parser: Parser::new() }
+    }
+
+    /// The stream, while no reply is outstanding.
+    pub fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
+    /// Sends bytes as they are and reads this many replies. An error is a reply too.
+    pub fn send(&mut self, request: &[u8], replies: usize) -> Vec<Value> {
+        self.stream.write_all(request).expect("send to Redis");
+        (0..replies)
+            .map(|_| self.parser.parse_value(&mut self.stream).expect("a reply of Redis"))
+            .collect()
+    }
+
+    /// One command, its arguments parted by spaces.
+    pub fn ask(&mut self, command: &str) -> Value {
+        let mut words = command.split(' ');
+        let mut packed = redis::cmd(words.next().expect("a command"));
+        words.for_each(|word| _ = packed.arg(word));
+        self.send(&packed.get_packed_command(), 1).remove(0)
+    }
+
+    /// One command whose answer is a text or a number.
+    pub fn text(&mut self, command: &str) -> String {
+        redis::from_redis_value(self.ask(command)).expect("a text")
+    }
+
+    /// One command whose answer is a list of texts, also within lists.
+    pub fn list(&mut self, command: &str) -> Vec<String> {
+        fn flatten(value: Value, into: &mut Vec<String>) {
+            match value {
+                Value::Array(list) => list.into_iter().for_each(|value| flatten(value, into)),
+                value => into.push(redis::from_redis_value(value).expect("a text")),
+            }
+        }
+        let mut list = Vec::new();
+        flatten(self.ask(command), &mut list);
+        list
+    }
+}
