@@ -16,7 +16,8 @@ use stampede::ledger::Group;
 use stampede::ledger::redis::{Codec, KeyTemplates, RedisSettings, decode, handshake};
 use stampede::sale::{Command, Key, Outcome, ReservationId, Reserve, SaleId, SaleSpec, User};
 
-const TICKETS: usize = 65_536;
+const TICKETS: usize = 16_384;
+const ROUNDS: usize = 5;
 const BATCHES: [usize; 4] = [1, 16, 64, 256];
 
 /// A script a ticket: claim, counters, stream.
@@ -39,26 +40,28 @@ enum Kind {
 }
 
 fn main() {
-    println!("Redis CPU us a ticket, {TICKETS} tickets; the spread is of three runs\n");
-    println!("| batch | anonymous | user and key | user, key and limit |\n|---|---|---|---|");
-    for batch in BATCHES {
-        let of = |kind| spread(|| ours(kind, batch));
-        println!(
-            "| {batch} | {} | {} | {} |",
-            of(Kind::Anonymous),
-            of(Kind::UserAndKey),
-            of(Kind::UserKeyAndLimit)
-        );
+    // Interleaved, so that a neighbour's load falls on all alike.
+    let mut runs = vec![Vec::new(); 4 * BATCHES.len()];
+    for _ in 0..ROUNDS {
+        for (i, batch) in BATCHES.into_iter().enumerate() {
+            runs[4 * i].push(ours(Kind::Anonymous, batch));
+            runs[4 * i + 1].push(ours(Kind::UserAndKey, batch));
+            runs[4 * i + 2].push(ours(Kind::UserKeyAndLimit, batch));
+            runs[4 * i + 3].push(by_hand(batch));
+        }
     }
-    for depth in BATCHES {
-        println!("| by hand, pipelined {depth} | | {} | |", spread(|| by_hand(depth)));
+    println!("Redis CPU us a ticket, {TICKETS} tickets: median (least-most) of {ROUNDS} runs\n");
+    println!("| batch | anonymous | user, key | user, key, limit | by hand, pipelined as deep |");
+    println!("|---|---|---|---|---|");
+    for (batch, row) in BATCHES.iter().zip(runs.chunks_mut(4)) {
+        let row: Vec<_> = row.iter_mut().map(|runs| spread(runs)).collect();
+        println!("| {batch} | {} |", row.join(" | "));
     }
 }
 
-fn spread(mut run: impl FnMut() -> f64) -> String {
-    let mut runs = [run(), run(), run()];
+fn spread(runs: &mut [f64]) -> String {
     runs.sort_by(f64::total_cmp);
-    format!("{:.2} ({:.2}-{:.2})", runs[1], runs[0], runs[2])
+    format!("{:.2} ({:.2}-{:.2})", runs[runs.len() / 2], runs[0], runs[runs.len() - 1])
 }
 
 fn ours(kind: Kind, batch: usize) -> f64 {

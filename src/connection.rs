@@ -21,9 +21,7 @@ use crate::core::{Core, Worker};
 use crate::gate::{Readiness, Token};
 use crate::handler::{self, Action};
 use crate::http::{CONTINUE, ChunkedDecoder, Code, Framing, Head, Reject, Version, parse_head};
-use crate::limits::{
-    BODY_BYTES_MAX, LINGER_BYTES_MAX, LINGER_DEADLINE_MS, OUT_BUFFER_BYTES_MAX,
-};
+use crate::limits::{BODY_BYTES_MAX, LINGER_BYTES_MAX, LINGER_DEADLINE_MS, OUT_BUFFER_BYTES_MAX};
 use crate::listener;
 
 /// Growth of an unfinished head after which it is looked at again though no line has ended.
@@ -215,13 +213,8 @@ pub fn on_event(worker: &Worker, token: Token, readiness: Readiness) {
         // Only room to write, and nothing to be written.
         return put_back(core, token, connection);
     }
-    let mut session = Session {
-        worker,
-        token,
-        input: core.take_buffer(),
-        out: core.take_buffer(),
-        connection,
-    };
+    let mut session =
+        Session { worker, token, input: core.take_buffer(), out: core.take_buffer(), connection };
     session.input.append(&mut session.connection.input);
     session.out.append(&mut session.connection.output);
     session.connection.input = Vec::new();
@@ -422,7 +415,10 @@ impl Session<'_> {
         if room == 0 {
             return false;
         }
-        match rustix::io::read(&self.connection.socket, rustix::buffer::spare_capacity(&mut self.input)) {
+        match rustix::io::read(
+            &self.connection.socket,
+            rustix::buffer::spare_capacity(&mut self.input),
+        ) {
             Ok(0) => {
                 self.connection.ended = true;
                 self.connection.readable = false;
@@ -558,11 +554,7 @@ impl Session<'_> {
     }
 
     /// A head is complete: so is the request, or its body is awaited from now on.
-    fn begin_body(
-        &mut self,
-        start: usize,
-        facts: Facts,
-    ) -> Result<Option<(usize, usize)>, Reject> {
+    fn begin_body(&mut self, start: usize, facts: Facts) -> Result<Option<(usize, usize)>, Reject> {
         let Facts { head_bytes, framing, wants_continue } = facts;
         let complete = match framing {
             Framing::None => return Ok(Some((head_bytes, 0))),
@@ -618,7 +610,10 @@ impl Session<'_> {
         let mut scratch = self.worker.core.take_buffer();
         let keep = loop {
             scratch.clear();
-            match rustix::io::read(&self.connection.socket, rustix::buffer::spare_capacity(&mut scratch)) {
+            match rustix::io::read(
+                &self.connection.socket,
+                rustix::buffer::spare_capacity(&mut scratch),
+            ) {
                 Ok(0) => break Keep::No,
                 Ok(count) => {
                     self.connection.discarded_bytes += count;

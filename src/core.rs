@@ -15,8 +15,8 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -155,7 +155,11 @@ const SPARE_BUFFERS: usize = 32;
 
 impl Core {
     /// Makes the core of the calling worker thread.
-    pub fn new(index: usize, shared: Arc<Shared>, stat_log: Option<StatLogBuffer>) -> io::Result<Self> {
+    pub fn new(
+        index: usize,
+        shared: Arc<Shared>,
+        stat_log: Option<StatLogBuffer>,
+    ) -> io::Result<Self> {
         let config = &shared.config;
         let gate = Gate::new(index, shared.cores())?;
         Ok(Self {
@@ -188,7 +192,12 @@ impl Core {
 
     /// In debug builds: fails unless called on this core's own thread.
     pub fn assert_here(&self) {
-        debug_assert_eq!(thread::current().id(), self.thread, "core {} left its thread", self.index);
+        debug_assert_eq!(
+            thread::current().id(),
+            self.thread,
+            "core {} left its thread",
+            self.index
+        );
     }
 
     /// An empty buffer that one read can fill.
@@ -222,7 +231,8 @@ impl Core {
     pub fn start_worker(&'static self) -> bool {
         let number = self.workers_made.get() + 1;
         self.workers_made.set(number);
-        let started = self.spawn_here("worker", STACK_BYTES, move |core| Worker { core, number }.run());
+        let started =
+            self.spawn_here("worker", STACK_BYTES, move |core| Worker { core, number }.run());
         if !started {
             tracing::warn!(core = self.index, "no memory for a coroutine: shedding load");
         }
@@ -349,7 +359,10 @@ impl Worker {
 pub fn start(core: &'static Core) -> io::Result<()> {
     core.refresh_clock();
     if !core.ensure_spare() {
-        return Err(io::Error::new(io::ErrorKind::OutOfMemory, "no memory for a coroutine's stack"));
+        return Err(io::Error::new(
+            io::ErrorKind::OutOfMemory,
+            "no memory for a coroutine's stack",
+        ));
     }
     core.pass_lead();
     Ok(())

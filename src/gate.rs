@@ -151,7 +151,12 @@ impl Gate {
     /// Watches a connection, once and for all: input, room to write, and its end.
     pub fn watch_connection(&self, descriptor: impl AsFd, token: Token) -> io::Result<()> {
         let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        Ok(epoll::add(&self.epoll.inner().0, descriptor, EventData::new_u64(token.to_data()), flags)?)
+        Ok(epoll::add(
+            &self.epoll.inner().0,
+            descriptor,
+            EventData::new_u64(token.to_data()),
+            flags,
+        )?)
     }
 
     /// Watches a descriptor that one coroutine will wait for.
@@ -270,10 +275,9 @@ mod tests {
 
     #[test]
     fn tokens_survive_the_kernel() {
-        for token in [
-            Token { index: 0, generation: 0 },
-            Token { index: u32::MAX, generation: 0x7fff_ffff },
-        ] {
+        for token in
+            [Token { index: 0, generation: 0 }, Token { index: u32::MAX, generation: 0x7fff_ffff }]
+        {
             assert_eq!(token.to_data() & SOURCE_BIT, 0);
             assert_eq!(Token::from_data(token.to_data()), token);
         }

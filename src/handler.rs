@@ -61,8 +61,7 @@ struct Manner {
 
 impl Manner {
     fn of(core: &Core, head: &Head<'_>) -> Self {
-        let persistence =
-            if core.draining() { Persistence::Close } else { Persistence::of(head) };
+        let persistence = if core.draining() { Persistence::Close } else { Persistence::of(head) };
         Self { persistence, head_only: head.method == Method::Head }
     }
 

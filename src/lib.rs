@@ -1,11 +1,33 @@
-//! stampede, a flash-sale reservation server.
+//! stampede, a flash-sale reservation server: sells exactly the total, tells everyone else the truth
+//! at once, and loses nothing.
+//!
+//! A request reads top to bottom, one verb a layer. A [`listener`] accepts a connection on the core
+//! it will live on. [`connection`] reads and writes, [`http`] makes sense of the bytes, [`route`] of
+//! the request, [`handler`] of what it asks. A [`purchase`] takes the local step ([`stock`]) and, if
+//! that allows, joins the batch of its core's [`ledger`], which decides by the rules of [`sale`].
+//! The answer goes the same way back.
+//!
+//! [`core`] is what a core owns and how its coroutines share its work, [`gate`] how it learns of
+//! events, [`tick`] what it does at regular times. [`server`] starts, drains and stops the cores.
+
+pub mod listener;
+pub mod connection;
+pub mod http;
+pub mod route;
+pub mod handler;
+pub mod purchase;
+pub mod stock;
+pub mod ledger;
+pub mod sale;
+
+pub mod core;
+pub mod gate;
+pub mod tick;
+pub mod clock;
+pub mod server;
 
 pub mod cli;
 pub mod config;
-pub mod http;
-pub mod ledger;
 pub mod limits;
 pub mod logging;
-pub mod route;
-pub mod sale;
 pub mod stat_log;

@@ -81,7 +81,6 @@ impl Listeners {
         self.0.borrow().iter().for_each(|source| source.notify());
     }
 
-
     /// Whether none is left.
     pub fn closed(&self) -> bool {
         self.0.borrow().is_empty()

@@ -31,3 +31,13 @@ pub fn init(filter: &str, format: LogFormat) -> Result<(), LoggingError> {
     }
     .map_err(LoggingError::Taken)
 }
+
+/// Has panics logged with their place and text. Without a backtrace: that takes more stack than a
+/// coroutine has.
+pub fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or_else(String::new, ToString::to_string);
+        let text = panic.payload_as_str().unwrap_or("no text");
+        tracing::error!(%place, text, "panic");
+    }));
+}

@@ -2,12 +2,14 @@
 //! The only module that prints.
 
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::process::ExitCode;
 
 use clap::Parser;
 use stampede::cli::{Cli, Command, ServeOptions};
 use stampede::config::{Config, ConfigError};
 use stampede::logging;
+use stampede::server::{self, Ready, SaleStart};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -35,7 +37,58 @@ fn serve(options: &ServeOptions) -> ExitCode {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    failure(&"serving is not wired up yet")
+    logging::log_panics();
+    match server::run(config, announce) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure(&error),
+    }
+}
+
+/// Says that the server listens, what it sells and how to buy one.
+fn announce(config: &Config, ready: &Ready) {
+    let mut text = format!("stampede {}\n", env!("CARGO_PKG_VERSION"));
+    let cores: Vec<String> = config.cores.iter().map(usize::to_string).collect();
+    let addresses: Vec<String> =
+        ready.addresses.iter().map(|address| format!("http://{address}")).collect();
+    text += &format!("  listening  {}\n", addresses.join(" "));
+    text += &format!(
+        "  cores      {} (up to {} connections)\n",
+        cores.join(","),
+        ready.connections_max
+    );
+    text += &format!("  ledger     {}\n", config.ledger);
+    if let Some(reason) = &ready.ledger_away {
+        text += &format!("             away: {reason}\n");
+    }
+    for (id, start) in &ready.sales {
+        text += &match start {
+            SaleStart::Created(view) => format!("  sale       {id}: {} for sale\n", view.free()),
+            SaleStart::Existing(view) => {
+                format!("  sale       {id}: {} of {} left\n", view.free(), view.spec.total)
+            }
+            SaleStart::Missing => {
+                format!("  sale       {id}: there is none; --sale {id}=10000 makes one\n")
+            }
+        };
+        if let SaleStart::Existing(view) = start
+            && let Some(difference) = server::difference(config, id, view)
+        {
+            text += &format!("             {difference}\n");
+        }
+    }
+    if let Some(address) = ready.addresses.first() {
+        let host = match address.ip() {
+            ip if ip.is_unspecified() && ip.is_ipv4() => "127.0.0.1".to_owned(),
+            ip if ip.is_unspecified() => "[::1]".to_owned(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+            ip => ip.to_string(),
+        };
+        let base = format!("http://{host}:{}", address.port());
+        text += "\nbuy one:\n";
+        text += &format!("  curl -i -H 'Idempotency-Key: my-first' {base}/buy/ticket\n");
+    }
+    // Nobody may be there to read it, which is no reason not to sell.
+    let _ = io::stdout().lock().write_all(text.as_bytes());
 }
 
 fn check_config(options: &ServeOptions) -> ExitCode {

@@ -355,7 +355,9 @@ impl SaleSlot {
                 return;
             }
             Outcome::SoldOut { free: 0 } => close(Refusal::SoldOut),
-            Outcome::NotOpen { opens_at_ms } => close(Refusal::NotOpen { opens_at_ms: *opens_at_ms }),
+            Outcome::NotOpen { opens_at_ms } => {
+                close(Refusal::NotOpen { opens_at_ms: *opens_at_ms })
+            }
             Outcome::Closed => close(Refusal::Closed),
             Outcome::Sale(view) | Outcome::Created(view) => {
                 self.see(core, view);

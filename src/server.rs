@@ -194,9 +194,8 @@ impl Ledger {
                 let settings = RedisSettings::from_url(setting.url.expose())
                     .map_err(|error| refuse(error.to_string()))?;
                 let names = &setting.counters;
-                let keys =
-                    KeyTemplates::new(&names.key, &names.total_field, &names.sold_field)
-                        .map_err(|error| refuse(error.to_string()))?;
+                let keys = KeyTemplates::new(&names.key, &names.total_field, &names.sold_field)
+                    .map_err(|error| refuse(error.to_string()))?;
                 let ledger = RedisLedger::new(settings, Codec::new(keys), setting.ca.as_deref())
                     .map_err(|error| refuse(error.to_string()))?;
                 Ok(Self::Redis(Arc::new(ledger)))

@@ -23,6 +23,7 @@ use crate::cli::ServeOptions;
 use crate::limits;
 use crate::sale::{SaleId, SaleSpec};
 
+pub use crate::stock::StockSetting;
 pub use host::{Host, raise_file_limit};
 pub use ledger::{CounterNames, LedgerSetting, RedisSetting, RedisUrl};
 pub use source::{SETTINGS, Setting, Source};
@@ -37,16 +38,7 @@ pub const EMBEDDED_DIR_DEFAULT: &str = "./stampede-data";
 /// The sale that an embedded ledger starts with unless told otherwise.
 pub const SALE_DEFAULT: (&str, u64) = ("ticket", 10_000);
 /// What is logged unless told otherwise.
-pub const LOG_FILTER_DEFAULT: &str = "info";
-
-/// How much of a sale's stock an instance may ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StockSetting {
-    /// Sized by what is left, and topped up.
-    Auto,
-    /// At most this many of each sale, buffer included.
-    Fixed(u64),
-}
+pub const LOG_FILTER_DEFAULT: &str = "info,may=warn";
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,6 +7,7 @@
 //!
 //! Architecture invariant: a ledger knows no HTTP, no connection and no core's stock.
 
+pub mod batch;
 pub mod embedded;
 pub mod redis;
 

@@ -105,9 +105,7 @@ impl Shards {
 }
 
 fn take_from(shard: &AtomicU64, units: u64) -> bool {
-    shard
-        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(units))
-        .is_ok()
+    shard.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(units)).is_ok()
 }
 
 #[cfg(test)]
@@ -157,6 +155,8 @@ mod tests {
         });
         assert_eq!(taken as u64 + shards.left(), 100_000);
         // A core gives up after one look at its siblings, so some may be left over in a race.
-        assert!((0..100_000).filter(|_| shards.take(0, 1)).count() as u64 + taken as u64 == 100_000);
+        assert!(
+            (0..100_000).filter(|_| shards.take(0, 1)).count() as u64 + taken as u64 == 100_000
+        );
     }
 }

@@ -18,6 +18,7 @@ mod codec;
 mod fold;
 mod folder;
 mod journal;
+mod link;
 mod record;
 mod recover;
 mod snapshot;
@@ -26,5 +27,6 @@ mod store;
 mod thread;
 
 pub use folder::OpenError;
+pub use link::run as run_link;
 pub use store::{COMMIT_COMMANDS_MAX, Options, Store};
 pub use thread::{Embedded, Handle, Job, Reply, system_clock_ms};

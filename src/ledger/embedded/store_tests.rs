@@ -1,1 +1,225 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
 
+use super::super::fold::{Step, fold};
+use super::super::folder::{journal_path, snapshot_path, unfinished_path};
+use super::*;
+use crate::ledger::Group;
+use crate::sale::{Outcome, ReservationId, Reserve, Row, SaleSpec, User};
+
+type Dump = BTreeMap<SaleId, (SaleSpec, u64, u64, Vec<Row>)>;
+
+fn dump(store: &Store) -> Dump {
+    let sales = store.state.sales.iter();
+    sales
+        .map(|(id, machine)| {
+            let view = machine.view();
+            (id.clone(), (view.spec, view.held, view.confirmed, machine.rows().to_vec()))
+        })
+        .collect()
+}
+
+fn open(path: &Path) -> Store {
+    Store::open(path, Options { fold_changes_min: u64::MAX }).unwrap()
+}
+
+fn batch(sale: &str, commands: Vec<Command>) -> Vec<Batch> {
+    vec![Batch { groups: vec![Group { sale: SaleId::new(sale).unwrap(), commands }] }]
+}
+
+fn reserve(id: u128) -> Command {
+    let user = User::new(&format!("user-{id}")).ok();
+    let id = ReservationId(id);
+    Command::Reserve(Reserve { id, quantity: 1, user, key: None, claim_only: false })
+}
+
+fn outcomes(store: &mut Store, now_ms: u64, sale: &str, commands: Vec<Command>) -> Vec<Outcome> {
+    store.commit(now_ms, &batch(sale, commands)).unwrap().remove(0).remove(0).outcomes
+}
+
+/// Two sales with reservations in every status, one of them closed before it opens.
+fn fill(store: &mut Store, first_id: u128) {
+    let spec = SaleSpec { hold_ms: 100, ..SaleSpec::with_total(1000) };
+    let later = SaleSpec { opens_at_ms: 1 << 40, ..spec.clone() };
+    outcomes(store, 1, "a", vec![Command::Create(spec)]);
+    outcomes(store, 1, "b", vec![Command::Create(later), Command::Close]);
+    for n in first_id..first_id + 20 {
+        let id = ReservationId(n);
+        let then = match n % 4 {
+            0 => Command::Confirm(id),
+            1 => Command::Cancel(id),
+            _ => Command::Show,
+        };
+        outcomes(store, store.now_ms() + 10, "a", vec![reserve(n), then]);
+    }
+    store.expire(store.now_ms() + 1, 3).unwrap();
+}
+
+#[test]
+fn a_failed_write_is_lost_and_nothing_is_taken_until_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    fill(&mut store, 0);
+    let before = dump(&store);
+    store.journal.break_writes();
+    let lost = store.commit(9999, &batch("a", vec![reserve(100)]));
+    assert!(matches!(lost, Err(LedgerError::Lost(_))), "{lost:?}");
+    for commands in [vec![reserve(101)], vec![Command::Show]] {
+        let refused = store.commit(9999, &batch("a", commands));
+        assert!(matches!(refused, Err(LedgerError::Refused(_))), "{refused:?}");
+    }
+    drop(store);
+    let mut store = open(dir.path());
+    assert_eq!(dump(&store), before);
+    assert!(matches!(outcomes(&mut store, 0, "a", vec![reserve(101)])[0], Outcome::Granted { .. }));
+}
+
+#[test]
+fn what_changes_nothing_writes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    outcomes(&mut store, 1, "a", vec![Command::Create(SaleSpec::with_total(1)), reserve(1)]);
+    outcomes(&mut store, 1, "a", vec![Command::Confirm(ReservationId(1))]);
+    let number = store.next_number;
+    let nothing = vec![
+        reserve(2),
+        Command::Confirm(ReservationId(1)),
+        Command::Cancel(ReservationId(1)),
+        Command::Cancel(ReservationId(7)),
+        Command::Expire { batch_max: 9 },
+        Command::Open,
+        Command::AddStock(0),
+        Command::Create(SaleSpec::with_total(5)),
+        Command::Show,
+    ];
+    outcomes(&mut store, 2, "a", nothing);
+    outcomes(&mut store, 2, "unknown", vec![reserve(3)]);
+    store.expire(3, 9).unwrap();
+    assert_eq!(store.next_number, number);
+}
+
+/// Queues keep the numbers of paid reservations until their deadline, a restored sale has none of
+/// them: an expiry that was bounded live must not reach further in the replay.
+#[test]
+fn a_bounded_expiry_replays_the_same_after_a_snapshot() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let spec = SaleSpec { hold_ms: 100, ..SaleSpec::with_total(1000) };
+    outcomes(&mut store, 1, "a", vec![Command::Create(spec)]);
+    for n in 0..20 {
+        outcomes(&mut store, 1, "a", vec![reserve(n)]);
+    }
+    let pay = (0..10).map(|n| Command::Confirm(ReservationId(n))).collect();
+    outcomes(&mut store, 2, "a", pay);
+    store.try_start_fold().unwrap();
+    store.finish_fold();
+    store.expire(200, 14).unwrap();
+    assert_eq!(store.sales().next().unwrap().1.held, 6);
+    let before = dump(&store);
+    drop(store);
+    assert_eq!(dump(&open(dir.path())), before);
+}
+
+/// A copy of the folder as a crash would leave it.
+fn image(from: &Path, name: &str, images: &Path) -> PathBuf {
+    let to = images.join(name);
+    fs::create_dir(&to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+    to
+}
+
+#[test]
+fn a_crash_at_any_step_of_a_fold_recovers() {
+    let (dir, images) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut store = open(dir.path());
+    fill(&mut store, 0);
+    // The second time round there is a snapshot to replace.
+    for round in 0..2u64 {
+        let before = dump(&store);
+        let generation = store.journal.generation() + 1;
+        let next = unfinished_path(&journal_path(dir.path(), generation));
+        fs::write(&next, b"stampede rec").unwrap();
+        let mut found = vec![image(dir.path(), &format!("{round}-making"), images.path())];
+        store.journal = Journal::create(dir.path(), generation, store.next_number).unwrap();
+        found.push(image(dir.path(), &format!("{round}-made"), images.path()));
+        let mut steps = Vec::new();
+        fold(dir.path(), generation, store.next_number, |step| {
+            found.push(image(dir.path(), &format!("{round}-{step:?}"), images.path()));
+            steps.push(step);
+        })
+        .unwrap();
+        assert_eq!(steps, [Step::Read, Step::Written, Step::Named, Step::Removed]);
+        let written = images.path().join(format!("{round}-Written"));
+        for cut in 0..8 {
+            let cut_image = image(&written, &format!("{round}-cut-{cut}"), images.path());
+            let snapshot = unfinished_path(&snapshot_path(&cut_image, generation));
+            let bytes = fs::read(&snapshot).unwrap();
+            fs::write(&snapshot, &bytes[..bytes.len() * cut / 8]).unwrap();
+            found.push(cut_image);
+        }
+        let named = images.path().join(format!("{round}-Named"));
+        let half = image(&named, &format!("{round}-half-removed"), images.path());
+        fs::remove_file(journal_path(&half, generation - 1)).unwrap();
+        found.push(half);
+        for path in found {
+            let mut store = open(&path);
+            assert_eq!(dump(&store), before, "{path:?}");
+            outcomes(&mut store, 0, "a", vec![reserve(1000)]);
+            let after = dump(&store);
+            drop(store);
+            assert_eq!(dump(&open(&path)), after, "{path:?}");
+        }
+        fill(&mut store, 100 + u128::from(round) * 100);
+    }
+}
+
+#[test]
+fn a_damaged_snapshot_is_reported_wherever_the_damage_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    fill(&mut store, 0);
+    store.try_start_fold().unwrap();
+    store.finish_fold();
+    drop(store);
+    let path = snapshot_path(dir.path(), 2);
+    let good = fs::read(&path).unwrap();
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 1 << (at % 8);
+        fs::write(&path, &bad).unwrap();
+        let result = Store::open(dir.path(), Options::default());
+        assert!(matches!(result, Err(OpenError::Corrupt { .. })), "byte {at}");
+    }
+    for end in 0..good.len() {
+        fs::write(&path, &good[..end]).unwrap();
+        let result = Store::open(dir.path(), Options::default());
+        assert!(matches!(result, Err(OpenError::Corrupt { .. })), "{end} bytes");
+    }
+    fs::write(&path, &good).unwrap();
+    open(dir.path());
+}
+
+#[test]
+fn a_failed_fold_leaves_everything_and_the_next_one_takes_both_journals() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    fill(&mut store, 0);
+    // A folder where the snapshot is to be written.
+    let blocker = unfinished_path(&snapshot_path(dir.path(), 2));
+    fs::create_dir(&blocker).unwrap();
+    store.try_start_fold().unwrap();
+    store.finish_fold();
+    fill(&mut store, 100);
+    fs::remove_dir(&blocker).unwrap();
+    let before = dump(&store);
+    store.try_start_fold().unwrap();
+    store.finish_fold();
+    assert_eq!(store.snapshot_rows, store.reservation_count());
+    drop(store);
+    assert!(!journal_path(dir.path(), 1).exists() && !journal_path(dir.path(), 2).exists());
+    assert_eq!(dump(&open(dir.path())), before);
+}

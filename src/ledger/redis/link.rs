@@ -157,7 +157,8 @@ impl<'a> Link<'a> {
         let mut replies = self.exchange(batch)?;
         if replies.iter().any(|reply| matches!(reply, Err(DecodeError::NoScript))) {
             // Redis has been restarted or flushed. What it did not know it did not do.
-            load_scripts(&mut self.stream, self.ledger.codec.scripts()).map_err(io::Error::other)?;
+            load_scripts(&mut self.stream, self.ledger.codec.scripts())
+                .map_err(io::Error::other)?;
             for (group, reply) in batch.groups.iter().zip(&mut replies) {
                 if matches!(reply, Err(DecodeError::NoScript)) {
                     let again = Batch { groups: vec![group.clone()] };
@@ -288,7 +289,9 @@ impl Socket {
         match rustix::io::read(&self.socket, &mut [0u8; 1]) {
             Err(Errno::AGAIN | Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
-            Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "Redis closed the connection")),
+            Ok(0) => {
+                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "Redis closed the connection"))
+            }
             Ok(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "Redis spoke unasked")),
         }
     }

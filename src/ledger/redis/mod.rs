@@ -11,6 +11,7 @@
 mod codec;
 mod handshake;
 mod keys;
+mod link;
 mod reply;
 mod resp;
 mod scripts;
@@ -19,6 +20,7 @@ mod settings;
 pub use codec::Codec;
 pub use handshake::{HandshakeError, handshake, load_scripts};
 pub use keys::{KeyTemplates, KeysError, SaleKeys};
+pub use link::{RedisLedger, run as run_link};
 pub use reply::{DecodeError, decode};
 pub use scripts::{Script, ScriptName, Scripts};
 pub use settings::{Password, RedisSettings, UrlError};

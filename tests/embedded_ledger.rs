@@ -1,0 +1,636 @@
+//! The embedded ledger as its owner and its disk see it: restarts, crashes, damage, a full disk.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command as Process, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use stampede::ledger::embedded::{Embedded, Job, OpenError, Options, Store, system_clock_ms};
+use stampede::ledger::{Batch, BatchReply, Group, LedgerError};
+use stampede::sale::{
+    Command, Key, Machine, Outcome, ReservationId, Reserve, SaleId, SaleSpec, Status, User,
+};
+
+/// Tells a copy of this test binary that it is the one to be killed, mounted or unprivileged.
+const CHILD: &str = "STAMPEDE_TEST_CHILD";
+
+fn never_fold() -> Options {
+    Options { fold_changes_min: u64::MAX }
+}
+
+fn open(path: &Path) -> Store {
+    Store::open(path, never_fold()).unwrap()
+}
+
+fn open_error(path: &Path) -> OpenError {
+    match Store::open(path, never_fold()) {
+        Ok(_) => panic!("{path:?} opened"),
+        Err(error) => error,
+    }
+}
+
+fn sale(name: &str) -> SaleId {
+    SaleId::new(name).unwrap()
+}
+
+fn batch(name: &str, commands: Vec<Command>) -> Batch {
+    Batch { groups: vec![Group { sale: sale(name), commands }] }
+}
+
+fn reserve(id: u128) -> Command {
+    let user = User::new(&format!("user-{id}")).ok();
+    let key = Key::new("once").ok();
+    Command::Reserve(Reserve { id: ReservationId(id), quantity: 1, user, key, claim_only: false })
+}
+
+fn commit(store: &mut Store, now_ms: u64, commands: Vec<Command>) -> Vec<Outcome> {
+    let replies = store.commit(now_ms, &[batch("t", commands)]).unwrap();
+    replies.into_iter().next().unwrap().remove(0).outcomes
+}
+
+fn create(total: u64) -> Command {
+    Command::Create(SaleSpec { hold_ms: 1000, ..SaleSpec::with_total(total) })
+}
+
+fn status(store: &mut Store, id: u128) -> Option<Status> {
+    let show = vec![Command::ShowReservation(ReservationId(id))];
+    match commit(store, 0, show).remove(0) {
+        Outcome::Reservation(reservation) => Some(reservation.status),
+        Outcome::UnknownReservation | Outcome::UnknownSale => None,
+        outcome => panic!("{outcome:?}"),
+    }
+}
+
+fn journal(folder: &Path) -> PathBuf {
+    folder.join("journal-0000000001")
+}
+
+#[test]
+fn a_second_owner_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let error = open_error(dir.path());
+    assert!(matches!(error, OpenError::InUse(_)), "{error}");
+    drop(store);
+    open(dir.path());
+}
+
+#[test]
+fn a_missing_folder_is_made_and_a_foreign_one_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    open(&dir.path().join("a/b/c"));
+    fs::create_dir(dir.path().join("lost+found")).unwrap();
+    let error = open_error(dir.path());
+    assert!(matches!(&error, OpenError::Foreign(_, name) if name == "a"), "{error}");
+    assert!(!dir.path().join("lock").exists());
+    fs::write(dir.path().join("file"), "").unwrap();
+    let error = open_error(&dir.path().join("file"));
+    assert!(matches!(error, OpenError::NotAFolder(_)), "{error}");
+    // What a crash leaves while the folder is made.
+    let begun = dir.path().join("begun");
+    fs::create_dir(&begun).unwrap();
+    fs::write(begun.join("lock"), "").unwrap();
+    fs::write(begun.join("stampede-ledger.tmp"), "stamp").unwrap();
+    open(&begun);
+}
+
+#[test]
+fn a_newer_format_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path());
+    fs::write(dir.path().join("stampede-ledger"), "stampede ledger, format 2\n").unwrap();
+    let error = open_error(dir.path());
+    assert!(matches!(error, OpenError::Newer { found: 2, .. }), "{error}");
+    for text in ["", "stampede ledger, format 0\n", "stampede ledger, format x\n", "\u{0}"] {
+        fs::write(dir.path().join("stampede-ledger"), text).unwrap();
+        assert!(matches!(open_error(dir.path()), OpenError::Corrupt { .. }));
+    }
+}
+
+#[test]
+fn time_never_goes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    commit(&mut store, 1000, vec![create(9)]);
+    let granted = Outcome::Granted { expires_at_ms: 2000 };
+    assert_eq!(commit(&mut store, 500, vec![reserve(1)]), [granted.clone()]);
+    drop(store);
+    let mut store = open(dir.path());
+    assert_eq!(commit(&mut store, 10, vec![reserve(2)]), [granted]);
+    // Nothing changes here, but someone has been told the time.
+    commit(&mut store, 1500, vec![Command::Show]);
+    store.close().unwrap();
+    let mut store = open(dir.path());
+    assert_eq!(store.now_ms(), 1500);
+    let granted = Outcome::Granted { expires_at_ms: 2500 };
+    assert_eq!(commit(&mut store, 10, vec![reserve(3)]), [granted]);
+}
+
+/// A sale with `count` reservations, one commit each, in one journal.
+fn history(folder: &Path, count: u128) -> Vec<u8> {
+    let mut store = open(folder);
+    commit(&mut store, 1, vec![create(1000)]);
+    for id in 0..count {
+        commit(&mut store, 2 + id as u64, vec![reserve(id)]);
+    }
+    store.close().unwrap();
+    fs::read(journal(folder)).unwrap()
+}
+
+/// How many of the history's reservations are there. They must be the first ones.
+fn prefix(store: &mut Store, count: u128) -> u128 {
+    let there = (0..count).take_while(|&id| status(store, id).is_some()).count() as u128;
+    assert_eq!(store.reservation_count(), there as u64, "reservations nobody made");
+    let (held, total) = store.sales().next().map_or((0, 0), |(_, v)| (v.held, v.spec.total));
+    assert_eq!(u128::from(held), there);
+    assert!(total == 1000 || there == 0);
+    there
+}
+
+#[test]
+fn a_journal_cut_at_any_byte_opens_with_what_is_before() {
+    const COUNT: u128 = 12;
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = history(dir.path(), COUNT);
+    let mut last = 0;
+    for end in 0..=bytes.len() {
+        fs::write(journal(dir.path()), &bytes[..end]).unwrap();
+        let mut store = match Store::open(dir.path(), never_fold()) {
+            Ok(store) => store,
+            // The file's header, which no crash cuts: it is durable before the file has its name.
+            Err(OpenError::Corrupt { .. }) if end < 52 => continue,
+            Err(error) => panic!("{end} bytes: {error}"),
+        };
+        let there = prefix(&mut store, COUNT);
+        assert!(there == last || there == last + 1, "{end} bytes: {last}, then {there}");
+        last = there;
+        if end % 16 == 0 && store.sales().next().is_some() {
+            let outcome = commit(&mut store, 99, vec![reserve(COUNT + 1)]).remove(0);
+            assert!(matches!(outcome, Outcome::Granted { .. }));
+            drop(store);
+            assert!(status(&mut open(dir.path()), COUNT + 1).is_some(), "{end} bytes");
+        }
+    }
+    assert_eq!(last, COUNT);
+}
+
+#[test]
+fn an_unfinished_record_before_unused_room_is_dropped() {
+    const COUNT: u128 = 6;
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = history(dir.path(), COUNT);
+    for lost in 1..120 {
+        let mut torn = bytes.clone();
+        let end = torn.len() - lost;
+        torn[end..].fill(0);
+        torn.resize(bytes.len() + (1 << 20), 0);
+        fs::write(journal(dir.path()), &torn).unwrap();
+        let there = prefix(&mut open(dir.path()), COUNT);
+        assert!((COUNT - 2..=COUNT).contains(&there), "{lost} bytes: {there}");
+    }
+}
+
+#[test]
+fn damage_is_reported_wherever_something_follows_it() {
+    const COUNT: u128 = 12;
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = history(dir.path(), COUNT);
+    let mut dropped = 0;
+    for at in 0..bytes.len() {
+        let mut bad = bytes.clone();
+        bad[at] ^= 1 << (at % 8);
+        fs::write(journal(dir.path()), &bad).unwrap();
+        match Store::open(dir.path(), never_fold()) {
+            // The last record (the time, noted by the close) may be an unfinished one.
+            Ok(mut store) => {
+                assert_eq!(prefix(&mut store, COUNT), COUNT, "byte {at}");
+                dropped += 1;
+                assert_eq!(at + 33, bytes.len() + dropped, "byte {at}");
+            }
+            Err(OpenError::Corrupt { .. }) => {
+                assert_eq!(dropped, 0, "byte {at}");
+                assert_eq!(fs::read(journal(dir.path())).unwrap(), bad, "touched: byte {at}");
+            }
+            Err(error) => panic!("byte {at}: {error}"),
+        }
+    }
+    assert_eq!(dropped, 32);
+}
+
+#[test]
+fn a_missing_journal_is_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path(), Options { fold_changes_min: 5 }).unwrap();
+    commit(&mut store, 1, vec![create(1000)]);
+    (0..9).for_each(|id| _ = commit(&mut store, 1, vec![reserve(id)]));
+    store.maintain();
+    drop(store);
+    fs::remove_file(dir.path().join("journal-0000000002")).unwrap();
+    let error = open_error(dir.path());
+    assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
+}
+
+/// Runs this test again in a process of its own, as `role`. Fails if that fails or can't be run.
+fn run_child(test: &str, role: &str, wrapper: &[&str]) {
+    let exe = std::env::current_exe().unwrap();
+    let mut words = wrapper.iter().map(Into::into).chain([exe.into_os_string()]);
+    let output = Process::new(words.next().unwrap())
+        .args(words)
+        .args(["--exact", test, "--nocapture"])
+        .env(CHILD, role)
+        .output()
+        .unwrap_or_else(|error| panic!("can't run {wrapper:?}: {error}"));
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("child done"), "{text}");
+}
+
+fn is_child(role: &str) -> bool {
+    std::env::var(CHILD).is_ok_and(|value| value == role)
+}
+
+/// A user and mount namespace of its own: mounts need no privilege and vanish with the process.
+const NAMESPACE: &[&str] = &["unshare", "--user", "--map-root-user", "--mount"];
+
+fn mount(args: &[&str]) {
+    let done = Process::new("mount").args(args).status().unwrap();
+    assert!(done.success(), "mount {args:?} failed: these tests need user namespaces");
+}
+
+#[test]
+fn a_read_only_file_system_is_named() {
+    if !is_child("read-only") {
+        return run_child("a_read_only_file_system_is_named", "read-only", NAMESPACE);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    mount(&["-t", "tmpfs", "none", path]);
+    let data = dir.path().join("data");
+    commit(&mut open(&data), 1, vec![create(9), reserve(1)]);
+    mount(&["-o", "remount,ro", path]);
+    for folder in [data, dir.path().join("new")] {
+        let error = open_error(&folder);
+        assert!(matches!(error, OpenError::ReadOnly(_)), "{error}");
+    }
+    println!("child done");
+}
+
+#[test]
+fn a_folder_without_permission_is_named() {
+    if !is_child("unprivileged") {
+        return run_child("a_folder_without_permission_is_named", "unprivileged", &[]);
+    }
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    open(&dir.path().join("data"));
+    let set_mode = |mode| {
+        for path in [dir.path(), &dir.path().join("data")] {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+    };
+    set_mode(0o555);
+    // SAFETY: plain integers; it changes the whole process, which exists for this test alone.
+    let is_root = unsafe { libc::geteuid() } == 0;
+    if is_root {
+        // SAFETY: as above.
+        assert_eq!(unsafe { libc::seteuid(65534) }, 0);
+    }
+    for name in ["data", "new"] {
+        let error = open_error(&dir.path().join(name));
+        assert!(matches!(error, OpenError::Permission(_)), "{error}");
+    }
+    if is_root {
+        // SAFETY: as above.
+        assert_eq!(unsafe { libc::seteuid(0) }, 0);
+    }
+    set_mode(0o755);
+    println!("child done");
+}
+
+#[test]
+fn a_full_disk_refuses_and_goes_on_when_there_is_room_again() {
+    if !is_child("full") {
+        let test = "a_full_disk_refuses_and_goes_on_when_there_is_room_again";
+        return run_child(test, "full", NAMESPACE);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    mount(&["-t", "tmpfs", "-o", "size=512k", "none", dir.path().to_str().unwrap()]);
+    let (data, ballast) = (dir.path().join("data"), dir.path().join("ballast"));
+    fs::write(&ballast, vec![1; 256 << 10]).unwrap();
+    let mut store = open(&data);
+    commit(&mut store, 1, vec![create(1_000_000)]);
+    let mut granted = 0;
+    let error = loop {
+        match store.commit(1, &[batch("t", vec![reserve(granted)])]) {
+            Ok(_) => granted += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(&error, LedgerError::Refused(why) if why.contains("no space")), "{error}");
+    assert!(granted > 1000, "{granted}");
+    // What only asks is still answered, and what was refused did not happen.
+    assert_eq!(status(&mut store, granted - 1), Some(Status::Held));
+    assert_eq!(status(&mut store, granted), None);
+    drop(store);
+    let mut store = open(&data);
+    assert_eq!(store.reservation_count() as u128, granted);
+    assert!(matches!(open_error(&dir.path().join("new")), OpenError::Full(_)));
+    assert!(store.commit(1, &[batch("t", vec![reserve(granted)])]).is_err());
+    fs::remove_file(ballast).unwrap();
+    commit(&mut store, 1, vec![reserve(granted)]);
+    drop(store);
+    assert_eq!(open(&data).reservation_count() as u128, granted + 1);
+    println!("child done");
+}
+
+fn ask(ledger: &Embedded, batch: Batch) -> Result<BatchReply, LedgerError> {
+    let (sender, receiver) = mpsc::channel();
+    ledger.handle().send(Job::new(batch, Box::new(move |reply| sender.send(reply).unwrap())));
+    receiver.recv_timeout(Duration::from_secs(10)).expect("answered")
+}
+
+/// Reserves for ever and prints what was granted.
+fn child_to_be_killed(folder: &Path) {
+    let options = Options { fold_changes_min: 3000 };
+    let ledger = Embedded::start(folder, options, system_clock_ms).unwrap();
+    let spec = SaleSpec::with_total(1 << 40);
+    ask(&ledger, batch("t", vec![Command::Create(spec)])).unwrap();
+    let (sender, receiver) = mpsc::channel();
+    for core in 0..4u128 {
+        let (handle, printer) = (ledger.handle(), sender.clone());
+        std::thread::spawn(move || {
+            let mut next = u128::from(std::process::id()) << 64 | core << 32;
+            loop {
+                let ids: Vec<u128> = (next..next + 8).collect();
+                next += 8;
+                let batch = batch("t", ids.iter().map(|&id| reserve_anonymous(id)).collect());
+                let (sender, receiver) = mpsc::channel();
+                let reply = Box::new(move |reply| sender.send(reply).unwrap());
+                handle.send(Job::new(batch, reply));
+                assert!(receiver.recv().unwrap().is_ok());
+                printer.send(ids).unwrap();
+            }
+        });
+    }
+    for id in receiver.into_iter().flatten() {
+        println!("granted {id}");
+    }
+}
+
+fn reserve_anonymous(id: u128) -> Command {
+    let id = ReservationId(id);
+    Command::Reserve(Reserve { id, quantity: 1, user: None, key: None, claim_only: false })
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
+    if let Ok(folder) = std::env::var("STAMPEDE_TEST_FOLDER") {
+        return child_to_be_killed(Path::new(&folder));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut granted = Vec::new();
+    for round in 0..20 {
+        let mut child = Process::new(std::env::current_exe().unwrap())
+            .args(["--exact", "nothing_acknowledged_is_lost_when_the_process_is_killed"])
+            .arg("--nocapture")
+            .env("STAMPEDE_TEST_FOLDER", dir.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let before = granted.len();
+        let mut until = None;
+        while let Some(Ok(line)) = lines.next() {
+            let Some(id) = line.strip_prefix("granted ") else { continue };
+            granted.push(id.parse::<u128>().unwrap());
+            let until =
+                *until.get_or_insert_with(|| Instant::now() + Duration::from_millis(5 + 7 * round));
+            if Instant::now() >= until {
+                break;
+            }
+        }
+        child.kill().unwrap();
+        // Whatever it managed to print before it died.
+        let rest = lines.map_while(Result::ok);
+        granted.extend(rest.filter_map(|line| line.strip_prefix("granted ")?.parse::<u128>().ok()));
+        child.wait().unwrap();
+        assert!(granted.len() > before, "round {round}: nothing granted");
+        let mut store = open(dir.path());
+        for &id in &granted {
+            assert_eq!(status(&mut store, id), Some(Status::Held), "round {round}: {id}");
+        }
+    }
+    let folded = fs::read_dir(dir.path()).unwrap();
+    let names = folded.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(names.filter(|name| name.starts_with("snapshot-")).count() == 1);
+}
+
+#[test]
+fn a_long_journal_is_folded_while_the_ledger_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path(), Options { fold_changes_min: 500 }).unwrap();
+    commit(&mut store, 1, vec![create(1_000_000)]);
+    let mut folds = 0;
+    for id in 0..300u128 {
+        let was_folding = store.is_folding();
+        commit(&mut store, 1, (id * 40..id * 40 + 40).map(reserve).collect());
+        store.maintain();
+        folds += u32::from(store.is_folding() && !was_folding);
+    }
+    assert!(folds >= 3, "{folds}");
+    drop(store);
+    assert!(fs::read_dir(dir.path()).unwrap().count() <= 5);
+    let mut store = open(dir.path());
+    assert_eq!(store.reservation_count(), 12_000);
+    assert!((0..12_000).all(|id| status(&mut store, id) == Some(Status::Held)));
+}
+
+#[test]
+fn expired_units_come_back_by_themselves() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Embedded::start(dir.path(), never_fold(), system_clock_ms).unwrap();
+    let spec = SaleSpec { hold_ms: 300, ..SaleSpec::with_total(1) };
+    let reply = ask(&ledger, batch("t", vec![Command::Create(spec), reserve(1)])).unwrap();
+    assert_eq!(reply[0].free, Some(0));
+    let due = Instant::now() + Duration::from_millis(300);
+    loop {
+        let reply = ask(&ledger, batch("t", vec![Command::Show])).unwrap();
+        if reply[0].free == Some(1) {
+            break;
+        }
+        assert!(Instant::now() < due + Duration::from_secs(1), "still held");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    ledger.stop();
+    assert_eq!(status(&mut open(dir.path()), 1), Some(Status::Expired));
+}
+
+#[test]
+fn a_stop_answers_what_was_sent_and_refuses_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Embedded::start(dir.path(), never_fold(), system_clock_ms).unwrap();
+    ask(&ledger, batch("t", vec![create(1000)])).unwrap();
+    let (handle, (sender, receiver)) = (ledger.handle(), mpsc::channel());
+    let send = |id| {
+        let sender = sender.clone();
+        let reply = Box::new(move |reply| sender.send(reply).unwrap());
+        handle.send(Job::new(batch("t", vec![reserve(id)]), reply));
+    };
+    (0..100).for_each(send);
+    ledger.stop();
+    (100..110).for_each(send);
+    let replies: Vec<_> = receiver.try_iter().collect();
+    assert_eq!(replies.len(), 110);
+    assert!(replies[..100].iter().all(Result::is_ok));
+    assert!(replies[100..].iter().all(|r| matches!(r, Err(LedgerError::Refused(_)))));
+    assert_eq!(open(dir.path()).reservation_count(), 100);
+}
+
+#[test]
+fn a_broken_assertion_stops_the_ledger_and_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Embedded::start(dir.path(), never_fold(), system_clock_ms).unwrap();
+    ask(&ledger, batch("t", vec![create(1000), reserve_anonymous(1)])).unwrap();
+    let twice = ask(&ledger, batch("t", vec![reserve_anonymous(2), reserve_anonymous(1)]));
+    assert!(matches!(twice, Err(LedgerError::Lost(_))), "{twice:?}");
+    let after = ask(&ledger, batch("t", vec![Command::Show]));
+    assert!(matches!(after, Err(LedgerError::Refused(_))), "{after:?}");
+    ledger.stop();
+    let mut store = open(dir.path());
+    assert_eq!((status(&mut store, 1), status(&mut store, 2)), (Some(Status::Held), None));
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Commit(i64, Vec<(bool, Ask)>),
+    Reopen { fold: bool },
+}
+
+#[derive(Debug, Clone)]
+enum Ask {
+    Reserve { quantity: u32, user: u8, key: u8, claim_only: bool },
+    Confirm(u16),
+    Cancel(u16),
+    Show(u16),
+    Other(Command),
+}
+
+fn asked() -> impl Strategy<Value = Ask> {
+    let other = prop_oneof![
+        (0..20u64, 0..3u32, 1..300u64).prop_map(|(total, limit_per_user, hold_ms)| {
+            let total = SaleSpec::with_total(total);
+            Command::Create(SaleSpec { limit_per_user, hold_ms, opens_at_ms: 50, ..total })
+        }),
+        Just(Command::Expire { batch_max: u32::MAX }),
+        (0..9u64).prop_map(Command::AddStock),
+        Just(Command::Open),
+        Just(Command::Close),
+        Just(Command::Show),
+    ];
+    prop_oneof![
+        8 => (1..4u32, 0..4u8, 0..4u8, proptest::bool::weighted(0.1)).prop_map(
+            |(quantity, user, key, claim_only)| Ask::Reserve { quantity, user, key, claim_only }
+        ),
+        2 => any::<u16>().prop_map(Ask::Confirm),
+        2 => any::<u16>().prop_map(Ask::Cancel),
+        1 => any::<u16>().prop_map(Ask::Show),
+        3 => other.prop_map(Ask::Other),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        9 => (-50..150i64, proptest::collection::vec((any::<bool>(), asked()), 1..12))
+            .prop_map(|(later_ms, asks)| Step::Commit(later_ms, asks)),
+        1 => any::<bool>().prop_map(|fold| Step::Reopen { fold }),
+    ]
+}
+
+/// Makes the commands, with ids that are new for reservations and mostly known for the rest.
+fn commands(asks: Vec<(bool, Ask)>, ids: &mut u128) -> Vec<(SaleId, Command)> {
+    let known = |n: u16, ids: u128| ReservationId(u128::from(n) % (ids + 2));
+    let command = |ask, ids: &mut u128| match ask {
+        Ask::Reserve { quantity, user, key, claim_only } => {
+            *ids += 1;
+            Command::Reserve(Reserve {
+                id: ReservationId(*ids),
+                quantity,
+                user: (user > 0).then(|| User::new(&format!("u{user}")).unwrap()),
+                key: (key > 0).then(|| Key::new(&format!("k{key}")).unwrap()),
+                claim_only,
+            })
+        }
+        Ask::Confirm(n) => Command::Confirm(known(n, *ids)),
+        Ask::Cancel(n) => Command::Cancel(known(n, *ids)),
+        Ask::Show(n) => Command::ShowReservation(known(n, *ids)),
+        Ask::Other(command) => command,
+    };
+    let name = |first| sale(if first { "first" } else { "second" });
+    asks.into_iter().map(|(first, ask)| (name(first), command(ask, ids))).collect()
+}
+
+fn model(
+    sales: &mut HashMap<SaleId, Machine>,
+    now_ms: u64,
+    id: &SaleId,
+    command: &Command,
+) -> Outcome {
+    match (sales.get_mut(id), command) {
+        (Some(machine), command) => machine.apply(now_ms, command),
+        (None, Command::Create(spec)) => {
+            let machine = sales.entry(id.clone()).or_insert(Machine::new(spec.clone()));
+            match machine.apply(now_ms, &Command::Show) {
+                Outcome::Sale(view) => Outcome::Created(view),
+                outcome => outcome,
+            }
+        }
+        (None, _) => Outcome::UnknownSale,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #[test]
+    fn a_store_agrees_with_the_model_over_any_history_and_restarts(
+        steps in proptest::collection::vec(step(), 1..40)
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Some(open(dir.path()));
+        let (mut sales, mut now_ms, mut known_ms, mut ids) = (HashMap::new(), 100, 0, 0);
+        for step in steps {
+            match step {
+                Step::Reopen { fold } => {
+                    // A crash may forget a time at which nothing changed, the model does not.
+                    known_ms = store.take().map_or(0, |store| store.now_ms());
+                    let fold_changes_min = if fold { 1 } else { u64::MAX };
+                    let mut opened = Store::open(dir.path(), Options { fold_changes_min }).unwrap();
+                    opened.maintain();
+                    store = Some(opened);
+                }
+                Step::Commit(later_ms, asks) => {
+                    now_ms = u64::saturating_add_signed(now_ms, later_ms);
+                    let commands = commands(asks, &mut ids);
+                    // Several batches of several groups, as cores would send them.
+                    let groups = commands.iter().map(|(sale, command)| Group {
+                        sale: sale.clone(),
+                        commands: vec![command.clone()],
+                    });
+                    let groups: Vec<Group> = groups.collect();
+                    let batches: Vec<Batch> =
+                        groups.chunks(3).map(|part| Batch { groups: part.to_vec() }).collect();
+                    let store = store.as_mut().unwrap();
+                    let replies = store.commit(now_ms.max(known_ms), &batches).unwrap();
+                    let replies = replies.into_iter().flatten();
+                    for ((sale, command), reply) in commands.iter().zip(replies) {
+                        let outcome = model(&mut sales, store.now_ms(), sale, command);
+                        prop_assert_eq!(&reply.outcomes, &[outcome], "{:?}", command);
+                        prop_assert_eq!(reply.free, sales.get(sale).map(Machine::free));
+                    }
+                }
+            }
+        }
+    }
+}
