@@ -2,6 +2,8 @@
 
 use std::io;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use crate::limits;
 
 /// What the process may use.
@@ -23,7 +25,7 @@ impl Host {
         if cores.is_empty() {
             cores.push(0);
         }
-        let file_limit = file_limits().map_or(1024, |limits| limits.rlim_max);
+        let file_limit = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
         Self { cores, file_limit }
     }
 
@@ -37,24 +39,11 @@ impl Host {
 
 /// Raises the process' soft limit on open files to its hard limit, and returns it.
 pub fn raise_file_limit() -> io::Result<u64> {
-    let mut limits = file_limits()?;
-    if limits.rlim_cur < limits.rlim_max {
-        limits.rlim_cur = limits.rlim_max;
-        // SAFETY: `limits` is a valid rlimit that lives through the call, which only reads it.
-        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limits) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum {
+        setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
     }
-    Ok(limits.rlim_cur)
-}
-
-fn file_limits() -> io::Result<libc::rlimit> {
-    let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limits` is a valid rlimit that lives through the call, which writes it.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limits) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(limits)
+    Ok(maximum.unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

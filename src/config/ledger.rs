@@ -3,11 +3,11 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use redis::IntoConnectionInfo;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::value::may_write;
+use crate::ledger::redis::{KeyTemplates, RedisSettings};
 use crate::limits::COUNTER_NAME_BYTES_MAX;
 
 /// Which ledger to use.
@@ -19,10 +19,20 @@ pub enum LedgerSetting {
     Redis(RedisSetting),
 }
 
+impl fmt::Display for LedgerSetting {
+    /// As it is set, without a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embedded(folder) => write!(f, "embedded:{}", folder.display()),
+            Self::Redis(redis) => write!(f, "{}", redis.url),
+        }
+    }
+}
+
 /// How to reach a Redis, and the names in it that people can choose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisSetting {
-    /// `redis://…` or `rediss://…`, which the `redis` crate can parse.
+    /// `redis://…` or `rediss://…`, which [`RedisSettings::from_url`] takes.
     pub url: RedisUrl,
     /// Whether it is spoken to over TLS (`rediss`).
     pub tls: bool,
@@ -117,10 +127,10 @@ pub(super) fn parse(text: &str) -> Result<LedgerSetting, String> {
     match scheme {
         "embedded" => embedded(rest).map(LedgerSetting::Embedded),
         "redis" | "rediss" => {
-            check_redis(rest)?;
+            let settings = RedisSettings::from_url(text).map_err(|error| error.to_string())?;
             Ok(LedgerSetting::Redis(RedisSetting {
                 url: RedisUrl(text.to_owned()),
-                tls: scheme == "rediss",
+                tls: settings.tls,
                 ca: None,
                 counters: CounterNames::default(),
             }))
@@ -145,25 +155,6 @@ fn embedded(folder: &str) -> Result<PathBuf, String> {
     let there = if there == Path::new("") { Path::new(".") } else { there };
     may_write(there).map_err(|error| format!("can't write in {}: {error}", there.display()))?;
     Ok(folder)
-}
-
-/// Whether the `redis` crate takes what follows `redis:` or `rediss:`.
-fn check_redis(rest: &str) -> Result<(), String> {
-    if !rest.starts_with("//") {
-        return Err("must go on with //, as in redis://127.0.0.1:6379".into());
-    }
-    if rest.contains('#') {
-        return Err("can't have a `#`; in a password write %23; for a certificate authority of \
-                    your own use --redis-ca"
-            .into());
-    }
-    // Never with TLS here: the crate is built without, since the transport is ours.
-    match format!("redis:{rest}").into_connection_info() {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            Err(format!("is not a URL such as redis://user:password@host:6379/0: {error}"))
-        }
-    }
 }
 
 /// A PEM file with at least one certificate.
@@ -192,11 +183,12 @@ pub(super) fn counter_name(text: &str) -> Result<String, String> {
 /// The name of the key, as a template: different for each sale.
 pub(super) fn counters_key(text: &str) -> Result<String, String> {
     let name = counter_name(text)?;
-    if name.contains("{sale}") {
-        Ok(name)
-    } else {
-        Err("must contain {sale}, which stands for the sale's id".into())
+    if !name.contains("{sale}") {
+        return Err("must contain {sale}, which stands for the sale's id".into());
     }
+    // The fields are judged on their own: here they are any two.
+    KeyTemplates::new(&name, "total", "sold").map_err(|error| error.to_string())?;
+    Ok(name)
 }
 
 /// As it is given to `--ledger`, without a password.
@@ -256,11 +248,11 @@ mod tests {
             ("embedded:", "must name a folder"),
             ("embedded:///data", "has no `//`"),
             (&format!("embedded:{}", file.display()), "can't write in"),
-            ("redis:host", "must go on with //"),
-            ("redis://", "is not a URL such as"),
-            ("redis://host:port", "is not a URL such as"),
-            ("redis://host/zero", "is not a URL such as"),
-            ("rediss://host/#insecure", "--redis-ca"),
+            ("redis:host", "redis://[user:password@]host[:port][/db]"),
+            ("redis://", "not a Redis URL"),
+            ("redis://host:port", "not a Redis URL"),
+            ("redis://host/zero", "the database in a Redis URL is a number"),
+            ("rediss://host/#insecure", "no ? and no #"),
             ("redis-sentinel://host", "not supported yet"),
             ("redis-cluster://host", "not supported yet"),
         ] {
@@ -275,6 +267,7 @@ mod tests {
         for bad in ["", "a b", "票", "a\n", &"x".repeat(129)] {
             assert!(counter_name(bad).is_err(), "{bad}");
         }
+        assert!(counters_key("{{sale}}:n").is_ok() && counters_key("{sale}{}").is_err());
         assert!(counters_key("stock").unwrap_err().contains("{sale}"));
     }
 }

@@ -87,22 +87,18 @@ impl Page<'_> {
     }
 
     fn ledger(&mut self, ledger: &LedgerSetting) {
-        match ledger {
-            LedgerSetting::Embedded(folder) => {
-                self.setting("ledger", &quoted(&format!("embedded:{}", folder.display())));
-            }
-            LedgerSetting::Redis(redis) => {
-                self.setting("ledger", &quoted(&redis.url.to_string()));
-                match &redis.ca {
-                    Some(path) => self.setting("redis-ca", &quoted(&path.display().to_string())),
-                    None => self.off("redis-ca"),
-                }
-                let CounterNames { key, total_field, sold_field } = &redis.counters;
-                self.setting("redis-counters-key", &quoted(key));
-                self.setting("redis-total-field", &quoted(total_field));
-                self.setting("redis-sold-field", &quoted(sold_field));
-            }
+        self.setting("ledger", &quoted(&ledger.to_string()));
+        let LedgerSetting::Redis(redis) = ledger else {
+            return;
+        };
+        match &redis.ca {
+            Some(path) => self.setting("redis-ca", &quoted(&path.display().to_string())),
+            None => self.off("redis-ca"),
         }
+        let CounterNames { key, total_field, sold_field } = &redis.counters;
+        self.setting("redis-counters-key", &quoted(key));
+        self.setting("redis-total-field", &quoted(total_field));
+        self.setting("redis-sold-field", &quoted(sold_field));
     }
 
     fn sale(&mut self, id: &SaleId, spec: &SaleSpec) {

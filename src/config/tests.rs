@@ -126,7 +126,7 @@ fn wrong_environments() {
         ("STAMPEDE_LISTEN", "127.0.0.1:1,127.0.0.1:1", "127.0.0.1:1 is given twice"),
         ("STAMPEDE_CONFIG", "/no/such/file", "/no/such/file: can't read the configuration file"),
         ("STAMPEDE_WAITING_MAX", "0", "STAMPEDE_WAITING_MAX=0: must be a whole number from 1"),
-        ("STAMPEDE_LEDGER", "rediss://u:hunter2@h/x", "is not a URL"),
+        ("STAMPEDE_LEDGER", "rediss://u:hunter2@h/x", "the database in a Redis URL is a number"),
         ("STAMPEDE_REDIS_TOTAL_FIELD", "{sale}_sold_nums", "must be different fields"),
         ("STAMPEDE_CONNECTIONS_MAX", "20000", "allows at most 19904"),
         ("STAMPEDE_REDIS_CA", "/no/such.pem", "STAMPEDE_REDIS_CA=/no/such.pem: can't be read"),

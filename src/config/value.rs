@@ -4,9 +4,11 @@
 use std::fs::OpenOptions;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat};
+use rustix::io::Errno;
 
 use super::{LogFormat, StockSetting};
 use crate::limits::TOTAL_MAX;
@@ -153,9 +155,14 @@ pub(super) fn stat_log(text: &str) -> Result<PathBuf, String> {
     let wrong = |error: io::Error| format!("can't be appended to: {error}");
     if path.exists() {
         // Without waiting for the reader of a FIFO, whose absence is no error here.
-        let opened = OpenOptions::new().append(true).custom_flags(libc::O_NONBLOCK).open(&path);
+        let opened = OpenOptions::new()
+            .append(true)
+            .custom_flags(OFlags::NONBLOCK.bits() as i32)
+            .open(&path);
         match opened {
-            Err(error) if error.raw_os_error() != Some(libc::ENXIO) => return Err(wrong(error)),
+            Err(error) if error.raw_os_error() != Some(Errno::NXIO.raw_os_error()) => {
+                return Err(wrong(error));
+            }
             _ => return Ok(path),
         }
     }
@@ -173,12 +180,8 @@ pub(super) fn may_write(folder: &Path) -> io::Result<()> {
     if !folder.metadata()?.is_dir() {
         return Err(io::Error::from(io::ErrorKind::NotADirectory));
     }
-    let path = std::ffi::CString::new(folder.as_os_str().as_bytes())?;
-    // SAFETY: `path` is a NUL-terminated string that lives through the call.
-    let answer = unsafe {
-        libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::W_OK | libc::X_OK, libc::AT_EACCESS)
-    };
-    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    Ok(accessat(CWD, folder, access, AtFlags::EACCESS)?)
 }
 
 /// A level, or a filter of `tracing`.
