@@ -35,7 +35,7 @@ const _: () =
 pub struct Options {
     /// Changes in the journal before it is folded into a snapshot; or half as many as the snapshot
     /// has reservations, if that is more, so that the work of folding stays in proportion. A restart
-    /// replays about three million changes a second.
+    /// takes about a second for every million.
     pub fold_changes_min: u64,
 }
 
