@@ -7,10 +7,10 @@
 
 use std::collections::VecDeque;
 
-use hashbrown::hash_table::HashTable;
-use hashbrown::{DefaultHashBuilder, HashMap};
+use hashbrown::DefaultHashBuilder;
 use std::hash::BuildHasher;
 
+use super::rows::{Rows, Table};
 use super::{
     Command, Key, Outcome, Reservation, ReservationId, Reserve, SaleSpec, SaleView, State, Status,
     User,
@@ -60,10 +60,10 @@ pub struct Machine {
     held: u64,
     confirmed: u64,
     now_ms: u64,
-    rows: Vec<Row>,
-    by_id: HashTable<u32>,
-    by_claim: HashTable<u32>,
-    units_by_user: HashMap<Box<str>, u32>,
+    rows: Rows,
+    by_id: Table<u32>,
+    by_claim: Table<u32>,
+    units_by_user: Table<(Box<str>, u32)>,
     deadlines: VecDeque<u32>,
     hasher: DefaultHashBuilder,
 }
@@ -83,10 +83,10 @@ impl Machine {
             held: 0,
             confirmed: 0,
             now_ms,
-            rows: Vec::new(),
-            by_id: HashTable::new(),
-            by_claim: HashTable::new(),
-            units_by_user: HashMap::new(),
+            rows: Rows::default(),
+            by_id: Table::default(),
+            by_claim: Table::default(),
+            units_by_user: Table::default(),
             deadlines: VecDeque::new(),
             hasher: DefaultHashBuilder::default(),
         }
@@ -94,9 +94,13 @@ impl Machine {
 
     /// Makes room for this many more reservations, before a snapshot is read.
     pub fn reserve_rows(&mut self, count: usize) {
-        self.rows.reserve(count);
         let (rows, hasher) = (&self.rows, &self.hasher);
         self.by_id.reserve(count, |&row| hasher.hash_one(rows[row as usize].id));
+        // Most reservations of a large sale have a key; for those that have none it is 5 bytes each.
+        self.by_claim.reserve(count, |&row| {
+            let row = &rows[row as usize];
+            hasher.hash_one((row.user(), row.key()))
+        });
     }
 
     /// Puts back one row of a snapshot. Rows come in the order [`rows`](Self::rows) gave them.
@@ -122,7 +126,7 @@ impl Machine {
     }
 
     /// Every reservation, in the order they were granted.
-    pub fn rows(&self) -> &[Row] {
+    pub fn rows(&self) -> &Rows {
         &self.rows
     }
 
@@ -304,11 +308,13 @@ impl Machine {
         self.rows[row].status = status;
         self.held -= u64::from(quantity);
         if self.spec.limit_per_user > 0 {
-            let user = &self.rows[row].owner[..self.rows[row].user_bytes as usize];
-            if let Some(units) = self.units_by_user.get_mut(user) {
+            let user = self.rows[row].user();
+            let hash = self.hasher.hash_one(user);
+            let is_it = |(found, _): &(Box<str>, u32)| **found == *user;
+            if let Some((_, units)) = self.units_by_user.find_mut(hash, is_it) {
                 *units -= quantity;
                 if *units == 0 {
-                    self.units_by_user.remove(user);
+                    self.units_by_user.remove(hash, is_it);
                 }
             }
         }
@@ -323,7 +329,9 @@ impl Machine {
         if user.is_empty() {
             return Some(Outcome::UserRequired);
         }
-        let units = self.units_by_user.get(user).copied().unwrap_or(0);
+        let hash = self.hasher.hash_one(user);
+        let units = self.units_by_user.find(hash, |(found, _)| **found == *user);
+        let units = units.map_or(0, |&(_, units)| units);
         (u64::from(units) + u64::from(quantity) > u64::from(limit_per_user))
             .then_some(Outcome::LimitReached { limit_per_user })
     }
@@ -331,9 +339,14 @@ impl Machine {
     fn add_user_units(&mut self, user_bytes: u8, owner: &str, quantity: u32) {
         if self.spec.limit_per_user > 0 && user_bytes > 0 {
             let user = &owner[..user_bytes as usize];
-            match self.units_by_user.get_mut(user) {
-                Some(units) => *units += quantity,
-                None => _ = self.units_by_user.insert(user.into(), quantity),
+            let hasher = &self.hasher;
+            let hash = hasher.hash_one(user);
+            match self.units_by_user.find_mut(hash, |(found, _)| **found == *user) {
+                Some((_, units)) => *units += quantity,
+                None => {
+                    let rehash = |(user, _): &(Box<str>, u32)| hasher.hash_one(&**user);
+                    self.units_by_user.insert(hash, (user.into(), quantity), rehash);
+                }
             }
         }
     }
@@ -358,9 +371,9 @@ impl Machine {
         let id_hash = hasher.hash_one(row.id);
         let claim_hash = (!row.key().is_empty()).then(|| hasher.hash_one((row.user(), row.key())));
         rows.push(row);
-        self.by_id.insert_unique(id_hash, number, |&row| hasher.hash_one(rows[row as usize].id));
+        self.by_id.insert(id_hash, number, |&row| hasher.hash_one(rows[row as usize].id));
         if let Some(hash) = claim_hash {
-            self.by_claim.insert_unique(hash, number, |&row| {
+            self.by_claim.insert(hash, number, |&row| {
                 let row = &rows[row as usize];
                 hasher.hash_one((row.user(), row.key()))
             });

@@ -10,9 +10,11 @@
 mod command;
 mod id;
 mod machine;
+mod rows;
 mod spec;
 
 pub use command::{Command, Outcome, Reservation, Reserve, SaleView, Status};
 pub use id::{IdError, Key, ReservationId, SaleId, User};
 pub use machine::{Machine, Row};
+pub use rows::Rows;
 pub use spec::{SaleSpec, SpecError, State};

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::thread::{self, JoinHandle};
 
 use super::folder::{OpenError, contents};
+use super::record::StopFlag;
 use super::{recover, snapshot};
 
 /// A step of a fold, after which a crash finds another set of files.
@@ -33,11 +34,12 @@ pub(super) fn start(
     folder: &Path,
     generation: u64,
     first_number: u64,
+    stop: StopFlag,
 ) -> io::Result<JoinHandle<Result<u64, OpenError>>> {
     let folder = folder.to_owned();
     thread::Builder::new().name("fold".into()).spawn(move || {
         lower_priority();
-        fold(&folder, generation, first_number, |_| ())
+        fold(&folder, generation, first_number, &stop, |_| ())
     })
 }
 
@@ -47,11 +49,12 @@ pub(super) fn fold(
     folder: &Path,
     generation: u64,
     first_number: u64,
+    stop: &StopFlag,
     mut observe: impl FnMut(Step),
 ) -> Result<u64, OpenError> {
     let fail = |error| OpenError::from_io(folder, error);
     let before = contents(folder).map_err(fail)?;
-    let recovered = recover::recover(folder, &before, generation - 1)?;
+    let recovered = recover::recover(folder, &before, generation - 1, stop)?;
     if recovered.next_number != first_number {
         let what = format!("it ends before record {} of {first_number}", recovered.next_number);
         let last = super::folder::journal_path(folder, generation - 1);
@@ -59,7 +62,8 @@ pub(super) fn fold(
     }
     observe(Step::Read);
     let written = || observe(Step::Written);
-    snapshot::write(folder, generation, first_number, &recovered.state, written).map_err(fail)?;
+    let state = &recovered.state;
+    snapshot::write(folder, generation, first_number, state, stop, written).map_err(fail)?;
     observe(Step::Named);
     let after = contents(folder).map_err(fail)?;
     recover::remove_old(folder, &after).map_err(fail)?;

@@ -1,12 +1,12 @@
 //! The embedded ledger: the state machine in memory under a journal of its commands on disk.
 //!
 //! The state machine is deterministic, so what has to be durable is what it was asked, not what it
-//! became. [`thread`] takes the cores' batches; [`store`] applies all that wait to the machines,
+//! became. `thread` takes the cores' batches; `store` applies all that wait to the machines,
 //! writes those commands that changed something as one record, makes it durable with one fdatasync,
-//! and only then answers. [`fold`] turns a long journal into a snapshot beside it, so that a restart
-//! stays short. [`recover`] is the way back: newest snapshot, then the journals after it.
+//! and only then answers. `fold` turns a long journal into a snapshot beside it, so that a restart
+//! stays short. `recover` is the way back: newest snapshot, then the journals after it.
 //!
-//! The files are our own and plain ([`record`]), not an embedded database. A journal and a snapshot
+//! The files are our own and plain (`record`), not an embedded database. A journal and a snapshot
 //! are all this needs, and a general store (fjall 3.1, by experiment) silently drops every record
 //! after one damaged byte, which for a ledger means selling the same tickets twice; here a damaged
 //! record that anything valid follows is an error, and only an unfinished last one is dropped.

@@ -9,6 +9,8 @@ use std::fs::File;
 use std::io::{self, BufReader, ErrorKind, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use memchr::memmem;
 
@@ -23,6 +25,25 @@ pub(super) const FILE_HEADER_BYTES: usize = 16 + 4 + 4 + 8 + 8 + 8 + 4;
 
 const MAGIC: &[u8; 16] = b"stampede records";
 const READ_BYTES: usize = 1 << 20;
+
+/// Tells whoever reads or writes many records to give up.
+#[derive(Debug, Clone, Default)]
+pub(super) struct StopFlag(Arc<AtomicBool>);
+
+impl StopFlag {
+    /// To give up from now on.
+    pub(super) fn raise(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// An error once it is raised.
+    pub(super) fn check(&self) -> io::Result<()> {
+        match self.0.load(Ordering::Relaxed) {
+            true => Err(io::Error::new(ErrorKind::Interrupted, "given up: the ledger stops")),
+            false => Ok(()),
+        }
+    }
+}
 
 /// What a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,11 +115,17 @@ pub(super) struct Records {
     file_bytes: u64,
     offset: u64,
     payload: Vec<u8>,
+    stop: StopFlag,
 }
 
 impl Records {
     /// Opens a file and reads its header.
-    pub(super) fn open(path: &Path, kind: Kind, generation: u64) -> Result<Self, OpenError> {
+    pub(super) fn open(
+        path: &Path,
+        kind: Kind,
+        generation: u64,
+        stop: &StopFlag,
+    ) -> Result<Self, OpenError> {
         let fail = |error| OpenError::from_io(path, error);
         let file = File::open(path).map_err(fail)?;
         let file_bytes = file.metadata().map_err(fail)?.len();
@@ -108,8 +135,8 @@ impl Records {
         let header = FileHeader::decode(&bytes, kind)
             .filter(|header| whole && header.generation == generation)
             .ok_or_else(|| OpenError::corrupt(path, 0, "file header"))?;
-        let (path, payload) = (path.to_owned(), Vec::new());
-        Ok(Self { path, input, header, file_bytes, offset: bytes.len() as u64, payload })
+        let (path, payload, stop) = (path.to_owned(), Vec::new(), stop.clone());
+        Ok(Self { path, input, header, file_bytes, offset: bytes.len() as u64, payload, stop })
     }
 
     /// The file's header.
@@ -131,6 +158,7 @@ impl Records {
     /// not that record.
     pub(super) fn next(&mut self, number: u64) -> Result<Option<&[u8]>, OpenError> {
         let fail = |error| OpenError::from_io(&self.path, error);
+        self.stop.check().map_err(fail)?;
         let mut header = [0; RECORD_HEADER_BYTES];
         if !read_whole(&mut self.input, &mut header).map_err(fail)? {
             return Ok(None);

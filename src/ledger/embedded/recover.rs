@@ -8,7 +8,7 @@
 use std::path::Path;
 
 use super::folder::{Contents, OpenError, journal_path, snapshot_path};
-use super::record::{FileHeader, Kind, Records};
+use super::record::{FileHeader, Kind, Records, StopFlag};
 use super::snapshot;
 use super::state::State;
 
@@ -31,6 +31,7 @@ pub(super) fn recover(
     folder: &Path,
     contents: &Contents,
     last_generation: u64,
+    stop: &StopFlag,
 ) -> Result<Recovered, OpenError> {
     let mut recovered = Recovered {
         state: State::default(),
@@ -41,7 +42,7 @@ pub(super) fn recover(
     };
     let base = contents.snapshots.last().copied();
     if let Some(generation) = base {
-        (recovered.state, recovered.next_number) = snapshot::read(folder, generation)?;
+        (recovered.state, recovered.next_number) = snapshot::read(folder, generation, stop)?;
         recovered.snapshot_rows = recovered.state.row_count();
     }
     let first = base.unwrap_or(1);
@@ -54,7 +55,7 @@ pub(super) fn recover(
             return Err(OpenError::corrupt(&missing, 0, "the file is missing"));
         }
         let is_last = Some(&generation) == journals.last();
-        recovered.replay_journal(folder, generation, is_last)?;
+        recovered.replay_journal(folder, generation, is_last, stop)?;
     }
     // A snapshot is written only when the journal after it exists.
     if let (Some(generation), None) = (base, recovered.last) {
@@ -70,9 +71,10 @@ impl Recovered {
         folder: &Path,
         generation: u64,
         is_last: bool,
+        stop: &StopFlag,
     ) -> Result<(), OpenError> {
         let path = journal_path(folder, generation);
-        let mut records = Records::open(&path, Kind::Journal, generation)?;
+        let mut records = Records::open(&path, Kind::Journal, generation, stop)?;
         let header = *records.header();
         if header.first_number != self.next_number {
             let what = format!(

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use super::codec::{Malformed, ROW_BYTES_MIN, Reader, put_row, put_sale, put_spec, put_time};
 use super::folder::{OpenError, snapshot_path, sync_folder, unfinished_path};
-use super::record::{FileHeader, Kind, RECORD_HEADER_BYTES, Records, seal};
+use super::record::{FileHeader, Kind, RECORD_HEADER_BYTES, Records, StopFlag, seal};
 use super::state::State;
 use crate::sale::{Machine, SaleId};
 
@@ -22,13 +22,14 @@ const DIRTY_BYTES_MAX: usize = 1 << 20;
 const WHOLE: &[u8] = b"whole";
 const TOO_FEW: Malformed = Malformed("too few reservations");
 
-/// Writes the state before a journal generation whose first record is `first_number`. `rename`
-/// false stops short of giving it its name, as a crash would.
+/// Writes the state before a journal generation whose first record is `first_number`.
+/// `before_rename` is called when it is durable and has not got its name.
 pub(super) fn write(
     folder: &Path,
     generation: u64,
     first_number: u64,
     state: &State,
+    stop: &StopFlag,
     before_rename: impl FnOnce(),
 ) -> io::Result<()> {
     let path = snapshot_path(folder, generation);
@@ -40,6 +41,7 @@ pub(super) fn write(
         number: 0,
         dirty_bytes: 0,
         record: vec![0; RECORD_HEADER_BYTES],
+        stop: stop.clone(),
     };
     output.file.write_all(&header.encode())?;
     put_time(&mut output.record, state.now_ms);
@@ -62,6 +64,7 @@ struct Output {
     number: u64,
     dirty_bytes: usize,
     record: Vec<u8>,
+    stop: StopFlag,
 }
 
 impl Output {
@@ -72,7 +75,7 @@ impl Output {
         put_spec(&mut self.record, &view.spec);
         self.record.extend_from_slice(&(machine.rows().len() as u64).to_le_bytes());
         self.finish_record()?;
-        for row in machine.rows() {
+        for row in machine.rows().iter() {
             put_row(&mut self.record, row);
             if self.record.len() >= CHUNK_BYTES {
                 self.finish_record()?;
@@ -82,6 +85,7 @@ impl Output {
     }
 
     fn finish_record(&mut self) -> io::Result<()> {
+        self.stop.check()?;
         seal(&mut self.record, self.salt, self.number);
         self.file.write_all(&self.record)?;
         self.number += 1;
@@ -96,9 +100,13 @@ impl Output {
 }
 
 /// Reads a snapshot: the state, and the number of the first record after it.
-pub(super) fn read(folder: &Path, generation: u64) -> Result<(State, u64), OpenError> {
+pub(super) fn read(
+    folder: &Path,
+    generation: u64,
+    stop: &StopFlag,
+) -> Result<(State, u64), OpenError> {
     let path = snapshot_path(folder, generation);
-    let records = Records::open(&path, Kind::Snapshot, generation)?;
+    let records = Records::open(&path, Kind::Snapshot, generation, stop)?;
     let mut input = Input { records, number: 0 };
     let (now_ms, sale_count) = input.read(|record| {
         let mut reader = Reader::new(record);

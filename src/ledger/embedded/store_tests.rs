@@ -15,7 +15,10 @@ fn dump(store: &Store) -> Dump {
     sales
         .map(|(id, machine)| {
             let view = machine.view();
-            (id.clone(), (view.spec, view.held, view.confirmed, machine.rows().to_vec()))
+            (
+                id.clone(),
+                (view.spec, view.held, view.confirmed, machine.rows().iter().cloned().collect()),
+            )
         })
         .collect()
 }
@@ -147,7 +150,7 @@ fn a_crash_at_any_step_of_a_fold_recovers() {
         store.journal = Journal::create(dir.path(), generation, store.next_number).unwrap();
         found.push(image(dir.path(), &format!("{round}-made"), images.path()));
         let mut steps = Vec::new();
-        fold(dir.path(), generation, store.next_number, |step| {
+        fold(dir.path(), generation, store.next_number, &StopFlag::default(), |step| {
             found.push(image(dir.path(), &format!("{round}-{step:?}"), images.path()));
             steps.push(step);
         })
