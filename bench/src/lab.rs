@@ -89,8 +89,8 @@ impl Lab {
     }
 
     fn serve(&mut self, server: Server, sale: &Sale) -> Result<Served> {
-        let (address, control) = (free_address()?, free_address()?);
-        let line = self.programs.server(server, self.server_core, address, control, sale);
+        let address = free_address()?;
+        let line = self.programs.server(server, self.server_core, address, sale);
         let mut process = self.start(server.name(), &line)?;
         self.await_listening(&mut process, address)?;
         Ok(Served { process, address })

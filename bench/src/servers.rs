@@ -56,7 +56,6 @@ impl Programs {
         server: Server,
         core: usize,
         listen: SocketAddr,
-        control: SocketAddr,
         sale: &Sale,
     ) -> CommandLine {
         let (listen, cores) = (listen.to_string(), core.to_string());
@@ -65,7 +64,7 @@ impl Programs {
             return CommandLine::on_core(core, [&program, "--listen", &listen, "--core", &cores]);
         }
         let program = shown(&self.stampede);
-        let words = [&program, "serve", "--listen", &listen, "--control", &control.to_string()];
+        let words = [&program, "serve", "--listen", &listen];
         let total = format!("ticket={}", sale.total);
         let sale = ["--cores", &cores, "--ledger", &sale.ledger, "--sale", &total];
         CommandLine::on_core(core, words.into_iter().chain(sale))

@@ -143,7 +143,10 @@ impl<'a> Link<'a> {
             let deadline_ms = self.core.clock.now_ms() + self.core.batcher.answer_deadline_ms();
             self.stream.socket().deadline_ms.set(deadline_ms);
             match self.carry(&batch) {
-                Ok(results) => self.core.batcher.complete(flight, results),
+                Ok(results) => {
+                    self.core.batcher.complete(flight, results);
+                    may::coroutine::yield_now();
+                }
                 Err(error) => {
                     self.core.batcher.fail(flight, Failure::Unknown);
                     return error;

@@ -1,14 +1,14 @@
 //! What a sale costs Redis: CPU time of the Redis process a ticket, by how many tickets share one
 //! script call, beside a script a ticket as people write it by hand.
 //!
-//!     cargo bench --bench redis_cost
+//!     cargo run --release -p bench --bin redis_cost
 //!
 //! One connection, one batch in flight, nothing persisted. The time is `used_cpu_user` and
 //! `used_cpu_sys` of `INFO cpu` over the whole run, so Redis' reading, parsing and writing is in it.
 
 // The helpers serve the tests too, which use all of them.
 #[allow(dead_code)]
-#[path = "../tests/support/redis.rs"]
+#[path = "../../../tests/support/redis.rs"]
 mod server;
 
 use server::{RedisConnection, RedisServer};

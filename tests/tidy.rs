@@ -1,0 +1,84 @@
+//! The rules of the house that a compiler doesn't hold: what a layer must not know, how large a file
+//! may grow, which features must stay off.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sources(folder: &str) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                found.push((path, text));
+            }
+        }
+    }
+    assert!(!found.is_empty(), "{folder} has no sources");
+    found
+}
+
+/// The part of a file that is no test.
+fn code(text: &str) -> &str {
+    text.split("#[cfg(test)]").next().unwrap_or(text)
+}
+
+#[test]
+fn layers_do_not_know_what_they_must_not() {
+    let io = ["std::net", "std::fs", "std::io", "rustix", "may::", "SystemTime", "Instant::now"];
+    let rules: &[(&str, &[&str])] = &[
+        ("src/sale", &["crate::http", "crate::ledger", "crate::stock", "crate::core", "getrandom"]),
+        ("src/stock", &["crate::http", "crate::ledger", "crate::core"]),
+        ("src/http", &["crate::ledger", "crate::stock", "crate::core", "crate::purchase"]),
+        ("src/route", &["crate::ledger", "crate::stock", "crate::core", "crate::purchase"]),
+        ("src/ledger", &["crate::http", "crate::connection", "crate::stock", "crate::purchase"]),
+    ];
+    for (folder, forbidden) in rules {
+        let pure = !folder.ends_with("ledger");
+        for (path, text) in sources(folder) {
+            if path.to_string_lossy().ends_with("_tests.rs") {
+                continue;
+            }
+            let forbidden = forbidden.iter().chain(if pure { &io[..] } else { &[] });
+            for word in forbidden {
+                let line = code(&text)
+                    .lines()
+                    .find(|line| line.contains(word) && !line.trim_start().starts_with("//"));
+                assert_eq!(line, None, "{} must not know {word}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn files_stay_small() {
+    for (path, text) in sources("src") {
+        let lines = code(&text).lines().count();
+        assert!(lines <= 520, "{} has {lines} lines: split it", path.display());
+    }
+}
+
+#[test]
+fn work_stealing_stays_off() {
+    // With it, a coroutine may wake on any core, and every core's state would be shared unawares.
+    let tree = Command::new(env!("CARGO"))
+        .args(["tree", "--workspace", "--edges", "features", "--invert", "may", "--offline"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    let tree = String::from_utf8_lossy(&tree.stdout);
+    assert!(tree.contains("may v"), "cargo tree says nothing of may:\n{tree}");
+    for feature in ["work_steal", "\"default\"", "crossbeam_queue_steal", "io_cancel"] {
+        let line = tree.lines().find(|line| line.contains("may feature") && line.contains(feature));
+        assert_eq!(line, None, "may must be built without {feature}");
+    }
+}
