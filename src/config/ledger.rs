@@ -191,16 +191,6 @@ pub(super) fn counters_key(text: &str) -> Result<String, String> {
     Ok(name)
 }
 
-/// As it is given to `--ledger`, without a password.
-impl fmt::Display for LedgerSetting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Embedded(folder) => write!(f, "embedded:{}", folder.display()),
-            Self::Redis(setting) => write!(f, "{}", setting.url),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
