@@ -159,7 +159,7 @@ pub struct ServeOptions {
     #[arg(long, value_name = "FILE", help_heading = "Logs")]
     pub stat_log: Option<String>,
 
-    /// How much to log to standard error [default: info,may=warn]
+    /// How much to log to standard error [default: info]
     ///
     /// error, warn, info, debug, trace or off; or a filter such as info,stampede::ledger=debug.
     #[arg(long, value_name = "LEVEL", help_heading = "Logs")]

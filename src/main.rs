@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use stampede::cli::{Cli, Command, ServeOptions};
-use stampede::config::{Config, ConfigError};
+use stampede::config::{Config, ConfigError, raise_file_limit};
 use stampede::logging;
 use stampede::server::{self, Ready, SaleStart};
 
@@ -38,6 +38,9 @@ fn serve(options: &ServeOptions) -> ExitCode {
         tracing::warn!("{warning}");
     }
     logging::log_panics();
+    if let Err(error) = raise_file_limit() {
+        tracing::warn!(%error, "the limit on open files can't be raised");
+    }
     match server::run(config, announce) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failure(&error),

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 use may::coroutine;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use crate::config::{Config, LedgerSetting};
@@ -26,6 +26,9 @@ use crate::limits::{LINK_STACK_BYTES, STACK_BYTES, STARTUP_WAIT_MS};
 use crate::sale::{Command, Outcome, SaleId, SaleSpec, SaleView};
 use crate::stat_log::{StatLog, StatLogBuffer};
 use crate::{connection, core, listener, tick};
+
+/// Time to write the rest of `stat.log` at the end.
+const STAT_LOG_CLOSE: Duration = Duration::from_secs(2);
 
 /// What the main thread hears.
 pub enum Event {
@@ -150,10 +153,12 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
     server.serve()?;
     let drained = server.drain();
     ledger.close();
-    if let Some(log) = stat_log
-        && let Err(error) = log.close(Duration::from_secs(2))
-    {
-        tracing::error!(%error, "stat.log is incomplete");
+    if let Some(log) = stat_log {
+        match log.close(STAT_LOG_CLOSE) {
+            Ok(counts) if counts.lost() == 0 => {}
+            Ok(counts) => tracing::warn!(lines = counts.lost(), "lines of stat.log are lost"),
+            Err(error) => tracing::error!(%error, "stat.log is incomplete"),
+        }
     }
     drained
 }
@@ -246,6 +251,8 @@ fn configure_may(cores: usize) {
 
 fn watch_signals(events: Sender<Event>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    // With a handler, a file that reaches its size limit is an error of the write that did so.
+    signal_hook::flag::register(SIGXFSZ, Arc::default())?;
     thread::Builder::new().name("signals".into()).spawn(move || {
         for _ in signals.forever() {
             if events.send(Event::Signal).is_err() {

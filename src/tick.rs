@@ -57,7 +57,10 @@ pub fn run(core: &'static Core) {
         }
         if core.draining() {
             connection::close_idle(core);
-            if !told_drained && core.connections.borrow().count() == 0 && core.listeners.closed() {
+            let drained = core.connections.borrow().count() == 0 && core.listeners.closed();
+            if drained && !told_drained {
+                // Its last lines go to the writer as it is dropped.
+                drop(core.stat_log.borrow_mut().take());
                 told_drained = core.shared.events.send(Event::Drained).is_ok();
             }
         }

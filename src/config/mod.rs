@@ -38,7 +38,7 @@ pub const EMBEDDED_DIR_DEFAULT: &str = "./stampede-data";
 /// The sale that an embedded ledger starts with unless told otherwise.
 pub const SALE_DEFAULT: (&str, u64) = ("ticket", 10_000);
 /// What is logged unless told otherwise.
-pub const LOG_FILTER_DEFAULT: &str = "info,may=warn";
+pub const LOG_FILTER_DEFAULT: &str = "info";
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
