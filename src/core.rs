@@ -48,6 +48,8 @@ pub struct Shared {
     pub config: Config,
     /// Connections the instance may have open, over all cores.
     pub connections_max: usize,
+    /// Worker coroutines that one core may have.
+    pub workers_max: usize,
     /// Connections open now.
     pub connections: CachePadded<AtomicUsize>,
     /// Set when the server drains: no new connection, no further request.
@@ -144,6 +146,7 @@ pub struct Core {
     buffers: RefCell<Vec<Vec<u8>>>,
     leader: Cell<u64>,
     workers_made: Cell<u64>,
+    workers: Cell<usize>,
     spares: RefCell<Vec<(u64, Coroutine)>>,
     thread: ThreadId,
 }
@@ -179,6 +182,7 @@ impl Core {
             buffers: RefCell::default(),
             leader: Cell::new(0),
             workers_made: Cell::new(0),
+            workers: Cell::new(0),
             spares: RefCell::default(),
             thread: thread::current().id(),
             shared,
@@ -227,7 +231,8 @@ impl Core {
         !self.spares.borrow().is_empty() || self.start_worker()
     }
 
-    /// Starts one more worker coroutine, as a spare. `false`: no memory for its stack.
+    /// Starts one more worker coroutine, as a spare. `false`: there may be no more, or no memory for
+    /// its stack.
     pub fn start_worker(&'static self) -> bool {
         let number = self.workers_made.get() + 1;
         self.workers_made.set(number);
@@ -320,6 +325,7 @@ impl Worker {
         let core = self.core;
         loop {
             if core.spares.borrow().len() >= SPARE_COROUTINES {
+                core.workers.set(core.workers.get() - 1);
                 return;
             }
             core.spares.borrow_mut().push((self.number, coroutine::current()));

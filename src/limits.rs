@@ -84,6 +84,10 @@ pub const DESCRIPTORS_RESERVE: u64 = 64;
 /// Stack of a coroutine. Only touched pages cost memory, and only a request that waits for the
 /// ledger holds a stack, so this is generous: see ARCHITECTURE.md for the measurement.
 pub const STACK_BYTES: usize = 64 * 1024;
+/// Memory maps that a coroutine's stack takes: itself and its guard page.
+pub const MAPS_PER_STACK: usize = 2;
+/// The kernel's default of `vm.max_map_count`.
+pub const MAPS_MAX_DEFAULT: usize = 65_530;
 /// Stack of a core's link to the ledger, on which a TLS handshake may run.
 pub const LINK_STACK_BYTES: usize = 256 * 1024;
 /// Time the start waits for the ledger before the server goes on without it.

@@ -21,8 +21,8 @@ pub enum LoggingError {
 /// Starts logging to standard error. Colours only on a terminal, and not with `NO_COLOR`.
 pub fn init(filter: &str, format: LogFormat) -> Result<(), LoggingError> {
     // What is below us says much at `info`; a filter that names it has the last word.
-    let parsed =
-        EnvFilter::try_new(format!("may=warn,{filter}")).map_err(|error| LoggingError::Filter(filter.into(), error))?;
+    let parsed = EnvFilter::try_new(format!("may=warn,{filter}"))
+        .map_err(|error| LoggingError::Filter(filter.into(), error))?;
     let colours =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let builder = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(io::stderr);

@@ -22,7 +22,9 @@ use crate::core::{Core, Mailbox, Shared};
 use crate::handler::BUY_SALE;
 use crate::ledger::embedded::{self, Embedded, OpenError, system_clock_ms};
 use crate::ledger::redis::{self, Codec, KeyTemplates, RedisLedger, RedisSettings};
-use crate::limits::{LINK_STACK_BYTES, STACK_BYTES, STARTUP_WAIT_MS};
+use crate::limits::{
+    LINK_STACK_BYTES, MAPS_MAX_DEFAULT, MAPS_PER_STACK, STACK_BYTES, STARTUP_WAIT_MS,
+};
 use crate::sale::{Command, Outcome, SaleId, SaleSpec, SaleView};
 use crate::stat_log::{StatLog, StatLogBuffer};
 use crate::{connection, core, listener, tick};
@@ -226,6 +228,7 @@ fn share(config: Config, events: Sender<Event>) -> io::Result<Arc<Shared>> {
     let cores = config.cores.len();
     Ok(Arc::new(Shared {
         connections_max: connections_max(&config),
+        workers_max: workers_max(&config),
         connections: CachePadded::new(AtomicUsize::new(0)),
         draining: AtomicBool::new(false),
         grants: (0..cores).map(|_| CachePadded::default()).collect(),
@@ -238,6 +241,17 @@ fn share(config: Config, events: Sender<Event>) -> io::Result<Arc<Shared>> {
 
 fn connections_max(config: &Config) -> usize {
     usize::try_from(config.connections_max).unwrap_or(usize::MAX)
+}
+
+/// A worker for each request that may wait, and the leader; fewer where the kernel allows fewer
+/// memory maps: a stack and its guard are two, and the allocator must not find them used up.
+fn workers_max(config: &Config) -> usize {
+    let maps_max = std::fs::read_to_string("/proc/sys/vm/max_map_count")
+        .ok()
+        .and_then(|text| text.trim().parse::<usize>().ok())
+        .unwrap_or(MAPS_MAX_DEFAULT);
+    let for_stacks = maps_max / 2 / MAPS_PER_STACK / config.cores.len();
+    (config.waiting_max + 1).min(for_stacks.max(2))
 }
 
 /// `may` takes its settings once, before its first coroutine.

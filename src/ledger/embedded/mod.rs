@@ -11,7 +11,8 @@
 //! after one damaged byte, which for a ledger means selling the same tickets twice; here a damaged
 //! record that anything valid follows is an error, and only an unfinished last one is dropped.
 //!
-//! Architecture invariant: knows no core, no connection, no allowance. Nothing here decides what a
+//! Architecture invariant: apart from `link`, knows no core; knows no connection and no allowance.
+//! Nothing here decides what a
 //! command does: that is `sale::Machine`'s, live and in a replay alike.
 
 mod codec;
