@@ -234,11 +234,16 @@ impl Core {
     /// Starts one more worker coroutine, as a spare. `false`: there may be no more, or no memory for
     /// its stack.
     pub fn start_worker(&'static self) -> bool {
+        if self.workers.get() >= self.shared.workers_max {
+            return false;
+        }
         let number = self.workers_made.get() + 1;
         self.workers_made.set(number);
+        self.workers.set(self.workers.get() + 1);
         let started =
             self.spawn_here("worker", STACK_BYTES, move |core| Worker { core, number }.run());
         if !started {
+            self.workers.set(self.workers.get() - 1);
             tracing::warn!(core = self.index, "no memory for a coroutine: shedding load");
         }
         started

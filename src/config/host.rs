@@ -23,7 +23,7 @@ impl Host {
             .unwrap_or_default();
         cores.sort_unstable();
         if cores.is_empty() {
-            cores.push(0);
+            cores.extend(0..num_cpus::get());
         }
         let file_limit = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
         Self { cores, file_limit }

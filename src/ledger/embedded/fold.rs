@@ -72,8 +72,8 @@ pub(super) fn fold(
 }
 
 fn lower_priority() {
-    const LOWEST: libc::c_int = 19;
-    // SAFETY: takes three integers. On Linux it is this thread alone that 0 means. It can't fail in
-    // this direction, and if it did the fold would merely be less polite.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, LOWEST) };
+    const LOWEST: i32 = 19;
+    // On Linux, no process means this thread alone. It can't fail in this direction, and if it did
+    // the fold would merely be less polite.
+    let _ = rustix::process::setpriority_process(None, LOWEST);
 }

@@ -4,9 +4,10 @@
 //! doesn't change with every record, and it means that a full disk is found out before a batch is
 //! applied, when it can still be refused.
 
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -79,16 +80,14 @@ impl Journal {
     }
 
     fn allocate(&mut self, end: u64) -> io::Result<()> {
-        let (from, bytes) = (self.room as libc::off_t, (end - self.room) as libc::off_t);
-        // SAFETY: takes a descriptor, which `self.file` keeps open, and three integers.
-        while unsafe { libc::fallocate(self.file.as_raw_fd(), 0, from, bytes) } != 0 {
-            let error = io::Error::last_os_error();
-            match error.raw_os_error() {
-                Some(libc::EINTR) => {}
+        loop {
+            let bytes = end - self.room;
+            match fallocate(&self.file, FallocateFlags::empty(), self.room, bytes) {
+                Err(Errno::INTR) => {}
                 // The file system can't set room aside: the file grows with every record instead,
                 // and a full disk is found out when it is too late to refuse.
-                Some(libc::EOPNOTSUPP | libc::ENOSYS) => break,
-                _ => return Err(error),
+                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => break,
+                Err(error) => return Err(error.into()),
             }
         }
         self.room = end;
