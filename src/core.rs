@@ -269,7 +269,11 @@ impl Core {
             unsafe {
                 builder.spawn_local(move || {
                     let OnThisCore((core, body)) = { body };
-                    body(core);
+                    if catch_unwind(AssertUnwindSafe(|| body(core))).is_err() {
+                        // A core without one of its parts would hang: better to be started anew.
+                        let error = io::Error::other(format!("core {} panicked", core.index));
+                        let _ = core.shared.events.send(Event::Failed(error));
+                    }
                 })
             }
         }));

@@ -183,6 +183,8 @@ impl<'a> Link<'a> {
             batch.groups.iter().map(|group| codec.encode(group, &mut self.out)).collect();
         self.stream.write_all(&self.out)?;
         self.stream.flush()?;
+        // No reply can be here yet: a read would only find that out.
+        self.stream.socket().wait()?;
         let mut replies = Vec::with_capacity(batch.groups.len());
         for (group, count) in batch.groups.iter().zip(counts) {
             let values = (0..count)
