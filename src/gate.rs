@@ -24,10 +24,8 @@ use rustix::event::epoll::{self, Event, EventData, EventFlags};
 /// Events taken in one round.
 const EVENTS_MAX: usize = 512;
 /// What is told of a connection.
-const CONNECTION_FLAGS: EventFlags = EventFlags::IN
-    .union(EventFlags::OUT)
-    .union(EventFlags::RDHUP)
-    .union(EventFlags::ET);
+const CONNECTION_FLAGS: EventFlags =
+    EventFlags::IN.union(EventFlags::OUT).union(EventFlags::RDHUP).union(EventFlags::ET);
 /// The bit of an event's data that tells a source from a connection.
 const SOURCE_BIT: u64 = 1 << 63;
 

@@ -27,7 +27,10 @@ fn any_method_buys_until_it_is_sold_out() {
     }
     for _ in 0..3 {
         let response = buy(&mut client, "/buy/ticket", "");
-        assert_eq!((response.status(), response.text().as_str()), (200, r#"{"code":-1,"msg":"已售罄"}"#));
+        assert_eq!(
+            (response.status(), response.text().as_str()),
+            (200, r#"{"code":-1,"msg":"已售罄"}"#)
+        );
     }
     client.ask(reserve("", r#"{"user":"u"}"#)).assert_problem(409, "sold_out");
     assert_eq!(sold(&server), 5);
@@ -81,9 +84,7 @@ fn a_buyer_is_named_by_header_or_parameter() {
     assert_eq!(buy(&mut client, "/buy/ticket?user=u2", "").json()["code"], 1);
     let nobody = buy(&mut client, "/buy/ticket", "");
     assert_eq!((nobody.status(), nobody.json()["code"].as_i64()), (422, Some(-11)));
-    client
-        .ask(reserve("", r#"{"user":"u1"}"#))
-        .assert_problem(409, "limit_reached");
+    client.ask(reserve("", r#"{"user":"u1"}"#)).assert_problem(409, "limit_reached");
     assert_eq!(sold(&server), 2);
 }
 
@@ -121,7 +122,8 @@ fn bad_input_is_named_and_takes_nothing() {
         client.ask(reserve("", body)).assert_problem(400, "bad_request");
     }
     for key in ["", &"k".repeat(256), "k\u{85}"] {
-        let response = client.ask(reserve(&format!("Idempotency-Key: {key}\r\n"), r#"{"user":"u"}"#));
+        let response =
+            client.ask(reserve(&format!("Idempotency-Key: {key}\r\n"), r#"{"user":"u"}"#));
         response.assert_problem(422, "invalid");
         assert_eq!(response.json()["field"], "Idempotency-Key");
     }
@@ -143,7 +145,11 @@ fn bad_input_is_named_and_takes_nothing() {
         (&format!("/buy/ticket?user={}", &long[..200]), ""),
     ] {
         let response = buy(&mut client, path, headers);
-        assert_eq!((response.status(), response.json()["code"].as_i64()), (422, Some(-9)), "{path}");
+        assert_eq!(
+            (response.status(), response.json()["code"].as_i64()),
+            (422, Some(-9)),
+            "{path}"
+        );
     }
     // Beyond the bounds of a head, whatever the header.
     for name in ["Idempotency-Key", "X-User-Id"] {

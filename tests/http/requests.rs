@@ -20,11 +20,17 @@ fn techempowers_answers_are_to_the_letter() {
     let mut client = Client::new(&server);
     for _ in 0..3 {
         let plaintext = client.ask(PLAINTEXT);
-        assert_eq!((plaintext.head.as_str(), plaintext.text().as_str()), (PLAINTEXT_HEAD, "Hello, World!"));
+        assert_eq!(
+            (plaintext.head.as_str(), plaintext.text().as_str()),
+            (PLAINTEXT_HEAD, "Hello, World!")
+        );
         let json = client.ask("GET /json HTTP/1.1\r\nHost: server\r\nAccept: */*\r\n\r\n");
         let head = "HTTP/1.1 200 OK\r\nServer: stampede\r\nDate: DATE\r\n\
                     Content-Type: application/json\r\nContent-Length: 27\r\n\r\n";
-        assert_eq!((json.head.as_str(), json.text().as_str()), (head, r#"{"message":"Hello, World!"}"#));
+        assert_eq!(
+            (json.head.as_str(), json.text().as_str()),
+            (head, r#"{"message":"Hello, World!"}"#)
+        );
     }
 }
 
