@@ -50,8 +50,10 @@ pub struct Shared {
     pub connections_max: usize,
     /// Worker coroutines that one core may have.
     pub workers_max: usize,
-    /// Connections open now.
+    /// Connections open now that have a place.
     pub connections: CachePadded<AtomicUsize>,
+    /// Connections open now that have none and are being told so.
+    pub refused: CachePadded<AtomicUsize>,
     /// Set when the server drains: no new connection, no further request.
     pub draining: AtomicBool,
     /// Grants by core, for `stat.log`.
@@ -73,6 +75,11 @@ impl Shared {
     /// Number of cores.
     pub fn cores(&self) -> usize {
         self.mailboxes.len()
+    }
+
+    /// Where a connection is counted: one that waits for its refusal takes nobody's place.
+    pub fn counter(&self, admitted: bool) -> &AtomicUsize {
+        if admitted { &self.connections } else { &self.refused }
     }
 }
 

@@ -6,7 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -229,7 +229,8 @@ fn share(config: Config, events: Sender<Event>) -> io::Result<Arc<Shared>> {
     Ok(Arc::new(Shared {
         connections_max: connections_max(&config),
         workers_max: workers_max(&config),
-        connections: CachePadded::new(AtomicUsize::new(0)),
+        connections: CachePadded::default(),
+        refused: CachePadded::default(),
         draining: AtomicBool::new(false),
         grants: (0..cores).map(|_| CachePadded::default()).collect(),
         allowances: Mutex::default(),
