@@ -1,0 +1,209 @@
+//! A real server for a test: its own process, port and data folder, gone when it is dropped.
+//!
+//! A test fails if its server has panicked meanwhile, also where the server went on after it.
+
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// Time for a server to say that it listens.
+const START_DEADLINE: Duration = Duration::from_secs(20);
+/// Time for one answer, or for a server to end.
+pub const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
+
+/// A running (or ended, to be started again) server.
+pub struct Server {
+    folder: TempDir,
+    arguments: Vec<String>,
+    limits: String,
+    address: Option<SocketAddr>,
+    child: Option<Child>,
+    log: Arc<Mutex<String>>,
+    log_reader: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts one with these options: `&["--sale", "ticket=150"]`. Unless they say otherwise it
+    /// has a port and a data folder of its own.
+    pub fn start(arguments: &[&str]) -> Self {
+        Self::start_limited("", arguments)
+    }
+
+    /// The same, with the shell's limits set before: `"-n 64"` for 64 open files.
+    pub fn start_limited(limits: &str, arguments: &[&str]) -> Self {
+        let mut server = Self {
+            folder: tempfile::tempdir().expect("a temporary folder"),
+            arguments: arguments.iter().map(|&a| a.to_owned()).collect(),
+            limits: limits.to_owned(),
+            address: None,
+            child: None,
+            log: Arc::default(),
+            log_reader: None,
+        };
+        server.restart();
+        server
+    }
+
+    /// Starts it again on the same data and port. Ends it first, as `kill -9` does, if it runs.
+    pub fn restart(&mut self) {
+        self.kill();
+        let mut child = self.command().spawn().expect("start the server");
+        let mut stderr = BufReader::new(child.stderr.take().expect("its stderr"));
+        let log = self.log.clone();
+        self.log_reader = Some(thread::spawn(move || {
+            let mut line = String::new();
+            while matches!(stderr.read_line(&mut line), Ok(1..)) {
+                log.lock().unwrap_or_else(PoisonError::into_inner).push_str(&line);
+                line.clear();
+            }
+        }));
+        let stdout = child.stdout.take().expect("its stdout");
+        self.child = Some(child);
+        let Some(address) = listening_address(stdout, self.log.clone()) else {
+            self.kill();
+            panic!("the server did not start: {}", self.log());
+        };
+        self.address = Some(address);
+    }
+
+    fn command(&self) -> Command {
+        let program = env!("CARGO_BIN_EXE_stampede");
+        let mut command = if self.limits.is_empty() {
+            Command::new(program)
+        } else {
+            let mut shell = Command::new("sh");
+            let script = format!("ulimit {} && exec \"$0\" \"$@\"", self.limits);
+            shell.args(["-c", &script, program]);
+            shell
+        };
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("STAMPEDE_") {
+                command.env_remove(name);
+            }
+        }
+        let has = |option: &str| self.arguments.iter().any(|a| a == option);
+        command.arg("serve").args(&self.arguments);
+        if !has("--listen") {
+            let port = self.address.map_or(0, |address| address.port());
+            command.arg("--listen").arg(format!("127.0.0.1:{port}"));
+        }
+        if !has("--ledger") {
+            let data = self.folder.path().join("data");
+            command.arg("--ledger").arg(format!("embedded:{}", data.display()));
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Where it listens (first, if it listens on several).
+    pub fn address(&self) -> SocketAddr {
+        self.address.expect("it has been started")
+    }
+
+    /// A connection to it, which gives up reading and writing after [`ANSWER_DEADLINE`].
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address()).expect("connect to the server");
+        stream.set_read_timeout(Some(ANSWER_DEADLINE)).expect("a deadline");
+        stream.set_write_timeout(Some(ANSWER_DEADLINE)).expect("a deadline");
+        stream.set_nodelay(true).expect("no delay");
+        stream
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    /// What it has printed and logged so far, over all its starts.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sends it a signal: `"TERM"`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status();
+        assert!(sent.expect("run kill").success());
+    }
+
+    /// Has it end as `kill -9` does.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("kill the server");
+            child.wait().expect("wait for the server");
+        }
+        self.finish_log();
+    }
+
+    /// Has it end as an operator does: SIGTERM. Returns its exit code.
+    pub fn terminate(&mut self) -> i32 {
+        self.signal("TERM");
+        self.wait()
+    }
+
+    /// Waits until it has ended by itself and returns its exit code; -1 if a signal ended it.
+    pub fn wait(&mut self) -> i32 {
+        let mut child = self.child.take().expect("it runs");
+        let until = Instant::now() + ANSWER_DEADLINE;
+        let status = loop {
+            if let Some(status) = child.try_wait().expect("wait for the server") {
+                break status;
+            }
+            if Instant::now() > until {
+                child.kill().expect("kill the server");
+                child.wait().expect("wait for the server");
+                panic!("the server does not end: {}", self.log());
+            }
+            thread::sleep(Duration::from_millis(10));
+        };
+        self.finish_log();
+        status.code().unwrap_or(-1)
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// Reads the log to its end, once the server has ended.
+    fn finish_log(&mut self) {
+        if let Some(reader) = self.log_reader.take() {
+            let _ = reader.join();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let died = self.child.is_some() && !self.is_running();
+        self.kill();
+        let log = self.log();
+        if thread::panicking() {
+            eprintln!("the server's log:\n{log}");
+        } else {
+            assert!(!died, "the server died: {log}");
+            assert!(!log.contains("panic"), "the server panicked: {log}");
+        }
+    }
+}
+
+/// Reads what a server prints when it is ready.
+fn listening_address(stdout: ChildStdout, log: Arc<Mutex<String>>) -> Option<SocketAddr> {
+    let (found, address) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            let rest = line.trim_start().strip_prefix("listening");
+            let first = rest.and_then(|rest| rest.split_whitespace().next());
+            let address = first.and_then(|url| url.strip_prefix("http://")?.parse().ok());
+            *log.lock().unwrap_or_else(PoisonError::into_inner) += &(line + "\n");
+            if let Some(address) = address {
+                let _ = found.send(address);
+            }
+        }
+    });
+    address.recv_timeout(START_DEADLINE).ok()
+}
