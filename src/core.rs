@@ -294,7 +294,7 @@ impl Core {
 
     /// Tells the main thread how the link to the ledger stands.
     pub fn report(&self, state: LinkState) {
-        let _ = self.shared.events.send(Event::Link(state));
+        let _ = self.shared.events.send(Event::Link(self.index, state));
     }
 
     /// Hands the lead to a spare.

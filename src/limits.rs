@@ -74,6 +74,8 @@ pub const LEDGER_ANSWER_DEADLINE_MS: u64 = 2_000;
 pub const RECONNECT_BACKOFF_MS_MIN: u64 = 50;
 /// See [`RECONNECT_BACKOFF_MS_MIN`].
 pub const RECONNECT_BACKOFF_MS_MAX: u64 = 1_000;
+/// Time between two lines in the log about batches that the ledger refuses.
+pub const REFUSAL_LOG_INTERVAL_MS: u64 = 1_000;
 /// Oldest view of a sale that `GET /v1/sales/{sale}` may show.
 pub const VIEW_AGE_MS_MAX: u64 = 100;
 /// Sales whose state a core keeps.

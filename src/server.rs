@@ -38,8 +38,8 @@ pub enum Event {
     Signal,
     /// A core could not be started.
     Failed(io::Error),
-    /// A core's link to the ledger has changed.
-    Link(LinkState),
+    /// The link to the ledger of the core of this number has changed.
+    Link(usize, LinkState),
     /// A sale was looked after at the start.
     Sale(SaleId, SaleStart),
     /// A core has no connection left.
@@ -58,6 +58,16 @@ pub enum LinkState {
         /// Trying again is of no use until somebody changes something.
         fatal: bool,
     },
+}
+
+impl LinkState {
+    /// Why it is away, if it is.
+    fn away(&self) -> Option<&str> {
+        match self {
+            Self::Up => None,
+            Self::Away { reason, .. } => Some(reason),
+        }
+    }
 }
 
 /// What became of a sale at the start.
@@ -145,7 +155,7 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
         start_core(index, shared.clone(), sockets, link, stat_log);
     }
     let connections_max = shared.connections_max;
-    let mut server = Server { shared, heard, last_link: None };
+    let mut server = Server { shared, heard, links: vec![None; cores] };
     let started = server.wait_for_sales()?;
     ready(
         &server.shared.config,
@@ -347,6 +357,9 @@ fn look_after_sales(core: &'static Core) {
     for (id, command) in wanted {
         let start = loop {
             let now_ms = core.clock.now_ms();
+            // From now on this core returns to stock what expires in it, whether somebody asks for
+            // the sale or not: whoever held it before us may be gone.
+            let _ = core.sales.slot(core, id.as_str());
             let answer = core.batcher.submit(now_ms, &id, command.clone(), 0).and_then(|ticket| {
                 core.batcher.kick();
                 core.batcher.wait(ticket)
@@ -368,15 +381,13 @@ fn look_after_sales(core: &'static Core) {
 struct Server {
     shared: Arc<Shared>,
     heard: Receiver<Event>,
-    last_link: Option<LinkState>,
+    /// One a core. `None`: not heard of yet.
+    links: Vec<Option<LinkState>>,
 }
 
 impl Server {
     fn away(&self) -> Option<String> {
-        match &self.last_link {
-            Some(LinkState::Away { reason, .. }) => Some(reason.clone()),
-            _ => None,
-        }
+        self.links.iter().flatten().find_map(|link| link.away()).map(str::to_owned)
     }
 
     /// Waits until the sales are looked after, or the ledger has been away for a while.
@@ -389,7 +400,7 @@ impl Server {
                 Ok(Event::Sale(id, start)) => sales.push((id, start)),
                 Ok(Event::Failed(error)) => return Err(error.into()),
                 Ok(Event::Signal) => return Err(RunError::Interrupted),
-                Ok(Event::Link(state)) => self.note_link(state, true)?,
+                Ok(Event::Link(core, state)) => self.note_link(core, state, true)?,
                 Ok(Event::Drained) => {}
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
             }
@@ -399,13 +410,14 @@ impl Server {
 
     /// Logs what the links go through, once for all cores. At the start, a ledger that refuses us
     /// ends the server: it would never get better by itself.
-    fn note_link(&mut self, state: LinkState, starting: bool) -> Result<(), RunError> {
-        if self.last_link.as_ref() == Some(&state) {
-            return Ok(());
-        }
+    fn note_link(&mut self, core: usize, state: LinkState, starting: bool) -> Result<(), RunError> {
+        let known = self.links.iter().flatten().any(|link| *link == state);
+        let was_away = self.away().is_some();
+        self.links[core] = Some(state.clone());
         match &state {
-            LinkState::Up if starting => {}
+            LinkState::Up if starting || !was_away || self.away().is_some() => {}
             LinkState::Up => tracing::info!("the ledger can be reached again"),
+            LinkState::Away { .. } if known => {}
             LinkState::Away { reason, fatal: true } if starting => {
                 let url = self.shared.config.ledger.to_string();
                 return Err(RunError::Redis { url, reason: reason.clone() });
@@ -414,7 +426,6 @@ impl Server {
                 tracing::warn!(%reason, "the ledger can't be reached; purchases are unavailable");
             }
         }
-        self.last_link = Some(state);
         Ok(())
     }
 
@@ -424,7 +435,7 @@ impl Server {
             match event {
                 Event::Signal => return Ok(()),
                 Event::Failed(error) => return Err(error.into()),
-                Event::Link(state) => self.note_link(state, false)?,
+                Event::Link(core, state) => self.note_link(core, state, false)?,
                 Event::Sale(id, start) => log_sale(&self.shared.config, &id, &start),
                 Event::Drained => {}
             }

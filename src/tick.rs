@@ -34,6 +34,7 @@ pub fn run(core: &'static Core) {
     };
     let redis = matches!(core.shared.config.ledger, LedgerSetting::Redis(_));
     let mut swept_ms = 0;
+    let mut last_ms = 0;
     let mut told_drained = false;
     loop {
         let _ = source.wait(|| core.clock.now_ms(), u64::MAX);
@@ -42,7 +43,10 @@ pub fn run(core: &'static Core) {
         core.refresh_clock();
         let now_ms = core.clock.now_ms();
         core.gate.wake_overdue(now_ms);
-        core.batcher.fail_overdue(now_ms);
+        // By the last tick's time: a link whose own wait was overdue then has had its turn since. If
+        // the ledger is silent, what waits behind it is told so, and not that it is busy.
+        core.batcher.fail_overdue(last_ms);
+        last_ms = now_ms;
         core.sales.refresh(core);
         if let Some(log) = core.stat_log.borrow_mut().as_mut() {
             log.flush();

@@ -1,4 +1,7 @@
 //! A real Redis for a test: its own process, port and folder, gone when it is dropped.
+//!
+//! `STAMPEDE_TEST_REDIS_SERVER` names the program to take for `redis-server`: another version, or
+//! Valkey.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -50,6 +53,13 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}/0", self.port)
     }
 
+    /// Sends it a signal: `"STOP"`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.as_ref().expect("it runs").id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(sent.expect("run kill").success());
+    }
+
     /// Ends it as `kill -9` does.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
@@ -79,7 +89,8 @@ impl RedisServer {
 
     /// Whether it came up; not if its port was taken.
     fn spawn(&mut self) -> bool {
-        let mut command = Command::new("redis-server");
+        let program = std::env::var("STAMPEDE_TEST_REDIS_SERVER");
+        let mut command = Command::new(program.as_deref().unwrap_or("redis-server"));
         command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
         command.arg("--dir").arg(self.folder.path()).args(["--logfile", "redis.log"]);
         command.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::null());

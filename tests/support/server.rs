@@ -2,7 +2,7 @@
 //!
 //! A test fails if its server has panicked meanwhile, also where the server went on after it.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -64,7 +64,7 @@ impl Server {
         }));
         let stdout = child.stdout.take().expect("its stdout");
         self.child = Some(child);
-        let Some(address) = listening_address(stdout) else {
+        let Some(address) = listening_address(stdout, self.log.clone()) else {
             self.kill();
             panic!("the server did not start: {}", self.log());
         };
@@ -119,7 +119,7 @@ impl Server {
         self.child.as_ref().expect("it runs").id()
     }
 
-    /// What it has logged so far, over all its starts.
+    /// What it has printed and logged so far, over all its starts.
     pub fn log(&self) -> String {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -192,16 +192,18 @@ impl Drop for Server {
 }
 
 /// Reads what a server prints when it is ready.
-fn listening_address(mut stdout: ChildStdout) -> Option<SocketAddr> {
+fn listening_address(stdout: ChildStdout, log: Arc<Mutex<String>>) -> Option<SocketAddr> {
     let (found, address) = std::sync::mpsc::channel();
     thread::spawn(move || {
-        let mut lines = BufReader::new(&mut stdout).lines().map_while(Result::ok);
-        let address = lines.find_map(|line| {
-            let rest = line.trim_start().strip_prefix("listening")?;
-            rest.split_whitespace().next()?.strip_prefix("http://")?.parse().ok()
-        });
-        let _ = found.send(address);
-        let _ = stdout.read_to_end(&mut Vec::new());
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            let rest = line.trim_start().strip_prefix("listening");
+            let first = rest.and_then(|rest| rest.split_whitespace().next());
+            let address = first.and_then(|url| url.strip_prefix("http://")?.parse().ok());
+            *log.lock().unwrap_or_else(PoisonError::into_inner) += &(line + "\n");
+            if let Some(address) = address {
+                let _ = found.send(address);
+            }
+        }
     });
-    address.recv_timeout(START_DEADLINE).ok().flatten()
+    address.recv_timeout(START_DEADLINE).ok()
 }

@@ -27,7 +27,7 @@ use crate::core::{Core, lock};
 use crate::gate::Source;
 use crate::ledger::batch::Failure;
 use crate::ledger::{Batch, GroupReply, LedgerError};
-use crate::limits::{RECONNECT_BACKOFF_MS_MAX, RECONNECT_BACKOFF_MS_MIN};
+use crate::limits::{RECONNECT_BACKOFF_MS_MAX, RECONNECT_BACKOFF_MS_MIN, REFUSAL_LOG_INTERVAL_MS};
 use crate::server::LinkState;
 
 /// What every core's link to the same Redis shares.
@@ -73,6 +73,18 @@ fn tls_config(ca: Option<&Path>) -> io::Result<ClientConfig> {
         .with_no_client_auth())
 }
 
+/// Who must act on a failed TLS handshake.
+fn tls_failure(error: io::Error) -> HandshakeError {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match tls {
+        Some(rustls::Error::InvalidCertificate(why)) => HandshakeError::Fatal(format!(
+            "its certificate is not one to trust ({why}): --redis-ca names the authority that \
+             signed it"
+        )),
+        _ => HandshakeError::Io(error),
+    }
+}
+
 /// The life of a core's link.
 pub fn run(core: &'static Core, ledger: &RedisLedger) {
     let mut backoff_ms = RECONNECT_BACKOFF_MS_MIN;
@@ -105,6 +117,8 @@ struct Link<'a> {
     stream: Stream,
     parser: Parser,
     out: Vec<u8>,
+    /// When a refusal was logged last, if one was.
+    refusal_logged_ms: Option<u64>,
 }
 
 impl<'a> Link<'a> {
@@ -117,12 +131,17 @@ impl<'a> Link<'a> {
             Some(config) => {
                 let name = ServerName::try_from(settings.host.clone()).map_err(io::Error::other)?;
                 let tls = ClientConnection::new(config.clone(), name).map_err(io::Error::other)?;
-                Stream::Tls(Box::new(StreamOwned::new(tls, socket)))
+                let mut stream = StreamOwned::new(tls, socket);
+                while stream.conn.is_handshaking() {
+                    stream.conn.complete_io(&mut stream.sock).map_err(tls_failure)?;
+                }
+                Stream::Tls(Box::new(stream))
             }
         };
         let name = format!("stampede-core-{}", core.index);
         handshake(&mut stream, settings, &name, ledger.codec.scripts())?;
-        Ok(Self { core, ledger, stream, parser: Parser::new(), out: Vec::with_capacity(64 << 10) })
+        let (parser, out) = (Parser::new(), Vec::with_capacity(64 << 10));
+        Ok(Self { core, ledger, stream, parser, out, refusal_logged_ms: None })
     }
 
     /// Carries batches until something fails, and says what.
@@ -169,11 +188,20 @@ impl<'a> Link<'a> {
                 }
             }
         }
-        let failure = |error: DecodeError| {
-            tracing::warn!(core = self.core.index, %error, "Redis refused a batch");
-            Failure::from(&LedgerError::from(error))
-        };
+        if let Some(error) = replies.iter().find_map(|reply| reply.as_ref().err()) {
+            self.log_refusal(error);
+        }
+        let failure = |error: DecodeError| Failure::from(&LedgerError::from(error));
         Ok(replies.into_iter().map(|reply| reply.map_err(failure)).collect())
+    }
+
+    /// Now and then: every purchase is refused until somebody puts right what is wrong.
+    fn log_refusal(&mut self, error: &DecodeError) {
+        let now_ms = self.core.clock.now_ms();
+        if self.refusal_logged_ms.is_none_or(|last| now_ms >= last + REFUSAL_LOG_INTERVAL_MS) {
+            self.refusal_logged_ms = Some(now_ms);
+            tracing::warn!(core = self.core.index, %error, "Redis refused a batch");
+        }
     }
 
     fn exchange(&mut self, batch: &Batch) -> io::Result<Vec<Result<GroupReply, DecodeError>>> {

@@ -1,0 +1,146 @@
+//! The article's setup: a hash made by hand, `ab` and `wrk` against `/buy/ticket`, its stat.log and
+//! its local stock.
+
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use crate::redis_server::RedisServer;
+use crate::server::Server;
+use crate::{buyer, cores, eventually, on_redis, reservations, run, set_up_by_hand, sold};
+
+const REQUESTS: u64 = 10_000;
+
+fn url(server: &Server) -> String {
+    format!("http://{}/buy/ticket", server.address())
+}
+
+/// Runs `ab` and returns what it says; every request has been answered in full.
+fn ab(server: &Server, keep_alive: bool) -> String {
+    let requests = REQUESTS.to_string();
+    let mut arguments = vec!["-n", &requests, "-c", "100"];
+    if keep_alive {
+        arguments.push("-k");
+    }
+    let url = url(server);
+    arguments.push(&url);
+    let told = run("ab", "apache2-utils", &arguments);
+    assert_eq!(number(&told, "Complete requests:"), REQUESTS, "{told}");
+    // It counts answers of another length than the first one's as failed, and nothing else.
+    let failed = number(&told, "Failed requests:");
+    let lengths = format!("(Connect: 0, Receive: 0, Length: {failed}, Exceptions: 0)");
+    assert!(failed == 0 || told.contains(&lengths), "{told}");
+    told
+}
+
+/// The number behind a name in what `ab` says; 0 if it does not say it.
+fn number(told: &str, name: &str) -> u64 {
+    let rest = told.split_once(name).map_or("0", |(_, rest)| rest.trim_start());
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    rest[..digits].parse().expect("a number")
+}
+
+#[test]
+fn a_hash_made_by_hand_sells_exactly_its_total() {
+    let redis = RedisServer::start(&[]);
+    let ways: [(&str, fn(&Server)); 3] = [
+        ("ab", |server| assert_eq!(number(&ab(server, false), "Non-2xx responses:"), 0)),
+        ("ab -k", |server| assert_eq!(number(&ab(server, true), "Non-2xx responses:"), 0)),
+        ("wrk", |server| {
+            let told = run("wrk", "wrk", &["-t", "1", "-c", "100", "-d", "1s", &url(server)]);
+            assert!(!told.contains("Non-2xx") && !told.contains("Socket errors"), "{told}");
+        }),
+    ];
+    for core_count in [1, 2] {
+        for (way, shop) in ways {
+            set_up_by_hand(&redis, 150, 0);
+            let server = on_redis(&redis, &["--cores", &cores(core_count)]);
+            shop(&server);
+            assert_eq!(sold(&redis), 150, "{way}, cores: {core_count}");
+            assert_eq!(reservations(&redis).len(), 150, "{way}, cores: {core_count}");
+            assert!(buyer(&server).buy().expect("an answer").is("sold_out"));
+        }
+    }
+}
+
+#[test]
+fn a_local_stock_sells_exactly_itself() {
+    let redis = RedisServer::start(&[]);
+    for core_count in [1, 2] {
+        set_up_by_hand(&redis, 10_000, 0);
+        let server = on_redis(&redis, &["--stock", "150", "--cores", &cores(core_count)]);
+        let told = ab(&server, false);
+        assert_eq!(number(&told, "Non-2xx responses:"), REQUESTS - 150, "{told}");
+        assert_eq!((sold(&redis), reservations(&redis).len()), (150, 150));
+        let mut buyer = buyer(&server);
+        let answer = buyer.request("GET", "/buy/ticket", &[], "").expect("an answer");
+        assert_eq!((answer.status, answer.json()["code"].as_i64()), (503, Some(-8)));
+        let answer = buyer.reserve("ticket", "ann", 1, "").expect("an answer");
+        assert!(answer.status == 503 && answer.bought().is("allowance_exhausted"), "{answer:?}");
+        // Sold out is said as soon as it is so, also by an instance that has nothing left.
+        assert_eq!(buyer.sale("ticket").expect("an answer")["free"], 9850);
+    }
+}
+
+#[test]
+fn a_total_raised_by_hand_is_sold() {
+    let redis = RedisServer::start(&[]);
+    set_up_by_hand(&redis, 3, 0);
+    let server = on_redis(&redis, &["--cores", &cores(2)]);
+    let mut buyers: Vec<_> = (0..8).map(|_| buyer(&server)).collect();
+    for total in [3, 5, 9] {
+        redis.connect().text(&format!("HSET ticket_hash_key ticket_total_nums {total}"));
+        // Buyers who keep asking have it within a second of the change.
+        let until = std::time::Instant::now() + Duration::from_secs(1);
+        let mut granted = 0;
+        while std::time::Instant::now() < until {
+            for buyer in &mut buyers {
+                granted += u64::from(buyer.buy().expect("an answer").granted().is_some());
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(sold(&redis), total, "{granted} granted");
+        assert!(buyers.iter_mut().all(|buyer| buyer.buy().expect("an answer").is("sold_out")));
+    }
+}
+
+#[test]
+fn the_stat_log_has_a_line_for_each_attempt() {
+    let redis = RedisServer::start(&[]);
+    for core_count in [1, 2] {
+        set_up_by_hand(&redis, 150, 0);
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("stat.log");
+        let path_text = path.display().to_string();
+        let options = ["--stat-log", &path_text, "--cores", &cores(core_count)];
+        let mut server = on_redis(&redis, &options);
+        ab(&server, true);
+        assert_eq!(server.terminate(), 0);
+        let log = fs::read_to_string(&path).expect("the log");
+        assert_eq!(log.lines().count() as u64, REQUESTS);
+        let parsed: Vec<(u64, u64)> = log
+            .lines()
+            .map(|line| {
+                let (result, local) = line.split_once(',').expect("two parts");
+                let number = |text: Option<&str>| text.expect("a name").parse().expect("a number");
+                (number(result.strip_prefix("result:")), number(local.strip_prefix("localSales:")))
+            })
+            .collect();
+        assert_eq!(parsed.iter().filter(|line| line.0 == 1).count(), 150);
+        assert_eq!(parsed.iter().filter(|line| line.0 == 0).count(), 9850);
+        assert_eq!(parsed.iter().map(|line| line.1).max(), Some(150));
+    }
+}
+
+#[test]
+fn a_full_disk_under_the_stat_log_stops_no_sale() {
+    let redis = RedisServer::start(&[]);
+    set_up_by_hand(&redis, 150, 0);
+    let server = on_redis(&redis, &["--stat-log", "/dev/full"]);
+    ab(&server, true);
+    eventually("said", 5, || server.log().contains("/dev/full"));
+    ab(&server, false);
+    assert_eq!(sold(&redis), 150);
+    thread::sleep(Duration::from_millis(500));
+    assert_eq!(server.log().matches("/dev/full").count(), 1, "{}", server.log());
+}

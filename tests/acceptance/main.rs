@@ -1,0 +1,86 @@
+//! The server as its operator and its buyers meet it: the real program, a real Redis, real load,
+//! and both killed at the worst moment. Timing is never asserted but as a generous bound.
+//!
+//! They need `redis-server`, `ab`, `wrk` and `openssl`; whatever is missing is named.
+
+// Each test program takes what it needs of the support.
+#[path = "../support/buyer.rs"]
+mod buyer;
+#[allow(dead_code)]
+#[path = "../support/redis.rs"]
+mod redis_server;
+#[allow(dead_code)]
+#[path = "../support/server.rs"]
+mod server;
+
+mod article;
+mod crash;
+mod expiry;
+mod fleet;
+mod operation;
+mod outage;
+
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use buyer::Buyer;
+use redis_server::RedisServer;
+use server::Server;
+
+/// Processors for a server of so many cores.
+fn cores(count: usize) -> String {
+    let ids = core_affinity::get_core_ids().expect("the processors we may use");
+    assert!(ids.len() >= count, "this test needs {count} processors");
+    ids[..count].iter().map(|core| core.id.to_string()).collect::<Vec<_>>().join(",")
+}
+
+/// Starts a server on a Redis, with these options more.
+fn on_redis(redis: &RedisServer, options: &[&str]) -> Server {
+    let url = redis.url();
+    Server::start(&[&["--ledger", &url], options].concat())
+}
+
+/// Sets up a sale by hand, as the article does, and nothing of an earlier one is left.
+fn set_up_by_hand(redis: &RedisServer, total: u64, sold: u64) {
+    let mut connection = redis.connect();
+    connection.text("FLUSHALL");
+    let set = format!("HMSET ticket_hash_key ticket_total_nums {total} ticket_sold_nums {sold}");
+    assert_eq!(connection.text(&set), "OK");
+}
+
+/// What the article's hash says is sold.
+fn sold(redis: &RedisServer) -> u64 {
+    let text = redis.connect().text("HGET ticket_hash_key ticket_sold_nums");
+    text.parse().expect("a number")
+}
+
+/// The reservations of the sale `ticket` that are in Redis, as they are named to buyers.
+fn reservations(redis: &RedisServer) -> std::collections::HashSet<String> {
+    let ids = redis.connect().list("HKEYS {ticket_hash_key}:reservations");
+    ids.into_iter().map(|id| format!("ticket~{id}")).collect()
+}
+
+fn buyer(server: &Server) -> Buyer {
+    Buyer::connect(server.address()).expect("connect to the server")
+}
+
+/// Waits until it is so, at most for this time, and fails with this text.
+fn eventually(what: &str, seconds: u64, mut is: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(seconds);
+    while !is() {
+        assert!(Instant::now() < until, "after {seconds} s still not: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Runs a program that the tests need and returns what it prints.
+fn run(program: &str, package: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output().unwrap_or_else(|error| {
+        panic!("this test needs {program} ({error}): apt-get install {package}")
+    });
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments:?}: {told}{error}");
+    told
+}

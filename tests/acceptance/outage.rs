@@ -1,0 +1,148 @@
+//! Redis away, silent or forgetful while a sale runs: buyers are told the truth within the bound,
+//! and sales go on without touching the server.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::buyer::{Bought, Buyer};
+use crate::redis_server::RedisServer;
+use crate::server::Server;
+use crate::{buyer, cores, eventually, on_redis, reservations, sold};
+
+/// Far more than the server's bound for the ledger's answer, 2 s.
+const BOUND: Duration = Duration::from_secs(4);
+/// How long a sold-out sale may go on being called so: a latch's age, and our own slowness.
+const LATCH: Duration = Duration::from_millis(1000);
+
+/// Starts a server with a sale that has stock and one that is sold out, and both known to be so.
+fn start(redis: &RedisServer) -> Server {
+    let options = ["--sale", "ticket=100000", "--sale", "gone=1", "--cores", &cores(2)];
+    let server = on_redis(redis, &options);
+    assert!(reserve(&mut buyer(&server), "gone").granted().is_some());
+    for _ in 0..8 {
+        sells(&server);
+    }
+    server
+}
+
+fn reserve(buyer: &mut Buyer, sale: &str) -> Bought {
+    buyer.reserve(sale, "ann", 1, "").expect("an answer").bought()
+}
+
+/// Whether it sells what there is, and says of what is gone that it is.
+fn sells(server: &Server) -> bool {
+    let mut buyer = buyer(server);
+    let sold = reserve(&mut buyer, "ticket").granted().is_some();
+    let gone = reserve(&mut buyer, "gone");
+    assert!(gone.granted().is_none());
+    sold
+}
+
+/// Many buyers for a while, with Redis away since `since`: nobody is told anything else than that
+/// it is, nor waits for long.
+fn told_the_truth(server: &Server, since: Instant) {
+    let until = Instant::now() + Duration::from_secs(4);
+    thread::scope(|scope| {
+        for number in 0..16 {
+            scope.spawn(move || {
+                let mut buyer = buyer(server);
+                let sale = ["ticket", "gone"][number % 2];
+                while Instant::now() < until {
+                    let asked = Instant::now();
+                    let Bought::Refused(code) = reserve(&mut buyer, sale) else {
+                        panic!("{sale} granted without Redis");
+                    };
+                    let took = asked.elapsed();
+                    assert!(took < BOUND, "{sale}: {code} after {took:?}");
+                    let latched = sale == "gone" && asked - since < LATCH && code == "sold_out";
+                    let truth = ["unavailable", "unknown"].contains(&code.as_str());
+                    assert!(truth || latched, "{sale}: {code}, {:?} on", asked - since);
+                    thread::sleep(Duration::from_millis(10));
+                }
+            });
+        }
+    });
+}
+
+fn heals(server: &Server) {
+    eventually("it sells again", 5, || sells(server));
+    eventually("what is gone is told so", 5, || reserve(&mut buyer(server), "gone").is("sold_out"));
+}
+
+#[test]
+fn a_silent_redis() {
+    let redis = RedisServer::start(&[]);
+    let server = start(&redis);
+    for _ in 0..2 {
+        redis.signal("STOP");
+        told_the_truth(&server, Instant::now());
+        redis.signal("CONT");
+        heals(&server);
+    }
+}
+
+#[test]
+fn a_killed_redis() {
+    let mut redis = RedisServer::start(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let server = start(&redis);
+    for _ in 0..2 {
+        redis.kill();
+        told_the_truth(&server, Instant::now());
+        redis.restart();
+        heals(&server);
+    }
+    let log = server.log();
+    let lines = log.matches("purchases are unavailable").count();
+    assert!((2..=8).contains(&lines), "{log}");
+}
+
+#[test]
+fn a_redis_that_forgets_the_scripts() {
+    let redis = RedisServer::start(&[]);
+    let server = on_redis(&redis, &["--sale", "ticket=100000", "--cores", &cores(2)]);
+    let until = Instant::now() + Duration::from_secs(2);
+    let bought: Vec<String> = thread::scope(|scope| {
+        let buyers: Vec<_> = (0..16)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut buyer = buyer(&server);
+                    let mut got = Vec::new();
+                    while Instant::now() < until {
+                        match buyer.buy().expect("an answer") {
+                            Bought::Granted(id) => got.push(id),
+                            Bought::Refused(code) => panic!("{code}"),
+                        }
+                        thread::sleep(Duration::from_millis(1));
+                    }
+                    got
+                })
+            })
+            .collect();
+        let mut connection = redis.connect();
+        while Instant::now() < until {
+            connection.text("SCRIPT FLUSH");
+            thread::sleep(Duration::from_millis(50));
+        }
+        buyers.into_iter().flat_map(|buyer| buyer.join().expect("a buyer")).collect()
+    });
+    let there = reservations(&redis);
+    assert_eq!((bought.len(), sold(&redis)), (there.len(), there.len() as u64));
+    assert!(bought.iter().all(|id| there.contains(id)));
+}
+
+#[test]
+fn a_wrong_hash_is_told_and_put_right_by_hand() {
+    let redis = RedisServer::start(&[]);
+    redis.connect().text("HSET ticket_hash_key ticket_total_nums many");
+    let server = on_redis(&redis, &[]);
+    let mut buyer = buyer(&server);
+    for _ in 0..50 {
+        assert!(buyer.buy().expect("an answer").is("unavailable"));
+        thread::sleep(Duration::from_millis(10));
+    }
+    let log = server.log();
+    assert!(log.contains("ticket_total_nums"), "{log}");
+    assert!(log.lines().count() < 20, "a line for each purchase: {log}");
+    redis.connect().text("HSET ticket_hash_key ticket_total_nums 2");
+    eventually("it sells", 2, || buyer.buy().expect("an answer").granted().is_some());
+}

@@ -1,0 +1,192 @@
+//! A client as a buyer's browser is one: one connection, kept alive, one request after the other.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// Time for one answer, far beyond every bound of the server.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
+
+/// What a server answered.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body.
+    pub body: String,
+}
+
+impl Answer {
+    /// The body as JSON, which it must be.
+    pub fn json(&self) -> Value {
+        let parsed = serde_json::from_str(&self.body);
+        parsed.unwrap_or_else(|error| panic!("{error}: {} {}", self.status, self.body))
+    }
+
+    /// The code of a problem, or the id of a reservation.
+    pub fn bought(&self) -> Bought {
+        let json = self.json();
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        match text(&json["id"]) {
+            Some(id) => Bought::Granted(id),
+            None => Bought::Refused(text(&json["code"]).expect("an id or a code")),
+        }
+    }
+}
+
+/// What became of a purchase.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Bought {
+    /// The id of the reservation.
+    Granted(String),
+    /// The code, as in a problem.
+    Refused(String),
+}
+
+impl Bought {
+    /// The id, if it was granted.
+    pub fn granted(self) -> Option<String> {
+        match self {
+            Self::Granted(id) => Some(id),
+            Self::Refused(_) => None,
+        }
+    }
+
+    /// Whether it was refused with this code.
+    pub fn is(&self, code: &str) -> bool {
+        matches!(self, Self::Refused(refused) if refused == code)
+    }
+}
+
+/// The numbers that `/buy/ticket` has for the codes, from -1 on.
+const BUY_CODES: [&str; 12] = [
+    "sold_out",
+    "limit_reached",
+    "not_open",
+    "closed",
+    "busy",
+    "unavailable",
+    "unknown",
+    "allowance_exhausted",
+    "invalid",
+    "not_found",
+    "user_required",
+    "rate_limited",
+];
+
+/// A connection of one buyer.
+pub struct Buyer {
+    stream: BufReader<TcpStream>,
+}
+
+impl Buyer {
+    /// Connects.
+    pub fn connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, ANSWER_DEADLINE)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
+        stream.set_write_timeout(Some(ANSWER_DEADLINE))?;
+        Ok(Self { stream: BufReader::with_capacity(1024, stream) })
+    }
+
+    /// One request and its answer. An error: the connection is gone.
+    pub fn request(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> io::Result<Answer> {
+        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: shop\r\n");
+        for (name, value) in headers {
+            request += &format!("{name}: {value}\r\n");
+        }
+        if !body.is_empty() {
+            let length = body.len();
+            request += &format!("Content-Type: application/json\r\nContent-Length: {length}\r\n");
+        }
+        request += "\r\n";
+        request += body;
+        self.stream.get_mut().write_all(request.as_bytes())?;
+        self.answer()
+    }
+
+    fn answer(&mut self) -> io::Result<Answer> {
+        let broken = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+        let mut line = String::new();
+        let mut status = None;
+        let mut length = None;
+        loop {
+            line.clear();
+            if self.stream.read_line(&mut line)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let text = line.trim_end();
+            if text.is_empty() {
+                break;
+            }
+            match (status, text.split_once(':')) {
+                (None, _) => {
+                    let number = text.split(' ').nth(1).and_then(|number| number.parse().ok());
+                    status = Some(number.ok_or_else(|| broken(text))?);
+                }
+                (_, Some((name, value))) if name.eq_ignore_ascii_case("content-length") => {
+                    length = value.trim().parse().ok();
+                }
+                _ => {}
+            }
+        }
+        let mut body = vec![0; length.ok_or_else(|| broken("no Content-Length"))?];
+        self.stream.read_exact(&mut body)?;
+        let body = String::from_utf8(body).map_err(|_| broken("no UTF-8"))?;
+        Ok(Answer { status: status.ok_or_else(|| broken("no status"))?, body })
+    }
+
+    /// `GET /buy/ticket`, anonymous.
+    pub fn buy(&mut self) -> io::Result<Bought> {
+        self.buy_as(&[])
+    }
+
+    /// `GET /buy/ticket` with these headers.
+    pub fn buy_as(&mut self, headers: &[(&str, &str)]) -> io::Result<Bought> {
+        let answer = self.request("GET", "/buy/ticket", headers, "")?;
+        let json = answer.json();
+        let code = json["code"].as_i64().expect("a number for the code");
+        Ok(match usize::try_from(-code - 1) {
+            Ok(place) => Bought::Refused(BUY_CODES[place].to_owned()),
+            Err(_) => Bought::Granted(json["data"]["reservation"].as_str().expect("id").to_owned()),
+        })
+    }
+
+    /// `POST /v1/sales/{sale}/reservations`. An empty key is none.
+    pub fn reserve(
+        &mut self,
+        sale: &str,
+        user: &str,
+        quantity: u32,
+        key: &str,
+    ) -> io::Result<Answer> {
+        let key = [("Idempotency-Key", key)];
+        let headers = if key[0].1.is_empty() { &[][..] } else { &key };
+        let body = format!(r#"{{"user":"{user}","quantity":{quantity}}}"#);
+        self.request("POST", &format!("/v1/sales/{sale}/reservations"), headers, &body)
+    }
+
+    /// `GET /v1/sales/{sale}`.
+    pub fn sale(&mut self, sale: &str) -> io::Result<Value> {
+        let answer = self.request("GET", &format!("/v1/sales/{sale}"), &[], "")?;
+        Ok(answer.json())
+    }
+
+    /// Whether a reservation is there.
+    pub fn finds(&mut self, id: &str) -> io::Result<bool> {
+        let answer = self.request("GET", &format!("/v1/reservations/{id}"), &[], "")?;
+        match answer.status {
+            200 => Ok(answer.json()["id"] == id),
+            404 => Ok(false),
+            _ => panic!("{id}: {} {}", answer.status, answer.body),
+        }
+    }
+}
