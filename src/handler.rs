@@ -134,6 +134,7 @@ impl Waiting {
         worker.release_lead();
         let mut manner = self.manner;
         let answered = self.question.wait(core);
+        core.assert_here();
         if core.draining() {
             manner.persistence = Persistence::Close;
         }
