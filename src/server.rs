@@ -390,12 +390,13 @@ impl Server {
         self.links.iter().flatten().find_map(|link| link.away()).map(str::to_owned)
     }
 
-    /// Waits until the sales are looked after, or the ledger has been away for a while.
+    /// Waits until every core has its ledger and the sales are looked after, or the ledger has been
+    /// away for a while.
     fn wait_for_sales(&mut self) -> Result<Vec<(SaleId, SaleStart)>, RunError> {
         let wanted = self.shared.config.sales.len().max(1);
         let until = Instant::now() + Duration::from_millis(STARTUP_WAIT_MS);
         let mut sales = Vec::new();
-        while sales.len() < wanted {
+        while sales.len() < wanted || self.links.iter().any(|link| *link != Some(LinkState::Up)) {
             match self.heard.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(Event::Sale(id, start)) => sales.push((id, start)),
                 Ok(Event::Failed(error)) => return Err(error.into()),
