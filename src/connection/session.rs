@@ -1,0 +1,311 @@
+//! A worker serving a connection: read, serve, write, until there is nothing more to read or no room
+//! to write.
+
+use std::mem;
+
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
+use rustix::net::{SendFlags, send};
+
+use super::progress::{Progress, START};
+use super::{Closing, Connection, Phase, close, linger, put_back};
+use crate::core::Worker;
+use crate::gate::Token;
+use crate::handler::{self, Action};
+use crate::http::{Reject, parse_head};
+use crate::limits::{LINGER_BYTES_MAX, OUT_BUFFER_BYTES_MAX, READS_PER_TURN_MAX};
+
+/// Whether the connection lives on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    Yes,
+    No,
+}
+
+/// How far a flush came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flushed {
+    All,
+    Blocked,
+    Broken,
+}
+
+/// A worker serving a connection.
+pub(super) struct Session<'a> {
+    worker: &'a Worker,
+    token: Token,
+    pub(super) connection: Box<Connection>,
+    pub(super) input: Vec<u8>,
+    pub(super) out: Vec<u8>,
+}
+
+impl<'a> Session<'a> {
+    /// Takes a connection with what is kept with it, and buffers of the core.
+    pub(super) fn new(worker: &'a Worker, token: Token, mut connection: Box<Connection>) -> Self {
+        let (mut input, mut out) = (worker.core.take_buffer(), worker.core.take_buffer());
+        input.append(&mut connection.input);
+        out.append(&mut connection.output);
+        connection.input = Vec::new();
+        connection.output = Vec::new();
+        Self { worker, token, connection, input, out }
+    }
+
+    /// Serves the connection as far as that goes, and puts it back or closes it.
+    pub(super) fn run(mut self) {
+        let keep = self.drive();
+        self.end(keep);
+    }
+
+    /// Reads, serves and writes until there is nothing more to read or no room to write.
+    fn drive(&mut self) -> Keep {
+        let mut reads = 0;
+        loop {
+            if self.connection.phase == Phase::Linger {
+                return self.discard();
+            }
+            match self.flush() {
+                Flushed::Broken => return Keep::No,
+                Flushed::Blocked => {
+                    if self.connection.phase != Phase::Write {
+                        self.set_phase(Phase::Write, self.config().write_timeout_ms);
+                    }
+                    return Keep::Yes;
+                }
+                Flushed::All => self.resume_phase(),
+            }
+            match self.connection.closing {
+                Closing::No => {}
+                Closing::Now => return Keep::No,
+                Closing::Linger => {
+                    linger(self.worker.core, &mut self.connection);
+                    continue;
+                }
+            }
+            if self.serve_input() {
+                continue;
+            }
+            if self.connection.ended {
+                return Keep::No;
+            }
+            self.note_events();
+            if !self.connection.readable {
+                return Keep::Yes;
+            }
+            if reads == READS_PER_TURN_MAX {
+                return self.yield_turn();
+            }
+            reads += 1;
+            if !self.read() {
+                return Keep::No;
+            }
+        }
+    }
+
+    /// There may be more to read, but others wait too: the core comes back to this connection.
+    fn yield_turn(&self) -> Keep {
+        let gate = &self.worker.core.gate;
+        match gate.watch_again(&self.connection.socket, self.token) {
+            Ok(()) => Keep::Yes,
+            Err(_) => Keep::No,
+        }
+    }
+
+    /// Gives the buffers back, and the connection to its table.
+    fn end(mut self, keep: Keep) {
+        let core = self.worker.core;
+        self.note_events();
+        if keep == Keep::No {
+            close(core, self.token);
+        } else {
+            if !self.input.is_empty() {
+                self.connection.input = self.input.as_slice().to_vec();
+            }
+            if !self.out.is_empty() {
+                self.connection.output = self.out.as_slice().to_vec();
+            }
+            put_back(core, self.token, self.connection);
+        }
+        core.give_buffer(self.input);
+        core.give_buffer(self.out);
+    }
+
+    pub(super) fn config(&self) -> &'static crate::config::Config {
+        &self.worker.core.shared.config
+    }
+
+    pub(super) fn set_phase(&mut self, phase: Phase, timeout_ms: u64) {
+        self.connection.phase = phase;
+        self.connection.deadline_ms = self.worker.core.clock.now_ms() + timeout_ms;
+    }
+
+    /// After the client has taken everything: what it was doing before it stopped taking.
+    fn resume_phase(&mut self) {
+        if self.connection.phase == Phase::Write {
+            let config = self.config();
+            match self.connection.progress {
+                Progress::Head { .. } if self.input.is_empty() => {
+                    self.set_phase(Phase::Idle, config.idle_timeout_ms);
+                }
+                Progress::Head { .. } => self.set_phase(Phase::Head, config.head_timeout_ms),
+                _ => self.set_phase(Phase::Body, config.body_timeout_ms),
+            }
+        }
+    }
+
+    /// Takes over what events brought while this worker had the connection.
+    fn note_events(&mut self) {
+        let noted = self.worker.core.connections.borrow_mut().take_noted(self.token);
+        self.connection.note(noted);
+    }
+
+    /// Reads once. `false`: the connection is broken.
+    fn read(&mut self) -> bool {
+        if self.input.capacity() == 0 {
+            self.input = self.worker.core.take_buffer();
+        }
+        let room = self.input.capacity() - self.input.len();
+        debug_assert!(room > 0, "a request within its bounds leaves room to read");
+        if room == 0 {
+            return false;
+        }
+        match rustix::io::read(&self.connection.socket, spare_capacity(&mut self.input)) {
+            Ok(0) => {
+                self.connection.ended = true;
+                self.connection.readable = false;
+            }
+            // Less than there was room for: that was all, and more will be a new edge, unless the
+            // edge that tells of the end has come already.
+            Ok(count) if count < room => self.connection.readable = self.connection.hung_up,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => self.connection.readable = false,
+            Err(_) => return false,
+        }
+        true
+    }
+
+    /// Writes what there is to write.
+    fn flush(&mut self) -> Flushed {
+        let mut written = 0;
+        let flushed = loop {
+            if written == self.out.len() {
+                break Flushed::All;
+            }
+            match send(&self.connection.socket, &self.out[written..], SendFlags::NOSIGNAL) {
+                Ok(count) => written += count,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break Flushed::Blocked,
+                Err(_) => break Flushed::Broken,
+            }
+        };
+        self.out.drain(..written);
+        if written > 0 && self.connection.phase == Phase::Write {
+            // The client takes some: its time starts anew.
+            self.set_phase(Phase::Write, self.config().write_timeout_ms);
+        }
+        flushed
+    }
+
+    /// Serves the requests that are complete, in order. `true`: there is something to write, then
+    /// it goes on.
+    fn serve_input(&mut self) -> bool {
+        let mut start = 0;
+        while self.connection.closing == Closing::No && self.out.len() < OUT_BUFFER_BYTES_MAX {
+            match self.serve_one(&mut start) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(reject) => {
+                    reject.write(&self.worker.core.date.borrow(), &mut self.out);
+                    self.connection.closing = Closing::Linger;
+                    break;
+                }
+            }
+        }
+        self.input.drain(..start);
+        !self.out.is_empty() || self.connection.closing != Closing::No
+    }
+
+    /// Serves the request at `start` and moves `start` behind it. `Ok(false)`: it is incomplete.
+    fn serve_one(&mut self, start: &mut usize) -> Result<bool, Reject> {
+        let (head_bytes, body_bytes) = match self.measure(*start)? {
+            Some(measured) => measured,
+            None => return Ok(false),
+        };
+        let progress = mem::replace(&mut self.connection.progress, START);
+        let core = self.worker.core;
+        let request = &self.input[*start..*start + head_bytes + body_bytes];
+        let Some(head) = parse_head(request)? else { return Ok(false) };
+        let body = match &progress {
+            Progress::Chunked(chunked) => &chunked.body[..],
+            _ => &request[head_bytes..],
+        };
+        if !head.keep_alive {
+            self.connection.closing = Closing::Now;
+        }
+        let action = handler::handle(core, &head, body, &mut self.out);
+        *start += head_bytes + body_bytes;
+        match action {
+            Action::Answered => {}
+            Action::Wait(waiting) => {
+                self.before_wait(start);
+                waiting.wait(self.worker, &mut self.out);
+            }
+        }
+        if core.draining() {
+            // The client doesn't know yet, and may be sending the next one.
+            self.connection.closing = Closing::Linger;
+        } else if self.connection.closing == Closing::Now {
+            self.note_events();
+            if *start < self.input.len() || self.connection.readable {
+                self.connection.closing = Closing::Linger;
+            }
+        }
+        self.set_phase(Phase::Idle, self.config().idle_timeout_ms);
+        Ok(true)
+    }
+
+    /// Before the worker waits for the ledger: answers that are ready go out, and buffers that hold
+    /// nothing go back.
+    fn before_wait(&mut self, start: &mut usize) {
+        self.flush();
+        let core = self.worker.core;
+        self.input.drain(..*start);
+        *start = 0;
+        if self.input.is_empty() {
+            core.give_buffer(mem::take(&mut self.input));
+        }
+        if self.out.is_empty() {
+            core.give_buffer(mem::take(&mut self.out));
+        }
+    }
+
+    /// Reads and forgets what a client still sends after its connection was answered for good.
+    fn discard(&mut self) -> Keep {
+        let mut scratch = self.worker.core.take_buffer();
+        let mut reads = 0;
+        let keep = loop {
+            if reads == READS_PER_TURN_MAX {
+                break self.yield_turn();
+            }
+            reads += 1;
+            scratch.clear();
+            match rustix::io::read(&self.connection.socket, spare_capacity(&mut scratch)) {
+                Ok(0) => break Keep::No,
+                Ok(count) => {
+                    self.connection.discarded_bytes += count;
+                    if self.connection.discarded_bytes > LINGER_BYTES_MAX {
+                        break Keep::No;
+                    }
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    self.connection.readable = false;
+                    break Keep::Yes;
+                }
+                Err(_) => break Keep::No,
+            }
+        };
+        self.worker.core.give_buffer(scratch);
+        self.input.clear();
+        keep
+    }
+}
