@@ -2,11 +2,13 @@
 //!
 //! Taken by the letter: a member that we don't know, or that stands there twice, is refused rather
 //! than passed over, since `quantitty: 2` would otherwise buy one in silence.
+//!
+//! Nothing here recurses into what the client nests: a coroutine's stack is small, and the core's
+//! worker would go with it.
 
 use std::fmt;
 
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::Value;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
 
 use crate::http::{Code, Problem};
@@ -58,8 +60,8 @@ fn not_an_object(error: serde_json::Error) -> Problem {
 /// The members as they stand there.
 #[derive(Default)]
 struct Members {
-    user: Option<Value>,
-    quantity: Option<Value>,
+    user: Option<Scalar>,
+    quantity: Option<Scalar>,
     /// The first member that should not be there, and why.
     stray: Option<(String, &'static str)>,
 }
@@ -70,7 +72,7 @@ impl Members {
             return Err(Problem::invalid(name, why));
         }
         let user = match &self.user {
-            Some(Value::String(user)) => {
+            Some(Scalar::Text(user)) => {
                 User::new(user).map_err(|error| Problem::invalid("user", error.to_string()))?
             }
             Some(_) => return Err(Problem::invalid("user", "user must be a string")),
@@ -78,15 +80,70 @@ impl Members {
         };
         let quantity = match &self.quantity {
             None => 1,
-            Some(value) => match value.as_u64() {
-                Some(n) if (1..=u64::from(QUANTITY_MAX)).contains(&n) => n as u32,
-                _ => {
-                    let detail = format!("quantity must be a whole number, 1 to {QUANTITY_MAX}");
-                    return Err(Problem::invalid("quantity", detail));
-                }
-            },
+            Some(Scalar::Whole(n)) if (1..=u64::from(QUANTITY_MAX)).contains(n) => *n as u32,
+            Some(_) => {
+                let detail = format!("quantity must be a whole number, 1 to {QUANTITY_MAX}");
+                return Err(Problem::invalid("quantity", detail));
+            }
         };
         Ok(ReservationRequest { user, quantity })
+    }
+}
+
+/// A member's value, as far as it can be right.
+enum Scalar {
+    Text(String),
+    Whole(u64),
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ScalarVisitor)
+    }
+}
+
+struct ScalarVisitor;
+
+impl<'de> Visitor<'de> for ScalarVisitor {
+    type Value = Scalar;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Scalar, E> {
+        Ok(Scalar::Text(text.to_owned()))
+    }
+
+    fn visit_u64<E>(self, n: u64) -> Result<Scalar, E> {
+        Ok(Scalar::Whole(n))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Scalar, E> {
+        Ok(Scalar::Other)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Scalar, E> {
+        Ok(Scalar::Other)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Scalar, E> {
+        Ok(Scalar::Other)
+    }
+
+    fn visit_unit<E>(self) -> Result<Scalar, E> {
+        Ok(Scalar::Other)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Scalar, A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Scalar::Other)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scalar, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Scalar::Other)
     }
 }
 
@@ -102,7 +159,7 @@ impl<'de> Visitor<'de> for MembersVisitor {
     /// Takes everything: syntax is complained about first, values after.
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
         let mut members = Members::default();
-        while let Some((name, value)) = map.next_entry::<String, Value>()? {
+        while let Some(name) = map.next_key::<String>()? {
             let known = match name.as_str() {
                 "user" => Some(&mut members.user),
                 "quantity" => Some(&mut members.quantity),
@@ -110,12 +167,13 @@ impl<'de> Visitor<'de> for MembersVisitor {
             };
             let why = match known {
                 Some(member) if member.is_none() => {
-                    *member = Some(value);
+                    *member = Some(map.next_value()?);
                     continue;
                 }
                 Some(_) => "the member is there twice",
                 None => "there is no such member",
             };
+            map.next_value::<IgnoredAny>()?;
             members.stray.get_or_insert((name, why));
         }
         Ok(members)

@@ -5,15 +5,18 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+
 use crate::client::{Client, assert_sells, get, sold};
 use crate::server::Server;
 
 const PLAINTEXT: &str = "GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// Tries until the server has a place again.
+/// Tries until the server has a place again. The refused stay: they must not take it.
 #[track_caller]
 fn assert_recovers(server: &Server) {
     let until = Instant::now() + Duration::from_secs(10);
+    let mut refused = Vec::new();
     loop {
         let mut client = Client::new(server);
         // It may refuse before it has seen what we ask.
@@ -24,6 +27,7 @@ fn assert_recovers(server: &Server) {
             break;
         }
         assert!(Instant::now() < until, "there is no place again");
+        refused.push(client);
         thread::sleep(Duration::from_millis(20));
     }
 }
@@ -87,10 +91,9 @@ fn running_out_of_descriptors_sheds_and_recovers() {
     );
     // Takes the descriptors away under its feet: the limit of the process, lowered from outside.
     let limit = |soft: u64| {
-        let lowered = std::process::Command::new("prlimit")
-            .args(["--pid", &server.pid().to_string(), &format!("--nofile={soft}:512")])
-            .status();
-        assert!(lowered.expect("run prlimit").success());
+        let pid = Pid::from_raw(server.pid() as i32);
+        let limits = Rlimit { current: Some(soft), maximum: Some(512) };
+        prlimit(pid, Resource::Nofile, limits).expect("set its limit");
     };
     limit(64);
     let mut crowd: Vec<TcpStream> = (0..150).map(|_| server.connect()).collect();

@@ -4,6 +4,8 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use crate::client::{Client, reserve};
 use crate::server::Server;
 
@@ -34,7 +36,7 @@ fn a_drain_finishes_what_is_under_way() {
         let mut slow_head = Client::new(&server);
         slow_head.send(&BUY[..20]);
         thread::sleep(Duration::from_millis(200));
-        server.signal("TERM");
+        server.signal(Signal::TERM);
         assert_refuses_new(&server);
         for client in &mut idle {
             client.assert_end();
@@ -64,7 +66,7 @@ fn a_request_that_is_here_already_is_answered() {
     for client in &mut clients {
         client.send(BUY);
     }
-    server.signal("TERM");
+    server.signal(Signal::TERM);
     for client in &mut clients {
         assert_eq!(client.response().json()["code"], 1);
     }
@@ -91,7 +93,7 @@ fn a_second_signal_ends_at_once() {
     let mut client = Client::new(&server);
     client.send(&BUY[..20]);
     thread::sleep(Duration::from_millis(100));
-    server.signal("INT");
+    server.signal(Signal::INT);
     assert_refuses_new(&server);
     let since = Instant::now();
     assert_eq!(server.terminate(), 1);

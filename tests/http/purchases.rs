@@ -162,6 +162,30 @@ fn bad_input_is_named_and_takes_nothing() {
     assert_sells(&server);
 }
 
+/// Nesting took the stack of a core's worker, and the core never answered again.
+#[test]
+fn deeply_nested_json_is_refused_and_harms_nobody() {
+    let server = Server::start(&["--sale", "ticket=150", "--cores", "0"]);
+    for depth in [1, 20, 60, 100, 126, 127, 128, 1000, 2000] {
+        for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
+            let nested = format!("{}1{}", open.repeat(depth), close.repeat(depth));
+            for (body, field) in [
+                (format!(r#"{{"user":"u","x":{nested}}}"#), "x"),
+                (format!(r#"{{"user":{nested}}}"#), "user"),
+                (format!(r#"{{"user":"u","quantity":{nested}}}"#), "quantity"),
+                (nested.clone(), if open == "[" { "body" } else { "a" }),
+            ] {
+                let mut client = Client::new(&server);
+                let response = client.ask(reserve("", &body));
+                response.assert_problem(422, "invalid");
+                assert_eq!(response.json()["field"], field, "{depth}");
+            }
+        }
+    }
+    assert_sells(&server);
+    assert_eq!(sold(&server), 1);
+}
+
 #[test]
 fn an_unknown_reservation_is_not_found() {
     let server = Server::start(&["--sale", "ticket=1"]);
