@@ -15,13 +15,16 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 
 use rustix::io::Errno;
-use rustix::net::{SendFlags, Shutdown, send, shutdown};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
 use crate::core::{Core, Worker};
 use crate::gate::{Readiness, Token};
 use crate::handler::{self, Action};
 use crate::http::{CONTINUE, ChunkedDecoder, Code, Framing, Head, Reject, Version, parse_head};
-use crate::limits::{BODY_BYTES_MAX, LINGER_BYTES_MAX, LINGER_DEADLINE_MS, OUT_BUFFER_BYTES_MAX};
+use crate::limits::{
+    BODY_BYTES_MAX, HEAD_BYTES_MAX, LINGER_BYTES_MAX, LINGER_DEADLINE_MS, OUT_BUFFER_BYTES_MAX,
+    READS_PER_TURN_MAX, REQUEST_LINE_BYTES_MAX,
+};
 use crate::listener;
 
 /// Growth of an unfinished head after which it is looked at again though no line has ended.
@@ -72,6 +75,12 @@ struct Connection {
 }
 
 impl Connection {
+    /// Whether the client has sent something that has not been read yet.
+    fn has_unread(&self) -> bool {
+        let peeked = recv(&self.socket, &mut [0u8; 1][..], RecvFlags::PEEK);
+        matches!(peeked, Ok((1.., _)))
+    }
+
     fn note(&mut self, readiness: Readiness) {
         self.hung_up |= readiness.hung_up;
         self.readable |= readiness.readable || readiness.hung_up || readiness.broken;
@@ -98,6 +107,8 @@ enum Place {
 
 struct Slot {
     generation: u32,
+    /// Its connection is one of those that the server may have.
+    admitted: bool,
     place: Place,
 }
 
@@ -119,16 +130,17 @@ impl Connections {
         (slot.generation == token.generation).then_some(slot)
     }
 
-    fn insert(&mut self, connection: Box<Connection>) -> Token {
+    fn insert(&mut self, connection: Box<Connection>, admitted: bool) -> Token {
         let place = Place::Waiting(connection);
         match self.free.pop() {
             Some(index) => {
                 let slot = &mut self.slots[index as usize];
                 slot.place = place;
+                slot.admitted = admitted;
                 Token { index, generation: slot.generation }
             }
             None => {
-                self.slots.push(Slot { generation: 0, place });
+                self.slots.push(Slot { generation: 0, admitted, place });
                 Token { index: self.slots.len() as u32 - 1, generation: 0 }
             }
         }
@@ -154,13 +166,14 @@ impl Connections {
         }
     }
 
-    /// Frees the place of a connection.
-    fn remove(&mut self, token: Token) -> bool {
-        let Some(slot) = self.slot(token) else { return false };
+    /// Frees the place of a connection. Returns whether it was admitted.
+    fn remove(&mut self, token: Token) -> Option<bool> {
+        let slot = self.slot(token)?;
         slot.place = Place::Free;
         slot.generation = (slot.generation + 1) & 0x7fff_ffff;
+        let admitted = slot.admitted;
         self.free.push(token.index);
-        true
+        Some(admitted)
     }
 }
 
@@ -184,7 +197,7 @@ pub fn add(core: &Core, socket: OwnedFd, admitted: bool) -> std::io::Result<()> 
         connection.closing = Closing::Linger;
     }
     let mut connections = core.connections.borrow_mut();
-    let token = connections.insert(connection);
+    let token = connections.insert(connection, admitted);
     let Some(Slot { place: Place::Waiting(connection), .. }) = connections.slot(token) else {
         unreachable!("just inserted");
     };
@@ -198,8 +211,9 @@ pub fn add(core: &Core, socket: OwnedFd, admitted: bool) -> std::io::Result<()> 
 
 /// Closes a connection whatever its state.
 pub fn close(core: &Core, token: Token) {
-    if core.connections.borrow_mut().remove(token) {
-        core.shared.connections.fetch_sub(1, Ordering::Relaxed);
+    let removed = core.connections.borrow_mut().remove(token);
+    if let Some(admitted) = removed {
+        core.shared.counter(admitted).fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -263,7 +277,8 @@ fn end_overdue(core: &Core, token: Token) {
     put_back(core, token, connection);
 }
 
-/// At the beginning of a drain: closes the connections that are between two requests.
+/// In a drain: closes the connections that are between two requests. One whose next request is here
+/// already has that answered first.
 pub fn close_idle(core: &Core) {
     let slots = core.connections.borrow().slots.len();
     for index in 0..slots {
@@ -272,7 +287,11 @@ pub fn close_idle(core: &Core) {
             let slot = &connections.slots[index];
             let token = Token { index: index as u32, generation: slot.generation };
             match &slot.place {
-                Place::Waiting(connection) if connection.phase == Phase::Idle => Some(token),
+                Place::Waiting(connection)
+                    if connection.phase == Phase::Idle && !connection.has_unread() =>
+                {
+                    Some(token)
+                }
                 _ => None,
             }
         };
@@ -317,6 +336,7 @@ struct Session<'a> {
 impl Session<'_> {
     /// Reads, serves and writes until there is nothing more to read or no room to write.
     fn drive(&mut self) -> Keep {
+        let mut reads = 0;
         loop {
             if self.connection.phase == Phase::Linger {
                 return self.discard();
@@ -349,9 +369,22 @@ impl Session<'_> {
             if !self.connection.readable {
                 return Keep::Yes;
             }
+            if reads == READS_PER_TURN_MAX {
+                return self.yield_turn();
+            }
+            reads += 1;
             if !self.read() {
                 return Keep::No;
             }
+        }
+    }
+
+    /// There may be more to read, but others wait too: the core comes back to this connection.
+    fn yield_turn(&self) -> Keep {
+        let gate = &self.worker.core.gate;
+        match gate.watch_again(&self.connection.socket, self.token) {
+            Ok(()) => Keep::Yes,
+            Err(_) => Keep::No,
         }
     }
 
@@ -501,10 +534,13 @@ impl Session<'_> {
             }
         }
         if core.draining() {
-            self.connection.closing = Closing::Now;
-        }
-        if self.connection.closing == Closing::Now && *start < self.input.len() {
+            // The client doesn't know yet, and may be sending the next one.
             self.connection.closing = Closing::Linger;
+        } else if self.connection.closing == Closing::Now {
+            self.note_events();
+            if *start < self.input.len() || self.connection.readable {
+                self.connection.closing = Closing::Linger;
+            }
         }
         self.set_phase(Phase::Idle, self.config().idle_timeout_ms);
         Ok(true)
@@ -517,9 +553,12 @@ impl Session<'_> {
             Progress::Head { seen_bytes } => {
                 let input = &self.input[start..];
                 let new = input.get(*seen_bytes..).unwrap_or(input);
+                let reached = |bound| *seen_bytes < bound && bound <= input.len();
                 if input.is_empty()
                     || (*seen_bytes > 0
                         && new.len() < HEAD_STEP_BYTES
+                        && !reached(REQUEST_LINE_BYTES_MAX)
+                        && !reached(HEAD_BYTES_MAX)
                         && memchr::memchr(b'\n', new).is_none())
                 {
                     return Ok(None);
@@ -608,7 +647,12 @@ impl Session<'_> {
     /// Reads and forgets what a client still sends after its connection was answered for good.
     fn discard(&mut self) -> Keep {
         let mut scratch = self.worker.core.take_buffer();
+        let mut reads = 0;
         let keep = loop {
+            if reads == READS_PER_TURN_MAX {
+                break self.yield_turn();
+            }
+            reads += 1;
             scratch.clear();
             match rustix::io::read(
                 &self.connection.socket,

@@ -48,8 +48,10 @@ pub struct Shared {
     pub config: Config,
     /// Connections the instance may have open, over all cores.
     pub connections_max: usize,
-    /// Connections open now.
+    /// Connections open now that have a place.
     pub connections: CachePadded<AtomicUsize>,
+    /// Connections open now that have none and are being told so.
+    pub refused: CachePadded<AtomicUsize>,
     /// Set when the server drains: no new connection, no further request.
     pub draining: AtomicBool,
     /// Grants by core, for `stat.log`.
@@ -71,6 +73,11 @@ impl Shared {
     /// Number of cores.
     pub fn cores(&self) -> usize {
         self.mailboxes.len()
+    }
+
+    /// Where a connection is counted: one that waits for its refusal takes nobody's place.
+    pub fn counter(&self, admitted: bool) -> &AtomicUsize {
+        if admitted { &self.connections } else { &self.refused }
     }
 }
 

@@ -23,6 +23,9 @@ use rustix::event::epoll::{self, Event, EventData, EventFlags};
 
 /// Events taken in one round.
 const EVENTS_MAX: usize = 512;
+/// What is told of a connection.
+const CONNECTION_FLAGS: EventFlags =
+    EventFlags::IN.union(EventFlags::OUT).union(EventFlags::RDHUP).union(EventFlags::ET);
 /// The bit of an event's data that tells a source from a connection.
 const SOURCE_BIT: u64 = 1 << 63;
 
@@ -150,13 +153,14 @@ impl Gate {
 
     /// Watches a connection, once and for all: input, room to write, and its end.
     pub fn watch_connection(&self, descriptor: impl AsFd, token: Token) -> io::Result<()> {
-        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        Ok(epoll::add(
-            &self.epoll.inner().0,
-            descriptor,
-            EventData::new_u64(token.to_data()),
-            flags,
-        )?)
+        let data = EventData::new_u64(token.to_data());
+        Ok(epoll::add(&self.epoll.inner().0, descriptor, data, CONNECTION_FLAGS)?)
+    }
+
+    /// Has a connection's readiness told anew, after whatever else has happened by now.
+    pub fn watch_again(&self, descriptor: impl AsFd, token: Token) -> io::Result<()> {
+        let data = EventData::new_u64(token.to_data());
+        Ok(epoll::modify(&self.epoll.inner().0, descriptor, data, CONNECTION_FLAGS)?)
     }
 
     /// Watches a descriptor that one coroutine will wait for.

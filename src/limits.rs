@@ -36,7 +36,9 @@ pub const WRITE_STALL_DEADLINE_MS: u64 = 10_000;
 /// Time we go on reading (and discarding) after a closing error, so that the client sees the answer.
 pub const LINGER_DEADLINE_MS: u64 = 2_000;
 /// Bytes we discard while lingering.
-pub const LINGER_BYTES_MAX: usize = 256 * 1024;
+pub const LINGER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Reads a connection may do before the others of its core have their turn.
+pub const READS_PER_TURN_MAX: usize = 4;
 /// Time between two sweeps of a core's deadlines.
 pub const SWEEP_INTERVAL_MS: u64 = 500;
 /// Time between two ticks of a core: time-outs of batches, latches, buffered logs.
@@ -132,6 +134,7 @@ pub const STAT_LOG_LINE_BYTES_MAX: usize = 48;
 
 const _: () = assert!(REQUEST_LINE_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () = assert!(HEAD_BYTES_MAX + BODY_BYTES_MAX <= READ_BUFFER_BYTES);
+const _: () = assert!(READS_PER_TURN_MAX > 0);
 const _: () = assert!(BATCH_MAX <= WAITING_MAX);
 const _: () = assert!(RESPONSE_BYTES_MAX < OUT_BUFFER_BYTES_MAX);
 const _: () = assert!(TICK_INTERVAL_MS < VIEW_AGE_MS_MAX);

@@ -9,7 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use may::coroutine;
 use rustix::io::Errno;
@@ -119,8 +119,13 @@ pub fn run(core: &'static Core, socket: OwnedFd) {
         let _ = source.wait(|| core.clock.now_ms(), pause_ms);
         core.assert_here();
     }
-    // What the kernel has completed already would be reset by closing the socket.
-    while let Accepted::Some = accept_some(core, &socket, &mut spare) {}
+    // What the kernel has completed already would be reset by closing the socket. It is no more than
+    // the backlog; whoever comes meanwhile comes too late.
+    for _ in 0..BACKLOG as usize / ACCEPT_MAX {
+        if !matches!(accept_some(core, &socket, &mut spare), Accepted::Some) {
+            break;
+        }
+    }
     core.gate.forget_source(&source);
     core.listeners.0.borrow_mut().retain(|open| !Rc::ptr_eq(open, &source));
 }
@@ -160,15 +165,21 @@ fn accept_some(core: &'static Core, socket: &OwnedFd, spare: &mut Spare) -> Acce
 
 fn admit(core: &'static Core, connection: OwnedFd) {
     let shared = &core.shared;
-    let open = shared.connections.fetch_add(1, Ordering::Relaxed);
-    let admitted = open < shared.connections_max;
-    if open >= shared.connections_max + REFUSED_MAX {
-        shared.connections.fetch_sub(1, Ordering::Relaxed);
+    let admitted = take_place(&shared.connections, shared.connections_max);
+    if !admitted && !take_place(&shared.refused, REFUSED_MAX) {
         refuse(core, &connection);
     } else if let Err(error) = connection::add(core, connection, admitted) {
         tracing::debug!(core = core.index, %error, "a connection can't be watched");
-        shared.connections.fetch_sub(1, Ordering::Relaxed);
+        shared.counter(admitted).fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+fn take_place(taken: &AtomicUsize, places: usize) -> bool {
+    let free = taken.fetch_add(1, Ordering::Relaxed) < places;
+    if !free {
+        taken.fetch_sub(1, Ordering::Relaxed);
+    }
+    free
 }
 
 /// Says 503 to a connection that gets no place, as well as that goes without waiting for it.

@@ -6,7 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -17,7 +17,7 @@ use may::coroutine;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::config::{Config, LedgerSetting};
+use crate::config::{Config, LedgerSetting, raise_file_limit};
 use crate::core::{Core, Mailbox, Shared};
 use crate::handler::BUY_SALE;
 use crate::ledger::embedded::{self, Embedded, OpenError, system_clock_ms};
@@ -125,6 +125,7 @@ pub struct Ready {
 
 /// Runs the server until it is told to stop. `ready` is called once, when it listens.
 pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), RunError> {
+    raise_file_limit()?;
     let cores = config.cores.len();
     let mut sockets: Vec<Vec<OwnedFd>> = (0..cores).map(|_| Vec::new()).collect();
     let mut addresses = Vec::new();
@@ -231,7 +232,8 @@ fn share(config: Config, events: Sender<Event>) -> io::Result<Arc<Shared>> {
     let cores = config.cores.len();
     Ok(Arc::new(Shared {
         connections_max: connections_max(&config),
-        connections: CachePadded::new(AtomicUsize::new(0)),
+        connections: CachePadded::default(),
+        refused: CachePadded::default(),
         draining: AtomicBool::new(false),
         grants: (0..cores).map(|_| CachePadded::default()).collect(),
         allowances: Mutex::default(),

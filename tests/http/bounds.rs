@@ -1,0 +1,181 @@
+//! Full: of connections, of descriptors, of memory. It sheds, never dies, and recovers.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::client::{Client, assert_sells, get, sold};
+use crate::server::Server;
+
+const PLAINTEXT: &str = "GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n";
+
+/// Tries until the server has a place again.
+#[track_caller]
+fn assert_recovers(server: &Server) {
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        let mut client = Client::new(server);
+        // It may refuse before it has seen what we ask.
+        let _ = client.stream.write_all(PLAINTEXT.as_bytes());
+        let mut first = [0; 12];
+        let answered = client.stream.peek(&mut first).is_ok() && first.ends_with(b" 200");
+        if answered {
+            break;
+        }
+        assert!(Instant::now() < until, "there is no place again");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_connection_too_many_is_told_so() {
+    let server = Server::start(&["--sale", "ticket=150", "--connections-max", "10"]);
+    let mut clients: Vec<Client> = (0..10).map(|_| Client::new(&server)).collect();
+    for client in &mut clients {
+        assert_eq!(client.ask(PLAINTEXT).status(), 200);
+    }
+    // More of them than would fit, and none goes away: they take nobody's place.
+    let mut refused: Vec<Client> = (0..20).map(|_| Client::new(&server)).collect();
+    for client in &mut refused {
+        let response = client.response();
+        response.assert_problem(503, "busy");
+        assert!(response.closes());
+    }
+    for client in &mut clients {
+        assert_eq!(client.ask(PLAINTEXT).status(), 200);
+    }
+    // A place becomes free: the next one gets it, though the refused are still there.
+    drop(clients.pop());
+    assert_recovers(&server);
+    for mut client in refused {
+        client.assert_end();
+    }
+}
+
+#[test]
+fn more_than_even_the_refused_are_turned_away() {
+    let server = Server::start(&["--sale", "ticket=150", "--connections-max", "1"]);
+    let mut first = Client::new(&server);
+    assert_eq!(first.ask(PLAINTEXT).status(), 200);
+    let mut crowd: Vec<Client> = (0..200).map(|_| Client::new(&server)).collect();
+    for client in &mut crowd {
+        client.response().assert_problem(503, "busy");
+    }
+    assert_eq!(first.ask(PLAINTEXT).status(), 200);
+    drop(crowd);
+    drop(first);
+    assert_recovers(&server);
+}
+
+#[test]
+fn a_low_file_limit_is_raised_or_refused() {
+    // The soft limit is ours to raise.
+    let server = Server::start_limited("-S -n 64", &["--sale", "ticket=150"]);
+    let mut clients: Vec<Client> = (0..200).map(|_| Client::new(&server)).collect();
+    for client in &mut clients {
+        assert_eq!(client.ask(PLAINTEXT).status(), 200);
+    }
+    assert_sells(&server);
+}
+
+#[test]
+fn running_out_of_descriptors_sheds_and_recovers() {
+    let server = Server::start_limited(
+        "-n 512",
+        &["--sale", "ticket=150", "--cores", "0", "--connections-max", "440"],
+    );
+    // Takes the descriptors away under its feet: the limit of the process, lowered from outside.
+    let limit = |soft: u64| {
+        let lowered = std::process::Command::new("prlimit")
+            .args(["--pid", &server.pid().to_string(), &format!("--nofile={soft}:512")])
+            .status();
+        assert!(lowered.expect("run prlimit").success());
+    };
+    limit(64);
+    let mut crowd: Vec<TcpStream> = (0..150).map(|_| server.connect()).collect();
+    for stream in &mut crowd {
+        let _ = stream.write_all(PLAINTEXT.as_bytes());
+    }
+    thread::sleep(Duration::from_millis(500));
+    let mut answers = [0; 2];
+    for stream in &crowd {
+        stream.set_nonblocking(true).unwrap();
+        let mut head = [0; 12];
+        match stream.peek(&mut head) {
+            Ok(12) if head.ends_with(b"200") => answers[0] += 1,
+            Ok(12) if head.ends_with(b"503") => answers[1] += 1,
+            _ => {}
+        }
+    }
+    assert!(answers[0] > 10 && answers[1] > 0, "{answers:?}: some served, some told to go");
+    crowd.clear();
+    assert_recovers(&server);
+    limit(512);
+    let mut clients: Vec<Client> = (0..200).map(|_| Client::new(&server)).collect();
+    for client in &mut clients {
+        assert_eq!(client.ask(PLAINTEXT).status(), 200);
+    }
+    assert_sells(&server);
+    assert_eq!(sold(&server), 1);
+}
+
+#[test]
+fn thousands_of_idle_connections_stand_in_nobodys_way() {
+    let server = Server::start(&["--sale", "ticket=150", "--cores", "0"]);
+    let before = crate::client::resident_bytes(&server);
+    let idle: Vec<TcpStream> = (0..2000).map(|_| server.connect()).collect();
+    let mut used: Vec<Client> = (0..500).map(|_| Client::new(&server)).collect();
+    for client in &mut used {
+        assert_eq!(client.ask(PLAINTEXT).status(), 200);
+    }
+    assert_sells(&server);
+    let each = crate::client::resident_bytes(&server).saturating_sub(before) / 2500;
+    assert!(each < 4096, "{each} bytes a connection");
+    drop(idle);
+    assert_eq!(sold(&server), 1);
+}
+
+#[test]
+fn hundreds_of_purchases_wait_at_the_same_time() {
+    let server = Server::start(&["--sale", "ticket=450", "--cores", "0"]);
+    let mut clients: Vec<Client> = (0..500).map(|_| Client::new(&server)).collect();
+    for round in 0..2 {
+        for client in &mut clients {
+            client.send("GET /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n");
+        }
+        let answers = clients.iter_mut().map(|client| client.response().json());
+        let granted = answers.filter(|answer| answer["code"] == 1).count();
+        assert_eq!(granted, if round == 0 { 450 } else { 0 });
+    }
+    assert_eq!(sold(&server), 450);
+}
+
+#[test]
+fn too_many_waiting_purchases_are_told_to_come_back() {
+    let server = Server::start(&["--sale", "ticket=100000", "--cores", "0", "--waiting-max", "1"]);
+    let mut clients: Vec<Client> = (0..200).map(|_| Client::new(&server)).collect();
+    let (mut granted, mut busy) = (0, 0);
+    for _ in 0..5 {
+        for client in &mut clients {
+            client.send("GET /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n");
+        }
+        for client in &mut clients {
+            let response = client.response();
+            match response.json()["code"].as_i64() {
+                Some(1) => granted += 1,
+                Some(-5) => {
+                    assert_eq!(
+                        (response.status(), response.header("Retry-After")),
+                        (503, Some("1"))
+                    );
+                    busy += 1;
+                }
+                _ => panic!("{} {}", response.head, response.text()),
+            }
+        }
+    }
+    assert!(granted > 0 && busy > 0, "{granted} granted, {busy} busy");
+    assert_eq!(sold(&server), granted);
+    assert_eq!(get(&server, "/buy/ticket").json()["code"], 1);
+}

@@ -1,0 +1,169 @@
+//! Clients that are slow, silent, or never read.
+
+use std::io::{Read, Write};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::client::{Client, assert_sells, get, reserve, resident_bytes, sold};
+use crate::server::Server;
+
+fn start(option: &str) -> Server {
+    Server::start(&["--sale", "ticket=150", "--cores", "0", option, "500ms"])
+}
+
+/// Sends a byte each 100 ms until the server has had enough.
+fn trickle_slowly(client: &mut Client, bytes: &[u8]) {
+    for byte in bytes {
+        if client.stream.write_all(&[*byte]).is_err() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[track_caller]
+fn assert_timed_out(client: &mut Client, since: Instant) {
+    let response = client.response();
+    response.assert_problem(408, "request_timeout");
+    assert!(response.closes());
+    client.assert_end();
+    let took = since.elapsed();
+    assert!((450..10_000).contains(&took.as_millis()), "{took:?}");
+}
+
+#[test]
+fn a_slow_head_is_408() {
+    let server = start("--head-timeout");
+    let since = Instant::now();
+    let mut silent = Client::new(&server);
+    silent.send("GET /buy/ticket HTTP/1.1\r\nHost: a\r\n");
+    let mut trickling = Client::new(&server);
+    trickle_slowly(&mut trickling, b"GET /buy/ticket HTTP/1.1\r\n");
+    assert_timed_out(&mut silent, since);
+    assert_timed_out(&mut trickling, since);
+    // Also as the second request of a connection.
+    let mut client = Client::new(&server);
+    client.send("GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\nGET /buy/ti");
+    assert_eq!(client.response().status(), 200);
+    assert_timed_out(&mut client, Instant::now() - Duration::from_millis(500));
+    assert_eq!(sold(&server), 0);
+}
+
+#[test]
+fn a_slow_body_is_408() {
+    let server = start("--body-timeout");
+    let whole = reserve("", r#"{"user":"u","quantity":1}"#);
+    let since = Instant::now();
+    let mut silent = Client::new(&server);
+    silent.send(&whole[..whole.len() - 1]);
+    let mut chunked = Client::new(&server);
+    chunked
+        .send("POST /buy/ticket HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel");
+    let mut trickling = Client::new(&server);
+    let (head, body) = whole.split_at(whole.len() - 25);
+    trickling.send(head);
+    trickle_slowly(&mut trickling, body.as_bytes());
+    for client in [&mut silent, &mut chunked, &mut trickling] {
+        assert_timed_out(client, since);
+    }
+    // The time starts with the body.
+    let mut client = Client::new(&server);
+    trickle_slowly(&mut client, &whole.as_bytes()[..10]);
+    client.send(&whole[10..]);
+    assert_eq!(client.response().status(), 201);
+    assert_eq!(sold(&server), 1);
+}
+
+#[test]
+fn a_silent_connection_is_closed_without_a_word() {
+    let server = start("--idle-timeout");
+    let mut fresh = Client::new(&server);
+    let mut used = Client::new(&server);
+    used.ask("GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut busy = Client::new(&server);
+    for _ in 0..15 {
+        thread::sleep(Duration::from_millis(100));
+        busy.ask("GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n");
+    }
+    fresh.assert_end();
+    used.assert_end();
+}
+
+#[test]
+fn a_client_that_never_reads_is_cut_off_and_costs_little() {
+    let server = start("--write-timeout");
+    assert_sells(&server);
+    let before = resident_bytes(&server);
+    let request = "GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n";
+    let many = request.repeat(64 * 1024 / request.len());
+    let writers: Vec<_> = (0..2)
+        .map(|_| {
+            let (mut stream, many) = (server.connect(), many.clone());
+            thread::spawn(move || {
+                let mut sent = 0;
+                while sent < 64 << 20 && stream.write_all(many.as_bytes()).is_ok() {
+                    sent += many.len();
+                }
+                sent
+            })
+        })
+        .collect();
+    let mut most = 0;
+    while writers.iter().any(|writer| !writer.is_finished()) {
+        assert_eq!(get(&server, "/buy/ticket").status(), 200, "others are served meanwhile");
+        most = most.max(resident_bytes(&server));
+        thread::sleep(Duration::from_millis(50));
+    }
+    let grown = most.saturating_sub(before);
+    assert!(grown < 8 << 20, "grew by {grown} bytes");
+    for writer in writers {
+        let sent = writer.join().unwrap();
+        assert!(sent < 64 << 20, "was not cut off");
+    }
+}
+
+#[test]
+fn a_client_that_reads_slowly_gets_everything() {
+    let server = start("--write-timeout");
+    let mut client = Client::new(&server);
+    let count = 60_000;
+    let mut writer = client.stream.try_clone().unwrap();
+    let writing = thread::spawn(move || {
+        let request = "GET /json HTTP/1.1\r\nHost: a\r\n\r\n".repeat(count);
+        writer.write_all(request.as_bytes())
+    });
+    for index in 0..count {
+        if index % 10_000 == 0 {
+            thread::sleep(Duration::from_millis(200));
+        }
+        assert_eq!(client.response().body.len(), 27, "{index}");
+    }
+    writing.join().unwrap().unwrap();
+    client.assert_silent(Duration::from_millis(50));
+}
+
+/// One client that never stops asking must not have a core to itself.
+#[test]
+fn a_flood_on_one_connection_leaves_others_their_turn() {
+    let server = Server::start(&["--sale", "ticket=150", "--cores", "0"]);
+    let floods: Vec<_> = (0..2)
+        .map(|_| {
+            let stream = server.connect();
+            let mut writer = stream.try_clone().unwrap();
+            thread::spawn(move || {
+                let many = "GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2000);
+                while writer.write_all(many.as_bytes()).is_ok() {}
+            });
+            let mut reader = stream.try_clone().unwrap();
+            thread::spawn(move || while matches!(reader.read(&mut [0; 65536]), Ok(1..)) {});
+            stream
+        })
+        .collect();
+    for _ in 0..20 {
+        assert_sells(&server);
+    }
+    for stream in floods {
+        let _ = stream.shutdown(std::net::Shutdown::Both);
+    }
+    assert_eq!(sold(&server), 20);
+}

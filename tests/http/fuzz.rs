@@ -1,0 +1,159 @@
+//! Bytes by chance: whatever comes, the server lives, sells, and loses count of nothing.
+//!
+//! The seed is printed and runs again as `STAMPEDE_TEST_SEED=… cargo test --test http fuzz`.
+
+use std::io::{Read, Write};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::client::{assert_sells, reserve, sold};
+use crate::server::Server;
+
+const REQUESTS: usize = 2000;
+
+/// SplitMix64.
+struct Chance(u64);
+
+impl Chance {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+
+    fn bytes(&mut self, length: usize) -> Vec<u8> {
+        (0..length).map(|_| self.next() as u8).collect()
+    }
+}
+
+/// Pieces that mean something, put where they don't belong.
+const PIECES: [&str; 20] = [
+    "\r\n",
+    "\n",
+    "\r",
+    "\r\n\r\n",
+    "\0",
+    " ",
+    ":",
+    "%",
+    "?user=",
+    "HTTP/1.1",
+    "HTTP/1.0",
+    "GET ",
+    "Content-Length: 7\r\n",
+    "Transfer-Encoding: chunked\r\n",
+    "Connection: close\r\n",
+    "Expect: 100-continue\r\n",
+    "0\r\n\r\n",
+    "ffffffffffffffff\r\n",
+    "\u{7f}",
+    "票",
+];
+
+fn seeds() -> Vec<Vec<u8>> {
+    let mut seeds: Vec<Vec<u8>> = [
+        "GET /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /buy/ticket?user=u1&x=%20 HTTP/1.0\r\nX-User-Id: u2\r\nConnection: keep-alive\r\n\r\n",
+        "GET /v1/sales/ticket HTTP/1.1\r\nHost: [::1]:80\r\n\r\n",
+        "GET /v1/reservations/ticket~00000000000000000000000000 HTTP/1.1\r\nHost: a\r\n\r\n",
+        "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\nHEAD /json HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST /v1/sales/ticket/reservations HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n\
+         Transfer-Encoding: chunked\r\n\r\n5\r\n{\"use\r\n7;a=b\r\nr\":\"u\"}\r\n0\r\nT: 1\r\n\r\n",
+    ]
+    .iter()
+    .map(|text| text.as_bytes().to_vec())
+    .collect();
+    seeds.push(reserve("Idempotency-Key: k1\r\n", r#"{"user":"u","quantity":2}"#).into());
+    seeds.push(reserve("Expect: 100-continue\r\n", r#"{"user":"v"}"#).into());
+    seeds
+}
+
+fn mutate(chance: &mut Chance, seeds: &[Vec<u8>]) -> Vec<u8> {
+    if chance.below(20) == 0 {
+        let length = chance.below(20_000);
+        return chance.bytes(length);
+    }
+    let mut bytes = Vec::new();
+    for _ in 0..=chance.below(3) {
+        bytes.extend_from_slice(&seeds[chance.below(seeds.len())]);
+    }
+    for _ in 0..chance.below(6) {
+        let at = chance.below(bytes.len().max(1));
+        let end = (at + chance.below(12)).min(bytes.len());
+        match chance.below(6) {
+            0 => bytes[at.min(end.saturating_sub(1))] ^= 1 << chance.below(8),
+            1 => drop(bytes.drain(at..end)),
+            2 => {
+                let piece = PIECES[chance.below(PIECES.len())];
+                drop(bytes.splice(at..at, piece.bytes()));
+            }
+            3 => {
+                let copy = bytes[at..end].to_vec();
+                drop(bytes.splice(at..at, copy));
+            }
+            4 => bytes.truncate(end.max(1)),
+            _ => {
+                let piece = vec![bytes[at]; chance.below(9000)];
+                drop(bytes.splice(at..at, piece));
+            }
+        }
+        if bytes.is_empty() {
+            bytes.push(b'G');
+        }
+    }
+    bytes
+}
+
+#[test]
+fn survives_whatever_comes() {
+    let seed = std::env::var("STAMPEDE_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+    });
+    println!("STAMPEDE_TEST_SEED={seed}");
+    let mut server = Server::start(&["--sale", "ticket=1000000"]);
+    let (mut chance, seeds) = (Chance(seed), seeds());
+    let mut granted = 0;
+    for index in 0..REQUESTS {
+        let bytes = mutate(&mut chance, &seeds);
+        let mut stream = server.connect();
+        // The server may close the connection before it has everything.
+        if chance.below(4) == 0 {
+            for piece in bytes.chunks(1 + chance.below(50)) {
+                let _ = stream.write_all(piece);
+            }
+        } else {
+            let _ = stream.write_all(&bytes);
+        }
+        if chance.below(10) == 0 {
+            continue; // Gone before the answer; whether it has bought is not known.
+        }
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let mut answer = Vec::new();
+        stream.set_read_timeout(Some(Duration::from_secs(15))).expect("a deadline");
+        let read = stream.read_to_end(&mut answer);
+        if let Err(error) = read {
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "request {index}");
+        }
+        let text = String::from_utf8_lossy(&answer);
+        assert!(text.is_empty() || text.starts_with("HTTP/1.1 "), "request {index}: {text}");
+        assert!(!text.contains("HTTP/1.1 500"), "request {index}: {text}");
+        granted += text.matches("抢票成功").count() + text.matches("HTTP/1.1 201 ").count();
+        if index % 200 == 0 {
+            assert_sells(&server);
+            granted += 1;
+        }
+    }
+    assert_sells(&server);
+    granted += 1;
+    // Each grant that was told is there, of one unit at least, of ten at most.
+    let units = sold(&server);
+    assert!(server.is_running());
+    assert!(units >= granted as u64, "{granted} told, {units} sold");
+    println!("{granted} grants told, {units} units sold");
+}

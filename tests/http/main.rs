@@ -1,0 +1,18 @@
+//! The server as its clients meet it, ordinary and hostile, over real sockets.
+//!
+//! Time is never asserted as performance; deadlines are, with generous bounds.
+
+#[path = "../support/server.rs"]
+mod server;
+#[path = "../support/client.rs"]
+mod client;
+
+mod requests;
+mod purchases;
+mod framing;
+mod rejects;
+mod deadlines;
+mod bounds;
+mod drain;
+mod load;
+mod fuzz;

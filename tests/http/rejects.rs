@@ -1,0 +1,272 @@
+//! What is refused before it is understood: one clear answer, then the connection closes, and
+//! nothing behind it is served.
+
+use std::io::{Read, Write};
+use std::thread;
+
+use crate::client::{Client, assert_sells, exchange, sold};
+use crate::server::Server;
+
+const BUY: &str = "GET /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n";
+
+fn start() -> Server {
+    Server::start(&["--sale", "ticket=150"])
+}
+
+/// One problem and the end; and if the connection had gone on, a ticket would be gone.
+#[track_caller]
+fn assert_refused(server: &Server, request: &str, status: u16, code: &str) {
+    for pieces in [1, 2, 1000] {
+        let bytes = format!("{request}{BUY}{BUY}");
+        let mut client = Client::new(server);
+        for piece in bytes.as_bytes().chunks(bytes.len().div_ceil(pieces)) {
+            // The server may have closed the connection meanwhile.
+            let _ = client.stream.write_all(piece);
+        }
+        let response = client.next(false).unwrap_or_else(|| panic!("no answer to {request:?}"));
+        response.assert_problem(status, code);
+        assert!(response.closes(), "{request:?}");
+        client.assert_end();
+    }
+}
+
+#[test]
+fn what_two_readers_could_frame_differently_is_refused() {
+    let server = start();
+    let chunks = "0\r\n\r\n";
+    let with = |headers: &str, body: &str| {
+        format!("POST /buy/ticket HTTP/1.1\r\nHost: a\r\n{headers}\r\n{body}")
+    };
+    let mut vectors = Vec::new();
+    for headers in [
+        // Both lengths, either first.
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        // Content-Length that is none, or several.
+        "Content-Length: 5\r\nContent-Length: 5\r\n",
+        "Content-Length: 5\r\nContent-Length: 6\r\n",
+        "Content-Length: 5, 5\r\n",
+        "Content-Length: +5\r\n",
+        "Content-Length: -5\r\n",
+        "Content-Length: 5 5\r\n",
+        "Content-Length: 0x5\r\n",
+        "Content-Length: 5.0\r\n",
+        "Content-Length: \r\n",
+        "Content-Length : 5\r\n",
+        " Content-Length: 5\r\n",
+        "Content-Length\u{0}: 5\r\n",
+        "Content-Length: 5\u{0}\r\n",
+        "Content-Length: ５\r\n",
+        // Transfer-Encoding that others may not see, or see as another.
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+        "Transfer-Encoding: chunked, chunked\r\n",
+        "Transfer-Encoding: chunked, identity\r\n",
+        "Transfer-Encoding: ,chunked\r\n",
+        "Transfer-Encoding : chunked\r\n",
+        " Transfer-Encoding: chunked\r\n",
+        "Transfer-Encoding:\tchunked\r\n",
+        "Transfer-Encoding:  chunked\r\n",
+        "Transfer-Encoding: \u{b}chunked\r\n",
+        "Transfer-Encoding: \"chunked\"\r\n",
+        "Transfer-Encoding: chunked;q=1\r\n",
+        "Transfer-Encoding:\r\n chunked\r\n",
+        "Transfer-Encoding: \r\n",
+        "X: a\r\n Transfer-Encoding: chunked\r\n",
+        // Lines that end otherwise.
+        "X: a\nTransfer-Encoding: chunked\r\n",
+        "X: a\rTransfer-Encoding: chunked\r\n",
+        "X: a\r\r\nTransfer-Encoding: chunked\r\n",
+        "X\r\n",
+        ": x\r\n",
+        "X: \u{7f}\r\n",
+        // Who is asked.
+        "Host: b\r\n",
+    ] {
+        vectors.push(with(headers, chunks));
+    }
+    let te = "Transfer-Encoding: chunked\r\n";
+    for body in [
+        "5\nhello\r\n0\r\n\r\n",
+        "5\r\nhello0\r\n\r\n",
+        "5\r\nhello!\r\n0\r\n\r\n",
+        "0x5\r\nhello\r\n0\r\n\r\n",
+        "+5\r\nhello\r\n0\r\n\r\n",
+        " 5\r\nhello\r\n0\r\n\r\n",
+        "5 \r\nhello\r\n0\r\n\r\n",
+        "5;\nx\r\nhello\r\n0\r\n\r\n",
+        "-1\r\n\r\n",
+        "\r\n",
+        "0\r\nX: a\n\r\n",
+        "0\r\n X: a\r\n\r\n",
+        "0\r\nX\r\n\r\n",
+        "0\n\n",
+    ] {
+        vectors.push(with(te, body));
+    }
+    for head in [
+        "GET /buy/ticket HTTP/1.1\nHost: a\n\n",
+        "GET /buy/ticket HTTP/1.1\r\nHost: a\n\r\n",
+        "GET /buy/ticket HTTP/1.1\r\nHost: a\r\n\n",
+        "GET /buy/ticket\tHTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET  /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /buy/ticket  HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /buy/ticket HTTP/1.1 \r\nHost: a\r\n\r\n",
+        " GET /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /buy/ticket HTTP/1.1\r\n\r\n",
+        "GET /buy/ticket HTTP/1.1\r\nHost: \r\n\r\n",
+        "GET /buy/ticket HTTP/1.1\r\nHost: a b\r\n\r\n",
+        "GET /buy/ticket HTTP/1.1\r\nHost: a/b\r\n\r\n",
+        "GET /buy/ticket HTTP/1.1\r\n Host: a\r\n\r\n",
+        "GET /buy/ticket http/1.1\r\nHost: a\r\n\r\n",
+        "GET /buy/ticket HTTP/11\r\nHost: a\r\n\r\n",
+        "GET /buy/ticket\r\nHost: a\r\n\r\n",
+        "GET /buy/ticket\r\n",
+        "GET buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /buy/ticket#x HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /buy\u{0}/ticket HTTP/1.1\r\nHost: a\r\n\r\n",
+        "G{T /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n",
+        "\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}\u{0}\u{1}\u{fc}\u{3}\u{3}\r\n",
+        "\n\nGET /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n",
+        "\r\n\r\n\r\n\r\n\r\n\r\nGET /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST /buy/ticket HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ] {
+        vectors.push(head.to_owned());
+    }
+    for vector in &vectors {
+        assert_refused(&server, vector, 400, "bad_request");
+    }
+    assert_eq!(sold(&server), 0, "a smuggled request was served");
+    assert_sells(&server);
+}
+
+#[test]
+fn what_is_not_known_or_too_large_is_said_so() {
+    let server = start();
+    let many = "X: a\r\n".repeat(64);
+    let long = "x".repeat(9000);
+    for (request, status, code) in [
+        ("BREW /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n", 501, "not_implemented"),
+        ("CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", 501, "not_implemented"),
+        ("get /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n", 501, "not_implemented"),
+        (
+            "POST /buy/ticket HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
+            501,
+            "not_implemented",
+        ),
+        (
+            "POST /buy/ticket HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+            501,
+            "not_implemented",
+        ),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "version_not_supported"),
+        ("GET /buy/ticket HTTP/1.2\r\nHost: a\r\n\r\n", 505, "version_not_supported"),
+        ("GET /buy/ticket HTTP/0.9\r\nHost: a\r\n\r\n", 505, "version_not_supported"),
+        (
+            "POST /buy/ticket HTTP/1.1\r\nHost: a\r\nContent-Length: 16385\r\n\r\n",
+            413,
+            "content_too_large",
+        ),
+        (
+            "POST /buy/ticket HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+            413,
+            "content_too_large",
+        ),
+        (
+            "POST /buy/ticket HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n",
+            413,
+            "content_too_large",
+        ),
+        (&format!("GET /buy/ticket?{long} HTTP/1.1\r\nHost: a\r\n\r\n"), 414, "uri_too_long"),
+        (&long, 414, "uri_too_long"),
+        (&format!("GET /buy/ticket HTTP/1.1\r\nHost: a\r\n{many}\r\n"), 431, "head_too_large"),
+        (
+            &format!("GET /buy/ticket HTTP/1.1\r\nHost: a\r\nX: {long}\r\n\r\n"),
+            431,
+            "head_too_large",
+        ),
+    ] {
+        assert_refused(&server, request, status, code);
+    }
+    assert_eq!(sold(&server), 0);
+    assert_sells(&server);
+}
+
+#[test]
+fn a_head_exactly_at_the_bound_is_refused_without_waiting_for_more() {
+    let server = start();
+    for (head, code) in [
+        (format!("GET /{}", "x".repeat(4096 - 5)), "uri_too_long"),
+        (format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(8192 - 19)), "head_too_large"),
+    ] {
+        let mut client = Client::new(&server);
+        client.trickle(head.as_bytes());
+        let status = if code == "uri_too_long" { 414 } else { 431 };
+        client.response().assert_problem(status, code);
+        client.assert_end();
+    }
+}
+
+#[test]
+fn the_answer_is_not_lost_though_the_client_goes_on_sending() {
+    let server = start();
+    for head in
+        ["BAD\r\n\r\n", "POST /buy/ticket HTTP/1.1\r\nHost: a\r\nContent-Length: 1048576\r\n\r\n"]
+    {
+        for _ in 0..5 {
+            let mut client = Client::new(&server);
+            client.send(head);
+            // Written whole before the answer is read.
+            client.send(vec![b'x'; 1024 * 1024]);
+            let response = client.response();
+            assert!(matches!(response.status(), 400 | 413), "{}", response.head);
+            client.assert_end();
+        }
+    }
+    assert_sells(&server);
+}
+
+/// A head or a body without end is refused early; whoever goes on sending is cut off.
+#[test]
+fn endless_requests_are_cut_off() {
+    let server = start();
+    let start = [
+        ("GET / HTTP/1.1\r\nHost: a\r\n", "X: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n", 431),
+        ("GET /", "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", 414),
+        ("\r\n\r\n", "\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n", 400),
+        (
+            "POST /buy/ticket HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "40\r\nxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\n",
+            413,
+        ),
+        (
+            "POST /buy/ticket HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+            "X-Trailer: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n",
+            400,
+        ),
+    ];
+    assert_sells(&server);
+    let before = crate::client::resident_bytes(&server);
+    for (head, more, status) in start {
+        let mut client = Client::new(&server);
+        client.send(head);
+        let mut writer = client.stream.try_clone().unwrap();
+        let endless = more.repeat(64 * 1024 / more.len());
+        let writing = thread::spawn(move || {
+            let mut sent = 0;
+            while sent < 64 << 20 && writer.write_all(endless.as_bytes()).is_ok() {
+                sent += endless.len();
+            }
+            sent
+        });
+        assert_eq!(client.response().status(), status, "{head}");
+        // It ends, politely or not.
+        let _ = client.stream.read_to_end(&mut Vec::new());
+        let sent = writing.join().unwrap();
+        assert!(sent < 32 << 20, "{head}: took {sent} bytes");
+    }
+    let grown = crate::client::resident_bytes(&server).saturating_sub(before);
+    assert!(grown < 8 << 20, "grew by {grown} bytes");
+    assert_eq!(exchange(&server, BUY.as_bytes()).len(), 1);
+    assert_eq!(sold(&server), 2);
+}

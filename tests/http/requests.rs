@@ -1,0 +1,226 @@
+//! Requests one by one and many in one piece, and how a connection goes on after them.
+
+use std::time::Duration;
+
+use crate::client::{Client, exchange, get, reserve, sold};
+use crate::server::Server;
+
+const PLAINTEXT: &str = "GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n";
+const PLAINTEXT_HEAD: &str = "HTTP/1.1 200 OK\r\nServer: stampede\r\nDate: DATE\r\n\
+                              Content-Type: text/plain\r\nContent-Length: 13\r\n\r\n";
+const BUY: &str = "GET /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n";
+
+fn start() -> Server {
+    Server::start(&["--sale", "ticket=150"])
+}
+
+#[test]
+fn techempowers_answers_are_to_the_letter() {
+    let server = start();
+    let mut client = Client::new(&server);
+    for _ in 0..3 {
+        let plaintext = client.ask(PLAINTEXT);
+        assert_eq!(
+            (plaintext.head.as_str(), plaintext.text().as_str()),
+            (PLAINTEXT_HEAD, "Hello, World!")
+        );
+        let json = client.ask("GET /json HTTP/1.1\r\nHost: server\r\nAccept: */*\r\n\r\n");
+        let head = "HTTP/1.1 200 OK\r\nServer: stampede\r\nDate: DATE\r\n\
+                    Content-Type: application/json\r\nContent-Length: 27\r\n\r\n";
+        assert_eq!(
+            (json.head.as_str(), json.text().as_str()),
+            (head, r#"{"message":"Hello, World!"}"#)
+        );
+    }
+}
+
+#[test]
+fn the_date_advances() {
+    use std::io::{Read, Write};
+    let server = start();
+    let mut stream = server.connect();
+    let mut date = || {
+        stream.write_all(b"GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        let mut bytes = [0; 512];
+        let count = stream.read(&mut bytes).unwrap();
+        let text = String::from_utf8_lossy(&bytes[..count]).into_owned();
+        let line = text.lines().find_map(|line| line.strip_prefix("Date: ").map(str::to_owned));
+        httpdate::parse_http_date(&line.unwrap()).unwrap()
+    };
+    let first = date();
+    std::thread::sleep(Duration::from_millis(2100));
+    let later = date().duration_since(first).unwrap();
+    assert!((2..=4).contains(&later.as_secs()), "{later:?}");
+}
+
+#[test]
+fn a_connection_stays_open_or_closes_as_asked() {
+    let server = start();
+    for (line, headers, said) in [
+        ("HTTP/1.1", "", None),
+        ("HTTP/1.1", "Connection: keep-alive\r\n", None),
+        ("HTTP/1.1", "Connection: close\r\n", Some("close")),
+        ("HTTP/1.1", "Connection: foo, CLOSE\r\n", Some("close")),
+        ("HTTP/1.0", "", Some("close")),
+        ("HTTP/1.0", "Connection: Keep-Alive\r\n", Some("keep-alive")),
+        ("HTTP/1.0", "Connection: close\r\n", Some("close")),
+    ] {
+        for path in ["/plaintext", "/json", "/buy/ticket", "/v1/sales/ticket", "/nothing"] {
+            let request = format!("GET {path} {line}\r\nHost: a\r\n{headers}\r\n");
+            let mut client = Client::new(&server);
+            for _ in 0..3 {
+                let response = client.ask(&request);
+                assert_eq!(response.header("Connection"), said, "{request}");
+                assert!(response.head.starts_with("HTTP/1.1 "));
+                if said == Some("close") {
+                    client.assert_end();
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let server = Server::start(&["--sale", "ticket=150", "--sale", "poster=5"]);
+    // 16 alike, as TechEmpower sends them.
+    let mut client = Client::new(&server);
+    for _ in 0..3 {
+        client.send(PLAINTEXT.repeat(16));
+        for _ in 0..16 {
+            assert_eq!(client.response().head, PLAINTEXT_HEAD);
+        }
+    }
+    client.assert_silent(Duration::from_millis(100));
+    // 1,000 of all kinds in one write.
+    let kinds: [(&str, u16); 5] = [
+        (PLAINTEXT, 200),
+        ("GET /json HTTP/1.1\r\nHost: a\r\n\r\n", 200),
+        ("GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+        ("PUT /json HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", 405),
+        ("GET /v1/sales/poster HTTP/1.1\r\nHost: a\r\n\r\n", 200),
+    ];
+    let mut all = String::new();
+    for index in 0..1000 {
+        all += if index % 10 == 9 { BUY } else { kinds[index % kinds.len()].0 };
+    }
+    client.send(&all);
+    let mut granted = 0;
+    for index in 0..1000 {
+        let response = client.response();
+        if index % 10 == 9 {
+            assert_eq!(response.json()["code"], 1);
+            granted += 1;
+        } else {
+            assert_eq!(response.status(), kinds[index % kinds.len()].1, "{index}");
+        }
+    }
+    client.assert_silent(Duration::from_millis(100));
+    assert_eq!((granted, sold(&server)), (100, 100));
+}
+
+#[test]
+fn requests_may_come_byte_by_byte() {
+    let server = start();
+    let body = r#"{"user":"u1","quantity":2}"#;
+    let mut client = Client::new(&server);
+    client.trickle(PLAINTEXT.as_bytes());
+    assert_eq!(client.response().head, PLAINTEXT_HEAD);
+    client.trickle(BUY.as_bytes());
+    assert_eq!(client.response().json()["code"], 1);
+    client.trickle(reserve("Idempotency-Key: k\r\n", body).as_bytes());
+    assert_eq!(client.response().status(), 201);
+    client.trickle(b"\r\n\r\nGET /json HTTP/1.0\r\n\r\n");
+    assert_eq!(client.response().status(), 200);
+    client.assert_end();
+    assert_eq!(sold(&server), 3);
+}
+
+#[test]
+fn head_has_the_headers_of_get_and_no_body() {
+    let server = start();
+    let mut client = Client::new(&server);
+    for path in ["/plaintext", "/json", "/v1/sales/ticket", "/v1/sales/none", "/nothing"] {
+        let get = client.ask(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        client.send(format!("HEAD {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert_eq!(client.head_response().head, get.head, "{path}");
+    }
+    client.assert_silent(Duration::from_millis(50));
+}
+
+#[test]
+fn options_and_wrong_methods_say_what_is_allowed() {
+    let server = start();
+    let mut client = Client::new(&server);
+    let all = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+    for (line, status, allow) in [
+        ("OPTIONS *", 204, all),
+        ("OPTIONS /buy/ticket", 204, all),
+        ("OPTIONS /plaintext", 204, "GET, HEAD, OPTIONS"),
+        ("OPTIONS /v1/sales/ticket/reservations", 204, "POST, OPTIONS"),
+        ("DELETE /plaintext", 405, "GET, HEAD, OPTIONS"),
+        ("POST /json", 405, "GET, HEAD, OPTIONS"),
+        ("PATCH /v1/sales/ticket", 405, "GET, HEAD, OPTIONS"),
+        ("GET /v1/sales/ticket/reservations", 405, "POST, OPTIONS"),
+        ("TRACE /buy/ticket", 405, all),
+    ] {
+        let response = client.ask(format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert_eq!((response.status(), response.header("Allow")), (status, Some(allow)), "{line}");
+        if status == 405 {
+            response.assert_problem(405, "method_not_allowed");
+        }
+    }
+    for path in ["/", "/nothing", "/buy", "/buy/ticket/", "/v1/sales", "/v1/reservations/x"] {
+        let response = client.ask(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        response.assert_problem(404, "not_found");
+    }
+    assert_eq!(sold(&server), 0);
+}
+
+#[test]
+fn a_half_closed_client_still_gets_its_answers() {
+    let server = start();
+    for (request, count) in [
+        (PLAINTEXT.to_owned(), 1),
+        (BUY.to_owned(), 1),
+        (BUY.repeat(20), 20),
+        (reserve("", r#"{"user":"u"}"#).repeat(3), 3),
+    ] {
+        let responses = exchange(&server, request.as_bytes());
+        assert_eq!(responses.len(), count, "{request}");
+        assert!(responses.iter().all(|response| matches!(response.status(), 200 | 201)));
+    }
+    // Half a request, and then the end: nothing to be answered.
+    assert_eq!(exchange(&server, b"GET /buy/ticket HTTP/1.1\r\nHost: a\r\n"), []);
+    assert_eq!(exchange(&server, reserve("", "{}").strip_suffix('}').unwrap().as_bytes()), []);
+    assert_eq!(sold(&server), 24);
+}
+
+#[test]
+fn a_client_that_goes_away_leaves_no_harm() {
+    let server = start();
+    for _ in 0..50 {
+        let mut client = Client::new(&server);
+        client.send(BUY.repeat(2));
+    }
+    let mut sold_units = sold(&server);
+    for _ in 0..20 {
+        if sold_units >= 50 {
+            break;
+        }
+        sold_units = sold(&server);
+    }
+    assert!((50..=100).contains(&sold_units), "{sold_units}");
+    assert_eq!(get(&server, "/plaintext").head, PLAINTEXT_HEAD);
+}
+
+#[test]
+fn what_follows_the_last_request_of_a_connection_is_ignored() {
+    let server = start();
+    let last = "GET /plaintext HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let responses = exchange(&server, format!("{BUY}{last}{}", BUY.repeat(5000)).as_bytes());
+    assert_eq!(responses.len(), 2);
+    assert!(responses[1].closes());
+    assert_eq!(sold(&server), 1);
+}
