@@ -104,6 +104,18 @@ fn a_killed_redis() {
 }
 
 #[test]
+fn a_redis_that_becomes_a_replica() {
+    let redis = RedisServer::start(&[]);
+    let server = start(&redis);
+    redis.connect().text("REPLICAOF 127.0.0.1 1");
+    assert!(reserve(&mut buyer(&server), "ticket").is("unavailable"));
+    eventually("said", 3, || server.log().contains("only a primary takes writes"));
+    told_the_truth(&server, Instant::now());
+    redis.connect().text("REPLICAOF NO ONE");
+    heals(&server);
+}
+
+#[test]
 fn a_redis_that_forgets_the_scripts() {
     let redis = RedisServer::start(&[]);
     let server = on_redis(&redis, &["--sale", "ticket=100000", "--cores", &cores(2)]);
