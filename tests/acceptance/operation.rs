@@ -239,7 +239,9 @@ fn a_sale_that_exists_is_left_alone() {
 fn a_sale_opens_and_closes() {
     let redis = RedisServer::start(&[]);
     for on in [Some(&redis), None] {
-        let opens = Timestamp::now() + SignedDuration::from_secs(2);
+        // In whole milliseconds, as a sale has it.
+        let opens = Timestamp::from_millisecond(Timestamp::now().as_millisecond() + 2000);
+        let opens = opens.expect("a time");
         let closes = opens + SignedDuration::from_secs(2);
         let sale = format!("ticket=100000,opens={opens},closes={closes}");
         let options = ["--sale", &sale];

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::buyer::{Bought, Buyer};
 use crate::redis_server::RedisServer;
 use crate::server::Server;
-use crate::{buyer, cores, eventually, on_redis, reservations, sold};
+use crate::{buyer, cores, eventually, on_redis, reservations, run, sold};
 
 /// Far more than the server's bound for the ledger's answer, 2 s.
 const BOUND: Duration = Duration::from_secs(4);
@@ -64,6 +64,12 @@ fn told_the_truth(server: &Server, since: Instant) {
     });
 }
 
+fn process(redis: &RedisServer) -> String {
+    let told = redis.connect().text("INFO server");
+    let line = told.lines().find_map(|line| line.strip_prefix("process_id:"));
+    line.expect("its process").to_owned()
+}
+
 fn heals(server: &Server) {
     eventually("it sells again", 5, || sells(server));
     eventually("what is gone is told so", 5, || reserve(&mut buyer(server), "gone").is("sold_out"));
@@ -73,10 +79,11 @@ fn heals(server: &Server) {
 fn a_silent_redis() {
     let redis = RedisServer::start(&[]);
     let server = start(&redis);
+    let process = process(&redis);
     for _ in 0..2 {
-        redis.signal("STOP");
+        run("kill", "procps", &["-s", "STOP", &process]);
         told_the_truth(&server, Instant::now());
-        redis.signal("CONT");
+        run("kill", "procps", &["-s", "CONT", &process]);
         heals(&server);
     }
 }
@@ -94,6 +101,18 @@ fn a_killed_redis() {
     let log = server.log();
     let lines = log.matches("purchases are unavailable").count();
     assert!((2..=8).contains(&lines), "{log}");
+}
+
+#[test]
+fn a_redis_that_becomes_a_replica() {
+    let redis = RedisServer::start(&[]);
+    let server = start(&redis);
+    redis.connect().text("REPLICAOF 127.0.0.1 1");
+    assert!(reserve(&mut buyer(&server), "ticket").is("unavailable"));
+    eventually("said", 3, || server.log().contains("only a primary takes writes"));
+    told_the_truth(&server, Instant::now());
+    redis.connect().text("REPLICAOF NO ONE");
+    heals(&server);
 }
 
 #[test]

@@ -119,6 +119,7 @@ struct Link<'a> {
     out: Vec<u8>,
     /// When a refusal was logged last, if one was.
     refusal_logged_ms: Option<u64>,
+    demoted: bool,
 }
 
 impl<'a> Link<'a> {
@@ -141,7 +142,7 @@ impl<'a> Link<'a> {
         let name = format!("stampede-core-{}", core.index);
         handshake(&mut stream, settings, &name, ledger.codec.scripts())?;
         let (parser, out) = (Parser::new(), Vec::with_capacity(64 << 10));
-        Ok(Self { core, ledger, stream, parser, out, refusal_logged_ms: None })
+        Ok(Self { core, ledger, stream, parser, out, refusal_logged_ms: None, demoted: false })
     }
 
     /// Carries batches until something fails, and says what.
@@ -164,7 +165,9 @@ impl<'a> Link<'a> {
             match self.carry(&batch) {
                 Ok(results) => {
                     self.core.batcher.complete(flight, results);
-                    may::coroutine::yield_now();
+                    if self.demoted {
+                        return io::Error::other("Redis has become a replica");
+                    }
                 }
                 Err(error) => {
                     self.core.batcher.fail(flight, Failure::Unknown);
@@ -189,6 +192,7 @@ impl<'a> Link<'a> {
             }
         }
         if let Some(error) = replies.iter().find_map(|reply| reply.as_ref().err()) {
+            self.demoted = error.is_demotion();
             self.log_refusal(error);
         }
         let failure = |error: DecodeError| Failure::from(&LedgerError::from(error));

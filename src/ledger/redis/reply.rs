@@ -23,6 +23,14 @@ pub enum DecodeError {
     Lost(String),
 }
 
+impl DecodeError {
+    /// Whether this Redis has become a replica: a connection made anew finds the primary, or says
+    /// that there is none.
+    pub fn is_demotion(&self) -> bool {
+        matches!(self, Self::Refused(text) if text.starts_with("READONLY"))
+    }
+}
+
 impl From<DecodeError> for LedgerError {
     fn from(error: DecodeError) -> Self {
         match error {

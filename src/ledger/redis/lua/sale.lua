@@ -15,6 +15,10 @@ local function refuse(text)
   return redis.error_reply('STAMPEDE ' .. text)
 end
 
+local function shown(text)
+  return text or 'nothing'
+end
+
 -- A whole number from min to max, or nil. What is missing has its default.
 local function integer(text, default, min, max)
   if not text then return default end
@@ -40,7 +44,7 @@ if known then
   if not total or not sold or string.find(counters[1] .. (counters[2] or ''), '%D') then
     return refuse('the hash ' .. COUNTERS .. ' must have ' .. TOTAL_FIELD .. ' and ' .. SOLD_FIELD
       .. ', whole numbers from 0 to ' .. format('%d', TOTAL_MAX) .. ', not '
-      .. tostring(counters[1]) .. ' and ' .. tostring(counters[2]))
+      .. shown(counters[1]) .. ' and ' .. shown(counters[2]))
   end
   free = total > sold and total - sold or 0
 
@@ -55,10 +59,10 @@ if known then
   local last = integer(set[7], 0, 0, TIME_MS_MAX)
   if not (held and hold and opens and closes and limit and quantity_max and last) then
     return refuse('a field of the hash ' .. SALE .. ' is no whole number in its range: held '
-      .. tostring(set[1]) .. ', hold_ms ' .. tostring(set[2]) .. ', opens_at_ms '
-      .. tostring(set[3]) .. ', closes_at_ms ' .. tostring(set[4]) .. ', limit_per_user '
-      .. tostring(set[5]) .. ', quantity_max ' .. tostring(set[6]) .. ', last_ms '
-      .. tostring(set[7]))
+      .. shown(set[1]) .. ', hold_ms ' .. shown(set[2]) .. ', opens_at_ms '
+      .. shown(set[3]) .. ', closes_at_ms ' .. shown(set[4]) .. ', limit_per_user '
+      .. shown(set[5]) .. ', quantity_max ' .. shown(set[6]) .. ', last_ms '
+      .. shown(set[7]))
   end
   if held > sold then
     return refuse(SOLD_FIELD .. ' of ' .. COUNTERS .. ' is ' .. format('%d', sold) .. ', but '
