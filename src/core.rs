@@ -154,12 +154,16 @@ pub struct Core {
     leader: Cell<u64>,
     workers_made: Cell<u64>,
     workers: Cell<usize>,
+    short_until_ms: Cell<u64>,
     spares: RefCell<Vec<(u64, Coroutine)>>,
     thread: ThreadId,
 }
 
 /// Sizes of buffers that are kept for reuse; others are given back to the allocator.
 const KEPT_BYTES: RangeInclusive<usize> = READ_BUFFER_BYTES..=2 * OUT_BUFFER_BYTES_MAX;
+/// Pause after a coroutine could not be started, in which no other is tried: to fail is dear, and
+/// is logged each time.
+const MEMORY_PAUSE_MS: u64 = 50;
 /// Buffers a core keeps for reuse.
 const SPARE_BUFFERS: usize = 32;
 
@@ -190,6 +194,7 @@ impl Core {
             leader: Cell::new(0),
             workers_made: Cell::new(0),
             workers: Cell::new(0),
+            short_until_ms: Cell::new(0),
             spares: RefCell::default(),
             thread: thread::current().id(),
             shared,
@@ -241,7 +246,8 @@ impl Core {
     /// Starts one more worker coroutine, as a spare. `false`: there may be no more, or no memory for
     /// its stack.
     pub fn start_worker(&'static self) -> bool {
-        if self.workers.get() >= self.shared.workers_max {
+        let now_ms = self.clock.now_ms();
+        if self.workers.get() >= self.shared.workers_max || now_ms < self.short_until_ms.get() {
             return false;
         }
         let number = self.workers_made.get() + 1;
@@ -252,6 +258,7 @@ impl Core {
         if !started {
             self.workers.set(self.workers.get() - 1);
             tracing::warn!(core = self.index, "no memory for a coroutine: shedding load");
+            self.short_until_ms.set(now_ms + MEMORY_PAUSE_MS);
         }
         started
     }

@@ -5,9 +5,9 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 
-use crate::client::{Client, assert_sells, get, sold};
+use crate::client::{Client, assert_sells, get, mapped_bytes, resident_bytes, sold};
 use crate::server::Server;
 
 const PLAINTEXT: &str = "GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -126,14 +126,14 @@ fn running_out_of_descriptors_sheds_and_recovers() {
 #[test]
 fn thousands_of_idle_connections_stand_in_nobodys_way() {
     let server = Server::start(&["--sale", "ticket=150", "--cores", "0"]);
-    let before = crate::client::resident_bytes(&server);
+    let before = resident_bytes(&server);
     let idle: Vec<TcpStream> = (0..2000).map(|_| server.connect()).collect();
     let mut used: Vec<Client> = (0..500).map(|_| Client::new(&server)).collect();
     for client in &mut used {
         assert_eq!(client.ask(PLAINTEXT).status(), 200);
     }
     assert_sells(&server);
-    let each = crate::client::resident_bytes(&server).saturating_sub(before) / 2500;
+    let each = resident_bytes(&server).saturating_sub(before) / 2500;
     assert!(each < 4096, "{each} bytes a connection");
     drop(idle);
     assert_eq!(sold(&server), 1);
@@ -181,4 +181,38 @@ fn too_many_waiting_purchases_are_told_to_come_back() {
     assert!(granted > 0 && busy > 0, "{granted} granted, {busy} busy");
     assert_eq!(sold(&server), granted);
     assert_eq!(get(&server, "/buy/ticket").json()["code"], 1);
+}
+
+/// A stack that can't be mapped is one purchase that is told to come back.
+#[test]
+fn running_out_of_memory_maps_sheds_and_recovers() {
+    let mut server = Server::start(&["--sale", "ticket=100000", "--cores", "0"]);
+    server.allow_panics(); // caught: it is how the coroutines' library says so
+    let mut clients: Vec<Client> = (0..500).map(|_| Client::new(&server)).collect();
+    for client in &mut clients {
+        assert_eq!(client.ask(PLAINTEXT).status(), 200);
+    }
+    let limit = |current| {
+        let pid = Pid::from_raw(server.pid() as i32);
+        let limits = Rlimit { current, maximum: None };
+        prlimit(pid, Resource::As, limits).expect("set its limit");
+    };
+    limit(Some(mapped_bytes(&server) + (2 << 20)));
+    let mut answers = |expected: &[u16]| {
+        // All at once: the server is stopped while they are sent.
+        server.signal(Signal::STOP);
+        for client in &mut clients {
+            client.send("GET /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n");
+        }
+        server.signal(Signal::CONT);
+        let statuses: Vec<u16> = clients.iter_mut().map(|c| c.response().status()).collect();
+        assert!(statuses.iter().all(|status| expected.contains(status)), "{statuses:?}");
+        statuses.iter().filter(|&&status| status == 200).count() as u64
+    };
+    let granted = answers(&[200, 503]) + answers(&[200, 503]);
+    assert!((1..1000).contains(&granted), "{granted} granted");
+    limit(None);
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(answers(&[200]), 500);
+    assert_eq!(sold(&server), granted + 500);
 }

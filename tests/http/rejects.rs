@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::thread;
 
-use crate::client::{Client, assert_sells, exchange, sold};
+use crate::client::{Client, assert_sells, exchange, resident_bytes, sold};
 use crate::server::Server;
 
 const BUY: &str = "GET /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -246,7 +246,7 @@ fn endless_requests_are_cut_off() {
         ),
     ];
     assert_sells(&server);
-    let before = crate::client::resident_bytes(&server);
+    let before = resident_bytes(&server);
     for (head, more, status) in start {
         let mut client = Client::new(&server);
         client.send(head);
@@ -265,7 +265,7 @@ fn endless_requests_are_cut_off() {
         let sent = writing.join().unwrap();
         assert!(sent < 32 << 20, "{head}: took {sent} bytes");
     }
-    let grown = crate::client::resident_bytes(&server).saturating_sub(before);
+    let grown = resident_bytes(&server).saturating_sub(before);
     assert!(grown < 8 << 20, "grew by {grown} bytes");
     assert_eq!(exchange(&server, BUY.as_bytes()).len(), 1);
     assert_eq!(sold(&server), 2);

@@ -225,8 +225,17 @@ pub fn assert_sells(server: &Server) {
 
 /// The server's resident memory in bytes.
 pub fn resident_bytes(server: &Server) -> u64 {
+    memory_bytes(server, "VmRSS:")
+}
+
+/// The server's mapped memory in bytes.
+pub fn mapped_bytes(server: &Server) -> u64 {
+    memory_bytes(server, "VmSize:")
+}
+
+fn memory_bytes(server: &Server, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("status");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("its memory");
+    let line = status.lines().find(|line| line.starts_with(name)).expect("its memory");
     let kib: u64 = line.split_whitespace().nth(1).expect("a number").parse().expect("a number");
     kib * 1024
 }

@@ -26,6 +26,7 @@ pub struct Server {
     child: Option<Child>,
     log: Arc<Mutex<String>>,
     log_reader: Option<JoinHandle<()>>,
+    may_panic: bool,
 }
 
 impl Server {
@@ -45,6 +46,7 @@ impl Server {
             child: None,
             log: Arc::default(),
             log_reader: None,
+            may_panic: false,
         };
         server.restart();
         server
@@ -165,6 +167,11 @@ impl Server {
         status.code().unwrap_or(-1)
     }
 
+    /// Panics that the server catches are part of the test.
+    pub fn allow_panics(&mut self) {
+        self.may_panic = true;
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
@@ -188,7 +195,7 @@ impl Drop for Server {
         } else {
             assert!(!died, "the server died: {log}");
             let wrong = ["panic", "overflowed its stack"].iter().any(|text| log.contains(text));
-            assert!(!wrong, "the server panicked: {log}");
+            assert!(!wrong || self.may_panic, "the server panicked: {log}");
         }
     }
 }
