@@ -116,11 +116,11 @@ fn time_never_goes_back() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
     commit(&mut store, 1000, vec![create(9)]);
-    let granted = [Outcome::Granted { expires_at_ms: 2000 }];
-    assert_eq!(commit(&mut store, 500, vec![reserve(1)]), granted);
+    let granted = Outcome::Granted { expires_at_ms: 2000 };
+    assert_eq!(commit(&mut store, 500, vec![reserve(1)]), std::slice::from_ref(&granted));
     drop(store);
     let mut store = open(dir.path());
-    assert_eq!(commit(&mut store, 10, vec![reserve(2)]), granted);
+    assert_eq!(commit(&mut store, 10, vec![reserve(2)]), [granted]);
     // Nothing changes here, but someone has been told the time.
     commit(&mut store, 1500, vec![Command::Show]);
     store.close().unwrap();
@@ -228,20 +228,10 @@ fn a_missing_journal_is_reported() {
     commit(&mut store, 1, vec![create(1000)]);
     (0..9).for_each(|id| _ = commit(&mut store, 1, vec![reserve(id)]));
     store.maintain();
-    wait_for_fold(&mut store);
     drop(store);
     fs::remove_file(dir.path().join("journal-0000000002")).unwrap();
     let error = open_error(dir.path());
     assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
-}
-
-fn wait_for_fold(store: &mut Store) {
-    let until = Instant::now() + Duration::from_secs(20);
-    while store.is_folding() {
-        assert!(Instant::now() < until, "still folding");
-        std::thread::sleep(Duration::from_millis(5));
-        store.maintain();
-    }
 }
 
 /// Runs this test again in a process of its own, as `role`. Fails if that fails or can't be run.
@@ -450,8 +440,8 @@ fn a_long_journal_is_folded_while_the_ledger_goes_on() {
         store.maintain();
         folds += u32::from(store.is_folding() && !was_folding);
     }
-    assert!(folds >= 1, "{folds}");
-    wait_for_fold(&mut store);
+    // How often depends on how fast the disk is.
+    assert!(folds >= 1);
     drop(store);
     assert!(fs::read_dir(dir.path()).unwrap().count() <= 5);
     let mut store = open(dir.path());
