@@ -149,14 +149,15 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
 
     let shared = share(config, events)?;
     configure_may(cores);
-    for (index, sockets) in sockets.into_iter().enumerate() {
+    for index in 0..cores {
         let link = ledger.link();
         let stat_log = stat_log.as_ref().map(StatLog::buffer);
-        start_core(index, shared.clone(), sockets, link, stat_log);
+        start_core(index, shared.clone(), link, stat_log);
     }
     let connections_max = shared.connections_max;
     let mut server = Server { shared, heard, links: vec![None; cores] };
     let started = server.wait_for_sales()?;
+    server.accept(sockets);
     ready(
         &server.shared.config,
         &Ready { addresses, sales: started, ledger_away: server.away(), connections_max },
@@ -288,16 +289,10 @@ fn watch_signals(events: Sender<Event>) -> io::Result<()> {
     Ok(())
 }
 
-fn start_core(
-    index: usize,
-    shared: Arc<Shared>,
-    sockets: Vec<OwnedFd>,
-    link: LinkTo,
-    stat_log: Option<StatLogBuffer>,
-) {
+fn start_core(index: usize, shared: Arc<Shared>, link: LinkTo, stat_log: Option<StatLogBuffer>) {
     let boot = move || {
         let events = shared.events.clone();
-        if let Err(error) = boot_core(index, shared, sockets, link, stat_log) {
+        if let Err(error) = boot_core(index, shared, link, stat_log) {
             let _ = events.send(Event::Failed(error));
         }
     };
@@ -312,7 +307,6 @@ fn start_core(
 fn boot_core(
     index: usize,
     shared: Arc<Shared>,
-    sockets: Vec<OwnedFd>,
     link: LinkTo,
     stat_log: Option<StatLogBuffer>,
 ) -> io::Result<()> {
@@ -329,15 +323,14 @@ fn boot_core(
             LinkTo::Embedded(handle) => embedded::run_link(core, &handle),
             LinkTo::Redis(ledger) => redis::run_link(core, &ledger),
         });
-    for socket in sockets {
-        let run = move |core| listener::run(core, socket);
-        started = started && core.spawn_here("listener", STACK_BYTES, run);
-    }
     if index == 0 {
         started = started && core.spawn_here("sales", STACK_BYTES, look_after_sales);
     }
-    let no_memory = || io::Error::new(io::ErrorKind::OutOfMemory, "no memory for a coroutine");
-    started.then_some(()).ok_or_else(no_memory)
+    started.then_some(()).ok_or_else(no_memory_for_a_coroutine)
+}
+
+fn no_memory_for_a_coroutine() -> io::Error {
+    io::Error::new(io::ErrorKind::OutOfMemory, "no memory for a coroutine")
 }
 
 /// Creates the sales of the configuration that are missing, as soon as the ledger can be reached.
@@ -388,6 +381,21 @@ struct Server {
 impl Server {
     fn away(&self) -> Option<String> {
         self.links.iter().flatten().find_map(|link| link.away()).map(str::to_owned)
+    }
+
+    /// Has the cores accept connections. Those who came before have been waiting in the backlog.
+    fn accept(&self, sockets: Vec<Vec<OwnedFd>>) {
+        for (mailbox, sockets) in self.shared.mailboxes.iter().zip(sockets) {
+            mailbox.send(Box::new(|core| {
+                for socket in sockets {
+                    let run = move |core| listener::run(core, socket);
+                    if !core.spawn_here("listener", STACK_BYTES, run) {
+                        let error = no_memory_for_a_coroutine();
+                        let _ = core.shared.events.send(Event::Failed(error));
+                    }
+                }
+            }));
+        }
     }
 
     /// Waits until every core has its ledger and the sales are looked after, or the ledger has been
