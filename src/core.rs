@@ -156,6 +156,10 @@ pub struct Core {
     workers: Cell<usize>,
     short_until_ms: Cell<u64>,
     spares: RefCell<Vec<(u64, Coroutine)>>,
+    /// Fewest spares there were since the last tick.
+    spares_idle: Cell<usize>,
+    /// The spare that is to end, by its number. 0: none.
+    dismissed: Cell<u64>,
     thread: ThreadId,
 }
 
@@ -196,6 +200,8 @@ impl Core {
             workers: Cell::new(0),
             short_until_ms: Cell::new(0),
             spares: RefCell::default(),
+            spares_idle: Cell::new(0),
+            dismissed: Cell::new(0),
             thread: thread::current().id(),
             shared,
         })
@@ -304,10 +310,23 @@ impl Core {
         let _ = self.shared.events.send(Event::Link(self.index, state));
     }
 
+    /// Ends one of the spares that were not needed since the last call, so that a burst does not
+    /// keep its stacks for ever. To be called at every tick.
+    pub fn dismiss_spare(&self) {
+        let idle = self.spares_idle.replace(self.spares.borrow().len());
+        if idle > SPARE_COROUTINES && self.dismissed.get() == 0 {
+            // The one that was used longest ago: the last is the next to be used.
+            let (number, coroutine) = self.spares.borrow_mut().remove(0);
+            self.dismissed.set(number);
+            coroutine.unpark();
+        }
+    }
+
     /// Hands the lead to a spare.
     fn pass_lead(&'static self) {
         let spare = self.spares.borrow_mut().pop();
         let (number, coroutine) = spare.expect("ensure_spare comes before every suspension");
+        self.spares_idle.set(self.spares_idle.get().min(self.spares.borrow().len()));
         self.leader.set(number);
         coroutine.unpark();
     }
@@ -347,14 +366,15 @@ impl Worker {
     fn run(self) {
         let core = self.core;
         loop {
-            if core.spares.borrow().len() >= SPARE_COROUTINES {
-                core.workers.set(core.workers.get() - 1);
-                return;
-            }
             core.spares.borrow_mut().push((self.number, coroutine::current()));
             while !self.leads() {
                 coroutine::park();
                 core.assert_here();
+                if core.dismissed.get() == self.number {
+                    core.dismissed.set(0);
+                    core.workers.set(core.workers.get() - 1);
+                    return;
+                }
             }
             while self.leads() {
                 self.next_event();

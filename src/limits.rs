@@ -98,7 +98,7 @@ pub const LINK_STACK_BYTES: usize = 256 * 1024;
 pub const STARTUP_WAIT_MS: u64 = 5_000;
 /// Reservations that one sweep returns to stock, about.
 pub const EXPIRE_BATCH_MAX: u32 = 1024;
-/// Coroutines a core keeps for the next burst once it has fewer requests waiting.
+/// Spare coroutines that a core keeps for good; more are ended one by one once they are not needed.
 pub const SPARE_COROUTINES: usize = 64;
 /// More descriptors kept back for each core: its poll, its wake-up, its listeners, its ledger.
 pub const DESCRIPTORS_RESERVE_PER_CORE: u64 = 8;

@@ -48,6 +48,7 @@ pub fn run(core: &'static Core) {
         core.batcher.fail_overdue(last_ms);
         last_ms = now_ms;
         core.sales.refresh(core);
+        core.dismiss_spare();
         if let Some(log) = core.stat_log.borrow_mut().as_mut() {
             log.flush();
         }
