@@ -18,7 +18,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
 use may::coroutine::{self, Coroutine};
-use may::io::{CoIo, WaitIo};
+use may::io::{CoIo, WaitIo, WaitIoWaker};
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 
 /// Events taken in one round.
@@ -126,6 +126,7 @@ impl AsRawFd for EpollFd {
 /// See the module's header.
 pub struct Gate {
     epoll: CoIo<EpollFd>,
+    waker: WaitIoWaker,
     round: RefCell<Round>,
     sources: RefCell<Vec<Option<Rc<Source>>>>,
 }
@@ -140,8 +141,10 @@ impl Gate {
     /// Makes the gate of worker `worker` of `workers`.
     pub fn new(worker: usize, workers: usize) -> io::Result<Self> {
         let epoll = place(epoll::create(epoll::CreateFlags::CLOEXEC)?, worker, workers)?;
+        let epoll = CoIo::new(EpollFd(epoll))?;
         Ok(Self {
-            epoll: CoIo::new(EpollFd(epoll))?,
+            waker: epoll.waker(),
+            epoll,
             round: RefCell::new(Round {
                 events: Box::new_uninit_slice(EVENTS_MAX),
                 count: 0,
@@ -247,6 +250,11 @@ impl Gate {
             Ok((events, _)) => events.len(),
             Err(_) => 0, // EINTR: the next round asks again
         };
+    }
+
+    /// Has the next round begin without waiting for an event, after what is runnable now.
+    pub fn hurry(&self) {
+        self.waker.wakeup();
     }
 
     /// Wakes every coroutine whose wait has passed its deadline.

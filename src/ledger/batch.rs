@@ -206,18 +206,20 @@ impl Batcher {
         }
     }
 
-    /// For a link: suspends it until there is something to send, and takes it. `None`: something
-    /// else has happened that it must see to first (`interrupted` is asked whenever it is woken).
+    /// For a link: suspends it until the end of a round that left something to send, and takes it.
+    /// `None`: something else has happened that it must see to first (`interrupted` is asked
+    /// whenever it is woken).
     pub fn next_batch(&self, interrupted: impl Fn() -> bool) -> Option<(Batch, Flight)> {
         loop {
             if interrupted() {
                 return None;
             }
-            if self.open_count.get() > 0 {
-                return Some(self.take_batch());
-            }
             *self.idle_link.borrow_mut() = Some(coroutine::current());
             coroutine::park();
+            let kicked = self.idle_link.borrow_mut().take().is_none();
+            if kicked && self.open_count.get() > 0 {
+                return Some(self.take_batch());
+            }
         }
     }
 

@@ -47,6 +47,7 @@ pub fn run(core: &'static Core, ledger: &Handle) {
                 core.batcher.fail(flight, Failure::from(&error));
             }
         }
+        core.gate.hurry();
     }
 }
 

@@ -165,6 +165,7 @@ impl<'a> Link<'a> {
             match self.carry(&batch) {
                 Ok(results) => {
                     self.core.batcher.complete(flight, results);
+                    self.core.gate.hurry();
                     if self.demoted {
                         return io::Error::other("Redis has become a replica");
                     }
