@@ -16,7 +16,8 @@ use crate::ledger::GroupReply;
 use crate::ledger::batch::{Answer, Entry, Failure, Settle, Ticket};
 use crate::limits::{EXPIRE_BATCH_MAX, SALES_MAX, VIEW_AGE_MS_MAX};
 use crate::sale::{
-    Command, Key, Outcome, Reservation, ReservationId, Reserve, SaleId, SaleView, User,
+    Command, ID_PREFIX_BITS, Key, Outcome, Reservation, ReservationId, Reserve, SaleId, SaleView,
+    User,
 };
 use crate::stock::{Latch, Refusal, Shards};
 
@@ -226,7 +227,7 @@ pub fn begin(core: &Core, slot: &SaleSlot, ask: Ask) -> Begun {
         return decided(core, Verdict::Refused(Refused::AllowanceExhausted));
     }
     let allowance = if allowed { ask.quantity } else { 0 };
-    let id = core.ids.borrow_mut().next_id();
+    let id = core.ids.borrow_mut().next_id(core.batcher.batches_taken());
     let Ask { quantity, user, key } = ask;
     let reserve = Command::Reserve(Reserve { id, quantity, user, key, claim_only: !allowed });
     match core.batcher.submit(now_ms, &slot.id, reserve, allowance) {
@@ -411,21 +412,31 @@ impl Settle for Settler {
     }
 }
 
-/// Random reservation ids, drawn from the kernel some hundreds at a time.
+/// Random reservation ids, drawn from the kernel some hundreds at a time. Those that are made for
+/// the same batch begin alike, so that a ledger may keep them together.
 #[derive(Default)]
 pub struct IdSource {
     drawn: Vec<u128>,
+    prefix: u128,
+    batch: Option<u64>,
 }
 
+/// The bits of an id that are its own.
+const OWN_BITS: u128 = u128::MAX >> ID_PREFIX_BITS;
+
 impl IdSource {
-    /// An id that nobody can guess and nobody else draws.
-    pub fn next_id(&mut self) -> ReservationId {
+    /// An id that nobody can guess and nobody else draws, for the batch of this number.
+    pub fn next_id(&mut self, batch: u64) -> ReservationId {
         if self.drawn.is_empty() {
             let mut random = [0; 4096];
             getrandom::fill(&mut random).expect("the kernel gives random numbers");
             let ids = random.chunks_exact(16).map(|id| u128::from_le_bytes(id.try_into().unwrap()));
             self.drawn.extend(ids);
         }
-        ReservationId(self.drawn.pop().expect("just drawn"))
+        let drawn = self.drawn.pop().expect("just drawn");
+        if self.batch.replace(batch) != Some(batch) {
+            self.prefix = drawn & !OWN_BITS;
+        }
+        ReservationId(self.prefix | drawn & OWN_BITS)
     }
 }

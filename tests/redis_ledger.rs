@@ -85,7 +85,8 @@ fn dump(connection: &mut RedisConnection) -> Vec<(String, redis::Value)> {
     keys.into_iter().map(|key| (key.clone(), connection.ask(&format!("DUMP {key}")))).collect()
 }
 
-/// What the sale's stream says, oldest first: reservation id and what it became.
+/// What the sale's stream says, oldest first: reservation id and what it became, as
+/// `status quantity expires_at_ms user`.
 fn stream(connection: &mut RedisConnection, sale: &SaleId) -> Vec<(String, String)> {
     let key = KeyTemplates::default().of(sale).stream();
     let redis::Value::Array(entries) = connection.ask(&format!("XRANGE {key} - +")) else {
@@ -95,9 +96,12 @@ fn stream(connection: &mut RedisConnection, sale: &SaleId) -> Vec<(String, Strin
     for entry in entries {
         let (_, fields): (String, Vec<(String, String)>) =
             redis::from_redis_value(entry).expect("an entry");
-        let ids: HashMap<_, _> = fields.iter().cloned().collect();
-        assert_eq!(ids.len(), fields.len(), "a field twice in one entry");
-        events.extend(fields);
+        for (status, records) in fields {
+            events.extend(records.lines().map(|record| {
+                let (id, rest) = record.split_once(' ').expect("a record");
+                (id.to_owned(), format!("{status} {rest}"))
+            }));
+        }
     }
     events
 }
@@ -127,9 +131,7 @@ fn agrees_with_the_model() {
 /// stands in the hash.
 fn agrees_with_its_stream(connection: &mut RedisConnection, sale: &SaleId) {
     let keys = KeyTemplates::default().of(sale).all();
-    let rows = connection.list(&format!("HGETALL {}", keys[2]));
-    let rows: HashMap<_, _> =
-        rows.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect();
+    let rows: HashMap<_, _> = connection.reservations(&keys[2]).into_iter().collect();
     let events = stream(connection, sale);
     let grants = events.iter().filter(|event| event.1.starts_with("held "));
     assert_eq!(grants.count(), rows.len(), "grants in the stream");

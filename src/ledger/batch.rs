@@ -81,6 +81,7 @@ pub struct Batcher {
     answer_deadline_ms: u64,
     open: RefCell<VecDeque<OpenGroup>>,
     open_count: Cell<usize>,
+    batches_taken: Cell<u64>,
     slots: RefCell<Vec<Slot>>,
     free_slots: RefCell<Vec<usize>>,
     available: Cell<bool>,
@@ -96,6 +97,7 @@ impl Batcher {
             answer_deadline_ms,
             open: RefCell::default(),
             open_count: Cell::new(0),
+            batches_taken: Cell::new(0),
             slots: RefCell::default(),
             free_slots: RefCell::default(),
             available: Cell::new(false),
@@ -311,8 +313,15 @@ impl Batcher {
         }
     }
 
+    /// How many batches have been taken: changes when a command that is submitted now is likely to
+    /// leave with another batch than the one before.
+    pub fn batches_taken(&self) -> u64 {
+        self.batches_taken.get()
+    }
+
     /// Takes up to [`BATCH_MAX`] commands, oldest groups first.
     fn take_batch(&self) -> (Batch, Flight) {
+        self.batches_taken.set(self.batches_taken.get() + 1);
         let mut open = self.open.borrow_mut();
         let (mut batch, mut flight) = (Batch::default(), Flight(Vec::new()));
         let mut room = BATCH_MAX;

@@ -103,13 +103,19 @@ impl Key {
     }
 }
 
-/// The id of a reservation within its sale: 128 random bits, made by the instance that asks, so
-/// that nobody can guess another's. As text: 26 characters of Crockford's base 32 in lower case.
+/// The id of a reservation within its sale: 128 bits, made by the instance that asks. At
+/// least the last 80 are random, so that nobody can guess another's. As text: 26 characters of Crockford's base 32 in lower case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ReservationId(pub u128);
 
 /// Length of a [`ReservationId`] as text.
 pub const RESERVATION_ID_TEXT_BYTES: usize = 26;
+
+/// Characters at the start of a [`ReservationId`]'s text that ids made for the same batch may share:
+/// what they begin with may be known, what follows must not be guessed.
+pub const ID_PREFIX_TEXT_BYTES: usize = 10;
+/// The same in bits: the first character stands for 3, the others for 5.
+pub const ID_PREFIX_BITS: u32 = 3 + 5 * (ID_PREFIX_TEXT_BYTES as u32 - 1);
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 

@@ -14,7 +14,7 @@ mod rows;
 mod spec;
 
 pub use command::{Command, Outcome, Reservation, Reserve, SaleView, Status};
-pub use id::{IdError, Key, ReservationId, SaleId, User};
+pub use id::{ID_PREFIX_BITS, ID_PREFIX_TEXT_BYTES, IdError, Key, ReservationId, SaleId, User};
 pub use machine::{Machine, Row};
 pub use rows::Rows;
 pub use spec::{SaleSpec, SpecError, State};

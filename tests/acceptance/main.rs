@@ -57,8 +57,8 @@ fn sold(redis: &RedisServer) -> u64 {
 
 /// The reservations of the sale `ticket` that are in Redis, as they are named to buyers.
 fn reservations(redis: &RedisServer) -> std::collections::HashSet<String> {
-    let ids = redis.connect().list("HKEYS {ticket_hash_key}:reservations");
-    ids.into_iter().map(|id| format!("ticket~{id}")).collect()
+    let there = redis.connect().reservations("{ticket_hash_key}:reservations");
+    there.into_iter().map(|(id, _)| format!("ticket~{id}")).collect()
 }
 
 fn buyer(server: &Server) -> Buyer {

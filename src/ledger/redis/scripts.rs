@@ -8,6 +8,7 @@ use crate::limits::{
     BATCH_MAX, HOLD_MS_DEFAULT, HOLD_MS_MAX, QUANTITY_MAX, QUANTITY_MAX_DEFAULT, TIME_MS_MAX,
     TOTAL_MAX,
 };
+use crate::sale::ID_PREFIX_TEXT_BYTES;
 
 /// Most reservations that one run of the expiry looks at, plus one batch: a script holds up
 /// everyone else.
@@ -75,7 +76,7 @@ impl Scripts {
     pub fn new() -> Self {
         let bounds = bounds();
         let parts: [&[&str]; 10] = [
-            &[SALE, include_str!("lua/reserve.lua")],
+            &[SALE, ROW, include_str!("lua/reserve.lua")],
             &[SALE, ROW, FIND, include_str!("lua/confirm.lua")],
             &[SALE, ROW, FIND, RELEASE, include_str!("lua/cancel.lua")],
             &[SALE, ROW, RELEASE, include_str!("lua/expire.lua")],
@@ -111,7 +112,8 @@ impl Script {
 /// `limits.rs`, as far as the scripts need it.
 fn bounds() -> String {
     format!(
-        "local TOTAL_MAX, TIME_MS_MAX, LIMIT_MAX, EXPIRE_MAX = \
+        "local PREFIX = {ID_PREFIX_TEXT_BYTES}\n\
+         local TOTAL_MAX, TIME_MS_MAX, LIMIT_MAX, EXPIRE_MAX = \
          {TOTAL_MAX}, {TIME_MS_MAX}, {}, {EXPIRE_MAX}\n\
          local HOLD_MS_DEFAULT, HOLD_MS_MAX = {HOLD_MS_DEFAULT}, {HOLD_MS_MAX}\n\
          local QUANTITY_MAX_DEFAULT, QUANTITY_MAX = {QUANTITY_MAX_DEFAULT}, {QUANTITY_MAX}\n",

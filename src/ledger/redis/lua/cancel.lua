@@ -2,8 +2,10 @@
 if status == 'confirmed' then return {now, free, 'already_confirmed'} end
 if status == 'expired' then return {now, free, 'expired'} end
 if status == 'held' then
-  value = row('cancelled', quantity, rest)
-  local failure = release({id, value}, quantity, user ~= '' and {[user] = quantity} or {})
+  value = 'cancelled' .. rest
+  replace(id, value)
+  local by_user = user ~= '' and {[user] = quantity} or {}
+  local failure = release('cancelled', {id .. rest}, quantity, by_user)
   if failure then return failure end
 end
 return {now, free, 'reservation', value}

@@ -22,10 +22,11 @@ else
 end
 
 call('XLEN', STREAM)
-value = row('confirmed', quantity, rest)
+value = 'confirmed' .. rest
+replace(id, value)
 call('HSET', COUNTERS, SOLD_FIELD, format('%d', sold))
-call('HSET', RESERVATIONS, id, value)
+write_changed()
 call('HSET', SALE, 'held', format('%d', held), 'last_ms', format('%d', now))
 if units then call('HSET', USERS, user, format('%d', units)) end
-call('XADD', STREAM, '*', id, value)
+call('XADD', STREAM, '*', 'confirmed', id .. rest)
 return {now, free, 'reservation', value}

@@ -4,7 +4,7 @@
 if not known then return {now, -1} end
 local batch_max = math.min(tonumber(ARGV[4]), EXPIRE_MAX)
 local due = format('%d', now)
-local changes, by_user, units = {}, {}, 0
+local records, by_user, units = {}, {}, 0
 local done, looked_at = {}, 0
 
 while looked_at < batch_max do
@@ -13,29 +13,27 @@ while looked_at < batch_max do
   for _, member in ipairs(members) do
     if looked_at >= batch_max then break end
     if #member % 26 ~= 0 then return refuse('no ids in ' .. DEADLINES .. ': ' .. member) end
-    local ids = {}
-    for at = 1, #member, 26 do ids[#ids + 1] = sub(member, at, at + 25) end
-    local values = call('HMGET', RESERVATIONS, unpack(ids))
-    for i = 1, #ids do
-      local value = values[i]
+    for at = 1, #member, 26 do
+      local id = sub(member, at, at + 25)
+      local value = stored(id)
       if value and sub(value, 1, 5) == 'held ' then
         local status, quantity, rest, user = parse(value)
         if not status then
-          return refuse('reservation ' .. ids[i] .. ' of ' .. RESERVATIONS .. ': ' .. value)
+          return refuse('reservation ' .. id .. ' of ' .. RESERVATIONS .. ': ' .. value)
         end
-        changes[#changes + 1] = ids[i]
-        changes[#changes + 1] = row('expired', quantity, rest)
+        replace(id, 'expired' .. rest)
+        records[#records + 1] = id .. rest
         units = units + quantity
         if user ~= '' then by_user[user] = (by_user[user] or 0) + quantity end
       end
     end
     done[#done + 1] = member
-    looked_at = looked_at + #ids
+    looked_at = looked_at + #member / 26
   end
 end
 
 if units > 0 then
-  local failure = release(changes, units, by_user)
+  local failure = release('expired', records, units, by_user)
   if failure then return failure end
 end
 if #done > 0 then call('ZREM', DEADLINES, unpack(done)) end

@@ -1,7 +1,7 @@
--- Puts the units of held reservations back.
--- changes: id, new value, id, new value, ...; by_user: units to take off each user.
+-- Puts the units of held reservations back, which `replace` has changed to a status.
+-- records: what the stream is told of each; by_user: units to take off each user.
 -- Returns nil, or the error that stopped it before its first write.
-local function release(changes, units, by_user)
+local function release(status, records, units, by_user)
   if units > held then
     return refuse('more units to give back than are held in ' .. SALE .. ': '
       .. format('%d and %d', units, held))
@@ -20,10 +20,10 @@ local function release(changes, units, by_user)
       end
     end
   end
-  call('HSET', RESERVATIONS, unpack(changes))
+  write_changed()
   if #set > 0 then call('HSET', USERS, unpack(set)) end
   if #gone > 0 then call('HDEL', USERS, unpack(gone)) end
-  call('XADD', STREAM, '*', unpack(changes))
+  call('XADD', STREAM, '*', status, table.concat(records, '\n'))
   held, sold = held - units, sold - units
   free = math.max(total - sold, 0)
   call('HSET', SALE, 'held', format('%d', held), 'last_ms', format('%d', now))

@@ -23,14 +23,15 @@ local users = limited and has_users
 
 local gate = now >= closes and 'C' or now < opens and 'O' or false
 local deadline = format('%d', now + hold)
-local one = 'held 1 ' .. deadline
+local one = ' 1 ' .. deadline
 local one_of = one .. ' '
-local codes, rows, ids = {}, {}, {}
+local codes, ids, records = {}, {}, {}
+local added, name, lines = {}, nil, nil
 local claims = has_claims and {}
 local granted_by_claim = has_claims and {}
 local units_by_user = users and {}
 local extras
-local granted, rows_n, claims_n, left = 0, 0, 0, free
+local granted, claims_n, left = 0, 0, free
 
 local function extra(value)
   extras = extras or {}
@@ -70,17 +71,22 @@ for i = 1, count do
   else
     codes[i] = 'G'
     local id = ARGV[8 + i]
-    local value
+    local rest
     if quantity == 1 then
-      value = user == '' and one or one_of .. user
+      rest = user == '' and one or one_of .. user
     else
-      value = 'held ' .. quantity .. ' ' .. deadline
-      if user ~= '' then value = value .. ' ' .. user end
+      rest = ' ' .. quantity .. ' ' .. deadline
+      if user ~= '' then rest = rest .. ' ' .. user end
     end
     granted = granted + 1
     ids[granted] = id
-    rows[rows_n + 1], rows[rows_n + 2] = id, value
-    rows_n = rows_n + 2
+    records[granted] = id .. rest
+    if sub(id, 1, PREFIX) ~= name then
+      name = sub(id, 1, PREFIX)
+      lines = added[name] or {}
+      added[name] = lines
+    end
+    lines[#lines + 1] = sub(id, PREFIX + 1) .. ' held' .. rest
     left = left - quantity
     if units then units_by_user[user] = units + quantity end
     if claim ~= '' then
@@ -94,9 +100,9 @@ end
 -- What was replayed as it stands: from this run, or from before it.
 for i = 1, extras and #extras or 0 do
   if extras[i] == false then
-    local value = call('HGET', RESERVATIONS, extras[i - 1])
-    for j = 1, value and 0 or rows_n, 2 do
-      if rows[j] == extras[i - 1] then value = rows[j + 1] end
+    local value = stored(extras[i - 1])
+    for j = 1, value and 0 or granted do
+      if ids[j] == extras[i - 1] then value = 'held' .. sub(records[j], 27) end
     end
     if not value then
       return refuse(CLAIMS .. ' names the reservation ' .. extras[i - 1] .. ', which is not in '
@@ -107,12 +113,15 @@ for i = 1, extras and #extras or 0 do
 end
 
 if granted > 0 then
-  call('HLEN', RESERVATIONS)
+  for name, lines in pairs(added) do
+    fields[name] = (call('HGET', RESERVATIONS, name) or '') .. '\n' .. table.concat(lines, '\n')
+    changed[name] = true
+  end
   call('ZCARD', DEADLINES)
   call('XLEN', STREAM)
   call('HSET', COUNTERS, SOLD_FIELD, format('%d', sold + free - left))
   call('HSET', SALE, 'held', format('%d', held + free - left), 'last_ms', format('%d', now))
-  call('HSET', RESERVATIONS, unpack(rows))
+  write_changed()
   if claims_n > 0 then call('HSET', CLAIMS, unpack(claims)) end
   if units_by_user then
     local set = {}
@@ -123,7 +132,7 @@ if granted > 0 then
     call('HSET', USERS, unpack(set))
   end
   call('ZADD', DEADLINES, deadline, table.concat(ids))
-  call('XADD', STREAM, '*', unpack(rows))
+  call('XADD', STREAM, '*', 'held', table.concat(records, '\n'))
 end
 
 codes = table.concat(codes)
