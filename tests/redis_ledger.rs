@@ -96,10 +96,10 @@ fn stream(connection: &mut RedisConnection, sale: &SaleId) -> Vec<(String, Strin
     for entry in entries {
         let (_, fields): (String, Vec<(String, String)>) =
             redis::from_redis_value(entry).expect("an entry");
-        for (status, records) in fields {
-            events.extend(records.lines().map(|record| {
-                let (id, rest) = record.split_once(' ').expect("a record");
-                (id.to_owned(), format!("{status} {rest}"))
+        for (_, lines) in fields {
+            events.extend(lines.lines().map(|line| {
+                let (id, stands) = line.split_once(' ').expect("a line");
+                (id.to_owned(), stands.to_owned())
             }));
         }
     }

@@ -183,12 +183,11 @@ impl RedisConnection {
     /// What a sale's hash of reservations holds: ids, and what stands of each.
     pub fn reservations(&mut self, key: &str) -> Vec<(String, String)> {
         let fields = self.list(&format!("HGETALL {key}"));
-        let records = fields.chunks(2).flat_map(|field| {
-            field[1].split('\n').skip(1).map(|record| {
-                let (rest_of_id, stands) = record.split_once(' ').expect("a record");
-                (format!("{}{rest_of_id}", field[0]), stands.to_owned())
-            })
-        });
-        records.collect()
+        let lines = fields.chunks(2).flat_map(|field| field[1].lines());
+        let reservation = |line: &str| {
+            let (id, stands) = line.split_once(' ').expect("a line");
+            (id.to_owned(), stands.to_owned())
+        };
+        lines.map(reservation).collect()
     }
 }

@@ -6,12 +6,12 @@ use super::resp::{bulk, bulk_number, bulk_pieces, command};
 use super::scripts::{ScriptName, Scripts};
 use crate::ledger::Group;
 use crate::limits::{BATCH_MAX, TOTAL_MAX};
-use crate::sale::{Command, Key, ReservationId, Reserve, SaleSpec, User};
+use crate::sale::{Command, ID_PREFIX_BITS, Key, ReservationId, Reserve, SaleSpec, User};
 
 /// Arguments of every script before its own: time, field of the total, field of what is sold.
 const COMMON_ARGUMENTS: usize = 3;
 /// Arguments of the reserve script before its columns.
-const RESERVE_ARGUMENTS: usize = COMMON_ARGUMENTS + 5;
+const RESERVE_ARGUMENTS: usize = COMMON_ARGUMENTS + 6;
 
 /// Writes groups of commands as Redis commands. Holds no connection: one serves any number.
 #[derive(Debug, Clone)]
@@ -123,6 +123,9 @@ impl Codec {
         let mask = if has_claim_only { &mut mask[..count] } else { &mut [] };
         mask.iter_mut().zip(requests()).for_each(|(bit, r)| *bit = b'0' + u8::from(r.claim_only));
         bulk(out, mask);
+        let prefix = |r: &Reserve| r.id.0 >> (u128::BITS - ID_PREFIX_BITS);
+        let alike = requests().all(|r| Some(prefix(r)) == requests().next().map(prefix));
+        bulk(out, if alike { b"1" } else { b"0" });
 
         requests().for_each(|r| bulk(out, &r.id.to_text()));
         if has_claims {
@@ -220,15 +223,15 @@ mod tests {
         assert_eq!(sent[0][2..5], counters);
         assert_eq!(sent[0][10..13], ["", "ticket_total_nums", "ticket_sold_nums"]);
         let ids = [1, 2].map(|n| ReservationId(n).to_string());
-        assert_eq!(sent[0][13..], ["2", "0", "0", "0", "", &ids[0], &ids[1]]);
+        assert_eq!(sent[0][13..], ["2", "0", "0", "0", "", "1", &ids[0], &ids[1]]);
     }
 
     #[test]
     fn columns_are_there_for_all_or_for_none() {
         let (_, sent) = encode(vec![ask(1, "ann", "k"), ask(2, "", "k"), ask(3, "bob", "")]);
         let own = &sent[0][13..];
-        assert_eq!(own[..5], ["3", "11", "14", "0", ""]);
-        assert_eq!(own[8..], ["ann\nk", "\nk", "", "ann", "", "bob"]);
+        assert_eq!(own[..6], ["3", "12", "15", "0", "", "1"]);
+        assert_eq!(own[9..], ["ann\nk", "\nk", "", "ann", "", "bob"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ if status == 'held' then
   value = 'cancelled' .. rest
   replace(id, value)
   local by_user = user ~= '' and {[user] = quantity} or {}
-  local failure = release('cancelled', {id .. rest}, quantity, by_user)
+  local failure = release(id .. ' ' .. value .. '\n', quantity, by_user)
   if failure then return failure end
 end
 return {now, free, 'reservation', value}

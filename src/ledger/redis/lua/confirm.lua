@@ -28,5 +28,5 @@ call('HSET', COUNTERS, SOLD_FIELD, format('%d', sold))
 write_changed()
 call('HSET', SALE, 'held', format('%d', held), 'last_ms', format('%d', now))
 if units then call('HSET', USERS, user, format('%d', units)) end
-call('XADD', STREAM, '*', 'confirmed', id .. rest)
+call('XADD', STREAM, '*', 'reservations', id .. ' ' .. value .. '\n')
 return {now, free, 'reservation', value}

@@ -1,7 +1,7 @@
--- Puts the units of held reservations back, which `replace` has changed to a status.
--- records: what the stream is told of each; by_user: units to take off each user.
+-- Puts the units of held reservations back that have been changed.
+-- lines: what the stream is told of them; by_user: units to take off each user.
 -- Returns nil, or the error that stopped it before its first write.
-local function release(status, records, units, by_user)
+local function release(lines, units, by_user)
   if units > held then
     return refuse('more units to give back than are held in ' .. SALE .. ': '
       .. format('%d and %d', units, held))
@@ -23,7 +23,7 @@ local function release(status, records, units, by_user)
   write_changed()
   if #set > 0 then call('HSET', USERS, unpack(set)) end
   if #gone > 0 then call('HDEL', USERS, unpack(gone)) end
-  call('XADD', STREAM, '*', status, table.concat(records, '\n'))
+  call('XADD', STREAM, '*', 'reservations', lines)
   held, sold = held - units, sold - units
   free = math.max(total - sold, 0)
   call('HSET', SALE, 'held', format('%d', held), 'last_ms', format('%d', now))

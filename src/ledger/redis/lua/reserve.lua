@@ -2,8 +2,8 @@
 --
 -- ARGV[4] is how many requests; ARGV[5], [6], [7] say behind which argument the columns of claims
 -- (user \n key), of users and of quantities start, 0 if nobody in the run gives one; ARGV[8] has a
--- 1 for each request that is only to look for its claim, and is empty if there is none. The column
--- of ids starts at ARGV[9]. Columns, so that each goes to Redis as it came.
+-- 1 for each request that is only to look for its claim, and is empty if there is none; ARGV[9] is 1
+-- if all ids begin alike. The column of ids starts at ARGV[10]. Columns, so that each goes to Redis as it came.
 --
 -- Reply: time, units left, deadline, one character an outcome, then what the outcomes need:
 --   G granted          R replayed: id, reservation    N not claimed    U user required
@@ -23,15 +23,14 @@ local users = limited and has_users
 
 local gate = now >= closes and 'C' or now < opens and 'O' or false
 local deadline = format('%d', now + hold)
-local one = ' 1 ' .. deadline
-local one_of = one .. ' '
-local codes, ids, records = {}, {}, {}
-local added, name, lines = {}, nil, nil
+local one = ' held 1 ' .. deadline .. '\n'
+local one_of = ' held 1 ' .. deadline .. ' '
+local codes, pieces = {}, {}
 local claims = has_claims and {}
 local granted_by_claim = has_claims and {}
 local units_by_user = users and {}
 local extras
-local granted, claims_n, left = 0, 0, free
+local pieces_n, claims_n, left = 0, 0, free
 
 local function extra(value)
   extras = extras or {}
@@ -70,23 +69,15 @@ for i = 1, count do
     if left > 0 then extra(left) end
   else
     codes[i] = 'G'
-    local id = ARGV[8 + i]
-    local rest
-    if quantity == 1 then
-      rest = user == '' and one or one_of .. user
+    local id = ARGV[9 + i]
+    pieces[pieces_n + 1] = id
+    pieces_n = pieces_n + 2
+    if quantity ~= 1 then
+      pieces[pieces_n] = ' held ' .. quantity .. ' ' .. deadline
+        .. (user ~= '' and ' ' .. user or '') .. '\n'
     else
-      rest = ' ' .. quantity .. ' ' .. deadline
-      if user ~= '' then rest = rest .. ' ' .. user end
+      pieces[pieces_n] = user == '' and one or one_of .. user .. '\n'
     end
-    granted = granted + 1
-    ids[granted] = id
-    records[granted] = id .. rest
-    if sub(id, 1, PREFIX) ~= name then
-      name = sub(id, 1, PREFIX)
-      lines = added[name] or {}
-      added[name] = lines
-    end
-    lines[#lines + 1] = sub(id, PREFIX + 1) .. ' held' .. rest
     left = left - quantity
     if units then units_by_user[user] = units + quantity end
     if claim ~= '' then
@@ -101,8 +92,8 @@ end
 for i = 1, extras and #extras or 0 do
   if extras[i] == false then
     local value = stored(extras[i - 1])
-    for j = 1, value and 0 or granted do
-      if ids[j] == extras[i - 1] then value = 'held' .. sub(records[j], 27) end
+    for j = 1, value and 0 or pieces_n, 2 do
+      if pieces[j] == extras[i - 1] then value = sub(pieces[j + 1], 2, -2) end
     end
     if not value then
       return refuse(CLAIMS .. ' names the reservation ' .. extras[i - 1] .. ', which is not in '
@@ -112,10 +103,21 @@ for i = 1, extras and #extras or 0 do
   end
 end
 
-if granted > 0 then
-  for name, lines in pairs(added) do
-    fields[name] = (call('HGET', RESERVATIONS, name) or '') .. '\n' .. table.concat(lines, '\n')
-    changed[name] = true
+if pieces_n > 0 then
+  local lines = table.concat(pieces)
+  local deadlines = {}
+  local function add(name, lines)
+    fields[name] = field(name) .. lines
+    if not changed[name] then
+      changed[name] = true
+      deadlines[#deadlines + 1] = deadline
+      deadlines[#deadlines + 1] = name .. ':' .. deadline
+    end
+  end
+  if ARGV[9] == '1' then
+    add(sub(pieces[1], 1, PREFIX), lines)
+  else
+    for i = 1, pieces_n, 2 do add(sub(pieces[i], 1, PREFIX), pieces[i] .. pieces[i + 1]) end
   end
   call('ZCARD', DEADLINES)
   call('XLEN', STREAM)
@@ -131,8 +133,8 @@ if granted > 0 then
     end
     call('HSET', USERS, unpack(set))
   end
-  call('ZADD', DEADLINES, deadline, table.concat(ids))
-  call('XADD', STREAM, '*', 'held', table.concat(records, '\n'))
+  call('ZADD', DEADLINES, unpack(deadlines))
+  call('XADD', STREAM, '*', 'reservations', lines)
 end
 
 codes = table.concat(codes)

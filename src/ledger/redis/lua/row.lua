@@ -1,36 +1,43 @@
 -- Reading and writing reservations. The hash has one field for all whose ids begin alike, as those
--- that one batch granted do: a line feed, the rest of the id, a space, and the reservation as
--- `status quantity expires_at_ms user`, the last with its space absent for an anonymous one; then the
--- next. So a batch costs one field and not one a ticket.
+-- that one batch granted do: a line each, the id and `status quantity expires_at_ms user`, the last
+-- with its space absent for an anonymous one. So a batch costs one field and not one a ticket, and
+-- the stream is told the same lines. Lua makes an entry in a table of all strings for each string,
+-- which is what a ticket costs most: none is made here that is not needed.
 local match, sub, find = string.match, string.sub, string.find
 local fields, changed = {}, {}
 
--- The field's text, as it stands with what this script has changed.
-local function field_of(id)
-  local name = sub(id, 1, PREFIX)
+-- A field's text, as it stands with what this script has changed.
+local function field(name)
   local text = fields[name]
   if not text then
     text = call('HGET', RESERVATIONS, name) or ''
     fields[name] = text
   end
-  return text, name
+  return text
+end
+
+-- Where one reservation stands: the text, the field's name, the first and last character of what
+-- follows its id. Nothing if it does not.
+local function locate(id)
+  local name = sub(id, 1, PREFIX)
+  local text = field(name)
+  local at = find('\n' .. text, '\n' .. id .. ' ', 1, true)
+  if at then
+    local from = at + #id + 1
+    return text, name, from, find(text, '\n', from, true) - 1
+  end
 end
 
 -- One reservation, or nil.
 local function stored(id)
-  local text = field_of(id)
-  local _, before = find(text, '\n' .. sub(id, PREFIX + 1) .. ' ', 1, true)
-  if before then
-    return sub(text, before + 1, (find(text, '\n', before + 1, true) or 0) - 1)
-  end
+  local text, _, from, to = locate(id)
+  return text and sub(text, from, to)
 end
 
 -- Replaces one that is stored; `write_changed` writes it.
 local function replace(id, value)
-  local text, name = field_of(id)
-  local _, before = find(text, '\n' .. sub(id, PREFIX + 1) .. ' ', 1, true)
-  local behind = find(text, '\n', before + 1, true)
-  fields[name] = sub(text, 1, before) .. value .. (behind and sub(text, behind) or '')
+  local text, name, from, to = locate(id)
+  fields[name] = sub(text, 1, from - 1) .. value .. sub(text, to + 1)
   changed[name] = true
 end
 
