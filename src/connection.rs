@@ -10,7 +10,8 @@
 //! Architecture invariant: a connection is touched by its own core only, and while a worker serves
 //! it by that worker only; events that come meanwhile are noted for it.
 
-use std::os::fd::OwnedFd;
+use std::mem;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
@@ -52,6 +53,7 @@ struct Connection {
     ended: bool,
     closing: Closing,
     discarded_bytes: usize,
+    queued_bytes: i32,
 }
 
 impl Connection {
@@ -91,6 +93,7 @@ pub fn add(core: &Core, socket: OwnedFd, admitted: bool) -> std::io::Result<()> 
         ended: false,
         closing: Closing::No,
         discarded_bytes: 0,
+        queued_bytes: 0,
     });
     if !admitted {
         listener::refusal(core, &mut connection.output);
@@ -147,6 +150,10 @@ pub fn sweep(core: &Core) {
 fn end_overdue(core: &Core, token: Token) {
     let taken = core.connections.borrow_mut().take(token, Readiness::default());
     let Some(mut connection) = taken else { return };
+    if connection.phase == Phase::Write && has_taken(&mut connection) {
+        connection.deadline_ms = core.clock.now_ms() + core.shared.config.write_timeout_ms;
+        return put_back(core, token, connection);
+    }
     if !matches!(connection.phase, Phase::Head | Phase::Body) {
         return close(core, token);
     }
@@ -155,6 +162,22 @@ fn end_overdue(core: &Core, token: Token) {
     let _ = send(&connection.socket, &response, SendFlags::NOSIGNAL);
     linger(core, &mut connection);
     put_back(core, token, connection);
+}
+
+/// Whether the client has taken some of what the system holds for it since that was last noted. The
+/// system tells of room to write only when there is much of it: of a client that takes its answers
+/// slowly nothing may be heard for longer than the deadline.
+fn has_taken(connection: &mut Connection) -> bool {
+    let before = mem::replace(&mut connection.queued_bytes, queued_bytes(&connection.socket));
+    connection.queued_bytes < before
+}
+
+/// Bytes that the system holds for a connection's client.
+fn queued_bytes(socket: &OwnedFd) -> i32 {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ (of a socket: SIOCOUTQ, tcp(7)) writes one int, which lives through the call.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if done == 0 { bytes } else { i32::MAX }
 }
 
 /// In a drain: closes the connections that are between two requests. One whose next request is here

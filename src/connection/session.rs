@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 
 use super::progress::{Progress, START};
-use super::{Closing, Connection, Phase, close, linger, put_back};
+use super::{Closing, Connection, Phase, close, linger, put_back, queued_bytes};
 use crate::core::Worker;
 use crate::gate::Token;
 use crate::handler::{self, Action};
@@ -67,7 +67,7 @@ impl<'a> Session<'a> {
                 Flushed::Broken => return Keep::No,
                 Flushed::Blocked => {
                     if self.connection.phase != Phase::Write {
-                        self.set_phase(Phase::Write, self.config().write_timeout_ms);
+                        self.await_room();
                     }
                     return Keep::Yes;
                 }
@@ -138,6 +138,11 @@ impl<'a> Session<'a> {
         self.connection.deadline_ms = self.worker.core.clock.now_ms() + timeout_ms;
     }
 
+    fn await_room(&mut self) {
+        self.set_phase(Phase::Write, self.config().write_timeout_ms);
+        self.connection.queued_bytes = queued_bytes(&self.connection.socket);
+    }
+
     /// After the client has taken everything: what it was doing before it stopped taking.
     fn resume_phase(&mut self) {
         if self.connection.phase == Phase::Write {
@@ -200,7 +205,7 @@ impl<'a> Session<'a> {
         self.out.drain(..written);
         if written > 0 && self.connection.phase == Phase::Write {
             // The client takes some: its time starts anew.
-            self.set_phase(Phase::Write, self.config().write_timeout_ms);
+            self.await_room();
         }
         flushed
     }
