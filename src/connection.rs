@@ -11,7 +11,7 @@
 //! it by that worker only; events that come meanwhile are noted for it.
 
 use std::mem;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
 use rustix::io::Errno;
@@ -72,6 +72,7 @@ struct Connection {
     ended: bool,
     closing: Closing,
     discarded_bytes: usize,
+    queued_bytes: i32,
 }
 
 impl Connection {
@@ -191,6 +192,7 @@ pub fn add(core: &Core, socket: OwnedFd, admitted: bool) -> std::io::Result<()> 
         ended: false,
         closing: Closing::No,
         discarded_bytes: 0,
+        queued_bytes: 0,
     });
     if !admitted {
         listener::refusal(core, &mut connection.output);
@@ -267,6 +269,10 @@ pub fn sweep(core: &Core) {
 fn end_overdue(core: &Core, token: Token) {
     let taken = core.connections.borrow_mut().take(token, Readiness::default());
     let Some(mut connection) = taken else { return };
+    if connection.phase == Phase::Write && has_taken(&mut connection) {
+        connection.deadline_ms = core.clock.now_ms() + core.shared.config.write_timeout_ms;
+        return put_back(core, token, connection);
+    }
     if !matches!(connection.phase, Phase::Head | Phase::Body) {
         return close(core, token);
     }
@@ -275,6 +281,22 @@ fn end_overdue(core: &Core, token: Token) {
     let _ = send(&connection.socket, &response, SendFlags::NOSIGNAL);
     linger(core, &mut connection);
     put_back(core, token, connection);
+}
+
+/// Whether the client has taken some of what the system holds for it since that was last noted. The
+/// system tells of room to write only when there is much of it: of a client that takes its answers
+/// slowly nothing may be heard for longer than the deadline.
+fn has_taken(connection: &mut Connection) -> bool {
+    let before = mem::replace(&mut connection.queued_bytes, queued_bytes(&connection.socket));
+    connection.queued_bytes < before
+}
+
+/// Bytes that the system holds for a connection's client.
+fn queued_bytes(socket: &OwnedFd) -> i32 {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ (of a socket: SIOCOUTQ, tcp(7)) writes one int, which lives through the call.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if done == 0 { bytes } else { i32::MAX }
 }
 
 /// In a drain: closes the connections that are between two requests. One whose next request is here
@@ -345,7 +367,7 @@ impl Session<'_> {
                 Flushed::Broken => return Keep::No,
                 Flushed::Blocked => {
                     if self.connection.phase != Phase::Write {
-                        self.set_phase(Phase::Write, self.config().write_timeout_ms);
+                        self.await_room();
                     }
                     return Keep::Yes;
                 }
@@ -416,6 +438,11 @@ impl Session<'_> {
         self.connection.deadline_ms = self.worker.core.clock.now_ms() + timeout_ms;
     }
 
+    fn await_room(&mut self) {
+        self.set_phase(Phase::Write, self.config().write_timeout_ms);
+        self.connection.queued_bytes = queued_bytes(&self.connection.socket);
+    }
+
     /// After the client has taken everything: what it was doing before it stopped taking.
     fn resume_phase(&mut self) {
         if self.connection.phase == Phase::Write {
@@ -483,7 +510,7 @@ impl Session<'_> {
         self.out.drain(..written);
         if written > 0 && self.connection.phase == Phase::Write {
             // The client takes some: its time starts anew.
-            self.set_phase(Phase::Write, self.config().write_timeout_ms);
+            self.await_room();
         }
         flushed
     }
