@@ -58,6 +58,8 @@ pub struct Shared {
     pub draining: AtomicBool,
     /// Grants by core, for `stat.log`.
     pub grants: Box<[CachePadded<AtomicU64>]>,
+    /// Ticks by core: a core whose number stands still is stuck.
+    pub ticks: Box<[CachePadded<AtomicU64>]>,
     /// The allowances of the sales, by sale id.
     pub allowances: Mutex<hashbrown::HashMap<String, Arc<Shards>>>,
     /// One mailbox a core.

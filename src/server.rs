@@ -32,6 +32,10 @@ use crate::{connection, core, listener, tick};
 /// Time to write the rest of `stat.log` at the end.
 const STAT_LOG_CLOSE: Duration = Duration::from_secs(2);
 
+/// Time between two looks at whether the cores still tick, and how many a core may stand still.
+const WATCHDOG_INTERVAL: Duration = Duration::from_secs(1);
+const WATCHDOG_LOOKS: u32 = 15;
+
 /// What the main thread hears.
 pub enum Event {
     /// SIGTERM or SIGINT.
@@ -244,6 +248,7 @@ fn share(config: Config, events: Sender<Event>) -> io::Result<Arc<Shared>> {
         refused: CachePadded::default(),
         draining: AtomicBool::new(false),
         grants: (0..cores).map(|_| CachePadded::default()).collect(),
+        ticks: (0..cores).map(|_| CachePadded::default()).collect(),
         allowances: Mutex::default(),
         mailboxes: (0..cores).map(|_| Mailbox::new()).collect::<io::Result<_>>()?,
         events,
@@ -370,6 +375,30 @@ fn look_after_sales(core: &'static Core) {
     core.gate.forget_source(&pause);
 }
 
+/// Notices a core that does not tick any more. It would leave its share of the connections without
+/// an answer for ever; ending the server lets whoever supervises it start it anew.
+struct Watchdog(Vec<(u64, u32)>);
+
+impl Watchdog {
+    fn new(cores: usize) -> Self {
+        Self(vec![(0, 0); cores])
+    }
+
+    /// One look. A core is stuck that stood still in this many looks in a row: the time between two
+    /// does not count, so a process that was stopped for a while is not taken for stuck.
+    fn look(&mut self, shared: &Shared) -> io::Result<()> {
+        for (core, (seen, still)) in self.0.iter_mut().enumerate() {
+            let ticks = shared.ticks[core].load(Ordering::Relaxed);
+            *still = if ticks == *seen { *still + 1 } else { 0 };
+            *seen = ticks;
+            if *still >= WATCHDOG_LOOKS {
+                return Err(io::Error::other(format!("core {core} is stuck")));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The main thread's view.
 struct Server {
     shared: Arc<Shared>,
@@ -440,16 +469,18 @@ impl Server {
 
     /// Until the first signal.
     fn serve(&mut self) -> Result<(), RunError> {
-        while let Ok(event) = self.heard.recv() {
-            match event {
-                Event::Signal => return Ok(()),
-                Event::Failed(error) => return Err(error.into()),
-                Event::Link(core, state) => self.note_link(core, state, false)?,
-                Event::Sale(id, start) => log_sale(&self.shared.config, &id, &start),
-                Event::Drained => {}
+        let mut watchdog = Watchdog::new(self.shared.cores());
+        loop {
+            match self.heard.recv_timeout(WATCHDOG_INTERVAL) {
+                Ok(Event::Signal) => return Ok(()),
+                Ok(Event::Failed(error)) => return Err(error.into()),
+                Ok(Event::Link(core, state)) => self.note_link(core, state, false)?,
+                Ok(Event::Sale(id, start)) => log_sale(&self.shared.config, &id, &start),
+                Ok(Event::Drained) => {}
+                Err(RecvTimeoutError::Timeout) => watchdog.look(&self.shared)?,
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
         }
-        Ok(())
     }
 
     /// No new connections, idle ones closed, requests in flight answered; then it ends, or when

@@ -2,6 +2,8 @@
 //!
 //! One timer a core drives everything that has a deadline, so that no request needs one of its own.
 
+use std::sync::atomic::Ordering;
+
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
     timerfd_settime,
@@ -41,6 +43,7 @@ pub fn run(core: &'static Core) {
         core.assert_here();
         let _ = rustix::io::read(&timer, &mut [0u8; 8]);
         core.refresh_clock();
+        core.shared.ticks[core.index].fetch_add(1, Ordering::Relaxed);
         let now_ms = core.clock.now_ms();
         core.gate.wake_overdue(now_ms);
         // By the last tick's time: a link whose own wait was overdue then has had its turn since. If
