@@ -13,28 +13,26 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
-use may::coroutine;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use crate::config::{Config, LedgerSetting};
-use crate::core::{Core, Mailbox, Shared};
-use crate::handler::BUY_SALE;
+use crate::core::{Mailbox, Shared};
 use crate::ledger::embedded::{self, Embedded, OpenError, system_clock_ms};
-use crate::ledger::redis::{self, Codec, KeyTemplates, RedisLedger, RedisSettings};
-use crate::limits::{
-    LINK_STACK_BYTES, MAPS_MAX_DEFAULT, MAPS_PER_STACK, STACK_BYTES, STARTUP_WAIT_MS,
-};
-use crate::sale::{Command, Outcome, SaleId, SaleSpec, SaleView};
-use crate::stat_log::{StatLog, StatLogBuffer};
-use crate::{connection, core, listener, tick};
+use crate::ledger::redis::{Codec, KeyTemplates, RedisLedger, RedisSettings};
+use crate::limits::{MAPS_MAX_DEFAULT, MAPS_PER_STACK, STACK_BYTES, STARTUP_WAIT_MS};
+use crate::sale::{SaleId, SaleSpec, SaleView};
+use crate::stat_log::StatLog;
+use crate::{connection, listener};
+
+mod boot;
+mod watchdog;
+
+use boot::{LinkTo, configure_may, no_memory_for_a_coroutine, start_core};
+use watchdog::{WATCHDOG_INTERVAL, Watchdog};
 
 /// Time to write the rest of `stat.log` at the end.
 const STAT_LOG_CLOSE: Duration = Duration::from_secs(2);
-
-/// Time between two looks at whether the cores still tick, and how many a core may stand still.
-const WATCHDOG_INTERVAL: Duration = Duration::from_secs(1);
-const WATCHDOG_LOOKS: u32 = 15;
 
 /// What the main thread hears.
 pub enum Event {
@@ -195,12 +193,6 @@ enum Ledger {
     Redis(Arc<RedisLedger>),
 }
 
-/// What a core's link needs.
-enum LinkTo {
-    Embedded(embedded::Handle),
-    Redis(Arc<RedisLedger>),
-}
-
 impl Ledger {
     fn open(config: &Config) -> Result<Self, RunError> {
         match &config.ledger {
@@ -271,15 +263,6 @@ fn workers_max(config: &Config) -> usize {
     (config.waiting_max + 1).min(for_stacks.max(2))
 }
 
-/// `may` takes its settings once, before its first coroutine.
-fn configure_may(cores: usize) {
-    may::config()
-        .set_workers(cores)
-        .set_stack_size(STACK_BYTES / size_of::<usize>())
-        .set_pool_capacity(cores)
-        .set_worker_pin(false); // each core pins itself, to the processor it was given
-}
-
 fn watch_signals(events: Sender<Event>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     // With a handler, a file that reaches its size limit is an error of the write that did so.
@@ -292,111 +275,6 @@ fn watch_signals(events: Sender<Event>) -> io::Result<()> {
         }
     })?;
     Ok(())
-}
-
-fn start_core(index: usize, shared: Arc<Shared>, link: LinkTo, stat_log: Option<StatLogBuffer>) {
-    let boot = move || {
-        let events = shared.events.clone();
-        if let Err(error) = boot_core(index, shared, link, stat_log) {
-            let _ = events.send(Event::Failed(error));
-        }
-    };
-    // SAFETY: runs on worker `index` and suspends nowhere, so no thread-local is held across a
-    // wait; its stack is STACK_BYTES deep, of which starting a core takes a few KiB.
-    unsafe { coroutine::Builder::new().name("boot".into()).id(index).spawn(boot) }
-        .map(drop)
-        .expect("the first coroutine of a core can be started");
-}
-
-/// On the core's own worker: pins it and starts everything that lives on it.
-fn boot_core(
-    index: usize,
-    shared: Arc<Shared>,
-    link: LinkTo,
-    stat_log: Option<StatLogBuffer>,
-) -> io::Result<()> {
-    let processor = shared.config.cores[index];
-    if !core_affinity::set_for_current(core_affinity::CoreId { id: processor }) {
-        tracing::warn!(core = index, processor, "can't be pinned to its processor");
-    }
-    let core: &'static Core = Box::leak(Box::new(Core::new(index, shared, stat_log)?));
-    core.start_settling();
-    core::start(core)?;
-    let mut started = core.spawn_here("tick", STACK_BYTES, tick::run)
-        && core.spawn_here("mailbox", STACK_BYTES, tick::run_mailbox)
-        && core.spawn_here("link", LINK_STACK_BYTES, move |core| match link {
-            LinkTo::Embedded(handle) => embedded::run_link(core, &handle),
-            LinkTo::Redis(ledger) => redis::run_link(core, &ledger),
-        });
-    if index == 0 {
-        started = started && core.spawn_here("sales", STACK_BYTES, look_after_sales);
-    }
-    started.then_some(()).ok_or_else(no_memory_for_a_coroutine)
-}
-
-fn no_memory_for_a_coroutine() -> io::Error {
-    io::Error::new(io::ErrorKind::OutOfMemory, "no memory for a coroutine")
-}
-
-/// Creates the sales of the configuration that are missing, as soon as the ledger can be reached.
-fn look_after_sales(core: &'static Core) {
-    let config = &core.shared.config;
-    let mut wanted: Vec<(SaleId, Command)> = config
-        .sales
-        .iter()
-        .map(|(id, spec)| (id.detached(), Command::Create(spec.clone())))
-        .collect();
-    if wanted.is_empty()
-        && let Ok(id) = SaleId::new(BUY_SALE)
-    {
-        wanted.push((id, Command::Show));
-    }
-    let pause = core.gate.signal();
-    for (id, command) in wanted {
-        let start = loop {
-            let now_ms = core.clock.now_ms();
-            // From now on this core returns to stock what expires in it, whether somebody asks for
-            // the sale or not: whoever held it before us may be gone.
-            let _ = core.sales.slot(core, id.as_str());
-            let answer = core.batcher.submit(now_ms, &id, command.clone(), 0).and_then(|ticket| {
-                core.batcher.kick();
-                core.batcher.wait(ticket)
-            });
-            match answer {
-                Ok(Outcome::Created(view)) => break SaleStart::Created(*view),
-                Ok(Outcome::Sale(view)) => break SaleStart::Existing(*view),
-                Ok(_) => break SaleStart::Missing,
-                // Creating is idempotent: also after an unknown answer it may be asked again.
-                Err(_) => _ = pause.wait(|| core.clock.now_ms(), core.clock.now_ms() + 100),
-            }
-        };
-        let _ = core.shared.events.send(Event::Sale(id.detached(), start));
-    }
-    core.gate.forget_source(&pause);
-}
-
-/// Notices a core that does not tick any more. It would leave its share of the connections without
-/// an answer for ever; ending the server lets whoever supervises it start it anew.
-struct Watchdog(Vec<(u64, u32)>);
-
-impl Watchdog {
-    fn new(cores: usize) -> Self {
-        Self(vec![(0, 0); cores])
-    }
-
-    /// One look. A core is stuck that stood still in this many looks in a row: the time between two
-    /// does not count, so a process that was stopped for a while is not taken for stuck.
-    fn look(&mut self, shared: &Shared) -> io::Result<()> {
-        for (core, (seen, still)) in self.0.iter_mut().enumerate() {
-            let ticks = shared.ticks[core].load(Ordering::Relaxed);
-            *still = if ticks == *seen { *still + 1 } else { 0 };
-            *seen = ticks;
-            if *still >= WATCHDOG_LOOKS {
-                return Err(io::Error::other(format!("core {core} is stuck")));
-            }
-        }
-        Ok(())
-    }
 }
 
 /// The main thread's view.

@@ -1,0 +1,119 @@
+//! Starting the cores: each on its own worker, with everything that lives on it but its listeners.
+
+use std::io;
+use std::sync::Arc;
+
+use may::coroutine;
+
+use super::{Event, SaleStart};
+use crate::core::{Core, Shared};
+use crate::handler::BUY_SALE;
+use crate::ledger::embedded;
+use crate::ledger::redis::{self, RedisLedger};
+use crate::limits::{LINK_STACK_BYTES, STACK_BYTES};
+use crate::sale::{Command, Outcome, SaleId};
+use crate::stat_log::StatLogBuffer;
+use crate::{core, tick};
+
+/// What a core's link needs.
+pub(super) enum LinkTo {
+    Embedded(embedded::Handle),
+    Redis(Arc<RedisLedger>),
+}
+
+/// `may` takes its settings once, before its first coroutine.
+pub(super) fn configure_may(cores: usize) {
+    may::config()
+        .set_workers(cores)
+        .set_stack_size(STACK_BYTES / size_of::<usize>())
+        .set_pool_capacity(cores)
+        .set_worker_pin(false); // each core pins itself, to the processor it was given
+}
+
+/// Has worker `index` start its core.
+pub(super) fn start_core(
+    index: usize,
+    shared: Arc<Shared>,
+    link: LinkTo,
+    stat_log: Option<StatLogBuffer>,
+) {
+    let boot = move || {
+        let events = shared.events.clone();
+        if let Err(error) = boot_core(index, shared, link, stat_log) {
+            let _ = events.send(Event::Failed(error));
+        }
+    };
+    // SAFETY: runs on worker `index` and suspends nowhere, so no thread-local is held across a
+    // wait; its stack is STACK_BYTES deep, of which starting a core takes a few KiB.
+    unsafe { coroutine::Builder::new().name("boot".into()).id(index).spawn(boot) }
+        .map(drop)
+        .expect("the first coroutine of a core can be started");
+}
+
+/// On the core's own worker: pins it and starts everything that lives on it.
+fn boot_core(
+    index: usize,
+    shared: Arc<Shared>,
+    link: LinkTo,
+    stat_log: Option<StatLogBuffer>,
+) -> io::Result<()> {
+    let processor = shared.config.cores[index];
+    if !core_affinity::set_for_current(core_affinity::CoreId { id: processor }) {
+        tracing::warn!(core = index, processor, "can't be pinned to its processor");
+    }
+    let core: &'static Core = Box::leak(Box::new(Core::new(index, shared, stat_log)?));
+    core.start_settling();
+    core::start(core)?;
+    let mut started = core.spawn_here("tick", STACK_BYTES, tick::run)
+        && core.spawn_here("mailbox", STACK_BYTES, tick::run_mailbox)
+        && core.spawn_here("link", LINK_STACK_BYTES, move |core| match link {
+            LinkTo::Embedded(handle) => embedded::run_link(core, &handle),
+            LinkTo::Redis(ledger) => redis::run_link(core, &ledger),
+        });
+    if index == 0 {
+        started = started && core.spawn_here("sales", STACK_BYTES, look_after_sales);
+    }
+    started.then_some(()).ok_or_else(no_memory_for_a_coroutine)
+}
+
+/// A coroutine's stack can't be had.
+pub(super) fn no_memory_for_a_coroutine() -> io::Error {
+    io::Error::new(io::ErrorKind::OutOfMemory, "no memory for a coroutine")
+}
+
+/// Creates the sales of the configuration that are missing, as soon as the ledger can be reached.
+fn look_after_sales(core: &'static Core) {
+    let config = &core.shared.config;
+    let mut wanted: Vec<(SaleId, Command)> = config
+        .sales
+        .iter()
+        .map(|(id, spec)| (id.detached(), Command::Create(spec.clone())))
+        .collect();
+    if wanted.is_empty()
+        && let Ok(id) = SaleId::new(BUY_SALE)
+    {
+        wanted.push((id, Command::Show));
+    }
+    let pause = core.gate.signal();
+    for (id, command) in wanted {
+        let start = loop {
+            let now_ms = core.clock.now_ms();
+            // From now on this core returns to stock what expires in it, whether somebody asks for
+            // the sale or not: whoever held it before us may be gone.
+            let _ = core.sales.slot(core, id.as_str());
+            let answer = core.batcher.submit(now_ms, &id, command.clone(), 0).and_then(|ticket| {
+                core.batcher.kick();
+                core.batcher.wait(ticket)
+            });
+            match answer {
+                Ok(Outcome::Created(view)) => break SaleStart::Created(*view),
+                Ok(Outcome::Sale(view)) => break SaleStart::Existing(*view),
+                Ok(_) => break SaleStart::Missing,
+                // Creating is idempotent: also after an unknown answer it may be asked again.
+                Err(_) => _ = pause.wait(|| core.clock.now_ms(), core.clock.now_ms() + 100),
+            }
+        };
+        let _ = core.shared.events.send(Event::Sale(id.detached(), start));
+    }
+    core.gate.forget_source(&pause);
+}
