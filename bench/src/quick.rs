@@ -44,7 +44,7 @@ pub struct Settings {
     /// Seconds of load in a measurement, after a second of warm-up.
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u64).range(1..=60))]
     pub seconds: u64,
-    /// Folder for the results [default: bench/runs/<date>-<cpu>].
+    /// Folder for the results [default: `bench/runs/DATE-CPU`].
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Servers to compare.
