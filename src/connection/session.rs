@@ -231,10 +231,15 @@ impl<'a> Session<'a> {
 
     /// Serves the request at `start` and moves `start` behind it. `Ok(false)`: it is incomplete.
     fn serve_one(&mut self, start: &mut usize) -> Result<bool, Reject> {
-        let (head_bytes, body_bytes) = match self.measure(*start)? {
-            Some(measured) => measured,
-            None => return Ok(false),
+        let core = self.worker.core;
+        let (action, request_bytes) = match self.handle_bare(*start)? {
+            Some(handled) => handled,
+            None => match self.handle_measured(*start)? {
+                Some(handled) => handled,
+                None => return Ok(false),
+            },
         };
+        *start += request_bytes;
         let progress = mem::replace(&mut self.connection.progress, START);
         let core = self.worker.core;
         let request = &self.input[*start..*start + head_bytes + body_bytes];
