@@ -12,7 +12,7 @@ use super::{Closing, Connection, Phase, close, linger, put_back, queued_bytes};
 use crate::core::Worker;
 use crate::gate::Token;
 use crate::handler::{self, Action};
-use crate::http::{Reject, parse_head};
+use crate::http::{Framing, Reject, parse_head};
 use crate::limits::{LINGER_BYTES_MAX, OUT_BUFFER_BYTES_MAX, READS_PER_TURN_MAX};
 
 /// Whether the connection lives on.
@@ -240,19 +240,6 @@ impl<'a> Session<'a> {
             },
         };
         *start += request_bytes;
-        let progress = mem::replace(&mut self.connection.progress, START);
-        let core = self.worker.core;
-        let request = &self.input[*start..*start + head_bytes + body_bytes];
-        let Some(head) = parse_head(request)? else { return Ok(false) };
-        let body = match &progress {
-            Progress::Chunked(chunked) => &chunked.body[..],
-            _ => &request[head_bytes..],
-        };
-        if !head.keep_alive {
-            self.connection.closing = Closing::Now;
-        }
-        let action = handler::handle(core, &head, body, &mut self.out);
-        *start += head_bytes + body_bytes;
         match action {
             Action::Answered => {}
             Action::Wait(waiting) => {
@@ -271,6 +258,43 @@ impl<'a> Session<'a> {
         }
         self.set_phase(Phase::Idle, self.config().idle_timeout_ms);
         Ok(true)
+    }
+
+    /// The common case: a request without a body, whole in what has been read. Its head is looked
+    /// at once. Gives what became of it and its length.
+    fn handle_bare(&mut self, start: usize) -> Result<Option<(Action, usize)>, Reject> {
+        let input = &self.input[start..];
+        let fresh = matches!(self.connection.progress, Progress::Head { seen_bytes: 0 });
+        if !fresh || input.is_empty() {
+            return Ok(None);
+        }
+        match parse_head(input)? {
+            Some(head) if head.framing == Framing::None => {
+                if !head.keep_alive {
+                    self.connection.closing = Closing::Now;
+                }
+                let action = handler::handle(self.worker.core, &head, &[], &mut self.out);
+                Ok(Some((action, head.head_bytes)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Every other case: what is needed of the request is found out step by step.
+    fn handle_measured(&mut self, start: usize) -> Result<Option<(Action, usize)>, Reject> {
+        let Some((head_bytes, body_bytes)) = self.measure(start)? else { return Ok(None) };
+        let progress = mem::replace(&mut self.connection.progress, START);
+        let request = &self.input[start..start + head_bytes + body_bytes];
+        let Some(head) = parse_head(request)? else { return Ok(None) };
+        let body = match &progress {
+            Progress::Chunked(chunked) => &chunked.body[..],
+            _ => &request[head_bytes..],
+        };
+        if !head.keep_alive {
+            self.connection.closing = Closing::Now;
+        }
+        let action = handler::handle(self.worker.core, &head, body, &mut self.out);
+        Ok(Some((action, head_bytes + body_bytes)))
     }
 
     /// Before the worker waits for the ledger: answers that are ready go out, and buffers that hold
