@@ -432,6 +432,21 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
             assert_eq!(status(&mut store, id), Some(Status::Held), "round {round}: {id}");
         }
     }
+    // Whatever the kills have left folds into one snapshot, which has it all too.
+    let mut store = Store::open(dir.path(), Options { fold_changes_min: 1 }).unwrap();
+    assert!(matches!(
+        commit(&mut store, 1, vec![reserve(u128::MAX)])[..],
+        [Outcome::Granted { .. }]
+    ));
+    store.maintain();
+    assert!(store.is_folding());
+    while store.is_folding() {
+        std::thread::yield_now();
+        store.maintain();
+    }
+    drop(store);
+    let mut store = open(dir.path());
+    assert!(granted.iter().all(|&id| status(&mut store, id) == Some(Status::Held)));
     let folded = fs::read_dir(dir.path()).unwrap();
     let names = folded.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert!(names.filter(|name| name.starts_with("snapshot-")).count() == 1);
