@@ -16,9 +16,10 @@ use crossbeam_utils::CachePadded;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
+use crate::clock::wall_ms;
 use crate::config::{Config, LedgerSetting};
 use crate::core::{Mailbox, Shared};
-use crate::ledger::embedded::{self, Embedded, OpenError, system_clock_ms};
+use crate::ledger::embedded::{self, Embedded, OpenError};
 use crate::ledger::redis::{Codec, KeyTemplates, RedisLedger, RedisSettings};
 use crate::limits::{MAPS_MAX_DEFAULT, MAPS_PER_STACK, STACK_BYTES, STARTUP_WAIT_MS};
 use crate::sale::{SaleId, SaleSpec, SaleView};
@@ -198,7 +199,7 @@ impl Ledger {
         match &config.ledger {
             LedgerSetting::Embedded(folder) => {
                 let options = embedded::Options::default();
-                Ok(Self::Embedded(Embedded::start(folder, options, system_clock_ms)?))
+                Ok(Self::Embedded(Embedded::start(folder, options, wall_ms)?))
             }
             LedgerSetting::Redis(setting) => {
                 let refuse = |reason: String| {

@@ -9,7 +9,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use stampede::ledger::embedded::{Embedded, Job, OpenError, Options, Store, system_clock_ms};
+use stampede::clock::wall_ms;
+use stampede::ledger::embedded::{Embedded, Job, OpenError, Options, Store};
 use stampede::ledger::{Batch, BatchReply, Group, LedgerError};
 use stampede::sale::{
     Command, Key, Machine, Outcome, ReservationId, Reserve, SaleId, SaleSpec, Status, User,
@@ -364,7 +365,7 @@ fn ask(ledger: &Embedded, batch: Batch) -> Result<BatchReply, LedgerError> {
 /// Reserves for ever and prints what was granted.
 fn child_to_be_killed(folder: &Path) {
     let options = Options { fold_changes_min: 3000 };
-    let ledger = Embedded::start(folder, options, system_clock_ms).unwrap();
+    let ledger = Embedded::start(folder, options, wall_ms).unwrap();
     let spec = SaleSpec::with_total(1 << 40);
     ask(&ledger, batch("t", vec![Command::Create(spec)])).unwrap();
     let (sender, receiver) = mpsc::channel();
@@ -476,7 +477,7 @@ fn a_long_journal_is_folded_while_the_ledger_goes_on() {
 #[test]
 fn expired_units_come_back_by_themselves() {
     let dir = tempfile::tempdir().unwrap();
-    let ledger = Embedded::start(dir.path(), never_fold(), system_clock_ms).unwrap();
+    let ledger = Embedded::start(dir.path(), never_fold(), wall_ms).unwrap();
     let spec = SaleSpec { hold_ms: 300, ..SaleSpec::with_total(1) };
     let reply = ask(&ledger, batch("t", vec![Command::Create(spec), reserve(1)])).unwrap();
     assert_eq!(reply[0].free, Some(0));
@@ -496,7 +497,7 @@ fn expired_units_come_back_by_themselves() {
 #[test]
 fn a_stop_answers_what_was_sent_and_refuses_the_rest() {
     let dir = tempfile::tempdir().unwrap();
-    let ledger = Embedded::start(dir.path(), never_fold(), system_clock_ms).unwrap();
+    let ledger = Embedded::start(dir.path(), never_fold(), wall_ms).unwrap();
     ask(&ledger, batch("t", vec![create(1000)])).unwrap();
     let (handle, (sender, receiver)) = (ledger.handle(), mpsc::channel());
     let send = |id| {
@@ -517,7 +518,7 @@ fn a_stop_answers_what_was_sent_and_refuses_the_rest() {
 #[test]
 fn a_broken_assertion_stops_the_ledger_and_answers() {
     let dir = tempfile::tempdir().unwrap();
-    let ledger = Embedded::start(dir.path(), never_fold(), system_clock_ms).unwrap();
+    let ledger = Embedded::start(dir.path(), never_fold(), wall_ms).unwrap();
     ask(&ledger, batch("t", vec![create(1000), reserve_anonymous(1)])).unwrap();
     let twice = ask(&ledger, batch("t", vec![reserve_anonymous(2), reserve_anonymous(1)]));
     assert!(matches!(twice, Err(LedgerError::Lost(_))), "{twice:?}");

@@ -30,4 +30,4 @@ mod thread;
 pub use folder::OpenError;
 pub use link::run as run_link;
 pub use store::{COMMIT_COMMANDS_MAX, Options, Store};
-pub use thread::{Embedded, Handle, Job, Reply, system_clock_ms};
+pub use thread::{Embedded, Handle, Job, Reply};

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::folder::OpenError;
 use super::store::{COMMIT_COMMANDS_MAX, Options, Store};
@@ -132,11 +132,6 @@ impl Drop for Embedded {
     fn drop(&mut self) {
         self.join();
     }
-}
-
-/// The system's time in ms since 1970.
-pub fn system_clock_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64)
 }
 
 struct Ledger {
