@@ -19,6 +19,7 @@ pub mod purchase;
 pub mod stock;
 pub mod ledger;
 pub mod sale;
+pub mod orders;
 
 pub mod core;
 pub mod gate;

@@ -8,6 +8,7 @@
 //! Architecture invariant: a ledger knows no HTTP, no connection and no core's stock.
 
 pub mod batch;
+pub mod client;
 pub mod embedded;
 pub mod redis;
 

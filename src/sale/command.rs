@@ -39,6 +39,8 @@ pub enum Command {
     Open,
     /// Stop selling now.
     Close,
+    /// Forget the sale and all its reservations: only one that is closed and holds nothing.
+    Remove,
     /// Define the sale if it does not exist; never change one that does.
     Create(SaleSpec),
     /// The sale as it stands.
@@ -162,7 +164,7 @@ pub enum Outcome {
     Expired,
     /// Cancel: it is paid.
     AlreadyConfirmed,
-    /// Confirm: it was cancelled.
+    /// Confirm, cancel: it was cancelled.
     AlreadyCancelled,
     /// Expire: units that returned to stock.
     Released {
@@ -170,6 +172,9 @@ pub enum Outcome {
         units: u64,
         /// More reservations are past their deadline: ask again.
         more: bool,
+        /// No later than the earliest deadline of anything still held, in ms since 1970; `None`:
+        /// nothing is. Before it, and before a reservation made from now on ends, nothing is due.
+        next_due_ms: Option<u64>,
     },
     /// Add stock, open, close, show: the sale as it stands now. Create: it existed, like this.
     Sale(Box<SaleView>),
@@ -177,6 +182,15 @@ pub enum Outcome {
     Created(Box<SaleView>),
     /// The total would be larger than any sale may have; nothing changed.
     TotalTooLarge,
+    /// Remove: the sale is no more.
+    Removed,
+    /// Remove: it still sells or will; nothing changed.
+    NotClosed,
+    /// Remove: units are still held; nothing changed.
+    StillHeld {
+        /// How many units.
+        held: u64,
+    },
     /// There is no such sale.
     UnknownSale,
     /// There is no such reservation in this sale.

@@ -157,6 +157,7 @@ impl Machine {
             Command::AddStock(units) => self.add_stock(*units),
             Command::Open => self.open(),
             Command::Close => self.close(),
+            Command::Remove => self.may_be_removed(),
             Command::Create(_) | Command::Show => Outcome::Sale(Box::new(self.view())),
             Command::ShowReservation(id) => match self.find(*id) {
                 Some(row) => Outcome::Reservation(self.rows[row].to_reservation()),
@@ -252,7 +253,7 @@ impl Machine {
         match self.rows[row].status {
             Status::Confirmed => return Outcome::AlreadyConfirmed,
             Status::Expired => return Outcome::Expired,
-            Status::Cancelled => {}
+            Status::Cancelled => return Outcome::AlreadyCancelled,
             Status::Held => self.release(row, Status::Cancelled),
         }
         Outcome::Reservation(self.rows[row].to_reservation())
@@ -260,22 +261,47 @@ impl Machine {
 
     fn expire(&mut self, batch_max: u32) -> Outcome {
         let mut units = 0;
-        for _ in 0..batch_max {
-            let Some(row) = self.next_due() else {
-                return Outcome::Released { units, more: false };
-            };
+        let mut looked_at = 0;
+        while looked_at < batch_max
+            && let Some(row) = self.next_due()
+        {
+            looked_at += 1;
             self.deadlines.pop_front();
             if self.rows[row].status == Status::Held {
                 units += u64::from(self.rows[row].quantity);
                 self.release(row, Status::Expired);
             }
         }
-        Outcome::Released { units, more: self.next_due().is_some() }
+        let next_due_ms = self.next_due_ms();
+        Outcome::Released { units, more: self.next_due().is_some(), next_due_ms }
     }
 
     fn next_due(&self) -> Option<usize> {
         let row = *self.deadlines.front()? as usize;
         (self.rows[row].expires_at_ms <= self.now_ms).then_some(row)
+    }
+
+    /// The earliest deadline of all that is held.
+    pub fn next_due_ms(&mut self) -> Option<u64> {
+        while let Some(&row) = self.deadlines.front() {
+            let row = &self.rows[row as usize];
+            if row.status == Status::Held {
+                return Some(row.expires_at_ms);
+            }
+            self.deadlines.pop_front();
+        }
+        None
+    }
+
+    /// Whoever keeps the machine forgets it on [`Outcome::Removed`].
+    fn may_be_removed(&self) -> Outcome {
+        if self.spec.state(self.now_ms) != State::Closed {
+            Outcome::NotClosed
+        } else if self.held > 0 {
+            Outcome::StillHeld { held: self.held }
+        } else {
+            Outcome::Removed
+        }
     }
 
     fn add_stock(&mut self, units: u64) -> Outcome {

@@ -94,10 +94,13 @@ fn expiry_returns_units_once() {
     sale.apply(0, &ask(1, 1, "", ""));
     sale.apply(500, &ask(2, 1, "", ""));
     let expire = Command::Expire { batch_max: 10 };
-    assert_eq!(sale.apply(999, &expire), Outcome::Released { units: 0, more: false });
-    assert_eq!(sale.apply(1000, &expire), Outcome::Released { units: 1, more: false });
-    assert_eq!(sale.apply(1000, &expire), Outcome::Released { units: 0, more: false });
-    assert_eq!((status(&mut sale, 1), status(&mut sale, 2)), (Status::Expired, Status::Held));
+    let released = |units, next_due_ms| Outcome::Released { units, more: false, next_due_ms };
+    assert_eq!(sale.apply(999, &expire), released(0, Some(1000)));
+    assert_eq!(sale.apply(1000, &expire), released(1, Some(1500)));
+    assert_eq!(sale.apply(1000, &expire), released(0, Some(1500)));
+    sale.apply(1001, &Command::Confirm(id(2)));
+    assert_eq!(sale.apply(1001, &expire), released(0, None));
+    assert_eq!((status(&mut sale, 1), status(&mut sale, 2)), (Status::Expired, Status::Confirmed));
     assert_eq!(sale.free(), 1);
 }
 
@@ -114,14 +117,15 @@ fn a_late_confirmation_takes_what_is_left_or_nothing() {
 }
 
 #[test]
-fn confirm_and_cancel_are_idempotent_and_exclude_each_other() {
+fn confirm_is_idempotent_and_cancel_excludes_it() {
     let mut sale = machine(2, |_| ());
     sale.apply(0, &ask(1, 1, "", ""));
     sale.apply(0, &ask(2, 1, "", ""));
     for _ in 0..2 {
         assert!(matches!(sale.apply(0, &Command::Confirm(id(1))), Outcome::Reservation(_)));
-        assert!(matches!(sale.apply(0, &Command::Cancel(id(2))), Outcome::Reservation(_)));
     }
+    assert!(matches!(sale.apply(0, &Command::Cancel(id(2))), Outcome::Reservation(_)));
+    assert_eq!(sale.apply(0, &Command::Cancel(id(2))), Outcome::AlreadyCancelled);
     assert_eq!(sale.apply(0, &Command::Cancel(id(1))), Outcome::AlreadyConfirmed);
     assert_eq!(sale.apply(0, &Command::Confirm(id(2))), Outcome::AlreadyCancelled);
     assert_eq!(sale.apply(0, &Command::Confirm(id(3))), Outcome::UnknownReservation);
@@ -157,7 +161,7 @@ fn restored_rows_make_the_same_machine() {
         let limit = Outcome::LimitReached { limit_per_user: 1 };
         assert_eq!(machine.apply(1, &ask(9, 1, "cat", "")), limit);
         assert!(matches!(machine.apply(1, &ask(8, 1, "ann", "k")), Outcome::Replayed(_)));
-        let released = Outcome::Released { units: 2, more: false };
+        let released = Outcome::Released { units: 2, more: false, next_due_ms: None };
         assert_eq!(machine.apply(1000, &Command::Expire { batch_max: 9 }), released);
     }
 }

@@ -7,12 +7,14 @@
 //! Architecture invariant: nothing below this folder does I/O, reads a clock, draws a random number
 //! or knows of HTTP, Redis or a file.
 
+mod change;
 mod command;
 mod id;
 mod machine;
 mod rows;
 mod spec;
 
+pub use change::Change;
 pub use command::{Command, Outcome, Reservation, Reserve, SaleView, Status};
 pub use id::{ID_PREFIX_BITS, ID_PREFIX_TEXT_BYTES, IdError, Key, ReservationId, SaleId, User};
 pub use machine::{Machine, Row};

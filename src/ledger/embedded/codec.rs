@@ -86,6 +86,7 @@ pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) {
         }
         Command::Open => out.push(OPEN),
         Command::Close => out.push(CLOSE),
+        Command::Remove => todo!("issue 3: the embedded helper"),
         Command::Create(spec) => {
             out.push(CREATE);
             put_spec(out, spec);

@@ -59,7 +59,7 @@ impl State {
         let (mut changes, mut any_more) = (0, false);
         for (id, machine) in &mut self.sales {
             let outcome = machine.apply(self.now_ms, &Command::Expire { batch_max });
-            let Outcome::Released { units, more } = outcome else { continue };
+            let Outcome::Released { units, more, .. } = outcome else { continue };
             any_more |= more;
             if units > 0 {
                 put_sale(record, id);
@@ -122,6 +122,7 @@ fn apply(machine: &mut Machine, now_ms: u64, command: &Command) -> (Outcome, boo
         }
         // Every change of a reservation moves units between free, held and confirmed, and every
         // change of the sale is one of its definition.
+        Command::Remove => todo!("issue 3: the embedded helper"),
         Command::Confirm(_)
         | Command::Cancel(_)
         | Command::Expire { .. }
@@ -162,7 +163,7 @@ fn replay_expiry(machine: &mut Machine, now_ms: u64, units: u64) -> Result<(), M
     let mut left = units;
     while left > 0 {
         match machine.apply(now_ms, &Command::Expire { batch_max: 1 }) {
-            Outcome::Released { units: 0, more: false } => return Err(MISMATCH),
+            Outcome::Released { units: 0, more: false, .. } => return Err(MISMATCH),
             Outcome::Released { units, .. } => left = left.checked_sub(units).ok_or(MISMATCH)?,
             _ => return Err(MISMATCH),
         }

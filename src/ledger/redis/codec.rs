@@ -79,6 +79,7 @@ impl Codec {
             Command::Open => self.begin(keys, ScriptName::Open, 0, out),
             Command::Close => self.begin(keys, ScriptName::Close, 0, out),
             Command::Show => self.begin(keys, ScriptName::Show, 0, out),
+            Command::Remove => todo!("issue 3: the Redis helper"),
             Command::Create(spec) => self.create(keys, spec, out),
         }
     }

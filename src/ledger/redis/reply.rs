@@ -262,9 +262,11 @@ fn one_outcome(
         ("already_cancelled", _) => Outcome::AlreadyCancelled,
         ("user_required", _) => Outcome::UserRequired,
         ("limit_reached", _) => Outcome::LimitReached { limit_per_user: elements.number()? },
-        ("released", _) => {
-            Outcome::Released { units: elements.number()?, more: elements.number::<u8>()? != 0 }
-        }
+        ("released", _) => Outcome::Released {
+            units: elements.number()?,
+            more: elements.number::<u8>()? != 0,
+            next_due_ms: None,
+        },
         ("sale", _) => Outcome::Sale(elements.view(now_ms)?),
         ("created", _) => Outcome::Created(elements.view(now_ms)?),
         ("total_too_large", _) => Outcome::TotalTooLarge,

@@ -1,0 +1,90 @@
+//! Orders: what is made of reservations behind the user's back, in a database that others read.
+//!
+//! A [`Source`] tells every change of every reservation, at least once; a [`Database`] keeps one
+//! order a reservation with its latest status. A change is written under its version, so one that
+//! comes late or twice changes nothing; it is acknowledged only when the database has it.
+//!
+//! Architecture invariant: knows no HTTP and no core.
+
+use std::time::Duration;
+
+use crate::sale::{Change, ReservationId, SaleId, Status};
+
+/// Where changes come from: the streams in Redis, or the embedded ledger.
+pub trait Source: Send {
+    /// The next changes, about `max` at the most, waiting up to `wait` for the first. None: there
+    /// was nothing.
+    fn next(&mut self, max: usize, wait: Duration) -> Result<Vec<Change>, SourceError>;
+
+    /// The database has everything that [`next`](Self::next) gave.
+    fn acknowledge(&mut self) -> Result<(), SourceError>;
+
+    /// How far behind the orders are.
+    fn lag(&mut self) -> Result<Lag, SourceError>;
+}
+
+/// How far the orders are behind the reservations.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lag {
+    /// Entries that no worker has acknowledged.
+    pub entries: u64,
+    /// Age of the oldest of them. 0: there is none.
+    pub oldest_ms: u64,
+}
+
+/// Why a source gives nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// It passes: try again.
+    #[error("{0}")]
+    Away(String),
+    /// The operator must act.
+    #[error("{0}")]
+    Fatal(String),
+}
+
+/// One order as the database has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// The reservation it stands for.
+    pub id: ReservationId,
+    /// For whom. `None`: anonymous.
+    pub user: Option<String>,
+    /// Units.
+    pub quantity: u32,
+    /// The status that was written last. `None`: a text that is no status.
+    pub status: Option<Status>,
+    /// The version that was written last.
+    pub version: u64,
+}
+
+/// Where orders are kept.
+pub trait Database: Send {
+    /// Writes changes in one transaction: one row a reservation, and of two versions the later. For
+    /// a source that keeps no position of its own, also up to where it is.
+    fn write(
+        &mut self,
+        changes: &[Change],
+        position: Option<(&str, u64)>,
+    ) -> Result<(), DatabaseError>;
+
+    /// Up to where a source of this name has been written.
+    fn position(&mut self, source: &str) -> Result<Option<u64>, DatabaseError>;
+
+    /// Every order of a sale, in the order of reservation ids.
+    fn orders(&mut self, sale: &SaleId, each: &mut dyn FnMut(Order)) -> Result<(), DatabaseError>;
+
+    /// Writes rows as they are given, whatever version the database has: a repair.
+    fn overwrite(&mut self, changes: &[Change]) -> Result<(), DatabaseError>;
+}
+
+/// Why the database did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// It passes: try again.
+    #[error("{0}")]
+    Away(String),
+    /// The operator must act: rights, a table that is not ours, a full disk.
+    #[error("{0}")]
+    Fatal(String),
+}
