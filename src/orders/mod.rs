@@ -19,6 +19,12 @@ pub trait Source: Send {
     /// The database has everything that [`next`](Self::next) gave.
     fn acknowledge(&mut self) -> Result<(), SourceError>;
 
+    /// Where a source that keeps no position of its own is: its name, and the version up to which
+    /// everything has been given.
+    fn position(&self) -> Option<(String, u64)> {
+        None
+    }
+
     /// How far behind the orders are.
     fn lag(&mut self) -> Result<Lag, SourceError>;
 }
