@@ -80,6 +80,10 @@ pub const REFUSAL_LOG_INTERVAL_MS: u64 = 1_000;
 pub const VIEW_AGE_MS_MAX: u64 = 100;
 /// Sales whose state a core keeps.
 pub const SALES_MAX: usize = 16 * 1024;
+/// Time without a request after which a core may forget a sale to make room for another.
+pub const SALE_IDLE_MS: u64 = 10_000;
+/// Sales that a core asks the ledger about in the background at one tick.
+pub const VIEWS_PER_TICK_MAX: usize = 256;
 
 /// Default time for a drain.
 pub const DRAIN_DEADLINE_MS: u64 = 30_000;
@@ -142,6 +146,7 @@ const _: () = assert!(READS_PER_TURN_MAX > 0);
 const _: () = assert!(BATCH_MAX <= WAITING_MAX);
 const _: () = assert!(RESPONSE_BYTES_MAX < OUT_BUFFER_BYTES_MAX);
 const _: () = assert!(TICK_INTERVAL_MS < VIEW_AGE_MS_MAX);
+const _: () = assert!(VIEWS_PER_TICK_MAX <= BATCH_MAX && VIEWS_PER_TICK_MAX < SALES_MAX);
 const _: () = assert!(SWEEP_INTERVAL_MS < LINGER_DEADLINE_MS);
 const _: () = assert!(USER_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(KEY_BYTES_MAX <= u8::MAX as usize);

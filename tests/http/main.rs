@@ -9,6 +9,7 @@ mod client;
 
 mod requests;
 mod purchases;
+mod reservations;
 mod framing;
 mod rejects;
 mod deadlines;
