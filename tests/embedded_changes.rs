@@ -108,7 +108,7 @@ fn orders_follow_a_running_ledger_and_audits_agree_all_along() {
         })
         .collect();
     let mut source = EmbeddedSource::new(ledger.handle(), 0).unwrap();
-    let mut orders = HashMap::new();
+    let mut orders: HashMap<ReservationId, Change> = HashMap::new();
     for _ in 0..20 {
         let audit = client.audit(&sale("t"), false).unwrap().unwrap();
         assert_agrees(&audit);
@@ -216,7 +216,7 @@ fn clients_do_the_same_with_and_without_a_server() {
 fn a_removed_sale_stays_removed_and_may_come_anew() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::open(dir.path(), never_fold()).unwrap();
-    let mut outcomes = |store: &mut Store, commands| {
+    let outcomes = |store: &mut Store, commands| {
         store.commit(10, &[batch("t", commands)]).unwrap().remove(0).remove(0)
     };
     let reply = outcomes(
