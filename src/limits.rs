@@ -108,8 +108,9 @@ pub const EXPIRE_BATCH_MAX: u32 = 1024;
 pub const SWEEP_COUNT_INTERVAL_MS: u64 = 250;
 /// Time between two looks of the sweep at which sales there are, if their number is the same.
 pub const SWEEP_SCAN_INTERVAL_MS: u64 = 1_000;
-/// Sales that the sweep looks at in one round trip.
-pub const SWEEP_SALES_MAX: usize = 256;
+/// Sales that the sweep looks at in one round trip, for which Redis serves nobody else: some
+/// milliseconds.
+pub const SWEEP_SALES_MAX: usize = 64;
 /// Fewest reservations that the sweep returns to stock for one of many sales, about.
 pub const SWEEP_EXPIRE_MIN: u32 = 16;
 /// Shortest time between two looks of the sweep at a sale with nothing left to return: what
@@ -167,7 +168,7 @@ const _: () = assert!(BATCH_MAX <= WAITING_MAX);
 const _: () = assert!(RESPONSE_BYTES_MAX < OUT_BUFFER_BYTES_MAX);
 const _: () = assert!(TICK_INTERVAL_MS < VIEW_AGE_MS_MAX);
 const _: () = assert!(SWEEP_COUNT_INTERVAL_MS <= SWEEP_SCAN_INTERVAL_MS);
-const _: () = assert!(SWEEP_PAUSE_MS_MIN < SWEEP_PAUSE_MS_MAX);
+const _: () = assert!(SWEEP_PAUSE_MS_MIN < SWEEP_PAUSE_MS_MAX / 2);
 const _: () = assert!(SWEEP_SALES_MAX as u32 * SWEEP_EXPIRE_MIN <= 4 * EXPIRE_BATCH_MAX);
 const _: () = assert!(START_SALES_MAX <= BATCH_MAX);
 const _: () = assert!(SWEEP_INTERVAL_MS < LINGER_DEADLINE_MS);
