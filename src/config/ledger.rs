@@ -89,7 +89,7 @@ impl Default for CounterNames {
 
 /// A text that may be a ledger's URL, however malformed, without anything in it that may be a
 /// password: what stands before the last `@` but for the user, and the values of its parameters.
-pub(super) fn redacted(text: &str) -> String {
+pub(crate) fn redacted(text: &str) -> String {
     if text.starts_with("embedded:") {
         return text.to_owned();
     }
