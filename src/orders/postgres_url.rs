@@ -5,19 +5,16 @@
 //! answers, as libpq's `require` has it, protects from nobody who can change packets.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use postgres::Config;
 use postgres::config::SslMode;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::DatabaseError;
 use crate::config::redacted;
+use crate::ledger::redis::tls_config;
 
 const SHAPE: &str = "must be postgres://user:password@host:port/database, with every character of \
                      the password other than letters, digits and -._~ percent-encoded";
@@ -72,7 +69,8 @@ impl PostgresUrl {
         if !self.tls {
             return Ok(None);
         }
-        let config = tls_config(self.ca.as_deref()).map_err(DatabaseError::Fatal)?;
+        let config = tls_config(self.ca.as_deref())
+            .map_err(|error| DatabaseError::Fatal(format!("sslrootcert: {error}")))?;
         Ok(Some(MakeRustlsConnect::new(config)))
     }
 }
@@ -81,28 +79,6 @@ impl fmt::Display for PostgresUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.shown)
     }
-}
-
-/// Trusts the system's authorities, or those of a PEM file.
-fn tls_config(ca: Option<&Path>) -> Result<ClientConfig, String> {
-    let mut roots = RootCertStore::empty();
-    match ca {
-        Some(file) => {
-            let told = |why: &dyn fmt::Display| format!("sslrootcert {}: {why}", file.display());
-            for found in CertificateDer::pem_file_iter(file).map_err(|error| told(&error))? {
-                let found = found.map_err(|error| told(&error))?;
-                roots.add(found).map_err(|error| told(&error))?;
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
 #[cfg(test)]
