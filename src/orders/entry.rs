@@ -1,13 +1,13 @@
 //! One entry of a sale's stream: the changes of one batch, as the scripts write them.
 //!
-//! Fields: `at_ms`, the ledger's time, and `reservations`, a line for each reservation that changed:
-//! `id status quantity expires_at_ms`, then, if it has an owner, a space and the owner: `user`, or
-//! user, tab, key if it was made with an idempotency key, with nothing before the tab if that was
-//! anonymous. The entry's id is the version of all of them.
+//! Fields: `at_ms`, the ledger's time, and `reservations`, a [line](parse_line) for each reservation
+//! that changed. The entry's id is the version of all of them.
 
 use redis::Value;
 
-use crate::sale::{Change, IdError, Key, Reservation, ReservationId, SaleId, Status, User};
+use crate::ledger::redis::parse_line;
+use crate::limits::TIME_MS_MAX;
+use crate::sale::{Change, Key, Reservation, SaleId};
 
 /// Bits of a version that an entry's sequence number takes; its ms stand above.
 const SEQUENCE_BITS: u32 = 20;
@@ -80,9 +80,10 @@ pub(super) fn changes(
     };
     let lines = field("reservations").ok_or("it has no field reservations")??;
     let at_ms = match field("at_ms") {
-        Some(text) => text?.parse().map_err(|_| "its field at_ms is no number".to_owned())?,
-        None => id.ms,
+        Some(text) => text?.parse().ok().filter(|ms| *ms <= TIME_MS_MAX),
+        None => Some(id.ms),
     };
+    let at_ms = at_ms.ok_or("its field at_ms is no time")?;
     let mut wrong = None;
     for text in lines.lines() {
         match line(text) {
@@ -99,24 +100,15 @@ pub(super) fn changes(
     wrong.map_or(Ok(()), Err)
 }
 
-fn line(line: &str) -> Result<(Reservation, Option<Key>), String> {
-    let mut words = line.splitn(5, ' ');
-    let mut word = |name: &str| words.next().ok_or_else(|| format!("no {name}"));
-    let told = |error: IdError| error.to_string();
-    let id = ReservationId::from_text(word("id")?.as_bytes()).map_err(told)?;
-    let status = Status::from_name(word("status")?).ok_or("an unknown status")?;
-    let quantity = word("quantity")?.parse().map_err(|_| "a quantity that is no number")?;
-    if quantity == 0 {
-        return Err("a quantity of 0".into());
+fn line(text: &str) -> Result<(Reservation, Option<Key>), &'static str> {
+    let (reservation, key) = parse_line(text).ok_or("nothing that makes a reservation")?;
+    if reservation.quantity == 0 {
+        return Err("a quantity of 0");
     }
-    let expires_at_ms = word("deadline")?.parse().map_err(|_| "a deadline that is no number")?;
-    let owner = words.next().unwrap_or_default();
-    let (user, key) = match owner.split_once('\t') {
-        Some((user, key)) => (user, Some(Key::new(key).map_err(told)?)),
-        None => (owner, None),
-    };
-    let user = if user.is_empty() { None } else { Some(User::new(user).map_err(told)?) };
-    Ok((Reservation { id, user, quantity, status, expires_at_ms }, key))
+    if reservation.expires_at_ms > TIME_MS_MAX {
+        return Err("a deadline beyond all time");
+    }
+    Ok((reservation, key))
 }
 
 /// A reply that is a text.
@@ -131,6 +123,7 @@ pub(super) fn text(value: &Value) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sale::User;
 
     const ID: &str = "01234567890123456789abcdef";
 
@@ -169,13 +162,14 @@ mod tests {
         let lines = format!("{ID} held 2 99\n{ID} lost 2 99\nx\n{ID} expired 1 99\n");
         let (changes, done) = read(&[("reservations", &lines)]);
         assert_eq!(changes.len(), 2);
-        assert!(done.unwrap_err().contains("unknown status"));
+        assert!(done.unwrap_err().contains("lost 2 99"));
         for (fields, told) in [
             (&[("other", "")][..], "no field reservations"),
-            (&[("reservations", ""), ("at_ms", "x")], "no number"),
-            (&[("reservations", "x")], "a reservation id is"),
+            (&[("reservations", ""), ("at_ms", "x")], "no time"),
+            (&[("reservations", "x")], "nothing that makes"),
             (&[("reservations", &format!("{ID} held 0 99"))], "a quantity of 0"),
-            (&[("reservations", &format!("{ID} held 1"))], "no deadline"),
+            (&[("reservations", &format!("{ID} held 1"))], "nothing that makes"),
+            (&[("reservations", &format!("{ID} held 1 999999999999999"))], "beyond all time"),
         ] {
             let (changes, done) = read(fields);
             assert!(changes.is_empty() && done.as_ref().unwrap_err().contains(told), "{done:?}");
