@@ -21,6 +21,7 @@ mod reply;
 mod resp;
 mod scripts;
 mod settings;
+mod socket;
 mod tls;
 
 pub use client::{Pipeline, RedisClient};
