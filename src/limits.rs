@@ -91,6 +91,19 @@ pub const SALE_IDLE_MS: u64 = 10_000;
 /// Sales that a core asks the ledger about in the background at one tick.
 pub const VIEWS_PER_TICK_MAX: usize = 256;
 
+/// Default of the changes that are written to the orders in one transaction, about.
+pub const ORDERS_BATCH: usize = 10_000;
+/// Largest setting of it: some 30 MB of rows on their way.
+pub const ORDERS_BATCH_MAX: usize = 100_000;
+/// Default of the time after which a worker's unfinished entries go to another.
+pub const CLAIM_AFTER_MS: u64 = 30_000;
+/// Shortest and longest setting of it.
+pub const CLAIM_AFTER_MS_MIN: u64 = 100;
+/// See [`CLAIM_AFTER_MS_MIN`].
+pub const CLAIM_AFTER_MS_MAX: u64 = 86_400_000;
+/// Longest name of a consumer group and of a worker in it.
+pub const GROUP_BYTES_MAX: usize = 128;
+
 /// Default time for a drain.
 pub const DRAIN_DEADLINE_MS: u64 = 30_000;
 /// Descriptors kept back from connections: ledger, logs, listeners, control.

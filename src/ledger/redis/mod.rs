@@ -33,3 +33,4 @@ pub use link::{RedisLedger, run as run_link};
 pub use reply::{DecodeError, decode};
 pub use scripts::{Script, ScriptName, Scripts};
 pub use settings::{Password, RedisSettings, UrlError};
+pub(crate) use tls::tls_config;
