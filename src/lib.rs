@@ -9,6 +9,7 @@
 //!
 //! [`core`] is what a core owns and how its coroutines share its work, [`gate`] how it learns of
 //! events, [`tick`] what it does at regular times. [`server`] starts, drains and stops the cores.
+//! [`control`] is the port for operators, [`operator`] their commands.
 
 pub mod listener;
 pub mod connection;
@@ -26,8 +27,10 @@ pub mod gate;
 pub mod tick;
 pub mod clock;
 pub mod server;
+pub mod control;
 
 pub mod cli;
+pub mod operator;
 pub mod config;
 pub mod limits;
 pub mod logging;

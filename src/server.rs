@@ -18,13 +18,15 @@ use signal_hook::iterator::Signals;
 
 use crate::clock::wall_ms;
 use crate::config::{Config, LedgerSetting};
+use crate::control::Control;
 use crate::core::{Mailbox, Shared};
+use crate::ledger::client::Client;
 use crate::ledger::embedded::{self, Embedded, OpenError};
 use crate::ledger::redis::{Codec, KeyTemplates, RedisLedger, RedisSettings};
 use crate::limits::{MAPS_MAX_DEFAULT, MAPS_PER_STACK, STACK_BYTES, STARTUP_WAIT_MS};
 use crate::sale::{SaleId, SaleSpec, SaleView};
 use crate::stat_log::StatLog;
-use crate::{connection, listener};
+use crate::{connection, listener, operator};
 
 mod boot;
 mod watchdog;
@@ -108,6 +110,16 @@ pub enum RunError {
         /// What Redis says.
         reason: String,
     },
+    /// The control port can't be had.
+    #[error("--control {address}: {error}{hint}")]
+    Control {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+        /// What would help.
+        hint: &'static str,
+    },
     /// The stat log can't be written.
     #[error("--stat-log: {0}")]
     StatLog(io::Error),
@@ -123,6 +135,8 @@ pub enum RunError {
 pub struct Ready {
     /// The addresses it listens on.
     pub addresses: Vec<SocketAddr>,
+    /// The address of the control port, if there is one.
+    pub control: Option<SocketAddr>,
     /// What became of the sales. Empty while the ledger is away.
     pub sales: Vec<(SaleId, SaleStart)>,
     /// Why the ledger can't be reached, if it can't. It will be tried again.
@@ -158,16 +172,26 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
         start_core(index, shared.clone(), link, stat_log);
     }
     let connections_max = shared.connections_max;
+    let control = start_control(&shared, &ledger)?;
     let mut server = Server { shared, heard, links: vec![None; cores] };
     let started = server.wait_for_sales()?;
     server.accept(sockets);
     ready(
         &server.shared.config,
-        &Ready { addresses, sales: started, ledger_away: server.away(), connections_max },
+        &Ready {
+            addresses,
+            control: control.as_ref().map(Control::address),
+            sales: started,
+            ledger_away: server.away(),
+            connections_max,
+        },
     );
 
     server.serve()?;
     let drained = server.drain();
+    if let Some(control) = control {
+        control.stop();
+    }
     ledger.close();
     if let Some(log) = stat_log {
         match log.close(STAT_LOG_CLOSE) {
@@ -179,14 +203,34 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
     drained
 }
 
+fn start_control(shared: &Arc<Shared>, ledger: &Ledger) -> Result<Option<Control>, RunError> {
+    let Some(setting) = &shared.config.control else { return Ok(None) };
+    let address = setting.address;
+    let control = Control::start(setting, shared.clone(), ledger.client(&shared.config.ledger)?);
+    let control = control.map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "; another server has this port: choose another, or --control off"
+            }
+            _ => listen_hint(&error),
+        };
+        RunError::Control { address, error, hint }
+    })?;
+    Ok(Some(control))
+}
+
 fn listen_error(address: SocketAddr, error: io::Error) -> RunError {
-    let hint = match error.kind() {
+    let hint = listen_hint(&error);
+    RunError::Listen { address, error, hint }
+}
+
+fn listen_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
         io::ErrorKind::AddrInUse => "; another server has this port: stop it or choose another",
         io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
         io::ErrorKind::PermissionDenied => "; a port below 1024 needs CAP_NET_BIND_SERVICE",
         _ => "",
-    };
-    RunError::Listen { address, error, hint }
+    }
 }
 
 enum Ledger {
@@ -225,6 +269,15 @@ impl Ledger {
         }
     }
 
+    /// A way in for the control thread.
+    fn client(&self, setting: &LedgerSetting) -> Result<Box<dyn Client>, RunError> {
+        match self {
+            Self::Embedded(ledger) => Ok(Box::new(operator::HandleClient::new(ledger.handle()))),
+            Self::Redis(_) => operator::open_client(setting)
+                .map_err(|reason| RunError::Redis { url: setting.to_string(), reason }),
+        }
+    }
+
     fn close(self) {
         if let Self::Embedded(ledger) = self {
             ledger.stop();
@@ -240,6 +293,7 @@ fn share(config: Config, events: Sender<Event>) -> io::Result<Arc<Shared>> {
         connections: CachePadded::default(),
         refused: CachePadded::default(),
         draining: AtomicBool::new(false),
+        ledger_up: (0..cores).map(|_| AtomicBool::new(false)).collect(),
         grants: (0..cores).map(|_| CachePadded::default()).collect(),
         ticks: (0..cores).map(|_| CachePadded::default()).collect(),
         allowances: Mutex::default(),

@@ -17,7 +17,7 @@ const UNITS: [(&str, u64); 5] =
     [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// A whole number in decimal digits, within a range.
-pub(super) fn whole_number(text: &str, min: u64, max: u64) -> Result<u64, String> {
+pub fn whole_number(text: &str, min: u64, max: u64) -> Result<u64, String> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     match text.parse() {
         Ok(number) if digits && (min..=max).contains(&number) => Ok(number),
