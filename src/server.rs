@@ -22,10 +22,11 @@ use crate::control::Control;
 use crate::core::{Mailbox, Shared};
 use crate::ledger::client::Client;
 use crate::ledger::embedded::{self, Embedded, OpenError};
-use crate::ledger::redis::{Codec, KeyTemplates, RedisLedger, RedisSettings};
+use crate::ledger::redis::RedisLedger;
 use crate::limits::{MAPS_MAX_DEFAULT, MAPS_PER_STACK, STACK_BYTES, STARTUP_WAIT_MS};
 use crate::sale::{SaleId, SaleSpec, SaleView};
 use crate::stat_log::StatLog;
+use crate::sweep::Sweep;
 use crate::{connection, listener, operator};
 
 mod boot;
@@ -171,6 +172,7 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
         let stat_log = stat_log.as_ref().map(StatLog::buffer);
         start_core(index, shared.clone(), link, stat_log);
     }
+    let sweep = ledger.sweep()?;
     let connections_max = shared.connections_max;
     let control = start_control(&shared, &ledger)?;
     let mut server = Server { shared, heard, links: vec![None; cores] };
@@ -192,6 +194,7 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
     if let Some(control) = control {
         control.stop();
     }
+    drop(sweep);
     ledger.close();
     if let Some(log) = stat_log {
         match log.close(STAT_LOG_CLOSE) {
@@ -206,7 +209,7 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
 fn start_control(shared: &Arc<Shared>, ledger: &Ledger) -> Result<Option<Control>, RunError> {
     let Some(setting) = &shared.config.control else { return Ok(None) };
     let address = setting.address;
-    let control = Control::start(setting, shared.clone(), ledger.client(&shared.config.ledger)?);
+    let control = Control::start(setting, shared.clone(), ledger.client());
     let control = control.map_err(|error| {
         let hint = match error.kind() {
             io::ErrorKind::AddrInUse => {
@@ -246,17 +249,8 @@ impl Ledger {
                 Ok(Self::Embedded(Embedded::start(folder, options, wall_ms)?))
             }
             LedgerSetting::Redis(setting) => {
-                let refuse = |reason: String| {
-                    let url = setting.url.to_string();
-                    RunError::Redis { url, reason }
-                };
-                let settings = RedisSettings::from_url(setting.url.expose())
-                    .map_err(|error| refuse(error.to_string()))?;
-                let names = &setting.counters;
-                let keys = KeyTemplates::new(&names.key, &names.total_field, &names.sold_field)
-                    .map_err(|error| refuse(error.to_string()))?;
-                let ledger = RedisLedger::new(settings, Codec::new(keys), setting.ca.as_deref())
-                    .map_err(|error| refuse(error.to_string()))?;
+                let refuse = |reason| RunError::Redis { url: setting.url.to_string(), reason };
+                let ledger = setting.ledger().map_err(refuse)?;
                 Ok(Self::Redis(Arc::new(ledger)))
             }
         }
@@ -270,11 +264,18 @@ impl Ledger {
     }
 
     /// A way in for the control thread.
-    fn client(&self, setting: &LedgerSetting) -> Result<Box<dyn Client>, RunError> {
+    fn client(&self) -> Box<dyn Client> {
         match self {
-            Self::Embedded(ledger) => Ok(Box::new(operator::HandleClient::new(ledger.handle()))),
-            Self::Redis(_) => operator::open_client(setting)
-                .map_err(|reason| RunError::Redis { url: setting.to_string(), reason }),
+            Self::Embedded(ledger) => operator::embedded_client(ledger.handle()),
+            Self::Redis(ledger) => operator::redis_client(ledger.clone(), "stampede-control"),
+        }
+    }
+
+    /// Has what expires return to stock. The embedded ledger does so itself.
+    fn sweep(&self) -> io::Result<Option<Sweep>> {
+        match self {
+            Self::Embedded(_) => Ok(None),
+            Self::Redis(ledger) => Sweep::start(ledger.clone()).map(Some),
         }
     }
 

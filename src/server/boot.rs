@@ -1,5 +1,6 @@
 //! Starting the cores: each on its own worker, with everything that lives on it but its listeners.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use crate::core::{Core, Shared};
 use crate::handler::BUY_SALE;
 use crate::ledger::embedded;
 use crate::ledger::redis::{self, RedisLedger};
-use crate::limits::{LINK_STACK_BYTES, STACK_BYTES};
+use crate::limits::{LINK_STACK_BYTES, STACK_BYTES, START_SALES_MAX};
 use crate::sale::{Command, Outcome, SaleId};
 use crate::stat_log::StatLogBuffer;
 use crate::{core, tick};
@@ -95,22 +96,31 @@ fn look_after_sales(core: &'static Core) {
         wanted.push((id, Command::Show));
     }
     let pause = core.gate.signal();
-    for (id, command) in wanted {
-        let start = loop {
-            let now_ms = core.clock.now_ms();
-            // From now on this core returns to stock what expires in it, whether somebody asks for
-            // the sale or not: whoever held it before us may be gone.
-            let _ = core.sales.slot(core, id.as_str());
-            let answer = core.batcher.submit(now_ms, &id, command.clone(), 0).and_then(|ticket| {
-                core.batcher.kick();
-                core.batcher.wait(ticket)
-            });
-            match answer {
-                Ok(Outcome::Created(view)) => break SaleStart::Created(*view),
-                Ok(Outcome::Sale(view)) => break SaleStart::Existing(*view),
-                Ok(_) => break SaleStart::Missing,
+    let submit = |id: &SaleId, command: &Command| {
+        core.batcher.submit(core.clock.now_ms(), id, command.clone(), 0)
+    };
+    let mut wanted = wanted.into_iter();
+    let mut under_way = VecDeque::new();
+    loop {
+        // Many at a time: what is under way together leaves together.
+        while under_way.len() < START_SALES_MAX
+            && let Some((id, command)) = wanted.next()
+        {
+            let ticket = submit(&id, &command);
+            under_way.push_back((id, command, ticket));
+        }
+        let Some((id, command, ticket)) = under_way.pop_front() else { break };
+        core.batcher.kick();
+        let start = match ticket.and_then(|ticket| core.batcher.wait(ticket)) {
+            Ok(Outcome::Created(view)) => SaleStart::Created(*view),
+            Ok(Outcome::Sale(view)) => SaleStart::Existing(*view),
+            Ok(_) => SaleStart::Missing,
+            Err(_) => {
                 // Creating is idempotent: also after an unknown answer it may be asked again.
-                Err(_) => _ = pause.wait(|| core.clock.now_ms(), core.clock.now_ms() + 100),
+                _ = pause.wait(|| core.clock.now_ms(), core.clock.now_ms() + 100);
+                let ticket = submit(&id, &command);
+                under_way.push_front((id, command, ticket));
+                continue;
             }
         };
         let _ = core.shared.events.send(Event::Sale(id.detached(), start));
