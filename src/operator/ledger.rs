@@ -1,50 +1,32 @@
 //! Clients of a ledger for who is no core.
 
-use std::sync::mpsc::sync_channel;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::LedgerSetting;
-use crate::ledger::client::{Client, SaleAudit};
-use crate::ledger::embedded::{Handle, Job};
-use crate::ledger::{Batch, BatchReply, LedgerError};
-use crate::sale::SaleId;
+use crate::ledger::client::Client;
+use crate::ledger::embedded::{EmbeddedClient, Handle, OfflineClient};
+use crate::ledger::redis::{RedisClient, RedisLedger};
+use crate::limits::CLIENT_ANSWER_DEADLINE_MS;
 
-/// A client straight to the ledger of a setting.
-pub fn open_client(setting: &LedgerSetting) -> Result<Box<dyn Client>, String> {
+/// A client straight to the ledger of a setting. The embedded one must be there, and no server may
+/// have it. `name` is what Redis shows for the client.
+pub fn open_client(setting: &LedgerSetting, name: &str) -> Result<Box<dyn Client>, String> {
     match setting {
-        LedgerSetting::Embedded(_) => Err("not yet".into()),
-        LedgerSetting::Redis(_) => Err("not yet".into()),
+        LedgerSetting::Embedded(folder) => {
+            let client = OfflineClient::open(folder, false).map_err(|error| error.to_string())?;
+            Ok(Box::new(client))
+        }
+        LedgerSetting::Redis(setting) => Ok(redis_client(Arc::new(setting.ledger()?), name)),
     }
+}
+
+/// A client of a Redis ledger. It connects when it is first used.
+pub fn redis_client(ledger: Arc<RedisLedger>, name: &str) -> Box<dyn Client> {
+    Box::new(RedisClient::new(ledger, name))
 }
 
 /// A client of the embedded ledger of this process.
-pub struct HandleClient {
-    handle: Handle,
-}
-
-impl HandleClient {
-    /// Over a way in.
-    pub fn new(handle: Handle) -> Self {
-        Self { handle }
-    }
-}
-
-const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
-
-impl Client for HandleClient {
-    fn apply(&mut self, batch: &Batch) -> Result<BatchReply, LedgerError> {
-        let (sender, receiver) = sync_channel(1);
-        let reply = Box::new(move |reply| _ = sender.send(reply));
-        self.handle.send(Job::new(batch.clone(), reply));
-        let lost = |_| LedgerError::Lost("the ledger does not answer in time".into());
-        receiver.recv_timeout(ANSWER_DEADLINE).map_err(lost)?
-    }
-
-    fn sales(&mut self) -> Result<Vec<SaleId>, LedgerError> {
-        Err(LedgerError::Refused("not yet".into()))
-    }
-
-    fn audit(&mut self, _: &SaleId, _: bool) -> Result<Option<SaleAudit>, LedgerError> {
-        Err(LedgerError::Refused("not yet".into()))
-    }
+pub fn embedded_client(handle: Handle) -> Box<dyn Client> {
+    Box::new(EmbeddedClient::new(handle, Duration::from_millis(CLIENT_ANSWER_DEADLINE_MS)))
 }

@@ -16,12 +16,12 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-pub use ledger::{HandleClient, open_client};
+pub use ledger::{embedded_client, open_client, redis_client};
 
 use self::http::Remote;
 use crate::cli::{OperatorOptions, ReservationAction, SaleAction, ServeOptions};
 use crate::clock::rfc3339;
-use crate::config::{Config, LedgerSetting, parse_sale, whole_number};
+use crate::config::{Config, parse_sale, whole_number};
 use crate::control::api::Api;
 use crate::control::request::{Reply, Request};
 use crate::limits::{CONTROL_PAGE_MAX, TIME_MS_MAX, TOTAL_MAX};
@@ -207,12 +207,7 @@ impl Way {
             ..ServeOptions::default()
         };
         let config = Config::load(&serve).map_err(|error| Failure::Usage(error.to_string()))?;
-        if let LedgerSetting::Embedded(folder) = &config.ledger
-            && !folder.exists()
-        {
-            return Err(Failure::Failed(format!("{}: there is no ledger there", config.ledger)));
-        }
-        let client = open_client(&config.ledger)
+        let client = open_client(&config.ledger, "stampede-operator")
             .map_err(|reason| Failure::Failed(format!("{}: {reason}", config.ledger)))?;
         Ok(Self::Direct(Box::new(Api::new(client))))
     }
