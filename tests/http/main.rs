@@ -2,6 +2,7 @@
 //!
 //! Time is never asserted as performance; deadlines are, with generous bounds.
 
+#[allow(dead_code)] // Each test program takes what it needs.
 #[path = "../support/server.rs"]
 mod server;
 #[path = "../support/client.rs"]
