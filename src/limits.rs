@@ -81,6 +81,11 @@ pub const VIEW_AGE_MS_MAX: u64 = 100;
 /// Sales whose state a core keeps.
 pub const SALES_MAX: usize = 16 * 1024;
 
+/// Youngest entries of a stream that trimming leaves, in time: what an audit has yet to read.
+pub const STREAM_KEEP_MS: u64 = 60_000;
+/// Entries that one trimming of a stream takes, about.
+pub const STREAM_TRIM_MAX: usize = 10_000;
+
 /// Default time for a drain.
 pub const DRAIN_DEADLINE_MS: u64 = 30_000;
 /// Descriptors kept back from connections: ledger, logs, listeners, control.

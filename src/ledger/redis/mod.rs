@@ -8,6 +8,7 @@
 //!
 //! Time is Redis' `TIME`, kept from going back by the latest time that was written.
 
+pub mod audit;
 mod codec;
 mod handshake;
 mod keys;
@@ -16,6 +17,7 @@ mod reply;
 mod resp;
 mod scripts;
 mod settings;
+mod trim;
 
 pub use codec::Codec;
 pub use handshake::{HandshakeError, handshake, load_scripts};
@@ -24,3 +26,4 @@ pub use link::{RedisLedger, run as run_link};
 pub use reply::{DecodeError, decode};
 pub use scripts::{Script, ScriptName, Scripts};
 pub use settings::{Password, RedisSettings, UrlError};
+pub use trim::trim_command;
