@@ -74,6 +74,10 @@ pub const LEDGER_ANSWER_DEADLINE_MS: u64 = 2_000;
 pub const RECONNECT_BACKOFF_MS_MIN: u64 = 50;
 /// See [`RECONNECT_BACKOFF_MS_MIN`].
 pub const RECONNECT_BACKOFF_MS_MAX: u64 = 1_000;
+/// Time for a blocking client of the ledger (operator, sweep, orders) to connect and introduce itself.
+pub const CLIENT_CONNECT_DEADLINE_MS: u64 = 3_000;
+/// Time for a blocking client's answer, unless it asks for something that may take longer.
+pub const CLIENT_ANSWER_DEADLINE_MS: u64 = 10_000;
 /// Time between two lines in the log about batches that the ledger refuses.
 pub const REFUSAL_LOG_INTERVAL_MS: u64 = 1_000;
 /// Oldest view of a sale that `GET /v1/sales/{sale}` may show.

@@ -20,7 +20,7 @@ use crate::clock::wall_ms;
 use crate::config::{Config, LedgerSetting};
 use crate::core::{Mailbox, Shared};
 use crate::ledger::embedded::{self, Embedded, OpenError};
-use crate::ledger::redis::{Codec, KeyTemplates, RedisLedger, RedisSettings};
+use crate::ledger::redis::RedisLedger;
 use crate::limits::{MAPS_MAX_DEFAULT, MAPS_PER_STACK, STACK_BYTES, STARTUP_WAIT_MS};
 use crate::sale::{SaleId, SaleSpec, SaleView};
 use crate::stat_log::StatLog;
@@ -202,17 +202,8 @@ impl Ledger {
                 Ok(Self::Embedded(Embedded::start(folder, options, wall_ms)?))
             }
             LedgerSetting::Redis(setting) => {
-                let refuse = |reason: String| {
-                    let url = setting.url.to_string();
-                    RunError::Redis { url, reason }
-                };
-                let settings = RedisSettings::from_url(setting.url.expose())
-                    .map_err(|error| refuse(error.to_string()))?;
-                let names = &setting.counters;
-                let keys = KeyTemplates::new(&names.key, &names.total_field, &names.sold_field)
-                    .map_err(|error| refuse(error.to_string()))?;
-                let ledger = RedisLedger::new(settings, Codec::new(keys), setting.ca.as_deref())
-                    .map_err(|error| refuse(error.to_string()))?;
+                let refuse = |reason| RunError::Redis { url: setting.url.to_string(), reason };
+                let ledger = setting.ledger().map_err(refuse)?;
                 Ok(Self::Redis(Arc::new(ledger)))
             }
         }

@@ -29,6 +29,8 @@ pub use ledger::{CounterNames, LedgerSetting, RedisSetting, RedisUrl};
 pub use source::{SETTINGS, Setting, Source};
 pub use value::format_duration;
 
+pub(crate) use ledger::redacted;
+
 use source::Layers;
 
 /// Where an instance listens unless told otherwise.

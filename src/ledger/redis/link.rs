@@ -18,10 +18,10 @@ use redis::{Parser, Value};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_keepalive, set_tcp_nodelay, socket_error};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, connect, send, socket_with};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
+use super::tls::{tls_config, tls_failure};
 use super::{Codec, DecodeError, HandshakeError, RedisSettings, decode, handshake, load_scripts};
 use crate::core::{Core, lock};
 use crate::gate::Source;
@@ -30,58 +30,21 @@ use crate::ledger::{Batch, GroupReply, LedgerError};
 use crate::limits::{RECONNECT_BACKOFF_MS_MAX, RECONNECT_BACKOFF_MS_MIN, REFUSAL_LOG_INTERVAL_MS};
 use crate::server::LinkState;
 
-/// What every core's link to the same Redis shares.
+/// What every connection to the same Redis shares.
 pub struct RedisLedger {
-    settings: RedisSettings,
-    codec: Codec,
-    tls: Option<Arc<ClientConfig>>,
+    pub(super) settings: RedisSettings,
+    pub(super) codec: Codec,
+    pub(super) tls: Option<Arc<ClientConfig>>,
 }
 
 impl RedisLedger {
-    /// Prepares links to a Redis. `ca` names a PEM file of roots to trust instead of the system's.
+    /// Prepares connections to a Redis. `ca` names a PEM file of roots to trust instead of the system's.
     ///
     /// # Errors
     /// The roots can't be read.
     pub fn new(settings: RedisSettings, codec: Codec, ca: Option<&Path>) -> io::Result<Self> {
         let tls = if settings.tls { Some(Arc::new(tls_config(ca)?)) } else { None };
         Ok(Self { settings, codec, tls })
-    }
-}
-
-fn tls_config(ca: Option<&Path>) -> io::Result<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    match ca {
-        Some(path) => {
-            let name = path.display();
-            let unreadable = |error| io::Error::other(format!("{name}: {error}"));
-            for root in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
-                roots.add(root.map_err(unreadable)?).map_err(io::Error::other)?;
-            }
-            if roots.is_empty() {
-                return Err(io::Error::other(format!("{name} holds no certificate")));
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    Ok(ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
-}
-
-/// Who must act on a failed TLS handshake.
-fn tls_failure(error: io::Error) -> HandshakeError {
-    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match tls {
-        Some(rustls::Error::InvalidCertificate(why)) => HandshakeError::Fatal(format!(
-            "its certificate is not one to trust ({why}): --redis-ca names the authority that \
-             signed it"
-        )),
-        _ => HandshakeError::Io(error),
     }
 }
 
