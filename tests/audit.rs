@@ -1,6 +1,7 @@
 //! The audit against a real Redis: every kind of breakage is found and mended, and a sale that goes
 //! on shows none.
 
+#[allow(dead_code)]
 #[path = "support/redis.rs"]
 mod server;
 

@@ -238,6 +238,9 @@ impl Model {
 
     /// Takes in a field of the reservations.
     pub(super) fn stored(&mut self, name: &str, lines: &str) {
+        if !lines.ends_with('\n') {
+            self.unreadable.add(|| format!("the field {name} ends within a line"));
+        }
         let mut ids = Vec::new();
         for text in lines.lines() {
             match Line::parse(text).filter(|line| field_name(line.id) == name) {
@@ -418,8 +421,11 @@ mod tests {
         let name = field_name(ReservationId(1));
         let twice = [text(1, "held 1 9"), text(1, "held 1 9"), text(2, "hold 1 9")].concat();
         model.stored(&name, &twice);
+        model.stored(&name, twice.trim_end());
+        assert_eq!(model.unreadable.count, 5, "{:?}", model.unreadable.examples);
+        model.unreadable = Problems::default();
         model.stored("0000000001", &text(3, "held 1 9"));
         model.streamed(1, 1, "x\n");
-        assert_eq!(model.unreadable.count, 4, "{:?}", model.unreadable.examples);
+        assert_eq!(model.unreadable.count, 2, "{:?}", model.unreadable.examples);
     }
 }
