@@ -104,6 +104,11 @@ pub const CLAIM_AFTER_MS_MAX: u64 = 86_400_000;
 /// Longest name of a consumer group and of a worker in it.
 pub const GROUP_BYTES_MAX: usize = 128;
 
+/// Youngest entries of a stream that trimming leaves, in time: what an audit has yet to read.
+pub const STREAM_KEEP_MS: u64 = 60_000;
+/// Entries that one trimming of a stream takes, about.
+pub const STREAM_TRIM_MAX: usize = 10_000;
+
 /// Default time for a drain.
 pub const DRAIN_DEADLINE_MS: u64 = 30_000;
 /// Descriptors kept back from connections: ledger, logs, listeners, control.
