@@ -91,7 +91,8 @@ impl Taker {
         let default = CONTROL_DEFAULT.parse().ok();
         let address = self.one("control", default, |text| match text {
             "off" => Ok(None),
-            text => value::listen(text)
+            // As an operator's command takes it, from the same variable.
+            text => value::listen(text.strip_prefix("http://").unwrap_or(text))
                 .map(|found| found.first().copied())
                 .map_err(|problem| format!("{problem}, or off")),
         })?;

@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::body;
 use super::problem::Problem;
@@ -170,13 +170,13 @@ impl Api {
         Ok(Reply::json(200, &json!({ "sales": sales, "next": next })))
     }
 
-    fn show(&mut self, ids: &[SaleId]) -> Result<Vec<Value>, Problem> {
+    fn show(&mut self, ids: &[SaleId]) -> Result<Vec<SaleJson>, Problem> {
         let group = |id: &SaleId| Group { sale: id.clone(), commands: vec![Command::Show] };
         let reply = self.client.apply(&Batch { groups: ids.iter().map(group).collect() })?;
         // One that was removed meanwhile is left out.
         let shown =
             ids.iter().zip(reply).filter_map(|(id, mut group)| match group.outcomes.pop() {
-                Some(Outcome::Sale(view)) => serde_json::to_value(SaleJson::of(id, &view)).ok(),
+                Some(Outcome::Sale(view)) => Some(SaleJson::of(id, &view)),
                 _ => None,
             });
         Ok(shown.collect())

@@ -22,9 +22,30 @@ fn cell(name: &str, value: &Value) -> String {
     }
 }
 
+/// The members of sales and reservations, in the order in which they are read.
+const ORDER: [&str; 15] = [
+    "id",
+    "sale",
+    "user",
+    "quantity",
+    "status",
+    "state",
+    "total",
+    "free",
+    "held",
+    "confirmed",
+    "limit_per_user",
+    "quantity_max",
+    "hold_ms",
+    "opens_at",
+    "closes_at",
+];
+
 /// The members of an object, one a line.
 pub fn members(out: &mut dyn Write, object: &Value) -> io::Result<()> {
-    for (name, value) in object.as_object().into_iter().flatten() {
+    let mut members: Vec<_> = object.as_object().into_iter().flatten().collect();
+    members.sort_by_key(|(name, _)| ORDER.iter().position(|known| known == name).unwrap_or(99));
+    for (name, value) in members {
         let label = if name == "hold_ms" { "hold" } else { name };
         writeln!(out, "{label:<16}{}", cell(name, value))?;
     }

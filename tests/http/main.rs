@@ -5,6 +5,7 @@
 #[allow(dead_code)] // Each test program takes what it needs.
 #[path = "../support/server.rs"]
 mod server;
+#[allow(dead_code)]
 #[path = "../support/client.rs"]
 mod client;
 
