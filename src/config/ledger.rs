@@ -7,7 +7,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::value::may_write;
-use crate::ledger::redis::{KeyTemplates, RedisSettings};
+use crate::ledger::redis::{Codec, KeyTemplates, RedisLedger, RedisSettings};
 use crate::limits::COUNTER_NAME_BYTES_MAX;
 
 /// Which ledger to use.
@@ -41,6 +41,20 @@ pub struct RedisSetting {
     pub ca: Option<PathBuf>,
     /// The names of a sale's counters.
     pub counters: CounterNames,
+}
+
+impl RedisSetting {
+    /// What connections to it need. Does not connect.
+    ///
+    /// # Errors
+    /// The URL, a name or the certificate authorities can't be used, and why.
+    pub fn ledger(&self) -> Result<RedisLedger, String> {
+        let settings = RedisSettings::from_url(self.url.expose()).map_err(|e| e.to_string())?;
+        let names = &self.counters;
+        let keys = KeyTemplates::new(&names.key, &names.total_field, &names.sold_field)
+            .map_err(|error| error.to_string())?;
+        RedisLedger::new(settings, Codec::new(keys), self.ca.as_deref()).map_err(|e| e.to_string())
+    }
 }
 
 /// The URL of a Redis, which can hold a password: it shows itself without.

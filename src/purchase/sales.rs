@@ -17,8 +17,7 @@ use crate::core::{Core, lock};
 use crate::ledger::GroupReply;
 use crate::ledger::batch::{Answer, Entry, Failure, Settle, Ticket};
 use crate::limits::{
-    EXPIRE_BATCH_MAX, SALE_IDLE_MS, SALES_MAX, TICK_INTERVAL_MS, VIEW_AGE_MS_MAX,
-    VIEWS_PER_TICK_MAX,
+    SALE_IDLE_MS, SALES_MAX, TICK_INTERVAL_MS, VIEW_AGE_MS_MAX, VIEWS_PER_TICK_MAX,
 };
 use crate::sale::{Command, Outcome, SaleId, SaleView};
 use crate::stock::{Latch, Refusal, Shards, StockSetting};
@@ -117,14 +116,6 @@ impl Sales {
             slot.ask_view(core);
         }
         self.wanted.replace(wanted);
-    }
-
-    /// Has the ledger return to stock what was held past its deadline.
-    pub fn expire(&self, core: &Core) {
-        for slot in self.slots.borrow().values().filter(|slot| slot.exists.get()) {
-            let expire = Command::Expire { batch_max: EXPIRE_BATCH_MAX };
-            core.batcher.submit_unattended(core.clock.now_ms(), &slot.id, expire);
-        }
     }
 
     fn want(&self, slot: &Rc<SaleSlot>) {

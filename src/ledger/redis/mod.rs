@@ -1,22 +1,28 @@
 //! The Redis ledger: a sale is a few keys in one slot, a command is a Lua script.
 //!
-//! This half is free of I/O of its own: [`Codec`] writes the commands of a [`Group`](super::Group)
+//! Most of it is free of I/O of its own: [`Codec`] writes the commands of a [`Group`](super::Group)
 //! as one `EVALSHA` a run of reserve commands and one for each other command, [`decode`] reads the
 //! replies back into outcomes, and [`handshake()`] makes a fresh connection (any stream) fit to be
-//! sent to. The scripts in `lua/` are the twin of `sale/machine.rs`; a script reads and checks
+//! sent to. Two do I/O: a core's [link](run_link), and the blocking [`RedisClient`] for everything
+//! that is no core. The scripts in `lua/` are the twin of `sale/machine.rs`; a script reads and checks
 //! everything before its first write, since Redis keeps what a failed one wrote.
 //!
 //! Time is Redis' `TIME`, kept from going back by the latest time that was written.
 
+mod client;
 mod codec;
 mod handshake;
+mod index;
 mod keys;
 mod link;
 mod reply;
 mod resp;
 mod scripts;
 mod settings;
+mod socket;
+mod tls;
 
+pub use client::{Pipeline, RedisClient};
 pub use codec::Codec;
 pub use handshake::{HandshakeError, handshake, load_scripts};
 pub use keys::{KeyTemplates, KeysError, SaleKeys};

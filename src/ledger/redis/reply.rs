@@ -79,12 +79,17 @@ fn worse(a: Option<DecodeError>, b: DecodeError) -> Option<DecodeError> {
     })
 }
 
-/// What an error reply proves.
-fn classify(error: &ServerError) -> DecodeError {
-    let text = match error.details() {
+/// An error reply as Redis sent it: its code first.
+pub(super) fn error_text(error: &ServerError) -> String {
+    match error.details() {
         Some(details) => format!("{} {details}", error.code()),
         None => error.code().to_owned(),
-    };
+    }
+}
+
+/// What an error reply proves.
+pub(super) fn classify(error: &ServerError) -> DecodeError {
+    let text = error_text(error);
     match error.code() {
         "NOSCRIPT" => DecodeError::NoScript,
         // Our own, before the first write; and what Redis 7 checks only at a script's first write
