@@ -72,6 +72,29 @@ fn a_latch_opens_on_every_core_when_units_come_back() {
 }
 
 #[test]
+fn a_sale_that_is_removed_is_forgotten_by_every_core() {
+    let redis = RedisServer::start(&[]);
+    let made = redis.connect().text("HMSET gone_hash_key gone_total_nums 1 gone_sold_nums 0");
+    assert_eq!(made, "OK");
+    let server = on_redis(&redis, &["--cores", &cores(2)]);
+    let mut buyers: Vec<Buyer> = (0..16).map(|_| buyer(&server)).collect();
+    let reserve =
+        |buyer: &mut Buyer| buyer.reserve("gone", "ann", 1, "").expect("an answer").bought();
+    assert!(reserve(&mut buyers[0]).granted().is_some());
+    for buyer in &mut buyers {
+        assert!(reserve(buyer).is("sold_out"));
+        assert_eq!(buyer.sale("gone").expect("an answer")["free"], 0);
+    }
+    assert_eq!(redis.connect().text("FLUSHALL"), "OK");
+    for buyer in &mut buyers {
+        eventually("not sold any more", 5, || reserve(buyer).is("not_found"));
+        eventually("not shown any more", 5, || {
+            buyer.sale("gone").expect("an answer")["code"] == "not_found"
+        });
+    }
+}
+
+#[test]
 fn any_server_confirms_and_cancels_and_all_sell_what_comes_back() {
     let redis = RedisServer::start(&[]);
     let options = ["--sale", "ticket=40", "--cores", &cores(2)];
