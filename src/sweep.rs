@@ -64,6 +64,10 @@ struct Sweeper {
     client: RedisClient,
     schedule: Schedule,
     pace: Pace,
+    /// Why the index could not be read last.
+    index_error: Option<LedgerError>,
+    /// The connection that the schedule's knowledge comes from.
+    connections: u64,
     /// How many members the index had when it was read.
     counted: Option<u64>,
     count_at_ms: u64,
@@ -77,6 +81,8 @@ impl Sweeper {
             client,
             schedule: Schedule::default(),
             pace: Pace { last: Instant::now(), passed: Duration::ZERO },
+            index_error: None,
+            connections: 0,
             counted: None,
             count_at_ms: 0,
             scan_at_ms: 0,
@@ -117,8 +123,15 @@ impl Sweeper {
     fn round(&mut self) -> Result<u64, LedgerError> {
         let mut now_ms = self.pace.now_ms();
         if now_ms >= self.count_at_ms {
-            self.read_index(now_ms)?;
             self.count_at_ms = now_ms + SWEEP_COUNT_INTERVAL_MS;
+            // Without the index, what is known already returns to stock all the same.
+            self.index_error = self.read_index(now_ms).err();
+            now_ms = self.pace.now_ms();
+        }
+        if self.connections != self.client.connections() {
+            // What answers now may be another Redis, or one that has forgotten.
+            self.connections = self.client.connections();
+            self.schedule.doubt_all(now_ms);
         }
         loop {
             let looks = self.schedule.due(now_ms, SWEEP_SALES_MAX);
@@ -126,7 +139,7 @@ impl Sweeper {
                 break;
             }
             if let Err(error) = self.look_at(&looks) {
-                self.schedule.put_back(&looks, now_ms);
+                self.schedule.doubt_all(now_ms);
                 return Err(error);
             }
             now_ms = self.pace.now_ms();
@@ -134,6 +147,9 @@ impl Sweeper {
                 // However much there is to do: new sales too, and whether it is to end.
                 break;
             }
+        }
+        if let Some(error) = &self.index_error {
+            return Err(error.clone());
         }
         let next_ms = self.schedule.next_ms().unwrap_or(u64::MAX).min(self.count_at_ms);
         Ok(next_ms.saturating_sub(now_ms))
