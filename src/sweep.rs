@@ -73,6 +73,8 @@ struct Sweeper {
     count_at_ms: u64,
     scan_at_ms: u64,
     refusal_logged_ms: Option<u64>,
+    /// The sales that are refused and of which that has been said.
+    told: HashSet<SaleId>,
 }
 
 impl Sweeper {
@@ -87,6 +89,7 @@ impl Sweeper {
             count_at_ms: 0,
             scan_at_ms: 0,
             refusal_logged_ms: None,
+            told: HashSet::new(),
         }
     }
 
@@ -190,6 +193,7 @@ impl Sweeper {
             match reply {
                 Ok(GroupReply { free: None, .. }) => gone.push(&look.sale),
                 Ok(reply) => {
+                    self.told.remove(&look.sale);
                     let seen = seen(&reply, sent_ms, now_ms);
                     if !self.schedule.looked(&look.sale, &seen) {
                         unlisted.push(&look.sale);
@@ -201,16 +205,21 @@ impl Sweeper {
                 }
             }
         }
-        gone.iter().for_each(|sale| self.schedule.forget(sale));
+        for sale in &gone {
+            self.schedule.forget(sale);
+            self.told.remove(*sale);
+        }
         // Neither is worth another look if it fails: the next reading of the index brings it up.
         let _ = self.client.forget(&gone);
         let _ = self.client.register(&unlisted);
         Ok(())
     }
 
-    /// Now and then: there may be many of them.
+    /// Once for a sale, as long as it lasts, and not of many at once.
     fn log_refusal(&mut self, sale: &SaleId, error: &LedgerError, now_ms: u64) {
-        if self.refusal_logged_ms.is_none_or(|last| now_ms >= last + REFUSAL_LOG_INTERVAL_MS) {
+        if self.refusal_logged_ms.is_none_or(|last| now_ms >= last + REFUSAL_LOG_INTERVAL_MS)
+            && self.told.insert(sale.clone())
+        {
             self.refusal_logged_ms = Some(now_ms);
             tracing::warn!(%sale, %error, "expired units can't be returned to stock");
         }
