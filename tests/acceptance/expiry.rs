@@ -193,6 +193,34 @@ fn a_sale_made_anew_after_a_flush_is_swept_too() {
 }
 
 #[test]
+fn a_spoilt_index_is_told_and_stops_no_sale_that_is_known() {
+    let redis = RedisServer::start(&[]);
+    let server = on_redis(&redis, &["--sale", "ticket=10,hold=1s", "--cores", &cores(1)]);
+    let mut ann = buyer(&server);
+    assert!(ann.buy().expect("an answer").granted().is_some());
+    eventually("it is back in stock", 5, || sold(&redis) == 0);
+    let index = "stampede:sales:{sale}_hash_key";
+    redis.connect().text(&format!("DEL {index}"));
+    redis.connect().text(&format!("SET {index} 1"));
+    make_by_hand(&redis, "gift", 1);
+    // Nobody else would return what this server holds of it, should it die.
+    let mut ask = |sale| ann.reserve(sale, "ann", 1, "").expect("an answer").bought();
+    assert!(ask("gift").is("unavailable") && ask("nothing").is("not_found"));
+    eventually("it is told", 5, || {
+        ["stampede::sweep", "Redis refused a batch"].iter().all(|who| {
+            server.log().lines().any(|line| line.contains(who) && line.contains("is no set"))
+        })
+    });
+    for _ in 0..2 {
+        assert!(ask("ticket").granted().is_some());
+        eventually("it is back in stock", 5, || sold(&redis) == 0);
+    }
+    redis.connect().text(&format!("DEL {index}"));
+    eventually("it sells", 5, || ask("gift").granted().is_some());
+    eventually("it is back in stock", 5, || sold_of(&redis, "gift") == 0);
+}
+
+#[test]
 fn expired_units_come_back_after_redis_was_away() {
     let mut redis = RedisServer::start(&["--appendonly", "yes", "--appendfsync", "always"]);
     let server = on_redis(&redis, &["--sale", "ticket=10,hold=1s"]);

@@ -174,7 +174,9 @@ fn tls_with_an_authority_of_ones_own() {
     assert_eq!(sold(&redis), 5100);
     redis.restart();
     redis.connect().text("HMSET ticket_hash_key ticket_total_nums 5 ticket_sold_nums 0");
+    redis.connect().text("HSET {ticket_hash_key}:sale hold_ms 1000");
     eventually("it has healed", 5, || sells(&server));
+    eventually("it is swept too", 10, || sold(&redis) == 0);
     assert_eq!(server.terminate(), 0);
 
     for arguments in [&["--redis-ca", &file("other.pem")][..], &[]] {
