@@ -12,7 +12,7 @@ use stampede::ledger::embedded::{
     Embedded, EmbeddedClient, EmbeddedSource, OfflineClient, OpenError, Options, Store, source_name,
 };
 use stampede::ledger::{Batch, Group, LedgerError};
-use stampede::orders::Source;
+use stampede::orders::{self, DatabaseUrl, Done, Source, WorkerOptions};
 use stampede::sale::{
     Change, Command, Key, Outcome, ReservationId, Reserve, SaleId, SaleSpec, Status, User,
 };
@@ -161,6 +161,45 @@ fn a_source_goes_on_where_the_database_is_also_in_another_process() {
     assert_eq!(source.next(10, ANSWER).unwrap().len(), 2);
     let other = tempfile::tempdir().unwrap();
     assert_ne!(start(other.path()).handle().ledger_id(), ledger.handle().ledger_id());
+}
+
+/// Writes what a database lacks, until nothing is left.
+fn work(ledger: &Embedded, url: &DatabaseUrl) -> Done {
+    let mut connect = |database: &mut dyn orders::Database| {
+        let name = source_name(ledger.handle().ledger_id());
+        let position = database.position(&name)?.unwrap_or(0);
+        Ok(Box::new(EmbeddedSource::new(ledger.handle(), position)?) as Box<dyn Source>)
+    };
+    let options = WorkerOptions { batch: 70, once: true };
+    orders::run(url, &mut connect, options, &AtomicBool::new(false)).unwrap()
+}
+
+#[test]
+fn a_worker_brings_a_database_up_to_date_and_writes_nothing_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("data");
+    let url = format!("sqlite:{}", dir.path().join("orders.db").display());
+    let url = DatabaseUrl::parse(&url).unwrap();
+    let ledger = start(&folder);
+    let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
+    apply(&mut client, "t", vec![create(1000, 60_000)]);
+    apply(&mut client, "t", (0..500).map(reserve).collect());
+    assert_eq!(work(&ledger, &url).changes, 500);
+    apply(&mut client, "t", (0..100).map(confirm).collect());
+    ledger.stop();
+    let ledger = start(&folder);
+    assert_eq!(work(&ledger, &url).changes, 100);
+    assert_eq!(work(&ledger, &url).changes, 0);
+    let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
+    let audit = client.audit(&sale("t"), false).unwrap().unwrap();
+    let mut rows = Vec::new();
+    let mut database = url.open().unwrap();
+    database
+        .orders(&sale("t"), &mut |order| rows.push((order.id, order.status, order.version)))
+        .unwrap();
+    let expected = audit.reservations.iter();
+    let expected = expected.map(|c| (c.reservation.id, Some(c.reservation.status), c.version));
+    assert_eq!(rows, expected.collect::<Vec<_>>());
 }
 
 #[test]
