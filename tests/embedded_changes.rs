@@ -14,7 +14,8 @@ use stampede::ledger::embedded::{
 use stampede::ledger::{Batch, Group, LedgerError};
 use stampede::orders::{self, DatabaseUrl, Done, Source, WorkerOptions};
 use stampede::sale::{
-    Change, Command, Key, Outcome, ReservationId, Reserve, SaleId, SaleSpec, Status, User,
+    Change, Command, Key, Outcome, Reservation, ReservationId, Reserve, SaleId, SaleSpec, Status,
+    User,
 };
 
 const ANSWER: Duration = Duration::from_secs(30);
@@ -200,6 +201,26 @@ fn a_worker_brings_a_database_up_to_date_and_writes_nothing_twice() {
     let expected = audit.reservations.iter();
     let expected = expected.map(|c| (c.reservation.id, Some(c.reservation.status), c.version));
     assert_eq!(rows, expected.collect::<Vec<_>>());
+
+    // What the orders will still bring is no difference, with and without a server; a row that is
+    // wrong is one.
+    apply(&mut client, "t", (100..130).map(confirm).collect());
+    let wrong = audit.reservations.iter().find(|c| c.reservation.id.0 == 300).unwrap();
+    let status = Status::Cancelled;
+    let reservation = Reservation { status, ..wrong.reservation.clone() };
+    database.overwrite(&[Change { reservation, ..wrong.clone() }]).unwrap();
+    let report = stampede::audit::audit(&mut client, Some(&mut *database), &[], false).unwrap();
+    assert_eq!((report.on_their_way, report.differences), (30, 1));
+    ledger.stop();
+    let mut client = OfflineClient::open(&folder, false).unwrap();
+    let report = stampede::audit::audit(&mut client, Some(&mut *database), &[], true).unwrap();
+    assert_eq!((report.on_their_way, report.repaired), (30, 1));
+    drop(client);
+    let ledger = start(&folder);
+    assert_eq!(work(&ledger, &url).changes, 30);
+    let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
+    let report = stampede::audit::audit(&mut client, Some(&mut *database), &[], false).unwrap();
+    assert_eq!((report.on_their_way, report.differences), (0, 0));
 }
 
 #[test]
@@ -229,7 +250,7 @@ fn clients_do_the_same_with_and_without_a_server() {
     let before = offline.audit(&sale("b"), true).unwrap().unwrap();
     assert_agrees(&before);
     assert_eq!(before.undelivered_from, None);
-    offline.set_orders_position(0);
+    offline.orders_have(0).unwrap();
     let behind = offline.audit(&sale("b"), true).unwrap().unwrap();
     assert_eq!(behind.undelivered_from, Some(1));
     assert!(offline.audit(&sale("c"), false).unwrap().is_none());
