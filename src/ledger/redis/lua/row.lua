@@ -27,7 +27,7 @@ end
 -- Nothing if it does not.
 local function locate(text, id)
   local from = #id + 2
-  if sub(text, 1, from - 1) ~= id .. ' ' then
+  if sub(text, 1, #id) ~= id or byte(text, from - 1) ~= 32 then
     local _, to = find(text, '\n' .. id .. ' ', 1, true)
     if not to then return end
     from = to + 1
@@ -44,15 +44,20 @@ local function write_changed()
   call('HSET', RESERVATIONS, unpack(set))
 end
 
--- Status, quantity, deadline, user ('' if anonymous), the text from the quantity on. Nothing if it
--- is no reservation.
-local function parse(value)
-  local status, rest, quantity, deadline, owner = match(value, '^(%l+)( (%d+) (%d+)(.*))$')
-  if not KNOWN[status] or owner == ' ' or byte(owner, -1) == 9 then return end
+-- What stands from one character of a text to another: status, quantity, deadline, user ('' if
+-- anonymous; not told apart if the sale has no limit). Nothing if it is no reservation.
+local function parse(text, from, to)
+  local _, at, status, quantity, deadline = find(text, '^(%l+) (%d+) (%d+)', from)
+  if not KNOWN[status] then return end
   quantity = integer(quantity, nil, 1, QUANTITY_MAX)
   deadline = integer(deadline, nil, 0, TIME_MS_MAX)
-  local user = owner == '' and '' or match(owner, '^ ([^\t]*)\t?[^\t]*$')
-  if quantity and deadline and user then return status, quantity, deadline, user, rest end
+  if not quantity or not deadline then return end
+  if at == to then return status, quantity, deadline, '' end
+  local _, user_end = find(text, '^ [^\t\n]*', at + 1)
+  local _, owner_end = find(text, '^\t?[^\t\n]*', (user_end or at) + 1)
+  if user_end and owner_end == to and to > at + 1 and byte(text, to) ~= 9 then
+    return status, quantity, deadline, limit > 0 and sub(text, at + 2, user_end) or ''
+  end
 end
 
 local function refuse_line(line)
