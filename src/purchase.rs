@@ -16,8 +16,8 @@ use crate::ledger::GroupReply;
 use crate::ledger::batch::{Answer, Entry, Failure, Settle, Ticket};
 use crate::limits::{EXPIRE_BATCH_MAX, SALES_MAX, VIEW_AGE_MS_MAX};
 use crate::sale::{
-    Command, ID_PREFIX_BITS, Key, Outcome, Reservation, ReservationId, Reserve, SaleId, SaleView,
-    User,
+    Command, ID_PREFIX_BITS, ID_PREFIX_SHARED_MAX, Key, Outcome, Reservation, ReservationId,
+    Reserve, SaleId, SaleView, User,
 };
 use crate::stock::{Latch, Refusal, Shards};
 
@@ -418,6 +418,8 @@ impl Settle for Settler {
 pub struct IdSource {
     drawn: Vec<u128>,
     prefix: u128,
+    /// How many more ids may begin with `prefix`.
+    prefix_left: usize,
     batch: Option<u64>,
 }
 
@@ -434,9 +436,11 @@ impl IdSource {
             self.drawn.extend(ids);
         }
         let drawn = self.drawn.pop().expect("just drawn");
-        if self.batch.replace(batch) != Some(batch) {
+        if self.batch.replace(batch) != Some(batch) || self.prefix_left == 0 {
             self.prefix = drawn & !OWN_BITS;
+            self.prefix_left = ID_PREFIX_SHARED_MAX;
         }
+        self.prefix_left -= 1;
         ReservationId(self.prefix | drawn & OWN_BITS)
     }
 }

@@ -22,12 +22,15 @@ local limited = limit > 0
 
 local claimed = has_claims and call('HMGET', CLAIMS, unpack(ARGV, claims_at + 1, claims_at + count))
 -- Who asks, and what each has, if the sale has a limit.
-local who = {}
-for i = 1, limited and count or 0 do
-  who[i] = has_claims and match(ARGV[claims_at + i], '^[^\t]+')
-    or has_users and ARGV[users_at + i] or ''
+local who, users
+if limited then
+  who = {}
+  for i = 1, count do
+    who[i] = has_claims and match(ARGV[claims_at + i], '^[^\t]+')
+      or has_users and ARGV[users_at + i] or ''
+  end
+  users = call('HMGET', USERS, unpack(who))
 end
-local users = limited and call('HMGET', USERS, unpack(who))
 
 local gate = now >= closes and 'C' or now < opens and 'O' or false
 local deadline = format('%d', now + hold)
@@ -35,8 +38,9 @@ local one = ' held 1 ' .. deadline .. '\n'
 local one_of = ' held 1 ' .. deadline .. ' '
 -- The lines of what is granted, in pieces that are strings already; and where in them the lines of
 -- another field begin, with its name.
-local codes, pieces, begins, names = {}, {}, {}, {}
-local stretch, next_stretch, name = 1, string.gmatch(ARGV[9], '%d+')
+local codes, pieces, begins, names = {}, {}, {1}, {sub(ARGV[10], 1, PREFIX)}
+local next_stretch = ARGV[9] ~= '' and string.gmatch(ARGV[9], '%d+')
+local stretch, name = next_stretch and tonumber(next_stretch())
 local claims = has_claims and {}
 local granted_by_claim = has_claims and {}
 local units_by_user = users and {}
@@ -92,8 +96,8 @@ for i = 1, count do
     local id = ARGV[9 + i]
     local owner = claim ~= '' and claim or has_users and ARGV[users_at + i] or ''
     if name then
-      begins[#begins + 1] = pieces_n + 1
-      names[#names + 1] = name
+      local n = pieces_n > 0 and #names + 1 or 1
+      begins[n], names[n] = pieces_n + 1, name
       name = nil
     end
     pieces[pieces_n + 1] = id
