@@ -444,3 +444,19 @@ impl IdSource {
         ReservationId(self.prefix | drawn & OWN_BITS)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_a_batch_begin_alike_up_to_a_bound() {
+        let mut ids = IdSource::default();
+        let mut prefix = |batch| ids.next_id(batch).0 & !OWN_BITS;
+        let first: Vec<_> = (0..2 * ID_PREFIX_SHARED_MAX).map(|_| prefix(1)).collect();
+        let (one, other) = first.split_at(ID_PREFIX_SHARED_MAX);
+        assert!(one.iter().all(|p| *p == one[0]) && other.iter().all(|p| *p == other[0]));
+        let next = prefix(2);
+        assert!(one[0] != other[0] && other[0] != next && next == prefix(2));
+    }
+}
