@@ -22,6 +22,7 @@ pub mod stock;
 pub mod ledger;
 pub mod sale;
 pub mod orders;
+pub mod audit;
 
 pub mod core;
 pub mod gate;

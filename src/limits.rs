@@ -86,6 +86,28 @@ pub const INDEX_AGE_MS_MAX: u64 = 1_000;
 pub const VIEW_AGE_MS_MAX: u64 = 100;
 /// Sales whose state a core keeps.
 pub const SALES_MAX: usize = 16 * 1024;
+/// Time without a request after which a core may forget a sale to make room for another.
+pub const SALE_IDLE_MS: u64 = 10_000;
+/// Sales that a core asks the ledger about in the background at one tick.
+pub const VIEWS_PER_TICK_MAX: usize = 256;
+
+/// Default of the changes that are written to the orders in one transaction, about.
+pub const ORDERS_BATCH: usize = 10_000;
+/// Largest setting of it: some 30 MB of rows on their way.
+pub const ORDERS_BATCH_MAX: usize = 100_000;
+/// Default of the time after which a worker's unfinished entries go to another.
+pub const CLAIM_AFTER_MS: u64 = 30_000;
+/// Shortest and longest setting of it.
+pub const CLAIM_AFTER_MS_MIN: u64 = 100;
+/// See [`CLAIM_AFTER_MS_MIN`].
+pub const CLAIM_AFTER_MS_MAX: u64 = 86_400_000;
+/// Longest name of a consumer group and of a worker in it.
+pub const GROUP_BYTES_MAX: usize = 128;
+
+/// Youngest entries of a stream that trimming leaves, in time: what an audit has yet to read.
+pub const STREAM_KEEP_MS: u64 = 60_000;
+/// Entries that one trimming of a stream takes, about.
+pub const STREAM_TRIM_MAX: usize = 10_000;
 
 /// Default time for a drain.
 pub const DRAIN_DEADLINE_MS: u64 = 30_000;
@@ -108,8 +130,9 @@ pub const EXPIRE_BATCH_MAX: u32 = 1024;
 pub const SWEEP_COUNT_INTERVAL_MS: u64 = 250;
 /// Time between two looks of the sweep at which sales there are, if their number is the same.
 pub const SWEEP_SCAN_INTERVAL_MS: u64 = 1_000;
-/// Sales that the sweep looks at in one round trip.
-pub const SWEEP_SALES_MAX: usize = 256;
+/// Sales that the sweep looks at in one round trip, for which Redis serves nobody else: some
+/// milliseconds.
+pub const SWEEP_SALES_MAX: usize = 64;
 /// Fewest reservations that the sweep returns to stock for one of many sales, about.
 pub const SWEEP_EXPIRE_MIN: u32 = 16;
 /// Shortest time between two looks of the sweep at a sale with nothing left to return: what
@@ -199,8 +222,9 @@ const _: () = assert!(READS_PER_TURN_MAX > 0);
 const _: () = assert!(BATCH_MAX <= WAITING_MAX);
 const _: () = assert!(RESPONSE_BYTES_MAX < OUT_BUFFER_BYTES_MAX);
 const _: () = assert!(TICK_INTERVAL_MS < VIEW_AGE_MS_MAX);
+const _: () = assert!(VIEWS_PER_TICK_MAX <= BATCH_MAX && VIEWS_PER_TICK_MAX < SALES_MAX);
 const _: () = assert!(SWEEP_COUNT_INTERVAL_MS <= SWEEP_SCAN_INTERVAL_MS);
-const _: () = assert!(SWEEP_PAUSE_MS_MIN < SWEEP_PAUSE_MS_MAX);
+const _: () = assert!(SWEEP_PAUSE_MS_MIN < SWEEP_PAUSE_MS_MAX / 2);
 const _: () = assert!(SWEEP_SALES_MAX as u32 * SWEEP_EXPIRE_MIN <= 4 * EXPIRE_BATCH_MAX);
 const _: () = assert!(START_SALES_MAX <= BATCH_MAX);
 const _: () = assert!(SWEEP_INTERVAL_MS < LINGER_DEADLINE_MS);

@@ -77,6 +77,13 @@ pub struct ServeOptions {
     #[arg(long, value_name = "NAME", help_heading = "Ledger")]
     pub redis_sold_field: Option<String>,
 
+    /// Write an order for each reservation to this database [default: none]
+    ///
+    /// Only with an embedded ledger; with a Redis, run `stampede orders`. sqlite:FILE, or
+    /// postgres://user:password@host:5432/database, with ?sslmode=require for TLS.
+    #[arg(long, value_name = "URL", help_heading = "Ledger")]
+    pub orders: Option<String>,
+
     /// Create this sale if it is missing (repeatable) [default: ticket=10000 if embedded]
     ///
     /// ID=TOTAL, and as needed: hold=30s, how long a reservation is held for payment (5m if not
@@ -206,6 +213,7 @@ impl ServeOptions {
             "redis-counters-key" => &self.redis_counters_key,
             "redis-total-field" => &self.redis_total_field,
             "redis-sold-field" => &self.redis_sold_field,
+            "orders" => &self.orders,
             "stock" => &self.stock,
             "stat-log" => &self.stat_log,
             "log" => &self.log,

@@ -103,7 +103,7 @@ impl Default for CounterNames {
 
 /// A text that may be a ledger's URL, however malformed, without anything in it that may be a
 /// password: what stands before the last `@` but for the user, and the values of its parameters.
-pub(super) fn redacted(text: &str) -> String {
+pub(crate) fn redacted(text: &str) -> String {
     if text.starts_with("embedded:") {
         return text.to_owned();
     }
@@ -154,6 +154,35 @@ pub(super) fn parse(text: &str) -> Result<LedgerSetting, String> {
         }
         _ => Err(shape.into()),
     }
+}
+
+/// A Redis that is not the ledger of a server: its URL, the file of `--redis-ca` and the template of
+/// `--redis-counters-key`. An error quotes no password.
+pub fn redis_setting(
+    url: &str,
+    ca: Option<&str>,
+    key: Option<&str>,
+) -> Result<RedisSetting, String> {
+    let shown = redacted(url);
+    let LedgerSetting::Redis(mut redis) =
+        parse(url).map_err(|problem| format!("{shown}: {problem}"))?
+    else {
+        return Err(format!(
+            "{shown}: must be a Redis, redis://HOST[:PORT][/DB]; the server of an embedded ledger \
+             writes orders itself, with serve --orders URL"
+        ));
+    };
+    if let Some(ca) = ca {
+        if !redis.tls {
+            return Err(format!("{shown}: --redis-ca is only of use with rediss://, over TLS"));
+        }
+        redis.ca = Some(certificates(ca).map_err(|problem| format!("--redis-ca {ca}: {problem}"))?);
+    }
+    if let Some(key) = key {
+        redis.counters.key = counters_key(key)
+            .map_err(|problem| format!("--redis-counters-key {key}: {problem}"))?;
+    }
+    Ok(redis)
 }
 
 fn embedded(folder: &str) -> Result<PathBuf, String> {

@@ -50,6 +50,7 @@ pub const SETTINGS: &[Setting] = &[
     one("redis-counters-key"),
     one("redis-total-field"),
     one("redis-sold-field"),
+    one("orders"),
     several("sale", ';'),
     one("stock"),
     one("stat-log"),
@@ -217,7 +218,7 @@ fn one_variable(name: &str) -> String {
 /// A value as it may be printed: no password, on one line, not endless.
 pub(super) fn shown(name: &str, value: &str) -> String {
     let value = match name {
-        "ledger" => redacted(value),
+        "ledger" | "orders" => redacted(value),
         "control-token" => "***".to_owned(),
         _ => value.to_owned(),
     };

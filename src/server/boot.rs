@@ -96,30 +96,36 @@ fn look_after_sales(core: &'static Core) {
         wanted.push((id, Command::Show));
     }
     let pause = core.gate.signal();
-    let submit = |id: &SaleId, command: &Command| {
-        core.batcher.submit(core.clock.now_ms(), id, command.clone(), 0)
-    };
-    let mut wanted = wanted.into_iter();
+    let mut wanted = VecDeque::from(wanted);
     let mut under_way = VecDeque::new();
-    loop {
+    while !(wanted.is_empty() && under_way.is_empty()) {
         // Many at a time: what is under way together leaves together.
         while under_way.len() < START_SALES_MAX
-            && let Some((id, command)) = wanted.next()
+            && let Some((id, command)) = wanted.pop_front()
         {
-            let ticket = submit(&id, &command);
-            under_way.push_back((id, command, ticket));
+            match core.batcher.submit(core.clock.now_ms(), &id, command.clone(), 0) {
+                Ok(ticket) => under_way.push_back((id, command, ticket)),
+                Err(_) => {
+                    wanted.push_front((id, command));
+                    break;
+                }
+            }
         }
-        let Some((id, command, ticket)) = under_way.pop_front() else { break };
         core.batcher.kick();
-        let start = match ticket.and_then(|ticket| core.batcher.wait(ticket)) {
-            Ok(Outcome::Created(view)) => SaleStart::Created(*view),
-            Ok(Outcome::Sale(view)) => SaleStart::Existing(*view),
-            Ok(_) => SaleStart::Missing,
-            Err(_) => {
+        let answer = under_way.pop_front().map(|(id, command, ticket)| {
+            let answer = core.batcher.wait(ticket);
+            (id, command, answer)
+        });
+        let (id, start) = match answer {
+            Some((id, _, Ok(Outcome::Created(view)))) => (id, SaleStart::Created(*view)),
+            Some((id, _, Ok(Outcome::Sale(view)))) => (id, SaleStart::Existing(*view)),
+            Some((id, _, Ok(_))) => (id, SaleStart::Missing),
+            failed => {
                 // Creating is idempotent: also after an unknown answer it may be asked again.
-                _ = pause.wait(|| core.clock.now_ms(), core.clock.now_ms() + 100);
-                let ticket = submit(&id, &command);
-                under_way.push_front((id, command, ticket));
+                wanted.extend(failed.map(|(id, command, _)| (id, command)));
+                if under_way.is_empty() {
+                    _ = pause.wait(|| core.clock.now_ms(), core.clock.now_ms() + 100);
+                }
                 continue;
             }
         };

@@ -53,7 +53,12 @@ const UNDER_WAY: u64 = u64::MAX;
 pub struct Schedule {
     sales: HashMap<SaleId, Entry>,
     looks: BinaryHeap<Reverse<(u64, SaleId)>>,
+    /// Moves on with every look, so that sales without a deadline do not all come up at once.
+    spread_ms: u64,
 }
+
+/// See [`Schedule::spread_ms`]: a step that comes to every part of the range in turn.
+const SPREAD_STEP_MS: u64 = 7_919;
 
 impl Schedule {
     /// Takes in the sales that are in the index now. New ones are due at once. Those that are no
@@ -113,8 +118,9 @@ impl Schedule {
         } else {
             let hold_ends_ms = seen.sent_ms.saturating_add(entry.hold_ms);
             let due_ms = seen.due_in_ms.map_or(u64::MAX, |ms| seen.now_ms.saturating_add(ms));
-            let (soonest_ms, latest_ms) =
-                (seen.now_ms + SWEEP_PAUSE_MS_MIN, seen.now_ms + SWEEP_PAUSE_MS_MAX);
+            self.spread_ms = (self.spread_ms + SPREAD_STEP_MS) % (SWEEP_PAUSE_MS_MAX / 2);
+            let soonest_ms = seen.now_ms + SWEEP_PAUSE_MS_MIN;
+            let latest_ms = seen.now_ms + SWEEP_PAUSE_MS_MAX - self.spread_ms;
             hold_ends_ms.min(due_ms).clamp(soonest_ms, latest_ms)
         };
         let was_listed = std::mem::replace(&mut entry.listed, true);
@@ -196,7 +202,8 @@ mod tests {
         // What expires one after the other returns together.
         assert_eq!(next(Seen { due_in_ms: Some(1), ..at(700) }), 700 + SWEEP_PAUSE_MS_MIN);
         assert_eq!(next(Seen { more: true, due_in_ms: Some(0), ..at(800) }), 800);
-        assert_eq!(next(Seen { due_in_ms: Some(hour), ..at(900) }), 900 + SWEEP_PAUSE_MS_MAX);
+        let far = 900 + SWEEP_PAUSE_MS_MAX / 2..=900 + SWEEP_PAUSE_MS_MAX;
+        assert!(far.contains(&next(Seen { due_in_ms: Some(hour), ..at(900) })));
         assert_eq!(next(Seen { hold_ms: Some(1), ..at(1_000) }), 1_000 + SWEEP_PAUSE_MS_MIN);
         assert_eq!(
             next(Seen { due_in_ms: Some(u64::MAX), hold_ms: Some(500), ..at(2_000) }),
@@ -236,7 +243,7 @@ mod tests {
         let mut schedule = Schedule::default();
         schedule.set_listed(&listing(&["gone", "lost", "stays"]), 0);
         for look in schedule.due(0, 9) {
-            schedule.looked(&look.sale, &Seen { hold_ms: Some(50_000), ..at(0) });
+            schedule.looked(&look.sale, &Seen { hold_ms: Some(20_000), ..at(0) });
         }
         schedule.set_listed(&listing(&["stays"]), 5);
         assert_eq!(names(schedule.due(5, 9)), ["gone", "lost"]);

@@ -11,7 +11,7 @@ use rustls::{ClientConfig, RootCertStore};
 use super::HandshakeError;
 
 /// Settings that trust the roots in this PEM file, or the system's.
-pub(super) fn tls_config(ca: Option<&Path>) -> io::Result<ClientConfig> {
+pub(crate) fn tls_config(ca: Option<&Path>) -> io::Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     match ca {
         Some(path) => {

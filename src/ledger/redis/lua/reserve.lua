@@ -1,9 +1,10 @@
 -- A run of requests for units. The questions come in the order that sale/machine.rs gives.
 --
 -- ARGV[4] is how many requests; ARGV[5], [6], [7] say behind which argument the columns of claims
--- (user \n key), of users and of quantities start, 0 if nobody in the run gives one; ARGV[8] has a
+-- (user, tab, key), of users and of quantities start, 0 if nobody in the run gives one; ARGV[8] has a
 -- 1 for each request that is only to look for its claim, and is empty if there is none; ARGV[9] is 1
--- if all ids begin alike. The column of ids starts at ARGV[10]. Columns, so that each goes to Redis as it came.
+-- if all ids begin alike. The column of ids starts at ARGV[10]. Columns, so that each goes to Redis
+-- as it came; a claim is also what the line of a reservation made with a key says of its owner.
 --
 -- Reply: time, units left, deadline, one character an outcome, then what the outcomes need:
 --   G granted          R replayed: id, reservation    N not claimed    U user required
@@ -70,13 +71,14 @@ for i = 1, count do
   else
     codes[i] = 'G'
     local id = ARGV[9 + i]
+    local owner = claim ~= '' and claim or user
     pieces[pieces_n + 1] = id
     pieces_n = pieces_n + 2
     if quantity ~= 1 then
       pieces[pieces_n] = ' held ' .. quantity .. ' ' .. deadline
-        .. (user ~= '' and ' ' .. user or '') .. '\n'
+        .. (owner ~= '' and ' ' .. owner or '') .. '\n'
     else
-      pieces[pieces_n] = user == '' and one or one_of .. user .. '\n'
+      pieces[pieces_n] = owner == '' and one or one_of .. owner .. '\n'
     end
     left = left - quantity
     if units then units_by_user[user] = units + quantity end
@@ -91,7 +93,10 @@ end
 -- What was replayed as it stands: from this run, or from before it.
 for i = 1, extras and #extras or 0 do
   if extras[i] == false then
-    local value = stored(extras[i - 1])
+    local text = field(sub(extras[i - 1], 1, PREFIX))
+    if endless then return refuse_endless() end
+    local from, to = locate(text, extras[i - 1])
+    local value = from and sub(text, from, to)
     for j = 1, value and 0 or pieces_n, 2 do
       if pieces[j] == extras[i - 1] then value = sub(pieces[j + 1], 2, -2) end
     end
@@ -104,7 +109,7 @@ for i = 1, extras and #extras or 0 do
 end
 
 if pieces_n > 0 then
-  local lines = table.concat(pieces)
+  local lines, now_text = concat(pieces), format('%d', now)
   local deadlines = {}
   local function add(name, lines)
     fields[name] = field(name) .. lines
@@ -119,10 +124,11 @@ if pieces_n > 0 then
   else
     for i = 1, pieces_n, 2 do add(sub(pieces[i], 1, PREFIX), pieces[i] .. pieces[i + 1]) end
   end
+  if endless then return refuse_endless() end
   call('ZCARD', DEADLINES)
   call('XLEN', STREAM)
   call('HSET', COUNTERS, SOLD_FIELD, format('%d', sold + free - left))
-  call('HSET', SALE, 'held', format('%d', held + free - left), 'last_ms', format('%d', now))
+  call('HSET', SALE, 'held', format('%d', held + free - left), 'last_ms', now_text)
   write_changed()
   if claims_n > 0 then call('HSET', CLAIMS, unpack(claims)) end
   if units_by_user then
@@ -134,9 +140,9 @@ if pieces_n > 0 then
     call('HSET', USERS, unpack(set))
   end
   call('ZADD', DEADLINES, unpack(deadlines))
-  call('XADD', STREAM, '*', 'reservations', lines)
+  call('XADD', STREAM, '*', 'at_ms', now_text, 'reservations', lines)
 end
 
-codes = table.concat(codes)
+codes = concat(codes)
 if extras then return {now, left, now + hold, codes, unpack(extras)} end
 return {now, left, now + hold, codes}
