@@ -1,6 +1,6 @@
 //! The control port: how operators and the machinery around a server look at it and change sales.
 //!
-//! `may_minihttp` reads and writes ([`service`], [`guard`]), on the cores. There a request is only
+//! `may_minihttp` reads and writes (`service`, `guard`), on the cores. There a request is only
 //! taken apart; what it asks is done by one *control thread*, which has a blocking client of the
 //! ledger and carries out one request after the other ([`api`]). A core is thus held for some
 //! microseconds, and never waits. The same [`Api`](api::Api) serves commands that go straight to a
