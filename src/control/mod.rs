@@ -3,7 +3,7 @@
 //! `may_minihttp` reads and writes (`service`, `guard`), on the cores. There a request is only
 //! taken apart; what it asks is done by one *control thread*, which has a blocking client of the
 //! ledger and carries out one request after the other ([`api`]). A core is thus held for some
-//! microseconds, and never waits. The same [`Api`](api::Api) serves commands that go straight to a
+//! microseconds, and never waits. The same [`Api`] serves commands that go straight to a
 //! ledger, so that both ways give the same answers.
 //!
 //! Architecture invariant: knows no connection of a buyer and nothing that a core owns. It learns of
