@@ -23,7 +23,7 @@ const COMMANDS: &str = "+select +client|setname +script|load +evalsha +time +exi
 /// Starts a server that must end by itself, and returns its exit code and what it says.
 fn refused(arguments: &[&str]) -> (i32, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stampede"));
-    command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--control", "off"]).args(arguments);
     for (name, _) in std::env::vars_os().filter(|(n, _)| n.to_string_lossy().contains("STAMPEDE")) {
         command.env_remove(name);
     }
