@@ -16,11 +16,11 @@ use rustix::net::{RecvFlags, recv};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
 
-use super::index;
 use super::reply::{classify, error_text};
 use super::resp::{bulk, command};
 use super::tls::tls_failure;
 use super::{Codec, DecodeError, HandshakeError, RedisLedger, decode, handshake, load_scripts};
+use super::{audit, index};
 use crate::ledger::client::{Client, SaleAudit};
 use crate::ledger::{Batch, BatchReply, GroupReply, LedgerError};
 use crate::limits::{CLIENT_ANSWER_DEADLINE_MS, CLIENT_CONNECT_DEADLINE_MS};
@@ -293,8 +293,15 @@ impl Client for RedisClient {
         Ok(sales)
     }
 
-    fn audit(&mut self, _: &SaleId, _: bool) -> Result<Option<SaleAudit>, LedgerError> {
-        Err(LedgerError::Refused("the audit of Redis is not built yet".to_owned()))
+    fn audit(&mut self, sale: &SaleId, repair: bool) -> Result<Option<SaleAudit>, LedgerError> {
+        let keys = self.codec().keys().of(sale);
+        audit::audit(self, &keys, sale, repair)
+    }
+}
+
+impl audit::Ask for RedisClient {
+    fn ask(&mut self, arguments: &[&[u8]]) -> Result<Value, LedgerError> {
+        self.command(arguments)
     }
 }
 

@@ -10,6 +10,7 @@
 //!
 //! Time is Redis' `TIME`, kept from going back by the latest time that was written.
 
+pub mod audit;
 mod client;
 mod codec;
 mod handshake;
@@ -23,6 +24,7 @@ mod scripts;
 mod settings;
 mod socket;
 mod tls;
+mod trim;
 
 pub use client::{Pipeline, RedisClient};
 pub use codec::Codec;
@@ -34,3 +36,4 @@ pub use reply::{DecodeError, decode};
 pub use scripts::{Script, ScriptName, Scripts};
 pub use settings::{Password, RedisSettings, UrlError};
 pub(crate) use tls::tls_config;
+pub use trim::trim_command;

@@ -1,0 +1,51 @@
+//! The options of `stampede audit`.
+
+use clap::Args;
+
+/// The options of audit, unjudged. URLs can hold passwords, so there is no `Debug`.
+#[derive(Args, Default)]
+#[command(next_line_help = true, after_long_help = AFTER_LONG_HELP, max_term_width = 100)]
+pub struct AuditOptions {
+    /// Look at this ledger: redis://…, rediss://… or embedded:DIR
+    ///
+    /// An embedded ledger can be opened while no server runs on it; otherwise ask the server, with
+    /// --control.
+    #[arg(long, value_name = "URL", env = "STAMPEDE_LEDGER", hide_env_values = true)]
+    pub ledger: Option<String>,
+
+    /// Compare the reservations with the orders in this database, too
+    ///
+    /// postgres://user:password@host:port/database or sqlite:FILE. What the workers have not been
+    /// told yet is counted as on its way, and is no difference.
+    #[arg(long, value_name = "URL", env = "STAMPEDE_ORDERS", hide_env_values = true)]
+    pub orders: Option<String>,
+
+    /// Look at this sale only (repeatable) [default: all]
+    #[arg(long, value_name = "ID")]
+    pub sale: Vec<String>,
+
+    /// Mend what can be mended
+    ///
+    /// Counts become what the reservations come to, claims and deadlines that are missing are made
+    /// anew, what the stream no longer tells is told once more, and rows of the database become what
+    /// the ledger says. Works while the sale goes on. A total that is below what is sold, and a row
+    /// without a reservation, are told and left alone.
+    #[arg(long)]
+    pub repair: bool,
+
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+const AFTER_LONG_HELP: &str = "\
+Examples:
+  Compare everything, while servers and workers run:
+      stampede audit --ledger redis://10.0.0.5:6379 --orders postgres://stampede@10.0.0.6/orders
+  Mend one sale:
+      stampede audit --ledger redis://10.0.0.5:6379 --sale ticket --repair
+
+Exit codes:
+  0  everything agrees, if need be after a repair
+  1  something differs and was not repaired, or could not be looked at
+  2  usage: an option is wrong";
