@@ -71,6 +71,9 @@ fn announce(config: &Config, ready: &Ready) {
         ready.connections_max
     );
     text += &format!("  ledger     {}\n", config.ledger);
+    if let Some(url) = &config.orders {
+        text += &format!("  orders     {url}\n");
+    }
     if let Some(reason) = &ready.ledger_away {
         text += &format!("             away: {reason}\n");
     }
