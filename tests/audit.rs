@@ -6,8 +6,9 @@
 mod server;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use server::{RedisConnection, RedisServer};
 use stampede::audit::{AuditError, Report, audit};
@@ -27,6 +28,9 @@ const CLAIMS: &str = "{ticket_hash_key}:claims";
 const USERS: &str = "{ticket_hash_key}:users";
 const DEADLINES: &str = "{ticket_hash_key}:deadlines";
 const STREAM: &str = "{ticket_hash_key}:stream";
+
+/// What a seller may do while one audit runs, in rounds of three batches.
+const ROUNDS_PER_AUDIT: usize = 40;
 
 fn ticket() -> SaleId {
     SaleId::new("ticket").unwrap()
@@ -245,7 +249,7 @@ fn lines_that_were_lost_come_back_from_the_stream() {
         assert_eq!(redis.text(&format!("HDEL {RESERVATIONS} {name}")), "1");
     };
     // Everything that is counted by lines differs until they are back.
-    found_and_mended(0, lose, &["sold", "claims", "lines"]);
+    found_and_mended(0, lose, &["sold", "lines"]);
     let damage = |redis: &mut RedisConnection| {
         let name = id(8).to_string()[..10].to_owned();
         let text = redis.text(&format!("HGET {RESERVATIONS} {name}"));
@@ -253,7 +257,7 @@ fn lines_that_were_lost_come_back_from_the_stream() {
         set.arg(RESERVATIONS).arg(name).arg(text.replacen("held", "hold", 1));
         redis.send(&set.get_packed_command(), 1);
     };
-    found_and_mended(0, damage, &["held", "sold", "claims", "lines"]);
+    found_and_mended(0, damage, &["held", "sold", "lines"]);
 }
 
 #[test]
@@ -324,14 +328,21 @@ fn a_sale_that_goes_on_shows_no_difference() {
     let spec = SaleSpec { limit_per_user: 1_000, hold_ms: 20, ..SaleSpec::with_total(1 << 30) };
     apply(&mut auditor, vec![Command::Create(spec)]);
     let done = AtomicBool::new(false);
+    // The sale may not outgrow an audit of a debug build.
+    let allowed = AtomicUsize::new(ROUNDS_PER_AUDIT);
     thread::scope(|scope| {
         for seller in 0..2u128 {
             let mut client = client(&server);
-            let done = &done;
+            let (done, allowed) = (&done, &allowed);
             scope.spawn(move || {
-                let mut n = seller << 64;
+                let (mut n, mut rounds) = (seller << 64, 0);
                 while !done.load(Ordering::Relaxed) {
-                    let ids = n..n + 16;
+                    if rounds == allowed.load(Ordering::Relaxed) {
+                        thread::sleep(Duration::from_millis(1));
+                        continue;
+                    }
+                    rounds += 1;
+                    let ids = n..n + 8;
                     let users = |n: u128| format!("user{}", n % 50);
                     let buy = ids.clone().map(|n| reserve(n, &users(n), &n.to_string()));
                     apply(&mut client, buy.collect());
@@ -342,19 +353,21 @@ fn a_sale_that_goes_on_shows_no_difference() {
                     });
                     apply(&mut client, settle.collect());
                     apply(&mut client, vec![Command::Expire { batch_max: 64 }]);
-                    n += 16;
+                    n += 8;
                 }
             });
         }
         let mut reservations = 0;
         for round in 0..20 {
             // Some with repair: there is nothing to mend, and nothing may be mended.
+            allowed.fetch_add(ROUNDS_PER_AUDIT, Ordering::Relaxed);
             let audit = look(&mut auditor, round % 4 == 3);
             let changed: Vec<_> = audit.checks.iter().filter(|c| c.differences > 0).collect();
             assert!(changed.is_empty(), "round {round}: {changed:#?}");
             assert!(audit.reservations.len() >= reservations);
             reservations = audit.reservations.len();
         }
+        allowed.fetch_add(10 * ROUNDS_PER_AUDIT, Ordering::Relaxed);
         // Mended while it goes on, and the counts are exact all the same.
         let mut redis = server.connect();
         redis.ask("HINCRBY ticket_hash_key ticket_sold_nums 5");
