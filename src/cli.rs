@@ -8,7 +8,11 @@
 //! Architecture invariant: no default and no bound stands here as a number of its own; help texts
 //! that name one are held to `limits.rs` by a test.
 
+mod orders;
+
 use clap::{Args, Parser, Subcommand};
+
+pub use orders::{OrdersCommand, OrdersOptions};
 
 /// The command line of `stampede`.
 #[derive(Parser)]
@@ -48,6 +52,14 @@ enum CliCommand {
     /// are not shown. Exit code 0; or 2 with every error found.
     #[command(after_long_help = AFTER_LONG_HELP, max_term_width = 100)]
     CheckConfig(Box<ServeOptions>),
+    /// Write an order for each reservation in a Redis to a database, as long as it runs
+    ///
+    /// Reads the sales' streams as a worker of a consumer group and keeps one row a reservation,
+    /// with its latest status, in the table `orders`. As many workers as you like: they share the
+    /// work, and take over that of one that dies. What is not yet in the database is not yet taken
+    /// off the stream, so nothing is lost while either of the two is away.
+    #[command(after_long_help = orders::AFTER_LONG_HELP, max_term_width = 100)]
+    Orders(Box<OrdersOptions>),
 }
 
 /// What the command line asks for.
@@ -56,6 +68,8 @@ pub enum Command {
     Serve(Box<ServeOptions>),
     /// Check the configuration and show it.
     CheckConfig(Box<ServeOptions>),
+    /// Write orders from a Redis to a database.
+    Orders(Box<OrdersOptions>),
 }
 
 impl Cli {
@@ -64,6 +78,7 @@ impl Cli {
         match self.command {
             Some(CliCommand::Serve(options)) => Command::Serve(options),
             Some(CliCommand::CheckConfig(options)) => Command::CheckConfig(options),
+            Some(CliCommand::Orders(options)) => Command::Orders(options),
             None => Command::Serve(Box::new(self.options)),
         }
     }
@@ -129,6 +144,13 @@ pub struct ServeOptions {
     /// Field of that hash with the number sold, held or confirmed [default: {sale}_sold_nums]
     #[arg(long, value_name = "NAME", help_heading = "Ledger")]
     pub redis_sold_field: Option<String>,
+
+    /// Write an order for each reservation to this database [default: none]
+    ///
+    /// Only with an embedded ledger; with a Redis, run `stampede orders`. sqlite:FILE, or
+    /// postgres://user:password@host:5432/database, with ?sslmode=require for TLS.
+    #[arg(long, value_name = "URL", help_heading = "Ledger")]
+    pub orders: Option<String>,
 
     /// Create this sale if it is missing (repeatable) [default: ticket=10000 if embedded]
     ///
@@ -255,6 +277,7 @@ impl ServeOptions {
             "redis-counters-key" => &self.redis_counters_key,
             "redis-total-field" => &self.redis_total_field,
             "redis-sold-field" => &self.redis_sold_field,
+            "orders" => &self.orders,
             "stock" => &self.stock,
             "stat-log" => &self.stat_log,
             "log" => &self.log,

@@ -8,7 +8,7 @@
 //! The answer goes the same way back.
 //!
 //! [`core`] is what a core owns and how its coroutines share its work, [`gate`] how it learns of
-//! events, [`tick`] what it does at regular times. [`server`] starts, drains and stops the cores.
+//! events, [`tick`] what it does at regular times. [`sweep`] returns what expires in Redis to stock. [`server`] starts, drains and stops the cores.
 
 pub mod listener;
 pub mod connection;
@@ -25,6 +25,7 @@ pub mod audit;
 pub mod core;
 pub mod gate;
 pub mod tick;
+pub mod sweep;
 pub mod clock;
 pub mod server;
 

@@ -80,6 +80,8 @@ pub const CLIENT_CONNECT_DEADLINE_MS: u64 = 3_000;
 pub const CLIENT_ANSWER_DEADLINE_MS: u64 = 10_000;
 /// Time between two lines in the log about batches that the ledger refuses.
 pub const REFUSAL_LOG_INTERVAL_MS: u64 = 1_000;
+/// Time after which a core's link adds a sale to the index of sales again, with its next batch.
+pub const INDEX_AGE_MS_MAX: u64 = 1_000;
 /// Oldest view of a sale that `GET /v1/sales/{sale}` may show.
 pub const VIEW_AGE_MS_MAX: u64 = 100;
 /// Sales whose state a core keeps.
@@ -89,6 +91,18 @@ pub const SALES_MAX: usize = 16 * 1024;
 pub const STREAM_KEEP_MS: u64 = 60_000;
 /// Entries that one trimming of a stream takes, about.
 pub const STREAM_TRIM_MAX: usize = 10_000;
+/// Default of the changes that are written to the orders in one transaction, about.
+pub const ORDERS_BATCH: usize = 10_000;
+/// Largest setting of it: some 30 MB of rows on their way.
+pub const ORDERS_BATCH_MAX: usize = 100_000;
+/// Default of the time after which a worker's unfinished entries go to another.
+pub const CLAIM_AFTER_MS: u64 = 30_000;
+/// Shortest and longest setting of it.
+pub const CLAIM_AFTER_MS_MIN: u64 = 100;
+/// See [`CLAIM_AFTER_MS_MIN`].
+pub const CLAIM_AFTER_MS_MAX: u64 = 86_400_000;
+/// Longest name of a consumer group and of a worker in it.
+pub const GROUP_BYTES_MAX: usize = 128;
 
 /// Default time for a drain.
 pub const DRAIN_DEADLINE_MS: u64 = 30_000;
@@ -107,6 +121,25 @@ pub const LINK_STACK_BYTES: usize = 256 * 1024;
 pub const STARTUP_WAIT_MS: u64 = 5_000;
 /// Reservations that one sweep returns to stock, about.
 pub const EXPIRE_BATCH_MAX: u32 = 1024;
+/// Time between two looks of the sweep at how many sales there are.
+pub const SWEEP_COUNT_INTERVAL_MS: u64 = 250;
+/// Time between two looks of the sweep at which sales there are, if their number is the same.
+pub const SWEEP_SCAN_INTERVAL_MS: u64 = 1_000;
+/// Sales that the sweep looks at in one round trip, for which Redis serves nobody else: some
+/// milliseconds.
+pub const SWEEP_SALES_MAX: usize = 64;
+/// Fewest reservations that the sweep returns to stock for one of many sales, about.
+pub const SWEEP_EXPIRE_MIN: u32 = 16;
+/// Shortest time between two looks of the sweep at a sale with nothing left to return: what
+/// expires meanwhile returns together.
+pub const SWEEP_PAUSE_MS_MIN: u64 = 100;
+/// Longest time between two looks of the sweep at a sale: the ledger's clock may be set, and what
+/// the sale was defined as may be changed by hand.
+pub const SWEEP_PAUSE_MS_MAX: u64 = 60_000;
+/// Time after which the sweep looks again at a sale that the ledger refuses.
+pub const SWEEP_RETRY_MS: u64 = 1_000;
+/// Sales of the configuration that are looked after at the same time.
+pub const START_SALES_MAX: usize = 256;
 /// Spare coroutines that a core keeps for good; more are ended one by one once they are not needed.
 pub const SPARE_COROUTINES: usize = 64;
 /// More descriptors kept back for each core: its poll, its wake-up, its listeners, its ledger.
@@ -151,6 +184,10 @@ const _: () = assert!(READS_PER_TURN_MAX > 0);
 const _: () = assert!(BATCH_MAX <= WAITING_MAX);
 const _: () = assert!(RESPONSE_BYTES_MAX < OUT_BUFFER_BYTES_MAX);
 const _: () = assert!(TICK_INTERVAL_MS < VIEW_AGE_MS_MAX);
+const _: () = assert!(SWEEP_COUNT_INTERVAL_MS <= SWEEP_SCAN_INTERVAL_MS);
+const _: () = assert!(SWEEP_PAUSE_MS_MIN < SWEEP_PAUSE_MS_MAX / 2);
+const _: () = assert!(SWEEP_SALES_MAX as u32 * SWEEP_EXPIRE_MIN <= 4 * EXPIRE_BATCH_MAX);
+const _: () = assert!(START_SALES_MAX <= BATCH_MAX);
 const _: () = assert!(SWEEP_INTERVAL_MS < LINGER_DEADLINE_MS);
 const _: () = assert!(USER_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(KEY_BYTES_MAX <= u8::MAX as usize);

@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 
 use clap::Parser;
-use stampede::cli::{Cli, Command, ServeOptions};
+use stampede::cli::{Cli, Command, OrdersOptions, ServeOptions};
 use stampede::config::{Config, ConfigError, raise_file_limit};
 use stampede::logging;
+use stampede::orders;
 use stampede::server::{self, Ready, SaleStart};
 
 #[global_allocator]
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     match Cli::parse().into_command() {
         Command::Serve(options) => serve(&options),
         Command::CheckConfig(options) => check_config(&options),
+        Command::Orders(options) => write_orders(&options),
     }
 }
 
@@ -92,6 +94,21 @@ fn announce(config: &Config, ready: &Ready) {
     }
     // Nobody may be there to read it, which is no reason not to sell.
     let _ = io::stdout().lock().write_all(text.as_bytes());
+}
+
+fn write_orders(options: &OrdersOptions) -> ExitCode {
+    let command = match options.judge() {
+        Ok(command) => command,
+        Err(problems) => return usage(&ConfigError { problems }),
+    };
+    if let Err(error) = logging::init(&command.log_filter, command.log_format) {
+        return failure(&error);
+    }
+    logging::log_panics();
+    match orders::work(&command.from, &command.to, &command.stream, command.worker) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => failure(&error),
+    }
 }
 
 fn check_config(options: &ServeOptions) -> ExitCode {

@@ -14,7 +14,7 @@ use hashbrown::HashMap;
 use crate::core::{Core, lock};
 use crate::ledger::GroupReply;
 use crate::ledger::batch::{Answer, Entry, Failure, Settle, Ticket};
-use crate::limits::{EXPIRE_BATCH_MAX, SALES_MAX, VIEW_AGE_MS_MAX};
+use crate::limits::{SALES_MAX, VIEW_AGE_MS_MAX};
 use crate::sale::{
     Command, ID_PREFIX_BITS, Key, Outcome, Reservation, ReservationId, Reserve, SaleId, SaleView,
     User,
@@ -84,14 +84,6 @@ impl Sales {
             if slot.latch.borrow_mut().wants_refresh(now_ms) {
                 slot.ask_view(core);
             }
-        }
-    }
-
-    /// Has the ledger return to stock what was held past its deadline.
-    pub fn expire(&self, core: &Core) {
-        for slot in self.0.borrow().values().filter(|slot| slot.exists.get()) {
-            let expire = Command::Expire { batch_max: EXPIRE_BATCH_MAX };
-            core.batcher.submit_unattended(core.clock.now_ms(), &slot.id, expire);
         }
     }
 

@@ -24,6 +24,7 @@ use crate::ledger::redis::RedisLedger;
 use crate::limits::{MAPS_MAX_DEFAULT, MAPS_PER_STACK, STACK_BYTES, STARTUP_WAIT_MS};
 use crate::sale::{SaleId, SaleSpec, SaleView};
 use crate::stat_log::StatLog;
+use crate::sweep::Sweep;
 use crate::{connection, listener};
 
 mod boot;
@@ -157,6 +158,7 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
         let stat_log = stat_log.as_ref().map(StatLog::buffer);
         start_core(index, shared.clone(), link, stat_log);
     }
+    let sweep = ledger.sweep()?;
     let connections_max = shared.connections_max;
     let mut server = Server { shared, heard, links: vec![None; cores] };
     let started = server.wait_for_sales()?;
@@ -168,6 +170,7 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
 
     server.serve()?;
     let drained = server.drain();
+    drop(sweep);
     ledger.close();
     if let Some(log) = stat_log {
         match log.close(STAT_LOG_CLOSE) {
@@ -213,6 +216,14 @@ impl Ledger {
         match self {
             Self::Embedded(ledger) => LinkTo::Embedded(ledger.handle()),
             Self::Redis(ledger) => LinkTo::Redis(ledger.clone()),
+        }
+    }
+
+    /// Has what expires return to stock. The embedded ledger does so itself.
+    fn sweep(&self) -> io::Result<Option<Sweep>> {
+        match self {
+            Self::Embedded(_) => Ok(None),
+            Self::Redis(ledger) => Sweep::start(ledger.clone()).map(Some),
         }
     }
 

@@ -156,6 +156,35 @@ pub(super) fn parse(text: &str) -> Result<LedgerSetting, String> {
     }
 }
 
+/// A Redis that is not the ledger of a server: its URL, the file of `--redis-ca` and the template of
+/// `--redis-counters-key`. An error quotes no password.
+pub fn redis_setting(
+    url: &str,
+    ca: Option<&str>,
+    key: Option<&str>,
+) -> Result<RedisSetting, String> {
+    let shown = redacted(url);
+    let LedgerSetting::Redis(mut redis) =
+        parse(url).map_err(|problem| format!("{shown}: {problem}"))?
+    else {
+        return Err(format!(
+            "{shown}: must be a Redis, redis://HOST[:PORT][/DB]; the server of an embedded ledger \
+             writes orders itself, with serve --orders URL"
+        ));
+    };
+    if let Some(ca) = ca {
+        if !redis.tls {
+            return Err(format!("{shown}: --redis-ca is only of use with rediss://, over TLS"));
+        }
+        redis.ca = Some(certificates(ca).map_err(|problem| format!("--redis-ca {ca}: {problem}"))?);
+    }
+    if let Some(key) = key {
+        redis.counters.key = counters_key(key)
+            .map_err(|problem| format!("--redis-counters-key {key}: {problem}"))?;
+    }
+    Ok(redis)
+}
+
 fn embedded(folder: &str) -> Result<PathBuf, String> {
     if folder.is_empty() {
         return Err("must name a folder, such as embedded:./stampede-data".into());

@@ -21,13 +21,14 @@ use std::path::PathBuf;
 
 use crate::cli::ServeOptions;
 use crate::limits;
+use crate::orders::DatabaseUrl;
 use crate::sale::{SaleId, SaleSpec};
 
 pub use crate::stock::StockSetting;
 pub use host::{Host, raise_file_limit};
-pub use ledger::{CounterNames, LedgerSetting, RedisSetting, RedisUrl};
+pub use ledger::{CounterNames, LedgerSetting, RedisSetting, RedisUrl, redis_setting};
 pub use source::{SETTINGS, Setting, Source};
-pub use value::format_duration;
+pub use value::{duration_within, format_duration, log_filter, log_format, whole_number};
 
 pub(crate) use ledger::redacted;
 
@@ -65,6 +66,8 @@ pub struct Config {
     pub connections_max: u64,
     /// The ledger.
     pub ledger: LedgerSetting,
+    /// Where an embedded ledger writes its orders, if anywhere.
+    pub orders: Option<DatabaseUrl>,
     /// Sales to create if missing. No id twice.
     pub sales: Vec<(SaleId, SaleSpec)>,
     /// Whether somebody asked for these sales, or they are the default.
@@ -170,6 +173,7 @@ impl Taker {
         let cores = self.one("cores", host.cores.clone(), |text| value::cores(text, &host.cores));
         let connections_max = self.connections_max(host, cores.len());
         let ledger = self.ledger();
+        let orders = self.orders(&ledger);
         let (sales, sales_given) = self.sales(&ledger);
         Config {
             config_file: self.layers.file.clone(),
@@ -177,6 +181,7 @@ impl Taker {
             cores,
             connections_max,
             ledger,
+            orders,
             sales,
             sales_given,
             stock: self.one("stock", StockSetting::Auto, value::stock),
@@ -294,6 +299,16 @@ impl Taker {
             }
         }
         setting
+    }
+
+    fn orders(&mut self, ledger: &LedgerSetting) -> Option<DatabaseUrl> {
+        let to_redis = matches!(ledger, LedgerSetting::Redis(_));
+        self.one("orders", None, |text| match DatabaseUrl::parse(text)? {
+            _ if to_redis => Err("is for an embedded ledger only; with a Redis, any number of \
+                                  workers write orders: run `stampede orders`"
+                .into()),
+            url => Ok(Some(url)),
+        })
     }
 
     fn sales(&mut self, ledger: &LedgerSetting) -> (Vec<(SaleId, SaleSpec)>, bool) {

@@ -24,6 +24,10 @@ impl Config {
         page.setting("cores", &quoted(&format_cores(&self.cores)));
         page.setting("connections-max", &self.connections_max.to_string());
         page.ledger(&self.ledger);
+        match &self.orders {
+            Some(url) => page.setting("orders", &quoted(&url.to_string())),
+            None => page.off("orders"),
+        }
         match self.stock {
             StockSetting::Auto => page.setting("stock", "\"auto\""),
             StockSetting::Fixed(count) => page.setting("stock", &count.to_string()),

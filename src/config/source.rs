@@ -41,6 +41,7 @@ pub const SETTINGS: &[Setting] = &[
     one("redis-counters-key"),
     one("redis-total-field"),
     one("redis-sold-field"),
+    one("orders"),
     several("sale", ';'),
     one("stock"),
     one("stat-log"),
@@ -207,7 +208,8 @@ fn one_variable(name: &str) -> String {
 
 /// A value as it may be printed: no password, on one line, not endless.
 pub(super) fn shown(name: &str, value: &str) -> String {
-    let value = if name == "ledger" { redacted(value) } else { value.to_owned() };
+    let value =
+        if matches!(name, "ledger" | "orders") { redacted(value) } else { value.to_owned() };
     let plain = !value.is_empty() && !value.chars().any(|c| c.is_control() || c.is_whitespace());
     let mut value = if plain { value } else { format!("{value:?}") };
     if let Some((cut, _)) = value.char_indices().nth(200) {

@@ -6,14 +6,22 @@
 //!
 //! Architecture invariant: knows no HTTP and no core.
 
+mod command;
+mod entry;
 mod postgres;
 mod postgres_url;
 mod rows;
 mod sqlite;
+mod stream;
+mod worker;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use command::{OrdersError, work};
+pub use stream::{StreamOptions, StreamSource};
+pub use worker::{ConnectError, Done, WorkerError, WorkerOptions, run};
 
 use postgres_url::PostgresUrl;
 
@@ -36,6 +44,20 @@ pub trait Source: Send {
 
     /// How far behind the orders are.
     fn lag(&mut self) -> Result<Lag, SourceError>;
+
+    /// What it has come across so far.
+    fn counts(&self) -> SourceCounts {
+        SourceCounts::default()
+    }
+}
+
+/// What a source has come across.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SourceCounts {
+    /// Entries acknowledged. 0 for a source without entries.
+    pub entries: u64,
+    /// Entries that could not be read. They are not acknowledged, and not counted as lag.
+    pub unreadable: u64,
 }
 
 /// How far the orders are behind the reservations.

@@ -4,7 +4,12 @@
 #[path = "../support/postgres.rs"]
 mod postgres_server;
 
+#[path = "../support/redis.rs"]
+mod redis_server;
+
 mod databases;
+mod shop;
+mod streams;
 
 use stampede::sale::{Change, Key, Reservation, ReservationId, SaleId, Status, User};
 

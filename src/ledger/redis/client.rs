@@ -145,11 +145,8 @@ impl RedisClient {
         &mut self,
         batch: &Batch,
     ) -> Result<Vec<Result<GroupReply, LedgerError>>, LedgerError> {
-        let ledger = self.ledger.clone();
         let created = index::created(batch);
-        if !created.is_empty() {
-            self.index(|out| index::add(ledger.codec.keys(), &created, out))?;
-        }
+        self.register(&created)?;
         let mut replies = self.groups(batch)?;
         if replies.iter().any(|reply| matches!(reply, Err(DecodeError::NoScript))) {
             // Redis has been restarted or flushed. What it did not know it did not do.
@@ -165,14 +162,18 @@ impl RedisClient {
             self.connection = None;
         }
         // What is done is done: the index can be mended later, by whoever meets the sale.
-        if !created.is_empty() {
-            let _ = self.index(|out| index::add(ledger.codec.keys(), &created, out));
-        }
-        let removed = index::removed(batch, &replies);
-        if !removed.is_empty() {
-            let _ = self.forget(&removed);
-        }
+        let _ = self.register(&created);
+        let _ = self.forget(&index::removed(batch, &replies));
         Ok(replies.into_iter().map(|reply| reply.map_err(LedgerError::from)).collect())
+    }
+
+    /// Adds sales to the index.
+    pub fn register(&mut self, sales: &[&SaleId]) -> Result<(), LedgerError> {
+        if sales.is_empty() {
+            return Ok(());
+        }
+        let ledger = self.ledger.clone();
+        self.index(|out| index::add(ledger.codec.keys(), sales, out))
     }
 
     /// Removes sales from the index that are gone, but not one that is there after all.
@@ -186,10 +187,7 @@ impl RedisClient {
         let mut request = Vec::new();
         sales.iter().for_each(|sale| index::exists(keys, sale, &mut request));
         let there = index::found(sales, &self.exchange(&request, sales.len())?)?;
-        if there.is_empty() {
-            return Ok(());
-        }
-        self.index(|out| index::add(keys, &there, out))
+        self.register(&there)
     }
 
     /// How many members the index of sales has.

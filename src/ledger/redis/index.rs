@@ -7,19 +7,70 @@
 //! sale is there after all. So, in whatever order two of them come, a sale that exists is in the
 //! index in the end. A member without a sale does no harm.
 
+use hashbrown::HashMap;
 use redis::Value;
 
 use super::reply::{classify, error_text};
 use super::resp::{bulk, command};
 use super::{DecodeError, KeyTemplates};
-use crate::ledger::{Batch, GroupReply};
+use crate::ledger::{Batch, Group, GroupReply};
+use crate::limits::{INDEX_AGE_MS_MAX, SALES_MAX};
 use crate::sale::{Command, Outcome, SaleId};
+
+/// The sales of which a link knows that they are in the index, with the time at which it saw to
+/// that. After a while it adds them again, with a batch that goes out anyway: somebody may have
+/// flushed the database and made the sale anew.
+#[derive(Default)]
+pub(super) struct Registered(HashMap<SaleId, u64>);
+
+impl Registered {
+    /// Whether a sale is known to be in the index.
+    pub(super) fn contains(&self, sale: &SaleId) -> bool {
+        self.0.contains_key(sale)
+    }
+
+    /// Notes that sales are in the index.
+    pub(super) fn note(&mut self, sales: &[&SaleId], now_ms: u64) {
+        if self.0.len() + sales.len() > SALES_MAX {
+            self.0.clear();
+        }
+        self.0.extend(sales.iter().map(|&sale| (sale.clone(), now_ms)));
+    }
+
+    /// Those of these sales that are to be added again, which they are taken to be.
+    pub(super) fn aged<'a>(&mut self, groups: &[&'a Group], now_ms: u64) -> Vec<&'a SaleId> {
+        let mut aged = Vec::new();
+        for group in groups {
+            if let Some(seen_ms) = self.0.get_mut(&group.sale)
+                && now_ms > *seen_ms + INDEX_AGE_MS_MAX
+            {
+                *seen_ms = now_ms;
+                aged.push(&group.sale);
+            }
+        }
+        aged
+    }
+
+    /// Notes that a sale is gone.
+    pub(super) fn forget(&mut self, sale: &SaleId) {
+        self.0.remove(sale);
+    }
+}
+
+/// Whether commands define a sale, which need not be there before.
+pub(super) fn creates(group: &Group) -> bool {
+    group.commands.iter().any(|command| matches!(command, Command::Create(_)))
+}
+
+/// Whether commands may hold units, or make a sale that does: not before it is in the index.
+pub(super) fn holds(group: &Group) -> bool {
+    let may = |command: &Command| matches!(command, Command::Create(_) | Command::Reserve(_));
+    group.commands.iter().any(may)
+}
 
 /// The sales that a batch creates.
 pub(super) fn created(batch: &Batch) -> Vec<&SaleId> {
-    let creates = |command: &Command| matches!(command, Command::Create(_));
-    let groups = batch.groups.iter().filter(|group| group.commands.iter().any(creates));
-    groups.map(|group| &group.sale).collect()
+    batch.groups.iter().filter(|group| creates(group)).map(|group| &group.sale).collect()
 }
 
 /// The sales that a batch has removed.
@@ -75,6 +126,23 @@ pub(super) fn found<'a>(
     Ok(found)
 }
 
+/// Writes a command that asks for the ledger's time: see [`time_ms`].
+pub(super) fn time(out: &mut Vec<u8>) {
+    command(out, 1);
+    bulk(out, b"TIME");
+}
+
+/// The time in ms since 1970 that Redis gives as seconds and microseconds.
+pub(super) fn time_ms(reply: Option<Value>) -> Result<u64, DecodeError> {
+    let malformed = || DecodeError::Refused("TIME has no time".to_owned());
+    let (seconds, micros): (u64, u64) = match reply {
+        Some(Value::ServerError(error)) => return Err(classify(&error)),
+        Some(reply) => redis::from_redis_value(reply).map_err(|_| malformed())?,
+        None => return Err(malformed()),
+    };
+    seconds.checked_mul(1000).and_then(|ms| ms.checked_add(micros / 1000)).ok_or_else(malformed)
+}
+
 /// Whether a command about the index was carried out. An error says what to do about it.
 pub(super) fn judge(keys: &KeyTemplates, reply: &Value) -> Result<(), DecodeError> {
     let Value::ServerError(error) = reply else { return Ok(()) };
@@ -87,7 +155,7 @@ pub(super) fn judge(keys: &KeyTemplates, reply: &Value) -> Result<(), DecodeErro
         }
         "NOPERM" => format!(
             "this user may not keep the index of sales: it needs SADD, SREM, SCARD and SSCAN on \
-             {index}, and EXISTS on the sales ({text})"
+             {index}, and EXISTS on the counters of the sales ({text})"
         ),
         // With their code first: others know them by it.
         _ => text,

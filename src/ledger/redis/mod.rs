@@ -23,6 +23,7 @@ mod resp;
 mod scripts;
 mod settings;
 mod trim;
+mod socket;
 mod tls;
 
 pub use client::{Pipeline, RedisClient};
