@@ -168,6 +168,39 @@ pub const COUNTER_NAME_BYTES_MAX: usize = 128;
 /// Largest configuration file.
 pub const CONFIG_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
+/// Connections that the control port serves at a time; more wait in the kernel's queue. Each takes
+/// two descriptors of [`DESCRIPTORS_RESERVE`].
+pub const CONTROL_CONNECTIONS_MAX: usize = 16;
+/// Requests to the control port that wait for its thread. Beyond it: 503 `busy`.
+pub const CONTROL_WAITING_MAX: usize = 64;
+/// Longest request body at the control port. Beyond it: 413.
+pub const CONTROL_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Body that the control port reads and throws away, so that its 413 is seen. Beyond it: closed.
+pub const CONTROL_DISCARD_BYTES_MAX: usize = 1024 * 1024;
+/// Answers that one connection to the control port may be given, in bytes, before it is closed:
+/// what a client that reads nothing can make us keep.
+pub const CONTROL_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Time between two looks for control connections that are overdue.
+pub const CONTROL_SWEEP_INTERVAL_MS: u64 = 500;
+/// Time a connection to the control port has left after an answer that ends it.
+pub const CONTROL_CLOSE_MS: u64 = 1_000;
+/// Time that the end of the server waits for what the control port has under way.
+pub const CONTROL_STOP_MS: u64 = 2_000;
+/// Sales in a list of the control port, unless asked for.
+pub const CONTROL_PAGE_DEFAULT: usize = 100;
+/// Most sales in a list of the control port.
+pub const CONTROL_PAGE_MAX: usize = 1_000;
+/// Most reservations in a list of the control port.
+pub const CONTROL_RESERVATIONS_PAGE_MAX: usize = 10_000;
+/// Time for which the control port keeps a sale's reservations for the next page of a list.
+pub const CONTROL_SNAPSHOT_MS: u64 = 30_000;
+/// Shortest and longest token of the control port, in bytes.
+pub const CONTROL_TOKEN_BYTES_MIN: usize = 16;
+/// See [`CONTROL_TOKEN_BYTES_MIN`].
+pub const CONTROL_TOKEN_BYTES_MAX: usize = 512;
+/// Longest answer of a control port that a command takes, in bytes.
+pub const CONTROL_REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// One buffer of the stat log.
 pub const STAT_LOG_BUFFER_BYTES: usize = 64 * 1024;
 /// Buffers of one core, the one it fills and those on their way to the file. With all of them
@@ -194,6 +227,8 @@ const _: () = assert!(KEY_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(HOLD_MS_MAX < TIME_MS_MAX && TIME_MS_MAX < 1 << 53);
 const _: () = assert!(BATCH_MAX <= WAITING_SETTING_MAX && WAITING_MAX <= WAITING_SETTING_MAX);
 const _: () = assert!(IDLE_DEADLINE_MS <= CONNECTION_DEADLINE_MS_MAX);
+const _: () = assert!(2 * (CONTROL_CONNECTIONS_MAX as u64) < DESCRIPTORS_RESERVE);
+const _: () = assert!(CONTROL_BODY_BYTES_MAX < CONTROL_DISCARD_BYTES_MAX);
 const _: () = assert!(LEDGER_DEADLINE_MS_MIN <= LEDGER_ANSWER_DEADLINE_MS);
 const _: () = assert!(LEDGER_ANSWER_DEADLINE_MS <= LEDGER_DEADLINE_MS_MAX);
 const _: () = assert!(DRAIN_DEADLINE_MS <= DRAIN_DEADLINE_MS_MAX);

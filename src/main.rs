@@ -9,6 +9,7 @@ use clap::Parser;
 use stampede::cli::{Cli, Command, OrdersOptions, ServeOptions};
 use stampede::config::{Config, ConfigError, raise_file_limit};
 use stampede::logging;
+use stampede::operator::{self, Failure};
 use stampede::orders;
 use stampede::server::{self, Ready, SaleStart};
 
@@ -25,6 +26,11 @@ fn main() -> ExitCode {
         Command::Serve(options) => serve(&options),
         Command::CheckConfig(options) => check_config(&options),
         Command::Orders(options) => write_orders(&options),
+        Command::Sale(action, options) => operate(|out| operator::sale(&action, &options, out)),
+        Command::Audit(options) => operate(|out| operator::audit(&options, out)),
+        Command::Reservation(action, options) => {
+            operate(|out| operator::reservation(&action, &options, out))
+        }
     }
 }
 
@@ -56,6 +62,9 @@ fn announce(config: &Config, ready: &Ready) {
     let addresses: Vec<String> =
         ready.addresses.iter().map(|address| format!("http://{address}")).collect();
     text += &format!("  listening  {}\n", addresses.join(" "));
+    if let Some(address) = ready.control {
+        text += &format!("  control    http://{address}\n");
+    }
     text += &format!(
         "  cores      {} (up to {} connections)\n",
         cores.join(","),
@@ -123,6 +132,28 @@ fn check_config(options: &ServeOptions) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => failure(&error),
+    }
+}
+
+/// Runs an operator's command on the standard output.
+fn operate(command: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) -> ExitCode {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let done = command(&mut out).and_then(|()| Ok(out.flush()?));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        // `stampede sale list | head`
+        Err(Failure::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(error @ Failure::Usage(_)) => {
+            // What was done before it went wrong has been said.
+            let _ = out.flush();
+            usage(&ConfigError { problems: vec![error.to_string()] })
+        }
+        Err(error) => {
+            let _ = out.flush();
+            failure(&error)
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! reservations are named as the client wrote them: whether such a thing exists is not known here.
 
 mod json;
-mod percent;
+pub mod percent;
 
 pub use json::{ReservationRequest, parse_reservation_request};
 

@@ -18,14 +18,16 @@ use signal_hook::iterator::Signals;
 
 use crate::clock::wall_ms;
 use crate::config::{Config, LedgerSetting};
+use crate::control::Control;
 use crate::core::{Mailbox, Shared};
+use crate::ledger::client::Client;
 use crate::ledger::embedded::{self, Embedded, OpenError};
 use crate::ledger::redis::RedisLedger;
 use crate::limits::{MAPS_MAX_DEFAULT, MAPS_PER_STACK, STACK_BYTES, STARTUP_WAIT_MS};
 use crate::sale::{SaleId, SaleSpec, SaleView};
 use crate::stat_log::StatLog;
 use crate::sweep::Sweep;
-use crate::{connection, listener};
+use crate::{connection, listener, operator};
 
 mod boot;
 mod watchdog;
@@ -109,6 +111,16 @@ pub enum RunError {
         /// What Redis says.
         reason: String,
     },
+    /// The control port can't be had.
+    #[error("--control {address}: {error}{hint}")]
+    Control {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+        /// What would help.
+        hint: &'static str,
+    },
     /// The stat log can't be written.
     #[error("--stat-log: {0}")]
     StatLog(io::Error),
@@ -124,6 +136,8 @@ pub enum RunError {
 pub struct Ready {
     /// The addresses it listens on.
     pub addresses: Vec<SocketAddr>,
+    /// The address of the control port, if there is one.
+    pub control: Option<SocketAddr>,
     /// What became of the sales. Empty while the ledger is away.
     pub sales: Vec<(SaleId, SaleStart)>,
     /// Why the ledger can't be reached, if it can't. It will be tried again.
@@ -160,16 +174,26 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
     }
     let sweep = ledger.sweep()?;
     let connections_max = shared.connections_max;
+    let control = start_control(&shared, &ledger)?;
     let mut server = Server { shared, heard, links: vec![None; cores] };
     let started = server.wait_for_sales()?;
     server.accept(sockets);
     ready(
         &server.shared.config,
-        &Ready { addresses, sales: started, ledger_away: server.away(), connections_max },
+        &Ready {
+            addresses,
+            control: control.as_ref().map(Control::address),
+            sales: started,
+            ledger_away: server.away(),
+            connections_max,
+        },
     );
 
     server.serve()?;
     let drained = server.drain();
+    if let Some(control) = control {
+        control.stop();
+    }
     drop(sweep);
     ledger.close();
     if let Some(log) = stat_log {
@@ -182,14 +206,34 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
     drained
 }
 
+fn start_control(shared: &Arc<Shared>, ledger: &Ledger) -> Result<Option<Control>, RunError> {
+    let Some(setting) = &shared.config.control else { return Ok(None) };
+    let address = setting.address;
+    let control = Control::start(setting, shared.clone(), ledger.client());
+    let control = control.map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "; another server has this port: choose another, or --control off"
+            }
+            _ => listen_hint(&error),
+        };
+        RunError::Control { address, error, hint }
+    })?;
+    Ok(Some(control))
+}
+
 fn listen_error(address: SocketAddr, error: io::Error) -> RunError {
-    let hint = match error.kind() {
+    let hint = listen_hint(&error);
+    RunError::Listen { address, error, hint }
+}
+
+fn listen_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
         io::ErrorKind::AddrInUse => "; another server has this port: stop it or choose another",
         io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
         io::ErrorKind::PermissionDenied => "; a port below 1024 needs CAP_NET_BIND_SERVICE",
         _ => "",
-    };
-    RunError::Listen { address, error, hint }
+    }
 }
 
 enum Ledger {
@@ -219,6 +263,14 @@ impl Ledger {
         }
     }
 
+    /// A way in for the control thread.
+    fn client(&self) -> Box<dyn Client> {
+        match self {
+            Self::Embedded(ledger) => operator::embedded_client(ledger.handle()),
+            Self::Redis(ledger) => operator::redis_client(ledger.clone(), "stampede-control"),
+        }
+    }
+
     /// Has what expires return to stock. The embedded ledger does so itself.
     fn sweep(&self) -> io::Result<Option<Sweep>> {
         match self {
@@ -242,6 +294,7 @@ fn share(config: Config, events: Sender<Event>) -> io::Result<Arc<Shared>> {
         connections: CachePadded::default(),
         refused: CachePadded::default(),
         draining: AtomicBool::new(false),
+        ledger_up: (0..cores).map(|_| AtomicBool::new(false)).collect(),
         grants: (0..cores).map(|_| CachePadded::default()).collect(),
         ticks: (0..cores).map(|_| CachePadded::default()).collect(),
         allowances: Mutex::default(),

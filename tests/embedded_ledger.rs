@@ -100,13 +100,20 @@ fn a_missing_folder_is_made_and_a_foreign_one_left_alone() {
 }
 
 #[test]
-fn a_newer_format_is_refused() {
+fn another_format_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     open(dir.path());
-    fs::write(dir.path().join("stampede-ledger"), "stampede ledger, format 2\n").unwrap();
+    fs::write(dir.path().join("stampede-ledger"), "stampede ledger, format 3\n").unwrap();
     let error = open_error(dir.path());
-    assert!(matches!(error, OpenError::Newer { found: 2, .. }), "{error}");
-    for text in ["", "stampede ledger, format 0\n", "stampede ledger, format x\n", "\u{0}"] {
+    assert!(matches!(error, OpenError::Newer { found: 3, .. }), "{error}");
+    fs::write(dir.path().join("stampede-ledger"), "stampede ledger, format 1\n").unwrap();
+    let error = open_error(dir.path());
+    assert!(matches!(error, OpenError::Older { found: 1, .. }), "{error}");
+    assert!(error.to_string().contains("start anew in another folder"), "{error}");
+    for text in ["", "stampede ledger, format 0\n", "stampede ledger, format x\n", "\u{0}"]
+        .into_iter()
+        .chain(["stampede ledger, format 2\n", "stampede ledger, format 2\nid x\n"])
+    {
         fs::write(dir.path().join("stampede-ledger"), text).unwrap();
         assert!(matches!(open_error(dir.path()), OpenError::Corrupt { .. }));
     }
@@ -554,6 +561,7 @@ fn asked() -> impl Strategy<Value = Ask> {
         (0..9u64).prop_map(Command::AddStock),
         Just(Command::Open),
         Just(Command::Close),
+        Just(Command::Remove),
         Just(Command::Show),
     ];
     prop_oneof![
@@ -605,7 +613,13 @@ fn model(
     command: &Command,
 ) -> Outcome {
     match (sales.get_mut(id), command) {
-        (Some(machine), command) => machine.apply(now_ms, command),
+        (Some(machine), command) => {
+            let outcome = machine.apply(now_ms, command);
+            if outcome == Outcome::Removed {
+                sales.remove(id);
+            }
+            outcome
+        }
         (None, Command::Create(spec)) => {
             let machine = sales.entry(id.clone()).or_insert(Machine::new(spec.clone()));
             match machine.apply(now_ms, &Command::Show) {

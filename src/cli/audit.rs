@@ -2,22 +2,18 @@
 
 use clap::Args;
 
+use super::OperatorOptions;
+
 /// The options of audit, unjudged. URLs can hold passwords, so there is no `Debug`.
 #[derive(Args, Default)]
-#[command(next_line_help = true, after_long_help = AFTER_LONG_HELP, max_term_width = 100)]
+#[command(after_long_help = AFTER_LONG_HELP, max_term_width = 100)]
 pub struct AuditOptions {
-    /// Look at this ledger: redis://…, rediss://… or embedded:DIR
-    ///
-    /// An embedded ledger can be opened while no server runs on it; otherwise ask the server, with
-    /// --control.
-    #[arg(long, value_name = "URL", env = "STAMPEDE_LEDGER", hide_env_values = true)]
-    pub ledger: Option<String>,
-
     /// Compare the reservations with the orders in this database, too
     ///
-    /// postgres://user:password@host:port/database or sqlite:FILE. What the workers have not been
-    /// told yet is counted as on its way, and is no difference.
-    #[arg(long, value_name = "URL", env = "STAMPEDE_ORDERS", hide_env_values = true)]
+    /// postgres://user:password@host:port/database or sqlite:FILE, with --ledger or --direct; a
+    /// server that is asked compares with the database of its own --orders. What the workers have
+    /// not been told yet is counted as on its way, and is no difference.
+    #[arg(long, value_name = "URL", env = "STAMPEDE_DATABASE", hide_env_values = true)]
     pub orders: Option<String>,
 
     /// Look at this sale only (repeatable) [default: all]
@@ -33,15 +29,17 @@ pub struct AuditOptions {
     #[arg(long)]
     pub repair: bool,
 
-    /// Print the report as JSON
-    #[arg(long)]
-    pub json: bool,
+    /// Where to look.
+    #[command(flatten)]
+    pub operator: OperatorOptions,
 }
 
 const AFTER_LONG_HELP: &str = "\
 Examples:
-  Compare everything, while servers and workers run:
-      stampede audit --ledger redis://10.0.0.5:6379 --orders postgres://stampede@10.0.0.6/orders
+  What a running server's ledger says of itself, and its orders, if it writes them:
+      stampede audit
+  Everything in Redis and PostgreSQL, while servers and workers run:
+      stampede audit --ledger redis://10.0.0.5:6379 --orders postgres://stampede@10.0.0.6/shop
   Mend one sale:
       stampede audit --ledger redis://10.0.0.5:6379 --sale ticket --repair
 

@@ -37,7 +37,7 @@ pub trait Source: Send {
     fn acknowledge(&mut self) -> Result<(), SourceError>;
 
     /// Where a source that keeps no position of its own is: its name, and the version up to which
-    /// everything has been given.
+    /// everything has been given. To be written with what was given last, or after it.
     fn position(&self) -> Option<(String, u64)> {
         None
     }

@@ -2,8 +2,10 @@
 //!
 //! Time is never asserted as performance; deadlines are, with generous bounds.
 
+#[allow(dead_code)]
 #[path = "../support/server.rs"]
 mod server;
+#[allow(dead_code)]
 #[path = "../support/client.rs"]
 mod client;
 

@@ -45,9 +45,9 @@ pub(super) fn write(
     };
     output.file.write_all(&header.encode())?;
     put_time(&mut output.record, state.now_ms);
-    output.record.extend_from_slice(&(state.sales.len() as u64).to_le_bytes());
+    output.record.extend_from_slice(&(state.sales.count() as u64).to_le_bytes());
     output.finish_record()?;
-    for (id, machine) in &state.sales {
+    for (id, machine) in state.sales.iter() {
         output.sale(id, machine)?;
     }
     output.record.extend_from_slice(WHOLE);
@@ -112,7 +112,8 @@ pub(super) fn read(
         let mut reader = Reader::new(record);
         Ok((reader.time()?, reader.u64("number of sales")?))
     })?;
-    let mut state = State { now_ms, ..State::default() };
+    let mut state = State::default();
+    state.now_ms = now_ms;
     for _ in 0..sale_count {
         let (id, machine) = input.sale()?;
         state.sales.insert(id, machine);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use redis::Value;
 
 use super::{ENTRIES_MAX, EntryId, Pipeline, SourceError, StreamSource, entries, text};
+use crate::ledger::redis::trim_command;
 use crate::sale::Change;
 
 /// Streams looked after in one round trip.
@@ -106,6 +107,7 @@ impl StreamSource {
     fn tidy(&mut self, due: &[usize]) -> Result<(), SourceError> {
         let gone_ms = CONSUMER_GONE.max(self.options.claim_after * 2).as_millis().to_string();
         let mut tidy = Pipeline::new();
+        let keys = self.client.codec().keys();
         for &at in due {
             let stream = &mut self.streams[at];
             let dirty = std::mem::take(&mut stream.dirty);
@@ -122,12 +124,9 @@ impl StreamSource {
                 gone_ms.as_bytes(),
                 consumer.as_bytes(),
             ]);
-            trim(&mut tidy, &stream.key);
+            let trim = trim_command(&keys.of(&stream.sale));
+            tidy.add(&trim.iter().map(Vec::as_slice).collect::<Vec<_>>());
         }
         self.exchange(&tidy).map(drop)
     }
 }
-
-/// INTEGRATOR: the script of the audit's helper (`lua/trim.lua`) goes here: one command that trims
-/// what every group has processed and keeps the last 60 s. Its reply is not looked at.
-fn trim(_commands: &mut Pipeline, _stream: &str) {}
