@@ -5,6 +5,7 @@
 #[path = "support/redis.rs"]
 mod server;
 
+use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -505,4 +506,52 @@ fn sales_that_are_not_there() {
     let report = audit(&mut client, None, &[], false).unwrap();
     assert_eq!(report.differences, 1, "{}", table(&report));
     assert!(table(&report).contains("its counters are gone"), "{}", table(&report));
+}
+
+/// Exit code, standard output, standard error.
+fn stampede(arguments: &[&str]) -> (i32, String, String) {
+    let output = process::Command::new(env!("CARGO_BIN_EXE_stampede"))
+        .args(arguments)
+        .env_remove("STAMPEDE_DATABASE")
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn the_command_says_what_differs_by_its_exit_code_too() {
+    let mut all = WithOrders::new();
+    let url = all._server.url();
+    let orders = format!("sqlite:{}", all._folder.path().join("orders.db").display());
+    let command = ["audit", "--ledger", &url, "--orders", &orders];
+    let run = |more: &[&str]| stampede(&[&command[..], more].concat());
+
+    let (code, out, err) = run(&[]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    for text in ["sale ", "ticket  held ", "everything agrees", "ticket  orders"] {
+        assert!(out.contains(text), "no {text:?}:\n{out}");
+    }
+    all.redis.ask(&format!("HDEL {CLAIMS} user0\tkey0"));
+    all.execute("DELETE FROM orders WHERE reservation = ?1", 3);
+    let (code, out, err) = run(&["--sale", "ticket"]);
+    assert_eq!(code, 1, "{out}");
+    assert!(out.contains("2 differences") && err.contains("--repair"), "{out}{err}");
+    let (code, out, _) = run(&["--json"]);
+    let report: Report = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, report.differences), (1, 2));
+    let (code, out, err) = run(&["--repair"]);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert!(out.contains("2 checks repaired, everything agrees now"), "{out}");
+    assert_eq!(run(&[]).0, 0);
+
+    let (code, _, err) = run(&["--sale", "poster"]);
+    assert!(code == 1 && err.contains("no such sale"), "{code} {err}");
+    for wrong in [&["--sale", "a b"][..], &["--sale", &"a".repeat(1024)], &["--config", "/none"]] {
+        assert_eq!(run(wrong).0, 2, "{wrong:?}");
+    }
+    let (code, _, err) = stampede(&["audit", "--ledger", &url, "--orders", "mysql://x"]);
+    assert!(code == 2 && err.contains("postgres://"), "{err}");
+    let (code, _, err) = stampede(&["audit", "--orders", &orders, "--control", "127.0.0.1:1"]);
+    assert!(code == 2 && err.contains("--ledger or --direct"), "{err}");
 }
