@@ -54,7 +54,7 @@ impl SteadyClock {
     }
 
     fn at(&mut self, passed_ms: u64, wall_ms: u64) -> u64 {
-        let now_ms = self.start_ms + passed_ms;
+        let now_ms = self.start_ms.saturating_add(passed_ms);
         let ahead_ms = now_ms.wrapping_sub(wall_ms) as i64;
         if (ahead_ms - self.logged_ahead_ms).abs() > DRIFT_LOG_MS {
             self.logged_ahead_ms = ahead_ms;

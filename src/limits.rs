@@ -86,11 +86,11 @@ pub const INDEX_AGE_MS_MAX: u64 = 1_000;
 pub const VIEW_AGE_MS_MAX: u64 = 100;
 /// Sales whose state a core keeps.
 pub const SALES_MAX: usize = 16 * 1024;
+/// Time without a request after which a core may forget a sale to make room for another.
+pub const SALE_IDLE_MS: u64 = 10_000;
+/// Sales that a core asks the ledger about in the background at one tick.
+pub const VIEWS_PER_TICK_MAX: usize = 256;
 
-/// Youngest entries of a stream that trimming leaves, in time: what an audit has yet to read.
-pub const STREAM_KEEP_MS: u64 = 60_000;
-/// Entries that one trimming of a stream takes, about.
-pub const STREAM_TRIM_MAX: usize = 10_000;
 /// Default of the changes that are written to the orders in one transaction, about.
 pub const ORDERS_BATCH: usize = 10_000;
 /// Largest setting of it: some 30 MB of rows on their way.
@@ -103,6 +103,11 @@ pub const CLAIM_AFTER_MS_MIN: u64 = 100;
 pub const CLAIM_AFTER_MS_MAX: u64 = 86_400_000;
 /// Longest name of a consumer group and of a worker in it.
 pub const GROUP_BYTES_MAX: usize = 128;
+
+/// Youngest entries of a stream that trimming leaves, in time: what an audit has yet to read.
+pub const STREAM_KEEP_MS: u64 = 60_000;
+/// Entries that one trimming of a stream takes, about.
+pub const STREAM_TRIM_MAX: usize = 10_000;
 
 /// Default time for a drain.
 pub const DRAIN_DEADLINE_MS: u64 = 30_000;
@@ -217,6 +222,7 @@ const _: () = assert!(READS_PER_TURN_MAX > 0);
 const _: () = assert!(BATCH_MAX <= WAITING_MAX);
 const _: () = assert!(RESPONSE_BYTES_MAX < OUT_BUFFER_BYTES_MAX);
 const _: () = assert!(TICK_INTERVAL_MS < VIEW_AGE_MS_MAX);
+const _: () = assert!(VIEWS_PER_TICK_MAX <= BATCH_MAX && VIEWS_PER_TICK_MAX < SALES_MAX);
 const _: () = assert!(SWEEP_COUNT_INTERVAL_MS <= SWEEP_SCAN_INTERVAL_MS);
 const _: () = assert!(SWEEP_PAUSE_MS_MIN < SWEEP_PAUSE_MS_MAX / 2);
 const _: () = assert!(SWEEP_SALES_MAX as u32 * SWEEP_EXPIRE_MIN <= 4 * EXPIRE_BATCH_MAX);

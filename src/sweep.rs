@@ -209,8 +209,9 @@ fn seen(reply: &GroupReply, sent_ms: u64, now_ms: u64) -> Seen {
             Outcome::Sale(view) => seen.hold_ms = Some(view.spec.hold_ms),
             Outcome::Released { more, next_due_ms, .. } => {
                 seen.more = *more;
-                // By the ledger's own time: this machine's may be any.
-                seen.due_in_ms = next_due_ms.map(|due_ms| due_ms.saturating_sub(reply.now_ms));
+                // By the ledger's own time: this machine's may be any. One more, since both sides
+                // cut off a part of a millisecond.
+                seen.due_in_ms = next_due_ms.map(|due_ms| due_ms.saturating_sub(reply.now_ms) + 1);
             }
             _ => {}
         }

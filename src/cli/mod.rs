@@ -61,6 +61,14 @@ enum CliCommand {
     /// are not shown. Exit code 0; or 2 with every error found.
     #[command(after_long_help = AFTER_LONG_HELP, max_term_width = 100)]
     CheckConfig(Box<ServeOptions>),
+    /// Write an order for each reservation in a Redis to a database, as long as it runs
+    ///
+    /// Reads the sales' streams as a worker of a consumer group and keeps one row a reservation,
+    /// with its latest status, in the table `orders`. As many workers as you like: they share the
+    /// work, and take over that of one that dies. What is not yet in the database is not yet taken
+    /// off the stream, so nothing is lost while either of the two is away.
+    #[command(after_long_help = orders::AFTER_LONG_HELP, max_term_width = 100)]
+    Orders(Box<OrdersOptions>),
     /// Create, open, close, show, list, archive and remove sales, and add stock to them
     Sale(Box<SaleCommand>),
     /// Show, confirm and cancel reservations
@@ -85,6 +93,8 @@ pub enum Command {
     Serve(Box<ServeOptions>),
     /// Check the configuration and show it.
     CheckConfig(Box<ServeOptions>),
+    /// Write orders from a Redis to a database.
+    Orders(Box<OrdersOptions>),
     /// Do something with sales.
     Sale(SaleAction, Box<OperatorOptions>),
     /// Do something with a reservation.
@@ -101,6 +111,7 @@ impl Cli {
         match self.command {
             Some(CliCommand::Serve(options)) => Command::Serve(options),
             Some(CliCommand::CheckConfig(options)) => Command::CheckConfig(options),
+            Some(CliCommand::Orders(options)) => Command::Orders(options),
             Some(CliCommand::Sale(command)) => {
                 Command::Sale(command.action, Box::new(command.options))
             }

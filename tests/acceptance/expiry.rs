@@ -72,6 +72,36 @@ fn a_latch_opens_on_every_core_when_units_come_back() {
 }
 
 #[test]
+fn any_server_confirms_and_cancels_and_all_sell_what_comes_back() {
+    let redis = RedisServer::start(&[]);
+    let options = ["--sale", "ticket=40", "--cores", &cores(2)];
+    let servers = [on_redis(&redis, &options), on_redis(&redis, &options)];
+    let mut buyers: Vec<Buyer> = (0..16).map(|n| buyer(&servers[n % 2])).collect();
+    let reserve =
+        |buyer: &mut Buyer| buyer.reserve("ticket", "ann", 1, "").expect("an answer").bought();
+    let held: Vec<String> =
+        (0..40).map(|n| reserve(&mut buyers[n % 16]).granted().expect("one of 40")).collect();
+    for buyer in &mut buyers {
+        assert!(reserve(buyer).is("sold_out"));
+    }
+    // By another server than the one that made it, each.
+    for (n, id) in held.iter().enumerate() {
+        let buyer = &mut buyers[(n + 1) % 16];
+        let (answer, want) = match n % 2 {
+            0 => (buyer.confirm(id).expect("an answer"), "confirmed"),
+            _ => (buyer.cancel(id).expect("an answer"), "cancelled"),
+        };
+        assert_eq!((answer.status, answer.json()["status"].as_str()), (200, Some(want)));
+        let shown = buyers[n % 16].reservation(id).expect("an answer");
+        assert_eq!(shown.json()["status"], want);
+    }
+    for buyer in &mut buyers {
+        eventually("sold one", 5, || reserve(buyer).granted().is_some());
+    }
+    assert_eq!(sold(&redis), 36);
+}
+
+#[test]
 fn what_was_held_when_the_server_died_comes_back_with_nobody_asking() {
     let redis = RedisServer::start(&[]);
     let mut server = on_redis(&redis, &["--sale", "ticket=10,hold=1s"]);

@@ -2,7 +2,7 @@
 //!
 //! Time is never asserted as performance; deadlines are, with generous bounds.
 
-#[allow(dead_code)]
+#[allow(dead_code)] // Each test program takes what it needs.
 #[path = "../support/server.rs"]
 mod server;
 #[allow(dead_code)]
@@ -11,6 +11,7 @@ mod client;
 
 mod requests;
 mod purchases;
+mod reservations;
 mod framing;
 mod rejects;
 mod deadlines;

@@ -243,3 +243,7 @@ pub(super) fn wake_when_more(state: &mut State, cursor: &Cursor, wake: SyncSende
         _ => _ = wake.try_send(()),
     }
 }
+
+#[cfg(test)]
+#[path = "changes_tests.rs"]
+mod tests;

@@ -112,8 +112,7 @@ pub(super) fn read(
         let mut reader = Reader::new(record);
         Ok((reader.time()?, reader.u64("number of sales")?))
     })?;
-    let mut state = State::default();
-    state.now_ms = now_ms;
+    let mut state = State { now_ms, ..State::default() };
     for _ in 0..sale_count {
         let (id, machine) = input.sale()?;
         state.sales.insert(id, machine);

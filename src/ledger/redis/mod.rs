@@ -22,9 +22,9 @@ mod reply;
 mod resp;
 mod scripts;
 mod settings;
-mod trim;
 mod socket;
 mod tls;
+mod trim;
 
 pub use client::{Pipeline, RedisClient};
 pub use codec::Codec;
