@@ -22,6 +22,7 @@ pub struct Server {
     folder: TempDir,
     arguments: Vec<String>,
     limits: String,
+    environment: Vec<(String, String)>,
     address: Option<SocketAddr>,
     control: Option<SocketAddr>,
     child: Option<Child>,
@@ -39,7 +40,18 @@ impl Server {
 
     /// The same, with the shell's limits set before: `"-n 64"` for 64 open files.
     pub fn start_limited(limits: &str, arguments: &[&str]) -> Self {
+        Self::start_in(limits, &[], arguments)
+    }
+
+    /// The same, with variables of the environment more.
+    pub fn start_with(environment: &[(&str, &str)], arguments: &[&str]) -> Self {
+        Self::start_in("", environment, arguments)
+    }
+
+    fn start_in(limits: &str, environment: &[(&str, &str)], arguments: &[&str]) -> Self {
+        let own = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
         let mut server = Self {
+            environment: environment.iter().map(own).collect(),
             folder: tempfile::tempdir().expect("a temporary folder"),
             arguments: arguments.iter().map(|&a| a.to_owned()).collect(),
             limits: limits.to_owned(),
@@ -92,6 +104,7 @@ impl Server {
                 command.env_remove(name);
             }
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let has = |option: &str| self.arguments.iter().any(|a| a == option);
         command.arg("serve").args(&self.arguments);
         if !has("--listen") {
