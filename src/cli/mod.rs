@@ -73,14 +73,6 @@ enum CliCommand {
     Sale(Box<SaleCommand>),
     /// Show, confirm and cancel reservations
     Reservation(Box<ReservationCommand>),
-    /// Write an order for each reservation in a Redis to a database, as long as it runs
-    ///
-    /// Reads the sales' streams as a worker of a consumer group and keeps one row a reservation,
-    /// with its latest status, in the table `orders`. As many workers as you like: they share the
-    /// work, and take over that of one that dies. What is not yet in the database is not yet taken
-    /// off the stream, so nothing is lost while either of the two is away.
-    #[command(after_long_help = orders::AFTER_LONG_HELP, max_term_width = 100)]
-    Orders(Box<OrdersOptions>),
     /// Compare counts, reservations, the order stream and the orders, and mend what differs
     ///
     /// Prints a table of what was compared. Exact while the sales go on, and stops none of them.
@@ -99,8 +91,6 @@ pub enum Command {
     Sale(SaleAction, Box<OperatorOptions>),
     /// Do something with a reservation.
     Reservation(ReservationAction, Box<OperatorOptions>),
-    /// Write orders from a Redis to a database.
-    Orders(Box<OrdersOptions>),
     /// Compare what must agree.
     Audit(Box<AuditOptions>),
 }
@@ -118,7 +108,6 @@ impl Cli {
             Some(CliCommand::Reservation(command)) => {
                 Command::Reservation(command.action, Box::new(command.options))
             }
-            Some(CliCommand::Orders(options)) => Command::Orders(options),
             Some(CliCommand::Audit(options)) => Command::Audit(options),
             None => Command::Serve(Box::new(self.options)),
         }

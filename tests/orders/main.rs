@@ -4,6 +4,7 @@
 #[path = "../support/postgres.rs"]
 mod postgres_server;
 
+#[allow(dead_code)]
 #[path = "../support/redis.rs"]
 mod redis_server;
 
