@@ -72,6 +72,7 @@ impl Control {
     ) -> io::Result<Self> {
         let (jobs, waiting) = sync_channel(CONTROL_WAITING_MAX);
         let closing = Arc::new(AtomicBool::new(false));
+        let api = Api::new(client).with_orders(shared.config.orders.clone());
         let factory = Factory {
             access: Arc::new(Access::new(setting.token.clone())),
             jobs: jobs.clone(),
@@ -80,7 +81,6 @@ impl Control {
             closing: closing.clone(),
         };
         let (address, acceptor, claimed) = listen(setting.address, &factory)?;
-        let api = Api::new(client);
         let mut control = ControlThread { address, factory, acceptor, api, _claimed: claimed };
         thread::Builder::new().name("control".into()).spawn(move || control.run(&waiting))?;
         Ok(Self { address, jobs, closing })

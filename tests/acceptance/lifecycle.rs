@@ -34,7 +34,7 @@ enum Intent {
 fn intent(user: usize) -> Intent {
     // Any even spread will do, as long as a user's is always the same.
     let spread = (user as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-    if spread % 3 == 0 {
+    if spread.is_multiple_of(3) {
         return Intent::NeverPay;
     }
     let times = if spread % 8 == 1 { 2 } else { 1 };

@@ -110,6 +110,7 @@ impl StreamSource {
     fn tidy(&mut self, due: &[usize]) -> Result<(), SourceError> {
         let gone_ms = CONSUMER_GONE.max(self.options.claim_after * 2).as_millis().to_string();
         let mut tidy = Pipeline::new();
+        let keys = self.client.codec().keys();
         for &at in due {
             let stream = &mut self.streams[at];
             stream.dirty = false;
@@ -125,7 +126,7 @@ impl StreamSource {
                 gone_ms.as_bytes(),
                 consumer.as_bytes(),
             ]);
-            let trim = trim_command(&self.client.codec().keys().of(&stream.sale));
+            let trim = trim_command(&keys.of(&stream.sale));
             tidy.add(&trim.iter().map(Vec::as_slice).collect::<Vec<_>>());
         }
         self.exchange(&tidy).map(drop)

@@ -435,8 +435,6 @@ impl Found {
                 )
             });
             problems.count = gone.unsigned_abs();
-        } else if look.deleted > look.deleted_known {
-            problems.add(|| format!("an entry was deleted: {} or before", look.deleted));
         }
         problems.and(Problems::of(&self.untold, |id| {
             let line = self.model.get(*id).map(|item: &Item| item.line(*id)).unwrap_or_default();

@@ -54,12 +54,9 @@ pub(super) struct Look {
     /// `hold_ms`, `opens_at_ms`, `closes_at_ms`, `limit_per_user`, `quantity_max`.
     settings: [Option<String>; 5],
     pub(super) trimmed: u64,
-    /// The last entry of which an earlier repair knew that it was deleted.
-    pub(super) deleted_known: EntryId,
     pub(super) repairs: u64,
     pub(super) length: u64,
     pub(super) last: EntryId,
-    pub(super) deleted: EntryId,
     pub(super) added: u64,
     pub(super) groups: Vec<Group>,
     pub(super) claims: Vec<Option<String>>,
@@ -74,9 +71,9 @@ impl Look {
         let now_ms = count(next()?)?;
         let exists = count(next()?)? == 1;
         let [total, sold] = fixed(texts(next()?)?)?;
-        let [held, hold, opens, closes, limit, quantity, trimmed, deleted_known, repairs] =
+        let [held, hold, opens, closes, limit, quantity, trimmed, repairs] =
             fixed(texts(next()?)?)?;
-        let [length, last, deleted, added] = fixed(texts(next()?)?)?;
+        let [length, last, added] = fixed(texts(next()?)?)?;
         let groups = list(next()?)?.into_iter().map(|group| {
             let [_, delivered, pending] = fixed(texts(group)?)?;
             let pending = pending.filter(|pending| !pending.is_empty());
@@ -94,11 +91,9 @@ impl Look {
             held,
             settings: [hold, opens, closes, limit, quantity],
             trimmed: or_zero(trimmed).ok_or_else(|| unreadable("stream_trimmed"))?,
-            deleted_known: deleted_known.map_or(Ok(EntryId::default()), |id| entry(Some(id)))?,
             repairs: or_zero(repairs).ok_or_else(|| unreadable("repairs"))?,
             length: or_zero(length).ok_or_else(|| odd("a length"))?,
             last: entry(last)?,
-            deleted: entry(deleted)?,
             added: or_zero(added).ok_or_else(|| odd("entries-added"))?,
             groups: groups.collect::<Result<_, LedgerError>>()?,
             claims: texts(next()?)?,

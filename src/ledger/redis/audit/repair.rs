@@ -157,13 +157,9 @@ impl Scripts<'_> {
         let untold: Vec<String> = found.untold.iter().map(ReservationId::to_string).collect();
         let n = self.each("stream", &untold, 1)?;
         note(notes, "stream", n, "reservations told once more");
-        let look = &found.look;
-        let gone = look.entries_gone();
-        if gone != 0 || look.deleted > look.deleted_known {
-            let arguments = [gone.to_string(), look.deleted.to_string()];
-            if self.run("deleted", &arguments)? > 0 {
-                notes.push(("stream", format!("{} entries taken as gone", gone.abs())));
-            }
+        let gone = found.look.entries_gone();
+        if gone != 0 && self.run("deleted", &[gone.to_string()])? > 0 {
+            notes.push(("stream", format!("{} entries taken as gone", gone.abs())));
         }
         Ok(())
     }

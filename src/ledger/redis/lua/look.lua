@@ -17,11 +17,10 @@ end
 
 local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local stream, groups = {0, '0-0', '0-0', 0}, {}
+local stream, groups = {0, '0-0', 0}, {}
 if call('EXISTS', KEYS[7]) == 1 then
   local info = map(call('XINFO', 'STREAM', KEYS[7]))
-  stream = {info['length'], info['last-generated-id'], info['max-deleted-entry-id'],
-    info['entries-added']}
+  stream = {info['length'], info['last-generated-id'], info['entries-added']}
   for i, group in ipairs(call('XINFO', 'GROUPS', KEYS[7])) do
     group = map(group)
     local pending = group['pending'] > 0 and call('XPENDING', KEYS[7], group['name'])[2]
@@ -34,5 +33,5 @@ for i = 5 + claims + users, #ARGV do
 end
 return {now, call('EXISTS', KEYS[1]), call('HMGET', KEYS[1], ARGV[1], ARGV[2]),
   call('HMGET', KEYS[2], 'held', 'hold_ms', 'opens_at_ms', 'closes_at_ms', 'limit_per_user',
-    'quantity_max', 'stream_trimmed', 'stream_deleted', 'repairs'),
+    'quantity_max', 'stream_trimmed', 'repairs'),
   stream, groups, get(KEYS[4], 5, claims), get(KEYS[5], 5 + claims, users), scores}

@@ -117,9 +117,8 @@ elseif what == 'stream' then
     mended = #lines
   end
 elseif what == 'deleted' then
-  -- ARGV[4] entries that are gone have been told once more; ARGV[5] is the last that was deleted.
+  -- What ARGV[4] entries that are gone had told has been told once more.
   call('HINCRBY', SALE, 'stream_trimmed', ARGV[4])
-  call('HSET', SALE, 'stream_deleted', ARGV[5])
   mended = 1
 end
 
