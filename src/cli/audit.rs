@@ -2,21 +2,20 @@
 
 use clap::Args;
 
+use super::OperatorOptions;
+
 /// The options of audit, unjudged. URLs can hold passwords, so there is no `Debug`.
 #[derive(Args, Default)]
 #[command(next_line_help = true, after_long_help = AFTER_LONG_HELP, max_term_width = 100)]
 pub struct AuditOptions {
-    /// Look at this ledger: redis://…, rediss://… or embedded:DIR
-    ///
-    /// An embedded ledger can be opened while no server runs on it; otherwise ask the server, with
-    /// --control.
-    #[arg(long, value_name = "URL", env = "STAMPEDE_LEDGER", hide_env_values = true)]
-    pub ledger: Option<String>,
+    /// Where to, and how to print.
+    #[command(flatten)]
+    pub operator: OperatorOptions,
 
     /// Compare the reservations with the orders in this database, too
     ///
     /// postgres://user:password@host:port/database or sqlite:FILE. What the workers have not been
-    /// told yet is counted as on its way, and is no difference.
+    /// told yet is counted as on its way, and is no difference. Only with --ledger or --direct.
     #[arg(long, value_name = "URL", env = "STAMPEDE_ORDERS", hide_env_values = true)]
     pub orders: Option<String>,
 
@@ -32,14 +31,13 @@ pub struct AuditOptions {
     /// without a reservation, are told and left alone.
     #[arg(long)]
     pub repair: bool,
-
-    /// Print the report as JSON
-    #[arg(long)]
-    pub json: bool,
 }
 
-const AFTER_LONG_HELP: &str = "\
+/// What stands below the options in the long help.
+pub(super) const AFTER_LONG_HELP: &str = "\
 Examples:
+  What does the server on this machine say of itself?
+      stampede audit
   Compare everything, while servers and workers run:
       stampede audit --ledger redis://10.0.0.5:6379 --orders postgres://stampede@10.0.0.6/orders
   Mend one sale:

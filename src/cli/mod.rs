@@ -8,12 +8,14 @@
 //! Architecture invariant: no default and no bound stands here as a number of its own; help texts
 //! that name one are held to `limits.rs` by a test.
 
+mod audit;
 mod operator;
 mod orders;
 mod serve;
 
 use clap::{Parser, Subcommand};
 
+pub use audit::AuditOptions;
 pub use operator::{OperatorOptions, ReservationAction, SaleAction};
 pub use orders::{OrdersCommand, OrdersOptions};
 pub use serve::ServeOptions;
@@ -67,6 +69,10 @@ enum CliCommand {
     /// off the stream, so nothing is lost while either of the two is away.
     #[command(after_long_help = orders::AFTER_LONG_HELP, max_term_width = 100)]
     Orders(Box<OrdersOptions>),
+    /// Compare what a ledger has of each sale, and that with the orders
+    ///
+    /// Exact also while everything runs. Prints a table; exit code 1 if something differs.
+    Audit(Box<AuditOptions>),
     /// Create, open, close, show, list, archive and remove sales, and add stock to them
     Sale(Box<SaleCommand>),
     /// Show, confirm and cancel reservations
@@ -81,6 +87,8 @@ pub enum Command {
     CheckConfig(Box<ServeOptions>),
     /// Write orders from a Redis to a database.
     Orders(Box<OrdersOptions>),
+    /// Look whether everything agrees.
+    Audit(Box<AuditOptions>),
     /// Do something with sales.
     Sale(SaleAction, Box<OperatorOptions>),
     /// Do something with a reservation.
@@ -94,6 +102,7 @@ impl Cli {
             Some(CliCommand::Serve(options)) => Command::Serve(options),
             Some(CliCommand::CheckConfig(options)) => Command::CheckConfig(options),
             Some(CliCommand::Orders(options)) => Command::Orders(options),
+            Some(CliCommand::Audit(options)) => Command::Audit(options),
             Some(CliCommand::Sale(command)) => {
                 Command::Sale(command.action, Box::new(command.options))
             }

@@ -13,6 +13,7 @@ use super::problem::Problem;
 use super::request::{Reply, Request};
 use super::snapshot::Snapshot;
 use super::views::{ReservationJson, SaleJson};
+use crate::audit::{self, AuditError};
 use crate::config::whole_number;
 use crate::http::Code;
 use crate::ledger::client::Client;
@@ -56,9 +57,9 @@ impl Api {
         let path = request.path();
         let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         let method = request.method.as_str();
-        if !request.query().is_empty()
-            && !matches!(parts[..], ["v1", "sales"] | [_, _, _, "reservations"])
-        {
+        let has_parameters =
+            matches!(parts[..], ["v1", "sales" | "audit"] | ["v1", "sales", _, "reservations"]);
+        if !request.query().is_empty() && !has_parameters {
             return Err(Problem::invalid("query", "This path takes no parameters."));
         }
         match parts[..] {
@@ -97,8 +98,9 @@ impl Api {
                 _ => Err(Problem::method_not_allowed("Allow: POST")),
             },
             ["v1", "audit"] => match method {
-                "GET" => self.audit(),
-                _ => Err(Problem::method_not_allowed("Allow: GET")),
+                "GET" => self.audit(request, false),
+                "POST" => self.audit(request, true),
+                _ => Err(Problem::method_not_allowed("Allow: GET, POST")),
             },
             ["livez" | "readyz"] => Err(Problem::method_not_allowed("Allow: GET")),
             _ => Err(Problem::of(Code::NotFound)),
@@ -219,9 +221,26 @@ impl Api {
         Ok(reply)
     }
 
-    /// Hook for the audit.
-    fn audit(&mut self) -> Answer {
-        Err(Problem::of(Code::NotImplemented).saying("There is no audit at the control port yet."))
+    /// What the ledger finds of these sales, or of all; the orders are not looked at here.
+    fn audit(&mut self, request: &Request, repair: bool) -> Answer {
+        let mut sales = Vec::new();
+        for part in request.query().split('&').filter(|part| !part.is_empty()) {
+            let Some(("sale", id)) = part.split_once('=') else {
+                return Err(Problem::invalid(
+                    "query",
+                    "The parameter is sale, repeated as needed.",
+                ));
+            };
+            sales.push(sale_id(id)?);
+        }
+        match audit::audit(&mut *self.client, None, &sales, repair) {
+            Ok(report) => Ok(Reply::json(200, &report)),
+            Err(AuditError::UnknownSale(_)) => Err(Problem::not_found("sale")),
+            Err(AuditError::Ledger(error)) => Err(error.into()),
+            Err(AuditError::Orders(error)) => {
+                Err(Problem::of(Code::Unavailable).saying(error.to_string()))
+            }
+        }
     }
 }
 

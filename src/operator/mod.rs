@@ -8,6 +8,7 @@
 //! say to the writer it is given.
 
 mod archive;
+mod audit;
 mod http;
 mod ledger;
 mod table;
@@ -16,6 +17,7 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
+pub use audit::audit;
 pub use ledger::{embedded_client, open_client, redis_client};
 
 use self::http::Remote;
@@ -24,6 +26,7 @@ use crate::clock::rfc3339;
 use crate::config::{Config, parse_sale, whole_number};
 use crate::control::api::Api;
 use crate::control::request::{Reply, Request};
+use crate::ledger::client::Client;
 use crate::limits::{CONTROL_PAGE_MAX, TIME_MS_MAX, TOTAL_MAX};
 use crate::sale::{ReservationId, SaleId, SaleSpec};
 
@@ -198,18 +201,10 @@ enum Way {
 
 impl Way {
     fn open(options: &OperatorOptions) -> Result<Self, Failure> {
-        if options.ledger.is_none() && !options.direct {
-            return Ok(Self::Remote(Remote::from_options(options)?));
+        match direct_client(options)? {
+            None => Ok(Self::Remote(Remote::from_options(options)?)),
+            Some(client) => Ok(Self::Direct(Box::new(Api::new(client)))),
         }
-        let serve = ServeOptions {
-            config: options.config.clone(),
-            ledger: options.ledger.clone(),
-            ..ServeOptions::default()
-        };
-        let config = Config::load(&serve).map_err(|error| Failure::Usage(error.to_string()))?;
-        let client = open_client(&config.ledger, "stampede-operator")
-            .map_err(|reason| Failure::Failed(format!("{}: {reason}", config.ledger)))?;
-        Ok(Self::Direct(Box::new(Api::new(client))))
     }
 
     fn ask(&mut self, request: &Request) -> Result<Reply, Failure> {
@@ -218,6 +213,22 @@ impl Way {
             Self::Direct(api) => Ok(api.answer(request)),
         }
     }
+}
+
+/// The ledger itself, if that is asked for.
+fn direct_client(options: &OperatorOptions) -> Result<Option<Box<dyn Client>>, Failure> {
+    if options.ledger.is_none() && !options.direct {
+        return Ok(None);
+    }
+    let serve = ServeOptions {
+        config: options.config.clone(),
+        ledger: options.ledger.clone(),
+        ..ServeOptions::default()
+    };
+    let config = Config::load(&serve).map_err(|error| Failure::Usage(error.to_string()))?;
+    open_client(&config.ledger, "stampede-operator")
+        .map(Some)
+        .map_err(|reason| Failure::Failed(format!("{}: {reason}", config.ledger)))
 }
 
 /// The JSON of a reply, or the problem it tells.
