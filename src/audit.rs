@@ -121,6 +121,12 @@ pub fn audit(
     let all = if sales.is_empty() { client.sales()? } else { sales.to_vec() };
     let mut report = Report::default();
     for sale in &all {
+        // Read before the audit: what is written meanwhile is newer, and is known to be.
+        if let (Some(orders), Some(source)) = (&mut orders, client.orders_source())
+            && let Some(version) = orders.position(&source)?
+        {
+            client.orders_have(version)?;
+        }
         let sale_report = match client.audit(sale, repair)? {
             Some(audit) => {
                 let orders = orders.as_mut().map(|orders| &mut **orders as &mut dyn Database);
@@ -328,11 +334,9 @@ impl Report {
     pub fn agrees(&self) -> bool {
         self.differences == 0
     }
-}
 
-impl fmt::Display for Report {
     /// The table, and a last line that sums up.
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    pub fn write(&self, out: &mut dyn Write) -> fmt::Result {
         let whole = self.sales.len() <= SALES_SHOWN_WHOLE;
         let mut rows = vec![HEADINGS.map(str::to_owned)];
         let mut examples = vec![&[][..]];

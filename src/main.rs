@@ -26,8 +26,8 @@ fn main() -> ExitCode {
         Command::Serve(options) => serve(&options),
         Command::CheckConfig(options) => check_config(&options),
         Command::Orders(options) => write_orders(&options),
-        Command::Sale(action, options) => operate(|out| operator::sale(&action, &options, out)),
         Command::Audit(options) => operate(|out| operator::audit(&options, out)),
+        Command::Sale(action, options) => operate(|out| operator::sale(&action, &options, out)),
         Command::Reservation(action, options) => {
             operate(|out| operator::reservation(&action, &options, out))
         }
@@ -71,6 +71,9 @@ fn announce(config: &Config, ready: &Ready) {
         ready.connections_max
     );
     text += &format!("  ledger     {}\n", config.ledger);
+    if let Some(url) = &config.orders {
+        text += &format!("  orders     {url}\n");
+    }
     if let Some(reason) = &ready.ledger_away {
         text += &format!("             away: {reason}\n");
     }

@@ -30,9 +30,11 @@ use crate::sweep::Sweep;
 use crate::{connection, listener, operator};
 
 mod boot;
+mod orders;
 mod watchdog;
 
 use boot::{LinkTo, configure_may, no_memory_for_a_coroutine, start_core};
+use orders::OrdersThread;
 use watchdog::{WATCHDOG_INTERVAL, Watchdog};
 
 /// Time to write the rest of `stat.log` at the end.
@@ -173,6 +175,7 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
         start_core(index, shared.clone(), link, stat_log);
     }
     let sweep = ledger.sweep()?;
+    let orders = ledger.orders(&shared.config)?;
     let connections_max = shared.connections_max;
     let control = start_control(&shared, &ledger)?;
     let mut server = Server { shared, heard, links: vec![None; cores] };
@@ -195,6 +198,7 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
         control.stop();
     }
     drop(sweep);
+    drop(orders);
     ledger.close();
     if let Some(log) = stat_log {
         match log.close(STAT_LOG_CLOSE) {
@@ -276,6 +280,16 @@ impl Ledger {
         match self {
             Self::Embedded(_) => Ok(None),
             Self::Redis(ledger) => Sweep::start(ledger.clone()).map(Some),
+        }
+    }
+
+    /// The worker that writes the orders of an embedded ledger, if it is asked for.
+    fn orders(&self, config: &Config) -> Result<Option<OrdersThread>, RunError> {
+        match (self, &config.orders) {
+            (Self::Embedded(ledger), Some(url)) => {
+                Ok(Some(OrdersThread::start(ledger.handle(), url.clone())?))
+            }
+            _ => Ok(None),
         }
     }
 

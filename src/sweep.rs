@@ -64,11 +64,17 @@ struct Sweeper {
     client: RedisClient,
     schedule: Schedule,
     pace: Pace,
+    /// Why the index could not be read last.
+    index_error: Option<LedgerError>,
+    /// The connection that the schedule's knowledge comes from.
+    connections: u64,
     /// How many members the index had when it was read.
     counted: Option<u64>,
     count_at_ms: u64,
     scan_at_ms: u64,
     refusal_logged_ms: Option<u64>,
+    /// The sales that are refused and of which that has been said.
+    told: HashSet<SaleId>,
 }
 
 impl Sweeper {
@@ -77,10 +83,13 @@ impl Sweeper {
             client,
             schedule: Schedule::default(),
             pace: Pace { last: Instant::now(), passed: Duration::ZERO },
+            index_error: None,
+            connections: 0,
             counted: None,
             count_at_ms: 0,
             scan_at_ms: 0,
             refusal_logged_ms: None,
+            told: HashSet::new(),
         }
     }
 
@@ -117,8 +126,15 @@ impl Sweeper {
     fn round(&mut self) -> Result<u64, LedgerError> {
         let mut now_ms = self.pace.now_ms();
         if now_ms >= self.count_at_ms {
-            self.read_index(now_ms)?;
             self.count_at_ms = now_ms + SWEEP_COUNT_INTERVAL_MS;
+            // Without the index, what is known already returns to stock all the same.
+            self.index_error = self.read_index(now_ms).err();
+            now_ms = self.pace.now_ms();
+        }
+        if self.connections != self.client.connections() {
+            // What answers now may be another Redis, or one that has forgotten.
+            self.connections = self.client.connections();
+            self.schedule.doubt_all(now_ms);
         }
         loop {
             let looks = self.schedule.due(now_ms, SWEEP_SALES_MAX);
@@ -126,7 +142,7 @@ impl Sweeper {
                 break;
             }
             if let Err(error) = self.look_at(&looks) {
-                self.schedule.put_back(&looks, now_ms);
+                self.schedule.doubt_all(now_ms);
                 return Err(error);
             }
             now_ms = self.pace.now_ms();
@@ -134,6 +150,9 @@ impl Sweeper {
                 // However much there is to do: new sales too, and whether it is to end.
                 break;
             }
+        }
+        if let Some(error) = &self.index_error {
+            return Err(error.clone());
         }
         let next_ms = self.schedule.next_ms().unwrap_or(u64::MAX).min(self.count_at_ms);
         Ok(next_ms.saturating_sub(now_ms))
@@ -174,6 +193,7 @@ impl Sweeper {
             match reply {
                 Ok(GroupReply { free: None, .. }) => gone.push(&look.sale),
                 Ok(reply) => {
+                    self.told.remove(&look.sale);
                     let seen = seen(&reply, sent_ms, now_ms);
                     if !self.schedule.looked(&look.sale, &seen) {
                         unlisted.push(&look.sale);
@@ -185,16 +205,21 @@ impl Sweeper {
                 }
             }
         }
-        gone.iter().for_each(|sale| self.schedule.forget(sale));
+        for sale in &gone {
+            self.schedule.forget(sale);
+            self.told.remove(*sale);
+        }
         // Neither is worth another look if it fails: the next reading of the index brings it up.
         let _ = self.client.forget(&gone);
         let _ = self.client.register(&unlisted);
         Ok(())
     }
 
-    /// Now and then: there may be many of them.
+    /// Once for a sale, as long as it lasts, and not of many at once.
     fn log_refusal(&mut self, sale: &SaleId, error: &LedgerError, now_ms: u64) {
-        if self.refusal_logged_ms.is_none_or(|last| now_ms >= last + REFUSAL_LOG_INTERVAL_MS) {
+        if self.refusal_logged_ms.is_none_or(|last| now_ms >= last + REFUSAL_LOG_INTERVAL_MS)
+            && self.told.insert(sale.clone())
+        {
             self.refusal_logged_ms = Some(now_ms);
             tracing::warn!(%sale, %error, "expired units can't be returned to stock");
         }

@@ -586,3 +586,33 @@ fn the_embedded_ledger_is_reached_directly_only_without_a_server() {
     assert_eq!(get(&server, "/v1/sales/ticket").json()["total"], 15);
     assert_eq!(get(&server, "/v1/sales/poster").json()["total"], 5);
 }
+
+#[test]
+fn the_audit_of_a_server_that_sells() {
+    let redis = RedisServer::start(&[]);
+    let server = Server::start(&["--sale", "ticket=10,limit=5", "--ledger", &redis.url()]);
+    let mut buyer = Buyer::connect(server.address()).unwrap();
+    let bought = buyer.reserve("ticket", "u", 2, "a key").unwrap().bought();
+    assert!(matches!(bought, Bought::Granted(_)), "{bought:?}");
+    let report = get(&server, "/v1/audit").json();
+    assert_eq!(
+        (&report["differences"], &report["sales"][0]["sale"]),
+        (&json!(0), &json!("ticket"))
+    );
+    get(&server, "/v1/audit?sale=nope").assert_problem(404, "not_found");
+    get(&server, "/v1/audit?colour=red").assert_problem(422, "invalid");
+    let (code, out, err) = operate(&server, &["audit"]);
+    assert!(code == 0 && out.contains("ticket"), "{code} {out} {err}");
+
+    redis.connect().ask("HINCRBY ticket_hash_key ticket_sold_nums 3");
+    for way in [&["audit"][..], &["audit", "--ledger", &redis.url()]] {
+        let (code, out, err) = operate(&server, way);
+        assert!(code == 1 && err.contains("differences are left"), "{code} {out} {err}");
+    }
+    let (code, out, err) = operate(&server, &["audit", "--repair", "--sale", "ticket"]);
+    assert!(code == 0, "{out} {err}");
+    let (code, out, err) = operate(&server, &["audit", "--json"]);
+    assert!(code == 0 && out.contains("\"differences\":0"), "{out} {err}");
+    let (code, _, err) = operate(&server, &["audit", "--orders", "sqlite:/tmp/x"]);
+    assert!(code == 2 && err.contains("--ledger"), "{err}");
+}

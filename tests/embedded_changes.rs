@@ -12,9 +12,10 @@ use stampede::ledger::embedded::{
     Embedded, EmbeddedClient, EmbeddedSource, OfflineClient, OpenError, Options, Store, source_name,
 };
 use stampede::ledger::{Batch, Group, LedgerError};
-use stampede::orders::Source;
+use stampede::orders::{self, DatabaseUrl, Done, Source, WorkerOptions};
 use stampede::sale::{
-    Change, Command, Key, Outcome, ReservationId, Reserve, SaleId, SaleSpec, Status, User,
+    Change, Command, Key, Outcome, Reservation, ReservationId, Reserve, SaleId, SaleSpec, Status,
+    User,
 };
 
 const ANSWER: Duration = Duration::from_secs(30);
@@ -163,6 +164,65 @@ fn a_source_goes_on_where_the_database_is_also_in_another_process() {
     assert_ne!(start(other.path()).handle().ledger_id(), ledger.handle().ledger_id());
 }
 
+/// Writes what a database lacks, until nothing is left.
+fn work(ledger: &Embedded, url: &DatabaseUrl) -> Done {
+    let mut connect = |database: &mut dyn orders::Database| {
+        let name = source_name(ledger.handle().ledger_id());
+        let position = database.position(&name)?.unwrap_or(0);
+        Ok(Box::new(EmbeddedSource::new(ledger.handle(), position)?) as Box<dyn Source>)
+    };
+    let options = WorkerOptions { batch: 70, once: true };
+    orders::run(url, &mut connect, options, &AtomicBool::new(false)).unwrap()
+}
+
+#[test]
+fn a_worker_brings_a_database_up_to_date_and_writes_nothing_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("data");
+    let url = format!("sqlite:{}", dir.path().join("orders.db").display());
+    let url = DatabaseUrl::parse(&url).unwrap();
+    let ledger = start(&folder);
+    let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
+    apply(&mut client, "t", vec![create(1000, 60_000)]);
+    apply(&mut client, "t", (0..500).map(reserve).collect());
+    assert_eq!(work(&ledger, &url).changes, 500);
+    apply(&mut client, "t", (0..100).map(confirm).collect());
+    ledger.stop();
+    let ledger = start(&folder);
+    assert_eq!(work(&ledger, &url).changes, 100);
+    assert_eq!(work(&ledger, &url).changes, 0);
+    let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
+    let audit = client.audit(&sale("t"), false).unwrap().unwrap();
+    let mut rows = Vec::new();
+    let mut database = url.open().unwrap();
+    database
+        .orders(&sale("t"), &mut |order| rows.push((order.id, order.status, order.version)))
+        .unwrap();
+    let expected = audit.reservations.iter();
+    let expected = expected.map(|c| (c.reservation.id, Some(c.reservation.status), c.version));
+    assert_eq!(rows, expected.collect::<Vec<_>>());
+
+    // What the orders will still bring is no difference, with and without a server; a row that is
+    // wrong is one.
+    apply(&mut client, "t", (100..130).map(confirm).collect());
+    let wrong = audit.reservations.iter().find(|c| c.reservation.id.0 == 300).unwrap();
+    let status = Status::Cancelled;
+    let reservation = Reservation { status, ..wrong.reservation.clone() };
+    database.overwrite(&[Change { reservation, ..wrong.clone() }]).unwrap();
+    let report = stampede::audit::audit(&mut client, Some(&mut *database), &[], false).unwrap();
+    assert_eq!((report.on_their_way, report.differences), (30, 1));
+    ledger.stop();
+    let mut client = OfflineClient::open(&folder, false).unwrap();
+    let report = stampede::audit::audit(&mut client, Some(&mut *database), &[], true).unwrap();
+    assert_eq!((report.on_their_way, report.repaired), (30, 1));
+    drop(client);
+    let ledger = start(&folder);
+    assert_eq!(work(&ledger, &url).changes, 30);
+    let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
+    let report = stampede::audit::audit(&mut client, Some(&mut *database), &[], false).unwrap();
+    assert_eq!((report.on_their_way, report.differences), (0, 0));
+}
+
 #[test]
 fn a_waiting_source_is_woken_by_a_change() {
     let dir = tempfile::tempdir().unwrap();
@@ -190,7 +250,7 @@ fn clients_do_the_same_with_and_without_a_server() {
     let before = offline.audit(&sale("b"), true).unwrap().unwrap();
     assert_agrees(&before);
     assert_eq!(before.undelivered_from, None);
-    offline.set_orders_position(0);
+    offline.orders_have(0).unwrap();
     let behind = offline.audit(&sale("b"), true).unwrap().unwrap();
     assert_eq!(behind.undelivered_from, Some(1));
     assert!(offline.audit(&sale("c"), false).unwrap().is_none());

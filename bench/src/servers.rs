@@ -64,7 +64,7 @@ impl Programs {
             return CommandLine::on_core(core, [&program, "--listen", &listen, "--core", &cores]);
         }
         let program = shown(&self.stampede);
-        let words = [&program, "serve", "--listen", &listen];
+        let words = [&program, "serve", "--listen", &listen, "--control", "off"];
         let total = format!("ticket={}", sale.total);
         let sale = ["--cores", &cores, "--ledger", &sale.ledger, "--sale", &total];
         CommandLine::on_core(core, words.into_iter().chain(sale))

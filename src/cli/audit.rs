@@ -6,14 +6,17 @@ use super::OperatorOptions;
 
 /// The options of audit, unjudged. URLs can hold passwords, so there is no `Debug`.
 #[derive(Args, Default)]
-#[command(after_long_help = AFTER_LONG_HELP, max_term_width = 100)]
+#[command(next_line_help = true, after_long_help = AFTER_LONG_HELP, max_term_width = 100)]
 pub struct AuditOptions {
+    /// Where to, and how to print.
+    #[command(flatten)]
+    pub operator: OperatorOptions,
+
     /// Compare the reservations with the orders in this database, too
     ///
-    /// postgres://user:password@host:port/database or sqlite:FILE, with --ledger or --direct; a
-    /// server that is asked compares with the database of its own --orders. What the workers have
-    /// not been told yet is counted as on its way, and is no difference.
-    #[arg(long, value_name = "URL", env = "STAMPEDE_DATABASE", hide_env_values = true)]
+    /// postgres://user:password@host:port/database or sqlite:FILE. What the workers have not been
+    /// told yet is counted as on its way, and is no difference. Only with --ledger or --direct.
+    #[arg(long, value_name = "URL", env = "STAMPEDE_ORDERS", hide_env_values = true)]
     pub orders: Option<String>,
 
     /// Look at this sale only (repeatable) [default: all]
@@ -28,18 +31,15 @@ pub struct AuditOptions {
     /// without a reservation, are told and left alone.
     #[arg(long)]
     pub repair: bool,
-
-    /// Where to look.
-    #[command(flatten)]
-    pub operator: OperatorOptions,
 }
 
-const AFTER_LONG_HELP: &str = "\
+/// What stands below the options in the long help.
+pub(super) const AFTER_LONG_HELP: &str = "\
 Examples:
-  What a running server's ledger says of itself, and its orders, if it writes them:
+  What does the server on this machine say of itself?
       stampede audit
-  Everything in Redis and PostgreSQL, while servers and workers run:
-      stampede audit --ledger redis://10.0.0.5:6379 --orders postgres://stampede@10.0.0.6/shop
+  Compare everything, while servers and workers run:
+      stampede audit --ledger redis://10.0.0.5:6379 --orders postgres://stampede@10.0.0.6/orders
   Mend one sale:
       stampede audit --ledger redis://10.0.0.5:6379 --sale ticket --repair
 

@@ -69,14 +69,14 @@ enum CliCommand {
     /// off the stream, so nothing is lost while either of the two is away.
     #[command(after_long_help = orders::AFTER_LONG_HELP, max_term_width = 100)]
     Orders(Box<OrdersOptions>),
+    /// Compare what a ledger has of each sale, and that with the orders
+    ///
+    /// Exact also while everything runs. Prints a table; exit code 1 if something differs.
+    Audit(Box<AuditOptions>),
     /// Create, open, close, show, list, archive and remove sales, and add stock to them
     Sale(Box<SaleCommand>),
     /// Show, confirm and cancel reservations
     Reservation(Box<ReservationCommand>),
-    /// Compare counts, reservations, the order stream and the orders, and mend what differs
-    ///
-    /// Prints a table of what was compared. Exact while the sales go on, and stops none of them.
-    Audit(Box<AuditOptions>),
 }
 
 /// What the command line asks for.
@@ -87,12 +87,12 @@ pub enum Command {
     CheckConfig(Box<ServeOptions>),
     /// Write orders from a Redis to a database.
     Orders(Box<OrdersOptions>),
+    /// Look whether everything agrees.
+    Audit(Box<AuditOptions>),
     /// Do something with sales.
     Sale(SaleAction, Box<OperatorOptions>),
     /// Do something with a reservation.
     Reservation(ReservationAction, Box<OperatorOptions>),
-    /// Compare what must agree.
-    Audit(Box<AuditOptions>),
 }
 
 impl Cli {
@@ -102,13 +102,13 @@ impl Cli {
             Some(CliCommand::Serve(options)) => Command::Serve(options),
             Some(CliCommand::CheckConfig(options)) => Command::CheckConfig(options),
             Some(CliCommand::Orders(options)) => Command::Orders(options),
+            Some(CliCommand::Audit(options)) => Command::Audit(options),
             Some(CliCommand::Sale(command)) => {
                 Command::Sale(command.action, Box::new(command.options))
             }
             Some(CliCommand::Reservation(command)) => {
                 Command::Reservation(command.action, Box::new(command.options))
             }
-            Some(CliCommand::Audit(options)) => Command::Audit(options),
             None => Command::Serve(Box::new(self.options)),
         }
     }

@@ -201,3 +201,26 @@ fn host_and_pid() -> String {
         host.chars().filter(|c| c.is_ascii_graphic()).take(GROUP_BYTES_MAX / 2).collect();
     format!("{host}-{}", std::process::id())
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, Command};
+
+    use super::*;
+    use crate::config::format_duration;
+
+    #[test]
+    fn the_help_tells_the_defaults_and_bounds_that_hold() {
+        let help = OrdersOptions::augment_args(Command::new("orders")).render_long_help();
+        let help = help.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        let time = format_duration;
+        for told in [
+            format!("[default: {ORDERS_BATCH}] 1 to {ORDERS_BATCH_MAX}"),
+            format!("[default: {}]", time(CLAIM_AFTER_MS)),
+            format!("{} to {}", time(CLAIM_AFTER_MS_MIN), time(CLAIM_AFTER_MS_MAX)),
+            format!("[default: {GROUP}]"),
+        ] {
+            assert!(help.contains(&told), "{told}");
+        }
+    }
+}

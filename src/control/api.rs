@@ -13,7 +13,7 @@ use super::problem::Problem;
 use super::request::{Reply, Request};
 use super::snapshot::Snapshot;
 use super::views::{ReservationJson, SaleJson};
-use crate::audit::{AuditError, audit};
+use crate::audit::{self, AuditError};
 use crate::config::whole_number;
 use crate::http::Code;
 use crate::ledger::client::Client;
@@ -21,7 +21,6 @@ use crate::ledger::{Batch, Group};
 use crate::limits::{
     CONTROL_PAGE_DEFAULT, CONTROL_PAGE_MAX, CONTROL_RESERVATIONS_PAGE_MAX, TOTAL_MAX,
 };
-use crate::orders::DatabaseUrl;
 use crate::route::percent;
 use crate::sale::{Command, Outcome, ReservationId, SaleId, SaleView, State};
 
@@ -31,7 +30,6 @@ const SHOWN_AT_ONCE: usize = 256;
 /// Carries out requests, one after the other.
 pub struct Api {
     client: Box<dyn Client>,
-    orders: Option<DatabaseUrl>,
     snapshot: Option<Snapshot>,
 }
 
@@ -40,12 +38,7 @@ type Answer = Result<Reply, Problem>;
 impl Api {
     /// For the ledger of this client.
     pub fn new(client: Box<dyn Client>) -> Self {
-        Self { client, orders: None, snapshot: None }
-    }
-
-    /// With the database that an audit compares the reservations with.
-    pub fn with_orders(self, orders: Option<DatabaseUrl>) -> Self {
-        Self { orders: orders.or(self.orders), ..self }
+        Self { client, snapshot: None }
     }
 
     /// Does what a request asks.
@@ -64,9 +57,9 @@ impl Api {
         let path = request.path();
         let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
         let method = request.method.as_str();
-        if !request.query().is_empty()
-            && !matches!(parts[..], ["v1", "sales" | "audit"] | [_, _, _, "reservations"])
-        {
+        let has_parameters =
+            matches!(parts[..], ["v1", "sales" | "audit"] | ["v1", "sales", _, "reservations"]);
+        if !request.query().is_empty() && !has_parameters {
             return Err(Problem::invalid("query", "This path takes no parameters."));
         }
         match parts[..] {
@@ -228,26 +221,26 @@ impl Api {
         Ok(reply)
     }
 
-    /// Compares what must agree, of the sales that are named or of all; with `repair` also mends it.
-    /// Differences are no failure of the request.
+    /// What the ledger finds of these sales, or of all; the orders are not looked at here.
     fn audit(&mut self, request: &Request, repair: bool) -> Answer {
         let mut sales = Vec::new();
         for part in request.query().split('&').filter(|part| !part.is_empty()) {
-            match part.split_once('=') {
-                Some(("sale", id)) => sales.push(sale_id(id)?),
-                _ => return Err(Problem::invalid("query", "The only parameter is sale.")),
+            let Some(("sale", id)) = part.split_once('=') else {
+                return Err(Problem::invalid(
+                    "query",
+                    "The parameter is sale, repeated as needed.",
+                ));
+            };
+            sales.push(sale_id(id)?);
+        }
+        match audit::audit(&mut *self.client, None, &sales, repair) {
+            Ok(report) => Ok(Reply::json(200, &report)),
+            Err(AuditError::UnknownSale(_)) => Err(Problem::not_found("sale")),
+            Err(AuditError::Ledger(error)) => Err(error.into()),
+            Err(AuditError::Orders(error)) => {
+                Err(Problem::of(Code::Unavailable).saying(error.to_string()))
             }
         }
-        let unavailable = |error: AuditError| match error {
-            AuditError::UnknownSale(_) => Problem::not_found("sale"),
-            AuditError::Ledger(error) => Problem::from(error),
-            AuditError::Orders(_) => Problem::of(Code::Unavailable).saying(error.to_string()),
-        };
-        let open = self.orders.as_ref().map(DatabaseUrl::open).transpose();
-        let mut orders = open.map_err(|error| unavailable(error.into()))?;
-        let orders = orders.as_mut().map(|orders| &mut **orders as _);
-        let report = audit(&mut *self.client, orders, &sales, repair).map_err(unavailable)?;
-        Ok(Reply::json(200, &report))
     }
 }
 

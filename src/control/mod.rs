@@ -1,9 +1,9 @@
 //! The control port: how operators and the machinery around a server look at it and change sales.
 //!
-//! `may_minihttp` reads and writes ([`service`], [`guard`]), on the cores. There a request is only
+//! `may_minihttp` reads and writes (`service`, `guard`), on the cores. There a request is only
 //! taken apart; what it asks is done by one *control thread*, which has a blocking client of the
 //! ledger and carries out one request after the other ([`api`]). A core is thus held for some
-//! microseconds, and never waits. The same [`Api`](api::Api) serves commands that go straight to a
+//! microseconds, and never waits. The same [`Api`] serves commands that go straight to a
 //! ledger, so that both ways give the same answers.
 //!
 //! Architecture invariant: knows no connection of a buyer and nothing that a core owns. It learns of
@@ -21,6 +21,8 @@ mod views;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -70,7 +72,6 @@ impl Control {
     ) -> io::Result<Self> {
         let (jobs, waiting) = sync_channel(CONTROL_WAITING_MAX);
         let closing = Arc::new(AtomicBool::new(false));
-        let api = Api::new(client).with_orders(shared.config.orders.clone());
         let factory = Factory {
             access: Arc::new(Access::new(setting.token.clone())),
             jobs: jobs.clone(),
@@ -78,8 +79,9 @@ impl Control {
             shared,
             closing: closing.clone(),
         };
-        let (address, acceptor) = listen(setting.address, &factory)?;
-        let mut control = ControlThread { address, factory, acceptor, api };
+        let (address, acceptor, claimed) = listen(setting.address, &factory)?;
+        let api = Api::new(client);
+        let mut control = ControlThread { address, factory, acceptor, api, _claimed: claimed };
         thread::Builder::new().name("control".into()).spawn(move || control.run(&waiting))?;
         Ok(Self { address, jobs, closing })
     }
@@ -101,23 +103,36 @@ impl Control {
     }
 }
 
-/// Starts the acceptor. `may_minihttp` does not tell its port, so a free one is looked for first.
-fn listen(address: SocketAddr, factory: &Factory) -> io::Result<(SocketAddr, JoinHandle<()>)> {
-    if address.port() != 0 {
-        return Ok((address, factory.clone().start(address)?));
-    }
+/// Starts the acceptor, once the port is ours. `may_minihttp` does not tell its port, so where the
+/// setting names none a free one is looked for first.
+fn listen(
+    address: SocketAddr,
+    factory: &Factory,
+) -> io::Result<(SocketAddr, JoinHandle<()>, UnixListener)> {
     let mut attempts = 0;
     loop {
-        let free = TcpListener::bind(address)?.local_addr()?;
         attempts += 1;
-        match factory.clone().start(free) {
-            Ok(acceptor) => return Ok((free, acceptor)),
+        let again = address.port() == 0 && attempts < FREE_PORT_ATTEMPTS;
+        let taken = claim(address)
+            .and_then(|(address, claimed)| Ok((address, factory.clone().start(address)?, claimed)));
+        match taken {
             // Somebody else was given it meanwhile.
-            Err(error)
-                if error.kind() == io::ErrorKind::AddrInUse && attempts < FREE_PORT_ATTEMPTS => {}
-            Err(error) => return Err(error),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && again => {}
+            taken => return taken,
         }
     }
+}
+
+/// Makes sure that nobody else has the port, since `may` listens with `SO_REUSEPORT`: two servers
+/// would share it, and a command would reach either. Other programs are found by trying to listen,
+/// other servers, also one that starts in the same moment, by a name in the kernel's table of local
+/// sockets, which is there as long as the process.
+fn claim(address: SocketAddr) -> io::Result<(SocketAddr, UnixListener)> {
+    let probe = TcpListener::bind(address)?;
+    let address = probe.local_addr()?;
+    let name = format!("stampede-control-{address}");
+    let claimed = UnixListener::bind_addr(&UnixAddress::from_abstract_name(name)?)?;
+    Ok((address, claimed))
 }
 
 struct ControlThread {
@@ -125,6 +140,8 @@ struct ControlThread {
     factory: Factory,
     acceptor: JoinHandle<()>,
     api: Api,
+    /// Nobody else's as long as it is here.
+    _claimed: UnixListener,
 }
 
 impl ControlThread {

@@ -1,49 +1,61 @@
-//! `stampede audit`.
+//! `stampede audit`: has the ledger, and the orders, looked at and prints what was found.
 
 use std::io::Write;
 
-use super::{Failure, Way, check_sale, value};
-use crate::audit::Report;
+use super::http::Remote;
+use super::{Failure, check_sale, direct_client, value};
+use crate::audit::{self, AuditError, Report};
 use crate::cli::AuditOptions;
 use crate::control::request::Request;
-use crate::orders::DatabaseUrl;
+use crate::sale::SaleId;
 
-/// Compares, mends if that is asked, and prints the report. What differs and was not mended is a
-/// failure.
+/// Prints a report. An error if something differs.
 pub fn audit(options: &AuditOptions, out: &mut dyn Write) -> Result<(), Failure> {
     options.sale.iter().try_for_each(|id| check_sale(id))?;
-    let parse = |text: &String| {
-        DatabaseUrl::parse(text).map_err(|problem| Failure::Usage(format!("--orders {problem}")))
-    };
-    let orders = options.orders.as_ref().map(parse).transpose()?;
-    let mut way = match (Way::open(&options.operator)?, orders) {
-        (Way::Direct(api), orders) => Way::Direct(Box::new(api.with_orders(orders))),
-        (way, None) => way,
-        (Way::Remote(_), Some(_)) => {
-            return Err(Failure::Usage(
-                "--orders goes with --ledger or --direct: a server compares with the database of \
-                 its own --orders"
-                    .into(),
-            ));
+    let report = match direct_client(&options.operator)? {
+        Some(mut client) => {
+            let failed = |error: AuditError| Failure::Failed(error.to_string());
+            let sales: Vec<SaleId> =
+                options.sale.iter().filter_map(|id| SaleId::new(id).ok()).collect();
+            match &options.orders {
+                None => audit::audit(&mut *client, None, &sales, options.repair),
+                Some(url) => {
+                    let mut orders = crate::orders::open(url)
+                        .map_err(|error| Failure::Failed(format!("--orders: {error}")))?;
+                    audit::audit(&mut *client, Some(&mut *orders), &sales, options.repair)
+                }
+            }
+            .map_err(failed)?
         }
+        None => ask(options)?,
     };
-    let sales: Vec<String> = options.sale.iter().map(|id| format!("sale={id}")).collect();
-    let query = if sales.is_empty() { String::new() } else { format!("?{}", sales.join("&")) };
-    let method = if options.repair { "POST" } else { "GET" };
-    let told = value(way.ask(&Request::new(method, format!("/v1/audit{query}")))?)?;
-    let report: Report = serde_json::from_value(told)
-        .map_err(|error| Failure::Failed(format!("the report can't be read: {error}")))?;
     if options.operator.json {
-        serde_json::to_writer(&mut *out, &report).map_err(std::io::Error::from)?;
-        writeln!(out)?;
+        writeln!(out, "{}", serde_json::to_string(&report).unwrap_or_default())?;
     } else {
-        write!(out, "{report}")?;
+        let mut text = String::new();
+        let _ = report.write(&mut text);
+        out.write_all(text.as_bytes())?;
     }
-    match report.differences {
-        0 => Ok(()),
-        _ if options.repair => {
-            Err(Failure::Failed("what is left can't be mended: see above".into()))
-        }
-        _ => Err(Failure::Failed("something differs; --repair mends what can be mended".into())),
+    if report.agrees() {
+        return Ok(());
     }
+    Err(Failure::Failed(format!("{} differences are left", report.differences)))
+}
+
+/// What a running server finds of its ledger.
+fn ask(options: &AuditOptions) -> Result<Report, Failure> {
+    if options.orders.is_some() {
+        let told = "--orders needs the ledger itself: --ledger URL, or --direct";
+        return Err(Failure::Usage(told.into()));
+    }
+    let sales: Vec<String> = options.sale.iter().map(|id| format!("sale={id}")).collect();
+    let target = match sales.is_empty() {
+        true => "/v1/audit".to_owned(),
+        false => format!("/v1/audit?{}", sales.join("&")),
+    };
+    let method = if options.repair { "POST" } else { "GET" };
+    let remote = Remote::from_options(&options.operator)?;
+    let reply = value(remote.ask(&Request::new(method, target))?)?;
+    serde_json::from_value(reply)
+        .map_err(|error| Failure::Failed(format!("the server's report can't be read: {error}")))
 }

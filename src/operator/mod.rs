@@ -1,4 +1,4 @@
-//! An operator's commands: `stampede sale …`, `stampede reservation …` and `stampede audit`.
+//! An operator's commands: `stampede sale …` and `stampede reservation …`.
 //!
 //! A command makes requests of the control port's API. They go to a running server over HTTP, or,
 //! with `--ledger`, to the same API in this process, over a client of the ledger itself. So both
@@ -26,6 +26,7 @@ use crate::clock::rfc3339;
 use crate::config::{Config, parse_sale, whole_number};
 use crate::control::api::Api;
 use crate::control::request::{Reply, Request};
+use crate::ledger::client::Client;
 use crate::limits::{CONTROL_PAGE_MAX, TIME_MS_MAX, TOTAL_MAX};
 use crate::sale::{ReservationId, SaleId, SaleSpec};
 
@@ -200,18 +201,10 @@ enum Way {
 
 impl Way {
     fn open(options: &OperatorOptions) -> Result<Self, Failure> {
-        if options.ledger.is_none() && !options.direct {
-            return Ok(Self::Remote(Remote::from_options(options)?));
+        match direct_client(options)? {
+            None => Ok(Self::Remote(Remote::from_options(options)?)),
+            Some(client) => Ok(Self::Direct(Box::new(Api::new(client)))),
         }
-        let serve = ServeOptions {
-            config: options.config.clone(),
-            ledger: options.ledger.clone(),
-            ..ServeOptions::default()
-        };
-        let config = Config::load(&serve).map_err(|error| Failure::Usage(error.to_string()))?;
-        let client = open_client(&config.ledger, "stampede-operator")
-            .map_err(|reason| Failure::Failed(format!("{}: {reason}", config.ledger)))?;
-        Ok(Self::Direct(Box::new(Api::new(client).with_orders(config.orders))))
     }
 
     fn ask(&mut self, request: &Request) -> Result<Reply, Failure> {
@@ -220,6 +213,22 @@ impl Way {
             Self::Direct(api) => Ok(api.answer(request)),
         }
     }
+}
+
+/// The ledger itself, if that is asked for.
+fn direct_client(options: &OperatorOptions) -> Result<Option<Box<dyn Client>>, Failure> {
+    if options.ledger.is_none() && !options.direct {
+        return Ok(None);
+    }
+    let serve = ServeOptions {
+        config: options.config.clone(),
+        ledger: options.ledger.clone(),
+        ..ServeOptions::default()
+    };
+    let config = Config::load(&serve).map_err(|error| Failure::Usage(error.to_string()))?;
+    open_client(&config.ledger, "stampede-operator")
+        .map(Some)
+        .map_err(|reason| Failure::Failed(format!("{}: {reason}", config.ledger)))
 }
 
 /// The JSON of a reply, or the problem it tells.

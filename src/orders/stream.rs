@@ -89,6 +89,8 @@ struct Stream {
     pause: Duration,
     claim_at: Instant,
     care_at: Instant,
+    /// Our group is there: else its part of the stream would not be kept when it is trimmed.
+    grouped: bool,
     /// Something was acknowledged since it was last trimmed.
     dirty: bool,
     faulty: bool,
@@ -253,7 +255,7 @@ impl StreamSource {
     fn take(&mut self, at: usize, found: Vec<Entry>, out: &mut Vec<Change>) -> bool {
         let now = Instant::now();
         let stream = &mut self.streams[at];
-        stream.faulty = false;
+        (stream.faulty, stream.grouped) = (false, true);
         if found.is_empty() {
             if stream.own_from.take().is_some() {
                 stream.look_at = now;
@@ -383,6 +385,7 @@ impl Stream {
             pause: Duration::ZERO,
             claim_at: now + claim_after,
             care_at: now,
+            grouped: false,
             dirty: false,
             faulty: false,
             gone: false,
@@ -443,7 +446,10 @@ impl Source for StreamSource {
         }
         self.exchange(&acknowledge)?;
         for (at, _) in self.given.drain(..) {
-            self.streams[at].dirty = true;
+            let stream = &mut self.streams[at];
+            if !std::mem::replace(&mut stream.dirty, true) {
+                stream.care_at = stream.care_at.min(Instant::now() + care::INTERVAL);
+            }
             self.counts.entries += 1;
         }
         Ok(())

@@ -2,7 +2,7 @@
 //!
 //! Architecture invariant: knows no sale and no ledger; it only makes numbers that nobody can guess.
 
-use crate::sale::{ID_PREFIX_BITS, ReservationId};
+use crate::sale::{ID_PREFIX_BITS, ID_PREFIX_SHARED_MAX, ReservationId};
 
 /// Random reservation ids, drawn from the kernel some hundreds at a time. Those that are made for
 /// the same batch begin alike, so that a ledger may keep them together.
@@ -10,6 +10,8 @@ use crate::sale::{ID_PREFIX_BITS, ReservationId};
 pub struct IdSource {
     drawn: Vec<u128>,
     prefix: u128,
+    /// How many more ids may begin with `prefix`.
+    prefix_left: usize,
     batch: Option<u64>,
 }
 
@@ -26,9 +28,27 @@ impl IdSource {
             self.drawn.extend(ids);
         }
         let drawn = self.drawn.pop().expect("just drawn");
-        if self.batch.replace(batch) != Some(batch) {
+        if self.batch.replace(batch) != Some(batch) || self.prefix_left == 0 {
             self.prefix = drawn & !OWN_BITS;
+            self.prefix_left = ID_PREFIX_SHARED_MAX;
         }
+        self.prefix_left -= 1;
         ReservationId(self.prefix | drawn & OWN_BITS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_a_batch_begin_alike_up_to_a_bound() {
+        let mut ids = IdSource::default();
+        let mut prefix = |batch| ids.next_id(batch).0 & !OWN_BITS;
+        let first: Vec<_> = (0..2 * ID_PREFIX_SHARED_MAX).map(|_| prefix(1)).collect();
+        let (one, other) = first.split_at(ID_PREFIX_SHARED_MAX);
+        assert!(one.iter().all(|p| *p == one[0]) && other.iter().all(|p| *p == other[0]));
+        let next = prefix(2);
+        assert!(one[0] != other[0] && other[0] != next && next == prefix(2));
     }
 }

@@ -44,6 +44,12 @@ struct Entry {
     listed: bool,
 }
 
+impl Entry {
+    fn doubt(&mut self, now_ms: u64) {
+        (self.next_ms, self.defined_ms) = (now_ms, None);
+    }
+}
+
 /// The next look of a sale that is being looked at.
 const UNDER_WAY: u64 = u64::MAX;
 
@@ -78,7 +84,7 @@ impl Schedule {
         for (sale, entry) in &mut self.sales {
             if entry.listed && !listed.contains(sale) {
                 entry.listed = false;
-                entry.next_ms = now_ms;
+                entry.doubt(now_ms);
                 self.looks.push(Reverse((now_ms, sale.clone())));
             }
         }
@@ -133,9 +139,10 @@ impl Schedule {
         self.set_next(sale, now_ms + SWEEP_RETRY_MS);
     }
 
-    /// These were not looked at after all.
-    pub fn put_back(&mut self, looks: &[Look], now_ms: u64) {
-        looks.iter().for_each(|look| self.set_next(&look.sale, now_ms));
+    /// The ledger was away and may have come back as another: every sale is due, as if it were new.
+    pub fn doubt_all(&mut self, now_ms: u64) {
+        self.sales.values_mut().for_each(|entry| entry.doubt(now_ms));
+        self.looks = self.sales.keys().map(|sale| Reverse((now_ms, sale.clone()))).collect();
     }
 
     /// The sale is gone.
@@ -217,12 +224,22 @@ mod tests {
         schedule.set_listed(&listing(&["c"]), 1);
         schedule.set_listed(&listing(&["b", "c"]), 2);
         schedule.set_listed(&listing(&["a", "b", "c"]), 3);
-        let first = schedule.due(5, 2);
-        assert_eq!(names(first.clone()), ["c", "b"]);
-        // What could not be done is done behind the others.
-        schedule.put_back(&first, 5);
-        assert_eq!(names(schedule.due(5, 2)), ["a", "b"]);
-        assert_eq!(names(schedule.due(5, 2)), ["c"]);
+        assert_eq!(names(schedule.due(5, 2)), ["c", "b"]);
+        assert_eq!(names(schedule.due(5, 2)), ["a"]);
+    }
+
+    #[test]
+    fn after_an_outage_every_sale_is_as_if_new() {
+        let mut schedule = Schedule::default();
+        schedule.set_listed(&listing(&["a", "b"]), 0);
+        for look in schedule.due(0, 1) {
+            schedule.looked(&look.sale, &Seen { hold_ms: Some(20_000), ..at(0) });
+        }
+        assert_eq!(names(schedule.due(1, 1)), ["b"]);
+        schedule.doubt_all(2);
+        let looks = schedule.due(2, 9);
+        assert!(looks.len() == 2 && looks.iter().all(|look| look.define), "{looks:?}");
+        assert_eq!(schedule.next_ms(), None);
     }
 
     #[test]
@@ -246,9 +263,12 @@ mod tests {
             schedule.looked(&look.sale, &Seen { hold_ms: Some(20_000), ..at(0) });
         }
         schedule.set_listed(&listing(&["stays"]), 5);
-        assert_eq!(names(schedule.due(5, 9)), ["gone", "lost"]);
+        let looks = schedule.due(5, 9);
+        assert!(looks.iter().all(|look| look.define), "another may have its name: {looks:?}");
+        assert_eq!(names(looks), ["gone", "lost"]);
         schedule.forget(&sale("gone"));
-        assert!(!schedule.looked(&sale("lost"), &at(6)), "it belongs into the index");
+        let seen = Seen { hold_ms: Some(20_000), ..at(6) };
+        assert!(!schedule.looked(&sale("lost"), &seen), "it belongs into the index");
         schedule.set_listed(&listing(&["lost", "stays"]), 7);
         assert_eq!(schedule.due(10_000, 9), []);
         assert_eq!(names(schedule.due(60_000, 9)), ["stays", "lost"]);

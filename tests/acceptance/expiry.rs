@@ -72,6 +72,29 @@ fn a_latch_opens_on_every_core_when_units_come_back() {
 }
 
 #[test]
+fn a_sale_that_is_removed_is_forgotten_by_every_core() {
+    let redis = RedisServer::start(&[]);
+    let made = redis.connect().text("HMSET gone_hash_key gone_total_nums 1 gone_sold_nums 0");
+    assert_eq!(made, "OK");
+    let server = on_redis(&redis, &["--cores", &cores(2)]);
+    let mut buyers: Vec<Buyer> = (0..16).map(|_| buyer(&server)).collect();
+    let reserve =
+        |buyer: &mut Buyer| buyer.reserve("gone", "ann", 1, "").expect("an answer").bought();
+    assert!(reserve(&mut buyers[0]).granted().is_some());
+    for buyer in &mut buyers {
+        assert!(reserve(buyer).is("sold_out"));
+        assert_eq!(buyer.sale("gone").expect("an answer")["free"], 0);
+    }
+    assert_eq!(redis.connect().text("FLUSHALL"), "OK");
+    for buyer in &mut buyers {
+        eventually("not sold any more", 5, || reserve(buyer).is("not_found"));
+        eventually("not shown any more", 5, || {
+            buyer.sale("gone").expect("an answer")["code"] == "not_found"
+        });
+    }
+}
+
+#[test]
 fn any_server_confirms_and_cancels_and_all_sell_what_comes_back() {
     let redis = RedisServer::start(&[]);
     let options = ["--sale", "ticket=40", "--cores", &cores(2)];
@@ -167,6 +190,34 @@ fn a_sale_made_anew_after_a_flush_is_swept_too() {
     eventually("it is back in the index", 5, || {
         redis.connect().list(&format!("SMEMBERS {index}")) == ["gift"]
     });
+}
+
+#[test]
+fn a_spoilt_index_is_told_and_stops_no_sale_that_is_known() {
+    let redis = RedisServer::start(&[]);
+    let server = on_redis(&redis, &["--sale", "ticket=10,hold=1s", "--cores", &cores(1)]);
+    let mut ann = buyer(&server);
+    assert!(ann.buy().expect("an answer").granted().is_some());
+    eventually("it is back in stock", 5, || sold(&redis) == 0);
+    let index = "stampede:sales:{sale}_hash_key";
+    redis.connect().text(&format!("DEL {index}"));
+    redis.connect().text(&format!("SET {index} 1"));
+    make_by_hand(&redis, "gift", 1);
+    // Nobody else would return what this server holds of it, should it die.
+    let mut ask = |sale| ann.reserve(sale, "ann", 1, "").expect("an answer").bought();
+    assert!(ask("gift").is("unavailable") && ask("nothing").is("not_found"));
+    eventually("it is told", 5, || {
+        ["stampede::sweep", "Redis refused a batch"].iter().all(|who| {
+            server.log().lines().any(|line| line.contains(who) && line.contains("is no set"))
+        })
+    });
+    for _ in 0..2 {
+        assert!(ask("ticket").granted().is_some());
+        eventually("it is back in stock", 5, || sold(&redis) == 0);
+    }
+    redis.connect().text(&format!("DEL {index}"));
+    eventually("it sells", 5, || ask("gift").granted().is_some());
+    eventually("it is back in stock", 5, || sold_of(&redis, "gift") == 0);
 }
 
 #[test]

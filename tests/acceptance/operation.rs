@@ -23,7 +23,7 @@ const COMMANDS: &str = "+select +client|setname +script|load +evalsha +time +exi
 /// Starts a server that must end by itself, and returns its exit code and what it says.
 fn refused(arguments: &[&str]) -> (i32, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stampede"));
-    command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--control", "off"]).args(arguments);
     for (name, _) in std::env::vars_os().filter(|(n, _)| n.to_string_lossy().contains("STAMPEDE")) {
         command.env_remove(name);
     }
@@ -174,7 +174,9 @@ fn tls_with_an_authority_of_ones_own() {
     assert_eq!(sold(&redis), 5100);
     redis.restart();
     redis.connect().text("HMSET ticket_hash_key ticket_total_nums 5 ticket_sold_nums 0");
+    redis.connect().text("HSET {ticket_hash_key}:sale hold_ms 1000");
     eventually("it has healed", 5, || sells(&server));
+    eventually("it is swept too", 10, || sold(&redis) == 0);
     assert_eq!(server.terminate(), 0);
 
     for arguments in [&["--redis-ca", &file("other.pem")][..], &[]] {

@@ -198,3 +198,19 @@ fn what_an_operator_must_change_in_postgres_is_said() {
     admin.batch_execute("INSERT INTO stampede_migrations VALUES (99)").expect("a later version");
     assert!(fatal(&server.url()).contains("newer stampede"));
 }
+
+#[test]
+fn tls_to_postgres_is_checked() {
+    let server = PostgresServer::start();
+    let secure = format!("{}?sslmode=require", server.url());
+    assert!(fatal(&secure).contains("TLS"));
+    let certificate = server.with_tls();
+    // A reload takes effect a little later than it is asked for.
+    super::shop::wait_for("TLS", || {
+        open(&secure).is_err_and(|error| error.to_string().contains("UnknownIssuer"))
+    });
+    let trusted = format!("{secure}&sslrootcert={}", certificate.display());
+    let mut database = open(&trusted).expect("over TLS");
+    database.write(&[change(&sale("a"), 1, Status::Held, 1)], None).expect("a row");
+    assert_eq!(rows(&mut *open(&server.url()).expect("without"), &sale("a")).len(), 1);
+}

@@ -1,6 +1,8 @@
 //! Orders: that every change of a reservation gets into a real PostgreSQL and into SQLite, once,
 //! whoever dies on the way.
 
+// Each test program takes what it needs of the support.
+#[allow(dead_code)]
 #[path = "../support/postgres.rs"]
 mod postgres_server;
 
@@ -8,7 +10,15 @@ mod postgres_server;
 #[path = "../support/redis.rs"]
 mod redis_server;
 
+#[allow(dead_code)]
+#[path = "../support/server.rs"]
+mod server;
+#[allow(dead_code)]
+#[path = "../support/buyer.rs"]
+mod buyer;
+
 mod databases;
+mod embedded;
 mod shop;
 mod streams;
 

@@ -181,6 +181,30 @@ fn a_deleted_stream_and_a_flushed_group_begin_anew() {
 }
 
 #[test]
+fn what_every_group_has_processed_is_trimmed_and_nothing_else() {
+    let redis = RedisServer::start(&[]);
+    let (_folder, url) = sqlite();
+    let mut shop = Shop::open(&redis, &["ticket"]);
+    let mut by_hand = redis.connect();
+    for n in 1..=500 {
+        // Long ago, and about nothing.
+        by_hand.ask(&format!("XADD {STREAM} 1-{n} at_ms 5 reservations "));
+    }
+    by_hand.ask(&format!("XGROUP CREATE {STREAM} slow 1-200"));
+    shop.sell("ticket", 5);
+    let length =
+        || redis.connect().text(&format!("XLEN {STREAM}")).parse::<u64>().expect("a length");
+    let done = drain(&redis, &url, &worker_named("a")).expect("drained");
+    assert_eq!((done.unreadable, pending(&redis, "orders")), (0, 0));
+    // The other group is at 200: whole nodes of the stream go, up to there at the most.
+    assert!((302..502).contains(&length()), "{}", length());
+    by_hand.ask(&format!("XGROUP DESTROY {STREAM} slow"));
+    drain(&redis, &url, &worker_named("a")).expect("drained");
+    assert!((2..=102).contains(&length()), "{}", length());
+    assert_eq!(in_database(&url, "ticket"), Some(in_redis(&redis, "ticket")));
+}
+
+#[test]
 fn usage_and_what_an_operator_must_change() {
     let redis = RedisServer::start(&[]);
     let (_folder, url) = sqlite();

@@ -76,6 +76,22 @@ impl PostgresServer {
         Client::connect(&self.url(), NoTls).expect("a connection to PostgreSQL")
     }
 
+    /// From now on it speaks TLS to whoever wants it. The file with its certificate.
+    pub fn with_tls(&self) -> PathBuf {
+        let (certificate, key) = (self.data().join("server.crt"), self.data().join("server.key"));
+        let mut openssl = self.program("openssl");
+        openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]);
+        openssl.args(["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]);
+        openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+        let made = openssl.arg("-keyout").arg(&key).arg("-out").arg(&certificate).output();
+        assert!(made.expect("openssl").status.success());
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("chmod");
+        let mut client = self.connect();
+        client.batch_execute("ALTER SYSTEM SET ssl = on").expect("ssl");
+        client.batch_execute("SELECT pg_reload_conf()").expect("reload");
+        certificate
+    }
+
     /// Ends it in order, without waiting for its clients.
     pub fn stop(&mut self) {
         self.end(Signal::INT);
@@ -102,7 +118,8 @@ impl PostgresServer {
     }
 
     fn program(&self, name: &str) -> Command {
-        let mut command = Command::new(programs().join(name));
+        let path = programs().join(name);
+        let mut command = Command::new(if path.exists() { path } else { name.into() });
         command.current_dir(self.folder.path()).stdin(Stdio::null());
         for (variable, _) in std::env::vars_os() {
             if variable.to_string_lossy().starts_with("PG") {

@@ -33,6 +33,14 @@ pub(super) trait Ask {
     ) -> Result<T, LedgerError>;
 }
 
+/// Takes note of how far a database is. What the reader of changes has said since is not forgotten.
+pub(super) fn orders_have(ask: &mut impl Ask, version: u64) -> Result<(), LedgerError> {
+    ask.ask(move |store| {
+        let known = store.orders_position().unwrap_or(0);
+        store.set_orders_position(known.max(version));
+    })
+}
+
 /// Every sale, in the order of their ids.
 pub(super) fn sales(ask: &mut impl Ask) -> Result<Vec<SaleId>, LedgerError> {
     let mut sales = ask.ask(|store| {
@@ -44,11 +52,7 @@ pub(super) fn sales(ask: &mut impl Ask) -> Result<Vec<SaleId>, LedgerError> {
 }
 
 /// Compares everything there is of a sale.
-pub(super) fn audit(
-    ask: &mut impl Ask,
-    id: &SaleId,
-    repair: bool,
-) -> Result<Option<SaleAudit>, LedgerError> {
+pub(super) fn audit(ask: &mut impl Ask, id: &SaleId) -> Result<Option<SaleAudit>, LedgerError> {
     let own_id = id.detached();
     let number = ask.ask(move |store| {
         let state = store.state_for_reading()?;
@@ -65,7 +69,7 @@ pub(super) fn audit(
         }
     }
     let Some(last) = copy.last_step(ask, after)? else { return Ok(None) };
-    Ok(Some(copy.compare(id, last, repair)))
+    Ok(Some(copy.compare(id, last)))
 }
 
 /// A sale's rows, as far as they are copied.
@@ -155,7 +159,7 @@ impl Copy {
         }
     }
 
-    fn compare(mut self, id: &SaleId, mut last: Last, repair: bool) -> SaleAudit {
+    fn compare(mut self, id: &SaleId, mut last: Last) -> SaleAudit {
         self.take(std::mem::take(&mut last.part));
         let units = |status: Status| -> u64 {
             let rows = self.rows.iter().filter(|row| row.status == status);
@@ -172,8 +176,9 @@ impl Copy {
         if last.view.spec.limit_per_user > 0 {
             checks.push(self.users(&last.units_by_user));
         }
-        for check in checks.iter_mut().filter(|check| repair && check.differences > 0) {
-            check.repaired = Some("no: restart the ledger, which makes it anew".into());
+        for check in checks.iter_mut().filter(|check| check.differences > 0) {
+            check.examples.truncate(EXAMPLES_MAX - 1);
+            check.examples.push("a restart of the ledger makes it anew".into());
         }
         let (mut rows, id) = (self.rows, id.detached());
         rows.sort_unstable_by_key(|row| row.id);

@@ -6,6 +6,7 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use super::audit::{self, Ask};
+use super::feed::source_name;
 use super::folder::{OpenError, has_ledger};
 use super::store::{Options, Store};
 use super::thread::{Handle, Job};
@@ -63,8 +64,17 @@ impl Client for EmbeddedClient {
         audit::sales(self)
     }
 
-    fn audit(&mut self, sale: &SaleId, repair: bool) -> Result<Option<SaleAudit>, LedgerError> {
-        audit::audit(self, sale, repair)
+    /// Nothing is ever mended: see `audit`.
+    fn audit(&mut self, sale: &SaleId, _repair: bool) -> Result<Option<SaleAudit>, LedgerError> {
+        audit::audit(self, sale)
+    }
+
+    fn orders_source(&self) -> Option<String> {
+        Some(source_name(self.ledger_id()))
+    }
+
+    fn orders_have(&mut self, version: u64) -> Result<(), LedgerError> {
+        audit::orders_have(self, version)
     }
 }
 
@@ -92,14 +102,6 @@ impl OfflineClient {
         self.store.as_ref().map_or(0, Store::id)
     }
 
-    /// Tells up to where the database has its changes, so that an audit knows what the orders of
-    /// the next server will still bring.
-    pub fn set_orders_position(&mut self, version: u64) {
-        if let Some(store) = &mut self.store {
-            store.set_orders_position(version);
-        }
-    }
-
     fn store(&mut self) -> Result<&mut Store, LedgerError> {
         self.store.as_mut().ok_or_else(|| LedgerError::Refused("the ledger is closed".into()))
     }
@@ -125,8 +127,17 @@ impl Client for OfflineClient {
         audit::sales(self)
     }
 
-    fn audit(&mut self, sale: &SaleId, repair: bool) -> Result<Option<SaleAudit>, LedgerError> {
-        audit::audit(self, sale, repair)
+    /// Nothing is ever mended: see `audit`.
+    fn audit(&mut self, sale: &SaleId, _repair: bool) -> Result<Option<SaleAudit>, LedgerError> {
+        audit::audit(self, sale)
+    }
+
+    fn orders_source(&self) -> Option<String> {
+        Some(source_name(self.ledger_id()))
+    }
+
+    fn orders_have(&mut self, version: u64) -> Result<(), LedgerError> {
+        audit::orders_have(self, version)
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::changes::{self, Cursor};
 use super::thread::Handle;
 use crate::ledger::LedgerError;
-use crate::orders::{Lag, Source, SourceError};
+use crate::orders::{Lag, Source, SourceCounts, SourceError};
 use crate::sale::Change;
 
 /// Time for an answer of the ledger thread: longer than any fdatasync but a hopeless one.
@@ -32,6 +32,8 @@ pub struct EmbeddedSource {
     cursor: Cursor,
     /// The database has everything up to this version.
     acknowledged: u64,
+    /// What it had when this began.
+    began_at: u64,
     /// When the oldest change was made that was given and not acknowledged.
     given_at_ms: Option<u64>,
     /// When the latest change was made that was acknowledged.
@@ -60,6 +62,7 @@ impl EmbeddedSource {
             name,
             cursor: new_cursor(position),
             acknowledged: position,
+            began_at: position,
             given_at_ms: None,
             acknowledged_at_ms: None,
         })
@@ -146,6 +149,11 @@ impl Source for EmbeddedSource {
         let oldest = self.given_at_ms.or(rest.oldest_at_ms).or(self.acknowledged_at_ms);
         let oldest_ms = oldest.map_or(0, |at_ms| rest.now_ms.saturating_sub(at_ms));
         Ok(Lag { entries, oldest_ms: if entries == 0 { 0 } else { oldest_ms } })
+    }
+
+    fn counts(&self) -> SourceCounts {
+        let entries = self.acknowledged.saturating_sub(self.began_at);
+        SourceCounts { entries, ..SourceCounts::default() }
     }
 }
 

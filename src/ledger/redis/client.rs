@@ -71,6 +71,7 @@ pub struct RedisClient {
     name: String,
     answer_time: Duration,
     connection: Option<Connection>,
+    connections: u64,
 }
 
 impl RedisClient {
@@ -78,7 +79,7 @@ impl RedisClient {
     /// without spaces.
     pub fn new(ledger: Arc<RedisLedger>, name: &str) -> Self {
         let answer_time = Duration::from_millis(CLIENT_ANSWER_DEADLINE_MS);
-        Self { ledger, name: name.to_owned(), answer_time, connection: None }
+        Self { ledger, name: name.to_owned(), answer_time, connection: None, connections: 0 }
     }
 
     /// The codec, and with it the names of the keys.
@@ -100,8 +101,14 @@ impl RedisClient {
         }
         if self.connection.is_none() {
             self.connection = Some(Connection::open(&self.ledger, &self.name)?);
+            self.connections += 1;
         }
         Ok(())
+    }
+
+    /// How many connections it has made: with another, what was learned before may not hold.
+    pub fn connections(&self) -> u64 {
+        self.connections
     }
 
     /// Carries out any one command and returns its reply.

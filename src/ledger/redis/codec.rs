@@ -111,7 +111,7 @@ impl Codec {
         let requests = || run.iter().filter_map(reserve_of);
         debug_assert!(requests().all(|r| r.quantity > 0), "a reservation of nothing");
         let has_claims = requests().any(|r| r.key.is_some());
-        let has_users = requests().any(|r| r.user.is_some());
+        let has_users = requests().any(|r| r.user.is_some() && r.key.is_none());
         let has_quantities = requests().any(|r| r.quantity != 1);
         let has_claim_only = requests().any(|r| r.claim_only);
 
@@ -131,15 +131,21 @@ impl Codec {
         mask.iter_mut().zip(requests()).for_each(|(bit, r)| *bit = b'0' + u8::from(r.claim_only));
         bulk(out, mask);
         let prefix = |r: &Reserve| r.id.0 >> (u128::BITS - ID_PREFIX_BITS);
-        let alike = requests().all(|r| Some(prefix(r)) == requests().next().map(prefix));
-        bulk(out, if alike { b"1" } else { b"0" });
+        let mut stretches = String::new();
+        let pairs = requests().zip(requests().skip(1)).zip(2..);
+        for (_, n) in pairs.filter(|((a, b), _)| prefix(a) != prefix(b)) {
+            stretches.push_str(itoa::Buffer::new().format(n));
+            stretches.push(' ');
+        }
+        bulk(out, stretches.as_bytes());
 
         requests().for_each(|r| bulk(out, &r.id.to_text()));
         if has_claims {
             requests().for_each(|r| claim(out, r));
         }
         if has_users {
-            requests().for_each(|r| bulk(out, user_of(r).as_bytes()));
+            let alone = |r: &Reserve| r.key.is_none();
+            requests().for_each(|r| bulk(out, if alone(r) { user_of(r) } else { "" }.as_bytes()));
         }
         if has_quantities {
             requests().for_each(|r| bulk_number(out, u64::from(r.quantity)));
@@ -243,15 +249,24 @@ mod tests {
         assert_eq!(sent[0][2..5], counters);
         assert_eq!(sent[0][10..13], ["", "ticket_total_nums", "ticket_sold_nums"]);
         let ids = [1, 2].map(|n| ReservationId(n).to_string());
-        assert_eq!(sent[0][13..], ["2", "0", "0", "0", "", "1", &ids[0], &ids[1]]);
+        assert_eq!(sent[0][13..], ["2", "0", "0", "0", "", "", &ids[0], &ids[1]]);
     }
 
     #[test]
     fn columns_are_there_for_all_or_for_none() {
         let (_, sent) = encode(vec![ask(1, "ann", "k"), ask(2, "", "k"), ask(3, "bob", "")]);
         let own = &sent[0][13..];
-        assert_eq!(own[..6], ["3", "12", "15", "0", "", "1"]);
-        assert_eq!(own[9..], ["ann\tk", "\tk", "", "ann", "", "bob"]);
+        assert_eq!(own[..6], ["3", "12", "15", "0", "", ""]);
+        assert_eq!(own[9..], ["ann\tk", "\tk", "", "", "", "bob"]);
+        let (_, sent) = encode(vec![ask(1, "ann", "k"), ask(2, "", "k")]);
+        assert_eq!(sent[0][13..16], ["2", "11", "0"], "no column of users without need");
+    }
+
+    #[test]
+    fn where_ids_begin_anew_is_said() {
+        let ids = [1, 2, 1 << 100, 2 << 100, 3 << 100 | 1, 3 << 100];
+        let (_, sent) = encode(ids.map(|n| ask(n, "", "")).to_vec());
+        assert_eq!(sent[0][18], "3 4 5 ");
     }
 
     #[test]

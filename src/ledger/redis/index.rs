@@ -161,3 +161,45 @@ pub(super) fn judge(keys: &KeyTemplates, reply: &Value) -> Result<(), DecodeErro
         _ => text,
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sale(id: &str) -> SaleId {
+        SaleId::new(id).unwrap()
+    }
+
+    #[test]
+    fn a_sale_is_added_again_after_a_while_and_once() {
+        let mut registered = Registered::default();
+        registered.note(&[&sale("a"), &sale("b")], 5);
+        let group = |id| Group { sale: sale(id), commands: vec![Command::Show] };
+        let (a, c) = (group("a"), group("c"));
+        let later_ms = 5 + INDEX_AGE_MS_MAX + 1;
+        assert!(registered.aged(&[&a, &c], later_ms - 1).is_empty());
+        assert_eq!(registered.aged(&[&a, &c], later_ms), [&sale("a")]);
+        assert!(registered.aged(&[&a, &c], later_ms).is_empty());
+        registered.forget(&sale("a"));
+        assert!(!registered.contains(&sale("a")) && registered.contains(&sale("b")));
+    }
+
+    #[test]
+    fn what_is_known_is_bounded() {
+        let mut registered = Registered::default();
+        for n in 0..SALES_MAX + 1 {
+            registered.note(&[&sale(&format!("s{n}"))], 0);
+        }
+        assert!(registered.0.len() <= SALES_MAX);
+    }
+
+    #[test]
+    fn the_time_is_read_as_redis_gives_it() {
+        let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let time = Value::Array(vec![text("1700000000"), text("123999")]);
+        assert_eq!(time_ms(Some(time)), Ok(1_700_000_000_123));
+        for bad in [Some(text("now")), Some(Value::Array(vec![text("1")])), None] {
+            assert!(time_ms(bad).is_err());
+        }
+    }
+}

@@ -11,9 +11,10 @@ use crate::sale::Change;
 
 /// Streams looked after in one round trip.
 const CARE_PER_ROUND: usize = 256;
-/// Time between two cares for a stream: one of which something was acknowledged, and any other.
-const CARE_INTERVAL: Duration = Duration::from_secs(10);
-const IDLE_CARE_INTERVAL: Duration = Duration::from_secs(600);
+/// Time until a stream is cared for of which something was acknowledged.
+pub(super) const INTERVAL: Duration = Duration::from_secs(10);
+/// Time between two cares for any other.
+const IDLE_INTERVAL: Duration = Duration::from_secs(600);
 /// A worker without entries that has not been heard of for this long is gone. Living ones ask every
 /// second.
 const CONSUMER_GONE: Duration = Duration::from_secs(3600);
@@ -45,8 +46,10 @@ impl StreamSource {
         if !claims.is_empty() {
             self.claim(&claims, out)?;
         }
-        let due: Vec<usize> =
-            all.filter(|&at| self.streams[at].care_at <= now).take(CARE_PER_ROUND).collect();
+        let due: Vec<usize> = all
+            .filter(|&at| self.streams[at].care_at <= now && self.streams[at].grouped)
+            .take(CARE_PER_ROUND)
+            .collect();
         if !due.is_empty() {
             self.tidy(&due)?;
         }
@@ -107,12 +110,10 @@ impl StreamSource {
     fn tidy(&mut self, due: &[usize]) -> Result<(), SourceError> {
         let gone_ms = CONSUMER_GONE.max(self.options.claim_after * 2).as_millis().to_string();
         let mut tidy = Pipeline::new();
-        let keys = self.client.codec().keys();
         for &at in due {
             let stream = &mut self.streams[at];
-            let dirty = std::mem::take(&mut stream.dirty);
-            let interval = if dirty { CARE_INTERVAL } else { IDLE_CARE_INTERVAL };
-            stream.care_at = Instant::now() + interval;
+            stream.dirty = false;
+            stream.care_at = Instant::now() + IDLE_INTERVAL;
             let (group, consumer) = (&self.options.group, &self.options.consumer);
             // A stream without our group answers with an error, which is no matter.
             tidy.add(&[
@@ -124,7 +125,7 @@ impl StreamSource {
                 gone_ms.as_bytes(),
                 consumer.as_bytes(),
             ]);
-            let trim = trim_command(&keys.of(&stream.sale));
+            let trim = trim_command(&self.client.codec().keys().of(&stream.sale));
             tidy.add(&trim.iter().map(Vec::as_slice).collect::<Vec<_>>());
         }
         self.exchange(&tidy).map(drop)

@@ -1,5 +1,26 @@
--- Writing what became of reservations, and of what their users have.
+-- What single reservations are, and writing what became of them and of what their users have.
+local KNOWN = {held = true, confirmed = true, cancelled = true, expired = true}
 local units_of, touched = {}, {}
+
+-- What stands from one character of a text to another: status, quantity, deadline, user ('' if
+-- anonymous; not told apart if the sale has no limit). Nothing if it is no reservation.
+local function parse(text, from, to)
+  local _, at, status, quantity, deadline = find(text, '^(%l+) (%d+) (%d+)', from)
+  if not KNOWN[status] then return end
+  quantity = integer(quantity, nil, 1, QUANTITY_MAX)
+  deadline = integer(deadline, nil, 0, TIME_MS_MAX)
+  if not quantity or not deadline then return end
+  if at == to then return status, quantity, deadline, '' end
+  local _, user_end = find(text, '^ [^\t\n]*', at + 1)
+  local _, owner_end = find(text, '^\t?[^\t\n]*', (user_end or at) + 1)
+  if user_end and owner_end == to and to > at + 1 and byte(text, to) ~= 9 then
+    return status, quantity, deadline, limit > 0 and sub(text, at + 2, user_end) or ''
+  end
+end
+
+local function refuse_line(line)
+  return refuse('a line of ' .. RESERVATIONS .. ' is no reservation: ' .. line)
+end
 
 -- Reads how many units these users have, if the sale has a limit. Gives an error, or nothing.
 local function read_users(users)

@@ -13,11 +13,11 @@ local done, looked_at = {}, 0
 -- The line as it shall stand, or nothing if it is none.
 local function look_at(line)
   looked_at = looked_at + 1
-  local id, value = match(line, '^(%w+) (held .*)$')
-  if not id then
+  local _, held_end = find(line, '^%w+ held ')
+  if not held_end then
     return find(line, '^%w+ %l+ %d+ %d+') and line
   end
-  local _, quantity, deadline, user, rest = parse(value)
+  local _, quantity, deadline, user = parse(line, held_end - 4, #line)
   if not quantity then return end
   if deadline > now then return line end
   units = units + quantity
@@ -25,7 +25,7 @@ local function look_at(line)
     if not by_user[user] then users[#users + 1] = user end
     by_user[user] = (by_user[user] or 0) + quantity
   end
-  line = id .. ' expired' .. rest
+  line = sub(line, 1, held_end - 5) .. 'expired' .. sub(line, held_end)
   expired[#expired + 1] = line .. '\n'
   return line
 end

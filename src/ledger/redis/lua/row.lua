@@ -6,7 +6,6 @@
 -- here that is not needed.
 local match, sub, find, byte = string.match, string.sub, string.find, string.byte
 local concat = table.concat
-local KNOWN = {held = true, confirmed = true, cancelled = true, expired = true}
 local fields, changed = {}, {}
 -- The name of a field that has no end, if one was met: nothing may be written then.
 local endless
@@ -27,7 +26,7 @@ end
 -- Nothing if it does not.
 local function locate(text, id)
   local from = #id + 2
-  if sub(text, 1, from - 1) ~= id .. ' ' then
+  if sub(text, 1, #id) ~= id or byte(text, from - 1) ~= 32 then
     local _, to = find(text, '\n' .. id .. ' ', 1, true)
     if not to then return end
     from = to + 1
@@ -42,21 +41,6 @@ local function write_changed()
     set[#set + 1] = fields[name]
   end
   call('HSET', RESERVATIONS, unpack(set))
-end
-
--- Status, quantity, deadline, user ('' if anonymous), the text from the quantity on. Nothing if it
--- is no reservation.
-local function parse(value)
-  local status, rest, quantity, deadline, owner = match(value, '^(%l+)( (%d+) (%d+)(.*))$')
-  if not KNOWN[status] or owner == ' ' or byte(owner, -1) == 9 then return end
-  quantity = integer(quantity, nil, 1, QUANTITY_MAX)
-  deadline = integer(deadline, nil, 0, TIME_MS_MAX)
-  local user = owner == '' and '' or match(owner, '^ ([^\t]*)\t?[^\t]*$')
-  if quantity and deadline and user then return status, quantity, deadline, user, rest end
-end
-
-local function refuse_line(line)
-  return refuse('a line of ' .. RESERVATIONS .. ' is no reservation: ' .. line)
 end
 
 local function refuse_endless()

@@ -32,11 +32,10 @@ for i = 1, count do
   if not row then
     local from, to = locate(fields[name], id)
     if from then
-      local value = sub(fields[name], from, to)
-      local status, quantity, _, user, rest = parse(value)
-      if not status then return refuse_line(id .. ' ' .. value) end
-      row = {name = name, from = from, after = from + #status, value = value, status = status,
-        quantity = quantity, rest = rest, user = user}
+      local status, quantity, _, user = parse(fields[name], from, to)
+      if not status then return refuse_line(id .. ' ' .. sub(fields[name], from, to)) end
+      row = {name = name, from = from, after = from + #status, to = to, status = status,
+        quantity = quantity, user = user}
       rows[name][id] = row
     end
   end
@@ -55,8 +54,11 @@ local codes, extras, lines = {}, {}, {}
 local edits = {}
 
 local function become(row, id, status)
-  row.status, row.value = status, status .. row.rest
-  lines[#lines + 1] = id .. ' ' .. row.value .. '\n'
+  row.status, row.value = status, status .. sub(fields[row.name], row.after, row.to)
+  lines[#lines + 1] = id
+  lines[#lines + 1] = ' '
+  lines[#lines + 1] = row.value
+  lines[#lines + 1] = '\n'
   local edit = edits[row.name] or {}
   edits[row.name] = edit
   edit[#edit + 1] = row
@@ -94,7 +96,7 @@ for i = 1, count do
     become(row, ARGV[4 + i], 'confirmed')
   end
   codes[i] = code
-  if code == 'R' then extras[#extras + 1] = row.value end
+  if code == 'R' then extras[#extras + 1] = row.value or sub(fields[row.name], row.from, row.to) end
   if code == 'L' then extras[#extras + 1] = limit end
 end
 
