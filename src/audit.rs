@@ -334,11 +334,9 @@ impl Report {
     pub fn agrees(&self) -> bool {
         self.differences == 0
     }
-}
 
-impl fmt::Display for Report {
     /// The table, and a last line that sums up.
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    pub fn write(&self, out: &mut dyn Write) -> fmt::Result {
         let whole = self.sales.len() <= SALES_SHOWN_WHOLE;
         let mut rows = vec![HEADINGS.map(str::to_owned)];
         let mut examples = vec![&[][..]];

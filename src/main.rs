@@ -27,7 +27,6 @@ fn main() -> ExitCode {
         Command::CheckConfig(options) => check_config(&options),
         Command::Orders(options) => write_orders(&options),
         Command::Sale(action, options) => operate(|out| operator::sale(&action, &options, out)),
-        Command::Audit(options) => operate(|out| operator::audit(&options, out)),
         Command::Reservation(action, options) => {
             operate(|out| operator::reservation(&action, &options, out))
         }
