@@ -171,6 +171,9 @@ fn keep_asking(number: usize, address: SocketAddr, turn: &AtomicU32, bought: &Se
     }
 }
 
+/// Keeps the delays of a reopening: connections, and milliseconds.
+type Note<'a> = dyn FnMut(u32, &[(usize, f64)]) -> Result<()> + 'a;
+
 struct Buyers<'a> {
     turn: &'a AtomicU32,
     bought: Receiver<Bought>,
@@ -186,7 +189,7 @@ impl Buyers<'_> {
         filler: &mut Filler,
         by_cancel: bool,
         reopenings: u32,
-        note: &mut dyn FnMut(u32, &[(usize, f64)]) -> Result<()>,
+        note: &mut Note<'_>,
     ) -> Result<Figures> {
         let mut all = Vec::new();
         for reopening in 1..=reopenings {

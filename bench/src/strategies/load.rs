@@ -152,8 +152,7 @@ impl Till {
 /// One answer in the rush: since its start, how long it took, and whether it was a yes.
 type Answered = (Duration, Duration, bool);
 
-struct Shared<'a> {
-    strategy: &'a dyn Strategy,
+struct Shared {
     crowd: Crowd,
     till: Till,
     next_buyer: AtomicU32,
@@ -165,7 +164,6 @@ struct Shared<'a> {
 /// Lets the crowd come and returns what was seen. A failure of any connection is an `Err`.
 pub fn run(strategy: &dyn Strategy, crowd: Crowd) -> Result<Seen> {
     let shared = Shared {
-        strategy,
         crowd,
         till: Till::default(),
         next_buyer: AtomicU32::new(0),
