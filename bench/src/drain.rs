@@ -187,7 +187,7 @@ fn buy(
     let pause = Duration::from_secs(1) * u32::try_from(BUYERS).unwrap_or(1) / rate as u32;
     let mut next = Instant::now();
     while !over.load(Ordering::Relaxed) {
-        let response = client.post("/v1/sales/ticket/reservations", "{}")?;
+        let response = client.post("/v1/sales/ticket/reservations", r#"{"user":"buyer"}"#)?;
         if response.status != 201 {
             return fail(format!("answered {}: {}", response.status, response.body));
         }

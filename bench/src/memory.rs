@@ -127,20 +127,20 @@ fn disk(folder: &Path) -> Result<u64> {
 
 /// Users and keys as long as those that are put into Redis.
 fn script_for(kind: Kind) -> String {
-    let user = match kind {
-        Kind::Anonymous => "'{}'",
-        Kind::User | Kind::UserAndKey => "string.format('{\"user\":\"user-%08d\"}', n)",
-    };
     let key = match kind {
-        Kind::UserAndKey => {
-            "headers['Idempotency-Key'] = string.format('5d3c1e0a-77aa-4c1e-9f00-%012d', n)"
+        Kind::Anonymous => {
+            return "function request() return wrk.format('GET', '/buy/ticket') end\n".into();
         }
-        _ => "",
+        Kind::User => "",
+        Kind::UserAndKey => {
+            "headers['Idempotency-Key'] = string.format('5d3c1e0a-77aa-4c1e-9f00-%012d', n)\n  "
+        }
     };
     format!(
         "local n, headers = 0, {{['Content-Type'] = 'application/json'}}\n\
-         function request()\n  n = n + 1\n  {key}\n  \
-         return wrk.format('POST', '/v1/sales/ticket/reservations', headers, {user})\nend\n"
+         function request()\n  n = n + 1\n  {key}\
+         local body = string.format('{{\"user\":\"user-%08d\"}}', n)\n  \
+         return wrk.format('POST', '/v1/sales/ticket/reservations', headers, body)\nend\n"
     )
 }
 

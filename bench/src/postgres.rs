@@ -36,8 +36,8 @@ pub struct Postgres {
 pub struct Written {
     /// Rows inserted, updated and deleted.
     pub rows: u64,
-    /// Transactions committed.
-    pub commits: u64,
+    /// Times that the whole cluster waited for its write-ahead log to be on the disk.
+    pub wal_syncs: u64,
     /// Bytes of write-ahead log of the whole cluster.
     pub wal_bytes: u64,
 }
@@ -119,12 +119,12 @@ impl Postgres {
     /// latest: all others should have.
     pub fn written(&self, name: &str) -> Result<Written> {
         let mut client = self.connect("postgres")?;
-        let sql = "SELECT tup_inserted + tup_updated + tup_deleted, xact_commit, \
+        let sql = "SELECT tup_inserted + tup_updated + tup_deleted, wal_sync, \
                    pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint \
-                   FROM pg_stat_database WHERE datname = $1";
+                   FROM pg_stat_database, pg_stat_wal WHERE datname = $1";
         let row = client.query_one(sql, &[&name]).because(|| "asking for statistics".into())?;
         let count = |at: usize| row.get::<_, i64>(at).unsigned_abs();
-        Ok(Written { rows: count(0), commits: count(1), wal_bytes: count(2) })
+        Ok(Written { rows: count(0), wal_syncs: count(1), wal_bytes: count(2) })
     }
 
     /// Writes out what is in memory, so that it falls into nobody's measurement.

@@ -57,8 +57,8 @@ pub mod figure {
     pub const UNSOLD: &str = "unsold";
     /// Rows inserted, updated and deleted in the database, a unit paid for.
     pub const ROW_WRITES: &str = "row_writes";
-    /// Transactions committed in the database, a unit paid for.
-    pub const COMMITS: &str = "commits";
+    /// Times that the database waited for its write-ahead log to be on the disk, a unit paid for.
+    pub const WAL_SYNCS: &str = "wal_syncs";
     /// Bytes of the database's write-ahead log, a unit paid for.
     pub const WAL_BYTES: &str = "wal_bytes";
     /// Until every order was in the database as it should be, after the last change of one.

@@ -171,7 +171,7 @@ function init(args)
   for i = 1, HOT do
     local sale = i < HOT and 'sale-' .. i or 'ticket'
     requests[i] = wrk.format('POST', '/v1/sales/' .. sale .. '/reservations',
-      {['Content-Type'] = 'application/json'}, '{}')
+      {['Content-Type'] = 'application/json'}, '{"user":"buyer"}')
   end
 end
 function request()

@@ -36,7 +36,10 @@ pub fn draw(path: &Path, strategies: &[&'static str], stock: u32, rows: &[Row]) 
         Panel { title: "told yes, a second".into(), values: all(figure::GRANTED_PER_S, 1.0) },
         Panel { title: "p99 of a yes, ms".into(), values: all(figure::GRANTED_P99_US, 1e-3) },
         Panel { title: format!("units unsold or refunded, of {stock}"), values: amiss.collect() },
-        Panel { title: "database commits, a unit".into(), values: all(figure::COMMITS, 1.0) },
+        Panel {
+            title: "waits for the database's disk, a unit".into(),
+            values: all(figure::WAL_SYNCS, 1.0),
+        },
     ];
     let root = SVGBackend::new(path, SIZE).into_drawing_area();
     let drawn = root.fill(&WHITE).because(|| "filling".into()).and_then(|()| {
