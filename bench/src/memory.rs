@@ -4,6 +4,7 @@
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -14,7 +15,7 @@ use crate::fill::{Filler, Kind};
 use crate::lab::{Lab, Served};
 use crate::process::Interrupted;
 use crate::rows::{Row, figure};
-use crate::scenarios::Figures;
+use crate::scenarios::{Figures, WARM_UP_SECONDS};
 use crate::session::{Common, Session};
 use crate::summary::median;
 use crate::tools::{read_wrk, wrk_with_script};
@@ -30,8 +31,11 @@ const KINDS: [(Kind, &str); 3] =
     [(Kind::Anonymous, "anonymous"), (Kind::User, "user"), (Kind::UserAndKey, "user_and_key")];
 const HOLD_MS: u64 = 3_600_000;
 const CONNECTIONS: u32 = 64;
+/// Users and keys of the measurement are others than those of the warm-up.
+const FIRST_MEASURED: u64 = 10_000_000;
 /// The sale's counts in memory are younger than this.
-const SETTLE: std::time::Duration = std::time::Duration::from_millis(500);
+const SETTLE: Duration = Duration::from_millis(300);
+const STOP_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Settings of a run.
 #[derive(Debug, Args)]
@@ -84,30 +88,36 @@ fn embedded(lab: &mut Lab, seconds: u64, kind: Kind) -> Result<Figures> {
     let ledger = format!("embedded:{}", folder.display());
     let options = ["--ledger", &ledger, "--sale", "ticket=10000000,hold=1h"];
     let served = lab.stampede(&[lab.server_core], &options)?;
-    let script = lab.data().join("memory.lua");
-    fs::write(&script, script_for(kind)).because(|| "writing a script for wrk".into())?;
-    let line =
-        |seconds| wrk_with_script(lab.load_core, CONNECTIONS, seconds, served.address, &script);
-    let line = line(seconds);
+    let path = lab.data().join("memory.lua");
+    let buy = |lab: &mut Lab, first: u64, seconds: u64| {
+        let script = script_for(kind, first);
+        fs::write(&path, script).because(|| "writing a script for wrk".into())?;
+        let line = wrk_with_script(lab.load_core, CONNECTIONS, seconds, served.address, &path);
+        read_wrk(&lab.load(&line, seconds)?)?;
+        held(lab, &served)
+    };
 
-    let (held_before, disk_before) = (held(&served)?, disk(&folder)?);
-    let memory_before = served.process.memory()?;
-    read_wrk(&lab.load(&line, seconds)?)?;
-    lab.settle(SETTLE)?;
-    held(&served)?;
-    lab.settle(SETTLE)?;
-    let made = (held(&served)? - held_before) as f64;
-    let memory = served.process.memory()?.anonymous_kib.saturating_sub(memory_before.anonymous_kib);
-    let disk = disk(&folder)?.saturating_sub(disk_before);
+    // What the server has of its own, it has after the warm-up.
+    let warm = buy(lab, 0, WARM_UP_SECONDS)?;
+    let before = served.process.memory()?.anonymous_kib;
+    let all = buy(lab, FIRST_MEASURED, seconds)?;
+    let memory = served.process.memory()?.anonymous_kib.saturating_sub(before);
+    // A journal is longer than what it holds until the server ends.
+    served.process.end(libc::SIGTERM, STOP_DEADLINE)?;
     Ok(vec![
-        (figure::SALES, made),
-        (figure::MEMORY_BYTES, memory as f64 * 1024.0 / made),
-        (figure::DISK_BYTES, disk as f64 / made),
+        (figure::SALES, all as f64),
+        (figure::MEMORY_BYTES, memory as f64 * 1024.0 / (all - warm).max(1) as f64),
+        (figure::DISK_BYTES, disk(&folder)? as f64 / all as f64),
     ])
 }
 
-fn held(served: &Served) -> Result<u64> {
-    let response = Client::connect(served.address)?.get("/v1/sales/ticket")?;
+/// Units held, as they are now: the first look makes the server ask its ledger.
+fn held(lab: &Lab, served: &Served) -> Result<u64> {
+    lab.settle(SETTLE)?;
+    let mut client = Client::connect(served.address)?;
+    client.get("/v1/sales/ticket")?;
+    lab.settle(SETTLE)?;
+    let response = client.get("/v1/sales/ticket")?;
     match number_field(&response.body, "held") {
         Some(held) => Ok(held),
         None => fail(format!("a sale was shown as {}: {}", response.status, response.body)),
@@ -125,8 +135,8 @@ fn disk(folder: &Path) -> Result<u64> {
     Ok(bytes)
 }
 
-/// Users and keys as long as those that are put into Redis.
-fn script_for(kind: Kind) -> String {
+/// Users and keys as long as those that are put into Redis, numbered after `first`.
+fn script_for(kind: Kind, first: u64) -> String {
     let key = match kind {
         Kind::Anonymous => {
             return "function request() return wrk.format('GET', '/buy/ticket') end\n".into();
@@ -137,7 +147,7 @@ fn script_for(kind: Kind) -> String {
         }
     };
     format!(
-        "local n, headers = 0, {{['Content-Type'] = 'application/json'}}\n\
+        "local n, headers = {first}, {{['Content-Type'] = 'application/json'}}\n\
          function request()\n  n = n + 1\n  {key}\
          local body = string.format('{{\"user\":\"user-%08d\"}}', n)\n  \
          return wrk.format('POST', '/v1/sales/ticket/reservations', headers, body)\nend\n"

@@ -79,7 +79,11 @@ fn bars(area: &Area, panel: &Panel, names: &[&'static str]) -> Result<()> {
     // Labels by hand: the value above its bar, the name below.
     let style = ("sans-serif", 12).into_font();
     for (at, (&value, name)) in panel.values.iter().zip(names).enumerate() {
-        let digits = usize::from(value < 100.0);
+        let digits = match value {
+            0.0 => 0,
+            value if value < 1.0 => 2,
+            value => usize::from(value < 100.0),
+        };
         let (x, y) = chart.backend_coord(&(at as f64 + 0.5, value));
         let (_, bottom) = chart.backend_coord(&(0.0, 0.0));
         let (base_x, base_y) = area.get_base_pixel();
