@@ -3,12 +3,13 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
 use crate::answer::Answer;
-use crate::error::{Because, Result};
-use crate::lab::{Lab, Redis};
+use crate::error::{Because, Result, fail};
+use crate::lab::{Lab, Redis, Served};
 use crate::process::{CommandLine, Interrupted};
 use crate::rows::figure;
 use crate::scenarios::{Figures, WARM_UP_SECONDS, rejection_figures, sale_figures};
@@ -21,6 +22,11 @@ const TOTAL_HUGE: u64 = 10_000_000;
 const TOTAL_TINY: u64 = 1;
 /// Sales that are bought from in the scenarios with many hot ones.
 const HOT: u32 = 100;
+
+/// A server is idle if it uses less than this share of a core.
+const IDLE_SHARE: f64 = 0.08;
+const IDLE_LOOK: Duration = Duration::from_millis(500);
+const IDLE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Numbers of sales, and their names in the tables.
 const DEFINED: [(u32, &str); 3] = [(1, "1_sale"), (100, "100_sales"), (10_000, "10000_sales")];
@@ -123,6 +129,7 @@ fn measure(lab: &mut Lab, what: What, sales: u32, in_redis: bool, seconds: u64) 
     let served = lab.stampede(&[lab.server_core], &options)?;
     let wanted = if what == What::Rejections { Answer::SoldOut } else { Answer::Granted };
     served.expect(wanted)?;
+    await_idle(lab, &served)?;
 
     let script = lab.data().join("hot.lua");
     fs::write(&script, HOT_SCRIPT.replace("HOT", &HOT.to_string()))
@@ -152,6 +159,25 @@ fn measure(lab: &mut Lab, what: What, sales: u32, in_redis: bool, seconds: u64) 
         figures.push((figure::REDIS_CPU_US, us / load.requests as f64));
     }
     Ok(figures)
+}
+
+/// A server that has just started still creates sales and looks at each of them once: what that
+/// costs is not what a request does.
+fn await_idle(lab: &Lab, served: &Served) -> Result<()> {
+    let deadline = Instant::now() + IDLE_DEADLINE;
+    loop {
+        let before = served.process.cpu()?;
+        lab.settle(IDLE_LOOK)?;
+        let (us, _) = served.process.cpu()?.us_since(before);
+        if us < IDLE_LOOK.as_micros() as f64 * IDLE_SHARE {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return fail(format!(
+                "a server without requests is still busy after {IDLE_DEADLINE:?}"
+            ));
+        }
+    }
 }
 
 /// The configuration file: `ticket`, and as many others as are wanted.
