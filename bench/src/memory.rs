@@ -31,8 +31,6 @@ const KINDS: [(Kind, &str); 3] =
     [(Kind::Anonymous, "anonymous"), (Kind::User, "user"), (Kind::UserAndKey, "user_and_key")];
 const HOLD_MS: u64 = 3_600_000;
 const CONNECTIONS: u32 = 64;
-/// Users and keys of the measurement are others than those of the warm-up.
-const FIRST_MEASURED: u64 = 10_000_000;
 /// The sale's counts in memory are younger than this.
 const SETTLE: Duration = Duration::from_millis(300);
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
@@ -86,28 +84,30 @@ fn in_redis(lab: &mut Lab, reservations: usize, batch: usize, kind: Kind) -> Res
 fn embedded(lab: &mut Lab, seconds: u64, kind: Kind) -> Result<Figures> {
     let folder = lab.ledger_folder();
     let ledger = format!("embedded:{}", folder.display());
-    let options = ["--ledger", &ledger, "--sale", "ticket=10000000,hold=1h"];
+    let sales = ["--sale", "ticket=10000000,hold=1h", "--sale", "none=0"];
+    let options: Vec<&str> = ["--ledger", &*ledger].into_iter().chain(sales).collect();
     let served = lab.stampede(&[lab.server_core], &options)?;
     let path = lab.data().join("memory.lua");
-    let buy = |lab: &mut Lab, first: u64, seconds: u64| {
-        let script = script_for(kind, first);
+    let load = |lab: &mut Lab, script: String, seconds: u64| {
         fs::write(&path, script).because(|| "writing a script for wrk".into())?;
         let line = wrk_with_script(lab.load_core, CONNECTIONS, seconds, served.address, &path);
-        read_wrk(&lab.load(&line, seconds)?)?;
-        held(lab, &served)
+        lab.load(&line, seconds)
     };
 
-    // What the server has of its own, it has after the warm-up.
-    let warm = buy(lab, 0, WARM_UP_SECONDS)?;
+    // With a key, each request goes to the ledger, which has none to give: what the server needs
+    // for its connections and for those who wait, it has after that.
+    load(lab, script_for("none", Kind::UserAndKey), WARM_UP_SECONDS)?;
+    held(lab, &served)?;
     let before = served.process.memory()?.anonymous_kib;
-    let all = buy(lab, FIRST_MEASURED, seconds)?;
+    read_wrk(&load(lab, script_for("ticket", kind), seconds)?)?;
+    let made = held(lab, &served)? as f64;
     let memory = served.process.memory()?.anonymous_kib.saturating_sub(before);
     // A journal is longer than what it holds until the server ends.
     served.process.end(libc::SIGTERM, STOP_DEADLINE)?;
     Ok(vec![
-        (figure::SALES, all as f64),
-        (figure::MEMORY_BYTES, memory as f64 * 1024.0 / (all - warm).max(1) as f64),
-        (figure::DISK_BYTES, disk(&folder)? as f64 / all as f64),
+        (figure::SALES, made),
+        (figure::MEMORY_BYTES, memory as f64 * 1024.0 / made),
+        (figure::DISK_BYTES, disk(&folder)? as f64 / made),
     ])
 }
 
@@ -135,8 +135,8 @@ fn disk(folder: &Path) -> Result<u64> {
     Ok(bytes)
 }
 
-/// Users and keys as long as those that are put into Redis, numbered after `first`.
-fn script_for(kind: Kind, first: u64) -> String {
+/// Users and keys as long as those that are put into Redis.
+fn script_for(sale: &str, kind: Kind) -> String {
     let key = match kind {
         Kind::Anonymous => {
             return "function request() return wrk.format('GET', '/buy/ticket') end\n".into();
@@ -147,10 +147,10 @@ fn script_for(kind: Kind, first: u64) -> String {
         }
     };
     format!(
-        "local n, headers = {first}, {{['Content-Type'] = 'application/json'}}\n\
+        "local n, headers = 0, {{['Content-Type'] = 'application/json'}}\n\
          function request()\n  n = n + 1\n  {key}\
          local body = string.format('{{\"user\":\"user-%08d\"}}', n)\n  \
-         return wrk.format('POST', '/v1/sales/ticket/reservations', headers, body)\nend\n"
+         return wrk.format('POST', '/v1/sales/{sale}/reservations', headers, body)\nend\n"
     )
 }
 
