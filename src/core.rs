@@ -56,6 +56,8 @@ pub struct Shared {
     pub refused: CachePadded<AtomicUsize>,
     /// Set when the server drains: no new connection, no further request.
     pub draining: AtomicBool,
+    /// Cores whose link to the ledger carries batches.
+    pub ledger_up: Box<[AtomicBool]>,
     /// Grants by core, for `stat.log`.
     pub grants: Box<[CachePadded<AtomicU64>]>,
     /// Ticks by core: a core whose number stands still is stuck.
@@ -72,6 +74,11 @@ impl Shared {
     /// Grants of this instance so far.
     pub fn grants_total(&self) -> u64 {
         self.grants.iter().map(|grants| grants.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Whether any core reaches the ledger.
+    pub fn ledger_is_up(&self) -> bool {
+        self.ledger_up.iter().any(|up| up.load(Ordering::Relaxed))
     }
 
     /// Number of cores.
@@ -309,6 +316,8 @@ impl Core {
 
     /// Tells the main thread how the link to the ledger stands.
     pub fn report(&self, state: LinkState) {
+        let is_up = state == LinkState::Up;
+        self.shared.ledger_up[self.index].store(is_up, Ordering::Relaxed);
         let _ = self.shared.events.send(Event::Link(self.index, state));
     }
 

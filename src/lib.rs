@@ -8,7 +8,9 @@
 //! The answer goes the same way back.
 //!
 //! [`core`] is what a core owns and how its coroutines share its work, [`gate`] how it learns of
-//! events, [`tick`] what it does at regular times. [`server`] starts, drains and stops the cores.
+//! events, [`tick`] what it does at regular times. [`sweep`] returns what expires in Redis to stock.
+//! [`server`] starts, drains and stops the cores. [`control`] is the port for operators, [`operator`]
+//! their commands.
 
 pub mod listener;
 pub mod connection;
@@ -20,14 +22,18 @@ pub mod stock;
 pub mod ledger;
 pub mod sale;
 pub mod orders;
+pub mod audit;
 
 pub mod core;
 pub mod gate;
 pub mod tick;
+pub mod sweep;
 pub mod clock;
 pub mod server;
+pub mod control;
 
 pub mod cli;
+pub mod operator;
 pub mod config;
 pub mod limits;
 pub mod logging;

@@ -74,12 +74,40 @@ pub const LEDGER_ANSWER_DEADLINE_MS: u64 = 2_000;
 pub const RECONNECT_BACKOFF_MS_MIN: u64 = 50;
 /// See [`RECONNECT_BACKOFF_MS_MIN`].
 pub const RECONNECT_BACKOFF_MS_MAX: u64 = 1_000;
+/// Time for a blocking client of the ledger (operator, sweep, orders) to connect and introduce itself.
+pub const CLIENT_CONNECT_DEADLINE_MS: u64 = 3_000;
+/// Time for a blocking client's answer, unless it asks for something that may take longer.
+pub const CLIENT_ANSWER_DEADLINE_MS: u64 = 10_000;
 /// Time between two lines in the log about batches that the ledger refuses.
 pub const REFUSAL_LOG_INTERVAL_MS: u64 = 1_000;
+/// Time after which a core's link adds a sale to the index of sales again, with its next batch.
+pub const INDEX_AGE_MS_MAX: u64 = 1_000;
 /// Oldest view of a sale that `GET /v1/sales/{sale}` may show.
 pub const VIEW_AGE_MS_MAX: u64 = 100;
 /// Sales whose state a core keeps.
 pub const SALES_MAX: usize = 16 * 1024;
+/// Time without a request after which a core may forget a sale to make room for another.
+pub const SALE_IDLE_MS: u64 = 10_000;
+/// Sales that a core asks the ledger about in the background at one tick.
+pub const VIEWS_PER_TICK_MAX: usize = 256;
+
+/// Default of the changes that are written to the orders in one transaction, about.
+pub const ORDERS_BATCH: usize = 10_000;
+/// Largest setting of it: some 30 MB of rows on their way.
+pub const ORDERS_BATCH_MAX: usize = 100_000;
+/// Default of the time after which a worker's unfinished entries go to another.
+pub const CLAIM_AFTER_MS: u64 = 30_000;
+/// Shortest and longest setting of it.
+pub const CLAIM_AFTER_MS_MIN: u64 = 100;
+/// See [`CLAIM_AFTER_MS_MIN`].
+pub const CLAIM_AFTER_MS_MAX: u64 = 86_400_000;
+/// Longest name of a consumer group and of a worker in it.
+pub const GROUP_BYTES_MAX: usize = 128;
+
+/// Youngest entries of a stream that trimming leaves, in time: what an audit has yet to read.
+pub const STREAM_KEEP_MS: u64 = 60_000;
+/// Entries that one trimming of a stream takes, about.
+pub const STREAM_TRIM_MAX: usize = 10_000;
 
 /// Default time for a drain.
 pub const DRAIN_DEADLINE_MS: u64 = 30_000;
@@ -98,6 +126,25 @@ pub const LINK_STACK_BYTES: usize = 256 * 1024;
 pub const STARTUP_WAIT_MS: u64 = 5_000;
 /// Reservations that one sweep returns to stock, about.
 pub const EXPIRE_BATCH_MAX: u32 = 1024;
+/// Time between two looks of the sweep at how many sales there are.
+pub const SWEEP_COUNT_INTERVAL_MS: u64 = 250;
+/// Time between two looks of the sweep at which sales there are, if their number is the same.
+pub const SWEEP_SCAN_INTERVAL_MS: u64 = 1_000;
+/// Sales that the sweep looks at in one round trip, for which Redis serves nobody else: some
+/// milliseconds.
+pub const SWEEP_SALES_MAX: usize = 64;
+/// Fewest reservations that the sweep returns to stock for one of many sales, about.
+pub const SWEEP_EXPIRE_MIN: u32 = 16;
+/// Shortest time between two looks of the sweep at a sale with nothing left to return: what
+/// expires meanwhile returns together.
+pub const SWEEP_PAUSE_MS_MIN: u64 = 100;
+/// Longest time between two looks of the sweep at a sale: the ledger's clock may be set, and what
+/// the sale was defined as may be changed by hand.
+pub const SWEEP_PAUSE_MS_MAX: u64 = 60_000;
+/// Time after which the sweep looks again at a sale that the ledger refuses.
+pub const SWEEP_RETRY_MS: u64 = 1_000;
+/// Sales of the configuration that are looked after at the same time.
+pub const START_SALES_MAX: usize = 256;
 /// Spare coroutines that a core keeps for good; more are ended one by one once they are not needed.
 pub const SPARE_COROUTINES: usize = 64;
 /// More descriptors kept back for each core: its poll, its wake-up, its listeners, its ledger.
@@ -126,6 +173,39 @@ pub const COUNTER_NAME_BYTES_MAX: usize = 128;
 /// Largest configuration file.
 pub const CONFIG_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
+/// Connections that the control port serves at a time; more wait in the kernel's queue. Each takes
+/// two descriptors of [`DESCRIPTORS_RESERVE`].
+pub const CONTROL_CONNECTIONS_MAX: usize = 16;
+/// Requests to the control port that wait for its thread. Beyond it: 503 `busy`.
+pub const CONTROL_WAITING_MAX: usize = 64;
+/// Longest request body at the control port. Beyond it: 413.
+pub const CONTROL_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Body that the control port reads and throws away, so that its 413 is seen. Beyond it: closed.
+pub const CONTROL_DISCARD_BYTES_MAX: usize = 1024 * 1024;
+/// Answers that one connection to the control port may be given, in bytes, before it is closed:
+/// what a client that reads nothing can make us keep.
+pub const CONTROL_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Time between two looks for control connections that are overdue.
+pub const CONTROL_SWEEP_INTERVAL_MS: u64 = 500;
+/// Time a connection to the control port has left after an answer that ends it.
+pub const CONTROL_CLOSE_MS: u64 = 1_000;
+/// Time that the end of the server waits for what the control port has under way.
+pub const CONTROL_STOP_MS: u64 = 2_000;
+/// Sales in a list of the control port, unless asked for.
+pub const CONTROL_PAGE_DEFAULT: usize = 100;
+/// Most sales in a list of the control port.
+pub const CONTROL_PAGE_MAX: usize = 1_000;
+/// Most reservations in a list of the control port.
+pub const CONTROL_RESERVATIONS_PAGE_MAX: usize = 10_000;
+/// Time for which the control port keeps a sale's reservations for the next page of a list.
+pub const CONTROL_SNAPSHOT_MS: u64 = 30_000;
+/// Shortest and longest token of the control port, in bytes.
+pub const CONTROL_TOKEN_BYTES_MIN: usize = 16;
+/// See [`CONTROL_TOKEN_BYTES_MIN`].
+pub const CONTROL_TOKEN_BYTES_MAX: usize = 512;
+/// Longest answer of a control port that a command takes, in bytes.
+pub const CONTROL_REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// One buffer of the stat log.
 pub const STAT_LOG_BUFFER_BYTES: usize = 64 * 1024;
 /// Buffers of one core, the one it fills and those on their way to the file. With all of them
@@ -142,12 +222,19 @@ const _: () = assert!(READS_PER_TURN_MAX > 0);
 const _: () = assert!(BATCH_MAX <= WAITING_MAX);
 const _: () = assert!(RESPONSE_BYTES_MAX < OUT_BUFFER_BYTES_MAX);
 const _: () = assert!(TICK_INTERVAL_MS < VIEW_AGE_MS_MAX);
+const _: () = assert!(SWEEP_COUNT_INTERVAL_MS <= SWEEP_SCAN_INTERVAL_MS);
+const _: () = assert!(SWEEP_PAUSE_MS_MIN < SWEEP_PAUSE_MS_MAX / 2);
+const _: () = assert!(SWEEP_SALES_MAX as u32 * SWEEP_EXPIRE_MIN <= 4 * EXPIRE_BATCH_MAX);
+const _: () = assert!(START_SALES_MAX <= BATCH_MAX);
 const _: () = assert!(SWEEP_INTERVAL_MS < LINGER_DEADLINE_MS);
 const _: () = assert!(USER_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(KEY_BYTES_MAX <= u8::MAX as usize);
+const _: () = assert!(VIEWS_PER_TICK_MAX <= BATCH_MAX && VIEWS_PER_TICK_MAX < SALES_MAX);
 const _: () = assert!(HOLD_MS_MAX < TIME_MS_MAX && TIME_MS_MAX < 1 << 53);
 const _: () = assert!(BATCH_MAX <= WAITING_SETTING_MAX && WAITING_MAX <= WAITING_SETTING_MAX);
 const _: () = assert!(IDLE_DEADLINE_MS <= CONNECTION_DEADLINE_MS_MAX);
+const _: () = assert!(2 * (CONTROL_CONNECTIONS_MAX as u64) < DESCRIPTORS_RESERVE);
+const _: () = assert!(CONTROL_BODY_BYTES_MAX < CONTROL_DISCARD_BYTES_MAX);
 const _: () = assert!(LEDGER_DEADLINE_MS_MIN <= LEDGER_ANSWER_DEADLINE_MS);
 const _: () = assert!(LEDGER_ANSWER_DEADLINE_MS <= LEDGER_DEADLINE_MS_MAX);
 const _: () = assert!(DRAIN_DEADLINE_MS <= DRAIN_DEADLINE_MS_MAX);

@@ -21,7 +21,8 @@ pub enum LoggingError {
 /// Starts logging to standard error. Colours only on a terminal, and not with `NO_COLOR`.
 pub fn init(filter: &str, format: LogFormat) -> Result<(), LoggingError> {
     // What is below us says much at `info`; a filter that names it has the last word.
-    let parsed = EnvFilter::try_new(format!("may=warn,{filter}"))
+    // `may_minihttp` takes every end of a connection for an error.
+    let parsed = EnvFilter::try_new(format!("may=warn,may_minihttp=off,{filter}"))
         .map_err(|error| LoggingError::Filter(filter.into(), error))?;
     let colours =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());

@@ -6,9 +6,11 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 
 use clap::Parser;
-use stampede::cli::{Cli, Command, ServeOptions};
+use stampede::cli::{Cli, Command, OrdersOptions, ServeOptions};
 use stampede::config::{Config, ConfigError, raise_file_limit};
 use stampede::logging;
+use stampede::operator::{self, Failure};
+use stampede::orders;
 use stampede::server::{self, Ready, SaleStart};
 
 #[global_allocator]
@@ -23,6 +25,12 @@ fn main() -> ExitCode {
     match Cli::parse().into_command() {
         Command::Serve(options) => serve(&options),
         Command::CheckConfig(options) => check_config(&options),
+        Command::Orders(options) => write_orders(&options),
+        Command::Audit(options) => operate(|out| operator::audit(&options, out)),
+        Command::Sale(action, options) => operate(|out| operator::sale(&action, &options, out)),
+        Command::Reservation(action, options) => {
+            operate(|out| operator::reservation(&action, &options, out))
+        }
     }
 }
 
@@ -54,12 +62,18 @@ fn announce(config: &Config, ready: &Ready) {
     let addresses: Vec<String> =
         ready.addresses.iter().map(|address| format!("http://{address}")).collect();
     text += &format!("  listening  {}\n", addresses.join(" "));
+    if let Some(address) = ready.control {
+        text += &format!("  control    http://{address}\n");
+    }
     text += &format!(
         "  cores      {} (up to {} connections)\n",
         cores.join(","),
         ready.connections_max
     );
     text += &format!("  ledger     {}\n", config.ledger);
+    if let Some(url) = &config.orders {
+        text += &format!("  orders     {url}\n");
+    }
     if let Some(reason) = &ready.ledger_away {
         text += &format!("             away: {reason}\n");
     }
@@ -94,6 +108,21 @@ fn announce(config: &Config, ready: &Ready) {
     let _ = io::stdout().lock().write_all(text.as_bytes());
 }
 
+fn write_orders(options: &OrdersOptions) -> ExitCode {
+    let command = match options.judge() {
+        Ok(command) => command,
+        Err(problems) => return usage(&ConfigError { problems }),
+    };
+    if let Err(error) = logging::init(&command.log_filter, command.log_format) {
+        return failure(&error);
+    }
+    logging::log_panics();
+    match orders::work(&command.from, &command.to, &command.stream, command.worker) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => failure(&error),
+    }
+}
+
 fn check_config(options: &ServeOptions) -> ExitCode {
     let config = match Config::load(options) {
         Ok(config) => config,
@@ -106,6 +135,28 @@ fn check_config(options: &ServeOptions) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => failure(&error),
+    }
+}
+
+/// Runs an operator's command on the standard output.
+fn operate(command: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) -> ExitCode {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let done = command(&mut out).and_then(|()| Ok(out.flush()?));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        // `stampede sale list | head`
+        Err(Failure::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(error @ Failure::Usage(_)) => {
+            // What was done before it went wrong has been said.
+            let _ = out.flush();
+            usage(&ConfigError { problems: vec![error.to_string()] })
+        }
+        Err(error) => {
+            let _ = out.flush();
+            failure(&error)
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! reservations are named as the client wrote them: whether such a thing exists is not known here.
 
 mod json;
-mod percent;
+pub mod percent;
 
 pub use json::{ReservationRequest, parse_reservation_request};
 
@@ -41,6 +41,16 @@ pub enum Route<'a> {
         /// Its public id, as the client wrote it.
         id: Cow<'a, str>,
     },
+    /// Pay for a reservation.
+    ConfirmReservation {
+        /// Its public id, as the client wrote it.
+        id: Cow<'a, str>,
+    },
+    /// Give a reservation back.
+    CancelReservation {
+        /// Its public id, as the client wrote it.
+        id: Cow<'a, str>,
+    },
     /// What may be asked: 204.
     Options {
         /// The methods, as in the header `Allow`.
@@ -57,7 +67,7 @@ pub enum Route<'a> {
 
 const ALLOW_ALL: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 const ALLOW_READ: &str = "GET, HEAD, OPTIONS";
-const ALLOW_CREATE: &str = "POST, OPTIONS";
+const ALLOW_POST: &str = "POST, OPTIONS";
 
 /// Says what the head asks for.
 #[inline]
@@ -82,13 +92,25 @@ fn route_v1(method: Method, path: &str) -> Route<'_> {
     let Some(name) = name.filter(|name| !name.is_empty()) else { return Route::NotFound };
     match (collection, segments.next(), segments.next()) {
         (Some("sales"), None, _) => read(method, Route::ShowSale { sale: name }),
-        (Some("sales"), Some("reservations"), None) => match method {
-            Method::Post => Route::CreateReservation { sale: name },
-            Method::Options => Route::Options { allow: ALLOW_CREATE },
-            _ => Route::MethodNotAllowed { allow: ALLOW_CREATE },
-        },
+        (Some("sales"), Some("reservations"), None) => {
+            post(method, Route::CreateReservation { sale: name })
+        }
         (Some("reservations"), None, _) => read(method, Route::ShowReservation { id: name }),
+        (Some("reservations"), Some("confirm"), None) => {
+            post(method, Route::ConfirmReservation { id: name })
+        }
+        (Some("reservations"), Some("cancel"), None) => {
+            post(method, Route::CancelReservation { id: name })
+        }
         _ => Route::NotFound,
+    }
+}
+
+fn post(method: Method, route: Route<'_>) -> Route<'_> {
+    match method {
+        Method::Post => route,
+        Method::Options => Route::Options { allow: ALLOW_POST },
+        _ => Route::MethodNotAllowed { allow: ALLOW_POST },
     }
 }
 
@@ -198,7 +220,14 @@ mod tests {
             ("GET /v1/reservations/ticket~0", r#"ShowReservation { id: "ticket~0" }"#),
             ("GET /v1/reservations/ticket%7E0", r#"ShowReservation { id: "ticket~0" }"#),
             ("DELETE /v1/reservations/ticket~0", &format!("MethodNotAllowed {read}")),
-            ("POST /v1/reservations/ticket~0/confirm", "NotFound"),
+            ("POST /v1/reservations/ticket~0/confirm", r#"ConfirmReservation { id: "ticket~0" }"#),
+            ("POST /v1/reservations/ticket%7e0/cancel", r#"CancelReservation { id: "ticket~0" }"#),
+            ("GET /v1/reservations/ticket~0/confirm", &format!("MethodNotAllowed {create}")),
+            ("HEAD /v1/reservations/ticket~0/cancel", &format!("MethodNotAllowed {create}")),
+            ("OPTIONS /v1/reservations/ticket~0/cancel", &format!("Options {create}")),
+            ("POST /v1/reservations/ticket~0/confirm/", "NotFound"),
+            ("POST /v1/reservations/ticket~0/refund", "NotFound"),
+            ("POST /v1/reservations//confirm", "NotFound"),
             ("GET /v1/orders/1", "NotFound"),
             ("GET /v2/sales/1", "NotFound"),
         ] {

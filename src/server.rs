@@ -18,18 +18,23 @@ use signal_hook::iterator::Signals;
 
 use crate::clock::wall_ms;
 use crate::config::{Config, LedgerSetting};
+use crate::control::Control;
 use crate::core::{Mailbox, Shared};
+use crate::ledger::client::Client;
 use crate::ledger::embedded::{self, Embedded, OpenError};
-use crate::ledger::redis::{Codec, KeyTemplates, RedisLedger, RedisSettings};
+use crate::ledger::redis::RedisLedger;
 use crate::limits::{MAPS_MAX_DEFAULT, MAPS_PER_STACK, STACK_BYTES, STARTUP_WAIT_MS};
 use crate::sale::{SaleId, SaleSpec, SaleView};
 use crate::stat_log::StatLog;
-use crate::{connection, listener};
+use crate::sweep::Sweep;
+use crate::{connection, listener, operator};
 
 mod boot;
+mod orders;
 mod watchdog;
 
 use boot::{LinkTo, configure_may, no_memory_for_a_coroutine, start_core};
+use orders::OrdersThread;
 use watchdog::{WATCHDOG_INTERVAL, Watchdog};
 
 /// Time to write the rest of `stat.log` at the end.
@@ -108,6 +113,16 @@ pub enum RunError {
         /// What Redis says.
         reason: String,
     },
+    /// The control port can't be had.
+    #[error("--control {address}: {error}{hint}")]
+    Control {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+        /// What would help.
+        hint: &'static str,
+    },
     /// The stat log can't be written.
     #[error("--stat-log: {0}")]
     StatLog(io::Error),
@@ -123,6 +138,8 @@ pub enum RunError {
 pub struct Ready {
     /// The addresses it listens on.
     pub addresses: Vec<SocketAddr>,
+    /// The address of the control port, if there is one.
+    pub control: Option<SocketAddr>,
     /// What became of the sales. Empty while the ledger is away.
     pub sales: Vec<(SaleId, SaleStart)>,
     /// Why the ledger can't be reached, if it can't. It will be tried again.
@@ -157,17 +174,31 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
         let stat_log = stat_log.as_ref().map(StatLog::buffer);
         start_core(index, shared.clone(), link, stat_log);
     }
+    let sweep = ledger.sweep()?;
+    let orders = ledger.orders(&shared.config)?;
     let connections_max = shared.connections_max;
+    let control = start_control(&shared, &ledger)?;
     let mut server = Server { shared, heard, links: vec![None; cores] };
     let started = server.wait_for_sales()?;
     server.accept(sockets);
     ready(
         &server.shared.config,
-        &Ready { addresses, sales: started, ledger_away: server.away(), connections_max },
+        &Ready {
+            addresses,
+            control: control.as_ref().map(Control::address),
+            sales: started,
+            ledger_away: server.away(),
+            connections_max,
+        },
     );
 
     server.serve()?;
     let drained = server.drain();
+    if let Some(control) = control {
+        control.stop();
+    }
+    drop(sweep);
+    drop(orders);
     ledger.close();
     if let Some(log) = stat_log {
         match log.close(STAT_LOG_CLOSE) {
@@ -179,14 +210,34 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
     drained
 }
 
+fn start_control(shared: &Arc<Shared>, ledger: &Ledger) -> Result<Option<Control>, RunError> {
+    let Some(setting) = &shared.config.control else { return Ok(None) };
+    let address = setting.address;
+    let control = Control::start(setting, shared.clone(), ledger.client());
+    let control = control.map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "; another server has this port: choose another, or --control off"
+            }
+            _ => listen_hint(&error),
+        };
+        RunError::Control { address, error, hint }
+    })?;
+    Ok(Some(control))
+}
+
 fn listen_error(address: SocketAddr, error: io::Error) -> RunError {
-    let hint = match error.kind() {
+    let hint = listen_hint(&error);
+    RunError::Listen { address, error, hint }
+}
+
+fn listen_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
         io::ErrorKind::AddrInUse => "; another server has this port: stop it or choose another",
         io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
         io::ErrorKind::PermissionDenied => "; a port below 1024 needs CAP_NET_BIND_SERVICE",
         _ => "",
-    };
-    RunError::Listen { address, error, hint }
+    }
 }
 
 enum Ledger {
@@ -202,17 +253,8 @@ impl Ledger {
                 Ok(Self::Embedded(Embedded::start(folder, options, wall_ms)?))
             }
             LedgerSetting::Redis(setting) => {
-                let refuse = |reason: String| {
-                    let url = setting.url.to_string();
-                    RunError::Redis { url, reason }
-                };
-                let settings = RedisSettings::from_url(setting.url.expose())
-                    .map_err(|error| refuse(error.to_string()))?;
-                let names = &setting.counters;
-                let keys = KeyTemplates::new(&names.key, &names.total_field, &names.sold_field)
-                    .map_err(|error| refuse(error.to_string()))?;
-                let ledger = RedisLedger::new(settings, Codec::new(keys), setting.ca.as_deref())
-                    .map_err(|error| refuse(error.to_string()))?;
+                let refuse = |reason| RunError::Redis { url: setting.url.to_string(), reason };
+                let ledger = setting.ledger().map_err(refuse)?;
                 Ok(Self::Redis(Arc::new(ledger)))
             }
         }
@@ -222,6 +264,32 @@ impl Ledger {
         match self {
             Self::Embedded(ledger) => LinkTo::Embedded(ledger.handle()),
             Self::Redis(ledger) => LinkTo::Redis(ledger.clone()),
+        }
+    }
+
+    /// A way in for the control thread.
+    fn client(&self) -> Box<dyn Client> {
+        match self {
+            Self::Embedded(ledger) => operator::embedded_client(ledger.handle()),
+            Self::Redis(ledger) => operator::redis_client(ledger.clone(), "stampede-control"),
+        }
+    }
+
+    /// Has what expires return to stock. The embedded ledger does so itself.
+    fn sweep(&self) -> io::Result<Option<Sweep>> {
+        match self {
+            Self::Embedded(_) => Ok(None),
+            Self::Redis(ledger) => Sweep::start(ledger.clone()).map(Some),
+        }
+    }
+
+    /// The worker that writes the orders of an embedded ledger, if it is asked for.
+    fn orders(&self, config: &Config) -> Result<Option<OrdersThread>, RunError> {
+        match (self, &config.orders) {
+            (Self::Embedded(ledger), Some(url)) => {
+                Ok(Some(OrdersThread::start(ledger.handle(), url.clone())?))
+            }
+            _ => Ok(None),
         }
     }
 
@@ -240,6 +308,7 @@ fn share(config: Config, events: Sender<Event>) -> io::Result<Arc<Shared>> {
         connections: CachePadded::default(),
         refused: CachePadded::default(),
         draining: AtomicBool::new(false),
+        ledger_up: (0..cores).map(|_| AtomicBool::new(false)).collect(),
         grants: (0..cores).map(|_| CachePadded::default()).collect(),
         ticks: (0..cores).map(|_| CachePadded::default()).collect(),
         allowances: Mutex::default(),

@@ -9,7 +9,6 @@ use rustix::time::{
     timerfd_settime,
 };
 
-use crate::config::LedgerSetting;
 use crate::connection;
 use crate::core::Core;
 use crate::limits::{SWEEP_INTERVAL_MS, TICK_INTERVAL_MS};
@@ -34,7 +33,6 @@ pub fn run(core: &'static Core) {
             return;
         }
     };
-    let redis = matches!(core.shared.config.ledger, LedgerSetting::Redis(_));
     let mut swept_ms = 0;
     let mut last_ms = 0;
     let mut told_drained = false;
@@ -58,10 +56,6 @@ pub fn run(core: &'static Core) {
         if now_ms >= swept_ms + SWEEP_INTERVAL_MS {
             swept_ms = now_ms;
             connection::sweep(core);
-            if redis {
-                // The embedded ledger does so itself.
-                core.sales.expire(core);
-            }
         }
         if core.draining() {
             connection::close_idle(core);

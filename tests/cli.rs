@@ -72,6 +72,11 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--listen", "", "must be HOST:PORT"),
     ("--listen", "127.0.0.1:70000", "the port must be a whole number from 0 to 65535"),
     ("--listen", "unix:/tmp/x", "not supported yet"),
+    ("--control", "3006", "must be HOST:PORT"),
+    ("--control", "0.0.0.0:3006", "set a token"),
+    ("--control", "[::]:3006", "set a token"),
+    ("--control", "0.0.0.0:3005", "can't be the port for buyers"),
+    ("--control-token-file", "/no/such/token", "can't be read"),
     ("--cores", "", "must be a list such as 0-3,6"),
     ("--cores", "zero", "must be a list such as 0-3,6"),
     ("--cores", "100000", "core 100000 is not one that this process may use"),
@@ -193,4 +198,81 @@ fn a_password_is_never_printed() {
             assert!(told.out.contains("***") || told.err.contains("***"), "{ledger}");
         }
     }
+}
+
+#[test]
+fn the_control_port_needs_a_token_that_is_one_and_is_never_printed() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, "hunter2-hunter2-hunter2\n").unwrap();
+    let path = file.path().to_str().unwrap();
+    let check = ["check-config", "--control", "0.0.0.0:0"];
+    let by_file = tell(&[&check[..], &["--control-token-file", path]].concat());
+    let by_variable =
+        run(stampede(&check).env("STAMPEDE_CONTROL_TOKEN", "hunter2-hunter2-hunter2"));
+    for told in [&by_file, &by_variable] {
+        assert_eq!((told.code, told.err.as_str()), (0, ""));
+        assert!(told.out.contains("control = \"0.0.0.0:0\""), "{}", told.out);
+        assert!(!told.out.contains("hunter2"), "{}", told.out);
+    }
+    assert!(by_file.out.contains("control-token-file = "), "{}", by_file.out);
+    let short = run(stampede(&check).env("STAMPEDE_CONTROL_TOKEN", "hunter2"));
+    assert_eq!(short.code, 2);
+    assert!(
+        short.err.contains("STAMPEDE_CONTROL_TOKEN=***: a token is 16 to 512"),
+        "{}",
+        short.err
+    );
+    let both = run(stampede(&["check-config", "--control-token-file", path])
+        .env("STAMPEDE_CONTROL_TOKEN", "hunter2-hunter2-hunter2"));
+    assert_eq!(both.code, 2, "{}", both.err);
+    assert!(!both.err.contains("hunter2"));
+    let off = tell(&["check-config", "--control", "off"]);
+    assert!(off.out.contains("control = \"off\""), "{}", off.out);
+    let flag = tell(&["check-config", "--control-token", "hunter2-hunter2-hunter2"]);
+    assert_eq!(flag.code, 2, "a secret is no option");
+}
+
+#[test]
+fn an_operators_command_that_is_wrong_is_told_before_anybody_is_asked() {
+    for (arguments, right) in [
+        (&["sale", "create", "ticket"][..], "ticket: must be ID=TOTAL"),
+        (&["sale", "create", "ticket=-5"], "total must be a whole number"),
+        (
+            &["sale", "create", "a=1,opens=2030-01-01T00:00:00Z,closes=2029-01-01T00:00:00Z"],
+            "opens must be before closes",
+        ),
+        (&["sale", "create"], "ID=TOTAL"),
+        (&["sale", "add-stock", "ticket", "-5"], "UNITS must be a whole number from 1"),
+        (&["sale", "add-stock", "ticket", "0"], "UNITS must be a whole number from 1"),
+        (&["sale", "open", "a b"], "a sale id is 1 to 64 bytes"),
+        (&["sale", "show", &"x".repeat(1024)], "a sale id is 1 to 64 bytes"),
+        (&["sale", "shwo", "ticket"], "show"),
+        (&["sale", "archive", "ticket"], "--to"),
+        (&["reservation", "confirm", "ticket"], "a reservation id is a sale id"),
+        (&["sale", "list", "--control", "https://host:1"], "use http://HOST:PORT"),
+        (&["sale", "list", "--control", "host"], "must be http://HOST:PORT"),
+        (&["sale", "list", "--ledger", "sqlite"], "must be embedded:DIR"),
+        (&["sale", "list", "--ledger", "redis://h", "--control", "h:1"], "cannot be used with"),
+        (&["sale", "list", "--token-file", "/no/such"], "can't be read"),
+    ] {
+        let told = tell(arguments);
+        assert_eq!(told.code, 2, "{arguments:?}: {}", told.err);
+        assert!(told.err.contains(right), "{arguments:?}: {}", told.err);
+        assert!(told.out.is_empty(), "{arguments:?}: {}", told.out);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let none = format!("embedded:{}/none", folder.path().display());
+    for (arguments, right) in [
+        (
+            ["sale", "list", "--control", &nobody.to_string()],
+            "no server answers at http://127.0.0.1",
+        ),
+        (["sale", "list", "--ledger", &none], "none"),
+    ] {
+        let told = tell(&arguments);
+        assert_eq!(told.code, 1, "{arguments:?}: {}", told.err);
+        assert!(told.err.contains(right), "{}", told.err);
+    }
+    assert!(!folder.path().join("none").exists(), "to look makes no ledger");
 }

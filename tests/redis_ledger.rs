@@ -16,7 +16,9 @@ use stampede::ledger::redis::{
     Codec, DecodeError, KeyTemplates, RedisSettings, decode, handshake, load_scripts,
 };
 use stampede::ledger::{Group, GroupReply};
-use stampede::sale::{Command, Key, Outcome, ReservationId, Reserve, SaleId, SaleSpec, User};
+use stampede::sale::{
+    Command, Key, Outcome, ReservationId, Reserve, SaleId, SaleSpec, Status, User,
+};
 
 /// The command side over a blocking connection.
 struct Client {
@@ -86,24 +88,31 @@ fn dump(connection: &mut RedisConnection) -> Vec<(String, redis::Value)> {
 }
 
 /// What the sale's stream says, oldest first: reservation id and what it became, as
-/// `status quantity expires_at_ms user`.
+/// `status quantity expires_at_ms owner`.
 fn stream(connection: &mut RedisConnection, sale: &SaleId) -> Vec<(String, String)> {
+    let mut events = Vec::new();
+    for (_, lines) in entries(connection, sale) {
+        events.extend(lines.lines().map(|line| {
+            let (id, stands) = line.split_once(' ').expect("a line");
+            (id.to_owned(), stands.to_owned())
+        }));
+    }
+    events
+}
+
+/// The entries of the sale's stream, oldest first: the ledger's time and the lines.
+fn entries(connection: &mut RedisConnection, sale: &SaleId) -> Vec<(u64, String)> {
     let key = KeyTemplates::default().of(sale).stream();
     let redis::Value::Array(entries) = connection.ask(&format!("XRANGE {key} - +")) else {
         panic!("no stream")
     };
-    let mut events = Vec::new();
-    for entry in entries {
-        let (_, fields): (String, Vec<(String, String)>) =
-            redis::from_redis_value(entry).expect("an entry");
-        for (_, lines) in fields {
-            events.extend(lines.lines().map(|line| {
-                let (id, stands) = line.split_once(' ').expect("a line");
-                (id.to_owned(), stands.to_owned())
-            }));
-        }
-    }
-    events
+    let entry = |entry| {
+        let (_, fields): (String, Vec<String>) = redis::from_redis_value(entry).expect("an entry");
+        let [at, at_ms, name, lines] = &fields[..] else { panic!("{fields:?}") };
+        assert_eq!((&**at, &**name), ("at_ms", "reservations"));
+        (at_ms.parse().expect("a time"), lines.clone())
+    };
+    entries.into_iter().map(entry).collect()
 }
 
 #[test]
@@ -137,6 +146,176 @@ fn agrees_with_its_stream(connection: &mut RedisConnection, sale: &SaleId) {
     assert_eq!(grants.count(), rows.len(), "grants in the stream");
     let last: HashMap<_, _> = events.into_iter().collect();
     assert_eq!(last, rows, "the stream and the reservations");
+    let claims = connection.list(&format!("HGETALL {}", keys[3]));
+    let claims: HashMap<_, _> = claims.chunks(2).map(|c| (c[0].clone(), c[1].clone())).collect();
+    let owned = rows.into_iter().filter_map(|(id, stands)| {
+        let owner = stands.splitn(4, ' ').nth(3)?.to_owned();
+        owner.contains('\t').then_some((owner, id))
+    });
+    assert_eq!(owned.collect::<HashMap<_, _>>(), claims, "the reservations and the claims");
+}
+
+#[test]
+fn a_line_says_whose_a_reservation_is_and_with_which_key_it_was_made() {
+    let server = RedisServer::start(&[]);
+    let mut connection = server.connect();
+    let mut client = Client::new(&server);
+    client.codec.set_now_ms(Some(history::BEGIN_MS));
+    client.one(Command::Create(SaleSpec { hold_ms: 7, ..SaleSpec::with_total(99) }));
+    let until = history::BEGIN_MS + 7;
+    let cases = [
+        ("ann smith", "2 3", " ann smith\t2 3"),
+        ("李雷", "", " 李雷"),
+        ("", "键 k", " \t键 k"),
+        ("", "", ""),
+    ];
+    let mut expected = Vec::new();
+    for (n, (user, key, owner)) in (1..).zip(cases) {
+        let Command::Reserve(one) = ask_as(n, user, key) else { unreachable!() };
+        let key = if key.is_empty() { String::new() } else { format!("{key} of two") };
+        let two = Reserve {
+            id: ReservationId(n + 10),
+            quantity: 2,
+            key: Key::new(&key).ok(),
+            ..one.clone()
+        };
+        client.ask(vec![Command::Reserve(one), Command::Reserve(two)]).expect("a reply");
+        expected.push((ReservationId(n), format!("held 1 {until}{owner}")));
+        let owner = if key.is_empty() { owner.to_owned() } else { format!("{owner} of two") };
+        expected.push((ReservationId(n + 10), format!("held 2 {until}{owner}")));
+
+        let stands = |outcome| match outcome {
+            Outcome::Reservation(stands) | Outcome::Replayed(stands) => stands,
+            other => panic!("{other:?}"),
+        };
+        let shown = stands(client.one(Command::ShowReservation(ReservationId(n))));
+        assert_eq!((shown.id, shown.user), (ReservationId(n), User::new(user).ok()));
+        if !key.is_empty() {
+            let replayed = stands(client.one(ask_as(99, user, &key)));
+            assert_eq!((replayed.id, replayed.quantity), (ReservationId(n + 10), 2));
+            assert_eq!(replayed.user, User::new(user).ok());
+        }
+    }
+    let expected: Vec<_> = expected.into_iter().map(|(id, line)| (id.to_string(), line)).collect();
+    assert_eq!(stream(&mut connection, &ticket()), expected);
+    assert_eq!(entries(&mut connection, &ticket())[0].0, history::BEGIN_MS);
+    agrees_with_its_stream(&mut connection, &ticket());
+
+    client.one(Command::Confirm(ReservationId(1)));
+    client.codec.set_now_ms(Some(until));
+    client.one(Command::Expire { batch_max: 99 });
+    let confirmed = (ReservationId(1).to_string(), format!("confirmed 1 {until} ann smith\t2 3"));
+    assert_eq!(stream(&mut connection, &ticket())[8], confirmed);
+    agrees_with_its_stream(&mut connection, &ticket());
+    assert_eq!(entries(&mut connection, &ticket()).last().map(|entry| entry.0), Some(until));
+}
+
+#[test]
+fn a_run_settles_reservations_of_many_fields_at_once() {
+    // Several in each of many fields, named in another order than they stand in.
+    const COUNT: u128 = 480;
+    let id = |n: u128| n | (n % 60) << 100;
+    let server = RedisServer::start(&[]);
+    let mut connection = server.connect();
+    let mut client = Client::new(&server);
+    client.one(Command::Create(SaleSpec { limit_per_user: 9, ..SaleSpec::with_total(1000) }));
+    let user = |n: u128| format!("user {}", n % 80);
+    client.ask((0..COUNT).map(|n| ask_as(id(n), &user(n), "")).collect()).expect("a reply");
+    let mut order: Vec<_> = (0..COUNT).collect();
+    order.sort_by_key(|n| (n * 2_654_435_761) % 1_009);
+    let commands = order.iter().map(|&n| match n % 3 {
+        0 => Command::Confirm(ReservationId(id(n))),
+        1 => Command::Cancel(ReservationId(id(n))),
+        _ => Command::ShowReservation(ReservationId(id(n))),
+    });
+    let commands: Vec<_> = commands.collect();
+    let before = entries(&mut connection, &ticket()).len();
+    let reply = client.ask(commands.clone()).expect("a reply");
+    for (n, outcome) in order.iter().zip(&reply.outcomes) {
+        let Outcome::Reservation(stands) = outcome else { panic!("{n}: {outcome:?}") };
+        let status = [Status::Confirmed, Status::Cancelled, Status::Held][(n % 3) as usize];
+        assert_eq!((stands.id, stands.status), (ReservationId(id(*n)), status));
+        assert_eq!(stands.user, User::new(&user(*n)).ok());
+    }
+    assert_eq!(reply.free, Some(1000 - 320));
+    assert_eq!(entries(&mut connection, &ticket()).len(), before + 1, "one entry a batch");
+    agrees_with_its_stream(&mut connection, &ticket());
+    let Outcome::Sale(view) = client.one(Command::Show) else { panic!("no sale") };
+    assert_eq!((view.held, view.confirmed), (160, 160));
+
+    // The same again changes nothing, and is told so.
+    let again = client.ask(commands).expect("a reply");
+    for (n, outcome) in order.iter().zip(&again.outcomes) {
+        assert_eq!(*outcome == Outcome::AlreadyCancelled, n % 3 == 1, "{outcome:?}");
+    }
+    assert_eq!(entries(&mut connection, &ticket()).len(), before + 1);
+    let users = connection.list("HGETALL {ticket_hash_key}:users");
+    let units: u128 = users.chunks(2).map(|user| user[1].parse::<u128>().expect("units")).sum();
+    assert_eq!(units, 320);
+}
+
+#[test]
+fn the_sweep_says_when_to_come_again() {
+    let server = RedisServer::start(&[]);
+    let mut client = Client::new(&server);
+    let mut at = |after_ms: u64, commands: Vec<Command>| {
+        client.codec.set_now_ms(Some(history::BEGIN_MS + after_ms));
+        client.ask(commands).expect("a reply").outcomes.pop().expect("an outcome")
+    };
+    let released = |units, due: Option<u64>, more| Outcome::Released {
+        units,
+        more,
+        next_due_ms: due.map(|after_ms| history::BEGIN_MS + after_ms),
+    };
+    let sweep = |batch_max| Command::Expire { batch_max };
+    let create = Command::Create(SaleSpec { hold_ms: 100, ..SaleSpec::with_total(9) });
+    assert_eq!(at(0, vec![create, sweep(9)]), released(0, None, false));
+    at(1, vec![ask(1), ask(1 << 100)]);
+    at(5, vec![ask(2 << 100)]);
+    assert_eq!(at(100, vec![sweep(9)]), released(0, Some(101), false));
+    // Two fields are due and one is looked at.
+    assert_eq!(at(101, vec![sweep(1)]), released(1, Some(101), true));
+    assert_eq!(at(101, vec![sweep(9)]), released(1, Some(105), false));
+    assert_eq!(at(500, vec![sweep(9), sweep(9)]), released(0, None, false));
+}
+
+#[test]
+fn a_sale_is_removed_only_when_its_orders_are_done() {
+    let server = RedisServer::start(&[]);
+    let mut connection = server.connect();
+    let mut client = Client::new(&server);
+    let id = ReservationId(1);
+    client.one(Command::Create(SaleSpec { limit_per_user: 2, ..SaleSpec::with_total(9) }));
+    client.ask(vec![ask_as(1, "ann", "k")]).expect("a reply");
+    assert_eq!(client.one(Command::Remove), Outcome::NotClosed);
+    client.one(Command::Close);
+    assert_eq!(client.one(Command::Remove), Outcome::StillHeld { held: 1 });
+    client.one(Command::Confirm(id));
+
+    let stream = KeyTemplates::default().of(&ticket()).stream();
+    let refused = |client: &mut Client, connection: &mut RedisConnection| {
+        let before = dump(connection);
+        let got = client.ask(vec![Command::Remove]);
+        assert!(
+            matches!(&got, Err(DecodeError::Refused(text)) if text.contains("the group orders")),
+            "{got:?}"
+        );
+        assert_eq!(dump(connection), before);
+    };
+    connection.ask(&format!("XGROUP CREATE {stream} done $"));
+    connection.ask(&format!("XGROUP CREATE {stream} orders 0"));
+    refused(&mut client, &mut connection);
+    let read = connection.ask(&format!("XREADGROUP GROUP orders ann STREAMS {stream} >"));
+    assert!(matches!(read, redis::Value::Array(_)), "{read:?}");
+    refused(&mut client, &mut connection);
+    let ids = connection.list(&format!("XRANGE {stream} - +"));
+    for entry in ids.iter().filter(|text| text.contains('-') && !text.contains(' ')) {
+        connection.ask(&format!("XACK {stream} orders {entry}"));
+    }
+    let reply = client.ask(vec![Command::Show, Command::Remove]).expect("a reply");
+    assert_eq!((reply.free, reply.outcomes.last()), (None, Some(&Outcome::Removed)));
+    assert!(dump(&mut connection).is_empty());
+    assert_eq!(client.one(Command::Remove), Outcome::UnknownSale);
 }
 
 #[test]
@@ -177,14 +356,15 @@ fn an_unknown_sale_stays_unknown_and_unwritten() {
         Command::Close,
         Command::Show,
         Command::ShowReservation(id),
+        Command::Remove,
     ];
     let reply = client.ask(commands).expect("a reply");
-    assert_eq!((reply.free, reply.outcomes), (None, vec![Outcome::UnknownSale; 10]));
+    assert_eq!((reply.free, reply.outcomes), (None, vec![Outcome::UnknownSale; 11]));
     assert!(dump(&mut server.connect()).is_empty());
 }
 
 /// Every command, put to data that is not right: an error that says so, and nothing written.
-fn refuses_and_writes_nothing(spoil: &[&str], part: &str) {
+fn refuses_and_writes_nothing(spoil: &[&[&str]], part: &str) {
     let server = RedisServer::start(&[]);
     let mut connection = server.connect();
     let mut client = Client::new(&server);
@@ -193,8 +373,10 @@ fn refuses_and_writes_nothing(spoil: &[&str], part: &str) {
     client.one(Command::Create(spec.clone()));
     client.ask(vec![ask_as(1, "ann", "k"), ask_as(2, "bob", "k")]).expect("a reply");
     for command in spoil {
-        let answer = connection.ask(command);
-        assert!(!matches!(answer, redis::Value::ServerError(_)), "{command}: {answer:?}");
+        let mut packed = redis::cmd(command[0]);
+        packed.arg(&command[1..]);
+        let answer = connection.send(&packed.get_packed_command(), 1).remove(0);
+        assert!(!matches!(answer, redis::Value::ServerError(_)), "{command:?}: {answer:?}");
     }
     let before = dump(&mut connection);
     client.codec.set_now_ms(Some(history::BEGIN_MS + spec.hold_ms + 1));
@@ -203,6 +385,7 @@ fn refuses_and_writes_nothing(spoil: &[&str], part: &str) {
         ask_as(4, "cat", ""),
         Command::Confirm(ReservationId(1)),
         Command::Cancel(ReservationId(1)),
+        Command::ShowReservation(ReservationId(1)),
         Command::Expire { batch_max: 9 },
     ];
     let mut refused = 0;
@@ -247,17 +430,42 @@ fn junk_in_the_hashes_is_an_error_and_nothing_is_written() {
         (format!("{sale} last_ms 253402300800000"), "last_ms"),
         ("HDEL ticket_hash_key ticket_total_nums".to_owned(), "must have ticket_total_nums"),
         ("HSET {ticket_hash_key}:users ann x cat x bob x".to_owned(), "users"),
-        ("HSET {ticket_hash_key}:claims ann\nl nothing".to_owned(), "which is not in"),
+        ("HSET {ticket_hash_key}:claims ann\tl nothing".to_owned(), "which is not in"),
     ] {
-        refuses_and_writes_nothing(&[&spoil], part);
+        refuses_and_writes_nothing(&[&spoil.split(' ').collect::<Vec<_>>()], part);
     }
+}
+
+#[test]
+fn a_damaged_line_is_an_error_and_nothing_is_written() {
+    // The lines of two reservations, of which the first, or the end, is not as it should be.
+    let [ann, bob] = [1, 2].map(|n| ReservationId(n).to_string());
+    let name = &ann[..10];
+    for damaged in [
+        format!("{ann} held 1"),
+        format!("{ann} sold 1 5 ann\tk"),
+        format!("{ann} held 0 5 ann\tk"),
+        format!("{ann} held 1000001 5 ann\tk"),
+        format!("{ann} held 1 5x"),
+        format!("{ann} held 1 5 "),
+        format!("{ann} held 1 5 ann\t"),
+        format!("{ann} held 1 5 ann\tk\tk"),
+        format!("{ann} held 1 999999999999999999999 ann\tk"),
+    ] {
+        let text = format!("{damaged}\n{bob} held 1 5 bob\tk\n");
+        let spoil = ["HSET", "{ticket_hash_key}:reservations", name, &text];
+        refuses_and_writes_nothing(&[&spoil], "is no reservation");
+    }
+    let text = format!("{ann} held 1 5 ann\tk\n{bob} held 1 5 bob\tk");
+    let spoil = ["HSET", "{ticket_hash_key}:reservations", name, &text];
+    refuses_and_writes_nothing(&[&spoil], "does not end with its line");
 }
 
 #[test]
 fn a_key_of_the_wrong_type_is_an_error_and_nothing_is_written() {
     let keys = KeyTemplates::default().of(&ticket()).all();
     for key in keys {
-        let spoil = [&*format!("DEL {key}"), &*format!("SET {key} 1")];
+        let spoil = [&["DEL", &key][..], &["SET", &key, "1"]];
         refuses_and_writes_nothing(&spoil, "WRONGTYPE");
     }
 }

@@ -77,9 +77,9 @@ impl Programs {
         let cores = cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
         let program = shown(&self.stampede);
         // Several may run at a time, and the control port is one.
-        let words = ["env", "STAMPEDE_CONTROL=off", &program, "serve", "--cores", &cores];
         let listen = listen.to_string();
-        let words = words.into_iter().chain(["--listen", &listen]);
+        let words = [&*program, "serve", "--cores", &cores, "--listen", &listen];
+        let words = words.into_iter().chain(["--control", "off"]);
         CommandLine::on_cores(&cores, words.chain(options.iter().copied()))
     }
 

@@ -7,7 +7,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::value::may_write;
-use crate::ledger::redis::{KeyTemplates, RedisSettings};
+use crate::ledger::redis::{Codec, KeyTemplates, RedisLedger, RedisSettings};
 use crate::limits::COUNTER_NAME_BYTES_MAX;
 
 /// Which ledger to use.
@@ -41,6 +41,20 @@ pub struct RedisSetting {
     pub ca: Option<PathBuf>,
     /// The names of a sale's counters.
     pub counters: CounterNames,
+}
+
+impl RedisSetting {
+    /// What connections to it need. Does not connect.
+    ///
+    /// # Errors
+    /// The URL, a name or the certificate authorities can't be used, and why.
+    pub fn ledger(&self) -> Result<RedisLedger, String> {
+        let settings = RedisSettings::from_url(self.url.expose()).map_err(|e| e.to_string())?;
+        let names = &self.counters;
+        let keys = KeyTemplates::new(&names.key, &names.total_field, &names.sold_field)
+            .map_err(|error| error.to_string())?;
+        RedisLedger::new(settings, Codec::new(keys), self.ca.as_deref()).map_err(|e| e.to_string())
+    }
 }
 
 /// The URL of a Redis, which can hold a password: it shows itself without.
@@ -89,7 +103,7 @@ impl Default for CounterNames {
 
 /// A text that may be a ledger's URL, however malformed, without anything in it that may be a
 /// password: what stands before the last `@` but for the user, and the values of its parameters.
-pub(super) fn redacted(text: &str) -> String {
+pub(crate) fn redacted(text: &str) -> String {
     if text.starts_with("embedded:") {
         return text.to_owned();
     }
@@ -140,6 +154,35 @@ pub(super) fn parse(text: &str) -> Result<LedgerSetting, String> {
         }
         _ => Err(shape.into()),
     }
+}
+
+/// A Redis that is not the ledger of a server: its URL, the file of `--redis-ca` and the template of
+/// `--redis-counters-key`. An error quotes no password.
+pub fn redis_setting(
+    url: &str,
+    ca: Option<&str>,
+    key: Option<&str>,
+) -> Result<RedisSetting, String> {
+    let shown = redacted(url);
+    let LedgerSetting::Redis(mut redis) =
+        parse(url).map_err(|problem| format!("{shown}: {problem}"))?
+    else {
+        return Err(format!(
+            "{shown}: must be a Redis, redis://HOST[:PORT][/DB]; the server of an embedded ledger \
+             writes orders itself, with serve --orders URL"
+        ));
+    };
+    if let Some(ca) = ca {
+        if !redis.tls {
+            return Err(format!("{shown}: --redis-ca is only of use with rediss://, over TLS"));
+        }
+        redis.ca = Some(certificates(ca).map_err(|problem| format!("--redis-ca {ca}: {problem}"))?);
+    }
+    if let Some(key) = key {
+        redis.counters.key = counters_key(key)
+            .map_err(|problem| format!("--redis-counters-key {key}: {problem}"))?;
+    }
+    Ok(redis)
 }
 
 fn embedded(folder: &str) -> Result<PathBuf, String> {

@@ -9,6 +9,7 @@
 //! Architecture invariant: a configuration is data. Nothing here opens a listener, a ledger or a
 //! log, and nothing prints.
 
+mod control;
 mod host;
 mod ledger;
 mod sale;
@@ -21,18 +22,25 @@ use std::path::PathBuf;
 
 use crate::cli::ServeOptions;
 use crate::limits;
+use crate::orders::DatabaseUrl;
 use crate::sale::{SaleId, SaleSpec};
 
 pub use crate::stock::StockSetting;
+pub use control::{ControlSetting, Token};
 pub use host::{Host, raise_file_limit};
-pub use ledger::{CounterNames, LedgerSetting, RedisSetting, RedisUrl};
+pub use ledger::{CounterNames, LedgerSetting, RedisSetting, RedisUrl, redis_setting};
+pub use sale::{parse as parse_sale, parse_time};
 pub use source::{SETTINGS, Setting, Source};
-pub use value::format_duration;
+pub use value::{duration_within, format_duration, log_filter, log_format, whole_number};
+
+pub(crate) use ledger::redacted;
 
 use source::Layers;
 
 /// Where an instance listens unless told otherwise.
 pub const LISTEN_DEFAULT: &str = "0.0.0.0:3005";
+/// Where the control port is unless told otherwise.
+pub const CONTROL_DEFAULT: &str = "127.0.0.1:3006";
 /// The folder of the embedded ledger unless told otherwise.
 pub const EMBEDDED_DIR_DEFAULT: &str = "./stampede-data";
 /// The sale that an embedded ledger starts with unless told otherwise.
@@ -56,6 +64,8 @@ pub struct Config {
     pub config_file: Option<PathBuf>,
     /// Where buyers connect; at least one address, none twice (but for port 0).
     pub listen: Vec<SocketAddr>,
+    /// The control port, if there is one.
+    pub control: Option<ControlSetting>,
     /// The processor cores to run on: at least one, none twice, in the order given.
     pub cores: Vec<usize>,
     /// Connections at a time, at least 1. Assumes that the file limit is raised to its hard limit
@@ -63,6 +73,8 @@ pub struct Config {
     pub connections_max: u64,
     /// The ledger.
     pub ledger: LedgerSetting,
+    /// Where an embedded ledger writes its orders, if anywhere.
+    pub orders: Option<DatabaseUrl>,
     /// Sales to create if missing. No id twice.
     pub sales: Vec<(SaleId, SaleSpec)>,
     /// Whether somebody asked for these sales, or they are the default.
@@ -165,16 +177,20 @@ impl Taker {
         let connection = (limits::CONNECTION_DEADLINE_MS_MIN, limits::CONNECTION_DEADLINE_MS_MAX);
         let ledger_range = (limits::LEDGER_DEADLINE_MS_MIN, limits::LEDGER_DEADLINE_MS_MAX);
         let listen = self.listen();
+        let control = self.control(&listen);
         let cores = self.one("cores", host.cores.clone(), |text| value::cores(text, &host.cores));
         let connections_max = self.connections_max(host, cores.len());
         let ledger = self.ledger();
+        let orders = self.orders(&ledger);
         let (sales, sales_given) = self.sales(&ledger);
         Config {
             config_file: self.layers.file.clone(),
             listen,
+            control,
             cores,
             connections_max,
             ledger,
+            orders,
             sales,
             sales_given,
             stock: self.one("stock", StockSetting::Auto, value::stock),
@@ -292,6 +308,16 @@ impl Taker {
             }
         }
         setting
+    }
+
+    fn orders(&mut self, ledger: &LedgerSetting) -> Option<DatabaseUrl> {
+        let to_redis = matches!(ledger, LedgerSetting::Redis(_));
+        self.one("orders", None, |text| match DatabaseUrl::parse(text)? {
+            _ if to_redis => Err("is for an embedded ledger only; with a Redis, any number of \
+                                  workers write orders: run `stampede orders`"
+                .into()),
+            url => Ok(Some(url)),
+        })
     }
 
     fn sales(&mut self, ledger: &LedgerSetting) -> (Vec<(SaleId, SaleSpec)>, bool) {

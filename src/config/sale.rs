@@ -10,7 +10,7 @@ use crate::sale::{SaleId, SaleSpec};
 const KEYS: [&str; 5] = ["hold", "limit", "quantity", "opens", "closes"];
 
 /// The sale that a text defines, or what is wrong with it.
-pub(super) fn parse(text: &str) -> Result<(SaleId, SaleSpec), String> {
+pub fn parse(text: &str) -> Result<(SaleId, SaleSpec), String> {
     let mut parts = text.split(',');
     let (id, total) = parts
         .next()
@@ -53,8 +53,8 @@ fn set(spec: &mut SaleSpec, key: &str, value: &str) -> Result<(), String> {
         "quantity" => {
             spec.quantity_max = whole_number(value, 1, QUANTITY_MAX.into()).map_err(named)? as u32;
         }
-        "opens" => spec.opens_at_ms = time(value).map_err(named)?,
-        "closes" => spec.closes_at_ms = time(value).map_err(named)?,
+        "opens" => spec.opens_at_ms = parse_time(value).map_err(named)?,
+        "closes" => spec.closes_at_ms = parse_time(value).map_err(named)?,
         _ => {
             let hint = did_you_mean(closest(key, KEYS.into_iter()));
             return Err(format!("`{key}` is none of {}{hint}", KEYS.join(", ")));
@@ -64,7 +64,7 @@ fn set(spec: &mut SaleSpec, key: &str, value: &str) -> Result<(), String> {
 }
 
 /// A point in time by RFC 3339, in ms since 1970.
-fn time(text: &str) -> Result<u64, String> {
+pub fn parse_time(text: &str) -> Result<u64, String> {
     let problem = || {
         "must be a time with its offset, such as 2030-01-01T10:00:00+08:00 or 2030-01-01T02:00:00Z, \
          from 1970 to 9999"

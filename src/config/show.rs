@@ -21,9 +21,14 @@ impl Config {
         }
         let listen: Vec<_> = self.listen.iter().map(|a| quoted(&a.to_string())).collect();
         page.line("listen", &format!("[{}]", listen.join(", ")), "listen");
+        page.control();
         page.setting("cores", &quoted(&format_cores(&self.cores)));
         page.setting("connections-max", &self.connections_max.to_string());
         page.ledger(&self.ledger);
+        match &self.orders {
+            Some(url) => page.setting("orders", &quoted(&url.to_string())),
+            None => page.off("orders"),
+        }
         match self.stock {
             StockSetting::Auto => page.setting("stock", "\"auto\""),
             StockSetting::Fixed(count) => page.setting("stock", &count.to_string()),
@@ -84,6 +89,22 @@ impl Page<'_> {
     fn off(&mut self, name: &str) {
         let source = self.config.source(name).as_str();
         writeln!(self.text, "{:<50}  # {source}", format!("# {name}: none")).expect("to a string");
+    }
+
+    fn control(&mut self) {
+        let Some(control) = &self.config.control else {
+            return self.setting("control", "\"off\"");
+        };
+        self.setting("control", &quoted(&control.address.to_string()));
+        match &control.token {
+            Some(token) => match token.file() {
+                Some(file) => {
+                    self.setting("control-token-file", &quoted(&file.display().to_string()));
+                }
+                None => self.setting("control-token", "\"***\""),
+            },
+            None => self.off("control-token-file"),
+        }
     }
 
     fn ledger(&mut self, ledger: &LedgerSetting) {

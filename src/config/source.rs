@@ -20,20 +20,29 @@ pub struct Setting {
     pub name: &'static str,
     /// What stands between its values in the environment, if it can have several.
     pub separator: Option<char>,
+    /// It is a secret: not an option of the command line, which others on the machine can read.
+    pub secret: bool,
 }
 
 const fn one(name: &'static str) -> Setting {
-    Setting { name, separator: None }
+    Setting { name, separator: None, secret: false }
 }
 
 const fn several(name: &'static str, separator: char) -> Setting {
-    Setting { name, separator: Some(separator) }
+    Setting { name, separator: Some(separator), secret: false }
+}
+
+const fn secret(name: &'static str) -> Setting {
+    Setting { name, separator: None, secret: true }
 }
 
 /// Every setting there is.
 pub const SETTINGS: &[Setting] = &[
     one("config"),
     several("listen", ','),
+    one("control"),
+    one("control-token-file"),
+    secret("control-token"),
     one("cores"),
     one("connections-max"),
     one("ledger"),
@@ -41,6 +50,7 @@ pub const SETTINGS: &[Setting] = &[
     one("redis-counters-key"),
     one("redis-total-field"),
     one("redis-sold-field"),
+    one("orders"),
     several("sale", ';'),
     one("stock"),
     one("stat-log"),
@@ -207,7 +217,11 @@ fn one_variable(name: &str) -> String {
 
 /// A value as it may be printed: no password, on one line, not endless.
 pub(super) fn shown(name: &str, value: &str) -> String {
-    let value = if name == "ledger" { redacted(value) } else { value.to_owned() };
+    let value = match name {
+        "ledger" | "orders" => redacted(value),
+        "control-token" => "***".to_owned(),
+        _ => value.to_owned(),
+    };
     let plain = !value.is_empty() && !value.chars().any(|c| c.is_control() || c.is_whitespace());
     let mut value = if plain { value } else { format!("{value:?}") };
     if let Some((cut, _)) = value.char_indices().nth(200) {

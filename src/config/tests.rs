@@ -198,3 +198,18 @@ fn a_certificate_authority_needs_tls() {
     );
     assert!(with("redis://host").unwrap_err().to_string().contains("only of use with"));
 }
+
+#[test]
+fn orders_are_an_embedded_ledgers_and_never_show_a_password() {
+    let url = "postgres://ann:hunter2@host/shop?sslmode=require";
+    let config = load(&ServeOptions::default(), &[("STAMPEDE_ORDERS", url)]).unwrap();
+    let shown = config.to_toml();
+    assert!(shown.contains("orders = \"postgres://ann:***@host/shop?***\""), "{shown}");
+    assert!(!format!("{config:?}{shown}").contains("hunter2"));
+    let (_file, options) = file("orders = 'sqlite:orders.db'\nledger = 'redis://host'");
+    let error = load(&options, &[]).unwrap_err().to_string();
+    assert!(error.contains("run `stampede orders`"), "{error}");
+    let error = load(&ServeOptions::default(), &[("STAMPEDE_ORDERS", "mysql://u:hunter2@h")]);
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("must be postgres://") && !error.contains("hunter2"), "{error}");
+}

@@ -17,7 +17,7 @@ const UNITS: [(&str, u64); 5] =
     [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// A whole number in decimal digits, within a range.
-pub(super) fn whole_number(text: &str, min: u64, max: u64) -> Result<u64, String> {
+pub fn whole_number(text: &str, min: u64, max: u64) -> Result<u64, String> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     match text.parse() {
         Ok(number) if digits && (min..=max).contains(&number) => Ok(number),
@@ -39,7 +39,7 @@ pub(super) fn duration(text: &str) -> Result<u64, String> {
 }
 
 /// A duration in ms from `min` to `max`.
-pub(super) fn duration_within(text: &str, (min, max): (u64, u64)) -> Result<u64, String> {
+pub fn duration_within(text: &str, (min, max): (u64, u64)) -> Result<u64, String> {
     let value_ms = duration(text)?;
     if (min..=max).contains(&value_ms) {
         Ok(value_ms)
@@ -185,7 +185,7 @@ pub(super) fn may_write(folder: &Path) -> io::Result<()> {
 }
 
 /// A level, or a filter of `tracing`.
-pub(super) fn log_filter(text: &str) -> Result<String, String> {
+pub fn log_filter(text: &str) -> Result<String, String> {
     const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
     let shape = "must be error, warn, info, debug, trace or off, \
                  or a filter such as info,stampede::ledger=debug";
@@ -202,7 +202,7 @@ pub(super) fn log_filter(text: &str) -> Result<String, String> {
 }
 
 /// `text` or `json`.
-pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
+pub fn log_format(text: &str) -> Result<LogFormat, String> {
     match text {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),

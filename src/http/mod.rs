@@ -18,9 +18,9 @@ pub use date::HttpDate;
 pub use problem::{BuyAnswer, Code, Problem, Reject};
 pub use request::{Framing, Head, Method, Version, parse_head};
 pub use response::{
-    CONTINUE, Canned, Envelope, Persistence, Response, Status, write_buy_granted,
-    write_buy_refused, write_created, write_json, write_options, write_plaintext,
-    write_techempower_json,
+    CONTINUE, Canned, Envelope, Persistence, Response, Status, json_bytes, write_buy_granted,
+    write_buy_refused, write_buy_refused_with, write_created, write_json, write_json_bytes,
+    write_options, write_plaintext, write_techempower_json,
 };
 
 #[cfg(test)]

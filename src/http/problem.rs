@@ -138,9 +138,12 @@ impl Code {
                 .buy(-11, "请提供用户标识"),
             Self::RateLimited => row("rate_limited", Status::TooManyRequests, "Too many requests.")
                 .retry_after_s(1).buy(-12, "请求过于频繁，请稍后再试"),
-            Self::Expired => row("expired", Status::Conflict, "The reservation's hold time is over."),
-            Self::AlreadyConfirmed => row("already_confirmed", Status::Conflict, "The reservation is confirmed already."),
-            Self::AlreadyCancelled => row("already_cancelled", Status::Conflict, "The reservation is cancelled already."),
+            Self::Expired => row("expired", Status::Conflict, "The reservation's hold time is over.")
+                .buy(-13, "预订已过期"),
+            Self::AlreadyConfirmed => row("already_confirmed", Status::Conflict, "The reservation is confirmed already.")
+                .buy(-14, "预订已确认"),
+            Self::AlreadyCancelled => row("already_cancelled", Status::Conflict, "The reservation is cancelled already.")
+                .buy(-15, "预订已取消"),
             Self::BadRequest => row("bad_request", Status::BadRequest, "The request can't be understood."),
             Self::MethodNotAllowed => row("method_not_allowed", Status::MethodNotAllowed, "The path does not take this method; Allow lists those it takes."),
             Self::RequestTimeout => row("request_timeout", Status::RequestTimeout, "The request did not arrive in time."),
@@ -303,7 +306,7 @@ mod tests {
         let mut buy: Vec<_> = Code::ALL.iter().filter_map(|code| code.buy()).collect();
         buy.sort_by_key(|answer| -answer.code);
         let codes: Vec<_> = buy.iter().map(|answer| answer.code).collect();
-        assert_eq!(codes, (1..=12).map(|n: i8| -n).collect::<Vec<_>>());
+        assert_eq!(codes, (1..=15).map(|n: i8| -n).collect::<Vec<_>>());
         for answer in buy {
             assert!(!answer.msg.contains(['"', '\\']) && !answer.msg.contains(char::is_control));
         }

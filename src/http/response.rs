@@ -221,8 +221,8 @@ impl Reject {
     }
 }
 
-/// Every type that we write as JSON has string keys and no failing `Serialize`.
-fn json_bytes(value: &impl Serialize) -> Vec<u8> {
+/// A value as JSON. Every type that we write has string keys and no failing `Serialize`.
+pub fn json_bytes(value: &impl Serialize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(512);
     let written = serde_json::to_writer(&mut bytes, value);
     debug_assert!(written.is_ok(), "{written:?}");
@@ -231,7 +231,12 @@ fn json_bytes(value: &impl Serialize) -> Vec<u8> {
 
 /// Appends a 200 with this JSON, never to be cached.
 pub fn write_json(value: &impl Serialize, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
-    Response::new(Status::Ok, JSON).write(envelope, &[&json_bytes(value)], out);
+    write_json_bytes(&json_bytes(value), envelope, out);
+}
+
+/// The same with JSON that has been written before.
+pub fn write_json_bytes(json: &[u8], envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    Response::new(Status::Ok, JSON).write(envelope, &[json], out);
 }
 
 /// Appends a 201 with this JSON and the `Location` (visible ASCII) of what was created.
@@ -280,21 +285,39 @@ pub fn write_buy_granted(
 /// Appends what `/buy/ticket` says to a purchase that was not granted. Allocates nothing, unless
 /// the code is none of a purchase's: then it is the problem.
 pub fn write_buy_refused(code: Code, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    write_buy_answer(code, &[], envelope, out);
+}
+
+/// The same with a member of `data` that says more, such as `opens_at`. What is given as its value
+/// has no character that JSON escapes.
+pub fn write_buy_refused_with(
+    code: Code,
+    (name, value): (&'static str, &str),
+    envelope: &Envelope<'_>,
+    out: &mut Vec<u8>,
+) {
+    debug_assert!(!value.contains(['"', '\\']) && !value.contains(char::is_control), "{value}");
+    let data = [br#","data":{""#, name.as_bytes(), br#"":""#, value.as_bytes(), br#""}"#];
+    write_buy_answer(code, &data, envelope, out);
+}
+
+fn write_buy_answer(code: Code, data: &[&[u8]], envelope: &Envelope<'_>, out: &mut Vec<u8>) {
     let Some(answer) = code.buy() else { return Problem::of(code).write(envelope, out) };
     let response =
         Response { retry_after_s: code.retry_after_s(), ..Response::new(answer.status, JSON) };
     let mut number = itoa::Buffer::new();
-    response.write(
-        envelope,
-        &[
-            br#"{"code":"#,
-            number.format(answer.code).as_bytes(),
-            br#","msg":""#,
-            answer.msg.as_bytes(),
-            br#""}"#,
-        ],
-        out,
-    );
+    let number = number.format(answer.code).as_bytes();
+    let mut body: [&[u8]; 11] = [b""; 11];
+    body[..5].copy_from_slice(&[
+        br#"{"code":"#,
+        number,
+        br#","msg":""#,
+        answer.msg.as_bytes(),
+        b"\"",
+    ]);
+    body[5..5 + data.len()].copy_from_slice(data);
+    body[5 + data.len()] = b"}";
+    response.write(envelope, &body, out);
 }
 
 /// Appends TechEmpower's plaintext answer.
@@ -347,6 +370,11 @@ impl Canned {
     /// What `/buy/ticket` says for this code.
     pub fn buy_refused(code: Code) -> Self {
         Self::new(|envelope, out| write_buy_refused(code, envelope, out))
+    }
+
+    /// The same with more, as [`write_buy_refused_with`] takes it.
+    pub fn buy_refused_with(code: Code, member: (&'static str, &str)) -> Self {
+        Self::new(|envelope, out| write_buy_refused_with(code, member, envelope, out))
     }
 
     /// This problem.

@@ -71,6 +71,15 @@ fn purchases_as_in_the_article() {
     assert!(sold_out.ends_with("\r\n\r\n{\"code\":-1,\"msg\":\"已售罄\"}"));
     let busy = written(|envelope, out| write_buy_refused(Code::Busy, envelope, out), GET);
     assert!(busy.starts_with("HTTP/1.1 503 ") && busy.contains("\r\nRetry-After: 1\r\n"));
+    let member = ("opens_at", "2030-01-01T02:00:00.000Z");
+    let not_open =
+        written(|envelope, out| write_buy_refused_with(Code::NotOpen, member, envelope, out), GET);
+    assert!(not_open.starts_with("HTTP/1.1 409 "));
+    let body = r#"{"code":-3,"msg":"尚未开售","data":{"opens_at":"2030-01-01T02:00:00.000Z"}}"#;
+    assert_eq!(not_open.split_once("\r\n\r\n").unwrap().1, body);
+    assert!(not_open.contains(&format!("\r\nContent-Length: {}\r\n", body.len())));
+    let canned = Canned::buy_refused_with(Code::NotOpen, member);
+    assert_eq!(written(|envelope, out| canned.write(envelope, out), GET), not_open);
 }
 
 #[test]

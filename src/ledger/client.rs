@@ -16,6 +16,18 @@ pub trait Client: Send {
     /// also mends what can be mended. Goes on while the sale is being sold, and is exact all the
     /// same: what it gives is the sale at one point in time. `None`: there is no such sale.
     fn audit(&mut self, sale: &SaleId, repair: bool) -> Result<Option<SaleAudit>, LedgerError>;
+
+    /// The name under which a database of orders says how far it is, for a ledger that does not
+    /// know that itself.
+    fn orders_source(&self) -> Option<String> {
+        None
+    }
+
+    /// Tells such a ledger how far a database is, before an audit.
+    fn orders_have(&mut self, version: u64) -> Result<(), LedgerError> {
+        let _ = version;
+        Ok(())
+    }
 }
 
 /// One thing that was compared.

@@ -6,7 +6,24 @@
 //!
 //! Architecture invariant: knows no HTTP and no core.
 
+mod command;
+mod entry;
+mod postgres;
+mod postgres_url;
+mod rows;
+mod sqlite;
+mod stream;
+mod worker;
+
+use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
+
+pub use command::{OrdersError, work};
+pub use stream::{StreamOptions, StreamSource};
+pub use worker::{ConnectError, Done, WorkerError, WorkerOptions, run};
+
+use postgres_url::PostgresUrl;
 
 use crate::sale::{Change, ReservationId, SaleId, Status};
 
@@ -20,13 +37,27 @@ pub trait Source: Send {
     fn acknowledge(&mut self) -> Result<(), SourceError>;
 
     /// Where a source that keeps no position of its own is: its name, and the version up to which
-    /// everything has been given.
+    /// everything has been given. To be written with what was given last, or after it.
     fn position(&self) -> Option<(String, u64)> {
         None
     }
 
     /// How far behind the orders are.
     fn lag(&mut self) -> Result<Lag, SourceError>;
+
+    /// What it has come across so far.
+    fn counts(&self) -> SourceCounts {
+        SourceCounts::default()
+    }
+}
+
+/// What a source has come across.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SourceCounts {
+    /// Entries acknowledged. 0 for a source without entries.
+    pub entries: u64,
+    /// Entries that could not be read. They are not acknowledged, and not counted as lag.
+    pub unreadable: u64,
 }
 
 /// How far the orders are behind the reservations.
@@ -93,4 +124,64 @@ pub enum DatabaseError {
     /// The operator must act: rights, a table that is not ours, a full disk.
     #[error("{0}")]
     Fatal(String),
+}
+
+/// Where orders are to be kept, checked as far as can be without going there. Shows itself without
+/// its password.
+#[derive(Clone)]
+pub struct DatabaseUrl(Place);
+
+#[derive(Clone)]
+enum Place {
+    Sqlite(PathBuf),
+    Postgres(Box<PostgresUrl>),
+}
+
+impl DatabaseUrl {
+    /// Reads `postgres://…` or `sqlite:FILE`. An error says what would be right, and quotes nothing:
+    /// there may be a password in it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Ok(Self(Place::Postgres(Box::new(PostgresUrl::parse(text)?))));
+        }
+        match text.strip_prefix("sqlite:") {
+            Some("") => Err("must name a file, as in sqlite:./orders.db".into()),
+            Some(file) if file.starts_with("//") => {
+                Err("has no `//`: a file is sqlite:./FILE or sqlite:/FILE".into())
+            }
+            Some(file) => Ok(Self(Place::Sqlite(file.into()))),
+            None => {
+                Err("must be postgres://user:password@host:port/database or sqlite:FILE".into())
+            }
+        }
+    }
+
+    /// Opens it and brings its schema up to date. From then on it finds back to the database by
+    /// itself: after [`DatabaseError::Away`] the same call can be made again.
+    pub fn open(&self) -> Result<Box<dyn Database>, DatabaseError> {
+        Ok(match &self.0 {
+            Place::Sqlite(file) => Box::new(sqlite::Sqlite::open(file)?),
+            Place::Postgres(url) => Box::new(postgres::Postgres::open(PostgresUrl::clone(url))?),
+        })
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Place::Sqlite(file) => write!(f, "sqlite:{}", file.display()),
+            Place::Postgres(url) => write!(f, "{url}"),
+        }
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DatabaseUrl({self})")
+    }
+}
+
+/// Opens the database that a URL names: see [`DatabaseUrl`].
+pub fn open(url: &str) -> Result<Box<dyn Database>, DatabaseError> {
+    DatabaseUrl::parse(url).map_err(DatabaseError::Fatal)?.open()
 }

@@ -116,6 +116,9 @@ pub const RESERVATION_ID_TEXT_BYTES: usize = 26;
 pub const ID_PREFIX_TEXT_BYTES: usize = 10;
 /// The same in bits: the first character stands for 3, the others for 5.
 pub const ID_PREFIX_BITS: u32 = 3 + 5 * (ID_PREFIX_TEXT_BYTES as u32 - 1);
+/// Most ids that are made to begin alike. What changes one of them is to rewrite what is kept of all:
+/// in Redis, confirming one of 512 took 190 us, one of 64 took 33, and one kept alone 10.
+pub const ID_PREFIX_SHARED_MAX: usize = 64;
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 

@@ -1,7 +1,7 @@
 //! One sale's state machine: the reference for every ledger.
 //!
 //! Reservations are rows in the order they were granted. Two hash tables of row numbers find them
-//! by id and by (user, key), so that ten million of them fit in memory: a row is 48 bytes, an index
+//! by id and by (user, key), so that ten million of them fit in memory: a row is 64 bytes, an index
 //! entry 4. Since the hold time is the sale's and time never goes back, deadlines come in the order
 //! of the rows, and a queue of row numbers is all that expiry needs.
 
@@ -12,10 +12,13 @@ use std::hash::BuildHasher;
 
 use super::rows::{Rows, Table};
 use super::{
-    Command, Key, Outcome, Reservation, ReservationId, Reserve, SaleSpec, SaleView, State, Status,
-    User,
+    Change, Command, Key, Outcome, Reservation, ReservationId, Reserve, SaleId, SaleSpec, SaleView,
+    State, Status, User,
 };
 use crate::limits::{TIME_MS_MAX, TOTAL_MAX};
+
+/// Room that stays for the numbers of changed rows.
+const CHANGED_KEPT: usize = 64;
 
 /// One reservation as the machine keeps it and as a snapshot stores it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,10 +35,17 @@ pub struct Row {
     pub quantity: u32,
     /// The end of its hold time, in ms since 1970.
     pub expires_at_ms: u64,
+    /// The machine's [version](Machine::set_version) when it changed last.
+    pub version: u64,
+    /// When it changed last, in ms since 1970.
+    pub changed_at_ms: u64,
 }
 
+const _: () = assert!(size_of::<Row>() == 64, "a row is a cache line");
+
 impl Row {
-    fn user(&self) -> &str {
+    /// For whom. Empty: anonymous.
+    pub fn user(&self) -> &str {
         &self.owner[..self.user_bytes as usize]
     }
 
@@ -43,14 +53,29 @@ impl Row {
         &self.owner[self.user_bytes as usize..]
     }
 
-    fn to_reservation(&self) -> Box<Reservation> {
-        Box::new(Reservation {
+    fn to_reservation(&self) -> Reservation {
+        Reservation {
             id: self.id,
             user: User::new(self.user()).ok(),
             quantity: self.quantity,
             status: self.status,
             expires_at_ms: self.expires_at_ms,
-        })
+        }
+    }
+
+    fn boxed(&self) -> Box<Reservation> {
+        Box::new(self.to_reservation())
+    }
+
+    /// The reservation as its last change left it.
+    pub fn to_change(&self, sale: &SaleId) -> Change {
+        Change {
+            sale: sale.clone(),
+            reservation: self.to_reservation(),
+            key: Key::new(self.key()).ok(),
+            at_ms: self.changed_at_ms,
+            version: self.version,
+        }
     }
 }
 
@@ -60,6 +85,9 @@ pub struct Machine {
     held: u64,
     confirmed: u64,
     now_ms: u64,
+    version: u64,
+    /// Rows that the last command changed.
+    changed: Vec<u32>,
     rows: Rows,
     by_id: Table<u32>,
     by_claim: Table<u32>,
@@ -83,6 +111,8 @@ impl Machine {
             held: 0,
             confirmed: 0,
             now_ms,
+            version: 0,
+            changed: Vec::new(),
             rows: Rows::default(),
             by_id: Table::default(),
             by_claim: Table::default(),
@@ -125,6 +155,34 @@ impl Machine {
         self.now_ms = self.now_ms.max(now_ms);
     }
 
+    /// What rows that change from now on are marked with. Whoever keeps the machine counts it up.
+    pub fn set_version(&mut self, version: u64) {
+        debug_assert!(version >= self.version, "versions only grow");
+        self.version = version;
+    }
+
+    /// Numbers of the rows that the last command changed.
+    pub fn changed(&self) -> &[u32] {
+        &self.changed
+    }
+
+    /// Whether its id and its claim lead to a row.
+    pub fn is_findable(&self, row: usize) -> bool {
+        let found = &self.rows[row];
+        self.find(found.id) == Some(row)
+            && (found.key().is_empty() || self.find_claim(found.user(), found.key()) == Some(row))
+    }
+
+    /// What each user has, as it is counted for the sale's limit. Nothing in a sale without one.
+    pub fn units_by_user(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.units_by_user.iter().map(|(user, units)| (&**user, *units))
+    }
+
+    /// The rows that expiry will look at, in this order.
+    pub fn deadlines(&self) -> impl ExactSizeIterator<Item = u32> {
+        self.deadlines.iter().copied()
+    }
+
     /// Every reservation, in the order they were granted.
     pub fn rows(&self) -> &Rows {
         &self.rows
@@ -149,6 +207,8 @@ impl Machine {
     /// still.
     pub fn apply(&mut self, now_ms: u64, command: &Command) -> Outcome {
         self.now_ms = self.now_ms.max(now_ms);
+        self.changed.clear();
+        self.changed.shrink_to(CHANGED_KEPT);
         let outcome = match command {
             Command::Reserve(reserve) => self.reserve(reserve),
             Command::Confirm(id) => self.confirm(*id),
@@ -160,7 +220,7 @@ impl Machine {
             Command::Remove => self.may_be_removed(),
             Command::Create(_) | Command::Show => Outcome::Sale(Box::new(self.view())),
             Command::ShowReservation(id) => match self.find(*id) {
-                Some(row) => Outcome::Reservation(self.rows[row].to_reservation()),
+                Some(row) => Outcome::Reservation(self.rows[row].boxed()),
                 None => Outcome::UnknownReservation,
             },
         };
@@ -177,7 +237,7 @@ impl Machine {
         if !key.is_empty()
             && let Some(row) = self.find_claim(user, key)
         {
-            return Outcome::Replayed(self.rows[row].to_reservation());
+            return Outcome::Replayed(self.rows[row].boxed());
         }
         if reserve.claim_only {
             return Outcome::NotClaimed;
@@ -208,6 +268,7 @@ impl Machine {
         self.add_user_units(user_bytes, &owner, reserve.quantity);
         self.held += u64::from(reserve.quantity);
         self.deadlines.push_back(self.rows.len() as u32);
+        self.changed.push(self.rows.len() as u32);
         self.insert_row(Row {
             id: reserve.id,
             owner,
@@ -215,6 +276,8 @@ impl Machine {
             status: Status::Held,
             quantity: reserve.quantity,
             expires_at_ms,
+            version: self.version,
+            changed_at_ms: self.now_ms,
         });
         Outcome::Granted { expires_at_ms }
     }
@@ -225,7 +288,7 @@ impl Machine {
         let Some(row) = self.find(id) else { return Outcome::UnknownReservation };
         let quantity = self.rows[row].quantity;
         match self.rows[row].status {
-            Status::Confirmed => {}
+            Status::Confirmed => return Outcome::Reservation(self.rows[row].boxed()),
             Status::Cancelled => return Outcome::AlreadyCancelled,
             Status::Held => {
                 self.held -= u64::from(quantity);
@@ -244,8 +307,8 @@ impl Machine {
                 self.confirmed += u64::from(quantity);
             }
         }
-        self.rows[row].status = Status::Confirmed;
-        Outcome::Reservation(self.rows[row].to_reservation())
+        self.set_status(row, Status::Confirmed);
+        Outcome::Reservation(self.rows[row].boxed())
     }
 
     fn cancel(&mut self, id: ReservationId) -> Outcome {
@@ -256,7 +319,7 @@ impl Machine {
             Status::Cancelled => return Outcome::AlreadyCancelled,
             Status::Held => self.release(row, Status::Cancelled),
         }
-        Outcome::Reservation(self.rows[row].to_reservation())
+        Outcome::Reservation(self.rows[row].boxed())
     }
 
     fn expire(&mut self, batch_max: u32) -> Outcome {
@@ -331,7 +394,7 @@ impl Machine {
     fn release(&mut self, row: usize, status: Status) {
         let quantity = self.rows[row].quantity;
         assert_eq!(self.rows[row].status, Status::Held, "released twice");
-        self.rows[row].status = status;
+        self.set_status(row, status);
         self.held -= u64::from(quantity);
         if self.spec.limit_per_user > 0 {
             let user = self.rows[row].user();
@@ -344,6 +407,15 @@ impl Machine {
                 }
             }
         }
+    }
+
+    fn set_status(&mut self, row: usize, status: Status) {
+        self.rows.change(row, |found| {
+            found.status = status;
+            found.version = self.version;
+            found.changed_at_ms = self.now_ms;
+        });
+        self.changed.push(row as u32);
     }
 
     /// The outcome to give if `quantity` more units would break the sale's limit a user.

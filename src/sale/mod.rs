@@ -16,7 +16,10 @@ mod spec;
 
 pub use change::Change;
 pub use command::{Command, Outcome, Reservation, Reserve, SaleView, Status};
-pub use id::{ID_PREFIX_BITS, ID_PREFIX_TEXT_BYTES, IdError, Key, ReservationId, SaleId, User};
+pub use id::{
+    ID_PREFIX_BITS, ID_PREFIX_SHARED_MAX, ID_PREFIX_TEXT_BYTES, IdError, Key, ReservationId,
+    SaleId, User,
+};
 pub use machine::{Machine, Row};
 pub use rows::Rows;
 pub use spec::{SaleSpec, SpecError, State};

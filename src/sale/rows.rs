@@ -4,13 +4,13 @@
 //! way: over three seconds, measured, in which the ledger answers nobody. So rows stand in chunks
 //! that never move, and a large table is many small ones, each of which grows on its own.
 
-use std::ops::{Index, IndexMut};
+use std::ops::Index;
 
 use hashbrown::hash_table::HashTable;
 
 use super::machine::Row;
 
-/// Rows in one chunk: 3 MiB.
+/// Rows in one chunk: 4 MiB.
 const CHUNK_ROWS: usize = 1 << 16;
 /// Entries at which a table is split. Few sales are that large, and it takes few milliseconds.
 const SPLIT_AT: usize = 1 << 15;
@@ -21,6 +21,8 @@ const PARTS: usize = 256;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Rows {
     chunks: Vec<Vec<Row>>,
+    /// The latest version in each chunk.
+    versions: Vec<u64>,
 }
 
 impl Rows {
@@ -39,14 +41,36 @@ impl Rows {
         self.chunks.iter().flatten()
     }
 
+    /// The first row from `number` on that may have a version after this one: whole chunks that
+    /// have none are passed over, so a look at what changed lately costs little in a large sale.
+    pub fn skip_unchanged(&self, number: usize, version: u64) -> usize {
+        let later = self.versions.iter().enumerate().skip(number / CHUNK_ROWS);
+        let chunk = later.filter(|&(_, &newest)| newest > version).map(|(chunk, _)| chunk).next();
+        chunk.map_or(self.len(), |chunk| number.max(chunk * CHUNK_ROWS))
+    }
+
+    /// Changes a row. Its version must not go back.
+    pub(super) fn change(&mut self, number: usize, change: impl FnOnce(&mut Row)) {
+        let chunk = number / CHUNK_ROWS;
+        let row = &mut self.chunks[chunk][number % CHUNK_ROWS];
+        change(row);
+        self.versions[chunk] = self.versions[chunk].max(row.version);
+    }
+
     pub(super) fn push(&mut self, row: Row) {
+        let version = row.version;
         match self.chunks.last_mut() {
-            Some(last) if last.len() < CHUNK_ROWS => last.push(row),
+            Some(last) if last.len() < CHUNK_ROWS => {
+                last.push(row);
+                let newest = self.versions.last_mut().expect("one for each chunk");
+                *newest = version.max(*newest);
+            }
             // A small sale's only chunk grows as any vector; a large sale's are made whole.
             last => {
                 let mut chunk = Vec::with_capacity(last.map_or(0, |_| CHUNK_ROWS));
                 chunk.push(row);
                 self.chunks.push(chunk);
+                self.versions.push(version);
             }
         }
     }
@@ -57,12 +81,6 @@ impl Index<usize> for Rows {
 
     fn index(&self, number: usize) -> &Row {
         &self.chunks[number / CHUNK_ROWS][number % CHUNK_ROWS]
-    }
-}
-
-impl IndexMut<usize> for Rows {
-    fn index_mut(&mut self, number: usize) -> &mut Row {
-        &mut self.chunks[number / CHUNK_ROWS][number % CHUNK_ROWS]
     }
 }
 
@@ -81,6 +99,11 @@ impl<T> Table<T> {
     /// Bits that neither the place within a table nor its tags are made of.
     fn part(&self, hash: u64) -> usize {
         (hash >> 32) as usize % self.parts.len()
+    }
+
+    /// Every entry, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.parts.iter().flatten()
     }
 
     /// Finds an entry.
@@ -142,9 +165,25 @@ mod tests {
         for n in 0..2 * CHUNK_ROWS + 3 {
             assert_eq!(rows.len(), n);
             let (id, owner) = (ReservationId(n as u128), Box::default());
-            let status = Status::Held;
-            rows.push(Row { id, owner, user_bytes: 0, status, quantity: 1, expires_at_ms: 0 });
+            let (status, version) = (Status::Held, n as u64 + 1);
+            rows.push(Row {
+                id,
+                owner,
+                user_bytes: 0,
+                status,
+                quantity: 1,
+                expires_at_ms: 0,
+                version,
+                changed_at_ms: 0,
+            });
         }
+        let (all, first) = (rows.len(), CHUNK_ROWS as u64);
+        assert_eq!(rows.skip_unchanged(0, all as u64), all);
+        assert_eq!(rows.skip_unchanged(7, first - 1), 7);
+        assert_eq!(rows.skip_unchanged(7, first), CHUNK_ROWS);
+        assert_eq!(rows.skip_unchanged(2 * CHUNK_ROWS + 1, 0), 2 * CHUNK_ROWS + 1);
+        rows.change(5, |row| row.version = all as u64 + 1);
+        assert_eq!(rows.skip_unchanged(0, all as u64), 0);
         for n in [0, CHUNK_ROWS - 1, CHUNK_ROWS, 2 * CHUNK_ROWS + 2] {
             assert_eq!(rows[n].id.0, n as u128);
         }

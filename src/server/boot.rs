@@ -1,5 +1,6 @@
 //! Starting the cores: each on its own worker, with everything that lives on it but its listeners.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use crate::core::{Core, Shared};
 use crate::handler::BUY_SALE;
 use crate::ledger::embedded;
 use crate::ledger::redis::{self, RedisLedger};
-use crate::limits::{LINK_STACK_BYTES, STACK_BYTES};
+use crate::limits::{LINK_STACK_BYTES, STACK_BYTES, START_SALES_MAX};
 use crate::sale::{Command, Outcome, SaleId};
 use crate::stat_log::StatLogBuffer;
 use crate::{core, tick};
@@ -95,22 +96,37 @@ fn look_after_sales(core: &'static Core) {
         wanted.push((id, Command::Show));
     }
     let pause = core.gate.signal();
-    for (id, command) in wanted {
-        let start = loop {
-            let now_ms = core.clock.now_ms();
-            // From now on this core returns to stock what expires in it, whether somebody asks for
-            // the sale or not: whoever held it before us may be gone.
-            let _ = core.sales.slot(core, id.as_str());
-            let answer = core.batcher.submit(now_ms, &id, command.clone(), 0).and_then(|ticket| {
-                core.batcher.kick();
-                core.batcher.wait(ticket)
-            });
-            match answer {
-                Ok(Outcome::Created(view)) => break SaleStart::Created(*view),
-                Ok(Outcome::Sale(view)) => break SaleStart::Existing(*view),
-                Ok(_) => break SaleStart::Missing,
+    let mut wanted = VecDeque::from(wanted);
+    let mut under_way = VecDeque::new();
+    while !(wanted.is_empty() && under_way.is_empty()) {
+        // Many at a time: what is under way together leaves together.
+        while under_way.len() < START_SALES_MAX
+            && let Some((id, command)) = wanted.pop_front()
+        {
+            match core.batcher.submit(core.clock.now_ms(), &id, command.clone(), 0) {
+                Ok(ticket) => under_way.push_back((id, command, ticket)),
+                Err(_) => {
+                    wanted.push_front((id, command));
+                    break;
+                }
+            }
+        }
+        core.batcher.kick();
+        let answer = under_way.pop_front().map(|(id, command, ticket)| {
+            let answer = core.batcher.wait(ticket);
+            (id, command, answer)
+        });
+        let (id, start) = match answer {
+            Some((id, _, Ok(Outcome::Created(view)))) => (id, SaleStart::Created(*view)),
+            Some((id, _, Ok(Outcome::Sale(view)))) => (id, SaleStart::Existing(*view)),
+            Some((id, _, Ok(_))) => (id, SaleStart::Missing),
+            failed => {
                 // Creating is idempotent: also after an unknown answer it may be asked again.
-                Err(_) => _ = pause.wait(|| core.clock.now_ms(), core.clock.now_ms() + 100),
+                wanted.extend(failed.map(|(id, command, _)| (id, command)));
+                if under_way.is_empty() {
+                    _ = pause.wait(|| core.clock.now_ms(), core.clock.now_ms() + 100);
+                }
+                continue;
             }
         };
         let _ = core.shared.events.send(Event::Sale(id.detached(), start));

@@ -7,6 +7,9 @@
 #[path = "../support/buyer.rs"]
 mod buyer;
 #[allow(dead_code)]
+#[path = "../support/postgres.rs"]
+mod postgres_server;
+#[allow(dead_code)]
 #[path = "../support/redis.rs"]
 mod redis_server;
 #[allow(dead_code)]
@@ -14,9 +17,11 @@ mod redis_server;
 mod server;
 
 mod article;
+mod clock;
 mod crash;
 mod expiry;
 mod fleet;
+mod lifecycle;
 mod operation;
 mod outage;
 

@@ -17,13 +17,13 @@ use crate::{buyer, eventually, on_redis, run, set_up_by_hand, sold};
 
 /// The commands that a server uses, all of them; `SELECT` only for a database other than 0. `AUTH`
 /// and `HELLO` need no permission.
-const COMMANDS: &str = "+select +client|setname +script|load +evalsha +time +exists +hget +hmget \
+const COMMANDS: &str = "+select +client|setname +script|load +evalsha +time +exists +sadd +srem +scard +sscan +hget +hmget \
                         +hset +hdel +hlen +xadd +xlen +zadd +zcard +zcount +zrangebyscore +zrem";
 
 /// Starts a server that must end by itself, and returns its exit code and what it says.
 fn refused(arguments: &[&str]) -> (i32, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stampede"));
-    command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--control", "off"]).args(arguments);
     for (name, _) in std::env::vars_os().filter(|(n, _)| n.to_string_lossy().contains("STAMPEDE")) {
         command.env_remove(name);
     }
@@ -74,7 +74,7 @@ fn a_wrong_password_is_told_and_never_shown() {
 fn a_user_with_the_fewest_permissions() {
     let redis = RedisServer::start(&[]);
     let mut admin = redis.connect();
-    let keys = "~ticket_hash_key ~{ticket_hash_key}:*";
+    let keys = "~ticket_hash_key ~{ticket_hash_key}:* ~stampede:sales:*";
     admin.text(&format!("ACL SETUSER shop on >p@ss/word {keys} {COMMANDS}"));
     let url = url(&redis, "shop:p%40ss%2Fword", 0);
     let sale = "ticket=3,hold=1s,limit=2";
@@ -91,6 +91,15 @@ fn a_user_with_the_fewest_permissions() {
         eventually("what expired is back", 4, || sold(&redis) == 0);
         assert!(!server.log().contains("NOPERM"), "{}", server.log());
     }
+    admin.text("ACL SETUSER shop -scard -sadd");
+    {
+        let server = Server::start(&["--ledger", &url, "--sale", sale]);
+        eventually("it is told", 5, || {
+            ["needs SADD", "can't be returned"].iter().all(|part| server.log().contains(part))
+        });
+        assert!(buyer(&server).buy().expect("an answer").is("unavailable"));
+    }
+    admin.text("ACL SETUSER shop +scard +sadd");
     for command in ["client|setname", "script|load"] {
         admin.text(&format!("ACL SETUSER shop -{command}"));
         let (code, said) = refused(&["--ledger", &url]);
@@ -165,7 +174,9 @@ fn tls_with_an_authority_of_ones_own() {
     assert_eq!(sold(&redis), 5100);
     redis.restart();
     redis.connect().text("HMSET ticket_hash_key ticket_total_nums 5 ticket_sold_nums 0");
+    redis.connect().text("HSET {ticket_hash_key}:sale hold_ms 1000");
     eventually("it has healed", 5, || sells(&server));
+    eventually("it is swept too", 10, || sold(&redis) == 0);
     assert_eq!(server.terminate(), 0);
 
     for arguments in [&["--redis-ca", &file("other.pem")][..], &[]] {

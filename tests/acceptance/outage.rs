@@ -75,6 +75,42 @@ fn heals(server: &Server) {
     eventually("what is gone is told so", 5, || reserve(&mut buyer(server), "gone").is("sold_out"));
 }
 
+/// What was sent when Redis fell silent may have happened or not; to ask again finds out, and is
+/// told how.
+#[test]
+fn changes_whose_answer_is_lost_may_be_repeated() {
+    let redis = RedisServer::start(&[]);
+    let server = on_redis(&redis, &["--sale", "ticket=2", "--cores", &cores(1)]);
+    let mut buyer = buyer(&server);
+    let mut make = || reserve(&mut buyer, "ticket").granted().expect("one of two");
+    let (paid, back) = (make(), make());
+    let process = process(&redis);
+    for (id, action, first, again) in [
+        (&paid, "confirm", "confirmed", "confirmed"),
+        (&back, "cancel", "cancelled", "already_cancelled"),
+    ] {
+        let mut change = || match action {
+            "confirm" => buyer.confirm(id).expect("an answer"),
+            _ => buyer.cancel(id).expect("an answer"),
+        };
+        run("kill", "procps", &["-s", "STOP", &process]);
+        let lost = change().json();
+        run("kill", "procps", &["-s", "CONT", &process]);
+        assert_eq!((&lost["status"], &lost["code"]), (&503.into(), &"unknown".into()), "{lost}");
+        assert!(lost["detail"].as_str().is_some_and(|said| said.contains("again is safe")));
+        let mut said = String::new();
+        eventually("it is told what became of it", 5, || {
+            let answer = change();
+            let json = answer.json();
+            let member = if answer.status == 200 { &json["status"] } else { &json["code"] };
+            said = member.as_str().expect("a status or a code").to_owned();
+            answer.status != 503
+        });
+        assert!([first, again].contains(&said.as_str()), "{action}: {said}");
+    }
+    assert_eq!(sold(&redis), 1);
+}
+
 #[test]
 fn a_silent_redis() {
     let redis = RedisServer::start(&[]);

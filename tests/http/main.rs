@@ -2,13 +2,16 @@
 //!
 //! Time is never asserted as performance; deadlines are, with generous bounds.
 
+#[allow(dead_code)] // Each test program takes what it needs.
 #[path = "../support/server.rs"]
 mod server;
+#[allow(dead_code)]
 #[path = "../support/client.rs"]
 mod client;
 
 mod requests;
 mod purchases;
+mod reservations;
 mod framing;
 mod rejects;
 mod deadlines;

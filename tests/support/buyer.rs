@@ -61,7 +61,7 @@ impl Bought {
 }
 
 /// The numbers that `/buy/ticket` has for the codes, from -1 on.
-const BUY_CODES: [&str; 12] = [
+const BUY_CODES: [&str; 15] = [
     "sold_out",
     "limit_reached",
     "not_open",
@@ -74,6 +74,9 @@ const BUY_CODES: [&str; 12] = [
     "not_found",
     "user_required",
     "rate_limited",
+    "expired",
+    "already_confirmed",
+    "already_cancelled",
 ];
 
 /// A connection of one buyer.
@@ -180,9 +183,24 @@ impl Buyer {
         Ok(answer.json())
     }
 
+    /// `POST /v1/reservations/{id}/confirm`.
+    pub fn confirm(&mut self, id: &str) -> io::Result<Answer> {
+        self.request("POST", &format!("/v1/reservations/{id}/confirm"), &[], "")
+    }
+
+    /// `POST /v1/reservations/{id}/cancel`.
+    pub fn cancel(&mut self, id: &str) -> io::Result<Answer> {
+        self.request("POST", &format!("/v1/reservations/{id}/cancel"), &[], "")
+    }
+
+    /// `GET /v1/reservations/{id}`.
+    pub fn reservation(&mut self, id: &str) -> io::Result<Answer> {
+        self.request("GET", &format!("/v1/reservations/{id}"), &[], "")
+    }
+
     /// Whether a reservation is there.
     pub fn finds(&mut self, id: &str) -> io::Result<bool> {
-        let answer = self.request("GET", &format!("/v1/reservations/{id}"), &[], "")?;
+        let answer = self.reservation(id)?;
         match answer.status {
             200 => Ok(answer.json()["id"] == id),
             404 => Ok(false),

@@ -72,6 +72,11 @@ impl Client {
         Self { stream: server.connect(), buffer: Vec::new() }
     }
 
+    /// Connects to the control port.
+    pub fn control(server: &Server) -> Self {
+        Self { stream: server.connect_control(), buffer: Vec::new() }
+    }
+
     /// Sends bytes as they are.
     #[track_caller]
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {

@@ -22,7 +22,9 @@ pub struct Server {
     folder: TempDir,
     arguments: Vec<String>,
     limits: String,
+    environment: Vec<(String, String)>,
     address: Option<SocketAddr>,
+    control: Option<SocketAddr>,
     child: Option<Child>,
     log: Arc<Mutex<String>>,
     log_reader: Option<JoinHandle<()>>,
@@ -38,11 +40,23 @@ impl Server {
 
     /// The same, with the shell's limits set before: `"-n 64"` for 64 open files.
     pub fn start_limited(limits: &str, arguments: &[&str]) -> Self {
+        Self::start_in(limits, &[], arguments)
+    }
+
+    /// The same, with variables of the environment more.
+    pub fn start_with(environment: &[(&str, &str)], arguments: &[&str]) -> Self {
+        Self::start_in("", environment, arguments)
+    }
+
+    fn start_in(limits: &str, environment: &[(&str, &str)], arguments: &[&str]) -> Self {
+        let own = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
         let mut server = Self {
+            environment: environment.iter().map(own).collect(),
             folder: tempfile::tempdir().expect("a temporary folder"),
             arguments: arguments.iter().map(|&a| a.to_owned()).collect(),
             limits: limits.to_owned(),
             address: None,
+            control: None,
             child: None,
             log: Arc::default(),
             log_reader: None,
@@ -67,11 +81,12 @@ impl Server {
         }));
         let stdout = child.stdout.take().expect("its stdout");
         self.child = Some(child);
-        let Some(address) = listening_address(stdout, self.log.clone()) else {
+        let Some(addresses) = printed_addresses(stdout, self.log.clone()) else {
             self.kill();
             panic!("the server did not start: {}", self.log());
         };
-        self.address = Some(address);
+        self.address = Some(addresses.public);
+        self.control = addresses.control;
     }
 
     fn command(&self) -> Command {
@@ -89,11 +104,17 @@ impl Server {
                 command.env_remove(name);
             }
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let has = |option: &str| self.arguments.iter().any(|a| a == option);
         command.arg("serve").args(&self.arguments);
         if !has("--listen") {
             let port = self.address.map_or(0, |address| address.port());
             command.arg("--listen").arg(format!("127.0.0.1:{port}"));
+        }
+        if !has("--control") {
+            // The port it had last time, as a restarted server has.
+            let port = self.control.map_or(0, |address| address.port());
+            command.arg("--control").arg(format!("127.0.0.1:{port}"));
         }
         if !has("--ledger") {
             let data = self.folder.path().join("data");
@@ -108,9 +129,23 @@ impl Server {
         self.address.expect("it has been started")
     }
 
+    /// Where its control port is.
+    pub fn control(&self) -> SocketAddr {
+        self.control.expect("it has a control port")
+    }
+
+    /// A connection to its control port, with the same deadlines as [`connect`](Self::connect).
+    pub fn connect_control(&self) -> TcpStream {
+        Self::connect_to(self.control())
+    }
+
     /// A connection to it, which gives up reading and writing after [`ANSWER_DEADLINE`].
     pub fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address()).expect("connect to the server");
+        Self::connect_to(self.address())
+    }
+
+    fn connect_to(address: SocketAddr) -> TcpStream {
+        let stream = TcpStream::connect(address).expect("connect to the server");
         stream.set_read_timeout(Some(ANSWER_DEADLINE)).expect("a deadline");
         stream.set_write_timeout(Some(ANSWER_DEADLINE)).expect("a deadline");
         stream.set_nodelay(true).expect("no delay");
@@ -200,19 +235,37 @@ impl Drop for Server {
     }
 }
 
-/// Reads what a server prints when it is ready.
-fn listening_address(stdout: ChildStdout, log: Arc<Mutex<String>>) -> Option<SocketAddr> {
-    let (found, address) = std::sync::mpsc::channel();
+/// Where a server says that it listens.
+#[derive(Default)]
+struct Addresses {
+    public: Option<SocketAddr>,
+    control: Option<SocketAddr>,
+}
+
+/// Reads what a server prints when it is ready: its addresses, and last how to buy.
+fn printed_addresses(stdout: ChildStdout, log: Arc<Mutex<String>>) -> Option<Printed> {
+    let (found, addresses) = std::sync::mpsc::channel();
     thread::spawn(move || {
+        let mut addresses = Addresses::default();
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            let rest = line.trim_start().strip_prefix("listening");
-            let first = rest.and_then(|rest| rest.split_whitespace().next());
-            let address = first.and_then(|url| url.strip_prefix("http://")?.parse().ok());
+            let address = |name: &str| {
+                let rest = line.trim_start().strip_prefix(name)?;
+                rest.split_whitespace().next()?.strip_prefix("http://")?.parse().ok()
+            };
+            addresses.public = addresses.public.or(address("listening"));
+            addresses.control = addresses.control.or(address("control"));
+            let is_last = line.starts_with("buy one");
             *log.lock().unwrap_or_else(PoisonError::into_inner) += &(line + "\n");
-            if let Some(address) = address {
-                let _ = found.send(address);
+            if let (true, Some(public)) = (is_last, addresses.public) {
+                let _ = found.send(Printed { public, control: addresses.control });
             }
         }
     });
-    address.recv_timeout(START_DEADLINE).ok()
+    addresses.recv_timeout(START_DEADLINE).ok()
+}
+
+/// The addresses of a server that is ready.
+struct Printed {
+    public: SocketAddr,
+    control: Option<SocketAddr>,
 }

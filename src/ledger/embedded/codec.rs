@@ -16,7 +16,7 @@ use crate::sale::{Command, Key, ReservationId, Reserve, Row, SaleId, SaleSpec, S
 pub(super) const COMMAND_BYTES_MAX: usize =
     2 + SALE_ID_BYTES_MAX + 1 + 16 + 4 + 2 + USER_BYTES_MAX + KEY_BYTES_MAX;
 /// Fewest bytes one row takes in a snapshot.
-pub(super) const ROW_BYTES_MIN: u64 = 16 + 1 + 4 + 8 + 2;
+pub(super) const ROW_BYTES_MIN: u64 = 16 + 1 + 4 + 8 + 8 + 8 + 2;
 
 const SALE: u8 = 1;
 const RESERVE: u8 = 2;
@@ -27,6 +27,7 @@ const ADD_STOCK: u8 = 6;
 const OPEN: u8 = 7;
 const CLOSE: u8 = 8;
 const CREATE: u8 = 9;
+const REMOVE: u8 = 10;
 
 /// Bytes that don't say what they should. Names what was being read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +87,7 @@ pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) {
         }
         Command::Open => out.push(OPEN),
         Command::Close => out.push(CLOSE),
-        Command::Remove => todo!("issue 3: the embedded helper"),
+        Command::Remove => out.push(REMOVE),
         Command::Create(spec) => {
             out.push(CREATE);
             put_spec(out, spec);
@@ -111,7 +112,9 @@ pub(super) fn put_row(out: &mut Vec<u8>, row: &Row) {
     put_id(out, row.id);
     out.push(row.status as u8);
     out.extend_from_slice(&row.quantity.to_le_bytes());
-    out.extend_from_slice(&row.expires_at_ms.to_le_bytes());
+    for number in [row.expires_at_ms, row.version, row.changed_at_ms] {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
     let (user, key) = row.owner.split_at(usize::from(row.user_bytes));
     put_text(out, user);
     put_text(out, key);
@@ -218,13 +221,15 @@ impl<'a> Reader<'a> {
         };
         let quantity = self.quantity()?;
         let expires_at_ms = self.u64("deadline")?;
+        let (version, changed_at_ms) = (self.u64("version")?, self.u64("time of change")?);
         let (user, key) = (self.text("user")?, self.text("key")?);
         let owner = if user.is_empty() && key.is_empty() {
             Box::default()
         } else {
             [user, key].concat().into_boxed_str()
         };
-        Ok(Row { id, owner, user_bytes: user.len() as u8, status, quantity, expires_at_ms })
+        let user_bytes = user.len() as u8;
+        Ok(Row { id, owner, user_bytes, status, quantity, expires_at_ms, version, changed_at_ms })
     }
 
     fn quantity(&mut self) -> Result<u32, Malformed> {
@@ -251,6 +256,7 @@ impl<'a> Reader<'a> {
             ADD_STOCK => Command::AddStock(self.u64("units")?),
             OPEN => Command::Open,
             CLOSE => Command::Close,
+            REMOVE => Command::Remove,
             CREATE => {
                 let spec = self.spec()?;
                 Command::Create(check(spec.check().is_ok(), spec, "definition")?)
@@ -284,6 +290,7 @@ mod tests {
             any::<u64>().prop_map(Command::AddStock),
             Just(Command::Open),
             Just(Command::Close),
+            Just(Command::Remove),
             (0..TOTAL_MAX).prop_map(|total| Command::Create(SaleSpec::with_total(total))),
         ]
     }
@@ -320,7 +327,16 @@ mod tests {
             for status in [Status::Held, Status::Confirmed, Status::Cancelled, Status::Expired] {
                 let id = ReservationId(u128::MAX / 7);
                 let owner = owner.into();
-                let row = Row { id, owner, user_bytes, status, quantity: 3, expires_at_ms: 9 };
+                let row = Row {
+                    id,
+                    owner,
+                    user_bytes,
+                    status,
+                    quantity: 3,
+                    expires_at_ms: 9,
+                    version: 7,
+                    changed_at_ms: 8,
+                };
                 let mut bytes = Vec::new();
                 put_row(&mut bytes, &row);
                 assert!(bytes.len() as u64 >= ROW_BYTES_MIN);

@@ -1,17 +1,19 @@
 //! The data folder: whose it is, who has it open, what its files are called.
 //!
-//! A marker file says that the folder is ours and in which format; a lock on another keeps a second
+//! A marker file says that the folder is ours, in which format, and what its ledger is called; a lock on another keeps a second
 //! process out and falls with the process that holds it, however that dies.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-/// The format this build writes, and the newest it reads.
-pub(super) const FORMAT_VERSION: u32 = 1;
+/// The format this build writes and reads. The older ones were never released.
+pub(super) const FORMAT_VERSION: u32 = 2;
 
 const MARKER: &str = "stampede-ledger";
 const MARKER_TEXT: &str = "stampede ledger, format ";
+/// Before the id, on the marker's second line.
+const MARKER_ID: &str = "id ";
 const LOCK: &str = "lock";
 const UNFINISHED: &str = ".tmp";
 
@@ -37,6 +39,20 @@ pub enum OpenError {
         /// Its format.
         found: u32,
     },
+    /// Written by an older stampede.
+    #[error(
+        "{folder} is in format {found}, this stampede reads {FORMAT_VERSION} only: go on with the \
+         program that wrote it, or start anew in another folder"
+    )]
+    Older {
+        /// The folder.
+        folder: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// There is no ledger and none was to be made.
+    #[error("there is no ledger in {0}: name the data folder of a server")]
+    Missing(PathBuf),
     /// We may not read or write it.
     #[error("no permission for {0}: run as its owner, or give this user read and write access")]
     Permission(PathBuf),
@@ -88,6 +104,7 @@ impl OpenError {
 /// An open data folder. One process at a time has it.
 pub(super) struct Folder {
     path: PathBuf,
+    id: u128,
     _lock: File,
 }
 
@@ -107,30 +124,41 @@ impl Folder {
         if !marked && let Some(stranger) = first_stranger(path).map_err(fail)? {
             return Err(OpenError::Foreign(path.to_owned(), stranger));
         }
-        let folder = Self { path: path.to_owned(), _lock: lock(path)? };
+        let mut folder = Self { path: path.to_owned(), id: 0, _lock: lock(path)? };
         // Asked again: another process may have made it its own before we had the lock.
         if !path.join(MARKER).try_exists().map_err(fail)? {
-            let text = format!("{MARKER_TEXT}{FORMAT_VERSION}\n");
+            let id = getrandom::u64().and_then(|high| Ok((high, getrandom::u64()?)));
+            let (high, low) = id.map_err(|error| fail(io::Error::other(error)))?;
+            let text = format!("{MARKER_TEXT}{FORMAT_VERSION}\n{MARKER_ID}{high:016x}{low:016x}\n");
             folder.write_whole(MARKER, text.as_bytes()).map_err(fail)?;
         }
-        folder.check_version()?;
+        folder.id = folder.read_marker()?;
         folder.remove_unfinished().map_err(fail)?;
         Ok(folder)
     }
 
-    fn check_version(&self) -> Result<(), OpenError> {
+    /// Checks the format and gives the id.
+    fn read_marker(&self) -> Result<u128, OpenError> {
         let marker = self.path.join(MARKER);
         let text = fs::read(&marker).map_err(|error| OpenError::from_io(&marker, error))?;
-        let version = std::str::from_utf8(&text)
-            .ok()
-            .and_then(|text| text.strip_prefix(MARKER_TEXT)?.trim_end().parse().ok());
-        match version {
-            Some(FORMAT_VERSION) => Ok(()),
-            Some(found) if found > FORMAT_VERSION => {
-                Err(OpenError::Newer { folder: self.path.clone(), found })
-            }
+        let text = String::from_utf8_lossy(&text);
+        let mut lines = text.lines();
+        let version = lines.next().and_then(|line| line.strip_prefix(MARKER_TEXT)?.parse().ok());
+        let id = lines.next().and_then(|line| line.strip_prefix(MARKER_ID));
+        let id = id.and_then(|id| u128::from_str_radix(id, 16).ok());
+        let folder = self.path.clone();
+        match (version, id) {
+            (Some(FORMAT_VERSION), Some(id)) => Ok(id),
+            (Some(FORMAT_VERSION), None) => Err(OpenError::corrupt(&marker, 0, "no id")),
+            (Some(found), _) if found > FORMAT_VERSION => Err(OpenError::Newer { folder, found }),
+            (Some(found), _) if found > 0 => Err(OpenError::Older { folder, found }),
             _ => Err(OpenError::corrupt(&marker, 0, "not a format that ever was")),
         }
+    }
+
+    /// What tells this folder's ledger from any other: drawn at random when the folder was made.
+    pub(super) fn id(&self) -> u128 {
+        self.id
     }
 
     /// Where the folder is.
@@ -157,6 +185,11 @@ impl Folder {
         }
         Ok(())
     }
+}
+
+/// Whether a path has a ledger of ours.
+pub(super) fn has_ledger(path: &Path) -> Result<bool, OpenError> {
+    path.join(MARKER).try_exists().map_err(|error| OpenError::from_io(path, error))
 }
 
 /// Lists a folder's journals and snapshots.

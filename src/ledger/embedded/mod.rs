@@ -15,18 +15,26 @@
 //! Nothing here decides what a
 //! command does: that is `sale::Machine`'s, live and in a replay alike.
 
+mod audit;
+mod changes;
+mod client;
 mod codec;
+mod feed;
 mod fold;
 mod folder;
 mod journal;
 mod link;
 mod record;
 mod recover;
+mod sales;
 mod snapshot;
 mod state;
 mod store;
 mod thread;
 
+pub use changes::Cursor;
+pub use client::{EmbeddedClient, OfflineClient};
+pub use feed::{EmbeddedSource, source_name};
 pub use folder::OpenError;
 pub use link::run as run_link;
 pub use store::{COMMIT_COMMANDS_MAX, Options, Store};

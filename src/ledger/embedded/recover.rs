@@ -84,7 +84,7 @@ impl Recovered {
             return Err(OpenError::corrupt(&path, 0, what));
         }
         while let Some(record) = records.next(self.next_number)? {
-            match self.state.replay(record) {
+            match self.state.replay(record, self.next_number) {
                 Ok(changes) => self.journal_changes += changes,
                 Err(malformed) => return Err(records.corrupt(malformed.0)),
             }

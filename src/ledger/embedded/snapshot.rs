@@ -45,9 +45,9 @@ pub(super) fn write(
     };
     output.file.write_all(&header.encode())?;
     put_time(&mut output.record, state.now_ms);
-    output.record.extend_from_slice(&(state.sales.len() as u64).to_le_bytes());
+    output.record.extend_from_slice(&(state.sales.count() as u64).to_le_bytes());
     output.finish_record()?;
-    for (id, machine) in &state.sales {
+    for (id, machine) in state.sales.iter() {
         output.sale(id, machine)?;
     }
     output.record.extend_from_slice(WHOLE);

@@ -1,8 +1,11 @@
 //! Every sale's machine, and the two ways to change them: a command, and a record of the journal.
+//!
+//! Both mark the rows that change with the record's number, so that whoever has seen the changes up
+//! to one record can be given those after it (`changes`).
 
-use std::collections::HashMap;
-
+use super::changes::Tail;
 use super::codec::{Entry, Malformed, Reader, put_command, put_expired, put_sale};
+use super::sales::Sales;
 use crate::ledger::{Group, GroupReply};
 use crate::limits::TOTAL_MAX;
 use crate::sale::{Command, Machine, Outcome, SaleId, SaleSpec};
@@ -10,36 +13,34 @@ use crate::sale::{Command, Machine, Outcome, SaleId, SaleSpec};
 /// All sales, and the ledger's time.
 #[derive(Default)]
 pub(super) struct State {
-    pub sales: HashMap<SaleId, Machine>,
+    pub sales: Sales,
     /// The latest time of any command, in ms since 1970.
     pub now_ms: u64,
+    /// The latest changes, while somebody reads them.
+    pub tail: Option<Tail>,
+    /// Sales that were removed, for whoever has the time to free their memory.
+    pub removed: Vec<Machine>,
 }
 
 impl State {
     /// Reservations of all sales together.
     pub(super) fn row_count(&self) -> u64 {
-        self.sales.values().map(|machine| machine.rows().len() as u64).sum()
+        self.sales.iter().map(|(_, machine)| machine.rows().len() as u64).sum()
     }
 
-    /// Applies a group and adds to `record` those of its commands that changed something. Gives how
-    /// many those were.
-    pub(super) fn apply(&mut self, group: &Group, record: &mut Vec<u8>) -> (GroupReply, u64) {
-        let mut machine = self.sales.get_mut(&group.sale);
+    /// Applies a group and adds to the record with this number those of its commands that changed
+    /// something. Gives how many those were.
+    pub(super) fn apply(
+        &mut self,
+        group: &Group,
+        number: u64,
+        record: &mut Vec<u8>,
+    ) -> (GroupReply, u64) {
+        let mut sale = self.sales.number(&group.sale);
         let mut changes = 0;
         let mut outcomes = Vec::with_capacity(group.commands.len());
         for command in &group.commands {
-            let (outcome, changed) = match (machine.as_deref_mut(), command) {
-                (Some(machine), command) => apply(machine, self.now_ms, command),
-                (None, Command::Create(spec)) => match create(spec, self.now_ms) {
-                    Ok((created, outcome)) => {
-                        let id = group.sale.detached();
-                        machine = Some(self.sales.entry(id).insert_entry(created).into_mut());
-                        (outcome, true)
-                    }
-                    Err(outcome) => (outcome, false),
-                },
-                (None, _) => (Outcome::UnknownSale, false),
-            };
+            let (outcome, changed) = self.apply_one(&group.sale, &mut sale, number, command);
             if changed {
                 if changes == 0 {
                     put_sale(record, &group.sale);
@@ -49,65 +50,136 @@ impl State {
             }
             outcomes.push(outcome);
         }
+        let machine = sale.and_then(|sale| self.sales.machine_mut(sale));
         let free = machine.map(|machine| machine.free());
+        if let (Some(sale), true) = (sale, changes > 0) {
+            self.sales.reschedule(sale);
+        }
         (GroupReply { outcomes, free, now_ms: self.now_ms }, changes)
     }
 
-    /// Returns to stock what is due in any sale, looking at about `batch_max` reservations of each,
-    /// and adds that to `record`. Gives the number of changes and whether more is due.
-    pub(super) fn expire(&mut self, batch_max: u32, record: &mut Vec<u8>) -> (u64, bool) {
-        let (mut changes, mut any_more) = (0, false);
-        for (id, machine) in &mut self.sales {
-            let outcome = machine.apply(self.now_ms, &Command::Expire { batch_max });
-            let Outcome::Released { units, more, .. } = outcome else { continue };
-            any_more |= more;
+    /// Applies one command to the sale with this id, which has the number `sale`, if it is there.
+    /// Says also whether it changed anything but the time.
+    fn apply_one(
+        &mut self,
+        id: &SaleId,
+        sale: &mut Option<u32>,
+        number: u64,
+        command: &Command,
+    ) -> (Outcome, bool) {
+        let Some(found) = *sale else {
+            let Command::Create(spec) = command else { return (Outcome::UnknownSale, false) };
+            return match create(spec, self.now_ms) {
+                Ok((created, outcome)) => {
+                    *sale = Some(self.sales.insert(id.detached(), created));
+                    (outcome, true)
+                }
+                Err(outcome) => (outcome, false),
+            };
+        };
+        let machine = self.sales.machine_mut(found).expect("a number in use");
+        machine.set_version(number);
+        let (outcome, changed) = apply(machine, self.now_ms, command);
+        if changed {
+            note(&mut self.tail, found, machine, number);
+        }
+        if outcome == Outcome::Removed {
+            *sale = None;
+            self.remove(found);
+        }
+        (outcome, changed)
+    }
+
+    fn remove(&mut self, sale: u32) {
+        let Some((id, machine)) = self.sales.remove(sale) else { return };
+        if let Some(tail) = &mut self.tail {
+            tail.keep_removed(&id, &machine);
+        }
+        self.removed.push(machine);
+    }
+
+    /// Returns to stock what is due, looking at about `batch_max` reservations in all, the earliest
+    /// first, and adds that to the record with this number. Gives the number of changes and whether
+    /// more is due.
+    pub(super) fn expire(
+        &mut self,
+        batch_max: u32,
+        number: u64,
+        record: &mut Vec<u8>,
+    ) -> (u64, bool) {
+        let (mut changes, mut left) = (0, batch_max);
+        while left > 0
+            && let Some(sale) = self.sales.take_due(self.now_ms)
+        {
+            let Some(machine) = self.sales.machine_mut(sale) else { continue };
+            machine.set_version(number);
+            let before = machine.deadlines().len();
+            let outcome = machine.apply(self.now_ms, &Command::Expire { batch_max: left });
+            let looked_at = (before - machine.deadlines().len()) as u32;
+            let Outcome::Released { units, .. } = outcome else { continue };
             if units > 0 {
+                note(&mut self.tail, sale, machine, number);
+                let (id, _) = self.sales.get(sale).expect("a number in use");
                 put_sale(record, id);
                 put_expired(record, units);
                 changes += 1;
             }
+            left = left.saturating_sub(looked_at.max(1));
+            self.sales.reschedule(sale);
         }
-        (changes, any_more)
+        (changes, self.sales.due_count(self.now_ms, 1) > 0)
     }
 
-    /// Applies a record of the journal. Gives the number of changes in it.
-    pub(super) fn replay(&mut self, record: &[u8]) -> Result<u64, Malformed> {
+    /// Applies a record of the journal, whose number this is. Gives the number of changes in it.
+    pub(super) fn replay(&mut self, record: &[u8], number: u64) -> Result<u64, Malformed> {
         let mut reader = Reader::new(record);
         self.now_ms = self.now_ms.max(reader.time()?);
-        let mut sale = None;
-        let mut machine: Option<&mut Machine> = None;
+        let mut current: Option<(SaleId, Option<u32>)> = None;
         let mut changes = 0;
         while !reader.is_empty() {
+            let entry = reader.entry()?;
+            if let Entry::Sale(id) = entry {
+                if let Some((_, Some(before))) = current {
+                    self.sales.reschedule(before);
+                }
+                let sale = self.sales.number(&id);
+                current = Some((id, sale));
+                continue;
+            }
             changes += 1;
-            match (reader.entry()?, machine.as_deref_mut()) {
-                (Entry::Sale(id), _) => {
-                    machine = self.sales.get_mut(&id);
-                    sale = Some(id);
-                    changes -= 1;
-                }
-                (Entry::Command(Command::Create(spec)), None) => {
-                    let id = sale.take().ok_or(Malformed("creation of no sale"))?;
-                    let (created, _) = create(&spec, self.now_ms).map_err(|_| MISMATCH)?;
-                    machine = Some(self.sales.entry(id).insert_entry(created).into_mut());
-                }
-                (Entry::Command(command), Some(machine)) => {
-                    let (_, changed) = apply(machine, self.now_ms, &command);
+            let (id, sale) = current.as_mut().ok_or(Malformed("change of no sale"))?;
+            match entry {
+                Entry::Command(command) => {
+                    let (_, changed) = self.apply_one(id, sale, number, &command);
                     if !changed {
                         return Err(MISMATCH);
                     }
                 }
-                (Entry::Expired { units }, Some(machine)) => {
+                Entry::Expired { units } => {
+                    let machine = sale.and_then(|sale| self.sales.machine_mut(sale));
+                    let machine = machine.ok_or(Malformed("change of an unknown sale"))?;
+                    machine.set_version(number);
                     replay_expiry(machine, self.now_ms, units)?;
                 }
-                (_, None) => return Err(Malformed("change of an unknown sale")),
+                Entry::Sale(_) => {}
             }
         }
+        if let Some((_, Some(last))) = current {
+            self.sales.reschedule(last);
+        }
+        self.removed.clear();
         Ok(changes)
     }
 }
 
 /// What the journal says changed something did not when it was replayed.
 const MISMATCH: Malformed = Malformed("change that its sale refuses");
+
+fn note(tail: &mut Option<Tail>, sale: u32, machine: &Machine, version: u64) {
+    if let Some(tail) = tail {
+        tail.note(sale, machine.changed(), version);
+    }
+}
 
 /// Applies a command to a sale that exists. Says also whether it changed anything but the time.
 fn apply(machine: &mut Machine, now_ms: u64, command: &Command) -> (Outcome, bool) {
@@ -120,9 +192,13 @@ fn apply(machine: &mut Machine, now_ms: u64, command: &Command) -> (Outcome, boo
         Command::Create(_) | Command::Show | Command::ShowReservation(_) => {
             (machine.apply(now_ms, command), false)
         }
+        Command::Remove => {
+            let outcome = machine.apply(now_ms, command);
+            let changed = outcome == Outcome::Removed;
+            (outcome, changed)
+        }
         // Every change of a reservation moves units between free, held and confirmed, and every
         // change of the sale is one of its definition.
-        Command::Remove => todo!("issue 3: the embedded helper"),
         Command::Confirm(_)
         | Command::Cancel(_)
         | Command::Expire { .. }

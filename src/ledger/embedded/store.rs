@@ -11,6 +11,7 @@ use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use super::changes::{self, Cursor};
 use super::codec::{COMMAND_BYTES_MAX, put_time};
 use super::folder::{Folder, OpenError, contents};
 use super::journal::{Journal, is_full};
@@ -19,10 +20,14 @@ use super::state::State;
 use super::{fold, recover};
 use crate::ledger::{Batch, BatchReply, LedgerError};
 use crate::limits::{SALE_ID_BYTES_MAX, TIME_MS_MAX};
-use crate::sale::{Command, SaleId, SaleView};
+use crate::sale::{Change, Command, SaleId, SaleView};
 
 /// Most commands in one commit.
 pub const COMMIT_COMMANDS_MAX: usize = 64 * 1024;
+
+/// A removed sale with more reservations than this is freed by a thread of its own: ten million take
+/// about a second.
+const FREE_AT_ONCE_ROWS: usize = 10_000;
 
 /// Room kept for the next record when its buffer is much larger than it need be.
 const RECORD_SPARE_BYTES: usize = 1 << 20;
@@ -59,6 +64,8 @@ pub struct Store {
     /// Changes in all journals since the snapshot.
     journal_changes: u64,
     snapshot_rows: u64,
+    /// Up to where the orders have everything, once their reader has said so.
+    orders_position: Option<u64>,
     /// A journal with this many changes is to be folded.
     fold_at_changes: u64,
     fold: Option<Fold>,
@@ -95,13 +102,14 @@ impl Store {
             failure: None,
             journal_changes: recovered.journal_changes,
             snapshot_rows: recovered.snapshot_rows,
+            orders_position: None,
             fold_at_changes: 0,
             fold: None,
         };
         store.plan_fold();
         tracing::info!(
             folder = %path.display(),
-            sales = store.state.sales.len(),
+            sales = store.state.sales.count(),
             reservations = store.state.row_count(),
             replayed = store.journal_changes,
             took_ms = started.elapsed().as_millis() as u64,
@@ -124,7 +132,7 @@ impl Store {
         self.begin(now_ms);
         let mut changes = 0;
         let mut reply = |group| {
-            let (reply, changed) = self.state.apply(group, &mut self.record);
+            let (reply, changed) = self.state.apply(group, self.next_number, &mut self.record);
             changes += changed;
             reply
         };
@@ -134,14 +142,20 @@ impl Store {
         Ok(replies)
     }
 
-    /// Returns to stock what was held past its deadline, looking at about `batch_max` reservations a
-    /// sale. Gives whether more is due. Errors as for [`commit`](Self::commit).
+    /// Returns to stock what was held past its deadline, looking at about `batch_max` reservations,
+    /// the earliest first. Gives whether more is due. Errors as for [`commit`](Self::commit).
     pub fn expire(&mut self, now_ms: u64, batch_max: u32) -> Result<bool, LedgerError> {
         self.check()?;
+        let now_ms = now_ms.min(TIME_MS_MAX).max(self.state.now_ms);
+        // Sales of which nothing is due cost nothing here, however many there are.
+        let due = self.state.sales.due_count(now_ms, batch_max as usize);
+        if due == 0 {
+            return Ok(false);
+        }
         let entry_bytes = 2 + SALE_ID_BYTES_MAX + 1 + 8;
-        self.journal_room(self.state.sales.len() * entry_bytes)?;
+        self.journal_room(due * entry_bytes)?;
         self.begin(now_ms);
-        let (changes, more) = self.state.expire(batch_max, &mut self.record);
+        let (changes, more) = self.state.expire(batch_max, self.next_number, &mut self.record);
         self.finish(changes)?;
         Ok(more)
     }
@@ -149,6 +163,7 @@ impl Store {
     /// Looks after the journal: begins to fold one that has become long, and takes note of one that
     /// is folded. Cheap when there is nothing to do; to be called often.
     pub fn maintain(&mut self) {
+        self.free_removed();
         if self.fold.as_ref().is_some_and(|fold| fold.thread.is_finished()) {
             self.finish_fold();
         }
@@ -158,7 +173,7 @@ impl Store {
         }
     }
 
-    /// Every sale as it stands.
+    /// Every sale as it stands, in no order.
     pub fn sales(&self) -> impl Iterator<Item = (&SaleId, SaleView)> {
         self.state.sales.iter().map(|(id, machine)| (id, machine.view()))
     }
@@ -168,9 +183,54 @@ impl Store {
         self.state.now_ms
     }
 
+    /// The time is now this, unless that is earlier than it was.
+    pub(super) fn set_now(&mut self, now_ms: u64) {
+        self.state.now_ms = self.state.now_ms.max(now_ms.min(TIME_MS_MAX));
+    }
+
     /// Reservations of all sales, whatever became of them.
     pub fn reservation_count(&self) -> u64 {
         self.state.row_count()
+    }
+
+    /// The number of the last record: every change so far has at the most this version.
+    pub fn version(&self) -> u64 {
+        self.next_number - 1
+    }
+
+    /// What tells this ledger from any other, whatever its folder is called.
+    pub fn id(&self) -> u128 {
+        self.folder.id()
+    }
+
+    /// Up to where the orders have everything, if a reader of changes has told.
+    pub fn orders_position(&self) -> Option<u64> {
+        self.orders_position
+    }
+
+    /// The orders have everything up to this version.
+    pub fn set_orders_position(&mut self, version: u64) {
+        self.orders_position = Some(version);
+    }
+
+    /// The next changes after a cursor's position, about `max` at the most, and about a millisecond's
+    /// work: there may be none yet although there are more. `Refused`: the state is ahead of the
+    /// disk, so none can be told.
+    pub fn changes(&mut self, cursor: &mut Cursor, max: usize) -> Result<Vec<Change>, LedgerError> {
+        self.check()?;
+        let version = self.version();
+        Ok(changes::next(&mut self.state, version, cursor, max))
+    }
+
+    /// The state, for whoever looks at it without changing it.
+    pub(super) fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The state, for the reader of changes. `Refused`: it is ahead of the disk.
+    pub(super) fn state_for_reading(&mut self) -> Result<&mut State, LedgerError> {
+        self.check()?;
+        Ok(&mut self.state)
     }
 
     /// Whether a journal is being folded.
@@ -203,7 +263,7 @@ impl Store {
     }
 
     fn begin(&mut self, now_ms: u64) {
-        self.state.now_ms = self.state.now_ms.max(now_ms.min(TIME_MS_MAX));
+        self.set_now(now_ms);
         if self.record.capacity() > RECORD_SPARE_BYTES {
             self.record = Vec::with_capacity(RECORD_SPARE_BYTES);
         }
@@ -227,7 +287,20 @@ impl Store {
             return Err(LedgerError::Lost(reason));
         }
         self.next_number += 1;
+        if let Some(tail) = &mut self.state.tail {
+            tail.wake_reader();
+        }
         Ok(())
+    }
+
+    fn free_removed(&mut self) {
+        for machine in std::mem::take(&mut self.state.removed) {
+            if machine.rows().len() > FREE_AT_ONCE_ROWS {
+                let free = || drop(machine);
+                // Without a thread to be had, it is freed here.
+                let _ = std::thread::Builder::new().name("free".into()).spawn(free);
+            }
+        }
     }
 
     /// Room for all that these batches may change, found before any of it is.

@@ -124,6 +124,45 @@ fn a_bounded_expiry_replays_the_same_after_a_snapshot() {
     assert_eq!(dump(&open(dir.path())), before);
 }
 
+/// A sale that is removed, made anew and removed again, versions and all.
+#[test]
+fn a_removal_cut_at_any_byte_is_there_or_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    fill(&mut store, 0);
+    let mut states = vec![dump(&store)];
+    let all_cancelled = (0..20).map(|n| Command::Cancel(ReservationId(n))).collect();
+    for commands in [
+        all_cancelled,
+        vec![Command::Close, Command::Remove],
+        vec![Command::Create(SaleSpec::with_total(3)), reserve(50)],
+        vec![Command::Cancel(ReservationId(50)), Command::Close, Command::Remove, Command::Remove],
+    ] {
+        let now_ms = store.now_ms() + 1;
+        outcomes(&mut store, now_ms, "a", commands);
+        states.push(dump(&store));
+    }
+    assert!(states.windows(2).all(|pair| pair[0] != pair[1]));
+    assert!(!states[4].contains_key(&SaleId::new("a").unwrap()));
+    let path = store.journal.path().to_owned();
+    store.journal.trim().unwrap();
+    drop(store);
+    let bytes = fs::read(&path).unwrap();
+    let mut last = states.len() - 1;
+    for end in (0..=bytes.len()).rev() {
+        fs::write(&path, &bytes[..end]).unwrap();
+        let dump = dump(&open(dir.path()));
+        // The same as with more of it, or one commit less.
+        match (last.saturating_sub(1)..=last).rev().find(|&state| states[state] == dump) {
+            Some(found) => last = found,
+            None => {
+                assert_eq!(last, 0, "{end} bytes");
+                return;
+            }
+        }
+    }
+}
+
 /// A copy of the folder as a crash would leave it.
 fn image(from: &Path, name: &str, images: &Path) -> PathBuf {
     let to = images.join(name);

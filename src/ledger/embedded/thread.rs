@@ -12,13 +12,14 @@ use std::time::{Duration, Instant};
 
 use super::folder::OpenError;
 use super::store::{COMMIT_COMMANDS_MAX, Options, Store};
+use crate::clock::SteadyClock;
 use crate::ledger::{Batch, BatchReply, LedgerError};
 
 /// Batches that may wait. Far more than cores, each of which has one or two under way.
 const WAITING_BATCHES_MAX: usize = 1024;
 /// Time between two looks for reservations past their deadline.
 const EXPIRE_INTERVAL: Duration = Duration::from_millis(200);
-/// Reservations a sale that one look returns to stock: about a millisecond's work.
+/// Reservations that one look returns to stock: about a millisecond's work.
 const EXPIRE_BATCH_MAX: u32 = 8192;
 
 /// What a reply is handed to, on the ledger thread: it should only pass it on.
@@ -56,19 +57,28 @@ impl Drop for Answer {
     }
 }
 
+/// Queries that are answered before the next commit has its turn.
+const QUERIES_PER_TURN_MAX: usize = 16;
+
+type Query = Box<dyn FnOnce(&mut Store) + Send>;
+
 enum Message {
     Job(Job),
+    Query(Query),
     Stop,
 }
 
-/// Where a core sends its batches. Cheap to clone, one for each core.
+/// Where a core sends its batches, and all others their questions. Cheap to clone, one for each.
 #[derive(Clone)]
-pub struct Handle(SyncSender<Message>);
+pub struct Handle {
+    sender: SyncSender<Message>,
+    ledger_id: u128,
+}
 
 impl Handle {
     /// Sends a batch. Never blocks: what can't be taken is refused at once, on this thread.
     pub fn send(&self, job: Job) {
-        match self.0.try_send(Message::Job(job)) {
+        match self.sender.try_send(Message::Job(job)) {
             Ok(()) => {}
             Err(TrySendError::Full(Message::Job(job))) => {
                 job.reply.give(Err(LedgerError::Refused("too many batches wait".into())));
@@ -76,6 +86,39 @@ impl Handle {
             // Its answer is given as it is dropped.
             Err(_) => {}
         }
+    }
+
+    /// What tells this ledger from any other.
+    pub fn ledger_id(&self) -> u128 {
+        self.ledger_id
+    }
+
+    /// Looks at the store, on the ledger thread, after all that was sent before, and waits for the
+    /// answer. Everything else waits meanwhile, so it must be short (a millisecond), and it must not
+    /// commit. Blocks: not for a core.
+    ///
+    /// `Lost`: no answer in time; it may still run.
+    pub fn ask<T: Send + 'static>(
+        &self,
+        timeout: Duration,
+        look: impl FnOnce(&mut Store) -> T + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        let (sender, receiver) = sync_channel(1);
+        // Nobody may wait for the answer any more.
+        let query: Query = Box::new(move |store| _ = sender.send(look(store)));
+        match self.sender.try_send(Message::Query(query)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => {
+                return Err(LedgerError::Refused("too many batches wait".into()));
+            }
+            Err(TrySendError::Disconnected(_)) => {
+                return Err(LedgerError::Refused("the ledger has stopped".into()));
+            }
+        }
+        receiver.recv_timeout(timeout).map_err(|error| match error {
+            RecvTimeoutError::Timeout => LedgerError::Lost(format!("no answer in {timeout:?}")),
+            RecvTimeoutError::Disconnected => LedgerError::Refused("the ledger has stopped".into()),
+        })
     }
 }
 
@@ -86,8 +129,9 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// Opens a data folder, reads it, and starts the ledger thread. `clock_ms` gives the time in ms
-    /// since 1970; where it goes back, the ledger's time stands still.
+    /// Opens a data folder, reads it, and starts the ledger thread. `clock_ms` gives the machine's
+    /// time in ms since 1970; the ledger begins with it and does not follow its jumps: see
+    /// [`SteadyClock`].
     pub fn start(
         folder: &Path,
         options: Options,
@@ -95,7 +139,9 @@ impl Embedded {
     ) -> Result<Self, OpenError> {
         let store = Store::open(folder, options)?;
         let (sender, receiver) = sync_channel(WAITING_BATCHES_MAX);
-        let mut ledger = Ledger { store, clock_ms: Box::new(clock_ms), expiry_failed: false };
+        let ledger_id = store.id();
+        let clock = SteadyClock::new(store.now_ms(), clock_ms);
+        let mut ledger = Ledger { store, clock, expiry_failed: false };
         let thread = std::thread::Builder::new()
             .name("ledger".into())
             .spawn(move || {
@@ -103,10 +149,10 @@ impl Embedded {
                 ledger.close();
             })
             .map_err(|error| OpenError::from_io(folder, error))?;
-        Ok(Self { handle: Handle(sender), thread: Some(thread) })
+        Ok(Self { handle: Handle { sender, ledger_id }, thread: Some(thread) })
     }
 
-    /// A way in for one core.
+    /// A way in for one core, or one of the others.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
@@ -120,7 +166,7 @@ impl Embedded {
     fn join(&mut self) {
         if let Some(thread) = self.thread.take() {
             // Fails only if the thread has ended already.
-            let _ = self.handle.0.send(Message::Stop);
+            let _ = self.handle.sender.send(Message::Stop);
             if thread.join().is_err() {
                 tracing::error!("the ledger thread panicked");
             }
@@ -136,7 +182,7 @@ impl Drop for Embedded {
 
 struct Ledger {
     store: Store,
-    clock_ms: Box<dyn FnMut() -> u64 + Send>,
+    clock: SteadyClock,
     expiry_failed: bool,
 }
 
@@ -153,8 +199,12 @@ impl Ledger {
             };
             let mut waiting = Waiting::default();
             is_stopping = waiting.take_all(first, receiver);
+            let queries = std::mem::take(&mut waiting.queries);
             if !waiting.batches.is_empty() {
                 self.commit(waiting);
+            }
+            if !queries.is_empty() {
+                self.answer(queries);
             }
             if Instant::now() >= next_expiry {
                 let more = self.expire();
@@ -167,7 +217,7 @@ impl Ledger {
 
     fn commit(&mut self, waiting: Waiting) {
         let Waiting { batches, answers, .. } = waiting;
-        let now_ms = (self.clock_ms)();
+        let now_ms = self.clock.now_ms();
         match self.guard(|store| store.commit(now_ms, &batches)) {
             Ok(replies) => {
                 for (answer, reply) in answers.into_iter().zip(replies) {
@@ -178,9 +228,19 @@ impl Ledger {
         }
     }
 
+    /// A query only looks: one that panics has broken nothing.
+    fn answer(&mut self, queries: Vec<Query>) {
+        self.store.set_now(self.clock.now_ms());
+        for query in queries {
+            if catch_unwind(AssertUnwindSafe(|| query(&mut self.store))).is_err() {
+                tracing::error!("a look at the ledger panicked");
+            }
+        }
+    }
+
     /// Gives whether more is due.
     fn expire(&mut self) -> bool {
-        let now_ms = (self.clock_ms)();
+        let now_ms = self.clock.now_ms();
         let result = self.guard(|store| store.expire(now_ms, EXPIRE_BATCH_MAX));
         if let Err(error) = &result
             && !self.expiry_failed
@@ -217,6 +277,8 @@ struct Waiting {
     batches: Vec<Batch>,
     answers: Vec<Answer>,
     commands: usize,
+    /// To be run after the commit.
+    queries: Vec<Query>,
 }
 
 impl Waiting {
@@ -224,11 +286,19 @@ impl Waiting {
     fn take_all(&mut self, first: Option<Message>, receiver: &Receiver<Message>) -> bool {
         let mut next = first;
         while let Some(message) = next {
-            let Message::Job(Job { batch, reply }) = message else { return true };
-            self.commands += batch.groups.iter().map(|group| group.commands.len()).sum::<usize>();
-            self.batches.push(batch);
-            self.answers.push(reply);
-            if self.commands >= COMMIT_COMMANDS_MAX / 2 {
+            match message {
+                Message::Job(Job { batch, reply }) => {
+                    self.commands +=
+                        batch.groups.iter().map(|group| group.commands.len()).sum::<usize>();
+                    self.batches.push(batch);
+                    self.answers.push(reply);
+                }
+                Message::Query(query) => self.queries.push(query),
+                Message::Stop => return true,
+            }
+            if self.commands >= COMMIT_COMMANDS_MAX / 2
+                || self.queries.len() >= QUERIES_PER_TURN_MAX
+            {
                 return false;
             }
             next = receiver.try_recv().ok();

@@ -1,7 +1,9 @@
-//! Commands to bytes. One `EVALSHA` carries a whole run of reserve commands, so that Redis' cost of
-//! a call is shared by all of them; every other command is one of its own.
+//! Commands to bytes. One `EVALSHA` carries a whole run of reserve commands, or of commands about
+//! single reservations, so that Redis' cost of a call is shared by all of them; every other command
+//! is one of its own.
 
 use super::keys::{KEYS, KeyTemplates, SaleKeys};
+use super::line::OWNER_SEPARATOR;
 use super::resp::{bulk, bulk_number, bulk_pieces, command};
 use super::scripts::{ScriptName, Scripts};
 use crate::ledger::Group;
@@ -51,6 +53,7 @@ impl Codec {
         for run in runs(&group.commands) {
             match &run[0] {
                 Command::Reserve(_) => self.reserve(&keys, run, out),
+                one if settle_of(one).is_some() => self.settle(&keys, run, out),
                 one => self.one(&keys, one, out),
             }
             replies += 1;
@@ -58,15 +61,13 @@ impl Codec {
         replies
     }
 
-    /// Any command but a reserve.
+    /// A command that comes in no run.
     fn one(&self, keys: &SaleKeys, one: &Command, out: &mut Vec<u8>) {
         match one {
-            Command::Reserve(_) => unreachable!("reserve commands come in runs"),
-            Command::Confirm(id) => self.about_one(keys, ScriptName::Confirm, *id, out),
-            Command::Cancel(id) => self.about_one(keys, ScriptName::Cancel, *id, out),
-            Command::ShowReservation(id) => {
-                self.about_one(keys, ScriptName::ShowReservation, *id, out);
-            }
+            Command::Reserve(_)
+            | Command::Confirm(_)
+            | Command::Cancel(_)
+            | Command::ShowReservation(_) => unreachable!("these come in runs"),
             Command::Expire { batch_max } => {
                 self.begin(keys, ScriptName::Expire, 1, out);
                 bulk_number(out, u64::from(*batch_max));
@@ -79,14 +80,19 @@ impl Codec {
             Command::Open => self.begin(keys, ScriptName::Open, 0, out),
             Command::Close => self.begin(keys, ScriptName::Close, 0, out),
             Command::Show => self.begin(keys, ScriptName::Show, 0, out),
-            Command::Remove => todo!("issue 3: the Redis helper"),
+            Command::Remove => self.begin(keys, ScriptName::Remove, 0, out),
             Command::Create(spec) => self.create(keys, spec, out),
         }
     }
 
-    fn about_one(&self, keys: &SaleKeys, name: ScriptName, id: ReservationId, out: &mut Vec<u8>) {
-        self.begin(keys, name, 1, out);
-        bulk(out, &id.to_text());
+    /// A run of commands about single reservations: see `lua/settle.lua`.
+    fn settle(&self, keys: &SaleKeys, run: &[Command], out: &mut Vec<u8>) {
+        self.begin(keys, ScriptName::Settle, 1 + run.len(), out);
+        let mut letters = [0; BATCH_MAX];
+        let commands = || run.iter().filter_map(settle_of);
+        letters.iter_mut().zip(commands()).for_each(|(at, (letter, _))| *at = letter);
+        bulk(out, &letters[..run.len()]);
+        commands().for_each(|(_, id)| bulk(out, &id.to_text()));
     }
 
     fn create(&self, keys: &SaleKeys, spec: &SaleSpec, out: &mut Vec<u8>) {
@@ -105,7 +111,7 @@ impl Codec {
         let requests = || run.iter().filter_map(reserve_of);
         debug_assert!(requests().all(|r| r.quantity > 0), "a reservation of nothing");
         let has_claims = requests().any(|r| r.key.is_some());
-        let has_users = requests().any(|r| r.user.is_some());
+        let has_users = requests().any(|r| r.user.is_some() && r.key.is_none());
         let has_quantities = requests().any(|r| r.quantity != 1);
         let has_claim_only = requests().any(|r| r.claim_only);
 
@@ -125,15 +131,21 @@ impl Codec {
         mask.iter_mut().zip(requests()).for_each(|(bit, r)| *bit = b'0' + u8::from(r.claim_only));
         bulk(out, mask);
         let prefix = |r: &Reserve| r.id.0 >> (u128::BITS - ID_PREFIX_BITS);
-        let alike = requests().all(|r| Some(prefix(r)) == requests().next().map(prefix));
-        bulk(out, if alike { b"1" } else { b"0" });
+        let mut stretches = String::new();
+        let pairs = requests().zip(requests().skip(1)).zip(2..);
+        for (_, n) in pairs.filter(|((a, b), _)| prefix(a) != prefix(b)) {
+            stretches.push_str(itoa::Buffer::new().format(n));
+            stretches.push(' ');
+        }
+        bulk(out, stretches.as_bytes());
 
         requests().for_each(|r| bulk(out, &r.id.to_text()));
         if has_claims {
             requests().for_each(|r| claim(out, r));
         }
         if has_users {
-            requests().for_each(|r| bulk(out, user_of(r).as_bytes()));
+            let alone = |r: &Reserve| r.key.is_none();
+            requests().for_each(|r| bulk(out, if alone(r) { user_of(r) } else { "" }.as_bytes()));
         }
         if has_quantities {
             requests().for_each(|r| bulk_number(out, u64::from(r.quantity)));
@@ -158,7 +170,10 @@ impl Codec {
 
 /// The commands in the pieces that are one Redis command each.
 pub(super) fn runs(commands: &[Command]) -> impl Iterator<Item = &[Command]> {
-    let both = |a: &Command, b: &Command| reserve_of(a).is_some() && reserve_of(b).is_some();
+    let both = |a: &Command, b: &Command| {
+        reserve_of(a).is_some() && reserve_of(b).is_some()
+            || settle_of(a).is_some() && settle_of(b).is_some()
+    };
     commands.chunk_by(both).flat_map(|run| run.chunks(BATCH_MAX))
 }
 
@@ -169,14 +184,24 @@ fn reserve_of(command: &Command) -> Option<&Reserve> {
     }
 }
 
+/// The letter of a command about one reservation in `lua/settle.lua`, and whose it is.
+pub(super) fn settle_of(command: &Command) -> Option<(u8, ReservationId)> {
+    match command {
+        Command::Confirm(id) => Some((b'c', *id)),
+        Command::Cancel(id) => Some((b'x', *id)),
+        Command::ShowReservation(id) => Some((b's', *id)),
+        _ => None,
+    }
+}
+
 fn user_of(reserve: &Reserve) -> &str {
     reserve.user.as_ref().map_or("", User::as_str)
 }
 
-/// User, newline, key: neither has a control character. Without a key there is no claim.
+/// User, tab, key: neither has a control character. Without a key there is no claim.
 fn claim(out: &mut Vec<u8>, reserve: &Reserve) {
     match reserve.key.as_ref().map(Key::as_str) {
-        Some(key) => bulk_pieces(out, &[user_of(reserve), "\n", key]),
+        Some(key) => bulk_pieces(out, &[user_of(reserve), OWNER_SEPARATOR, key]),
         None => bulk(out, b""),
     }
 }
@@ -224,20 +249,43 @@ mod tests {
         assert_eq!(sent[0][2..5], counters);
         assert_eq!(sent[0][10..13], ["", "ticket_total_nums", "ticket_sold_nums"]);
         let ids = [1, 2].map(|n| ReservationId(n).to_string());
-        assert_eq!(sent[0][13..], ["2", "0", "0", "0", "", "1", &ids[0], &ids[1]]);
+        assert_eq!(sent[0][13..], ["2", "0", "0", "0", "", "", &ids[0], &ids[1]]);
     }
 
     #[test]
     fn columns_are_there_for_all_or_for_none() {
         let (_, sent) = encode(vec![ask(1, "ann", "k"), ask(2, "", "k"), ask(3, "bob", "")]);
         let own = &sent[0][13..];
-        assert_eq!(own[..6], ["3", "12", "15", "0", "", "1"]);
-        assert_eq!(own[9..], ["ann\nk", "\nk", "", "ann", "", "bob"]);
+        assert_eq!(own[..6], ["3", "12", "15", "0", "", ""]);
+        assert_eq!(own[9..], ["ann\tk", "\tk", "", "", "", "bob"]);
+        let (_, sent) = encode(vec![ask(1, "ann", "k"), ask(2, "", "k")]);
+        assert_eq!(sent[0][13..16], ["2", "11", "0"], "no column of users without need");
+    }
+
+    #[test]
+    fn where_ids_begin_anew_is_said() {
+        let ids = [1, 2, 1 << 100, 2 << 100, 3 << 100 | 1, 3 << 100];
+        let (_, sent) = encode(ids.map(|n| ask(n, "", "")).to_vec());
+        assert_eq!(sent[0][18], "3 4 5 ");
+    }
+
+    #[test]
+    fn a_run_about_single_reservations_is_one_command() {
+        let [a, b, c] = [1, 2, 3].map(ReservationId);
+        let run = [Command::Confirm(a), Command::Cancel(b), Command::ShowReservation(c)];
+        let (replies, sent) = encode([&run[..], &[Command::Show], &run[..1]].concat());
+        assert_eq!((replies, sent.len()), (3, 3));
+        let ids = [a, b, c].map(|id| id.to_string());
+        assert_eq!(sent[0][13..], ["cxs", &ids[0], &ids[1], &ids[2]]);
+        assert_eq!(sent[2][13..], ["c", &ids[0]]);
     }
 
     #[test]
     fn a_run_is_bounded() {
         let (replies, sent) = encode((0..BATCH_MAX as u128 + 1).map(|n| ask(n, "", "")).collect());
         assert_eq!((replies, &*sent[1][13]), (2, "1"));
+        let confirms = (0..BATCH_MAX as u128 + 1).map(|n| Command::Confirm(ReservationId(n)));
+        let (replies, sent) = encode(confirms.collect());
+        assert_eq!((replies, &*sent[1][13]), (2, "c"));
     }
 }

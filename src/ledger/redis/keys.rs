@@ -5,6 +5,9 @@ use crate::sale::SaleId;
 
 const PLACEHOLDER: &str = "{sale}";
 
+/// What the name of the index of sales begins with. The template of the counters' key follows.
+const INDEX_PREFIX: &str = "stampede:sales:";
+
 /// A name with the sale's id in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Template {
@@ -103,6 +106,11 @@ impl KeyTemplates {
         })
     }
 
+    /// The key of the index: a set with the ids of all sales that have these names.
+    pub fn index(&self) -> String {
+        INDEX_PREFIX.to_owned() + &self.counters.pieces.join(PLACEHOLDER)
+    }
+
     /// The names for one sale.
     pub fn of(&self, sale: &SaleId) -> SaleKeys {
         let mut text = String::with_capacity(192);
@@ -194,6 +202,7 @@ mod tests {
         assert_eq!(keys.total_field(), "ticket_total_nums");
         assert_eq!(keys.sold_field(), "ticket_sold_nums");
         assert_eq!(keys.stream(), "{ticket_hash_key}:stream");
+        assert_eq!(KeyTemplates::default().index(), "stampede:sales:{sale}_hash_key");
         assert_eq!(
             KeyTemplates::new("{sale}_hash_key", "{sale}_total_nums", "{sale}_sold_nums"),
             Ok(KeyTemplates::default())

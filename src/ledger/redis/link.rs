@@ -5,83 +5,40 @@
 //! time, is dropped, and tried again with a growing pause; meanwhile purchases are told at once that
 //! the ledger is unavailable.
 
-use std::cell::Cell;
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::fd::OwnedFd;
+use std::io::{self, Write};
 use std::path::Path;
-use std::rc::Rc;
-use std::sync::{Arc, Mutex};
-use std::thread;
+use std::sync::Arc;
 
+use hashbrown::HashSet;
 use redis::{Parser, Value};
-use rustix::io::Errno;
-use rustix::net::sockopt::{set_socket_keepalive, set_tcp_nodelay, socket_error};
-use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, connect, send, socket_with};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::ClientConfig;
 
+use super::index::{self, Registered};
+use super::socket::Stream;
+use super::tls::tls_config;
 use super::{Codec, DecodeError, HandshakeError, RedisSettings, decode, handshake, load_scripts};
-use crate::core::{Core, lock};
-use crate::gate::Source;
+use crate::core::Core;
 use crate::ledger::batch::Failure;
-use crate::ledger::{Batch, GroupReply, LedgerError};
+use crate::ledger::{Batch, Group, GroupReply, LedgerError};
 use crate::limits::{RECONNECT_BACKOFF_MS_MAX, RECONNECT_BACKOFF_MS_MIN, REFUSAL_LOG_INTERVAL_MS};
+use crate::sale::{Outcome, SaleId};
 use crate::server::LinkState;
 
-/// What every core's link to the same Redis shares.
+/// What every connection to the same Redis shares.
 pub struct RedisLedger {
-    settings: RedisSettings,
-    codec: Codec,
-    tls: Option<Arc<ClientConfig>>,
+    pub(super) settings: RedisSettings,
+    pub(super) codec: Codec,
+    pub(super) tls: Option<Arc<ClientConfig>>,
 }
 
 impl RedisLedger {
-    /// Prepares links to a Redis. `ca` names a PEM file of roots to trust instead of the system's.
+    /// Prepares connections to a Redis. `ca` names a PEM file of roots to trust instead of the system's.
     ///
     /// # Errors
     /// The roots can't be read.
     pub fn new(settings: RedisSettings, codec: Codec, ca: Option<&Path>) -> io::Result<Self> {
         let tls = if settings.tls { Some(Arc::new(tls_config(ca)?)) } else { None };
         Ok(Self { settings, codec, tls })
-    }
-}
-
-fn tls_config(ca: Option<&Path>) -> io::Result<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    match ca {
-        Some(path) => {
-            let name = path.display();
-            let unreadable = |error| io::Error::other(format!("{name}: {error}"));
-            for root in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
-                roots.add(root.map_err(unreadable)?).map_err(io::Error::other)?;
-            }
-            if roots.is_empty() {
-                return Err(io::Error::other(format!("{name} holds no certificate")));
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    Ok(ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
-}
-
-/// Who must act on a failed TLS handshake.
-fn tls_failure(error: io::Error) -> HandshakeError {
-    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match tls {
-        Some(rustls::Error::InvalidCertificate(why)) => HandshakeError::Fatal(format!(
-            "its certificate is not one to trust ({why}): --redis-ca names the authority that \
-             signed it"
-        )),
-        _ => HandshakeError::Io(error),
     }
 }
 
@@ -120,29 +77,27 @@ struct Link<'a> {
     /// When a refusal was logged last, if one was.
     refusal_logged_ms: Option<u64>,
     demoted: bool,
+    registered: Registered,
 }
 
 impl<'a> Link<'a> {
     fn open(core: &'static Core, ledger: &'a RedisLedger) -> Result<Self, HandshakeError> {
         let deadline_ms = core.clock.now_ms() + core.batcher.answer_deadline_ms();
         let settings = &ledger.settings;
-        let socket = Socket::connect(core, &settings.host, settings.port, deadline_ms)?;
-        let mut stream = match &ledger.tls {
-            None => Stream::Plain(socket),
-            Some(config) => {
-                let name = ServerName::try_from(settings.host.clone()).map_err(io::Error::other)?;
-                let tls = ClientConnection::new(config.clone(), name).map_err(io::Error::other)?;
-                let mut stream = StreamOwned::new(tls, socket);
-                while stream.conn.is_handshaking() {
-                    stream.conn.complete_io(&mut stream.sock).map_err(tls_failure)?;
-                }
-                Stream::Tls(Box::new(stream))
-            }
-        };
+        let mut stream = Stream::open(core, settings, ledger.tls.as_ref(), deadline_ms)?;
         let name = format!("stampede-core-{}", core.index);
         handshake(&mut stream, settings, &name, ledger.codec.scripts())?;
         let (parser, out) = (Parser::new(), Vec::with_capacity(64 << 10));
-        Ok(Self { core, ledger, stream, parser, out, refusal_logged_ms: None, demoted: false })
+        Ok(Self {
+            core,
+            ledger,
+            stream,
+            parser,
+            out,
+            refusal_logged_ms: None,
+            demoted: false,
+            registered: Registered::default(),
+        })
     }
 
     /// Carries batches until something fails, and says what.
@@ -180,24 +135,132 @@ impl<'a> Link<'a> {
 
     /// Sends a batch and reads its replies. An error: the answer is lost.
     fn carry(&mut self, batch: &Batch) -> io::Result<Vec<Result<GroupReply, Failure>>> {
-        let mut replies = self.exchange(batch)?;
-        if replies.iter().any(|reply| matches!(reply, Err(DecodeError::NoScript))) {
-            // Redis has been restarted or flushed. What it did not know it did not do.
-            load_scripts(&mut self.stream, self.ledger.codec.scripts())
-                .map_err(io::Error::other)?;
-            for (group, reply) in batch.groups.iter().zip(&mut replies) {
-                if matches!(reply, Err(DecodeError::NoScript)) {
-                    let again = Batch { groups: vec![group.clone()] };
-                    *reply = self.exchange(&again)?.swap_remove(0);
-                }
-            }
-        }
+        let groups: Vec<&Group> = batch.groups.iter().collect();
+        let replies = if groups.iter().all(|group| self.registered.contains(&group.sale)) {
+            self.talk(&groups, Extra::default())?.0
+        } else {
+            self.meet(&groups)?
+        };
         if let Some(error) = replies.iter().find_map(|reply| reply.as_ref().err()) {
             self.demoted = error.is_demotion();
             self.log_refusal(error);
         }
         let failure = |error: DecodeError| Failure::from(&LedgerError::from(error));
         Ok(replies.into_iter().map(|reply| reply.map_err(failure)).collect())
+    }
+
+    /// The same for a batch with sales that this link has not seen in the index: there they must be
+    /// before a unit of them is held. What there is of such a sale is asked along with what can be
+    /// done at once, so one that a client invents costs no round trip of its own.
+    fn meet(&mut self, groups: &[&Group]) -> io::Result<Vec<Reply>> {
+        let ledger = self.ledger;
+        let keys = ledger.codec.keys();
+        let is_known: Vec<bool> =
+            groups.iter().map(|group| self.registered.contains(&group.sale)).collect();
+        let those = |wanted: bool| {
+            let all = groups.iter().zip(&is_known).filter(move |(_, known)| **known == wanted);
+            all.map(|(group, _)| *group)
+        };
+        let known: Vec<&Group> = those(true).collect();
+        let created: Vec<&SaleId> =
+            those(false).filter(|group| index::creates(group)).map(|group| &group.sale).collect();
+        let asked: Vec<&SaleId> =
+            those(false).filter(|group| !index::creates(group)).map(|group| &group.sale).collect();
+
+        let mut questions = Extra::default();
+        asked.iter().for_each(|sale| questions.add(|out| index::exists(keys, sale, out)));
+        questions.add(index::time);
+        let (known_replies, mut answers) = self.talk(&known, questions)?;
+        let answers = index::time_ms(answers.pop())
+            .and_then(|now_ms| Ok((now_ms, index::found(&asked, &answers)?)));
+        let mut known_replies = known_replies.into_iter();
+        let (now_ms, mut there) = match answers {
+            Ok(answers) => answers,
+            Err(error) => {
+                let refused = || Err(error.clone());
+                let mut reply = |known: &bool| known.then(|| known_replies.next()).flatten();
+                return Ok(is_known.iter().map(|k| reply(k).unwrap_or_else(refused)).collect());
+            }
+        };
+        there.extend(&created);
+        let refusal = self.register(&there)?;
+        let there: HashSet<&SaleId> = there.into_iter().collect();
+
+        let may_go = |group: &Group| {
+            there.contains(&group.sale) && (refusal.is_none() || !index::holds(group))
+        };
+        let fresh: Vec<&Group> = those(false).filter(|group| may_go(group)).collect();
+        let mut again = Extra::default();
+        if !created.is_empty() && refusal.is_none() {
+            again.add(|out| index::add(keys, &created, out));
+        }
+        let (fresh_replies, _) = self.talk(&fresh, again)?;
+        let mut fresh_replies = fresh_replies.into_iter();
+        let replies = groups.iter().zip(&is_known).map(|(group, &known)| {
+            let reply = match &refusal {
+                _ if known => known_replies.next(),
+                _ if may_go(group) => fresh_replies.next(),
+                Some(error) if there.contains(&group.sale) => Some(Err(error.clone())),
+                _ => {
+                    let outcomes = vec![Outcome::UnknownSale; group.commands.len()];
+                    Some(Ok(GroupReply { outcomes, free: None, now_ms }))
+                }
+            };
+            reply.expect("a reply for every group that was sent")
+        });
+        Ok(replies.collect())
+    }
+
+    /// Adds sales to the index. What it returns is why that is refused.
+    fn register(&mut self, sales: &[&SaleId]) -> io::Result<Option<DecodeError>> {
+        if sales.is_empty() {
+            return Ok(None);
+        }
+        let keys = self.ledger.codec.keys();
+        let mut add = Extra::default();
+        add.add(|out| index::add(keys, sales, out));
+        let (_, answers) = self.talk(&[], add)?;
+        let refusal = answers.iter().find_map(|answer| index::judge(keys, answer).err());
+        if refusal.is_none() {
+            self.registered.note(sales, self.core.clock.now_ms());
+        }
+        Ok(refusal)
+    }
+
+    /// Sends groups and further commands and reads what is replied to each.
+    fn talk(
+        &mut self,
+        groups: &[&Group],
+        mut extra: Extra,
+    ) -> io::Result<(Vec<Reply>, Vec<Value>)> {
+        let keys = self.ledger.codec.keys();
+        let aged = self.registered.aged(groups, self.core.clock.now_ms());
+        if !aged.is_empty() {
+            extra.add(|out| index::add(keys, &aged, out));
+        }
+        let (mut replies, mut answers) = self.exchange(groups, &extra)?;
+        if !aged.is_empty()
+            && let Some(answer) = answers.pop()
+            && let Err(error) = index::judge(keys, &answer)
+        {
+            self.log_refusal(&error);
+        }
+        if replies.iter().any(|reply| matches!(reply, Err(DecodeError::NoScript))) {
+            // Redis has been restarted or flushed. What it did not know it did not do.
+            load_scripts(&mut self.stream, self.ledger.codec.scripts())
+                .map_err(io::Error::other)?;
+            for (group, reply) in groups.iter().zip(&mut replies) {
+                if matches!(reply, Err(DecodeError::NoScript)) {
+                    *reply = self.exchange(&[group], &Extra::default())?.0.swap_remove(0);
+                }
+            }
+        }
+        for (group, reply) in groups.iter().zip(&replies) {
+            if reply.as_ref().is_ok_and(|reply| reply.free.is_none()) {
+                self.registered.forget(&group.sale);
+            }
+        }
+        Ok((replies, answers))
     }
 
     /// Now and then: every purchase is refused until somebody puts right what is wrong.
@@ -209,190 +272,50 @@ impl<'a> Link<'a> {
         }
     }
 
-    fn exchange(&mut self, batch: &Batch) -> io::Result<Vec<Result<GroupReply, DecodeError>>> {
+    fn exchange(
+        &mut self,
+        groups: &[&Group],
+        extra: &Extra,
+    ) -> io::Result<(Vec<Reply>, Vec<Value>)> {
         self.out.clear();
         let codec = &self.ledger.codec;
         let counts: Vec<usize> =
-            batch.groups.iter().map(|group| codec.encode(group, &mut self.out)).collect();
+            groups.iter().map(|group| codec.encode(group, &mut self.out)).collect();
+        self.out.extend_from_slice(&extra.bytes);
+        if self.out.is_empty() {
+            return Ok((Vec::new(), Vec::new()));
+        }
         self.stream.write_all(&self.out)?;
         self.stream.flush()?;
         // No reply can be here yet: a read would only find that out.
         self.stream.socket().wait()?;
-        let mut replies = Vec::with_capacity(batch.groups.len());
-        for (group, count) in batch.groups.iter().zip(counts) {
-            let values = (0..count)
-                .map(|_| self.parser.parse_value(&mut self.stream).map_err(io::Error::other))
-                .collect::<io::Result<Vec<Value>>>()?;
-            replies.push(decode(group, &values));
+        let mut replies = Vec::with_capacity(groups.len());
+        for (group, count) in groups.iter().zip(counts) {
+            replies.push(decode(group, &self.values(count)?));
         }
-        Ok(replies)
+        Ok((replies, self.values(extra.count)?))
+    }
+
+    fn values(&mut self, count: usize) -> io::Result<Vec<Value>> {
+        (0..count)
+            .map(|_| self.parser.parse_value(&mut self.stream).map_err(io::Error::other))
+            .collect()
     }
 }
 
-enum Stream {
-    Plain(Socket),
-    Tls(Box<StreamOwned<ClientConnection, Socket>>),
+type Reply = Result<GroupReply, DecodeError>;
+
+/// Commands that go out behind the groups of a batch.
+#[derive(Default)]
+struct Extra {
+    bytes: Vec<u8>,
+    count: usize,
 }
 
-impl Stream {
-    fn socket(&self) -> &Socket {
-        match self {
-            Self::Plain(socket) => socket,
-            Self::Tls(stream) => &stream.sock,
-        }
-    }
-}
-
-impl Read for Stream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(socket) => socket.read(buffer),
-            Self::Tls(stream) => stream.read(buffer),
-        }
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(socket) => socket.write(bytes),
-            Self::Tls(stream) => stream.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Plain(socket) => socket.flush(),
-            Self::Tls(stream) => stream.flush(),
-        }
-    }
-}
-
-/// A socket that suspends its coroutine where it would block, until a deadline.
-struct Socket {
-    core: &'static Core,
-    source: Rc<Source>,
-    socket: OwnedFd,
-    deadline_ms: Cell<u64>,
-}
-
-impl Socket {
-    fn connect(core: &'static Core, host: &str, port: u16, deadline_ms: u64) -> io::Result<Self> {
-        let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
-        for address in resolve(core, host, port, deadline_ms)? {
-            match Self::connect_to(core, address, deadline_ms) {
-                Ok(socket) => return Ok(socket),
-                Err(error) => last = io::Error::new(error.kind(), format!("{address}: {error}")),
-            }
-        }
-        Err(last)
-    }
-
-    fn connect_to(core: &'static Core, address: SocketAddr, deadline_ms: u64) -> io::Result<Self> {
-        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = socket_with(family, SocketType::STREAM, flags, None)?;
-        set_tcp_nodelay(&socket, true)?;
-        set_socket_keepalive(&socket, true)?;
-        let source = core.gate.watch_source(&socket)?;
-        let socket = Self { core, source, socket, deadline_ms: Cell::new(deadline_ms) };
-        match connect(&socket.socket, &address) {
-            Ok(()) => {}
-            Err(Errno::INPROGRESS) => {
-                // The first edge may be older than the connection; an unconnected socket has no
-                // peer, which tells the two apart.
-                loop {
-                    socket.wait()?;
-                    socket_error(&socket.socket)??;
-                    if rustix::net::getpeername(&socket.socket).is_ok_and(|peer| peer.is_some()) {
-                        break;
-                    }
-                }
-            }
-            Err(error) => return Err(error.into()),
-        }
-        Ok(socket)
-    }
-
-    fn wait(&self) -> io::Result<()> {
-        let waited = self.source.wait(|| self.core.clock.now_ms(), self.deadline_ms.get());
-        self.core.assert_here();
-        waited.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer in time"))
-    }
-
-    /// Whether an idle connection still stands.
-    fn probe(&self) -> io::Result<()> {
-        let now_ms = self.core.clock.now_ms();
-        let _ = self.source.wait(|| now_ms, now_ms); // takes the event
-        match rustix::io::read(&self.socket, &mut [0u8; 1]) {
-            Err(Errno::AGAIN | Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
-            Ok(0) => {
-                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "Redis closed the connection"))
-            }
-            Ok(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "Redis spoke unasked")),
-        }
-    }
-}
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        self.core.gate.forget_source(&self.source);
-    }
-}
-
-impl Read for Socket {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match rustix::io::read(&self.socket, &mut *buffer) {
-                Err(Errno::AGAIN) => self.wait()?,
-                Err(Errno::INTR) => {}
-                done => return Ok(done?),
-            }
-        }
-    }
-}
-
-impl Write for Socket {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        loop {
-            match send(&self.socket, bytes, SendFlags::NOSIGNAL) {
-                Err(Errno::AGAIN) => self.wait()?,
-                Err(Errno::INTR) => {}
-                done => return Ok(done?),
-            }
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Finds a host's addresses. A name is looked up on a thread of its own: the system's resolver
-/// blocks.
-fn resolve(
-    core: &'static Core,
-    host: &str,
-    port: u16,
-    deadline_ms: u64,
-) -> io::Result<Vec<SocketAddr>> {
-    if let Ok(address) = host.parse() {
-        return Ok(vec![SocketAddr::new(address, port)]);
-    }
-    let found = Arc::new(Mutex::new(None));
-    let (theirs, shared, index) = (found.clone(), core.shared.clone(), core.index);
-    let query = (host.to_owned(), port);
-    thread::Builder::new().name("resolver".into()).spawn(move || {
-        let addresses = query.to_socket_addrs().map(Iterator::collect);
-        *lock(&theirs) = Some(addresses);
-        shared.mailboxes[index].send(Box::new(|core| core.ledger_signal.notify()));
-    })?;
-    loop {
-        if let Some(addresses) = lock(&found).take() {
-            return addresses;
-        }
-        let waited = core.ledger_signal.wait(|| core.clock.now_ms(), deadline_ms);
-        waited.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the name is not resolved"))?;
+impl Extra {
+    /// Adds one command.
+    fn add(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.bytes);
+        self.count += 1;
     }
 }

@@ -1,26 +1,39 @@
 //! The Redis ledger: a sale is a few keys in one slot, a command is a Lua script.
 //!
-//! This half is free of I/O of its own: [`Codec`] writes the commands of a [`Group`](super::Group)
-//! as one `EVALSHA` a run of reserve commands and one for each other command, [`decode`] reads the
+//! Most of it is free of I/O of its own: [`Codec`] writes the commands of a [`Group`](super::Group)
+//! as one `EVALSHA` a run of reserve commands, one a run of commands about single reservations and
+//! one for each other command, [`decode`] reads the
 //! replies back into outcomes, and [`handshake()`] makes a fresh connection (any stream) fit to be
-//! sent to. The scripts in `lua/` are the twin of `sale/machine.rs`; a script reads and checks
+//! sent to. Two do I/O: a core's [link](run_link), and the blocking [`RedisClient`] for everything
+//! that is no core. The scripts in `lua/` are the twin of `sale/machine.rs`; a script reads and checks
 //! everything before its first write, since Redis keeps what a failed one wrote.
 //!
 //! Time is Redis' `TIME`, kept from going back by the latest time that was written.
 
+pub mod audit;
+mod client;
 mod codec;
 mod handshake;
+mod index;
 mod keys;
+mod line;
 mod link;
 mod reply;
 mod resp;
 mod scripts;
 mod settings;
+mod socket;
+mod tls;
+mod trim;
 
+pub use client::{Pipeline, RedisClient};
 pub use codec::Codec;
 pub use handshake::{HandshakeError, handshake, load_scripts};
 pub use keys::{KeyTemplates, KeysError, SaleKeys};
+pub use line::{parse_line, parse_value};
 pub use link::{RedisLedger, run as run_link};
 pub use reply::{DecodeError, decode};
 pub use scripts::{Script, ScriptName, Scripts};
 pub use settings::{Password, RedisSettings, UrlError};
+pub(crate) use tls::tls_config;
+pub use trim::trim_command;

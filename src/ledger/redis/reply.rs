@@ -5,9 +5,10 @@
 
 use redis::{ServerError, Value};
 
-use super::codec::runs;
+use super::codec::{runs, settle_of};
+use super::line::parse_value;
 use crate::ledger::{Group, GroupReply, LedgerError};
-use crate::sale::{Command, Outcome, Reservation, ReservationId, SaleSpec, SaleView, Status, User};
+use crate::sale::{Command, Outcome, Reservation, ReservationId, SaleSpec, SaleView};
 
 /// Why the replies to a group are no [`GroupReply`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -79,12 +80,17 @@ fn worse(a: Option<DecodeError>, b: DecodeError) -> Option<DecodeError> {
     })
 }
 
-/// What an error reply proves.
-fn classify(error: &ServerError) -> DecodeError {
-    let text = match error.details() {
+/// An error reply as Redis sent it: its code first.
+pub(super) fn error_text(error: &ServerError) -> String {
+    match error.details() {
         Some(details) => format!("{} {details}", error.code()),
         None => error.code().to_owned(),
-    };
+    }
+}
+
+/// What an error reply proves.
+pub(super) fn classify(error: &ServerError) -> DecodeError {
+    let text = error_text(error);
     match error.code() {
         "NOSCRIPT" => DecodeError::NoScript,
         // Our own, before the first write; and what Redis 7 checks only at a script's first write
@@ -154,8 +160,8 @@ impl<'a> Elements<'a> {
 
     fn reservation(&mut self, id: ReservationId) -> Result<Box<Reservation>, DecodeError> {
         let text = self.text()?;
-        parse_reservation(id, text)
-            .map(Box::new)
+        parse_value(id, text)
+            .map(|(reservation, _)| Box::new(reservation))
             .ok_or_else(|| malformed(&format!("the reservation {id} is {text:?}")))
     }
 
@@ -174,18 +180,6 @@ impl<'a> Elements<'a> {
     }
 }
 
-/// Reads `status quantity expires_at_ms user`, the last absent if anonymous.
-fn parse_reservation(id: ReservationId, text: &str) -> Option<Reservation> {
-    let mut words = text.splitn(4, ' ');
-    Some(Reservation {
-        id,
-        status: Status::from_name(words.next()?)?,
-        quantity: words.next()?.parse().ok()?,
-        expires_at_ms: words.next()?.parse().ok()?,
-        user: words.next().map(User::new).transpose().ok()?,
-    })
-}
-
 fn decode_run(
     run: &[Command],
     reply: &Value,
@@ -193,11 +187,16 @@ fn decode_run(
 ) -> Result<Header, DecodeError> {
     let (header, mut elements) = Elements::of(reply)?;
     let Some(free) = header.free else {
+        if elements.0.len() > 0 && run == [Command::Remove] {
+            outcomes.push(one_outcome(&run[0], header.now_ms, &mut elements)?);
+            return Ok(header);
+        }
         outcomes.extend(run.iter().map(|_| Outcome::UnknownSale));
         return Ok(header);
     };
     match &run[0] {
         Command::Reserve(_) => reserve_outcomes(run.len(), &mut elements, outcomes)?,
+        one if settle_of(one).is_some() => settle_outcomes(run, &mut elements, outcomes)?,
         one => {
             let outcome = one_outcome(one, header.now_ms, &mut elements)?;
             if let Outcome::Sale(view) | Outcome::Created(view) = &outcome {
@@ -245,6 +244,32 @@ fn reserve_outcomes(
     Ok(())
 }
 
+/// The outcomes of a run of commands about single reservations, in the letters of
+/// `lua/settle.lua`.
+fn settle_outcomes(
+    run: &[Command],
+    elements: &mut Elements<'_>,
+    outcomes: &mut Vec<Outcome>,
+) -> Result<(), DecodeError> {
+    let codes = elements.bytes()?;
+    if codes.len() != run.len() {
+        return Err(malformed("another number of outcomes than of commands"));
+    }
+    for (code, (_, id)) in codes.iter().zip(run.iter().filter_map(settle_of)) {
+        outcomes.push(match code {
+            b'R' => Outcome::Reservation(elements.reservation(id)?),
+            b'P' => Outcome::AlreadyConfirmed,
+            b'X' => Outcome::AlreadyCancelled,
+            b'E' => Outcome::Expired,
+            b'U' => Outcome::UserRequired,
+            b'L' => Outcome::LimitReached { limit_per_user: elements.number()? },
+            b'N' => Outcome::UnknownReservation,
+            _ => return Err(malformed("an unknown letter")),
+        });
+    }
+    Ok(())
+}
+
 /// The outcome of any other command.
 fn one_outcome(
     one: &Command,
@@ -252,24 +277,17 @@ fn one_outcome(
     elements: &mut Elements<'_>,
 ) -> Result<Outcome, DecodeError> {
     Ok(match (elements.text()?, one) {
-        (
-            "reservation",
-            Command::Confirm(id) | Command::Cancel(id) | Command::ShowReservation(id),
-        ) => Outcome::Reservation(elements.reservation(*id)?),
-        ("unknown_reservation", _) => Outcome::UnknownReservation,
-        ("expired", _) => Outcome::Expired,
-        ("already_confirmed", _) => Outcome::AlreadyConfirmed,
-        ("already_cancelled", _) => Outcome::AlreadyCancelled,
-        ("user_required", _) => Outcome::UserRequired,
-        ("limit_reached", _) => Outcome::LimitReached { limit_per_user: elements.number()? },
-        ("released", _) => Outcome::Released {
+        ("released", Command::Expire { .. }) => Outcome::Released {
             units: elements.number()?,
             more: elements.number::<u8>()? != 0,
-            next_due_ms: None,
+            next_due_ms: if elements.0.len() > 0 { Some(elements.number()?) } else { None },
         },
         ("sale", _) => Outcome::Sale(elements.view(now_ms)?),
-        ("created", _) => Outcome::Created(elements.view(now_ms)?),
-        ("total_too_large", _) => Outcome::TotalTooLarge,
+        ("created", Command::Create(_)) => Outcome::Created(elements.view(now_ms)?),
+        ("total_too_large", Command::AddStock(_)) => Outcome::TotalTooLarge,
+        ("removed", Command::Remove) => Outcome::Removed,
+        ("not_closed", Command::Remove) => Outcome::NotClosed,
+        ("still_held", Command::Remove) => Outcome::StillHeld { held: elements.number()? },
         (word, _) => return Err(malformed(word)),
     })
 }
@@ -277,7 +295,7 @@ fn one_outcome(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sale::{Reserve, SaleId};
+    use crate::sale::{Reserve, SaleId, Status, User};
 
     fn group(reserves: u128, others: &[Command]) -> Group {
         let ask = |n| {
@@ -304,9 +322,9 @@ mod tests {
     fn letters_become_outcomes_in_order() {
         let id = ReservationId(7);
         let resp = format!(
-            "*8\r\n:5\r\n:2\r\n:99\r\n$4\r\nGRsO\r\n$26\r\n{id}\r\n$19\r\nheld 3 4 ann smith x\r\n"
+            "*8\r\n:5\r\n:2\r\n:99\r\n$4\r\nGRsO\r\n$26\r\n{id}\r\n$24\r\nheld 3 4 ann smith x\tkey\r\n"
         );
-        let resp = resp.replace("$19", "$20") + ":2\r\n:44\r\n";
+        let resp = resp + ":2\r\n:44\r\n";
         let got = decode_text(&group(4, &[]), &resp).unwrap();
         assert_eq!((got.free, got.now_ms), (Some(2), 5));
         let user = User::new("ann smith x").ok();
@@ -321,6 +339,32 @@ mod tests {
                 Outcome::NotOpen { opens_at_ms: 44 }
             ]
         );
+    }
+
+    #[test]
+    fn letters_about_single_reservations_become_outcomes_in_order() {
+        let id = ReservationId(7);
+        let commands = [Command::Confirm(id), Command::Cancel(id), Command::Confirm(id)];
+        let resp = "*5\r\n:5\r\n:2\r\n$3\r\nRPL\r\n$15\r\nconfirmed 3 4 x\r\n:9\r\n";
+        let got = decode_text(&group(0, &commands), resp).unwrap();
+        let user = User::new("x").ok();
+        let stands =
+            Reservation { id, user, quantity: 3, status: Status::Confirmed, expires_at_ms: 4 };
+        assert_eq!(
+            got.outcomes,
+            [
+                Outcome::Reservation(Box::new(stands)),
+                Outcome::AlreadyConfirmed,
+                Outcome::LimitReached { limit_per_user: 9 }
+            ]
+        );
+    }
+
+    #[test]
+    fn a_removed_sale_is_no_unknown_one() {
+        let got =
+            decode_text(&group(0, &[Command::Remove]), "*3\r\n:5\r\n:-1\r\n$7\r\nremoved\r\n");
+        assert_eq!(got.map(|got| (got.free, got.outcomes)), Ok((None, vec![Outcome::Removed])));
     }
 
     #[test]

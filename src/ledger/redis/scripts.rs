@@ -20,8 +20,7 @@ const _: () = assert!(2 * (EXPIRE_MAX + BATCH_MAX) < 7_000);
 const SALE: &str = include_str!("lua/sale.lua");
 const VIEW: &str = include_str!("lua/view.lua");
 const ROW: &str = include_str!("lua/row.lua");
-const FIND: &str = include_str!("lua/find.lua");
-const RELEASE: &str = include_str!("lua/release.lua");
+const CHANGE: &str = include_str!("lua/change.lua");
 
 /// A script, by what it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,10 +28,8 @@ const RELEASE: &str = include_str!("lua/release.lua");
 pub enum ScriptName {
     /// A run of reserve commands.
     Reserve,
-    /// Confirm one reservation.
-    Confirm,
-    /// Cancel one reservation.
-    Cancel,
+    /// A run of commands about single reservations: confirm, cancel, show.
+    Settle,
     /// Return what is past its deadline.
     Expire,
     /// Add units to the total.
@@ -45,8 +42,8 @@ pub enum ScriptName {
     Create,
     /// Show the sale.
     Show,
-    /// Show one reservation.
-    ShowReservation,
+    /// Forget the sale.
+    Remove,
 }
 
 /// One script as Redis knows it.
@@ -75,17 +72,16 @@ impl Scripts {
     /// Puts the scripts together.
     pub fn new() -> Self {
         let bounds = bounds();
-        let parts: [&[&str]; 10] = [
+        let parts: [&[&str]; 9] = [
             &[SALE, ROW, include_str!("lua/reserve.lua")],
-            &[SALE, ROW, FIND, include_str!("lua/confirm.lua")],
-            &[SALE, ROW, FIND, RELEASE, include_str!("lua/cancel.lua")],
-            &[SALE, ROW, RELEASE, include_str!("lua/expire.lua")],
+            &[SALE, ROW, CHANGE, include_str!("lua/settle.lua")],
+            &[SALE, ROW, CHANGE, include_str!("lua/expire.lua")],
             &[SALE, VIEW, include_str!("lua/add_stock.lua")],
             &[SALE, VIEW, include_str!("lua/open.lua")],
             &[SALE, VIEW, include_str!("lua/close.lua")],
             &[SALE, VIEW, include_str!("lua/create.lua")],
             &[SALE, VIEW, include_str!("lua/show.lua")],
-            &[SALE, ROW, FIND, include_str!("lua/show_reservation.lua")],
+            &[SALE, include_str!("lua/remove.lua")],
         ];
         let list = parts.iter().map(|parts| Script::new(bounds.clone() + &parts.concat()));
         Self { list: list.collect() }

@@ -1,23 +1,31 @@
 -- Returns what was held past its deadline to stock. A member of the deadlines is the name of a field
 -- of reservations, a colon and a deadline, so ARGV[4], about how many reservations to look at, ends
 -- between two fields. A field that is not there was deleted by hand: nothing is known to return.
+--
+-- Reply: time, units left, 'released', units, whether more is due, the earliest deadline that is
+-- left (absent if none is): no later than that of anything still held.
 if not known then return {now, -1} end
 local batch_max = math.min(tonumber(ARGV[4]), EXPIRE_MAX)
 local due = format('%d', now)
-local expired, by_user, units = {}, {}, 0
+local expired, by_user, users, units = {}, {}, {}, 0
 local done, looked_at = {}, 0
 
--- The line as it shall stand.
+-- The line as it shall stand, or nothing if it is none.
 local function look_at(line)
   looked_at = looked_at + 1
-  local id, value = match(line, '^(%w+) (held .*)$')
-  if not id then return line end
-  local _, quantity, rest, user = parse(value)
+  local _, held_end = find(line, '^%w+ held ')
+  if not held_end then
+    return find(line, '^%w+ %l+ %d+ %d+') and line
+  end
+  local _, quantity, deadline, user = parse(line, held_end - 4, #line)
   if not quantity then return end
-  if tonumber(match(rest, '^ %d+ (%d+)')) > now then return line end
+  if deadline > now then return line end
   units = units + quantity
-  if user ~= '' then by_user[user] = (by_user[user] or 0) + quantity end
-  line = id .. ' expired' .. rest
+  if user ~= '' then
+    if not by_user[user] then users[#users + 1] = user end
+    by_user[user] = (by_user[user] or 0) + quantity
+  end
+  line = sub(line, 1, held_end - 5) .. 'expired' .. sub(line, held_end)
   expired[#expired + 1] = line .. '\n'
   return line
 end
@@ -32,10 +40,12 @@ while looked_at < batch_max do
     local lines, before = {}, units
     for line in string.gmatch(field(name), '[^\n]+') do
       lines[#lines + 1] = look_at(line)
-      if not lines[#lines] then return refuse('a line of ' .. RESERVATIONS .. ': ' .. line) end
+      if not lines[#lines] then return refuse_line(line) end
     end
+    if endless then return refuse_endless() end
+    if #lines == 0 then looked_at = looked_at + 1 end
     if units > before then
-      fields[name] = table.concat(lines, '\n') .. '\n'
+      fields[name] = concat(lines, '\n') .. '\n'
       changed[name] = true
     end
     done[#done + 1] = member
@@ -43,9 +53,14 @@ while looked_at < batch_max do
 end
 
 if units > 0 then
-  local failure = release(table.concat(expired), units, by_user)
+  if units > held then return refuse_held(units) end
+  local failure = read_users(users)
   if failure then return failure end
+  for user, fewer in pairs(by_user) do add_units(user, -fewer) end
+  write(concat(expired), sold - units, held - units)
 end
 if #done > 0 then call('ZREM', DEADLINES, unpack(done)) end
-local more = call('ZCOUNT', DEADLINES, '-inf', due) > 0 and 1 or 0
-return {now, free, 'released', units, more}
+local first = call('ZRANGE', DEADLINES, 0, 0, 'WITHSCORES')
+if not first[2] then return {now, free, 'released', units, 0} end
+local next_due = math.max(math.min(tonumber(first[2]), TIME_MS_MAX), 0)
+return {now, free, 'released', units, next_due <= now and 1 or 0, next_due}

@@ -1,44 +1,37 @@
 -- Reading and writing reservations. The hash has one field for all whose ids begin alike, as those
--- that one batch granted do: a line each, the id and `status quantity expires_at_ms user`, the last
--- with its space absent for an anonymous one. So a batch costs one field and not one a ticket, and
--- the stream is told the same lines. Lua makes an entry in a table of all strings for each string,
--- which is what a ticket costs most: none is made here that is not needed.
-local match, sub, find = string.match, string.sub, string.find
+-- that one batch granted do: a line each, the id and `status quantity expires_at_ms`, then, unless it
+-- is nobody's, a space and its owner: the user, with a tab and the key if it was made with one. So a
+-- batch costs one field and not one a ticket, and the stream is told the same lines. Lua makes an
+-- entry in a table of all strings for each string, which is what a ticket costs most: none is made
+-- here that is not needed.
+local match, sub, find, byte = string.match, string.sub, string.find, string.byte
+local concat = table.concat
 local fields, changed = {}, {}
+-- The name of a field that has no end, if one was met: nothing may be written then.
+local endless
 
--- A field's text, as it stands with what this script has changed.
-local function field(name)
-  local text = fields[name]
-  if not text then
-    text = call('HGET', RESERVATIONS, name) or ''
-    fields[name] = text
-  end
+local function keep(name, text)
+  text = text or ''
+  if text ~= '' and byte(text, -1) ~= 10 then endless = name end
+  fields[name] = text
   return text
 end
 
--- Where one reservation stands: the text, the field's name, the first and last character of what
--- follows its id. Nothing if it does not.
-local function locate(id)
-  local name = sub(id, 1, PREFIX)
-  local text = field(name)
-  local at = find('\n' .. text, '\n' .. id .. ' ', 1, true)
-  if at then
-    local from = at + #id + 1
-    return text, name, from, find(text, '\n', from, true) - 1
+-- A field's text, as it stands with what this script has changed.
+local function field(name)
+  return fields[name] or keep(name, call('HGET', RESERVATIONS, name))
+end
+
+-- Where one reservation stands in its field: the first and last character of what follows its id.
+-- Nothing if it does not.
+local function locate(text, id)
+  local from = #id + 2
+  if sub(text, 1, #id) ~= id or byte(text, from - 1) ~= 32 then
+    local _, to = find(text, '\n' .. id .. ' ', 1, true)
+    if not to then return end
+    from = to + 1
   end
-end
-
--- One reservation, or nil.
-local function stored(id)
-  local text, _, from, to = locate(id)
-  return text and sub(text, from, to)
-end
-
--- Replaces one that is stored; `write_changed` writes it.
-local function replace(id, value)
-  local text, name, from, to = locate(id)
-  fields[name] = sub(text, 1, from - 1) .. value .. sub(text, to + 1)
-  changed[name] = true
+  return from, find(text, '\n', from, true) - 1
 end
 
 local function write_changed()
@@ -50,10 +43,6 @@ local function write_changed()
   call('HSET', RESERVATIONS, unpack(set))
 end
 
--- Status, quantity, the text from the quantity on, the user ('' if anonymous).
-local function parse(value)
-  local status, rest, quantity, user = match(value, '^(%l+)( (%d+) %d+(.*))$')
-  if status and (user == '' or sub(user, 1, 1) == ' ') then
-    return status, tonumber(quantity), rest, sub(user, 2)
-  end
+local function refuse_endless()
+  return refuse('the field ' .. endless .. ' of ' .. RESERVATIONS .. ' does not end with its line')
 end

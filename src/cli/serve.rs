@@ -1,73 +1,6 @@
-//! The command line: which options there are and what `--help` says about them.
-//!
-//! Every value is taken as text and judged by [`crate::config`], so that a flag, an environment
-//! variable and the configuration file are held to the same rules and answered in the same words.
-//! What clap itself can judge (an option that doesn't exist, one without its value) ends with
-//! exit code 2, as do the errors of the configuration.
-//!
-//! Architecture invariant: no default and no bound stands here as a number of its own; help texts
-//! that name one are held to `limits.rs` by a test.
+//! The options of serve and check-config.
 
-use clap::{Args, Parser, Subcommand};
-
-/// The command line of `stampede`.
-#[derive(Parser)]
-#[command(
-    name = "stampede",
-    version,
-    about = "A flash-sale reservation server: sells exactly what there is, and tells everyone else at once",
-    long_about = "A flash-sale reservation server. A million people ask for ten thousand tickets in the same \
-                  second: it sells exactly ten thousand, tells everyone else the truth at once and loses nothing.\n\n\
-                  Without a command it serves. Without any option it serves a sale `ticket` of 10000 from an \
-                  embedded ledger in ./stampede-data, on port 3005.",
-    after_help = "See `stampede --help` for what each option does, the configuration file and examples.",
-    after_long_help = AFTER_LONG_HELP,
-    args_conflicts_with_subcommands = true,
-    disable_help_subcommand = true,
-    max_term_width = 100
-)]
-pub struct Cli {
-    /// What to do. `None`: serve, with [`Cli::options`].
-    #[command(subcommand)]
-    command: Option<CliCommand>,
-    /// The options of serve, given without the word.
-    #[command(flatten)]
-    options: ServeOptions,
-}
-
-/// The commands as they stand on the command line.
-#[derive(Subcommand)]
-enum CliCommand {
-    /// Serve (the default: the word may be left out)
-    #[command(after_long_help = AFTER_LONG_HELP, max_term_width = 100)]
-    Serve(Box<ServeOptions>),
-    /// Check every setting as serve would, print them all with where each comes from, and exit
-    ///
-    /// Prints the effective configuration in the format of the configuration file, a comment on
-    /// each line saying where the value comes from: flag, environment, file or default. Passwords
-    /// are not shown. Exit code 0; or 2 with every error found.
-    #[command(after_long_help = AFTER_LONG_HELP, max_term_width = 100)]
-    CheckConfig(Box<ServeOptions>),
-}
-
-/// What the command line asks for.
-pub enum Command {
-    /// Serve until told to stop.
-    Serve(Box<ServeOptions>),
-    /// Check the configuration and show it.
-    CheckConfig(Box<ServeOptions>),
-}
-
-impl Cli {
-    /// What is asked for, with `serve` filled in where no command is named.
-    pub fn into_command(self) -> Command {
-        match self.command {
-            Some(CliCommand::Serve(options)) => Command::Serve(options),
-            Some(CliCommand::CheckConfig(options)) => Command::CheckConfig(options),
-            None => Command::Serve(Box::new(self.options)),
-        }
-    }
-}
+use clap::Args;
 
 /// The options of serve and check-config, unjudged. It can hold a password (in the ledger's URL),
 /// so there is no `Debug`.
@@ -88,6 +21,20 @@ pub struct ServeOptions {
     /// a free one.
     #[arg(long, value_name = "ADDR", help_heading = "Network")]
     pub listen: Vec<String>,
+
+    /// Serve operators on this address, or `off` [default: 127.0.0.1:3006]
+    ///
+    /// HOST:PORT of the control port: sales and reservations, /livez and /readyz. Everybody who
+    /// reaches it can use it, so unless it is a loopback address it needs a token.
+    #[arg(long, value_name = "ADDR|off", help_heading = "Control port")]
+    pub control: Option<String>,
+
+    /// Clients of the control port must show the token in this file [default: none]
+    ///
+    /// One line of 16 to 512 visible characters, shown as `Authorization: Bearer TOKEN`. The token
+    /// itself can stand in the environment, as STAMPEDE_CONTROL_TOKEN.
+    #[arg(long, value_name = "FILE", help_heading = "Control port")]
+    pub control_token_file: Option<String>,
 
     /// Run one worker on each of these processor cores, e.g. 0-3,6 [default: all it may use]
     ///
@@ -129,6 +76,13 @@ pub struct ServeOptions {
     /// Field of that hash with the number sold, held or confirmed [default: {sale}_sold_nums]
     #[arg(long, value_name = "NAME", help_heading = "Ledger")]
     pub redis_sold_field: Option<String>,
+
+    /// Write an order for each reservation to this database [default: none]
+    ///
+    /// Only with an embedded ledger; with a Redis, run `stampede orders`. sqlite:FILE, or
+    /// postgres://user:password@host:5432/database, with ?sslmode=require for TLS.
+    #[arg(long, value_name = "URL", help_heading = "Ledger")]
+    pub orders: Option<String>,
 
     /// Create this sale if it is missing (repeatable) [default: ticket=10000 if embedded]
     ///
@@ -248,6 +202,10 @@ impl ServeOptions {
             "listen" => return self.listen.iter().map(String::as_str).collect(),
             "sale" => return self.sale.iter().map(String::as_str).collect(),
             "config" => &self.config,
+            "control" => &self.control,
+            "control-token-file" => &self.control_token_file,
+            // Never an option: others on the machine can read those.
+            "control-token" => &None,
             "cores" => &self.cores,
             "connections-max" => &self.connections_max,
             "ledger" => &self.ledger,
@@ -255,6 +213,7 @@ impl ServeOptions {
             "redis-counters-key" => &self.redis_counters_key,
             "redis-total-field" => &self.redis_total_field,
             "redis-sold-field" => &self.redis_sold_field,
+            "orders" => &self.orders,
             "stock" => &self.stock,
             "stat-log" => &self.stat_log,
             "log" => &self.log,
@@ -272,7 +231,8 @@ impl ServeOptions {
     }
 }
 
-const AFTER_LONG_HELP: &str = "\
+/// What stands below the options in the long help.
+pub(super) const AFTER_LONG_HELP: &str = "\
 Settings:
   Each option can also be set by the environment and by the file of --config. A flag goes before
   the environment, the environment before the file, the file before the default; a list is
@@ -280,7 +240,7 @@ Settings:
 
   Environment: STAMPEDE_ and the option's name, as in STAMPEDE_LISTEN or STAMPEDE_IDLE_TIMEOUT.
   Several addresses are separated by commas, several sales by semicolons:
-      STAMPEDE_LISTEN='0.0.0.0:3005,[::1]:3006'
+      STAMPEDE_LISTEN='0.0.0.0:3005,[::1]:3007'
       STAMPEDE_SALE='ticket=10000,hold=30s;poster=500'
 
   File: TOML, with the options' names:
@@ -308,66 +268,3 @@ Exit codes:
   0  success, a drain that was asked for included
   1  failure: it could not start or go on
   2  usage: an option or a setting is wrong; the message says which, and what would be right";
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-    use crate::config::{SETTINGS, format_duration};
-    use crate::limits;
-
-    #[test]
-    fn the_command_is_sound_and_every_flag_is_a_setting() {
-        let command = Cli::command();
-        command.clone().debug_assert();
-        let mut flags: Vec<String> = command
-            .get_arguments()
-            .filter_map(|a| a.get_long())
-            .map(str::to_owned)
-            .filter(|name| name != "help" && name != "version")
-            .collect();
-        let mut settings: Vec<String> = SETTINGS.iter().map(|s| s.name.to_owned()).collect();
-        flags.sort();
-        settings.sort();
-        assert_eq!(flags, settings);
-        for name in &settings {
-            assert!(ServeOptions::default().given(name).is_empty());
-        }
-    }
-
-    #[test]
-    fn the_help_tells_the_defaults_and_bounds_that_hold() {
-        let mut command = Cli::command();
-        let help = command.render_long_help().to_string();
-        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-        let option = |name: &str| {
-            let from = help.find(&format!(" --{name} <")).expect(name);
-            help[from..].split("]").find(|part| part.contains("[default:")).unwrap().to_owned()
-        };
-        for (name, default_ms) in [
-            ("drain-timeout", limits::DRAIN_DEADLINE_MS),
-            ("idle-timeout", limits::IDLE_DEADLINE_MS),
-            ("head-timeout", limits::HEAD_DEADLINE_MS),
-            ("body-timeout", limits::BODY_DEADLINE_MS),
-            ("write-timeout", limits::WRITE_STALL_DEADLINE_MS),
-            ("ledger-timeout", limits::LEDGER_ANSWER_DEADLINE_MS),
-        ] {
-            let text = option(name);
-            let default = format_duration(default_ms);
-            assert!(text.ends_with(&format!("[default: {default}")), "{name}: {text}");
-        }
-        let range = |low, high| format!("{} to {}", format_duration(low), format_duration(high));
-        for told in [
-            range(limits::CONNECTION_DEADLINE_MS_MIN, limits::CONNECTION_DEADLINE_MS_MAX),
-            range(limits::LEDGER_DEADLINE_MS_MIN, limits::LEDGER_DEADLINE_MS_MAX),
-            format!("0s to {}", format_duration(limits::DRAIN_DEADLINE_MS_MAX)),
-            format!("1 to {}", limits::WAITING_SETTING_MAX),
-            format!("[default: {}]", limits::WAITING_MAX),
-            format!("({} if not given)", format_duration(limits::HOLD_MS_DEFAULT)),
-            format!("reservation ({})", limits::QUANTITY_MAX_DEFAULT),
-        ] {
-            assert!(help.contains(&told), "{told}");
-        }
-    }
-}

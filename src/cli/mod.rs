@@ -1,0 +1,181 @@
+//! The command line: which options there are and what `--help` says about them.
+//!
+//! Every value is taken as text and judged by [`crate::config`], so that a flag, an environment
+//! variable and the configuration file are held to the same rules and answered in the same words.
+//! What clap itself can judge (an option that doesn't exist, one without its value) ends with
+//! exit code 2, as do the errors of the configuration.
+//!
+//! Architecture invariant: no default and no bound stands here as a number of its own; help texts
+//! that name one are held to `limits.rs` by a test.
+
+mod audit;
+mod operator;
+mod orders;
+mod serve;
+
+use clap::{Parser, Subcommand};
+
+pub use audit::AuditOptions;
+pub use operator::{OperatorOptions, ReservationAction, SaleAction};
+pub use orders::{OrdersCommand, OrdersOptions};
+pub use serve::ServeOptions;
+
+use operator::{ReservationCommand, SaleCommand};
+use serve::AFTER_LONG_HELP;
+
+/// The command line of `stampede`.
+#[derive(Parser)]
+#[command(
+    name = "stampede",
+    version,
+    about = "A flash-sale reservation server: sells exactly what there is, and tells everyone else at once",
+    long_about = "A flash-sale reservation server. A million people ask for ten thousand tickets in the same \
+                  second: it sells exactly ten thousand, tells everyone else the truth at once and loses nothing.\n\n\
+                  Without a command it serves. Without any option it serves a sale `ticket` of 10000 from an \
+                  embedded ledger in ./stampede-data, on port 3005.",
+    after_help = "See `stampede --help` for what each option does, the configuration file and examples.",
+    after_long_help = AFTER_LONG_HELP,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// What to do. `None`: serve, with [`Cli::options`].
+    #[command(subcommand)]
+    command: Option<CliCommand>,
+    /// The options of serve, given without the word.
+    #[command(flatten)]
+    options: ServeOptions,
+}
+
+/// The commands as they stand on the command line.
+#[derive(Subcommand)]
+enum CliCommand {
+    /// Serve (the default: the word may be left out)
+    #[command(after_long_help = AFTER_LONG_HELP, max_term_width = 100)]
+    Serve(Box<ServeOptions>),
+    /// Check every setting as serve would, print them all with where each comes from, and exit
+    ///
+    /// Prints the effective configuration in the format of the configuration file, a comment on
+    /// each line saying where the value comes from: flag, environment, file or default. Passwords
+    /// are not shown. Exit code 0; or 2 with every error found.
+    #[command(after_long_help = AFTER_LONG_HELP, max_term_width = 100)]
+    CheckConfig(Box<ServeOptions>),
+    /// Write an order for each reservation in a Redis to a database, as long as it runs
+    ///
+    /// Reads the sales' streams as a worker of a consumer group and keeps one row a reservation,
+    /// with its latest status, in the table `orders`. As many workers as you like: they share the
+    /// work, and take over that of one that dies. What is not yet in the database is not yet taken
+    /// off the stream, so nothing is lost while either of the two is away.
+    #[command(after_long_help = orders::AFTER_LONG_HELP, max_term_width = 100)]
+    Orders(Box<OrdersOptions>),
+    /// Compare what a ledger has of each sale, and that with the orders
+    ///
+    /// Exact also while everything runs. Prints a table; exit code 1 if something differs.
+    Audit(Box<AuditOptions>),
+    /// Create, open, close, show, list, archive and remove sales, and add stock to them
+    Sale(Box<SaleCommand>),
+    /// Show, confirm and cancel reservations
+    Reservation(Box<ReservationCommand>),
+}
+
+/// What the command line asks for.
+pub enum Command {
+    /// Serve until told to stop.
+    Serve(Box<ServeOptions>),
+    /// Check the configuration and show it.
+    CheckConfig(Box<ServeOptions>),
+    /// Write orders from a Redis to a database.
+    Orders(Box<OrdersOptions>),
+    /// Look whether everything agrees.
+    Audit(Box<AuditOptions>),
+    /// Do something with sales.
+    Sale(SaleAction, Box<OperatorOptions>),
+    /// Do something with a reservation.
+    Reservation(ReservationAction, Box<OperatorOptions>),
+}
+
+impl Cli {
+    /// What is asked for, with `serve` filled in where no command is named.
+    pub fn into_command(self) -> Command {
+        match self.command {
+            Some(CliCommand::Serve(options)) => Command::Serve(options),
+            Some(CliCommand::CheckConfig(options)) => Command::CheckConfig(options),
+            Some(CliCommand::Orders(options)) => Command::Orders(options),
+            Some(CliCommand::Audit(options)) => Command::Audit(options),
+            Some(CliCommand::Sale(command)) => {
+                Command::Sale(command.action, Box::new(command.options))
+            }
+            Some(CliCommand::Reservation(command)) => {
+                Command::Reservation(command.action, Box::new(command.options))
+            }
+            None => Command::Serve(Box::new(self.options)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::config::{CONTROL_DEFAULT, SETTINGS, format_duration};
+    use crate::limits;
+
+    #[test]
+    fn the_command_is_sound_and_every_flag_is_a_setting() {
+        let command = Cli::command();
+        command.clone().debug_assert();
+        let mut flags: Vec<String> = command
+            .get_arguments()
+            .filter_map(|a| a.get_long())
+            .map(str::to_owned)
+            .filter(|name| name != "help" && name != "version")
+            .collect();
+        let mut settings: Vec<String> =
+            SETTINGS.iter().filter(|s| !s.secret).map(|s| s.name.to_owned()).collect();
+        flags.sort();
+        settings.sort();
+        assert_eq!(flags, settings);
+        for name in &settings {
+            assert!(ServeOptions::default().given(name).is_empty());
+        }
+    }
+
+    #[test]
+    fn the_help_tells_the_defaults_and_bounds_that_hold() {
+        let mut command = Cli::command();
+        let help = command.render_long_help().to_string();
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        let option = |name: &str| {
+            let from = help.find(&format!(" --{name} <")).expect(name);
+            help[from..].split("]").find(|part| part.contains("[default:")).unwrap().to_owned()
+        };
+        for (name, default_ms) in [
+            ("drain-timeout", limits::DRAIN_DEADLINE_MS),
+            ("idle-timeout", limits::IDLE_DEADLINE_MS),
+            ("head-timeout", limits::HEAD_DEADLINE_MS),
+            ("body-timeout", limits::BODY_DEADLINE_MS),
+            ("write-timeout", limits::WRITE_STALL_DEADLINE_MS),
+            ("ledger-timeout", limits::LEDGER_ANSWER_DEADLINE_MS),
+        ] {
+            let text = option(name);
+            let default = format_duration(default_ms);
+            assert!(text.ends_with(&format!("[default: {default}")), "{name}: {text}");
+        }
+        let range = |low, high| format!("{} to {}", format_duration(low), format_duration(high));
+        for told in [
+            range(limits::CONNECTION_DEADLINE_MS_MIN, limits::CONNECTION_DEADLINE_MS_MAX),
+            range(limits::LEDGER_DEADLINE_MS_MIN, limits::LEDGER_DEADLINE_MS_MAX),
+            format!("0s to {}", format_duration(limits::DRAIN_DEADLINE_MS_MAX)),
+            format!("1 to {}", limits::WAITING_SETTING_MAX),
+            format!("[default: {}]", limits::WAITING_MAX),
+            format!("[default: {CONTROL_DEFAULT}]"),
+            format!("{} to {}", limits::CONTROL_TOKEN_BYTES_MIN, limits::CONTROL_TOKEN_BYTES_MAX),
+            format!("({} if not given)", format_duration(limits::HOLD_MS_DEFAULT)),
+            format!("reservation ({})", limits::QUANTITY_MAX_DEFAULT),
+        ] {
+            assert!(help.contains(&told), "{told}");
+        }
+    }
+}

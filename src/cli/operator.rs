@@ -1,0 +1,157 @@
+//! The options of an operator's commands: sale and reservation.
+
+use clap::{Args, Subcommand};
+
+/// `stampede sale …`
+#[derive(Args)]
+#[command(after_long_help = AFTER_LONG_HELP, max_term_width = 100)]
+pub(super) struct SaleCommand {
+    #[command(subcommand)]
+    pub(super) action: SaleAction,
+    #[command(flatten)]
+    pub(super) options: OperatorOptions,
+}
+
+/// `stampede reservation …`
+#[derive(Args)]
+#[command(after_long_help = AFTER_LONG_HELP, max_term_width = 100)]
+pub(super) struct ReservationCommand {
+    #[command(subcommand)]
+    pub(super) action: ReservationAction,
+    #[command(flatten)]
+    pub(super) options: OperatorOptions,
+}
+
+/// What to do with sales.
+#[derive(Subcommand)]
+pub enum SaleAction {
+    /// Create sales, as --sale of serve does
+    ///
+    /// A sale that exists as asked is left as it is; one that exists and differs is an error.
+    Create {
+        /// The sales: TOTAL units each, and what else they need
+        #[arg(
+            required = true,
+            value_name = "ID=TOTAL[,hold=30s][,limit=1][,quantity=4][,opens=TIME][,closes=TIME]"
+        )]
+        sales: Vec<String>,
+    },
+    /// Sell from now on: opens a sale that was to open later, or that is closed
+    Open {
+        /// The sale
+        id: String,
+    },
+    /// Stop selling now
+    ///
+    /// What is held can still be confirmed and cancelled.
+    Close {
+        /// The sale
+        id: String,
+    },
+    /// Add units to a sale's total
+    AddStock {
+        /// The sale
+        id: String,
+        /// How many units
+        #[arg(allow_negative_numbers = true)]
+        units: String,
+    },
+    /// Show a sale as it stands
+    Show {
+        /// The sale
+        id: String,
+    },
+    /// List all sales
+    List,
+    /// Write a sale that is over, and all its reservations, to a file
+    ///
+    /// JSON lines: first the sale, then a line for each reservation. The file is there whole or not
+    /// at all. The sale must be closed and hold nothing, so that what is written is final.
+    Archive {
+        /// The sale
+        id: String,
+        /// The file, which must not exist
+        #[arg(long, value_name = "FILE")]
+        to: String,
+    },
+    /// Forget a sale and all its reservations
+    ///
+    /// Only one that is closed and holds nothing. There is no way back: archive it before.
+    Remove {
+        /// The sale
+        id: String,
+    },
+}
+
+/// What to do with a reservation.
+#[derive(Subcommand)]
+pub enum ReservationAction {
+    /// Show a reservation as it stands
+    Show {
+        /// The reservation, SALE~…
+        id: String,
+    },
+    /// Confirm a reservation: it is paid
+    Confirm {
+        /// The reservation, SALE~…
+        id: String,
+    },
+    /// Cancel a reservation that is held: its units are for sale again
+    Cancel {
+        /// The reservation, SALE~…
+        id: String,
+    },
+}
+
+/// Where to, and how to print. It can hold a password (in the ledger's URL), so there is no `Debug`.
+#[derive(Args, Default)]
+pub struct OperatorOptions {
+    /// Control port of the server to ask [default: http://127.0.0.1:3006]
+    #[arg(long, value_name = "URL", global = true, help_heading = "Where", conflicts_with_all = ["ledger", "direct"])]
+    pub control: Option<String>,
+
+    /// File with the control port's token, if it wants one
+    ///
+    /// Or set STAMPEDE_CONTROL_TOKEN.
+    #[arg(long, value_name = "FILE", global = true, help_heading = "Where")]
+    pub token_file: Option<String>,
+
+    /// Ask no server, but go straight to this ledger
+    ///
+    /// redis://… at any time; embedded:DIR only while no server uses the folder.
+    #[arg(long, value_name = "URL", global = true, help_heading = "Where")]
+    pub ledger: Option<String>,
+
+    /// Ask no server, but go straight to the ledger of the settings
+    ///
+    /// Those of --config and the environment, as serve would take them. So a password need not
+    /// stand on the command line.
+    #[arg(long, global = true, help_heading = "Where")]
+    pub direct: bool,
+
+    /// Configuration file for --ledger and --direct
+    #[arg(long, value_name = "FILE", global = true, help_heading = "Where")]
+    pub config: Option<String>,
+
+    /// Print JSON, one object a line
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+const AFTER_LONG_HELP: &str = "\
+Examples:
+  What sells?
+      stampede sale list
+  Two sales, one of them from tomorrow on:
+      stampede sale create ticket=10000,hold=5m poster=500,opens=2030-01-01T10:00:00+08:00
+  A hundred more, at once for sale on every server:
+      stampede sale add-stock ticket 100
+  On a server elsewhere:
+      stampede sale list --control http://10.0.0.7:3006 --token-file /etc/stampede/token
+  In Redis, without a server:
+      stampede sale show ticket --ledger redis://127.0.0.1:6379
+
+Exit codes:
+  0  done
+  1  failure: no server answers, or it can't be done; the message says why
+  2  usage: an option or a value is wrong";

@@ -1,0 +1,226 @@
+//! The options of `stampede orders`, and what they mean.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::config::{
+    LOG_FILTER_DEFAULT, LogFormat, RedisSetting, duration_within, log_filter, log_format,
+    redis_setting, whole_number,
+};
+use crate::limits::{
+    CLAIM_AFTER_MS, CLAIM_AFTER_MS_MAX, CLAIM_AFTER_MS_MIN, GROUP_BYTES_MAX, ORDERS_BATCH,
+    ORDERS_BATCH_MAX,
+};
+use crate::orders::{DatabaseUrl, StreamOptions, WorkerOptions};
+
+/// The group that makes the orders, unless told otherwise.
+const GROUP: &str = "orders";
+
+/// The options of `stampede orders`, unjudged. They can hold passwords, so there is no `Debug`.
+#[derive(Args, Default)]
+#[command(next_line_help = true)]
+pub struct OrdersOptions {
+    /// The Redis with the reservations, as serve's --ledger
+    ///
+    /// redis://user:password@host:6379/0, or rediss:// for TLS. To keep a password from other
+    /// users of the machine, set it by the environment.
+    #[arg(long, value_name = "URL", env = "STAMPEDE_LEDGER", hide_env_values = true)]
+    from: Option<String>,
+
+    /// The database to write orders to
+    ///
+    /// postgres://user:password@host:5432/database, with ?sslmode=require for TLS (and
+    /// &sslrootcert=FILE for an authority that the system doesn't know); or sqlite:FILE. The
+    /// tables are made, and brought up to date, by themselves.
+    #[arg(long, value_name = "URL", env = "STAMPEDE_DATABASE", hide_env_values = true)]
+    to: Option<String>,
+
+    /// The consumer group: workers of one group share the work [default: orders]
+    ///
+    /// Each group gets every reservation, so a second database takes a second group.
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
+
+    /// This worker's name within the group [default: HOST-PID]
+    ///
+    /// Two workers with one name would take each other's work. A worker that starts again under
+    /// its old name goes on at once with what it had; under another name, after --claim-after.
+    #[arg(long, value_name = "NAME")]
+    consumer: Option<String>,
+
+    /// Changes to write in one transaction, about [default: 10000]
+    ///
+    /// 1 to 100000. One transaction is no larger than what is there, so it needs no tuning for
+    /// quiet times.
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    batch: Option<String>,
+
+    /// Take over what another worker has had for so long without finishing it [default: 30s]
+    ///
+    /// 100ms to 1d. Longer than a transaction takes, else work is done twice (which does no harm).
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
+    claim_after: Option<String>,
+
+    /// End when everything is written, instead of waiting for more
+    #[arg(long)]
+    once: bool,
+
+    /// Trust the certificate authorities in this PEM file for rediss:// [default: the system's]
+    #[arg(long, value_name = "FILE", env = "STAMPEDE_REDIS_CA")]
+    redis_ca: Option<String>,
+
+    /// Key of the hash with a sale's counters in Redis, as for serve [default: {sale}_hash_key]
+    #[arg(long, value_name = "NAME", env = "STAMPEDE_REDIS_COUNTERS_KEY")]
+    redis_counters_key: Option<String>,
+
+    /// How much to log to standard error [default: info]
+    #[arg(long, value_name = "LEVEL", env = "STAMPEDE_LOG")]
+    log: Option<String>,
+
+    /// How to log: text or json, one object a line [default: text]
+    #[arg(long, value_name = "FORMAT", env = "STAMPEDE_LOG_FORMAT")]
+    log_format: Option<String>,
+}
+
+pub(super) const AFTER_LONG_HELP: &str = "\
+Examples:
+  Orders in PostgreSQL, one worker:
+      stampede orders --from redis://10.0.0.5:6379 --to postgres://stampede@10.0.0.6/shop
+  A second worker of the same group, on any machine: the same line once more.
+  Everything up to now into a file of SQLite, for a report:
+      stampede orders --from redis://10.0.0.5:6379 --to sqlite:./report.db --group report --once
+
+Exit codes:
+  0  told to stop (SIGTERM, SIGINT), or with --once everything is written
+  1  the database or Redis needs its operator; or with --once, entries could not be read
+  2  usage: an option is wrong; the message says which, and what would be right";
+
+/// What `stampede orders` is to do.
+pub struct OrdersCommand {
+    /// The Redis with the streams.
+    pub from: RedisSetting,
+    /// The database.
+    pub to: DatabaseUrl,
+    /// Which worker this is.
+    pub stream: StreamOptions,
+    /// How it works.
+    pub worker: WorkerOptions,
+    /// What to log, as a `tracing` filter.
+    pub log_filter: String,
+    /// How to log.
+    pub log_format: LogFormat,
+}
+
+impl OrdersOptions {
+    /// Judges every option.
+    ///
+    /// # Errors
+    /// Everything that is wrong, one text each. None quotes a password.
+    pub fn judge(&self) -> Result<OrdersCommand, Vec<String>> {
+        let mut wrong = Vec::new();
+        let mut name = |flag: &str, value: &Option<String>, default: String| {
+            let value = value.clone().unwrap_or(default);
+            let length = 1..=GROUP_BYTES_MAX;
+            if !length.contains(&value.len()) || !value.chars().all(|c| c.is_ascii_graphic()) {
+                let right = format!("1 to {GROUP_BYTES_MAX} visible ASCII characters, no spaces");
+                wrong.push(format!("--{flag} {value:?}: must be {right}"));
+            }
+            value
+        };
+        let group = name("group", &self.group, GROUP.into());
+        let consumer = name("consumer", &self.consumer, host_and_pid());
+        let mut take = Take { wrong };
+        let whole = |text: &str| whole_number(text, 1, ORDERS_BATCH_MAX as u64);
+        let batch = take.or("batch", &self.batch, ORDERS_BATCH as u64, whole) as usize;
+        let time = |text: &str| duration_within(text, (CLAIM_AFTER_MS_MIN, CLAIM_AFTER_MS_MAX));
+        let claim_after_ms = take.or("claim-after", &self.claim_after, CLAIM_AFTER_MS, time);
+        let log_filter = take.or("log", &self.log, LOG_FILTER_DEFAULT.into(), log_filter);
+        let log_format = take.or("log-format", &self.log_format, LogFormat::Text, log_format);
+        let from = match self.from.as_deref() {
+            None => take.missing("--from is missing: it names a Redis, redis://HOST[:PORT][/DB]"),
+            Some(url) => {
+                let (ca, key) = (self.redis_ca.as_deref(), self.redis_counters_key.as_deref());
+                // Never quoted: there may be a password in it.
+                redis_setting(url, ca, key).map_err(|e| take.wrong.push(format!("--from {e}"))).ok()
+            }
+        };
+        let to = match self.to.as_deref() {
+            None => {
+                take.missing("--to is missing: it names a database, postgres://… or sqlite:FILE")
+            }
+            Some(url) => {
+                DatabaseUrl::parse(url).map_err(|e| take.wrong.push(format!("--to {e}"))).ok()
+            }
+        };
+        let (Some(from), Some(to), true) = (from, to, take.wrong.is_empty()) else {
+            return Err(take.wrong);
+        };
+        let claim_after = Duration::from_millis(claim_after_ms);
+        Ok(OrdersCommand {
+            from,
+            to,
+            stream: StreamOptions { group, consumer, claim_after },
+            worker: WorkerOptions { batch, once: self.once },
+            log_filter,
+            log_format,
+        })
+    }
+}
+
+/// Takes options, and notes what is wrong with them.
+struct Take {
+    wrong: Vec<String>,
+}
+
+impl Take {
+    fn or<T>(
+        &mut self,
+        flag: &str,
+        value: &Option<String>,
+        default: T,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> T {
+        let Some(text) = value else { return default };
+        parse(text).unwrap_or_else(|problem| {
+            self.wrong.push(format!("--{flag} {text:?}: {problem}"));
+            default
+        })
+    }
+
+    fn missing<T>(&mut self, told: &str) -> Option<T> {
+        self.wrong.push(told.to_owned());
+        None
+    }
+}
+
+/// A name that no other worker has at the same time.
+fn host_and_pid() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host: String =
+        host.chars().filter(|c| c.is_ascii_graphic()).take(GROUP_BYTES_MAX / 2).collect();
+    format!("{host}-{}", std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, Command};
+
+    use super::*;
+    use crate::config::format_duration;
+
+    #[test]
+    fn the_help_tells_the_defaults_and_bounds_that_hold() {
+        let help = OrdersOptions::augment_args(Command::new("orders")).render_long_help();
+        let help = help.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        let time = format_duration;
+        for told in [
+            format!("[default: {ORDERS_BATCH}] 1 to {ORDERS_BATCH_MAX}"),
+            format!("[default: {}]", time(CLAIM_AFTER_MS)),
+            format!("{} to {}", time(CLAIM_AFTER_MS_MIN), time(CLAIM_AFTER_MS_MAX)),
+            format!("[default: {GROUP}]"),
+        ] {
+            assert!(help.contains(&told), "{told}");
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! What the control port can be asked, and what it does: from a request to a reply, by way of a
+//! blocking client of the ledger.
+//!
+//! Knows no connection: the control thread calls it for requests that came over HTTP, a command of
+//! an operator for those it makes itself.
+
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::body;
+use super::problem::Problem;
+use super::request::{Reply, Request};
+use super::snapshot::Snapshot;
+use super::views::{ReservationJson, SaleJson};
+use crate::audit::{self, AuditError};
+use crate::config::whole_number;
+use crate::http::Code;
+use crate::ledger::client::Client;
+use crate::ledger::{Batch, Group};
+use crate::limits::{
+    CONTROL_PAGE_DEFAULT, CONTROL_PAGE_MAX, CONTROL_RESERVATIONS_PAGE_MAX, TOTAL_MAX,
+};
+use crate::route::percent;
+use crate::sale::{Command, Outcome, ReservationId, SaleId, SaleView, State};
+
+/// Sales that a list asks the ledger about at a time.
+const SHOWN_AT_ONCE: usize = 256;
+
+/// Carries out requests, one after the other.
+pub struct Api {
+    client: Box<dyn Client>,
+    snapshot: Option<Snapshot>,
+}
+
+type Answer = Result<Reply, Problem>;
+
+impl Api {
+    /// For the ledger of this client.
+    pub fn new(client: Box<dyn Client>) -> Self {
+        Self { client, snapshot: None }
+    }
+
+    /// Does what a request asks.
+    pub fn answer(&mut self, request: &Request) -> Reply {
+        self.route(request).unwrap_or_else(Reply::from)
+    }
+
+    /// Gives back the memory of a list that nobody reads on.
+    pub fn forget_old_snapshot(&mut self, now: Instant) {
+        if self.snapshot.as_ref().is_some_and(|snapshot| snapshot.is_old(now)) {
+            self.snapshot = None;
+        }
+    }
+
+    fn route(&mut self, request: &Request) -> Answer {
+        let path = request.path();
+        let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+        let method = request.method.as_str();
+        let has_parameters =
+            matches!(parts[..], ["v1", "sales" | "audit"] | ["v1", "sales", _, "reservations"]);
+        if !request.query().is_empty() && !has_parameters {
+            return Err(Problem::invalid("query", "This path takes no parameters."));
+        }
+        match parts[..] {
+            ["v1", "sales"] => match method {
+                "GET" => self.list(request),
+                "POST" => self.create(request),
+                _ => Err(Problem::method_not_allowed("Allow: GET, POST")),
+            },
+            ["v1", "sales", sale] => match method {
+                "GET" => self.on_sale(sale, Command::Show),
+                "DELETE" => self.on_sale(sale, Command::Remove),
+                _ => Err(Problem::method_not_allowed("Allow: GET, DELETE")),
+            },
+            ["v1", "sales", sale, "reservations"] => match method {
+                "GET" => self.reservations(sale, request),
+                _ => Err(Problem::method_not_allowed("Allow: GET")),
+            },
+            ["v1", "sales", sale, verb @ ("open" | "close" | "add-stock")] => {
+                match (method, verb) {
+                    ("POST", "open") => self.on_sale(sale, Command::Open),
+                    ("POST", "close") => self.on_sale(sale, Command::Close),
+                    ("POST", _) => {
+                        let units = body::units(request)?;
+                        self.on_sale(sale, Command::AddStock(units))
+                    }
+                    _ => Err(Problem::method_not_allowed("Allow: POST")),
+                }
+            }
+            ["v1", "reservations", id] => match method {
+                "GET" => self.on_reservation(id, Command::ShowReservation),
+                _ => Err(Problem::method_not_allowed("Allow: GET")),
+            },
+            ["v1", "reservations", id, verb @ ("confirm" | "cancel")] => match (method, verb) {
+                ("POST", "confirm") => self.on_reservation(id, Command::Confirm),
+                ("POST", _) => self.on_reservation(id, Command::Cancel),
+                _ => Err(Problem::method_not_allowed("Allow: POST")),
+            },
+            ["v1", "audit"] => match method {
+                "GET" => self.audit(request, false),
+                "POST" => self.audit(request, true),
+                _ => Err(Problem::method_not_allowed("Allow: GET, POST")),
+            },
+            ["livez" | "readyz"] => Err(Problem::method_not_allowed("Allow: GET")),
+            _ => Err(Problem::of(Code::NotFound)),
+        }
+    }
+
+    /// Has the ledger carry out one command.
+    fn ask(&mut self, sale: &SaleId, command: Command) -> Result<Outcome, Problem> {
+        let group = Group { sale: sale.clone(), commands: vec![command] };
+        let mut reply = self.client.apply(&Batch { groups: vec![group] })?;
+        let outcome = reply.pop().and_then(|mut group| group.outcomes.pop());
+        outcome.ok_or_else(|| unexpected(None))
+    }
+
+    fn create(&mut self, request: &Request) -> Answer {
+        let (id, spec) = body::sale(request)?;
+        match self.ask(&id, Command::Create(spec.clone()))? {
+            Outcome::Created(view) => Ok(Reply::json(201, &SaleJson::of(&id, &view))),
+            Outcome::Sale(view) if view.spec == spec => {
+                Ok(Reply::json(200, &SaleJson::of(&id, &view)))
+            }
+            Outcome::Sale(view) => {
+                let detail =
+                    format!("The sale {id} exists and is not as asked; it is left as it is.");
+                let sale = serde_json::to_value(SaleJson::of(&id, &view)).unwrap_or_default();
+                Err(Problem::new(409, "exists", detail).with("sale", sale))
+            }
+            outcome => Err(refusal(outcome)),
+        }
+    }
+
+    fn on_sale(&mut self, sale: &str, command: Command) -> Answer {
+        let id = sale_id(sale)?;
+        match self.ask(&id, command)? {
+            Outcome::Sale(view) => Ok(Reply::json(200, &SaleJson::of(&id, &view))),
+            Outcome::Removed => {
+                Ok(Reply::json(200, &json!({ "id": id.as_str(), "removed": true })))
+            }
+            outcome => Err(refusal(outcome)),
+        }
+    }
+
+    fn on_reservation(&mut self, id: &str, command: fn(ReservationId) -> Command) -> Answer {
+        let id = percent::decode(id).unwrap_or_default();
+        let (sale, id) = ReservationId::from_public(&id)
+            .map_err(|error| Problem::invalid("reservation", format!("{error}.")))?;
+        match self.ask(&sale, command(id))? {
+            Outcome::Reservation(reservation) => {
+                Ok(Reply::json(200, &ReservationJson::of(&sale, &reservation)))
+            }
+            Outcome::UnknownSale => Err(Problem::not_found("reservation")),
+            outcome => Err(refusal(outcome)),
+        }
+    }
+
+    /// A page of the sales, in the order of their ids.
+    fn list(&mut self, request: &Request) -> Answer {
+        let page = Page::read(request, CONTROL_PAGE_DEFAULT, CONTROL_PAGE_MAX)?;
+        let after = page.after.as_deref().map(sale_id_of("after")).transpose()?;
+        let all = self.client.sales()?;
+        let from = after.map_or(0, |after| all.partition_point(|id| *id <= after));
+        let rest = &all[from..];
+        let ids = &rest[..rest.len().min(page.limit)];
+        let mut sales = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(SHOWN_AT_ONCE) {
+            sales.extend(self.show(ids)?);
+        }
+        let next = (rest.len() > ids.len()).then(|| ids.last().map(SaleId::as_str)).flatten();
+        Ok(Reply::json(200, &json!({ "sales": sales, "next": next })))
+    }
+
+    fn show(&mut self, ids: &[SaleId]) -> Result<Vec<SaleJson>, Problem> {
+        let group = |id: &SaleId| Group { sale: id.clone(), commands: vec![Command::Show] };
+        let reply = self.client.apply(&Batch { groups: ids.iter().map(group).collect() })?;
+        // One that was removed meanwhile is left out.
+        let shown =
+            ids.iter().zip(reply).filter_map(|(id, mut group)| match group.outcomes.pop() {
+                Some(Outcome::Sale(view)) => Some(SaleJson::of(id, &view)),
+                _ => None,
+            });
+        Ok(shown.collect())
+    }
+
+    /// A page of a sale's reservations. Those of all pages that are read one after the other are of
+    /// one point in time. Only when the sale is over and holds nothing, so that they are final.
+    fn reservations(&mut self, sale: &str, request: &Request) -> Answer {
+        let id = sale_id(sale)?;
+        let max = CONTROL_RESERVATIONS_PAGE_MAX;
+        let page = Page::read(request, max, max)?;
+        let after = match &page.after {
+            None => None,
+            Some(after) => match ReservationId::from_public(after) {
+                Ok((sale, after)) if sale == id => Some(after),
+                _ => {
+                    return Err(Problem::invalid("after", "after is no reservation of this sale."));
+                }
+            },
+        };
+        let fits = self.snapshot.as_ref().is_some_and(|s| s.is_of(&id)) && after.is_some();
+        if !fits {
+            self.snapshot = None;
+            match self.ask(&id, Command::Show)? {
+                Outcome::Sale(view) => check_final(&view)?,
+                outcome => return Err(refusal(outcome)),
+            }
+            let audit = self.client.audit(&id, false)?.ok_or_else(|| Problem::not_found("sale"))?;
+            self.snapshot = Some(Snapshot::new(id.clone(), audit));
+        }
+        let Some(snapshot) = &mut self.snapshot else { return Err(unexpected(None)) };
+        let (changes, more) = snapshot.page(after, page.limit);
+        let reservations: Vec<_> = changes.iter().map(ReservationJson::of_change).collect();
+        let last = changes.last().filter(|_| more);
+        let next = last.map(|change| format!("{id}~{}", change.reservation.id));
+        let reply = Reply::json(200, &json!({ "reservations": reservations, "next": next }));
+        if !more {
+            self.snapshot = None;
+        }
+        Ok(reply)
+    }
+
+    /// What the ledger finds of these sales, or of all; the orders are not looked at here.
+    fn audit(&mut self, request: &Request, repair: bool) -> Answer {
+        let mut sales = Vec::new();
+        for part in request.query().split('&').filter(|part| !part.is_empty()) {
+            let Some(("sale", id)) = part.split_once('=') else {
+                return Err(Problem::invalid(
+                    "query",
+                    "The parameter is sale, repeated as needed.",
+                ));
+            };
+            sales.push(sale_id(id)?);
+        }
+        match audit::audit(&mut *self.client, None, &sales, repair) {
+            Ok(report) => Ok(Reply::json(200, &report)),
+            Err(AuditError::UnknownSale(_)) => Err(Problem::not_found("sale")),
+            Err(AuditError::Ledger(error)) => Err(error.into()),
+            Err(AuditError::Orders(error)) => {
+                Err(Problem::of(Code::Unavailable).saying(error.to_string()))
+            }
+        }
+    }
+}
+
+/// The parameters of a list.
+struct Page {
+    after: Option<String>,
+    limit: usize,
+}
+
+impl Page {
+    fn read(request: &Request, default: usize, max: usize) -> Result<Self, Problem> {
+        let mut page = Self { after: None, limit: default };
+        for part in request.query().split('&').filter(|part| !part.is_empty()) {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            let value = percent::decode(value).unwrap_or_default();
+            match name {
+                "after" => page.after = Some(value.into_owned()),
+                "limit" => {
+                    let limit = whole_number(&value, 1, max as u64).map_err(|problem| {
+                        Problem::invalid("limit", format!("limit {problem}."))
+                    })?;
+                    page.limit = limit as usize;
+                }
+                _ => return Err(Problem::invalid("query", "The parameters are after and limit.")),
+            }
+        }
+        Ok(page)
+    }
+}
+
+fn sale_id_of(field: &'static str) -> impl Fn(&str) -> Result<SaleId, Problem> {
+    move |text| SaleId::new(text).map_err(|error| Problem::invalid(field, format!("{error}.")))
+}
+
+fn sale_id(text: &str) -> Result<SaleId, Problem> {
+    let text = percent::decode(text).unwrap_or_default();
+    sale_id_of("sale")(&text)
+}
+
+/// A list of reservations that may still change would be no archive.
+fn check_final(view: &SaleView) -> Result<(), Problem> {
+    if view.state() != State::Closed {
+        return Err(refusal(Outcome::NotClosed));
+    }
+    if view.held > 0 { Err(refusal(Outcome::StillHeld { held: view.held })) } else { Ok(()) }
+}
+
+/// What the ledger says instead of what was asked.
+fn refusal(outcome: Outcome) -> Problem {
+    match outcome {
+        Outcome::UnknownSale => Problem::not_found("sale"),
+        Outcome::UnknownReservation => Problem::not_found("reservation"),
+        Outcome::NotClosed => {
+            Problem::new(409, "not_closed", "The sale is not closed: close it first.")
+        }
+        Outcome::StillHeld { held } => {
+            let detail = format!(
+                "{held} units of the sale are held: wait until they are paid or expire, or cancel them."
+            );
+            Problem::new(409, "still_held", detail).with("held", held)
+        }
+        Outcome::TotalTooLarge => {
+            let detail = format!("A sale has at most {TOTAL_MAX} units; nothing changed.");
+            Problem::invalid("units", detail)
+        }
+        Outcome::Expired => Problem::of(Code::Expired),
+        Outcome::AlreadyConfirmed => Problem::of(Code::AlreadyConfirmed),
+        Outcome::AlreadyCancelled => Problem::of(Code::AlreadyCancelled),
+        Outcome::LimitReached { limit_per_user } => {
+            Problem::of(Code::LimitReached).with("limit_per_user", limit_per_user)
+        }
+        outcome => unexpected(Some(&outcome)),
+    }
+}
+
+fn unexpected(outcome: Option<&Outcome>) -> Problem {
+    tracing::error!(?outcome, "the ledger answered the control port with something else");
+    Problem::of(Code::Internal)
+}

@@ -1,0 +1,144 @@
+//! JSON bodies of the control port, taken by the letter: what is not known, given twice or of the
+//! wrong kind is refused by its name.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+use serde_json::error::Category;
+
+use super::problem::Problem;
+use super::request::Request;
+use crate::config::parse_time;
+use crate::http::Code;
+use crate::limits::{HOLD_MS_MAX, QUANTITY_MAX, TOTAL_MAX};
+use crate::sale::{SaleId, SaleSpec, SpecError};
+
+/// The members of an object in their order, also those that stand there twice.
+struct Members(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor;
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+impl Members {
+    /// The body's members, all of which are in `names`.
+    fn read(request: &Request, names: &[&'static str]) -> Result<Self, Problem> {
+        if !request.content_type.as_deref().is_some_and(is_json) {
+            return Err(Problem::of(Code::UnsupportedMediaType));
+        }
+        let members: Self =
+            serde_json::from_slice(&request.body).map_err(|error| match error.classify() {
+                Category::Data => Problem::invalid("body", "The body is not a JSON object."),
+                _ => {
+                    Problem::of(Code::BadRequest).saying(format!("The body is not JSON: {error}."))
+                }
+            })?;
+        for (at, (name, _)) in members.0.iter().enumerate() {
+            if !names.contains(&name.as_str()) {
+                let shown: String = name.chars().take(64).collect();
+                let detail = format!("{shown:?} is none of {}.", names.join(", "));
+                return Err(Problem::invalid("body", detail).with("member", shown));
+            }
+            if members.0[..at].iter().any(|(other, _)| other == name) {
+                return Err(Problem::invalid("body", format!("{name} is given twice.")));
+            }
+        }
+        Ok(members)
+    }
+
+    /// A member; `null` is as good as none.
+    fn get(&self, name: &str) -> Option<&Value> {
+        let found = self.0.iter().find(|(other, _)| other == name).map(|(_, value)| value);
+        found.filter(|value| !value.is_null())
+    }
+
+    /// A whole number within a range. `None`: it isn't there.
+    fn number(&self, name: &'static str, min: u64, max: u64) -> Result<Option<u64>, Problem> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let wrong = || {
+            Problem::invalid(name, format!("{name} must be a whole number from {min} to {max}."))
+        };
+        let number = value.as_u64().filter(|number| (min..=max).contains(number));
+        number.map(Some).ok_or_else(wrong)
+    }
+
+    /// A point in time in ms since 1970. `None`: it isn't there.
+    fn time(&self, name: &'static str) -> Result<Option<u64>, Problem> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let time = value.as_str().ok_or_else(|| "must be a string".to_owned()).and_then(parse_time);
+        time.map(Some).map_err(|problem| Problem::invalid(name, format!("{name} {problem}.")))
+    }
+}
+
+fn is_json(content_type: &[u8]) -> bool {
+    let media_type = content_type.split(|&b| b == b';').next().unwrap_or_default();
+    media_type.trim_ascii().eq_ignore_ascii_case(b"application/json")
+}
+
+fn required(name: &'static str) -> Problem {
+    Problem::invalid(name, format!("{name} is required."))
+}
+
+/// The sale that a body defines. What it leaves out has its default.
+pub fn sale(request: &Request) -> Result<(SaleId, SaleSpec), Problem> {
+    let names =
+        ["id", "total", "opens_at", "closes_at", "limit_per_user", "quantity_max", "hold_ms"];
+    let body = Members::read(request, &names)?;
+    let id = match body.get("id") {
+        Some(Value::String(id)) => {
+            SaleId::new(id).map_err(|error| Problem::invalid("id", format!("{error}.")))?
+        }
+        Some(_) => return Err(Problem::invalid("id", "id must be a string.")),
+        None => return Err(required("id")),
+    };
+    let total = body.number("total", 0, TOTAL_MAX)?.ok_or_else(|| required("total"))?;
+    let mut spec = SaleSpec::with_total(total);
+    let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    if let Some(limit) = body.number("limit_per_user", 0, u32::MAX.into())? {
+        spec.limit_per_user = small(limit);
+    }
+    if let Some(quantity) = body.number("quantity_max", 1, QUANTITY_MAX.into())? {
+        spec.quantity_max = small(quantity);
+    }
+    if let Some(hold_ms) = body.number("hold_ms", 1, HOLD_MS_MAX)? {
+        spec.hold_ms = hold_ms;
+    }
+    if let Some(opens_at_ms) = body.time("opens_at")? {
+        spec.opens_at_ms = opens_at_ms;
+    }
+    if let Some(closes_at_ms) = body.time("closes_at")? {
+        spec.closes_at_ms = closes_at_ms;
+    }
+    spec.check().map_err(|error| match error {
+        SpecError::Times(..) => Problem::invalid("closes_at", "opens_at must be before closes_at."),
+        SpecError::Total(_) => Problem::invalid("total", format!("{error}.")),
+        SpecError::Hold(_) => Problem::invalid("hold_ms", format!("{error}.")),
+        SpecError::Quantity(_) => Problem::invalid("quantity_max", format!("{error}.")),
+    })?;
+    Ok((id, spec))
+}
+
+/// The units to add: `{"units": N}`.
+pub fn units(request: &Request) -> Result<u64, Problem> {
+    let body = Members::read(request, &["units"])?;
+    body.number("units", 1, TOTAL_MAX)?.ok_or_else(|| required("units"))
+}

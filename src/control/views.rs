@@ -1,0 +1,82 @@
+//! Sales and reservations as JSON, with the members of the public port.
+
+use serde::Serialize;
+
+use crate::clock::rfc3339;
+use crate::limits::TIME_MS_MAX;
+use crate::sale::{Change, Reservation, SaleId, SaleView, User};
+
+/// A sale as it stands.
+#[derive(Serialize)]
+pub struct SaleJson {
+    id: String,
+    state: &'static str,
+    total: u64,
+    free: u64,
+    held: u64,
+    confirmed: u64,
+    limit_per_user: Option<u32>,
+    quantity_max: u32,
+    hold_ms: u64,
+    opens_at: Option<String>,
+    closes_at: Option<String>,
+}
+
+impl SaleJson {
+    pub fn of(id: &SaleId, view: &SaleView) -> Self {
+        let spec = &view.spec;
+        let time = |ms: u64, none: u64| (ms != none).then(|| rfc3339(ms));
+        Self {
+            id: id.to_string(),
+            state: view.state().as_str(),
+            total: spec.total,
+            free: view.free(),
+            held: view.held,
+            confirmed: view.confirmed,
+            limit_per_user: (spec.limit_per_user > 0).then_some(spec.limit_per_user),
+            quantity_max: spec.quantity_max,
+            hold_ms: spec.hold_ms,
+            opens_at: time(spec.opens_at_ms, 0),
+            closes_at: time(spec.closes_at_ms, TIME_MS_MAX),
+        }
+    }
+}
+
+/// A reservation as it stands.
+#[derive(Serialize)]
+pub struct ReservationJson<'a> {
+    id: String,
+    sale: &'a str,
+    user: Option<&'a str>,
+    quantity: u32,
+    status: &'static str,
+    expires_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changed_at: Option<String>,
+}
+
+impl<'a> ReservationJson<'a> {
+    pub fn of(sale: &'a SaleId, reservation: &'a Reservation) -> Self {
+        Self {
+            id: format!("{sale}~{}", reservation.id),
+            sale: sale.as_str(),
+            user: reservation.user.as_ref().map(User::as_str),
+            quantity: reservation.quantity,
+            status: reservation.status.as_str(),
+            expires_at: rfc3339(reservation.expires_at_ms),
+            key: None,
+            changed_at: None,
+        }
+    }
+
+    /// With what only the archive tells: its key, and when it last changed.
+    pub fn of_change(change: &'a Change) -> Self {
+        Self {
+            key: change.key.as_ref().map(|key| key.as_str()),
+            changed_at: Some(rfc3339(change.at_ms)),
+            ..Self::of(&change.sale, &change.reservation)
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! `/buy/ticket`: the article's way to buy, in which the body's `code` says what became of it.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+
+use super::Question;
+use super::refusal::{public_id, verdict_code};
+use crate::clock::rfc3339;
+use crate::core::Core;
+use crate::http::{
+    Canned, Code, Envelope, Head, Persistence, write_buy_granted, write_buy_refused,
+    write_buy_refused_with,
+};
+use crate::purchase::{self, Ask, Begun, Refused, Verdict};
+use crate::route::idempotency_key;
+use crate::sale::{IdError, SaleId, Status, User};
+
+/// The sale that `/buy/ticket` sells.
+pub const BUY_SALE: &str = "ticket";
+
+/// What everybody is told while the sale doesn't sell, encoded once a core.
+pub struct Refusals {
+    sold_out: Canned,
+    closed: Canned,
+    /// With the time it tells.
+    not_open: RefCell<Option<(u64, Canned)>>,
+}
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self {
+            sold_out: Canned::buy_refused(Code::SoldOut),
+            closed: Canned::buy_refused(Code::Closed),
+            not_open: RefCell::default(),
+        }
+    }
+}
+
+impl Refusals {
+    /// Writes what the core knows by itself. `false`: this is nothing of the kind.
+    fn write(&self, refused: Refused, envelope: &Envelope<'_>, out: &mut Vec<u8>) -> bool {
+        match refused {
+            Refused::SoldOut { .. } => self.sold_out.write(envelope, out),
+            Refused::Closed => self.closed.write(envelope, out),
+            Refused::NotOpen { opens_at_ms } => {
+                let mut not_open = self.not_open.borrow_mut();
+                let kept = not_open.take().filter(|(at_ms, _)| *at_ms == opens_at_ms);
+                let make = || {
+                    let member = ("opens_at", &*rfc3339(opens_at_ms));
+                    (opens_at_ms, Canned::buy_refused_with(Code::NotOpen, member))
+                };
+                not_open.insert(kept.unwrap_or_else(make)).1.write(envelope, out);
+            }
+            _ => return false,
+        }
+        true
+    }
+}
+
+/// The local step of a purchase; answers it if that is all it takes.
+pub fn begin(
+    core: &'static Core,
+    head: &Head<'_>,
+    user: Result<Option<Cow<'_, str>>, IdError>,
+    envelope: &Envelope<'_>,
+    out: &mut Vec<u8>,
+) -> Option<Question> {
+    let named = user.and_then(|user| user.as_deref().map(User::new).transpose());
+    let (user, key) = match (named, idempotency_key(head)) {
+        (Ok(user), Ok(key)) => (user, key),
+        (Err(_), _) => {
+            let field = if head.user.is_some() { "X-User-Id" } else { "user" };
+            write_buy_refused_with(Code::Invalid, ("field", field), envelope, out);
+            return None;
+        }
+        (Ok(_), Err(_)) => {
+            let member = ("field", "Idempotency-Key");
+            write_buy_refused_with(Code::Invalid, member, envelope, out);
+            return None;
+        }
+    };
+    if !core.ensure_spare() {
+        write_buy_refused(Code::Busy, envelope, out);
+        return None;
+    }
+    let slot = match core.sales.slot(core, BUY_SALE) {
+        Ok(slot) => slot,
+        Err(verdict) => {
+            write_refusal(&verdict, envelope, out);
+            return None;
+        }
+    };
+    match purchase::begin(core, &slot, Ask { quantity: 1, user, key }) {
+        Begun::Asked(asked) => return Some(Question::Buy { asked, slot }),
+        Begun::Decided(Verdict::Refused(refused))
+            if envelope.persistence == Persistence::KeepAlive
+                && core.responses.buy.write(refused, envelope, out) => {}
+        Begun::Decided(verdict) => write_refusal(&verdict, envelope, out),
+    }
+    None
+}
+
+/// Says what became of a purchase.
+pub fn write(sale: &SaleId, verdict: &Verdict, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    match verdict {
+        Verdict::Granted { id, .. } => write_buy_granted(sale, *id, envelope, out),
+        Verdict::Replayed(reservation) => {
+            let code = match reservation.status {
+                Status::Held | Status::Confirmed => {
+                    return write_buy_granted(sale, reservation.id, envelope, out);
+                }
+                Status::Cancelled => Code::AlreadyCancelled,
+                Status::Expired => Code::Expired,
+            };
+            let id = public_id(sale, reservation.id);
+            write_buy_refused_with(code, ("reservation", &id), envelope, out);
+        }
+        _ => write_refusal(verdict, envelope, out),
+    }
+}
+
+fn write_refusal(verdict: &Verdict, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    let code = verdict_code(verdict);
+    match verdict {
+        Verdict::Refused(Refused::NotOpen { opens_at_ms }) => {
+            let opens_at = rfc3339(*opens_at_ms);
+            write_buy_refused_with(code, ("opens_at", &opens_at), envelope, out);
+        }
+        Verdict::Refused(Refused::UserRequired) => {
+            write_buy_refused_with(code, ("field", "user"), envelope, out);
+        }
+        _ => write_buy_refused(code, envelope, out),
+    }
+}

@@ -1,0 +1,74 @@
+//! From what a purchase comes to, to the code and the problem that say so.
+
+use crate::clock::rfc3339;
+use crate::http::{Code, Problem};
+use crate::ledger::batch::Failure;
+use crate::purchase::{Refused, Verdict};
+use crate::sale::{ReservationId, SaleId};
+
+/// There is no such thing: 404.
+pub fn not_found(what: &str) -> Problem {
+    Problem::new(Code::NotFound, format!("There is no such {what}."))
+}
+
+/// Fewer units are left than were asked for.
+pub fn sold_out(free: u64) -> Problem {
+    Problem::of(Code::SoldOut).with("free", free)
+}
+
+/// The user would have more units than this.
+pub fn limit_reached(limit_per_user: u32) -> Problem {
+    Problem::of(Code::LimitReached).with("limit_per_user", limit_per_user)
+}
+
+/// Why there is no answer of the ledger.
+pub fn failure_code(failure: Failure) -> Code {
+    match failure {
+        Failure::Busy => Code::Busy,
+        Failure::Unavailable => Code::Unavailable,
+        Failure::Unknown => Code::Unknown,
+    }
+}
+
+/// Why a purchase was not granted.
+pub fn verdict_code(verdict: &Verdict) -> Code {
+    match verdict {
+        Verdict::Failed(failure) => failure_code(*failure),
+        Verdict::Refused(refused) => match refused {
+            Refused::SoldOut { .. } => Code::SoldOut,
+            Refused::NotOpen { .. } => Code::NotOpen,
+            Refused::Closed => Code::Closed,
+            Refused::LimitReached { .. } => Code::LimitReached,
+            Refused::UserRequired => Code::UserRequired,
+            Refused::QuantityTooLarge { .. } => Code::Invalid,
+            Refused::AllowanceExhausted => Code::AllowanceExhausted,
+            Refused::UnknownSale => Code::NotFound,
+        },
+        // These are not refusals; each caller has written them before it asks for a code.
+        Verdict::Granted { .. } | Verdict::Replayed(_) => Code::Internal,
+    }
+}
+
+/// The same as a problem, with what there is to say beyond the code.
+pub fn verdict_problem(verdict: &Verdict) -> Problem {
+    let code = verdict_code(verdict);
+    let Verdict::Refused(refused) = verdict else { return Problem::of(code) };
+    match refused {
+        Refused::SoldOut { free } => sold_out(*free),
+        Refused::NotOpen { opens_at_ms } => {
+            Problem::of(code).with("opens_at", rfc3339(*opens_at_ms))
+        }
+        Refused::LimitReached { limit_per_user } => limit_reached(*limit_per_user),
+        Refused::QuantityTooLarge { quantity_max } => Problem::invalid(
+            "quantity",
+            format!("A reservation in this sale has at most {quantity_max} units."),
+        ),
+        Refused::UnknownSale => not_found("sale"),
+        Refused::Closed | Refused::UserRequired | Refused::AllowanceExhausted => Problem::of(code),
+    }
+}
+
+/// A reservation's id as clients know it. No character of it needs an escape in JSON or in a URL.
+pub fn public_id(sale: &SaleId, id: ReservationId) -> String {
+    format!("{sale}~{id}")
+}

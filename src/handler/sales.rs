@@ -1,0 +1,107 @@
+//! `GET /v1/sales/{sale}`: from memory, and written once for all who ask until the next view comes.
+
+use std::rc::Rc;
+
+use serde::Serialize;
+
+use super::Question;
+use super::refusal::{failure_code, not_found, verdict_problem};
+use crate::clock::rfc3339;
+use crate::core::Core;
+use crate::http::{Envelope, Problem, json_bytes, write_json_bytes};
+use crate::ledger::batch::{Answer, Failure};
+use crate::limits::TIME_MS_MAX;
+use crate::purchase::{self, SaleSlot, SeenView};
+use crate::sale::{Outcome, SaleId, SaleView};
+
+/// Shows a sale; asks the ledger only if there is no young view of it.
+pub fn show(
+    core: &'static Core,
+    sale: &str,
+    envelope: &Envelope<'_>,
+    out: &mut Vec<u8>,
+) -> Option<Question> {
+    let slot = match core.sales.slot(core, sale) {
+        Ok(slot) => slot,
+        Err(verdict) => {
+            verdict_problem(&verdict).write(envelope, out);
+            return None;
+        }
+    };
+    if let Some(seen) = purchase::look(core, &slot) {
+        write_seen(slot.id(), &seen, envelope, out);
+        return None;
+    }
+    let asked = if core.ensure_spare() { purchase::ask(core, &slot) } else { Err(Failure::Busy) };
+    match asked {
+        Ok(ticket) => Some(Question::ShowSale { ticket, slot }),
+        Err(failure) => {
+            failed(failure).write(envelope, out);
+            None
+        }
+    }
+}
+
+/// Says what the ledger said about a sale.
+pub fn write_answer(
+    slot: &Rc<SaleSlot>,
+    answer: Answer,
+    envelope: &Envelope<'_>,
+    out: &mut Vec<u8>,
+) {
+    match (answer, slot.last_view()) {
+        (Ok(Outcome::Sale(_)), Some(seen)) => write_seen(slot.id(), &seen, envelope, out),
+        (Ok(Outcome::Sale(view)), None) => {
+            write_json_bytes(&sale_json(slot.id(), &view), envelope, out);
+        }
+        (Ok(_), _) => not_found("sale").write(envelope, out),
+        (Err(failure), _) => failed(failure).write(envelope, out),
+    }
+}
+
+fn write_seen(id: &SaleId, seen: &SeenView, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    let json = seen.written.get_or_init(|| sale_json(id, &seen.view).into());
+    write_json_bytes(json, envelope, out);
+}
+
+fn failed(failure: Failure) -> Problem {
+    let code = failure_code(failure);
+    match failure {
+        Failure::Unknown => Problem::new(code, "The ledger did not answer in time; ask again."),
+        Failure::Busy => Problem::new(code, "Too many requests are waiting; ask again."),
+        Failure::Unavailable => Problem::new(code, "The ledger is out of reach."),
+    }
+}
+
+#[derive(Serialize)]
+struct SaleJson<'a> {
+    id: &'a str,
+    state: &'static str,
+    total: u64,
+    free: u64,
+    held: u64,
+    confirmed: u64,
+    limit_per_user: Option<u32>,
+    quantity_max: u32,
+    hold_ms: u64,
+    opens_at: Option<String>,
+    closes_at: Option<String>,
+}
+
+fn sale_json(id: &SaleId, view: &SaleView) -> Vec<u8> {
+    let spec = &view.spec;
+    let time = |ms: u64, none: u64| (ms != none).then(|| rfc3339(ms));
+    json_bytes(&SaleJson {
+        id: id.as_str(),
+        state: view.state().as_str(),
+        total: spec.total,
+        free: view.free(),
+        held: view.held,
+        confirmed: view.confirmed,
+        limit_per_user: (spec.limit_per_user > 0).then_some(spec.limit_per_user),
+        quantity_max: spec.quantity_max,
+        hold_ms: spec.hold_ms,
+        opens_at: time(spec.opens_at_ms, 0),
+        closes_at: time(spec.closes_at_ms, TIME_MS_MAX),
+    })
+}

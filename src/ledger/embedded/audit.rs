@@ -1,0 +1,280 @@
+//! The audit of a sale: its rows counted anew and compared with everything that is kept beside them.
+//!
+//! The ledger must not stop for it. So the rows are copied in steps of a millisecond, then those
+//! that changed meanwhile, and so on until few are left; the last step takes these and everything
+//! else at one point in time. What is compared is then compared here, on the copy.
+//!
+//! All that could differ is made from the rows when the ledger starts: a difference is a fault of
+//! the program or of the memory, and a restart, not a repair, mends it.
+
+use std::collections::{HashMap, HashSet};
+
+use super::state::State;
+use super::store::Store;
+use crate::ledger::LedgerError;
+use crate::ledger::client::{Check, EXAMPLES_MAX, SaleAudit};
+use crate::sale::{Row, SaleId, SaleView, Status};
+
+/// Rows that one step copies.
+const STEP_ROWS_MAX: usize = 8192;
+/// Rows that one step looks at.
+const STEP_LOOKS_MAX: usize = 100_000;
+/// Rows left at which the last step takes them all.
+const LAST_STEP_ROWS: usize = 2 * STEP_ROWS_MAX;
+/// Rounds after which it does so however many are left: the sale is faster than the audit.
+const ROUNDS_MAX: usize = 10;
+
+/// A way to have a look at a store.
+pub(super) trait Ask {
+    /// Looks and gives what was found.
+    fn ask<T: Send + 'static>(
+        &mut self,
+        look: impl FnOnce(&mut Store) -> T + Send + 'static,
+    ) -> Result<T, LedgerError>;
+}
+
+/// Takes note of how far a database is. What the reader of changes has said since is not forgotten.
+pub(super) fn orders_have(ask: &mut impl Ask, version: u64) -> Result<(), LedgerError> {
+    ask.ask(move |store| {
+        let known = store.orders_position().unwrap_or(0);
+        store.set_orders_position(known.max(version));
+    })
+}
+
+/// Every sale, in the order of their ids.
+pub(super) fn sales(ask: &mut impl Ask) -> Result<Vec<SaleId>, LedgerError> {
+    let mut sales = ask.ask(|store| {
+        let state = store.state_for_reading()?;
+        Ok::<_, LedgerError>(state.sales.iter().map(|(id, _)| id.detached()).collect::<Vec<_>>())
+    })??;
+    sales.sort_unstable();
+    Ok(sales)
+}
+
+/// Compares everything there is of a sale.
+pub(super) fn audit(ask: &mut impl Ask, id: &SaleId) -> Result<Option<SaleAudit>, LedgerError> {
+    let own_id = id.detached();
+    let number = ask.ask(move |store| {
+        let state = store.state_for_reading()?;
+        Ok::<_, LedgerError>(state.sales.number(&own_id))
+    })??;
+    let Some(number) = number else { return Ok(None) };
+    let mut copy = Copy { number, rows: Vec::new(), lost: HashSet::new() };
+    let mut after = 0;
+    for _ in 0..ROUNDS_MAX {
+        let Some((version, copied)) = copy.round(ask, after)? else { return Ok(None) };
+        after = version;
+        if copied <= LAST_STEP_ROWS {
+            break;
+        }
+    }
+    let Some(last) = copy.last_step(ask, after)? else { return Ok(None) };
+    Ok(Some(copy.compare(id, last)))
+}
+
+/// A sale's rows, as far as they are copied.
+struct Copy {
+    number: u32,
+    rows: Vec<Row>,
+    /// Those that their id or claim does not lead to.
+    lost: HashSet<usize>,
+}
+
+/// Rows with their numbers, and whether they are found.
+type Part = Vec<(usize, Row, bool)>;
+
+/// What is taken at one point in time.
+struct Last {
+    part: Part,
+    view: SaleView,
+    units_by_user: HashMap<Box<str>, u64>,
+    deadlines: Vec<u32>,
+    version: u64,
+    undelivered_from: Option<u64>,
+}
+
+impl Copy {
+    /// Copies what has changed after a version. Gives the last version before it began, and how many
+    /// rows it copied. `None`: the sale was removed.
+    fn round(
+        &mut self,
+        ask: &mut impl Ask,
+        after: u64,
+    ) -> Result<Option<(u64, usize)>, LedgerError> {
+        let (mut from, mut began_at, mut copied) = (0, None, 0);
+        loop {
+            let number = self.number;
+            let step = ask.ask(move |store| {
+                let version = store.version();
+                let state = store.state_for_reading()?;
+                let part = changed(state, number, after, from, STEP_ROWS_MAX, STEP_LOOKS_MAX);
+                Ok::<_, LedgerError>(part.map(|(part, next)| (part, next, version)))
+            })??;
+            let Some((part, next, version)) = step else { return Ok(None) };
+            let began_at = *began_at.get_or_insert(version);
+            copied += part.len();
+            self.take(part);
+            match next {
+                Some(next) => from = next,
+                None => return Ok(Some((began_at, copied))),
+            }
+        }
+    }
+
+    fn last_step(&self, ask: &mut impl Ask, after: u64) -> Result<Option<Last>, LedgerError> {
+        let number = self.number;
+        ask.ask(move |store| {
+            let version = store.version();
+            let undelivered_from = store.orders_position().map(|position| position + 1);
+            let state = store.state_for_reading()?;
+            let Some((part, _)) = changed(state, number, after, 0, usize::MAX, usize::MAX) else {
+                return Ok(None);
+            };
+            let Some((_, machine)) = state.sales.get(number) else { return Ok(None) };
+            let units = machine.units_by_user();
+            Ok(Some(Last {
+                part,
+                view: SaleView { now_ms: state.now_ms, ..machine.view() },
+                units_by_user: units.map(|(user, units)| (user.into(), units.into())).collect(),
+                deadlines: machine.deadlines().collect(),
+                version,
+                undelivered_from,
+            }))
+        })?
+    }
+
+    fn take(&mut self, part: Part) {
+        for (number, row, is_found) in part {
+            if is_found {
+                self.lost.remove(&number);
+            } else {
+                self.lost.insert(number);
+            }
+            if number < self.rows.len() {
+                self.rows[number] = row;
+            } else {
+                debug_assert_eq!(number, self.rows.len(), "rows come in order");
+                self.rows.push(row);
+            }
+        }
+    }
+
+    fn compare(mut self, id: &SaleId, mut last: Last) -> SaleAudit {
+        self.take(std::mem::take(&mut last.part));
+        let units = |status: Status| -> u64 {
+            let rows = self.rows.iter().filter(|row| row.status == status);
+            rows.map(|row| u64::from(row.quantity)).sum()
+        };
+        let (held, confirmed) = (units(Status::Held), units(Status::Confirmed));
+        let mut checks = vec![
+            numbers("held units", held, last.view.held),
+            numbers("confirmed units", confirmed, last.view.confirmed),
+            self.total(&last.view, held + confirmed),
+            self.found(),
+            self.deadlines(&last.deadlines),
+        ];
+        if last.view.spec.limit_per_user > 0 {
+            checks.push(self.users(&last.units_by_user));
+        }
+        for check in checks.iter_mut().filter(|check| check.differences > 0) {
+            check.examples.truncate(EXAMPLES_MAX - 1);
+            check.examples.push("a restart of the ledger makes it anew".into());
+        }
+        let (mut rows, id) = (self.rows, id.detached());
+        rows.sort_unstable_by_key(|row| row.id);
+        let reservations = rows.into_iter().map(|row| row.to_change(&id)).collect();
+        let Last { view, version, undelivered_from, .. } = last;
+        SaleAudit { view, checks, reservations, version, undelivered_from }
+    }
+
+    fn total(&self, view: &SaleView, sold: u64) -> Check {
+        let over = sold.saturating_sub(view.spec.total);
+        Check {
+            name: "sold",
+            expected: format!("at most {}", view.spec.total),
+            found: sold.to_string(),
+            differences: over,
+            ..Check::default()
+        }
+    }
+
+    fn found(&self) -> Check {
+        let lost = self.lost.iter().map(|&number| self.rows[number].id.to_string());
+        let rows = self.rows.len();
+        list("ids and claims", rows, rows - self.lost.len(), lost.collect())
+    }
+
+    fn deadlines(&self, deadlines: &[u32]) -> Check {
+        let queued: HashSet<u32> = deadlines.iter().copied().collect();
+        let held = self.rows.iter().enumerate().filter(|(_, row)| row.status == Status::Held);
+        let (mut count, mut missing) = (0, Vec::new());
+        for (number, row) in held {
+            count += 1;
+            if !queued.contains(&(number as u32)) {
+                missing.push(row.id.to_string());
+            }
+        }
+        list("deadlines", count, count - missing.len(), missing)
+    }
+
+    fn users(&self, found: &HashMap<Box<str>, u64>) -> Check {
+        let mut expected: HashMap<&str, u64> = HashMap::new();
+        let counts = |row: &&Row| matches!(row.status, Status::Held | Status::Confirmed);
+        for row in self.rows.iter().filter(counts) {
+            *expected.entry(row.user()).or_default() += u64::from(row.quantity);
+        }
+        let differs = |(user, units): (&&str, &u64)| found.get(*user) != Some(units);
+        let mut wrong: Vec<String> = (expected.iter())
+            .filter(|&(user, units)| differs((user, units)))
+            .map(|(user, _)| (*user).to_owned())
+            .collect();
+        wrong.extend(
+            found
+                .keys()
+                .filter(|user| !expected.contains_key(&***user))
+                .map(|user| (**user).into()),
+        );
+        list("users' units", expected.len(), found.len(), wrong)
+    }
+}
+
+/// Up to `max` rows that changed after a version, from row `from` on, looking at `looks_max` at the
+/// most, and from where there may be more. `None`: there is no such sale.
+fn changed(
+    state: &State,
+    number: u32,
+    after: u64,
+    from: usize,
+    max: usize,
+    looks_max: usize,
+) -> Option<(Part, Option<usize>)> {
+    let (_, machine) = state.sales.get(number)?;
+    let rows = machine.rows();
+    let mut part = Vec::new();
+    let (mut next, mut looks) = (rows.skip_unchanged(from, after), 0);
+    while next < rows.len() {
+        looks += 1;
+        if part.len() >= max || looks > looks_max {
+            return Some((part, Some(next)));
+        }
+        if rows[next].version > after {
+            part.push((next, rows[next].clone(), machine.is_findable(next)));
+        }
+        next = rows.skip_unchanged(next + 1, after);
+    }
+    Some((part, None))
+}
+
+fn numbers(name: &'static str, expected: u64, found: u64) -> Check {
+    let differences = expected.abs_diff(found);
+    let (expected, found) = (expected.to_string(), found.to_string());
+    Check { name, expected, found, differences, ..Check::default() }
+}
+
+fn list(name: &'static str, expected: usize, found: usize, mut wrong: Vec<String>) -> Check {
+    let differences = wrong.len() as u64;
+    wrong.sort_unstable();
+    wrong.truncate(EXAMPLES_MAX);
+    let (expected, found) = (expected.to_string(), found.to_string());
+    Check { name, expected, found, differences, examples: wrong, repaired: None }
+}

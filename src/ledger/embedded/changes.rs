@@ -1,0 +1,249 @@
+//! Changes of reservations, for a reader that wants each at least once and in the end exactly the
+//! final state of all of them, from whatever version it has.
+//!
+//! Every row has the number of the record that changed it last, so what a reader lacks can always be
+//! found by a walk over the rows: an outage of the reader, however long, costs neither memory nor
+//! disk. A reader that keeps up is spared the walk: while it reads, the numbers of changed rows are
+//! queued. A queue that has grown too long is thrown away, and the reader walks again.
+//!
+//! A walk gives the rows with versions after the reader's position and up to `until`, the last
+//! record when it began. A row that changes meanwhile gets a later version: the queue has it, or else
+//! the next walk. So every walk that ends is progress, also under a load that outruns the reader.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::SyncSender;
+
+use super::state::State;
+use crate::sale::{Change, Machine, SaleId};
+
+/// Changes that may wait in the queue: 16 MiB.
+const TAIL_ENTRIES_MAX: usize = 1 << 20;
+/// Changes of removed sales that are kept for a reader.
+const REMOVED_MAX: usize = 100_000;
+/// Rows and sales that one step of a walk looks at: about a millisecond.
+const WALK_ROWS_MAX: usize = 100_000;
+
+/// The latest changes, in the order they were made.
+pub(super) struct Tail {
+    /// Which cursor reads it.
+    reader: u64,
+    entries: VecDeque<Entry>,
+    /// It grew too long and was thrown away: the reader must walk.
+    is_broken: bool,
+    /// Changes of sales that were removed before the reader had them. Given first.
+    removed: Vec<Change>,
+    /// Up to where the reader has everything.
+    position: u64,
+    /// Whom to wake when there is something.
+    waiting: Option<SyncSender<()>>,
+}
+
+struct Entry {
+    sale: u32,
+    row: u32,
+    version: u64,
+}
+
+impl Tail {
+    fn new(reader: u64, position: u64, removed: Vec<Change>) -> Self {
+        let entries = VecDeque::new();
+        Self { reader, entries, is_broken: false, removed, position, waiting: None }
+    }
+
+    /// Takes note of rows that changed.
+    pub(super) fn note(&mut self, sale: u32, rows: &[u32], version: u64) {
+        if self.is_broken {
+            return;
+        }
+        self.entries.extend(rows.iter().map(|&row| Entry { sale, row, version }));
+        if self.entries.len() > TAIL_ENTRIES_MAX {
+            tracing::info!("too many changes wait for the orders: they will be looked up instead");
+            self.entries = VecDeque::new();
+            self.is_broken = true;
+        }
+    }
+
+    /// Keeps what the reader lacks of a sale that is about to go.
+    pub(super) fn keep_removed(&mut self, id: &SaleId, machine: &Machine) {
+        let rows = machine.rows();
+        let mut row = rows.skip_unchanged(0, self.position);
+        while row < rows.len() {
+            if self.removed.len() >= REMOVED_MAX {
+                tracing::warn!(sale = %id, "removed before the orders had all of its changes");
+                break;
+            }
+            if rows[row].version > self.position {
+                self.removed.push(rows[row].to_change(id));
+            }
+            row = rows.skip_unchanged(row + 1, self.position);
+        }
+    }
+
+    /// Wakes a reader that waits, if there is something for it.
+    pub(super) fn wake_reader(&mut self) {
+        if !(self.entries.is_empty() && self.removed.is_empty())
+            && let Some(waiting) = self.waiting.take()
+        {
+            // Full: it is awake. Gone: nobody to wake.
+            let _ = waiting.try_send(());
+        }
+    }
+}
+
+/// Where a reader is. It is the reader's to keep, and goes along with each of its questions.
+#[derive(Debug, Clone)]
+pub struct Cursor {
+    /// Tells one reader's queue from another's.
+    reader: u64,
+    /// Everything up to this version has been given.
+    position: u64,
+    walk: Option<Walk>,
+}
+
+#[derive(Debug, Clone)]
+struct Walk {
+    until: u64,
+    sale: u32,
+    row: usize,
+}
+
+impl Cursor {
+    /// A reader that has everything up to a version, and an id no other reader of this ledger has.
+    pub fn new(position: u64, reader: u64) -> Self {
+        Self { reader, position, walk: None }
+    }
+
+    /// Everything up to this version has been given.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Whether it is on a walk over all rows.
+    pub fn is_walking(&self) -> bool {
+        self.walk.is_some()
+    }
+}
+
+/// The next changes, about `max` at the most. `version` is the number of the last record.
+pub(super) fn next(
+    state: &mut State,
+    version: u64,
+    cursor: &mut Cursor,
+    max: usize,
+) -> Vec<Change> {
+    let is_followed = |tail: &Tail| tail.reader == cursor.reader && !tail.is_broken;
+    if cursor.walk.is_none() && !state.tail.as_ref().is_some_and(is_followed) {
+        let removed = state.tail.take().map_or_else(Vec::new, |tail| tail.removed);
+        state.tail = Some(Tail::new(cursor.reader, cursor.position, removed));
+        if cursor.position < version {
+            cursor.walk = Some(Walk { until: version, sale: 0, row: 0 });
+        }
+    }
+    if let Some(tail) = state.tail.as_mut().filter(|tail| tail.reader == cursor.reader) {
+        tail.position = cursor.position;
+        if !tail.removed.is_empty() {
+            let rest = tail.removed.split_off(max.min(tail.removed.len()));
+            return std::mem::replace(&mut tail.removed, rest);
+        }
+    }
+    match cursor.walk.take() {
+        Some(walk) => walk_on(state, cursor, walk, max),
+        None => from_tail(state, version, cursor, max),
+    }
+}
+
+fn walk_on(state: &State, cursor: &mut Cursor, mut walk: Walk, max: usize) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let mut looked_at = 0;
+    while walk.sale < state.sales.end() {
+        let Some((id, machine)) = state.sales.get(walk.sale) else {
+            (walk.sale, walk.row) = (walk.sale + 1, 0);
+            continue;
+        };
+        // The reader is another thread: it gets a name of its own.
+        let mut own_id = None;
+        let rows = machine.rows();
+        loop {
+            looked_at += 1;
+            if looked_at > WALK_ROWS_MAX || changes.len() >= max {
+                cursor.walk = Some(walk);
+                return changes;
+            }
+            walk.row = rows.skip_unchanged(walk.row, cursor.position);
+            if walk.row >= rows.len() {
+                break;
+            }
+            let row = &rows[walk.row];
+            if row.version > cursor.position && row.version <= walk.until {
+                changes.push(row.to_change(own_id.get_or_insert_with(|| id.detached())));
+            }
+            walk.row += 1;
+        }
+        (walk.sale, walk.row) = (walk.sale + 1, 0);
+    }
+    cursor.position = walk.until;
+    changes
+}
+
+fn from_tail(state: &mut State, version: u64, cursor: &mut Cursor, max: usize) -> Vec<Change> {
+    let Some(tail) = &mut state.tail else { return Vec::new() };
+    let mut changes = Vec::new();
+    let mut own_id: Option<SaleId> = None;
+    while changes.len() < max
+        && let Some(entry) = tail.entries.pop_front()
+    {
+        // What has changed again comes later; what was removed, its sale has left behind.
+        if let Some((id, machine)) = state.sales.get(entry.sale)
+            && machine.rows()[entry.row as usize].version == entry.version
+        {
+            let own_id = match own_id.take() {
+                Some(own) if own == *id => own_id.insert(own),
+                _ => own_id.insert(id.detached()),
+            };
+            changes.push(machine.rows()[entry.row as usize].to_change(own_id));
+        }
+    }
+    cursor.position = match tail.entries.front() {
+        Some(entry) => cursor.position.max(entry.version - 1),
+        None => version,
+    };
+    tail.position = cursor.position;
+    changes
+}
+
+/// What a reader has still to read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Rest {
+    /// The number of the last record.
+    pub version: u64,
+    /// The ledger's time.
+    pub now_ms: u64,
+    /// When the next change of the queue was made, or the row was changed once more.
+    pub oldest_at_ms: Option<u64>,
+}
+
+/// What is left for a cursor. `waiting` is sent to when there is more, if there is nothing now.
+pub(super) fn rest(state: &State, version: u64, cursor: &Cursor) -> Rest {
+    let tail = state.tail.as_ref().filter(|tail| tail.reader == cursor.reader);
+    let oldest = tail.and_then(|tail| tail.entries.front());
+    let oldest_at_ms = oldest.and_then(|entry| {
+        let (_, machine) = state.sales.get(entry.sale)?;
+        Some(machine.rows()[entry.row as usize].changed_at_ms)
+    });
+    Rest { version, now_ms: state.now_ms, oldest_at_ms }
+}
+
+/// Has somebody sent to when there is something to read, at once if there is already.
+pub(super) fn wake_when_more(state: &mut State, cursor: &Cursor, wake: SyncSender<()>) {
+    match state.tail.as_mut().filter(|tail| tail.reader == cursor.reader) {
+        Some(tail) if cursor.walk.is_none() => {
+            tail.waiting = Some(wake);
+            tail.wake_reader();
+        }
+        _ => _ = wake.try_send(()),
+    }
+}
+
+#[cfg(test)]
+#[path = "changes_tests.rs"]
+mod tests;

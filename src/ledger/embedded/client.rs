@@ -1,0 +1,152 @@
+//! The embedded ledger for everybody who is no core: through the ledger thread of a running server,
+//! or straight on a folder that no server has open.
+
+use std::path::Path;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+use super::audit::{self, Ask};
+use super::feed::source_name;
+use super::folder::{OpenError, has_ledger};
+use super::store::{Options, Store};
+use super::thread::{Handle, Job};
+use crate::clock::{SteadyClock, wall_ms};
+use crate::ledger::client::{Client, SaleAudit};
+use crate::ledger::{Batch, BatchReply, Group, LedgerError};
+use crate::sale::SaleId;
+
+/// Through a running ledger.
+pub struct EmbeddedClient {
+    handle: Handle,
+    timeout: Duration,
+}
+
+impl EmbeddedClient {
+    /// A client that waits so long for each answer.
+    pub fn new(handle: Handle, timeout: Duration) -> Self {
+        Self { handle, timeout }
+    }
+
+    /// What tells this ledger from any other.
+    pub fn ledger_id(&self) -> u128 {
+        self.handle.ledger_id()
+    }
+}
+
+impl Ask for EmbeddedClient {
+    fn ask<T: Send + 'static>(
+        &mut self,
+        look: impl FnOnce(&mut Store) -> T + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        self.handle.ask(self.timeout, look)
+    }
+}
+
+impl Client for EmbeddedClient {
+    fn apply(&mut self, batch: &Batch) -> Result<BatchReply, LedgerError> {
+        let detach =
+            |group: &Group| Group { sale: group.sale.detached(), commands: group.commands.clone() };
+        let batch = Batch { groups: batch.groups.iter().map(detach).collect() };
+        let (sender, receiver) = sync_channel(1);
+        // Nobody may wait for the reply any more.
+        self.handle.send(Job::new(batch, Box::new(move |reply| _ = sender.send(reply))));
+        receiver.recv_timeout(self.timeout).unwrap_or_else(|error| {
+            Err(match error {
+                RecvTimeoutError::Timeout => {
+                    LedgerError::Lost(format!("no answer in {:?}", self.timeout))
+                }
+                RecvTimeoutError::Disconnected => LedgerError::Lost("the ledger has gone".into()),
+            })
+        })
+    }
+
+    fn sales(&mut self) -> Result<Vec<SaleId>, LedgerError> {
+        audit::sales(self)
+    }
+
+    /// Nothing is ever mended: see `audit`.
+    fn audit(&mut self, sale: &SaleId, _repair: bool) -> Result<Option<SaleAudit>, LedgerError> {
+        audit::audit(self, sale)
+    }
+
+    fn orders_source(&self) -> Option<String> {
+        Some(source_name(self.ledger_id()))
+    }
+
+    fn orders_have(&mut self, version: u64) -> Result<(), LedgerError> {
+        audit::orders_have(self, version)
+    }
+}
+
+/// Straight on a data folder, while no server has it.
+pub struct OfflineClient {
+    /// There until it is dropped.
+    store: Option<Store>,
+    clock: SteadyClock,
+}
+
+impl OfflineClient {
+    /// Opens a data folder; with `create`, makes it if it is missing.
+    pub fn open(folder: &Path, create: bool) -> Result<Self, OpenError> {
+        if !create && !has_ledger(folder)? {
+            return Err(OpenError::Missing(folder.to_owned()));
+        }
+        // Not worth a fold: the next server does it.
+        let store = Store::open(folder, Options { fold_changes_min: u64::MAX })?;
+        let clock = SteadyClock::new(store.now_ms(), wall_ms);
+        Ok(Self { store: Some(store), clock })
+    }
+
+    /// What tells this ledger from any other.
+    pub fn ledger_id(&self) -> u128 {
+        self.store.as_ref().map_or(0, Store::id)
+    }
+
+    fn store(&mut self) -> Result<&mut Store, LedgerError> {
+        self.store.as_mut().ok_or_else(|| LedgerError::Refused("the ledger is closed".into()))
+    }
+}
+
+impl Ask for OfflineClient {
+    fn ask<T: Send + 'static>(
+        &mut self,
+        look: impl FnOnce(&mut Store) -> T + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        self.store().map(look)
+    }
+}
+
+impl Client for OfflineClient {
+    fn apply(&mut self, batch: &Batch) -> Result<BatchReply, LedgerError> {
+        let now_ms = self.clock.now_ms();
+        let mut replies = self.store()?.commit(now_ms, std::slice::from_ref(batch))?;
+        replies.pop().ok_or_else(|| LedgerError::Lost("no reply".into()))
+    }
+
+    fn sales(&mut self) -> Result<Vec<SaleId>, LedgerError> {
+        audit::sales(self)
+    }
+
+    /// Nothing is ever mended: see `audit`.
+    fn audit(&mut self, sale: &SaleId, _repair: bool) -> Result<Option<SaleAudit>, LedgerError> {
+        audit::audit(self, sale)
+    }
+
+    fn orders_source(&self) -> Option<String> {
+        Some(source_name(self.ledger_id()))
+    }
+
+    fn orders_have(&mut self, version: u64) -> Result<(), LedgerError> {
+        audit::orders_have(self, version)
+    }
+}
+
+impl Drop for OfflineClient {
+    fn drop(&mut self) {
+        if let Some(store) = self.store.take()
+            && let Err(error) = store.close()
+        {
+            tracing::warn!(%error, "the ledger did not close cleanly; nothing answered is lost");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The embedded ledger as a source of orders: asks the ledger thread for what the database lacks.
+//!
+//! It keeps no position of its own: the database does, written with the changes, so that the two
+//! can't come apart. Nothing is kept for it but a queue of row numbers while it reads (`changes`).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant};
+
+use super::changes::{self, Cursor};
+use super::thread::Handle;
+use crate::ledger::LedgerError;
+use crate::orders::{Lag, Source, SourceCounts, SourceError};
+use crate::sale::Change;
+
+/// Time for an answer of the ledger thread: longer than any fdatasync but a hopeless one.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Tells the readers of this process apart.
+static READERS: AtomicU64 = AtomicU64::new(1);
+
+/// The name under which a database keeps the position of a ledger's changes.
+pub fn source_name(ledger_id: u128) -> String {
+    format!("embedded:{ledger_id:032x}")
+}
+
+/// The changes of an embedded ledger after a position. One at a time: a second one has the first
+/// look for its changes anew.
+pub struct EmbeddedSource {
+    handle: Handle,
+    name: String,
+    cursor: Cursor,
+    /// The database has everything up to this version.
+    acknowledged: u64,
+    /// What it had when this began.
+    began_at: u64,
+    /// When the oldest change was made that was given and not acknowledged.
+    given_at_ms: Option<u64>,
+    /// When the latest change was made that was acknowledged.
+    acknowledged_at_ms: Option<u64>,
+}
+
+impl EmbeddedSource {
+    /// The changes after the position that the database has under the ledger's
+    /// [name](source_name).
+    pub fn new(handle: Handle, position: u64) -> Result<Self, SourceError> {
+        let version = handle.ask(ANSWER_DEADLINE, |store| store.version()).map_err(away)?;
+        let name = source_name(handle.ledger_id());
+        let position = if position <= version {
+            position
+        } else {
+            tracing::error!(
+                position,
+                version,
+                "the database has changes that the ledger never made: was its folder restored from \
+                 a backup? Everything is written again; `stampede audit --repair` mends the rest"
+            );
+            0
+        };
+        Ok(Self {
+            handle,
+            name,
+            cursor: new_cursor(position),
+            acknowledged: position,
+            began_at: position,
+            given_at_ms: None,
+            acknowledged_at_ms: None,
+        })
+    }
+
+    /// What there is now. After an error nobody knows what was taken from the queue: everything
+    /// after what is known to be given is looked for again.
+    fn take(&mut self, max: usize) -> Result<Vec<Change>, SourceError> {
+        let (mut cursor, acknowledged) = (self.cursor.clone(), self.acknowledged);
+        let taken = self.handle.ask(ANSWER_DEADLINE, move |store| {
+            store.set_orders_position(acknowledged);
+            store.changes(&mut cursor, max).map(|changes| (changes, cursor))
+        });
+        match taken.and_then(|taken| taken) {
+            Ok((changes, cursor)) => {
+                self.cursor = cursor;
+                Ok(changes)
+            }
+            Err(error) => {
+                self.cursor = new_cursor(self.cursor.position());
+                Err(away(error))
+            }
+        }
+    }
+
+    /// Waits until there is more.
+    fn wait(&self, time: Duration) -> Result<(), SourceError> {
+        let (sender, receiver) = sync_channel(1);
+        let cursor = self.cursor.clone();
+        let asked = self.handle.ask(ANSWER_DEADLINE, move |store| {
+            store.state_for_reading().map(|state| changes::wake_when_more(state, &cursor, sender))
+        });
+        asked.and_then(|asked| asked).map_err(away)?;
+        // Woken, overdue or left alone by a ledger that ends: the next question tells.
+        let _ = receiver.recv_timeout(time);
+        Ok(())
+    }
+}
+
+impl Source for EmbeddedSource {
+    fn next(&mut self, max: usize, wait: Duration) -> Result<Vec<Change>, SourceError> {
+        let until = Instant::now() + wait;
+        loop {
+            let changes = self.take(max)?;
+            if let Some(oldest) = changes.iter().map(|change| change.at_ms).min() {
+                self.given_at_ms = Some(self.given_at_ms.map_or(oldest, |at| at.min(oldest)));
+                return Ok(changes);
+            }
+            // Records that change no reservation need no acknowledgement.
+            if self.given_at_ms.is_none() {
+                self.acknowledged = self.cursor.position();
+            }
+            if self.cursor.is_walking() {
+                continue;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(changes);
+            }
+            self.wait(left)?;
+        }
+    }
+
+    fn acknowledge(&mut self) -> Result<(), SourceError> {
+        self.acknowledged = self.cursor.position();
+        self.acknowledged_at_ms = self.given_at_ms.take().or(self.acknowledged_at_ms);
+        Ok(())
+    }
+
+    fn position(&self) -> Option<(String, u64)> {
+        Some((self.name.clone(), self.cursor.position()))
+    }
+
+    /// Entries are the journal's records, one a commit. While it is looking for changes, the age is
+    /// that of the last ones that were acknowledged: the oldest one left is younger.
+    fn lag(&mut self) -> Result<Lag, SourceError> {
+        let (cursor, acknowledged) = (self.cursor.clone(), self.acknowledged);
+        let asked = self.handle.ask(ANSWER_DEADLINE, move |store| {
+            store.set_orders_position(acknowledged);
+            changes::rest(store.state(), store.version(), &cursor)
+        });
+        let rest = asked.map_err(away)?;
+        let entries = rest.version.saturating_sub(self.acknowledged);
+        let oldest = self.given_at_ms.or(rest.oldest_at_ms).or(self.acknowledged_at_ms);
+        let oldest_ms = oldest.map_or(0, |at_ms| rest.now_ms.saturating_sub(at_ms));
+        Ok(Lag { entries, oldest_ms: if entries == 0 { 0 } else { oldest_ms } })
+    }
+
+    fn counts(&self) -> SourceCounts {
+        let entries = self.acknowledged.saturating_sub(self.began_at);
+        SourceCounts { entries, ..SourceCounts::default() }
+    }
+}
+
+fn new_cursor(position: u64) -> Cursor {
+    Cursor::new(position, READERS.fetch_add(1, Ordering::Relaxed))
+}
+
+fn away(error: LedgerError) -> SourceError {
+    SourceError::Away(error.to_string())
+}

@@ -1,0 +1,244 @@
+//! Redis' replies to what an audit reads: shapes only, no judgement.
+
+use redis::Value;
+
+use super::model::number;
+use crate::ledger::LedgerError;
+use crate::limits::{HOLD_MS_DEFAULT, QUANTITY_MAX_DEFAULT, TIME_MS_MAX, TOTAL_MAX};
+use crate::sale::{SaleSpec, SaleView};
+
+/// The id of a stream's entry.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct EntryId {
+    pub(super) ms: u64,
+    pub(super) seq: u64,
+}
+
+/// Bits of a version that count the entries of a millisecond.
+const SEQ_BITS: u32 = 20;
+
+impl EntryId {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (ms, seq) = text.split_once('-')?;
+        Some(Self { ms: number(ms)?, seq: number(seq)? })
+    }
+
+    /// The version of the changes in this entry.
+    pub(super) fn version(self) -> u64 {
+        self.ms << SEQ_BITS | self.seq.min((1 << SEQ_BITS) - 1)
+    }
+}
+
+impl std::fmt::Display for EntryId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.ms, self.seq)
+    }
+}
+
+/// A consumer group.
+#[derive(Debug, Clone)]
+pub(super) struct Group {
+    pub(super) delivered: EntryId,
+    /// The first entry that was given out and not acknowledged.
+    pub(super) pending: Option<EntryId>,
+}
+
+/// What `lua/look.lua` saw at one point in time.
+#[derive(Debug, Clone)]
+pub(super) struct Look {
+    pub(super) now_ms: u64,
+    pub(super) exists: bool,
+    pub(super) total: Option<String>,
+    pub(super) sold: Option<String>,
+    pub(super) held: Option<String>,
+    /// `hold_ms`, `opens_at_ms`, `closes_at_ms`, `limit_per_user`, `quantity_max`.
+    settings: [Option<String>; 5],
+    pub(super) trimmed: u64,
+    /// The last entry of which an earlier repair knew that it was deleted.
+    pub(super) deleted_known: EntryId,
+    pub(super) repairs: u64,
+    pub(super) length: u64,
+    pub(super) last: EntryId,
+    pub(super) deleted: EntryId,
+    pub(super) added: u64,
+    pub(super) groups: Vec<Group>,
+    pub(super) claims: Vec<Option<String>>,
+    pub(super) users: Vec<Option<String>>,
+    pub(super) scores: Vec<Option<String>>,
+}
+
+impl Look {
+    pub(super) fn parse(reply: Value) -> Result<Self, LedgerError> {
+        let mut reply = list(reply)?.into_iter();
+        let mut next = || reply.next().ok_or_else(|| odd("a look"));
+        let now_ms = count(next()?)?;
+        let exists = count(next()?)? == 1;
+        let [total, sold] = fixed(texts(next()?)?)?;
+        let [held, hold, opens, closes, limit, quantity, trimmed, deleted_known, repairs] =
+            fixed(texts(next()?)?)?;
+        let [length, last, deleted, added] = fixed(texts(next()?)?)?;
+        let groups = list(next()?)?.into_iter().map(|group| {
+            let [_, delivered, pending] = fixed(texts(group)?)?;
+            let pending = pending.filter(|pending| !pending.is_empty());
+            Ok(Group {
+                delivered: entry(delivered)?,
+                pending: pending.map(|p| entry(Some(p))).transpose()?,
+            })
+        });
+        let or_zero = |text: Option<String>| text.as_deref().map_or(Some(0), number);
+        Ok(Self {
+            now_ms,
+            exists,
+            total,
+            sold,
+            held,
+            settings: [hold, opens, closes, limit, quantity],
+            trimmed: or_zero(trimmed).ok_or_else(|| unreadable("stream_trimmed"))?,
+            deleted_known: deleted_known.map_or(Ok(EntryId::default()), |id| entry(Some(id)))?,
+            repairs: or_zero(repairs).ok_or_else(|| unreadable("repairs"))?,
+            length: or_zero(length).ok_or_else(|| odd("a length"))?,
+            last: entry(last)?,
+            deleted: entry(deleted)?,
+            added: or_zero(added).ok_or_else(|| odd("entries-added"))?,
+            groups: groups.collect::<Result<_, LedgerError>>()?,
+            claims: texts(next()?)?,
+            users: texts(next()?)?,
+            scores: texts(next()?)?,
+        })
+    }
+
+    /// The sale as its hashes define it, what can't be read at its default, and the names of that.
+    pub(super) fn spec(&self) -> (SaleSpec, Vec<&'static str>) {
+        let mut bad = Vec::new();
+        let mut read = |i: usize, name, default, max| match self.settings[i].as_deref() {
+            None => default,
+            Some(text) => number(text).filter(|&n| n <= max).unwrap_or_else(|| {
+                bad.push(name);
+                default
+            }),
+        };
+        let u32_max = u64::from(u32::MAX);
+        let spec = SaleSpec {
+            total: self.total.as_deref().and_then(number).unwrap_or(0).min(TOTAL_MAX),
+            hold_ms: read(0, "hold_ms", HOLD_MS_DEFAULT, TIME_MS_MAX),
+            opens_at_ms: read(1, "opens_at_ms", 0, TIME_MS_MAX),
+            closes_at_ms: read(2, "closes_at_ms", TIME_MS_MAX, TIME_MS_MAX),
+            limit_per_user: read(3, "limit_per_user", 0, u32_max) as u32,
+            quantity_max: read(4, "quantity_max", u64::from(QUANTITY_MAX_DEFAULT), u32_max) as u32,
+        };
+        (spec, bad)
+    }
+
+    /// Units sold, if it is a number. Missing: none.
+    pub(super) fn sold_units(&self) -> Option<u64> {
+        self.sold.as_deref().map_or(Some(0), number).filter(|&n| n <= TOTAL_MAX)
+    }
+
+    /// Units held, if it is a number. Missing: none.
+    pub(super) fn held_units(&self) -> Option<u64> {
+        self.held.as_deref().map_or(Some(0), number).filter(|&n| n <= TOTAL_MAX)
+    }
+
+    /// The sale by its counts.
+    pub(super) fn view(&self) -> SaleView {
+        let held = self.held_units().unwrap_or(0);
+        let confirmed = self.sold_units().unwrap_or(0).saturating_sub(held);
+        SaleView { spec: self.spec().0, held, confirmed, now_ms: self.now_ms }
+    }
+
+    /// Entries that are gone and that we did not trim.
+    pub(super) fn entries_gone(&self) -> i64 {
+        self.added as i64 - self.length as i64 - self.trimmed as i64
+    }
+
+    /// The version from which on some group has changes before it.
+    pub(super) fn undelivered_from(&self) -> Option<u64> {
+        if self.groups.is_empty() {
+            return (self.length > 0).then_some(0);
+        }
+        let behind = self.groups.iter().filter(|group| group.delivered < self.last);
+        let next = behind.map(|group| group.delivered.version() + 1);
+        let pending = self.groups.iter().filter_map(|group| Some(group.pending?.version()));
+        next.chain(pending).min()
+    }
+}
+
+/// What a reply of Redis is not.
+pub(super) fn odd(what: &str) -> LedgerError {
+    LedgerError::Refused(format!("Redis' reply can't be read: {what}"))
+}
+
+fn unreadable(field: &str) -> LedgerError {
+    LedgerError::Refused(format!("the field {field} of the sale's hash is no whole number"))
+}
+
+fn fixed<const N: usize>(texts: Vec<Option<String>>) -> Result<[Option<String>; N], LedgerError> {
+    texts.try_into().map_err(|_| odd("its length"))
+}
+
+fn entry(text: Option<String>) -> Result<EntryId, LedgerError> {
+    let text = text.unwrap_or_default();
+    EntryId::parse(&text).ok_or_else(|| odd(&format!("an entry's id: {text:?}")))
+}
+
+pub(super) fn list(value: Value) -> Result<Vec<Value>, LedgerError> {
+    match value {
+        Value::Array(list) => Ok(list),
+        Value::ServerError(error) => Err(LedgerError::Refused(error.to_string())),
+        other => Err(odd(&format!("{other:?} for a list"))),
+    }
+}
+
+/// A text; what is no UTF-8 becomes something that nothing equals.
+pub(super) fn text(value: Value) -> Result<Option<String>, LedgerError> {
+    Ok(Some(match value {
+        Value::Nil => return Ok(None),
+        Value::Int(n) => n.to_string(),
+        Value::BulkString(bytes) => String::from_utf8(bytes)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+        Value::SimpleString(text) => text,
+        Value::ServerError(error) => return Err(LedgerError::Refused(error.to_string())),
+        other => return Err(odd(&format!("{other:?} for a text"))),
+    }))
+}
+
+fn texts(value: Value) -> Result<Vec<Option<String>>, LedgerError> {
+    list(value)?.into_iter().map(text).collect()
+}
+
+fn count(value: Value) -> Result<u64, LedgerError> {
+    text(value)?.as_deref().and_then(number).ok_or_else(|| odd("a count"))
+}
+
+/// A page of a scan: where the next one begins (0: nowhere), and fields with their values.
+pub(super) fn page(reply: Value) -> Result<(String, Vec<String>), LedgerError> {
+    let mut reply = list(reply)?.into_iter();
+    let cursor = reply.next().map(text).transpose()?.flatten().ok_or_else(|| odd("a cursor"))?;
+    let values = reply.next().map(texts).transpose()?.ok_or_else(|| odd("a page"))?;
+    let values: Vec<String> = values.into_iter().flatten().collect();
+    Ok((cursor, values))
+}
+
+/// An entry of the stream: its id, its time, its lines.
+pub(super) struct Entry {
+    pub(super) id: EntryId,
+    pub(super) at_ms: u64,
+    /// `None`: it has none.
+    pub(super) lines: Option<String>,
+}
+
+/// A page of the stream.
+pub(super) fn entries(reply: Value) -> Result<Vec<Entry>, LedgerError> {
+    let entries = list(reply)?.into_iter().map(|value| {
+        let mut parts = list(value)?.into_iter();
+        let id = entry(parts.next().map(text).transpose()?.flatten())?;
+        let fields = parts.next().map(texts).transpose()?.unwrap_or_default();
+        let field = |name: &str| {
+            let mut pairs = fields.chunks_exact(2);
+            pairs.find(|pair| pair[0].as_deref() == Some(name)).and_then(|pair| pair[1].clone())
+        };
+        let at_ms = field("at_ms").as_deref().and_then(number).unwrap_or(id.ms);
+        Ok(Entry { id, at_ms, lines: field("reservations") })
+    });
+    entries.collect()
+}

@@ -1,0 +1,145 @@
+//! The audit of a sale in Redis: reads everything in small steps while the sale goes on, and is exact
+//! all the same.
+//!
+//! Every change of a reservation is in the stream. So what was read of the reservations, brought up
+//! to an entry of the stream, is the sale right after that entry ([`model`]); and the counts are read
+//! together with the id of the last entry, by one script ([`look`]). What doesn't agree then is read
+//! once more in the same way, together with the stream's end: what still doesn't is a difference, not
+//! the echo of a purchase. [`repair`] mends it.
+//!
+//! Architecture invariant: never stops a sale, and never keeps Redis for longer than a batch does.
+
+mod find;
+mod look;
+mod model;
+mod repair;
+
+use redis::Value;
+
+use self::find::{Found, find};
+use self::model::Problems;
+use super::SaleKeys;
+use crate::ledger::LedgerError;
+use crate::ledger::client::{Check, SaleAudit};
+use crate::sale::SaleId;
+
+/// A blocking connection to Redis: one command, one reply. An error reply is an error.
+pub trait Ask {
+    /// Asks one command: its name and its arguments.
+    fn ask(&mut self, arguments: &[&[u8]]) -> Result<Value, LedgerError>;
+}
+
+/// Rounds of finding and mending, after which what is left is told as it is: mending a lost line
+/// shows what depends on it, and that what depends on that.
+const REPAIR_ROUNDS_MAX: usize = 6;
+
+/// Compares all that Redis has of a sale; with `mend`, puts right what can be. `None`: there is no
+/// such sale.
+///
+/// # Errors
+/// Redis can't be asked, or the stream loses entries while it is read.
+pub fn audit(
+    redis: &mut dyn Ask,
+    keys: &SaleKeys,
+    sale: &SaleId,
+    mend: bool,
+) -> Result<Option<SaleAudit>, LedgerError> {
+    let Some(mut found) = find(redis, keys)? else { return Ok(None) };
+    let mut checks = checks(&found);
+    let mut notes = Vec::new();
+    for _ in 0..if mend { REPAIR_ROUNDS_MAX } else { 0 } {
+        let before = notes.len();
+        repair::repair(redis, keys, &found, &mut notes)?;
+        if notes.len() == before {
+            break;
+        }
+        let Some(again) = find(redis, keys)? else { return Ok(None) };
+        found = again;
+        merge(&mut checks, self::checks(&found), &notes);
+    }
+    let (view, last) = (found.look.view(), found.look.last.version());
+    let undelivered_from = found.look.undelivered_from();
+    let reservations = found.model.changes(sale, view.spec.hold_ms, last);
+    Ok(Some(SaleAudit { view, checks, reservations, version: last, undelivered_from }))
+}
+
+/// Puts what a later round found beside what the first one did: a check tells what was wrong when it
+/// was first seen, and whether it still is.
+fn merge(checks: &mut [Check], later: Vec<Check>, notes: &[(&'static str, String)]) {
+    for (check, now) in checks.iter_mut().zip(later) {
+        debug_assert_eq!(check.name, now.name);
+        if check.differences == 0 {
+            *check = now;
+        } else if now.differences == 0 {
+            let done = notes.iter().filter(|note| note.0 == check.name);
+            let done: Vec<&str> = done.map(|note| &*note.1).collect();
+            // What was mended with something else has no note of its own.
+            check.repaired = Some(if done.is_empty() { "agrees".into() } else { done.join(", ") });
+        } else {
+            *check = now;
+        }
+    }
+}
+
+/// Every comparison, always in the same order.
+fn checks(found: &Found) -> Vec<Check> {
+    let Found { look, model, .. } = found;
+    let shown = |text: &Option<String>| text.clone().unwrap_or_else(|| "nothing".into());
+    let count = |name, expected: u64, is: Option<u64>, text: &Option<String>| Check {
+        name,
+        expected: expected.to_string(),
+        found: is.map_or_else(|| shown(text), |n| n.to_string()),
+        differences: u64::from(is != Some(expected)),
+        ..Check::default()
+    };
+    let list = |name, expected: u64, is: u64, problems: Problems| Check {
+        name,
+        expected: expected.to_string(),
+        found: is.to_string(),
+        differences: problems.count,
+        examples: problems.examples,
+        ..Check::default()
+    };
+    let (spec, bad_settings) = look.spec();
+    let sold = look.sold_units().unwrap_or_else(|| model.sold());
+    let total_read = look.total.as_deref().and_then(model::number);
+    let settings = Problems::of(&bad_settings, |name| format!("{name} is no number in its range"));
+    let tally = &found.tally;
+    vec![
+        count("held", model.held(), look.held_units(), &look.held),
+        count("sold", model.sold(), look.sold_units(), &look.sold),
+        Check {
+            name: "total",
+            expected: format!("{sold} or more"),
+            found: shown(&look.total),
+            differences: u64::from(total_read.is_none_or(|total| total < sold)) + settings.count,
+            examples: settings.examples,
+            repaired: None,
+        },
+        list(
+            "users",
+            tally.users_expected,
+            tally.users_found,
+            found.users_problems(spec.limit_per_user),
+        ),
+        list("claims", tally.claims_expected, tally.claims_found, found.claims_problems()),
+        list(
+            "deadlines",
+            tally.deadlines_expected,
+            tally.deadlines_found,
+            found.deadlines_problems(),
+        ),
+        list(
+            "stream",
+            look.added.saturating_sub(look.trimmed),
+            look.length,
+            found.stream_problems(),
+        ),
+        list(
+            "lines",
+            tally.reservations + found.missing.len() as u64,
+            tally.reservations,
+            found.lines_problems(),
+        ),
+    ]
+}

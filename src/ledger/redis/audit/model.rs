@@ -1,0 +1,431 @@
+//! A sale as its stream and its keys tell it, read piece by piece while it goes on.
+//!
+//! A line that was read from the reservations is at least as new as the stream had been read by
+//! then, and every change behind it is in the stream: whatever the order of the pieces, once the
+//! stream is read up to an entry this is the sale right after it. Sums are kept along the way.
+//!
+//! Architecture invariant: no I/O, no clock.
+
+use std::collections::HashMap;
+
+use crate::ledger::client::EXAMPLES_MAX;
+use crate::limits::{QUANTITY_MAX, TIME_MS_MAX};
+use crate::sale::{
+    Change, ID_PREFIX_TEXT_BYTES, Key, Reservation, ReservationId, SaleId, Status, User,
+};
+
+/// A reservation's line: `id status quantity expires_at_ms`, then a space and the owner, if any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Line<'a> {
+    pub(super) id: ReservationId,
+    pub(super) status: Status,
+    pub(super) quantity: u32,
+    pub(super) expires_at_ms: u64,
+    /// `user`, or user, tab, key. Empty: anonymous and without a key.
+    pub(super) owner: &'a str,
+}
+
+impl<'a> Line<'a> {
+    /// Reads a line without its newline.
+    pub(super) fn parse(line: &'a str) -> Option<Self> {
+        let (fixed, owner) = match line.match_indices(' ').nth(3) {
+            Some((at, _)) => (&line[..at], &line[at + 1..]),
+            None => (line, ""),
+        };
+        let mut words = fixed.split(' ');
+        let id = ReservationId::from_text(words.next()?.as_bytes()).ok()?;
+        let status = Status::from_name(words.next()?)?;
+        let quantity = number(words.next()?)?;
+        let quantity = u32::try_from(quantity).ok().filter(|q| (1..=QUANTITY_MAX).contains(q))?;
+        let expires_at_ms = number(words.next()?).filter(|&ms| ms <= TIME_MS_MAX)?;
+        let (user, key) = split_owner(owner);
+        let sound = (user.is_empty() || User::new(user).is_ok())
+            && key.is_none_or(|key| Key::new(key).is_ok())
+            && !line.ends_with(' ');
+        sound.then_some(Self { id, status, quantity, expires_at_ms, owner })
+    }
+}
+
+/// A whole number, as we write them.
+pub(super) fn number(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if digits { text.parse().ok() } else { None }
+}
+
+/// The user (empty: anonymous) and the key.
+fn split_owner(owner: &str) -> (&str, Option<&str>) {
+    owner.split_once('\t').map_or((owner, None), |(user, key)| (user, Some(key)))
+}
+
+/// A user as people read it.
+pub(super) fn shown(owner: &str) -> String {
+    match split_owner(owner) {
+        (user, None) => user.to_owned(),
+        (user, Some(key)) => format!("{user} {key:?}"),
+    }
+}
+
+/// Things that are wrong: how many, and some of them in words.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Problems {
+    pub(super) count: u64,
+    pub(super) examples: Vec<String>,
+}
+
+impl Problems {
+    pub(super) fn add(&mut self, example: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.examples.len() < EXAMPLES_MAX {
+            self.examples.push(example());
+        }
+    }
+
+    pub(super) fn of<T>(list: &[T], show: impl Fn(&T) -> String) -> Self {
+        let examples = list.iter().take(EXAMPLES_MAX).map(show).collect();
+        Self { count: list.len() as u64, examples }
+    }
+
+    pub(super) fn and(mut self, other: Self) -> Self {
+        self.count += other.count;
+        let room = EXAMPLES_MAX - self.examples.len();
+        self.examples.extend(other.examples.into_iter().take(room));
+        self
+    }
+}
+
+/// One reservation.
+pub(super) struct Item {
+    owner: Box<str>,
+    expires_at_ms: u64,
+    /// Of the last change that the stream tells. 0: it tells none.
+    version: u64,
+    at_ms: u64,
+    quantity: u32,
+    status: Status,
+    stored: bool,
+    /// The stream's last word is not what is stored.
+    differs: bool,
+    claim_seen: bool,
+}
+
+impl Item {
+    fn new(line: &Line<'_>) -> Self {
+        Self {
+            owner: line.owner.into(),
+            expires_at_ms: line.expires_at_ms,
+            version: 0,
+            at_ms: 0,
+            quantity: line.quantity,
+            status: line.status,
+            stored: false,
+            differs: false,
+            claim_seen: false,
+        }
+    }
+
+    fn is(&self, line: &Line<'_>) -> bool {
+        (self.status, self.quantity, self.expires_at_ms, &*self.owner)
+            == (line.status, line.quantity, line.expires_at_ms, line.owner)
+    }
+
+    fn set(&mut self, line: &Line<'_>) {
+        (self.status, self.quantity) = (line.status, line.quantity);
+        self.expires_at_ms = line.expires_at_ms;
+        if *self.owner != *line.owner {
+            self.owner = line.owner.into();
+        }
+    }
+
+    fn user(&self) -> &str {
+        split_owner(&self.owner).0
+    }
+
+    /// What the claims hold for it, if it was made with a key.
+    pub(super) fn claim(&self) -> Option<&str> {
+        self.owner.contains('\t').then_some(&*self.owner)
+    }
+
+    /// The member that the deadlines must have, while it is held.
+    pub(super) fn deadline(&self, id: ReservationId) -> Option<String> {
+        let held = self.stored && self.status == Status::Held;
+        held.then(|| deadline_member(id, self.expires_at_ms))
+    }
+
+    /// As a line of the reservations, without its newline.
+    pub(super) fn line(&self, id: ReservationId) -> String {
+        let space = if self.owner.is_empty() { "" } else { " " };
+        let (status, quantity, expires_at_ms) =
+            (self.status.as_str(), self.quantity, self.expires_at_ms);
+        format!("{id} {status} {quantity} {expires_at_ms}{space}{}", self.owner)
+    }
+}
+
+/// The name of the field of the reservations that has this one.
+pub(super) fn field_name(id: ReservationId) -> String {
+    String::from_utf8_lossy(&id.to_text()[..ID_PREFIX_TEXT_BYTES]).into_owned()
+}
+
+fn deadline_member(id: ReservationId, expires_at_ms: u64) -> String {
+    format!("{}:{expires_at_ms}", field_name(id))
+}
+
+/// What the stored reservations come to.
+#[derive(Default)]
+struct Sums {
+    limited: bool,
+    held: u64,
+    confirmed: u64,
+    /// Units of each user, if the sale has a limit.
+    units: HashMap<Box<str>, u64>,
+}
+
+impl Sums {
+    fn count(&mut self, item: &Item, count: impl Fn(&mut u64, u64)) {
+        let units = u64::from(item.quantity);
+        match item.status {
+            Status::Held => count(&mut self.held, units),
+            Status::Confirmed => count(&mut self.confirmed, units),
+            Status::Cancelled | Status::Expired => return,
+        }
+        if self.limited && !item.user().is_empty() {
+            match self.units.get_mut(item.user()) {
+                Some(sum) => count(sum, units),
+                None => _ = self.units.insert(item.user().into(), units),
+            }
+        }
+    }
+}
+
+/// See the module's header.
+pub(super) struct Model {
+    items: HashMap<ReservationId, Item>,
+    /// Entries behind this one came while the sale was looked at.
+    since: u64,
+    /// The first entry that was read.
+    first: Option<u64>,
+    sums: Sums,
+    /// What can't be read.
+    pub(super) unreadable: Problems,
+}
+
+impl Model {
+    pub(super) fn new(since: u64, limited: bool) -> Self {
+        Self {
+            items: HashMap::new(),
+            since,
+            first: None,
+            sums: Sums { limited, ..Sums::default() },
+            unreadable: Problems::default(),
+        }
+    }
+
+    /// Takes in an entry of the stream.
+    pub(super) fn streamed(&mut self, version: u64, at_ms: u64, lines: &str) {
+        self.first.get_or_insert(version);
+        for text in lines.lines() {
+            let Some(line) = Line::parse(text) else {
+                self.unreadable.add(|| format!("in the stream: {text:?}"));
+                continue;
+            };
+            let live = version > self.since;
+            self.change(&line, |item| {
+                item.set(&line);
+                (item.version, item.at_ms, item.differs) = (version, at_ms, false);
+                item.stored |= live;
+            });
+        }
+    }
+
+    /// Takes in a field of the reservations.
+    pub(super) fn stored(&mut self, name: &str, lines: &str) {
+        if !lines.ends_with('\n') {
+            self.unreadable.add(|| format!("the field {name} ends within a line"));
+        }
+        let mut ids = Vec::new();
+        for text in lines.lines() {
+            match Line::parse(text).filter(|line| field_name(line.id) == name) {
+                None => self.unreadable.add(|| format!("in the field {name}: {text:?}")),
+                Some(line) => {
+                    ids.push(line.id);
+                    self.change(&line, |item| {
+                        item.differs |= !item.is(&line);
+                        item.set(&line);
+                        item.stored = true;
+                    });
+                }
+            }
+        }
+        ids.sort_unstable();
+        for pair in ids.windows(2).filter(|pair| pair[0] == pair[1]) {
+            self.unreadable.add(|| format!("twice in the field {name}: {}", pair[0]));
+        }
+    }
+
+    /// Changes an item, or makes it, and keeps the sums.
+    fn change(&mut self, line: &Line<'_>, change: impl FnOnce(&mut Item)) {
+        let item = self.items.entry(line.id).or_insert_with(|| Item::new(line));
+        if item.stored {
+            self.sums.count(item, |sum, units| *sum -= units);
+        }
+        change(item);
+        if item.stored {
+            self.sums.count(item, |sum, units| *sum += units);
+        }
+    }
+
+    /// A claim was read. Whether it is of a reservation that we know and that was made with it.
+    pub(super) fn claimed(&mut self, claim: &str, id: &str) -> bool {
+        let item =
+            ReservationId::from_text(id.as_bytes()).ok().and_then(|id| self.items.get_mut(&id));
+        let Some(item) = item.filter(|item| item.claim() == Some(claim)) else { return false };
+        item.claim_seen = true;
+        item.stored
+    }
+
+    /// Every reservation that the ledger has, with its id.
+    pub(super) fn stored_items(&self) -> impl Iterator<Item = (ReservationId, &Item)> {
+        self.items.iter().filter(|(_, item)| item.stored).map(|(id, item)| (*id, item))
+    }
+
+    /// Those with a key whose claim was not read.
+    pub(super) fn unclaimed(&self) -> impl Iterator<Item = (ReservationId, &str)> {
+        let unclaimed = self.stored_items().filter(|(_, item)| !item.claim_seen);
+        unclaimed.filter_map(|(id, item)| Some((id, item.claim()?)))
+    }
+
+    /// Those that the stream tells of and the ledger has not.
+    pub(super) fn missing(&self) -> Vec<ReservationId> {
+        let missing = self.items.iter().filter(|(_, item)| !item.stored).map(|(id, _)| *id);
+        sorted(missing.collect())
+    }
+
+    /// Those whose last change the stream does not tell: it tells another, or, if `silent` counts,
+    /// none.
+    pub(super) fn untold(&self, silent: bool) -> Vec<ReservationId> {
+        let untold = |item: &Item| item.differs || silent && item.version == 0;
+        let items = self.stored_items().filter(|(_, item)| untold(item));
+        sorted(items.map(|(id, _)| id).collect())
+    }
+
+    /// One reservation.
+    pub(super) fn get(&self, id: ReservationId) -> Option<&Item> {
+        self.items.get(&id)
+    }
+
+    /// Units held.
+    pub(super) fn held(&self) -> u64 {
+        self.sums.held
+    }
+
+    /// Units held or confirmed.
+    pub(super) fn sold(&self) -> u64 {
+        self.sums.held + self.sums.confirmed
+    }
+
+    /// Units that a user has.
+    pub(super) fn units_of(&self, user: &str) -> u64 {
+        self.sums.units.get(user).copied().unwrap_or(0)
+    }
+
+    /// Every user that has or had units.
+    pub(super) fn users(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.sums.units.iter().map(|(user, &units)| (&**user, units))
+    }
+
+    /// Every reservation that the ledger has, in the order of ids. `last` is the version of the last
+    /// entry: what is told of no longer was changed before the first one that is still there.
+    pub(super) fn changes(self, sale: &SaleId, hold_ms: u64, last: u64) -> Vec<Change> {
+        let before = self.first.map_or(last, |first| first.saturating_sub(1));
+        let stored = self.items.into_iter().filter(|(_, item)| item.stored);
+        let mut changes: Vec<Change> = stored
+            .map(|(id, item)| Change {
+                sale: sale.clone(),
+                key: split_owner(&item.owner).1.and_then(|key| Key::new(key).ok()),
+                at_ms: match item.version {
+                    0 => item.expires_at_ms.saturating_sub(hold_ms),
+                    _ => item.at_ms,
+                },
+                version: if item.version == 0 { before } else { item.version },
+                reservation: Reservation {
+                    id,
+                    user: User::new(item.user()).ok(),
+                    quantity: item.quantity,
+                    status: item.status,
+                    expires_at_ms: item.expires_at_ms,
+                },
+            })
+            .collect();
+        changes.sort_unstable_by_key(|change| change.reservation.id);
+        changes
+    }
+}
+
+fn sorted(mut ids: Vec<ReservationId>) -> Vec<ReservationId> {
+    ids.sort_unstable();
+    ids
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(n: u128, rest: &str) -> String {
+        format!("{} {rest}\n", ReservationId(n))
+    }
+
+    #[test]
+    fn reads_lines_with_every_kind_of_owner_and_no_other() {
+        for owner in ["", "ann", "ann\tkey", "\tkey", "ann lee\ta key", "张三"] {
+            let space = if owner.is_empty() { "" } else { " " };
+            let line = format!("{} held 2 1700000000000{space}{owner}", ReservationId(7));
+            let got = Line::parse(&line).unwrap();
+            assert_eq!((got.owner, got.quantity, got.status), (owner, 2, Status::Held));
+            assert_eq!(Item::new(&got).line(got.id), line);
+        }
+        for bad in
+            ["held 1", "held 0 5", "held 1 5 ", "hold 1 5", "held +1 5", "held 1 5 a\tb\tc", ""]
+        {
+            assert_eq!(Line::parse(&format!("{} {bad}", ReservationId(7))), None, "{bad:?}");
+        }
+        assert_eq!(Line::parse("7 held 1 5"), None);
+    }
+
+    #[test]
+    fn sums_follow_every_change() {
+        let mut model = Model::new(10, true);
+        let name = field_name(ReservationId(1));
+        model.streamed(5, 1, &text(1, "held 2 9 ann"));
+        assert_eq!((model.held(), model.missing().len()), (0, 1), "the stream alone is no stock");
+        model.stored(&name, &[text(1, "held 2 9 ann"), text(2, "confirmed 1 9 ann\tk")].concat());
+        assert_eq!((model.held(), model.sold(), model.units_of("ann")), (2, 3, 3));
+        assert_eq!(model.untold(true), [ReservationId(2)]);
+        // Read a second time, newer than the stream, which then follows.
+        model
+            .stored(&name, &[text(1, "expired 2 9 ann"), text(2, "confirmed 1 9 ann\tk")].concat());
+        assert_eq!(model.untold(false), [ReservationId(1)]);
+        model.streamed(11, 2, &text(1, "expired 2 9 ann"));
+        model.streamed(12, 3, &text(3, "held 4 9"));
+        assert_eq!((model.held(), model.sold(), model.units_of("ann")), (4, 5, 1));
+        assert!(model.untold(false).is_empty() && model.missing().is_empty());
+        assert!(!model.claimed("ann\tk", &ReservationId(1).to_string()));
+        assert!(model.claimed("ann\tk", &ReservationId(2).to_string()));
+        assert_eq!(model.unclaimed().count(), 0);
+        let changes = model.changes(&SaleId::new("s").unwrap(), 4, 12);
+        let versions: Vec<_> = changes.iter().map(|change| change.version).collect();
+        assert_eq!(versions, [11, 4, 12], "an older change than any in the stream");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told() {
+        let mut model = Model::new(0, false);
+        let name = field_name(ReservationId(1));
+        let twice = [text(1, "held 1 9"), text(1, "held 1 9"), text(2, "hold 1 9")].concat();
+        model.stored(&name, &twice);
+        model.stored(&name, twice.trim_end());
+        assert_eq!(model.unreadable.count, 5, "{:?}", model.unreadable.examples);
+        model.unreadable = Problems::default();
+        model.stored("0000000001", &text(3, "held 1 9"));
+        model.streamed(1, 1, "x\n");
+        assert_eq!(model.unreadable.count, 2, "{:?}", model.unreadable.examples);
+    }
+}

@@ -1,0 +1,205 @@
+//! The index of sales: a set in Redis with the ids of all sales, so that the sweep, the audit and
+//! the operator find them without looking at every key.
+//!
+//! A sale is in the index before its first unit is held, else nobody would return what an instance
+//! held that dies: who creates a sale adds it before *and* after, a core's link adds a sale that
+//! was made by hand when it first meets it. Who removes one from the index adds it again if the
+//! sale is there after all. So, in whatever order two of them come, a sale that exists is in the
+//! index in the end. A member without a sale does no harm.
+
+use hashbrown::HashMap;
+use redis::Value;
+
+use super::reply::{classify, error_text};
+use super::resp::{bulk, command};
+use super::{DecodeError, KeyTemplates};
+use crate::ledger::{Batch, Group, GroupReply};
+use crate::limits::{INDEX_AGE_MS_MAX, SALES_MAX};
+use crate::sale::{Command, Outcome, SaleId};
+
+/// The sales of which a link knows that they are in the index, with the time at which it saw to
+/// that. After a while it adds them again, with a batch that goes out anyway: somebody may have
+/// flushed the database and made the sale anew.
+#[derive(Default)]
+pub(super) struct Registered(HashMap<SaleId, u64>);
+
+impl Registered {
+    /// Whether a sale is known to be in the index.
+    pub(super) fn contains(&self, sale: &SaleId) -> bool {
+        self.0.contains_key(sale)
+    }
+
+    /// Notes that sales are in the index.
+    pub(super) fn note(&mut self, sales: &[&SaleId], now_ms: u64) {
+        if self.0.len() + sales.len() > SALES_MAX {
+            self.0.clear();
+        }
+        self.0.extend(sales.iter().map(|&sale| (sale.clone(), now_ms)));
+    }
+
+    /// Those of these sales that are to be added again, which they are taken to be.
+    pub(super) fn aged<'a>(&mut self, groups: &[&'a Group], now_ms: u64) -> Vec<&'a SaleId> {
+        let mut aged = Vec::new();
+        for group in groups {
+            if let Some(seen_ms) = self.0.get_mut(&group.sale)
+                && now_ms > *seen_ms + INDEX_AGE_MS_MAX
+            {
+                *seen_ms = now_ms;
+                aged.push(&group.sale);
+            }
+        }
+        aged
+    }
+
+    /// Notes that a sale is gone.
+    pub(super) fn forget(&mut self, sale: &SaleId) {
+        self.0.remove(sale);
+    }
+}
+
+/// Whether commands define a sale, which need not be there before.
+pub(super) fn creates(group: &Group) -> bool {
+    group.commands.iter().any(|command| matches!(command, Command::Create(_)))
+}
+
+/// Whether commands may hold units, or make a sale that does: not before it is in the index.
+pub(super) fn holds(group: &Group) -> bool {
+    let may = |command: &Command| matches!(command, Command::Create(_) | Command::Reserve(_));
+    group.commands.iter().any(may)
+}
+
+/// The sales that a batch creates.
+pub(super) fn created(batch: &Batch) -> Vec<&SaleId> {
+    batch.groups.iter().filter(|group| creates(group)).map(|group| &group.sale).collect()
+}
+
+/// The sales that a batch has removed.
+pub(super) fn removed<'a, E>(
+    batch: &'a Batch,
+    replies: &[Result<GroupReply, E>],
+) -> Vec<&'a SaleId> {
+    let gone = |reply: &Result<GroupReply, E>| {
+        reply.as_ref().is_ok_and(|reply| reply.outcomes.contains(&Outcome::Removed))
+    };
+    let both = batch.groups.iter().zip(replies).filter(|(_, reply)| gone(reply));
+    both.map(|(group, _)| &group.sale).collect()
+}
+
+/// Writes one command that adds sales (at least one). Its reply is to be judged.
+pub(super) fn add(keys: &KeyTemplates, sales: &[&SaleId], out: &mut Vec<u8>) {
+    members(b"SADD", keys, sales, out);
+}
+
+/// Writes one command that removes sales (at least one). Its reply is to be judged.
+pub(super) fn remove(keys: &KeyTemplates, sales: &[&SaleId], out: &mut Vec<u8>) {
+    members(b"SREM", keys, sales, out);
+}
+
+fn members(name: &[u8], keys: &KeyTemplates, sales: &[&SaleId], out: &mut Vec<u8>) {
+    debug_assert!(!sales.is_empty(), "a command about no sale");
+    command(out, 2 + sales.len());
+    bulk(out, name);
+    bulk(out, keys.index().as_bytes());
+    sales.iter().for_each(|sale| bulk(out, sale.as_str().as_bytes()));
+}
+
+/// Writes a command that asks whether a sale is there: see [`found`].
+pub(super) fn exists(keys: &KeyTemplates, sale: &SaleId, out: &mut Vec<u8>) {
+    command(out, 2);
+    bulk(out, b"EXISTS");
+    bulk(out, keys.of(sale).counters().as_bytes());
+}
+
+/// The sales of which [`exists`] has found that they are there.
+pub(super) fn found<'a>(
+    sales: &[&'a SaleId],
+    replies: &[Value],
+) -> Result<Vec<&'a SaleId>, DecodeError> {
+    let mut found = Vec::new();
+    for (sale, reply) in sales.iter().zip(replies) {
+        match reply {
+            Value::Int(0) => {}
+            Value::ServerError(error) => return Err(classify(error)),
+            _ => found.push(*sale),
+        }
+    }
+    Ok(found)
+}
+
+/// Writes a command that asks for the ledger's time: see [`time_ms`].
+pub(super) fn time(out: &mut Vec<u8>) {
+    command(out, 1);
+    bulk(out, b"TIME");
+}
+
+/// The time in ms since 1970 that Redis gives as seconds and microseconds.
+pub(super) fn time_ms(reply: Option<Value>) -> Result<u64, DecodeError> {
+    let malformed = || DecodeError::Refused("TIME has no time".to_owned());
+    let (seconds, micros): (u64, u64) = match reply {
+        Some(Value::ServerError(error)) => return Err(classify(&error)),
+        Some(reply) => redis::from_redis_value(reply).map_err(|_| malformed())?,
+        None => return Err(malformed()),
+    };
+    seconds.checked_mul(1000).and_then(|ms| ms.checked_add(micros / 1000)).ok_or_else(malformed)
+}
+
+/// Whether a command about the index was carried out. An error says what to do about it.
+pub(super) fn judge(keys: &KeyTemplates, reply: &Value) -> Result<(), DecodeError> {
+    let Value::ServerError(error) = reply else { return Ok(()) };
+    let text = error_text(error);
+    let index = keys.index();
+    // Commands for a set are carried out or not: there is no third.
+    Err(DecodeError::Refused(match error.code() {
+        "WRONGTYPE" => {
+            format!("the index of sales, {index}, is no set: delete or rename it ({text})")
+        }
+        "NOPERM" => format!(
+            "this user may not keep the index of sales: it needs SADD, SREM, SCARD and SSCAN on \
+             {index}, and EXISTS on the counters of the sales ({text})"
+        ),
+        // With their code first: others know them by it.
+        _ => text,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sale(id: &str) -> SaleId {
+        SaleId::new(id).unwrap()
+    }
+
+    #[test]
+    fn a_sale_is_added_again_after_a_while_and_once() {
+        let mut registered = Registered::default();
+        registered.note(&[&sale("a"), &sale("b")], 5);
+        let group = |id| Group { sale: sale(id), commands: vec![Command::Show] };
+        let (a, c) = (group("a"), group("c"));
+        let later_ms = 5 + INDEX_AGE_MS_MAX + 1;
+        assert!(registered.aged(&[&a, &c], later_ms - 1).is_empty());
+        assert_eq!(registered.aged(&[&a, &c], later_ms), [&sale("a")]);
+        assert!(registered.aged(&[&a, &c], later_ms).is_empty());
+        registered.forget(&sale("a"));
+        assert!(!registered.contains(&sale("a")) && registered.contains(&sale("b")));
+    }
+
+    #[test]
+    fn what_is_known_is_bounded() {
+        let mut registered = Registered::default();
+        for n in 0..SALES_MAX + 1 {
+            registered.note(&[&sale(&format!("s{n}"))], 0);
+        }
+        assert!(registered.0.len() <= SALES_MAX);
+    }
+
+    #[test]
+    fn the_time_is_read_as_redis_gives_it() {
+        let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let time = Value::Array(vec![text("1700000000"), text("123999")]);
+        assert_eq!(time_ms(Some(time)), Ok(1_700_000_000_123));
+        for bad in [Some(text("now")), Some(Value::Array(vec![text("1")])), None] {
+            assert!(time_ms(bad).is_err());
+        }
+    }
+}

@@ -1,0 +1,70 @@
+-- What single reservations are, and writing what became of them and of what their users have.
+local KNOWN = {held = true, confirmed = true, cancelled = true, expired = true}
+local units_of, touched = {}, {}
+
+-- What stands from one character of a text to another: status, quantity, deadline, user ('' if
+-- anonymous; not told apart if the sale has no limit). Nothing if it is no reservation.
+local function parse(text, from, to)
+  local _, at, status, quantity, deadline = find(text, '^(%l+) (%d+) (%d+)', from)
+  if not KNOWN[status] then return end
+  quantity = integer(quantity, nil, 1, QUANTITY_MAX)
+  deadline = integer(deadline, nil, 0, TIME_MS_MAX)
+  if not quantity or not deadline then return end
+  if at == to then return status, quantity, deadline, '' end
+  local _, user_end = find(text, '^ [^\t\n]*', at + 1)
+  local _, owner_end = find(text, '^\t?[^\t\n]*', (user_end or at) + 1)
+  if user_end and owner_end == to and to > at + 1 and byte(text, to) ~= 9 then
+    return status, quantity, deadline, limit > 0 and sub(text, at + 2, user_end) or ''
+  end
+end
+
+local function refuse_line(line)
+  return refuse('a line of ' .. RESERVATIONS .. ' is no reservation: ' .. line)
+end
+
+-- Reads how many units these users have, if the sale has a limit. Gives an error, or nothing.
+local function read_users(users)
+  if limit == 0 or #users == 0 then return end
+  local has = call('HMGET', USERS, unpack(users))
+  for i, user in ipairs(users) do
+    units_of[user] = integer(has[i], 0, 0, TOTAL_MAX)
+    if not units_of[user] then return refuse('a number of units in ' .. USERS .. ' is not one') end
+  end
+end
+
+-- Units that a user has more (or fewer).
+local function add_units(user, units)
+  if limit > 0 and user ~= '' then
+    units_of[user] = math.max(units_of[user] + units, 0)
+    touched[user] = true
+  end
+end
+
+-- Writes the changed fields, the counts as they shall be and the stream's entry.
+local function write(lines, sold_then, held_then)
+  call('XLEN', STREAM)
+  local now_text, sold_text = format('%d', now), format('%d', sold_then)
+  if sold_then > sold then call('HSET', COUNTERS, SOLD_FIELD, sold_text) end
+  write_changed()
+  local set, gone = {}, {}
+  for user in pairs(touched) do
+    if units_of[user] > 0 then
+      set[#set + 1] = user
+      set[#set + 1] = format('%d', units_of[user])
+    else
+      gone[#gone + 1] = user
+    end
+  end
+  if #set > 0 then call('HSET', USERS, unpack(set)) end
+  if #gone > 0 then call('HDEL', USERS, unpack(gone)) end
+  call('XADD', STREAM, '*', 'at_ms', now_text, 'reservations', lines)
+  call('HSET', SALE, 'held', format('%d', held_then), 'last_ms', now_text)
+  if sold_then < sold then call('HSET', COUNTERS, SOLD_FIELD, sold_text) end
+  sold, held = sold_then, held_then
+  free = math.max(total - sold, 0)
+end
+
+local function refuse_held(units)
+  return refuse('more units are to leave ' .. SALE .. ' than it says are held: '
+    .. format('%d and %d', units, held))
+end

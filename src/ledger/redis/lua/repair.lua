@@ -1,0 +1,127 @@
+-- Mends one kind of thing that an audit found. KEYS as in every script; ARGV[1] is the prefix of a
+-- reservation's field in characters, ARGV[2] what to do, ARGV[3] how many repairs the audit had seen:
+-- after another one, this one knows too little and does nothing (reply: -1). Otherwise the reply is
+-- how many things it mended. Each one is looked at once more before it is written. Counts are moved
+-- by what was wrong with them, not set: a sale goes on meanwhile, and every other change of a count
+-- is by a difference as well.
+local call, tonumber, find, sub, match = redis.call, tonumber, string.find, string.sub, string.match
+local COUNTERS, SALE, RESERVATIONS, CLAIMS, USERS, DEADLINES, STREAM =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local PREFIX, what = tonumber(ARGV[1]), ARGV[2]
+
+if (call('HGET', SALE, 'repairs') or '0') ~= ARGV[3] then return -1 end
+if call('EXISTS', COUNTERS) == 0 then return -1 end
+
+local texts = {}
+local function text(name)
+  texts[name] = texts[name] or call('HGET', RESERVATIONS, name) or ''
+  return texts[name]
+end
+
+-- The line of a reservation, and where it stands in which field.
+local function line(id)
+  local name = sub(id, 1, PREFIX)
+  local all = text(name)
+  local at = find('\n' .. all, '\n' .. id .. ' ', 1, true)
+  if not at then return nil, name end
+  local to = (find(all, '\n', at, true) or #all + 1) - 1
+  return sub(all, at, to), name, at, to
+end
+
+local function readable(line)
+  local status, rest = match(line, '^%w+ (%l+) %d+ %d+(.*)$')
+  return (status == 'held' or status == 'confirmed' or status == 'cancelled' or status == 'expired')
+    and (rest == '' or sub(rest, 1, 1) == ' ')
+end
+
+local function owner(line)
+  return match(line, '^%w+ %l+ %d+ %d+ (.*)$') or ''
+end
+
+local function add(key, field, difference)
+  local n = tonumber(call('HGET', key, field) or '0') + tonumber(difference)
+  if n < 0 then n = 0 end
+  call('HSET', key, field, string.format('%d', n))
+end
+
+local mended = 0
+
+if what == 'counts' then
+  -- ARGV[4] sold field, ARGV[5], ARGV[6] differences of sold and held; a count that is no number
+  -- begins at ARGV[7], ARGV[8], which are empty if it is one.
+  if ARGV[7] ~= '' then call('HSET', COUNTERS, ARGV[4], ARGV[7]) end
+  if ARGV[8] ~= '' then call('HSET', SALE, 'held', ARGV[8]) end
+  if ARGV[5] ~= '0' then add(COUNTERS, ARGV[4], ARGV[5]) end
+  if ARGV[6] ~= '0' then add(SALE, 'held', ARGV[6]) end
+  mended = 1
+elseif what == 'users' then
+  for i = 4, #ARGV, 2 do
+    add(USERS, ARGV[i], ARGV[i + 1])
+    if call('HGET', USERS, ARGV[i]) == '0' then call('HDEL', USERS, ARGV[i]) end
+    mended = mended + 1
+  end
+elseif what == 'users_set' then
+  for i = 4, #ARGV, 2 do
+    call('HSET', USERS, ARGV[i], ARGV[i + 1])
+    mended = mended + 1
+  end
+elseif what == 'claims' then
+  for i = 4, #ARGV, 2 do
+    local now = line(ARGV[i + 1])
+    if now and owner(now) == ARGV[i] then
+      mended = mended + call('HSETNX', CLAIMS, ARGV[i], ARGV[i + 1])
+    end
+  end
+elseif what == 'orphans' then
+  for i = 4, #ARGV, 2 do
+    local now = line(ARGV[i + 1])
+    if call('HGET', CLAIMS, ARGV[i]) == ARGV[i + 1] and not (now and owner(now) == ARGV[i]) then
+      mended = mended + call('HDEL', CLAIMS, ARGV[i])
+    end
+  end
+elseif what == 'deadlines' then
+  for i = 4, #ARGV do
+    call('ZADD', DEADLINES, match(ARGV[i], ':(%d+)$'), ARGV[i])
+    mended = mended + 1
+  end
+elseif what == 'no_deadlines' then
+  for i = 4, #ARGV do
+    if not match(ARGV[i], '^%w+:%d+$') then mended = mended + call('ZREM', DEADLINES, ARGV[i]) end
+  end
+elseif what == 'lines' then
+  -- A line that the stream has and the reservations have not, or not so that it can be read.
+  for i = 4, #ARGV do
+    local id = match(ARGV[i], '^(%w+) ')
+    local now, name, from, to = line(id)
+    if not now then
+      local all = text(name)
+      if all ~= '' and sub(all, -1) ~= '\n' then all = all .. '\n' end
+      texts[name] = all .. ARGV[i] .. '\n'
+    elseif not readable(now) then
+      texts[name] = sub(texts[name], 1, from - 1) .. ARGV[i] .. '\n' .. sub(texts[name], to + 2)
+    end
+    if not now or not readable(now) then
+      call('HSET', RESERVATIONS, name, texts[name])
+      mended = mended + 1
+    end
+  end
+elseif what == 'stream' then
+  -- What stands of these reservations, told once more.
+  local lines = {}
+  for i = 4, #ARGV do lines[#lines + 1] = line(ARGV[i]) end
+  if #lines > 0 then
+    local time = call('TIME')
+    call('XADD', STREAM, '*', 'at_ms',
+      string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)),
+      'reservations', table.concat(lines, '\n') .. '\n')
+    mended = #lines
+  end
+elseif what == 'deleted' then
+  -- ARGV[4] entries that are gone have been told once more; ARGV[5] is the last that was deleted.
+  call('HINCRBY', SALE, 'stream_trimmed', ARGV[4])
+  call('HSET', SALE, 'stream_deleted', ARGV[5])
+  mended = 1
+end
+
+call('HINCRBY', SALE, 'repairs', 1)
+return mended

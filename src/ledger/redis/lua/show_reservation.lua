@@ -1,2 +1,0 @@
--- One reservation as it stands.
-return {now, free, 'reservation', value}

@@ -1,0 +1,32 @@
+-- Takes off a sale's stream (KEYS[2]) what every group has processed and what is older than ARGV[1]
+-- ms, whole nodes of the stream only and about ARGV[2] entries at the most, so that nobody waits.
+-- How many there were is counted in the sale's hash (KEYS[1]): by that, the audit tells our trimming
+-- from entries that somebody deleted. Without a group nothing has been processed.
+if redis.call('EXISTS', KEYS[2]) == 0 then return 0 end
+local time = redis.call('TIME')
+local min_ms, min_seq = time[1] * 1000 + math.floor(time[2] / 1000) - tonumber(ARGV[1]), 0
+
+-- Entries from this one on stay.
+local function keep(ms, seq)
+  if ms < min_ms or ms == min_ms and seq < min_seq then min_ms, min_seq = ms, seq end
+end
+
+local groups = redis.call('XINFO', 'GROUPS', KEYS[2])
+if #groups == 0 then return 0 end
+for _, group in ipairs(groups) do
+  local map = {}
+  for i = 1, #group, 2 do map[group[i]] = group[i + 1] end
+  local ms, seq = string.match(map['last-delivered-id'], '^(%d+)-(%d+)$')
+  keep(tonumber(ms), tonumber(seq) + 1)
+  if map['pending'] > 0 then
+    ms, seq = string.match(redis.call('XPENDING', KEYS[2], map['name'])[2], '^(%d+)-(%d+)$')
+    keep(tonumber(ms), tonumber(seq))
+  end
+end
+if min_ms <= 0 then return 0 end
+-- A write to a hash that is none would fail behind the trimming.
+redis.call('HLEN', KEYS[1])
+local id = string.format('%.0f-%.0f', min_ms, min_seq)
+local trimmed = redis.call('XTRIM', KEYS[2], 'MINID', '~', id, 'LIMIT', ARGV[2])
+if trimmed > 0 then redis.call('HINCRBY', KEYS[1], 'stream_trimmed', trimmed) end
+return trimmed

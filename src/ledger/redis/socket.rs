@@ -1,0 +1,213 @@
+//! A core's socket to Redis: it reads and writes as if it blocked, but suspends its coroutine.
+//!
+//! Architecture invariant: it knows no batch and no command.
+
+use std::cell::Cell;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use rustix::io::Errno;
+use rustix::net::sockopt::{set_socket_keepalive, set_tcp_nodelay, socket_error};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, connect, send, socket_with};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
+use super::tls::tls_failure;
+use super::{HandshakeError, RedisSettings};
+use crate::core::{Core, lock};
+use crate::gate::Source;
+
+/// A stream that suspends its coroutine where it would block.
+pub(super) enum Stream {
+    Plain(Socket),
+    Tls(Box<StreamOwned<ClientConnection, Socket>>),
+}
+
+impl Stream {
+    /// Connects, with TLS if there are settings for it.
+    pub(super) fn open(
+        core: &'static Core,
+        settings: &RedisSettings,
+        tls: Option<&Arc<ClientConfig>>,
+        deadline_ms: u64,
+    ) -> Result<Self, HandshakeError> {
+        let socket = Socket::connect(core, &settings.host, settings.port, deadline_ms)?;
+        let Some(config) = tls else { return Ok(Self::Plain(socket)) };
+        let name = ServerName::try_from(settings.host.clone()).map_err(io::Error::other)?;
+        let tls = ClientConnection::new(config.clone(), name).map_err(io::Error::other)?;
+        let mut stream = StreamOwned::new(tls, socket);
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock).map_err(tls_failure)?;
+        }
+        Ok(Self::Tls(Box::new(stream)))
+    }
+
+    /// The socket beneath.
+    pub(super) fn socket(&self) -> &Socket {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => &stream.sock,
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
+/// A socket that suspends its coroutine where it would block, until a deadline.
+pub(super) struct Socket {
+    core: &'static Core,
+    /// Its events.
+    pub(super) source: Rc<Source>,
+    socket: OwnedFd,
+    /// Until when it waits, on the core's clock.
+    pub(super) deadline_ms: Cell<u64>,
+}
+
+impl Socket {
+    fn connect(core: &'static Core, host: &str, port: u16, deadline_ms: u64) -> io::Result<Self> {
+        let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
+        for address in resolve(core, host, port, deadline_ms)? {
+            match Self::connect_to(core, address, deadline_ms) {
+                Ok(socket) => return Ok(socket),
+                Err(error) => last = io::Error::new(error.kind(), format!("{address}: {error}")),
+            }
+        }
+        Err(last)
+    }
+
+    fn connect_to(core: &'static Core, address: SocketAddr, deadline_ms: u64) -> io::Result<Self> {
+        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+        set_tcp_nodelay(&socket, true)?;
+        set_socket_keepalive(&socket, true)?;
+        let source = core.gate.watch_source(&socket)?;
+        let socket = Self { core, source, socket, deadline_ms: Cell::new(deadline_ms) };
+        match connect(&socket.socket, &address) {
+            Ok(()) => {}
+            Err(Errno::INPROGRESS) => {
+                // The first edge may be older than the connection; an unconnected socket has no
+                // peer, which tells the two apart.
+                loop {
+                    socket.wait()?;
+                    socket_error(&socket.socket)??;
+                    if rustix::net::getpeername(&socket.socket).is_ok_and(|peer| peer.is_some()) {
+                        break;
+                    }
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(socket)
+    }
+
+    /// Suspends until something happens to it.
+    pub(super) fn wait(&self) -> io::Result<()> {
+        let waited = self.source.wait(|| self.core.clock.now_ms(), self.deadline_ms.get());
+        self.core.assert_here();
+        waited.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer in time"))
+    }
+
+    /// Whether an idle connection still stands.
+    pub(super) fn probe(&self) -> io::Result<()> {
+        let now_ms = self.core.clock.now_ms();
+        let _ = self.source.wait(|| now_ms, now_ms); // takes the event
+        match rustix::io::read(&self.socket, &mut [0u8; 1]) {
+            Err(Errno::AGAIN | Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+            Ok(0) => {
+                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "Redis closed the connection"))
+            }
+            Ok(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "Redis spoke unasked")),
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.core.gate.forget_source(&self.source);
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match rustix::io::read(&self.socket, &mut *buffer) {
+                Err(Errno::AGAIN) => self.wait()?,
+                Err(Errno::INTR) => {}
+                done => return Ok(done?),
+            }
+        }
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match send(&self.socket, bytes, SendFlags::NOSIGNAL) {
+                Err(Errno::AGAIN) => self.wait()?,
+                Err(Errno::INTR) => {}
+                done => return Ok(done?),
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Finds a host's addresses. A name is looked up on a thread of its own: the system's resolver
+/// blocks.
+fn resolve(
+    core: &'static Core,
+    host: &str,
+    port: u16,
+    deadline_ms: u64,
+) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(address) = host.parse() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let found = Arc::new(Mutex::new(None));
+    let (theirs, shared, index) = (found.clone(), core.shared.clone(), core.index);
+    let query = (host.to_owned(), port);
+    thread::Builder::new().name("resolver".into()).spawn(move || {
+        let addresses = query.to_socket_addrs().map(Iterator::collect);
+        *lock(&theirs) = Some(addresses);
+        shared.mailboxes[index].send(Box::new(|core| core.ledger_signal.notify()));
+    })?;
+    loop {
+        if let Some(addresses) = lock(&found).take() {
+            return addresses;
+        }
+        let waited = core.ledger_signal.wait(|| core.clock.now_ms(), deadline_ms);
+        waited.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the name is not resolved"))?;
+    }
+}

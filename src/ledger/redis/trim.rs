@@ -1,0 +1,17 @@
+//! Trimming a sale's stream: what every group has processed may go, but for the last minute.
+
+use super::SaleKeys;
+use crate::limits::{STREAM_KEEP_MS, STREAM_TRIM_MAX};
+
+const TRIM: &str = include_str!("lua/trim.lua");
+
+/// The command that trims a sale's stream, as arguments. The reply is how many entries went.
+///
+/// Nothing that a group still has to process goes, and nothing at all while there is no group; what
+/// goes is counted in the sale's hash, so that the audit can tell it from what was deleted by hand.
+pub fn trim_command(keys: &SaleKeys) -> Vec<Vec<u8>> {
+    let all = keys.all();
+    let (keep, max) = (STREAM_KEEP_MS.to_string(), STREAM_TRIM_MAX.to_string());
+    let arguments = ["EVAL", TRIM, "2", &all[1], &all[6], &keep, &max];
+    arguments.map(|argument| argument.as_bytes().to_vec()).into()
+}

@@ -1,0 +1,78 @@
+//! A sale that is over, as a file: the sale, then a line for each of its reservations.
+//!
+//! The file is there whole or not at all: it is written under another name beside it, made durable,
+//! and only then takes its name. What is archived may be removed next.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::{Failure, Way, shown, value};
+use crate::control::request::Request;
+
+/// Writes the archive. Gives how many reservations are in it.
+pub fn write(way: &mut Way, id: &str, to: &str) -> Result<u64, Failure> {
+    let path = Path::new(to);
+    if path.exists() {
+        return Err(Failure::Usage(format!("--to {}: the file exists already", shown(to))));
+    }
+    let sale = value(way.ask(&Request::new("GET", format!("/v1/sales/{id}")))?)?;
+    let failed = |error: io::Error| Failure::Failed(format!("--to {}: {error}", shown(to)));
+    let mut draft = Draft::create(path).map_err(failed)?;
+    draft.line(&sale).map_err(failed)?;
+    let mut count = 0;
+    let mut target = format!("/v1/sales/{id}/reservations");
+    loop {
+        let page = value(way.ask(&Request::new("GET", target))?)?;
+        for reservation in page["reservations"].as_array().into_iter().flatten() {
+            draft.line(reservation).map_err(failed)?;
+            count += 1;
+        }
+        let Some(next) = page["next"].as_str() else { break };
+        target = format!("/v1/sales/{id}/reservations?after={next}");
+    }
+    draft.finish(path).map_err(failed)?;
+    Ok(count)
+}
+
+/// A file that is removed again unless it is finished.
+struct Draft {
+    path: PathBuf,
+    file: Option<BufWriter<File>>,
+}
+
+impl Draft {
+    fn create(path: &Path) -> io::Result<Self> {
+        let name = path.file_name().ok_or_else(|| io::Error::other("is not a file's name"))?;
+        let mut draft = name.to_owned();
+        draft.push(format!(".{}.part", std::process::id()));
+        let path = path.with_file_name(draft);
+        let file = File::create_new(&path)?;
+        Ok(Self { path, file: Some(BufWriter::new(file)) })
+    }
+
+    fn line(&mut self, value: &Value) -> io::Result<()> {
+        match &mut self.file {
+            Some(file) => writeln!(file, "{value}"),
+            None => Ok(()),
+        }
+    }
+
+    fn finish(mut self, path: &Path) -> io::Result<()> {
+        if let Some(file) = self.file.take() {
+            file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        }
+        // Unlike a rename, a link does not replace a file that has come meanwhile.
+        fs::hard_link(&self.path, path)?;
+        let folder = path.parent().filter(|folder| *folder != Path::new(""));
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}

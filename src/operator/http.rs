@@ -1,0 +1,152 @@
+//! A request to a control port over HTTP. The control port speaks a small part of HTTP/1.1, one
+//! request a connection and bodies with a length, so this is all it takes; a client library would
+//! bring TLS, redirects and proxies, none of which may come into play here.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::path::Path;
+use std::time::Duration;
+
+use super::Failure;
+use crate::cli::OperatorOptions;
+use crate::config::{CONTROL_DEFAULT, Token};
+use crate::control::request::{Reply, Request};
+use crate::limits::CONTROL_REPLY_BYTES_MAX;
+
+const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+/// An audit of a large sale takes a while.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(120);
+/// Longest line of a head, and most of them.
+const LINE_BYTES_MAX: u64 = 8 * 1024;
+const LINES_MAX: usize = 64;
+
+/// A control port.
+pub struct Remote {
+    /// HOST:PORT.
+    authority: String,
+    token: Option<Token>,
+}
+
+impl Remote {
+    /// The one that options and environment name.
+    pub fn from_options(options: &OperatorOptions) -> Result<Self, Failure> {
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let (setting, given) = match &options.control {
+            Some(control) => ("--control", Some(control.clone())),
+            None => ("STAMPEDE_CONTROL=", variable("STAMPEDE_CONTROL")),
+        };
+        let given = given.unwrap_or_else(|| CONTROL_DEFAULT.to_owned());
+        let usage = |problem: &str| Failure::Usage(format!("{setting} {given}: {problem}"));
+        let authority = given.strip_prefix("http://").unwrap_or(&given).trim_end_matches('/');
+        if authority.contains("://") {
+            return Err(usage("a control port speaks http only; use http://HOST:PORT"));
+        }
+        let port = authority.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+        let odd = |c: char| c.is_whitespace() || c.is_control() || "/@?#".contains(c);
+        if port.is_none() || authority.starts_with(':') || authority.contains(odd) {
+            return Err(usage("must be http://HOST:PORT, such as http://127.0.0.1:3006"));
+        }
+        let file = options.token_file.clone().or_else(|| variable("STAMPEDE_CONTROL_TOKEN_FILE"));
+        let token = match (&options.token_file, variable("STAMPEDE_CONTROL_TOKEN"), file) {
+            (None, Some(text), _) => {
+                Some(Token::new(&text).map_err(|problem| {
+                    Failure::Usage(format!("STAMPEDE_CONTROL_TOKEN: {problem}"))
+                })?)
+            }
+            (_, _, Some(file)) => Some(
+                Token::from_file(Path::new(&file))
+                    .map_err(|problem| Failure::Usage(format!("--token-file {file}: {problem}")))?,
+            ),
+            _ => None,
+        };
+        Ok(Self { authority: authority.to_owned(), token })
+    }
+
+    /// Sends a request and takes its answer.
+    pub fn ask(&self, request: &Request) -> Result<Reply, Failure> {
+        let stream = self.connect().map_err(|error| {
+            Failure::Failed(format!(
+                "no server answers at http://{} ({error}): start one, name another with --control, \
+                 or go straight to the ledger with --ledger",
+                self.authority
+            ))
+        })?;
+        self.exchange(stream, request).map_err(|error| {
+            let maybe = match request.method.as_str() {
+                "GET" => "",
+                _ => "; it may have been done or not: look before you ask again",
+            };
+            Failure::Failed(format!(
+                "http://{} did not answer as a control port does: {error}{maybe}",
+                self.authority
+            ))
+        })
+    }
+
+    fn connect(&self) -> io::Result<TcpStream> {
+        let mut last = io::Error::other("the name has no address");
+        for address in self.authority.to_socket_addrs()? {
+            match TcpStream::connect_timeout(&address, CONNECT_DEADLINE) {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    fn exchange(&self, mut stream: TcpStream, request: &Request) -> io::Result<Reply> {
+        stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
+        stream.set_write_timeout(Some(ANSWER_DEADLINE))?;
+        let mut head = format!(
+            "{} {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n",
+            request.method,
+            request.target,
+            self.authority,
+            request.body.len()
+        );
+        if request.content_type.is_some() {
+            head += "Content-Type: application/json\r\n";
+        }
+        if let Some(token) = &self.token {
+            head += &format!("Authorization: Bearer {}\r\n", token.expose());
+        }
+        head += "\r\n";
+        stream.write_all(&[head.as_bytes(), &request.body].concat())?;
+        read_reply(&mut BufReader::new(stream))
+    }
+}
+
+fn read_reply(input: &mut impl BufRead) -> io::Result<Reply> {
+    let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+    let status = read_line(input)?;
+    let status = status.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
+    let status = status.ok_or_else(|| wrong("this is no HTTP/1.1"))?;
+    let mut length = None;
+    for _ in 0..LINES_MAX {
+        let line = read_line(input)?;
+        if line.is_empty() {
+            let length = length.ok_or_else(|| wrong("the answer has no length"))?;
+            if length > CONTROL_REPLY_BYTES_MAX {
+                return Err(wrong("the answer is too long"));
+            }
+            let mut body = vec![0; length];
+            input.read_exact(&mut body)?;
+            return Ok(Reply { status, headers: Vec::new(), body });
+        }
+        let (name, value) =
+            line.split_once(':').ok_or_else(|| wrong("a header line without `:`"))?;
+        if name.eq_ignore_ascii_case("content-length") {
+            length = value.trim().parse().ok();
+        }
+    }
+    Err(wrong("too many header lines"))
+}
+
+fn read_line(input: &mut impl BufRead) -> io::Result<String> {
+    let mut line = String::new();
+    input.by_ref().take(LINE_BYTES_MAX).read_line(&mut line)?;
+    if !line.ends_with('\n') {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(line.trim_end().to_owned())
+}

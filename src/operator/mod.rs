@@ -1,0 +1,252 @@
+//! An operator's commands: `stampede sale …` and `stampede reservation …`.
+//!
+//! A command makes requests of the control port's API. They go to a running server over HTTP, or,
+//! with `--ledger`, to the same API in this process, over a client of the ledger itself. So both
+//! ways know the same words and give the same answers.
+//!
+//! Architecture invariant: decides nothing about sales, and prints nothing: it writes what it is to
+//! say to the writer it is given.
+
+mod archive;
+mod audit;
+mod http;
+mod ledger;
+mod table;
+
+use std::io::{self, Write};
+
+use serde_json::{Value, json};
+
+pub use audit::audit;
+pub use ledger::{embedded_client, open_client, redis_client};
+
+use self::http::Remote;
+use crate::cli::{OperatorOptions, ReservationAction, SaleAction, ServeOptions};
+use crate::clock::rfc3339;
+use crate::config::{Config, parse_sale, whole_number};
+use crate::control::api::Api;
+use crate::control::request::{Reply, Request};
+use crate::ledger::client::Client;
+use crate::limits::{CONTROL_PAGE_MAX, TIME_MS_MAX, TOTAL_MAX};
+use crate::sale::{ReservationId, SaleId, SaleSpec};
+
+/// Why a command did not do what it was to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The command line is wrong: exit code 2.
+    #[error("{0}")]
+    Usage(String),
+    /// Anything else: exit code 1.
+    #[error("{0}")]
+    Failed(String),
+    /// What it says can't be written.
+    #[error("can't print: {0}")]
+    Print(#[from] io::Error),
+}
+
+/// Does something with sales.
+pub fn sale(
+    action: &SaleAction,
+    options: &OperatorOptions,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    // What is wrong with the command line is said before anybody is asked.
+    let requests = sale_requests(action)?;
+    let mut way = Way::open(options)?;
+    if let SaleAction::Archive { id, to } = action {
+        let count = archive::write(&mut way, id, to)?;
+        return say(options, out, &json!({ "id": id, "archived": count, "file": to }), |out| {
+            writeln!(out, "{id}: the sale and {count} reservations are in {to}")
+        });
+    }
+    if let SaleAction::List = action {
+        return list(&mut way, options, out);
+    }
+    for request in requests {
+        let is_post = request.target == "/v1/sales";
+        let reply = way.ask(&request)?;
+        let status = reply.status;
+        let sale = value(reply)?;
+        say(options, out, &sale, |out| match action {
+            SaleAction::Remove { id } => writeln!(out, "{id}: removed"),
+            SaleAction::Create { .. } if is_post => {
+                let what = if status == 201 { "created" } else { "exists already, as asked" };
+                writeln!(out, "{}: {what}", table::text(&sale["id"]))
+            }
+            _ => table::members(out, &sale),
+        })?;
+    }
+    Ok(())
+}
+
+/// Does something with a reservation.
+pub fn reservation(
+    action: &ReservationAction,
+    options: &OperatorOptions,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let (method, id, verb) = match action {
+        ReservationAction::Show { id } => ("GET", id, ""),
+        ReservationAction::Confirm { id } => ("POST", id, "/confirm"),
+        ReservationAction::Cancel { id } => ("POST", id, "/cancel"),
+    };
+    ReservationId::from_public(id)
+        .map_err(|error| Failure::Usage(format!("{}: {error}", shown(id))))?;
+    let mut way = Way::open(options)?;
+    let reply = way.ask(&Request::new(method, format!("/v1/reservations/{id}{verb}")))?;
+    let reservation = value(reply)?;
+    say(options, out, &reservation, |out| table::members(out, &reservation))
+}
+
+/// What an action asks, in order. None for those that see to it themselves.
+fn sale_requests(action: &SaleAction) -> Result<Vec<Request>, Failure> {
+    let on = |method, id: &str, verb: &str| -> Result<Request, Failure> {
+        check_sale(id)?;
+        Ok(Request::new(method, format!("/v1/sales/{id}{verb}")))
+    };
+    Ok(vec![match action {
+        SaleAction::Create { sales } => {
+            let create = |text: &String| {
+                let (id, spec) = parse_sale(text)
+                    .map_err(|problem| Failure::Usage(format!("{}: {problem}", shown(text))))?;
+                Ok(Request::new("POST", "/v1/sales").with_json(&definition(&id, &spec)))
+            };
+            return sales.iter().map(create).collect();
+        }
+        SaleAction::Open { id } => on("POST", id, "/open")?,
+        SaleAction::Close { id } => on("POST", id, "/close")?,
+        SaleAction::AddStock { id, units } => {
+            let number = whole_number(units, 1, TOTAL_MAX)
+                .map_err(|problem| Failure::Usage(format!("{}: UNITS {problem}", shown(units))))?;
+            on("POST", id, "/add-stock")?.with_json(&json!({ "units": number }))
+        }
+        SaleAction::Show { id } => on("GET", id, "")?,
+        SaleAction::Remove { id } => on("DELETE", id, "")?,
+        SaleAction::List => return Ok(Vec::new()),
+        SaleAction::Archive { id, .. } => {
+            check_sale(id)?;
+            return Ok(Vec::new());
+        }
+    }])
+}
+
+fn check_sale(id: &str) -> Result<(), Failure> {
+    let checked = SaleId::new(id).map(drop);
+    checked.map_err(|error| Failure::Usage(format!("{}: {error}", shown(id))))
+}
+
+/// A text of the command line in an error: on one line, and not endless.
+fn shown(text: &str) -> String {
+    let mut shown: String = text.chars().take(200).collect();
+    if shown.is_empty() || shown.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        shown = format!("{shown:?}");
+    }
+    shown
+}
+
+/// A sale as the control port takes it.
+fn definition(id: &SaleId, spec: &SaleSpec) -> Value {
+    let time = |ms: u64, none: u64| (ms != none).then(|| rfc3339(ms));
+    json!({
+        "id": id.as_str(),
+        "total": spec.total,
+        "opens_at": time(spec.opens_at_ms, 0),
+        "closes_at": time(spec.closes_at_ms, TIME_MS_MAX),
+        "limit_per_user": spec.limit_per_user,
+        "quantity_max": spec.quantity_max,
+        "hold_ms": spec.hold_ms,
+    })
+}
+
+fn list(way: &mut Way, options: &OperatorOptions, out: &mut dyn Write) -> Result<(), Failure> {
+    let mut sales = Vec::new();
+    let mut target = format!("/v1/sales?limit={CONTROL_PAGE_MAX}");
+    loop {
+        let mut page = value(way.ask(&Request::new("GET", target))?)?;
+        if let Value::Array(found) = page["sales"].take() {
+            sales.extend(found);
+        }
+        let Some(next) = page["next"].as_str() else { break };
+        target = format!("/v1/sales?limit={CONTROL_PAGE_MAX}&after={next}");
+    }
+    if options.json {
+        for sale in &sales {
+            writeln!(out, "{sale}")?;
+        }
+        return Ok(());
+    }
+    Ok(table::sales(out, &sales)?)
+}
+
+/// Writes a line of JSON, or what people read.
+fn say(
+    options: &OperatorOptions,
+    out: &mut dyn Write,
+    value: &Value,
+    text: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), Failure> {
+    if options.json {
+        writeln!(out, "{value}")?
+    } else {
+        text(out)?
+    }
+    Ok(())
+}
+
+/// How requests get to where they are answered.
+enum Way {
+    Remote(Remote),
+    Direct(Box<Api>),
+}
+
+impl Way {
+    fn open(options: &OperatorOptions) -> Result<Self, Failure> {
+        match direct_client(options)? {
+            None => Ok(Self::Remote(Remote::from_options(options)?)),
+            Some(client) => Ok(Self::Direct(Box::new(Api::new(client)))),
+        }
+    }
+
+    fn ask(&mut self, request: &Request) -> Result<Reply, Failure> {
+        match self {
+            Self::Remote(remote) => remote.ask(request),
+            Self::Direct(api) => Ok(api.answer(request)),
+        }
+    }
+}
+
+/// The ledger itself, if that is asked for.
+fn direct_client(options: &OperatorOptions) -> Result<Option<Box<dyn Client>>, Failure> {
+    if options.ledger.is_none() && !options.direct {
+        return Ok(None);
+    }
+    let serve = ServeOptions {
+        config: options.config.clone(),
+        ledger: options.ledger.clone(),
+        ..ServeOptions::default()
+    };
+    let config = Config::load(&serve).map_err(|error| Failure::Usage(error.to_string()))?;
+    open_client(&config.ledger, "stampede-operator")
+        .map(Some)
+        .map_err(|reason| Failure::Failed(format!("{}: {reason}", config.ledger)))
+}
+
+/// The JSON of a reply, or the problem it tells.
+fn value(reply: Reply) -> Result<Value, Failure> {
+    let value: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+    if (200..300).contains(&reply.status) {
+        return Ok(value);
+    }
+    let detail = value["detail"].as_str().unwrap_or("there is no more to it");
+    let told = match value["field"].as_str() {
+        Some(field) => format!("{field}: {detail}"),
+        None => detail.to_owned(),
+    };
+    Err(match reply.status {
+        422 => Failure::Usage(told),
+        401 => Failure::Failed(format!(
+            "{told} Name the file it is in with --token-file, or set STAMPEDE_CONTROL_TOKEN."
+        )),
+        _ => Failure::Failed(told),
+    })
+}

@@ -1,0 +1,187 @@
+//! One entry of a sale's stream: the changes of one batch, as the scripts write them.
+//!
+//! Fields: `at_ms`, the ledger's time, and `reservations`, a [line](parse_line) for each reservation
+//! that changed. The entry's id is the version of all of them.
+
+use redis::Value;
+
+use crate::ledger::redis::parse_line;
+use crate::limits::TIME_MS_MAX;
+use crate::sale::{Change, Key, Reservation, SaleId};
+
+/// Bits of a version that an entry's sequence number takes; its ms stand above.
+const SEQUENCE_BITS: u32 = 20;
+
+/// An entry's id: ms since 1970 and a sequence number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub(super) struct EntryId {
+    pub ms: u64,
+    pub sequence: u64,
+}
+
+impl EntryId {
+    /// Reads `ms-sequence`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (ms, sequence) = text.split_once('-')?;
+        Some(Self { ms: ms.parse().ok()?, sequence: sequence.parse().ok()? })
+    }
+
+    /// The version of the changes in the entry.
+    pub fn version(self) -> u64 {
+        let sequence = self.sequence.min((1 << SEQUENCE_BITS) - 1);
+        self.ms.min(u64::MAX >> SEQUENCE_BITS) << SEQUENCE_BITS | sequence
+    }
+}
+
+impl std::fmt::Display for EntryId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.ms, self.sequence)
+    }
+}
+
+/// An entry as Redis lists it: its id, and its fields unless it has been deleted.
+pub(super) struct Entry {
+    pub id: EntryId,
+    /// Name, value, name, value, ...; `None`: it is pending but no longer there.
+    pub fields: Option<Vec<Value>>,
+}
+
+/// Reads a list of entries. `None`: it is none.
+pub(super) fn entries(value: Value) -> Option<Vec<Entry>> {
+    match value {
+        Value::Nil => Some(Vec::new()),
+        Value::Array(list) => list.into_iter().map(entry).collect(),
+        _ => None,
+    }
+}
+
+fn entry(value: Value) -> Option<Entry> {
+    let Value::Array(pair) = value else { return None };
+    let mut pair = pair.into_iter();
+    let id = EntryId::parse(text(&pair.next()?)?)?;
+    match pair.next()? {
+        Value::Nil => Some(Entry { id, fields: None }),
+        Value::Array(fields) => Some(Entry { id, fields: Some(fields) }),
+        _ => None,
+    }
+}
+
+/// Appends the changes in an entry's fields to `out`. What can be read is, also if something else
+/// can't; the error says what.
+pub(super) fn changes(
+    sale: &SaleId,
+    id: EntryId,
+    fields: &[Value],
+    out: &mut Vec<Change>,
+) -> Result<(), String> {
+    let field = |name: &str| {
+        let pairs = fields.chunks_exact(2).find(|pair| text(&pair[0]) == Some(name));
+        pairs.map(|pair| text(&pair[1]).ok_or_else(|| format!("its field {name} is not UTF-8")))
+    };
+    let lines = field("reservations").ok_or("it has no field reservations")??;
+    let at_ms = match field("at_ms") {
+        Some(text) => text?.parse().ok().filter(|ms| *ms <= TIME_MS_MAX),
+        None => Some(id.ms),
+    };
+    let at_ms = at_ms.ok_or("its field at_ms is no time")?;
+    let mut wrong = None;
+    for text in lines.lines() {
+        match line(text) {
+            Ok((reservation, key)) => out.push(Change {
+                sale: sale.clone(),
+                reservation,
+                key,
+                at_ms,
+                version: id.version(),
+            }),
+            Err(why) => wrong = wrong.or(Some(format!("{why} in the line {text:?}"))),
+        }
+    }
+    wrong.map_or(Ok(()), Err)
+}
+
+fn line(text: &str) -> Result<(Reservation, Option<Key>), &'static str> {
+    let (reservation, key) = parse_line(text).ok_or("nothing that makes a reservation")?;
+    if reservation.quantity == 0 {
+        return Err("a quantity of 0");
+    }
+    if reservation.expires_at_ms > TIME_MS_MAX {
+        return Err("a deadline beyond all time");
+    }
+    Ok((reservation, key))
+}
+
+/// A reply that is a text.
+pub(super) fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sale::User;
+
+    const ID: &str = "01234567890123456789abcdef";
+
+    fn read(pairs: &[(&str, &str)]) -> (Vec<Change>, Result<(), String>) {
+        let bulk = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let fields: Vec<_> = pairs.iter().flat_map(|(n, v)| [bulk(n), bulk(v)]).collect();
+        let mut out = Vec::new();
+        let sale = SaleId::new("ticket").unwrap();
+        let done = changes(&sale, EntryId { ms: 5, sequence: 3 }, &fields, &mut out);
+        (out, done)
+    }
+
+    #[test]
+    fn owners_are_a_user_a_key_or_both() {
+        let lines = ["", " ann smith", " ann smith\ta key", " \ta key"]
+            .map(|owner| format!("{ID} held 2 99{owner}\n"))
+            .concat();
+        let (changes, done) = read(&[("at_ms", "7"), ("reservations", &lines)]);
+        assert_eq!(done, Ok(()));
+        let owners: Vec<_> = changes
+            .iter()
+            .map(|c| {
+                let user = c.reservation.user.as_ref().map(User::as_str);
+                (user, c.key.as_ref().map(Key::as_str))
+            })
+            .collect();
+        let (ann, key) = (Some("ann smith"), Some("a key"));
+        assert_eq!(owners, [(None, None), (ann, None), (ann, key), (None, key)]);
+        let one = &changes[0];
+        assert_eq!((one.at_ms, one.version, one.reservation.quantity), (7, 5 << 20 | 3, 2));
+        assert_eq!(one.reservation.id.to_string(), ID);
+    }
+
+    #[test]
+    fn what_can_be_read_is_whatever_stands_beside_it() {
+        let lines = format!("{ID} held 2 99\n{ID} lost 2 99\nx\n{ID} expired 1 99\n");
+        let (changes, done) = read(&[("reservations", &lines)]);
+        assert_eq!(changes.len(), 2);
+        assert!(done.unwrap_err().contains("lost 2 99"));
+        for (fields, told) in [
+            (&[("other", "")][..], "no field reservations"),
+            (&[("reservations", ""), ("at_ms", "x")], "no time"),
+            (&[("reservations", "x")], "nothing that makes"),
+            (&[("reservations", &format!("{ID} held 0 99"))], "a quantity of 0"),
+            (&[("reservations", &format!("{ID} held 1"))], "nothing that makes"),
+            (&[("reservations", &format!("{ID} held 1 999999999999999"))], "beyond all time"),
+        ] {
+            let (changes, done) = read(fields);
+            assert!(changes.is_empty() && done.as_ref().unwrap_err().contains(told), "{done:?}");
+        }
+    }
+
+    #[test]
+    fn versions_order_as_ids_do() {
+        let id = |text| EntryId::parse(text).unwrap();
+        let ids = ["0-1", "0-2", "1-0", "1700000000000-0", "1700000000000-9", "1700000000001-0"];
+        assert!(ids.map(|text| id(text).version()).is_sorted());
+        assert_eq!(id("1700000000000-9").to_string(), "1700000000000-9");
+        assert_eq!(EntryId::parse("1"), None);
+    }
+}

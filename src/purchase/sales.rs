@@ -1,0 +1,303 @@
+//! What a core remembers of each sale (latch, view, allowance), kept true by every answer of the
+//! ledger.
+//!
+//! What is done at every tick depends on the sales that requests met since the last one, not on how
+//! many there are. Names that clients invent are forgotten with the ledger's answer.
+//!
+//! Architecture invariant: knows no HTTP and no kind of ledger.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use super::{Refused, Verdict};
+use crate::core::{Core, lock};
+use crate::ledger::GroupReply;
+use crate::ledger::batch::{Answer, Entry, Failure, Settle, Ticket};
+use crate::limits::{
+    SALE_IDLE_MS, SALES_MAX, TICK_INTERVAL_MS, VIEW_AGE_MS_MAX, VIEWS_PER_TICK_MAX,
+};
+use crate::sale::{Command, Outcome, SaleId, SaleView};
+use crate::stock::{Latch, Refusal, Shards, StockSetting};
+
+/// What one core knows of one sale.
+pub struct SaleSlot {
+    id: SaleId,
+    /// The ledger has said so.
+    exists: Cell<bool>,
+    used_at_ms: Cell<u64>,
+    pub(super) shards: Arc<Shards>,
+    latch: RefCell<Latch>,
+    view: RefCell<Option<Rc<SeenView>>>,
+    /// When the question was asked that the ledger has still to answer.
+    view_asked_ms: Cell<Option<u64>>,
+    view_waiters: RefCell<Vec<usize>>,
+    /// Whether [`Sales::wanted`] has it.
+    wanted: Cell<bool>,
+}
+
+/// A sale as the ledger last showed it.
+pub struct SeenView {
+    asked_at_ms: u64,
+    /// The sale.
+    pub view: SaleView,
+    /// The view as whoever shows it has written it, kept for the next who asks.
+    pub written: OnceCell<Box<[u8]>>,
+}
+
+impl SaleSlot {
+    /// The sale.
+    pub fn id(&self) -> &SaleId {
+        &self.id
+    }
+
+    /// The view that came last, however old.
+    pub fn last_view(&self) -> Option<Rc<SeenView>> {
+        self.view.borrow().clone()
+    }
+
+    /// What the latch says. If it refuses, the core goes on asking the ledger in the background.
+    pub(super) fn refusal(self: &Rc<Self>, core: &Core) -> Option<Refusal> {
+        let refusal = self.latch.borrow().check(core.clock.now_ms(), self.view_asked_ms.get())?;
+        core.sales.want(self);
+        Some(refusal)
+    }
+}
+
+/// The sales a core knows.
+#[derive(Default)]
+pub struct Sales {
+    slots: RefCell<HashMap<SaleId, Rc<SaleSlot>>>,
+    /// Those that were refused or shown from memory since the last tick: to be asked about again.
+    wanted: RefCell<Vec<Rc<SaleSlot>>>,
+    made_room_ms: Cell<u64>,
+}
+
+impl Sales {
+    /// The core's slot of a sale, made when it is first asked for. A sale that turns out not to
+    /// exist is forgotten again, so that what a client invents does not stay.
+    pub fn slot(&self, core: &Core, id: &str) -> Result<Rc<SaleSlot>, Verdict> {
+        let now_ms = core.clock.now_ms();
+        if let Some(slot) = self.slots.borrow().get(&LookUp(id)) {
+            slot.used_at_ms.set(now_ms);
+            return Ok(slot.clone());
+        }
+        let id = SaleId::new(id).map_err(|_| Verdict::Refused(Refused::UnknownSale))?;
+        if !core.batcher.is_available() {
+            return Err(Verdict::Failed(Failure::Unavailable));
+        }
+        if self.slots.borrow().len() >= SALES_MAX && !self.make_room(now_ms) {
+            return Err(Verdict::Failed(Failure::Busy));
+        }
+        let slot = Rc::new(SaleSlot {
+            shards: shards(core, &id),
+            id: id.clone(),
+            exists: Cell::new(false),
+            used_at_ms: Cell::new(now_ms),
+            latch: RefCell::default(),
+            view: RefCell::default(),
+            view_asked_ms: Cell::default(),
+            view_waiters: RefCell::default(),
+            wanted: Cell::default(),
+        });
+        self.slots.borrow_mut().insert(id, slot.clone());
+        Ok(slot)
+    }
+
+    /// Asks the ledger in the background about the sales that were refused or shown from memory
+    /// since the last tick: a latch opens and a view is renewed without anybody waiting for it.
+    pub fn refresh(&self, core: &Core) {
+        let mut wanted = self.wanted.take();
+        let count = wanted.len().min(VIEWS_PER_TICK_MAX);
+        for slot in wanted.drain(..count) {
+            slot.wanted.set(false);
+            slot.ask_view(core);
+        }
+        self.wanted.replace(wanted);
+    }
+
+    fn want(&self, slot: &Rc<SaleSlot>) {
+        if !slot.wanted.replace(true) {
+            self.wanted.borrow_mut().push(slot.clone());
+        }
+    }
+
+    fn known(&self, id: &SaleId) -> Option<Rc<SaleSlot>> {
+        self.slots.borrow().get(id).cloned()
+    }
+
+    /// Forgets sales that nobody has asked for in a while. `false`: that made no room.
+    fn make_room(&self, now_ms: u64) -> bool {
+        // To look at all of them is dear: not more often than once a tick.
+        if now_ms < self.made_room_ms.get() + TICK_INTERVAL_MS {
+            return false;
+        }
+        self.made_room_ms.set(now_ms);
+        let mut slots = self.slots.borrow_mut();
+        slots.retain(|_, slot| {
+            let recent = slot.exists.get() && now_ms < slot.used_at_ms.get() + SALE_IDLE_MS;
+            recent || Rc::strong_count(slot) > 1
+        });
+        slots.len() < SALES_MAX
+    }
+
+    fn forget(&self, core: &Core, id: &SaleId) {
+        self.slots.borrow_mut().remove(id);
+        let mut allowances = lock(&core.shared.allowances);
+        // Ours was the last: no other core has the sale either.
+        if allowances.get(id.as_str()).is_some_and(|shards| Arc::strong_count(shards) <= 2) {
+            allowances.remove(id.as_str());
+        }
+    }
+}
+
+/// Finds a [`SaleId`] by its text without making one.
+#[derive(Hash)]
+struct LookUp<'a>(&'a str);
+
+impl hashbrown::Equivalent<SaleId> for LookUp<'_> {
+    fn equivalent(&self, id: &SaleId) -> bool {
+        self.0 == id.as_str()
+    }
+}
+
+/// The instance's allowance of a sale, shared by its cores.
+fn shards(core: &Core, id: &SaleId) -> Arc<Shards> {
+    let (stock, cores) = (core.shared.config.stock, core.shared.cores());
+    let mut allowances = lock(&core.shared.allowances);
+    if allowances.len() == allowances.capacity() {
+        // Before it grows: those of sales that two cores forgot at the same time. What is left of a
+        // fixed allowance must not be forgotten.
+        allowances.retain(|_, shards| {
+            let whole = match stock {
+                StockSetting::Auto => true,
+                StockSetting::Fixed(units) => shards.left() == units,
+            };
+            !whole || Arc::strong_count(shards) > 1
+        });
+    }
+    let make = || Arc::new(Shards::new(stock, cores));
+    allowances.entry_ref(id.as_str()).or_insert_with(make).clone()
+}
+
+/// Shows a sale from memory if what is there is young enough. It is renewed in the background
+/// while it is asked for, so that nobody waits.
+pub fn look(core: &Core, slot: &Rc<SaleSlot>) -> Option<Rc<SeenView>> {
+    let view = slot.view.borrow();
+    let seen = view.as_ref()?;
+    if core.clock.now_ms() > seen.asked_at_ms + VIEW_AGE_MS_MAX {
+        return None;
+    }
+    core.sales.want(slot);
+    Some(seen.clone())
+}
+
+/// Asks the ledger to show a sale; those who ask meanwhile share the question.
+pub fn ask(core: &Core, slot: &SaleSlot) -> Result<Ticket, Failure> {
+    if !core.batcher.is_available() {
+        return Err(Failure::Unavailable);
+    }
+    let ticket = core.batcher.new_ticket()?;
+    slot.view_waiters.borrow_mut().push(core.batcher.number(&ticket));
+    slot.ask_view(core);
+    Ok(ticket)
+}
+
+impl SaleSlot {
+    fn ask_view(&self, core: &Core) {
+        if self.view_asked_ms.get().is_none() {
+            let now_ms = core.clock.now_ms();
+            if core.batcher.submit_unattended(now_ms, &self.id, Command::Show) {
+                self.view_asked_ms.set(Some(now_ms));
+            } else {
+                self.answer_view(core, &Err(Failure::Busy));
+            }
+        }
+    }
+
+    fn answer_view(&self, core: &Core, answer: &Answer) {
+        for ticket in self.view_waiters.take() {
+            core.batcher.deliver(ticket, answer.clone());
+        }
+    }
+
+    fn see(&self, core: &Core, view: &SaleView) {
+        let now_ms = core.clock.now_ms();
+        self.shards.note_free(view.free());
+        let asked_at_ms = self.view_asked_ms.take();
+        self.latch.borrow_mut().shown(view, asked_at_ms.unwrap_or(now_ms));
+        if let Some(asked_at_ms) = asked_at_ms {
+            let seen = SeenView { asked_at_ms, view: view.clone(), written: OnceCell::new() };
+            *self.view.borrow_mut() = Some(Rc::new(seen));
+        }
+        self.answer_view(core, &Ok(Outcome::Sale(Box::new(view.clone()))));
+        // The answer took longer than a tick, which found the question still open.
+        let overdue = asked_at_ms.is_some_and(|ms| now_ms >= ms + TICK_INTERVAL_MS);
+        if overdue && self.wanted.get() {
+            self.ask_view(core);
+        }
+    }
+
+    fn learn(&self, core: &Core, entry: &Entry, outcome: &Outcome, reply: &GroupReply) {
+        let now_ms = core.clock.now_ms();
+        let close = |refusal| self.latch.borrow_mut().close(refusal, now_ms, reply.now_ms);
+        match outcome {
+            Outcome::Granted { .. } => {
+                self.latch.borrow_mut().open();
+                return;
+            }
+            Outcome::SoldOut { free: 0 } => close(Refusal::SoldOut),
+            Outcome::NotOpen { opens_at_ms } => {
+                close(Refusal::NotOpen { opens_at_ms: *opens_at_ms })
+            }
+            Outcome::Closed => close(Refusal::Closed),
+            Outcome::Sale(view) | Outcome::Created(view) => self.see(core, view),
+            Outcome::UnknownSale => {
+                self.view_asked_ms.set(None);
+                self.answer_view(core, &Ok(Outcome::UnknownSale));
+            }
+            _ => {}
+        }
+        self.shards.give_back(core.index, u64::from(entry.allowance));
+    }
+}
+
+/// Keeps a core's knowledge true: told of every answer of the ledger.
+pub struct Settler(pub &'static Core);
+
+impl Settle for Settler {
+    fn settle(&self, sale: &SaleId, entries: &[Entry], result: Result<&GroupReply, Failure>) {
+        let core = self.0;
+        let Some(slot) = core.sales.known(sale) else { return };
+        match result {
+            Ok(reply) => {
+                for (entry, outcome) in entries.iter().zip(&reply.outcomes) {
+                    slot.learn(core, entry, outcome, reply);
+                }
+                match reply.free {
+                    Some(free) => {
+                        slot.exists.set(true);
+                        slot.shards.note_free(free);
+                        if free > 0 {
+                            slot.latch.borrow_mut().stock_is_back();
+                        }
+                    }
+                    None => core.sales.forget(core, sale),
+                }
+            }
+            Err(failure) => {
+                if failure != Failure::Unknown {
+                    let units = entries.iter().map(|entry| u64::from(entry.allowance)).sum();
+                    slot.shards.give_back(core.index, units);
+                }
+                slot.view_asked_ms.set(None);
+                slot.answer_view(core, &Err(failure));
+                if !slot.exists.get() {
+                    core.sales.forget(core, sale);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The orders of an embedded ledger: a worker on a thread of its own, within the server, since
+//! nobody else may open the ledger's folder.
+//!
+//! Selling never waits for it. A database that is away costs nothing meanwhile: the database itself
+//! says how far it is, and the ledger gives what changed since.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::ledger::embedded::{EmbeddedSource, Handle, source_name};
+use crate::limits::ORDERS_BATCH;
+use crate::orders::{ConnectError, Database, DatabaseUrl, Source, WorkerOptions, run};
+
+/// Time before a worker that gave up is started again: by then somebody may have acted.
+const RESTART_PAUSE: Duration = Duration::from_secs(10);
+/// Time at the end for the batch that it is at. What is not written by then is by the next start.
+const STOP_DEADLINE: Duration = Duration::from_secs(5);
+/// Time between two looks at whether it is to stop, or has.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The running worker. It ends when this is dropped.
+pub struct OrdersThread {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl OrdersThread {
+    /// Starts it. It waits for a database that is away.
+    pub fn start(ledger: Handle, url: DatabaseUrl) -> io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = stop.clone();
+        let thread = thread::Builder::new().name("orders".into()).spawn(move || {
+            while !told.load(Ordering::Relaxed) {
+                // A panic is in the log already.
+                let worked = catch_unwind(AssertUnwindSafe(|| work(&ledger, &url, &told)));
+                match worked {
+                    Ok(Ok(())) => return,
+                    Ok(Err(error)) => tracing::error!(
+                        %error,
+                        "orders are not written, selling goes on; another attempt in {} s",
+                        RESTART_PAUSE.as_secs()
+                    ),
+                    Err(_) => {}
+                }
+                let until = Instant::now() + RESTART_PAUSE;
+                while Instant::now() < until && !told.load(Ordering::Relaxed) {
+                    thread::sleep(LOOK_INTERVAL);
+                }
+            }
+        })?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+fn work(
+    ledger: &Handle,
+    url: &DatabaseUrl,
+    stop: &AtomicBool,
+) -> Result<(), crate::orders::WorkerError> {
+    let mut connect = |database: &mut dyn Database| -> Result<Box<dyn Source>, ConnectError> {
+        let position = database.position(&source_name(ledger.ledger_id()))?.unwrap_or(0);
+        Ok(Box::new(EmbeddedSource::new(ledger.clone(), position)?))
+    };
+    let options = WorkerOptions { batch: ORDERS_BATCH, once: false };
+    run(url, &mut connect, options, stop).map(drop)
+}
+
+impl Drop for OrdersThread {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let Some(thread) = self.thread.take() else { return };
+        let until = Instant::now() + STOP_DEADLINE;
+        while !thread.is_finished() {
+            if Instant::now() >= until {
+                tracing::warn!(
+                    "the database takes its time; the rest of the orders is written after the next start"
+                );
+                return;
+            }
+            thread::sleep(LOOK_INTERVAL);
+        }
+        let _ = thread.join();
+    }
+}

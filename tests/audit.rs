@@ -1,0 +1,497 @@
+//! The audit against a real Redis: every kind of breakage is found and mended, and a sale that goes
+//! on shows none.
+
+#[allow(dead_code)]
+#[path = "support/redis.rs"]
+mod server;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use server::{RedisConnection, RedisServer};
+use stampede::audit::{AuditError, Report, audit};
+use stampede::ledger::client::{Check, Client, SaleAudit};
+use stampede::ledger::redis::{
+    Codec, KeyTemplates, RedisClient, RedisLedger, RedisSettings, trim_command,
+};
+use stampede::ledger::{Batch, Group};
+use stampede::orders::{self, Database};
+use stampede::sale::{
+    Command, Key, Outcome, ReservationId, Reserve, SaleId, SaleSpec, Status, User,
+};
+
+const SALE: &str = "{ticket_hash_key}:sale";
+const RESERVATIONS: &str = "{ticket_hash_key}:reservations";
+const CLAIMS: &str = "{ticket_hash_key}:claims";
+const USERS: &str = "{ticket_hash_key}:users";
+const DEADLINES: &str = "{ticket_hash_key}:deadlines";
+const STREAM: &str = "{ticket_hash_key}:stream";
+
+fn ticket() -> SaleId {
+    SaleId::new("ticket").unwrap()
+}
+
+fn client(server: &RedisServer) -> RedisClient {
+    let settings = RedisSettings::from_url(&server.url()).unwrap();
+    let ledger = RedisLedger::new(settings, Codec::new(KeyTemplates::default()), None).unwrap();
+    RedisClient::new(Arc::new(ledger), "audit-test")
+}
+
+fn apply(client: &mut RedisClient, commands: Vec<Command>) -> Vec<Outcome> {
+    let batch = Batch { groups: vec![Group { sale: ticket(), commands }] };
+    client.apply(&batch).expect("a reply").remove(0).outcomes
+}
+
+/// Ids whose first characters differ for every 4 of them.
+fn id(n: u128) -> ReservationId {
+    ReservationId(n | (n / 4 + 1) << 90)
+}
+
+fn reserve(n: u128, user: &str, key: &str) -> Command {
+    Command::Reserve(Reserve {
+        id: id(n),
+        quantity: 1 + (n % 2) as u32,
+        user: User::new(user).ok(),
+        key: Key::new(key).ok(),
+        claim_only: false,
+    })
+}
+
+/// A sale with something of everything, in several entries of the stream.
+fn sold(client: &mut RedisClient, limit_per_user: u32) {
+    let spec = SaleSpec { limit_per_user, ..SaleSpec::with_total(1000) };
+    apply(client, vec![Command::Create(spec)]);
+    for batch in 0..10 {
+        let commands = (batch * 4..batch * 4 + 4).map(|n| match n % 4 {
+            0 => reserve(n, &format!("user{}", n % 8), &format!("key{n}")),
+            1 => reserve(n, "a user with spaces", &format!("a key {n}")),
+            2 => reserve(n, "user2", ""),
+            _ => reserve(n, if limit_per_user > 0 { "u" } else { "" }, &format!("k{n}")),
+        });
+        let outcomes = apply(client, commands.collect());
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Granted { .. })));
+    }
+    apply(client, (0..8).map(|n| Command::Confirm(id(n))).collect());
+    apply(client, vec![Command::Cancel(id(9)), Command::Cancel(id(10))]);
+}
+
+fn look(client: &mut RedisClient, repair: bool) -> SaleAudit {
+    client.audit(&ticket(), repair).expect("an audit").expect("a sale")
+}
+
+fn differing(audit: &SaleAudit) -> Vec<&Check> {
+    audit.checks.iter().filter(|check| check.differences > 0 && check.repaired.is_none()).collect()
+}
+
+#[test]
+fn a_sound_sale_agrees_and_shows_every_reservation() {
+    let server = RedisServer::start(&[]);
+    let mut client = client(&server);
+    assert!(client.audit(&ticket(), true).unwrap().is_none(), "no sale");
+    sold(&mut client, 100);
+    let audit = look(&mut client, false);
+    assert!(differing(&audit).is_empty(), "{:#?}", audit.checks);
+    assert_eq!(audit.reservations.len(), 40);
+    assert!(audit.reservations.is_sorted_by_key(|change| change.reservation.id));
+    let first = &audit.reservations[0];
+    assert_eq!(first.reservation.status, Status::Confirmed);
+    assert_eq!(first.key.as_ref().map(Key::as_str), Some("key0"));
+    assert_eq!(first.reservation.user.as_ref().map(User::as_str), Some("user0"));
+    assert!(audit.reservations.iter().all(|c| c.version > 0 && c.version <= audit.version));
+    assert_eq!(audit.undelivered_from, Some(0), "nobody reads the stream yet");
+    let mut connection = server.connect();
+    connection.ask(&format!("XGROUP CREATE {STREAM} orders 0"));
+    connection.ask(&format!("XREADGROUP GROUP orders one COUNT 100 STREAMS {STREAM} >"));
+    assert_eq!(look(&mut client, false).undelivered_from, Some(first_version(&mut connection)));
+    let ids = connection.list(&format!("XRANGE {STREAM} - +"));
+    for id in ids.iter().filter(|text| text.contains('-')) {
+        connection.ask(&format!("XACK {STREAM} orders {id}"));
+    }
+    assert_eq!(look(&mut client, false).undelivered_from, None, "everything is acknowledged");
+}
+
+fn first_version(connection: &mut RedisConnection) -> u64 {
+    let first = connection.list(&format!("XRANGE {STREAM} - + COUNT 1")).remove(0);
+    let (ms, seq) = first.split_once('-').unwrap();
+    ms.parse::<u64>().unwrap() << 20 | seq.parse::<u64>().unwrap()
+}
+
+/// Breaks a sound sale, and expects that these checks find it, and that a repair mends it.
+fn found_and_mended(limit: u32, spoil: impl Fn(&mut RedisConnection), expected: &[&str]) {
+    let server = RedisServer::start(&[]);
+    let mut client = client(&server);
+    sold(&mut client, limit);
+    spoil(&mut server.connect());
+
+    let audit = look(&mut client, false);
+    let names: Vec<&str> = differing(&audit).iter().map(|check| check.name).collect();
+    assert_eq!(names, expected, "{:#?}", audit.checks);
+    assert!(
+        differing(&audit)
+            .iter()
+            .all(|check| !check.examples.is_empty()
+                || ["held", "sold", "total"].contains(&check.name))
+    );
+
+    let repaired = look(&mut client, true);
+    assert!(differing(&repaired).is_empty(), "{:#?}", repaired.checks);
+    let mended = repaired.checks.iter().filter(|check| check.repaired.is_some());
+    assert!(mended.count() >= expected.len(), "{:#?}", repaired.checks);
+
+    let again = look(&mut client, true);
+    assert!(again.checks.iter().all(|check| check.differences == 0), "{:#?}", again.checks);
+    assert_eq!((again.view.held, again.view.confirmed), (45, 12));
+    assert_eq!(again.reservations.len(), 40);
+    // And it still sells.
+    let outcomes = apply(&mut client, vec![reserve(100, "late", "k"), Command::Confirm(id(8))]);
+    assert!(matches!(outcomes[0], Outcome::Granted { .. }), "{outcomes:?}");
+    assert!(matches!(outcomes[1], Outcome::Reservation(_)), "{outcomes:?}");
+    assert!(differing(&look(&mut client, false)).is_empty());
+}
+
+#[test]
+fn a_claim_that_was_removed() {
+    found_and_mended(
+        0,
+        |redis| assert_eq!(redis.text(&format!("HDEL {CLAIMS} user0\tkey0")), "1"),
+        &["claims"],
+    );
+}
+
+#[test]
+fn every_claim_lost_and_one_of_nobody() {
+    found_and_mended(
+        0,
+        |redis| {
+            redis.ask(&format!("DEL {CLAIMS}"));
+            redis.ask(&format!("HSET {CLAIMS} nobody\tk 00000000000000000000000099"));
+        },
+        &["claims"],
+    );
+}
+
+#[test]
+fn a_claim_of_another_reservation() {
+    let set = format!("HSET {CLAIMS} user0\tkey0 {}", id(4));
+    found_and_mended(0, |redis| _ = redis.ask(&set), &["claims"]);
+}
+
+#[test]
+fn a_count_of_held_units_that_was_changed() {
+    for change in ["HINCRBY", "HSET"] {
+        let spoil = format!("{change} {SALE} held 7");
+        found_and_mended(0, |redis| _ = redis.ask(&spoil), &["held"]);
+    }
+    found_and_mended(0, |redis| _ = redis.ask(&format!("HSET {SALE} held many")), &["held"]);
+    found_and_mended(0, |redis| _ = redis.ask(&format!("HDEL {SALE} held")), &["held"]);
+}
+
+#[test]
+fn a_count_of_sold_units_that_was_changed() {
+    for sold in ["60", "50", "0", "1e3"] {
+        let spoil = format!("HSET ticket_hash_key ticket_sold_nums {sold}");
+        found_and_mended(0, |redis| _ = redis.ask(&spoil), &["sold"]);
+    }
+}
+
+#[test]
+fn a_users_units_that_were_changed() {
+    let spoil = |redis: &mut RedisConnection| {
+        redis.ask(&format!("HSET {USERS} user0 1"));
+        redis.ask(&format!("HSET {USERS} nobody 5"));
+        redis.ask(&format!("HSET {USERS} user4 x"));
+        redis.ask(&format!("HDEL {USERS} user2"));
+    };
+    found_and_mended(100, spoil, &["users"]);
+}
+
+#[test]
+fn deadlines_that_were_removed() {
+    let one = |redis: &mut RedisConnection| {
+        let member = redis.list(&format!("ZRANGE {DEADLINES} 9 9")).remove(0);
+        redis.ask(&format!("ZREM {DEADLINES} {member}"));
+        let member = redis.list(&format!("ZRANGE {DEADLINES} 8 8")).remove(0);
+        redis.ask(&format!("ZADD {DEADLINES} 9e14 {member}"));
+        redis.ask(&format!("ZADD {DEADLINES} 9e14 x"));
+    };
+    found_and_mended(0, one, &["deadlines"]);
+    found_and_mended(0, |redis| _ = redis.ask(&format!("DEL {DEADLINES}")), &["deadlines"]);
+}
+
+#[test]
+fn stream_entries_that_were_deleted() {
+    let delete = |redis: &mut RedisConnection, range: &str| {
+        let id = redis.list(&format!("{range} COUNT 1")).remove(0);
+        assert_eq!(redis.text(&format!("XDEL {STREAM} {id}")), "1");
+    };
+    // The first, one of many, the last: reservations, confirmations, cancellations.
+    found_and_mended(0, |redis| delete(redis, &format!("XRANGE {STREAM} - +")), &["stream"]);
+    found_and_mended(0, |redis| delete(redis, &format!("XREVRANGE {STREAM} + -")), &["stream"]);
+    let several = |redis: &mut RedisConnection| {
+        delete(redis, &format!("XREVRANGE {STREAM} + -"));
+        delete(redis, &format!("XREVRANGE {STREAM} + -"));
+        delete(redis, &format!("XRANGE {STREAM} - +"));
+    };
+    found_and_mended(0, several, &["stream"]);
+    found_and_mended(0, |redis| _ = redis.ask(&format!("XTRIM {STREAM} MAXLEN 3")), &["stream"]);
+    found_and_mended(0, |redis| _ = redis.ask(&format!("DEL {STREAM}")), &["stream"]);
+}
+
+#[test]
+fn lines_that_were_lost_come_back_from_the_stream() {
+    let lose = |redis: &mut RedisConnection| {
+        let name = id(4).to_string()[..10].to_owned();
+        assert_eq!(redis.text(&format!("HDEL {RESERVATIONS} {name}")), "1");
+    };
+    // Everything that is counted by lines differs until they are back.
+    found_and_mended(0, lose, &["sold", "claims", "lines"]);
+    let damage = |redis: &mut RedisConnection| {
+        let name = id(8).to_string()[..10].to_owned();
+        let text = redis.text(&format!("HGET {RESERVATIONS} {name}"));
+        let mut set = redis::cmd("HSET");
+        set.arg(RESERVATIONS).arg(name).arg(text.replacen("held", "hold", 1));
+        redis.send(&set.get_packed_command(), 1);
+    };
+    found_and_mended(0, damage, &["held", "sold", "claims", "lines"]);
+}
+
+#[test]
+fn a_total_below_what_is_sold_is_told_and_left_alone() {
+    let server = RedisServer::start(&[]);
+    let mut client = client(&server);
+    sold(&mut client, 0);
+    server.connect().ask("HSET ticket_hash_key ticket_total_nums 56");
+    let audit = look(&mut client, true);
+    let names: Vec<&str> = differing(&audit).iter().map(|check| check.name).collect();
+    assert_eq!(names, ["total"]);
+    assert_eq!(server.connect().text("HGET ticket_hash_key ticket_total_nums"), "56");
+}
+
+#[test]
+fn trimming_takes_what_every_group_has_processed_and_is_no_difference() {
+    let server = RedisServer::start(&["--stream-node-max-entries", "1"]);
+    let mut client = client(&server);
+    let mut redis = server.connect();
+    // Entries of long ago, of a reservation that the sale then gets.
+    let line = format!("{} cancelled 1 9\n", id(1));
+    for n in 1..=10 {
+        let mut add = redis::cmd("XADD");
+        add.arg(STREAM).arg(format!("{n}-0")).arg("at_ms").arg(n).arg("reservations").arg(&line);
+        redis.send(&add.get_packed_command(), 1);
+    }
+    let mut set = redis::cmd("HSET");
+    set.arg(RESERVATIONS).arg(&id(1).to_string()[..10]).arg(&line);
+    redis.send(&set.get_packed_command(), 1);
+    redis.ask("HSET ticket_hash_key ticket_total_nums 9 ticket_sold_nums 0");
+    let keys = KeyTemplates::default().of(&ticket());
+    let mut trim = || {
+        let command = trim_command(&keys);
+        let arguments: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
+        let trimmed = client.command(&arguments).expect("trimmed");
+        assert!(differing(&look(&mut client, false)).is_empty());
+        redis::from_redis_value::<u64>(trimmed).unwrap()
+    };
+    assert_eq!(trim(), 0, "nobody has processed anything");
+    redis.ask(&format!("XGROUP CREATE {STREAM} orders 0"));
+    assert_eq!(trim(), 0);
+    redis.ask(&format!("XREADGROUP GROUP orders one COUNT 6 STREAMS {STREAM} >"));
+    for id in [1, 2, 4] {
+        redis.ask(&format!("XACK {STREAM} orders {id}-0"));
+    }
+    assert_eq!(trim(), 2, "the third is pending");
+    redis.ask(&format!("XACK {STREAM} orders 3-0 5-0 6-0"));
+    redis.ask(&format!("XGROUP CREATE {STREAM} others 4-0"));
+    assert_eq!(trim(), 2, "the others have yet to see the fifth");
+    redis.ask(&format!("XGROUP DESTROY {STREAM} others"));
+    redis.ask(&format!("XREADGROUP GROUP orders one NOACK STREAMS {STREAM} >"));
+    redis.ask(&format!("XADD {STREAM} * reservations {}", line.replace(' ', "_")));
+    assert_eq!(redis.text(&format!("XLEN {STREAM}")), "7");
+    redis.ask(&format!("XTRIM {STREAM} MAXLEN 6"));
+    let command = trim_command(&keys);
+    let arguments: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
+    let trimmed = client.command(&arguments).expect("trimmed");
+    assert_eq!(redis::from_redis_value::<u64>(trimmed).unwrap(), 5, "not the youngest");
+    let audit = look(&mut client, false);
+    let stream = differing(&audit).into_iter().find(|check| check.name == "stream");
+    assert!(stream.is_some(), "one entry went by hand: {:#?}", audit.checks);
+}
+
+#[test]
+fn a_sale_that_goes_on_shows_no_difference() {
+    let server = RedisServer::start(&[]);
+    let mut auditor = client(&server);
+    let spec = SaleSpec { limit_per_user: 1_000, hold_ms: 20, ..SaleSpec::with_total(1 << 30) };
+    apply(&mut auditor, vec![Command::Create(spec)]);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for seller in 0..2u128 {
+            let mut client = client(&server);
+            let done = &done;
+            scope.spawn(move || {
+                let mut n = seller << 64;
+                while !done.load(Ordering::Relaxed) {
+                    let ids = n..n + 16;
+                    let users = |n: u128| format!("user{}", n % 50);
+                    let buy = ids.clone().map(|n| reserve(n, &users(n), &n.to_string()));
+                    apply(&mut client, buy.collect());
+                    let settle = ids.map(|n| match n % 4 {
+                        0 | 1 => Command::Confirm(id(n)),
+                        2 => Command::Cancel(id(n)),
+                        _ => Command::Show,
+                    });
+                    apply(&mut client, settle.collect());
+                    apply(&mut client, vec![Command::Expire { batch_max: 64 }]);
+                    n += 16;
+                }
+            });
+        }
+        let mut reservations = 0;
+        for round in 0..20 {
+            // Some with repair: there is nothing to mend, and nothing may be mended.
+            let audit = look(&mut auditor, round % 4 == 3);
+            let changed: Vec<_> = audit.checks.iter().filter(|c| c.differences > 0).collect();
+            assert!(changed.is_empty(), "round {round}: {changed:#?}");
+            assert!(audit.reservations.len() >= reservations);
+            reservations = audit.reservations.len();
+        }
+        // Mended while it goes on, and the counts are exact all the same.
+        let mut redis = server.connect();
+        redis.ask("HINCRBY ticket_hash_key ticket_sold_nums 5");
+        redis.ask(&format!("HINCRBY {SALE} held 3"));
+        redis.ask(&format!("HINCRBY {USERS} user7 2"));
+        let audit = look(&mut auditor, true);
+        let repaired = audit.checks.iter().filter(|check| check.repaired.is_some());
+        let names: Vec<_> = repaired.map(|check| check.name).collect();
+        assert_eq!(names, ["held", "sold", "users"], "{:#?}", audit.checks);
+        done.store(true, Ordering::Relaxed);
+    });
+    let audit = look(&mut auditor, false);
+    assert!(audit.checks.iter().all(|check| check.differences == 0), "{:#?}", audit.checks);
+    assert!(audit.reservations.len() > 100, "{}", audit.reservations.len());
+}
+
+/// A Redis, the database beside it that has every reservation, and a connection to break that.
+struct WithOrders {
+    client: RedisClient,
+    database: Box<dyn Database>,
+    sql: rusqlite::Connection,
+    redis: RedisConnection,
+    _server: RedisServer,
+    _folder: tempfile::TempDir,
+}
+
+impl WithOrders {
+    fn new() -> Self {
+        let server = RedisServer::start(&[]);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("orders.db");
+        let mut client = client(&server);
+        sold(&mut client, 0);
+        let mut redis = server.connect();
+        let mut database = orders::open(&format!("sqlite:{}", file.display())).unwrap();
+        database.write(&look(&mut client, false).reservations, None).unwrap();
+        redis.ask(&format!("XGROUP CREATE {STREAM} orders $"));
+        let sql = rusqlite::Connection::open(&file).unwrap();
+        Self { client, database, sql, redis, _server: server, _folder: folder }
+    }
+
+    fn audit(&mut self, repair: bool) -> Report {
+        audit(&mut self.client, Some(&mut *self.database), &[], repair).unwrap()
+    }
+
+    fn execute(&mut self, sql: &str, n: u128) {
+        let changed = self.sql.execute(sql, [format!("ticket~{}", id(n))]).unwrap();
+        assert_eq!(changed, 1, "{sql}");
+    }
+}
+
+fn orders_check(report: &Report) -> &stampede::audit::CheckReport {
+    report.sales[0].checks.iter().find(|check| check.check == "orders").unwrap()
+}
+
+fn table(report: &Report) -> String {
+    let mut text = String::new();
+    report.write(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn rows_that_were_deleted_or_changed_are_found_and_mended() {
+    let mut all = WithOrders::new();
+    let report = all.audit(false);
+    assert!(report.agrees() && report.on_their_way == 0, "{}", table(&report));
+    all.execute("DELETE FROM orders WHERE reservation = ?1", 3);
+    all.execute("UPDATE orders SET status = 'cancelled' WHERE reservation = ?1", 4);
+    all.execute("UPDATE orders SET quantity = 9 WHERE reservation = ?1", 5);
+    all.execute("UPDATE orders SET user_id = 'eve' WHERE reservation = ?1", 6);
+    all.execute("UPDATE orders SET status = 'held', version = 1 WHERE reservation = ?1", 7);
+    let report = all.audit(false);
+    assert_eq!((report.differences, orders_check(&report).differences), (5, 5));
+    let text = table(&report);
+    assert!(text.contains("5 differ") && text.contains("no row: "), "{text}");
+    assert!(text.lines().last().unwrap().contains("5 differences"), "{text}");
+
+    let report = all.audit(true);
+    assert!(report.agrees() && report.repaired == 1, "{}", table(&report));
+    assert!(table(&report).contains("5 differed, repaired: 5 rows written"));
+    let report = all.audit(false);
+    assert!(report.agrees() && report.repaired == 0, "{}", table(&report));
+    assert!(table(&report).contains("everything agrees"));
+}
+
+#[test]
+fn a_row_without_a_reservation_is_told_and_never_deleted() {
+    let mut all = WithOrders::new();
+    let mut extra = look(&mut all.client, false).reservations.remove(0);
+    extra.reservation.id = ReservationId(77);
+    all.database.write(&[extra], None).unwrap();
+    let report = all.audit(true);
+    assert_eq!(report.differences, 1, "{}", table(&report));
+    assert!(orders_check(&report).examples[0].contains("a row without a reservation"));
+    assert_eq!(orders_check(&report).found, "41");
+}
+
+#[test]
+fn what_is_on_its_way_is_no_difference() {
+    let mut all = WithOrders::new();
+    apply(&mut all.client, vec![Command::Confirm(id(20)), reserve(90, "new", "k")]);
+    let report = all.audit(true);
+    assert!(report.agrees() && report.repaired == 0, "{}", table(&report));
+    assert_eq!((report.on_their_way, orders_check(&report).found.as_str()), (2, "40"));
+    // Delivered and acknowledged, but not written: a worker that lied.
+    all.redis.ask(&format!("XREADGROUP GROUP orders one NOACK COUNT 9 STREAMS {STREAM} >"));
+    let report = all.audit(false);
+    assert_eq!((report.on_their_way, report.differences), (0, 2), "{}", table(&report));
+    assert!(all.audit(true).agrees());
+    assert!(all.audit(false).sales[0].checks.iter().all(|check| check.differences == 0));
+}
+
+#[test]
+fn a_deleted_entry_is_told_to_the_orders_again() {
+    let mut all = WithOrders::new();
+    apply(&mut all.client, vec![Command::Confirm(id(21))]);
+    let last = all.redis.list(&format!("XREVRANGE {STREAM} + - COUNT 1")).remove(0);
+    all.redis.ask(&format!("XDEL {STREAM} {last}"));
+    all.redis.ask(&format!("XGROUP SETID {STREAM} orders $"));
+    let report = all.audit(false);
+    let differ = report.sales[0].checks.iter().filter(|check| check.differences > 0);
+    let names: Vec<&str> = differ.map(|check| &*check.check).collect();
+    assert_eq!(names, ["stream", "orders"], "{}", table(&report));
+    let report = all.audit(true);
+    assert!(report.agrees() && report.on_their_way == 1, "{}", table(&report));
+}
+
+#[test]
+fn sales_that_are_not_there() {
+    let server = RedisServer::start(&[]);
+    let mut client = client(&server);
+    let got = audit(&mut client, None, &[ticket()], false);
+    assert!(matches!(got, Err(AuditError::UnknownSale(_))), "{got:?}");
+    assert!(audit(&mut client, None, &[], false).unwrap().agrees(), "no sale, no difference");
+    sold(&mut client, 0);
+    server.connect().ask("DEL ticket_hash_key");
+    let report = audit(&mut client, None, &[], false).unwrap();
+    assert_eq!(report.differences, 1, "{}", table(&report));
+    assert!(table(&report).contains("its counters are gone"), "{}", table(&report));
+}

@@ -1,0 +1,618 @@
+//! The control port and the commands that use it, as an operator meets them: a real server, real
+//! sockets, the real program.
+
+#[allow(dead_code)]
+#[path = "support/buyer.rs"]
+mod buyer;
+#[allow(dead_code)]
+#[path = "support/client.rs"]
+mod client;
+#[allow(dead_code)]
+#[path = "support/redis.rs"]
+mod redis;
+#[allow(dead_code)]
+#[path = "support/server.rs"]
+mod server;
+
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use buyer::{Bought, Buyer};
+use client::{Client, Response};
+use redis::RedisServer;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use server::Server;
+
+const TOKEN: &str = "0123456789abcdef-a-token";
+
+/// One request on a connection of its own.
+#[track_caller]
+fn ask(server: &Server, method: &str, path: &str, body: Option<Value>) -> Response {
+    ask_with(server, method, path, "", body)
+}
+
+#[track_caller]
+fn ask_with(
+    server: &Server,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: Option<Value>,
+) -> Response {
+    let body = body.map_or(String::new(), |body| body.to_string());
+    let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
+    let length = body.len();
+    Client::control(server).ask(format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{headers}{kind}Content-Length: {length}\r\n\r\n{body}"
+    ))
+}
+
+#[track_caller]
+fn get(server: &Server, path: &str) -> Response {
+    ask(server, "GET", path, None)
+}
+
+#[track_caller]
+fn post(server: &Server, path: &str, body: Option<Value>) -> Response {
+    ask(server, "POST", path, body)
+}
+
+/// Polls until something is so.
+#[track_caller]
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let until = Instant::now() + server::ANSWER_DEADLINE;
+    while !is_so() {
+        assert!(Instant::now() < until, "never: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Runs the program as an operator does. Gives its exit code and what it said.
+fn operate(server: &Server, arguments: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stampede"));
+    command.args(arguments).env_clear();
+    if !arguments.contains(&"--ledger") {
+        command.arg("--control").arg(format!("http://{}", server.control()));
+    }
+    let Output { status, stdout, stderr } = command.output().expect("run the program");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (status.code().expect("an exit code"), text(stdout), text(stderr))
+}
+
+#[test]
+fn a_sales_life() {
+    let server = Server::start(&["--sale", "ticket=10"]);
+    let created = post(&server, "/v1/sales", Some(json!({ "id": "poster", "total": 2 })));
+    assert_eq!(created.status(), 201, "{}", created.text());
+    let sale = created.json();
+    for (name, is) in [
+        ("id", json!("poster")),
+        ("state", json!("open")),
+        ("total", json!(2)),
+        ("free", json!(2)),
+        ("held", json!(0)),
+        ("confirmed", json!(0)),
+        ("limit_per_user", Value::Null),
+        ("quantity_max", json!(10)),
+        ("hold_ms", json!(300_000)),
+        ("opens_at", Value::Null),
+        ("closes_at", Value::Null),
+    ] {
+        assert_eq!(sale[name], is, "{name}");
+    }
+    let again = post(&server, "/v1/sales", Some(json!({ "id": "poster", "total": 2 })));
+    assert_eq!((again.status(), again.json()), (200, sale));
+    let differs = post(&server, "/v1/sales", Some(json!({ "id": "poster", "total": 3 })));
+    differs.assert_problem(409, "exists");
+    assert_eq!(differs.json()["sale"]["total"], 2);
+
+    let full = json!({
+        "id": "full", "total": 5, "opens_at": "2030-01-01T10:00:00+08:00",
+        "closes_at": "2030-01-02T00:00:00Z", "limit_per_user": 1, "quantity_max": 2, "hold_ms": 1500,
+    });
+    let full = post(&server, "/v1/sales", Some(full)).json();
+    assert_eq!(full["state"], "scheduled");
+    assert_eq!(full["opens_at"], "2030-01-01T02:00:00.000Z");
+    assert_eq!((&full["limit_per_user"], &full["hold_ms"]), (&json!(1), &json!(1500)));
+
+    let more = post(&server, "/v1/sales/poster/add-stock", Some(json!({ "units": 3 })));
+    assert_eq!((more.status(), &more.json()["total"]), (200, &json!(5)));
+    ask(&server, "DELETE", "/v1/sales/poster", None).assert_problem(409, "not_closed");
+    let mut buyer = Buyer::connect(server.address()).unwrap();
+    let bought = buyer.reserve("poster", "u", 1, "").unwrap().bought();
+    let id = bought.granted().expect("a unit");
+    let closed = post(&server, "/v1/sales/poster/close", None);
+    assert_eq!((closed.status(), &closed.json()["state"]), (200, &json!("closed")));
+    let held = ask(&server, "DELETE", "/v1/sales/poster", None);
+    held.assert_problem(409, "still_held");
+    assert_eq!(held.json()["held"], 1);
+
+    let shown = get(&server, &format!("/v1/reservations/{id}"));
+    assert_eq!((shown.status(), &shown.json()["status"]), (200, &json!("held")));
+    get(&server, "/v1/sales/poster/reservations").assert_problem(409, "still_held");
+    let cancel = format!("/v1/reservations/{}/cancel", id.replace('~', "%7E"));
+    assert_eq!(post(&server, &cancel, None).json()["status"], "cancelled");
+    post(&server, &cancel, None).assert_problem(409, "already_cancelled");
+    post(&server, &format!("/v1/reservations/{id}/confirm"), None)
+        .assert_problem(409, "already_cancelled");
+    let all = get(&server, "/v1/sales/poster/reservations").json();
+    assert_eq!(all["reservations"][0]["id"], id.as_str());
+    assert_eq!(
+        (&all["reservations"][0]["status"], &all["next"]),
+        (&json!("cancelled"), &Value::Null)
+    );
+
+    let opened = post(&server, "/v1/sales/poster/open", None);
+    assert_eq!((opened.status(), &opened.json()["state"]), (200, &json!("open")));
+    post(&server, "/v1/sales/poster/close", None);
+    let removed = ask(&server, "DELETE", "/v1/sales/poster", None);
+    assert_eq!(
+        (removed.status(), removed.json()),
+        (200, json!({ "id": "poster", "removed": true }))
+    );
+    for (method, path) in [
+        ("GET", "/v1/sales/poster"),
+        ("DELETE", "/v1/sales/poster"),
+        ("POST", "/v1/sales/poster/open"),
+        ("POST", "/v1/sales/poster/close"),
+        ("GET", "/v1/sales/poster/reservations"),
+        ("GET", &format!("/v1/reservations/{id}")),
+        ("POST", &format!("/v1/reservations/{id}/confirm")),
+    ] {
+        ask(&server, method, path, None).assert_problem(404, "not_found");
+    }
+}
+
+#[test]
+fn a_reservation_is_confirmed_once_and_for_all() {
+    let server = Server::start(&["--sale", "ticket=10"]);
+    let mut buyer = Buyer::connect(server.address()).unwrap();
+    let id = buyer.buy().unwrap().granted().expect("a unit");
+    let confirm = format!("/v1/reservations/{id}/confirm");
+    for _ in 0..2 {
+        assert_eq!(post(&server, &confirm, None).json()["status"], "confirmed");
+    }
+    let cancel = format!("/v1/reservations/{id}/cancel");
+    post(&server, &cancel, None).assert_problem(409, "already_confirmed");
+    let unknown = "/v1/reservations/ticket~00000000000000000000000001/confirm";
+    post(&server, unknown, None).assert_problem(404, "not_found");
+    let malformed = post(&server, "/v1/reservations/ticket/confirm", None);
+    malformed.assert_problem(422, "invalid");
+    assert_eq!(malformed.json()["field"], "reservation");
+}
+
+#[test]
+fn what_is_wrong_with_a_request_is_named() {
+    let server = Server::start(&["--sale", "ticket=10"]);
+    let long = "a".repeat(1024);
+    let sale = |name: &str, value: Value| {
+        let mut sale = json!({ "id": "a", "total": 1 });
+        sale[name] = value;
+        sale
+    };
+    for (field, body) in [
+        ("id", json!({ "total": 1 })),
+        ("id", sale("id", json!("a b"))),
+        ("id", sale("id", json!(long))),
+        ("id", sale("id", json!(5))),
+        ("total", json!({ "id": "a" })),
+        ("total", sale("total", json!(-5))),
+        ("total", sale("total", json!(1.5))),
+        ("total", sale("total", json!("5"))),
+        ("total", sale("total", json!(1u64 << 41))),
+        ("hold_ms", sale("hold_ms", json!(0))),
+        ("quantity_max", sale("quantity_max", json!(0))),
+        ("limit_per_user", sale("limit_per_user", json!(-1))),
+        ("opens_at", sale("opens_at", json!("tomorrow"))),
+        ("closes_at", sale("closes_at", json!(5))),
+        ("body", sale("colour", json!("red"))),
+        ("body", json!([1])),
+        (
+            "closes_at",
+            json!({ "id": "a", "total": 1, "opens_at": "2030-01-02T00:00:00Z",
+                    "closes_at": "2030-01-01T00:00:00Z" }),
+        ),
+    ] {
+        let answer = post(&server, "/v1/sales", Some(body.clone()));
+        answer.assert_problem(422, "invalid");
+        assert_eq!(answer.json()["field"], field, "{body}: {}", answer.text());
+    }
+    for units in [json!(-5), json!(0), json!(1u64 << 41), json!("5"), Value::Null] {
+        let answer =
+            post(&server, "/v1/sales/ticket/add-stock", Some(json!({ "units": units.clone() })));
+        answer.assert_problem(422, "invalid");
+        assert_eq!(answer.json()["field"], "units", "{units}");
+    }
+    let much = json!({ "units": 1u64 << 40 });
+    post(&server, "/v1/sales/ticket/add-stock", Some(much)).assert_problem(422, "invalid");
+    for (method, path, field) in [
+        ("GET", "/v1/sales/a%20b", "sale"),
+        ("POST", &format!("/v1/sales/{long}/open"), "sale"),
+        ("GET", "/v1/sales?limit=0", "limit"),
+        ("GET", "/v1/sales?limit=1001", "limit"),
+        ("GET", "/v1/sales?after=A", "after"),
+        ("GET", "/v1/sales?colour=red", "query"),
+        ("GET", "/v1/sales/ticket?limit=1", "query"),
+    ] {
+        let answer = ask(&server, method, path, None);
+        answer.assert_problem(422, "invalid");
+        assert_eq!(answer.json()["field"], field, "{path}");
+    }
+    for (method, path, allow) in [
+        ("DELETE", "/v1/sales", "GET, POST"),
+        ("POST", "/v1/sales/ticket", "GET, DELETE"),
+        ("GET", "/v1/sales/ticket/open", "POST"),
+        ("GET", "/v1/reservations/ticket~0/cancel", "POST"),
+        ("DELETE", "/v1/reservations/ticket~0", "GET"),
+        ("POST", "/livez", "GET"),
+    ] {
+        let answer = ask(&server, method, path, None);
+        answer.assert_problem(405, "method_not_allowed");
+        assert_eq!(answer.header("Allow"), Some(allow), "{path}");
+    }
+    get(&server, "/v1/nothing").assert_problem(404, "not_found");
+    get(&server, "/").assert_problem(404, "not_found");
+
+    let twice = r#"{"id":"a","total":1,"total":2}"#;
+    for (kind, body, status) in [
+        ("application/json", twice, 422),
+        ("application/json", "{", 400),
+        ("application/json", "", 400),
+        ("text/plain", r#"{"id":"a","total":1}"#, 415),
+    ] {
+        let length = body.len();
+        let answer = Client::control(&server).ask(format!(
+            "POST /v1/sales HTTP/1.1\r\nHost: [::1]\r\nContent-Type: {kind}\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        ));
+        assert_eq!(answer.status(), status, "{kind} {body}: {}", answer.text());
+    }
+    get(&server, "/v1/sales/a").assert_problem(404, "not_found");
+}
+
+#[test]
+fn framing_that_is_in_doubt_is_refused_and_nothing_after_it_is_done() {
+    let server = Server::start(&["--sale", "ticket=10"]);
+    let close = "POST /v1/sales/ticket/close HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    for (header, status) in [
+        ("Transfer-Encoding: chunked", 411),
+        ("Content-Length: -5", 400),
+        ("Content-Length: +5", 400),
+        ("Content-Length: five", 400),
+        ("Content-Length: 99999999999999999999999", 400),
+        ("Content-Length: 5\r\nContent-Length: 5", 400),
+        ("Content-Length: 99999999999", 413),
+    ] {
+        let mut client = Client::control(&server);
+        let head = format!("POST /v1/sales HTTP/1.1\r\nHost: localhost\r\n{header}\r\n\r\n");
+        let answer = client.ask(head);
+        assert_eq!((answer.status(), answer.closes()), (status, true), "{header}");
+        client.send(close);
+        client.assert_end();
+    }
+    // A body that is only a little too long is read, so that its answer arrives; then all goes on.
+    let mut client = Client::control(&server);
+    let length = 100_000;
+    let head =
+        format!("POST /v1/sales HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
+    client.ask(head + &" ".repeat(length)).assert_problem(413, "content_too_large");
+    let show = "GET /v1/sales/ticket HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    assert_eq!(client.ask(show).json()["state"], "open", "nothing was closed");
+    // Pipelined requests are answered in order; a body may come late.
+    client.send(format!("{show}GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    assert_eq!(client.response().json()["id"], "ticket");
+    assert_eq!(client.response().text(), "ok\n");
+    client.send(
+        "POST /v1/sales/ticket/add-stock HTTP/1.1\r\nHost: localhost\r\n\
+         Content-Type: application/json\r\nContent-Length: 11\r\n\r\n{\"un",
+    );
+    client.send("its\":1}");
+    assert_eq!(client.response().json()["total"], 11);
+    // It closes where it is asked to.
+    let mut client = Client::control(&server);
+    let answer = client.ask("GET /livez HTTP/1.0\r\n\r\n");
+    assert_eq!((answer.status(), answer.closes()), (200, true));
+    client.assert_end();
+}
+
+#[test]
+fn silent_and_idle_connections_do_not_keep_others_out() {
+    let server = Server::start(&["--sale", "ticket=10"]);
+    // More than it serves at a time, half of them with half a head.
+    let mut silent: Vec<Client> = (0..40).map(|_| Client::control(&server)).collect();
+    silent.iter_mut().step_by(2).for_each(|client| client.send("GET /livez HT"));
+    assert_eq!(get(&server, "/livez").text(), "ok\n", "once the silent ones are overdue");
+    client::assert_sells(&server);
+}
+
+#[test]
+fn the_token_opens_the_control_port() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, format!("{TOKEN}\n")).unwrap();
+    let path = file.path().to_str().unwrap();
+    let server = Server::start(&["--sale", "ticket=10", "--control-token-file", path]);
+    let missing = get(&server, "/v1/sales");
+    missing.assert_problem(401, "unauthorized");
+    assert_eq!(missing.header("WWW-Authenticate"), Some("Bearer"));
+    for wrong in ["Bearer wrong", "Basic 0123456789abcdef-a-token", "Bearer"] {
+        let headers = format!("Authorization: {wrong}\r\n");
+        ask_with(&server, "POST", "/v1/sales/ticket/close", &headers, None)
+            .assert_problem(401, "unauthorized");
+    }
+    let headers = format!("Authorization: Bearer {TOKEN}\r\n");
+    let sale = ask_with(&server, "GET", "/v1/sales/ticket", &headers, None);
+    assert_eq!((sale.status(), &sale.json()["state"]), (200, &json!("open")));
+    for probe in ["/livez", "/readyz"] {
+        assert_eq!(get(&server, probe).status(), 200, "probes need no token");
+    }
+    let (code, _, err) = operate(&server, &["sale", "list"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("--token-file") && err.contains("STAMPEDE_CONTROL_TOKEN"), "{err}");
+    let (code, out, err) = operate(&server, &["sale", "list", "--token-file", path]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.contains("ticket"), "{out}");
+}
+
+#[test]
+fn no_web_page_reaches_a_control_port_without_a_token() {
+    let server = Server::start(&["--sale", "ticket=10"]);
+    let from = |headers: &str| {
+        Client::control(&server)
+            .ask(format!("POST /v1/sales/ticket/close HTTP/1.1\r\n{headers}\r\n"))
+    };
+    for headers in [
+        "Host: evil.example\r\n",
+        "Host: localhost\r\nOrigin: http://evil.example\r\n",
+        "Host: localhost\r\nOrigin: null\r\n",
+        "",
+    ] {
+        from(headers).assert_problem(403, "forbidden");
+    }
+    assert_eq!(get(&server, "/v1/sales/ticket").json()["state"], "open");
+    for host in ["127.0.0.1:3006", "localhost", "[::1]:3006"] {
+        assert_eq!(from(&format!("Host: {host}\r\n")).status(), 200, "{host}");
+    }
+}
+
+#[test]
+fn a_port_in_use_is_told() {
+    let server = Server::start(&["--sale", "ticket=10"]);
+    let folder = tempfile::tempdir().unwrap();
+    let data = format!("embedded:{}", folder.path().join("data").display());
+    let control = server.control().to_string();
+    let program = env!("CARGO_BIN_EXE_stampede");
+    let other = ["--listen", "127.0.0.1:0", "--ledger", &data, "--control", &control];
+    let output = Command::new(program).args(other).output().unwrap();
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    assert!(err.contains(&format!("--control {control}: ")), "{err}");
+    assert!(err.contains("--control off"), "{err}");
+    let off = Server::start(&["--control", "off"]);
+    client::assert_sells(&off);
+}
+
+#[test]
+fn a_server_that_drains_is_live_and_not_ready() {
+    let mut server = Server::start(&["--sale", "ticket=10"]);
+    assert_eq!(get(&server, "/readyz").text(), "ready\n");
+    // A request that is under way holds the drain up.
+    let request = client::reserve("", r#"{"user":"u"}"#);
+    let (start, rest) = request.split_at(request.len() - 5);
+    let mut slow = Client::new(&server);
+    slow.send(start);
+    assert_eq!(client::get(&server, "/json").status(), 200, "its start has been read by now");
+    let mut control = Client::control(&server);
+    let ready = "GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    assert_eq!(control.ask(ready).status(), 200);
+    server.signal(Signal::TERM);
+    until("not ready", || control.ask(ready).status() == 503);
+    control.ask(ready).assert_problem(503, "draining");
+    assert_eq!(get(&server, "/livez").text(), "ok\n");
+    assert_eq!(get(&server, "/v1/sales/ticket").json()["total"], 10, "it answers to the end");
+    slow.send(rest);
+    assert_eq!(slow.response().status(), 201);
+    assert_eq!(server.wait(), 0);
+}
+
+#[test]
+fn a_server_without_its_redis_is_live_and_not_ready() {
+    let mut redis = RedisServer::start(&[]);
+    let server = Server::start(&["--sale", "ticket=10", "--ledger", &redis.url()]);
+    until("ready", || get(&server, "/readyz").status() == 200);
+    assert_eq!(get(&server, "/v1/sales").json()["sales"][0]["id"], "ticket");
+    redis.kill();
+    until("not ready", || get(&server, "/readyz").status() == 503);
+    get(&server, "/readyz").assert_problem(503, "unavailable");
+    assert_eq!(get(&server, "/livez").text(), "ok\n");
+    get(&server, "/v1/sales/ticket").assert_problem(503, "unavailable");
+    redis.restart();
+    until("ready again", || get(&server, "/readyz").status() == 200);
+    let sale = json!({ "id": "poster", "total": 3 });
+    let created = post(&server, "/v1/sales", Some(sale));
+    assert_eq!(created.status(), 201, "{}", created.text());
+    let (code, out, err) = operate(&server, &["sale", "list", "--json", "--ledger", &redis.url()]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.contains(r#""id":"poster""#), "{out}");
+}
+
+#[test]
+fn stock_that_is_added_reopens_a_sale_that_was_sold_out() {
+    let redis = RedisServer::start(&[]);
+    for ledger in [None, Some(redis.url())] {
+        let mut arguments = vec!["--sale", "ticket=3", "--cores", "0,1"];
+        if let Some(ledger) = &ledger {
+            arguments.extend(["--ledger", ledger]);
+        }
+        let server = Server::start(&arguments);
+        let mut buyers: Vec<Buyer> =
+            (0..8).map(|_| Buyer::connect(server.address()).unwrap()).collect();
+        let buy = |buyer: &mut Buyer| buyer.reserve("ticket", "u", 1, "").unwrap();
+        for buyer in &mut buyers {
+            until("sold out", || buy(buyer).bought().is("sold_out"));
+        }
+        let (code, out, err) = operate(&server, &["sale", "add-stock", "ticket", "16"]);
+        assert_eq!((code, err.as_str()), (0, ""));
+        assert!(out.contains("total           19"), "{out}");
+        for buyer in &mut buyers {
+            until("for sale again", || matches!(buy(buyer).bought(), Bought::Granted(_)));
+        }
+        let sold = get(&server, "/v1/sales/ticket").json();
+        assert_eq!((&sold["held"], &sold["free"]), (&json!(11), &json!(8)));
+    }
+}
+
+#[test]
+fn ten_thousand_sales_are_created_and_listed_in_pages() {
+    let server = Server::start(&["--sale", "zz=1"]);
+    let mut client = Client::control(&server);
+    // Pipelined, so that it takes a moment and not ten.
+    for chunk in 0..100 {
+        let mut requests = String::new();
+        for number in chunk * 100..(chunk + 1) * 100 {
+            let body = format!(r#"{{"id":"s{number:05}","total":{number}}}"#);
+            requests += &format!(
+                "POST /v1/sales HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                 Content-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+        }
+        client.send(requests);
+        for _ in 0..100 {
+            assert_eq!(client.response().status(), 201);
+        }
+    }
+    let (mut seen, mut target) = (Vec::new(), "/v1/sales?limit=1000".to_owned());
+    loop {
+        let page = get(&server, &target).json();
+        let sales = page["sales"].as_array().unwrap();
+        assert!(sales.len() <= 1000);
+        seen.extend(sales.iter().map(|sale| sale["id"].as_str().unwrap().to_owned()));
+        let Some(next) = page["next"].as_str() else { break };
+        target = format!("/v1/sales?limit=1000&after={next}");
+    }
+    assert_eq!(seen.len(), 10_001);
+    assert!(seen.is_sorted() && seen[7] == "s00007" && seen[10_000] == "zz");
+    assert_eq!(get(&server, "/v1/sales").json()["sales"].as_array().unwrap().len(), 100);
+    let (code, out, err) = operate(&server, &["sale", "list"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert_eq!(out.lines().count(), 10_002);
+}
+
+#[test]
+fn the_commands_of_an_operator() {
+    let server = Server::start(&["--sale", "ticket=10"]);
+    let (code, out, err) =
+        operate(&server, &["sale", "create", "poster=5,hold=30s,limit=1", "cup=2"]);
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "poster: created\ncup: created\n", ""));
+    let (code, out, _) = operate(&server, &["sale", "create", "cup=2"]);
+    assert_eq!((code, out.as_str()), (0, "cup: exists already, as asked\n"));
+    let (code, out, err) = operate(&server, &["sale", "create", "cup=3"]);
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(err.contains("The sale cup exists and is not as asked"), "{err}");
+    let (_, out, _) = operate(&server, &["sale", "list"]);
+    let ids: Vec<_> = out.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(ids, ["SALE", "cup", "poster", "ticket"]);
+    let (code, out, _) = operate(&server, &["sale", "show", "poster", "--json"]);
+    let sale: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &sale["hold_ms"], &sale["limit_per_user"]), (0, &json!(30_000), &json!(1)));
+    let (code, _, err) = operate(&server, &["sale", "show", "nope"]);
+    assert_eq!((code, err.as_str()), (1, "error: There is no such sale.\n"));
+
+    let mut buyer = Buyer::connect(server.address()).unwrap();
+    let mut reserve = |user: &str| {
+        buyer.reserve("poster", user, 1, "a key").unwrap().bought().granted().expect("a unit")
+    };
+    let (paid, dropped) = (reserve("a"), reserve("b"));
+    let (code, out, _) = operate(&server, &["reservation", "show", &paid]);
+    assert!(code == 0 && out.contains("status          held"), "{out}");
+    let (code, out, _) = operate(&server, &["reservation", "confirm", &paid]);
+    assert!(code == 0 && out.contains("status          confirmed"), "{out}");
+    let (code, _, err) = operate(&server, &["reservation", "cancel", &paid]);
+    assert_eq!((code, err.as_str()), (1, "error: The reservation is confirmed already.\n"));
+    let (code, out, _) = operate(&server, &["reservation", "cancel", &dropped]);
+    assert!(code == 0 && out.contains("status          cancelled"), "{out}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("poster.jsonl");
+    let archive = ["sale", "archive", "poster", "--to", file.to_str().unwrap()];
+    let (code, _, err) = operate(&server, &archive);
+    assert!(code == 1 && err.contains("not closed"), "{err}");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0, "whole or not at all");
+    assert_eq!(operate(&server, &["sale", "close", "poster"]).0, 0);
+    let (code, out, err) = operate(&server, &archive);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.starts_with("poster: the sale and 2 reservations are in "), "{out}");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let lines: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(
+        (lines.len(), &lines[0]["id"], &lines[0]["confirmed"]),
+        (3, &json!("poster"), &json!(1))
+    );
+    let status = |id: &str| {
+        let line = lines[1..].iter().find(|line| line["id"] == id).expect("its line");
+        assert_eq!(line["key"], "a key");
+        line["status"].as_str().unwrap().to_owned()
+    };
+    assert_eq!((status(&paid).as_str(), status(&dropped).as_str()), ("confirmed", "cancelled"));
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+    let (code, _, err) = operate(&server, &archive);
+    assert!(code == 2 && err.contains("exists already"), "{err}");
+    let (code, out, _) = operate(&server, &["sale", "remove", "poster"]);
+    assert_eq!((code, out.as_str()), (0, "poster: removed\n"));
+    let (code, _, err) = operate(&server, &["sale", "remove", "ticket"]);
+    assert!(code == 1 && err.contains("close it first"), "{err}");
+    let (code, out, _) = operate(&server, &["sale", "open", "cup"]);
+    assert!(code == 0 && out.contains("state           open"), "{out}");
+}
+
+#[test]
+fn the_embedded_ledger_is_reached_directly_only_without_a_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = format!("embedded:{}", folder.path().join("data").display());
+    let mut server = Server::start(&["--sale", "ticket=10", "--ledger", &ledger]);
+    let direct =
+        |arguments: &[&str]| operate(&server, &[arguments, &["--ledger", &ledger]].concat());
+    let (code, _, err) = direct(&["sale", "list"]);
+    assert!(code == 1 && err.contains("embedded:"), "{code} {err}");
+    assert_eq!(server.terminate(), 0);
+    let direct =
+        |arguments: &[&str]| operate(&server, &[arguments, &["--ledger", &ledger]].concat());
+    let (code, out, err) = direct(&["sale", "add-stock", "ticket", "5"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.contains("total           15"), "{out}");
+    assert_eq!(direct(&["sale", "create", "poster=5"]).0, 0);
+    server.restart();
+    assert_eq!(get(&server, "/v1/sales/ticket").json()["total"], 15);
+    assert_eq!(get(&server, "/v1/sales/poster").json()["total"], 5);
+}
+
+#[test]
+fn the_audit_of_a_server_that_sells() {
+    let redis = RedisServer::start(&[]);
+    let server = Server::start(&["--sale", "ticket=10,limit=5", "--ledger", &redis.url()]);
+    let mut buyer = Buyer::connect(server.address()).unwrap();
+    let bought = buyer.reserve("ticket", "u", 2, "a key").unwrap().bought();
+    assert!(matches!(bought, Bought::Granted(_)), "{bought:?}");
+    let report = get(&server, "/v1/audit").json();
+    assert_eq!(
+        (&report["differences"], &report["sales"][0]["sale"]),
+        (&json!(0), &json!("ticket"))
+    );
+    get(&server, "/v1/audit?sale=nope").assert_problem(404, "not_found");
+    get(&server, "/v1/audit?colour=red").assert_problem(422, "invalid");
+    let (code, out, err) = operate(&server, &["audit"]);
+    assert!(code == 0 && out.contains("ticket"), "{code} {out} {err}");
+
+    redis.connect().ask("HINCRBY ticket_hash_key ticket_sold_nums 3");
+    for way in [&["audit"][..], &["audit", "--ledger", &redis.url()]] {
+        let (code, out, err) = operate(&server, way);
+        assert!(code == 1 && err.contains("differences are left"), "{code} {out} {err}");
+    }
+    let (code, out, err) = operate(&server, &["audit", "--repair", "--sale", "ticket"]);
+    assert!(code == 0, "{out} {err}");
+    let (code, out, err) = operate(&server, &["audit", "--json"]);
+    assert!(code == 0 && out.contains("\"differences\":0"), "{out} {err}");
+    let (code, _, err) = operate(&server, &["audit", "--orders", "sqlite:/tmp/x"]);
+    assert!(code == 2 && err.contains("--ledger"), "{err}");
+}

@@ -1,0 +1,402 @@
+//! The embedded ledger as the orders, the audit and the operator see it: changes, clients, the clock.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use stampede::clock::wall_ms;
+use stampede::ledger::client::{Client, SaleAudit};
+use stampede::ledger::embedded::{
+    Embedded, EmbeddedClient, EmbeddedSource, OfflineClient, OpenError, Options, Store, source_name,
+};
+use stampede::ledger::{Batch, Group, LedgerError};
+use stampede::orders::{self, DatabaseUrl, Done, Source, WorkerOptions};
+use stampede::sale::{
+    Change, Command, Key, Outcome, Reservation, ReservationId, Reserve, SaleId, SaleSpec, Status,
+    User,
+};
+
+const ANSWER: Duration = Duration::from_secs(30);
+const HOUR_MS: u64 = 3_600_000;
+
+fn never_fold() -> Options {
+    Options { fold_changes_min: u64::MAX }
+}
+
+fn start(folder: &Path) -> Embedded {
+    Embedded::start(folder, never_fold(), wall_ms).unwrap()
+}
+
+fn sale(name: &str) -> SaleId {
+    SaleId::new(name).unwrap()
+}
+
+fn batch(name: &str, commands: Vec<Command>) -> Batch {
+    Batch { groups: vec![Group { sale: sale(name), commands }] }
+}
+
+fn apply(client: &mut impl Client, name: &str, commands: Vec<Command>) -> Vec<Outcome> {
+    client.apply(&batch(name, commands)).unwrap().remove(0).outcomes
+}
+
+fn reserve(id: u128) -> Command {
+    let user = User::new(&format!("user-{}", id % 50)).ok();
+    let key = Key::new(&format!("key-{id}")).ok();
+    Command::Reserve(Reserve { id: ReservationId(id), quantity: 1, user, key, claim_only: false })
+}
+
+fn confirm(id: u128) -> Command {
+    Command::Confirm(ReservationId(id))
+}
+
+fn create(total: u64, hold_ms: u64) -> Command {
+    Command::Create(SaleSpec { hold_ms, limit_per_user: 1000, ..SaleSpec::with_total(total) })
+}
+
+fn assert_agrees(audit: &SaleAudit) {
+    for check in &audit.checks {
+        assert_eq!(check.differences, 0, "{check:?}");
+    }
+    assert!(audit.reservations.is_sorted_by_key(|change| change.reservation.id));
+    assert!(audit.reservations.iter().all(|change| change.version <= audit.version));
+    let units = |status| {
+        let of = audit.reservations.iter().filter(|change| change.reservation.status == status);
+        of.map(|change| u64::from(change.reservation.quantity)).sum::<u64>()
+    };
+    assert_eq!(
+        (units(Status::Held), units(Status::Confirmed)),
+        (audit.view.held, audit.view.confirmed)
+    );
+}
+
+fn read_until(
+    source: &mut EmbeddedSource,
+    version: u64,
+    orders: &mut HashMap<ReservationId, Change>,
+) {
+    while source.position().unwrap().1 < version {
+        for change in source.next(100, Duration::from_millis(50)).unwrap() {
+            let order = orders.entry(change.reservation.id).or_insert_with(|| change.clone());
+            if change.version > order.version {
+                *order = change;
+            }
+        }
+        source.acknowledge().unwrap();
+    }
+}
+
+#[test]
+fn orders_follow_a_running_ledger_and_audits_agree_all_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = start(dir.path());
+    let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
+    apply(&mut client, "t", vec![create(100_000, 60_000)]);
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (0..3u128)
+        .map(|writer| {
+            let (mut client, stop) = (EmbeddedClient::new(ledger.handle(), ANSWER), stop.clone());
+            std::thread::spawn(move || {
+                let mut next = writer << 32;
+                while !stop.load(Ordering::Relaxed) {
+                    let mut commands: Vec<_> = (next..next + 20).map(reserve).collect();
+                    commands.extend((next.saturating_sub(30)..next).step_by(3).map(confirm));
+                    apply(&mut client, "t", commands);
+                    next += 20;
+                }
+            })
+        })
+        .collect();
+    let mut source = EmbeddedSource::new(ledger.handle(), 0).unwrap();
+    let mut orders: HashMap<ReservationId, Change> = HashMap::new();
+    for _ in 0..20 {
+        let audit = client.audit(&sale("t"), false).unwrap().unwrap();
+        assert_agrees(&audit);
+        // What the ledger believes that the orders have, they have.
+        let undelivered_from = audit.undelivered_from.unwrap_or(0);
+        for change in audit.reservations.iter().filter(|c| c.version < undelivered_from) {
+            assert!(orders[&change.reservation.id].version >= change.version);
+        }
+        read_until(&mut source, audit.version, &mut orders);
+    }
+    stop.store(true, Ordering::Relaxed);
+    writers.into_iter().for_each(|writer| writer.join().unwrap());
+    let audit = client.audit(&sale("t"), false).unwrap().unwrap();
+    assert!(audit.reservations.len() > 1000, "{}", audit.reservations.len());
+    read_until(&mut source, audit.version, &mut orders);
+    let mut orders: Vec<_> = orders.into_values().collect();
+    orders.sort_by_key(|change| change.reservation.id);
+    assert_eq!(orders, audit.reservations);
+    assert_eq!(source.next(10, Duration::ZERO).unwrap(), []);
+    let lag = source.lag().unwrap();
+    assert_eq!((lag.entries, lag.oldest_ms), (0, 0));
+    let audit = client.audit(&sale("t"), false).unwrap().unwrap();
+    assert_eq!(audit.undelivered_from, Some(audit.version + 1));
+}
+
+#[test]
+fn a_source_goes_on_where_the_database_is_also_in_another_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = start(dir.path());
+    let name = source_name(ledger.handle().ledger_id());
+    let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
+    apply(&mut client, "t", vec![create(100, 60_000), reserve(1), reserve(2)]);
+    let mut source = EmbeddedSource::new(ledger.handle(), 0).unwrap();
+    assert_eq!(source.next(10, ANSWER).unwrap().len(), 2);
+    let (found, position) = source.position().unwrap();
+    assert_eq!(found, name);
+    apply(&mut client, "t", vec![confirm(1)]);
+    assert!(source.lag().unwrap().entries > 0);
+    ledger.stop();
+    assert!(source.next(10, ANSWER).is_err());
+
+    let ledger = start(dir.path());
+    assert_eq!(source_name(ledger.handle().ledger_id()), name);
+    let mut source = EmbeddedSource::new(ledger.handle(), position).unwrap();
+    let changes = source.next(10, ANSWER).unwrap();
+    assert_eq!(changes.len(), 1);
+    assert_eq!(changes[0].reservation.status, Status::Confirmed);
+    // A position that this ledger never had: everything is told again.
+    let mut source = EmbeddedSource::new(ledger.handle(), 1 << 40).unwrap();
+    assert_eq!(source.next(10, ANSWER).unwrap().len(), 2);
+    let other = tempfile::tempdir().unwrap();
+    assert_ne!(start(other.path()).handle().ledger_id(), ledger.handle().ledger_id());
+}
+
+/// Writes what a database lacks, until nothing is left.
+fn work(ledger: &Embedded, url: &DatabaseUrl) -> Done {
+    let mut connect = |database: &mut dyn orders::Database| {
+        let name = source_name(ledger.handle().ledger_id());
+        let position = database.position(&name)?.unwrap_or(0);
+        Ok(Box::new(EmbeddedSource::new(ledger.handle(), position)?) as Box<dyn Source>)
+    };
+    let options = WorkerOptions { batch: 70, once: true };
+    orders::run(url, &mut connect, options, &AtomicBool::new(false)).unwrap()
+}
+
+#[test]
+fn a_worker_brings_a_database_up_to_date_and_writes_nothing_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("data");
+    let url = format!("sqlite:{}", dir.path().join("orders.db").display());
+    let url = DatabaseUrl::parse(&url).unwrap();
+    let ledger = start(&folder);
+    let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
+    apply(&mut client, "t", vec![create(1000, 60_000)]);
+    apply(&mut client, "t", (0..500).map(reserve).collect());
+    assert_eq!(work(&ledger, &url).changes, 500);
+    apply(&mut client, "t", (0..100).map(confirm).collect());
+    ledger.stop();
+    let ledger = start(&folder);
+    assert_eq!(work(&ledger, &url).changes, 100);
+    assert_eq!(work(&ledger, &url).changes, 0);
+    let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
+    let audit = client.audit(&sale("t"), false).unwrap().unwrap();
+    let mut rows = Vec::new();
+    let mut database = url.open().unwrap();
+    database
+        .orders(&sale("t"), &mut |order| rows.push((order.id, order.status, order.version)))
+        .unwrap();
+    let expected = audit.reservations.iter();
+    let expected = expected.map(|c| (c.reservation.id, Some(c.reservation.status), c.version));
+    assert_eq!(rows, expected.collect::<Vec<_>>());
+
+    // What the orders will still bring is no difference, with and without a server; a row that is
+    // wrong is one.
+    apply(&mut client, "t", (100..130).map(confirm).collect());
+    let wrong = audit.reservations.iter().find(|c| c.reservation.id.0 == 300).unwrap();
+    let status = Status::Cancelled;
+    let reservation = Reservation { status, ..wrong.reservation.clone() };
+    database.overwrite(&[Change { reservation, ..wrong.clone() }]).unwrap();
+    let report = stampede::audit::audit(&mut client, Some(&mut *database), &[], false).unwrap();
+    assert_eq!((report.on_their_way, report.differences), (30, 1));
+    ledger.stop();
+    let mut client = OfflineClient::open(&folder, false).unwrap();
+    let report = stampede::audit::audit(&mut client, Some(&mut *database), &[], true).unwrap();
+    assert_eq!((report.on_their_way, report.repaired), (30, 1));
+    drop(client);
+    let ledger = start(&folder);
+    assert_eq!(work(&ledger, &url).changes, 30);
+    let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
+    let report = stampede::audit::audit(&mut client, Some(&mut *database), &[], false).unwrap();
+    assert_eq!((report.on_their_way, report.differences), (0, 0));
+}
+
+#[test]
+fn a_waiting_source_is_woken_by_a_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = start(dir.path());
+    let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
+    apply(&mut client, "t", vec![create(100, 60_000)]);
+    let mut source = EmbeddedSource::new(ledger.handle(), 0).unwrap();
+    assert_eq!(source.next(10, Duration::ZERO).unwrap(), []);
+    let reader = std::thread::spawn(move || source.next(10, Duration::from_secs(600)).unwrap());
+    apply(&mut client, "t", vec![reserve(1)]);
+    assert_eq!(reader.join().unwrap().len(), 1);
+}
+
+#[test]
+fn clients_do_the_same_with_and_without_a_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = OfflineClient::open(&dir.path().join("typo"), false).map(|_| ());
+    assert!(matches!(missing, Err(OpenError::Missing(_))), "{missing:?}");
+    assert!(!dir.path().join("typo").exists());
+    let folder = dir.path().join("data");
+    let mut offline = OfflineClient::open(&folder, true).unwrap();
+    apply(&mut offline, "b", vec![create(10, 60_000), reserve(1), confirm(1)]);
+    apply(&mut offline, "a", vec![create(10, 60_000)]);
+    assert_eq!(offline.sales().unwrap(), [sale("a"), sale("b")]);
+    let before = offline.audit(&sale("b"), true).unwrap().unwrap();
+    assert_agrees(&before);
+    assert_eq!(before.undelivered_from, None);
+    offline.orders_have(0).unwrap();
+    let behind = offline.audit(&sale("b"), true).unwrap().unwrap();
+    assert_eq!(behind.undelivered_from, Some(1));
+    assert!(offline.audit(&sale("c"), false).unwrap().is_none());
+    let server = Embedded::start(&folder, never_fold(), wall_ms).map(|_| ());
+    assert!(matches!(server, Err(OpenError::InUse(_))), "{server:?}");
+    let id = offline.ledger_id();
+    drop(offline);
+
+    let ledger = start(&folder);
+    let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
+    assert_eq!(client.ledger_id(), id);
+    assert_eq!(client.sales().unwrap(), [sale("a"), sale("b")]);
+    let after = client.audit(&sale("b"), false).unwrap().unwrap();
+    assert_eq!(after.reservations, before.reservations);
+    assert!(matches!(OfflineClient::open(&folder, false), Err(OpenError::InUse(_))));
+    ledger.stop();
+    let refused = client.apply(&batch("a", vec![Command::Show]));
+    assert!(matches!(refused, Err(LedgerError::Refused(_))), "{refused:?}");
+    assert!(matches!(client.sales(), Err(LedgerError::Refused(_))));
+}
+
+#[test]
+fn a_removed_sale_stays_removed_and_may_come_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path(), never_fold()).unwrap();
+    let outcomes = |store: &mut Store, commands| {
+        store.commit(10, &[batch("t", commands)]).unwrap().remove(0).remove(0)
+    };
+    let reply = outcomes(
+        &mut store,
+        vec![
+            create(5, 1000),
+            reserve(1),
+            Command::Remove,
+            Command::Close,
+            Command::Remove,
+            confirm(1),
+            Command::Remove,
+            Command::Show,
+            create(7, 1000),
+            reserve(2),
+        ],
+    );
+    assert_eq!(reply.outcomes[2], Outcome::NotClosed);
+    assert_eq!(reply.outcomes[4], Outcome::StillHeld { held: 1 });
+    assert_eq!(reply.outcomes[6..8], [Outcome::Removed, Outcome::UnknownSale]);
+    assert!(matches!(reply.outcomes[9], Outcome::Granted { .. }));
+    assert_eq!(reply.free, Some(6));
+    let check = |store: &mut Store| {
+        let show = |id| Command::ShowReservation(ReservationId(id));
+        let reply = store.commit(10, &[batch("t", vec![show(1), show(2)])]).unwrap();
+        let outcomes = &reply[0][0].outcomes;
+        assert_eq!(outcomes[0], Outcome::UnknownReservation);
+        assert!(matches!(outcomes[1], Outcome::Reservation(_)));
+        assert_eq!(store.reservation_count(), 1);
+    };
+    check(&mut store);
+    drop(store);
+    // From the journal, and then from a snapshot.
+    for _ in 0..2 {
+        let mut store = Store::open(dir.path(), Options { fold_changes_min: 1 }).unwrap();
+        check(&mut store);
+        store.maintain();
+        while store.is_folding() {
+            std::thread::yield_now();
+            store.maintain();
+        }
+    }
+    let mut store = Store::open(dir.path(), never_fold()).unwrap();
+    check(&mut store);
+    let reply = outcomes(
+        &mut store,
+        vec![Command::Close, Command::Cancel(ReservationId(2)), Command::Remove],
+    );
+    assert_eq!((&reply.outcomes[2], reply.free), (&Outcome::Removed, None));
+    drop(store);
+    let store = Store::open(dir.path(), never_fold()).unwrap();
+    assert_eq!((store.sales().count(), store.reservation_count()), (0, 0));
+}
+
+fn wait_for_free(client: &mut impl Client, name: &str, free: u64) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while client.apply(&batch(name, vec![Command::Show])).unwrap()[0].free != Some(free) {
+        assert!(Instant::now() < until, "{name} never has {free} free");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_clock_that_jumps_expires_nothing_early_and_strands_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let wall = Arc::new(AtomicU64::new(100 * HOUR_MS));
+    let start = || {
+        let wall = wall.clone();
+        Embedded::start(dir.path(), never_fold(), move || wall.load(Ordering::Relaxed)).unwrap()
+    };
+    let ledger = start();
+    let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
+    apply(&mut client, "long", vec![create(1, HOUR_MS / 2), reserve(1)]);
+    apply(&mut client, "short", vec![create(1, 200)]);
+    // While it runs: an hour forward, then two back.
+    let mut id = 1;
+    for wall_ms in [101 * HOUR_MS, 99 * HOUR_MS] {
+        id += 1;
+        wall.store(wall_ms, Ordering::Relaxed);
+        let granted = apply(&mut client, "short", vec![reserve(id)]);
+        assert!(matches!(granted[..], [Outcome::Granted { .. }]), "{granted:?}");
+        wait_for_free(&mut client, "short", 1);
+        let view = client.audit(&sale("long"), false).unwrap().unwrap().view;
+        assert_eq!(view.held, 1);
+        assert!((100 * HOUR_MS..100 * HOUR_MS + HOUR_MS / 2).contains(&view.now_ms));
+    }
+    apply(&mut client, "short", vec![reserve(100)]);
+    ledger.stop();
+    // Over a restart the machine's clock is an hour behind the ledger's: what is held comes back all
+    // the same.
+    let ledger = start();
+    let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
+    wait_for_free(&mut client, "short", 1);
+    wait_for_free(&mut client, "long", 0);
+    ledger.stop();
+}
+
+#[test]
+fn what_is_due_comes_back_from_among_thousands_of_idle_sales() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path(), never_fold()).unwrap();
+    let groups = (0..10_000).map(|n| {
+        let mut commands = vec![create(10, 100_000)];
+        if n % 100 == 0 {
+            commands.extend([reserve(n), reserve(n + 100_000)]);
+        }
+        Group { sale: sale(&format!("sale-{n}")), commands }
+    });
+    let batch = Batch { groups: groups.collect() };
+    store.commit(1000, &[batch]).unwrap();
+    let held = |store: &Store| store.sales().map(|(_, view)| view.held).sum::<u64>();
+    let version = store.version();
+    assert_eq!(
+        (store.expire(100_999, 1000), held(&store), store.version()),
+        (Ok(false), 200, version)
+    );
+    // Bounded over all sales together.
+    assert_eq!((store.expire(101_000, 30), held(&store)), (Ok(true), 170));
+    assert_eq!((store.expire(101_000, 1000), held(&store)), (Ok(false), 0));
+    drop(store);
+    let store = Store::open(dir.path(), never_fold()).unwrap();
+    assert_eq!((held(&store), store.reservation_count()), (0, 200));
+}

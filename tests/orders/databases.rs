@@ -1,0 +1,216 @@
+//! The databases: one row a reservation, the latest version of it, and errors that say who must act.
+
+use std::sync::Barrier;
+use std::thread;
+
+use stampede::orders::{Database, DatabaseError, Order, open};
+use stampede::sale::{Change, SaleId, Status};
+
+use super::postgres_server::PostgresServer;
+use super::{change, sale};
+
+fn rows(database: &mut dyn Database, sale: &SaleId) -> Vec<Order> {
+    let mut rows = Vec::new();
+    database.orders(sale, &mut |order| rows.push(order)).expect("orders");
+    rows
+}
+
+fn as_order(change: &Change) -> Order {
+    let reservation = change.reservation.clone();
+    Order {
+        id: reservation.id,
+        user: reservation.user.map(|user| user.as_str().to_owned()),
+        quantity: reservation.quantity,
+        status: Some(reservation.status),
+        version: change.version,
+    }
+}
+
+/// What both databases must do.
+fn keeps_one_row_a_reservation(database: &mut dyn Database) {
+    let (a, b) = (sale("a"), sale("b"));
+    database.write(&[], None).expect("nothing");
+    let held: Vec<_> = (1..=500).map(|n| change(&a, n, Status::Held, n)).collect();
+    database.write(&held, None).expect("held");
+    assert_eq!(rows(database, &a), held.iter().map(as_order).collect::<Vec<_>>());
+    assert_eq!(rows(database, &b), []);
+
+    // Twice, late, and several of one reservation at once, in any order.
+    let (first, second) =
+        (change(&a, 1, Status::Confirmed, 900), change(&a, 2, Status::Expired, 901));
+    let late = change(&a, 2, Status::Confirmed, 902);
+    database.write(&[first.clone(), late.clone(), second.clone()], None).expect("more");
+    database.write(&held, None).expect("all again");
+    database.write(&[second], None).expect("an older one");
+    let now = rows(database, &a);
+    assert_eq!(now[0], as_order(&first));
+    assert_eq!(now[1], as_order(&late));
+    assert_eq!(now[2..], held[2..].iter().map(as_order).collect::<Vec<_>>());
+
+    // Positions only grow.
+    assert_eq!(database.position("x").expect("none"), None);
+    database.write(&[change(&b, 1, Status::Held, 5)], Some(("x", 5))).expect("with a position");
+    database.write(&[], Some(("x", 9))).expect("only a position");
+    database.write(&[], Some(("x", 7))).expect("an older position");
+    assert_eq!(database.position("x").expect("one"), Some(9));
+    assert_eq!(database.position("y").expect("none"), None);
+
+    // A repair writes what it is given.
+    let repaired = change(&a, 2, Status::Cancelled, 3);
+    database.overwrite(std::slice::from_ref(&repaired)).expect("a repair");
+    assert_eq!(rows(database, &a)[1], as_order(&repaired));
+}
+
+/// Several workers that start at once and write the same rows in another order.
+fn workers_share(url: &str) {
+    let a = sale("shared");
+    let start = Barrier::new(4);
+    thread::scope(|scope| {
+        for worker in 0..4 {
+            let (a, start) = (&a, &start);
+            scope.spawn(move || {
+                start.wait();
+                let mut database = open(url).expect("a database");
+                for round in 0..20 {
+                    let mut changes: Vec<_> =
+                        (1..=200).map(|n| change(a, n, Status::Held, round * 4 + worker)).collect();
+                    changes.rotate_left(worker as usize * 50);
+                    database.write(&changes, None).expect("no deadlock");
+                }
+            });
+        }
+    });
+    let rows = rows(&mut *open(url).expect("a database"), &a);
+    assert_eq!(rows.len(), 200);
+    assert!(rows.iter().all(|row| row.version == 79));
+}
+
+#[test]
+fn sqlite() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = format!("sqlite:{}", folder.path().join("orders.db").display());
+    workers_share(&url);
+    keeps_one_row_a_reservation(&mut *open(&url).expect("a database"));
+    // It is all there when it is opened anew.
+    assert_eq!(rows(&mut *open(&url).expect("a database"), &sale("a")).len(), 500);
+}
+
+fn fatal(url: &str) -> String {
+    match open(url) {
+        Err(DatabaseError::Fatal(text)) => text,
+        Err(DatabaseError::Away(text)) => panic!("this passes: {text}"),
+        Ok(_) => panic!("{url} can be opened"),
+    }
+}
+
+#[test]
+fn a_sqlite_file_that_is_not_ours_is_left_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("orders.db");
+    let url = format!("sqlite:{}", file.display());
+    std::fs::write(
+        &file,
+        "something else, and longer than a header of SQLite, which has 100 bytes",
+    )
+    .expect("a file");
+    assert!(fatal(&url).contains("another kind of file"));
+    std::fs::remove_file(&file).expect("remove");
+
+    let theirs = rusqlite::Connection::open(&file).expect("a database");
+    theirs.execute_batch("CREATE TABLE orders (id)").expect("a table");
+    drop(theirs);
+    assert!(fatal(&url).contains("did not make"));
+    std::fs::remove_file(&file).expect("remove");
+
+    drop(open(&url).expect("ours"));
+    let ours = rusqlite::Connection::open(&file).expect("a database");
+    ours.execute_batch("PRAGMA user_version = 99").expect("a later version");
+    assert!(fatal(&url).contains("newer stampede"));
+    assert!(fatal("sqlite:/no/such/folder/orders.db").contains("/no/such/folder"));
+}
+
+#[test]
+fn postgres() {
+    let mut server = PostgresServer::start();
+    workers_share(&server.url());
+    let mut database = open(&server.url()).expect("a database");
+    keeps_one_row_a_reservation(&mut *database);
+    assert_eq!(
+        rows(&mut *open(&server.socket_url()).expect("over a socket"), &sale("a")).len(),
+        500
+    );
+
+    // The times are the ledger's.
+    let row = server.connect().query_one(
+        "SELECT (extract(epoch FROM expires_at) * 1000)::bigint,
+                (extract(epoch FROM created_at) * 1000)::bigint, idempotency_key
+         FROM orders WHERE sale = 'a' AND user_id = 'user 5'",
+        &[],
+    );
+    let row = row.expect("a row");
+    assert_eq!(row.get::<_, i64>(0), 1_893_456_000_005);
+    assert_eq!((row.get::<_, i64>(1), row.get::<_, &str>(2)), (1_893_455_000_005, "key 5"));
+
+    // Away is away, and then it is back.
+    server.crash();
+    let later = [change(&sale("a"), 7, Status::Confirmed, 5_000)];
+    for _ in 0..2 {
+        assert!(matches!(database.write(&later, None), Err(DatabaseError::Away(_))));
+        assert!(matches!(open(&server.url()), Err(DatabaseError::Away(_))));
+    }
+    server.restart();
+    database.write(&later, None).expect("it is back");
+    assert_eq!(rows(&mut *database, &sale("a"))[6], as_order(&later[0]));
+}
+
+#[test]
+fn what_an_operator_must_change_in_postgres_is_said() {
+    let server = PostgresServer::start();
+    let mut admin = server.connect();
+    admin.batch_execute("CREATE ROLE clerk LOGIN; CREATE TABLE orders (id int)").expect("set-up");
+    assert!(fatal(&server.url()).contains("did not make"));
+    admin.batch_execute("DROP TABLE orders").expect("set-up");
+    assert!(fatal(&server.url_of("clerk")).contains("permission denied for schema public"));
+    assert!(fatal(&server.url_of("nobody")).contains("\"nobody\" does not exist"));
+    let elsewhere = server.url() + "_of_another";
+    assert!(fatal(&elsewhere).contains("\"postgres_of_another\" does not exist"));
+
+    // Once it is set up, the rights to write are enough.
+    drop(open(&server.url()).expect("set up"));
+    admin
+        .batch_execute("GRANT SELECT ON orders, stampede_positions, stampede_migrations TO clerk")
+        .expect("grant");
+    assert!(fatal(&server.url_of("clerk")).contains("GRANT INSERT ON orders TO clerk"));
+    admin
+        .batch_execute("GRANT INSERT, UPDATE ON orders, stampede_positions TO clerk")
+        .expect("grant");
+    let mut clerk = open(&server.url_of("clerk")).expect("enough rights");
+    clerk.write(&[change(&sale("a"), 1, Status::Held, 1)], None).expect("a row");
+
+    // Rights that are taken away, and a column.
+    admin.batch_execute("REVOKE UPDATE ON orders FROM clerk").expect("revoke");
+    let refused = clerk.write(&[change(&sale("a"), 1, Status::Held, 2)], None);
+    assert!(
+        matches!(refused, Err(DatabaseError::Fatal(text)) if text.contains("permission denied"))
+    );
+    admin.batch_execute("ALTER TABLE orders DROP COLUMN user_id").expect("alter");
+    assert!(fatal(&server.url()).contains("changed stampede's tables"));
+    admin.batch_execute("INSERT INTO stampede_migrations VALUES (99)").expect("a later version");
+    assert!(fatal(&server.url()).contains("newer stampede"));
+}
+
+#[test]
+fn tls_to_postgres_is_checked() {
+    let server = PostgresServer::start();
+    let secure = format!("{}?sslmode=require", server.url());
+    assert!(fatal(&secure).contains("TLS"));
+    let certificate = server.with_tls();
+    // A reload takes effect a little later than it is asked for.
+    super::shop::wait_for("TLS", || {
+        open(&secure).is_err_and(|error| error.to_string().contains("UnknownIssuer"))
+    });
+    let trusted = format!("{secure}&sslrootcert={}", certificate.display());
+    let mut database = open(&trusted).expect("over TLS");
+    database.write(&[change(&sale("a"), 1, Status::Held, 1)], None).expect("a row");
+    assert_eq!(rows(&mut *open(&server.url()).expect("without"), &sale("a")).len(), 1);
+}

@@ -1,0 +1,66 @@
+//! `serve --orders`: the server of an embedded ledger writes its orders itself.
+
+use std::collections::BTreeMap;
+
+use super::buyer::Buyer;
+use super::postgres_server::PostgresServer;
+use super::server::Server;
+use super::shop::{in_database, wait_for};
+
+/// Buys some, confirms every third and cancels every fifth; what became of each is added.
+fn sell(server: &Server, count: usize, became: &mut BTreeMap<String, String>) {
+    let mut buyer = Buyer::connect(server.address()).expect("a buyer");
+    for n in 0..count {
+        let bought = buyer.buy().expect("an answer");
+        let id = bought.granted().expect("a reservation");
+        let status = match n % 15 {
+            0 | 3 | 6 | 9 | 12 => buyer.confirm(&id).map(|_| "confirmed"),
+            5 | 10 => buyer.cancel(&id).map(|_| "cancelled"),
+            _ => Ok("held"),
+        };
+        became.insert(id, status.expect("an answer").to_owned());
+    }
+}
+
+fn wait_for_all(url: &str, became: &BTreeMap<String, String>) {
+    wait_for("every order in the database", || {
+        let rows = in_database(url, "ticket").unwrap_or_default();
+        let rows = rows.into_iter().map(|(id, (_, _, status))| (format!("ticket~{id}"), status));
+        rows.collect::<BTreeMap<_, _>>() == *became
+    });
+}
+
+#[test]
+fn a_server_writes_its_orders_through_kills_and_outages() {
+    let mut postgres = PostgresServer::start();
+    let url = postgres.url();
+    let mut server =
+        Server::start(&["--orders", &url, "--sale", "ticket=1000,hold=1h", "--cores", "0"]);
+    let mut became = BTreeMap::new();
+    sell(&server, 60, &mut became);
+    wait_for_all(&url, &became);
+
+    postgres.crash();
+    sell(&server, 60, &mut became);
+    postgres.restart();
+    wait_for_all(&url, &became);
+
+    // What it had not written when it was killed, it does after the next start.
+    postgres.stop();
+    sell(&server, 60, &mut became);
+    server.restart();
+    sell(&server, 60, &mut became);
+    postgres.restart();
+    wait_for_all(&url, &became);
+    assert_eq!(server.terminate(), 0);
+}
+
+#[test]
+fn orders_that_can_not_be_written_do_not_keep_it_from_selling() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = format!("sqlite:{}", folder.path().join("no/such/folder/orders.db").display());
+    let mut server = Server::start(&["--orders", &url, "--sale", "ticket=10"]);
+    sell(&server, 5, &mut BTreeMap::new());
+    wait_for("a line in the log", || server.log().contains("orders are not written"));
+    assert_eq!(server.terminate(), 0);
+}

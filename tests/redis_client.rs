@@ -1,0 +1,163 @@
+//! The blocking client of the Redis ledger against a real Redis: it connects anew by itself, says
+//! what can have happened, and keeps the index of sales.
+
+#[allow(dead_code)]
+#[path = "support/redis.rs"]
+mod server;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::Value;
+use server::RedisServer;
+use stampede::ledger::client::Client;
+use stampede::ledger::redis::{
+    Codec, KeyTemplates, Pipeline, RedisClient, RedisLedger, RedisSettings,
+};
+use stampede::ledger::{Batch, Group, LedgerError};
+use stampede::sale::{Command, ReservationId, Reserve, SaleId, SaleSpec};
+
+const INDEX: &str = "stampede:sales:{sale}_hash_key";
+
+fn client_at(url: &str) -> RedisClient {
+    let settings = RedisSettings::from_url(url).expect("a Redis URL");
+    let codec = Codec::new(KeyTemplates::default());
+    let ledger = RedisLedger::new(settings, codec, None).expect("a ledger");
+    RedisClient::new(Arc::new(ledger), "test")
+}
+
+fn client(server: &RedisServer) -> RedisClient {
+    client_at(&server.url())
+}
+
+fn sale(id: &str) -> SaleId {
+    SaleId::new(id).expect("a sale id")
+}
+
+fn batch(groups: Vec<(&str, Vec<Command>)>) -> Batch {
+    let group = |(id, commands)| Group { sale: sale(id), commands };
+    Batch { groups: groups.into_iter().map(group).collect() }
+}
+
+fn one(id: &str, command: Command) -> Batch {
+    batch(vec![(id, vec![command])])
+}
+
+fn create(total: u64) -> Command {
+    Command::Create(SaleSpec::with_total(total))
+}
+
+fn reserve(n: u128) -> Command {
+    let id = ReservationId(n);
+    Command::Reserve(Reserve { id, quantity: 1, user: None, key: None, claim_only: false })
+}
+
+#[test]
+fn carries_batches_of_many_sales_and_other_commands() {
+    let server = RedisServer::start(&[]);
+    let mut client = client(&server);
+    let replies = client
+        .apply(&batch(vec![
+            ("b", vec![create(2), reserve(1), reserve(2), reserve(3), Command::Show]),
+            ("a", vec![create(1)]),
+            ("c", vec![Command::Show]),
+        ]))
+        .expect("replies");
+    assert_eq!(replies[0].outcomes.len(), 5);
+    assert_eq!((replies[0].free, replies[1].free, replies[2].free), (Some(0), Some(1), None));
+    assert_eq!(client.sales().expect("the index"), [sale("a"), sale("b")]);
+    assert_eq!(client.sales_count(), Ok(2));
+
+    assert_eq!(client.command(&[b"SET", b"k", b"v"]), Ok(Value::Okay));
+    let mut pipeline = Pipeline::new();
+    pipeline.add(&[b"GET", b"k"]).add(&[b"INCR", b"k"]).add(&[b"GET", b"k"]);
+    let replies = client.pipeline(&pipeline).expect("replies");
+    assert_eq!((&replies[0], replies.len()), (&Value::BulkString(b"v".to_vec()), 3));
+    assert!(matches!(replies[1], Value::ServerError(_)));
+    let refused = client.command(&[b"XREADGROUP", b"GROUP", b"g", b"c", b"STREAMS", b"s", b">"]);
+    assert!(
+        matches!(&refused, Err(LedgerError::Refused(text)) if text.starts_with("NOGROUP")),
+        "{refused:?}"
+    );
+    let script = client.command(&[b"EVAL", b"redis.call('SET','x','y') error('e')", b"0"]);
+    assert!(matches!(script, Err(LedgerError::Lost(_))), "{script:?}");
+}
+
+#[test]
+fn comes_back_by_itself() {
+    let mut server = RedisServer::start(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let mut client = client(&server);
+    client.apply(&one("s", create(9))).expect("a reply");
+    // What is idle when Redis goes is not lost: the next question finds the new one.
+    server.kill();
+    server.restart();
+    assert!(client.apply(&one("s", reserve(1))).is_ok());
+    server.connect().ask("SCRIPT FLUSH");
+    let replies = client.apply(&one("s", reserve(2))).expect("loads its scripts again");
+    assert_eq!(replies[0].free, Some(7));
+
+    server.kill();
+    let away = client.apply(&one("s", reserve(3)));
+    assert!(matches!(&away, Err(LedgerError::Refused(_))), "{away:?}");
+    server.restart();
+    assert!(client.apply(&one("s", reserve(3))).is_ok());
+}
+
+#[test]
+fn an_answer_that_does_not_come_is_lost() {
+    let server = RedisServer::start(&[]);
+    let mut client = client(&server);
+    client.set_answer_time(Duration::from_millis(200));
+    let late = client.command(&[b"BLPOP", b"nothing", b"0"]);
+    assert!(matches!(&late, Err(LedgerError::Lost(text)) if text.contains("in time")), "{late:?}");
+    assert!(matches!(client.command(&[b"PING"]), Ok(Value::SimpleString(_))));
+}
+
+#[test]
+fn one_spoilt_sale_does_not_spoil_the_others() {
+    let server = RedisServer::start(&[]);
+    let mut client = client(&server);
+    server.connect().ask("SET bad_hash_key 1");
+    let both = batch(vec![("bad", vec![Command::Show]), ("good", vec![create(1)])]);
+    let replies = client.apply_each(&both).expect("replies");
+    assert!(matches!(&replies[0], Err(LedgerError::Refused(text)) if text.contains("WRONGTYPE")));
+    assert!(replies[1].is_ok());
+    // Whoever wants all or nothing is told that it is neither.
+    assert!(matches!(client.apply(&both), Err(LedgerError::Lost(_))));
+    let bad = client.apply(&one("bad", Command::Show));
+    assert!(matches!(bad, Err(LedgerError::Refused(_))), "{bad:?}");
+}
+
+#[test]
+fn the_index_is_kept_and_trouble_with_it_is_named() {
+    let server = RedisServer::start(&[]);
+    let mut redis = server.connect();
+    let mut client = client(&server);
+    let ids: Vec<String> = (0..3000).map(|n| format!("s{n}")).collect();
+    let groups = ids.iter().map(|id| (id.as_str(), vec![create(1)])).collect();
+    client.apply(&batch(groups)).expect("replies");
+    redis.send(&redis::cmd("SADD").arg(INDEX).arg("No Sale").get_packed_command(), 1);
+    assert_eq!(client.sales().expect("the index").len(), 3000);
+    // One that is there after all stays, one that is gone goes.
+    redis.ask("DEL s1_hash_key");
+    client.forget(&[&sale("s0"), &sale("s1")]).expect("done");
+    let sales = client.sales().expect("the index");
+    assert!(sales.contains(&sale("s0")) && !sales.contains(&sale("s1")));
+
+    redis.ask(&format!("SET {INDEX} 1"));
+    let refused = client.apply(&one("new", create(1)));
+    assert!(
+        matches!(&refused, Err(LedgerError::Refused(text)) if text.contains("is no set")),
+        "{refused:?}"
+    );
+    assert_eq!(redis.text("EXISTS new_hash_key"), "0");
+    redis.ask(&format!("DEL {INDEX}"));
+
+    redis.ask("ACL SETUSER ann on >pw ~* +@all -sadd");
+    let mut ann = client_at(&server.url().replace("redis://", "redis://ann:pw@"));
+    let refused = ann.apply(&one("new", create(1)));
+    assert!(
+        matches!(&refused, Err(LedgerError::Refused(text)) if text.contains("needs SADD")),
+        "{refused:?}"
+    );
+}

@@ -1,0 +1,210 @@
+//! A real PostgreSQL for a test: a cluster of its own in a temporary folder, with a port and a socket
+//! of its own, gone when it is dropped.
+//!
+//! PostgreSQL refuses to run as root, so root runs it as `postgres` (the package makes that user) or
+//! `nobody`. `STAMPEDE_TEST_POSTGRES_BIN` names the folder of its programs.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use postgres::{Client, NoTls};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// Time to come up (after a crash the journal is replayed first), and to end.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A running (or stopped, to be started again) PostgreSQL with the superuser `stampede`, the
+/// database `postgres`, no passwords, and durable as PostgreSQL is by default.
+pub struct PostgresServer {
+    folder: TempDir,
+    port: u16,
+    account: Option<(u32, u32)>,
+    child: Option<Child>,
+}
+
+impl PostgresServer {
+    /// Makes a cluster and starts it.
+    pub fn start() -> Self {
+        let account = rustix::process::geteuid().is_root().then(account);
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).expect("chmod");
+        if let Some((uid, gid)) = account {
+            chown(folder.path(), Some(uid), Some(gid)).expect("chown");
+        }
+        let mut server = Self { folder, port: 0, account, child: None };
+        let mut initdb = server.program("initdb");
+        initdb.args(["--no-sync", "--auth=trust", "--username=stampede", "--encoding=UTF8"]);
+        initdb.args(["--locale=C", "--pgdata"]).arg(server.data());
+        let made = initdb.output().unwrap_or_else(|error| {
+            panic!("this test needs PostgreSQL ({error}): apt-get install postgresql")
+        });
+        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        // Somebody may take the port between our look and PostgreSQL's start: look again.
+        for _ in 0..10 {
+            server.port = free_port();
+            if server.spawn() {
+                return server;
+            }
+        }
+        panic!("PostgreSQL did not start in ten attempts:\n{}", server.log());
+    }
+
+    /// The URL of its database, over TCP.
+    pub fn url(&self) -> String {
+        self.url_of("stampede")
+    }
+
+    /// The same as another user.
+    pub fn url_of(&self, user: &str) -> String {
+        format!("postgres://{user}@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// The URL over the Unix socket.
+    pub fn socket_url(&self) -> String {
+        let folder = self.folder.path().display().to_string().replace('/', "%2F");
+        format!("postgres://stampede@{folder}:{}/postgres", self.port)
+    }
+
+    /// A connection for what a test wants to see or set by hand.
+    pub fn connect(&self) -> Client {
+        Client::connect(&self.url(), NoTls).expect("a connection to PostgreSQL")
+    }
+
+    /// From now on it speaks TLS to whoever wants it. The file with its certificate.
+    pub fn with_tls(&self) -> PathBuf {
+        let (certificate, key) = (self.data().join("server.crt"), self.data().join("server.key"));
+        let mut openssl = self.program("openssl");
+        openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]);
+        openssl.args(["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]);
+        openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+        let made = openssl.arg("-keyout").arg(&key).arg("-out").arg(&certificate).output();
+        assert!(made.expect("openssl").status.success());
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("chmod");
+        let mut client = self.connect();
+        client.batch_execute("ALTER SYSTEM SET ssl = on").expect("ssl");
+        client.batch_execute("SELECT pg_reload_conf()").expect("reload");
+        certificate
+    }
+
+    /// Ends it in order, without waiting for its clients.
+    pub fn stop(&mut self) {
+        self.end(Signal::INT);
+    }
+
+    /// Ends it as a crash does: nothing is written any more.
+    pub fn crash(&mut self) {
+        self.end(Signal::QUIT);
+    }
+
+    /// Starts it again, on the same port and folder.
+    pub fn restart(&mut self) {
+        self.stop();
+        assert!(self.spawn(), "PostgreSQL did not come back:\n{}", self.log());
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn program(&self, name: &str) -> Command {
+        let path = programs().join(name);
+        let mut command = Command::new(if path.exists() { path } else { name.into() });
+        command.current_dir(self.folder.path()).stdin(Stdio::null());
+        for (variable, _) in std::env::vars_os() {
+            if variable.to_string_lossy().starts_with("PG") {
+                command.env_remove(variable);
+            }
+        }
+        if let Some((uid, gid)) = self.account {
+            command.uid(uid).gid(gid).env("HOME", self.folder.path());
+        }
+        command
+    }
+
+    fn end(&mut self, signal: Signal) {
+        let Some(mut child) = self.child.take() else { return };
+        kill_process(Pid::from_child(&child), signal).expect("a signal to PostgreSQL");
+        let until = Instant::now() + DEADLINE;
+        while Instant::now() < until {
+            if child.try_wait().expect("wait for PostgreSQL").is_some() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        child.kill().expect("kill PostgreSQL");
+        child.wait().expect("wait for PostgreSQL");
+    }
+
+    /// Whether it came up; not if its port was taken.
+    fn spawn(&mut self) -> bool {
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("log"))
+            .expect("a log file");
+        let mut command = self.program("postgres");
+        command.arg("-D").arg(self.data()).arg("-k").arg(self.folder.path());
+        command.args(["-p", &self.port.to_string(), "-h", "127.0.0.1"]);
+        command.stdout(Stdio::null()).stderr(log);
+        self.child = Some(command.spawn().expect("PostgreSQL starts"));
+        let until = Instant::now() + DEADLINE;
+        while Instant::now() < until {
+            if self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(Some(_)))) {
+                self.child = None;
+                return false;
+            }
+            if Client::connect(&self.url(), NoTls).is_ok() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        false
+    }
+}
+
+impl Drop for PostgresServer {
+    fn drop(&mut self) {
+        self.crash();
+    }
+}
+
+/// Where the programs are: of the packages of Debian, the newest.
+fn programs() -> PathBuf {
+    if let Some(folder) = std::env::var_os("STAMPEDE_TEST_POSTGRES_BIN") {
+        return folder.into();
+    }
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let folders = versions.map(|version| version.path().join("bin"));
+    let newest = folders.filter(|folder| folder.join("initdb").exists()).max_by_key(|folder| {
+        let version = folder.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+        version.and_then(|version| version.parse::<u32>().ok())
+    });
+    newest.unwrap_or_default()
+}
+
+/// The user and group that run it where we are root.
+fn account() -> (u32, u32) {
+    let users = fs::read_to_string("/etc/passwd").expect("/etc/passwd");
+    let find = |name: &str| {
+        let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
+        let mut fields = line.split(':').skip(2);
+        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    };
+    find("postgres").or_else(|| find("nobody")).expect("a user postgres or nobody")
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
