@@ -34,12 +34,32 @@ pub fn read(response: &Response) -> Option<Answer> {
     (id.len() == RESERVATION_CHARACTERS && id.bytes().all(legal)).then_some(Answer::Granted)
 }
 
+/// The text that a body of JSON has under this name.
+pub fn text_field<'a>(body: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = body.split_once(&format!("\"{name}\":\""))?;
+    rest.split('"').next()
+}
+
+/// The number that a body of JSON has under this name.
+pub fn number_field(body: &str, name: &str) -> Option<u64> {
+    let (_, rest) = body.split_once(&format!("\"{name}\":"))?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn response(body: &str) -> Response {
         Response { status: 200, content_type: "application/json".into(), body: body.into() }
+    }
+
+    #[test]
+    fn fields_are_found_by_name() {
+        let body = r#"{"id":"ticket~0","held":12,"free":3}"#;
+        assert_eq!(text_field(body, "id"), Some("ticket~0"));
+        assert_eq!((number_field(body, "held"), number_field(body, "free")), (Some(12), Some(3)));
+        assert_eq!((text_field(body, "held"), number_field(body, "id")), (None, None));
     }
 
     #[test]

@@ -35,6 +35,7 @@ impl Client {
     pub fn connect(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address).because(|| format!("connecting to {address}"))?;
         stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
+        stream.set_nodelay(true)?;
         let request = format!("GET {TARGET} HTTP/1.1\r\nHost: {address}\r\n\r\n").into_bytes();
         Ok(Self { stream, request })
     }
@@ -42,6 +43,28 @@ impl Client {
     /// Asks for a ticket and reads the answer.
     pub fn buy(&mut self) -> Result<Response> {
         self.stream.write_all(&self.request).because(|| "sending a request".into())?;
+        self.receive()
+    }
+
+    /// Gets something.
+    pub fn get(&mut self, path: &str) -> Result<Response> {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n");
+        self.stream.write_all(request.as_bytes()).because(|| "sending a request".into())?;
+        self.receive()
+    }
+
+    /// Posts JSON, or nothing, and reads the answer.
+    pub fn post(&mut self, path: &str, json: &str) -> Result<Response> {
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{json}",
+            json.len()
+        );
+        self.stream.write_all(request.as_bytes()).because(|| "sending a request".into())?;
+        self.receive()
+    }
+
+    fn receive(&mut self) -> Result<Response> {
         let mut input = Vec::with_capacity(512);
         let mut chunk = [0; 1024];
         loop {

@@ -78,9 +78,22 @@ impl Lab {
 
     /// Starts a server with its sale in an embedded ledger of its own.
     pub fn serve_embedded(&mut self, server: Server, total: u64) -> Result<Served> {
-        let folder = self.data.0.join(format!("ledger-{}", self.started));
-        let ledger = format!("embedded:{}", folder.display());
+        let ledger = format!("embedded:{}", self.ledger_folder().display());
         self.serve(server, &Sale { ledger, total })
+    }
+
+    /// A ledger's folder that no other server has.
+    pub fn ledger_folder(&self) -> PathBuf {
+        self.data.0.join(format!("ledger-{}", self.started))
+    }
+
+    /// Starts a stampede on these cores with these options beside its address.
+    pub fn stampede(&mut self, cores: &[usize], options: &[&str]) -> Result<Served> {
+        let address = free_address()?;
+        let line = self.programs.stampede_serve(cores, address, options);
+        let mut process = self.start("stampede", &line)?;
+        self.await_listening(&mut process, address)?;
+        Ok(Served { process, address })
     }
 
     /// Starts a server with its sale in Redis.
@@ -96,10 +109,17 @@ impl Lab {
         Ok(Served { process, address })
     }
 
-    /// Starts a Redis that keeps nothing on disk.
+    /// Starts a Redis beside the load that keeps nothing on disk.
     pub fn redis(&mut self) -> Result<Redis> {
+        self.redis_on(self.load_core, &["--appendonly", "no"])
+    }
+
+    /// Starts a Redis on a core with these options.
+    pub fn redis_on(&mut self, core: usize, options: &[&str]) -> Result<Redis> {
         let address = free_address()?;
-        let line = self.programs.redis(self.load_core, address, &self.data.0);
+        let folder = self.data.0.join(format!("redis-{}", self.started));
+        fs::create_dir_all(&folder).because(|| format!("creating {}", folder.display()))?;
+        let line = self.programs.redis(core, address, &folder, options);
         let mut process = self.start("redis-server", &line)?;
         self.await_listening(&mut process, address)?;
         let mut connection = Connection::open(address)?;
@@ -107,6 +127,11 @@ impl Lab {
             Reply::Text(pong) if pong == "PONG" => Ok(Redis { process, address, connection }),
             other => fail(format!("Redis answered PING with {other:?}")),
         }
+    }
+
+    /// Starts anything that runs beside what is measured.
+    pub fn background(&mut self, name: &str, line: &CommandLine) -> Result<Running> {
+        self.start(name, line)
     }
 
     /// Runs a load generator to its end and returns what it printed.
@@ -130,14 +155,14 @@ impl Lab {
         if self.interrupted.load(Ordering::Relaxed) { fail("interrupted") } else { Ok(()) }
     }
 
-    fn start(&mut self, name: &str, line: &CommandLine) -> Result<Running> {
+    pub(crate) fn start(&mut self, name: &str, line: &CommandLine) -> Result<Running> {
         writeln!(self.commands, "{line} &").because(|| "writing commands.txt".into())?;
         let log = self.data.0.join(format!("{name}-{}.log", self.started));
         self.started += 1;
         Running::start(name, line, &log)
     }
 
-    fn await_listening(&self, process: &mut Running, address: SocketAddr) -> Result<()> {
+    pub(crate) fn await_listening(&self, process: &mut Running, address: SocketAddr) -> Result<()> {
         let deadline = Instant::now() + START_DEADLINE;
         while TcpStream::connect(address).is_err() {
             process.check_alive()?;
@@ -180,6 +205,26 @@ pub fn unexpected(wanted: Answer, response: &Response) -> String {
 }
 
 impl Redis {
+    /// The URL.
+    pub fn url(&self) -> String {
+        format!("redis://{}/0", self.address)
+    }
+
+    /// One command and its reply.
+    pub fn ask(&mut self, command: &[&str]) -> Result<Reply> {
+        self.connection.ask(command)
+    }
+
+    /// Bytes that it holds.
+    pub fn used_memory(&mut self) -> Result<u64> {
+        let Reply::Text(info) = self.ask(&["INFO", "memory"])? else {
+            return fail("INFO memory gives no text");
+        };
+        let used = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
+        used.and_then(|bytes| bytes.trim().parse().ok())
+            .map_or_else(|| fail("INFO memory without used_memory"), Ok)
+    }
+
     /// Tickets sold of the sale `ticket`, as the ledger has it.
     pub fn sold(&mut self) -> Result<u64> {
         match self.connection.ask(&["HGET", "ticket_hash_key", "ticket_sold_nums"])? {
@@ -190,7 +235,7 @@ impl Redis {
 }
 
 /// A port that is free now. Someone else may take it before its server does, which is then seen.
-fn free_address() -> Result<SocketAddr> {
+pub fn free_address() -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     Ok(listener.because(|| "looking for a free port".into())?.local_addr()?)
 }

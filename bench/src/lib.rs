@@ -5,12 +5,25 @@
 //! [`process`] reads what a process cost; [`rows`] keeps every figure; [`summary`] turns them into
 //! medians, ratios and verdicts. The servers and drivers that are measured (the floor, the peer, the
 //! one-EVALSHA baseline) are programs under `src/bin`.
+//!
+//! The other commands each measure one thing, in a module of their own, on the same bench:
+//! [`strategies`], [`orders`], [`drain`], [`reopen`], [`sales`], [`memory`]. [`session`] is what all
+//! share.
 
 pub mod quick;
 pub mod scenarios;
 
+pub mod drain;
+pub mod memory;
+pub mod orders;
+pub mod reopen;
+pub mod sales;
+pub mod strategies;
+
 pub mod lab;
+pub mod postgres;
 pub mod servers;
+pub mod session;
 pub mod tools;
 
 pub mod process;
@@ -20,6 +33,7 @@ pub mod summary;
 pub mod answer;
 pub mod client;
 pub mod error;
+pub mod fill;
 pub mod machine;
 pub mod pin;
 pub mod resp;

@@ -8,20 +8,28 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Because, Result, fail};
 
+/// Each tool that a command may need, and the package of Debian and Ubuntu that has it.
+const TOOLS: [(&str, &str); 5] = [
+    ("wrk", "wrk"),
+    ("ab", "apache2-utils"),
+    ("taskset", "util-linux"),
+    ("setpriv", "util-linux"),
+    ("redis-server", "redis-server"),
+];
+
 /// Fails unless every tool is installed, naming the ones that aren't and how to get them.
-pub fn check_tools() -> Result<()> {
+pub fn check_tools(needed: &[&str]) -> Result<()> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let installed = |tool: &&str| std::env::split_paths(&path).any(|dir| dir.join(tool).is_file());
-    let needed = ["wrk", "ab", "taskset", "redis-server"];
-    let missing: Vec<&str> = needed.into_iter().filter(|tool| !installed(tool)).collect();
+    let installed = |tool: &str| std::env::split_paths(&path).any(|dir| dir.join(tool).is_file());
+    let missing = TOOLS.iter().filter(|(tool, _)| needed.contains(tool) && !installed(tool));
+    let (missing, packages): (Vec<&str>, Vec<&str>) = missing.copied().unzip();
     if missing.is_empty() {
         return Ok(());
     }
-    let util_linux = if missing.contains(&"taskset") { " util-linux" } else { "" };
     fail(format!(
-        "not installed: {}. On Debian or Ubuntu: apt-get install wrk apache2-utils \
-         redis-server{util_linux}",
-        missing.join(", ")
+        "not installed: {}. On Debian or Ubuntu: apt-get install {}",
+        missing.join(", "),
+        packages.join(" ")
     ))
 }
 
@@ -60,6 +68,7 @@ pub fn versions(data: &Path) -> Result<String> {
         ("load average before", load.trim().to_owned()),
         ("rustc", first_line("rustc", &["--version"])),
         ("redis-server", first_line("redis-server", &["--version"])),
+        ("psql", first_line("psql", &["--version"])),
         // wrk prints its version with its usage, and fails.
         ("wrk", first_line("wrk", &["-v"])),
         ("ab", first_line("ab", &["-V"])),

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use bench::error::{Because, Result};
 use bench::process::Interrupted;
-use bench::quick;
+use bench::{drain, memory, orders, quick, reopen, sales, strategies};
 use clap::{Parser, Subcommand};
 
 /// Measures stampede beside its floor and its peers, on one machine, in interleaved rounds.
@@ -26,11 +26,35 @@ enum Command {
     /// versions.txt, raw.csv and summary.md, and prints which promises are met. Fails if a server
     /// answers anything but what it should; a promise that is not met is a result, not a failure.
     Quick(quick::Settings),
+    /// When a unit is taken off the stock: with the order, with the payment, or held before both.
+    ///
+    /// The article's three strategies side by side on a real PostgreSQL, with buyers who never pay.
+    /// About 3 minutes. Also draws strategies.svg.
+    Strategies(strategies::Settings),
+    /// How fast orders get into PostgreSQL, to COPY of the same rows.
+    Orders(orders::Settings),
+    /// PostgreSQL is away for a minute while sales go on: how long until it has them all.
+    Drain(drain::Settings),
+    /// How soon every connection of two servers can buy when stock returns to a sold-out sale.
+    Reopen(reopen::Settings),
+    /// What a rejection and a sale cost with 1, 100 and 10,000 sales defined.
+    Sales(sales::Settings),
+    /// Memory and disk that a reservation takes.
+    Memory(memory::Settings),
 }
 
 fn main() -> ExitCode {
-    let CommandLine { command: Command::Quick(settings) } = CommandLine::parse();
-    match interruptible().and_then(|interrupted| quick::run(&settings, interrupted)) {
+    let command = CommandLine::parse().command;
+    let run = |interrupted| match &command {
+        Command::Quick(settings) => quick::run(settings, interrupted),
+        Command::Strategies(settings) => strategies::run(settings, interrupted),
+        Command::Orders(settings) => orders::run(settings, interrupted),
+        Command::Drain(settings) => drain::run(settings, interrupted),
+        Command::Reopen(settings) => reopen::run(settings, interrupted),
+        Command::Sales(settings) => sales::run(settings, interrupted),
+        Command::Memory(settings) => memory::run(settings, interrupted),
+    };
+    match interruptible().and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("bench: {failure}");

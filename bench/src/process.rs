@@ -25,7 +25,12 @@ pub struct CommandLine(pub Vec<String>);
 impl CommandLine {
     /// `taskset -c CORE` and the words.
     pub fn on_core<S: Into<String>>(core: usize, words: impl IntoIterator<Item = S>) -> Self {
-        let pinned = ["taskset".into(), "-c".into(), core.to_string()];
+        Self::on_cores(&core.to_string(), words)
+    }
+
+    /// `taskset -c CORES`, such as `0-3,6`, and the words.
+    pub fn on_cores<S: Into<String>>(cores: &str, words: impl IntoIterator<Item = S>) -> Self {
+        let pinned = ["taskset".into(), "-c".into(), cores.to_owned()];
         Self(pinned.into_iter().chain(words.into_iter().map(Into::into)).collect())
     }
 
@@ -89,6 +94,21 @@ impl Running {
             from += 1;
         }
         fail(format!("{} ended early ({status}). Its output:\n{}", self.name, &log[from..]))
+    }
+
+    /// Asks it to end, and gives it a while to do so.
+    pub fn end(mut self, signal: libc::c_int, deadline: Duration) -> Result<()> {
+        let pid = libc::pid_t::try_from(self.child.id()).because(|| "a process id".into())?;
+        // SAFETY: takes no pointer. The child has not been waited for, so its id is still its own.
+        unsafe { libc::kill(pid, signal) };
+        let started = Instant::now();
+        while self.child.try_wait()?.is_none() {
+            if started.elapsed() > deadline {
+                return fail(format!("{} did not end within {deadline:?}", self.name));
+            }
+            std::thread::sleep(POLL);
+        }
+        Ok(())
     }
 
     /// What it has used so far.

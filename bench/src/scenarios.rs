@@ -32,7 +32,8 @@ pub const IDLE: &str = "idle_connections";
 /// Name of the baseline's driver in the tables.
 pub const BASELINE: &str = "one_evalsha";
 
-const WARM_UP_SECONDS: u64 = 1;
+/// Load before anything is measured.
+pub const WARM_UP_SECONDS: u64 = 1;
 const CONNECTIONS_LOW: u32 = 64;
 const AB_REQUESTS: u32 = 20_000;
 const AB_WARM_UP_REQUESTS: u32 = 2_000;
@@ -76,7 +77,8 @@ pub fn connection_each(lab: &mut Lab, server: Server) -> Result<Figures> {
     Ok(rejection_figures(load, all_us, user_us))
 }
 
-fn rejection_figures(load: Load, all_us: f64, user_us: f64) -> Figures {
+/// The figures of requests that sold nothing.
+pub fn rejection_figures(load: Load, all_us: f64, user_us: f64) -> Figures {
     let requests = load.requests as f64;
     let mut figures = load_figures(load);
     figures.push((figure::SERVER_CPU_US, all_us / requests));
@@ -133,7 +135,8 @@ pub fn sales_embedded(lab: &mut Lab, server: Server, seconds: u64) -> Result<Fig
     Ok(sale_figures(load, load.requests, all_us, user_us))
 }
 
-fn sale_figures(load: Load, sales: u64, all_us: f64, user_us: f64) -> Figures {
+/// The figures of sales.
+pub fn sale_figures(load: Load, sales: u64, all_us: f64, user_us: f64) -> Figures {
     let sales_per_s = load.requests_per_s * sales as f64 / load.requests as f64;
     let mut figures = load_figures(load);
     figures.push((figure::SALES, sales as f64));

@@ -55,19 +55,40 @@ impl Programs {
         &self,
         server: Server,
         core: usize,
-        listen: SocketAddr,
+        address: SocketAddr,
         sale: &Sale,
     ) -> CommandLine {
-        let (listen, cores) = (listen.to_string(), core.to_string());
+        let (listen, cores) = (address.to_string(), core.to_string());
         if server != Server::Stampede {
             let program = shown(&self.folder.join(server.name()));
             return CommandLine::on_core(core, [&program, "--listen", &listen, "--core", &cores]);
         }
-        let program = shown(&self.stampede);
-        let words = [&program, "serve", "--listen", &listen, "--control", "off"];
         let total = format!("ticket={}", sale.total);
-        let sale = ["--cores", &cores, "--ledger", &sale.ledger, "--sale", &total];
-        CommandLine::on_core(core, words.into_iter().chain(sale))
+        self.stampede_serve(&[core], address, &["--ledger", &sale.ledger, "--sale", &total])
+    }
+
+    /// The command that starts a stampede on these cores.
+    pub fn stampede_serve(
+        &self,
+        cores: &[usize],
+        listen: SocketAddr,
+        options: &[&str],
+    ) -> CommandLine {
+        let cores = cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+        let program = shown(&self.stampede);
+        // Several may run at a time, and the control port is one.
+        let listen = listen.to_string();
+        let words = [&*program, "serve", "--cores", &cores, "--listen", &listen];
+        let words = words.into_iter().chain(["--control", "off"]);
+        CommandLine::on_cores(&cores, words.chain(options.iter().copied()))
+    }
+
+    /// The command that writes the orders of a Redis into a database. `once`: until there are none
+    /// left.
+    pub fn orders(&self, core: usize, from: &str, to: &str, once: bool) -> CommandLine {
+        let program = shown(&self.stampede);
+        let words = [&*program, "orders", "--from", from, "--to", to];
+        CommandLine::on_core(core, words.into_iter().chain(once.then_some("--once")))
     }
 
     /// The command that starts the one-EVALSHA baseline's driver.
@@ -78,12 +99,19 @@ impl Programs {
         CommandLine::on_core(core, words.into_iter().chain(["--seconds", &seconds.to_string()]))
     }
 
-    /// The command that starts a Redis that keeps nothing on disk.
-    pub fn redis(&self, core: usize, listen: SocketAddr, folder: &Path) -> CommandLine {
+    /// The command that starts a Redis without snapshots.
+    pub fn redis(
+        &self,
+        core: usize,
+        listen: SocketAddr,
+        folder: &Path,
+        options: &[&str],
+    ) -> CommandLine {
         let (ip, port) = (listen.ip().to_string(), listen.port().to_string());
         let network = ["redis-server", "--bind", &ip, "--port", &port, "--dir"];
-        let memory_only = [&*shown(folder), "--save", "", "--appendonly", "no"];
-        CommandLine::on_core(core, network.into_iter().chain(memory_only))
+        let folder = [&*shown(folder), "--save", ""];
+        let words = network.into_iter().chain(folder);
+        CommandLine::on_core(core, words.chain(options.iter().copied()))
     }
 }
 

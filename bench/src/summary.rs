@@ -5,125 +5,49 @@
 
 use std::fmt::Write;
 
-use crate::rows::{Row, figure};
-use crate::scenarios::*;
+use crate::rows::Row;
 
 /// Where a figure stands: scenario, server, figure.
-type Place = (&'static str, &'static str, &'static str);
+pub type Place = (&'static str, &'static str, &'static str);
 
-enum Limit {
+/// What is promised of a figure.
+pub enum Limit {
+    /// It may not be more.
     AtMost(f64),
+    /// It may not be less.
     AtLeast(f64),
     /// Shown for its own sake.
     None,
 }
 
-struct Promise {
-    text: &'static str,
-    limit: Limit,
-    of: Place,
-    to: Option<Place>,
+/// A figure, or the ratio of two, and what is promised of it.
+pub struct Promise {
+    /// What it is, for the table.
+    pub text: &'static str,
+    /// What is promised.
+    pub limit: Limit,
+    /// The figure.
+    pub of: Place,
+    /// What it is divided by, if by anything.
+    pub to: Option<Place>,
 }
 
-const OURS: &str = "stampede";
-const REJECTION_CPU: Place = (REJECTIONS, OURS, figure::SERVER_CPU_US);
-const REJECTIONS_PER_S: Place = (REJECTIONS, OURS, figure::REQUESTS_PER_S);
-const BASELINE_CPU: Place = (ONE_EVALSHA, BASELINE, figure::REDIS_CPU_US);
-
-const PROMISES: [Promise; 13] = [
-    Promise {
-        text: "CPU a rejection, to the floor's",
-        limit: Limit::AtMost(1.15),
-        of: REJECTION_CPU,
-        to: Some((REJECTIONS, "floor", figure::SERVER_CPU_US)),
-    },
-    Promise {
-        text: "CPU a rejection, to may_minihttp's",
-        limit: Limit::AtMost(1.0),
-        of: REJECTION_CPU,
-        to: Some((REJECTIONS, "may_minihttp", figure::SERVER_CPU_US)),
-    },
-    Promise {
-        text: "CPU a sale (server, Redis ledger, 64 connections), to its own a rejection",
-        limit: Limit::AtMost(1.4),
-        of: (SALES_REDIS_64, OURS, figure::SERVER_CPU_US),
-        to: Some(REJECTION_CPU),
-    },
-    Promise {
-        text: "Sales/s from Redis (64 connections), to its own rejections/s",
-        limit: Limit::AtLeast(0.5),
-        of: (SALES_REDIS_64, OURS, figure::SALES_PER_S),
-        to: Some(REJECTIONS_PER_S),
-    },
-    Promise {
-        text: "Redis CPU a sale (64 connections), to one EVALSHA a ticket",
-        limit: Limit::AtMost(1.0 / 3.0),
-        of: (SALES_REDIS_64, OURS, figure::REDIS_CPU_US),
-        to: Some(BASELINE_CPU),
-    },
-    Promise {
-        text: "Memory an idle connection, KiB",
-        limit: Limit::AtMost(12.0),
-        of: (IDLE, OURS, figure::CONNECTION_KIB),
-        to: None,
-    },
-    Promise {
-        text: "CPU a rejection with a connection each, to the floor's",
-        limit: Limit::None,
-        of: (CONNECTIONS, OURS, figure::SERVER_CPU_US),
-        to: Some((CONNECTIONS, "floor", figure::SERVER_CPU_US)),
-    },
-    Promise {
-        text: "CPU a sale (server, Redis ledger, 256 connections), to its own a rejection",
-        limit: Limit::None,
-        of: (SALES_REDIS_256, OURS, figure::SERVER_CPU_US),
-        to: Some(REJECTION_CPU),
-    },
-    Promise {
-        text: "CPU a sale (server, embedded ledger, 64 connections), to its own a rejection",
-        limit: Limit::None,
-        of: (SALES_EMBEDDED, OURS, figure::SERVER_CPU_US),
-        to: Some(REJECTION_CPU),
-    },
-    Promise {
-        text: "Sales/s from Redis (256 connections), to its own rejections/s",
-        limit: Limit::None,
-        of: (SALES_REDIS_256, OURS, figure::SALES_PER_S),
-        to: Some(REJECTIONS_PER_S),
-    },
-    Promise {
-        text: "Sales/s from the embedded ledger, to its own rejections/s",
-        limit: Limit::None,
-        of: (SALES_EMBEDDED, OURS, figure::SALES_PER_S),
-        to: Some(REJECTIONS_PER_S),
-    },
-    Promise {
-        text: "Redis CPU a sale (256 connections), to one EVALSHA a ticket",
-        limit: Limit::None,
-        of: (SALES_REDIS_256, OURS, figure::REDIS_CPU_US),
-        to: Some(BASELINE_CPU),
-    },
-    Promise {
-        text: "CPU a rejection: may_minihttp's, to the floor's",
-        limit: Limit::None,
-        of: (REJECTIONS, "may_minihttp", figure::SERVER_CPU_US),
-        to: Some((REJECTIONS, "floor", figure::SERVER_CPU_US)),
-    },
-];
-
 /// The whole of `summary.md`. `heading` says what was run on what.
-pub fn write(heading: &str, rows: &[Row]) -> String {
-    format!("{heading}\n{}\n{}", promises(rows), figures(rows))
+pub fn write(heading: &str, promised: &[Promise], rows: &[Row]) -> String {
+    format!("{heading}\n{}\n{}", promises(promised, rows), figures(rows))
 }
 
 /// The table of ratios and verdicts.
-pub fn promises(rows: &[Row]) -> String {
+pub fn promises(promised: &[Promise], rows: &[Row]) -> String {
+    if promised.is_empty() {
+        return String::new();
+    }
     let mut out = String::from(
         "## What is promised\n\n\
          Each ratio is taken within a round; then the median of the rounds, and their range.\n\n\
          | ratio | limit | median | min–max | rounds | verdict |\n|---|---|---|---|---|---|\n",
     );
-    for promise in &PROMISES {
+    for promise in promised {
         let spread = Spread::of(promise.values(rows));
         let (limit, verdict) = match (&promise.limit, &spread) {
             (Limit::None, _) => ("–".into(), ""),
@@ -222,17 +146,28 @@ fn at(rows: &[Row], round: u32, (scenario, server, figure): Place) -> Option<f64
     rows.iter().find(is).map(|row| row.value)
 }
 
+/// The median of a figure over the rounds in which it was measured.
+pub fn median(rows: &[Row], place: Place) -> Option<f64> {
+    let values = rounds(rows).filter_map(|round| at(rows, round, place));
+    Spread::of(values.collect()).map(|spread| spread.median)
+}
+
 /// Median and range of the rounds.
 #[derive(Debug, PartialEq)]
-struct Spread {
-    median: f64,
-    min: f64,
-    max: f64,
-    count: usize,
+pub struct Spread {
+    /// The middle one, or between the middle two.
+    pub median: f64,
+    /// The least.
+    pub min: f64,
+    /// The most.
+    pub max: f64,
+    /// How many there are.
+    pub count: usize,
 }
 
 impl Spread {
-    fn of(mut values: Vec<f64>) -> Option<Self> {
+    /// Of these values. `None`: there are none.
+    pub fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let (&min, &max) = (values.first()?, values.last()?);
         let count = values.len();
@@ -244,6 +179,11 @@ impl Spread {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quick::PROMISES;
+    use crate::rows::figure;
+    use crate::scenarios::REJECTIONS;
+
+    const OURS: &str = "stampede";
 
     fn row(round: u32, server: &'static str, value: f64) -> Row {
         Row { round, scenario: REJECTIONS, server, figure: figure::SERVER_CPU_US, value }
@@ -261,11 +201,11 @@ mod tests {
         // The machine is twice as slow in the second round; the third lacks the floor.
         let mut rows = vec![row(1, "floor", 10.0), row(1, OURS, 11.0), row(2, "floor", 20.0)];
         rows.extend([row(2, OURS, 22.0), row(3, OURS, 99.0)]);
-        let table = promises(&rows);
+        let table = promises(&PROMISES, &rows);
         assert!(table.contains("to the floor's | ≤ 1.150 | 1.100 | 1.100–1.100 | 2 | met |"));
         assert!(table.contains("to may_minihttp's | ≤ 1.000 | – | – | 0 | not measured |"));
         rows[1].value = 12.0;
         rows[3].value = 24.0;
-        assert!(promises(&rows).contains("| **not met** |"));
+        assert!(promises(&PROMISES, &rows).contains("| **not met** |"));
     }
 }

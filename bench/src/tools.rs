@@ -3,6 +3,7 @@
 //! Their command lines and the reading of what they print; nothing here knows what is measured.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::answer::TARGET;
@@ -29,6 +30,20 @@ pub struct Load {
 pub fn wrk(core: usize, connections: u32, seconds: u64, to: SocketAddr) -> CommandLine {
     let words = ["wrk", "-t1", &format!("-c{connections}"), &format!("-d{seconds}s"), "--latency"];
     CommandLine::on_core(core, words.into_iter().chain([&*format!("http://{to}{TARGET}")]))
+}
+
+/// `wrk` with one thread, whose requests come from a script.
+pub fn wrk_with_script(
+    core: usize,
+    connections: u32,
+    seconds: u64,
+    to: SocketAddr,
+    script: &Path,
+) -> CommandLine {
+    let words = ["wrk", "-t1", &format!("-c{connections}"), &format!("-d{seconds}s"), "--latency"];
+    let script = ["-s", &*script.to_string_lossy()].map(str::to_owned);
+    let words = words.into_iter().map(str::to_owned).chain(script);
+    CommandLine::on_core(core, words.chain([format!("http://{to}")]))
 }
 
 /// `ab` without `-k`: HTTP/1.0, a connection a request.

@@ -1,0 +1,127 @@
+//! Reservations straight in Redis, without a server: by the server's own scripts, one batch after
+//! the other, so that what is filled is what a server would have left.
+
+use std::net::{SocketAddr, TcpStream};
+
+use redis::{Parser, Value};
+use stampede::ledger::Group;
+use stampede::ledger::redis::{Codec, KeyTemplates, RedisSettings, decode, handshake};
+use stampede::sale::{Command, Key, Outcome, ReservationId, Reserve, SaleId, SaleSpec, User};
+
+use crate::error::{Because, Result, fail};
+
+/// The set of all sales, where the keys have their default names.
+const INDEX: &str = "stampede:sales:{sale}_hash_key";
+
+/// What is known of a buyer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing.
+    Anonymous,
+    /// The user.
+    User,
+    /// The user and an idempotency key.
+    UserAndKey,
+}
+
+/// A way to a Redis ledger that knows what the server knows.
+pub struct Filler {
+    stream: TcpStream,
+    parser: Parser,
+    codec: Codec,
+    sale: SaleId,
+}
+
+impl Filler {
+    /// Connects; `sale` is the one that everything is about.
+    pub fn open(address: SocketAddr, sale: &str) -> Result<Self> {
+        let codec = Codec::new(KeyTemplates::default());
+        let url = format!("redis://{address}/0");
+        let settings = RedisSettings::from_url(&url).because(|| url.clone())?;
+        let mut stream = TcpStream::connect(address).because(|| format!("connecting to {url}"))?;
+        stream.set_nodelay(true)?;
+        handshake(&mut stream, &settings, "bench", codec.scripts()).because(|| url)?;
+        let sale = SaleId::new(sale).because(|| format!("the sale {sale}"))?;
+        Ok(Self { stream, parser: Parser::new(), codec, sale })
+    }
+
+    /// Creates the sale, and lists it among all sales.
+    pub fn create(&mut self, total: u64, hold_ms: u64) -> Result<()> {
+        let sale = self.sale.to_string();
+        self.ask(redis::cmd("SADD").arg(INDEX).arg(sale))?;
+        let spec = SaleSpec { hold_ms, ..SaleSpec::with_total(total) };
+        self.apply(vec![Command::Create(spec)]).map(drop)
+    }
+
+    /// Makes `count` reservations, `batch` to a script call.
+    pub fn reserve(&mut self, count: usize, batch: usize, kind: Kind) -> Result<()> {
+        for first in (0..count).step_by(batch) {
+            let numbers = first..count.min(first + batch);
+            let commands = numbers.map(|number| ask_for(number, batch, kind)).collect();
+            let outcomes = self.apply(commands)?;
+            if let Some(other) = outcomes.iter().find(|o| !matches!(o, Outcome::Granted { .. })) {
+                return fail(format!("a reservation was not granted: {other:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds units to the sale.
+    pub fn add_stock(&mut self, units: u64) -> Result<()> {
+        match self.apply(vec![Command::AddStock(units)])?.pop() {
+            Some(Outcome::Sale(_)) => Ok(()),
+            other => fail(format!("stock was not added: {other:?}")),
+        }
+    }
+
+    /// Cancels reservations, named as the public knows them.
+    pub fn cancel(&mut self, ids: &[String]) -> Result<()> {
+        let commands = ids.iter().map(|id| {
+            let (_, id) = ReservationId::from_public(id).because(|| format!("the id {id}"))?;
+            Ok(Command::Cancel(id))
+        });
+        let outcomes = self.apply(commands.collect::<Result<_>>()?)?;
+        match outcomes.iter().find(|outcome| !matches!(outcome, Outcome::Reservation(_))) {
+            None => Ok(()),
+            Some(other) => fail(format!("a reservation was not cancelled: {other:?}")),
+        }
+    }
+
+    fn apply(&mut self, commands: Vec<Command>) -> Result<Vec<Outcome>> {
+        let group = Group { sale: self.sale.clone(), commands };
+        let mut request = Vec::new();
+        let count = self.codec.encode(&group, &mut request);
+        let replies = self.exchange(&request, count)?;
+        let reply = decode(&group, &replies).because(|| "a reply of Redis".into())?;
+        Ok(reply.outcomes)
+    }
+
+    fn ask(&mut self, command: &redis::Cmd) -> Result<Value> {
+        Ok(self.exchange(&command.get_packed_command(), 1)?.remove(0))
+    }
+
+    fn exchange(&mut self, request: &[u8], count: usize) -> Result<Vec<Value>> {
+        use std::io::Write;
+        self.stream.write_all(request).because(|| "sending to Redis".into())?;
+        let replies = (0..count).map(|_| self.parser.parse_value(&mut self.stream));
+        replies.collect::<std::result::Result<_, _>>().because(|| "reading from Redis".into())
+    }
+}
+
+/// The ids of a batch begin alike, as a core makes them; the rest is spread as random bits are.
+fn ask_for(number: usize, batch: usize, kind: Kind) -> Command {
+    const SPREAD: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+    const PREFIX_BITS: u32 = 48;
+    let prefix = ((number / batch) as u128).wrapping_mul(SPREAD) >> (128 - PREFIX_BITS);
+    let rest = (number as u128).wrapping_mul(SPREAD) >> PREFIX_BITS;
+    let user = (kind != Kind::Anonymous).then(|| format!("user-{number:08}"));
+    // As long as a UUID is.
+    let key = (kind == Kind::UserAndKey).then(|| format!("5d3c1e0a-77aa-4c1e-9f00-{number:012}"));
+    Command::Reserve(Reserve {
+        id: ReservationId(prefix << (128 - PREFIX_BITS) | rest),
+        quantity: 1,
+        user: user.and_then(|user| User::new(&user).ok()),
+        key: key.and_then(|key| Key::new(&key).ok()),
+        claim_only: false,
+    })
+}

@@ -1,0 +1,186 @@
+//! What every command shares: its tools are there, its results have a folder, each measurement's
+//! figures are kept as they come, and at the end there is a summary.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Args;
+
+use crate::error::{Because, Result, fail};
+use crate::lab::Lab;
+use crate::process::Interrupted;
+use crate::rows::{Row, Rows, figure};
+use crate::scenarios::Figures;
+use crate::servers::Programs;
+use crate::summary::Promise;
+use crate::{machine, pin, summary};
+
+/// The programs of ours that a command may start, beside stampede itself.
+const OUR_PROGRAMS: [&str; 3] = ["floor", "may_minihttp", "one_evalsha"];
+
+/// Settings of every command.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// Folder for the results [default: `bench/runs/DATE-CPU`, with the command's name].
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// The stampede to measure [default: the one built beside this program].
+    #[arg(long, value_name = "PROGRAM")]
+    pub stampede: Option<PathBuf>,
+    /// Core of the servers.
+    #[arg(long, default_value_t = 0, value_name = "CORE")]
+    pub server_core: usize,
+    /// Core of the load generators.
+    #[arg(long, default_value_t = 1, value_name = "CORE")]
+    pub load_core: usize,
+}
+
+/// One run of a command.
+pub struct Session {
+    /// Where things are started.
+    pub lab: Lab,
+    /// Where the results go.
+    pub out: PathBuf,
+    rows: Rows,
+    rounds: u32,
+    started: Instant,
+}
+
+impl Session {
+    /// Checks what is needed and makes the folders. `name` is the command's, empty for the one that
+    /// needs no name in its folder's.
+    ///
+    /// This process is a load generator itself, so it goes to the load's core.
+    pub fn open(
+        common: &Common,
+        name: &str,
+        rounds: u32,
+        tools: &[&str],
+        interrupted: Interrupted,
+    ) -> Result<Self> {
+        machine::check_tools(tools)?;
+        if common.server_core == common.load_core {
+            return fail(
+                "--server-core and --load-core must differ: the server's CPU time would \
+                         depend on the load generator's",
+            );
+        }
+        let (programs, target) = programs(common)?;
+        pin::to_core(common.load_core)?;
+        let out = common.out.clone().map_or_else(|| new_run_folder(name), Ok)?;
+        fs::create_dir_all(&out).because(|| format!("creating {}", out.display()))?;
+        let cores = (common.server_core, common.load_core);
+        let data = target.join(format!("bench-data-{}", std::process::id()));
+        let lab = Lab::open(cores, programs, data, &out.join("commands.txt"), interrupted)?;
+        fs::write(out.join("versions.txt"), machine::versions(lab.data())?)
+            .because(|| "writing versions.txt".into())?;
+        let rows = Rows::create(&out.join("raw.csv"))?;
+        Ok(Self { lab, out, rows, rounds, started: Instant::now() })
+    }
+
+    /// Runs one measurement, keeps its figures and says how it went.
+    pub fn measure(
+        &mut self,
+        round: u32,
+        scenario: &'static str,
+        server: &'static str,
+        of: impl FnOnce(&mut Lab) -> Result<Figures>,
+    ) -> Result<()> {
+        self.lab.check_interrupted()?;
+        self.lab.remark(&format!("round {round}: {scenario}, {server}"))?;
+        let figures = of(&mut self.lab).because(|| format!("{scenario}, {server}"))?;
+        self.rows.add(round, scenario, server, &figures)?;
+        let rounds = self.rounds;
+        println!("round {round}/{rounds}  {scenario:<31} {server:<13} {}", shown(&figures));
+        Ok(())
+    }
+
+    /// Every figure so far.
+    pub fn rows(&self) -> &[Row] {
+        self.rows.all()
+    }
+
+    /// Writes `summary.md` and prints what matters of it: the promises, and `text`, which stands
+    /// between the heading and the tables.
+    pub fn finish(&self, what: &str, text: &str, promised: &[Promise]) -> Result<()> {
+        let heading = format!(
+            "# {what}, {}\n\nLoopback. See `commands.txt`, `versions.txt`, `raw.csv`, and \
+             `bench/README.md` for what each figure means.\n{text}",
+            machine::cpu_model(),
+        );
+        let path = self.out.join("summary.md");
+        fs::write(&path, summary::write(&heading, promised, self.rows()))
+            .because(|| format!("writing {}", path.display()))?;
+        println!("{text}\n{}", summary::promises(promised, self.rows()));
+        println!("{} s. All of it: {}", self.started.elapsed().as_secs(), path.display());
+        Ok(())
+    }
+}
+
+/// The figures worth watching while it runs.
+fn shown(figures: &Figures) -> String {
+    let units = [
+        (figure::REQUESTS_PER_S, "requests/s"),
+        (figure::SALES_PER_S, "sales/s"),
+        (figure::SERVER_CPU_US, "us CPU"),
+        (figure::REDIS_CPU_US, "us Redis CPU"),
+        (figure::CONNECTION_KIB, "KiB a connection"),
+        (figure::GRANTED_P50_US, "us p50"),
+        (figure::GRANTED_P99_US, "us p99"),
+        (figure::PAID, "paid"),
+        (figure::REFUNDED, "refunded"),
+        (figure::UNSOLD, "unsold"),
+        (figure::ROWS_PER_S, "rows/s"),
+        (figure::REOPEN_P50_MS, "ms p50"),
+        (figure::REOPEN_P99_MS, "ms p99"),
+        (figure::REOPEN_MAX_MS, "ms most"),
+        (figure::MEMORY_BYTES, "bytes of memory"),
+        (figure::DISK_BYTES, "bytes on disk"),
+        (figure::BACKLOG_ROWS, "rows behind"),
+        (figure::DRAINED_S, "s to drain"),
+    ];
+    let find = |name| figures.iter().find(|(figure, _)| *figure == name);
+    let texts = units.iter().filter_map(|(name, unit)| {
+        let (_, value) = find(*name)?;
+        let digits = usize::from(*value < 1_000.0) * 2;
+        Some(format!("{value:>9.digits$} {unit}"))
+    });
+    texts.collect::<Vec<_>>().join("  ")
+}
+
+/// Our programs and the target folder, both relative to the working folder where they lie in it.
+fn programs(common: &Common) -> Result<(Programs, PathBuf)> {
+    let this = std::env::current_exe().because(|| "looking for our own programs".into())?;
+    let here = std::env::current_dir().because(|| "looking for the working folder".into())?;
+    let folder = this.parent().unwrap_or(Path::new("."));
+    let folder = folder.strip_prefix(&here).unwrap_or(folder).to_path_buf();
+    let target = folder.parent().unwrap_or(Path::new(".")).to_path_buf();
+    let stampede = common.stampede.clone().unwrap_or_else(|| folder.join("stampede"));
+    let ours = OUR_PROGRAMS.map(|name| folder.join(name));
+    for program in ours.into_iter().chain([stampede.clone()]) {
+        if !program.is_file() {
+            return fail(format!(
+                "{} is missing: start this with bench/run, which builds it",
+                program.display()
+            ));
+        }
+    }
+    Ok((Programs { folder, stampede }, target))
+}
+
+/// `bench/runs/<date>-<cpu>[-<command>]`, with a number if there is one of today.
+fn new_run_folder(command: &str) -> Result<PathBuf> {
+    let parts = [&*machine::today(), &machine::slug(&machine::cpu_model()), command];
+    let name = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-");
+    let runs = Path::new("bench/runs");
+    let mut numbered = (2..).map(|number| runs.join(format!("{name}-{number}")));
+    let first = runs.join(&name);
+    if !first.exists() {
+        return Ok(first);
+    }
+    match numbered.find(|path| !path.exists()) {
+        Some(path) => Ok(path),
+        None => fail(format!("no free name for a folder in {}", runs.display())),
+    }
+}
