@@ -72,6 +72,7 @@ impl Control {
     ) -> io::Result<Self> {
         let (jobs, waiting) = sync_channel(CONTROL_WAITING_MAX);
         let closing = Arc::new(AtomicBool::new(false));
+        let api = Api::new(client).with_orders(shared.config.orders.clone());
         let factory = Factory {
             access: Arc::new(Access::new(setting.token.clone())),
             jobs: jobs.clone(),

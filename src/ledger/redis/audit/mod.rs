@@ -2,10 +2,10 @@
 //! all the same.
 //!
 //! Every change of a reservation is in the stream. So what was read of the reservations, brought up
-//! to an entry of the stream, is the sale right after that entry ([`model`]); and the counts are read
-//! together with the id of the last entry, by one script ([`look`]). What doesn't agree then is read
+//! to an entry of the stream, is the sale right after that entry (`model`); and the counts are read
+//! together with the id of the last entry, by one script (`look`). What doesn't agree then is read
 //! once more in the same way, together with the stream's end: what still doesn't is a difference, not
-//! the echo of a purchase. [`repair`] mends it.
+//! the echo of a purchase. `repair` mends it.
 //!
 //! Architecture invariant: never stops a sale, and never keeps Redis for longer than a batch does.
 
