@@ -73,6 +73,10 @@ enum CliCommand {
     Sale(Box<SaleCommand>),
     /// Show, confirm and cancel reservations
     Reservation(Box<ReservationCommand>),
+    /// Compare counts, reservations, the order stream and the orders, and mend what differs
+    ///
+    /// Prints a table of what was compared. Exact while the sales go on, and stops none of them.
+    Audit(Box<AuditOptions>),
 }
 
 /// What the command line asks for.
@@ -87,6 +91,8 @@ pub enum Command {
     Sale(SaleAction, Box<OperatorOptions>),
     /// Do something with a reservation.
     Reservation(ReservationAction, Box<OperatorOptions>),
+    /// Compare what must agree.
+    Audit(Box<AuditOptions>),
 }
 
 impl Cli {
@@ -102,6 +108,7 @@ impl Cli {
             Some(CliCommand::Reservation(command)) => {
                 Command::Reservation(command.action, Box::new(command.options))
             }
+            Some(CliCommand::Audit(options)) => Command::Audit(options),
             None => Command::Serve(Box::new(self.options)),
         }
     }
