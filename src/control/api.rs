@@ -239,7 +239,9 @@ impl Api {
             }
         }
         let unavailable = |error: AuditError| match error {
-            AuditError::UnknownSale(_) => Problem::not_found("sale"),
+            AuditError::UnknownSale(ref id) => {
+                Problem::of(Code::NotFound).saying(format!("There is no sale {id}."))
+            }
             AuditError::Ledger(error) => Problem::from(error),
             AuditError::Orders(_) => Problem::of(Code::Unavailable).saying(error.to_string()),
         };

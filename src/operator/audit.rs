@@ -41,11 +41,10 @@ pub fn audit(options: &AuditOptions, out: &mut dyn Write) -> Result<(), Failure>
         let _ = report.write(&mut text);
         out.write_all(text.as_bytes())?;
     }
+    let left = format!("{} differences are left", report.differences);
     match report.differences {
         0 => Ok(()),
-        _ if options.repair => {
-            Err(Failure::Failed("what is left can't be mended: see above".into()))
-        }
-        _ => Err(Failure::Failed("something differs; --repair mends what can be mended".into())),
+        _ if options.repair => Err(Failure::Failed(format!("{left} that can't be mended"))),
+        _ => Err(Failure::Failed(format!("{left}; --repair mends what can be mended"))),
     }
 }
