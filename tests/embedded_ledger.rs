@@ -23,15 +23,8 @@ fn never_fold() -> Options {
     Options { fold_changes_min: u64::MAX }
 }
 
-/// A child process that another test starts holds this one's lock files from its fork to its exec.
 fn reopen(path: &Path) -> Result<Store, OpenError> {
-    let until = Instant::now() + Duration::from_secs(10);
-    loop {
-        match Store::open(path, never_fold()) {
-            Err(OpenError::InUse(_)) if Instant::now() < until => std::thread::yield_now(),
-            result => return result,
-        }
-    }
+    Store::open(path, never_fold())
 }
 
 fn open(path: &Path) -> Store {

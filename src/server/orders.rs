@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::ledger::embedded::{EmbeddedSource, Handle, source_name};
+use crate::ledger::embedded::{EmbeddedSource, Handle, Store, source_name};
 use crate::limits::ORDERS_BATCH;
 use crate::orders::{ConnectError, Database, DatabaseUrl, Source, WorkerOptions, run};
 
@@ -19,6 +19,8 @@ use crate::orders::{ConnectError, Database, DatabaseUrl, Source, WorkerOptions, 
 const RESTART_PAUSE: Duration = Duration::from_secs(10);
 /// Time at the end for the batch that it is at. What is not written by then is by the next start.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
+/// Time for a question to the ledger at the start.
+const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 /// Time between two looks at whether it is to stop, or has.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -34,6 +36,11 @@ impl OrdersThread {
         let stop = Arc::new(AtomicBool::new(false));
         let told = stop.clone();
         let thread = thread::Builder::new().name("orders".into()).spawn(move || {
+            // Until the database says where it is, it has nothing: no sale is removed meanwhile.
+            let none = |store: &mut Store| store.set_orders_position(0);
+            if let Err(error) = ledger.ask(LOOK_DEADLINE, none) {
+                tracing::warn!(%error, "the ledger does not know of its orders yet");
+            }
             while !told.load(Ordering::Relaxed) {
                 // A panic is in the log already.
                 let worked = catch_unwind(AssertUnwindSafe(|| work(&ledger, &url, &told)));

@@ -13,7 +13,7 @@ use super::thread::{Handle, Job};
 use crate::clock::{SteadyClock, wall_ms};
 use crate::ledger::client::{Client, SaleAudit};
 use crate::ledger::{Batch, BatchReply, Group, LedgerError};
-use crate::sale::SaleId;
+use crate::sale::{Command, SaleId};
 
 /// Through a running ledger.
 pub struct EmbeddedClient {
@@ -42,8 +42,26 @@ impl Ask for EmbeddedClient {
     }
 }
 
+impl EmbeddedClient {
+    /// A sale's reservations go with it, so its orders must be written before. Nothing of a sale that
+    /// may be removed changes any more but by a late confirmation.
+    fn check_removal(&mut self, batch: &Batch) -> Result<(), LedgerError> {
+        for group in batch.groups.iter().filter(|g| g.commands.contains(&Command::Remove)) {
+            let sale = group.sale.detached();
+            if self.ask(move |store| store.orders_behind(&sale))? {
+                return Err(LedgerError::Refused(format!(
+                    "not all orders of {} are written yet: ask again when they are",
+                    group.sale
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Client for EmbeddedClient {
     fn apply(&mut self, batch: &Batch) -> Result<BatchReply, LedgerError> {
+        self.check_removal(batch)?;
         let detach =
             |group: &Group| Group { sale: group.sale.detached(), commands: group.commands.clone() };
         let batch = Batch { groups: batch.groups.iter().map(detach).collect() };

@@ -6,6 +6,8 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// The format this build writes and reads. The older ones were never released.
 pub(super) const FORMAT_VERSION: u32 = 2;
@@ -14,6 +16,8 @@ const MARKER: &str = "stampede-ledger";
 const MARKER_TEXT: &str = "stampede ledger, format ";
 /// Before the id, on the marker's second line.
 const MARKER_ID: &str = "id ";
+/// Time to wait for the lock.
+const LOCK_PATIENCE: Duration = Duration::from_millis(200);
 const LOCK: &str = "lock";
 const UNFINISHED: &str = ".tmp";
 
@@ -266,9 +270,17 @@ fn lock(folder: &Path) -> Result<File, OpenError> {
         .write(true)
         .open(&path)
         .map_err(|error| OpenError::from_io(&path, error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(folder.to_owned())),
-        Err(TryLockError::Error(error)) => Err(OpenError::from_io(&path, error)),
+    // One who has it may be about to end; and a program that a thread of its owner started has it
+    // too, from its fork to its exec.
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => {
+                thread::sleep(LOCK_PATIENCE / 20);
+            }
+            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(folder.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(OpenError::from_io(&path, error)),
+        }
     }
 }

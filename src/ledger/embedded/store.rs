@@ -213,6 +213,14 @@ impl Store {
         self.orders_position = Some(version);
     }
 
+    /// Whether a reader of changes has yet to take some of this sale.
+    pub fn orders_behind(&self, sale: &SaleId) -> bool {
+        let machine = self.state.sales.number(sale).and_then(|n| self.state.sales.get(n));
+        let rows = machine.map(|(_, machine)| machine.rows());
+        rows.zip(self.orders_position)
+            .is_some_and(|(rows, known)| rows.iter().any(|row| row.version > known))
+    }
+
     /// The next changes after a cursor's position, about `max` at the most, and about a millisecond's
     /// work: there may be none yet although there are more. `Refused`: the state is ahead of the
     /// disk, so none can be told.
