@@ -123,6 +123,9 @@ pub enum RunError {
         /// What would help.
         hint: &'static str,
     },
+    /// The embedded ledger can't commit any more; the log says why.
+    #[error("the ledger has failed: start again, so that it reads what is really on the disk")]
+    LedgerFailed,
     /// The stat log can't be written.
     #[error("--stat-log: {0}")]
     StatLog(io::Error),
@@ -192,7 +195,7 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
         },
     );
 
-    server.serve()?;
+    server.serve(&ledger)?;
     let drained = server.drain();
     if let Some(control) = control {
         control.stop();
@@ -290,6 +293,13 @@ impl Ledger {
                 Ok(Some(OrdersThread::start(ledger.handle(), url.clone())?))
             }
             _ => Ok(None),
+        }
+    }
+
+    fn has_failed(&self) -> bool {
+        match self {
+            Self::Embedded(ledger) => ledger.has_failed(),
+            Self::Redis(_) => false,
         }
     }
 
@@ -416,7 +426,7 @@ impl Server {
     }
 
     /// Until the first signal.
-    fn serve(&mut self) -> Result<(), RunError> {
+    fn serve(&mut self, ledger: &Ledger) -> Result<(), RunError> {
         let mut watchdog = Watchdog::new(self.shared.cores());
         loop {
             match self.heard.recv_timeout(WATCHDOG_INTERVAL) {
@@ -425,7 +435,13 @@ impl Server {
                 Ok(Event::Link(core, state)) => self.note_link(core, state, false)?,
                 Ok(Event::Sale(id, start)) => log_sale(&self.shared.config, &id, &start),
                 Ok(Event::Drained) => {}
-                Err(RecvTimeoutError::Timeout) => watchdog.look(&self.shared)?,
+                Err(RecvTimeoutError::Timeout) => {
+                    watchdog.look(&self.shared)?;
+                    // It would refuse everything until a restart: better started anew at once.
+                    if ledger.has_failed() {
+                        return Err(RunError::LedgerFailed);
+                    }
+                }
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
         }

@@ -88,8 +88,11 @@ Examples:
   Orders in PostgreSQL, one worker:
       stampede orders --from redis://10.0.0.5:6379 --to postgres://stampede@10.0.0.6/shop
   A second worker of the same group, on any machine: the same line once more.
-  Everything up to now into a file of SQLite, for a report:
-      stampede orders --from redis://10.0.0.5:6379 --to sqlite:./report.db --group report --once
+  A second database takes a group of its own, from the first sale on: what every known group has
+  read is trimmed, so one that comes later lacks what came before (`stampede audit --repair` with
+  its --orders writes that), and one that is given up holds up the trimming until it is taken out of
+  the set stampede:sales:…:groups and, by XGROUP DESTROY, off the streams:
+      stampede orders --from redis://10.0.0.5:6379 --to sqlite:./report.db --group report
 
 Exit codes:
   0  told to stop (SIGTERM, SIGINT), or with --once everything is written

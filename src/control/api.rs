@@ -21,7 +21,7 @@ use crate::ledger::{Batch, Group};
 use crate::limits::{
     CONTROL_PAGE_DEFAULT, CONTROL_PAGE_MAX, CONTROL_RESERVATIONS_PAGE_MAX, TOTAL_MAX,
 };
-use crate::orders::DatabaseUrl;
+use crate::orders::{DatabaseError, DatabaseUrl};
 use crate::route::percent;
 use crate::sale::{Command, Outcome, ReservationId, SaleId, SaleView, State};
 
@@ -77,7 +77,10 @@ impl Api {
             },
             ["v1", "sales", sale] => match method {
                 "GET" => self.on_sale(sale, Command::Show),
-                "DELETE" => self.on_sale(sale, Command::Remove),
+                "DELETE" => {
+                    self.tell_orders_position()?;
+                    self.on_sale(sale, Command::Remove)
+                }
                 _ => Err(Problem::method_not_allowed("Allow: GET, DELETE")),
             },
             ["v1", "sales", sale, "reservations"] => match method {
@@ -148,6 +151,18 @@ impl Api {
             }
             outcome => Err(refusal(outcome)),
         }
+    }
+
+    /// A ledger that tells its changes itself must know how far the orders are before it forgets any.
+    fn tell_orders_position(&mut self) -> Result<(), Problem> {
+        let (Some(url), Some(source)) = (&self.orders, self.client.orders_source()) else {
+            return Ok(());
+        };
+        let unavailable = |error: DatabaseError| {
+            Problem::of(Code::Unavailable).saying(format!("the orders: {error}"))
+        };
+        let position = url.open().map_err(unavailable)?.position(&source).map_err(unavailable)?;
+        Ok(self.client.orders_have(position.unwrap_or(0))?)
     }
 
     fn on_reservation(&mut self, id: &str, command: fn(ReservationId) -> Command) -> Answer {

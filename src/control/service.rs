@@ -22,7 +22,7 @@ use crate::core::Shared;
 use crate::http::Code;
 use crate::limits::{
     BODY_DEADLINE_MS, CONTROL_ANSWER_BYTES_MAX, CONTROL_BODY_BYTES_MAX, CONTROL_CLOSE_MS,
-    CONTROL_DISCARD_BYTES_MAX, IDLE_DEADLINE_MS,
+    CONTROL_DISCARD_BYTES_MAX, HEAD_DEADLINE_MS,
 };
 
 /// Makes a [`Service`] for each connection.
@@ -62,6 +62,9 @@ enum Framing {
     InDoubt(Problem),
 }
 
+/// What the head of an answer is counted as.
+const HEAD_BYTES: usize = 256;
+
 impl HttpService for Service {
     fn call(
         &mut self,
@@ -80,7 +83,7 @@ impl HttpService for Service {
             Err(problem) => problem.into(),
         };
         self.is_over |= last;
-        self.answered_bytes += reply.body.len();
+        self.answered_bytes += HEAD_BYTES + reply.body.len();
         self.write(reply, response);
         Ok(())
     }
@@ -179,7 +182,8 @@ impl Service {
             response.header("Connection: close");
             self.place.set_deadline(Some(CONTROL_CLOSE_MS));
         } else {
-            self.place.set_deadline(Some(IDLE_DEADLINE_MS));
+            // The next head begins somewhen: its end must come in time, or memory grows with it.
+            self.place.set_deadline(Some(HEAD_DEADLINE_MS));
         }
         response.body_vec(reply.body);
     }

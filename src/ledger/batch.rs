@@ -58,6 +58,10 @@ pub struct Entry {
 pub trait Settle {
     /// One group has been answered or has failed.
     fn settle(&self, sale: &SaleId, entries: &[Entry], result: Result<&GroupReply, Failure>);
+
+    /// The answer about one group is overdue, and nobody is to wait for it any more. It is settled
+    /// when it comes.
+    fn give_up(&self, sale: &SaleId);
 }
 
 /// Our side of a batch that has been sent.
@@ -268,7 +272,10 @@ impl Batcher {
     /// For a link whose late answers still come: answers the tickets of a batch that is overdue,
     /// but keeps the batch, to be settled by what its answer says.
     pub fn give_up_waiting(&self, flight: &mut Flight) {
-        for (_, entries) in &mut flight.0 {
+        for (sale, entries) in &mut flight.0 {
+            if let Some(settle) = self.settle.get() {
+                settle.give_up(sale);
+            }
             self.deliver_failure(entries, Failure::Unknown);
             entries.iter_mut().for_each(|entry| entry.ticket = None);
         }

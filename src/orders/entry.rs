@@ -28,8 +28,9 @@ impl EntryId {
 
     /// The version of the changes in the entry.
     pub fn version(self) -> u64 {
-        let sequence = self.sequence.min((1 << SEQUENCE_BITS) - 1);
-        self.ms.min(u64::MAX >> SEQUENCE_BITS) << SEQUENCE_BITS | sequence
+        // A sequence beyond its bits carries over: it does when Redis' clock has gone back, and the
+        // milliseconds stand still meanwhile.
+        (self.ms.min(u64::MAX >> SEQUENCE_BITS) << SEQUENCE_BITS).saturating_add(self.sequence)
     }
 }
 
@@ -134,6 +135,13 @@ mod tests {
         let sale = SaleId::new("ticket").unwrap();
         let done = changes(&sale, EntryId { ms: 5, sequence: 3 }, &fields, &mut out);
         (out, done)
+    }
+
+    #[test]
+    fn versions_grow_while_the_milliseconds_stand_still() {
+        let version = |sequence| EntryId { ms: 7, sequence }.version();
+        assert!(version(1 << 20) > version((1 << 20) - 1) && version(1 << 21) > version(1 << 20));
+        assert!(EntryId { ms: 8, sequence: 0 }.version() > version((1 << 20) - 1));
     }
 
     #[test]

@@ -123,7 +123,15 @@ impl Database for Postgres {
             if session.copy_pause > 0 || new.len() < COPY_ROWS_MIN {
                 return session.write(&[], &rows, position);
             }
-            match session.write(&new, &known, position) {
+            // Without a position to go with them, the new ones are a transaction of their own: with the
+            // others they would not be in the order of ids, and two workers could wait for each other.
+            let apart = position.is_none() && !known.is_empty();
+            let written = if apart {
+                session.write(&new, &[], None).and_then(|()| session.write(&[], &known, None))
+            } else {
+                session.write(&new, &known, position)
+            };
+            match written {
                 Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
                     session.copy_pause = COPY_PAUSE_BATCHES;
                     session.write(&[], &rows, position)
@@ -418,7 +426,7 @@ fn judge(error: &postgres::Error) -> DatabaseError {
 /// Whether an error passes by itself: the server starts or stops, is overloaded or fails over, or
 /// somebody else was in the way (PostgreSQL documentation, appendix A).
 fn passes(state: &SqlState) -> bool {
-    let class = &state.code()[..2];
+    let class = state.code().get(..2).unwrap_or_default();
     let passing = [
         SqlState::TOO_MANY_CONNECTIONS,
         SqlState::OUT_OF_MEMORY,

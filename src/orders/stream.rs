@@ -20,6 +20,7 @@ use super::{Lag, Source, SourceCounts, SourceError};
 use crate::ledger::LedgerError;
 use crate::ledger::client::Client;
 use crate::ledger::redis::{Pipeline, RedisClient, RedisLedger};
+use crate::limits::BATCH_MAX;
 use crate::sale::{Change, SaleId};
 
 mod care;
@@ -72,6 +73,8 @@ pub struct StreamSource {
     /// What [`Source::next`] gave and nobody has acknowledged.
     given: Vec<(usize, EntryId)>,
     unreadable: HashSet<(SaleId, EntryId)>,
+    /// Every group that reads the sales' streams: nothing is trimmed that one of them lacks.
+    groups: Vec<String>,
     counts: SourceCounts,
     /// Changes in an entry, lately.
     changes_per_entry: f64,
@@ -113,8 +116,9 @@ impl StreamSource {
             index_at: None,
             given: Vec::new(),
             unreadable: HashSet::new(),
+            groups: Vec::new(),
             counts: SourceCounts::default(),
-            changes_per_entry: 1.0,
+            changes_per_entry: BATCH_MAX as f64,
             lost: false,
         };
         source.discover()?;
@@ -180,7 +184,13 @@ impl StreamSource {
         }
         let sales: HashSet<SaleId> = self.client.sales().map_err(judge)?.into_iter().collect();
         for stream in &mut self.streams {
-            stream.gone = !sales.contains(&stream.sale);
+            let gone = !sales.contains(&stream.sale);
+            if stream.gone && !gone {
+                // Made anew under its name.
+                (stream.look_at, stream.pause, stream.grouped) =
+                    (Instant::now(), Duration::ZERO, false);
+            }
+            stream.gone = gone;
         }
         for sale in sales {
             if self.known.insert(sale.clone()) {
@@ -189,6 +199,7 @@ impl StreamSource {
             }
         }
         self.sales_count = count;
+        self.groups = self.client.join_groups(&self.options.group).map_err(judge)?;
         self.index_at = Some(Instant::now());
         Ok(())
     }
@@ -288,7 +299,9 @@ impl StreamSource {
             Ok(()) => {
                 self.given.push((at, entry.id));
                 let count = (out.len() - before) as f64;
-                self.changes_per_entry += (count - self.changes_per_entry) / 16.0;
+                // Up at once and down slowly: an answer that is too large is worse than one more.
+                let lately = self.changes_per_entry + (count - self.changes_per_entry) / 16.0;
+                self.changes_per_entry = lately.max(count);
             }
             Err(why) => self.note_unreadable(sale, entry.id, &why),
         }

@@ -147,7 +147,13 @@ impl Sales {
         self.slots.borrow_mut().remove(id);
         let mut allowances = lock(&core.shared.allowances);
         // Ours was the last: no other core has the sale either.
-        if allowances.get(id.as_str()).is_some_and(|shards| Arc::strong_count(shards) <= 2) {
+        let last = |shards: &&Arc<Shards>| Arc::strong_count(shards) <= 2;
+        // What is left of a fixed allowance must not be forgotten.
+        let whole = |shards: &&Arc<Shards>| match core.shared.config.stock {
+            StockSetting::Auto => true,
+            StockSetting::Fixed(units) => shards.left() == units,
+        };
+        if allowances.get(id.as_str()).filter(last).filter(whole).is_some() {
             allowances.remove(id.as_str());
         }
     }
@@ -198,6 +204,10 @@ pub fn look(core: &Core, slot: &Rc<SaleSlot>) -> Option<Rc<SeenView>> {
 pub fn ask(core: &Core, slot: &SaleSlot) -> Result<Ticket, Failure> {
     if !core.batcher.is_available() {
         return Err(Failure::Unavailable);
+    }
+    let overdue_ms = core.clock.now_ms().saturating_sub(core.batcher.answer_deadline_ms());
+    if slot.view_asked_ms.get().is_some_and(|asked_ms| asked_ms < overdue_ms) {
+        return Err(Failure::Unknown);
     }
     let ticket = core.batcher.new_ticket()?;
     slot.view_waiters.borrow_mut().push(core.batcher.number(&ticket));
@@ -268,6 +278,12 @@ impl SaleSlot {
 pub struct Settler(pub &'static Core);
 
 impl Settle for Settler {
+    fn give_up(&self, sale: &SaleId) {
+        if let Some(slot) = self.0.sales.known(sale) {
+            slot.answer_view(self.0, &Err(Failure::Unknown));
+        }
+    }
+
     fn settle(&self, sale: &SaleId, entries: &[Entry], result: Result<&GroupReply, Failure>) {
         let core = self.0;
         let Some(slot) = core.sales.known(sale) else { return };

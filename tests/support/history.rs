@@ -99,7 +99,7 @@ fn step() -> impl Strategy<Value = Step> {
 fn reserve() -> impl Strategy<Value = Command> {
     let user = prop_oneof![
         2 => Just(None),
-        5 => prop::sample::select(vec!["ann", "bob b", "李雷", "x"]).prop_map(Some)
+        5 => prop::sample::select(vec!["ann", " bob b ", "李雷", "x "]).prop_map(Some)
     ];
     let key = prop_oneof![
         3 => Just(None),

@@ -42,26 +42,24 @@ impl Ask for EmbeddedClient {
     }
 }
 
-impl EmbeddedClient {
-    /// A sale's reservations go with it, so its orders must be written before. Nothing of a sale that
-    /// may be removed changes any more but by a late confirmation.
-    fn check_removal(&mut self, batch: &Batch) -> Result<(), LedgerError> {
-        for group in batch.groups.iter().filter(|g| g.commands.contains(&Command::Remove)) {
-            let sale = group.sale.detached();
-            if self.ask(move |store| store.orders_behind(&sale))? {
-                return Err(LedgerError::Refused(format!(
-                    "not all orders of {} are written yet: ask again when they are",
-                    group.sale
-                )));
-            }
+/// A sale's reservations go with it, so its orders must be written before. Nothing of a sale that may
+/// be removed changes any more but by a late confirmation.
+fn check_removal(ledger: &mut impl Ask, batch: &Batch) -> Result<(), LedgerError> {
+    for group in batch.groups.iter().filter(|g| g.commands.contains(&Command::Remove)) {
+        let sale = group.sale.detached();
+        if ledger.ask(move |store| store.orders_behind(&sale))? {
+            return Err(LedgerError::Refused(format!(
+                "not all orders of {} are written yet: ask again when they are",
+                group.sale
+            )));
         }
-        Ok(())
     }
+    Ok(())
 }
 
 impl Client for EmbeddedClient {
     fn apply(&mut self, batch: &Batch) -> Result<BatchReply, LedgerError> {
-        self.check_removal(batch)?;
+        check_removal(self, batch)?;
         let detach =
             |group: &Group| Group { sale: group.sale.detached(), commands: group.commands.clone() };
         let batch = Batch { groups: batch.groups.iter().map(detach).collect() };
@@ -136,6 +134,7 @@ impl Ask for OfflineClient {
 
 impl Client for OfflineClient {
     fn apply(&mut self, batch: &Batch) -> Result<BatchReply, LedgerError> {
+        check_removal(self, batch)?;
         let now_ms = self.clock.now_ms();
         let mut replies = self.store()?.commit(now_ms, std::slice::from_ref(batch))?;
         replies.pop().ok_or_else(|| LedgerError::Lost("no reply".into()))

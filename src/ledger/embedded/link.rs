@@ -11,6 +11,7 @@ use crate::core::Core;
 use crate::gate::Source;
 use crate::ledger::batch::Failure;
 use crate::ledger::{BatchReply, LedgerError};
+use crate::limits::REFUSAL_LOG_INTERVAL_MS;
 use crate::server::LinkState;
 
 /// The life of a core's link.
@@ -18,6 +19,7 @@ pub fn run(core: &'static Core, ledger: &Handle) {
     core.batcher.set_available();
     core.report(LinkState::Up);
     let signal = core.ledger_signal.clone();
+    let mut failure_logged_ms: Option<u64> = None;
     loop {
         let Some((batch, mut flight)) = core.batcher.next_batch(|| false) else { continue };
         let sent_ms = core.clock.now_ms();
@@ -43,7 +45,12 @@ pub fn run(core: &'static Core, ledger: &Handle) {
                 core.batcher.complete(flight, replies.into_iter().map(Ok).collect());
             }
             Err(error) => {
-                tracing::error!(core = core.index, %error, "the ledger failed");
+                let now_ms = core.clock.now_ms();
+                // Now and then: every batch is refused until somebody puts right what is wrong.
+                if failure_logged_ms.is_none_or(|last| now_ms >= last + REFUSAL_LOG_INTERVAL_MS) {
+                    failure_logged_ms = Some(now_ms);
+                    tracing::error!(core = core.index, %error, "the ledger failed");
+                }
                 core.batcher.fail(flight, Failure::from(&error));
             }
         }

@@ -217,8 +217,9 @@ impl Store {
     pub fn orders_behind(&self, sale: &SaleId) -> bool {
         let machine = self.state.sales.number(sale).and_then(|n| self.state.sales.get(n));
         let rows = machine.map(|(_, machine)| machine.rows());
+        // Chunks in which nothing is newer are passed over, so this is short.
         rows.zip(self.orders_position)
-            .is_some_and(|(rows, known)| rows.iter().any(|row| row.version > known))
+            .is_some_and(|(rows, known)| rows.skip_unchanged(0, known) < rows.len())
     }
 
     /// The next changes after a cursor's position, about `max` at the most, and about a millisecond's
@@ -261,6 +262,11 @@ impl Store {
     pub(super) fn fail(&mut self, reason: String) {
         tracing::error!(reason, "the ledger takes nothing more until it is restarted");
         self.failure.get_or_insert(reason);
+    }
+
+    /// Whether nothing can be committed any more.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failure.is_some()
     }
 
     fn check(&self) -> Result<(), LedgerError> {

@@ -6,6 +6,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -125,6 +127,7 @@ impl Handle {
 /// A running embedded ledger.
 pub struct Embedded {
     handle: Handle,
+    failed: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -141,7 +144,8 @@ impl Embedded {
         let (sender, receiver) = sync_channel(WAITING_BATCHES_MAX);
         let ledger_id = store.id();
         let clock = SteadyClock::new(store.now_ms(), clock_ms);
-        let mut ledger = Ledger { store, clock, expiry_failed: false };
+        let failed = Arc::new(AtomicBool::new(false));
+        let mut ledger = Ledger { store, clock, expiry_failed: false, failed: failed.clone() };
         let thread = std::thread::Builder::new()
             .name("ledger".into())
             .spawn(move || {
@@ -149,7 +153,13 @@ impl Embedded {
                 ledger.close();
             })
             .map_err(|error| OpenError::from_io(folder, error))?;
-        Ok(Self { handle: Handle { sender, ledger_id }, thread: Some(thread) })
+        Ok(Self { handle: Handle { sender, ledger_id }, failed, thread: Some(thread) })
+    }
+
+    /// Whether it commits nothing any more, until it is started again: a write or an assertion has
+    /// failed, or its thread has ended.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed) || self.thread.as_ref().is_none_or(|t| t.is_finished())
     }
 
     /// A way in for one core, or one of the others.
@@ -184,6 +194,7 @@ struct Ledger {
     store: Store,
     clock: SteadyClock,
     expiry_failed: bool,
+    failed: Arc<AtomicBool>,
 }
 
 impl Ledger {
@@ -212,6 +223,7 @@ impl Ledger {
                 next_expiry = Instant::now() + pause;
             }
             self.store.maintain();
+            self.failed.store(self.store.has_failed(), Ordering::Relaxed);
         }
     }
 

@@ -24,7 +24,7 @@ use super::{audit, index};
 use crate::ledger::client::{Client, SaleAudit};
 use crate::ledger::{Batch, BatchReply, GroupReply, LedgerError};
 use crate::limits::{CLIENT_ANSWER_DEADLINE_MS, CLIENT_CONNECT_DEADLINE_MS};
-use crate::sale::SaleId;
+use crate::sale::{Command, SaleId};
 
 /// Members of the index that one SSCAN is to return, about.
 const SCAN_COUNT: &[u8] = b"1000";
@@ -152,6 +152,7 @@ impl RedisClient {
         &mut self,
         batch: &Batch,
     ) -> Result<Vec<Result<GroupReply, LedgerError>>, LedgerError> {
+        self.check_removal(batch)?;
         let created = index::created(batch);
         self.register(&created)?;
         let mut replies = self.groups(batch)?;
@@ -195,6 +196,43 @@ impl RedisClient {
         sales.iter().for_each(|sale| index::exists(keys, sale, &mut request));
         let there = index::found(sales, &self.exchange(&request, sales.len())?)?;
         self.register(&there)
+    }
+
+    /// Notes that a consumer group reads the sales' streams, and gives all that do.
+    pub fn join_groups(&mut self, group: &str) -> Result<Vec<String>, LedgerError> {
+        let key = self.codec().keys().groups();
+        let mut join = Pipeline::new();
+        join.add(&[b"SADD", key.as_bytes(), group.as_bytes()]);
+        join.add(&[b"SMEMBERS", key.as_bytes()]);
+        let members = self.pipeline(&join)?.remove(1);
+        redis::from_redis_value(members).map_err(|error| LedgerError::Refused(error.to_string()))
+    }
+
+    /// A sale that is removed takes its stream along. The script sees the groups that have begun with
+    /// it; one that has not begun yet is seen here.
+    fn check_removal(&mut self, batch: &Batch) -> Result<(), LedgerError> {
+        for group in batch.groups.iter().filter(|g| g.commands.contains(&Command::Remove)) {
+            let keys = self.codec().keys();
+            let (groups, stream) = (keys.groups(), keys.of(&group.sale).stream());
+            let mut ask = Pipeline::new();
+            ask.add(&[b"SMEMBERS", groups.as_bytes()]);
+            ask.add(&[b"XINFO", b"GROUPS", stream.as_bytes()]);
+            let mut replies = self.pipeline(&ask)?;
+            // Without a stream there is nothing to read, and this is an error.
+            let Value::Array(begun) = replies.remove(1) else { continue };
+            let begun: Vec<String> = begun.into_iter().filter_map(group_name).collect();
+            let groups: Vec<String> = redis::from_redis_value(replies.remove(0))
+                .map_err(|error| LedgerError::Refused(error.to_string()))?;
+            if let Some(name) = groups.iter().find(|name| !begun.contains(name)) {
+                return Err(LedgerError::Refused(format!(
+                    "the group {name} has yet to read the stream of {}: remove the sale when it \
+                     has, or the group from {} if nobody needs it any more",
+                    group.sale,
+                    self.codec().keys().groups()
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// How many members the index of sales has.
@@ -464,4 +502,9 @@ impl Write for Timed {
     fn flush(&mut self) -> io::Result<()> {
         self.stream.flush()
     }
+}
+/// The name in one group's answer to XINFO GROUPS, which begins with it.
+fn group_name(group: Value) -> Option<String> {
+    let Value::Array(parts) = group else { return None };
+    redis::from_redis_value(parts.into_iter().nth(1)?).ok()
 }

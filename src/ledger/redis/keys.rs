@@ -111,6 +111,11 @@ impl KeyTemplates {
         INDEX_PREFIX.to_owned() + &self.counters.pieces.join(PLACEHOLDER)
     }
 
+    /// The key beside the index: a set with the names of the groups that read the sales' streams.
+    pub fn groups(&self) -> String {
+        self.index() + ":groups"
+    }
+
     /// The names for one sale.
     pub fn of(&self, sale: &SaleId) -> SaleKeys {
         let mut text = String::with_capacity(192);

@@ -7,6 +7,7 @@ use redis::Value;
 
 use super::{ENTRIES_MAX, EntryId, Pipeline, SourceError, StreamSource, entries, text};
 use crate::ledger::redis::trim_command;
+use crate::limits::STREAM_TRIM_MAX;
 use crate::sale::Change;
 
 /// Streams looked after in one round trip.
@@ -15,6 +16,8 @@ const CARE_PER_ROUND: usize = 256;
 pub(super) const INTERVAL: Duration = Duration::from_secs(10);
 /// Time between two cares for any other.
 const IDLE_INTERVAL: Duration = Duration::from_secs(600);
+/// Time between two trimmings of a stream that has more to trim.
+const TRIM_ON_INTERVAL: Duration = Duration::from_millis(100);
 /// A worker without entries that has not been heard of for this long is gone. Living ones ask every
 /// second.
 const CONSUMER_GONE: Duration = Duration::from_secs(3600);
@@ -126,9 +129,16 @@ impl StreamSource {
                 gone_ms.as_bytes(),
                 consumer.as_bytes(),
             ]);
-            let trim = trim_command(&keys.of(&stream.sale));
+            let trim = trim_command(&keys.of(&stream.sale), &self.groups);
             tidy.add(&trim.iter().map(Vec::as_slice).collect::<Vec<_>>());
         }
-        self.exchange(&tidy).map(drop)
+        let replies = self.exchange(&tidy)?;
+        for (&at, trimmed) in due.iter().zip(replies.iter().skip(1).step_by(2)) {
+            // There is more to trim than one script may.
+            if matches!(trimmed, Value::Int(count) if *count as usize >= STREAM_TRIM_MAX / 2) {
+                self.streams[at].care_at = Instant::now() + TRIM_ON_INTERVAL;
+            }
+        }
+        Ok(())
     }
 }

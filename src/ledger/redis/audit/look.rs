@@ -25,7 +25,7 @@ impl EntryId {
 
     /// The version of the changes in this entry.
     pub(super) fn version(self) -> u64 {
-        self.ms << SEQ_BITS | self.seq.min((1 << SEQ_BITS) - 1)
+        (self.ms << SEQ_BITS).saturating_add(self.seq)
     }
 }
 

@@ -32,6 +32,10 @@ impl<'a> Line<'a> {
             Some((at, _)) => (&line[..at], &line[at + 1..]),
             None => (line, ""),
         };
+        // A user may end with a space; an owner that is there is not empty.
+        if owner.is_empty() && line.ends_with(' ') {
+            return None;
+        }
         let mut words = fixed.split(' ');
         let id = ReservationId::from_text(words.next()?.as_bytes()).ok()?;
         let status = Status::from_name(words.next()?)?;
@@ -40,8 +44,7 @@ impl<'a> Line<'a> {
         let expires_at_ms = number(words.next()?).filter(|&ms| ms <= TIME_MS_MAX)?;
         let (user, key) = split_owner(owner);
         let sound = (user.is_empty() || User::new(user).is_ok())
-            && key.is_none_or(|key| Key::new(key).is_ok())
-            && !line.ends_with(' ');
+            && key.is_none_or(|key| Key::new(key).is_ok());
         sound.then_some(Self { id, status, quantity, expires_at_ms, owner })
     }
 }

@@ -35,6 +35,10 @@ pub(super) fn repair(
         note(notes, "lines", n, "lines put back as the stream tells them");
         return Ok(()); // Counting goes on with what is there again.
     }
+    // A line that can't be read may hold units: to count without it would sell them again.
+    if found.model.unreadable.count > 0 {
+        return Ok(());
+    }
     scripts.counts(found, notes)?;
 
     let pairs = |list: &[(String, String)]| -> Vec<String> {

@@ -1,7 +1,8 @@
 -- Takes off a sale's stream (KEYS[2]) what every group has processed and what is older than ARGV[1]
 -- ms, whole nodes of the stream only and about ARGV[2] entries at the most, so that nobody waits.
 -- How many there were is counted in the sale's hash (KEYS[1]): by that, the audit tells our trimming
--- from entries that somebody deleted. Without a group nothing has been processed.
+-- from entries that somebody deleted. ARGV[3] and on are the groups that read all streams: what one
+-- of them has not begun with it has not processed either.
 if redis.call('EXISTS', KEYS[2]) == 0 then return 0 end
 local time = redis.call('TIME')
 local min_ms, min_seq = time[1] * 1000 + math.floor(time[2] / 1000) - tonumber(ARGV[1]), 0
@@ -13,15 +14,20 @@ end
 
 local groups = redis.call('XINFO', 'GROUPS', KEYS[2])
 if #groups == 0 then return 0 end
+local begun = {}
 for _, group in ipairs(groups) do
   local map = {}
   for i = 1, #group, 2 do map[group[i]] = group[i + 1] end
+  begun[map['name']] = true
   local ms, seq = string.match(map['last-delivered-id'], '^(%d+)-(%d+)$')
   keep(tonumber(ms), tonumber(seq) + 1)
   if map['pending'] > 0 then
     ms, seq = string.match(redis.call('XPENDING', KEYS[2], map['name'])[2], '^(%d+)-(%d+)$')
     keep(tonumber(ms), tonumber(seq))
   end
+end
+for i = 3, #ARGV do
+  if not begun[ARGV[i]] then return 0 end
 end
 if min_ms <= 0 then return 0 end
 -- A write to a hash that is none would fail behind the trimming.
