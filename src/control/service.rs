@@ -21,8 +21,8 @@ use super::request::{Reply, Request};
 use crate::core::Shared;
 use crate::http::Code;
 use crate::limits::{
-    BODY_DEADLINE_MS, CONTROL_ANSWER_BYTES_MAX, CONTROL_BODY_BYTES_MAX, CONTROL_CLOSE_MS,
-    CONTROL_DISCARD_BYTES_MAX, HEAD_DEADLINE_MS,
+    BODY_DEADLINE_MS, CONTROL_ANSWER_BYTES_MAX, CONTROL_BODY_BYTES_MAX, CONTROL_BYTES_PER_MS_MIN,
+    CONTROL_CLOSE_MS, CONTROL_DISCARD_BYTES_MAX, HEAD_DEADLINE_MS,
 };
 
 /// Makes a [`Service`] for each connection.
@@ -180,7 +180,9 @@ impl Service {
         response.header("Cache-Control: no-store");
         if self.is_over || self.answered_bytes > CONTROL_ANSWER_BYTES_MAX {
             response.header("Connection: close");
-            self.place.set_deadline(Some(CONTROL_CLOSE_MS));
+            // It runs from now, not from when the answer is sent: a large one takes its time.
+            let sending_ms = reply.body.len() as u64 / CONTROL_BYTES_PER_MS_MIN;
+            self.place.set_deadline(Some(CONTROL_CLOSE_MS + sending_ms));
         } else {
             // The next head begins somewhen: its end must come in time, or memory grows with it.
             self.place.set_deadline(Some(HEAD_DEADLINE_MS));
