@@ -16,6 +16,7 @@ pub mod listener;
 pub mod connection;
 pub mod http;
 pub mod route;
+pub mod views;
 pub mod handler;
 pub mod purchase;
 pub mod stock;

@@ -12,7 +12,6 @@ use super::body;
 use super::problem::Problem;
 use super::request::{Reply, Request};
 use super::snapshot::Snapshot;
-use super::views::{ReservationJson, SaleJson};
 use crate::audit::{AuditError, audit};
 use crate::config::whole_number;
 use crate::http::Code;
@@ -24,6 +23,7 @@ use crate::limits::{
 use crate::orders::{DatabaseError, DatabaseUrl};
 use crate::route::percent;
 use crate::sale::{Command, Outcome, ReservationId, SaleId, SaleView, State};
+use crate::views::{ReservationJson, SaleJson};
 
 /// Sales that a list asks the ledger about at a time.
 const SHOWN_AT_ONCE: usize = 256;

@@ -17,7 +17,6 @@ pub mod problem;
 pub mod request;
 mod service;
 mod snapshot;
-mod views;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

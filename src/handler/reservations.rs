@@ -1,16 +1,14 @@
 //! `/v1/…/reservations`: made, shown, paid for, given back.
 
-use serde::Serialize;
-
 use super::Question;
 use super::refusal::{failure_code, limit_reached, not_found, public_id, verdict_problem};
-use crate::clock::rfc3339;
 use crate::core::Core;
 use crate::http::{Code, Envelope, Head, Persistence, Problem, write_created, write_json};
 use crate::ledger::batch::{Answer, Failure};
 use crate::purchase::{self, Ask, Begun, Refused, Verdict};
 use crate::route::{idempotency_key, parse_reservation_request};
 use crate::sale::{Command, Outcome, Reservation, ReservationId, SaleId, Status, User};
+use crate::views::ReservationJson;
 
 /// What is to be done with a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,27 +167,4 @@ fn failed(wish: Wish, failure: Failure) -> Problem {
             }
         },
     )
-}
-
-#[derive(Serialize)]
-struct ReservationJson<'a> {
-    id: String,
-    sale: &'a str,
-    user: Option<&'a str>,
-    quantity: u32,
-    status: &'static str,
-    expires_at: String,
-}
-
-impl<'a> ReservationJson<'a> {
-    fn of(sale: &'a SaleId, reservation: &'a Reservation) -> Self {
-        Self {
-            id: public_id(sale, reservation.id),
-            sale: sale.as_str(),
-            user: reservation.user.as_ref().map(User::as_str),
-            quantity: reservation.quantity,
-            status: reservation.status.as_str(),
-            expires_at: rfc3339(reservation.expires_at_ms),
-        }
-    }
 }

@@ -2,17 +2,14 @@
 
 use std::rc::Rc;
 
-use serde::Serialize;
-
 use super::Question;
 use super::refusal::{failure_code, not_found, verdict_problem};
-use crate::clock::rfc3339;
 use crate::core::Core;
 use crate::http::{Envelope, Problem, json_bytes, write_json_bytes};
 use crate::ledger::batch::{Answer, Failure};
-use crate::limits::TIME_MS_MAX;
 use crate::purchase::{self, SaleSlot, SeenView};
 use crate::sale::{Outcome, SaleId, SaleView};
+use crate::views::SaleJson;
 
 /// Shows a sale; asks the ledger only if there is no young view of it.
 pub fn show(
@@ -73,35 +70,6 @@ fn failed(failure: Failure) -> Problem {
     }
 }
 
-#[derive(Serialize)]
-struct SaleJson<'a> {
-    id: &'a str,
-    state: &'static str,
-    total: u64,
-    free: u64,
-    held: u64,
-    confirmed: u64,
-    limit_per_user: Option<u32>,
-    quantity_max: u32,
-    hold_ms: u64,
-    opens_at: Option<String>,
-    closes_at: Option<String>,
-}
-
 fn sale_json(id: &SaleId, view: &SaleView) -> Vec<u8> {
-    let spec = &view.spec;
-    let time = |ms: u64, none: u64| (ms != none).then(|| rfc3339(ms));
-    json_bytes(&SaleJson {
-        id: id.as_str(),
-        state: view.state().as_str(),
-        total: spec.total,
-        free: view.free(),
-        held: view.held,
-        confirmed: view.confirmed,
-        limit_per_user: (spec.limit_per_user > 0).then_some(spec.limit_per_user),
-        quantity_max: spec.quantity_max,
-        hold_ms: spec.hold_ms,
-        opens_at: time(spec.opens_at_ms, 0),
-        closes_at: time(spec.closes_at_ms, TIME_MS_MAX),
-    })
+    json_bytes(&SaleJson::of(id, view))
 }

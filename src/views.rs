@@ -1,4 +1,6 @@
-//! Sales and reservations as JSON, with the members of the public port.
+//! Sales and reservations as JSON: the same on the public port and the control port.
+//!
+//! Architecture invariant: shapes only. Knows no HTTP, no ledger and no core.
 
 use serde::Serialize;
 
@@ -23,6 +25,7 @@ pub struct SaleJson {
 }
 
 impl SaleJson {
+    /// A sale, as the ledger showed it.
     pub fn of(id: &SaleId, view: &SaleView) -> Self {
         let spec = &view.spec;
         let time = |ms: u64, none: u64| (ms != none).then(|| rfc3339(ms));
@@ -58,6 +61,7 @@ pub struct ReservationJson<'a> {
 }
 
 impl<'a> ReservationJson<'a> {
+    /// A reservation, as the ledger has it.
     pub fn of(sale: &'a SaleId, reservation: &'a Reservation) -> Self {
         Self {
             id: format!("{sale}~{}", reservation.id),
