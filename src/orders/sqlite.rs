@@ -1,7 +1,8 @@
 //! Orders in SQLite: a file of our own, in WAL mode, every commit on disk before it counts.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
 
@@ -13,6 +14,8 @@ use crate::sale::{Change, SaleId, Status};
 const APPLICATION_ID: i32 = 0x5374_616d;
 /// Each brings the schema from its number to the next.
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/sqlite_1.sql")];
+/// Pause between two attempts to have the file alone.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
 /// Time to wait for another process that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -32,6 +35,22 @@ pub(super) struct Sqlite {
     connection: Connection,
 }
 
+/// Has the file written ahead. The change needs the file for itself, and is refused at once, without
+/// the time-out of others, while somebody else is at it.
+fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
+    let until = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        let mode = |row: &rusqlite::Row<'_>| row.get::<_, String>(0);
+        let done = connection.query_row("PRAGMA journal_mode = WAL", [], mode);
+        match done.as_ref().map_err(rusqlite::Error::sqlite_error_code) {
+            Err(Some(ErrorCode::DatabaseBusy)) if Instant::now() < until => {
+                thread::sleep(BUSY_PAUSE);
+            }
+            _ => return done.map(drop),
+        }
+    }
+}
+
 impl Sqlite {
     /// Opens the file, makes it if it is missing, and brings its schema up to date.
     pub fn open(file: &Path) -> Result<Self, DatabaseError> {
@@ -40,8 +59,7 @@ impl Sqlite {
         connection.busy_timeout(BUSY_TIMEOUT).map_err(judge)?;
         migrate(file, &mut connection)?;
         // The mode stays with the file; `synchronous` is the connection's.
-        let mode = |row: &rusqlite::Row<'_>| row.get::<_, String>(0);
-        connection.query_row("PRAGMA journal_mode = WAL", [], mode).map_err(judge)?;
+        write_ahead(&connection).map_err(judge)?;
         connection.execute_batch("PRAGMA synchronous = FULL").map_err(judge)?;
         Ok(Self { file: file.to_owned(), connection })
     }

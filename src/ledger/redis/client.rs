@@ -204,7 +204,9 @@ impl RedisClient {
         let mut join = Pipeline::new();
         join.add(&[b"SADD", key.as_bytes(), group.as_bytes()]);
         join.add(&[b"SMEMBERS", key.as_bytes()]);
-        let members = self.pipeline(&join)?.remove(1);
+        let mut replies = self.pipeline(&join)?;
+        replies.iter().try_for_each(|reply| index::judge(self.codec().keys(), reply))?;
+        let members = replies.remove(1);
         redis::from_redis_value(members).map_err(|error| LedgerError::Refused(error.to_string()))
     }
 
