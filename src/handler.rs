@@ -28,16 +28,11 @@ use reservations::Wish;
 pub struct Responses {
     buy: buy::Refusals,
     sold_out: Canned,
-    plaintext: Canned,
 }
 
 impl Default for Responses {
     fn default() -> Self {
-        Self {
-            buy: buy::Refusals::default(),
-            sold_out: Canned::problem(&refusal::sold_out(0)),
-            plaintext: Canned::plaintext(),
-        }
+        Self { buy: buy::Refusals::default(), sold_out: Canned::problem(&refusal::sold_out(0)) }
     }
 }
 
@@ -100,7 +95,7 @@ pub fn handle(core: &'static Core, head: &Head<'_>, body: &[u8], out: &mut Vec<u
             reservations::ask(core, &id, Wish::Cancel, envelope, out)
         }
         route => {
-            write_fixed(core, route, envelope, out);
+            write_fixed(route, envelope, out);
             None
         }
     };
@@ -111,12 +106,9 @@ pub fn handle(core: &'static Core, head: &Head<'_>, body: &[u8], out: &mut Vec<u
 }
 
 /// Answers what has nothing to do with sales.
-fn write_fixed(core: &Core, route: Route<'_>, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+fn write_fixed(route: Route<'_>, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
     match route {
-        Route::Plaintext => match envelope.persistence {
-            Persistence::KeepAlive => core.responses.plaintext.write(envelope, out),
-            _ => write_plaintext(envelope, out),
-        },
+        Route::Plaintext => write_plaintext(envelope, out),
         Route::Json => write_techempower_json(envelope, out),
         Route::Options { allow } => write_options(allow, envelope, out),
         Route::MethodNotAllowed { allow } => {

@@ -8,7 +8,7 @@
 //!
 //! The other commands each measure one thing, in a module of their own, on the same bench:
 //! [`strategies`], [`orders`], [`drain`], [`reopen`], [`sales`], [`memory`]. [`session`] is what all
-//! share.
+//! share. [`techempower`] measures nothing: it checks the rules of two tests.
 
 pub mod quick;
 pub mod scenarios;
@@ -19,6 +19,7 @@ pub mod orders;
 pub mod reopen;
 pub mod sales;
 pub mod strategies;
+pub mod techempower;
 
 pub mod lab;
 pub mod postgres;

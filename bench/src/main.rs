@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use bench::error::{Because, Result};
 use bench::process::Interrupted;
-use bench::{drain, memory, orders, quick, reopen, sales, strategies};
+use bench::{drain, memory, orders, quick, reopen, sales, strategies, techempower};
 use clap::{Parser, Subcommand};
 
 /// Measures stampede beside its floor and its peers, on one machine, in interleaved rounds.
@@ -41,6 +41,10 @@ enum Command {
     Sales(sales::Settings),
     /// Memory and disk that a reservation takes.
     Memory(memory::Settings),
+    /// Whether the rules of TechEmpower's JSON and plaintext tests hold. Measures nothing.
+    ///
+    /// Prints each rule with what was found; fails if one does not hold. About 10 seconds.
+    Techempower(techempower::Settings),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
         Command::Reopen(settings) => reopen::run(settings, interrupted),
         Command::Sales(settings) => sales::run(settings, interrupted),
         Command::Memory(settings) => memory::run(settings, interrupted),
+        Command::Techempower(settings) => techempower::run(settings, interrupted),
     };
     match interruptible().and_then(run) {
         Ok(()) => ExitCode::SUCCESS,

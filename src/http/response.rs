@@ -29,12 +29,10 @@ macro_rules! statuses {
                 }
             }
 
-            /// What every response starts with, up to the date.
-            const fn opening(self) -> &'static str {
+            /// The status line, without its end.
+            const fn line(self) -> &'static str {
                 match self {
-                    $(Self::$name => concat!(
-                        "HTTP/1.1 ", $code, " ", $reason, "\r\nServer: stampede\r\nDate: "
-                    ),)*
+                    $(Self::$name => concat!("HTTP/1.1 ", $code, " ", $reason),)*
                 }
             }
         }
@@ -67,6 +65,7 @@ statuses! {
 /// The interim answer to `Expect: 100-continue` (RFC 9110, section 10.1.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
+const SERVER: &str = "stampede";
 const JSON: &str = "application/json";
 const PROBLEM_JSON: &str = "application/problem+json";
 
@@ -166,7 +165,9 @@ impl Response<'_> {
 
     #[inline]
     fn write_head(&self, envelope: &Envelope<'_>, body_bytes: usize, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.status.opening().as_bytes());
+        out.extend_from_slice(self.status.line().as_bytes());
+        header(out, "\r\nServer: ", SERVER);
+        out.extend_from_slice(b"\r\nDate: ");
         out.extend_from_slice(envelope.date.text());
         if let Some(content_type) = self.content_type {
             header(out, "\r\nContent-Type: ", content_type);
@@ -320,7 +321,8 @@ fn write_buy_answer(code: Code, data: &[&[u8]], envelope: &Envelope<'_>, out: &m
     response.write(envelope, &body, out);
 }
 
-/// Appends TechEmpower's plaintext answer.
+/// Appends TechEmpower's plaintext answer. Its rules allow a text that is kept, but no response that
+/// is, with its headers: so it has no [`Canned`].
 pub fn write_plaintext(envelope: &Envelope<'_>, out: &mut Vec<u8>) {
     let response = Response { no_store: false, ..Response::new(Status::Ok, "text/plain") };
     response.write(envelope, &[b"Hello, World!"], out);
@@ -380,11 +382,6 @@ impl Canned {
     /// This problem.
     pub fn problem(problem: &Problem) -> Self {
         Self::new(|envelope, out| problem.write(envelope, out))
-    }
-
-    /// TechEmpower's plaintext answer.
-    pub fn plaintext() -> Self {
-        Self::new(write_plaintext)
     }
 
     /// Appends the response with this date. The envelope must say [`Persistence::KeepAlive`].

@@ -144,7 +144,7 @@ fn canned_responses_equal_fresh_ones() {
             let fresh = written(|envelope, out| write_buy_refused(code, envelope, out), request);
             assert_eq!(written(|envelope, out| canned.write(envelope, out), request), fresh);
         }
-        let canned = Canned::plaintext();
+        let canned = Canned::new(write_plaintext);
         let fresh = written(write_plaintext, request);
         assert_eq!(written(|envelope, out| canned.write(envelope, out), request), fresh);
     }

@@ -9,6 +9,12 @@ mod server;
 #[path = "../support/client.rs"]
 mod client;
 
+// The verifier of `bench/run techempower`, so that its rules hold at every change.
+#[path = "../../bench/src/techempower/wire.rs"]
+mod wire;
+#[path = "../../bench/src/techempower/rules.rs"]
+mod rules;
+
 mod requests;
 mod purchases;
 mod reservations;
@@ -19,3 +25,4 @@ mod bounds;
 mod drain;
 mod load;
 mod fuzz;
+mod techempower;
