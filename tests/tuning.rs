@@ -255,9 +255,7 @@ fn wrong_usage_is_2_and_help_is_0() {
     ] {
         let (code, _, errors) = host.run(wrong);
         assert_eq!(code, 2, "{wrong:?}");
-        assert!(
-            errors.starts_with("error: ") && errors.contains("--help") | errors.contains("files")
-        );
+        assert!(errors.starts_with("error: "), "{errors}");
     }
     assert_eq!(host.files(), before);
     let (code, help, _) = host.run(&["--help"]);
@@ -382,8 +380,13 @@ fn nginx_limits_the_rate_of_an_address() {
     let answers: Vec<_> = (0..25).map(|_| nginx.ask("GET /buy/ticket", "\r\n")).collect();
     let sold = answers.iter().filter(|answer| answer.contains(r#""code":1"#)).count();
     assert!((21..25).contains(&sold), "one and the burst: {sold}");
-    let refused = answers.iter().find(|answer| answer.starts_with("HTTP/1.1 429")).expect("a 429");
-    assert!(refused.contains(r#""code":"rate_limited""#) && refused.contains("Retry-After: 1"));
+    // Said as the server itself says it elsewhere.
+    let refused = answers.last().expect("an answer");
+    assert!(refused.starts_with("HTTP/1.1 429") && refused.contains("Retry-After: 1"), "{refused}");
+    assert!(refused.contains("Content-Type: application/json"), "{refused}");
+    assert!(refused.contains(r#"{"code":-12,"msg":"请求过于频繁，请稍后再试"}"#), "{refused}");
+    let refused = nginx.ask("GET /v1/sales/ticket", "\r\n");
+    assert!(refused.starts_with("HTTP/1.1 429") && refused.contains(r#""code":"rate_limited""#));
     assert!(refused.contains("Content-Type: application/problem+json"), "{refused}");
 }
 
