@@ -1,0 +1,466 @@
+//! The folder `tuning/` as an operator uses it: the script on a host made of files, and the real
+//! nginx, Redis and systemd reading what is there for them.
+
+#[allow(dead_code)]
+#[path = "support/server.rs"]
+mod server;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use server::Server;
+use stampede::limits::{
+    BODY_BYTES_MAX, BODY_DEADLINE_MS, DRAIN_DEADLINE_MS, HEAD_BYTES_MAX, HEAD_DEADLINE_MS,
+    IDLE_DEADLINE_MS, LEDGER_ANSWER_DEADLINE_MS,
+};
+use tempfile::TempDir;
+
+/// Time for a program to be ready.
+const START_DEADLINE: Duration = Duration::from_secs(20);
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tuning")
+}
+
+fn text(path: &str) -> String {
+    fs::read_to_string(folder().join(path)).expect("a file of tuning/")
+}
+
+/// A program that may be in a folder that only root has in its PATH.
+fn program(name: &str) -> Command {
+    let mut command = Command::new("env");
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.arg(format!("PATH={path}:/usr/sbin:/sbin")).arg(name);
+    command
+}
+
+/// A host with two cores and one network interface, as far as the script looks, in a folder.
+struct Host(TempDir);
+
+impl Host {
+    fn new() -> Self {
+        let host = Self(tempfile::tempdir().expect("a temporary folder"));
+        for (path, text) in [
+            ("proc/sys/fs/file-max", "100000"),
+            ("proc/sys/fs/nr_open", "1073741816"),
+            ("proc/sys/vm/max_map_count", "65530"),
+            ("proc/sys/net/core/somaxconn", "4096"),
+            ("proc/sys/net/ipv4/tcp_max_syn_backlog", "512"),
+            ("proc/sys/net/ipv4/ip_local_port_range", "32768\t60999"),
+            ("proc/sys/net/core/busy_poll", "0"),
+            ("proc/interrupts", " 38:  0  9 PCI-MSIX 1-edge  virtio2-input.1"),
+            ("proc/irq/38/smp_affinity_list", "0-39"),
+            ("sys/devices/system/cpu/online", "0-39"),
+            ("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave"),
+            ("sys/class/net/eth0/device/msi_irqs/38", "msix"),
+            ("sys/class/net/eth0/queues/rx-0/rps_cpus", "00,00000000"),
+            ("sys/class/net/eth0/queues/tx-0/xps_cpus", "ff,ffffffff"),
+            ("sys/class/net/lo/queues/rx-0/rps_cpus", "0"),
+            ("sys/kernel/mm/transparent_hugepage/enabled", "[always] madvise never"),
+            (
+                "sys/kernel/mm/transparent_hugepage/defrag",
+                "always defer defer+madvise madvise [never]",
+            ),
+            ("etc/security/limits.conf", "# nothing"),
+            ("etc/security/limits.d/90-stampede.conf", "# somebody's own\n* hard nofile 5"),
+            ("etc/systemd/system.conf", "[Manager]"),
+        ] {
+            host.write(path, &format!("{text}\n"));
+        }
+        host
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.0.path().join(path);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("make a folder");
+        fs::write(path, text).expect("write a file");
+    }
+
+    fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.0.path().join(path)).expect("a file of the host")
+    }
+
+    /// Runs the script on it: exit code, standard output, standard error.
+    fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        let Output { status, stdout, stderr } = Command::new(folder().join("host"))
+            .args(arguments)
+            .env("STAMPEDE_TUNING_ROOT", self.0.path())
+            .env_remove("STAMPEDE_TUNING_STATE")
+            .output()
+            .expect("run the script");
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        (status.code().expect("an exit code"), text(stdout), text(stderr))
+    }
+
+    /// Every file and its content, and every folder.
+    fn files(&self) -> BTreeMap<PathBuf, Option<String>> {
+        let mut found = BTreeMap::new();
+        let mut folders = vec![self.0.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).expect("a folder").map(|e| e.expect("an entry")) {
+                let path = entry.path();
+                if path.is_dir() {
+                    folders.push(path.clone());
+                    // Where the script keeps what it saves may stay, empty.
+                    if !path.ends_with("var") && !path.ends_with("var/lib") {
+                        found.insert(path, None);
+                    }
+                } else {
+                    let text = fs::read_to_string(&path).expect("text");
+                    found.insert(path, Some(text));
+                }
+            }
+        }
+        found
+    }
+}
+
+/// The line of a table about a knob.
+#[track_caller]
+fn line<'a>(table: &'a str, knob: &str) -> &'a str {
+    let mut lines = table.lines().filter(|line| line.contains(knob));
+    let line = lines.next().unwrap_or_else(|| panic!("no line about {knob}: {table}"));
+    assert!(lines.next().is_none(), "two lines about {knob}: {table}");
+    line
+}
+
+#[test]
+fn check_prints_a_table_of_this_machine_and_changes_nothing() {
+    let output = Command::new(folder().join("host"))
+        .arg("check")
+        .env_remove("STAMPEDE_TUNING_ROOT")
+        .output()
+        .expect("run the script");
+    let table = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{table}");
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(table.starts_with("knob "), "{table}");
+    let changes = table.lines().filter(|line| line.ends_with(" change")).count();
+    assert_eq!(output.status.code(), Some(i32::from(changes > 0)), "{table}");
+    for knob in ["fs.file-max", "vm.max_map_count", "net.core.somaxconn", "isolated cores"] {
+        let line = line(&table, knob);
+        let results = [" ok", " change", " not here", " look"];
+        assert!(results.iter().any(|result| line.ends_with(result)), "{line}");
+    }
+}
+
+#[test]
+fn what_apply_changes_undo_puts_back_to_the_byte() {
+    let host = Host::new();
+    let before = host.files();
+    let (code, table, _) = host.run(&["check", "--only", "all"]);
+    assert_eq!(code, 1, "{table}");
+    assert_eq!(host.files(), before, "check changes nothing");
+    assert!(line(&table, "busy_read").ends_with("not here"), "{table}");
+    assert!(line(&table, "fs.nr_open").ends_with("ok"), "{table}");
+
+    let (code, said, errors) = host.run(&["apply", "--only", "all"]);
+    assert_eq!((code, errors.as_str()), (0, ""), "{said}");
+    assert!(line(&said, "busy_read").starts_with("not here"), "{said}");
+    assert!(line(&said, "somaxconn").contains("4096 -> 65535"), "{said}");
+    for (path, value) in [
+        ("proc/sys/net/core/somaxconn", "65535"),
+        ("proc/sys/fs/nr_open", "1073741816"),
+        ("proc/sys/net/ipv4/ip_local_port_range", "10000 65535"),
+        ("proc/irq/38/smp_affinity_list", "1"),
+        ("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "performance"),
+        ("sys/class/net/eth0/queues/rx-0/rps_cpus", "000000ff,ffffffff"),
+        ("sys/class/net/eth0/queues/tx-0/xps_cpus", "ff,ffffffff"),
+        ("sys/class/net/lo/queues/rx-0/rps_cpus", "0"),
+        ("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never"),
+        (
+            "etc/security/limits.d/90-stampede.conf",
+            "* hard nofile 1048576\nroot hard nofile 1048576",
+        ),
+        (
+            "etc/systemd/system.conf.d/90-stampede.conf",
+            "[Manager]\nDefaultLimitNOFILE=1024:1048576",
+        ),
+    ] {
+        assert_eq!(host.read(path), format!("{value}\n"), "{path}");
+    }
+    let applied = host.files();
+    assert_eq!(host.run(&["check", "--only", "all"]).0, 0);
+
+    let (code, said, _) = host.run(&["apply", "--only", "all"]);
+    assert_eq!(code, 0);
+    assert!(said.contains("0 changed, 0 refused"), "{said}");
+    assert_eq!(host.files(), applied, "applying twice is applying once");
+
+    let (code, said, errors) = host.run(&["undo"]);
+    assert_eq!((code, errors.as_str()), (0, ""), "{said}");
+    assert_eq!(host.files(), before);
+    let (code, said, _) = host.run(&["undo"]);
+    assert!(code == 0 && said.contains("nothing to undo"), "{said}");
+}
+
+#[test]
+fn sections_are_applied_and_undone_by_themselves() {
+    let host = Host::new();
+    let before = host.files();
+    assert_eq!(host.run(&["apply", "--only", "backlog,maps"]).0, 0);
+    assert_eq!(host.read("proc/sys/fs/file-max"), "100000\n");
+    assert_eq!(host.read("proc/sys/net/core/somaxconn"), "65535\n");
+    assert_eq!(host.run(&["undo", "--only=maps"]).0, 0);
+    assert_eq!(host.read("proc/sys/vm/max_map_count"), "65530\n");
+    assert_eq!(host.read("proc/sys/net/core/somaxconn"), "65535\n");
+    // What was saved first is what counts, also after somebody else's change and another apply.
+    host.write("proc/sys/net/core/somaxconn", "128\n");
+    assert_eq!(host.run(&["apply", "--only", "backlog"]).0, 0);
+    assert_eq!(host.run(&["undo"]).0, 0);
+    assert_eq!(host.files(), before);
+}
+
+#[test]
+fn what_is_refused_is_told_and_the_rest_is_done() {
+    let host = Host::new();
+    // A folder that can't be made: its name is taken by a file.
+    host.write("etc/systemd/system.conf.d", "");
+    let before = host.files();
+    let (code, said, _) = host.run(&["apply", "--only", "files,backlog"]);
+    assert_eq!(code, 1, "{said}");
+    assert!(line(&said, "nofile, services").starts_with("refused"), "{said}");
+    assert_eq!(host.read("proc/sys/net/core/somaxconn"), "65535\n");
+    assert_eq!(host.run(&["undo"]).0, 0);
+    assert_eq!(host.files(), before);
+}
+
+#[test]
+fn an_empty_machine_is_no_error() {
+    let host = Host(tempfile::tempdir().expect("a temporary folder"));
+    let (code, table, errors) = host.run(&["check", "--only", "all"]);
+    assert_eq!((code, errors.as_str()), (0, ""), "{table}");
+    assert!(line(&table, "somaxconn").ends_with("not here"), "{table}");
+    let (code, said, errors) = host.run(&["apply", "--only", "all"]);
+    assert_eq!((code, errors.as_str()), (0, ""), "{said}");
+}
+
+#[test]
+fn wrong_usage_is_2_and_help_is_0() {
+    let host = Host::new();
+    let before = host.files();
+    for wrong in [
+        &[][..],
+        &["tune"],
+        &["check", "apply"],
+        &["apply", "--only"],
+        &["apply", "--only", "backlog,turbo"],
+        &["check", "--all"],
+    ] {
+        let (code, _, errors) = host.run(wrong);
+        assert_eq!(code, 2, "{wrong:?}");
+        assert!(errors.starts_with("error: "), "{errors}");
+    }
+    assert_eq!(host.files(), before);
+    let (code, help, _) = host.run(&["--help"]);
+    assert_eq!(code, 0);
+    for section in
+        ["files", "maps", "backlog", "irq", "governor", "thp", "isolated", "poll", "ports"]
+    {
+        assert!(help.contains(&format!("\n  {section} ")), "{section}: {help}");
+    }
+}
+
+/// A program of a test, ended with it.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Waits until a program listens.
+fn connect(socket: &Path) -> UnixStream {
+    let until = Instant::now() + START_DEADLINE;
+    loop {
+        match UnixStream::connect(socket) {
+            Ok(stream) => {
+                stream.set_read_timeout(Some(START_DEADLINE)).expect("a deadline");
+                return stream;
+            }
+            Err(error) => assert!(Instant::now() < until, "{}: {error}", socket.display()),
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A real nginx with our configuration, in front of a server.
+struct Nginx {
+    folder: TempDir,
+    _running: Running,
+}
+
+impl Nginx {
+    fn start(server: &Server, rate: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let at = folder.path().display();
+        let mut ours = text("nginx/stampede.conf");
+        for (there, here) in [
+            ("listen 80 backlog=65535;", format!("listen unix:{at}/socket;")),
+            ("server 127.0.0.1:3005 ", format!("server {} ", server.address())),
+            ("rate=10r/s", format!("rate={rate}")),
+        ] {
+            assert_eq!(ours.matches(there).count(), 1, "{there}");
+            ours = ours.replace(there, &here);
+        }
+        fs::write(folder.path().join("stampede.conf"), ours).expect("write a file");
+        let around = format!(
+            "daemon off; master_process off; pid {at}/pid; error_log stderr;
+             events {{ worker_connections 64; }}
+             http {{ access_log off; client_body_temp_path {at}/body; proxy_temp_path {at}/proxy;
+                     fastcgi_temp_path {at}/fastcgi; uwsgi_temp_path {at}/uwsgi;
+                     scgi_temp_path {at}/scgi; include {at}/stampede.conf; }}"
+        );
+        let file = folder.path().join("nginx.conf");
+        fs::write(&file, around).expect("write a file");
+        let checked = program("nginx").arg("-t").arg("-c").arg(&file).output().expect("run nginx");
+        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+        let errors = String::from_utf8_lossy(&checked.stderr).into_owned();
+        assert!(!errors.contains("[warn]"), "{errors}");
+        let child = program("nginx").arg("-c").arg(&file).stderr(Stdio::null()).spawn();
+        let running = Running(child.expect("start nginx"));
+        connect(&folder.path().join("socket"));
+        Self { folder, _running: running }
+    }
+
+    /// One request on a connection of its own, and the whole answer.
+    fn ask(&self, line: &str, more: &str) -> String {
+        let mut stream = connect(&self.folder.path().join("socket"));
+        let request = format!("{line} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n{more}");
+        stream.write_all(request.as_bytes()).expect("send a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer
+    }
+}
+
+#[test]
+fn nginx_in_front_sells_and_keeps_our_bounds() {
+    let server = Server::start(&["--sale", "ticket=2,limit=1"]);
+    let nginx = Nginx::start(&server, "1000r/s");
+    let bought = nginx.ask("GET /buy/ticket", "X-User-Id: ann\r\nIdempotency-Key: k\r\n\r\n");
+    assert!(bought.starts_with("HTTP/1.1 200") && bought.contains(r#"{"code":1,"#), "{bought}");
+    let again = nginx.ask("GET /buy/ticket", "X-User-Id: ann\r\nIdempotency-Key: k\r\n\r\n");
+    let id = |answer: &str| answer.rsplit_once("ticket~").expect("an id").1.to_owned();
+    assert_eq!(id(&again), id(&bought));
+
+    let body = r#"{"user":"bob"}"#;
+    let json = format!("Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", 14);
+    let made = nginx.ask("POST /v1/sales/ticket/reservations", &json);
+    assert!(made.starts_with("HTTP/1.1 201"), "{made}");
+    let none = nginx.ask("GET /buy/ticket", "X-User-Id: eve\r\n\r\n");
+    assert!(none.contains(r#""code":-1"#), "{none}");
+    assert!(nginx.ask("GET /v1/sales/ticket", "\r\n").contains(r#""free":0"#));
+
+    // Our bounds, whoever of the two keeps them.
+    let large = nginx.ask(
+        "POST /v1/sales/ticket/reservations",
+        &format!("Content-Length: {}\r\n\r\n", BODY_BYTES_MAX + 1),
+    );
+    assert!(large.starts_with("HTTP/1.1 413"), "{large}");
+    let cookie = format!("X-User-Id: eve\r\nCookie: {}\r\n\r\n", "c".repeat(3000));
+    assert!(nginx.ask("GET /buy/ticket", &cookie).contains(r#""code":-1"#));
+    let many = "X-Many: 1\r\n".repeat(70) + "\r\n";
+    assert!(nginx.ask("GET /buy/ticket", &many).starts_with("HTTP/1.1 431"));
+    assert!(nginx.ask("GET /plaintext", "\r\n").starts_with("HTTP/1.1 404"));
+}
+
+#[test]
+fn nginx_limits_the_rate_of_an_address() {
+    let server = Server::start(&["--sale", "ticket=1000"]);
+    let nginx = Nginx::start(&server, "1r/m");
+    let answers: Vec<_> = (0..25).map(|_| nginx.ask("GET /buy/ticket", "\r\n")).collect();
+    let sold = answers.iter().filter(|answer| answer.contains(r#""code":1"#)).count();
+    assert!((21..25).contains(&sold), "one and the burst: {sold}");
+    // Said as the server itself says it elsewhere.
+    let refused = answers.last().expect("an answer");
+    assert!(refused.starts_with("HTTP/1.1 429") && refused.contains("Retry-After: 1"), "{refused}");
+    assert!(refused.contains("Content-Type: application/json"), "{refused}");
+    assert!(refused.contains(r#"{"code":-12,"msg":"请求过于频繁，请稍后再试"}"#), "{refused}");
+    let refused = nginx.ask("GET /v1/sales/ticket", "\r\n");
+    assert!(refused.starts_with("HTTP/1.1 429") && refused.contains(r#""code":"rate_limited""#));
+    assert!(refused.contains("Content-Type: application/problem+json"), "{refused}");
+}
+
+#[test]
+fn nginx_and_systemd_agree_with_our_bounds() {
+    let nginx = text("nginx/stampede.conf");
+    let seconds = |ms: u64| ms / 1000;
+    for line in [
+        format!("client_max_body_size {}k;", BODY_BYTES_MAX / 1024),
+        format!("client_header_timeout {}s;", seconds(HEAD_DEADLINE_MS)),
+        format!("client_body_timeout {}s;", seconds(BODY_DEADLINE_MS)),
+        "keepalive_timeout 60s;".to_owned(),
+        "proxy_read_timeout 5s;".to_owned(),
+    ] {
+        assert!(nginx.lines().any(|found| found.trim() == line), "{line}");
+    }
+    assert!(60 < seconds(IDLE_DEADLINE_MS) && seconds(LEDGER_ANSWER_DEADLINE_MS) < 5);
+    // 2 KiB and one buffer of 4 KiB, and as much as that for what nginx adds.
+    const { assert!(HEAD_BYTES_MAX >= (2 + 4 + 2) * 1024) };
+    for unit in ["systemd/stampede.service", "systemd/stampede-orders.service"] {
+        let unit = text(unit);
+        let stop = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec="));
+        let stop: u64 = stop.and_then(|s| s.strip_suffix('s')?.parse().ok()).expect("seconds");
+        assert!(stop > seconds(DRAIN_DEADLINE_MS));
+        assert!(unit.contains("KillSignal=SIGTERM\n"));
+    }
+}
+
+#[test]
+fn systemd_takes_the_units() {
+    let verify = || program("systemd-analyze").arg("--version").output();
+    if !verify().is_ok_and(|output| output.status.success()) {
+        return; // Not a machine of systemd.
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for unit in ["stampede.service", "stampede-orders.service"] {
+        // The program isn't installed here.
+        let text = text(&format!("systemd/{unit}"))
+            .replace("/usr/local/bin/stampede", env!("CARGO_BIN_EXE_stampede"));
+        let file = folder.path().join(unit);
+        fs::write(&file, text).expect("write a file");
+        let output = program("systemd-analyze").args(["verify", "--man=no"]).arg(&file).output();
+        let output = output.expect("run systemd-analyze");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let ours: Vec<_> = said.lines().filter(|line| line.contains(unit)).collect();
+        assert!(output.status.success() && ours.is_empty(), "{said}");
+    }
+}
+
+#[test]
+fn redis_takes_its_configuration() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let socket = folder.path().join("socket");
+    let child = program("redis-server")
+        .arg(self::folder().join("redis/redis.conf"))
+        .args(["--port", "0", "--dir"])
+        .arg(folder.path())
+        .arg("--unixsocket")
+        .arg(&socket)
+        .stdout(Stdio::null())
+        .spawn();
+    let _running = Running(child.expect("start Redis"));
+    for (name, value) in [
+        ("appendonly", "yes"),
+        ("appendfsync", "always"),
+        ("save", ""),
+        ("maxmemory-policy", "noeviction"),
+        ("auto-aof-rewrite-percentage", "0"),
+    ] {
+        let mut stream = connect(&socket);
+        stream.write_all(format!("CONFIG GET {name}\r\nQUIT\r\n").as_bytes()).expect("ask Redis");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        let want = format!("${}\r\n{value}\r\n+OK\r\n", value.len());
+        assert!(answer.ends_with(&want), "{name}: {answer:?}");
+    }
+}
