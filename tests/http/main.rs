@@ -17,5 +17,6 @@ mod rejects;
 mod deadlines;
 mod bounds;
 mod drain;
+mod unix;
 mod load;
 mod fuzz;
