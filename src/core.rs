@@ -58,6 +58,8 @@ pub struct Shared {
     pub draining: AtomicBool,
     /// Cores whose link to the ledger carries batches.
     pub ledger_up: Box<[AtomicBool]>,
+    /// Accepted connections that are on their way to another core.
+    pub handed: CachePadded<AtomicUsize>,
     /// Grants by core, for `stat.log`.
     pub grants: Box<[CachePadded<AtomicU64>]>,
     /// Ticks by core: a core whose number stands still is stuck.
@@ -109,8 +111,8 @@ impl Mailbox {
         Ok(Self { messages: Mutex::default(), wakeup })
     }
 
-    /// Leaves a message and wakes the core. The senders are few and bounded: the ledger (one answer
-    /// for the one batch in flight) and the server (drain).
+    /// Leaves a message and wakes the core. The messages are bounded: the ledger (one answer for the
+    /// one batch in flight), the server (drain), and connections that have their place already.
     pub fn send(&self, message: Message) {
         lock(&self.messages).push(message);
         // A full counter means that the core has been woken already.

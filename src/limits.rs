@@ -166,6 +166,8 @@ pub const DRAIN_DEADLINE_MS_MAX: u64 = 3_600_000;
 pub const WAITING_SETTING_MAX: usize = 64 * 1024;
 /// Largest setting of the connections of an instance, whatever the file limit.
 pub const CONNECTIONS_MAX: u64 = 1 << 24;
+/// Longest path of a Unix socket: what `sun_path` holds besides its last NUL (unix(7)).
+pub const UNIX_PATH_BYTES_MAX: usize = 107;
 /// Most addresses that an instance listens on.
 pub const LISTEN_MAX: usize = 64;
 /// Longest name of a counters key or field in Redis, in bytes, before `{sale}` is filled in.

@@ -1,7 +1,8 @@
 //! Listening sockets and admission: who gets a connection, and what the others are told.
 //!
 //! Each core has a listening socket of its own on every address (`SO_REUSEPORT`), so a connection
-//! belongs to its core from the first packet on. A server that is full, or out of descriptors,
+//! belongs to its core from the first packet on. A Unix socket can't be bound once for each core: one
+//! core accepts its connections and hands them to all in turn. A server that is full, or out of descriptors,
 //! answers 503 and closes; it never stops accepting and never aborts.
 
 use std::cell::RefCell;
@@ -27,6 +28,10 @@ use crate::gate::Source;
 use crate::http::{Code, Envelope, Problem};
 use crate::limits::DESCRIPTORS_RESERVE;
 
+mod unix;
+
+pub use unix::{SocketFile, bind_unix};
+
 /// Connections the kernel may hold for us before we accept them (the kernel's own
 /// `net.core.somaxconn` may be lower).
 const BACKLOG: i32 = 65_535;
@@ -41,7 +46,7 @@ const SHORTAGE_PAUSE_MS: u64 = 50;
 ///
 /// # Errors
 /// The address is in use (also by another server that shares ports), or can't be bound.
-pub fn bind_all(address: SocketAddr, cores: usize) -> io::Result<(SocketAddr, Vec<OwnedFd>)> {
+pub fn bind_all(address: SocketAddr, cores: usize) -> io::Result<(SocketAddr, Vec<Listener>)> {
     // Sharing a port between sockets would also share it with another server of the same user
     // without a word, so first see whether it can be had alone.
     let alone = bound(address, false)?;
@@ -51,7 +56,7 @@ pub fn bind_all(address: SocketAddr, cores: usize) -> io::Result<(SocketAddr, Ve
     let sockets = (0..cores).map(|_| {
         let socket = bound(address, true)?;
         listen(&socket, BACKLOG)?;
-        Ok(socket)
+        Ok(Listener { socket, spread: false })
     });
     Ok((address, sockets.collect::<io::Result<_>>()?))
 }
@@ -69,6 +74,13 @@ fn bound(address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
     }
     bind(&socket, &address)?;
     Ok(socket)
+}
+
+/// A listening socket, for the core that accepts on it.
+pub struct Listener {
+    socket: OwnedFd,
+    /// Whether what it accepts belongs to all cores in turn.
+    spread: bool,
 }
 
 /// A core's listening sockets: open until the server drains.
@@ -96,38 +108,45 @@ impl Spare {
     }
 }
 
-/// The life of one listening socket on its core: accepts until the server drains.
-pub fn run(core: &'static Core, socket: OwnedFd) {
-    let source = match core.gate.watch_source(&socket) {
-        Ok(source) => source,
-        Err(error) => {
-            tracing::error!(core = core.index, %error, "a listening socket can't be watched");
-            return;
-        }
-    };
-    core.listeners.0.borrow_mut().push(source.clone());
-    let mut spare = Spare::new();
-    while !core.draining() {
-        let pause_ms = match accept_some(core, &socket, &mut spare) {
-            Accepted::All => u64::MAX,
-            Accepted::Some => {
-                coroutine::yield_now();
-                continue;
+impl Listener {
+    /// Its life on its core: accepts until the server drains.
+    pub fn run(self, core: &'static Core) {
+        let source = match core.gate.watch_source(&self.socket) {
+            Ok(source) => source,
+            Err(error) => {
+                tracing::error!(core = core.index, %error, "a listening socket can't be watched");
+                return;
             }
-            Accepted::Shortage => core.clock.now_ms() + SHORTAGE_PAUSE_MS,
         };
-        let _ = source.wait(|| core.clock.now_ms(), pause_ms);
-        core.assert_here();
-    }
-    // What the kernel has completed already would be reset by closing the socket. It is no more than
-    // the backlog; whoever comes meanwhile comes too late.
-    for _ in 0..BACKLOG as usize / ACCEPT_MAX {
-        if !matches!(accept_some(core, &socket, &mut spare), Accepted::Some) {
-            break;
+        core.listeners.0.borrow_mut().push(source.clone());
+        let mut acceptor = Acceptor {
+            core,
+            socket: self.socket,
+            spare: Spare::new(),
+            turn: self.spread.then_some(core.index),
+        };
+        while !core.draining() {
+            let pause_ms = match acceptor.accept_some() {
+                Accepted::All => u64::MAX,
+                Accepted::Some => {
+                    coroutine::yield_now();
+                    continue;
+                }
+                Accepted::Shortage => core.clock.now_ms() + SHORTAGE_PAUSE_MS,
+            };
+            let _ = source.wait(|| core.clock.now_ms(), pause_ms);
+            core.assert_here();
         }
+        // What the kernel has completed already would be reset by closing the socket. It is no more
+        // than the backlog; whoever comes meanwhile comes too late.
+        for _ in 0..BACKLOG as usize / ACCEPT_MAX {
+            if !matches!(acceptor.accept_some(), Accepted::Some) {
+                break;
+            }
+        }
+        core.gate.forget_source(&source);
+        core.listeners.0.borrow_mut().retain(|open| !Rc::ptr_eq(open, &source));
     }
-    core.gate.forget_source(&source);
-    core.listeners.0.borrow_mut().retain(|open| !Rc::ptr_eq(open, &source));
 }
 
 enum Accepted {
@@ -139,39 +158,83 @@ enum Accepted {
     Shortage,
 }
 
-fn accept_some(core: &'static Core, socket: &OwnedFd, spare: &mut Spare) -> Accepted {
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    for _ in 0..ACCEPT_MAX {
-        match accept_with(socket, flags) {
-            Ok(connection) => admit(core, connection),
-            Err(Errno::AGAIN) => return Accepted::All,
-            Err(Errno::MFILE | Errno::NFILE) => {
-                // Give up the spare descriptor to tell one client why it is turned away.
-                if spare.0.take().is_some()
-                    && let Ok(connection) = accept_with(socket, flags)
-                {
-                    refuse(core, &connection);
-                }
-                *spare = Spare::new();
-                return Accepted::Shortage;
-            }
-            Err(Errno::NOBUFS | Errno::NOMEM) => return Accepted::Shortage,
-            // The client gave up before we got to it, or its network did.
-            Err(_) => {}
-        }
-    }
-    Accepted::Some
+/// A listening socket at work.
+struct Acceptor {
+    core: &'static Core,
+    socket: OwnedFd,
+    spare: Spare,
+    /// The core that gets the next connection, if not always this one.
+    turn: Option<usize>,
 }
 
-fn admit(core: &'static Core, connection: OwnedFd) {
-    let shared = &core.shared;
-    let admitted = take_place(&shared.connections, shared.connections_max);
-    if !admitted && !take_place(&shared.refused, REFUSED_MAX) {
-        refuse(core, &connection);
-    } else if let Err(error) = connection::add(core, connection, admitted) {
-        tracing::debug!(core = core.index, %error, "a connection can't be watched");
-        shared.counter(admitted).fetch_sub(1, Ordering::Relaxed);
+impl Acceptor {
+    fn accept_some(&mut self) -> Accepted {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        for _ in 0..ACCEPT_MAX {
+            match accept_with(&self.socket, flags) {
+                Ok(connection) => self.admit(connection),
+                Err(Errno::AGAIN) => return Accepted::All,
+                Err(Errno::MFILE | Errno::NFILE) => {
+                    // Give up the spare descriptor to tell one client why it is turned away.
+                    if self.spare.0.take().is_some()
+                        && let Ok(connection) = accept_with(&self.socket, flags)
+                    {
+                        refuse(self.core, &connection);
+                    }
+                    self.spare = Spare::new();
+                    return Accepted::Shortage;
+                }
+                Err(Errno::NOBUFS | Errno::NOMEM) => return Accepted::Shortage,
+                // The client gave up before we got to it, or its network did.
+                Err(_) => {}
+            }
+        }
+        Accepted::Some
     }
+
+    fn admit(&mut self, connection: OwnedFd) {
+        let shared = &self.core.shared;
+        let admitted = take_place(&shared.connections, shared.connections_max);
+        if !admitted && !take_place(&shared.refused, REFUSED_MAX) {
+            return refuse(self.core, &connection);
+        }
+        match self.next_core() {
+            index if index == self.core.index => add(self.core, connection, admitted),
+            index => hand_over(self.core, index, connection, admitted),
+        }
+    }
+
+    /// The core that a connection is for.
+    fn next_core(&mut self) -> usize {
+        let Some(turn) = &mut self.turn else { return self.core.index };
+        let index = *turn;
+        *turn = (index + 1) % self.core.shared.cores();
+        index
+    }
+}
+
+fn add(core: &Core, connection: OwnedFd, admitted: bool) {
+    if let Err(error) = connection::add(core, connection, admitted) {
+        tracing::debug!(core = core.index, %error, "a connection can't be watched");
+        core.shared.counter(admitted).fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Gives a connection, which has its place, to another core. In a drain it stays: that core may have
+/// told already that it has none left. It doesn't while one is counted as handed over, and whoever
+/// counts one after the drain has begun sees that it has.
+fn hand_over(core: &Core, index: usize, connection: OwnedFd, admitted: bool) {
+    let shared = &core.shared;
+    shared.handed.fetch_add(1, Ordering::SeqCst);
+    if shared.draining.load(Ordering::SeqCst) {
+        add(core, connection, admitted);
+        shared.handed.fetch_sub(1, Ordering::SeqCst);
+        return;
+    }
+    shared.mailboxes[index].send(Box::new(move |core| {
+        add(core, connection, admitted);
+        core.shared.handed.fetch_sub(1, Ordering::SeqCst);
+    }));
 }
 
 fn take_place(taken: &AtomicUsize, places: usize) -> bool {

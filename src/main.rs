@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use stampede::cli::{Cli, Command, OrdersOptions, ServeOptions};
-use stampede::config::{Config, ConfigError, raise_file_limit};
+use stampede::config::{Config, ConfigError, Listen, raise_file_limit};
 use stampede::logging;
 use stampede::operator::{self, Failure};
 use stampede::orders;
@@ -59,8 +59,14 @@ fn serve(options: &ServeOptions) -> ExitCode {
 fn announce(config: &Config, ready: &Ready) {
     let mut text = format!("stampede {}\n", env!("CARGO_PKG_VERSION"));
     let cores: Vec<String> = config.cores.iter().map(usize::to_string).collect();
-    let addresses: Vec<String> =
-        ready.addresses.iter().map(|address| format!("http://{address}")).collect();
+    let addresses: Vec<String> = ready
+        .addresses
+        .iter()
+        .map(|listen| match listen {
+            Listen::Tcp(address) => format!("http://{address}"),
+            Listen::Unix(_) => listen.to_string(),
+        })
+        .collect();
     text += &format!("  listening  {}\n", addresses.join(" "));
     if let Some(address) = ready.control {
         text += &format!("  control    http://{address}\n");
@@ -93,19 +99,32 @@ fn announce(config: &Config, ready: &Ready) {
             text += &format!("             {difference}\n");
         }
     }
-    if let Some(address) = ready.addresses.first() {
-        let host = match address.ip() {
-            ip if ip.is_unspecified() && ip.is_ipv4() => "127.0.0.1".to_owned(),
-            ip if ip.is_unspecified() => "[::1]".to_owned(),
-            IpAddr::V6(ip) => format!("[{ip}]"),
-            ip => ip.to_string(),
-        };
-        let base = format!("http://{host}:{}", address.port());
+    let is_tcp = |listen: &&Listen| matches!(listen, Listen::Tcp(_));
+    if let Some(listen) = ready.addresses.iter().find(is_tcp).or(ready.addresses.first()) {
+        let base = curl_base(listen);
         text += "\nbuy one:\n";
         text += &format!("  curl -i -H 'Idempotency-Key: my-first' {base}/buy/ticket\n");
     }
     // Nobody may be there to read it, which is no reason not to sell.
     let _ = io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// What curl must be told to reach it from this machine, up to the path.
+fn curl_base(listen: &Listen) -> String {
+    let address = match listen {
+        Listen::Tcp(address) => address,
+        Listen::Unix(path) => {
+            let path = path.display().to_string().replace('\'', r"'\''");
+            return format!("--unix-socket '{path}' http://localhost");
+        }
+    };
+    let host = match address.ip() {
+        ip if ip.is_unspecified() && ip.is_ipv4() => "127.0.0.1".to_owned(),
+        ip if ip.is_unspecified() => "[::1]".to_owned(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+        ip => ip.to_string(),
+    };
+    format!("http://{host}:{}", address.port())
 }
 
 fn write_orders(options: &OrdersOptions) -> ExitCode {

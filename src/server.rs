@@ -5,7 +5,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
@@ -17,23 +16,26 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use crate::clock::wall_ms;
-use crate::config::{Config, LedgerSetting};
+use crate::config::{Config, LedgerSetting, Listen};
 use crate::control::Control;
 use crate::core::{Mailbox, Shared};
 use crate::ledger::client::Client;
 use crate::ledger::embedded::{self, Embedded, OpenError};
 use crate::ledger::redis::RedisLedger;
 use crate::limits::{MAPS_MAX_DEFAULT, MAPS_PER_STACK, STACK_BYTES, STARTUP_WAIT_MS};
+use crate::listener::Listener;
 use crate::sale::{SaleId, SaleSpec, SaleView};
 use crate::stat_log::StatLog;
 use crate::sweep::Sweep;
-use crate::{connection, listener, operator};
+use crate::{connection, operator};
 
 mod boot;
+mod listening;
 mod orders;
 mod watchdog;
 
 use boot::{LinkTo, configure_may, no_memory_for_a_coroutine, start_core};
+use listening::{Listening, listen_all, tcp_hint};
 use orders::OrdersThread;
 use watchdog::{WATCHDOG_INTERVAL, Watchdog};
 
@@ -92,11 +94,11 @@ pub enum SaleStart {
 /// Why the server ends other than by being told to.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// An address can't be listened on.
+    /// An address or a path can't be listened on.
     #[error("--listen {address}: {error}{hint}")]
     Listen {
         /// The address.
-        address: SocketAddr,
+        address: Listen,
         /// What the system says.
         error: io::Error,
         /// What would help.
@@ -139,8 +141,8 @@ pub enum RunError {
 
 /// What the server says when it is ready to sell.
 pub struct Ready {
-    /// The addresses it listens on.
-    pub addresses: Vec<SocketAddr>,
+    /// What it listens on.
+    pub addresses: Vec<Listen>,
     /// The address of the control port, if there is one.
     pub control: Option<SocketAddr>,
     /// What became of the sales. Empty while the ledger is away.
@@ -154,14 +156,7 @@ pub struct Ready {
 /// Runs the server until it is told to stop. `ready` is called once, when it listens.
 pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), RunError> {
     let cores = config.cores.len();
-    let mut sockets: Vec<Vec<OwnedFd>> = (0..cores).map(|_| Vec::new()).collect();
-    let mut addresses = Vec::new();
-    for &address in &config.listen {
-        let (address, bound) =
-            listener::bind_all(address, cores).map_err(|error| listen_error(address, error))?;
-        addresses.push(address);
-        sockets.iter_mut().zip(bound).for_each(|(sockets, socket)| sockets.push(socket));
-    }
+    let Listening { listeners, addresses, files } = listen_all(&config.listen, cores)?;
     let stat_log = match &config.stat_log {
         Some(path) => Some(StatLog::open(path).map_err(RunError::StatLog)?),
         None => None,
@@ -183,7 +178,7 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
     let control = start_control(&shared, &ledger)?;
     let mut server = Server { shared, heard, links: vec![None; cores] };
     let started = server.wait_for_sales()?;
-    server.accept(sockets);
+    server.accept(listeners);
     ready(
         &server.shared.config,
         &Ready {
@@ -196,6 +191,8 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
     );
 
     server.serve(&ledger)?;
+    // While we still listen: what is there afterwards is another server's.
+    drop(files);
     let drained = server.drain();
     if let Some(control) = control {
         control.stop();
@@ -222,25 +219,11 @@ fn start_control(shared: &Arc<Shared>, ledger: &Ledger) -> Result<Option<Control
             io::ErrorKind::AddrInUse => {
                 "; another server has this port: choose another, or --control off"
             }
-            _ => listen_hint(&error),
+            _ => tcp_hint(&error),
         };
         RunError::Control { address, error, hint }
     })?;
     Ok(Some(control))
-}
-
-fn listen_error(address: SocketAddr, error: io::Error) -> RunError {
-    let hint = listen_hint(&error);
-    RunError::Listen { address, error, hint }
-}
-
-fn listen_hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "; another server has this port: stop it or choose another",
-        io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
-        io::ErrorKind::PermissionDenied => "; a port below 1024 needs CAP_NET_BIND_SERVICE",
-        _ => "",
-    }
 }
 
 enum Ledger {
@@ -317,6 +300,7 @@ fn share(config: Config, events: Sender<Event>) -> io::Result<Arc<Shared>> {
         workers_max: workers_max(&config),
         connections: CachePadded::default(),
         refused: CachePadded::default(),
+        handed: CachePadded::default(),
         draining: AtomicBool::new(false),
         ledger_up: (0..cores).map(|_| AtomicBool::new(false)).collect(),
         grants: (0..cores).map(|_| CachePadded::default()).collect(),
@@ -371,11 +355,11 @@ impl Server {
     }
 
     /// Has the cores accept connections. Those who came before have been waiting in the backlog.
-    fn accept(&self, sockets: Vec<Vec<OwnedFd>>) {
-        for (mailbox, sockets) in self.shared.mailboxes.iter().zip(sockets) {
+    fn accept(&self, listeners: Vec<Vec<Listener>>) {
+        for (mailbox, listeners) in self.shared.mailboxes.iter().zip(listeners) {
             mailbox.send(Box::new(|core| {
-                for socket in sockets {
-                    let run = move |core| listener::run(core, socket);
+                for listener in listeners {
+                    let run = move |core| listener.run(core);
                     if !core.spawn_here("listener", STACK_BYTES, run) {
                         let error = no_memory_for_a_coroutine();
                         let _ = core.shared.events.send(Event::Failed(error));

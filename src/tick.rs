@@ -59,7 +59,10 @@ pub fn run(core: &'static Core) {
         }
         if core.draining() {
             connection::close_idle(core);
-            let drained = core.connections.borrow().count() == 0 && core.listeners.closed();
+            // Nothing is handed over once the drain has begun, so none is missed.
+            let drained = core.connections.borrow().count() == 0
+                && core.listeners.closed()
+                && core.shared.handed.load(Ordering::SeqCst) == 0;
             if drained && !told_drained {
                 // Its last lines go to the writer as it is dropped.
                 drop(core.stat_log.borrow_mut().take());

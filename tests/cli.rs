@@ -66,12 +66,19 @@ fn a_wrong_usage_is_exit_code_2() {
     }
 }
 
+const LONG: &str = "unix:/tmp/01234567890123456789012345678901234567890123456789\
+                    01234567890123456789012345678901234567890123456789xxx";
+
 /// Setting, value, and what is said of it.
 const WRONG: &[(&str, &str, &str)] = &[
     ("--listen", "3005", "must be HOST:PORT"),
     ("--listen", "", "must be HOST:PORT"),
     ("--listen", "127.0.0.1:70000", "the port must be a whole number from 0 to 65535"),
-    ("--listen", "unix:/tmp/x", "not supported yet"),
+    ("--listen", "unix:", "must be unix: and the path of a file"),
+    ("--listen", "unix:@name", "an abstract socket"),
+    ("--listen", "unix:/no/such/folder/socket", "can't be created in /no/such/folder"),
+    ("--listen", "unix:/etc/passwd", "is no socket; it is left alone"),
+    ("--listen", LONG, "at most 107 bytes, this one 108"),
     ("--control", "3006", "must be HOST:PORT"),
     ("--control", "0.0.0.0:3006", "set a token"),
     ("--control", "[::]:3006", "set a token"),

@@ -18,8 +18,10 @@ pub struct ServeOptions {
     ///
     /// HOST:PORT, where HOST is an IPv4 address, an IPv6 address in brackets (`[::]:3005`) or a
     /// name; a name with several addresses listens on each that this machine has. Port 0 takes
-    /// a free one.
-    #[arg(long, value_name = "ADDR", help_heading = "Network")]
+    /// a free one. Or unix:PATH, the file of a Unix socket, for a proxy on this machine: its mode
+    /// is 0660 less the umask, one that a killed server left is taken over, and it is removed in
+    /// the end.
+    #[arg(long, value_name = "HOST:PORT|unix:PATH", help_heading = "Network")]
     pub listen: Vec<String>,
 
     /// Serve operators on this address, or `off` [default: 127.0.0.1:3006]

@@ -8,7 +8,7 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::{CONTROL_DEFAULT, Taker, value};
+use super::{CONTROL_DEFAULT, Listen, Taker, value};
 use crate::limits::{CONTROL_TOKEN_BYTES_MAX, CONTROL_TOKEN_BYTES_MIN};
 
 /// The control port.
@@ -79,7 +79,7 @@ impl fmt::Debug for Token {
 }
 
 impl Taker {
-    pub(super) fn control(&mut self, listen: &[SocketAddr]) -> Option<ControlSetting> {
+    pub(super) fn control(&mut self, listen: &[Listen]) -> Option<ControlSetting> {
         let by_file = self
             .one("control-token-file", None, |text| Token::from_file(Path::new(text)).map(Some));
         let by_text = self.one("control-token", None, |text| Token::new(text).map(Some));
@@ -92,9 +92,11 @@ impl Taker {
         let address = self.one("control", default, |text| match text {
             "off" => Ok(None),
             // As an operator's command takes it, from the same variable.
-            text => value::listen(text.strip_prefix("http://").unwrap_or(text))
-                .map(|found| found.first().copied())
-                .map_err(|problem| format!("{problem}, or off")),
+            text => {
+                let shape = "must be HOST:PORT, such as 127.0.0.1:3006, or off";
+                let text = text.strip_prefix("http://").unwrap_or(text);
+                value::addresses(text, shape).map(|found| found.first().copied())
+            }
         })?;
         let token = by_file.or(by_text);
         let given = self.layers.values("control").map_or(CONTROL_DEFAULT, |v| &v[0]).to_owned();
@@ -109,7 +111,7 @@ impl Taker {
                  --control-token-file FILE or STAMPEDE_CONTROL_TOKEN, or use a loopback address",
             );
         }
-        if address.port() != 0 && listen.contains(&address) {
+        if address.port() != 0 && listen.contains(&Listen::Tcp(address)) {
             self.wrong("control", &given, "the control port can't be the port for buyers");
         }
         Some(ControlSetting { address, token })

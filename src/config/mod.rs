@@ -12,12 +12,12 @@
 mod control;
 mod host;
 mod ledger;
+mod listen;
 mod sale;
 mod show;
 mod source;
 mod value;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::cli::ServeOptions;
@@ -29,6 +29,7 @@ pub use crate::stock::StockSetting;
 pub use control::{ControlSetting, Token};
 pub use host::{Host, raise_file_limit};
 pub use ledger::{CounterNames, LedgerSetting, RedisSetting, RedisUrl, redis_setting};
+pub use listen::Listen;
 pub use sale::{parse as parse_sale, parse_time};
 pub use source::{SETTINGS, Setting, Source};
 pub use value::{duration_within, format_duration, log_filter, log_format, whole_number};
@@ -62,8 +63,8 @@ pub enum LogFormat {
 pub struct Config {
     /// The file that was read, if any.
     pub config_file: Option<PathBuf>,
-    /// Where buyers connect; at least one address, none twice (but for port 0).
-    pub listen: Vec<SocketAddr>,
+    /// Where buyers connect; at least one, none twice (but for port 0).
+    pub listen: Vec<Listen>,
     /// The control port, if there is one.
     pub control: Option<ControlSetting>,
     /// The processor cores to run on: at least one, none twice, in the order given.
@@ -221,31 +222,6 @@ impl Taker {
             warnings: std::mem::take(&mut self.layers.warnings),
             sources: SETTINGS.iter().map(|s| (s.name, self.layers.source(s.name))).collect(),
         }
-    }
-
-    fn listen(&mut self) -> Vec<SocketAddr> {
-        let default = [LISTEN_DEFAULT.to_owned()];
-        let given = self.layers.values("listen").unwrap_or(&default).to_vec();
-        let mut listen: Vec<SocketAddr> = Vec::new();
-        for text in &given {
-            match value::listen(text) {
-                Ok(addresses) => {
-                    for address in addresses {
-                        if address.port() != 0 && listen.contains(&address) {
-                            self.wrong("listen", text, &format!("{address} is given twice"));
-                        } else {
-                            listen.push(address);
-                        }
-                    }
-                }
-                Err(problem) => self.wrong("listen", text, &problem),
-            }
-        }
-        if listen.len() > limits::LISTEN_MAX {
-            let problem = format!("{} addresses, at most {}", listen.len(), limits::LISTEN_MAX);
-            self.wrong("listen", &given[given.len() - 1], &problem);
-        }
-        listen
     }
 
     fn connections_max(&mut self, host: &Host, cores: usize) -> u64 {

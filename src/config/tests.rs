@@ -26,7 +26,7 @@ fn file(text: &str) -> (tempfile::NamedTempFile, ServeOptions) {
 #[test]
 fn the_defaults() {
     let config = load(&ServeOptions::default(), &[]).unwrap();
-    assert_eq!(config.listen, vec!["0.0.0.0:3005".parse().unwrap()]);
+    assert_eq!(config.listen, [Listen::Tcp("0.0.0.0:3005".parse().unwrap())]);
     assert_eq!(config.cores, vec![0, 1, 2, 3]);
     assert_eq!(config.connections_max, 20_000 - 64 - 32);
     assert_eq!(config.ledger, LedgerSetting::Embedded("./stampede-data".into()));
@@ -64,7 +64,7 @@ fn flags_before_environment_before_file() {
     let config = load(&options, &pairs).unwrap();
     let minutes = [config.idle_timeout_ms, config.head_timeout_ms, config.body_timeout_ms];
     assert_eq!(minutes, [180_000, 120_000, 60_000]);
-    assert_eq!(config.listen, ["127.0.0.1:8", "[::1]:9"].map(|a| a.parse().unwrap()));
+    assert_eq!(config.listen, ["127.0.0.1:8", "[::1]:9"].map(|a| Listen::Tcp(a.parse().unwrap())));
     assert_eq!(config.cores, [1, 2, 3]);
     assert_eq!(config.waiting_max, 7);
     let sales: Vec<_> = config.sales.iter().map(|(id, spec)| (id.as_str(), spec.total)).collect();
@@ -78,7 +78,7 @@ fn flags_before_environment_before_file() {
 #[test]
 fn what_is_shown_can_be_read_again() {
     let (_file, options) = file(
-        "listen = '[::1]:0'\nledger = 'redis://host:1/2'\nstock = 50\nlog = 'info,stampede=debug'\n\
+        "listen = ['[::1]:0', 'unix:a.sock']\nledger = 'redis://host:1/2'\nstock = 50\nlog = 'info,stampede=debug'\n\
          log-format = 'json'\nconnections-max = 9\ndrain-timeout = '0s'\nstat-log = '/dev/null'\n\
          redis-counters-key = 'x:{sale}'\n[[sale]]\nid = 'a'\ntotal = 5\nhold = '90s'\nlimit = 1\n\
          quantity = 2\nopens = 2030-01-01T10:00:00+08:00\ncloses = '2031-01-01T00:00:00Z'\n\

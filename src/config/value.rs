@@ -57,15 +57,11 @@ pub fn format_duration(ms: u64) -> String {
     }
 }
 
-/// The addresses that a `HOST:PORT` stands for.
-pub(super) fn listen(text: &str) -> Result<Vec<SocketAddr>, String> {
-    if text.starts_with("unix:") {
-        return Err("a Unix socket is not supported yet; use HOST:PORT".into());
-    }
+/// The addresses that a `HOST:PORT` stands for. `shape` is said of what is none.
+pub(super) fn addresses(text: &str, shape: &str) -> Result<Vec<SocketAddr>, String> {
     if let Ok(address) = text.parse() {
         return Ok(vec![address]);
     }
-    let shape = "must be HOST:PORT, such as 0.0.0.0:3005, [::]:3005 or localhost:3005";
     let (host, port) = text.rsplit_once(':').ok_or(shape)?;
     if host.is_empty() || host.contains(['[', ']', ':', '/', '@']) {
         return Err(shape.into());
@@ -250,29 +246,6 @@ mod tests {
             ("1,0-2", "core 1 is given twice"),
         ] {
             assert!(cores(bad, &allowed).unwrap_err().contains(told), "{bad}");
-        }
-    }
-
-    #[test]
-    fn listen_addresses() {
-        let address = |text: &str| vec![text.parse::<SocketAddr>().unwrap()];
-        assert_eq!(listen("0.0.0.0:3005"), Ok(address("0.0.0.0:3005")));
-        assert_eq!(listen("[::]:3005"), Ok(address("[::]:3005")));
-        let local = listen("localhost:0").unwrap();
-        assert!(local.iter().all(|a| a.ip().is_loopback()));
-        for (bad, told) in [
-            ("", "must be HOST:PORT"),
-            ("3005", "must be HOST:PORT"),
-            (":3005", "must be HOST:PORT"),
-            ("::1:3005", "must be HOST:PORT"),
-            ("http://localhost:3005", "must be HOST:PORT"),
-            ("localhost:http", "the port must be a whole number from 0 to 65535"),
-            ("127.0.0.1:65536", "the port must be"),
-            ("no-such-name.invalid:80", "can't be resolved"),
-            ("unix:/run/stampede", "not supported yet"),
-        ] {
-            let problem = listen(bad).unwrap_err();
-            assert!(problem.contains(told), "{bad}: {problem}");
         }
     }
 

@@ -23,6 +23,7 @@ mod rejects;
 mod deadlines;
 mod bounds;
 mod drain;
+mod unix;
 mod load;
 mod fuzz;
 mod techempower;

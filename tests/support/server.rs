@@ -85,7 +85,7 @@ impl Server {
             self.kill();
             panic!("the server did not start: {}", self.log());
         };
-        self.address = Some(addresses.public);
+        self.address = addresses.public;
         self.control = addresses.control;
     }
 
@@ -124,9 +124,9 @@ impl Server {
         command
     }
 
-    /// Where it listens (first, if it listens on several).
+    /// Where it listens (first, if it listens on several). Not on a Unix socket alone.
     pub fn address(&self) -> SocketAddr {
-        self.address.expect("it has been started")
+        self.address.expect("it listens on an address")
     }
 
     /// Where its control port is.
@@ -236,36 +236,30 @@ impl Drop for Server {
 }
 
 /// Where a server says that it listens.
-#[derive(Default)]
+#[derive(Default, Clone, Copy)]
 struct Addresses {
     public: Option<SocketAddr>,
     control: Option<SocketAddr>,
 }
 
 /// Reads what a server prints when it is ready: its addresses, and last how to buy.
-fn printed_addresses(stdout: ChildStdout, log: Arc<Mutex<String>>) -> Option<Printed> {
+fn printed_addresses(stdout: ChildStdout, log: Arc<Mutex<String>>) -> Option<Addresses> {
     let (found, addresses) = std::sync::mpsc::channel();
     thread::spawn(move || {
         let mut addresses = Addresses::default();
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
             let address = |name: &str| {
                 let rest = line.trim_start().strip_prefix(name)?;
-                rest.split_whitespace().next()?.strip_prefix("http://")?.parse().ok()
+                rest.split_whitespace().find_map(|word| word.strip_prefix("http://")?.parse().ok())
             };
             addresses.public = addresses.public.or(address("listening"));
             addresses.control = addresses.control.or(address("control"));
             let is_last = line.starts_with("buy one");
             *log.lock().unwrap_or_else(PoisonError::into_inner) += &(line + "\n");
-            if let (true, Some(public)) = (is_last, addresses.public) {
-                let _ = found.send(Printed { public, control: addresses.control });
+            if is_last {
+                let _ = found.send(addresses);
             }
         }
     });
     addresses.recv_timeout(START_DEADLINE).ok()
-}
-
-/// The addresses of a server that is ready.
-struct Printed {
-    public: SocketAddr,
-    control: Option<SocketAddr>,
 }

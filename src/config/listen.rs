@@ -1,0 +1,180 @@
+//! Where buyers connect: TCP addresses, and files of Unix sockets for a proxy on the same machine.
+
+use std::fmt;
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+use super::{LISTEN_DEFAULT, Taker, value};
+use crate::limits::{LISTEN_MAX, UNIX_PATH_BYTES_MAX};
+
+/// What stands before the path of a Unix socket.
+const UNIX_PREFIX: &str = "unix:";
+
+/// One thing that an instance listens on. Shown as its setting is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// An address of this machine.
+    Tcp(SocketAddr),
+    /// The file of a Unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "{UNIX_PREFIX}{}", path.display()),
+        }
+    }
+}
+
+impl Listen {
+    /// Whether listening on both can't be meant. Port 0 is a new one each time.
+    fn collides(&self, other: &Self) -> bool {
+        self == other && !matches!(self, Self::Tcp(address) if address.port() == 0)
+    }
+}
+
+/// What a `HOST:PORT` or `unix:PATH` stands for.
+fn parse(text: &str) -> Result<Vec<Listen>, String> {
+    match text.strip_prefix(UNIX_PREFIX) {
+        Some(path) => Ok(vec![Listen::Unix(socket_file(path)?)]),
+        None => {
+            let shape = "must be HOST:PORT, such as 0.0.0.0:3005, [::]:3005 or localhost:3005, \
+                         or unix:PATH";
+            Ok(value::addresses(text, shape)?.into_iter().map(Listen::Tcp).collect())
+        }
+    }
+}
+
+/// A path at which a socket can be, as far as can be seen without making one. Who listens on one
+/// that is there already is found out by the server.
+fn socket_file(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() || text.ends_with('/') || text.contains('\0') {
+        return Err("must be unix: and the path of a file, such as unix:/run/stampede.sock".into());
+    }
+    if text.starts_with('@') {
+        return Err("an abstract socket is open to every user of the machine: give a path".into());
+    }
+    if text.len() > UNIX_PATH_BYTES_MAX {
+        let length = text.len();
+        return Err(format!(
+            "the path of a Unix socket has at most {UNIX_PATH_BYTES_MAX} bytes, \
+                            this one {length}"
+        ));
+    }
+    let path = PathBuf::from(text);
+    match fs::symlink_metadata(&path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err("is there already and is no socket; it is left alone".into());
+        }
+        _ => {}
+    }
+    let folder = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    value::may_write(folder)
+        .map_err(|error| format!("can't be created in {}: {error}", folder.display()))?;
+    Ok(path)
+}
+
+impl Taker {
+    pub(super) fn listen(&mut self) -> Vec<Listen> {
+        let default = [LISTEN_DEFAULT.to_owned()];
+        let given = self.layers.values("listen").unwrap_or(&default).to_vec();
+        let mut listen: Vec<Listen> = Vec::new();
+        for text in &given {
+            match parse(text) {
+                Ok(found) => {
+                    for one in found {
+                        if listen.iter().any(|other| other.collides(&one)) {
+                            self.wrong("listen", text, &format!("{one} is given twice"));
+                        } else {
+                            listen.push(one);
+                        }
+                    }
+                }
+                Err(problem) => self.wrong("listen", text, &problem),
+            }
+        }
+        if listen.len() > LISTEN_MAX {
+            let problem = format!("{} addresses, at most {LISTEN_MAX}", listen.len());
+            self.wrong("listen", &given[given.len() - 1], &problem);
+        }
+        listen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        let address = |text: &str| vec![Listen::Tcp(text.parse().unwrap())];
+        assert_eq!(parse("0.0.0.0:3005"), Ok(address("0.0.0.0:3005")));
+        assert_eq!(parse("[::]:3005"), Ok(address("[::]:3005")));
+        let local = parse("localhost:0").unwrap();
+        assert!(local.iter().all(|l| matches!(l, Listen::Tcp(a) if a.ip().is_loopback())));
+        for (bad, told) in [
+            ("", "must be HOST:PORT"),
+            ("3005", "must be HOST:PORT"),
+            (":3005", "must be HOST:PORT"),
+            ("::1:3005", "must be HOST:PORT"),
+            ("http://localhost:3005", "must be HOST:PORT"),
+            ("/run/stampede.sock", "or unix:PATH"),
+            ("localhost:http", "the port must be a whole number from 0 to 65535"),
+            ("127.0.0.1:65536", "the port must be"),
+            ("no-such-name.invalid:80", "can't be resolved"),
+        ] {
+            let problem = parse(bad).unwrap_err();
+            assert!(problem.contains(told), "{bad}: {problem}");
+        }
+    }
+
+    #[test]
+    fn socket_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a socket");
+        let text = format!("unix:{}", path.display());
+        assert_eq!(parse(&text), Ok(vec![Listen::Unix(path.clone())]));
+        assert_eq!(parse(&text).unwrap()[0].to_string(), text);
+        assert!(!path.exists(), "a check creates nothing");
+        assert_eq!(parse("unix:relative"), Ok(vec![Listen::Unix("relative".into())]));
+        let _taken = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert!(parse(&text).is_ok(), "who listens there is the server's question");
+        let in_folder = |name: &str| format!("unix:{}", folder.path().join(name).display());
+        std::fs::write(folder.path().join("file"), "precious").unwrap();
+        std::os::unix::fs::symlink(&path, folder.path().join("link")).unwrap();
+        let room = UNIX_PATH_BYTES_MAX - folder.path().as_os_str().len() - 1;
+        assert!(parse(&in_folder(&"x".repeat(room))).is_ok());
+        for (bad, told) in [
+            ("unix:".to_owned(), "the path of a file"),
+            ("unix:/tmp/".to_owned(), "the path of a file"),
+            ("unix:a\0b".to_owned(), "the path of a file"),
+            ("unix:@stampede".to_owned(), "abstract"),
+            (format!("unix:{}", folder.path().display()), "is no socket"),
+            (in_folder("file"), "is no socket"),
+            (in_folder("link"), "is no socket"),
+            (in_folder("file/x"), "can't be created in"),
+            (in_folder("no/x"), "can't be created in"),
+            (in_folder(&"x".repeat(room + 1)), "at most 107 bytes, this one 108"),
+        ] {
+            let problem = parse(&bad).unwrap_err();
+            assert!(problem.contains(told), "{bad}: {problem}");
+        }
+        assert_eq!(std::fs::read(folder.path().join("file")).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn what_can_not_be_meant_twice() {
+        let one = |text: &str| parse(text).unwrap().remove(0);
+        assert!(one("127.0.0.1:1").collides(&one("127.0.0.1:1")));
+        assert!(!one("127.0.0.1:0").collides(&one("127.0.0.1:0")));
+        assert!(!one("127.0.0.1:1").collides(&one("unix:x")));
+        assert!(one("unix:x").collides(&one("unix:x")));
+    }
+}
