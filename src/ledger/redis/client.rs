@@ -13,12 +13,10 @@ use std::time::{Duration, Instant};
 use redis::{Parser, Value};
 use rustix::net::sockopt::set_socket_keepalive;
 use rustix::net::{RecvFlags, recv};
-use rustls::pki_types::ServerName;
-use rustls::{ClientConnection, StreamOwned};
 
 use super::reply::{classify, error_text};
 use super::resp::{bulk, command};
-use super::tls::tls_failure;
+use super::stream::Stream;
 use super::{Codec, DecodeError, HandshakeError, RedisLedger, decode, handshake, load_scripts};
 use super::{audit, index};
 use crate::ledger::client::{Client, SaleAudit};
@@ -275,7 +273,7 @@ impl RedisClient {
     fn load_scripts(&mut self) -> Result<(), LedgerError> {
         self.connect().map_err(refused)?;
         let Some(connection) = &mut self.connection else { return Ok(()) };
-        connection.stream.timed().set_time(self.answer_time);
+        connection.stream.socket_mut().set_time(self.answer_time);
         load_scripts(&mut connection.stream, self.ledger.codec.scripts()).map_err(|error| {
             self.connection = None;
             // Others of the batch may have been carried out.
@@ -354,7 +352,7 @@ impl audit::Ask for RedisClient {
 
 /// A connection on which no reply is outstanding.
 struct Connection {
-    stream: Stream,
+    stream: Stream<Timed>,
     parser: Parser,
 }
 
@@ -363,18 +361,7 @@ impl Connection {
         let settings = &ledger.settings;
         let deadline = Instant::now() + Duration::from_millis(CLIENT_CONNECT_DEADLINE_MS);
         let socket = Timed::connect(&settings.host, settings.port, deadline)?;
-        let mut stream = match &ledger.tls {
-            None => Stream::Plain(socket),
-            Some(config) => {
-                let name = ServerName::try_from(settings.host.clone()).map_err(io::Error::other)?;
-                let tls = ClientConnection::new(config.clone(), name).map_err(io::Error::other)?;
-                let mut stream = StreamOwned::new(tls, socket);
-                while stream.conn.is_handshaking() {
-                    stream.conn.complete_io(&mut stream.sock).map_err(tls_failure)?;
-                }
-                Stream::Tls(Box::new(stream))
-            }
-        };
+        let mut stream = Stream::open(socket, &settings.host, ledger.tls.as_ref())?;
         handshake(&mut stream, settings, name, ledger.codec.scripts())?;
         Ok(Self { stream, parser: Parser::new() })
     }
@@ -385,7 +372,7 @@ impl Connection {
         replies: usize,
         time: Duration,
     ) -> io::Result<Vec<Value>> {
-        self.stream.timed().set_time(time);
+        self.stream.socket_mut().set_time(time);
         self.stream.write_all(request)?;
         self.stream.flush()?;
         (0..replies)
@@ -395,53 +382,12 @@ impl Connection {
 
     /// Whether Redis has closed it since it was last used: nothing is lost by making another.
     fn is_stale(&self) -> bool {
-        let (socket, tls) = match &self.stream {
-            Stream::Plain(socket) => (socket, false),
-            Stream::Tls(stream) => (&stream.sock, true),
-        };
+        let tls = matches!(self.stream, Stream::Tls(_));
+        let socket = self.stream.socket();
         match recv(&socket.stream, &mut [0u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
             Err(error) => !matches!(error, rustix::io::Errno::AGAIN | rustix::io::Errno::INTR),
             // TLS may have something to say for itself, such as a ticket.
             Ok((_, bytes)) => bytes == 0 || !tls,
-        }
-    }
-}
-
-enum Stream {
-    Plain(Timed),
-    Tls(Box<StreamOwned<ClientConnection, Timed>>),
-}
-
-impl Stream {
-    fn timed(&mut self) -> &mut Timed {
-        match self {
-            Self::Plain(socket) => socket,
-            Self::Tls(stream) => &mut stream.sock,
-        }
-    }
-}
-
-impl Read for Stream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(socket) => socket.read(buffer),
-            Self::Tls(stream) => stream.read(buffer),
-        }
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(socket) => socket.write(bytes),
-            Self::Tls(stream) => stream.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Plain(socket) => socket.flush(),
-            Self::Tls(stream) => stream.flush(),
         }
     }
 }
@@ -505,6 +451,7 @@ impl Write for Timed {
         self.stream.flush()
     }
 }
+
 /// The name in one group's answer to XINFO GROUPS, which begins with it.
 fn group_name(group: Value) -> Option<String> {
     let Value::Array(parts) = group else { return None };

@@ -14,7 +14,8 @@ use redis::{Parser, Value};
 use rustls::ClientConfig;
 
 use super::index::{self, Registered};
-use super::socket::Stream;
+use super::socket::Socket;
+use super::stream::Stream;
 use super::tls::tls_config;
 use super::{Codec, DecodeError, HandshakeError, RedisSettings, decode, handshake, load_scripts};
 use crate::core::Core;
@@ -71,7 +72,7 @@ pub fn run(core: &'static Core, ledger: &RedisLedger) {
 struct Link<'a> {
     core: &'static Core,
     ledger: &'a RedisLedger,
-    stream: Stream,
+    stream: Stream<Socket>,
     parser: Parser,
     out: Vec<u8>,
     /// When a refusal was logged last, if one was.
@@ -84,7 +85,8 @@ impl<'a> Link<'a> {
     fn open(core: &'static Core, ledger: &'a RedisLedger) -> Result<Self, HandshakeError> {
         let deadline_ms = core.clock.now_ms() + core.batcher.answer_deadline_ms();
         let settings = &ledger.settings;
-        let mut stream = Stream::open(core, settings, ledger.tls.as_ref(), deadline_ms)?;
+        let socket = Socket::connect(core, &settings.host, settings.port, deadline_ms)?;
+        let mut stream = Stream::open(socket, &settings.host, ledger.tls.as_ref())?;
         let name = format!("stampede-core-{}", core.index);
         handshake(&mut stream, settings, &name, ledger.codec.scripts())?;
         let (parser, out) = (Parser::new(), Vec::with_capacity(64 << 10));

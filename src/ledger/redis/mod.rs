@@ -23,6 +23,7 @@ mod resp;
 mod scripts;
 mod settings;
 mod socket;
+mod stream;
 mod tls;
 mod trim;
 

@@ -13,72 +13,9 @@ use std::thread;
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_keepalive, set_tcp_nodelay, socket_error};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, connect, send, socket_with};
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use super::tls::tls_failure;
-use super::{HandshakeError, RedisSettings};
 use crate::core::{Core, lock};
 use crate::gate::Source;
-
-/// A stream that suspends its coroutine where it would block.
-pub(super) enum Stream {
-    Plain(Socket),
-    Tls(Box<StreamOwned<ClientConnection, Socket>>),
-}
-
-impl Stream {
-    /// Connects, with TLS if there are settings for it.
-    pub(super) fn open(
-        core: &'static Core,
-        settings: &RedisSettings,
-        tls: Option<&Arc<ClientConfig>>,
-        deadline_ms: u64,
-    ) -> Result<Self, HandshakeError> {
-        let socket = Socket::connect(core, &settings.host, settings.port, deadline_ms)?;
-        let Some(config) = tls else { return Ok(Self::Plain(socket)) };
-        let name = ServerName::try_from(settings.host.clone()).map_err(io::Error::other)?;
-        let tls = ClientConnection::new(config.clone(), name).map_err(io::Error::other)?;
-        let mut stream = StreamOwned::new(tls, socket);
-        while stream.conn.is_handshaking() {
-            stream.conn.complete_io(&mut stream.sock).map_err(tls_failure)?;
-        }
-        Ok(Self::Tls(Box::new(stream)))
-    }
-
-    /// The socket beneath.
-    pub(super) fn socket(&self) -> &Socket {
-        match self {
-            Self::Plain(socket) => socket,
-            Self::Tls(stream) => &stream.sock,
-        }
-    }
-}
-
-impl Read for Stream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(socket) => socket.read(buffer),
-            Self::Tls(stream) => stream.read(buffer),
-        }
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(socket) => socket.write(bytes),
-            Self::Tls(stream) => stream.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Plain(socket) => socket.flush(),
-            Self::Tls(stream) => stream.flush(),
-        }
-    }
-}
 
 /// A socket that suspends its coroutine where it would block, until a deadline.
 pub(super) struct Socket {
@@ -91,7 +28,12 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    fn connect(core: &'static Core, host: &str, port: u16, deadline_ms: u64) -> io::Result<Self> {
+    pub(super) fn connect(
+        core: &'static Core,
+        host: &str,
+        port: u16,
+        deadline_ms: u64,
+    ) -> io::Result<Self> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
         for address in resolve(core, host, port, deadline_ms)? {
             match Self::connect_to(core, address, deadline_ms) {
