@@ -5,40 +5,9 @@
 
 use redis::Value;
 
-use crate::ledger::redis::parse_line;
+use crate::ledger::redis::{EntryId, parse_line};
 use crate::limits::TIME_MS_MAX;
 use crate::sale::{Change, Key, Reservation, SaleId};
-
-/// Bits of a version that an entry's sequence number takes; its ms stand above.
-const SEQUENCE_BITS: u32 = 20;
-
-/// An entry's id: ms since 1970 and a sequence number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub(super) struct EntryId {
-    pub ms: u64,
-    pub sequence: u64,
-}
-
-impl EntryId {
-    /// Reads `ms-sequence`.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (ms, sequence) = text.split_once('-')?;
-        Some(Self { ms: ms.parse().ok()?, sequence: sequence.parse().ok()? })
-    }
-
-    /// The version of the changes in the entry.
-    pub fn version(self) -> u64 {
-        // A sequence beyond its bits carries over: it does when Redis' clock has gone back, and the
-        // milliseconds stand still meanwhile.
-        (self.ms.min(u64::MAX >> SEQUENCE_BITS) << SEQUENCE_BITS).saturating_add(self.sequence)
-    }
-}
-
-impl std::fmt::Display for EntryId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}-{}", self.ms, self.sequence)
-    }
-}
 
 /// An entry as Redis lists it: its id, and its fields unless it has been deleted.
 pub(super) struct Entry {
@@ -138,13 +107,6 @@ mod tests {
     }
 
     #[test]
-    fn versions_grow_while_the_milliseconds_stand_still() {
-        let version = |sequence| EntryId { ms: 7, sequence }.version();
-        assert!(version(1 << 20) > version((1 << 20) - 1) && version(1 << 21) > version(1 << 20));
-        assert!(EntryId { ms: 8, sequence: 0 }.version() > version((1 << 20) - 1));
-    }
-
-    #[test]
     fn owners_are_a_user_a_key_or_both() {
         let lines = ["", " ann smith", " ann smith\ta key", " \ta key"]
             .map(|owner| format!("{ID} held 2 99{owner}\n"))
@@ -182,14 +144,5 @@ mod tests {
             let (changes, done) = read(fields);
             assert!(changes.is_empty() && done.as_ref().unwrap_err().contains(told), "{done:?}");
         }
-    }
-
-    #[test]
-    fn versions_order_as_ids_do() {
-        let id = |text| EntryId::parse(text).unwrap();
-        let ids = ["0-1", "0-2", "1-0", "1700000000000-0", "1700000000000-9", "1700000000001-0"];
-        assert!(ids.map(|text| id(text).version()).is_sorted());
-        assert_eq!(id("1700000000000-9").to_string(), "1700000000000-9");
-        assert_eq!(EntryId::parse("1"), None);
     }
 }

@@ -4,33 +4,84 @@
 //! `id status quantity expires_at_ms`, then, unless it is nobody's, a space and its owner: the user,
 //! with a tab and the idempotency key if it was made with one. Neither holds a control character.
 
+use crate::limits::{QUANTITY_MAX, TIME_MS_MAX};
 use crate::sale::{Key, Reservation, ReservationId, Status, User};
 
 /// Between user and key, in a line and in the names of the claims.
 pub const OWNER_SEPARATOR: &str = "\t";
 
+/// A line in its parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Line<'a> {
+    pub(super) id: ReservationId,
+    pub(super) status: Status,
+    pub(super) quantity: u32,
+    pub(super) expires_at_ms: u64,
+    /// `user`, or user, tab, key. Empty: anonymous and without a key.
+    pub(super) owner: &'a str,
+}
+
+impl<'a> Line<'a> {
+    /// Reads a line without its newline, as a script can have written it: within all bounds.
+    pub(super) fn parse(line: &'a str) -> Option<Self> {
+        Self::split(line).filter(|line| {
+            (1..=QUANTITY_MAX).contains(&line.quantity) && line.expires_at_ms <= TIME_MS_MAX
+        })
+    }
+
+    /// The same, whatever its numbers are.
+    fn split(line: &'a str) -> Option<Self> {
+        let (id, value) = line.split_once(' ')?;
+        Self::split_value(ReservationId::from_text(id.as_bytes()).ok()?, value)
+    }
+
+    fn split_value(id: ReservationId, value: &'a str) -> Option<Self> {
+        let mut words = value.splitn(4, ' ');
+        let status = Status::from_name(words.next()?)?;
+        let quantity = u32::try_from(number(words.next()?)?).ok()?;
+        let expires_at_ms = number(words.next()?)?;
+        let owner = match words.next() {
+            None => "",
+            // An owner that is there is not empty; it may end with a space.
+            Some("") => return None,
+            Some(owner) => owner,
+        };
+        let (user, key) = split_owner(owner);
+        let sound = (user.is_empty() || User::new(user).is_ok())
+            && key.is_none_or(|key| Key::new(key).is_ok());
+        sound.then_some(Self { id, status, quantity, expires_at_ms, owner })
+    }
+
+    fn to_reservation(self) -> (Reservation, Option<Key>) {
+        let Self { id, status, quantity, expires_at_ms, owner } = self;
+        let (user, key) = split_owner(owner);
+        let (user, key) = (User::new(user).ok(), key.and_then(|key| Key::new(key).ok()));
+        (Reservation { id, user, quantity, status, expires_at_ms }, key)
+    }
+}
+
+/// A whole number, as we write them: digits and nothing else.
+pub(super) fn number(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if digits { text.parse().ok() } else { None }
+}
+
+/// The user (empty: anonymous) and the key.
+pub(super) fn split_owner(owner: &str) -> (&str, Option<&str>) {
+    match owner.split_once(OWNER_SEPARATOR) {
+        None => (owner, None),
+        Some((user, key)) => (user, Some(key)),
+    }
+}
+
 /// Reads a line, without its end.
 pub fn parse_line(line: &str) -> Option<(Reservation, Option<Key>)> {
-    let (id, value) = line.split_once(' ')?;
-    parse_value(ReservationId::from_text(id.as_bytes()).ok()?, value)
+    Line::split(line).map(Line::to_reservation)
 }
 
 /// Reads what follows the id in a line.
 pub fn parse_value(id: ReservationId, text: &str) -> Option<(Reservation, Option<Key>)> {
-    let mut words = text.splitn(4, ' ');
-    let status = Status::from_name(words.next()?)?;
-    let quantity = words.next()?.parse().ok()?;
-    let expires_at_ms = words.next()?.parse().ok()?;
-    let (user, key) = match words.next() {
-        None => (None, None),
-        Some("") => return None,
-        Some(owner) => match owner.split_once(OWNER_SEPARATOR) {
-            None => (Some(User::new(owner).ok()?), None),
-            Some(("", key)) => (None, Some(Key::new(key).ok()?)),
-            Some((user, key)) => (Some(User::new(user).ok()?), Some(Key::new(key).ok()?)),
-        },
-    };
-    Some((Reservation { id, user, quantity, status, expires_at_ms }, key))
+    Line::split_value(id, text).map(Line::to_reservation)
 }
 
 #[cfg(test)]

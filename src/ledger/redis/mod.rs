@@ -13,6 +13,7 @@
 pub mod audit;
 mod client;
 mod codec;
+mod entry_id;
 mod handshake;
 mod index;
 mod keys;
@@ -29,6 +30,7 @@ mod trim;
 
 pub use client::{Pipeline, RedisClient};
 pub use codec::Codec;
+pub use entry_id::EntryId;
 pub use handshake::{HandshakeError, handshake, load_scripts};
 pub use keys::{KeyTemplates, KeysError, SaleKeys};
 pub use line::{parse_line, parse_value};

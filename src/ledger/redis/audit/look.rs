@@ -2,38 +2,11 @@
 
 use redis::Value;
 
-use super::model::number;
 use crate::ledger::LedgerError;
+use crate::ledger::redis::entry_id::EntryId;
+use crate::ledger::redis::line::number;
 use crate::limits::{HOLD_MS_DEFAULT, QUANTITY_MAX_DEFAULT, TIME_MS_MAX, TOTAL_MAX};
 use crate::sale::{SaleSpec, SaleView};
-
-/// The id of a stream's entry.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct EntryId {
-    pub(super) ms: u64,
-    pub(super) seq: u64,
-}
-
-/// Bits of a version that count the entries of a millisecond.
-const SEQ_BITS: u32 = 20;
-
-impl EntryId {
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let (ms, seq) = text.split_once('-')?;
-        Some(Self { ms: number(ms)?, seq: number(seq)? })
-    }
-
-    /// The version of the changes in this entry.
-    pub(super) fn version(self) -> u64 {
-        (self.ms << SEQ_BITS).saturating_add(self.seq)
-    }
-}
-
-impl std::fmt::Display for EntryId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}-{}", self.ms, self.seq)
-    }
-}
 
 /// A consumer group.
 #[derive(Debug, Clone)]

@@ -102,7 +102,7 @@ fn checks(found: &Found) -> Vec<Check> {
     };
     let (spec, bad_settings) = look.spec();
     let sold = look.sold_units().unwrap_or_else(|| model.sold());
-    let total_read = look.total.as_deref().and_then(model::number);
+    let total_read = look.total.as_deref().and_then(super::line::number);
     let settings = Problems::of(&bad_settings, |name| format!("{name} is no number in its range"));
     let tally = &found.tally;
     vec![

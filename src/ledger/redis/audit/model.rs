@@ -9,56 +9,10 @@
 use std::collections::HashMap;
 
 use crate::ledger::client::EXAMPLES_MAX;
-use crate::limits::{QUANTITY_MAX, TIME_MS_MAX};
+use crate::ledger::redis::line::{Line, split_owner};
 use crate::sale::{
     Change, ID_PREFIX_TEXT_BYTES, Key, Reservation, ReservationId, SaleId, Status, User,
 };
-
-/// A reservation's line: `id status quantity expires_at_ms`, then a space and the owner, if any.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Line<'a> {
-    pub(super) id: ReservationId,
-    pub(super) status: Status,
-    pub(super) quantity: u32,
-    pub(super) expires_at_ms: u64,
-    /// `user`, or user, tab, key. Empty: anonymous and without a key.
-    pub(super) owner: &'a str,
-}
-
-impl<'a> Line<'a> {
-    /// Reads a line without its newline.
-    pub(super) fn parse(line: &'a str) -> Option<Self> {
-        let (fixed, owner) = match line.match_indices(' ').nth(3) {
-            Some((at, _)) => (&line[..at], &line[at + 1..]),
-            None => (line, ""),
-        };
-        // A user may end with a space; an owner that is there is not empty.
-        if owner.is_empty() && line.ends_with(' ') {
-            return None;
-        }
-        let mut words = fixed.split(' ');
-        let id = ReservationId::from_text(words.next()?.as_bytes()).ok()?;
-        let status = Status::from_name(words.next()?)?;
-        let quantity = number(words.next()?)?;
-        let quantity = u32::try_from(quantity).ok().filter(|q| (1..=QUANTITY_MAX).contains(q))?;
-        let expires_at_ms = number(words.next()?).filter(|&ms| ms <= TIME_MS_MAX)?;
-        let (user, key) = split_owner(owner);
-        let sound = (user.is_empty() || User::new(user).is_ok())
-            && key.is_none_or(|key| Key::new(key).is_ok());
-        sound.then_some(Self { id, status, quantity, expires_at_ms, owner })
-    }
-}
-
-/// A whole number, as we write them.
-pub(super) fn number(text: &str) -> Option<u64> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if digits { text.parse().ok() } else { None }
-}
-
-/// The user (empty: anonymous) and the key.
-fn split_owner(owner: &str) -> (&str, Option<&str>) {
-    owner.split_once('\t').map_or((owner, None), |(user, key)| (user, Some(key)))
-}
 
 /// A user as people read it.
 pub(super) fn shown(owner: &str) -> String {

@@ -7,9 +7,9 @@
 use super::Ask;
 use super::find::Found;
 use super::look::text;
-use super::model::number;
 use crate::ledger::LedgerError;
 use crate::ledger::redis::SaleKeys;
+use crate::ledger::redis::line::number;
 use crate::sale::{ID_PREFIX_TEXT_BYTES, ReservationId};
 
 const REPAIR: &str = include_str!("../lua/repair.lua");

@@ -1,0 +1,57 @@
+//! The id of an entry of a sale's stream, and the version that the changes in it have.
+
+use super::line::number;
+
+/// Bits of a version that an entry's sequence number takes; its ms stand above.
+const SEQUENCE_BITS: u32 = 20;
+
+/// An entry's id: ms since 1970 and a sequence number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct EntryId {
+    /// In ms since 1970, by Redis' clock; never less than of the entry before.
+    pub ms: u64,
+    /// Tells entries of the same ms apart.
+    pub sequence: u64,
+}
+
+impl EntryId {
+    /// Reads `ms-sequence`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (ms, sequence) = text.split_once('-')?;
+        Some(Self { ms: number(ms)?, sequence: number(sequence)? })
+    }
+
+    /// The version of the changes in the entry.
+    pub fn version(self) -> u64 {
+        // A sequence beyond its bits carries over: it does when Redis' clock has gone back, and the
+        // milliseconds stand still meanwhile.
+        (self.ms.min(u64::MAX >> SEQUENCE_BITS) << SEQUENCE_BITS).saturating_add(self.sequence)
+    }
+}
+
+impl std::fmt::Display for EntryId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.ms, self.sequence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_grow_while_the_milliseconds_stand_still() {
+        let version = |sequence| EntryId { ms: 7, sequence }.version();
+        assert!(version(1 << 20) > version((1 << 20) - 1) && version(1 << 21) > version(1 << 20));
+        assert!(EntryId { ms: 8, sequence: 0 }.version() > version((1 << 20) - 1));
+    }
+
+    #[test]
+    fn versions_order_as_ids_do() {
+        let id = |text| EntryId::parse(text).unwrap();
+        let ids = ["0-1", "0-2", "1-0", "1700000000000-0", "1700000000000-9", "1700000000001-0"];
+        assert!(ids.map(|text| id(text).version()).is_sorted());
+        assert_eq!(id("1700000000000-9").to_string(), "1700000000000-9");
+        assert_eq!(EntryId::parse("1"), None);
+    }
+}
