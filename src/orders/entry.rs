@@ -5,7 +5,7 @@
 
 use redis::Value;
 
-use crate::ledger::redis::{EntryId, parse_line};
+use crate::ledger::redis::{EntryId, parse_line, text};
 use crate::limits::TIME_MS_MAX;
 use crate::sale::{Change, Key, Reservation, SaleId};
 
@@ -79,15 +79,6 @@ fn line(text: &str) -> Result<(Reservation, Option<Key>), &'static str> {
         return Err("a deadline beyond all time");
     }
     Ok((reservation, key))
-}
-
-/// A reply that is a text.
-pub(super) fn text(value: &Value) -> Option<&str> {
-    match value {
-        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
-        Value::SimpleString(text) => Some(text),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 
 use redis::Value;
 
-use super::entry::{Entry, changes, entries, text};
+use super::entry::{Entry, changes, entries};
 use super::{Lag, Source, SourceCounts, SourceError};
 use crate::ledger::LedgerError;
 use crate::ledger::client::Client;
-use crate::ledger::redis::{EntryId, Pipeline, RedisClient, RedisLedger};
+use crate::ledger::redis::{EntryId, Pipeline, RedisClient, RedisLedger, text};
 use crate::limits::BATCH_MAX;
 use crate::sale::{Change, SaleId};
 

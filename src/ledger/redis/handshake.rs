@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 
 use redis::{Parser, ServerError, Value};
 
+use super::reply::text;
 use super::resp::{bulk, command, text_command};
 use super::scripts::Scripts;
 use super::settings::{Password, RedisSettings};
@@ -183,14 +184,6 @@ fn check_server(hello: &Value) -> Result<(), HandshakeError> {
             "it is a {}, and only a primary takes writes",
             role.unwrap_or("server without a role")
         ))),
-    }
-}
-
-fn text(value: &Value) -> Option<&str> {
-    match value {
-        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
-        Value::SimpleString(text) => Some(text),
-        _ => None,
     }
 }
 

@@ -35,7 +35,7 @@ pub use handshake::{HandshakeError, handshake, load_scripts};
 pub use keys::{KeyTemplates, KeysError, SaleKeys};
 pub use line::{parse_line, parse_value};
 pub use link::{RedisLedger, run as run_link};
-pub use reply::{DecodeError, decode};
+pub use reply::{DecodeError, decode, text};
 pub use scripts::{Script, ScriptName, Scripts};
 pub use settings::{Password, RedisSettings, UrlError};
 pub(crate) use tls::tls_config;

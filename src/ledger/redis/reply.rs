@@ -110,6 +110,15 @@ pub(super) fn classify(error: &ServerError) -> DecodeError {
     }
 }
 
+/// A reply that is a text.
+pub fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        _ => None,
+    }
+}
+
 fn malformed(what: &str) -> DecodeError {
     DecodeError::Lost(format!("not a reply of ours: {what}"))
 }
