@@ -20,7 +20,7 @@ use crate::limits::{
     SALE_IDLE_MS, SALES_MAX, TICK_INTERVAL_MS, VIEW_AGE_MS_MAX, VIEWS_PER_TICK_MAX,
 };
 use crate::sale::{Command, Outcome, SaleId, SaleView};
-use crate::stock::{Latch, Refusal, Shards, StockSetting};
+use crate::stock::{Latch, Refusal, Shards};
 
 /// What one core knows of one sale.
 pub struct SaleSlot {
@@ -149,11 +149,7 @@ impl Sales {
         // Ours was the last: no other core has the sale either.
         let last = |shards: &&Arc<Shards>| Arc::strong_count(shards) <= 2;
         // What is left of a fixed allowance must not be forgotten.
-        let whole = |shards: &&Arc<Shards>| match core.shared.config.stock {
-            StockSetting::Auto => true,
-            StockSetting::Fixed(units) => shards.left() == units,
-        };
-        if allowances.get(id.as_str()).filter(last).filter(whole).is_some() {
+        if allowances.get(id.as_str()).filter(last).is_some_and(|shards| shards.is_whole()) {
             allowances.remove(id.as_str());
         }
     }
@@ -176,13 +172,7 @@ fn shards(core: &Core, id: &SaleId) -> Arc<Shards> {
     if allowances.len() == allowances.capacity() {
         // Before it grows: those of sales that two cores forgot at the same time. What is left of a
         // fixed allowance must not be forgotten.
-        allowances.retain(|_, shards| {
-            let whole = match stock {
-                StockSetting::Auto => true,
-                StockSetting::Fixed(units) => shards.left() == units,
-            };
-            !whole || Arc::strong_count(shards) > 1
-        });
+        allowances.retain(|_, shards| !shards.is_whole() || Arc::strong_count(shards) > 1);
     }
     let make = || Arc::new(Shards::new(stock, cores));
     allowances.entry_ref(id.as_str()).or_insert_with(make).clone()

@@ -80,6 +80,14 @@ impl Shards {
         }
     }
 
+    /// Whether nothing of it is used up, so that it may be forgotten and made anew.
+    pub fn is_whole(&self) -> bool {
+        match self.setting {
+            StockSetting::Auto => true,
+            StockSetting::Fixed(units) => self.left() == units,
+        }
+    }
+
     /// What all cores together may still ask for. A snapshot: other cores go on.
     pub fn left(&self) -> u64 {
         self.shards.iter().map(|shard| shard.load(Ordering::Relaxed)).sum()
