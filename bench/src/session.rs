@@ -9,6 +9,7 @@ use clap::Args;
 
 use crate::error::{Because, Result, fail};
 use crate::lab::Lab;
+use crate::machine::CpuSample;
 use crate::process::Interrupted;
 use crate::report::{self, Layout, Promise};
 use crate::rows::{Row, Rows, figure};
@@ -82,7 +83,8 @@ impl Session {
         Ok(Self { lab, out, layout, rows, rounds, started: Instant::now() })
     }
 
-    /// Runs one measurement, keeps its figures and says how it went.
+    /// Runs one measurement, keeps its figures and what the machine did meanwhile, and says how it
+    /// went.
     pub fn measure(
         &mut self,
         round: u32,
@@ -92,8 +94,11 @@ impl Session {
     ) -> Result<()> {
         self.lab.check_interrupted()?;
         self.lab.remark(&format!("round {round}: {scenario}, {server}"))?;
+        let before = CpuSample::now()?;
         let figures = of(&mut self.lab).because(|| format!("{scenario}, {server}"))?;
+        let machine = CpuSample::now()?.figures_since(&before);
         self.rows.add(round, scenario, server, &figures)?;
+        self.rows.add(round, scenario, server, &machine)?;
         let rounds = self.rounds;
         println!("round {round}/{rounds}  {scenario:<31} {server:<13} {}", shown(&figures));
         Ok(())

@@ -42,7 +42,8 @@ pub fn run(settings: &Settings) -> Result<()> {
         Err(error) => return Err(error).because(|| format!("reading {}", path.display())),
     };
     let layout = Layout::default();
-    println!("{}", write(folder, &heading, &promised(&rows), &layout, &rows)?);
+    let judged = write(folder, &heading, promised(&rows), &layout, &rows)?;
+    println!("{judged}");
     println!("All of it: {}", path.display());
     if let Some(path) = &settings.readme {
         readme::refresh(path, &rows, &layout, folder)?;
@@ -51,10 +52,12 @@ pub fn run(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// The promises of the command that measured these rows, also those it had no figures for.
-fn promised(rows: &[Row]) -> Vec<Promise> {
-    let measured = PROMISED.iter().filter(|set| set.iter().any(|promise| promise.measured(rows)));
-    measured.copied().flatten().copied().collect()
+/// The promises of the command that measured these rows, also those it had no figures for. Commands
+/// may share a scenario; the one whose promises it is has figures for the most of them.
+fn promised(rows: &[Row]) -> &'static [Promise] {
+    let measured = |set: &&[Promise]| set.iter().filter(|promise| promise.measured(rows)).count();
+    let sets = PROMISED.into_iter().filter(|set| measured(set) > 0);
+    sets.max_by_key(measured).unwrap_or_default()
 }
 
 #[cfg(test)]

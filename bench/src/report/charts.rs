@@ -85,7 +85,7 @@ pub fn bars(area: &Area, title: &str, groups: &[(&str, Vec<Bar>)]) -> Result<()>
     for tick in axis.ticks() {
         let x = axis.at(tick);
         line(area, vec![(x, TITLE - 4), (x, bottom)], GRID, 1)?;
-        text(area, (x, bottom + 14), shown(tick), Lettering::new(12, FAINT).centred())?;
+        text(area, (x, bottom + 14), mark(tick), Lettering::new(12, FAINT).centred())?;
     }
     let mut y = TITLE;
     for (label, bars) in groups {
@@ -120,6 +120,15 @@ fn bar(area: &Area, axis: &Axis, y: i32, Bar { name, spread }: &Bar) -> Result<(
     text(area, (end.max(to) + 6, middle), shown(spread.median), look.bold(ours))
 }
 
+/// A round number on a scale: `0.1`, `2`, `10,000`.
+fn mark(tick: f64) -> String {
+    let shown = shown(tick);
+    match shown.contains('.') {
+        true => shown.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => shown,
+    }
+}
+
 /// The frame of one panel of lines.
 struct Panel<'a, 'b> {
     area: &'a Area<'b>,
@@ -139,7 +148,7 @@ impl Panel<'_, '_> {
             let y = self.y.at(tick);
             line(self.area, vec![(self.left, y), (self.right, y)], GRID, 1)?;
             if values {
-                text(self.area, (self.left - 8, y), shown(tick), faint.ending())?;
+                text(self.area, (self.left - 8, y), mark(tick), faint.ending())?;
             }
         }
         for (value, mark) in marks {
@@ -216,7 +225,7 @@ fn lines(
     let (first, last) = numbers
         .clone()
         .fold((f64::INFINITY, 0.0), |(least, most), number| (number.min(least), number.max(most)));
-    let marks: Vec<_> = numbers.map(|number| (number, shown(number))).collect();
+    let marks: Vec<_> = numbers.map(|number| (number, mark(number))).collect();
     let drawn = picture((WIDTH, LINES_HEIGHT), |area| {
         let (left, right, top, bottom) = (60, 660, TITLE, LINES_HEIGHT as i32 - 52);
         let x = Axis::log(first, last, 0.1, (left, right));
@@ -290,4 +299,15 @@ fn percentiles(
         legend(area, servers, legend_at, top)
     });
     drawn.map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_have_no_digits_that_say_nothing() {
+        let marks = [0.0, 0.1, 2.0, 10.0, 64.0, 100.0, 0.05, 10_000.0].map(mark);
+        assert_eq!(marks, ["0", "0.1", "2", "10", "64", "100", "0.05", "10,000"]);
+    }
 }

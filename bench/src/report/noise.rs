@@ -13,6 +13,9 @@ const TOO_NOISY: f64 = 0.25;
 /// Quartiles of fewer say nothing.
 const ROUNDS_MIN: usize = 4;
 
+/// What tells of the machine and not of a server: of use here alone.
+pub const OF_THE_MACHINE: [&str; 3] = [figure::STEAL_MS, figure::OTHER_CPU_MS, figure::CORES_MS];
+
 /// The section on noise. Empty if no floor was measured and nobody looked at the machine.
 pub fn noise(rows: &[Row]) -> String {
     let parts = [floors(rows), shares(rows)];
@@ -54,7 +57,7 @@ fn floors(rows: &[Row]) -> Option<String> {
     let verdict = if share > TOO_NOISY {
         format!("**Too noisy to judge ratios within {percent:.0} %.**")
     } else if share > NOISY {
-        "**Noisy.**".to_owned()
+        "**Noisy: a ratio means little without its quartiles.**".to_owned()
     } else {
         "**Quiet.**".to_owned()
     };
@@ -121,7 +124,7 @@ mod tests {
         assert_eq!(of(&[]), "");
         assert!(of(&[7.0, 7.1]).contains("can't be told**: the floor was measured in 2 rounds"));
         assert!(of(&[10.0, 10.1, 10.0, 9.9]).contains("**Quiet.**"));
-        assert!(of(&[9.0, 10.0, 10.0, 12.0, 12.0]).contains("**Noisy.**"));
+        assert!(of(&[9.0, 10.0, 10.0, 12.0, 12.0]).contains("**Noisy: "));
         let noisy = of(&[6.0, 8.0, 10.0, 12.0, 14.0]);
         assert!(noisy.contains("**Too noisy to judge ratios within 40 %.**"), "{noisy}");
         assert!(noisy.contains("at most 40 %, in rejections"));

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::layout::FLOORS;
+use super::noise::OF_THE_MACHINE;
 use super::spread::{Spread, ratios, scenarios, servers, spread, values};
 use crate::rows::{Row, figure};
 
@@ -125,7 +126,7 @@ pub fn to_floor(rows: &[Row], scenario: &str, server: &str, name: &str) -> Optio
     Spread::of(ratios.into_iter().map(|(_, ratio)| ratio)).map(|spread| spread.median)
 }
 
-/// Every figure, in the order of scenarios, then by server.
+/// Every figure of a server, in the order of scenarios, then by server.
 pub fn figures(rows: &[Row]) -> String {
     let mut out = String::from(
         "## What was measured\n\n\
@@ -135,7 +136,8 @@ pub fn figures(rows: &[Row]) -> String {
         let here: Vec<Row> = rows.iter().filter(|row| row.scenario == scenario).cloned().collect();
         let mut places: Vec<(&str, &str)> = Vec::new();
         for row in &here {
-            if !places.contains(&(&row.server, &row.figure)) {
+            let of_a_server = !OF_THE_MACHINE.contains(&&*row.figure);
+            if of_a_server && !places.contains(&(&row.server, &row.figure)) {
                 places.push((&row.server, &row.figure));
             }
         }

@@ -44,3 +44,22 @@ pub fn draw(path: &Path, strategies: &[&'static str], stock: u32, rows: &[Row]) 
     let drawn = drawn.because(|| format!("drawing {}", path.display()))?;
     fs::write(path, drawn).because(|| format!("writing {}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rows::Rows;
+
+    #[test]
+    fn a_run_that_was_kept_can_be_drawn() {
+        let runs = Path::new(env!("CARGO_MANIFEST_DIR")).join("runs");
+        let kept = runs.join("2026-11-22-amd-epyc-strategies/raw.csv");
+        let rows = Rows::read(&kept).expect("a raw.csv");
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("strategies.svg");
+        let names = ["order_first", "pay_first", "held_in_sql", "held_by_hand", "stampede"];
+        draw(&path, &names, 2_000, &rows).expect("drawn");
+        let drawn = fs::read_to_string(&path).expect("a picture");
+        assert!(names.iter().all(|name| drawn.matches(&format!("\n{name}\n")).count() == 4));
+    }
+}
