@@ -3,7 +3,7 @@
 //!
 //! All of it works on the rows alone, so that a report can be made anew from a run's `raw.csv`
 //! ([`again`]). Read in this order: [`spread`] has the median of the rounds and the ratios within
-//! them; [`promises`] the verdicts; [`noise`] how far they are to be trusted; [`tables`] every
+//! them; [`mod@promises`] the verdicts; [`noise`] how far they are to be trusted; [`tables`] every
 //! figure; [`layout`] says which pictures there are, [`charts`] draws them with what [`draw`] has;
 //! [`readme`] keeps the README's table.
 

@@ -1,8 +1,6 @@
 //! How noisy the machine was, judged by what was measured on it: the floor does the same work in
 //! every round, so how far its rounds lie apart is not its doing.
 
-use std::fmt::Write;
-
 use super::layout::FLOORS;
 use super::spread::{Spread, scenarios, spread};
 use crate::rows::{Row, figure};
@@ -26,8 +24,9 @@ pub fn noise(rows: &[Row]) -> String {
     format!("## How noisy it was\n\n{}\n", parts.join("\n\n"))
 }
 
-/// How far the floor's rounds lie apart, by scenario; the median of the scenarios decides.
-fn floors(rows: &[Row]) -> Option<String> {
+/// How far the floor's rounds lie apart, by scenario; the median of the scenarios decides. `None`: no
+/// floor was measured.
+pub fn floors(rows: &[Row]) -> Option<String> {
     let mut found: Vec<(f64, &str)> = Vec::new();
     let mut rounds_most = 0;
     for scenario in scenarios(rows) {
@@ -61,12 +60,16 @@ fn floors(rows: &[Row]) -> Option<String> {
     } else {
         "**Quiet.**".to_owned()
     };
+    let of = match found.len() {
+        1 => format!("in {scenario}"),
+        count => format!(
+            "the median of {count} scenarios; at most {:.0} %, in {scenario}",
+            worst * 100.0
+        ),
+    };
     Some(format!(
         "{verdict} The floor does the same work in every round; the middle half of its rounds spans \
-         {percent:.0} % of its median CPU a request (the median of {} scenarios; at most {:.0} %, in \
-         {scenario}).",
-        found.len(),
-        worst * 100.0,
+         {percent:.0} % of its median CPU a request ({of})."
     ))
 }
 
@@ -76,31 +79,31 @@ fn shares(rows: &[Row]) -> Option<String> {
         (figure::STEAL_MS, "was given to other machines by the hypervisor"),
         (figure::OTHER_CPU_MS, "was used by programs that this run had not started"),
     ];
-    let mut out = String::new();
+    let sum = |name| -> f64 {
+        let all = rows.iter().filter(|row| row.figure == name);
+        // A sum of none would be -0.
+        all.map(|row| row.value).fold(0.0, |sum, value| sum + value)
+    };
+    let cores_ms = sum(figure::CORES_MS);
+    let (mut sentences, mut share) = (Vec::new(), 0.0);
     for (name, what) in kinds {
-        let sum = |wanted| -> f64 {
-            let all = rows.iter().filter(|row| row.figure == wanted);
-            // A sum of none would be -0.
-            all.map(|row| row.value).fold(0.0, |sum, value| sum + value)
-        };
-        let cores_ms = sum(figure::CORES_MS);
-        let most =
-            rows.iter().filter(|row| row.figure == name).max_by(|a, b| a.value.total_cmp(&b.value));
+        let all = rows.iter().filter(|row| row.figure == name);
+        let most = all.max_by(|a, b| a.value.total_cmp(&b.value));
         let (Some(most), true) = (most, cores_ms > 0.0) else { continue };
-        // Writing to a String can't fail.
-        let _ = write!(
-            out,
-            "{}{:.1} % of the cores' time {what} (at most {:.0} ms of a measurement: {}, {}, round \
-             {}).",
-            if out.is_empty() { "" } else { " " },
+        share += sum(name) / cores_ms;
+        sentences.push(format!(
+            "{:.1} % of the cores' time {what} (at most {:.0} ms of a measurement: {}, {}, round {}).",
             sum(name) / cores_ms * 100.0,
             most.value,
             most.scenario,
             most.server,
             most.round,
-        );
+        ));
     }
-    Some(out).filter(|out| !out.is_empty())
+    if share > NOISY {
+        sentences.insert(0, "**We were not alone on the machine.**".into());
+    }
+    Some(sentences.join(" ")).filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]
@@ -127,12 +130,12 @@ mod tests {
         assert!(of(&[9.0, 10.0, 10.0, 12.0, 12.0]).contains("**Noisy: "));
         let noisy = of(&[6.0, 8.0, 10.0, 12.0, 14.0]);
         assert!(noisy.contains("**Too noisy to judge ratios within 40 %.**"), "{noisy}");
-        assert!(noisy.contains("at most 40 %, in rejections"));
+        assert!(noisy.contains("40 % of its median CPU a request (in rejections)."));
     }
 
     #[test]
     fn what_others_took_is_a_share_of_the_cores_time() {
-        let rows = [
+        let mut rows = [
             row(1, figure::STEAL_MS, 0.0),
             row(1, figure::OTHER_CPU_MS, 300.0),
             row(1, figure::CORES_MS, 4_000.0),
@@ -144,5 +147,8 @@ mod tests {
         assert!(text.contains("1.0 % of the cores' time was given to other machines"), "{text}");
         assert!(text.contains("(at most 80 ms of a measurement: rejections, floor, round 2)"));
         assert!(text.contains("5.0 % of the cores' time was used by programs"));
+        assert!(!text.contains("not alone"));
+        rows[4].value = 900.0;
+        assert!(noise(&rows).contains("\n\n**We were not alone on the machine.** 1.0 %"));
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::charts::more_is_better;
 use super::layout::{FLOORS, Layout, Line};
+use super::noise;
 use super::spread::servers;
 use super::tables::{shown, to_floor};
 use crate::error::{Because, Result, fail};
@@ -81,10 +82,11 @@ fn section(
     let date = of("date");
     let mut out = format!(
         "{}, {}, medians of up to {rounds} rounds; quartiles, commands and raw data are in \
-         [`{link}`]({link}/summary.md).\n\n\
+         [`{link}`]({link}/summary.md). \"× floor\" is the median of the ratios within rounds.{}\n\n\
          | | stampede | × floor | floor | others, the best first |\n|---|---:|---:|---:|---|\n{table}",
         date.split(' ').next().unwrap_or_default(),
         of("cpu"),
+        noise::floors(rows).map_or_else(String::new, |noise| format!(" {noise}")),
     );
     if let [(title, file), others @ ..] = pictures {
         // Writing to a String can't fail.
