@@ -2,8 +2,8 @@
 //!
 //! Read in this order: [`quick`] runs the rounds; [`scenarios`] says what is measured; [`lab`] starts
 //! and pins everything; [`servers`] says how each server is started; [`tools`] drives `wrk` and `ab`;
-//! [`process`] reads what a process cost; [`rows`] keeps every figure; [`summary`] turns them into
-//! medians, ratios and verdicts. The servers and drivers that are measured (the floor, the peer, the
+//! [`process`] reads what a process cost; [`rows`] keeps every figure; [`report`] turns them into
+//! medians, ratios, verdicts and pictures. The servers and drivers that are measured (the floor, the peer, the
 //! one-EVALSHA baseline) are programs under `src/bin`.
 //!
 //! The other commands each measure one thing, in a module of their own, on the same bench:
@@ -29,7 +29,7 @@ pub mod tools;
 
 pub mod process;
 pub mod rows;
-pub mod summary;
+pub mod report;
 
 pub mod answer;
 pub mod client;

@@ -8,6 +8,10 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Because, Result, fail};
 
+mod cpu;
+
+pub use cpu::CpuSample;
+
 /// Each tool that a command may need, and the package of Debian and Ubuntu that has it.
 const TOOLS: [(&str, &str); 5] = [
     ("wrk", "wrk"),

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use bench::error::{Because, Result};
 use bench::process::Interrupted;
+use bench::report::again;
 use bench::{drain, memory, orders, quick, reopen, sales, strategies, techempower};
 use clap::{Parser, Subcommand};
 
@@ -45,6 +46,13 @@ enum Command {
     ///
     /// Prints each rule with what was found; fails if one does not hold. About 10 seconds.
     Techempower(techempower::Settings),
+    /// A run's summary and pictures, made anew from its raw.csv. Measures nothing.
+    ///
+    /// Writes summary.md and the pictures into the run's folder, and prints how noisy the machine was
+    /// and which promises are met. What stands before the first section of an older summary.md is
+    /// kept. With --readme it also writes the table in README.md between its markers
+    /// <!-- bench:begin --> and <!-- bench:end -->.
+    Report(again::Settings),
 }
 
 fn main() -> ExitCode {
@@ -58,6 +66,7 @@ fn main() -> ExitCode {
         Command::Sales(settings) => sales::run(settings, interrupted),
         Command::Memory(settings) => memory::run(settings, interrupted),
         Command::Techempower(settings) => techempower::run(settings, interrupted),
+        Command::Report(settings) => again::run(settings),
     };
     match interruptible().and_then(run) {
         Ok(()) => ExitCode::SUCCESS,

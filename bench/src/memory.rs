@@ -14,10 +14,10 @@ use crate::error::{Because, Result, fail};
 use crate::fill::{Filler, Kind};
 use crate::lab::{Lab, Served};
 use crate::process::Interrupted;
+use crate::report::median;
 use crate::rows::{Row, figure};
 use crate::scenarios::{Figures, WARM_UP_SECONDS};
 use crate::session::{Common, Session};
-use crate::summary::median;
 use crate::tools::{read_wrk, wrk_with_script};
 
 const EMBEDDED: &str = "embedded";

@@ -15,11 +15,11 @@ use crate::lab::Lab;
 use crate::pin;
 use crate::postgres::{Postgres, connect};
 use crate::process::Interrupted;
+use crate::report::{Limit, Promise};
 use crate::rows::figure;
 use crate::scenarios::Figures;
 use crate::session::{Common, Session};
 use crate::strategies::check_orders;
-use crate::summary::{Limit, Promise};
 
 const SCENARIO: &str = "orders";
 const OURS: &str = "stampede_orders";
@@ -30,12 +30,13 @@ const HOLD_MS: u64 = 3_600_000;
 const ROWS_FIRST: usize = 1_000;
 const SECONDS_MAX: u64 = 120;
 
-const PROMISES: [Promise; 1] = [Promise {
-    text: "Rows/s of `stampede orders`, to COPY's",
-    limit: Limit::AtLeast(0.5),
-    of: (SCENARIO, OURS, figure::ROWS_PER_S),
-    to: Some((SCENARIO, COPY, figure::ROWS_PER_S)),
-}];
+/// What is promised of this scenario.
+pub const PROMISES: [Promise; 1] = [Promise::new(
+    "Rows/s of `stampede orders`, to COPY's",
+    Limit::AtLeast(0.5),
+    (SCENARIO, OURS, figure::ROWS_PER_S),
+)
+.to((SCENARIO, COPY, figure::ROWS_PER_S))];
 
 /// Settings of a run.
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@ use clap::{Args, ValueEnum};
 use crate::error::Result;
 use crate::pin;
 use crate::process::Interrupted;
+use crate::report::{Limit, Place, Promise};
 use crate::rows::figure;
 use crate::scenarios::{
     self, BASELINE, CONNECTIONS, IDLE, ONE_EVALSHA, REJECTIONS, SALES_EMBEDDED, SALES_REDIS_64,
@@ -12,7 +13,6 @@ use crate::scenarios::{
 };
 use crate::servers::Server;
 use crate::session::{Common, Session};
-use crate::summary::{Limit, Place, Promise};
 
 const IDLE_CONNECTIONS: u32 = 15_000;
 /// Descriptors that a process needs beside its connections.
@@ -160,82 +160,79 @@ const BASELINE_CPU: Place = (ONE_EVALSHA, BASELINE, figure::REDIS_CPU_US);
 
 /// What is promised of these scenarios.
 pub const PROMISES: [Promise; 13] = [
-    Promise {
-        text: "CPU a rejection, to the floor's",
-        limit: Limit::AtMost(1.15),
-        of: REJECTION_CPU,
-        to: Some((REJECTIONS, "floor", figure::SERVER_CPU_US)),
-    },
-    Promise {
-        text: "CPU a rejection, to may_minihttp's",
-        limit: Limit::AtMost(1.0),
-        of: REJECTION_CPU,
-        to: Some((REJECTIONS, "may_minihttp", figure::SERVER_CPU_US)),
-    },
-    Promise {
-        text: "CPU a sale (server, Redis ledger, 64 connections), to its own a rejection",
-        limit: Limit::AtMost(1.4),
-        of: (SALES_REDIS_64, OURS, figure::SERVER_CPU_US),
-        to: Some(REJECTION_CPU),
-    },
-    Promise {
-        text: "Sales/s from Redis (64 connections), to its own rejections/s",
-        limit: Limit::AtLeast(0.5),
-        of: (SALES_REDIS_64, OURS, figure::SALES_PER_S),
-        to: Some(REJECTIONS_PER_S),
-    },
-    Promise {
-        text: "Redis CPU a sale (64 connections), to one EVALSHA a ticket",
-        limit: Limit::AtMost(1.0 / 3.0),
-        of: (SALES_REDIS_64, OURS, figure::REDIS_CPU_US),
-        to: Some(BASELINE_CPU),
-    },
-    Promise {
-        text: "Memory an idle connection, KiB",
-        limit: Limit::AtMost(12.0),
-        of: (IDLE, OURS, figure::CONNECTION_KIB),
-        to: None,
-    },
-    Promise {
-        text: "CPU a rejection with a connection each, to the floor's",
-        limit: Limit::None,
-        of: (CONNECTIONS, OURS, figure::SERVER_CPU_US),
-        to: Some((CONNECTIONS, "floor", figure::SERVER_CPU_US)),
-    },
-    Promise {
-        text: "CPU a sale (server, Redis ledger, 256 connections), to its own a rejection",
-        limit: Limit::None,
-        of: (SALES_REDIS_256, OURS, figure::SERVER_CPU_US),
-        to: Some(REJECTION_CPU),
-    },
-    Promise {
-        text: "CPU a sale (server, embedded ledger, 64 connections), to its own a rejection",
-        limit: Limit::None,
-        of: (SALES_EMBEDDED, OURS, figure::SERVER_CPU_US),
-        to: Some(REJECTION_CPU),
-    },
-    Promise {
-        text: "Sales/s from Redis (256 connections), to its own rejections/s",
-        limit: Limit::None,
-        of: (SALES_REDIS_256, OURS, figure::SALES_PER_S),
-        to: Some(REJECTIONS_PER_S),
-    },
-    Promise {
-        text: "Sales/s from the embedded ledger, to its own rejections/s",
-        limit: Limit::None,
-        of: (SALES_EMBEDDED, OURS, figure::SALES_PER_S),
-        to: Some(REJECTIONS_PER_S),
-    },
-    Promise {
-        text: "Redis CPU a sale (256 connections), to one EVALSHA a ticket",
-        limit: Limit::None,
-        of: (SALES_REDIS_256, OURS, figure::REDIS_CPU_US),
-        to: Some(BASELINE_CPU),
-    },
-    Promise {
-        text: "CPU a rejection: may_minihttp's, to the floor's",
-        limit: Limit::None,
-        of: (REJECTIONS, "may_minihttp", figure::SERVER_CPU_US),
-        to: Some((REJECTIONS, "floor", figure::SERVER_CPU_US)),
-    },
+    Promise::new("CPU a rejection, to the floor's", Limit::AtMost(1.15), REJECTION_CPU).to((
+        REJECTIONS,
+        "floor",
+        figure::SERVER_CPU_US,
+    )),
+    Promise::new("CPU a rejection, to may_minihttp's", Limit::AtMost(1.0), REJECTION_CPU).to((
+        REJECTIONS,
+        "may_minihttp",
+        figure::SERVER_CPU_US,
+    )),
+    Promise::new(
+        "CPU a sale (server, Redis ledger, 64 connections), to its own a rejection",
+        Limit::AtMost(1.4),
+        (SALES_REDIS_64, OURS, figure::SERVER_CPU_US),
+    )
+    .to(REJECTION_CPU),
+    Promise::new(
+        "Sales/s from Redis (64 connections), to its own rejections/s",
+        Limit::AtLeast(0.5),
+        (SALES_REDIS_64, OURS, figure::SALES_PER_S),
+    )
+    .to(REJECTIONS_PER_S),
+    Promise::new(
+        "Redis CPU a sale (64 connections), to one EVALSHA a ticket",
+        Limit::AtMost(1.0 / 3.0),
+        (SALES_REDIS_64, OURS, figure::REDIS_CPU_US),
+    )
+    .to(BASELINE_CPU),
+    Promise::new(
+        "Memory an idle connection, KiB",
+        Limit::AtMost(12.0),
+        (IDLE, OURS, figure::CONNECTION_KIB),
+    ),
+    Promise::new(
+        "CPU a rejection with a connection each, to the floor's",
+        Limit::None,
+        (CONNECTIONS, OURS, figure::SERVER_CPU_US),
+    )
+    .to((CONNECTIONS, "floor", figure::SERVER_CPU_US)),
+    Promise::new(
+        "CPU a sale (server, Redis ledger, 256 connections), to its own a rejection",
+        Limit::None,
+        (SALES_REDIS_256, OURS, figure::SERVER_CPU_US),
+    )
+    .to(REJECTION_CPU),
+    Promise::new(
+        "CPU a sale (server, embedded ledger, 64 connections), to its own a rejection",
+        Limit::None,
+        (SALES_EMBEDDED, OURS, figure::SERVER_CPU_US),
+    )
+    .to(REJECTION_CPU),
+    Promise::new(
+        "Sales/s from Redis (256 connections), to its own rejections/s",
+        Limit::None,
+        (SALES_REDIS_256, OURS, figure::SALES_PER_S),
+    )
+    .to(REJECTIONS_PER_S),
+    Promise::new(
+        "Sales/s from the embedded ledger, to its own rejections/s",
+        Limit::None,
+        (SALES_EMBEDDED, OURS, figure::SALES_PER_S),
+    )
+    .to(REJECTIONS_PER_S),
+    Promise::new(
+        "Redis CPU a sale (256 connections), to one EVALSHA a ticket",
+        Limit::None,
+        (SALES_REDIS_256, OURS, figure::REDIS_CPU_US),
+    )
+    .to(BASELINE_CPU),
+    Promise::new(
+        "CPU a rejection: may_minihttp's, to the floor's",
+        Limit::None,
+        (REJECTIONS, "may_minihttp", figure::SERVER_CPU_US),
+    )
+    .to((REJECTIONS, "floor", figure::SERVER_CPU_US)),
 ];

@@ -18,10 +18,10 @@ use crate::error::{Because, Result, fail};
 use crate::fill::Filler;
 use crate::lab::{Lab, unexpected};
 use crate::process::Interrupted;
+use crate::report::{Limit, Promise};
 use crate::rows::figure;
 use crate::scenarios::Figures;
 use crate::session::{Common, Session};
-use crate::summary::{Limit, Promise};
 
 const SERVERS: usize = 2;
 const SERVER: &str = "stampede";
@@ -37,19 +37,18 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// Tells the connections to end.
 const OVER: u32 = u32::MAX;
 
-const PROMISES: [Promise; 2] = [
-    Promise {
-        text: "Longest time until a connection could buy after stock was added, ms",
-        limit: Limit::AtMost(100.0),
-        of: (ADD_STOCK, SERVER, figure::REOPEN_MAX_MS),
-        to: None,
-    },
-    Promise {
-        text: "Longest time until a connection could buy after reservations were cancelled, ms",
-        limit: Limit::AtMost(100.0),
-        of: (CANCEL, SERVER, figure::REOPEN_MAX_MS),
-        to: None,
-    },
+/// What is promised of these scenarios.
+pub const PROMISES: [Promise; 2] = [
+    Promise::new(
+        "Longest time until a connection could buy after stock was added, ms",
+        Limit::AtMost(100.0),
+        (ADD_STOCK, SERVER, figure::REOPEN_MAX_MS),
+    ),
+    Promise::new(
+        "Longest time until a connection could buy after reservations were cancelled, ms",
+        Limit::AtMost(100.0),
+        (CANCEL, SERVER, figure::REOPEN_MAX_MS),
+    ),
 ];
 
 /// Settings of a run.

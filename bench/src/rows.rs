@@ -1,11 +1,18 @@
 //! Every figure of a run: one row a figure, a server, a scenario and a round. Written to `raw.csv`
 //! as they are measured, so that a run which breaks off leaves what it had.
 
-use std::fs::File;
+use std::borrow::Cow;
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
-use crate::error::{Because, Result};
+use crate::error::{Because, Failure, Result, fail};
+
+const HEADER: &str = "round,scenario,server,figure,value";
+/// Of `raw.csv`, when it is read back: a hundred times what the longest run writes.
+const FILE_BYTES_MAX: u64 = 256 << 20;
+/// Of a name in it.
+const NAME_BYTES_MAX: usize = 64;
 
 /// Names of figures, as they stand in `raw.csv`. Units last.
 pub mod figure {
@@ -27,6 +34,28 @@ pub mod figure {
     pub const LATENCY_P50_US: &str = "latency_p50_us";
     /// 99 of 100 answers came within this.
     pub const LATENCY_P99_US: &str = "latency_p99_us";
+    /// 90 of 100 answers came within this.
+    pub const LATENCY_P90_US: &str = "latency_p90_us";
+    /// 999 of 1,000 answers came within this.
+    pub const LATENCY_P999_US: &str = "latency_p999_us";
+    /// 9,999 of 10,000 answers came within this.
+    pub const LATENCY_P9999_US: &str = "latency_p9999_us";
+    /// The answer that took longest took this.
+    pub const LATENCY_MAX_US: &str = "latency_max_us";
+    /// CPU of the load generator, a request: far less than the server's, or it was what held up.
+    pub const GENERATOR_CPU_US: &str = "generator_cpu_us";
+    /// From the first request until the last ticket was in its buyer's hands.
+    pub const LAST_GRANT_S: &str = "last_grant_s";
+    /// From the first request until the last answer was read.
+    pub const LAST_ANSWER_S: &str = "last_answer_s";
+    /// Commands in a batch that went to the ledger, on average.
+    pub const BATCH_MEAN: &str = "batch_mean";
+    /// Time that the hypervisor gave to somebody else while we wanted it, over all cores.
+    pub const STEAL_MS: &str = "steal_ms";
+    /// CPU that was used by anybody else than what we had started, over all cores.
+    pub const OTHER_CPU_MS: &str = "other_cpu_ms";
+    /// Time that passed during the measurement, over all cores: what the two above are shares of.
+    pub const CORES_MS: &str = "cores_ms";
     /// Idle connections held.
     pub const CONNECTIONS: &str = "connections";
     /// Resident memory before they were opened.
@@ -87,18 +116,18 @@ pub mod figure {
     pub const CAUGHT_UP_S: &str = "caught_up_s";
 }
 
-/// One figure.
+/// One figure. Names are those of the program, or were read from a `raw.csv`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     /// Counted from 1.
     pub round: u32,
     /// The scenario's name.
-    pub scenario: &'static str,
+    pub scenario: Cow<'static, str>,
     /// The server's name.
-    pub server: &'static str,
+    pub server: Cow<'static, str>,
     /// One of [`figure`].
-    pub figure: &'static str,
-    /// In the unit that the figure's name ends in.
+    pub figure: Cow<'static, str>,
+    /// In the unit that the figure's name ends in, to three decimals as in the file.
     pub value: f64,
 }
 
@@ -112,8 +141,19 @@ impl Rows {
     /// Creates `raw.csv`.
     pub fn create(path: &Path) -> Result<Self> {
         let mut file = File::create(path).because(|| format!("creating {}", path.display()))?;
-        writeln!(file, "round,scenario,server,figure,value")?;
+        writeln!(file, "{HEADER}")?;
         Ok(Self { file, all: Vec::new() })
+    }
+
+    /// All rows of a `raw.csv` that was written before.
+    pub fn read(path: &Path) -> Result<Vec<Row>> {
+        let reading = || format!("reading {}", path.display());
+        let bytes = fs::metadata(path).because(reading)?.len();
+        if bytes > FILE_BYTES_MAX {
+            return fail(format!("{}: {bytes} bytes can't be a run's", path.display()));
+        }
+        let text = fs::read_to_string(path).because(reading)?;
+        read(&text).because(|| path.display().to_string())
     }
 
     /// Adds the figures of one measurement.
@@ -125,8 +165,14 @@ impl Rows {
         figures: &[(&'static str, f64)],
     ) -> Result<()> {
         for &(figure, value) in figures {
+            if !value.is_finite() {
+                return fail(format!("{scenario}, {server}: {figure} is {value}"));
+            }
             writeln!(self.file, "{round},{scenario},{server},{figure},{value:.3}")
                 .because(|| "writing raw.csv".into())?;
+            // As in the file, so that a report made from it later says the same.
+            let value = (value * 1_000.0).round() / 1_000.0;
+            let (scenario, server, figure) = (scenario.into(), server.into(), figure.into());
             self.all.push(Row { round, scenario, server, figure, value });
         }
         Ok(())
@@ -135,5 +181,89 @@ impl Rows {
     /// All rows so far.
     pub fn all(&self) -> &[Row] {
         &self.all
+    }
+}
+
+fn read(text: &str) -> Result<Vec<Row>> {
+    let mut lines = text.lines().zip(1u32..);
+    if lines.next().is_none_or(|(line, _)| line != HEADER) {
+        return fail(format!("the first line must be \"{HEADER}\""));
+    }
+    lines.map(|(line, number)| read_line(line).because(|| format!("line {number}"))).collect()
+}
+
+fn read_line(line: &str) -> Result<Row> {
+    let fields: Vec<&str> = line.split(',').collect();
+    let &[round, scenario, server, figure, value] = &fields[..] else {
+        return fail(format!("{} fields where 5 must be", fields.len()));
+    };
+    let round = round.parse().ok().filter(|round| *round > 0);
+    let value = value.parse().ok().filter(|value: &f64| value.is_finite());
+    Ok(Row {
+        round: round.ok_or_else(|| Failure("the round must be 1 or more".into()))?,
+        scenario: name("scenario", scenario)?,
+        server: name("server", server)?,
+        figure: name("figure", figure)?,
+        value: value.ok_or_else(|| Failure("the value must be a number".into()))?,
+    })
+}
+
+/// What we write is plain; anything else would break the tables and pictures.
+fn name(what: &str, text: &str) -> Result<Cow<'static, str>> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    if text.is_empty() || text.len() > NAME_BYTES_MAX || !text.bytes().all(plain) {
+        return fail(format!(
+            "the {what}'s name must be 1 to {NAME_BYTES_MAX} letters, digits, '_', '-' or '.'"
+        ));
+    }
+    Ok(text.to_owned().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_back() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("raw.csv");
+        let mut rows = Rows::create(&path).expect("created");
+        let figures = [(figure::REQUESTS, 197_553.0), (figure::SERVER_CPU_US, 8.738_9)];
+        rows.add(1, "rejections", "floor", &figures).expect("added");
+        rows.add(2, "rejections", "stampede", &figures).expect("added");
+        assert_eq!(Rows::read(&path).expect("read"), rows.all());
+        assert_eq!(rows.all().len(), 4);
+        assert!(rows.add(3, "rejections", "floor", &[(figure::SALES, f64::NAN)]).is_err());
+    }
+
+    #[test]
+    fn what_runs_have_kept_can_be_read() {
+        let runs = Path::new(env!("CARGO_MANIFEST_DIR")).join("runs");
+        let mut found = 0;
+        for run in fs::read_dir(runs).expect("runs") {
+            let path = run.expect("a run").path().join("raw.csv");
+            found += usize::from(path.is_file());
+            if path.is_file() {
+                assert!(!Rows::read(&path).expect("a raw.csv").is_empty());
+            }
+        }
+        assert!(found > 0);
+    }
+
+    #[test]
+    fn a_bad_line_is_named() {
+        let cases = [
+            ("", "the first line must be"),
+            ("1,a,b,c", "line 2: 4 fields where 5 must be"),
+            ("0,a,b,c,1", "line 2: the round must be 1 or more"),
+            ("1,a|,b,c,1", "line 2: the scenario's name must be"),
+            ("1,a,,c,1", "line 2: the server's name must be"),
+            ("1,a,b,c,inf", "line 2: the value must be a number"),
+        ];
+        for (line, wanted) in cases {
+            let text = if line.is_empty() { String::new() } else { format!("{HEADER}\n{line}\n") };
+            let failure = read(&text).expect_err(line).to_string();
+            assert!(failure.contains(wanted), "{failure}");
+        }
     }
 }

@@ -11,10 +11,10 @@ use crate::answer::Answer;
 use crate::error::{Because, Result, fail};
 use crate::lab::{Lab, Redis, Served};
 use crate::process::{CommandLine, Interrupted};
+use crate::report::{Limit, Place, Promise};
 use crate::rows::figure;
 use crate::scenarios::{Figures, WARM_UP_SECONDS, rejection_figures, sale_figures};
 use crate::session::{Common, Session};
-use crate::summary::{Limit, Place, Promise};
 use crate::tools::{read_wrk, wrk, wrk_with_script};
 
 const CONNECTIONS: u32 = 64;
@@ -44,10 +44,11 @@ const fn cost(scenario: &'static str, sales: usize) -> Place {
 
 const fn at_most(text: &'static str, scenario: &'static str, of: usize, to: usize) -> Promise {
     let limit = Limit::AtMost(1.1);
-    Promise { text, limit, of: cost(scenario, of), to: Some(cost(scenario, to)) }
+    Promise::new(text, limit, cost(scenario, of)).to(cost(scenario, to))
 }
 
-const PROMISES: [Promise; 10] = [
+/// What is promised of these scenarios.
+pub const PROMISES: [Promise; 10] = [
     at_most("CPU a rejection (embedded), 100 sales to 1", REJECTION_EMBEDDED, 1, 0),
     at_most("CPU a rejection (embedded), 10,000 sales to 1", REJECTION_EMBEDDED, 2, 0),
     at_most("CPU a rejection (Redis), 100 sales to 1", REJECTION_REDIS, 1, 0),

@@ -9,12 +9,13 @@ use clap::Args;
 
 use crate::error::{Because, Result, fail};
 use crate::lab::Lab;
+use crate::machine::CpuSample;
 use crate::process::Interrupted;
+use crate::report::{self, Layout, Promise};
 use crate::rows::{Row, Rows, figure};
 use crate::scenarios::Figures;
 use crate::servers::Programs;
-use crate::summary::Promise;
-use crate::{machine, pin, summary};
+use crate::{machine, pin};
 
 /// The programs of ours that a command may start, beside stampede itself.
 const OUR_PROGRAMS: [&str; 3] = ["floor", "may_minihttp", "one_evalsha"];
@@ -42,6 +43,8 @@ pub struct Session {
     pub lab: Lab,
     /// Where the results go.
     pub out: PathBuf,
+    /// Which pictures are drawn of them; every command's are in the default.
+    pub layout: Layout,
     rows: Rows,
     rounds: u32,
     started: Instant,
@@ -76,10 +79,12 @@ impl Session {
         fs::write(out.join("versions.txt"), machine::versions(lab.data())?)
             .because(|| "writing versions.txt".into())?;
         let rows = Rows::create(&out.join("raw.csv"))?;
-        Ok(Self { lab, out, rows, rounds, started: Instant::now() })
+        let layout = Layout::default();
+        Ok(Self { lab, out, layout, rows, rounds, started: Instant::now() })
     }
 
-    /// Runs one measurement, keeps its figures and says how it went.
+    /// Runs one measurement, keeps its figures and what the machine did meanwhile, and says how it
+    /// went.
     pub fn measure(
         &mut self,
         round: u32,
@@ -89,8 +94,11 @@ impl Session {
     ) -> Result<()> {
         self.lab.check_interrupted()?;
         self.lab.remark(&format!("round {round}: {scenario}, {server}"))?;
+        let before = CpuSample::now()?;
         let figures = of(&mut self.lab).because(|| format!("{scenario}, {server}"))?;
+        let machine = CpuSample::now()?.figures_since(&before);
         self.rows.add(round, scenario, server, &figures)?;
+        self.rows.add(round, scenario, server, &machine)?;
         let rounds = self.rounds;
         println!("round {round}/{rounds}  {scenario:<31} {server:<13} {}", shown(&figures));
         Ok(())
@@ -101,18 +109,17 @@ impl Session {
         self.rows.all()
     }
 
-    /// Writes `summary.md` and prints what matters of it: the promises, and `text`, which stands
-    /// between the heading and the tables.
+    /// Writes `summary.md` and the pictures, and prints what matters: the promises, and `text`, which
+    /// stands between the heading and the tables.
     pub fn finish(&self, what: &str, text: &str, promised: &[Promise]) -> Result<()> {
         let heading = format!(
             "# {what}, {}\n\nLoopback. See `commands.txt`, `versions.txt`, `raw.csv`, and \
              `bench/README.md` for what each figure means.\n{text}",
             machine::cpu_model(),
         );
+        let judged = report::write(&self.out, &heading, promised, &self.layout, self.rows())?;
+        println!("{text}\n{judged}");
         let path = self.out.join("summary.md");
-        fs::write(&path, summary::write(&heading, promised, self.rows()))
-            .because(|| format!("writing {}", path.display()))?;
-        println!("{text}\n{}", summary::promises(promised, self.rows()));
         println!("{} s. All of it: {}", self.started.elapsed().as_secs(), path.display());
         Ok(())
     }

@@ -1,0 +1,191 @@
+//! Which pictures and which lines of the README a run makes, by the names of its scenarios. What was
+//! not measured is left out, so one layout serves every command.
+
+use crate::rows::figure;
+
+/// The servers that do the least there is to do: the first that was measured in a scenario is the
+/// one to compare with.
+pub const FLOORS: [&str; 2] = ["floor", "floor_sales"];
+
+/// What a report shows.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    /// The pictures, in the order in which they stand in `summary.md`.
+    pub charts: Vec<Chart>,
+    /// The lines of the README's table.
+    pub lines: Vec<Line>,
+}
+
+/// One picture.
+#[derive(Debug, Clone)]
+pub struct Chart {
+    /// The file's name, without `.svg`.
+    pub name: &'static str,
+    /// What it shows, with the unit.
+    pub title: &'static str,
+    /// How.
+    pub kind: Kind,
+}
+
+/// How a picture shows its figures: always the median, with whiskers for the quartiles.
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// A bar a server, in groups. If the longest is more than 20 times the shortest, the scale is
+    /// logarithmic, and says so.
+    Bars(Vec<Group>),
+    /// Latency by percentile, a panel a load (its label and scenario), for these servers.
+    Percentiles {
+        /// Label and scenario.
+        loads: Vec<(&'static str, &'static str)>,
+        /// Whom to show.
+        servers: Vec<&'static str>,
+    },
+    /// A line a server over a number that differs by scenario.
+    Lines {
+        /// The figure.
+        figure: &'static str,
+        /// What the number is.
+        along: &'static str,
+        /// The number, and the scenario in which it was so.
+        points: Vec<(f64, &'static str)>,
+    },
+}
+
+/// Bars that belong together: every server that has a figure in a scenario.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// What stands above them, if anything.
+    pub label: &'static str,
+    /// The scenario.
+    pub scenario: &'static str,
+    /// The figure.
+    pub figure: &'static str,
+}
+
+/// A line of the README's table.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// What it is, with the unit.
+    pub text: &'static str,
+    /// The scenario.
+    pub scenario: &'static str,
+    /// The figure.
+    pub figure: &'static str,
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        Self { charts: charts(), lines: lines() }
+    }
+}
+
+const CPU: &str = figure::SERVER_CPU_US;
+const SALES: &str = figure::SALES_PER_S;
+
+/// `quick` names its scenarios by the connections; a run has the one name or the other.
+fn charts() -> Vec<Chart> {
+    let bars = |name, title, groups: &[(&'static str, &'static str, &'static str)]| {
+        let group = |&(label, scenario, figure): &_| Group { label, scenario, figure };
+        Chart { name, title, kind: Kind::Bars(groups.iter().map(group).collect()) }
+    };
+    vec![
+        bars(
+            "rejections-keepalive",
+            "CPU a rejection, kept connections, us",
+            &[("", "rejections_keepalive", CPU), ("", "rejections_keepalive_c64", CPU)],
+        ),
+        bars(
+            "rejections-pipelined",
+            "CPU a rejection, 16 requests at a time, us",
+            &[("", "rejections_pipelined16", CPU)],
+        ),
+        bars(
+            "rejections-connection-each",
+            "CPU a rejection, a connection each, us",
+            &[("", "rejections_connection_each", CPU), ("", "rejections_connection_each_c64", CPU)],
+        ),
+        bars(
+            "sales",
+            "Sales a second, by ledger",
+            &[
+                ("Redis, in memory", "sales_redis_memory", SALES),
+                ("Redis, synced each second", "sales_redis_everysec", SALES),
+                ("Redis, synced always", "sales_redis_always", SALES),
+                ("Redis, 64 connections", "sales_redis_c64", SALES),
+                ("Redis, 256 connections", "sales_redis_c256", SALES),
+                ("Redis, no server", "one_evalsha_c64", SALES),
+                ("embedded, synced always", "sales_embedded", SALES),
+                ("embedded, 64 connections", "sales_embedded_c64", SALES),
+                ("PostgreSQL, synced always", "sales_postgres", SALES),
+            ],
+        ),
+        bars(
+            "headline",
+            "A sale from the first request on, s",
+            &[
+                ("until the last ticket was sold", "headline", figure::LAST_GRANT_S),
+                ("until everybody had an answer", "headline", figure::LAST_ANSWER_S),
+            ],
+        ),
+        Chart {
+            name: "latency",
+            title: "Latency by percentile, open loop, us",
+            kind: Kind::Percentiles {
+                loads: vec![
+                    ("50 % of the most", "open_50"),
+                    ("70 % of the most", "open_70"),
+                    ("90 % of the most", "open_90"),
+                ],
+                servers: vec!["floor", "stampede"],
+            },
+        },
+        Chart {
+            name: "connections",
+            title: "CPU a rejection by number of connections, us",
+            kind: Kind::Lines {
+                figure: CPU,
+                along: "connections",
+                points: vec![
+                    (64.0, "connections_64"),
+                    (1_024.0, "connections_1024"),
+                    (15_000.0, "connections_15000"),
+                ],
+            },
+        },
+        bars(
+            "cores",
+            "Rejections a second by cores of the server",
+            &[
+                ("one core", "cores_1", figure::REQUESTS_PER_S),
+                ("two cores", "cores_2", figure::REQUESTS_PER_S),
+            ],
+        ),
+        bars(
+            "memory",
+            "Memory an idle connection, KiB",
+            &[("", "idle_connections", figure::CONNECTION_KIB)],
+        ),
+    ]
+}
+
+fn lines() -> Vec<Line> {
+    let line = |(text, scenario, figure)| Line { text, scenario, figure };
+    let all = [
+        ("CPU a rejection, kept connections, us", "rejections_keepalive", CPU),
+        ("CPU a rejection, kept connections, us", "rejections_keepalive_c64", CPU),
+        ("the same, 16 requests at a time", "rejections_pipelined16", CPU),
+        ("the same, a connection each", "rejections_connection_each", CPU),
+        ("the same, a connection each", "rejections_connection_each_c64", CPU),
+        ("sales/s, Redis in memory", "sales_redis_memory", SALES),
+        ("sales/s, Redis in memory", "sales_redis_c64", SALES),
+        ("sales/s, Redis synced each second", "sales_redis_everysec", SALES),
+        ("sales/s, Redis synced always", "sales_redis_always", SALES),
+        ("sales/s, embedded ledger, synced always", "sales_embedded", SALES),
+        ("sales/s, embedded ledger, synced always", "sales_embedded_c64", SALES),
+        ("last ticket sold after, s", "headline", figure::LAST_GRANT_S),
+        ("everybody answered after, s", "headline", figure::LAST_ANSWER_S),
+        ("p99.9 at 70 % of the most load, us", "open_70", figure::LATENCY_P999_US),
+        ("memory an idle connection, KiB", "idle_connections", figure::CONNECTION_KIB),
+    ];
+    all.map(line).to_vec()
+}
