@@ -1,4 +1,5 @@
-//! The answers that every measured server must give: the article's two bodies.
+//! The answers that every measured server must give: the article's two bodies, of which a grant also
+//! names its reservation. The article's own design knows no reservations, so it alone says just yes.
 
 use crate::client::Response;
 
@@ -8,9 +9,19 @@ pub const TARGET: &str = "/buy/ticket";
 /// The body of a rejection.
 pub const SOLD_OUT: &str = r#"{"code":-1,"msg":"已售罄"}"#;
 
+/// The body of a grant of the article's own design.
+pub const ARTICLE_GRANTED: &str = r#"{"code":1,"msg":"抢票成功"}"#;
+
 const GRANTED_HEAD: &str = r#"{"code":1,"msg":"抢票成功","data":{"reservation":"ticket~"#;
 const GRANTED_TAIL: &str = r#""}}"#;
-const RESERVATION_CHARACTERS: usize = 26;
+/// Length of a reservation's id within its sale.
+pub const RESERVATION_CHARACTERS: usize = 26;
+
+/// The body of a grant. `id` is the reservation's within its sale, [`RESERVATION_CHARACTERS`] long.
+pub fn granted(id: &str) -> String {
+    debug_assert_eq!(id.len(), RESERVATION_CHARACTERS);
+    format!("{GRANTED_HEAD}{id}{GRANTED_TAIL}")
+}
 
 /// What an answer says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +39,9 @@ pub fn read(response: &Response) -> Option<Answer> {
     }
     if response.body == SOLD_OUT {
         return Some(Answer::SoldOut);
+    }
+    if response.body == ARTICLE_GRANTED {
+        return Some(Answer::Granted);
     }
     let id = response.body.strip_prefix(GRANTED_HEAD)?.strip_suffix(GRANTED_TAIL)?;
     let legal = |b: u8| b.is_ascii_digit() || b.is_ascii_lowercase();
@@ -63,13 +77,13 @@ mod tests {
     }
 
     #[test]
-    fn only_the_two_bodies_pass() {
+    fn only_our_bodies_pass() {
         assert_eq!(read(&response(SOLD_OUT)), Some(Answer::SoldOut));
-        let granted = |id: &str| format!("{GRANTED_HEAD}{id}{GRANTED_TAIL}");
         let id = "0123456789abcdefghijklmnop";
         assert_eq!(read(&response(&granted(id))), Some(Answer::Granted));
-        assert_eq!(read(&response(&granted(&id[1..]))), None);
+        assert_eq!(read(&response(&granted(id).replace("~0", "~"))), None);
         assert_eq!(read(&response(&granted(&id.to_uppercase()))), None);
+        assert_eq!(read(&response(ARTICLE_GRANTED)), Some(Answer::Granted));
         assert_eq!(read(&response("{}")), None);
         assert_eq!(read(&Response { status: 503, ..response(SOLD_OUT) }), None);
     }

@@ -1,7 +1,8 @@
 //! Measures stampede beside its floor and its peers, on one machine, in interleaved rounds.
 //!
 //! Read in this order: [`quick`] runs the rounds; [`scenarios`] says what is measured; [`lab`] starts
-//! and pins everything; [`servers`] says how each server is started; [`tools`] drives `wrk` and `ab`;
+//! and pins everything; [`servers`] and
+//! [`sellers`] say how each server is started; [`tools`] drives `wrk` and `ab`;
 //! [`process`] reads what a process cost; [`rows`] keeps every figure; [`summary`] turns them into
 //! medians, ratios and verdicts. The servers and drivers that are measured (the floor, the peer, the
 //! one-EVALSHA baseline) are programs under `src/bin`.
@@ -23,6 +24,7 @@ pub mod techempower;
 
 pub mod lab;
 pub mod postgres;
+pub mod sellers;
 pub mod servers;
 pub mod session;
 pub mod tools;
@@ -35,6 +37,9 @@ pub mod answer;
 pub mod client;
 pub mod error;
 pub mod fill;
+pub mod floor;
+pub mod journal;
 pub mod machine;
+pub mod one_sale;
 pub mod pin;
 pub mod resp;

@@ -17,7 +17,8 @@ use crate::summary::Promise;
 use crate::{machine, pin, summary};
 
 /// The programs of ours that a command may start, beside stampede itself.
-const OUR_PROGRAMS: [&str; 3] = ["floor", "may_minihttp", "one_evalsha"];
+const OUR_PROGRAMS: [&str; 6] =
+    ["floor", "may_minihttp", "one_evalsha", "floor_sales", "bare_redis", "bare_append"];
 
 /// Settings of every command.
 #[derive(Debug, Args)]

@@ -71,7 +71,7 @@ func (shop *shop) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	switch {
 	case err != nil:
 		log.Printf("Redis: %v", err)
-		answer(w, http.StatusServiceUnavailable, response{-2, "暂不可用"})
+		answer(w, http.StatusServiceUnavailable, response{-7, "结果未知"})
 	case sold:
 		answer(w, http.StatusOK, response{1, "抢票成功"})
 	default:
