@@ -1,11 +1,10 @@
 //! Measures stampede beside its floor and its peers, on one machine, in interleaved rounds.
 //!
 //! Read in this order: [`quick`] runs the rounds; [`scenarios`] says what is measured; [`lab`] starts
-//! and pins everything; [`servers`] and
-//! [`sellers`] say how each server is started; [`tools`] drives `wrk` and `ab`;
-//! [`process`] reads what a process cost; [`rows`] keeps every figure; [`summary`] turns them into
-//! medians, ratios and verdicts. The servers and drivers that are measured (the floor, the peer, the
-//! one-EVALSHA baseline) are programs under `src/bin`.
+//! and pins everything; [`servers`] and [`sellers`] say how each server is started; [`tools`] drives
+//! `wrk` and `ab`; [`process`] reads what a process cost; [`rows`] keeps every figure; [`summary`]
+//! turns them into medians, ratios and verdicts. The servers and drivers that are measured (the floor,
+//! the peer, the one-EVALSHA baseline) are programs under `src/bin`.
 //!
 //! The other commands each measure one thing, in a module of their own, on the same bench:
 //! [`strategies`], [`orders`], [`drain`], [`reopen`], [`sales`], [`memory`]. [`session`] is what all

@@ -12,14 +12,17 @@ use crate::servers::Programs;
 /// Where the article's program is, from the project's folder.
 pub const ARTICLE_SOURCE: &str = "bench/peers/article";
 
-/// Builds the article's program. `go` keeps what it has compiled in `cache`, an absolute path, and
-/// the network is not asked for anything.
+/// Builds the article's program. `go` keeps what it has compiled in `cache`, and asks the network for
+/// nothing.
 pub fn build_article(source: &Path, program: &Path, cache: &Path) -> Result<()> {
+    // It runs in another folder than we do.
+    let absolute = |path| std::path::absolute(path).because(|| "looking for the folder".into());
+    let (program, cache) = (absolute(program)?, absolute(cache)?);
     let mut go = Command::new("go");
     go.args(["build", "-trimpath", "-o"]).arg(program).arg(".").current_dir(source);
     go.env("GOCACHE", cache.join("build")).env("GOPATH", cache.join("path"));
     go.env("GO111MODULE", "on").env("GOFLAGS", "-mod=mod").env("GOPROXY", "off");
-    go.env("GOTOOLCHAIN", "local").env("CGO_ENABLED", "0");
+    go.env("GOENV", "off").env("GOTOOLCHAIN", "local").env("CGO_ENABLED", "0");
     let output = match go.stdin(Stdio::null()).output() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return fail(
