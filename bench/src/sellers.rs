@@ -10,7 +10,15 @@ use crate::process::CommandLine;
 use crate::servers::Programs;
 
 /// Where the article's program is, from the project's folder.
-pub const ARTICLE_SOURCE: &str = "bench/peers/article";
+const ARTICLE_SOURCE: &str = "bench/peers/article";
+
+impl Programs {
+    /// Builds the article's program beside ours. To be called where it is among what is measured.
+    pub fn build_article(&self) -> Result<()> {
+        let cache = self.folder.parent().unwrap_or(&self.folder).join("go");
+        build_article(Path::new(ARTICLE_SOURCE), &self.folder.join("article"), &cache)
+    }
+}
 
 /// Builds the article's program. `go` keeps what it has compiled in `cache`, and asks the network for
 /// nothing.
