@@ -1,4 +1,4 @@
-//! The answers that every measured server must give: the article's two bodies.
+//! The answers that every measured server must give: the article's two bodies, and TechEmpower's two.
 
 use crate::client::Response;
 
@@ -19,6 +19,60 @@ pub enum Answer {
     Granted,
     /// No ticket is left.
     SoldOut,
+}
+
+/// What is asked for where nothing is sold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Content {
+    /// A rejection.
+    #[value(name = "sold_out")]
+    SoldOut,
+    /// TechEmpower's plaintext.
+    Plaintext,
+    /// TechEmpower's JSON.
+    Json,
+}
+
+impl Content {
+    /// Its name on command lines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SoldOut => "sold_out",
+            Self::Plaintext => "plaintext",
+            Self::Json => "json",
+        }
+    }
+
+    /// Where it is asked for.
+    pub fn target(self) -> &'static str {
+        match self {
+            Self::SoldOut => TARGET,
+            Self::Plaintext => "/plaintext",
+            Self::Json => "/json",
+        }
+    }
+
+    /// The value of `Content-Type`.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::SoldOut | Self::Json => "application/json",
+            Self::Plaintext => "text/plain",
+        }
+    }
+
+    /// The body.
+    pub fn body(self) -> &'static str {
+        match self {
+            Self::SoldOut => SOLD_OUT,
+            Self::Plaintext => "Hello, World!",
+            Self::Json => r#"{"message":"Hello, World!"}"#,
+        }
+    }
+}
+
+/// The body of a grant, for a reservation's 26 characters.
+pub fn granted(id: &str) -> String {
+    format!("{GRANTED_HEAD}{id}{GRANTED_TAIL}")
 }
 
 /// Reads an answer strictly: status, content type, every byte of the body. `None`: it is neither.
@@ -65,7 +119,6 @@ mod tests {
     #[test]
     fn only_the_two_bodies_pass() {
         assert_eq!(read(&response(SOLD_OUT)), Some(Answer::SoldOut));
-        let granted = |id: &str| format!("{GRANTED_HEAD}{id}{GRANTED_TAIL}");
         let id = "0123456789abcdefghijklmnop";
         assert_eq!(read(&response(&granted(id))), Some(Answer::Granted));
         assert_eq!(read(&response(&granted(&id[1..]))), None);

@@ -35,6 +35,7 @@ pub mod answer;
 pub mod client;
 pub mod error;
 pub mod fill;
+pub mod floor;
 pub mod machine;
 pub mod pin;
 pub mod resp;
