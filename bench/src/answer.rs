@@ -8,9 +8,19 @@ pub const TARGET: &str = "/buy/ticket";
 /// The body of a rejection.
 pub const SOLD_OUT: &str = r#"{"code":-1,"msg":"已售罄"}"#;
 
+/// The body of a 503: the ledger is out of reach.
+pub const UNAVAILABLE: &str = r#"{"code":-6,"msg":"服务暂不可用，请稍后再试"}"#;
+
 const GRANTED_HEAD: &str = r#"{"code":1,"msg":"抢票成功","data":{"reservation":"ticket~"#;
 const GRANTED_TAIL: &str = r#""}}"#;
-const RESERVATION_CHARACTERS: usize = 26;
+/// Length of a reservation's id within its sale.
+pub const RESERVATION_CHARACTERS: usize = 26;
+
+/// The body of a grant. `id` is the reservation's within its sale, [`RESERVATION_CHARACTERS`] long.
+pub fn granted(id: &str) -> String {
+    debug_assert_eq!(id.len(), RESERVATION_CHARACTERS);
+    format!("{GRANTED_HEAD}{id}{GRANTED_TAIL}")
+}
 
 /// What an answer says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,11 +80,6 @@ impl Content {
     }
 }
 
-/// The body of a grant, for a reservation's 26 characters.
-pub fn granted(id: &str) -> String {
-    format!("{GRANTED_HEAD}{id}{GRANTED_TAIL}")
-}
-
 /// Reads an answer strictly: status, content type, every byte of the body. `None`: it is neither.
 pub fn read(response: &Response) -> Option<Answer> {
     if response.status != 200 || response.content_type != "application/json" {
@@ -121,7 +126,7 @@ mod tests {
         assert_eq!(read(&response(SOLD_OUT)), Some(Answer::SoldOut));
         let id = "0123456789abcdefghijklmnop";
         assert_eq!(read(&response(&granted(id))), Some(Answer::Granted));
-        assert_eq!(read(&response(&granted(&id[1..]))), None);
+        assert_eq!(read(&response(&granted(id).replace("~0", "~"))), None);
         assert_eq!(read(&response(&granted(&id.to_uppercase()))), None);
         assert_eq!(read(&response("{}")), None);
         assert_eq!(read(&Response { status: 503, ..response(SOLD_OUT) }), None);

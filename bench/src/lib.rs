@@ -3,8 +3,9 @@
 //! Read in this order: [`quick`] runs the rounds; [`scenarios`] says what is measured; [`lab`] starts
 //! and pins everything; [`servers`] says how each server is started; [`tools`] drives `wrk` and `ab`;
 //! [`process`] reads what a process cost; [`rows`] keeps every figure; [`summary`] turns them into
-//! medians, ratios and verdicts. The servers and drivers that are measured (the floor, the peer, the
-//! one-EVALSHA baseline) are programs under `src/bin`.
+//! medians, ratios and verdicts. The servers and drivers that are measured (the floors, the peers, the
+//! one-EVALSHA baseline) are programs under `src/bin`, or configured in `peers`; what some of them
+//! share is in [`floor`] and [`over_tokio`].
 //!
 //! The other commands each measure one thing, in a module of their own, on the same bench:
 //! [`strategies`], [`orders`], [`drain`], [`reopen`], [`sales`], [`memory`]. [`session`] is what all
@@ -37,5 +38,6 @@ pub mod error;
 pub mod fill;
 pub mod floor;
 pub mod machine;
+pub mod over_tokio;
 pub mod pin;
 pub mod resp;

@@ -17,7 +17,8 @@ use crate::summary::Promise;
 use crate::{machine, pin, summary};
 
 /// The programs of ours that a command may start, beside stampede itself.
-const OUR_PROGRAMS: [&str; 3] = ["floor", "may_minihttp", "one_evalsha"];
+const OUR_PROGRAMS: [&str; 6] =
+    ["axum", "axum_postgres", "floor", "floor_uring", "may_minihttp", "one_evalsha"];
 
 /// Settings of every command.
 #[derive(Debug, Args)]
