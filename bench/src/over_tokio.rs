@@ -2,7 +2,8 @@
 //!
 //! In their favour: a core's runtime has one thread and a listening socket of its own, so nothing
 //! moves between cores; and connections are served as axum's TechEmpower entry does it, by hyper with
-//! `pipeline_flush`, without which each of several pipelined answers would be a system call.
+//! `pipeline_flush`, without which each of several pipelined answers would be a system call. (It keeps
+//! answers back while a part of another request is there, so a server for the world would not.)
 
 use std::future::Future;
 use std::net::TcpListener;

