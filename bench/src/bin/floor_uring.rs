@@ -27,7 +27,7 @@ const BUFFER_GROUP: u16 = 0;
 const CONNECTIONS_MAX: u64 = 32_768;
 
 /// A bare io_uring loop that gives everyone the same answer: the other floor that stampede is
-/// measured against. Needs Linux 6.1, and the right to use io_uring, which containers often lack.
+/// measured against. Needs Linux 6.0, and the right to use io_uring, which containers often lack.
 #[derive(Parser)]
 struct CommandLine {
     #[command(flatten)]
