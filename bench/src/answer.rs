@@ -8,6 +8,15 @@ pub const TARGET: &str = "/buy/ticket";
 /// The body of a rejection.
 pub const SOLD_OUT: &str = r#"{"code":-1,"msg":"已售罄"}"#;
 
+/// TechEmpower's JSON, for those that serialize it.
+#[derive(Debug, serde::Serialize)]
+pub struct Message {
+    message: &'static str,
+}
+
+/// What it says.
+pub const MESSAGE: Message = Message { message: "Hello, World!" };
+
 /// The body of a 503: the ledger is out of reach.
 pub const UNAVAILABLE: &str = r#"{"code":-6,"msg":"服务暂不可用，请稍后再试"}"#;
 
@@ -129,6 +138,7 @@ mod tests {
         assert_eq!(read(&response(&granted(id).replace("~0", "~"))), None);
         assert_eq!(read(&response(&granted(&id.to_uppercase()))), None);
         assert_eq!(read(&response("{}")), None);
+        assert_eq!(serde_json::to_string(&MESSAGE).expect("JSON"), Content::Json.body());
         assert_eq!(read(&Response { status: 503, ..response(SOLD_OUT) }), None);
     }
 }

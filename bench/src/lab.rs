@@ -81,11 +81,21 @@ impl Lab {
         self.data.0.join(format!("{name}-{}", self.started))
     }
 
-    /// Starts a stampede on these cores with these options beside its address.
+    /// Starts a stampede on these cores with these options beside its address, and no sale but theirs.
     pub fn stampede(&mut self, cores: &[usize], options: &[&str]) -> Result<Served> {
         let address = free_address()?;
         let line = self.programs.stampede_serve(cores, address, options);
-        let mut process = self.start("stampede", &line)?;
+        self.serve_line("stampede", &line, address)
+    }
+
+    /// Starts a server by its command line and waits until it listens.
+    pub(crate) fn serve_line(
+        &mut self,
+        name: &str,
+        line: &CommandLine,
+        address: SocketAddr,
+    ) -> Result<Served> {
+        let mut process = self.start(name, line)?;
         self.await_listening(&mut process, address)?;
         Ok(Served { process, address })
     }

@@ -3,13 +3,15 @@
 //! Read in this order: [`quick`] runs the rounds; [`scenarios`] says what is measured; [`lab`] starts
 //! and pins everything; [`servers`] says how each server is started; [`tools`] drives `wrk` and `ab`;
 //! [`process`] reads what a process cost; [`rows`] keeps every figure; [`summary`] turns them into
-//! medians, ratios and verdicts. The servers and drivers that are measured (the floors, the peers, the
-//! one-EVALSHA baseline) are programs under `src/bin`, or configured in `peers`; what some of them
-//! share is in [`floor`] and [`over_tokio`].
+//! medians, ratios and verdicts. The servers and drivers that are measured (the floor, the peer, the
+//! one-EVALSHA baseline) are programs under `src/bin`.
 //!
 //! The other commands each measure one thing, in a module of their own, on the same bench:
 //! [`strategies`], [`orders`], [`drain`], [`reopen`], [`sales`], [`memory`]. [`session`] is what all
 //! share. [`techempower`] measures nothing: it checks the rules of two tests.
+//!
+//! Peers that are configured and not written are in `bench/peers`; what several of the programs under
+//! `src/bin` share is in [`floor`] and [`over_tokio`].
 
 pub mod quick;
 pub mod scenarios;

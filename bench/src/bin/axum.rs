@@ -8,12 +8,11 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use bench::answer::Content;
+use bench::answer::{Content, MESSAGE};
 use bench::error::Result;
 use bench::floor::Place;
 use bench::over_tokio::{answer, run, serve};
 use clap::Parser;
-use serde::Serialize;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -23,11 +22,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Settings {
     #[command(flatten)]
     place: Place,
-}
-
-#[derive(Serialize)]
-struct Message {
-    message: &'static str,
 }
 
 fn main() {
@@ -48,7 +42,7 @@ fn one_core(listener: TcpListener) -> Result<()> {
 
 /// Serialized for each request, as TechEmpower's rules want.
 async fn json() -> Response {
-    match serde_json::to_vec(&Message { message: "Hello, World!" }) {
+    match serde_json::to_vec(&MESSAGE) {
         Ok(body) => answer(Content::Json, body),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }

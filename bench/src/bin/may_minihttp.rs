@@ -5,25 +5,19 @@
 
 use std::io;
 
-use bench::answer::Content;
+use bench::answer::{Content, MESSAGE};
 use bench::error::{Because, Failure, Result};
 use bench::floor::Place;
 use bench::pin;
 use bytes::BufMut;
 use clap::Parser;
 use may_minihttp::{HttpServer, HttpService, Request, Response};
-use serde::Serialize;
 
 /// A `may_minihttp` server that tells everyone "sold out", and does TechEmpower's plaintext and JSON.
 #[derive(Parser)]
 struct Settings {
     #[command(flatten)]
     place: Place,
-}
-
-#[derive(Serialize)]
-struct Message {
-    message: &'static str,
 }
 
 #[derive(Clone)]
@@ -40,7 +34,7 @@ impl HttpService for Peer {
             }
             "/json" => {
                 let out = response.header("Content-Type: application/json").body_mut();
-                serde_json::to_writer(out.writer(), &Message { message: "Hello, World!" })?;
+                serde_json::to_writer(out.writer(), &MESSAGE)?;
             }
             _ => {
                 response.status_code(404, "Not Found");

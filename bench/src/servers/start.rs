@@ -9,7 +9,7 @@ use crate::process::CommandLine;
 use crate::resp::{Connection, Reply};
 
 /// What sells where a ticket is one EVALSHA and nobody claims it.
-const SCRIPT: &str = include_str!("../../peers/one_sale.lua");
+const SCRIPT: &str = include_str!("../../peers/sale.lua");
 
 impl Lab {
     /// Starts a server and waits until it listens.
@@ -19,9 +19,7 @@ impl Lab {
     pub fn serve(&mut self, server: Server, setup: &Setup<'_>) -> Result<Served> {
         let address = free_address()?;
         let line = self.command_line(server, address, setup)?;
-        let mut process = self.start(server.name(), &line)?;
-        self.await_listening(&mut process, address)?;
-        Ok(Served { process, address })
+        self.serve_line(server.name(), &line, address)
     }
 
     /// The command that starts a server; what it needs is there once this returns.
