@@ -1,5 +1,6 @@
 //! The answers that every measured server must give: the article's two bodies, of which a grant also
-//! names its reservation. The article's own design knows no reservations, so it alone says just yes.
+//! names its reservation (the article's own design knows none, so it alone says just yes), and
+//! TechEmpower's two.
 
 use crate::client::Response;
 
@@ -11,6 +12,18 @@ pub const SOLD_OUT: &str = r#"{"code":-1,"msg":"已售罄"}"#;
 
 /// The body of a grant of the article's own design.
 pub const ARTICLE_GRANTED: &str = r#"{"code":1,"msg":"抢票成功"}"#;
+
+/// TechEmpower's JSON, for those that serialize it.
+#[derive(Debug, serde::Serialize)]
+pub struct Message {
+    message: &'static str,
+}
+
+/// What it says.
+pub const MESSAGE: Message = Message { message: "Hello, World!" };
+
+/// The body of a 503: the ledger is out of reach.
+pub const UNAVAILABLE: &str = r#"{"code":-6,"msg":"服务暂不可用，请稍后再试"}"#;
 
 const GRANTED_HEAD: &str = r#"{"code":1,"msg":"抢票成功","data":{"reservation":"ticket~"#;
 const GRANTED_TAIL: &str = r#""}}"#;
@@ -30,6 +43,55 @@ pub enum Answer {
     Granted,
     /// No ticket is left.
     SoldOut,
+}
+
+/// What is asked for where nothing is sold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Content {
+    /// A rejection.
+    #[value(name = "sold_out")]
+    SoldOut,
+    /// TechEmpower's plaintext.
+    Plaintext,
+    /// TechEmpower's JSON.
+    Json,
+}
+
+impl Content {
+    /// Its name on command lines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SoldOut => "sold_out",
+            Self::Plaintext => "plaintext",
+            Self::Json => "json",
+        }
+    }
+
+    /// Where it is asked for.
+    pub fn target(self) -> &'static str {
+        match self {
+            Self::SoldOut => TARGET,
+            Self::Plaintext => "/plaintext",
+            Self::Json => "/json",
+        }
+    }
+
+    /// The value of `Content-Type`.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::SoldOut | Self::Json => "application/json",
+            Self::Plaintext => "text/plain",
+        }
+    }
+
+    /// The body.
+    pub fn body(self) -> &'static str {
+        match self {
+            Self::SoldOut => SOLD_OUT,
+            Self::Plaintext => "Hello, World!",
+            Self::Json => r#"{"message":"Hello, World!"}"#,
+        }
+    }
 }
 
 /// Reads an answer strictly: status, content type, every byte of the body. `None`: it is neither.
@@ -85,6 +147,7 @@ mod tests {
         assert_eq!(read(&response(&granted(&id.to_uppercase()))), None);
         assert_eq!(read(&response(ARTICLE_GRANTED)), Some(Answer::Granted));
         assert_eq!(read(&response("{}")), None);
+        assert_eq!(serde_json::to_string(&MESSAGE).expect("JSON"), Content::Json.body());
         assert_eq!(read(&Response { status: 503, ..response(SOLD_OUT) }), None);
     }
 }

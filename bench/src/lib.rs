@@ -9,6 +9,9 @@
 //! The other commands each measure one thing, in a module of their own, on the same bench:
 //! [`strategies`], [`orders`], [`drain`], [`reopen`], [`sales`], [`memory`]. [`session`] is what all
 //! share. [`techempower`] measures nothing: it checks the rules of two tests.
+//!
+//! Peers that are configured and not written are in `bench/peers`; what several of the programs under
+//! `src/bin` share is in [`floor`] and [`over_tokio`].
 
 pub mod quick;
 pub mod scenarios;
@@ -40,5 +43,6 @@ pub mod floor;
 pub mod journal;
 pub mod machine;
 pub mod one_sale;
+pub mod over_tokio;
 pub mod pin;
 pub mod resp;

@@ -17,8 +17,17 @@ use crate::summary::Promise;
 use crate::{machine, pin, summary};
 
 /// The programs of ours that a command may start, beside stampede itself.
-const OUR_PROGRAMS: [&str; 6] =
-    ["floor", "may_minihttp", "one_evalsha", "floor_sales", "bare_redis", "bare_append"];
+const OUR_PROGRAMS: [&str; 9] = [
+    "axum",
+    "axum_postgres",
+    "bare_append",
+    "bare_redis",
+    "floor",
+    "floor_sales",
+    "floor_uring",
+    "may_minihttp",
+    "one_evalsha",
+];
 
 /// Settings of every command.
 #[derive(Debug, Args)]

@@ -12,12 +12,17 @@ use clap::Args;
 use rustix::net::sockopt::{set_socket_reuseaddr, set_socket_reuseport, set_tcp_nodelay};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with};
 
+use crate::answer::Content;
 use crate::error::{Because, Failure, Result, fail};
 use crate::pin;
 
+mod answers;
+mod buffers;
 mod epoll;
 mod scan;
 
+pub use answers::{Answers, BLOCK_ANSWERS};
+pub use buffers::BufferRing;
 pub use epoll::Epoll;
 pub use scan::{Scan, Scanner};
 
@@ -33,6 +38,17 @@ pub struct Place {
     /// Cores to run on, such as 0,1: each has a thread and a listening socket of its own.
     #[arg(long, value_delimiter = ',', default_value = "0", value_name = "LIST")]
     pub cores: Vec<usize>,
+}
+
+/// Settings of a floor.
+#[derive(Debug, Args)]
+pub struct Settings {
+    /// Where it runs.
+    #[command(flatten)]
+    pub place: Place,
+    /// What everyone is told, whatever is asked.
+    #[arg(long, value_enum, default_value = "sold_out")]
+    pub answer: Content,
 }
 
 impl Place {
