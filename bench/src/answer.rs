@@ -1,4 +1,6 @@
-//! The answers that every measured server must give: the article's two bodies.
+//! The answers that every measured server must give: the article's two bodies, of which a grant also
+//! names its reservation (the article's own design knows none, so it alone says just yes), and
+//! TechEmpower's two.
 
 use crate::client::Response;
 
@@ -8,9 +10,31 @@ pub const TARGET: &str = "/buy/ticket";
 /// The body of a rejection.
 pub const SOLD_OUT: &str = r#"{"code":-1,"msg":"已售罄"}"#;
 
+/// The body of a grant of the article's own design.
+pub const ARTICLE_GRANTED: &str = r#"{"code":1,"msg":"抢票成功"}"#;
+
+/// TechEmpower's JSON, for those that serialize it.
+#[derive(Debug, serde::Serialize)]
+pub struct Message {
+    message: &'static str,
+}
+
+/// What it says.
+pub const MESSAGE: Message = Message { message: "Hello, World!" };
+
+/// The body of a 503: the ledger is out of reach.
+pub const UNAVAILABLE: &str = r#"{"code":-6,"msg":"服务暂不可用，请稍后再试"}"#;
+
 const GRANTED_HEAD: &str = r#"{"code":1,"msg":"抢票成功","data":{"reservation":"ticket~"#;
 const GRANTED_TAIL: &str = r#""}}"#;
-const RESERVATION_CHARACTERS: usize = 26;
+/// Length of a reservation's id within its sale.
+pub const RESERVATION_CHARACTERS: usize = 26;
+
+/// The body of a grant. `id` is the reservation's within its sale, [`RESERVATION_CHARACTERS`] long.
+pub fn granted(id: &str) -> String {
+    debug_assert_eq!(id.len(), RESERVATION_CHARACTERS);
+    format!("{GRANTED_HEAD}{id}{GRANTED_TAIL}")
+}
 
 /// What an answer says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +45,55 @@ pub enum Answer {
     SoldOut,
 }
 
+/// What is asked for where nothing is sold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Content {
+    /// A rejection.
+    #[value(name = "sold_out")]
+    SoldOut,
+    /// TechEmpower's plaintext.
+    Plaintext,
+    /// TechEmpower's JSON.
+    Json,
+}
+
+impl Content {
+    /// Its name on command lines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SoldOut => "sold_out",
+            Self::Plaintext => "plaintext",
+            Self::Json => "json",
+        }
+    }
+
+    /// Where it is asked for.
+    pub fn target(self) -> &'static str {
+        match self {
+            Self::SoldOut => TARGET,
+            Self::Plaintext => "/plaintext",
+            Self::Json => "/json",
+        }
+    }
+
+    /// The value of `Content-Type`.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::SoldOut | Self::Json => "application/json",
+            Self::Plaintext => "text/plain",
+        }
+    }
+
+    /// The body.
+    pub fn body(self) -> &'static str {
+        match self {
+            Self::SoldOut => SOLD_OUT,
+            Self::Plaintext => "Hello, World!",
+            Self::Json => r#"{"message":"Hello, World!"}"#,
+        }
+    }
+}
+
 /// Reads an answer strictly: status, content type, every byte of the body. `None`: it is neither.
 pub fn read(response: &Response) -> Option<Answer> {
     if response.status != 200 || response.content_type != "application/json" {
@@ -28,6 +101,9 @@ pub fn read(response: &Response) -> Option<Answer> {
     }
     if response.body == SOLD_OUT {
         return Some(Answer::SoldOut);
+    }
+    if response.body == ARTICLE_GRANTED {
+        return Some(Answer::Granted);
     }
     let id = response.body.strip_prefix(GRANTED_HEAD)?.strip_suffix(GRANTED_TAIL)?;
     let legal = |b: u8| b.is_ascii_digit() || b.is_ascii_lowercase();
@@ -63,14 +139,15 @@ mod tests {
     }
 
     #[test]
-    fn only_the_two_bodies_pass() {
+    fn only_our_bodies_pass() {
         assert_eq!(read(&response(SOLD_OUT)), Some(Answer::SoldOut));
-        let granted = |id: &str| format!("{GRANTED_HEAD}{id}{GRANTED_TAIL}");
         let id = "0123456789abcdefghijklmnop";
         assert_eq!(read(&response(&granted(id))), Some(Answer::Granted));
-        assert_eq!(read(&response(&granted(&id[1..]))), None);
+        assert_eq!(read(&response(&granted(id).replace("~0", "~"))), None);
         assert_eq!(read(&response(&granted(&id.to_uppercase()))), None);
+        assert_eq!(read(&response(ARTICLE_GRANTED)), Some(Answer::Granted));
         assert_eq!(read(&response("{}")), None);
+        assert_eq!(serde_json::to_string(&MESSAGE).expect("JSON"), Content::Json.body());
         assert_eq!(read(&Response { status: 503, ..response(SOLD_OUT) }), None);
     }
 }

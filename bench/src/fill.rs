@@ -1,17 +1,23 @@
 //! Reservations straight in Redis, without a server: by the server's own scripts, one batch after
 //! the other, so that what is filled is what a server would have left.
 
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
+use std::time::Instant;
 
 use redis::{Parser, Value};
 use stampede::ledger::Group;
 use stampede::ledger::redis::{Codec, KeyTemplates, RedisSettings, decode, handshake};
+use stampede::limits::BATCH_MAX;
+use stampede::purchase::IdSource;
 use stampede::sale::{Command, Key, Outcome, ReservationId, Reserve, SaleId, SaleSpec, User};
 
 use crate::error::{Because, Result, fail};
 
 /// The set of all sales, where the keys have their default names.
 const INDEX: &str = "stampede:sales:{sale}_hash_key";
+/// Entries of a stream that are read at a time.
+const ENTRIES_PER_READ: usize = 1_000;
 
 /// What is known of a buyer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +72,66 @@ impl Filler {
         Ok(())
     }
 
+    /// Sells in batches of these sizes, over and over, to nobody in particular, one batch under way,
+    /// until a point in time. The next batch is made while Redis works on the last one, so that
+    /// Redis waits for as little as can be. Returns how many tickets and batches.
+    pub fn sell(&mut self, sizes: &[usize], until: Instant) -> Result<(u64, u64)> {
+        if sizes.iter().any(|size| !(1..=BATCH_MAX).contains(size)) {
+            return fail(format!("a batch is of 1 to {BATCH_MAX} purchases"));
+        }
+        let mut ids = IdSource::default();
+        let mut groups = sizes.iter().cycle().enumerate().map(|(number, &size)| {
+            let ids = (0..size).map(|_| ids.next_id(number as u64));
+            let ask = |id| Reserve { id, quantity: 1, user: None, key: None, claim_only: false };
+            let commands = ids.map(|id| Command::Reserve(ask(id))).collect();
+            Group { sale: self.sale.clone(), commands }
+        });
+        let (mut sales, mut batches) = (0, 0);
+        let (mut request, mut next_request) = (Vec::new(), Vec::new());
+        let Some(mut group) = groups.next() else { return fail("no size of a batch") };
+        let mut count = self.codec.encode(&group, &mut request);
+        while Instant::now() < until {
+            self.stream.write_all(&request).because(|| "sending to Redis".into())?;
+            let Some(next) = groups.next() else { break };
+            next_request.clear();
+            let next_count = self.codec.encode(&next, &mut next_request);
+            let replies = receive(&mut self.parser, &mut self.stream, count)?;
+            let outcomes = decode(&group, &replies).because(|| "a reply of Redis".into())?.outcomes;
+            if let Some(other) = outcomes.iter().find(|o| !matches!(o, Outcome::Granted { .. })) {
+                return fail(format!("a sale was not granted: {other:?}"));
+            }
+            (sales, batches) = (sales + outcomes.len() as u64, batches + 1);
+            (group, count) = (next, next_count);
+            std::mem::swap(&mut request, &mut next_request);
+        }
+        Ok((sales, batches))
+    }
+
+    /// The sizes of the sale's batches so far, the latest `max` at most: how many reservations each
+    /// entry of its stream tells of.
+    pub fn batch_sizes(&mut self, max: usize) -> Result<Vec<usize>> {
+        let stream = self.codec.keys().of(&self.sale).stream();
+        let (mut sizes, mut before) = (Vec::new(), "+".to_owned());
+        while sizes.len() < max {
+            let count = ENTRIES_PER_READ.min(max - sizes.len());
+            let mut read = redis::cmd("XREVRANGE");
+            let reply =
+                self.ask(read.arg(&stream).arg(&before).arg("-").arg("COUNT").arg(count))?;
+            let entries: Vec<(String, Vec<String>)> =
+                redis::from_redis_value(reply).because(|| format!("entries of {stream}"))?;
+            let Some((oldest, _)) = entries.last() else { break };
+            before = format!("({oldest}");
+            let lines = |fields: &Vec<String>| {
+                fields.chunks(2).find(|field| field[0] == "reservations")?.get(1).cloned()
+            };
+            sizes.extend(
+                entries.iter().filter_map(|(_, fields)| Some(lines(fields)?.lines().count())),
+            );
+        }
+        sizes.reverse();
+        Ok(sizes)
+    }
+
     /// Adds units to the sale.
     pub fn add_stock(&mut self, units: u64) -> Result<()> {
         match self.apply(vec![Command::AddStock(units)])?.pop() {
@@ -101,11 +167,14 @@ impl Filler {
     }
 
     fn exchange(&mut self, request: &[u8], count: usize) -> Result<Vec<Value>> {
-        use std::io::Write;
         self.stream.write_all(request).because(|| "sending to Redis".into())?;
-        let replies = (0..count).map(|_| self.parser.parse_value(&mut self.stream));
-        replies.collect::<std::result::Result<_, _>>().because(|| "reading from Redis".into())
+        receive(&mut self.parser, &mut self.stream, count)
     }
+}
+
+fn receive(parser: &mut Parser, stream: &mut TcpStream, count: usize) -> Result<Vec<Value>> {
+    let replies = (0..count).map(|_| parser.parse_value(&mut *stream));
+    replies.collect::<std::result::Result<_, _>>().because(|| "reading from Redis".into())
 }
 
 /// The ids of a batch begin alike, as a core makes them; the rest is spread as random bits are.

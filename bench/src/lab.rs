@@ -13,7 +13,7 @@ use crate::client::{Client, Response};
 use crate::error::{Because, Result, fail};
 use crate::process::{CommandLine, Interrupted, Running, run};
 use crate::resp::{Connection, Reply};
-use crate::servers::{Programs, Sale, Server};
+use crate::servers::Programs;
 use crate::tools;
 
 const START_DEADLINE: Duration = Duration::from_secs(15);
@@ -76,35 +76,26 @@ impl Lab {
         writeln!(self.commands, "# {text}").because(|| "writing commands.txt".into())
     }
 
-    /// Starts a server with its sale in an embedded ledger of its own.
-    pub fn serve_embedded(&mut self, server: Server, total: u64) -> Result<Served> {
-        let ledger = format!("embedded:{}", self.ledger_folder().display());
-        self.serve(server, &Sale { ledger, total })
+    /// A folder that nothing else has that was started here. It isn't there yet.
+    pub fn fresh_folder(&self, name: &str) -> PathBuf {
+        self.data.0.join(format!("{name}-{}", self.started))
     }
 
-    /// A ledger's folder that no other server has.
-    pub fn ledger_folder(&self) -> PathBuf {
-        self.data.0.join(format!("ledger-{}", self.started))
-    }
-
-    /// Starts a stampede on these cores with these options beside its address.
+    /// Starts a stampede on these cores with these options beside its address, and no sale but theirs.
     pub fn stampede(&mut self, cores: &[usize], options: &[&str]) -> Result<Served> {
         let address = free_address()?;
         let line = self.programs.stampede_serve(cores, address, options);
-        let mut process = self.start("stampede", &line)?;
-        self.await_listening(&mut process, address)?;
-        Ok(Served { process, address })
+        self.serve_line("stampede", &line, address)
     }
 
-    /// Starts a server with its sale in Redis.
-    pub fn serve_redis(&mut self, server: Server, redis: &Redis, total: u64) -> Result<Served> {
-        self.serve(server, &Sale { ledger: format!("redis://{}/0", redis.address), total })
-    }
-
-    fn serve(&mut self, server: Server, sale: &Sale) -> Result<Served> {
-        let address = free_address()?;
-        let line = self.programs.server(server, self.server_core, address, sale);
-        let mut process = self.start(server.name(), &line)?;
+    /// Starts a server by its command line and waits until it listens.
+    pub(crate) fn serve_line(
+        &mut self,
+        name: &str,
+        line: &CommandLine,
+        address: SocketAddr,
+    ) -> Result<Served> {
+        let mut process = self.start(name, line)?;
         self.await_listening(&mut process, address)?;
         Ok(Served { process, address })
     }
@@ -117,7 +108,7 @@ impl Lab {
     /// Starts a Redis on a core with these options.
     pub fn redis_on(&mut self, core: usize, options: &[&str]) -> Result<Redis> {
         let address = free_address()?;
-        let folder = self.data.0.join(format!("redis-{}", self.started));
+        let folder = self.fresh_folder("redis");
         fs::create_dir_all(&folder).because(|| format!("creating {}", folder.display()))?;
         let line = self.programs.redis(core, address, &folder, options);
         let mut process = self.start("redis-server", &line)?;

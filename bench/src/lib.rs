@@ -1,14 +1,17 @@
 //! Measures stampede beside its floor and its peers, on one machine, in interleaved rounds.
 //!
 //! Read in this order: [`quick`] runs the rounds; [`scenarios`] says what is measured; [`lab`] starts
-//! and pins everything; [`servers`] says how each server is started; [`tools`] drives `wrk` and `ab`;
-//! [`process`] reads what a process cost; [`rows`] keeps every figure; [`report`] turns them into
-//! medians, ratios, verdicts and pictures. The servers and drivers that are measured (the floor, the peer, the
-//! one-EVALSHA baseline) are programs under `src/bin`.
+//! and pins everything; [`servers`] and [`sellers`] say how each server is started; [`tools`] drives
+//! the load generators; [`process`] reads what a process cost; [`rows`] keeps every figure; [`report`]
+//! turns them into medians, ratios, verdicts and pictures. The servers and drivers that are measured
+//! (floors, peers, bare clients) are programs under `src/bin`; `peers` has those in other languages.
 //!
 //! The other commands each measure one thing, in a module of their own, on the same bench:
 //! [`strategies`], [`orders`], [`drain`], [`reopen`], [`sales`], [`memory`]. [`session`] is what all
 //! share. [`techempower`] measures nothing: it checks the rules of two tests.
+//!
+//! Peers that are configured and not written are in `bench/peers`; what several of the programs under
+//! `src/bin` share is in [`floor`] and [`over_tokio`].
 
 pub mod quick;
 pub mod scenarios;
@@ -23,6 +26,7 @@ pub mod techempower;
 
 pub mod lab;
 pub mod postgres;
+pub mod sellers;
 pub mod servers;
 pub mod session;
 pub mod tools;
@@ -35,6 +39,10 @@ pub mod answer;
 pub mod client;
 pub mod error;
 pub mod fill;
+pub mod floor;
+pub mod journal;
 pub mod machine;
+pub mod one_sale;
+pub mod over_tokio;
 pub mod pin;
 pub mod resp;

@@ -7,23 +7,30 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::error::{Because, Result, fail};
+use crate::servers::{NGINX_LUA, NGINX_NDK};
 
 mod cpu;
 
 pub use cpu::CpuSample;
 
 /// Each tool that a command may need, and the package of Debian and Ubuntu that has it.
-const TOOLS: [(&str, &str); 5] = [
+/// A tool is a program of the path, or a file.
+const TOOLS: [(&str, &str); 9] = [
     ("wrk", "wrk"),
     ("ab", "apache2-utils"),
     ("taskset", "util-linux"),
     ("setpriv", "util-linux"),
     ("redis-server", "redis-server"),
+    ("nginx", "nginx"),
+    (NGINX_LUA, "libnginx-mod-http-lua"),
+    (NGINX_NDK, "libnginx-mod-http-ndk"),
+    ("go", "golang-go"),
 ];
 
 /// Fails unless every tool is installed, naming the ones that aren't and how to get them.
 pub fn check_tools(needed: &[&str]) -> Result<()> {
     let path = std::env::var_os("PATH").unwrap_or_default();
+    // A path stays itself when it is joined to a folder.
     let installed = |tool: &str| std::env::split_paths(&path).any(|dir| dir.join(tool).is_file());
     let missing = TOOLS.iter().filter(|(tool, _)| needed.contains(tool) && !installed(tool));
     let (missing, packages): (Vec<&str>, Vec<&str>) = missing.copied().unzip();
@@ -72,6 +79,8 @@ pub fn versions(data: &Path) -> Result<String> {
         ("load average before", load.trim().to_owned()),
         ("rustc", first_line("rustc", &["--version"])),
         ("redis-server", first_line("redis-server", &["--version"])),
+        ("nginx", nginx_version()),
+        ("go", first_line("go", &["version"])),
         ("psql", first_line("psql", &["--version"])),
         // wrk prints its version with its usage, and fails.
         ("wrk", first_line("wrk", &["-v"])),
@@ -94,6 +103,14 @@ fn fdatasyncs_per_s(folder: &Path) -> Result<f64> {
     let per_s = f64::from(synced) / started.elapsed().as_secs_f64();
     fs::remove_file(&path)?;
     Ok(per_s)
+}
+
+/// nginx prints its version as an error.
+fn nginx_version() -> String {
+    let output = Command::new("nginx").arg("-v").output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stderr).into_owned());
+    let text = text.unwrap_or_default();
+    text.trim().strip_prefix("nginx version: ").unwrap_or_default().to_owned()
 }
 
 /// The first line a command prints, or nothing: a version that can't be told must not end a run.

@@ -82,7 +82,7 @@ fn in_redis(lab: &mut Lab, reservations: usize, batch: usize, kind: Kind) -> Res
 }
 
 fn embedded(lab: &mut Lab, seconds: u64, kind: Kind) -> Result<Figures> {
-    let folder = lab.ledger_folder();
+    let folder = lab.fresh_folder("ledger");
     let ledger = format!("embedded:{}", folder.display());
     let sales = ["--sale", "ticket=10000000,hold=1h", "--sale", "none=0"];
     let options: Vec<&str> = ["--ledger", &*ledger].into_iter().chain(sales).collect();

@@ -6,16 +6,24 @@ use crate::error::{Because, Result};
 
 /// Pins the calling thread, and so every thread and child it starts from now on, to one core.
 pub fn to_core(core: usize) -> Result<()> {
-    if core >= libc::CPU_SETSIZE as usize {
-        return crate::error::fail(format!("core {core}: there can't be so many"));
-    }
+    to_cores(&[core])
+}
+
+/// Lets the calling thread, and so every thread and child it starts from now on, run on these cores
+/// only.
+pub fn to_cores(cores: &[usize]) -> Result<()> {
     // SAFETY: a `cpu_set_t` is a plain array of integers, for which all zeros is a valid value.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: `core` was checked against the size of the set just above.
-    unsafe { libc::CPU_SET(core, &mut set) };
+    for &core in cores {
+        if core >= libc::CPU_SETSIZE as usize {
+            return crate::error::fail(format!("core {core}: there can't be so many"));
+        }
+        // SAFETY: `core` was checked against the size of the set just above.
+        unsafe { libc::CPU_SET(core, &mut set) };
+    }
     // SAFETY: the set outlives the call, and its true size is passed; 0 is the calling thread.
     let done = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &set) };
-    check(done).because(|| format!("pinning to core {core}"))
+    check(done).because(|| format!("pinning to {cores:?}"))
 }
 
 /// Raises the limit on descriptors to what the administrator allows, for this process and its

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::error::{Because, Result, fail};
 use crate::lab::{Lab, free_address};
-use crate::process::{CommandLine, Running};
+use crate::process::{CommandLine, Cpu, Running};
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
@@ -93,6 +93,11 @@ impl Postgres {
             Some(process) => process.end(libc::SIGINT, STOP_DEADLINE),
             None => Ok(()),
         }
+    }
+
+    /// What its processes have used so far; nothing while it is stopped.
+    pub fn cpu(&self) -> Result<Cpu> {
+        self.process.as_ref().map_or_else(|| Ok(Cpu::default()), Running::cpu)
     }
 
     /// Makes an empty database and returns its URL.

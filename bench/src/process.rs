@@ -111,22 +111,46 @@ impl Running {
         Ok(())
     }
 
-    /// What it has used so far.
+    /// What it and all its descendants have used so far.
     pub fn cpu(&self) -> Result<Cpu> {
-        Cpu::of(self.child.id()).because(|| format!("reading what {} used", self.name))
+        let mut sum =
+            Cpu::of(self.child.id()).because(|| format!("reading what {} used", self.name))?;
+        // A child that ends meanwhile is counted by its parent.
+        descendants(self.child.id())?.into_iter().filter_map(|pid| Cpu::of(pid).ok()).for_each(
+            |cpu| {
+                sum.threads_ns += cpu.threads_ns;
+                sum.ticks_ns += cpu.ticks_ns;
+                sum.user_ticks_ns += cpu.user_ticks_ns;
+                sum.processes += cpu.processes;
+            },
+        );
+        Ok(sum)
     }
 
-    /// What it holds in memory.
+    /// What it and all its descendants hold in memory. What they share counts for each of them.
     pub fn memory(&self) -> Result<Memory> {
-        Memory::of(self.child.id()).because(|| format!("reading the memory of {}", self.name))
+        let what = || format!("reading the memory of {}", self.name);
+        let mut sum = Memory::of(self.child.id()).because(what)?;
+        for memory in
+            descendants(self.child.id())?.into_iter().filter_map(|pid| Memory::of(pid).ok())
+        {
+            sum.resident_kib += memory.resident_kib;
+            sum.anonymous_kib += memory.anonymous_kib;
+        }
+        Ok(sum)
     }
 }
 
 impl Drop for Running {
-    /// SIGKILL: nothing that was measured has to be kept, and it can't be refused.
+    /// SIGKILL, to its workers too: nothing that was measured has to be kept, and it can't be refused.
     fn drop(&mut self) {
-        // Both fail only if it has ended already.
-        let _ = self.child.kill();
+        if let (Ok(None), Ok(pid)) = (self.child.try_wait(), libc::pid_t::try_from(self.child.id()))
+        {
+            // SAFETY: takes no pointer. The child leads a group of its own, whose id nobody else has
+            // as long as it has not been waited for.
+            unsafe { libc::kill(-pid, libc::SIGKILL) };
+        }
+        // Fails only if it has ended already.
         let _ = self.child.wait();
     }
 }
@@ -162,12 +186,50 @@ pub fn run(line: &CommandLine, deadline: Duration, interrupted: &Interrupted) ->
     fail(format!("{line}: {}\n{errors}{text}", output.status))
 }
 
-/// CPU time of a whole process since its start.
+/// All children of a process, and theirs.
+fn descendants(pid: u32) -> Result<Vec<u32>> {
+    let mut parents = Vec::new();
+    for entry in fs::read_dir("/proc").because(|| "reading /proc".into())? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        // One that has ended meanwhile is nobody's child.
+        let Ok(fields) = stat_fields(pid) else { continue };
+        if let Some(parent) = fields.get(PARENT).and_then(|parent| parent.parse::<u32>().ok()) {
+            parents.push((pid, parent));
+        }
+    }
+    let (mut found, mut at) = (vec![pid], 0);
+    while let Some(&of) = found.get(at) {
+        found.extend(parents.iter().filter(|(_, parent)| *parent == of).map(|(pid, _)| *pid));
+        at += 1;
+    }
+    found.remove(0);
+    Ok(found)
+}
+
+// Places of fields after the name in `/proc/PID/stat`: state is the 3rd field of all
+// (proc_pid_stat(5)).
+const PARENT: usize = 1;
+const USER: usize = 11;
+const SYSTEM: usize = 12;
+const CHILDREN_USER: usize = 13;
+const CHILDREN_SYSTEM: usize = 14;
+
+/// The fields of `/proc/PID/stat` after the name, which is in brackets and may hold anything.
+fn stat_fields(pid: u32) -> Result<Vec<String>> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = fs::read_to_string(&path).because(|| format!("reading {path}"))?;
+    let after_name = stat.rsplit_once(") ").map(|(_, rest)| rest).unwrap_or_default();
+    Ok(after_name.split_whitespace().map(str::to_owned).collect())
+}
+
+/// CPU time of a process, or of a few, since their start.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cpu {
+    processes: u64,
     /// Of the living threads, from their `schedstat`.
     threads_ns: u64,
-    /// Of all threads, ended ones too, from `stat`: whole ticks.
+    /// Of all threads and children, ended ones too, from `stat`: whole ticks.
     ticks_ns: u64,
     user_ticks_ns: u64,
 }
@@ -180,27 +242,30 @@ impl Cpu {
             let schedstat = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
             threads_ns += schedstat.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0);
         }
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        // The name, in brackets, may hold anything: count from its end. utime and stime are the
-        // 14th and 15th field, the state after the name is the 3rd (proc_pid_stat(5)).
-        let after_name = stat.rsplit_once(") ").map(|(_, rest)| rest).unwrap_or_default();
-        let fields: Vec<&str> = after_name.split(' ').collect();
+        let fields = stat_fields(pid)?;
         let ticks = |at: usize| fields.get(at)?.parse::<u64>().ok();
-        let (Some(user), Some(system)) = (ticks(11), ticks(12)) else {
-            return fail(format!("an unexpected /proc/{pid}/stat: {stat}"));
-        };
-        Ok(Self { threads_ns, ticks_ns: (user + system) * TICK_NS, user_ticks_ns: user * TICK_NS })
+        let both = |own: usize, children: usize| Some(ticks(own)? + ticks(children)?);
+        match (both(USER, CHILDREN_USER), both(SYSTEM, CHILDREN_SYSTEM)) {
+            (Some(user), Some(system)) => Ok(Self {
+                processes: 1,
+                threads_ns,
+                ticks_ns: (user + system) * TICK_NS,
+                user_ticks_ns: user * TICK_NS,
+            }),
+            _ => fail(format!("an unexpected /proc/{pid}/stat: {}", fields.join(" "))),
+        }
     }
 
     /// Microseconds used since `before`: (all, of it in user space).
     ///
     /// `schedstat` is exact but forgets a thread that ended; `stat` is rounded to ticks but
-    /// forgets none. Where they differ by more than rounding, a thread has ended.
+    /// forgets none. Where they differ by more than rounding, a thread (or a child) has ended.
     pub fn us_since(self, before: Self) -> (f64, f64) {
         let threads = self.threads_ns.saturating_sub(before.threads_ns);
         let ticks = self.ticks_ns.saturating_sub(before.ticks_ns);
         let user = self.user_ticks_ns.saturating_sub(before.user_ticks_ns);
-        let all = if ticks > threads + 3 * TICK_NS { ticks } else { threads };
+        let rounding = 3 * TICK_NS * self.processes.max(1);
+        let all = if ticks > threads + rounding { ticks } else { threads };
         (all as f64 / 1e3, user as f64 / 1e3)
     }
 }
@@ -244,9 +309,41 @@ mod tests {
     }
 
     #[test]
+    fn children_count_and_end_with_their_parent() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let script = "while :; do :; done & echo $!; wait";
+        let line = CommandLine(["sh", "-c", script].map(str::to_owned).into());
+        let log = folder.path().join("log");
+        let running = Running::start("sh", &line, &log).expect("a shell");
+        let started = Instant::now();
+        let child = loop {
+            let text = fs::read_to_string(&log).expect("its output");
+            if let Ok(pid) = text.trim().parse::<u32>() {
+                break pid;
+            }
+            assert!(started.elapsed() < Duration::from_secs(60), "no child: {text}");
+            std::thread::sleep(POLL);
+        };
+        assert_eq!(descendants(running.child.id()).expect("a tree"), [child]);
+        while running.cpu().expect("its CPU time").us_since(Cpu::default()).0 < 50_000.0 {
+            assert!(started.elapsed() < Duration::from_secs(60), "the child uses nothing");
+            std::thread::sleep(POLL);
+        }
+        let own = Memory::of(running.child.id()).expect("its memory").resident_kib;
+        assert!(running.memory().expect("their memory").resident_kib > own);
+        drop(running);
+        // It is gone, or a zombie that init has yet to see.
+        while stat_fields(child).is_ok_and(|fields| fields[0] != "Z") {
+            assert!(started.elapsed() < Duration::from_secs(60), "the child lives on");
+            std::thread::sleep(POLL);
+        }
+    }
+
+    #[test]
     fn an_ended_thread_is_not_forgotten() {
-        let before = Cpu { threads_ns: 1_000, ticks_ns: 0, user_ticks_ns: 0 };
-        let after = Cpu { threads_ns: 500, ticks_ns: 9 * TICK_NS, user_ticks_ns: TICK_NS };
+        let before = Cpu { processes: 1, threads_ns: 1_000, ticks_ns: 0, user_ticks_ns: 0 };
+        let (ticks_ns, user_ticks_ns) = (9 * TICK_NS, TICK_NS);
+        let after = Cpu { threads_ns: 500, ticks_ns, user_ticks_ns, ..before };
         assert_eq!(after.us_since(before), (90_000.0, 10_000.0));
     }
 }

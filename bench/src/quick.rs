@@ -70,7 +70,8 @@ pub struct Settings {
 /// Runs everything and writes the results.
 pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
     let common = &settings.common;
-    let tools = ["wrk", "ab", "taskset", "redis-server"];
+    let mut tools = vec!["wrk", "ab", "taskset", "redis-server"];
+    tools.extend(settings.servers.iter().flat_map(|server| server.tools()));
     let session = Session::open(common, "", settings.rounds, &tools, interrupted)?;
     let descriptors = pin::raise_descriptor_limit()?.saturating_sub(DESCRIPTORS_RESERVE);
     let idle_connections = u32::try_from(descriptors).unwrap_or(u32::MAX).min(IDLE_CONNECTIONS);
@@ -134,8 +135,8 @@ impl Quick<'_> {
             )?;
         }
         if wanted(Scenario::Connections) {
-            // `may_minihttp` closes neither HTTP/1.0 nor `Connection: close`: `ab` never finishes.
-            for &server in order.iter().filter(|&&server| server != Server::MayMinihttp) {
+            // With one that doesn't close, `ab` never finishes.
+            for &server in order.iter().filter(|server| server.closes()) {
                 self.session.measure(round, scenarios::CONNECTIONS, server.name(), |lab| {
                     scenarios::connection_each(lab, server)
                 })?;

@@ -1,5 +1,5 @@
-//! Just enough of Redis's protocol (RESP 2) for one blocking connection: commands out, integers,
-//! lines and strings back. Its own, so that the baseline's driver costs next to nothing.
+//! Just enough of Redis's protocol (RESP 2): commands out, integers, lines and strings back, and one
+//! blocking connection that speaks it. Its own, so that the baselines' drivers cost next to nothing.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -75,8 +75,32 @@ pub fn pack(out: &mut Vec<u8>, command: &[&str]) {
     }
 }
 
-/// The first reply and its length. `None`: more bytes are needed.
-fn parse(input: &[u8]) -> Result<Option<(Reply, usize)>> {
+/// The length of the first reply, of any kind. `None`: more bytes are needed.
+pub fn complete(input: &[u8]) -> Result<Option<usize>> {
+    // Replies that are still to be passed over: an array is one, and then its elements.
+    let (mut at, mut wanted) = (0, 1_u64);
+    while wanted > 0 {
+        let Some(line_len) = memchr::memmem::find(&input[at..], b"\r\n") else { return Ok(None) };
+        let line = &input[at..at + line_len];
+        at += line_len + 2;
+        wanted -= 1;
+        let Some((kind @ (b'$' | b'*'), length)) = line.split_first() else { continue };
+        let length = std::str::from_utf8(length).ok().and_then(|text| text.parse::<i64>().ok());
+        match (kind, length) {
+            (_, None) => return fail("a reply of Redis without a length"),
+            (_, Some(-1)) => {}
+            (b'*', Some(length)) => wanted = wanted.saturating_add(length.unsigned_abs()),
+            (_, Some(length)) => at = at.saturating_add(length.unsigned_abs() as usize + 2),
+        }
+        if at > input.len() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(at))
+}
+
+/// The first reply and its length. `None`: more bytes are needed. Not for arrays.
+pub fn parse(input: &[u8]) -> Result<Option<(Reply, usize)>> {
     let Some(line_len) = input.windows(2).position(|w| w == b"\r\n") else { return Ok(None) };
     let line = String::from_utf8_lossy(&input[..line_len]);
     let (Some(kind), rest) = (line.chars().next(), line.get(1..).unwrap_or_default()) else {
@@ -119,6 +143,25 @@ mod tests {
             assert_eq!(parse(bytes).expect("legal"), Some((reply, bytes.len())));
         }
         assert!(parse(b"-ERR no\r\n").is_err());
+    }
+
+    #[test]
+    fn a_reply_of_any_kind_has_an_end() {
+        let replies: [&[u8]; 5] = [
+            b":12\r\n",
+            b"-ERR no\r\n",
+            b"$-1\r\n",
+            b"*0\r\n",
+            b"*3\r\n:1\r\n*2\r\n$3\r\n\r\nx\r\n+a\r\n$0\r\n\r\n",
+        ];
+        for reply in replies {
+            for cut in 0..reply.len() {
+                assert_eq!(complete(&reply[..cut]).expect("a legal prefix"), None);
+            }
+            let two = [reply, b":1\r\n"].concat();
+            assert_eq!(complete(&two).expect("legal"), Some(reply.len()));
+        }
+        assert!(complete(b"$x\r\n").is_err());
     }
 
     #[test]

@@ -121,7 +121,7 @@ fn measure(lab: &mut Lab, what: What, sales: u32, in_redis: bool, seconds: u64) 
     let redis: Option<Redis> = if in_redis { Some(lab.redis()?) } else { None };
     let ledger = match &redis {
         Some(redis) => redis.url(),
-        None => format!("embedded:{}", lab.ledger_folder().display()),
+        None => format!("embedded:{}", lab.fresh_folder("ledger").display()),
     };
     let total = if what == What::Rejections { TOTAL_TINY } else { TOTAL_HUGE };
     let config = lab.data().join("sales.toml");

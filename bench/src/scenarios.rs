@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::error::{Because, Result, fail};
 use crate::lab::{Lab, Served, unexpected};
 use crate::rows::figure;
-use crate::servers::Server;
+use crate::servers::{Content, Ledger, Server, Setup};
 use crate::tools::{Load, ab, read_ab, read_wrk, wrk};
 
 /// Rejections over kept connections.
@@ -50,7 +50,7 @@ pub type Figures = Vec<(&'static str, f64)>;
 
 /// `wrk` against a sale that is sold out.
 pub fn rejections(lab: &mut Lab, server: Server, seconds: u64) -> Result<Figures> {
-    let served = lab.serve_embedded(server, TOTAL_TINY)?;
+    let served = serve(lab, server, Ledger::None, TOTAL_TINY)?;
     served.expect(Answer::SoldOut)?;
     warm_up(lab, &served, CONNECTIONS_LOW)?;
 
@@ -64,7 +64,7 @@ pub fn rejections(lab: &mut Lab, server: Server, seconds: u64) -> Result<Figures
 
 /// `ab` without `-k` against a sale that is sold out.
 pub fn connection_each(lab: &mut Lab, server: Server) -> Result<Figures> {
-    let served = lab.serve_embedded(server, TOTAL_TINY)?;
+    let served = serve(lab, server, Ledger::None, TOTAL_TINY)?;
     served.expect(Answer::SoldOut)?;
     let line = |requests| ab(lab.load_core, requests, CONNECTIONS_LOW, served.address);
     let (warm_up, measured) = (line(AB_WARM_UP_REQUESTS), line(AB_REQUESTS));
@@ -94,7 +94,7 @@ pub fn sales_redis(
     seconds: u64,
 ) -> Result<Figures> {
     let mut redis = lab.redis()?;
-    let served = lab.serve_redis(server, &redis, TOTAL_HUGE)?;
+    let served = serve(lab, server, Ledger::Redis(redis.address), TOTAL_HUGE)?;
     served.expect(Answer::Granted)?;
     warm_up(lab, &served, connections)?;
     lab.settle(SETTLE)?;
@@ -122,7 +122,7 @@ pub fn sales_redis(
 /// `wrk` against a huge sale in the embedded ledger; sales are the requests that were answered,
 /// since the sale is not over at the end and so every answer was a ticket.
 pub fn sales_embedded(lab: &mut Lab, server: Server, seconds: u64) -> Result<Figures> {
-    let served = lab.serve_embedded(server, TOTAL_HUGE)?;
+    let served = serve(lab, server, Ledger::Embedded, TOTAL_HUGE)?;
     served.expect(Answer::Granted)?;
     warm_up(lab, &served, CONNECTIONS_LOW)?;
     lab.settle(SETTLE)?;
@@ -173,7 +173,7 @@ pub fn one_evalsha(lab: &mut Lab, seconds: u64) -> Result<Figures> {
 
 /// Opens many kept connections, one request each, and weighs the server before and after.
 pub fn idle_connections(lab: &mut Lab, server: Server, connections: u32) -> Result<Figures> {
-    let served = lab.serve_embedded(server, TOTAL_TINY)?;
+    let served = serve(lab, server, Ledger::None, TOTAL_TINY)?;
     served.expect(Answer::SoldOut)?;
     lab.settle(IDLE_SETTLE)?;
 
@@ -200,6 +200,12 @@ pub fn idle_connections(lab: &mut Lab, server: Server, connections: u32) -> Resu
         (figure::CONNECTION_KIB, each(before.resident_kib, after.resident_kib)),
         (figure::CONNECTION_ANONYMOUS_KIB, each(before.anonymous_kib, after.anonymous_kib)),
     ])
+}
+
+/// A server on the servers' core.
+fn serve(lab: &mut Lab, server: Server, ledger: Ledger, total: u64) -> Result<Served> {
+    let (cores, content) = ([lab.server_core], Content::SoldOut);
+    lab.serve(server, &Setup { cores: &cores, content, ledger, total, options: &[] })
 }
 
 fn warm_up(lab: &mut Lab, served: &Served, connections: u32) -> Result<()> {

@@ -18,7 +18,17 @@ use crate::servers::Programs;
 use crate::{machine, pin};
 
 /// The programs of ours that a command may start, beside stampede itself.
-const OUR_PROGRAMS: [&str; 3] = ["floor", "may_minihttp", "one_evalsha"];
+const OUR_PROGRAMS: [&str; 9] = [
+    "axum",
+    "axum_postgres",
+    "bare_append",
+    "bare_redis",
+    "floor",
+    "floor_sales",
+    "floor_uring",
+    "may_minihttp",
+    "one_evalsha",
+];
 
 /// Settings of every command.
 #[derive(Debug, Args)]

@@ -1,49 +1,63 @@
-//! The peer to beat: `may_minihttp` as its own examples use it, with one worker and the same body.
+//! The peer to beat: `may_minihttp` as its own examples use it, with the same bodies; plaintext and
+//! JSON as in its TechEmpower entry. A worker a core.
 //!
 //! Without default features, as in stampede, since those would turn `may`'s work stealing on.
 
 use std::io;
-use std::net::SocketAddr;
 
-use bench::answer::SOLD_OUT;
+use bench::answer::{Content, MESSAGE};
 use bench::error::{Because, Failure, Result};
+use bench::floor::Place;
+use bench::pin;
+use bytes::BufMut;
 use clap::Parser;
 use may_minihttp::{HttpServer, HttpService, Request, Response};
 
-/// A `may_minihttp` server that tells everyone "sold out".
+/// A `may_minihttp` server that tells everyone "sold out", and does TechEmpower's plaintext and JSON.
 #[derive(Parser)]
 struct Settings {
-    /// Address to listen on.
-    #[arg(long, default_value = "127.0.0.1:3005")]
-    listen: SocketAddr,
-    /// Core to run on.
-    #[arg(long, default_value_t = 0)]
-    core: usize,
+    #[command(flatten)]
+    place: Place,
 }
 
 #[derive(Clone)]
-struct SoldOut;
+struct Peer;
 
-impl HttpService for SoldOut {
-    fn call(&mut self, _request: Request, response: &mut Response) -> io::Result<()> {
-        response.header("Content-Type: application/json").body(SOLD_OUT);
+impl HttpService for Peer {
+    fn call(&mut self, request: Request, response: &mut Response) -> io::Result<()> {
+        match request.path() {
+            "/buy/ticket" => {
+                response.header("Content-Type: application/json").body(Content::SoldOut.body());
+            }
+            "/plaintext" => {
+                response.header("Content-Type: text/plain").body(Content::Plaintext.body());
+            }
+            "/json" => {
+                let out = response.header("Content-Type: application/json").body_mut();
+                serde_json::to_writer(out.writer(), &MESSAGE)?;
+            }
+            _ => {
+                response.status_code(404, "Not Found");
+            }
+        }
         Ok(())
     }
 }
 
 fn main() {
-    if let Err(failure) = serve(&Settings::parse()) {
+    if let Err(failure) = serve(&Settings::parse().place) {
         eprintln!("may_minihttp: {failure}");
         std::process::exit(1);
     }
 }
 
-fn serve(settings: &Settings) -> Result<()> {
+fn serve(place: &Place) -> Result<()> {
+    pin::raise_descriptor_limit()?;
     // Before the first coroutine: `may`'s threads inherit it, and pin within it.
-    bench::pin::to_core(settings.core)?;
-    may::config().set_workers(1);
-    let server = HttpServer(SoldOut)
-        .start(settings.listen)
-        .because(|| format!("listening on {}", settings.listen))?;
+    pin::to_cores(&place.cores)?;
+    may::config().set_workers(place.cores.len());
+    let server = HttpServer(Peer)
+        .start(place.listen)
+        .because(|| format!("listening on {}", place.listen))?;
     server.join().map_err(|_| Failure("the server panicked".into()))
 }

@@ -8,13 +8,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bench::error::{Result, fail};
-use bench::resp::{Connection, Reply, pack};
+use bench::one_sale;
+use bench::resp::{Connection, Reply};
 use clap::Parser;
-
-const SCRIPT: &str = include_str!("one_sale.lua");
-const SALE: &str = "ticket_hash_key";
-const CLAIMS: &str = "ticket_claims";
-const STREAM: &str = "ticket_stream";
 
 /// Sells tickets from Redis, one EVALSHA each, for a while.
 #[derive(Parser)]
@@ -49,9 +45,10 @@ fn sell(settings: &Settings) -> Result<()> {
     for _ in 0..settings.connections {
         connections.push(Connection::open(settings.redis)?);
     }
-    let sha = prepare(&mut connections[0], settings.total)?;
+    let sha = one_sale::prepare(&mut connections[0], settings.total)?;
 
-    let mut sent = claims_so_far(&mut connections[0])?;
+    // Claims are numbered, so a second run goes on where the first one ended.
+    let mut sent = one_sale::claims(&mut connections[0])?;
     let mut packed = Vec::with_capacity(512);
     let mut sales = 0_u64;
     let started = Instant::now();
@@ -72,24 +69,6 @@ fn sell(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// Makes the sale if it is missing and loads the script; returns its SHA.
-fn prepare(redis: &mut Connection, total: u64) -> Result<String> {
-    redis.ask(&["HSETNX", SALE, "ticket_total_nums", &total.to_string()])?;
-    redis.ask(&["HSETNX", SALE, "ticket_sold_nums", "0"])?;
-    match redis.ask(&["SCRIPT", "LOAD", SCRIPT])? {
-        Reply::Text(sha) => Ok(sha),
-        other => fail(format!("SCRIPT LOAD answered {other:?}")),
-    }
-}
-
-/// Claims are numbered, so a second run goes on where the first one ended.
-fn claims_so_far(redis: &mut Connection) -> Result<u64> {
-    match redis.ask(&["HLEN", CLAIMS])? {
-        Reply::Integer(claims) => Ok(claims.unsigned_abs()),
-        other => fail(format!("HLEN answered {other:?}")),
-    }
-}
-
 fn send_sale(
     connection: &mut Connection,
     packed: &mut Vec<u8>,
@@ -100,7 +79,7 @@ fn send_sale(
     let id = format!("ticket~{sent:026}");
     let (user, claim) = (format!("user-{sent:012}"), format!("user-{sent:012} key-{sent:012}"));
     packed.clear();
-    pack(packed, &["EVALSHA", sha, "3", SALE, CLAIMS, STREAM, &id, &user, &claim]);
+    one_sale::pack_sale(packed, sha, &id, &user, &claim);
     connection.send(packed)
 }
 

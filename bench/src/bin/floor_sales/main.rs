@@ -1,0 +1,334 @@
+//! The floor of a sale: the floor's epoll loop with one connection to Redis in it.
+//!
+//! Requests join the open batch, and a batch goes out at the end of a round of events once the one
+//! before it is answered, with stampede's own script and bytes; `--per-ticket`: each request goes out
+//! at the end of its round as an EVALSHA of its own, pipelined on the same connection. Once Redis
+//! has said that the sale is sold out, everybody is told so at once, and it stays so.
+//!
+//! Like the floor it parses nothing but the end of a request and enforces no bound, and it ends when
+//! Redis fails: it is a yardstick, not a server. When it is told to end it prints
+//! `batches=N requests=N` on standard error.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, SystemTime};
+
+use bench::answer::{self, RESERVATION_CHARACTERS, SOLD_OUT};
+use bench::error::{Because, Result};
+use bench::fill::Filler;
+use bench::floor::{Epoll, Place, Scanner};
+use bench::{one_sale, resp};
+use clap::Parser;
+use rustix::net::{SocketFlags, accept_with};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use stampede::sale::ReservationId;
+
+use link::{Link, Seat};
+
+mod link;
+
+const EVENTS_MAX: usize = 512;
+const READ_BUFFER_BYTES: usize = 64 * 1024;
+/// Far beyond any run: nothing is to expire.
+const HOLD_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// A bare epoll loop that sells from Redis and checks nothing: the floor of a sale.
+#[derive(Parser)]
+struct Settings {
+    #[command(flatten)]
+    place: Place,
+    /// Where Redis listens.
+    #[arg(long, default_value = "127.0.0.1:6379")]
+    redis: SocketAddr,
+    /// Tickets of the sale, if it isn't there yet.
+    #[arg(long, default_value_t = 10_000)]
+    total: u64,
+    /// One EVALSHA a ticket, with the script of the one-EVALSHA baseline, in place of batches.
+    #[arg(long)]
+    per_ticket: bool,
+}
+
+fn main() {
+    if let Err(failure) = run(Settings::parse()) {
+        eprintln!("floor_sales: {failure}");
+        std::process::exit(1);
+    }
+}
+
+fn run(settings: Settings) -> Result<()> {
+    let Settings { place, redis, total, per_ticket } = settings;
+    let sha = match per_ticket {
+        true => Some(one_sale::prepare(&mut resp::Connection::open(redis)?, total)?),
+        false => {
+            Filler::open(redis, "ticket")?.create(total, HOLD_MS)?;
+            None
+        }
+    };
+    let counts = Arc::new(Counts::default());
+    tell_at_the_end(counts.clone())?;
+    place.run(move |listener| serve(&listener, Link::open(redis, sha.clone())?, &counts))
+}
+
+/// What went to Redis.
+#[derive(Default)]
+pub struct Counts {
+    batches: AtomicU64,
+    requests: AtomicU64,
+}
+
+impl Counts {
+    fn add_batches(&self, batches: u64, requests: u64) {
+        self.batches.fetch_add(batches, Relaxed);
+        self.requests.fetch_add(requests, Relaxed);
+    }
+}
+
+fn tell_at_the_end(counts: Arc<Counts>) -> Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT]).because(|| "waiting for signals".into())?;
+    let tell = move || {
+        if signals.forever().next().is_some() {
+            let Counts { batches, requests } = &*counts;
+            eprintln!("batches={} requests={}", batches.load(Relaxed), requests.load(Relaxed));
+            std::process::exit(0);
+        }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(tell)?;
+    Ok(())
+}
+
+/// One core's loop.
+fn serve(listener: &TcpListener, link: Link, counts: &Counts) -> Result<()> {
+    let epoll = Epoll::new()?;
+    epoll.add(listener.as_raw_fd())?;
+    epoll.add(link.fd())?;
+    let mut floor = Floor {
+        epoll,
+        link,
+        connections: Vec::new(),
+        serial: 0,
+        answers: Answers::new(),
+        scanner: Scanner::default(),
+        input: vec![0; READ_BUFFER_BYTES],
+        decided: Vec::new(),
+        sold_out: false,
+    };
+    let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS_MAX];
+    loop {
+        let ready = floor.epoll.wait(&mut events)?;
+        floor.answers.refresh();
+        for event in &events[..ready] {
+            let fd = event.u64 as RawFd;
+            if fd == floor.link.fd() {
+                floor.settle(event.events)?;
+            } else if fd == listener.as_raw_fd() {
+                floor.accept(listener)?;
+            } else if floor.turn(fd, event.events).is_err() {
+                floor.drop_connection(fd);
+            }
+        }
+        floor.link.leave(&floor.epoll, counts)?;
+    }
+}
+
+struct Floor {
+    epoll: Epoll,
+    link: Link,
+    /// By descriptor.
+    connections: Vec<Option<Connection>>,
+    /// Of the last connection.
+    serial: u64,
+    answers: Answers,
+    scanner: Scanner,
+    input: Vec<u8>,
+    decided: Vec<(Seat, Option<ReservationId>)>,
+    sold_out: bool,
+}
+
+struct Connection {
+    socket: File,
+    serial: u64,
+    /// What one read left over, which is nearly always nothing.
+    unparsed: Vec<u8>,
+    /// Answers that are still to be sent.
+    output: Vec<u8>,
+    /// Requests that Redis has not decided.
+    waiting: u32,
+    closing: bool,
+}
+
+impl Floor {
+    fn accept(&mut self, listener: &TcpListener) -> Result<()> {
+        // None left, or no descriptor left: either way, what is open goes on.
+        while let Ok(socket) = accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+            let fd = socket.as_raw_fd();
+            self.epoll.add(fd)?;
+            if self.connections.len() <= fd as usize {
+                self.connections.resize_with(fd as usize + 1, || None);
+            }
+            self.serial += 1;
+            self.connections[fd as usize] = Some(Connection {
+                socket: File::from(socket),
+                serial: self.serial,
+                unparsed: Vec::new(),
+                output: Vec::new(),
+                waiting: 0,
+                closing: false,
+            });
+        }
+        Ok(())
+    }
+
+    /// Closes it, which takes it out of the epoll.
+    fn drop_connection(&mut self, fd: RawFd) {
+        self.connections[fd as usize] = None;
+    }
+
+    /// One wake-up of a connection. `Err`: it is over.
+    fn turn(&mut self, fd: RawFd, events: u32) -> io::Result<()> {
+        let connection = self.connections[fd as usize].as_mut().ok_or(io::ErrorKind::NotFound)?;
+        if events & libc::EPOLLOUT as u32 != 0 {
+            connection.flush()?;
+            return match connection.output.is_empty() {
+                true => self.epoll.watch(fd, libc::EPOLLIN),
+                false => Ok(()),
+            };
+        }
+        let len = match connection.socket.read(&mut self.input) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(len) => len,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if connection.closing {
+            return Ok(());
+        }
+        let scan = if connection.unparsed.is_empty() {
+            let scan = self.scanner.scan(&self.input[..len]);
+            connection.unparsed.extend_from_slice(&self.input[scan.used..len]);
+            scan
+        } else {
+            connection.unparsed.extend_from_slice(&self.input[..len]);
+            let scan = self.scanner.scan(&connection.unparsed);
+            connection.unparsed.drain(..scan.used);
+            scan
+        };
+        connection.closing = scan.closing;
+        for _ in 0..scan.requests {
+            // Answers keep their order: nobody overtakes one who waits for Redis.
+            if self.sold_out && connection.waiting == 0 {
+                connection.output.extend_from_slice(&self.answers.sold_out);
+            } else {
+                connection.waiting += 1;
+                self.link.join(Seat { fd, serial: connection.serial });
+            }
+        }
+        connection.answer(&self.epoll)
+    }
+
+    /// Redis has answered: so do we. The answers to one connection go out together where they lie
+    /// together.
+    fn settle(&mut self, events: u32) -> Result<()> {
+        let mut decided = std::mem::take(&mut self.decided);
+        self.link.turn(events, &self.epoll, &mut decided)?;
+        for (at, (seat, granted)) in decided.iter().enumerate() {
+            self.sold_out |= granted.is_none();
+            let connection = self.connections.get_mut(seat.fd as usize).and_then(Option::as_mut);
+            let Some(connection) = connection.filter(|c| c.serial == seat.serial) else {
+                continue;
+            };
+            connection.waiting -= 1;
+            match granted {
+                Some(id) => self.answers.grant(*id, &mut connection.output),
+                None => connection.output.extend_from_slice(&self.answers.sold_out),
+            }
+            let more = decided.get(at + 1).is_some_and(|(next, _)| next.fd == seat.fd);
+            if !more && connection.answer(&self.epoll).is_err() {
+                self.drop_connection(seat.fd);
+            }
+        }
+        decided.clear();
+        self.decided = decided;
+        Ok(())
+    }
+}
+
+impl Connection {
+    /// Sends the answers that there are; what the socket doesn't take goes out when it has room.
+    fn answer(&mut self, epoll: &Epoll) -> io::Result<()> {
+        if self.output.is_empty() {
+            return Ok(());
+        }
+        self.flush()?;
+        if self.output.is_empty() {
+            return Ok(());
+        }
+        epoll.watch(self.socket.as_raw_fd(), libc::EPOLLOUT)
+    }
+
+    /// `Err`: it is over, also because all is answered and the client wants it closed.
+    fn flush(&mut self) -> io::Result<()> {
+        let sent = send(&mut self.socket, &self.output)?;
+        self.output.drain(..sent);
+        if self.output.is_empty() && self.closing && self.waiting == 0 {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        Ok(())
+    }
+}
+
+/// Bytes that the socket took; 0 when it is full.
+fn send(socket: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
+    match socket.write(bytes) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        other => other,
+    }
+}
+
+/// Both answers, encoded again when the second in their Date changes.
+struct Answers {
+    second: u64,
+    sold_out: Vec<u8>,
+    /// Up to the reservation's id, and behind it.
+    granted: (Vec<u8>, Vec<u8>),
+}
+
+impl Answers {
+    fn new() -> Self {
+        let mut answers = Self { second: 0, sold_out: Vec::new(), granted: Default::default() };
+        answers.refresh();
+        answers
+    }
+
+    fn refresh(&mut self) {
+        let second = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let second = second.map_or(self.second, |since| since.as_secs());
+        if second == self.second {
+            return;
+        }
+        self.second = second;
+        let date = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(second));
+        let answer = |body: &str| {
+            let len = body.len();
+            format!(
+                "HTTP/1.1 200 OK\r\nServer: stampede\r\nDate: {date}\r\n\
+                 Content-Type: application/json\r\nContent-Length: {len}\r\n\r\n{body}"
+            )
+        };
+        self.sold_out = answer(SOLD_OUT).into_bytes();
+        let id = "-".repeat(RESERVATION_CHARACTERS);
+        let granted = answer(&answer::granted(&id));
+        let (head, tail) = granted.split_once(&id).unwrap_or((&granted, ""));
+        self.granted = (head.into(), tail.into());
+    }
+
+    fn grant(&self, id: ReservationId, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.granted.0);
+        out.extend_from_slice(&id.to_text());
+        out.extend_from_slice(&self.granted.1);
+    }
+}

@@ -1,0 +1,98 @@
+//! What the floors share: their settings, a listening socket a core, the end of a request, and
+//! answers that are encoded once a second.
+//!
+//! A floor parses nothing but the blank line that ends a request and whether the client wants the
+//! connection closed. It reads no bodies and enforces no bound: it is a yardstick, not a server.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::mpsc::channel;
+use std::thread;
+
+use clap::Args;
+use rustix::net::sockopt::{set_socket_reuseaddr, set_socket_reuseport, set_tcp_nodelay};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with};
+
+use crate::answer::Content;
+use crate::error::{Because, Failure, Result, fail};
+use crate::pin;
+
+mod answers;
+mod buffers;
+mod epoll;
+mod scan;
+
+pub use answers::{Answers, BLOCK_ANSWERS};
+pub use buffers::BufferRing;
+pub use epoll::Epoll;
+pub use scan::{Scan, Scanner};
+
+/// Connections the kernel may hold for us before we accept them: as many as stampede asks for.
+const BACKLOG: i32 = 65_535;
+
+/// Where to listen and on which cores to run.
+#[derive(Debug, Clone, Args)]
+pub struct Place {
+    /// Address to listen on.
+    #[arg(long, default_value = "127.0.0.1:3005")]
+    pub listen: SocketAddr,
+    /// Cores to run on, such as 0,1: each has a thread and a listening socket of its own.
+    #[arg(long, value_delimiter = ',', default_value = "0", value_name = "LIST")]
+    pub cores: Vec<usize>,
+}
+
+/// Settings of a floor.
+#[derive(Debug, Args)]
+pub struct Settings {
+    /// Where it runs.
+    #[command(flatten)]
+    pub place: Place,
+    /// What everyone is told, whatever is asked.
+    #[arg(long, value_enum, default_value = "sold_out")]
+    pub answer: Content,
+}
+
+impl Place {
+    /// Runs `serve` on a thread of its own on each core, with a listening socket of its own. Returns
+    /// when the first of them does, with what went wrong.
+    pub fn run<S>(&self, serve: S) -> Result<()>
+    where
+        S: Fn(TcpListener) -> Result<()> + Clone + Send + 'static,
+    {
+        pin::raise_descriptor_limit()?;
+        let (ended, first) = channel();
+        for &core in &self.cores {
+            let (serve, ended) = (serve.clone(), ended.clone());
+            let listener =
+                listening(self.listen).because(|| format!("listening on {}", self.listen))?;
+            let run = move || {
+                let done = pin::to_core(core).and_then(|()| serve(listener));
+                // Nobody listens any more if another core has failed before.
+                let _ = ended.send(done);
+            };
+            thread::Builder::new()
+                .name(format!("core-{core}"))
+                .spawn(run)
+                .because(|| format!("starting a thread for core {core}"))?;
+        }
+        drop(ended);
+        match first.recv() {
+            Ok(done) => done,
+            Err(_) if self.cores.is_empty() => fail("--cores names no core"),
+            Err(_) => Err(Failure("every core's thread has panicked".into())),
+        }
+    }
+}
+
+/// One of several sockets that share a port; the kernel spreads the connections over them. What it
+/// accepts sends at once (`TCP_NODELAY` is inherited), and it doesn't block.
+fn listening(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+    set_socket_reuseaddr(&socket, true)?;
+    set_socket_reuseport(&socket, true)?;
+    set_tcp_nodelay(&socket, true)?;
+    bind(&socket, &address)?;
+    listen(&socket, BACKLOG)?;
+    Ok(socket.into())
+}

@@ -1,0 +1,180 @@
+//! The servers that are compared, and what each of them is asked to be.
+//!
+//! `start` says how each is started, `nginx` writes its configuration.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::process::CommandLine;
+
+mod nginx;
+mod start;
+
+pub use crate::answer::Content;
+pub use nginx::{LUA_MODULE as NGINX_LUA, NDK_MODULE as NGINX_NDK};
+
+/// A server under test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum Server {
+    /// The bare epoll loop.
+    Floor,
+    /// The bare io_uring loop.
+    FloorUring,
+    /// The peer on the same coroutines.
+    MayMinihttp,
+    /// Rust's usual framework.
+    Axum,
+    /// nginx that answers from its configuration.
+    Nginx,
+    /// nginx with Lua; sells one EVALSHA a ticket.
+    NginxLua,
+    /// axum in front of PostgreSQL; sells one statement a ticket.
+    AxumPostgres,
+    /// The article's design, in Go; sells one script call a ticket.
+    Article,
+    /// The epoll loop that sells in batches.
+    FloorSales,
+    /// What all this is about.
+    Stampede,
+}
+
+impl Server {
+    /// Its name in every table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Floor => "floor",
+            Self::FloorUring => "floor_uring",
+            Self::MayMinihttp => "may_minihttp",
+            Self::Axum => "axum",
+            Self::Nginx => "nginx",
+            Self::NginxLua => "nginx_lua",
+            Self::AxumPostgres => "axum_postgres",
+            Self::Article => "article",
+            Self::FloorSales => "floor_sales",
+            Self::Stampede => "stampede",
+        }
+    }
+
+    /// The tools that it needs beside our own programs, as [`check_tools`] knows them.
+    ///
+    /// [`check_tools`]: crate::machine::check_tools
+    pub fn tools(self) -> &'static [&'static str] {
+        match self {
+            Self::Nginx => &["setpriv", "nginx"],
+            Self::NginxLua => &["setpriv", "nginx", NGINX_LUA, NGINX_NDK],
+            Self::AxumPostgres => &["setpriv"],
+            Self::Article => &["go"],
+            _ => &[],
+        }
+    }
+
+    /// Whether it can close a connection when it is asked to: `may_minihttp` closes neither HTTP/1.0
+    /// nor `Connection: close`, so that whoever waits for that waits without end.
+    pub fn closes(self) -> bool {
+        self != Self::MayMinihttp
+    }
+}
+
+/// Where sales are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ledger {
+    /// Nowhere: nothing but rejections is wanted. For stampede, whose rejections come from a sale
+    /// that is sold out, the same as `Embedded`.
+    None,
+    /// In an embedded ledger with a folder of its own.
+    Embedded,
+    /// In this Redis.
+    Redis(SocketAddr),
+    /// In the database of this URL.
+    Postgres(String),
+}
+
+/// What a server is asked to be.
+#[derive(Debug, Clone)]
+pub struct Setup<'a> {
+    /// The cores that it runs on.
+    pub cores: &'a [usize],
+    /// What a floor tells everyone; others go by what is asked.
+    pub content: Content,
+    /// Where sales are kept.
+    pub ledger: Ledger,
+    /// Tickets of the sale `ticket`, for those that sell.
+    pub total: u64,
+    /// More options for stampede, and for the floor of a sale.
+    pub options: &'a [&'a str],
+}
+
+/// Where the programs are.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    /// The folder with our own programs.
+    pub folder: PathBuf,
+    /// The stampede to measure.
+    pub stampede: PathBuf,
+}
+
+impl Programs {
+    /// The command that starts a program of ours on these cores, where it listens there.
+    fn ours(&self, name: &str, cores: &str, listen: SocketAddr, more: &[&str]) -> CommandLine {
+        let (program, listen) = (shown(&self.folder.join(name)), listen.to_string());
+        let words = [&*program, "--listen", &listen, "--cores", cores];
+        CommandLine::on_cores(cores, words.into_iter().chain(more.iter().copied()))
+    }
+
+    /// The command that starts a stampede on these cores.
+    pub fn stampede_serve(
+        &self,
+        cores: &[usize],
+        listen: SocketAddr,
+        options: &[&str],
+    ) -> CommandLine {
+        let cores = list(cores);
+        let program = shown(&self.stampede);
+        // Several may run at a time, and the control port is one.
+        let listen = listen.to_string();
+        let words = [&*program, "serve", "--cores", &cores, "--listen", &listen];
+        let words = words.into_iter().chain(["--control", "off"]);
+        CommandLine::on_cores(&cores, words.chain(options.iter().copied()))
+    }
+
+    /// The command that writes the orders of a Redis into a database. `once`: until there are none
+    /// left.
+    pub fn orders(&self, core: usize, from: &str, to: &str, once: bool) -> CommandLine {
+        let program = shown(&self.stampede);
+        let words = [&*program, "orders", "--from", from, "--to", to];
+        CommandLine::on_core(core, words.into_iter().chain(once.then_some("--once")))
+    }
+
+    /// The command that starts the one-EVALSHA baseline's driver.
+    pub fn one_evalsha(&self, core: usize, redis: SocketAddr, seconds: u64) -> CommandLine {
+        let program = shown(&self.folder.join("one_evalsha"));
+        let (cores, redis) = (core.to_string(), redis.to_string());
+        let words = [&program, "--redis", &redis, "--core", &cores, "--connections", "64"];
+        CommandLine::on_core(core, words.into_iter().chain(["--seconds", &seconds.to_string()]))
+    }
+
+    /// The command that starts a Redis without snapshots.
+    pub fn redis(
+        &self,
+        core: usize,
+        listen: SocketAddr,
+        folder: &Path,
+        options: &[&str],
+    ) -> CommandLine {
+        let (ip, port) = (listen.ip().to_string(), listen.port().to_string());
+        let network = ["redis-server", "--bind", &ip, "--port", &port, "--dir"];
+        let folder = [&*shown(folder), "--save", ""];
+        let words = network.into_iter().chain(folder);
+        CommandLine::on_core(core, words.chain(options.iter().copied()))
+    }
+}
+
+/// `0,1`, as `taskset` and all our programs take it.
+fn list(cores: &[usize]) -> String {
+    cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn shown(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}

@@ -1,0 +1,89 @@
+//! nginx's configuration: the templates in `bench/peers`, filled in and put into a folder.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use crate::error::{Because, Result, fail};
+
+/// nginx's Lua module, where Debian and Ubuntu have it.
+pub const LUA_MODULE: &str = "/usr/lib/nginx/modules/ngx_http_lua_module.so";
+/// What that module needs.
+pub const NDK_MODULE: &str = "/usr/lib/nginx/modules/ndk_http_module.so";
+
+const PLAIN: &str = include_str!("../../peers/nginx.conf");
+const LUA: &str = include_str!("../../peers/nginx_lua.conf");
+const TICKET: &str = include_str!("../../peers/ticket.lua");
+
+/// Writes the configuration of an nginx that answers by itself.
+pub fn write_plain(folder: &Path, listen: SocketAddr, cores: &[usize]) -> Result<()> {
+    write(folder, PLAIN, listen, cores, &[])
+}
+
+/// Writes the configuration and the code of an nginx that answers by Lua, and sells from a Redis
+/// with the script of this SHA. Without: it has nothing to sell.
+pub fn write_lua(
+    folder: &Path,
+    listen: SocketAddr,
+    cores: &[usize],
+    redis: Option<(SocketAddr, &str)>,
+) -> Result<()> {
+    let redis = redis.map(|(at, sha)| format!("'{}', {}, '{sha}'", at.ip(), at.port()));
+    let redis = redis.unwrap_or_default();
+    write(
+        folder,
+        LUA,
+        listen,
+        cores,
+        &[("ndk", NDK_MODULE), ("lua", LUA_MODULE), ("redis", &redis)],
+    )?;
+    let path = folder.join("ticket.lua");
+    fs::write(&path, TICKET).because(|| format!("writing {}", path.display()))
+}
+
+fn write(
+    folder: &Path,
+    template: &str,
+    listen: SocketAddr,
+    cores: &[usize],
+    more: &[(&str, &str)],
+) -> Result<()> {
+    // SAFETY: takes nothing and can't fail.
+    let root = unsafe { libc::geteuid() } == 0;
+    // Workers run as who starts them: only root would change to another user.
+    let user = if root { "user root;" } else { "" };
+    let (listen, processes) = (listen.to_string(), processes(cores));
+    let values = [("listen", &*listen), ("processes", &*processes), ("user", user)];
+    let mut text = template.to_owned();
+    for (name, value) in values.iter().chain(more) {
+        text = text.replace(&format!("{{{{{name}}}}}"), value);
+    }
+    if let Some((_, rest)) = text.split_once("{{") {
+        let name = rest.split("}}").next().unwrap_or_default();
+        return fail(format!("nginx's template wants a {name} that nobody gives"));
+    }
+    fs::create_dir_all(folder).because(|| format!("creating {}", folder.display()))?;
+    let path = folder.join("nginx.conf");
+    fs::write(&path, text).because(|| format!("writing {}", path.display()))
+}
+
+/// One process on one core, which spares it the master; else a worker on each core, under one.
+fn processes(cores: &[usize]) -> String {
+    if cores.len() == 1 {
+        return "master_process off;".into();
+    }
+    // A mask a worker, core 0 on the right.
+    let masks: String = cores.iter().map(|&core| format!(" 1{}", "0".repeat(core))).collect();
+    format!("worker_processes {};\nworker_cpu_affinity{masks};", cores.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_core_has_its_worker() {
+        assert_eq!(processes(&[3]), "master_process off;");
+        assert_eq!(processes(&[0, 2]), "worker_processes 2;\nworker_cpu_affinity 1 100;");
+    }
+}

@@ -1,0 +1,113 @@
+//! How each server is started.
+
+use std::net::SocketAddr;
+
+use super::{Content, Ledger, Server, Setup, list, nginx, shown};
+use crate::error::{Result, fail};
+use crate::lab::{Lab, Served, free_address};
+use crate::process::CommandLine;
+use crate::resp::{Connection, Reply};
+use crate::sellers;
+
+/// What sells where a ticket is one EVALSHA and nobody claims it.
+const SCRIPT: &str = include_str!("../../peers/sale.lua");
+
+impl Lab {
+    /// Starts a server and waits until it listens.
+    ///
+    /// # Errors
+    /// It can't be what is asked of it, it ended, or nothing listens after a while.
+    pub fn serve(&mut self, server: Server, setup: &Setup<'_>) -> Result<Served> {
+        let address = free_address()?;
+        let line = self.command_line(server, address, setup)?;
+        self.serve_line(server.name(), &line, address)
+    }
+
+    /// The command that starts a server; what it needs is there once this returns.
+    fn command_line(
+        &self,
+        server: Server,
+        listen: SocketAddr,
+        setup: &Setup<'_>,
+    ) -> Result<CommandLine> {
+        let cores = list(setup.cores);
+        let ours = |more: &[&str]| self.programs.ours(server.name(), &cores, listen, more);
+        match (server, &setup.ledger) {
+            (Server::Floor | Server::FloorUring, Ledger::None) => {
+                Ok(ours(&["--answer", setup.content.name()]))
+            }
+            (Server::MayMinihttp | Server::Axum, Ledger::None) => Ok(ours(&[])),
+            (Server::AxumPostgres, Ledger::Postgres(url)) => {
+                Ok(ours(&["--database", url, "--total", &setup.total.to_string()]))
+            }
+            (Server::Nginx, Ledger::None) => {
+                let folder = self.fresh_folder("nginx");
+                nginx::write_plain(&folder, listen, setup.cores)?;
+                Ok(nginx_in(&folder, &cores))
+            }
+            (Server::NginxLua, Ledger::None | Ledger::Redis(_))
+                if setup.content == Content::SoldOut =>
+            {
+                let folder = self.fresh_folder("nginx");
+                let sha = match setup.ledger {
+                    Ledger::Redis(redis) => Some((redis, prepare_redis(redis, setup.total)?)),
+                    _ => None,
+                };
+                let redis = sha.as_ref().map(|(redis, sha)| (*redis, &**sha));
+                nginx::write_lua(&folder, listen, setup.cores, redis)?;
+                Ok(nginx_in(&folder, &cores))
+            }
+            (Server::Article, Ledger::Redis(redis)) => {
+                self.programs.build_article()?;
+                Ok(sellers::article(&self.programs, setup.cores, listen, *redis, setup.total))
+            }
+            (Server::FloorSales, Ledger::Redis(redis)) => {
+                let per_ticket = match setup.options {
+                    [] => false,
+                    ["--per-ticket"] => true,
+                    _ => return cannot(server, setup),
+                };
+                let (programs, cores, total) = (&self.programs, setup.cores, setup.total);
+                Ok(sellers::floor_sales(programs, cores, listen, *redis, total, per_ticket))
+            }
+            (Server::Stampede, ledger) => {
+                let ledger = match ledger {
+                    Ledger::None | Ledger::Embedded => {
+                        format!("embedded:{}", self.fresh_folder("ledger").display())
+                    }
+                    Ledger::Redis(redis) => format!("redis://{redis}/0"),
+                    Ledger::Postgres(_) => return cannot(server, setup),
+                };
+                let sale = format!("ticket={}", setup.total);
+                let mut options = vec!["--ledger", &ledger, "--sale", &sale];
+                options.extend(setup.options);
+                Ok(self.programs.stampede_serve(setup.cores, listen, &options))
+            }
+            _ => cannot(server, setup),
+        }
+    }
+}
+
+fn cannot<T>(server: Server, setup: &Setup<'_>) -> Result<T> {
+    let (name, content, ledger) = (server.name(), setup.content.name(), &setup.ledger);
+    fail(format!("{name} can't answer {content} with the ledger {ledger:?}"))
+}
+
+/// nginx in this folder. Its master ends its workers when it is told to end; SIGKILL, which would
+/// leave them behind, is what it would get if we died.
+fn nginx_in(folder: &std::path::Path, cores: &str) -> CommandLine {
+    let folder = format!("{}/", shown(folder));
+    let words = ["setpriv", "--pdeathsig", "TERM", "nginx", "-e", "stderr", "-p"];
+    CommandLine::on_cores(cores, words.into_iter().chain([&*folder, "-c", "nginx.conf"]))
+}
+
+/// Makes the sale if it is missing and loads the script; returns its SHA.
+fn prepare_redis(redis: SocketAddr, total: u64) -> Result<String> {
+    let mut redis = Connection::open(redis)?;
+    redis.ask(&["HSETNX", "ticket_hash_key", "ticket_total_nums", &total.to_string()])?;
+    redis.ask(&["HSETNX", "ticket_hash_key", "ticket_sold_nums", "0"])?;
+    match redis.ask(&["SCRIPT", "LOAD", SCRIPT])? {
+        Reply::Text(sha) => Ok(sha),
+        other => fail(format!("SCRIPT LOAD answered {other:?}")),
+    }
+}

@@ -1,0 +1,314 @@
+//! Every peer gives the right answers: what is measured is compared, so it must be the same.
+//!
+//! Each test starts its peer as the bench does. Needs nginx, libnginx-mod-http-lua, redis-server and
+//! postgresql, as the bench does; a test fails, with the package's name, where one is missing.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use bench::answer::{self, Answer, Content};
+use bench::client::{Client, buy_once};
+use bench::lab::{Lab, Served};
+use bench::machine::check_tools;
+use bench::postgres::Postgres;
+use bench::servers::{Ledger, Programs, Server, Setup};
+use tempfile::TempDir;
+
+const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
+const PIPELINED: usize = 16;
+const TOTAL: u64 = 5;
+const BUYERS: usize = 20;
+
+/// A lab of its own, whose servers are the programs that this test was built with.
+struct Here {
+    // Before the folder, so that what runs in it ends first.
+    lab: Lab,
+    _folder: TempDir,
+}
+
+fn here(server: Server) -> Here {
+    check_tools(server.tools()).expect("the tools of the bench");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let built = Path::new(env!("CARGO_BIN_EXE_floor")).parent().expect("a folder").to_path_buf();
+    // No test here starts a stampede: the server's own tests do.
+    let programs = Programs { folder: built, stampede: PathBuf::new() };
+    let (data, commands) = (folder.path().join("data"), folder.path().join("commands.txt"));
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let lab = Lab::open((0, 1), programs, data, &commands, interrupted).expect("a lab");
+    Here { lab, _folder: folder }
+}
+
+fn serve(here: &mut Here, server: Server, cores: &[usize], content: Content) -> Served {
+    let setup = Setup { cores, content, ledger: Ledger::None, total: TOTAL, options: &[] };
+    here.lab.serve(server, &setup).unwrap_or_else(|error| panic!("{}: {error}", server.name()))
+}
+
+/// Sends bytes and reads until the server closes.
+fn until_closed(address: SocketAddr, request: &str) -> String {
+    let mut stream = connect(address);
+    stream.write_all(request.as_bytes()).expect("send");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer, then the end");
+    answer
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("connect");
+    stream.set_read_timeout(Some(ANSWER_DEADLINE)).expect("a deadline");
+    stream
+}
+
+fn request(content: Content, version: &str, more: &str) -> String {
+    format!("GET {} HTTP/{version}\r\nHost: bench\r\n{more}\r\n", content.target())
+}
+
+/// Several answers on one connection, one after the other.
+fn answers_over_one_connection(served: &Served, content: Content) {
+    let mut client = Client::connect(served.address).expect("connect");
+    for _ in 0..3 {
+        let response = client.get(content.target()).expect("an answer");
+        let (status, content_type) = (response.status, &*response.content_type);
+        assert_eq!((status, content_type), (200, content.content_type()), "{response:?}");
+        assert_eq!(response.body, content.body());
+        if content == Content::SoldOut {
+            assert_eq!(answer::read(&response), Some(Answer::SoldOut));
+        }
+    }
+}
+
+/// Requests sent at once are answered one by one, each whole.
+fn answers_pipelined_requests(served: &Served, content: Content) {
+    let all = request(content, "1.1", "").repeat(PIPELINED);
+    let mut stream = connect(served.address);
+    stream.write_all(all.as_bytes()).expect("send");
+    let text = read_answers(&mut stream, content, PIPELINED);
+    assert_eq!(text.matches("HTTP/1.1 200 ").count(), PIPELINED, "{text}");
+    // Nothing comes that wasn't asked for.
+    stream.shutdown(Shutdown::Write).expect("no more requests");
+    stream.set_read_timeout(Some(Duration::from_millis(50))).expect("a deadline");
+    match stream.read(&mut [0; 64]) {
+        Ok(0) => {}
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+        other => panic!("more than was asked for: {other:?}"),
+    }
+}
+
+/// A request that comes in two parts is answered when it is whole, and those before it at once.
+fn answers_a_request_in_parts(served: &Served, content: Content) {
+    let all = request(content, "1.1", "").repeat(PIPELINED);
+    let (first, last) = all.split_at(all.len() - 7);
+    let mut stream = connect(served.address);
+    stream.write_all(first.as_bytes()).expect("send");
+    read_answers(&mut stream, content, PIPELINED - 1);
+    stream.write_all(last.as_bytes()).expect("send");
+    read_answers(&mut stream, content, 1);
+}
+
+/// Reads until so many bodies are there.
+fn read_answers(stream: &mut TcpStream, content: Content, count: usize) -> String {
+    let (mut text, mut chunk) = (Vec::new(), [0; 4096]);
+    loop {
+        let len = stream.read(&mut chunk).expect("answers");
+        assert!(len > 0, "closed after {}", String::from_utf8_lossy(&text));
+        text.extend_from_slice(&chunk[..len]);
+        let so_far = String::from_utf8_lossy(&text);
+        if so_far.matches(content.body()).count() >= count && so_far.ends_with(content.body()) {
+            return so_far.into_owned();
+        }
+    }
+}
+
+fn closes_when_asked(served: &Served, content: Content) {
+    for (version, more) in [("1.1", "Connection: close\r\n"), ("1.0", "")] {
+        let text = until_closed(served.address, &request(content, version, more));
+        assert!(text.starts_with("HTTP/1.") && text.ends_with(content.body()), "{text}");
+        assert_eq!(text.matches(content.body()).count(), 1, "{text}");
+    }
+    // What comes behind a wish to close is not answered.
+    let two = request(content, "1.1", "Connection: close\r\n") + &request(content, "1.1", "");
+    let mut stream = connect(served.address);
+    stream.write_all(two.as_bytes()).expect("send");
+    let mut text = Vec::new();
+    // A reset is as good: there was something left unread.
+    let _ = stream.read_to_end(&mut text);
+    assert!(String::from_utf8_lossy(&text).matches(content.body()).count() <= 1);
+}
+
+fn answers_rightly(server: Server, contents: &[Content]) {
+    let mut here = here(server);
+    for &content in contents {
+        let served = serve(&mut here, server, &[0], content);
+        answers_over_one_connection(&served, content);
+        answers_pipelined_requests(&served, content);
+        // With `pipeline_flush`, hyper keeps answers back while a part of a request is there.
+        if server != Server::Axum {
+            answers_a_request_in_parts(&served, content);
+        }
+        if server.closes() {
+            closes_when_asked(&served, content);
+        }
+        let headers = until_some(&served, content);
+        assert!(headers.contains("\r\ndate: ") && headers.contains("\r\nserver: "), "{headers}");
+    }
+    // Several connections to two cores: each of them has the same to say.
+    let served = serve(&mut here, server, &[0, 1], contents[0]);
+    for _ in 0..8 {
+        answers_over_one_connection(&served, contents[0]);
+    }
+}
+
+/// The first answer in lower case, also of a server that doesn't close.
+fn until_some(served: &Served, content: Content) -> String {
+    let mut stream = connect(served.address);
+    stream.write_all(request(content, "1.1", "").as_bytes()).expect("send");
+    read_answers(&mut stream, content, 1).to_lowercase()
+}
+
+const ALL: [Content; 3] = [Content::SoldOut, Content::Plaintext, Content::Json];
+
+#[test]
+fn the_epoll_floor_answers_rightly() {
+    answers_rightly(Server::Floor, &ALL);
+}
+
+#[test]
+fn the_io_uring_floor_answers_rightly() {
+    answers_rightly(Server::FloorUring, &ALL);
+}
+
+#[test]
+fn may_minihttp_answers_rightly() {
+    // All but closing: it doesn't, which is why nobody asks it for a connection a request.
+    answers_rightly(Server::MayMinihttp, &ALL);
+}
+
+#[test]
+fn axum_answers_rightly() {
+    answers_rightly(Server::Axum, &ALL);
+}
+
+#[test]
+fn nginx_answers_rightly() {
+    answers_rightly(Server::Nginx, &ALL);
+}
+
+#[test]
+fn nginx_with_lua_answers_rightly() {
+    answers_rightly(Server::NginxLua, &[Content::SoldOut]);
+}
+
+/// The floors keep what doesn't fit into a socket, and an answer that nobody reads holds up nobody.
+#[test]
+fn a_floor_sends_on_when_its_client_reads_on() {
+    for server in [Server::Floor, Server::FloorUring] {
+        let mut here = here(server);
+        let served = serve(&mut here, server, &[0], Content::Plaintext);
+        let requests = 100_000;
+        let all = request(Content::Plaintext, "1.1", "").repeat(requests);
+        let mut reader = connect(served.address);
+        let mut writer = reader.try_clone().expect("a second handle");
+        let sending = std::thread::spawn(move || writer.write_all(all.as_bytes()));
+        // Other clients are served while this one doesn't read.
+        answers_over_one_connection(&served, Content::Plaintext);
+        let one = until_some(&served, Content::Plaintext).len();
+        let mut text = vec![0; one * requests];
+        reader.read_exact(&mut text).expect("all answers");
+        sending.join().expect("the thread that sends").expect("all requests");
+        let count = memchr::memmem::find_iter(&text, Content::Plaintext.body()).count();
+        assert_eq!(count, requests, "{}", server.name());
+    }
+}
+
+/// Sells what there is and not one more, under different ids, to buyers who come at once; then it
+/// goes on saying that it is sold out.
+fn sells_exactly(served: &Served) {
+    let buyers: Vec<_> = (0..BUYERS)
+        .map(|_| {
+            let address = served.address;
+            std::thread::spawn(move || buy_once(address).expect("an answer"))
+        })
+        .collect();
+    let responses: Vec<_> =
+        buyers.into_iter().map(|buyer| buyer.join().expect("a buyer")).collect();
+    let mut granted = Vec::new();
+    for response in responses {
+        match answer::read(&response) {
+            Some(Answer::Granted) => granted.push(response.body),
+            Some(Answer::SoldOut) => {}
+            None => panic!("neither yes nor no: {response:?}"),
+        }
+    }
+    assert_eq!(granted.len() as u64, TOTAL);
+    granted.sort();
+    granted.dedup();
+    assert_eq!(granted.len() as u64, TOTAL, "a reservation was given twice");
+    served.expect(Answer::SoldOut).expect("sold out");
+}
+
+#[test]
+fn nginx_with_lua_sells_exactly_what_there_is() {
+    check_tools(&["redis-server"]).expect("the tools of the bench");
+    let mut here = here(Server::NginxLua);
+    for cores in [&[0][..], &[0, 1]] {
+        let mut redis = here.lab.redis().expect("a Redis");
+        let ledger = Ledger::Redis(redis.address);
+        let content = Content::SoldOut;
+        let setup = Setup { cores, content, ledger, total: TOTAL, options: &[] };
+        let served = here.lab.serve(Server::NginxLua, &setup).expect("nginx");
+        sells_exactly(&served);
+        assert_eq!(redis.sold().expect("the count"), TOTAL);
+
+        // It knows without Redis that nothing is left.
+        drop(redis);
+        served.expect(Answer::SoldOut).expect("sold out from memory");
+    }
+}
+
+#[test]
+fn nginx_with_lua_says_so_when_redis_is_away() {
+    let mut here = here(Server::NginxLua);
+    let redis = here.lab.redis().expect("a Redis");
+    let ledger = Ledger::Redis(redis.address);
+    let setup =
+        Setup { cores: &[0], content: Content::SoldOut, ledger, total: TOTAL, options: &[] };
+    let served = here.lab.serve(Server::NginxLua, &setup).expect("nginx");
+    served.expect(Answer::Granted).expect("a ticket");
+    drop(redis);
+    let response = buy_once(served.address).expect("an answer");
+    assert_eq!((response.status, &*response.body), (503, answer::UNAVAILABLE));
+}
+
+#[test]
+fn axum_on_postgres_sells_exactly_what_there_is() {
+    let mut here = here(Server::AxumPostgres);
+    let core = here.lab.load_core;
+    let postgres = Postgres::start(&mut here.lab, core).expect("a PostgreSQL");
+    for cores in [&[0][..], &[0, 1]] {
+        let content = Content::SoldOut;
+        let url = postgres.database(&format!("peer_{}", cores.len())).expect("a database");
+        let ledger = Ledger::Postgres(url.clone());
+        let setup = Setup { cores, content, ledger, total: TOTAL, options: &[] };
+        let served = here.lab.serve(Server::AxumPostgres, &setup).expect("axum on PostgreSQL");
+        sells_exactly(&served);
+        let mut client = bench::postgres::connect(&url).expect("a connection");
+        let sql = "SELECT (SELECT sold FROM sale), (SELECT count(*) FROM reservation)";
+        let row = client.query_one(sql, &[]).expect("the counts");
+        assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (TOTAL as i64, TOTAL as i64));
+    }
+}
+
+#[test]
+fn what_a_server_can_not_do_is_an_error() {
+    let mut here = here(Server::Floor);
+    let ledger = Ledger::Postgres("postgres://nobody@127.0.0.1:1/none".into());
+    let setup =
+        Setup { cores: &[0], content: Content::SoldOut, ledger, total: TOTAL, options: &[] };
+    let Err(error) = here.lab.serve(Server::Floor, &setup) else {
+        panic!("a floor sells from PostgreSQL");
+    };
+    assert!(error.to_string().starts_with("floor can't answer sold_out with"), "{error}");
+}

@@ -1,0 +1,261 @@
+//! The sellers sell exactly what there is, and the bare clients do what they say they did.
+
+use std::collections::HashSet;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use bench::answer::{self, Answer, TARGET, text_field};
+use bench::client::Client;
+use bench::fill::Filler;
+use bench::journal;
+use bench::lab::free_address;
+use bench::process::{CommandLine, Running, run};
+use bench::sellers::{self, Batches, Bytes};
+use bench::servers::Programs;
+use stampede::ledger::embedded::{Options, Store};
+use stampede::ledger::{Batch, Group};
+use stampede::sale::{Command, ReservationId, Reserve, SaleId, SaleSpec};
+use tempfile::TempDir;
+
+// The helpers serve the server's tests too, which use all of them.
+#[allow(dead_code)]
+#[path = "../../tests/support/redis.rs"]
+mod redis_server;
+
+use redis_server::RedisServer;
+
+const TOTAL: u64 = 50;
+const CONNECTIONS: usize = 20;
+const REQUESTS_EACH: usize = 15;
+const START_DEADLINE: Duration = Duration::from_secs(20);
+const END_DEADLINE: Duration = Duration::from_secs(20);
+
+/// Our programs, where Cargo has built them.
+fn programs() -> Programs {
+    let folder = Path::new(env!("CARGO_BIN_EXE_floor_sales")).parent().expect("a folder");
+    Programs { folder: folder.to_owned(), stampede: PathBuf::new() }
+}
+
+fn address_of(redis: &RedisServer) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], redis.port()))
+}
+
+fn sold(redis: &RedisServer) -> u64 {
+    let sold = redis.connect().text("HGET ticket_hash_key ticket_sold_nums");
+    sold.parse().expect("a number")
+}
+
+/// A seller that listens.
+fn start(name: &str, line: &CommandLine, address: SocketAddr, folder: &TempDir) -> Running {
+    let mut process =
+        Running::start(name, line, &folder.path().join("log")).expect("it can be started");
+    let started = Instant::now();
+    while TcpStream::connect(address).is_err() {
+        process.check_alive().expect("it runs");
+        assert!(started.elapsed() < START_DEADLINE, "nothing listens on {address}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    process
+}
+
+/// What a crowd is told: the reservations of the grants (empty if none is named), and how many were
+/// told that it is sold out.
+fn crowd(address: SocketAddr) -> (Vec<String>, usize) {
+    let buyer = || {
+        let (mut granted, mut sold_out) = (Vec::new(), 0);
+        let mut client = Client::connect(address).expect("a connection");
+        for _ in 0..REQUESTS_EACH {
+            let response = client.buy().expect("an answer");
+            match answer::read(&response) {
+                Some(Answer::Granted) => {
+                    let id = text_field(&response.body, "reservation").unwrap_or_default();
+                    granted.push(id.to_owned());
+                }
+                Some(Answer::SoldOut) => sold_out += 1,
+                None => panic!("{response:?}"),
+            }
+        }
+        (granted, sold_out)
+    };
+    std::thread::scope(|scope| {
+        let buyers: Vec<_> = (0..CONNECTIONS).map(|_| scope.spawn(buyer)).collect();
+        let told = buyers.into_iter().map(|buyer| buyer.join().expect("a buyer"));
+        told.fold((Vec::new(), 0), |(mut all, refused), (granted, sold_out)| {
+            all.extend(granted);
+            (all, refused + sold_out)
+        })
+    })
+}
+
+/// Three requests at once, the last of which closes: three answers in order, and the end.
+fn pipelined(address: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(address).expect("a connection");
+    stream.set_read_timeout(Some(END_DEADLINE)).expect("a time-out");
+    let request = format!("GET {TARGET} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let last = format!("GET {TARGET} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    stream.write_all([&*request, &request, &last].concat().as_bytes()).expect("sent");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("all answers, then the end");
+    text
+}
+
+#[test]
+fn the_article_sells_exactly_what_there_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/article");
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go");
+    let program = folder.path().join("article");
+    sellers::build_article(&source, &program, &cache).expect("it builds");
+    let programs = Programs { folder: folder.path().to_owned(), stampede: PathBuf::new() };
+
+    let mut redis = RedisServer::start(&[]);
+    let address = free_address().expect("a port");
+    let line = sellers::article(&programs, &[0], address, address_of(&redis), TOTAL);
+    let seller = start("article", &line, address, &folder);
+    let (granted, sold_out) = crowd(address);
+    assert_eq!((granted.len() as u64, sold(&redis)), (TOTAL, TOTAL));
+    assert_eq!(sold_out, CONNECTIONS * REQUESTS_EACH - TOTAL as usize);
+
+    // More than this instance's own stock is Redis' to refuse, and what it refuses is not used up.
+    drop(seller);
+    redis.connect().ask("HINCRBY ticket_hash_key ticket_total_nums 1");
+    let address = free_address().expect("a port");
+    let line = sellers::article(&programs, &[0], address, address_of(&redis), TOTAL);
+    let _seller = start("article", &line, address, &folder);
+    let (granted, _) = crowd(address);
+    assert_eq!((granted.len(), sold(&redis)), (1, TOTAL + 1));
+    redis.connect().ask("HINCRBY ticket_hash_key ticket_total_nums 2");
+    // A script that Redis has forgotten is sent again.
+    redis.connect().ask("SCRIPT FLUSH");
+    assert_eq!((crowd(address).0.len(), sold(&redis)), (2, TOTAL + 3));
+
+    // Without Redis nothing is known: that is no "sold out".
+    redis.kill();
+    let response = Client::connect(address).and_then(|mut client| client.buy());
+    assert_eq!(response.expect("an answer").status, 503);
+}
+
+fn floor_sells_exactly(per_ticket: bool) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let redis = RedisServer::start(&[]);
+    let address = free_address().expect("a port");
+    let to = address_of(&redis);
+    let line = sellers::floor_sales(&programs(), &[0], address, to, TOTAL, per_ticket);
+    let process = start("floor_sales", &line, address, &folder);
+
+    let text = pipelined(address);
+    assert_eq!(text.matches("抢票成功").count(), 3, "{text}");
+    let (granted, sold_out) = crowd(address);
+    assert_eq!((granted.len() as u64 + 3, sold(&redis)), (TOTAL, TOTAL));
+    assert_eq!(sold_out + granted.len(), CONNECTIONS * REQUESTS_EACH);
+    let distinct: HashSet<_> = granted.iter().collect();
+    assert_eq!(distinct.len(), granted.len(), "two grants name the same reservation");
+    assert_eq!(pipelined(address).matches("已售罄").count(), 3);
+
+    process.end(libc::SIGTERM, END_DEADLINE).expect("it ends");
+    let log = std::fs::read_to_string(folder.path().join("log")).expect("its log");
+    let (batches, requests) = sellers::read_floor_sales(&log).expect("what it put to Redis");
+    assert!((TOTAL..=3 + (CONNECTIONS * REQUESTS_EACH) as u64).contains(&requests), "{log}");
+    assert!(if per_ticket { batches == requests } else { (1..=requests).contains(&batches) });
+    if !per_ticket {
+        let mut filler = Filler::open(address_of(&redis), "ticket").expect("a connection");
+        let sizes = filler.batch_sizes(1_000).expect("the stream's entries");
+        assert_eq!(sizes.iter().sum::<usize>() as u64, TOTAL);
+    }
+}
+
+#[test]
+fn the_floor_of_a_sale_sells_exactly_what_there_is_in_batches() {
+    floor_sells_exactly(false);
+}
+
+#[test]
+fn the_floor_of_a_sale_sells_exactly_what_there_is_ticket_by_ticket() {
+    floor_sells_exactly(true);
+}
+
+/// What a program prints.
+fn printed(line: &CommandLine) -> String {
+    run(line, END_DEADLINE, &Arc::new(AtomicBool::new(false))).expect("it ends well")
+}
+
+#[test]
+fn the_bare_client_of_redis_sells_what_redis_has_counted() {
+    let redis = RedisServer::start(&[]);
+    let line = sellers::bare_redis(&programs(), 0, address_of(&redis), Batches::Of(7), 1);
+    let first = sellers::read_bare_redis(&printed(&line)).expect("figures");
+    assert_eq!((first.sales, first.sales), (sold(&redis), 7 * first.batches));
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("batches");
+    std::fs::write(&file, "3\n5\n").expect("written");
+    let from_file = Batches::From(&file);
+    let line = sellers::bare_redis(&programs(), 0, address_of(&redis), from_file, 1);
+    let second = sellers::read_bare_redis(&printed(&line)).expect("figures");
+    assert_eq!(first.sales + second.sales, sold(&redis));
+    // More than a page of the stream, the older ones before.
+    let mut filler = Filler::open(address_of(&redis), "ticket").expect("a connection");
+    let all = filler.batch_sizes(usize::MAX).expect("the stream's entries");
+    assert_eq!(all.len() as u64, first.batches + second.batches);
+    let (sevens, others) = all.split_at(first.batches as usize);
+    assert!(sevens.iter().all(|&size| size == 7));
+    let cycle = [3, 5].iter().cycle();
+    assert!(others.iter().zip(cycle).all(|(size, wanted)| size == wanted));
+    assert_eq!(filler.batch_sizes(2).expect("the last two").len(), 2);
+
+    std::fs::write(&file, "0").expect("written");
+    let error = run(&line, END_DEADLINE, &Arc::new(AtomicBool::new(false)));
+    assert!(error.is_err_and(|error| error.0.contains("1 to 512")));
+}
+
+/// A ledger with a commit of so many reservations each.
+fn ledger(folder: &Path, commits: &[usize]) {
+    let mut store = Store::open(folder, Options::default()).expect("a ledger");
+    let sale = SaleId::new("ticket").expect("an id");
+    let mut number = 0;
+    let mut commit = |commands| {
+        let groups = vec![Group { sale: sale.clone(), commands }];
+        store.commit(1, &[Batch { groups }]).expect("a commit");
+    };
+    commit(vec![Command::Create(SaleSpec::with_total(1_000))]);
+    for &count in commits {
+        let asks = (0..count).map(|_| {
+            number += 1;
+            let id = ReservationId(number);
+            Command::Reserve(Reserve { id, quantity: 1, user: None, key: None, claim_only: false })
+        });
+        commit(asks.collect());
+    }
+    store.close().expect("closed");
+}
+
+#[test]
+fn the_bare_writer_writes_what_it_says_and_what_a_ledger_wrote() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let written = || std::fs::metadata(folder.path().join("bare_append")).expect("a file").len();
+    let line = sellers::bare_append(&programs(), 0, folder.path(), Bytes::Of(100), 1);
+    let appended = sellers::read_bare_append(&printed(&line)).expect("figures");
+    assert_eq!((appended.bytes, written()), (100 * appended.batches, appended.bytes));
+
+    let data = folder.path().join("ledger");
+    ledger(&data, &[1, 30, 200]);
+    let records = journal::record_bytes(&data).expect("its records");
+    // The sale, three commits, and the last word of a ledger that is closed.
+    assert_eq!(records.len(), 5);
+    assert_eq!(records[3] - records[2], 170 * (records[2] - records[1]) / 29);
+    let journal = std::fs::read_dir(&data).expect("its files").filter_map(|file| {
+        let file = file.expect("a file");
+        file.file_name().to_string_lossy().starts_with("journal-").then_some(file)
+    });
+    let bytes: u64 = journal.map(|file| file.metadata().expect("its length").len()).sum();
+    assert_eq!(records.iter().sum::<usize>() as u64, bytes - 52, "all but the file's header");
+
+    let line = sellers::bare_append(&programs(), 0, folder.path(), Bytes::Like(&data), 1);
+    let appended = sellers::read_bare_append(&printed(&line)).expect("figures");
+    let cycle = records.iter().cycle().take(appended.batches as usize);
+    assert_eq!((cycle.sum::<usize>() as u64, written()), (appended.bytes, appended.bytes));
+}
