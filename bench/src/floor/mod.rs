@@ -5,6 +5,7 @@
 //! connection closed. It reads no bodies and enforces no bound: it is a yardstick, not a server.
 
 use std::net::{SocketAddr, TcpListener};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::channel;
 use std::thread;
 
@@ -13,7 +14,7 @@ use rustix::net::sockopt::{set_socket_reuseaddr, set_socket_reuseport, set_tcp_n
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with};
 
 use crate::answer::Content;
-use crate::error::{Because, Failure, Result, fail};
+use crate::error::{Because, Result, fail};
 use crate::pin;
 
 mod answers;
@@ -65,7 +66,9 @@ impl Place {
             let listener =
                 listening(self.listen).because(|| format!("listening on {}", self.listen))?;
             let run = move || {
-                let done = pin::to_core(core).and_then(|()| serve(listener));
+                let work = || pin::to_core(core).and_then(|()| serve(listener));
+                let done = catch_unwind(AssertUnwindSafe(work))
+                    .unwrap_or_else(|_| fail(format!("the thread of core {core} panicked")));
                 // Nobody listens any more if another core has failed before.
                 let _ = ended.send(done);
             };
@@ -75,11 +78,7 @@ impl Place {
                 .because(|| format!("starting a thread for core {core}"))?;
         }
         drop(ended);
-        match first.recv() {
-            Ok(done) => done,
-            Err(_) if self.cores.is_empty() => fail("--cores names no core"),
-            Err(_) => Err(Failure("every core's thread has panicked".into())),
-        }
+        first.recv().unwrap_or_else(|_| fail("--cores names no core"))
     }
 }
 
