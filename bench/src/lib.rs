@@ -8,7 +8,8 @@
 //!
 //! The other commands each measure one thing, in a module of their own, on the same bench:
 //! [`strategies`], [`orders`], [`drain`], [`reopen`], [`sales`], [`memory`]. [`session`] is what all
-//! share. [`techempower`] measures nothing: it checks the rules of two tests.
+//! share. [`techempower`] measures nothing: it checks the rules of two tests. [`load`] is our own load
+//! generator, a program by itself.
 
 pub mod quick;
 pub mod scenarios;
@@ -20,6 +21,8 @@ pub mod reopen;
 pub mod sales;
 pub mod strategies;
 pub mod techempower;
+
+pub mod load;
 
 pub mod lab;
 pub mod postgres;

@@ -17,7 +17,7 @@ use crate::summary::Promise;
 use crate::{machine, pin, summary};
 
 /// The programs of ours that a command may start, beside stampede itself.
-const OUR_PROGRAMS: [&str; 3] = ["floor", "may_minihttp", "one_evalsha"];
+const OUR_PROGRAMS: [&str; 4] = ["floor", "load", "may_minihttp", "one_evalsha"];
 
 /// Settings of every command.
 #[derive(Debug, Args)]
