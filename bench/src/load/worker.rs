@@ -147,15 +147,18 @@ impl<'a> Worker<'a> {
         let all = self.connections.len() as u32;
         let per_ns = self.plan.connect_rate / self.plan.cores.len() as f64 / 1e9;
         let (mut next, mut moved, mut open) = (0, Instant::now(), 0);
+        let (mut allowed, mut before_ns) = (0.0, self.now_ns());
         while self.open < all && !self.shared.stopped() {
-            let allowed = (self.now_ns() as f64 * per_ns) as u64 + u64::from(CONNECTING_MAX);
-            let again = std::mem::take(&mut self.retry);
-            for number in again {
+            // What was not used is lost: catching up in one go is what the rate is there against.
+            let now_ns = self.now_ns();
+            let more = (now_ns - before_ns) as f64 * per_ns;
+            (allowed, before_ns) = (f64::min(allowed + more, f64::from(CONNECTING_MAX)), now_ns);
+            for number in std::mem::take(&mut self.retry) {
                 self.open_or_retry(number);
             }
-            while next < all && u64::from(next) < allowed && self.connecting < CONNECTING_MAX {
+            while next < all && allowed >= 1.0 && self.connecting < CONNECTING_MAX {
                 self.open_or_retry(next);
-                next += 1;
+                (next, allowed) = (next + 1, allowed - 1.0);
             }
             self.round(&mut events, Duration::from_millis(1))?;
             if self.tally.failed() > 0 {
