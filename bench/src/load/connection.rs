@@ -3,9 +3,10 @@
 use super::socket::Socket;
 
 /// How far a connection is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum State {
     /// It has no socket.
+    #[default]
     Closed,
     /// Its socket is on its way.
     Connecting,
@@ -16,6 +17,7 @@ pub enum State {
 }
 
 /// One connection. What it asked stands in a ring that all connections share: see [`Asked`].
+#[derive(Default)]
 pub struct Connection {
     /// How far it is.
     pub state: State,
@@ -35,24 +37,10 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// One without a socket.
-    pub fn new() -> Self {
-        Self {
-            state: State::Closed,
-            socket: None,
-            in_flight: 0,
-            served: false,
-            moved_ns: 0,
-            unread: Vec::new(),
-            unsent: Vec::new(),
-            oldest: 0,
-        }
-    }
-
     /// Forgets its socket and what belonged to it. What was asked must have been taken before.
     pub fn close(&mut self) {
         debug_assert_eq!(self.in_flight, 0);
-        *self = Self::new();
+        *self = Self::default();
     }
 }
 
@@ -95,7 +83,7 @@ mod tests {
     #[test]
     fn requests_are_taken_in_order_around_the_ring() {
         let mut asked = Asked::new(2, 3);
-        let (mut one, mut other) = (Connection::new(), Connection::new());
+        let (mut one, mut other) = (Connection::default(), Connection::default());
         asked.push(1, &mut other, 99);
         for since in 0..10 {
             asked.push(0, &mut one, since);
