@@ -8,7 +8,8 @@
 //!
 //! The other commands each measure one thing, in a module of their own, on the same bench:
 //! [`strategies`], [`orders`], [`drain`], [`reopen`], [`sales`], [`memory`]. [`session`] is what all
-//! share. [`techempower`] measures nothing: it checks the rules of two tests.
+//! share. [`techempower`] measures nothing: it checks the rules of two tests. [`load`] is our own load
+//! generator, a program by itself.
 //!
 //! Peers that are configured and not written are in `bench/peers`; what several of the programs under
 //! `src/bin` share is in [`floor`] and [`over_tokio`].
@@ -23,6 +24,8 @@ pub mod reopen;
 pub mod sales;
 pub mod strategies;
 pub mod techempower;
+
+pub mod load;
 
 pub mod lab;
 pub mod postgres;

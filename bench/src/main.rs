@@ -1,11 +1,8 @@
 //! The benchmark's command line. Start it with `bench/run`, which builds what is measured.
 
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use bench::error::{Because, Result};
-use bench::process::Interrupted;
+use bench::process::interruptible;
 use bench::report::again;
 use bench::{drain, memory, orders, quick, reopen, sales, strategies, techempower};
 use clap::{Parser, Subcommand};
@@ -75,17 +72,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// The first SIGINT or SIGTERM asks everything to stop; a second one ends us at once, and the
-/// kernel our children with us.
-fn interruptible() -> Result<Interrupted> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 130, interrupted.clone())
-            .and_then(|_| signal_hook::flag::register(signal, interrupted.clone()))
-            .because(|| "listening for Ctrl-C".into())?;
-    }
-    Ok(interrupted)
 }

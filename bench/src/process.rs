@@ -18,6 +18,19 @@ const LOG_BYTES_SHOWN: usize = 2_000;
 /// Set when the run was interrupted (SIGINT, SIGTERM). Everything that waits looks at it.
 pub type Interrupted = Arc<AtomicBool>;
 
+/// The first SIGINT or SIGTERM asks everything to stop; a second one ends us at once, and the
+/// kernel our children with us.
+pub fn interruptible() -> Result<Interrupted> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 130, interrupted.clone())
+            .and_then(|_| signal_hook::flag::register(signal, interrupted.clone()))
+            .because(|| "listening for Ctrl-C".into())?;
+    }
+    Ok(interrupted)
+}
+
 /// A command pinned to a core, in words, so that it can be written down exactly as it was run.
 #[derive(Debug, Clone)]
 pub struct CommandLine(pub Vec<String>);

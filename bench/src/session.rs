@@ -18,7 +18,7 @@ use crate::servers::Programs;
 use crate::{machine, pin};
 
 /// The programs of ours that a command may start, beside stampede itself.
-const OUR_PROGRAMS: [&str; 9] = [
+const OUR_PROGRAMS: [&str; 10] = [
     "axum",
     "axum_postgres",
     "bare_append",
@@ -26,6 +26,7 @@ const OUR_PROGRAMS: [&str; 9] = [
     "floor",
     "floor_sales",
     "floor_uring",
+    "load",
     "may_minihttp",
     "one_evalsha",
 ];

@@ -1,6 +1,11 @@
-//! The load generators: `wrk` (keep-alive) and `ab` (a connection a request), both closed loops.
+//! The load generators: `wrk` (keep-alive) and `ab` (a connection a request), both closed loops, and
+//! our own ([`LoadPlan`]).
 //!
 //! Their command lines and the reading of what they print; nothing here knows what is measured.
+
+mod load;
+
+pub use load::{LoadPlan, LoadReport, Percentiles, read_load};
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -1,0 +1,117 @@
+//! What an answer says, as one small number: the index of a counter.
+
+use stampede::http::Code;
+
+use crate::error::{Result, fail};
+
+/// A kind of answer that is understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kind(u8);
+
+const OWN: usize = 5;
+
+/// How many kinds there are.
+pub const KINDS: usize = OWN + Code::ALL.len();
+
+impl Kind {
+    /// A ticket was granted.
+    pub const GRANTED: Self = Self(0);
+    /// TechEmpower's plaintext.
+    pub const PLAINTEXT: Self = Self(1);
+    /// TechEmpower's JSON.
+    pub const JSON: Self = Self(2);
+    /// 429 with a body that is not ours: a proxy's rate limit.
+    pub const HTTP_429: Self = Self(3);
+    /// 503 with a body that is not ours: a proxy or a peer that has enough.
+    pub const HTTP_503: Self = Self(4);
+
+    /// Every kind.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..KINDS as u8).map(Self)
+    }
+
+    /// The kind of a refusal by its number, as `/buy/ticket` has it: -1 is sold out.
+    pub fn of_number(number: i8) -> Option<Self> {
+        Self::of_code(|code| code.buy().is_some_and(|answer| answer.code == number))
+    }
+
+    /// The kind of a refusal by its name, as a problem has it: `sold_out`.
+    pub fn of_name(name: &[u8]) -> Option<Self> {
+        Self::of_code(|code| code.as_str().as_bytes() == name)
+    }
+
+    fn of_code(is: impl Fn(&Code) -> bool) -> Option<Self> {
+        Code::ALL.iter().position(is).map(|at| Self((OWN + at) as u8))
+    }
+
+    /// Its name in settings and in every table.
+    pub fn name(self) -> &'static str {
+        let own = ["granted", "plaintext", "json", "http_429", "http_503"];
+        own.get(self.index()).copied().unwrap_or_else(|| Code::ALL[self.index() - OWN].as_str())
+    }
+
+    /// Its counter.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+
+    /// The sale said no, in whatever words.
+    pub fn is_refusal(self) -> bool {
+        self != Self::GRANTED && self != Self::PLAINTEXT && self != Self::JSON
+    }
+}
+
+/// The kinds that a run may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expected(u64);
+
+const _: () = assert!(KINDS <= 64, "a bit for each kind");
+
+impl Expected {
+    /// `any`, or names of kinds with commas between them.
+    pub fn read(text: &str) -> Result<Self> {
+        if text == "any" {
+            return Ok(Self(u64::MAX));
+        }
+        let mut kinds = 0;
+        for name in text.split(',') {
+            let Some(kind) = Kind::all().find(|kind| kind.name() == name) else {
+                let names: Vec<_> = Kind::all().map(Kind::name).collect();
+                return fail(format!(
+                    "--expect {name}: no such answer; there are any, {}",
+                    names.join(", ")
+                ));
+            };
+            kinds |= 1 << kind.index();
+        }
+        Ok(Self(kinds))
+    }
+
+    /// Whether this kind is among them.
+    pub fn has(self, kind: Kind) -> bool {
+        self.0 & 1 << kind.index() != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_have_names_and_are_found_by_them() {
+        let sold_out = Kind::of_number(-1).expect("a refusal");
+        assert_eq!((sold_out.name(), sold_out.is_refusal()), ("sold_out", true));
+        assert_eq!(Kind::of_name(b"sold_out"), Some(sold_out));
+        assert_eq!(
+            (Kind::of_number(1), Kind::of_number(-99), Kind::of_name(b"x")),
+            (None, None, None)
+        );
+        let names: std::collections::HashSet<_> = Kind::all().map(Kind::name).collect();
+        assert_eq!(names.len(), KINDS);
+
+        let both = Expected::read("granted,sold_out").expect("two kinds");
+        assert!(both.has(Kind::GRANTED) && both.has(sold_out) && !both.has(Kind::JSON));
+        assert!(Kind::all().all(|kind| Expected::read("any").expect("all").has(kind)));
+        assert!(Expected::read("granted,soldout").is_err());
+    }
+}

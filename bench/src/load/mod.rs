@@ -1,0 +1,173 @@
+//! The load generator: what the bench measures with, so it checks every answer and says what it
+//! costs itself. The program is `src/bin/load.rs`.
+//!
+//! Read in this order: [`settings`] says what a run is; [`worker`] is the loop of a thread, over
+//! [`socket`] and [`connection`]; [`pace`] says when an open loop's requests are due; [`request`]
+//! makes bytes and [`reader`] makes answers of them, each of a [`kind`]; [`tally`] counts and checks;
+//! [`report`] sums up.
+//!
+//! A thread owns its connections, its share of the requests and its counters: nothing is shared while
+//! it runs but a wish to stop and numbers for the progress line.
+
+pub mod settings;
+pub mod worker;
+pub mod pace;
+pub mod request;
+pub mod reader;
+pub mod kind;
+pub mod tally;
+pub mod report;
+
+pub mod connection;
+pub mod socket;
+
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Barrier, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::error::{Result, fail};
+use crate::pin;
+use crate::process::Interrupted;
+use report::LoadReport;
+use settings::{Plan, Settings};
+use worker::{Seen, Worker};
+
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+const POLL: Duration = Duration::from_millis(20);
+
+/// What the threads share.
+pub struct Shared {
+    interrupted: Interrupted,
+    stop: AtomicBool,
+    /// The threads that could not open their connections.
+    failed: AtomicBool,
+    done: AtomicUsize,
+    /// When the crowd was let in.
+    origin: OnceLock<Instant>,
+    /// Of each thread.
+    progress: Vec<Progress>,
+}
+
+/// What a thread tells of itself while it runs. A cache line of its own: it is written often.
+#[derive(Default)]
+#[repr(align(128))]
+pub struct Progress {
+    open: AtomicU64,
+    answered: AtomicU64,
+    grants: AtomicU64,
+    failures: AtomicU64,
+    backlog: AtomicU64,
+}
+
+impl Shared {
+    fn new(threads: usize, interrupted: Interrupted) -> Self {
+        Self {
+            interrupted,
+            stop: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            done: AtomicUsize::new(0),
+            origin: OnceLock::new(),
+            progress: (0..threads).map(|_| Progress::default()).collect(),
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed) || self.interrupted.load(Ordering::Relaxed)
+    }
+
+    fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    fn sum(&self, of: impl Fn(&Progress) -> &AtomicU64) -> u64 {
+        self.progress.iter().map(|progress| of(progress).load(Ordering::Relaxed)).sum()
+    }
+}
+
+/// Runs the load to its end. `Err`: it could not be run; what went wrong in it is in the report.
+pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<LoadReport> {
+    let plan = Plan::new(settings)?;
+    let threads = plan.cores.len();
+    let shared = Shared::new(threads, interrupted);
+    let barrier = Barrier::new(threads);
+    let started = Instant::now();
+    let shows = settings.progress || std::io::stderr().is_terminal();
+    let seen = thread::scope(|scope| {
+        let (plan, shared, barrier) = (&plan, &shared, &barrier);
+        let running: Vec<_> = (0..threads)
+            .map(|thread| {
+                scope.spawn(move || {
+                    let seen = work(plan, shared, barrier, thread);
+                    shared.done.fetch_add(1, Ordering::Relaxed);
+                    seen
+                })
+            })
+            .collect();
+        watch(plan, shared, shows);
+        let seen = running.into_iter().map(|running| {
+            running.join().unwrap_or_else(|_| fail("a thread of the load generator panicked"))
+        });
+        seen.collect::<Vec<Result<Seen>>>()
+    });
+    let interrupted = shared.interrupted.load(Ordering::Relaxed);
+    let seen = seen.into_iter().collect::<Result<Vec<_>>>()?;
+    let connecting = shared.origin.get().map_or(Duration::ZERO, |origin| *origin - started);
+    LoadReport::new(&plan, seen, connecting.as_secs_f64(), interrupted)
+        .map_or_else(|| fail("--cores names no core"), Ok)
+}
+
+/// One thread: connects, waits until all have, and runs.
+fn work(plan: &Plan, shared: &Shared, barrier: &Barrier, thread: usize) -> Result<Seen> {
+    let connected = connect(plan, shared, thread);
+    if connected.is_err() {
+        shared.failed.store(true, Ordering::Relaxed);
+        shared.stop();
+    }
+    // Also whoever failed comes here: the others wait for him.
+    barrier.wait();
+    let worker = connected?;
+    if shared.failed.load(Ordering::Relaxed) {
+        return fail("another thread could not open its connections");
+    }
+    worker.run(*shared.origin.get_or_init(Instant::now))
+}
+
+fn connect<'a>(plan: &'a Plan, shared: &'a Shared, thread: usize) -> Result<Worker<'a>> {
+    pin::to_core(plan.cores[thread])?;
+    socket::wake_on_time()?;
+    let mut worker = Worker::new(plan, shared, thread)?;
+    worker.connect_all()?;
+    Ok(worker)
+}
+
+/// Says once a second how it goes, until every thread is done.
+fn watch(plan: &Plan, shared: &Shared, shows: bool) {
+    let (mut next, mut before) = (Instant::now() + PROGRESS_EVERY, 0);
+    while shared.done.load(Ordering::Relaxed) < plan.cores.len() {
+        thread::sleep(POLL);
+        if !shows || Instant::now() < next {
+            continue;
+        }
+        next += PROGRESS_EVERY;
+        let Some(origin) = shared.origin.get() else {
+            let open = shared.sum(|progress| &progress.open);
+            eprintln!("connecting: {open} of {} open", plan.connections);
+            continue;
+        };
+        let answered = shared.sum(|progress| &progress.answered);
+        let grants = shared.sum(|progress| &progress.grants);
+        let failures = shared.sum(|progress| &progress.failures);
+        let backlog = match plan.rate {
+            Some(_) => format!(", {} waiting", shared.sum(|progress| &progress.backlog)),
+            None => String::new(),
+        };
+        eprintln!(
+            "{:>4} s: {:>8} answers/s, {answered} in all, {grants} granted, {failures} failures{backlog}",
+            origin.elapsed().as_secs(),
+            answered - before,
+        );
+        before = answered;
+    }
+}

@@ -1,0 +1,172 @@
+//! The open loop's clock: when each request is due, whatever the server does.
+//!
+//! Nothing here waits or knows the time: it is told. A schedule makes the times in order, so what is
+//! due and not sent is two positions in it, and a backlog of any length takes no memory.
+
+/// How requests are spread over time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Arrivals {
+    /// At equal distances.
+    Even,
+    /// At random, as people come who don't know of each other.
+    Poisson,
+}
+
+/// The times at which requests are due, in ascending order, in nanoseconds since the start.
+#[derive(Debug, Clone)]
+struct Schedule {
+    arrivals: Arrivals,
+    first_ns: f64,
+    gap_ns: f64,
+    /// Requests whose time has been told.
+    told: u64,
+    next_ns: f64,
+    random: u64,
+}
+
+impl Schedule {
+    fn advance(&mut self) {
+        self.told += 1;
+        self.next_ns = match self.arrivals {
+            // By multiplying: adding would let rounding grow.
+            Arrivals::Even => self.first_ns + self.told as f64 * self.gap_ns,
+            Arrivals::Poisson => self.next_ns - self.gap_ns * self.fraction().ln(),
+        };
+    }
+
+    /// Above 0, at most 1, by SplitMix64.
+    fn fraction(&mut self) -> f64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = self.random;
+        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (((z ^ (z >> 31)) >> 11) + 1) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+/// Which requests are due and which of them were sent.
+#[derive(Debug, Clone)]
+pub struct Pace {
+    /// Stands at the oldest request that was not sent.
+    sent: Schedule,
+    /// Stands at the first request whose time has not come.
+    due: Schedule,
+    /// After this nothing is due any more.
+    end_ns: u64,
+    backlog_max: u64,
+}
+
+impl Pace {
+    /// `rate` requests a second, of which this is one of `threads` equal parts. The parts begin one
+    /// after the other, so that together they are even.
+    pub fn new(arrivals: Arrivals, rate: f64, thread: usize, threads: usize, end_ns: u64) -> Self {
+        let gap_ns = 1e9 * threads as f64 / rate;
+        let first_ns = gap_ns * thread as f64 / threads as f64;
+        let random = 0x5eed + thread as u64;
+        let mut sent = Schedule { arrivals, first_ns, gap_ns, told: 0, next_ns: first_ns, random };
+        if arrivals == Arrivals::Poisson {
+            sent.next_ns = -gap_ns * sent.fraction().ln();
+        }
+        Self { due: sent.clone(), sent, end_ns, backlog_max: 0 }
+    }
+
+    /// Lets everything become due whose time has come.
+    pub fn advance_to(&mut self, now_ns: u64) {
+        let until = now_ns.min(self.end_ns) as f64;
+        while self.due.next_ns <= until {
+            self.due.advance();
+        }
+    }
+
+    /// Notes how many are waiting: to be called when all that could be sent was.
+    pub fn note_backlog(&mut self) {
+        self.backlog_max = self.backlog_max.max(self.backlog());
+    }
+
+    /// The oldest request that is due and was not sent: when it was due.
+    pub fn take(&mut self) -> Option<u64> {
+        if self.backlog() == 0 {
+            return None;
+        }
+        let due_ns = self.sent.next_ns as u64;
+        self.sent.advance();
+        Some(due_ns)
+    }
+
+    /// Requests that are due and were not sent.
+    pub fn backlog(&self) -> u64 {
+        self.due.told - self.sent.told
+    }
+
+    /// The most that were waiting for a free connection.
+    pub fn backlog_max(&self) -> u64 {
+        self.backlog_max
+    }
+
+    /// When the next one becomes due. `None`: none will.
+    pub fn next_ns(&self) -> Option<u64> {
+        let next = self.due.next_ns as u64;
+        (next <= self.end_ns).then_some(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn take_all(pace: &mut Pace) -> Vec<u64> {
+        std::iter::from_fn(|| pace.take()).collect()
+    }
+
+    #[test]
+    fn requests_are_due_at_equal_distances_until_the_end() {
+        let mut pace = Pace::new(Arrivals::Even, 1_000.0, 0, 1, 5 * MS);
+        pace.advance_to(0);
+        assert_eq!(take_all(&mut pace), [0]);
+        assert_eq!(pace.next_ns(), Some(MS));
+        pace.advance_to(3 * MS + MS / 2);
+        assert_eq!((pace.backlog(), take_all(&mut pace)), (3, vec![MS, 2 * MS, 3 * MS]));
+        pace.advance_to(50 * MS);
+        assert_eq!(take_all(&mut pace), [4 * MS, 5 * MS]);
+        assert_eq!((pace.next_ns(), pace.take()), (None, None));
+    }
+
+    #[test]
+    fn threads_take_turns() {
+        let mut due = Vec::new();
+        for thread in 0..4 {
+            let mut pace = Pace::new(Arrivals::Even, 1_000.0, thread, 4, 7 * MS);
+            pace.advance_to(7 * MS);
+            due.extend(take_all(&mut pace));
+        }
+        due.sort_unstable();
+        assert_eq!(due, (0..8).map(|at| at * MS).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_waits_keeps_the_time_at_which_it_was_due() {
+        // A server that stalls for 200 ms: nothing can be sent, but it goes on becoming due.
+        let mut pace = Pace::new(Arrivals::Even, 1_000.0, 0, 1, 1_000 * MS);
+        pace.advance_to(200 * MS);
+        pace.note_backlog();
+        assert_eq!(pace.backlog_max(), 201);
+        let waited: Vec<_> = take_all(&mut pace).iter().map(|due| 200 * MS - due).collect();
+        assert_eq!((waited[0], waited[100], waited[200]), (200 * MS, 100 * MS, 0));
+        pace.note_backlog();
+        assert_eq!((pace.backlog(), pace.backlog_max()), (0, 201));
+    }
+
+    #[test]
+    fn random_arrivals_are_as_many_and_as_uneven_as_they_should() {
+        let mut pace = Pace::new(Arrivals::Poisson, 100_000.0, 0, 1, 1_000 * MS);
+        pace.advance_to(1_000 * MS);
+        let due = take_all(&mut pace);
+        assert!((99_000..101_000).contains(&due.len()), "{}", due.len());
+        assert!(due.is_sorted());
+        // Of exponential distances, 1/e are longer than the mean.
+        let long = due.windows(2).filter(|pair| pair[1] - pair[0] > 10_000).count();
+        assert!((36_000..38_000).contains(&long), "{long}");
+    }
+}

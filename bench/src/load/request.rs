@@ -1,0 +1,158 @@
+//! The bytes of a request, made once. Only the number of the user changes from one to the next.
+
+use std::ops::Range;
+
+use crate::error::{Result, fail};
+
+/// Digits of a user's number.
+const DIGITS: usize = 10;
+/// Longest user that the API takes.
+const USER_BYTES_MAX: usize = 128;
+/// The most users that their digits can name.
+pub const USERS_MAX: u64 = 10_u64.pow(DIGITS as u32);
+
+/// Requests, as many at a time as are to be sent.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// One after the other, as many as a pipeline holds.
+    bytes: Vec<u8>,
+    len: usize,
+    user: Option<Users>,
+}
+
+#[derive(Debug, Clone)]
+struct Users {
+    digits: Range<usize>,
+    count: u64,
+    next: u64,
+    step: u64,
+}
+
+/// What a request says.
+#[derive(Debug, Clone, Copy)]
+pub struct Wording<'a> {
+    /// The value of `Host`.
+    pub host: &'a str,
+    /// What is asked for: `/buy/ticket`.
+    pub target: &'a str,
+    /// HTTP/1.0, as `ab` speaks it.
+    pub http10: bool,
+    /// Asks for the connection to be closed.
+    pub close: bool,
+    /// So many users take turns; their names begin with this.
+    pub users: Option<(u64, &'a str)>,
+}
+
+impl Request {
+    /// `pipeline`: the most that are sent at a time.
+    pub fn new(wording: &Wording<'_>, pipeline: u32) -> Result<Self> {
+        let Wording { host, target, http10, close, users } = *wording;
+        if !target.starts_with('/') || !target.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return fail(format!(
+                "--target {target:?}: it begins with / and has only visible ASCII characters"
+            ));
+        }
+        let version = if http10 { "1.0" } else { "1.1" };
+        let mut one = format!("GET {target} HTTP/{version}\r\nHost: {host}\r\n");
+        if close && !http10 {
+            one.push_str("Connection: close\r\n");
+        }
+        let user = match users {
+            Some((count, prefix)) => {
+                let visible = prefix.bytes().all(|byte| byte.is_ascii_graphic());
+                if !visible || prefix.len() + DIGITS > USER_BYTES_MAX {
+                    let max = USER_BYTES_MAX - DIGITS;
+                    return fail(format!(
+                        "--user-prefix {prefix:?}: at most {max} visible ASCII characters"
+                    ));
+                }
+                one.push_str("X-User-Id: ");
+                one.push_str(prefix);
+                let digits = one.len()..one.len() + DIGITS;
+                one.push_str(&"0".repeat(DIGITS));
+                one.push_str("\r\n");
+                Some(Users { digits, count, next: 0, step: 1 })
+            }
+            None => None,
+        };
+        one.push_str("\r\n");
+        Ok(Self { bytes: one.repeat(pipeline as usize).into_bytes(), len: one.len(), user })
+    }
+
+    /// The part of one of so many threads: each names other users, until all have been named.
+    pub fn for_thread(&self, thread: usize, threads: usize) -> Self {
+        let mut own = self.clone();
+        if let Some(user) = &mut own.user {
+            (user.next, user.step) = (thread as u64, threads as u64);
+        }
+        own
+    }
+
+    /// The next requests.
+    pub fn take(&mut self, count: u32) -> &[u8] {
+        let len = self.len * count as usize;
+        if let Some(user) = &mut self.user {
+            for one in self.bytes[..len].chunks_exact_mut(self.len) {
+                let mut rest = user.next % user.count;
+                for digit in one[user.digits.clone()].iter_mut().rev() {
+                    *digit = b'0' + (rest % 10) as u8;
+                    rest /= 10;
+                }
+                user.next += user.step;
+            }
+        }
+        &self.bytes[..len]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Wording<'_> =
+        Wording { host: "a:1", target: "/buy/ticket", http10: false, close: false, users: None };
+
+    fn text(request: &mut Request, count: u32) -> String {
+        String::from_utf8_lossy(request.take(count)).into_owned()
+    }
+
+    #[test]
+    fn requests_say_what_they_should() {
+        let mut plain = Request::new(&PLAIN, 2).expect("legal");
+        let one = "GET /buy/ticket HTTP/1.1\r\nHost: a:1\r\n\r\n";
+        assert_eq!((text(&mut plain, 1), text(&mut plain, 2)), (one.into(), one.repeat(2)));
+        let close = Wording { close: true, ..PLAIN };
+        let close = text(&mut Request::new(&close, 1).expect("legal"), 1);
+        assert_eq!(close, "GET /buy/ticket HTTP/1.1\r\nHost: a:1\r\nConnection: close\r\n\r\n");
+        let old = Wording { close: true, http10: true, ..PLAIN };
+        let old = text(&mut Request::new(&old, 1).expect("legal"), 1);
+        assert_eq!(old, "GET /buy/ticket HTTP/1.0\r\nHost: a:1\r\n\r\n");
+    }
+
+    #[test]
+    fn users_take_turns_across_threads() {
+        let users = Wording { users: Some((3, "u-")), ..PLAIN };
+        let request = Request::new(&users, 2).expect("legal");
+        let named = |text: &str| -> Vec<String> {
+            let lines = text.lines().filter_map(|line| line.strip_prefix("X-User-Id: "));
+            lines.map(str::to_owned).collect()
+        };
+        let mut one = request.for_thread(0, 2);
+        assert_eq!(named(&text(&mut one, 2)), ["u-0000000000", "u-0000000002"]);
+        assert_eq!(named(&text(&mut one, 1)), ["u-0000000001"]);
+        let mut other = request.for_thread(1, 2);
+        assert_eq!(named(&text(&mut other, 2)), ["u-0000000001", "u-0000000000"]);
+    }
+
+    #[test]
+    fn what_can_not_be_sent_is_refused() {
+        for target in ["", "buy", "/a b", "/a\r\nb", "/票"] {
+            assert!(Request::new(&Wording { target, ..PLAIN }, 1).is_err(), "{target:?}");
+        }
+        let long = "u".repeat(USER_BYTES_MAX);
+        for prefix in ["a b", "a\r\n", &long] {
+            let users = Wording { users: Some((1, prefix)), ..PLAIN };
+            assert!(Request::new(&users, 1).is_err(), "{prefix:?}");
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! What happens on a thread's connections: requests go out, answers come in, sockets are opened and
+//! lost.
+
+use std::io;
+use std::net::Ipv4Addr;
+
+use super::super::connection::State;
+use super::super::socket::Socket;
+use super::super::tally::{Failure, shown};
+use super::{BUFFER_BYTES, Worker};
+
+/// Connections from one loopback address: with more, the kernel searches long for a free port.
+const SOURCE_CONNECTIONS_MAX: u32 = 8_000;
+/// Loopback addresses to come from: 127.0.0.2 to 127.0.0.201.
+const SOURCES_MAX: u32 = 200;
+
+impl Worker<'_> {
+    /// Closed loop: fills a connection's pipeline, while there is something to send.
+    pub(super) fn begin_closed(&mut self, number: u32, now: u64) {
+        if !self.sending || now >= self.end_ns {
+            return;
+        }
+        let room = self.plan.pipeline - self.connections[number as usize].in_flight;
+        let count = u64::from(room).min(self.budget) as u32;
+        if count > 0 {
+            self.begin(number, count, now, now);
+        }
+    }
+
+    /// Sends requests that are waited for since then, on a new socket if each is to have its own.
+    pub(super) fn begin(&mut self, number: u32, count: u32, since_ns: u64, now: u64) {
+        if self.plan.connection_each
+            && let Err(error) = self.open(number)
+        {
+            self.tally.fail(Failure::Connect, || error.to_string());
+            self.tally.lose(since_ns, now);
+            self.tally.sent += 1;
+            self.budget -= 1;
+            self.retry.push(number);
+            return;
+        }
+        let connection = &mut self.connections[number as usize];
+        if connection.socket.is_none() {
+            return;
+        }
+        if connection.in_flight == 0 {
+            // Not when it was due: that may be long ago.
+            connection.moved_ns = now;
+        }
+        for _ in 0..count {
+            self.asked.push(number, connection, since_ns);
+        }
+        self.in_flight += u64::from(count);
+        self.tally.sent += u64::from(count);
+        self.budget -= u64::from(count);
+        if since_ns >= self.count_from_ns && self.tally.first_ns.is_none() {
+            self.tally.first_ns = Some(since_ns);
+        }
+        let bytes = self.request.take(count);
+        let sent = match &connection.socket {
+            Some(socket) if connection.unsent.is_empty() => socket.send(bytes),
+            _ => Ok(0),
+        };
+        match sent {
+            Ok(sent) => connection.unsent.extend_from_slice(&bytes[sent..]),
+            Err(error) => self.socket_failed(number, &error),
+        }
+    }
+
+    pub(super) fn on_event(&mut self, number: u32, events: libc::c_int) {
+        let connection = &mut self.connections[number as usize];
+        let Some(socket) = &connection.socket else { return };
+        if connection.state == State::Connecting {
+            if events & libc::EPOLLERR != 0 {
+                let error = socket.error();
+                return self.socket_failed(number, &error);
+            }
+            if events & libc::EPOLLOUT != 0 {
+                connection.state = State::Open;
+                self.connecting -= 1;
+                self.opened(number);
+            }
+        }
+        let connection = &mut self.connections[number as usize];
+        if events & libc::EPOLLOUT != 0 && !connection.unsent.is_empty() {
+            let Some(socket) = &connection.socket else { return };
+            match socket.send(&connection.unsent) {
+                Ok(sent) => drop(connection.unsent.drain(..sent)),
+                Err(error) => return self.socket_failed(number, &error),
+            }
+        }
+        let failed = libc::EPOLLHUP | libc::EPOLLERR;
+        if events & (libc::EPOLLIN | libc::EPOLLRDHUP | failed) != 0 {
+            let closed = events & libc::EPOLLRDHUP != 0 && events & libc::EPOLLERR == 0;
+            self.receive(number, closed, events & failed != 0);
+        }
+    }
+
+    /// A connection that is not one for a single request has come to be.
+    fn opened(&mut self, number: u32) {
+        self.open += 1;
+        if !self.running || self.plan.connection_each {
+            return;
+        }
+        let now = self.now_ns();
+        match self.pace {
+            Some(_) => self.free.push_back(number),
+            None => self.begin_closed(number, now),
+        }
+    }
+
+    /// Reads what is there: once, unless the buffer was filled or the socket has `failed`, when reading
+    /// on says how. What is read from a server that has `closed` its side, and leaves room in the
+    /// buffer, is its last.
+    fn receive(&mut self, number: u32, closed: bool, failed: bool) {
+        loop {
+            let Some(socket) = &self.connections[number as usize].socket else { return };
+            match socket.receive(&mut self.buffer) {
+                Ok(0) => return self.ended(number),
+                Ok(read) => {
+                    let last = closed && read < BUFFER_BYTES;
+                    self.take_in(number, read, last);
+                    if last && self.connections[number as usize].socket.is_some() {
+                        return self.ended(number);
+                    }
+                    if read < BUFFER_BYTES && !failed {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => return self.socket_failed(number, &error),
+            }
+        }
+    }
+
+    /// Understands what was read into the buffer, and goes on, unless it was the `last`.
+    fn take_in(&mut self, number: u32, read: usize, last: bool) {
+        let now = self.now_ns();
+        let connection = &mut self.connections[number as usize];
+        let mut unread = std::mem::take(&mut connection.unread);
+        let buffer = std::mem::take(&mut self.buffer);
+        let result = if unread.is_empty() {
+            let result = self.read_answers(number, &buffer[..read], now);
+            if let Ok(used) = result {
+                unread.extend_from_slice(&buffer[used..read]);
+            }
+            result
+        } else {
+            unread.extend_from_slice(&buffer[..read]);
+            let result = self.read_answers(number, &unread, now);
+            if let Ok(used) = result {
+                unread.drain(..used);
+            }
+            result
+        };
+        self.buffer = buffer;
+        let connection = &mut self.connections[number as usize];
+        connection.unread = unread;
+        if let Err((failure, what)) = result {
+            return self.broke(number, failure, now, || what);
+        }
+        match (connection.state, &self.pace) {
+            _ if last => {}
+            (State::Closing, _) => {}
+            (_, Some(_)) if connection.in_flight == 0 => self.free.push_back(number),
+            (_, Some(_)) => {}
+            (_, None) => self.begin_closed(number, now),
+        }
+    }
+
+    /// Counts every whole answer and returns how many bytes they took.
+    fn read_answers(
+        &mut self,
+        number: u32,
+        input: &[u8],
+        now: u64,
+    ) -> std::result::Result<usize, (Failure, String)> {
+        let connection = &mut self.connections[number as usize];
+        let mut used = 0;
+        while used < input.len() {
+            let rest = &input[used..];
+            let answer = match self.reader.read(rest, false) {
+                Ok(Some(answer)) => answer,
+                Ok(None) => break,
+                Err(why) => return Err((Failure::Broken, format!("{why}: {}", shown(rest)))),
+            };
+            let Some(since) =
+                self.asked.pop(number, connection).filter(|_| connection.state != State::Closing)
+            else {
+                return Err((Failure::Unasked, shown(rest)));
+            };
+            self.in_flight -= 1;
+            let counts = since >= self.count_from_ns;
+            self.tally.answer(&rest[..answer.bytes], answer, since, now, counts);
+            (connection.served, connection.moved_ns) = (true, now);
+            used += answer.bytes;
+            if answer.closes || self.plan.connection_each {
+                connection.state = State::Closing;
+            }
+        }
+        Ok(used)
+    }
+
+    /// The server has closed its side: nothing more will come.
+    fn ended(&mut self, number: u32) {
+        let now = self.now_ns();
+        let connection = &mut self.connections[number as usize];
+        let unread = std::mem::take(&mut connection.unread);
+        if connection.in_flight > 0
+            && let Ok(Some(answer)) = self.reader.read(&unread, true)
+            && let Some(since) = self.asked.pop(number, connection)
+        {
+            // An answer whose end is the connection's.
+            self.in_flight -= 1;
+            let counts = since >= self.count_from_ns;
+            self.tally.answer(&unread, answer, since, now, counts);
+            connection.served = true;
+        }
+        if connection.in_flight > 0 {
+            let what = match connection.unread.len().max(unread.len()) {
+                0 => "the server closed instead of answering".to_owned(),
+                _ => format!("the server closed within {}", shown(&unread)),
+            };
+            return self.broke(number, Failure::ClosedEarly, now, || what);
+        }
+        let served = connection.served;
+        self.close(number, now);
+        if !self.running {
+            self.tally.fail(Failure::ClosedEarly, || "the server closed a new connection".into());
+        } else if self.plan.connection_each {
+            match self.pace {
+                Some(_) => self.free.push_back(number),
+                None => self.begin_closed(number, now),
+            }
+        } else if self.sending {
+            self.tally.reopened += 1;
+            // One that was closed unused would be closed again at once: not in a circle.
+            if served { self.open_or_retry(number) } else { self.retry.push(number) }
+        }
+    }
+
+    fn socket_failed(&mut self, number: u32, error: &io::Error) {
+        let connecting = self.connections[number as usize].state == State::Connecting;
+        let failure = match error.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe if !connecting => {
+                Failure::Reset
+            }
+            _ if connecting => Failure::Connect,
+            _ => Failure::Reset,
+        };
+        let now = self.now_ns();
+        self.broke(number, failure, now, || error.to_string());
+    }
+
+    /// A connection can't go on: what it asked is lost. It is tried again at the next tick.
+    pub(super) fn broke(
+        &mut self,
+        number: u32,
+        failure: Failure,
+        now: u64,
+        what: impl FnOnce() -> String,
+    ) {
+        self.tally.fail(failure, what);
+        self.close(number, now);
+        self.retry.push(number);
+    }
+
+    fn close(&mut self, number: u32, now: u64) {
+        let connection = &mut self.connections[number as usize];
+        while let Some(since) = self.asked.pop(number, connection) {
+            self.in_flight -= 1;
+            self.tally.lose(since, now);
+        }
+        match connection.state {
+            State::Connecting => self.connecting -= 1,
+            State::Open | State::Closing => self.open -= 1,
+            State::Closed => {}
+        }
+        connection.close();
+    }
+
+    pub(super) fn reopen(&mut self, number: u32, now: u64) {
+        if !self.plan.connection_each {
+            return self.open_or_retry(number);
+        }
+        match self.pace {
+            Some(_) => self.free.push_back(number),
+            None => self.begin_closed(number, now),
+        }
+    }
+
+    /// Opens a connection that is kept; where that is impossible at the moment, later.
+    pub(super) fn open_or_retry(&mut self, number: u32) {
+        if let Err(error) = self.open(number) {
+            // A Unix socket whose queue is full says so at once. TCP's would keep us waiting.
+            if error.kind() != io::ErrorKind::WouldBlock {
+                self.tally.fail(Failure::Connect, || error.to_string());
+            }
+            self.retry.push(number);
+        }
+    }
+
+    fn open(&mut self, number: u32) -> io::Result<()> {
+        let nodelay = !self.plan.connection_each;
+        let socket = loop {
+            match Socket::connect(&self.plan.peer, self.source(number), nodelay) {
+                // All ports of this address are in use, or wait for the end of their quarantine.
+                Err(error)
+                    if error.kind() == io::ErrorKind::AddrNotAvailable
+                        && self.plan.loopback
+                        && self.sources_used_up < SOURCES_MAX =>
+                {
+                    self.sources_used_up += 1;
+                }
+                done => break done?,
+            }
+        };
+        self.epoll.add(&socket, number)?;
+        let connection = &mut self.connections[number as usize];
+        (connection.socket, connection.state) = (Some(socket), State::Connecting);
+        connection.moved_ns = self.origin.elapsed().as_nanos() as u64;
+        self.connecting += 1;
+        Ok(())
+    }
+
+    /// The loopback address to come from, if one has too few ports. `None`: the kernel's choice.
+    fn source(&self, number: u32) -> Option<Ipv4Addr> {
+        let source = number / SOURCE_CONNECTIONS_MAX + self.sources_used_up;
+        if source == 0 || !self.plan.loopback {
+            return None;
+        }
+        Some(Ipv4Addr::new(127, 0, 0, (1 + source % (SOURCES_MAX + 1)) as u8))
+    }
+}

@@ -1,0 +1,152 @@
+//! Our own load generator as a tool of the bench: its command line and the reading of its JSON.
+
+pub use crate::load::report::{LoadReport, Percentiles};
+
+use crate::answer::TARGET;
+use crate::error::{Because, Result, fail};
+use crate::process::CommandLine;
+use crate::servers::Programs;
+
+/// What it is to do.
+#[derive(Debug, Clone, Copy)]
+pub struct LoadPlan<'a> {
+    /// A thread on each.
+    pub cores: &'a [usize],
+    /// Connections, of all threads.
+    pub connections: u32,
+    /// How long, unless `requests` says how many.
+    pub seconds: u64,
+    /// Requests, in place of a time.
+    pub requests: Option<u64>,
+    /// Open loop: requests a second.
+    pub rate: Option<f64>,
+    /// Requests on their way on each connection.
+    pub pipeline: u32,
+    /// A connection for each request.
+    pub connection_each: bool,
+    /// Answers that may come: `any`, or kinds with commas between them.
+    pub expect: &'a str,
+    /// Tickets that there are.
+    pub total: Option<u64>,
+    /// What is asked for.
+    pub target: &'a str,
+    /// Each request names another user.
+    pub users: bool,
+}
+
+impl Default for LoadPlan<'_> {
+    fn default() -> Self {
+        Self {
+            cores: &[1],
+            connections: 64,
+            seconds: 2,
+            requests: None,
+            rate: None,
+            pipeline: 1,
+            connection_each: false,
+            expect: "any",
+            total: None,
+            target: TARGET,
+            users: false,
+        }
+    }
+}
+
+impl Programs {
+    /// The command that puts this load on a server, `host:port` or `unix:PATH`. It prints JSON.
+    pub fn load(&self, plan: &LoadPlan<'_>, to: &str) -> CommandLine {
+        let program = self.folder.join("load").to_string_lossy().into_owned();
+        let cores = plan.cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+        let mut words = vec![program];
+        let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
+        option("--to", to.into());
+        option("--target", plan.target.into());
+        option("--cores", cores.clone());
+        option("--connections", plan.connections.to_string());
+        match plan.requests {
+            Some(requests) => option("--requests", requests.to_string()),
+            None => option("--seconds", plan.seconds.to_string()),
+        }
+        if let Some(rate) = plan.rate {
+            option("--rate", rate.to_string());
+        }
+        if plan.pipeline != 1 {
+            option("--pipeline", plan.pipeline.to_string());
+        }
+        if let Some(total) = plan.total {
+            option("--total", total.to_string());
+        }
+        option("--expect", plan.expect.into());
+        option("--json", "-".into());
+        let flags = [("--connection-each", plan.connection_each), ("--users", plan.users)];
+        words.extend(flags.iter().filter(|(_, set)| *set).map(|(name, _)| (*name).to_owned()));
+        CommandLine::on_cores(&cores, words)
+    }
+}
+
+/// Reads what it printed. An `Err` if any answer was not what it should be or a rule was broken.
+pub fn read_load(text: &str) -> Result<LoadReport> {
+    let report: LoadReport = serde_json::from_str(text)
+        .because(|| format!("load printed something unexpected: {text}"))?;
+    match report.complaint() {
+        Some(complaint) => fail(format!("load saw {complaint}")),
+        None if report.interrupted => fail("load was interrupted"),
+        None => Ok(report),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::load::settings::{Plan, Settings};
+
+    #[test]
+    fn the_program_understands_its_command_line() {
+        let programs = Programs { folder: "target/release".into(), stampede: "stampede".into() };
+        let plans = [
+            LoadPlan::default(),
+            LoadPlan {
+                pipeline: 16,
+                target: "/plaintext",
+                expect: "plaintext",
+                ..LoadPlan::default()
+            },
+            LoadPlan { connection_each: true, requests: Some(9), ..LoadPlan::default() },
+            LoadPlan {
+                cores: &[0, 1],
+                rate: Some(1_500.5),
+                users: true,
+                total: Some(7),
+                expect: "granted,sold_out",
+                ..LoadPlan::default()
+            },
+        ];
+        for plan in plans {
+            let CommandLine(words) = programs.load(&plan, "127.0.0.1:80");
+            let program = words.iter().position(|word| word == "target/release/load");
+            let words = &words[program.expect("the program's name")..];
+            let settings = Settings::try_parse_from(words).expect("legal words");
+            Plan::new(&settings).expect("a legal plan");
+            assert_eq!((settings.rate, settings.total), (plan.rate, plan.total));
+            assert_eq!((settings.requests, &*settings.expect), (plan.requests, plan.expect));
+            assert_eq!(settings.users.is_some(), plan.users);
+        }
+    }
+
+    #[test]
+    fn a_report_is_read_and_failures_are_seen() {
+        let good = LoadReport { requests: 3, granted: 1, rate: Some(0.1), ..LoadReport::default() };
+        let text = |report: &LoadReport| serde_json::to_string(report).expect("JSON");
+        assert_eq!(read_load(&text(&good)).expect("a good run"), good);
+        let failed = LoadReport { failures: 1, ..good.clone() };
+        assert!(read_load(&text(&failed)).is_err());
+        let sentence = "oversold: 3 of 2".to_owned();
+        let oversold = LoadReport { broken_rules: vec![sentence.clone()], ..good.clone() };
+        let error = read_load(&text(&oversold)).expect_err("a broken rule").to_string();
+        assert!(error.contains(&sentence), "{error}");
+        assert!(read_load(&text(&LoadReport { interrupted: true, ..good })).is_err());
+        assert!(read_load("").is_err() && read_load("{}").is_err());
+    }
+}
