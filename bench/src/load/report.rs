@@ -29,7 +29,9 @@ pub struct LoadReport {
     pub others: u64,
     /// Answers by what they say; those that never came are not listed.
     pub answers: BTreeMap<String, u64>,
-    /// From the first request until the last grant was read; 0 without one.
+    /// From the first request until the first grant was read; 0 without one.
+    pub first_grant_s: f64,
+    /// The same until the last grant was read.
     pub last_grant_s: f64,
     /// The same until the last answer of any kind was read.
     pub last_answer_s: f64,
@@ -181,6 +183,7 @@ impl LoadReport {
             granted,
             sold_out,
             others: requests - granted - sold_out,
+            first_grant_s: since_first(tally.first_grant_ns),
             last_grant_s: since_first(tally.last_grant_ns),
             last_answer_s: seconds,
             latency_us: Percentiles::of(&all),

@@ -18,6 +18,15 @@ pub struct Request {
     bytes: Vec<u8>,
     len: usize,
     user: Option<Users>,
+    also: Option<Also>,
+}
+
+/// Another request that takes the place of one in so many.
+#[derive(Debug, Clone)]
+struct Also {
+    request: Box<Request>,
+    every: u64,
+    until: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -76,7 +85,14 @@ impl Request {
             None => None,
         };
         one.push_str("\r\n");
-        Ok(Self { bytes: one.repeat(pipeline as usize).into_bytes(), len: one.len(), user })
+        let (bytes, len) = (one.repeat(pipeline as usize).into_bytes(), one.len());
+        Ok(Self { bytes, len, user, also: None })
+    }
+
+    /// With another request in the place of one in so many, where they are sent one at a time.
+    #[must_use]
+    pub fn also(self, request: Self, every: u64) -> Self {
+        Self { also: Some(Also { request: Box::new(request), every, until: every }), ..self }
     }
 
     /// The part of one of so many threads: each names other users, until all have been named.
@@ -85,11 +101,21 @@ impl Request {
         if let Some(user) = &mut own.user {
             (user.next, user.step) = (thread as u64, threads as u64);
         }
+        if let Some(also) = &mut own.also {
+            also.request = Box::new(also.request.for_thread(thread, threads));
+        }
         own
     }
 
     /// The next requests.
     pub fn take(&mut self, count: u32) -> &[u8] {
+        if let Some(also) = &mut self.also {
+            also.until -= 1;
+            if also.until == 0 {
+                also.until = also.every;
+                return also.request.take(count);
+            }
+        }
         let len = self.len * count as usize;
         if let Some(user) = &mut self.user {
             for one in self.bytes[..len].chunks_exact_mut(self.len) {
@@ -142,6 +168,15 @@ mod tests {
         assert_eq!(named(&text(&mut one, 1)), ["u-0000000001"]);
         let mut other = request.for_thread(1, 2);
         assert_eq!(named(&text(&mut other, 2)), ["u-0000000001", "u-0000000000"]);
+    }
+
+    #[test]
+    fn one_in_so_many_asks_for_something_else() {
+        let other = Wording { target: "/other", ..PLAIN };
+        let other = Request::new(&other, 1).expect("legal");
+        let mut mixed = Request::new(&PLAIN, 1).expect("legal").also(other, 3).for_thread(0, 1);
+        let asked: Vec<_> = (0..7).map(|_| text(&mut mixed, 1).contains("/other")).collect();
+        assert_eq!(asked, [false, false, true, false, false, true, false]);
     }
 
     #[test]

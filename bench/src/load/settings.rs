@@ -38,6 +38,12 @@ pub struct Settings {
     /// What is asked for [default: that of --to, or /buy/ticket].
     #[arg(long, value_name = "PATH")]
     pub target: Option<String>,
+    /// Ask for something else in one of --also-every requests: a mix of two.
+    #[arg(long, value_name = "PATH", conflicts_with = "pipeline")]
+    pub also: Option<String>,
+    /// How many requests of a thread there are for one of --also.
+    #[arg(long, value_name = "N", default_value_t = 100, requires = "also", value_parser = clap::value_parser!(u64).range(2..=1_000_000))]
+    pub also_every: u64,
     /// Cores to run on, a thread on each: 1 or 0,1.
     #[arg(long, value_name = "CORES", value_delimiter = ',', default_value = "1")]
     pub cores: Vec<usize>,
@@ -160,6 +166,11 @@ impl Plan {
             close: settings.connection_each,
             users: settings.users.map(|count| (count, &*settings.user_prefix)),
         };
+        let mut request = Request::new(&wording, settings.pipeline)?;
+        if let Some(target) = &settings.also {
+            let other = Request::new(&Wording { target, ..wording }, 1).because(|| "--also".into());
+            request = request.also(other?, settings.also_every);
+        }
         let end = match (settings.requests, settings.seconds) {
             (Some(requests), _) => End::Requests(requests),
             (None, seconds) => End::After(Duration::from_secs(seconds.unwrap_or(10))),
@@ -167,7 +178,7 @@ impl Plan {
         Ok(Self {
             peer: to.peer,
             loopback: to.loopback,
-            request: Request::new(&wording, settings.pipeline)?,
+            request,
             cores: settings.cores.clone(),
             connections: settings.connections,
             end,
@@ -300,6 +311,8 @@ mod tests {
             (&["--to", "127.0.0.1:1", "--connections", "999999"], "ulimit"),
             (&["--to", "127.0.0.1:1", "--seconds", "1", "--requests", "1"], "cannot be used with"),
             (&["--to", "127.0.0.1:1", "--rate", "9", "--pipeline", "2"], "cannot be used with"),
+            (&["--to", "127.0.0.1:1", "--also", "b"], "begins with /"),
+            (&["--to", "127.0.0.1:1", "--also", "/b", "--pipeline", "2"], "cannot be used with"),
             (&["--to", "127.0.0.1:1", "--warm-up", "1", "--requests", "9"], "cannot be used with"),
             (&["--to", "127.0.0.1:1", "--http10"], "--connection-each"),
         ] {

@@ -93,6 +93,8 @@ pub struct Tally {
     pub reopened: u64,
     /// When the first request that counts was sent.
     pub first_ns: Option<u64>,
+    /// When the first grant was read.
+    pub first_grant_ns: Option<u64>,
     /// When the last grant was read.
     pub last_grant_ns: Option<u64>,
     /// When the last answer was read.
@@ -121,6 +123,7 @@ impl Tally {
             warm_up: 0,
             reopened: 0,
             first_ns: None,
+            first_grant_ns: None,
             last_grant_ns: None,
             last_answer_ns: 0,
         }
@@ -158,6 +161,7 @@ impl Tally {
         self.kinds[kind.index()] += 1;
         self.last_answer_ns = now_ns;
         if granted {
+            self.first_grant_ns.get_or_insert(now_ns);
             self.last_grant_ns = Some(now_ns);
         }
         let latencies = match kind {
@@ -218,6 +222,7 @@ impl Tally {
         self.warm_up += other.warm_up;
         self.reopened += other.reopened;
         self.first_ns = self.first_ns.into_iter().chain(other.first_ns).min();
+        self.first_grant_ns = self.first_grant_ns.into_iter().chain(other.first_grant_ns).min();
         self.last_grant_ns = self.last_grant_ns.max(other.last_grant_ns);
         self.last_answer_ns = self.last_answer_ns.max(other.last_answer_ns);
     }

@@ -30,6 +30,8 @@ pub struct LoadPlan<'a> {
     pub total: Option<u64>,
     /// What is asked for.
     pub target: &'a str,
+    /// Something else that one request in so many asks for.
+    pub also: Option<(&'a str, u64)>,
     /// Each request names another user.
     pub users: bool,
 }
@@ -47,6 +49,7 @@ impl Default for LoadPlan<'_> {
             expect: "any",
             total: None,
             target: TARGET,
+            also: None,
             users: false,
         }
     }
@@ -69,6 +72,10 @@ impl Programs {
         }
         if let Some(rate) = plan.rate {
             option("--rate", rate.to_string());
+        }
+        if let Some((target, every)) = plan.also {
+            option("--also", target.into());
+            option("--also-every", every.to_string());
         }
         if plan.pipeline != 1 {
             option("--pipeline", plan.pipeline.to_string());
