@@ -27,7 +27,7 @@ use std::sync::{Barrier, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::error::{Result, fail};
+use crate::error::{Because, Result, fail};
 use crate::pin;
 use crate::process::Interrupted;
 use report::LoadReport;
@@ -135,7 +135,7 @@ fn work(plan: &Plan, shared: &Shared, barrier: &Barrier, thread: usize) -> Resul
 }
 
 fn connect<'a>(plan: &'a Plan, shared: &'a Shared, thread: usize) -> Result<Worker<'a>> {
-    pin::to_core(plan.cores[thread])?;
+    pin::to_core(plan.cores[thread]).because(|| "--cores".into())?;
     socket::wake_on_time()?;
     let mut worker = Worker::new(plan, shared, thread)?;
     worker.connect_all()?;

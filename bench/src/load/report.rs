@@ -55,7 +55,7 @@ pub struct LoadReport {
     pub failures: u64,
     /// What went wrong.
     pub failures_by_kind: BTreeMap<String, u64>,
-    /// The first few in words.
+    /// The first of each kind that each thread saw, in words.
     pub failure_samples: Vec<String>,
     /// Rules of a sale that were broken, in sentences.
     pub broken_rules: Vec<String>,

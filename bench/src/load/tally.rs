@@ -11,10 +11,10 @@ use super::reader::Answer;
 /// Latencies are kept to three digits, from 64 ns to ten minutes; a longer one counts as that.
 const LATENCY_NS: (u64, u64) = (64, 600_000_000_000);
 const LATENCY_DIGITS: u8 = 3;
-/// Most failures that are shown in full.
-const SAMPLES_MAX: usize = 8;
+/// Failures of each kind that are shown in full.
+const SAMPLES_MAX: u64 = 2;
 /// Most bytes of an answer that are shown.
-const SHOWN_BYTES_MAX: usize = 200;
+const SHOWN_BYTES_MAX: usize = 400;
 /// Most ids that are kept to be compared, of all threads: 16 bytes each.
 pub const IDS_MAX: u64 = 20_000_000;
 
@@ -81,7 +81,7 @@ pub struct Tally {
     pub ids: Vec<u128>,
     /// Failures by kind.
     pub failures: [u64; FAILURES.len()],
-    /// The first of them in words.
+    /// The first of each kind in words.
     pub samples: Vec<String>,
     /// Requests without an answer, for whatever reason.
     pub lost: u64,
@@ -175,7 +175,7 @@ impl Tally {
     /// Something went wrong.
     pub fn fail(&mut self, failure: Failure, what: impl FnOnce() -> String) {
         self.failures[failure as usize] += 1;
-        if self.samples.len() < SAMPLES_MAX {
+        if self.failures[failure as usize] <= SAMPLES_MAX {
             self.samples.push(format!("{}: {}", FAILURES[failure as usize], what()));
         }
     }
@@ -216,7 +216,6 @@ impl Tally {
         self.grants_without_id += other.grants_without_id;
         self.ids.extend_from_slice(&other.ids);
         self.samples.extend(other.samples);
-        self.samples.truncate(SAMPLES_MAX);
         self.lost += other.lost;
         self.sent += other.sent;
         self.warm_up += other.warm_up;
@@ -319,7 +318,8 @@ mod tests {
         for _ in 0..100 {
             tally.fail(Failure::Broken, || shown(&[b'x'; 5_000]));
         }
-        assert_eq!((tally.failed(), tally.samples.len()), (100, SAMPLES_MAX));
+        tally.fail(Failure::Reset, || "another".into());
+        assert_eq!((tally.failed(), tally.samples.len()), (101, 3));
         assert!(tally.samples.iter().all(|sample| sample.len() < SHOWN_BYTES_MAX + 50));
     }
 }

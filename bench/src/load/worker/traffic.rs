@@ -36,7 +36,6 @@ impl Worker<'_> {
             self.tally.lose(since_ns, now);
             self.tally.sent += 1;
             self.budget -= 1;
-            self.retry.push(number);
             return;
         }
         let connection = &mut self.connections[number as usize];
@@ -292,6 +291,11 @@ impl Worker<'_> {
     /// Opens a connection that is kept; where that is impossible at the moment, later.
     pub(super) fn open_or_retry(&mut self, number: u32) {
         if let Err(error) = self.open(number) {
+            self.retry.push(number);
+            // A Unix socket's queue is full: nothing was asked, so nothing is lost.
+            if error.kind() == io::ErrorKind::WouldBlock && self.pace.is_none() {
+                return;
+            }
             // A Unix socket whose queue is full says so at once. TCP's would keep us waiting.
             if error.kind() != io::ErrorKind::WouldBlock {
                 self.tally.fail(Failure::Connect, || error.to_string());
