@@ -68,7 +68,7 @@ enum Kind {
     Accept,
     Receive,
     Send,
-    /// Of no interest: a shutdown or a close.
+    /// Of no interest: the end of a receive that was asked for, or a close.
     End,
 }
 
@@ -104,7 +104,8 @@ struct Connection {
     sending: Option<Sending>,
     /// The client asked for it, or can't be sent anything.
     closing: bool,
-    shut: bool,
+    /// The receive is being ended.
+    stopping: bool,
     /// Nothing more will be received.
     ended: bool,
 }
@@ -202,8 +203,8 @@ impl Floor {
             Err(_) => (connection.owed, connection.closing) = (0, true),
         }
         if result < 0 || sending.from < sending.to {
-            // A shutdown that was linked to it didn't happen.
-            connection.shut = false;
+            // What was linked to it didn't happen.
+            connection.stopping = false;
         }
         if result >= 0 && sending.from < sending.to {
             return self.send(index, sending);
@@ -229,9 +230,9 @@ impl Floor {
             self.push(close.user_data(Kind::End.of(index)))?;
             return if self.accepting { Ok(()) } else { self.accept() };
         }
-        if connection.closing && !connection.shut {
-            connection.shut = true;
-            return self.push(shutdown(index));
+        if connection.closing && !connection.stopping {
+            connection.stopping = true;
+            return self.push(stop_receiving(index));
         }
         Ok(())
     }
@@ -245,10 +246,10 @@ impl Floor {
             .user_data(Kind::Send.of(index));
         connection.sending = Some(sending);
         if connection.closing && connection.owed == 0 {
-            // The receive then ends, and with it the connection.
-            connection.shut = true;
+            // The receive ends after it, and with that the connection.
+            connection.stopping = true;
             self.push(send.flags(squeue::Flags::IO_LINK))?;
-            return self.push(shutdown(index));
+            return self.push(stop_receiving(index));
         }
         self.push(send)
     }
@@ -284,8 +285,10 @@ impl Connection {
     }
 }
 
-fn shutdown(index: u32) -> squeue::Entry {
-    opcode::Shutdown::new(Fixed(index), libc::SHUT_RDWR).build().user_data(Kind::End.of(index))
+/// Ends a connection's receive. (A shutdown would too, but the kernel leaves that to another thread.)
+fn stop_receiving(index: u32) -> squeue::Entry {
+    let receive = Kind::Receive.of(index);
+    opcode::AsyncCancel::new(receive).build().user_data(Kind::End.of(index))
 }
 
 /// A ring that is used by this thread alone and does its work only when it is asked to. Older
