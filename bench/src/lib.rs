@@ -1,6 +1,6 @@
 //! Measures stampede beside its floor and its peers, on one machine, in interleaved rounds.
 //!
-//! Read in this order: [`quick`] runs the rounds; [`scenarios`] says what is measured; [`lab`] starts
+//! Read in this order: [`full`] and [`quick`] run the rounds and say what is measured; [`lab`] starts
 //! and pins everything; [`servers`] and [`sellers`] say how each server is started; [`tools`] drives
 //! the load generators; [`process`] reads what a process cost; [`rows`] keeps every figure; [`report`]
 //! turns them into medians, ratios, verdicts and pictures. The servers and drivers that are measured
@@ -14,6 +14,7 @@
 //! Peers that are configured and not written are in `bench/peers`; what several of the programs under
 //! `src/bin` share is in [`floor`] and [`over_tokio`].
 
+pub mod full;
 pub mod quick;
 pub mod scenarios;
 

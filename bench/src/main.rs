@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use bench::process::interruptible;
 use bench::report::again;
-use bench::{drain, memory, orders, quick, reopen, sales, strategies, techempower};
+use bench::{drain, full, memory, orders, quick, reopen, sales, strategies, techempower};
 use clap::{Parser, Subcommand};
 
 /// Measures stampede beside its floor and its peers, on one machine, in interleaved rounds.
@@ -12,12 +12,22 @@ use clap::{Parser, Subcommand};
 #[command(name = "bench/run", bin_name = "bench/run")]
 struct CommandLine {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Every scenario in interleaved rounds: about 7 minutes with the defaults.
+    /// Everything, against every peer: about 45 minutes. What `bench/run` does by itself.
+    ///
+    /// Rejections (kept connections, pipelined, a connection each), TechEmpower's plaintext and JSON,
+    /// sales from every ledger, a mix, the headline (1,000,000 requests for 10,000 tickets from
+    /// 15,000 connections), stock that returns to such a crowd, 64 to 15,000 connections, one core
+    /// and two, open loops at 50, 70 and 90 %, Unix sockets, idle connections. Writes commands.txt,
+    /// versions.txt, raw.csv, summary.md and pictures, says which promises are met, and writes the
+    /// README's table. Fails if anything that is measured is not what it claims to be; a promise
+    /// that is not met is a result, not a failure.
+    Full(full::Settings),
+    /// stampede beside the floor and may_minihttp, with wrk and ab: about 7 minutes.
     ///
     /// Compares the bare epoll loop (floor), may_minihttp and stampede: CPU and throughput of
     /// rejections and of sales, Redis CPU a sale, memory an idle connection. Writes commands.txt,
@@ -52,9 +62,18 @@ enum Command {
     Report(again::Settings),
 }
 
+impl Command {
+    /// `full`, with all defaults.
+    fn everything() -> Self {
+        let full = CommandLine::parse_from(["bench/run", "full"]).command;
+        full.unwrap_or_else(|| unreachable!("there is a command"))
+    }
+}
+
 fn main() -> ExitCode {
-    let command = CommandLine::parse().command;
+    let command = CommandLine::parse().command.unwrap_or_else(Command::everything);
     let run = |interrupted| match &command {
+        Command::Full(settings) => full::run(settings, interrupted),
         Command::Quick(settings) => quick::run(settings, interrupted),
         Command::Strategies(settings) => strategies::run(settings, interrupted),
         Command::Orders(settings) => orders::run(settings, interrupted),

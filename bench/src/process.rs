@@ -109,11 +109,23 @@ impl Running {
         fail(format!("{} ended early ({status}). Its output:\n{}", self.name, &log[from..]))
     }
 
-    /// Asks it to end, and gives it a while to do so.
-    pub fn end(mut self, signal: libc::c_int, deadline: Duration) -> Result<()> {
+    /// Sends it a signal.
+    pub fn signal(&self, signal: libc::c_int) -> Result<()> {
         let pid = libc::pid_t::try_from(self.child.id()).because(|| "a process id".into())?;
         // SAFETY: takes no pointer. The child has not been waited for, so its id is still its own.
-        unsafe { libc::kill(pid, signal) };
+        match unsafe { libc::kill(pid, signal) } {
+            0 => Ok(()),
+            _ => fail(format!(
+                "signal {signal} to {}: {}",
+                self.name,
+                std::io::Error::last_os_error()
+            )),
+        }
+    }
+
+    /// Asks it to end, and gives it a while to do so.
+    pub fn end(mut self, signal: libc::c_int, deadline: Duration) -> Result<()> {
+        self.signal(signal)?;
         let started = Instant::now();
         while self.child.try_wait()?.is_none() {
             if started.elapsed() > deadline {
@@ -197,6 +209,19 @@ pub fn run(line: &CommandLine, deadline: Duration, interrupted: &Interrupted) ->
     }
     let errors = String::from_utf8_lossy(&output.stderr);
     fail(format!("{line}: {}\n{errors}{text}", output.status))
+}
+
+/// CPU time of all children of ours that have ended, and of theirs, in microseconds.
+pub fn ended_children_us() -> Result<f64> {
+    // SAFETY: an `rusage` is integers, for which all zeros is a valid value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the call writes one `rusage` to a place that is one.
+    if unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &mut usage) } != 0 {
+        return Err(std::io::Error::last_os_error())
+            .because(|| "reading our children's time".into());
+    }
+    let us = |time: libc::timeval| time.tv_sec as f64 * 1e6 + time.tv_usec as f64;
+    Ok(us(usage.ru_utime) + us(usage.ru_stime))
 }
 
 /// All children of a process, and theirs.

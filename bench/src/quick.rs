@@ -72,7 +72,7 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
     let common = &settings.common;
     let mut tools = vec!["wrk", "ab", "taskset", "redis-server"];
     tools.extend(settings.servers.iter().flat_map(|server| server.tools()));
-    let session = Session::open(common, "", settings.rounds, &tools, interrupted)?;
+    let session = Session::open(common, "quick", settings.rounds, &tools, interrupted)?;
     let descriptors = pin::raise_descriptor_limit()?.saturating_sub(DESCRIPTORS_RESERVE);
     let idle_connections = u32::try_from(descriptors).unwrap_or(u32::MAX).min(IDLE_CONNECTIONS);
     if idle_connections < IDLE_CONNECTIONS {
@@ -146,7 +146,8 @@ impl Quick<'_> {
             let connections = self.idle_connections;
             for &server in &order {
                 self.session.measure(round, scenarios::IDLE, server.name(), |lab| {
-                    scenarios::idle_connections(lab, server, connections)
+                    let served = scenarios::sold_out(lab, server)?;
+                    scenarios::idle_connections(lab, &served, connections)
                 })?;
             }
         }

@@ -48,6 +48,10 @@ pub mod figure {
     pub const LAST_GRANT_S: &str = "last_grant_s";
     /// From the first request until the last answer was read.
     pub const LAST_ANSWER_S: &str = "last_answer_s";
+    /// From the first to the last ticket of those that came back.
+    pub const RESOLD_MS: &str = "resold_ms";
+    /// CPU of the nginx in front of the server, a request.
+    pub const PROXY_CPU_US: &str = "proxy_cpu_us";
     /// Commands in a batch that went to the ledger, on average.
     pub const BATCH_MEAN: &str = "batch_mean";
     /// Time that the hypervisor gave to somebody else while we wanted it, over all cores.

@@ -110,14 +110,25 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
     session.finish("Many sales", &text, &PROMISES)
 }
 
+/// What is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum What {
+pub enum What {
+    /// Rejections of `ticket`.
     Rejections,
+    /// Purchases of `ticket`.
     Sales,
+    /// Purchases of many in turn.
     HotSales,
 }
 
-fn measure(lab: &mut Lab, what: What, sales: u32, in_redis: bool, seconds: u64) -> Result<Figures> {
+/// Loads a server with so many sales, which it may know from a Redis.
+pub fn measure(
+    lab: &mut Lab,
+    what: What,
+    sales: u32,
+    in_redis: bool,
+    seconds: u64,
+) -> Result<Figures> {
     let redis: Option<Redis> = if in_redis { Some(lab.redis()?) } else { None };
     let ledger = match &redis {
         Some(redis) => redis.url(),

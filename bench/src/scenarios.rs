@@ -50,8 +50,7 @@ pub type Figures = Vec<(&'static str, f64)>;
 
 /// `wrk` against a sale that is sold out.
 pub fn rejections(lab: &mut Lab, server: Server, seconds: u64) -> Result<Figures> {
-    let served = serve(lab, server, Ledger::None, TOTAL_TINY)?;
-    served.expect(Answer::SoldOut)?;
+    let served = sold_out(lab, server)?;
     warm_up(lab, &served, CONNECTIONS_LOW)?;
 
     let before = served.process.cpu()?;
@@ -64,8 +63,7 @@ pub fn rejections(lab: &mut Lab, server: Server, seconds: u64) -> Result<Figures
 
 /// `ab` without `-k` against a sale that is sold out.
 pub fn connection_each(lab: &mut Lab, server: Server) -> Result<Figures> {
-    let served = serve(lab, server, Ledger::None, TOTAL_TINY)?;
-    served.expect(Answer::SoldOut)?;
+    let served = sold_out(lab, server)?;
     let line = |requests| ab(lab.load_core, requests, CONNECTIONS_LOW, served.address);
     let (warm_up, measured) = (line(AB_WARM_UP_REQUESTS), line(AB_REQUESTS));
     read_ab(&lab.load(&warm_up, 0)?, SOLD_OUT.len())?;
@@ -172,9 +170,7 @@ pub fn one_evalsha(lab: &mut Lab, seconds: u64) -> Result<Figures> {
 }
 
 /// Opens many kept connections, one request each, and weighs the server before and after.
-pub fn idle_connections(lab: &mut Lab, server: Server, connections: u32) -> Result<Figures> {
-    let served = serve(lab, server, Ledger::None, TOTAL_TINY)?;
-    served.expect(Answer::SoldOut)?;
+pub fn idle_connections(lab: &mut Lab, served: &Served, connections: u32) -> Result<Figures> {
     lab.settle(IDLE_SETTLE)?;
 
     let before = served.process.memory()?;
@@ -202,13 +198,21 @@ pub fn idle_connections(lab: &mut Lab, server: Server, connections: u32) -> Resu
     ])
 }
 
+/// A server that has nothing to sell any more.
+pub fn sold_out(lab: &mut Lab, server: Server) -> Result<Served> {
+    let served = serve(lab, server, Ledger::None, TOTAL_TINY)?;
+    served.expect(Answer::SoldOut)?;
+    Ok(served)
+}
+
 /// A server on the servers' core.
 fn serve(lab: &mut Lab, server: Server, ledger: Ledger, total: u64) -> Result<Served> {
     let (cores, content) = ([lab.server_core], Content::SoldOut);
     lab.serve(server, &Setup { cores: &cores, content, ledger, total, options: &[] })
 }
 
-fn warm_up(lab: &mut Lab, served: &Served, connections: u32) -> Result<()> {
+/// `wrk` for a second.
+pub fn warm_up(lab: &mut Lab, served: &Served, connections: u32) -> Result<()> {
     let line = wrk(lab.load_core, connections, WARM_UP_SECONDS, served.address);
     read_wrk(&lab.load(&line, WARM_UP_SECONDS)?).map(drop)
 }

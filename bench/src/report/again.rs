@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::{Layout, Promise, readme, write};
 use crate::error::{Because, Result, fail};
+use crate::full;
 use crate::rows::{Row, Rows};
 use crate::{orders, quick, reopen, sales};
 
@@ -22,8 +23,8 @@ pub struct Settings {
 }
 
 /// What each command promises.
-const PROMISED: [&[Promise]; 4] =
-    [&quick::PROMISES, &sales::PROMISES, &orders::PROMISES, &reopen::PROMISES];
+const PROMISED: [&[Promise]; 5] =
+    [&full::PROMISES, &quick::PROMISES, &sales::PROMISES, &orders::PROMISES, &reopen::PROMISES];
 
 /// Writes everything that follows from the rows, and prints the promises.
 pub fn run(settings: &Settings) -> Result<()> {

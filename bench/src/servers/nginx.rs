@@ -12,12 +12,18 @@ pub const LUA_MODULE: &str = "/usr/lib/nginx/modules/ngx_http_lua_module.so";
 pub const NDK_MODULE: &str = "/usr/lib/nginx/modules/ndk_http_module.so";
 
 const PLAIN: &str = include_str!("../../peers/nginx.conf");
+const PROXY: &str = include_str!("../../peers/nginx_proxy.conf");
 const LUA: &str = include_str!("../../peers/nginx_lua.conf");
 const TICKET: &str = include_str!("../../peers/ticket.lua");
 
 /// Writes the configuration of an nginx that answers by itself.
 pub fn write_plain(folder: &Path, listen: SocketAddr, cores: &[usize]) -> Result<()> {
     write(folder, PLAIN, listen, cores, &[])
+}
+
+/// Writes the configuration of an nginx in front of a server: `host:port` or `unix:PATH`.
+pub fn write_proxy(folder: &Path, listen: SocketAddr, core: usize, upstream: &str) -> Result<()> {
+    write(folder, PROXY, listen, &[core], &[("upstream", upstream)])
 }
 
 /// Writes the configuration and the code of an nginx that answers by Lua, and sells from a Redis

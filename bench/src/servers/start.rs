@@ -23,6 +23,13 @@ impl Lab {
         self.serve_line(server.name(), &line, address)
     }
 
+    /// Starts an nginx in front of a server, `host:port` or `unix:PATH`.
+    pub fn proxy(&mut self, core: usize, upstream: &str) -> Result<Served> {
+        let (address, folder) = (free_address()?, self.fresh_folder("nginx"));
+        nginx::write_proxy(&folder, address, core, upstream)?;
+        self.serve_line("nginx", &nginx_in(&folder, &core.to_string()), address)
+    }
+
     /// The command that starts a server; what it needs is there once this returns.
     fn command_line(
         &self,

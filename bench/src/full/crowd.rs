@@ -1,0 +1,183 @@
+//! What the project exists for: a crowd of 15,000 connections. The sale that it empties, the stock
+//! that returns while it is still asking, and the purchases that wait beside it.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::answer::{Answer, Content};
+use crate::error::{Result, fail};
+use crate::fill::Filler;
+use crate::full::measure::{TOTAL_TINY, under_load, warm_up};
+use crate::lab::{Lab, Redis, Served};
+use crate::postgres::Postgres;
+use crate::rows::figure;
+use crate::scenarios::Figures;
+use crate::servers::{Ledger, Server, Setup};
+use crate::tools::LoadPlan;
+
+/// Requests of the crowd.
+pub const REQUESTS: u64 = 1_000_000;
+/// Tickets that there are for it.
+pub const TICKETS: u64 = 10_000;
+
+/// What a server sells from in the headline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    /// A file of its own.
+    Embedded,
+    /// A Redis in memory, on the load's core.
+    Redis,
+    /// PostgreSQL, on the load's core.
+    Postgres,
+}
+
+/// A million requests for ten thousand tickets: all connections are open before the first one.
+pub fn headline(
+    lab: &mut Lab,
+    server: Server,
+    store: Store,
+    plan: &LoadPlan<'_>,
+) -> Result<Figures> {
+    let core = lab.load_core;
+    let mut redis = (store == Store::Redis).then(|| lab.redis()).transpose()?;
+    let postgres = (store == Store::Postgres).then(|| Postgres::start(lab, core)).transpose()?;
+    let ledger = match (&redis, &postgres) {
+        (Some(redis), _) => Ledger::Redis(redis.address),
+        (_, Some(postgres)) => Ledger::Postgres(postgres.url("postgres")),
+        (None, None) => Ledger::Embedded,
+    };
+    let (cores, content) = ([lab.server_core], Content::SoldOut);
+    let setup = Setup { cores: &cores, content, ledger, total: TICKETS, options: &[] };
+    let served = lab.serve(server, &setup)?;
+    let plan = LoadPlan { requests: Some(REQUESTS), total: Some(TICKETS), ..*plan };
+    let measured = under_load(lab, &served, &plan)?;
+    served.expect(Answer::SoldOut)?;
+    let load = &measured.load;
+    if load.granted != TICKETS || load.requests != REQUESTS {
+        let (requests, granted) = (load.requests, load.granted);
+        return fail(format!("{requests} answers, of which {granted} of {TICKETS} tickets"));
+    }
+    if let Some(redis) = &mut redis {
+        let sold = redis.sold()?;
+        if sold != TICKETS {
+            return fail(format!("Redis counted {sold} of {TICKETS} tickets"));
+        }
+    }
+    let mut figures = measured.figures();
+    figures.push((figure::LAST_GRANT_S, load.last_grant_s));
+    figures.push((figure::LAST_ANSWER_S, load.last_answer_s));
+    Ok(figures)
+}
+
+/// A sale in Redis that has nothing, until its stock returns.
+const EMPTY: u64 = 0;
+const HOLD_MS: u64 = 3_600_000;
+/// When stock comes back: when the crowd has long been connected and asks.
+const RETURNS_AFTER: Duration = Duration::from_secs(2);
+/// The load goes on for this long after that.
+const GOES_ON: u64 = 2;
+
+/// A crowd asks a sale that is sold out; ten thousand tickets come back, straight in Redis, so that
+/// the server isn't told. How long is it from the first of them to the last?
+pub fn storm(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<Figures> {
+    let redis = lab.redis()?;
+    let mut filler = Filler::open(redis.address, "ticket")?;
+    filler.create(EMPTY, HOLD_MS)?;
+    let served = lab.stampede(&[lab.server_core], &["--ledger", &redis.url()])?;
+    served.expect(Answer::SoldOut)?;
+    let seconds = RETURNS_AFTER.as_secs() + GOES_ON;
+    let plan = LoadPlan { seconds, total: Some(TICKETS), ..*plan };
+    let (measured, returned) = thread::scope(|scope| {
+        let returning = scope.spawn(|| {
+            thread::sleep(RETURNS_AFTER);
+            filler.add_stock(TICKETS)
+        });
+        let measured = under_load(lab, &served, &plan);
+        (measured, returning.join())
+    });
+    let measured = measured?;
+    match returned {
+        Ok(returned) => returned?,
+        Err(_) => return fail("the thread that brings the stock back has panicked"),
+    }
+    served.expect(Answer::SoldOut)?;
+    let load = &measured.load;
+    if load.granted != TICKETS {
+        return fail(format!("{TICKETS} tickets came back, {} were bought", load.granted));
+    }
+    let mut figures = measured.figures();
+    figures.push((figure::RESOLD_MS, (load.last_grant_s - load.first_grant_s) * 1e3));
+    Ok(figures)
+}
+
+/// A sale that never ends, beside `ticket`, which is sold out.
+const OPEN_SALE: &str = "open=10000000";
+const OPEN_TARGET: &str = "/buy/open";
+
+/// Rejections, but for one request in `every`, which buys from another sale in Redis.
+pub fn mixed(lab: &mut Lab, every: u64, plan: &LoadPlan<'_>) -> Result<Figures> {
+    let redis = lab.redis()?;
+    let served = two_sales(lab, &redis, &[])?;
+    let also = Some((OPEN_TARGET, every));
+    let plan = LoadPlan { also, expect: "granted,sold_out", ..*plan };
+    warm_up(lab, &served, &plan)?;
+    let measured = under_load(lab, &served, &plan)?;
+    let mut figures = measured.figures();
+    figures.push((figure::GRANTED, measured.load.granted as f64));
+    figures.push((figure::GRANTED_P50_US, measured.load.granted_latency_us.p50));
+    figures.push((figure::GRANTED_P99_US, measured.load.granted_latency_us.p99));
+    figures.push((figure::REFUSED_P50_US, measured.load.refused_latency_us.p50));
+    figures.push((figure::REFUSED_P99_US, measured.load.refused_latency_us.p99));
+    Ok(figures)
+}
+
+/// Whether anything waits for Redis beside the rejections that are measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beside {
+    /// Nobody buys.
+    Nothing,
+    /// Purchases whose batch waits for a Redis that stands still.
+    Waiting,
+}
+
+/// How many buyers wait.
+const BUYERS: u32 = 64;
+/// Until every buyer's purchase waits for Redis, which stands still.
+const ALL_WAIT: Duration = Duration::from_millis(300);
+/// They wait for as long as the measurement takes.
+const LEDGER_TIMEOUT: &str = "60s";
+
+/// Rejections of a sale that is sold out at a fixed rate. On the same core the batch of another sale
+/// waits, if anything does, for a Redis that is stopped (SIGSTOP) for as long as this is measured.
+pub fn beside(lab: &mut Lab, beside: Beside, plan: &LoadPlan<'_>) -> Result<Figures> {
+    let redis = lab.redis()?;
+    let served = two_sales(lab, &redis, &["--ledger-timeout", LEDGER_TIMEOUT])?;
+    let plan = LoadPlan { expect: "sold_out", ..*plan };
+    warm_up(lab, &served, &plan)?;
+    let mut buyers = None;
+    if beside == Beside::Waiting {
+        let seconds = plan.seconds + 30;
+        let buying =
+            LoadPlan { connections: BUYERS, target: OPEN_TARGET, seconds, rate: None, ..plan };
+        let buying = LoadPlan { expect: "any", ..buying };
+        let line = lab.programs.load(&buying, &served.address.to_string());
+        buyers = Some(lab.background("load", &line)?);
+        lab.settle(ALL_WAIT)?;
+    }
+    // Nothing is asked of Redis where nobody buys, but it stands still all the same.
+    redis.process.signal(libc::SIGSTOP)?;
+    lab.settle(ALL_WAIT)?;
+    let measured = under_load(lab, &served, &plan)?;
+    drop(buyers);
+    Ok(measured.figures())
+}
+
+/// A stampede on a Redis with `ticket`, sold out, and another sale that has plenty.
+fn two_sales(lab: &mut Lab, redis: &Redis, options: &[&str]) -> Result<Served> {
+    let (url, ticket) = (redis.url(), format!("ticket={TOTAL_TINY}"));
+    let mut all = vec!["--ledger", &*url, "--sale", &*ticket, "--sale", OPEN_SALE];
+    all.extend(options);
+    let served = lab.stampede(&[lab.server_core], &all)?;
+    served.expect(Answer::SoldOut)?;
+    Ok(served)
+}

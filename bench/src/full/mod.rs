@@ -1,0 +1,576 @@
+//! `bench/run`, or `bench/run full`: the whole comparison, in interleaved rounds.
+//!
+//! [`measure`] is one measurement; [`stores`] and [`crowd`] are those that take more than a server
+//! and a load; [`promises`] is what is promised of them and what is drawn.
+
+mod crowd;
+mod measure;
+mod proxy;
+mod promises;
+mod stores;
+
+use std::path::Path;
+use std::slice;
+
+use clap::{Args, ValueEnum};
+
+pub use promises::PROMISES;
+
+use crate::answer::Content;
+use crate::error::{Result, fail};
+use crate::full::crowd::{Beside, Store};
+use crate::full::proxy::Way;
+use crate::full::stores::Durability;
+use crate::process::Interrupted;
+use crate::report::{Spread, readme};
+use crate::rows::figure;
+use crate::scenarios::Figures;
+use crate::servers::Server;
+use crate::session::{Common, Session};
+use crate::tools::LoadPlan;
+use crate::{pin, sales, scenarios};
+
+/// The project's, whose table of results is written anew.
+const README: &str = "README.md";
+/// Connections of the crowd: as many as the machines that we know let a process open.
+const CROWD: u32 = 15_000;
+/// Descriptors that a process needs beside its connections.
+const DESCRIPTORS_RESERVE: u64 = 200;
+const CONNECTIONS: u32 = 64;
+/// Requests on their way on each connection in the pipelined scenarios, as TechEmpower has them.
+const PIPELINE: u32 = 16;
+/// One in so many requests of the mix buys.
+const MIX_EVERY: u64 = 100;
+/// How often the capacity is measured.
+const CAPACITY_MEASUREMENTS: u32 = 5;
+/// Names in the tables of what is no server.
+const BARE_REDIS: &str = "bare_redis";
+const BARE_APPEND: &str = "bare_append";
+/// What a machine is asked for when it is not busy: its rejections/s times these.
+const SHARES: [(f64, &str); 3] =
+    [(0.5, scenario::OPEN_50), (0.7, scenario::OPEN_70), (0.9, scenario::OPEN_90)];
+/// Rounds that take part in what takes long and hardly differs from round to round.
+const LONG_ROUNDS: u32 = 3;
+
+/// Names of scenarios, as they stand in `raw.csv`.
+pub mod scenario {
+    /// Rejections over 64 kept connections.
+    pub const KEEPALIVE: &str = "rejections_keepalive";
+    /// The same with 16 requests on their way on each.
+    pub const PIPELINED: &str = "rejections_pipelined16";
+    /// A connection for each request.
+    pub const CONNECTION_EACH: &str = "rejections_connection_each";
+    /// TechEmpower's plaintext test.
+    pub const PLAINTEXT: &str = "plaintext_pipelined16";
+    /// TechEmpower's JSON test.
+    pub const JSON: &str = "json_keepalive";
+    /// One request in a hundred buys, from a sale in Redis.
+    pub const MIXED: &str = "mixed_1pct";
+    /// Every request buys; 64 connections; Redis in memory.
+    pub const SALES_MEMORY: &str = "sales_redis_memory";
+    /// The same with `everysec`.
+    pub const SALES_EVERYSEC: &str = "sales_redis_everysec";
+    /// The same with `always`.
+    pub const SALES_ALWAYS: &str = "sales_redis_always";
+    /// Every request buys; 64 connections; the embedded ledger with fdatasync.
+    pub const SALES_EMBEDDED: &str = "sales_embedded";
+    /// Every request buys; 64 connections; a row in PostgreSQL, durable.
+    pub const SALES_POSTGRES: &str = "sales_postgres";
+    /// A million requests for ten thousand tickets from 15,000 connections; a Redis in memory.
+    pub const HEADLINE: &str = "headline";
+    /// The same with a store that keeps what it sold.
+    pub const HEADLINE_DURABLE: &str = "headline_durable";
+    /// Stock returns to a sale that 15,000 connections ask.
+    pub const STORM: &str = "reopen_storm";
+    /// Rejections over as many kept connections.
+    pub const CONNECTIONS_64: &str = "connections_64";
+    /// The same.
+    pub const CONNECTIONS_1024: &str = "connections_1024";
+    /// The same.
+    pub const CONNECTIONS_15000: &str = "connections_15000";
+    /// Rejections by a server on one core, the load on the other.
+    pub const CORES_1: &str = "cores_1";
+    /// Rejections by a server on two cores, which it shares with the load.
+    pub const CORES_2: &str = "cores_2";
+    /// Rejections at half of what stampede can do.
+    pub const OPEN_50: &str = "open_50";
+    /// At 70 %.
+    pub const OPEN_70: &str = "open_70";
+    /// At 90 %.
+    pub const OPEN_90: &str = "open_90";
+    /// Rejections at half of what it can do, and nothing beside them.
+    pub const BESIDE_NOTHING: &str = "beside_nothing";
+    /// The same beside purchases that wait for a Redis that stands still.
+    pub const BESIDE_WAITING: &str = "beside_waiting";
+    /// Rejections over TCP, of a server that listens on a Unix socket too.
+    pub const TCP: &str = "over_tcp";
+    /// The same over the Unix socket.
+    pub const UNIX: &str = "over_unix";
+    /// The same behind nginx, which comes over TCP.
+    pub const NGINX_TCP: &str = "nginx_over_tcp";
+    /// The same behind nginx, which comes over the Unix socket.
+    pub const NGINX_UNIX: &str = "nginx_over_unix";
+    /// Memory of idle connections.
+    pub const IDLE: &str = "idle_connections";
+    /// Rejections with one sale and with 10,000 in Redis.
+    pub const DEFINED: &str = "sales_defined";
+    /// What each load generator uses, and the rate that it reaches, on the epoll floor.
+    pub const GENERATORS: &str = "generators";
+}
+
+/// A group of measurements that can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Group {
+    /// Rejections over 64 kept connections.
+    Rejections,
+    /// Rejections with 16 requests on their way on each connection.
+    Pipelined,
+    /// A connection for each request.
+    Connections,
+    /// TechEmpower's plaintext and JSON tests.
+    Techempower,
+    /// Sales from every store.
+    Sales,
+    /// One request in a hundred buys.
+    Mixed,
+    /// 1,000,000 requests for 10,000 tickets from 15,000 connections.
+    Headline,
+    /// Stock returns to a sale that 15,000 connections ask.
+    Storm,
+    /// 64 to 15,000 connections.
+    Crowd,
+    /// One core and two.
+    Cores,
+    /// Latency at 50, 70 and 90 % of the capacity.
+    Open,
+    /// Rejections beside purchases that wait for Redis.
+    Beside,
+    /// A Unix socket against TCP, with and without nginx.
+    Unix,
+    /// Memory of idle connections.
+    Memory,
+    /// 1 and 10,000 sales defined.
+    Defined,
+    /// The load generator against wrk.
+    Generators,
+}
+
+/// Settings of a run.
+#[derive(Debug, Args)]
+pub struct Settings {
+    /// Rounds; each measures every server once in every scenario, but the headline, the storm and
+    /// idle connections, which only the first three rounds measure.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub rounds: u32,
+    /// Seconds of load in a measurement, after a second of warm-up.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub seconds: u64,
+    /// Leave out every server but these.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST")]
+    pub servers: Vec<Server>,
+    /// Leave out all but these.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST")]
+    pub only: Vec<Group>,
+    /// Don't write the summary into the project's README.
+    #[arg(long)]
+    pub keep_readme: bool,
+    /// What every command takes.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Who answers rejections.
+const REJECTING: [Server; 8] = [
+    Server::Floor,
+    Server::FloorUring,
+    Server::MayMinihttp,
+    Server::Axum,
+    Server::Nginx,
+    Server::NginxLua,
+    Server::Article,
+    Server::Stampede,
+];
+/// Who takes part in TechEmpower's tests.
+const TECHEMPOWER: [Server; 6] = [
+    Server::Floor,
+    Server::FloorUring,
+    Server::MayMinihttp,
+    Server::Axum,
+    Server::Nginx,
+    Server::Stampede,
+];
+/// Who sells from a Redis in memory.
+const SELLING: [Server; 4] =
+    [Server::FloorSales, Server::Article, Server::NginxLua, Server::Stampede];
+/// The yardstick and what is measured by it.
+const TWO: [Server; 2] = [Server::Floor, Server::Stampede];
+
+/// Runs everything and writes the results.
+pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
+    let common = &settings.common;
+    let mut tools = vec!["wrk", "taskset", "redis-server"];
+    tools.extend(chosen(settings, Server::value_variants()).flat_map(|server| server.tools()));
+    let session = Session::open(common, "full", settings.rounds, &tools, interrupted)?;
+    let descriptors = pin::raise_descriptor_limit()?.saturating_sub(DESCRIPTORS_RESERVE);
+    let crowd = u32::try_from(descriptors).unwrap_or(u32::MAX).min(CROWD);
+    if crowd < CROWD {
+        println!("ulimit -Hn allows a crowd of only {crowd} connections");
+    }
+    let mut full = Full { settings, session, crowd, capacity: None };
+    for round in 1..=settings.rounds {
+        full.round(round)?;
+    }
+    full.finish()
+}
+
+/// Those of these servers that the settings don't leave out.
+fn chosen<'a>(settings: &'a Settings, servers: &'a [Server]) -> impl Iterator<Item = Server> + 'a {
+    let wanted = &settings.servers;
+    servers.iter().copied().filter(|server| wanted.is_empty() || wanted.contains(server))
+}
+
+struct Full<'a> {
+    settings: &'a Settings,
+    session: Session,
+    crowd: u32,
+    /// Rejections/s of stampede on one core, as last measured.
+    capacity: Option<f64>,
+}
+
+impl<'a> Full<'a> {
+    fn round(&mut self, round: u32) -> Result<()> {
+        let wanted = |group| self.settings.only.is_empty() || self.settings.only.contains(&group);
+        let long = round <= LONG_ROUNDS;
+        let groups = Group::value_variants().iter().copied();
+        for group in groups.filter(|&group| wanted(group)).collect::<Vec<_>>() {
+            match group {
+                Group::Rejections => self.rejections(round)?,
+                Group::Pipelined => self.pipelined(round)?,
+                Group::Connections => self.connection_each(round)?,
+                Group::Techempower => self.techempower(round)?,
+                Group::Sales => self.sales(round)?,
+                Group::Mixed => self.mixed(round)?,
+                Group::Headline if long => self.headline(round)?,
+                Group::Storm if long => self.storm(round)?,
+                Group::Crowd => self.crowd(round)?,
+                Group::Cores => self.cores(round)?,
+                Group::Open => self.open_loop(round)?,
+                Group::Beside => self.beside(round)?,
+                Group::Unix => self.unix(round)?,
+                Group::Memory if long => self.memory(round)?,
+                Group::Headline | Group::Storm | Group::Memory => {}
+                Group::Defined => self.defined(round)?,
+                Group::Generators => self.generators(round)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Those of these servers that are wanted. Each round starts with another one, so that none
+    /// always comes after the same.
+    fn order(&self, round: u32, servers: &[Server]) -> Vec<Server> {
+        let mut order: Vec<Server> = chosen(self.settings, servers).collect();
+        if !order.is_empty() {
+            let first = (round as usize - 1) % order.len();
+            order.rotate_left(first);
+        }
+        order
+    }
+
+    fn plan(&self) -> LoadPlan<'a> {
+        let settings = self.settings;
+        LoadPlan {
+            cores: slice::from_ref(&settings.common.load_core),
+            connections: CONNECTIONS,
+            seconds: settings.seconds,
+            ..LoadPlan::default()
+        }
+    }
+
+    /// Rejections, or another content, by each of these servers on its core.
+    fn each(
+        &mut self,
+        round: u32,
+        scenario: &'static str,
+        servers: &[Server],
+        content: Content,
+        plan: &LoadPlan<'_>,
+    ) -> Result<()> {
+        for server in self.order(round, servers) {
+            self.session.measure(round, scenario, server.name(), |lab| {
+                let cores = [lab.server_core];
+                measure::rejections(lab, server, content, &cores, plan)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn rejections(&mut self, round: u32) -> Result<()> {
+        let plan = self.plan();
+        self.each(round, scenario::KEEPALIVE, &REJECTING, Content::SoldOut, &plan)
+    }
+
+    fn pipelined(&mut self, round: u32) -> Result<()> {
+        let plan = LoadPlan { pipeline: PIPELINE, ..self.plan() };
+        self.each(round, scenario::PIPELINED, &REJECTING, Content::SoldOut, &plan)
+    }
+
+    fn connection_each(&mut self, round: u32) -> Result<()> {
+        // `may_minihttp` closes no connection, whatever it is asked.
+        let servers: Vec<_> =
+            REJECTING.into_iter().filter(|&server| server != Server::MayMinihttp).collect();
+        let plan = LoadPlan { connection_each: true, ..self.plan() };
+        self.each(round, scenario::CONNECTION_EACH, &servers, Content::SoldOut, &plan)
+    }
+
+    fn techempower(&mut self, round: u32) -> Result<()> {
+        let pipelined = LoadPlan { pipeline: PIPELINE, ..self.plan() };
+        self.each(round, scenario::PLAINTEXT, &TECHEMPOWER, Content::Plaintext, &pipelined)?;
+        let plan = self.plan();
+        self.each(round, scenario::JSON, &TECHEMPOWER, Content::Json, &plan)
+    }
+
+    fn sales(&mut self, round: u32) -> Result<()> {
+        let (plan, seconds) = (self.plan(), self.settings.seconds);
+        let memory = Durability::Memory;
+        let mut batch = None;
+        for server in self.order(round, &SELLING) {
+            // The floor sells in both ways: in batches as stampede does, and a ticket a call.
+            let ways: &[(&str, &[&str])] = match server {
+                Server::FloorSales => &[("floor_sales", &[]), ("floor_evalsha", &["--per-ticket"])],
+                _ => &[(server.name(), &[])],
+            };
+            for &(name, options) in ways {
+                self.session.measure(round, scenario::SALES_MEMORY, name, |lab| {
+                    let (figures, size) = stores::in_redis(lab, server, options, memory, &plan)?;
+                    if server == Server::Stampede {
+                        batch = size;
+                    }
+                    Ok(figures)
+                })?;
+            }
+        }
+        if let Some(batch) = batch {
+            self.session.measure(round, scenario::SALES_MEMORY, BARE_REDIS, |lab| {
+                stores::bare_redis(lab, batch, seconds)
+            })?;
+        }
+        for server in self.order(round, &[Server::Stampede]) {
+            for (name, durability) in [
+                (scenario::SALES_EVERYSEC, Durability::Everysec),
+                (scenario::SALES_ALWAYS, Durability::Always),
+            ] {
+                self.session.measure(round, name, server.name(), |lab| {
+                    Ok(stores::in_redis(lab, server, &[], durability, &plan)?.0)
+                })?;
+            }
+            let mut alone = Figures::new();
+            self.session.measure(round, scenario::SALES_EMBEDDED, server.name(), |lab| {
+                let (figures, bare) = stores::embedded(lab, &plan)?;
+                alone = bare;
+                Ok(figures)
+            })?;
+            self.session.measure(round, scenario::SALES_EMBEDDED, BARE_APPEND, |_| Ok(alone))?;
+        }
+        for server in self.order(round, &[Server::AxumPostgres]) {
+            self.session.measure(round, scenario::SALES_POSTGRES, server.name(), |lab| {
+                stores::in_postgres(lab, &plan)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn mixed(&mut self, round: u32) -> Result<()> {
+        let plan = self.plan();
+        for server in self.order(round, &[Server::Stampede]) {
+            self.session.measure(round, scenario::MIXED, server.name(), |lab| {
+                crowd::mixed(lab, MIX_EVERY, &plan)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn headline(&mut self, round: u32) -> Result<()> {
+        let runs = [
+            (scenario::HEADLINE, Server::Article, Store::Redis),
+            (scenario::HEADLINE, Server::NginxLua, Store::Redis),
+            (scenario::HEADLINE, Server::FloorSales, Store::Redis),
+            (scenario::HEADLINE, Server::Stampede, Store::Redis),
+            (scenario::HEADLINE_DURABLE, Server::Stampede, Store::Embedded),
+            (scenario::HEADLINE_DURABLE, Server::AxumPostgres, Store::Postgres),
+        ];
+        let plan = LoadPlan { connections: self.crowd, ..self.plan() };
+        let wanted = self.order(round, &runs.map(|(_, server, _)| server));
+        for (name, server, store) in runs {
+            if !wanted.contains(&server) {
+                continue;
+            }
+            self.session.measure(round, name, server.name(), |lab| {
+                crowd::headline(lab, server, store, &plan)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn storm(&mut self, round: u32) -> Result<()> {
+        let plan = LoadPlan { connections: self.crowd, ..self.plan() };
+        for server in self.order(round, &[Server::Stampede]) {
+            let name = server.name();
+            self.session.measure(round, scenario::STORM, name, |lab| crowd::storm(lab, &plan))?;
+        }
+        Ok(())
+    }
+
+    fn crowd(&mut self, round: u32) -> Result<()> {
+        for (name, connections) in [
+            (scenario::CONNECTIONS_64, 64),
+            (scenario::CONNECTIONS_1024, 1024),
+            (scenario::CONNECTIONS_15000, self.crowd),
+        ] {
+            let plan = LoadPlan { connections, ..self.plan() };
+            self.each(
+                round,
+                name,
+                &[Server::Floor, Server::Nginx, Server::Stampede],
+                Content::SoldOut,
+                &plan,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn cores(&mut self, round: u32) -> Result<()> {
+        let (server_core, load_core) = (self.session.lab.server_core, self.session.lab.load_core);
+        let both = [server_core, load_core];
+        for server in self.order(round, &[Server::Floor, Server::Nginx, Server::Stampede]) {
+            for (name, cores) in [(scenario::CORES_1, &both[..1]), (scenario::CORES_2, &both[..])] {
+                // With one core, too, the load has both: what shares a core with it then is the same.
+                let plan = LoadPlan { cores: &both, ..self.plan() };
+                self.session.measure(round, name, server.name(), |lab| {
+                    measure::rejections(lab, server, Content::SoldOut, cores, &plan)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn open_loop(&mut self, round: u32) -> Result<()> {
+        for (share, name) in SHARES {
+            let plan = LoadPlan { rate: Some(self.capacity()? * share), ..self.plan() };
+            self.each(round, name, &TWO, Content::SoldOut, &plan)?;
+        }
+        Ok(())
+    }
+
+    fn beside(&mut self, round: u32) -> Result<()> {
+        for server in self.order(round, &[Server::Stampede]) {
+            let plan = LoadPlan { rate: Some(self.capacity()? / 2.0), ..self.plan() };
+            for (name, beside) in [
+                (scenario::BESIDE_NOTHING, Beside::Nothing),
+                (scenario::BESIDE_WAITING, Beside::Waiting),
+            ] {
+                self.session
+                    .measure(round, name, server.name(), |lab| crowd::beside(lab, beside, &plan))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Rejections/s of stampede on one core in this run: measured once, so that every round of an
+    /// open loop has the same rate.
+    fn capacity(&mut self) -> Result<f64> {
+        if let Some(capacity) = self.capacity {
+            return Ok(capacity);
+        }
+        let (plan, mut all) = (self.plan(), Vec::new());
+        for _ in 0..CAPACITY_MEASUREMENTS {
+            let lab = &mut self.session.lab;
+            let cores = [lab.server_core];
+            let figures =
+                measure::rejections(lab, Server::Stampede, Content::SoldOut, &cores, &plan)?;
+            let per_s = figures.into_iter().find(|(name, _)| *name == figure::REQUESTS_PER_S);
+            all.extend(per_s.map(|(_, per_s)| per_s));
+        }
+        let Some(Spread { median, .. }) = Spread::of(all) else {
+            return fail("the capacity was not measured");
+        };
+        println!("capacity: {median:.0} rejections/s");
+        self.capacity = Some(median);
+        Ok(median)
+    }
+
+    fn unix(&mut self, round: u32) -> Result<()> {
+        let plan = self.plan();
+        for server in self.order(round, &[Server::Stampede]) {
+            for (name, way) in [
+                (scenario::TCP, Way::Tcp),
+                (scenario::UNIX, Way::Unix),
+                (scenario::NGINX_TCP, Way::NginxTcp),
+                (scenario::NGINX_UNIX, Way::NginxUnix),
+            ] {
+                self.session.measure(round, name, server.name(), |lab| {
+                    proxy::rejections(lab, way, &plan)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn memory(&mut self, round: u32) -> Result<()> {
+        let connections = self.crowd;
+        for server in self.order(round, &REJECTING) {
+            self.session.measure(round, scenario::IDLE, server.name(), |lab| {
+                let (content, cores) = (Content::SoldOut, [lab.server_core]);
+                let (served, _redis) = measure::serve_sold_out(lab, server, content, &cores)?;
+                scenarios::idle_connections(lab, &served, connections)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn defined(&mut self, round: u32) -> Result<()> {
+        let seconds = self.settings.seconds;
+        if self.order(round, &[Server::Stampede]).is_empty() {
+            return Ok(());
+        }
+        for (sales, name) in [(1, "1_sale"), (10_000, "10000_sales")] {
+            self.session.measure(round, scenario::DEFINED, name, |lab| {
+                sales::measure(lab, sales::What::Rejections, sales, true, seconds)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Both load generators against the floor, whose own limit is the highest there is.
+    fn generators(&mut self, round: u32) -> Result<()> {
+        let plan = self.plan();
+        for server in self.order(round, &[Server::Floor]) {
+            self.session.measure(round, scenario::GENERATORS, "load", |lab| {
+                let cores = [lab.server_core];
+                measure::rejections(lab, server, Content::SoldOut, &cores, &plan)
+            })?;
+            self.session.measure(round, scenario::GENERATORS, "wrk", |lab| {
+                measure::rejections_by_wrk(lab, server, &plan)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn finish(&self) -> Result<()> {
+        let Settings { rounds, seconds, common, .. } = self.settings;
+        let text = format!(
+            "\nServers on core {}; the load generator, Redis and PostgreSQL on core {}. The open \
+             loops ask for shares of {:.0} requests/s.\n",
+            common.server_core,
+            common.load_core,
+            self.capacity.unwrap_or(f64::NAN)
+        );
+        let what = format!("{rounds} rounds of {seconds} s");
+        self.session.finish(&what, &text, &PROMISES)?;
+        if !self.settings.keep_readme {
+            let (rows, layout) = (self.session.rows(), &self.session.layout);
+            readme::refresh(Path::new(README), rows, layout, &self.session.out)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,144 @@
+//! What is promised of the whole comparison.
+
+use super::scenario;
+use super::{BARE_APPEND, BARE_REDIS};
+use crate::report::{Limit, Place, Promise};
+use crate::rows::figure;
+
+const OURS: &str = "stampede";
+const FLOOR: &str = "floor";
+
+const fn cpu(scenario: &'static str, server: &'static str) -> Place {
+    (scenario, server, figure::SERVER_CPU_US)
+}
+
+const fn sales(scenario: &'static str, server: &'static str) -> Place {
+    (scenario, server, figure::SALES_PER_S)
+}
+
+const fn most(limit: f64, text: &'static str, of: Place) -> Promise {
+    Promise::new(text, Limit::AtMost(limit), of)
+}
+
+const fn least(limit: f64, text: &'static str, of: Place) -> Promise {
+    Promise::new(text, Limit::AtLeast(limit), of)
+}
+
+const fn shown(text: &'static str, of: Place) -> Promise {
+    Promise::new(text, Limit::None, of)
+}
+
+/// Everyone else who answers, in this scenario.
+macro_rules! peers {
+    ($scenario:expr, $($server:literal),+) => { &[$(cpu($scenario, $server)),+] };
+}
+
+const REJECTION: Place = cpu(scenario::KEEPALIVE, OURS);
+const PIPELINED: Place = cpu(scenario::PIPELINED, OURS);
+const EACH: Place = cpu(scenario::CONNECTION_EACH, OURS);
+const KEEPALIVE_PEERS: &[Place] =
+    peers!(scenario::KEEPALIVE, "may_minihttp", "axum", "nginx", "nginx_lua", "article");
+const PIPELINED_PEERS: &[Place] =
+    peers!(scenario::PIPELINED, "may_minihttp", "axum", "nginx", "nginx_lua", "article");
+const EACH_PEERS: &[Place] =
+    peers!(scenario::CONNECTION_EACH, "axum", "nginx", "nginx_lua", "article");
+const SALES: Place = sales(scenario::SALES_MEMORY, OURS);
+const REDIS: Place = (scenario::SALES_MEMORY, OURS, figure::REDIS_CPU_US);
+const EVALSHA: Place = (scenario::SALES_MEMORY, "floor_evalsha", figure::REDIS_CPU_US);
+const P999: &str = figure::LATENCY_P999_US;
+const SOLD: Place = (scenario::HEADLINE, OURS, figure::LAST_ANSWER_S);
+
+/// What is promised, in the order in which it is asked for.
+pub const PROMISES: [Promise; 36] = [
+    most(1.05, "CPU a rejection, to the floor's", REJECTION).to(cpu(scenario::KEEPALIVE, FLOOR)),
+    most(1.10, "the same, 16 pipelined", PIPELINED).to(cpu(scenario::PIPELINED, FLOOR)),
+    most(1.0, "CPU a rejection, to the cheapest peer's", REJECTION).to_cheapest(KEEPALIVE_PEERS),
+    most(1.0, "the same, 16 pipelined", PIPELINED).to_cheapest(PIPELINED_PEERS),
+    most(1.0, "the same, a connection each", EACH).to_cheapest(EACH_PEERS),
+    most(1.3, "CPU a sale, to its own a rejection", cpu(scenario::SALES_MEMORY, OURS))
+        .to(REJECTION),
+    most(0.25, "Redis CPU a sale, to one EVALSHA a ticket", REDIS).to(EVALSHA),
+    least(10.0, "Sales/s, to the article's", SALES).to(sales(scenario::SALES_MEMORY, "article")),
+    least(0.8, "Sales/s, to the floor of a sale with the same batches", SALES)
+        .to(sales(scenario::SALES_MEMORY, "floor_sales")),
+    least(0.8, "Sales/s, to a bare client of Redis with the same batches, without HTTP", SALES)
+        .to(sales(scenario::SALES_MEMORY, BARE_REDIS)),
+    least(
+        0.7,
+        "Durable sales/s, to a bare write and fdatasync of the same bytes",
+        sales(scenario::SALES_EMBEDDED, OURS),
+    )
+    .to(sales(scenario::SALES_EMBEDDED, BARE_APPEND)),
+    least(
+        1.0,
+        "A connection each: requests/s, to nginx's",
+        (scenario::CONNECTION_EACH, OURS, figure::REQUESTS_PER_S),
+    )
+    .to((scenario::CONNECTION_EACH, "nginx", figure::REQUESTS_PER_S)),
+    most(1.0, "A connection each: CPU a request, to nginx's", EACH)
+        .to(cpu(scenario::CONNECTION_EACH, "nginx")),
+    most(0.25, "The headline: time to the last answer, to the article's", SOLD).to((
+        scenario::HEADLINE,
+        "article",
+        figure::LAST_ANSWER_S,
+    )),
+    most(1.5, "p99.9 of rejections at 70 %, to the floor's", (scenario::OPEN_70, OURS, P999)).to((
+        scenario::OPEN_70,
+        FLOOR,
+        P999,
+    )),
+    most(
+        1.1,
+        "p99.9 of rejections beside purchases that wait, to nothing beside them",
+        (scenario::BESIDE_WAITING, OURS, P999),
+    )
+    .to((scenario::BESIDE_NOTHING, OURS, P999)),
+    most(6.0, "Memory an idle connection, KiB", (scenario::IDLE, OURS, figure::CONNECTION_KIB)),
+    most(1.1, "CPU a rejection, 15,000 connections to 64", cpu(scenario::CONNECTIONS_15000, OURS))
+        .to(cpu(scenario::CONNECTIONS_64, OURS)),
+    most(1.1, "CPU a rejection, 1,024 connections to 64", cpu(scenario::CONNECTIONS_1024, OURS))
+        .to(cpu(scenario::CONNECTIONS_64, OURS)),
+    most(1.1, "CPU a rejection, 2 cores to 1", cpu(scenario::CORES_2, OURS))
+        .to(cpu(scenario::CORES_1, OURS)),
+    most(1.1, "CPU a rejection, 10,000 sales to 1", cpu(scenario::DEFINED, "10000_sales"))
+        .to(cpu(scenario::DEFINED, "1_sale")),
+    shown("the floor's: 15,000 connections to 64", cpu(scenario::CONNECTIONS_15000, FLOOR))
+        .to(cpu(scenario::CONNECTIONS_64, FLOOR)),
+    shown("nginx's: 15,000 connections to 64", cpu(scenario::CONNECTIONS_15000, "nginx"))
+        .to(cpu(scenario::CONNECTIONS_64, "nginx")),
+    shown("the floor's: 2 cores to 1", cpu(scenario::CORES_2, FLOOR))
+        .to(cpu(scenario::CORES_1, FLOOR)),
+    shown("CPU with 15,000 connections, to the floor's", cpu(scenario::CONNECTIONS_15000, OURS))
+        .to(cpu(scenario::CONNECTIONS_15000, FLOOR)),
+    shown("CPU a rejection, to the io_uring floor's", REJECTION)
+        .to(cpu(scenario::KEEPALIVE, "floor_uring")),
+    shown("CPU a rejection, a connection each, to the floor's", EACH)
+        .to(cpu(scenario::CONNECTION_EACH, FLOOR)),
+    shown("CPU of TechEmpower's plaintext, to the floor's", cpu(scenario::PLAINTEXT, OURS))
+        .to(cpu(scenario::PLAINTEXT, FLOOR)),
+    shown("CPU of TechEmpower's JSON, to the floor's", cpu(scenario::JSON, OURS))
+        .to(cpu(scenario::JSON, FLOOR)),
+    shown("CPU a sale, to the floor of a sale", cpu(scenario::SALES_MEMORY, OURS))
+        .to(cpu(scenario::SALES_MEMORY, "floor_sales")),
+    shown(
+        "CPU a durable sale (embedded), to its own a rejection",
+        cpu(scenario::SALES_EMBEDDED, OURS),
+    )
+    .to(REJECTION),
+    shown("Sales/s, Redis in memory, to PostgreSQL", SALES)
+        .to(sales(scenario::SALES_POSTGRES, "axum_postgres")),
+    shown(
+        "Headline, durable: time to the last answer, to PostgreSQL's",
+        (scenario::HEADLINE_DURABLE, OURS, figure::LAST_ANSWER_S),
+    )
+    .to((scenario::HEADLINE_DURABLE, "axum_postgres", figure::LAST_ANSWER_S)),
+    shown("CPU a rejection over a Unix socket, to TCP's", cpu(scenario::UNIX, OURS))
+        .to(cpu(scenario::TCP, OURS)),
+    shown("the same behind nginx", cpu(scenario::NGINX_UNIX, OURS))
+        .to(cpu(scenario::NGINX_TCP, OURS)),
+    shown(
+        "CPU of the load generator a request, to wrk's",
+        (scenario::GENERATORS, "load", figure::GENERATOR_CPU_US),
+    )
+    .to((scenario::GENERATORS, "wrk", figure::GENERATOR_CPU_US)),
+];

@@ -1,0 +1,175 @@
+//! What sells, and from what: each of our ledgers beside the designs that one might take instead.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::answer::{Answer, Content};
+use crate::error::{Because, Result, fail};
+use crate::fill::Filler;
+use crate::full::measure::{TOTAL_HUGE, under_load, warm_up};
+use crate::lab::{Lab, Redis, Served};
+use crate::postgres::Postgres;
+use crate::rows::figure;
+use crate::scenarios::Figures;
+use crate::servers::{Ledger, Server, Setup};
+use crate::tools::LoadPlan;
+use crate::{journal, sellers};
+
+/// How a Redis keeps what it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// In memory alone.
+    Memory,
+    /// `appendfsync everysec`.
+    Everysec,
+    /// `appendfsync always`.
+    Always,
+}
+
+impl Durability {
+    fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::Memory => &["--appendonly", "no"],
+            Self::Everysec => &["--appendonly", "yes", "--appendfsync", "everysec"],
+            Self::Always => &["--appendonly", "yes", "--appendfsync", "always"],
+        }
+    }
+}
+
+/// Until what a server has yet to write when its last answer is out is written.
+const SETTLE: Duration = Duration::from_millis(200);
+/// Batches that are looked at to know how large they are.
+const BATCHES_MAX: usize = 10_000;
+
+/// Every request buys a ticket whose ledger is Redis. Buyers must have been told what Redis counted.
+/// Also returns the size of a batch, of a server that sells in batches.
+pub fn in_redis(
+    lab: &mut Lab,
+    server: Server,
+    options: &[&str],
+    durability: Durability,
+    plan: &LoadPlan<'_>,
+) -> Result<(Figures, Option<usize>)> {
+    let mut redis = lab.redis_on(lab.load_core, durability.options())?;
+    let cores = [lab.server_core];
+    let (content, ledger) = (Content::SoldOut, Ledger::Redis(redis.address));
+    let setup = Setup { cores: &cores, content, ledger, total: TOTAL_HUGE, options };
+    let served = lab.serve(server, &setup)?;
+    let (mut figures, redis_us) = sell(lab, &served, Some(&mut redis), plan)?;
+    figures.extend(redis_us.map(|us| (figure::REDIS_CPU_US, us)));
+    let batch = match (server, options) {
+        (Server::Stampede, _) | (Server::FloorSales, []) => Some(batch_size(&redis)?),
+        _ => None,
+    };
+    figures.extend(batch.map(|batch| (figure::BATCH_MEAN, batch)));
+    Ok((figures, batch.map(|batch| (batch.round() as usize).max(1))))
+}
+
+/// Purchases in a batch on average, of the newest ones: an entry of the sale's stream is a batch.
+fn batch_size(redis: &Redis) -> Result<f64> {
+    let sizes = Filler::open(redis.address, "ticket")?.batch_sizes(BATCHES_MAX)?;
+    match sizes.len() {
+        0 => fail("the sale's stream has no batch"),
+        batches => Ok(sizes.iter().sum::<usize>() as f64 / batches as f64),
+    }
+}
+
+/// Every request buys a ticket whose ledger is a file of the server's own. Then the same bytes are
+/// written in the same batches by a program that does nothing else: its figures come second.
+pub fn embedded(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<(Figures, Figures)> {
+    let cores = [lab.server_core];
+    let folder = lab.fresh_folder("ledger");
+    let (content, ledger) = (Content::SoldOut, Ledger::Embedded);
+    let setup = Setup { cores: &cores, content, ledger, total: TOTAL_HUGE, options: &[] };
+    let served = lab.serve(Server::Stampede, &setup)?;
+    let plan = ready(lab, &served, plan)?;
+    let batches_before = journal::record_bytes(&folder)?.len();
+    let measured = under_load(lab, &served, &plan)?;
+    lab.settle(SETTLE)?;
+    let batches = journal::record_bytes(&folder)?.len().saturating_sub(batches_before);
+    drop(served);
+    if batches == 0 {
+        return fail("the journal has no record of what was sold");
+    }
+    let batch = measured.load.granted as f64 / batches as f64;
+    let mut figures = measured.sale_figures();
+    figures.push((figure::BATCH_MEAN, batch));
+
+    let data = lab.fresh_folder("append");
+    fs::create_dir_all(&data).because(|| format!("creating {}", data.display()))?;
+    let (bytes, core) = (sellers::Bytes::Like(&folder), lab.server_core);
+    let line = sellers::bare_append(&lab.programs, core, &data, bytes, plan.seconds);
+    let written = sellers::read_bare_append(&lab.load(&line, plan.seconds)?)?;
+    let sales = written.batches as f64 * batch;
+    let alone = vec![
+        (figure::SALES, sales),
+        (figure::SALES_PER_S, sales / written.seconds),
+        (figure::BATCH_MEAN, batch),
+    ];
+    Ok((figures, alone))
+}
+
+/// Every request buys a ticket by a statement in PostgreSQL, which is on the load's core.
+pub fn in_postgres(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<Figures> {
+    let postgres = Postgres::start(lab, lab.load_core)?;
+    let cores = [lab.server_core];
+    let (content, ledger) = (Content::SoldOut, Ledger::Postgres(postgres.url("postgres")));
+    let setup = Setup { cores: &cores, content, ledger, total: TOTAL_HUGE, options: &[] };
+    let served = lab.serve(Server::AxumPostgres, &setup)?;
+    Ok(sell(lab, &served, None, plan)?.0)
+}
+
+/// Batches of this size, sent to Redis by a client that does nothing else.
+pub fn bare_redis(lab: &mut Lab, batch: usize, seconds: u64) -> Result<Figures> {
+    let mut redis = lab.redis()?;
+    let sizes = sellers::Batches::Of(batch);
+    let line = sellers::bare_redis(&lab.programs, lab.server_core, redis.address, sizes, seconds);
+    let before = redis.process.cpu()?;
+    let sold = sellers::read_bare_redis(&lab.load(&line, seconds)?)?;
+    let (redis_us, _) = redis.process.cpu()?.us_since(before);
+    let (sales, counted) = (sold.sales, redis.sold()?);
+    if sales != counted {
+        return fail(format!("the client sold {sales} tickets, Redis counted {counted}"));
+    }
+    Ok(vec![
+        (figure::SALES, sales as f64),
+        (figure::SALES_PER_S, sales as f64 / sold.seconds),
+        (figure::REDIS_CPU_US, redis_us / sales as f64),
+        (figure::BATCH_MEAN, batch as f64),
+    ])
+}
+
+/// Warms up and loads a server that sells; with a Redis, what that counted must be what was told.
+/// Returns the figures, and the CPU of Redis a sale.
+fn sell(
+    lab: &mut Lab,
+    served: &Served,
+    mut redis: Option<&mut Redis>,
+    plan: &LoadPlan<'_>,
+) -> Result<(Figures, Option<f64>)> {
+    let plan = ready(lab, served, plan)?;
+    let before = match &mut redis {
+        Some(redis) => Some((redis.sold()?, redis.process.cpu()?)),
+        None => None,
+    };
+    let measured = under_load(lab, served, &plan)?;
+    let granted = measured.load.granted;
+    let mut redis_us = None;
+    if let (Some(redis), Some((sold, cpu))) = (redis, before) {
+        redis_us = Some(redis.process.cpu()?.us_since(cpu).0 / granted as f64);
+        let counted = redis.sold()? - sold;
+        if counted != granted {
+            return fail(format!("buyers were told of {granted} tickets, Redis counted {counted}"));
+        }
+    }
+    Ok((measured.sale_figures(), redis_us))
+}
+
+/// Sees that a server sells, warms it up, and returns the load that buys with each request.
+fn ready<'a>(lab: &mut Lab, served: &Served, plan: &LoadPlan<'a>) -> Result<LoadPlan<'a>> {
+    served.expect(Answer::Granted)?;
+    let plan = LoadPlan { expect: "granted", ..*plan };
+    warm_up(lab, served, &plan)?;
+    lab.settle(SETTLE)?;
+    Ok(plan)
+}
