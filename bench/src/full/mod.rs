@@ -37,6 +37,8 @@ const CROWD: u32 = 15_000;
 /// Descriptors that a process needs beside its connections.
 const DESCRIPTORS_RESERVE: u64 = 200;
 const CONNECTIONS: u32 = 64;
+/// So few that the disk is what they wait for, and not the server.
+const CONNECTIONS_FEW: u32 = 4;
 /// Requests on their way on each connection in the pipelined scenarios, as TechEmpower has them.
 const PIPELINE: u32 = 16;
 /// One in so many requests of the mix buys.
@@ -74,6 +76,8 @@ pub mod scenario {
     pub const SALES_ALWAYS: &str = "sales_redis_always";
     /// Every request buys; 64 connections; the embedded ledger with fdatasync.
     pub const SALES_EMBEDDED: &str = "sales_embedded";
+    /// The same with 4 connections.
+    pub const SALES_EMBEDDED_4: &str = "sales_embedded_c4";
     /// Every request buys; 64 connections; a row in PostgreSQL, durable.
     pub const SALES_POSTGRES: &str = "sales_postgres";
     /// A million requests for ten thousand tickets from 15,000 connections; a Redis in memory.
@@ -355,6 +359,9 @@ impl<'a> Full<'a> {
                 stores::bare_redis(lab, batch, seconds)
             })?;
         }
+        self.session.measure(round, scenario::SALES_MEMORY, scenarios::BASELINE, |lab| {
+            scenarios::one_evalsha(lab, seconds)
+        })?;
         for server in self.order(round, &[Server::Stampede]) {
             for (name, durability) in [
                 (scenario::SALES_EVERYSEC, Durability::Everysec),
@@ -364,13 +371,19 @@ impl<'a> Full<'a> {
                     Ok(stores::in_redis(lab, server, &[], durability, &plan)?.0)
                 })?;
             }
-            let mut alone = Figures::new();
-            self.session.measure(round, scenario::SALES_EMBEDDED, server.name(), |lab| {
-                let (figures, bare) = stores::embedded(lab, &plan)?;
-                alone = bare;
-                Ok(figures)
-            })?;
-            self.session.measure(round, scenario::SALES_EMBEDDED, BARE_APPEND, |_| Ok(alone))?;
+            for (name, connections) in [
+                (scenario::SALES_EMBEDDED, CONNECTIONS),
+                (scenario::SALES_EMBEDDED_4, CONNECTIONS_FEW),
+            ] {
+                let plan = LoadPlan { connections, ..plan };
+                let mut alone = Figures::new();
+                self.session.measure(round, name, server.name(), |lab| {
+                    let (figures, bare) = stores::embedded(lab, &plan)?;
+                    alone = bare;
+                    Ok(figures)
+                })?;
+                self.session.measure(round, name, BARE_APPEND, |_| Ok(alone))?;
+            }
         }
         for server in self.order(round, &[Server::AxumPostgres]) {
             self.session.measure(round, scenario::SALES_POSTGRES, server.name(), |lab| {

@@ -205,6 +205,7 @@ fn read_chunks(input: &[u8]) -> Result<Option<(Vec<u8>, usize)>, Broken> {
 }
 
 const NUMBER: &[u8] = br#"{"code":"#;
+const RESERVATION: &[u8] = br#"{"id":"#;
 
 /// What a body says together with its status.
 fn kind(status: u16, body: &[u8]) -> Option<Kind> {
@@ -225,6 +226,9 @@ fn kind(status: u16, body: &[u8]) -> Option<Kind> {
         };
     }
     match body {
+        reservation if reservation.starts_with(RESERVATION) && matches!(status, 200 | 201) => {
+            (text_member(reservation, br#""status":""#)? == b"held").then_some(Kind::GRANTED)
+        }
         b"Hello, World!" if status == 200 => Some(Kind::PLAINTEXT),
         br#"{"message":"Hello, World!"}"# if status == 200 => Some(Kind::JSON),
         problem if problem.starts_with(br#"{"type":"#) => {
@@ -236,7 +240,9 @@ fn kind(status: u16, body: &[u8]) -> Option<Kind> {
 
 /// The id of the reservation that a grant names. The article's own design names none.
 fn id_of(body: &[u8]) -> Option<&[u8]> {
-    text_member(body, br#""reservation":""#).filter(|id| !id.is_empty() && id.len() <= ID_BYTES_MAX)
+    let name: &[u8] =
+        if body.starts_with(RESERVATION) { br#""id":""# } else { br#""reservation":""# };
+    text_member(body, name).filter(|id| !id.is_empty() && id.len() <= ID_BYTES_MAX)
 }
 
 fn text_member<'a>(body: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
@@ -306,6 +312,12 @@ mod tests {
         assert_eq!(name("200 OK", r#"{"message":"Hello, World!"}"#), Some("json"));
         assert_eq!(name("200 OK", r#"{"code":1,"msg":"抢票成功"}"#), Some("granted"));
         assert_eq!(name("503 Service Unavailable", r#"{"code":-5,"msg":"x"}"#), Some("busy"));
+        let held = r#"{"id":"open~1","sale":"open","user":"load","status":"held"}"#;
+        let answered = answer("201 Created", "", held);
+        let reserved = whole(&answered);
+        assert_eq!(reserved.kind, Some(Kind::GRANTED));
+        assert_eq!(reserved.id, Some(&b"open~1"[..]));
+        assert_eq!(name("200 OK", &held.replace("held", "expired")), None);
         let problem = r#"{"type":"about:blank","status":429,"code":"rate_limited"}"#;
         assert_eq!(name("429 Too Many Requests", problem), Some("rate_limited"));
         assert_eq!(name("503 Service Temporarily Unavailable", "<html>"), Some("http_503"));

@@ -37,12 +37,17 @@ struct Users {
     step: u64,
 }
 
+/// What a target begins with that is posted to.
+const POST: &str = "POST ";
+/// The order that is posted.
+const ORDER: &str = r#"{"user":"load","quantity":1}"#;
+
 /// What a request says.
 #[derive(Debug, Clone, Copy)]
 pub struct Wording<'a> {
     /// The value of `Host`.
     pub host: &'a str,
-    /// What is asked for: `/buy/ticket`.
+    /// What is asked for: `/buy/ticket`; or `POST /v1/sales/ticket/reservations`, with an order.
     pub target: &'a str,
     /// HTTP/1.0, as `ab` speaks it.
     pub http10: bool,
@@ -56,13 +61,17 @@ impl Request {
     /// `pipeline`: the most that are sent at a time.
     pub fn new(wording: &Wording<'_>, pipeline: u32) -> Result<Self> {
         let Wording { host, target, http10, close, users } = *wording;
+        let (method, target) = match target.strip_prefix(POST) {
+            Some(target) => ("POST", target),
+            None => ("GET", target),
+        };
         if !target.starts_with('/') || !target.bytes().all(|byte| byte.is_ascii_graphic()) {
             return fail(format!(
                 "--target {target:?}: it begins with / and has only visible ASCII characters"
             ));
         }
         let version = if http10 { "1.0" } else { "1.1" };
-        let mut one = format!("GET {target} HTTP/{version}\r\nHost: {host}\r\n");
+        let mut one = format!("{method} {target} HTTP/{version}\r\nHost: {host}\r\n");
         if close && !http10 {
             one.push_str("Connection: close\r\n");
         }
@@ -84,7 +93,13 @@ impl Request {
             }
             None => None,
         };
-        one.push_str("\r\n");
+        match method {
+            "POST" => one.push_str(&format!(
+                "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{ORDER}",
+                ORDER.len()
+            )),
+            _ => one.push_str("\r\n"),
+        }
         let (bytes, len) = (one.repeat(pipeline as usize).into_bytes(), one.len());
         Ok(Self { bytes, len, user, also: None })
     }
@@ -150,6 +165,10 @@ mod tests {
         let close = Wording { close: true, ..PLAIN };
         let close = text(&mut Request::new(&close, 1).expect("legal"), 1);
         assert_eq!(close, "GET /buy/ticket HTTP/1.1\r\nHost: a:1\r\nConnection: close\r\n\r\n");
+        let post = Wording { target: "POST /v1/sales/a/reservations", ..PLAIN };
+        let post = text(&mut Request::new(&post, 1).expect("legal"), 1);
+        assert!(post.starts_with("POST /v1/sales/a/reservations HTTP/1.1\r\n"), "{post}");
+        assert!(post.ends_with(&format!("Content-Length: {}\r\n\r\n{ORDER}", ORDER.len())));
         let old = Wording { close: true, http10: true, ..PLAIN };
         let old = text(&mut Request::new(&old, 1).expect("legal"), 1);
         assert_eq!(old, "GET /buy/ticket HTTP/1.0\r\nHost: a:1\r\n\r\n");

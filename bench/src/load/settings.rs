@@ -35,10 +35,12 @@ pub struct Settings {
     /// Server: HOST:PORT, unix:PATH or http://HOST:PORT[/TARGET].
     #[arg(long, value_name = "ADDRESS")]
     pub to: String,
-    /// What is asked for [default: that of --to, or /buy/ticket].
+    /// What is asked for [default: that of --to, or /buy/ticket]. What begins with POST and a space
+    /// is posted to, with an order: "POST /v1/sales/ticket/reservations".
     #[arg(long, value_name = "PATH")]
     pub target: Option<String>,
-    /// Ask for something else in one of --also-every requests: a mix of two.
+    /// Ask for something else in one of --also-every requests: a mix of two. What begins with POST and
+    /// a space is posted to, with an order: "POST /v1/sales/ticket/reservations".
     #[arg(long, value_name = "PATH", conflicts_with = "pipeline")]
     pub also: Option<String>,
     /// How many requests of a thread there are for one of --also.
