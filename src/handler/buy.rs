@@ -8,8 +8,7 @@ use super::refusal::{public_id, verdict_code};
 use crate::clock::rfc3339;
 use crate::core::Core;
 use crate::http::{
-    Canned, Code, Envelope, Head, Persistence, write_buy_granted, write_buy_refused,
-    write_buy_refused_with,
+    Canned, Code, Envelope, Head, write_buy_granted, write_buy_refused, write_buy_refused_with,
 };
 use crate::purchase::{self, Ask, Begun, Refused, Verdict};
 use crate::route::idempotency_key;
@@ -93,8 +92,7 @@ pub fn begin(
     match purchase::begin(core, &slot, Ask { quantity: 1, user, key }) {
         Begun::Asked(asked) => return Some(Question::Buy { asked, slot }),
         Begun::Decided(Verdict::Refused(refused))
-            if envelope.persistence == Persistence::KeepAlive
-                && core.responses.buy.write(refused, envelope, out) => {}
+            if core.responses.buy.write(refused, envelope, out) => {}
         Begun::Decided(verdict) => write_refusal(&verdict, envelope, out),
     }
     None
