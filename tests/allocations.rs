@@ -192,8 +192,8 @@ fn a_refusal_allocates_nothing() {
     for (request, says, each) in [
         (BUY_AS, sold_out, 2),
         (&reserve("ticket"), r#""sold_out""#, 5),
-        (&reserve("later"), r#""not_open""#, 9),
-        (&reserve("No-Sale"), r#""not_found""#, 9),
+        (&reserve("later"), r#""not_open""#, 8),
+        (&reserve("No-Sale"), r#""not_found""#, 6),
         ("GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n", r#""not_found""#, 2),
     ] {
         let allocations = server.allocations(request, says, 8_000, 1);

@@ -65,18 +65,15 @@ pub fn begin(
     out: &mut Vec<u8>,
 ) -> Option<Question> {
     let named = user.and_then(|user| user.as_deref().map(User::new).transpose());
-    let (user, key) = match (named, idempotency_key(head)) {
-        (Ok(user), Ok(key)) => (user, key),
-        (Err(_), _) => {
-            let field = if head.user.is_some() { "X-User-Id" } else { "user" };
-            write_buy_refused_with(Code::Invalid, ("field", field), envelope, out);
-            return None;
-        }
-        (Ok(_), Err(_)) => {
-            let member = ("field", "Idempotency-Key");
-            write_buy_refused_with(Code::Invalid, member, envelope, out);
-            return None;
-        }
+    let Ok(user) = named else {
+        let field = if head.user.is_some() { "X-User-Id" } else { "user" };
+        write_buy_refused_with(Code::Invalid, ("field", field), envelope, out);
+        return None;
+    };
+    let Ok(key) = idempotency_key(head) else {
+        let member = ("field", "Idempotency-Key");
+        write_buy_refused_with(Code::Invalid, member, envelope, out);
+        return None;
     };
     if !core.ensure_spare() {
         write_buy_refused(Code::Busy, envelope, out);

@@ -9,14 +9,15 @@ use super::request::{Fields, Head, Method, RequestLine, Version, is_token_byte};
 use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX};
 
 /// The head that `input` starts with, if it is plain and complete.
-#[inline]
+#[inline(always)]
 pub(super) fn read_plain(input: &[u8]) -> Option<Head<'_>> {
     let head = &input[..input.len().min(HEAD_BYTES_MAX)];
     let (line, mut rest) = request_line(head)?;
     let mut fields = Fields::default();
     for _ in 0..=HEADERS_MAX {
         if let Some(after) = rest.strip_prefix(b"\r\n") {
-            return fields.into_head(line, head.len() - after.len()).ok();
+            let framing = fields.framing(line.version).ok()?;
+            return Some(fields.into_head(line, framing, head.len() - after.len()));
         }
         let (name, value, after) = header(rest)?;
         fields.take(name, value, || true).ok()?;
@@ -57,7 +58,7 @@ fn request_line(head: &[u8]) -> Option<(RequestLine<'_>, &[u8])> {
 
 /// Name and value of the header line that `lines` starts with, and what follows it.
 #[inline]
-fn header(lines: &[u8]) -> Option<(&str, &[u8], &[u8])> {
+fn header(lines: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let (name, rest) = lines.split_at(run(lines, &NAME));
     let rest = rest.strip_prefix(b":")?;
     let rest = rest.strip_prefix(b" ").unwrap_or(rest);
@@ -66,7 +67,7 @@ fn header(lines: &[u8]) -> Option<(&str, &[u8], &[u8])> {
     if name.is_empty() || value.first() == Some(&b' ') || value.last() == Some(&b' ') {
         return None;
     }
-    Some((str::from_utf8(name).ok()?, value, rest))
+    Some((name, value, rest))
 }
 
 type Class = [bool; 256];

@@ -77,7 +77,6 @@ pub struct Head<'a> {
 
 /// Reads the head that `input` starts with. `None`: it is not complete yet, and still within its
 /// bounds.
-#[inline]
 pub fn parse_head(input: &[u8]) -> Result<Option<Head<'_>>, Reject> {
     match read_plain(input) {
         Some(head) => {
@@ -219,9 +218,11 @@ fn interpret<'a>(
     let (path, query) = parse_target(method, target)?;
     let mut fields = Fields::default();
     for header in request.headers.iter() {
-        fields.take(header.name, header.value, || stands_plainly(head, header))?;
+        let name = header.name.as_bytes();
+        fields.take(name, header.value, || stands_plainly(head, header))?;
     }
-    fields.into_head(RequestLine { method, path, query, version }, head_bytes)
+    let framing = fields.framing(version)?;
+    Ok(fields.into_head(RequestLine { method, path, query, version }, framing, head_bytes))
 }
 
 /// What a request line says.
@@ -305,11 +306,11 @@ impl<'a> Fields<'a> {
     #[inline]
     pub(super) fn take(
         &mut self,
-        name: &str,
+        name: &[u8],
         value: &'a [u8],
         plainly: impl FnOnce() -> bool,
     ) -> Result<(), Reject> {
-        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         match name.len() {
             4 if is("host") => {
                 once(&mut self.host, value, "more than one Host")?;
@@ -345,20 +346,18 @@ impl<'a> Fields<'a> {
         Ok(())
     }
 
-    /// What the header lines mean together, after this request line.
-    #[inline]
+    /// The head of this request line and these header lines, which give it this framing.
+    // Inlined, so that it is made where it stays: it is large, and copying it shows.
+    #[inline(always)]
     pub(super) fn into_head(
         self,
         line: RequestLine<'a>,
+        framing: Framing,
         head_bytes: usize,
-    ) -> Result<Head<'a>, Reject> {
+    ) -> Head<'a> {
         let RequestLine { method, path, query, version } = line;
-        if self.host.is_none() && version == Version::Http11 {
-            return Err(Reject::bad("HTTP/1.1 needs a Host header"));
-        }
-        let framing = self.framing(version)?;
         let waits = self.expect_continue && version == Version::Http11 && framing != Framing::None;
-        Ok(Head {
+        Head {
             method,
             path,
             query,
@@ -370,7 +369,7 @@ impl<'a> Fields<'a> {
             idempotency_key: self.idempotency_key,
             content_type: self.content_type,
             head_bytes,
-        })
+        }
     }
 
     #[inline]
@@ -382,8 +381,12 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Where the body ends, if the header lines go together.
     #[inline]
-    fn framing(&self, version: Version) -> Result<Framing, Reject> {
+    pub(super) fn framing(&self, version: Version) -> Result<Framing, Reject> {
+        if self.host.is_none() && version == Version::Http11 {
+            return Err(Reject::bad("HTTP/1.1 needs a Host header"));
+        }
         match (self.transfer_encoding, self.content_length) {
             (None, None) => Ok(Framing::None),
             (None, Some(length)) => parse_length(length),
