@@ -194,7 +194,7 @@ fn a_refusal_allocates_nothing() {
         (&reserve("ticket"), r#""sold_out""#, 5),
         (&reserve("later"), r#""not_open""#, 8),
         (&reserve("No-Sale"), r#""not_found""#, 6),
-        ("GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n", r#""not_found""#, 2),
+        ("GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n", r#""not_found""#, 1),
     ] {
         let allocations = server.allocations(request, says, 8_000, 1);
         assert_eq!(allocations, 8_000 * each, "{request}");
