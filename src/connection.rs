@@ -10,6 +10,7 @@
 //! Architecture invariant: a connection is touched by its own core only, and while a worker serves
 //! it by that worker only; events that come meanwhile are noted for it.
 
+use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::Ordering;
@@ -48,6 +49,8 @@ struct Connection {
     progress: Progress,
     phase: Phase,
     deadline_ms: u64,
+    /// The gate tells of it.
+    watched: bool,
     readable: bool,
     hung_up: bool,
     ended: bool,
@@ -61,6 +64,15 @@ impl Connection {
     fn has_unread(&self) -> bool {
         let peeked = recv(&self.socket, &mut [0u8; 1][..], RecvFlags::PEEK);
         matches!(peeked, Ok((1.., _)))
+    }
+
+    /// Sees to it that the gate tells of it from now on, also of what is there by now.
+    fn watch(&mut self, core: &Core, token: Token) -> io::Result<()> {
+        if !self.watched {
+            core.gate.watch_connection(&self.socket, token)?;
+            self.watched = true;
+        }
+        Ok(())
     }
 
     fn note(&mut self, readiness: Readiness) {
@@ -80,7 +92,10 @@ enum Closing {
 }
 
 /// Takes on an accepted connection. One that is not `admitted` is told so and closed.
-pub fn add(core: &Core, socket: OwnedFd, admitted: bool) -> std::io::Result<()> {
+///
+/// Its first request is mostly here already, so it is read before the connection is watched; one
+/// that is answered and closed at once never is.
+pub fn add(core: &Core, socket: OwnedFd, admitted: bool) {
     let mut connection = Box::new(Connection {
         socket,
         input: Vec::new(),
@@ -88,7 +103,8 @@ pub fn add(core: &Core, socket: OwnedFd, admitted: bool) -> std::io::Result<()> 
         progress: START,
         phase: Phase::Idle,
         deadline_ms: core.clock.now_ms() + core.shared.config.idle_timeout_ms,
-        readable: false,
+        watched: false,
+        readable: true,
         hung_up: false,
         ended: false,
         closing: Closing::No,
@@ -99,14 +115,8 @@ pub fn add(core: &Core, socket: OwnedFd, admitted: bool) -> std::io::Result<()> 
         listener::refusal(core, &mut connection.output);
         connection.closing = Closing::Linger;
     }
-    let mut connections = core.connections.borrow_mut();
-    let (token, connection) = connections.insert(connection, admitted);
-    // The first event comes at once, since there is room to write.
-    let watched = core.gate.watch_connection(&connection.socket, token);
-    if watched.is_err() {
-        connections.remove(token);
-    }
-    watched
+    let token = core.connections.borrow_mut().insert(connection, admitted);
+    core.gate.look_at(token);
 }
 
 /// Closes a connection whatever its state.
@@ -130,8 +140,15 @@ pub fn on_event(worker: &Worker, token: Token, readiness: Readiness) {
     Session::new(worker, token, connection).run();
 }
 
-fn put_back(core: &Core, token: Token, connection: Box<Connection>) {
-    core.connections.borrow_mut().put_back(token, connection);
+/// Puts a connection back that was taken. One that can't be watched is closed.
+fn put_back(core: &Core, token: Token, mut connection: Box<Connection>) {
+    match connection.watch(core, token) {
+        Ok(()) => core.connections.borrow_mut().put_back(token, connection),
+        Err(error) => {
+            tracing::debug!(core = core.index, %error, "a connection can't be watched");
+            close(core, token);
+        }
+    }
 }
 
 /// Ends what has passed its deadline.

@@ -12,6 +12,7 @@
 //! Architecture invariant: the gate knows nothing of HTTP, sales or ledgers.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -128,6 +129,8 @@ pub struct Gate {
     epoll: CoIo<EpollFd>,
     waker: WaitIoWaker,
     round: RefCell<Round>,
+    /// Connections to be looked at without an event.
+    unwatched: RefCell<VecDeque<Token>>,
     sources: RefCell<Vec<Option<Rc<Source>>>>,
 }
 
@@ -150,8 +153,16 @@ impl Gate {
                 count: 0,
                 next: 0,
             }),
+            unwatched: RefCell::default(),
             sources: RefCell::new(Vec::new()),
         })
+    }
+
+    /// Has a connection that is not watched looked at in the next round, as if something had come
+    /// for it.
+    pub fn look_at(&self, token: Token) {
+        self.unwatched.borrow_mut().push_back(token);
+        self.hurry();
     }
 
     /// Watches a connection, once and for all: input, room to write, and its end.
@@ -226,7 +237,8 @@ impl Gate {
                 source.notify();
             }
         }
-        None
+        let token = self.unwatched.borrow_mut().pop_front()?;
+        Some((token, Readiness { readable: true, ..Readiness::default() }))
     }
 
     /// Begins the next round: suspends the calling coroutine until there is an event, so that

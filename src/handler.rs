@@ -40,8 +40,8 @@ impl Default for Responses {
 pub enum Action {
     /// Its answer is in the out-buffer.
     Answered,
-    /// Its answer waits for the ledger.
-    Wait(Waiting),
+    /// Its answer waits for the ledger. In a box: refusals, which are many, move it about empty.
+    Wait(Box<Waiting>),
 }
 
 /// A request that waits for the ledger, with all its answer needs.
@@ -100,7 +100,7 @@ pub fn handle(core: &'static Core, head: &Head<'_>, body: &[u8], out: &mut Vec<u
         }
     };
     match question {
-        Some(question) => Action::Wait(Waiting { manner, question }),
+        Some(question) => Action::Wait(Box::new(Waiting { manner, question })),
         None => Action::Answered,
     }
 }

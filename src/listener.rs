@@ -199,7 +199,7 @@ impl Acceptor {
             return refuse(self.core, &connection);
         }
         match self.next_core() {
-            index if index == self.core.index => add(self.core, connection, admitted),
+            index if index == self.core.index => connection::add(self.core, connection, admitted),
             index => hand_over(self.core, index, connection, admitted),
         }
     }
@@ -213,13 +213,6 @@ impl Acceptor {
     }
 }
 
-fn add(core: &Core, connection: OwnedFd, admitted: bool) {
-    if let Err(error) = connection::add(core, connection, admitted) {
-        tracing::debug!(core = core.index, %error, "a connection can't be watched");
-        core.shared.counter(admitted).fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// Gives a connection, which has its place, to another core. In a drain it stays: that core may have
 /// told already that it has none left. It doesn't while one is counted as handed over, and whoever
 /// counts one after the drain has begun sees that it has.
@@ -227,12 +220,12 @@ fn hand_over(core: &Core, index: usize, connection: OwnedFd, admitted: bool) {
     let shared = &core.shared;
     shared.handed.fetch_add(1, Ordering::SeqCst);
     if shared.draining.load(Ordering::SeqCst) {
-        add(core, connection, admitted);
+        connection::add(core, connection, admitted);
         shared.handed.fetch_sub(1, Ordering::SeqCst);
         return;
     }
     shared.mailboxes[index].send(Box::new(move |core| {
-        add(core, connection, admitted);
+        connection::add(core, connection, admitted);
         core.shared.handed.fetch_sub(1, Ordering::SeqCst);
     }));
 }

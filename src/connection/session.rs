@@ -30,6 +30,15 @@ enum Flushed {
     Broken,
 }
 
+/// Takes what is done with from the start of a buffer: nearly always all of it.
+fn take_front(buffer: &mut Vec<u8>, bytes: usize) {
+    if bytes == buffer.len() {
+        buffer.clear();
+    } else {
+        buffer.drain(..bytes);
+    }
+}
+
 /// A worker serving a connection.
 pub(super) struct Session<'a> {
     worker: &'a Worker,
@@ -103,6 +112,9 @@ impl<'a> Session<'a> {
 
     /// There may be more to read, but others wait too: the core comes back to this connection.
     fn yield_turn(&self) -> Keep {
+        if !self.connection.watched {
+            return Keep::Yes; // Watching it tells what is there.
+        }
         let gate = &self.worker.core.gate;
         match gate.watch_again(&self.connection.socket, self.token) {
             Ok(()) => Keep::Yes,
@@ -202,7 +214,7 @@ impl<'a> Session<'a> {
                 Err(_) => break Flushed::Broken,
             }
         };
-        self.out.drain(..written);
+        take_front(&mut self.out, written);
         if written > 0 && self.connection.phase == Phase::Write {
             // The client takes some: its time starts anew.
             self.await_room();
@@ -225,7 +237,7 @@ impl<'a> Session<'a> {
                 }
             }
         }
-        self.input.drain(..start);
+        take_front(&mut self.input, start);
         !self.out.is_empty() || self.connection.closing != Closing::No
     }
 
@@ -268,15 +280,17 @@ impl<'a> Session<'a> {
         if !fresh || input.is_empty() {
             return Ok(None);
         }
-        match parse_head(input)? {
-            Some(head) if head.framing == Framing::None => {
+        // Looked at where it stands: a head is large, and copying it shows.
+        match &parse_head(input) {
+            Ok(Some(head)) if head.framing == Framing::None => {
                 if !head.keep_alive {
                     self.connection.closing = Closing::Now;
                 }
-                let action = handler::handle(self.worker.core, &head, &[], &mut self.out);
+                let action = handler::handle(self.worker.core, head, &[], &mut self.out);
                 Ok(Some((action, head.head_bytes)))
             }
-            _ => Ok(None),
+            Ok(_) => Ok(None),
+            Err(reject) => Err(*reject),
         }
     }
 
@@ -302,7 +316,9 @@ impl<'a> Session<'a> {
     fn before_wait(&mut self, start: &mut usize) {
         self.flush();
         let core = self.worker.core;
-        self.input.drain(..*start);
+        // What the client sends meanwhile is to be known. If it can't be, that ends it afterwards.
+        let _ = self.connection.watch(core, self.token);
+        take_front(&mut self.input, *start);
         *start = 0;
         if self.input.is_empty() {
             core.give_buffer(mem::take(&mut self.input));

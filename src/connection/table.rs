@@ -75,11 +75,7 @@ impl Connections {
     }
 
     /// Gives a connection a place.
-    pub(super) fn insert(
-        &mut self,
-        connection: Box<Connection>,
-        admitted: bool,
-    ) -> (Token, &mut Connection) {
+    pub(super) fn insert(&mut self, connection: Box<Connection>, admitted: bool) -> Token {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { generation: 0, admitted, place: Place::Free });
             self.slots.len() as u32 - 1
@@ -87,8 +83,7 @@ impl Connections {
         let slot = &mut self.slots[index as usize];
         slot.admitted = admitted;
         slot.place = Place::Waiting(connection);
-        let Place::Waiting(connection) = &mut slot.place else { unreachable!("just put there") };
-        (Token { index, generation: slot.generation }, connection)
+        Token { index, generation: slot.generation }
     }
 
     /// Takes a connection to serve it. `None`: it is gone, or a worker has it, who is told.

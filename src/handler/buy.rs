@@ -8,8 +8,7 @@ use super::refusal::{public_id, verdict_code};
 use crate::clock::rfc3339;
 use crate::core::Core;
 use crate::http::{
-    Canned, Code, Envelope, Head, Persistence, write_buy_granted, write_buy_refused,
-    write_buy_refused_with,
+    Canned, Code, Envelope, Head, write_buy_granted, write_buy_refused, write_buy_refused_with,
 };
 use crate::purchase::{self, Ask, Begun, Refused, Verdict};
 use crate::route::idempotency_key;
@@ -66,18 +65,15 @@ pub fn begin(
     out: &mut Vec<u8>,
 ) -> Option<Question> {
     let named = user.and_then(|user| user.as_deref().map(User::new).transpose());
-    let (user, key) = match (named, idempotency_key(head)) {
-        (Ok(user), Ok(key)) => (user, key),
-        (Err(_), _) => {
-            let field = if head.user.is_some() { "X-User-Id" } else { "user" };
-            write_buy_refused_with(Code::Invalid, ("field", field), envelope, out);
-            return None;
-        }
-        (Ok(_), Err(_)) => {
-            let member = ("field", "Idempotency-Key");
-            write_buy_refused_with(Code::Invalid, member, envelope, out);
-            return None;
-        }
+    let Ok(user) = named else {
+        let field = if head.user.is_some() { "X-User-Id" } else { "user" };
+        write_buy_refused_with(Code::Invalid, ("field", field), envelope, out);
+        return None;
+    };
+    let Ok(key) = idempotency_key(head) else {
+        let member = ("field", "Idempotency-Key");
+        write_buy_refused_with(Code::Invalid, member, envelope, out);
+        return None;
     };
     if !core.ensure_spare() {
         write_buy_refused(Code::Busy, envelope, out);
@@ -93,8 +89,7 @@ pub fn begin(
     match purchase::begin(core, &slot, Ask { quantity: 1, user, key }) {
         Begun::Asked(asked) => return Some(Question::Buy { asked, slot }),
         Begun::Decided(Verdict::Refused(refused))
-            if envelope.persistence == Persistence::KeepAlive
-                && core.responses.buy.write(refused, envelope, out) => {}
+            if core.responses.buy.write(refused, envelope, out) => {}
         Begun::Decided(verdict) => write_refusal(&verdict, envelope, out),
     }
     None

@@ -3,7 +3,7 @@
 use super::Question;
 use super::refusal::{failure_code, limit_reached, not_found, public_id, verdict_problem};
 use crate::core::Core;
-use crate::http::{Code, Envelope, Head, Persistence, Problem, write_created, write_json};
+use crate::http::{Code, Envelope, Head, Problem, write_created, write_json};
 use crate::ledger::batch::{Answer, Failure};
 use crate::purchase::{self, Ask, Begun, Refused, Verdict};
 use crate::route::{idempotency_key, parse_reservation_request};
@@ -32,9 +32,7 @@ pub fn create(
 ) -> Option<Question> {
     match begin(core, head, body, sale) {
         Ok(Ok(question)) => return Some(question),
-        Ok(Err(Verdict::Refused(Refused::SoldOut { free: 0 })))
-            if envelope.persistence == Persistence::KeepAlive =>
-        {
+        Ok(Err(Verdict::Refused(Refused::SoldOut { free: 0 }))) => {
             core.responses.sold_out.write(envelope, out);
         }
         Ok(Err(verdict)) => verdict_problem(&verdict).write(envelope, out),

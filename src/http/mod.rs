@@ -1,6 +1,6 @@
 //! HTTP/1.1 as bytes: what was asked, and how the answer is written (RFC 9110, 9112, 9457).
 //!
-//! Heads are parsed by `httparse` and then judged by us: whatever two readers could frame
+//! Plain heads are read in one pass; all others are parsed by `httparse` and judged by us: whatever two readers could frame
 //! differently is refused and the connection closed, so that nothing can be smuggled past a proxy
 //! in front. The hot path (parse, answer) allocates nothing.
 //!
@@ -9,6 +9,7 @@
 
 mod body;
 mod date;
+mod plain;
 mod problem;
 mod request;
 mod response;

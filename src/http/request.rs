@@ -7,6 +7,7 @@
 
 use std::mem::MaybeUninit;
 
+use super::plain::read_plain;
 use super::problem::{Code, Reject};
 use crate::limits::{
     BODY_BYTES_MAX, EMPTY_LINES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX,
@@ -76,8 +77,18 @@ pub struct Head<'a> {
 
 /// Reads the head that `input` starts with. `None`: it is not complete yet, and still within its
 /// bounds.
-#[inline]
 pub fn parse_head(input: &[u8]) -> Result<Option<Head<'_>>, Reject> {
+    match read_plain(input) {
+        Some(head) => {
+            debug_assert_eq!(judge(input), Ok(Some(head)), "read in two ways");
+            Ok(Some(head))
+        }
+        None => judge(input),
+    }
+}
+
+/// The same for every head, plain or not.
+pub(super) fn judge(input: &[u8]) -> Result<Option<Head<'_>>, Reject> {
     let blank_bytes = if input.first().is_some_and(|&b| b > b'\r') {
         0 // Nearly always.
     } else {
@@ -205,25 +216,21 @@ fn interpret<'a>(
     let version = if request.version == Some(1) { Version::Http11 } else { Version::Http10 };
     let method = parse_method(method)?;
     let (path, query) = parse_target(method, target)?;
-    let fields = Fields::collect(head, request.headers)?;
-    if fields.host.is_none() && version == Version::Http11 {
-        return Err(Reject::bad("HTTP/1.1 needs a Host header"));
+    let mut fields = Fields::default();
+    for header in request.headers.iter() {
+        let name = header.name.as_bytes();
+        fields.take(name, header.value, || stands_plainly(head, header))?;
     }
     let framing = fields.framing(version)?;
-    let waits = fields.expect_continue && version == Version::Http11 && framing != Framing::None;
-    Ok(Head {
-        method,
-        path,
-        query,
-        version,
-        keep_alive: !fields.close && (version == Version::Http11 || fields.keep_alive),
-        framing,
-        expect_continue: waits,
-        user: fields.user,
-        idempotency_key: fields.idempotency_key,
-        content_type: fields.content_type,
-        head_bytes,
-    })
+    Ok(fields.into_head(RequestLine { method, path, query, version }, framing, head_bytes))
+}
+
+/// What a request line says.
+pub(super) struct RequestLine<'a> {
+    pub(super) method: Method,
+    pub(super) path: &'a str,
+    pub(super) query: Option<&'a str>,
+    pub(super) version: Version,
 }
 
 #[inline]
@@ -281,7 +288,7 @@ fn after_authority(target: &str) -> Option<&str> {
 
 /// The header fields that mean something to us, each seen at most once.
 #[derive(Default)]
-struct Fields<'a> {
+pub(super) struct Fields<'a> {
     host: Option<&'a [u8]>,
     close: bool,
     keep_alive: bool,
@@ -294,49 +301,75 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Goes through the header lines once. Their lengths tell the names we know apart.
+    /// Takes one header line. The lengths tell the names that we know apart. `plainly` says whether
+    /// only a colon and at most one space stand between name and value.
     #[inline]
-    fn collect(head: &[u8], headers: &[httparse::Header<'a>]) -> Result<Self, Reject> {
-        let mut fields = Self::default();
-        for header in headers {
-            let (name, value) = (header.name, header.value);
-            let is = |known: &str| name.eq_ignore_ascii_case(known);
-            match name.len() {
-                4 if is("host") => {
-                    once(&mut fields.host, value, "more than one Host")?;
-                    if !is_host(value) {
-                        return Err(Reject::bad("the Host is not valid"));
-                    }
+    pub(super) fn take(
+        &mut self,
+        name: &[u8],
+        value: &'a [u8],
+        plainly: impl FnOnce() -> bool,
+    ) -> Result<(), Reject> {
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        match name.len() {
+            4 if is("host") => {
+                once(&mut self.host, value, "more than one Host")?;
+                if !is_host(value) {
+                    return Err(Reject::bad("the Host is not valid"));
                 }
-                10 if is("connection") => fields.connection(value),
-                14 if is("content-length") => {
-                    once(&mut fields.content_length, value, "more than one Content-Length")?;
-                }
-                17 if is("transfer-encoding") => {
-                    if !stands_plainly(head, header) {
-                        return Err(Reject::bad("odd blanks around Transfer-Encoding"));
-                    }
-                    once(&mut fields.transfer_encoding, value, "more than one Transfer-Encoding")?;
-                }
-                6 if is("expect") => {
-                    if !value.eq_ignore_ascii_case(b"100-continue") {
-                        return Err(Reject::of(Code::ExpectationFailed));
-                    }
-                    fields.expect_continue = true;
-                }
-                9 if is("x-user-id") => {
-                    once(&mut fields.user, value, "more than one X-User-Id")?;
-                }
-                15 if is("idempotency-key") => {
-                    once(&mut fields.idempotency_key, value, "more than one Idempotency-Key")?;
-                }
-                12 if is("content-type") => {
-                    once(&mut fields.content_type, value, "more than one Content-Type")?;
-                }
-                _ => {}
             }
+            10 if is("connection") => self.connection(value),
+            14 if is("content-length") => {
+                once(&mut self.content_length, value, "more than one Content-Length")?;
+            }
+            17 if is("transfer-encoding") => {
+                if !plainly() {
+                    return Err(Reject::bad("odd blanks around Transfer-Encoding"));
+                }
+                once(&mut self.transfer_encoding, value, "more than one Transfer-Encoding")?;
+            }
+            6 if is("expect") => {
+                if !value.eq_ignore_ascii_case(b"100-continue") {
+                    return Err(Reject::of(Code::ExpectationFailed));
+                }
+                self.expect_continue = true;
+            }
+            9 if is("x-user-id") => once(&mut self.user, value, "more than one X-User-Id")?,
+            15 if is("idempotency-key") => {
+                once(&mut self.idempotency_key, value, "more than one Idempotency-Key")?;
+            }
+            12 if is("content-type") => {
+                once(&mut self.content_type, value, "more than one Content-Type")?;
+            }
+            _ => {}
         }
-        Ok(fields)
+        Ok(())
+    }
+
+    /// The head of this request line and these header lines, which give it this framing.
+    // Inlined, so that it is made where it stays: it is large, and copying it shows.
+    #[inline(always)]
+    pub(super) fn into_head(
+        self,
+        line: RequestLine<'a>,
+        framing: Framing,
+        head_bytes: usize,
+    ) -> Head<'a> {
+        let RequestLine { method, path, query, version } = line;
+        let waits = self.expect_continue && version == Version::Http11 && framing != Framing::None;
+        Head {
+            method,
+            path,
+            query,
+            version,
+            keep_alive: !self.close && (version == Version::Http11 || self.keep_alive),
+            framing,
+            expect_continue: waits,
+            user: self.user,
+            idempotency_key: self.idempotency_key,
+            content_type: self.content_type,
+            head_bytes,
+        }
     }
 
     #[inline]
@@ -348,8 +381,12 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Where the body ends, if the header lines go together.
     #[inline]
-    fn framing(&self, version: Version) -> Result<Framing, Reject> {
+    pub(super) fn framing(&self, version: Version) -> Result<Framing, Reject> {
+        if self.host.is_none() && version == Version::Http11 {
+            return Err(Reject::bad("HTTP/1.1 needs a Host header"));
+        }
         match (self.transfer_encoding, self.content_length) {
             (None, None) => Ok(Framing::None),
             (None, Some(length)) => parse_length(length),
@@ -425,8 +462,9 @@ fn is_token(text: &[u8]) -> bool {
 }
 
 /// `tchar` of RFC 9110, section 5.6.2.
-pub(super) fn is_token_byte(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
+pub(super) const fn is_token_byte(b: u8) -> bool {
+    b.is_ascii_alphanumeric()
+        || matches!(b, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }
 
 /// `uri-host [ ":" port ]` (RFC 9110, section 7.2), not empty: an `http` URI has a host.

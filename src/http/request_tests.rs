@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::plain::read_plain;
 use super::problem::{Code, Reject};
 use super::request::*;
 use crate::limits::*;
@@ -469,6 +470,44 @@ fn every_byte_in_every_place() {
             let legal = byte == b'\t' || (byte >= b' ' && byte != 0x7f);
             assert_eq!(parse_head(&value).is_ok(), legal, "value {byte:#x} {at}");
         }
+    }
+}
+
+/// That a plain head means what any head means is asserted in `parse_head`, so by every test here.
+#[test]
+fn what_clients_send_is_plain() {
+    let end = "Host: 127.0.0.1:3005\r\n\r\n";
+    for (line, headers) in [
+        ("GET /buy/ticket HTTP/1.1", ""),
+        ("GET /buy/ticket HTTP/1.0", "User-Agent: ApacheBench/2.3\r\nAccept: */*\r\n"),
+        (
+            "GET /buy/ticket?user=u1&a=%20 HTTP/1.1",
+            "X-User-Id: 张三\r\nX-Forwarded-For: 1.2.3.4, ::1\r\n",
+        ),
+        ("POST /v1/sales/ticket/reservations HTTP/1.1", "Content-Length: 5\r\nX:\r\nY:z\r\n"),
+        ("POST / HTTP/1.1", "Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n"),
+    ] {
+        let input = format!("{line}\r\n{headers}{end}");
+        assert_eq!(read_plain(input.as_bytes()), Some(head(&input)), "{input}");
+        for end in 0..input.len() {
+            assert_eq!(read_plain(&input.as_bytes()[..end]), None, "{input} {end}");
+        }
+    }
+    for odd in [
+        "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /张 HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost:  a\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a \r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nX: a\tb\r\n\r\n",
+    ] {
+        assert_eq!(read_plain(odd.as_bytes()), None, "{odd}");
+        assert!(parse_head(odd.as_bytes()).unwrap().is_some(), "{odd}");
+    }
+    for bad in ["GET / HTTP/1.1\r\nHost: a\n\r\n", "GET / HTTP/1.1\nHost: a\r\n\r\n"] {
+        assert_eq!(read_plain(bad.as_bytes()), None, "{bad}");
+        assert_eq!(code(bad), Code::BadRequest);
     }
 }
 

@@ -92,6 +92,17 @@ impl Persistence {
     }
 }
 
+impl Persistence {
+    /// The end of a head, in which it stands last.
+    const fn end_of_head(self) -> &'static [u8] {
+        match self {
+            Self::KeepAlive => b"\r\n\r\n",
+            Self::KeepAliveHttp10 => b"\r\nConnection: keep-alive\r\n\r\n",
+            Self::Close => b"\r\nConnection: close\r\n\r\n",
+        }
+    }
+}
+
 /// What a response takes from its request and its second rather than from its contents.
 #[derive(Debug, Clone, Copy)]
 pub struct Envelope<'a> {
@@ -188,11 +199,7 @@ impl Response<'_> {
         if self.no_store {
             out.extend_from_slice(b"\r\nCache-Control: no-store");
         }
-        out.extend_from_slice(match envelope.persistence {
-            Persistence::KeepAlive => b"\r\n\r\n",
-            Persistence::KeepAliveHttp10 => b"\r\nConnection: keep-alive\r\n\r\n",
-            Persistence::Close => b"\r\nConnection: close\r\n\r\n",
-        });
+        out.extend_from_slice(envelope.persistence.end_of_head());
     }
 }
 
@@ -345,12 +352,12 @@ pub fn write_techempower_json(envelope: &Envelope<'_>, out: &mut Vec<u8>) {
     response.write(envelope, &[body], out);
 }
 
-/// A whole response, encoded once and written often: for HTTP/1.1 and a connection that stays open.
-/// Only the date changes.
+/// A whole response, encoded once and written often. Only what the [`Envelope`] says changes.
 #[derive(Debug, Clone)]
 pub struct Canned {
     bytes: Box<[u8]>,
     date_at: usize,
+    /// Bytes of the head as it is for a connection that stays open.
     head_bytes: usize,
 }
 
@@ -384,13 +391,20 @@ impl Canned {
         Self::new(|envelope, out| problem.write(envelope, out))
     }
 
-    /// Appends the response with this date. The envelope must say [`Persistence::KeepAlive`].
+    /// Appends the response.
     #[inline]
     pub fn write(&self, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
-        debug_assert_eq!(envelope.persistence, Persistence::KeepAlive);
-        let bytes = if envelope.head_only { &self.bytes[..self.head_bytes] } else { &self.bytes };
         let date_at = out.len() + self.date_at;
-        out.extend_from_slice(bytes);
+        if envelope.persistence == Persistence::KeepAlive && !envelope.head_only {
+            out.extend_from_slice(&self.bytes);
+        } else {
+            let (head, body) = self.bytes.split_at(self.head_bytes);
+            out.extend_from_slice(&head[..head.len() - Persistence::KeepAlive.end_of_head().len()]);
+            out.extend_from_slice(envelope.persistence.end_of_head());
+            if !envelope.head_only {
+                out.extend_from_slice(body);
+            }
+        }
         out[date_at..date_at + DATE_BYTES].copy_from_slice(envelope.date.text());
     }
 }

@@ -138,7 +138,7 @@ fn a_location_splits_no_header() {
 
 #[test]
 fn canned_responses_equal_fresh_ones() {
-    for request in [GET, HEAD] {
+    for request in [GET, HEAD, CLOSE, OLD, OLD_KEEP_ALIVE] {
         for code in Code::ALL {
             let canned = Canned::buy_refused(code);
             let fresh = written(|envelope, out| write_buy_refused(code, envelope, out), request);

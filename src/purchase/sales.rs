@@ -70,6 +70,8 @@ impl SaleSlot {
 #[derive(Default)]
 pub struct Sales {
     slots: RefCell<HashMap<SaleId, Rc<SaleSlot>>>,
+    /// The one that was asked for last: mostly the next one too. It is one of `slots`.
+    last: RefCell<Option<Rc<SaleSlot>>>,
     /// Those that were refused or shown from memory since the last tick: to be asked about again.
     wanted: RefCell<Vec<Rc<SaleSlot>>>,
     made_room_ms: Cell<u64>,
@@ -80,8 +82,13 @@ impl Sales {
     /// exist is forgotten again, so that what a client invents does not stay.
     pub fn slot(&self, core: &Core, id: &str) -> Result<Rc<SaleSlot>, Verdict> {
         let now_ms = core.clock.now_ms();
+        if let Some(slot) = self.last.borrow().as_ref().filter(|slot| slot.id.as_str() == id) {
+            slot.used_at_ms.set(now_ms);
+            return Ok(slot.clone());
+        }
         if let Some(slot) = self.slots.borrow().get(&LookUp(id)) {
             slot.used_at_ms.set(now_ms);
+            self.last.replace(Some(slot.clone()));
             return Ok(slot.clone());
         }
         let id = SaleId::new(id).map_err(|_| Verdict::Refused(Refused::UnknownSale))?;
@@ -135,6 +142,7 @@ impl Sales {
             return false;
         }
         self.made_room_ms.set(now_ms);
+        self.last.take();
         let mut slots = self.slots.borrow_mut();
         slots.retain(|_, slot| {
             let recent = slot.exists.get() && now_ms < slot.used_at_ms.get() + SALE_IDLE_MS;
@@ -144,6 +152,7 @@ impl Sales {
     }
 
     fn forget(&self, core: &Core, id: &SaleId) {
+        self.last.take();
         self.slots.borrow_mut().remove(id);
         let mut allowances = lock(&core.shared.allowances);
         // Ours was the last: no other core has the sale either.
