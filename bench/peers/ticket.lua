@@ -6,12 +6,9 @@ local GRANTED = '{"code":1,"msg":"抢票成功","data":{"reservation":"ticket~%s
 local SOLD_OUT = '{"code":-1,"msg":"已售罄"}'
 local UNAVAILABLE = '{"code":-6,"msg":"服务暂不可用，请稍后再试"}'
 local ID_CHARACTERS = 26
--- A pool, and a queue in front of it: with a connection for each of a crowd that asks at once,
--- Redis would turn most of them away.
-local POOL = { pool_size = 64, backlog = 20000 }
+local CONNECTIONS_KEPT = 1024
 local KEPT_MS = 60000
--- The first holds for the queue, too.
-local CONNECT_MS, SEND_MS, ANSWER_MS = 30000, 1000, 2000
+local CONNECT_MS, SEND_MS, ANSWER_MS = 1000, 1000, 2000
 
 local sale = ngx.shared.sale
 local host, port, call
@@ -35,7 +32,7 @@ end
 local function sell(id)
     local redis = ngx.socket.tcp()
     redis:settimeouts(CONNECT_MS, SEND_MS, ANSWER_MS)
-    local ok, why = redis:connect(host, port, POOL)
+    local ok, why = redis:connect(host, port)
     if not ok then
         return nil, why
     end
@@ -48,7 +45,7 @@ local function sell(id)
     if not line then
         return nil, why
     end
-    redis:setkeepalive(KEPT_MS)
+    redis:setkeepalive(KEPT_MS, CONNECTIONS_KEPT)
     if line == ':1' or line == ':0' then
         return tonumber(line:sub(2))
     end
