@@ -49,7 +49,7 @@ local function new_fields()
   for i = 1, #begins do
     local from, after = begins[i], begins[i + 1] or count + 1
     local name = sub(ids[from], 1, PREFIX)
-    if set[name] or call('HEXISTS', RESERVATIONS, name) == 1 then return end
+    if set[name] or call('HGET', RESERVATIONS, name) then return end
     -- An empty piece behind the last, for what stands between them to end the text.
     local first_behind = pieces[each * (after - 1) + 1]
     pieces[each * (after - 1) + 1] = ''
