@@ -1,5 +1,5 @@
-//! Columns of values as MessagePack, which Redis' Lua unpacks faster than it takes arguments
-//! (MessagePack specification, "Formats"; the parts of it that are needed here).
+//! Columns of values as MessagePack, which Redis' Lua unpacks (MessagePack specification, "Formats";
+//! the parts of it that are needed here).
 
 /// Nothing, in place of a column.
 pub(super) fn nil(out: &mut Vec<u8>) {

@@ -1,13 +1,13 @@
 -- What most runs of requests for units are: one unit for each, nobody with a key, no limit a user,
--- enough for all, and no field of these names yet. Here a ticket costs Redis one string, its id's.
+-- enough for all, and no field of these names yet. Here a ticket makes one string, its id's.
 -- Whatever else a run is, reserve.lua decides, behind this.
 --
--- ARGV[4] has the columns of a run, one request after the other, as MessagePack: it takes a fifth of
--- what arguments take to become strings of Lua. The ids; where ids begin otherwise than the one
--- before, and 1 in front; claims (user, tab, key); users, '' where there is a claim or nobody;
--- quantities; whether a request is only to look for its claim. The last four are nil if nobody in the
--- run gives one, or if all ask for one unit. A claim is also what the line of a reservation made with
--- a key says of its owner.
+-- ARGV[4] has the columns of a run, one request after the other, as MessagePack: a value costs what
+-- an argument does, but nothing needs an argument to say where it is. The ids; where ids begin
+-- otherwise than the one before, and 1 in front; claims (user, tab, key); users, '' where there is a
+-- claim or nobody; quantities; whether a request is only to look for its claim. The last four are nil
+-- if nobody in the run gives one, or if all ask for one unit. A claim is also what the line of a
+-- reservation made with a key says of its owner.
 --
 -- Reply: time, units left, deadline, one character an outcome, then what the outcomes need:
 --   G granted          R replayed: id, reservation    N not claimed    U user required
