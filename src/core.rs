@@ -408,8 +408,8 @@ impl Worker {
                 }
             }
             None => {
-                core.batcher.kick();
-                core.gate.refill();
+                let at_once = core.batcher.kick_or_wait();
+                core.gate.refill(at_once);
                 core.assert_here();
                 core.refresh_clock();
             }

@@ -241,9 +241,9 @@ impl Gate {
         Some((token, Readiness { readable: true, ..Readiness::default() }))
     }
 
-    /// Begins the next round: suspends the calling coroutine until there is an event, so that
-    /// whatever else is runnable on this core runs first.
-    pub fn refill(&self) {
+    /// Begins the next round: suspends the calling coroutine until there is an event (or, `at_once`,
+    /// for no longer than that takes), so that whatever else is runnable on this core runs first.
+    pub fn refill(&self, at_once: bool) {
         let mut round = self.round.borrow_mut();
         debug_assert_eq!(round.next, round.count, "events dropped");
         // A full round may have left events behind, for which no new edge will come.
@@ -251,7 +251,7 @@ impl Gate {
         round.count = 0;
         round.next = 0;
         drop(round);
-        if full {
+        if full || at_once {
             coroutine::yield_now();
         } else {
             self.epoll.wait_io();

@@ -17,6 +17,9 @@ use super::{Batch, Group, GroupReply, LedgerError};
 use crate::limits::BATCH_MAX;
 use crate::sale::{Command, Outcome, SaleId};
 
+/// Most rounds of events that a batch waits for while each brings more for it.
+const ROUNDS_WAITED_MAX: usize = 8;
+
 /// Why a command has no outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
@@ -85,6 +88,10 @@ pub struct Batcher {
     answer_deadline_ms: u64,
     open: RefCell<VecDeque<OpenGroup>>,
     open_count: Cell<usize>,
+    /// Commands in the open batch at the end of the last round.
+    count_seen: Cell<usize>,
+    /// Rounds for which the open batch has waited.
+    rounds_waited: Cell<usize>,
     batches_taken: Cell<u64>,
     slots: RefCell<Vec<Slot>>,
     free_slots: RefCell<Vec<usize>>,
@@ -101,6 +108,8 @@ impl Batcher {
             answer_deadline_ms,
             open: RefCell::default(),
             open_count: Cell::new(0),
+            count_seen: Cell::new(0),
+            rounds_waited: Cell::new(0),
             batches_taken: Cell::new(0),
             slots: RefCell::default(),
             free_slots: RefCell::default(),
@@ -210,6 +219,22 @@ impl Batcher {
         {
             link.unpark();
         }
+    }
+
+    /// The same, for the end of a round: `true` if the batch has grown since the last one and waits for
+    /// another, which must begin at once. So it leaves when a round brings nothing more for it: those
+    /// who have just been answered and ask again come along, and a quiet core's batch waits for one
+    /// look that finds nothing.
+    pub fn kick_or_wait(&self) -> bool {
+        let (count, rounds) = (self.open_count.get(), self.rounds_waited.get());
+        let grows = count > self.count_seen.replace(count) && count < BATCH_MAX;
+        if grows && rounds < ROUNDS_WAITED_MAX && self.idle_link.borrow().is_some() {
+            self.rounds_waited.set(rounds + 1);
+            return true;
+        }
+        self.rounds_waited.set(0);
+        self.kick();
+        false
     }
 
     /// For a link: suspends it until the end of a round that left something to send, and takes it.
@@ -329,6 +354,7 @@ impl Batcher {
     /// Takes up to [`BATCH_MAX`] commands, oldest groups first.
     fn take_batch(&self) -> (Batch, Flight) {
         self.batches_taken.set(self.batches_taken.get() + 1);
+        self.count_seen.set(0);
         let mut open = self.open.borrow_mut();
         let (mut batch, mut flight) = (Batch::default(), Flight(Vec::new()));
         let mut room = BATCH_MAX;

@@ -2,6 +2,7 @@
 //! single reservations, so that Redis' cost of a call is shared by all of them; every other command
 //! is one of its own.
 
+use super::columns;
 use super::keys::{KEYS, KeyTemplates, SaleKeys};
 use super::line::OWNER_SEPARATOR;
 use super::resp::{bulk, bulk_number, bulk_pieces, command};
@@ -12,8 +13,9 @@ use crate::sale::{Command, ID_PREFIX_BITS, Key, ReservationId, Reserve, SaleSpec
 
 /// Arguments of every script before its own: time, field of the total, field of what is sold.
 const COMMON_ARGUMENTS: usize = 3;
-/// Arguments of the reserve script before its columns.
-const RESERVE_ARGUMENTS: usize = COMMON_ARGUMENTS + 6;
+
+/// About what a request without a user takes in a run's columns.
+const REQUEST_BYTES: usize = 28;
 
 /// Writes groups of commands as Redis commands. Holds no connection: one serves any number.
 #[derive(Debug, Clone)]
@@ -106,50 +108,33 @@ impl Codec {
         bulk_number(out, u64::from(spec.quantity_max));
     }
 
-    /// A run of reserve commands. Columns that nobody needs are left out: see `lua/reserve.lua`.
+    /// A run of reserve commands. Columns that nobody needs are left out: see `lua/plain.lua`.
     fn reserve(&self, keys: &SaleKeys, run: &[Command], out: &mut Vec<u8>) {
         let requests = || run.iter().filter_map(reserve_of);
         debug_assert!(requests().all(|r| r.quantity > 0), "a reservation of nothing");
-        let has_claims = requests().any(|r| r.key.is_some());
-        let has_users = requests().any(|r| r.user.is_some() && r.key.is_none());
-        let has_quantities = requests().any(|r| r.quantity != 1);
-        let has_claim_only = requests().any(|r| r.claim_only);
-
-        let count = run.len();
-        let mut end = RESERVE_ARGUMENTS + count;
-        let mut column = |present: bool| {
-            let start = if present { end } else { 0 };
-            end += if present { count } else { 0 };
-            start as u64
-        };
-        let starts = [column(has_claims), column(has_users), column(has_quantities)];
-        self.begin(keys, ScriptName::Reserve, end - COMMON_ARGUMENTS, out);
-        bulk_number(out, count as u64);
-        starts.iter().for_each(|&start| bulk_number(out, start));
-        let mut mask = [0; BATCH_MAX];
-        let mask = if has_claim_only { &mut mask[..count] } else { &mut [] };
-        mask.iter_mut().zip(requests()).for_each(|(bit, r)| *bit = b'0' + u8::from(r.claim_only));
-        bulk(out, mask);
+        let mut columns = Vec::with_capacity(run.len() * REQUEST_BYTES + 32);
+        columns::array(&mut columns, run.len());
+        requests().for_each(|r| columns::text(&mut columns, &[&r.id.to_text()]));
         let prefix = |r: &Reserve| r.id.0 >> (u128::BITS - ID_PREFIX_BITS);
-        let mut stretches = String::new();
-        let pairs = requests().zip(requests().skip(1)).zip(2..);
-        for (_, n) in pairs.filter(|((a, b), _)| prefix(a) != prefix(b)) {
-            stretches.push_str(itoa::Buffer::new().format(n));
-            stretches.push(' ');
-        }
-        bulk(out, stretches.as_bytes());
+        let pairs = || requests().zip(requests().skip(1)).zip(2..);
+        let begins = || pairs().filter(|((a, b), _)| prefix(a) != prefix(b)).map(|(_, n)| n);
+        columns::array(&mut columns, 1 + begins().count());
+        std::iter::once(1).chain(begins()).for_each(|n| columns::number(&mut columns, n));
 
-        requests().for_each(|r| bulk(out, &r.id.to_text()));
-        if has_claims {
-            requests().for_each(|r| claim(out, r));
-        }
-        if has_users {
-            let alone = |r: &Reserve| r.key.is_none();
-            requests().for_each(|r| bulk(out, if alone(r) { user_of(r) } else { "" }.as_bytes()));
-        }
-        if has_quantities {
-            requests().for_each(|r| bulk_number(out, u64::from(r.quantity)));
-        }
+        let mut column = |present: &dyn Fn(&Reserve) -> bool, put: fn(&mut Vec<u8>, &Reserve)| {
+            if requests().any(present) {
+                columns::array(&mut columns, run.len());
+                requests().for_each(|r| put(&mut columns, r));
+            } else {
+                columns::nil(&mut columns);
+            }
+        };
+        column(&|r| r.key.is_some(), claim);
+        column(&|r| r.user.is_some() && r.key.is_none(), user_alone);
+        column(&|r| r.quantity != 1, |out, r| columns::number(out, r.quantity));
+        column(&|r| r.claim_only, |out, r| columns::flag(out, r.claim_only));
+        self.begin(keys, ScriptName::Reserve, 1, out);
+        bulk(out, &columns);
     }
 
     /// Everything up to a script's own arguments, of which there will be `own`.
@@ -201,9 +186,18 @@ fn user_of(reserve: &Reserve) -> &str {
 /// User, tab, key: neither has a control character. Without a key there is no claim.
 fn claim(out: &mut Vec<u8>, reserve: &Reserve) {
     match reserve.key.as_ref().map(Key::as_str) {
-        Some(key) => bulk_pieces(out, &[user_of(reserve), OWNER_SEPARATOR, key]),
-        None => bulk(out, b""),
+        Some(key) => {
+            let pieces = [user_of(reserve), OWNER_SEPARATOR, key];
+            columns::text(out, &pieces.map(str::as_bytes));
+        }
+        None => columns::text(out, &[]),
     }
+}
+
+/// The user where there is no claim, which names them already.
+fn user_alone(out: &mut Vec<u8>, reserve: &Reserve) {
+    let user = if reserve.key.is_none() { user_of(reserve) } else { "" };
+    columns::text(out, &[user.as_bytes()]);
 }
 
 #[cfg(test)]
@@ -222,14 +216,14 @@ mod tests {
     }
 
     /// The arguments of every command in a request.
-    fn arguments(bytes: &[u8]) -> Vec<Vec<String>> {
-        let text = String::from_utf8(bytes.to_vec()).unwrap();
-        let mut commands = Vec::new();
-        for command in text.split('*').skip(1) {
-            let (count, rest) = command.split_once("\r\n").unwrap();
-            let list: Vec<_> = rest.split("\r\n").skip(1).step_by(2).map(str::to_owned).collect();
-            assert_eq!(list.len(), count.parse::<usize>().unwrap());
-            commands.push(list);
+    fn arguments(mut bytes: &[u8]) -> Vec<Vec<String>> {
+        let (mut parser, mut commands) = (redis::Parser::new(), Vec::new());
+        while let Ok(redis::Value::Array(list)) = parser.parse_value(&mut bytes) {
+            let text = |value| match value {
+                redis::Value::BulkString(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+                other => panic!("{other:?}"),
+            };
+            commands.push(list.into_iter().map(text).collect());
         }
         commands
     }
@@ -241,6 +235,31 @@ mod tests {
         (replies, arguments(&out))
     }
 
+    /// What a run of requests is encoded as.
+    fn columns_of(commands: &[Command]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let codec = Codec::new(KeyTemplates::default());
+        codec.reserve(&codec.keys.of(&SaleId::new("ticket").unwrap()), commands, &mut out);
+        let redis::Value::Array(list) = redis::parse_redis_value(&out).unwrap() else {
+            panic!("no array");
+        };
+        match list.last() {
+            Some(redis::Value::BulkString(bytes)) => bytes.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Columns: of the ids and where they begin anew, and what follows.
+    fn expected(ids: &[u128], begins: &[u8], rest: &[u8]) -> Vec<u8> {
+        let mut out = vec![0xdd, 0, 0, 0, ids.len() as u8];
+        for id in ids {
+            out.push(0xa0 | 26);
+            out.extend_from_slice(&ReservationId(*id).to_text());
+        }
+        out.extend_from_slice(&[0xdd, 0, 0, 0, begins.len() as u8]);
+        [&out, begins, rest].concat()
+    }
+
     #[test]
     fn a_run_of_reserves_is_one_command() {
         let (replies, sent) = encode(vec![ask(1, "", ""), ask(2, "", ""), Command::Show]);
@@ -248,25 +267,26 @@ mod tests {
         let counters = ["7", "ticket_hash_key", "{ticket_hash_key}:sale"];
         assert_eq!(sent[0][2..5], counters);
         assert_eq!(sent[0][10..13], ["", "ticket_total_nums", "ticket_sold_nums"]);
-        let ids = [1, 2].map(|n| ReservationId(n).to_string());
-        assert_eq!(sent[0][13..], ["2", "0", "0", "0", "", "", &ids[0], &ids[1]]);
+        assert_eq!(sent[0].len(), 14);
+        let columns = columns_of(&[ask(1, "", ""), ask(2, "", "")]);
+        assert_eq!(columns, expected(&[1, 2], &[1], &[0xc0; 4]));
     }
 
     #[test]
     fn columns_are_there_for_all_or_for_none() {
-        let (_, sent) = encode(vec![ask(1, "ann", "k"), ask(2, "", "k"), ask(3, "bob", "")]);
-        let own = &sent[0][13..];
-        assert_eq!(own[..6], ["3", "12", "15", "0", "", ""]);
-        assert_eq!(own[9..], ["ann\tk", "\tk", "", "", "", "bob"]);
-        let (_, sent) = encode(vec![ask(1, "ann", "k"), ask(2, "", "k")]);
-        assert_eq!(sent[0][13..16], ["2", "11", "0"], "no column of users without need");
+        let columns = columns_of(&[ask(1, "ann", "k"), ask(2, "", "k"), ask(3, "bob", "")]);
+        let rest = b"\xdd\0\0\0\x03\xa5ann\tk\xa2\tk\xa0\xdd\0\0\0\x03\xa0\xa0\xa3bob\xc0\xc0";
+        assert_eq!(columns, expected(&[1, 2, 3], &[1], rest));
+        let columns = columns_of(&[ask(1, "ann", "k"), ask(2, "", "k")]);
+        let rest = b"\xdd\0\0\0\x02\xa5ann\tk\xa2\tk\xc0\xc0\xc0";
+        assert_eq!(columns, expected(&[1, 2], &[1], rest), "no column of users without need");
     }
 
     #[test]
     fn where_ids_begin_anew_is_said() {
         let ids = [1, 2, 1 << 100, 2 << 100, 3 << 100 | 1, 3 << 100];
-        let (_, sent) = encode(ids.map(|n| ask(n, "", "")).to_vec());
-        assert_eq!(sent[0][18], "3 4 5 ");
+        let columns = columns_of(&ids.map(|n| ask(n, "", "")));
+        assert_eq!(columns, expected(&ids, &[1, 3, 4, 5], &[0xc0; 4]));
     }
 
     #[test]
@@ -283,7 +303,8 @@ mod tests {
     #[test]
     fn a_run_is_bounded() {
         let (replies, sent) = encode((0..BATCH_MAX as u128 + 1).map(|n| ask(n, "", "")).collect());
-        assert_eq!((replies, &*sent[1][13]), (2, "1"));
+        assert_eq!((replies, sent.len()), (2, 2));
+        assert!(sent[0][13].len() > 100 * sent[1][13].len().min(200), "all but one in the first");
         let confirms = (0..BATCH_MAX as u128 + 1).map(|n| Command::Confirm(ReservationId(n)));
         let (replies, sent) = encode(confirms.collect());
         assert_eq!((replies, &*sent[1][13]), (2, "c"));

@@ -13,6 +13,7 @@
 pub mod audit;
 mod client;
 mod codec;
+mod columns;
 mod entry_id;
 mod handshake;
 mod index;

@@ -73,7 +73,7 @@ impl Scripts {
     pub fn new() -> Self {
         let bounds = bounds();
         let parts: [&[&str]; 9] = [
-            &[SALE, ROW, include_str!("lua/reserve.lua")],
+            &[SALE, include_str!("lua/plain.lua"), ROW, include_str!("lua/reserve.lua")],
             &[SALE, ROW, CHANGE, include_str!("lua/settle.lua")],
             &[SALE, ROW, CHANGE, include_str!("lua/expire.lua")],
             &[SALE, VIEW, include_str!("lua/add_stock.lua")],

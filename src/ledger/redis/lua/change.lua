@@ -45,7 +45,7 @@ local function write(lines, sold_then, held_then)
   call('XLEN', STREAM)
   local now_text, sold_text = format('%d', now), format('%d', sold_then)
   if sold_then > sold then call('HSET', COUNTERS, SOLD_FIELD, sold_text) end
-  write_changed()
+  call('HSET', RESERVATIONS, unpack(changed_fields()))
   local set, gone = {}, {}
   for user in pairs(touched) do
     if units_of[user] > 0 then

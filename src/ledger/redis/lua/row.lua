@@ -34,13 +34,14 @@ local function locate(text, id)
   return from, find(text, '\n', from, true) - 1
 end
 
-local function write_changed()
+-- What this script has changed, as HSET takes it.
+local function changed_fields()
   local set = {}
   for name in pairs(changed) do
     set[#set + 1] = name
     set[#set + 1] = fields[name]
   end
-  call('HSET', RESERVATIONS, unpack(set))
+  return set
 end
 
 local function refuse_endless()
