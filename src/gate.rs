@@ -21,9 +21,12 @@ use std::rc::Rc;
 use may::coroutine::{self, Coroutine};
 use may::io::{CoIo, WaitIo, WaitIoWaker};
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
+use rustix::event::{EventfdFlags, eventfd};
 
 /// Events taken in one round.
 const EVENTS_MAX: usize = 512;
+/// Rounds that may follow each other without a look at what else the worker watches.
+const ROUNDS_ON_END_MAX: u32 = 8;
 /// What is told of a connection.
 const CONNECTION_FLAGS: EventFlags =
     EventFlags::IN.union(EventFlags::OUT).union(EventFlags::RDHUP).union(EventFlags::ET);
@@ -116,9 +119,9 @@ impl Source {
     }
 }
 
-struct EpollFd(OwnedFd);
+struct Descriptor(OwnedFd);
 
-impl AsRawFd for EpollFd {
+impl AsRawFd for Descriptor {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }
@@ -126,7 +129,10 @@ impl AsRawFd for EpollFd {
 
 /// See the module's header.
 pub struct Gate {
-    epoll: CoIo<EpollFd>,
+    epoll: CoIo<Descriptor>,
+    /// An eventfd that the worker watches itself: see [`look_outside`](Self::look_outside).
+    outside: CoIo<Descriptor>,
+    rounds_on_end: Cell<u32>,
     waker: WaitIoWaker,
     round: RefCell<Round>,
     /// Connections to be looked at without an event.
@@ -144,10 +150,14 @@ impl Gate {
     /// Makes the gate of worker `worker` of `workers`.
     pub fn new(worker: usize, workers: usize) -> io::Result<Self> {
         let epoll = place(epoll::create(epoll::CreateFlags::CLOEXEC)?, worker, workers)?;
-        let epoll = CoIo::new(EpollFd(epoll))?;
+        let epoll = CoIo::new(Descriptor(epoll))?;
+        let outside =
+            place(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?, worker, workers)?;
         Ok(Self {
             waker: epoll.waker(),
             epoll,
+            outside: CoIo::new(Descriptor(outside))?,
+            rounds_on_end: Cell::new(0),
             round: RefCell::new(Round {
                 events: Box::new_uninit_slice(EVENTS_MAX),
                 count: 0,
@@ -251,10 +261,15 @@ impl Gate {
         round.count = 0;
         round.next = 0;
         drop(round);
-        if full || at_once {
+        if !full && !at_once {
+            self.rounds_on_end.set(0);
+            self.epoll.wait_io();
+        } else if self.rounds_on_end.get() < ROUNDS_ON_END_MAX {
+            self.rounds_on_end.set(self.rounds_on_end.get() + 1);
             coroutine::yield_now();
         } else {
-            self.epoll.wait_io();
+            self.rounds_on_end.set(0);
+            self.look_outside();
         }
         let mut round = self.round.borrow_mut();
         let zero = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -262,6 +277,17 @@ impl Gate {
             Ok((events, _)) => events.len(),
             Err(_) => 0, // EINTR: the next round asks again
         };
+    }
+
+    /// Suspends the calling coroutine until the worker has looked at its own epoll instance. To yield
+    /// is not enough: a worker looks there only once nothing is runnable, so a core with thousands of
+    /// busy connections would never see what else its worker watches (the control port).
+    fn look_outside(&self) {
+        let eventfd = &self.outside.inner().0;
+        if rustix::io::write(eventfd, &1u64.to_ne_bytes()).is_ok() {
+            self.outside.wait_io();
+            let _ = rustix::io::read(eventfd, &mut [0u8; 8]);
+        }
     }
 
     /// Has the next round begin without waiting for an event, after what is runnable now.
@@ -306,6 +332,62 @@ mod tests {
             assert_eq!(Token::from_data(token.to_data()), token);
         }
     }
+
+    /// Rounds that are always full, as thousands of busy connections make them, and beside the gate
+    /// something that the worker watches itself, as the control port is.
+    #[test]
+    fn full_rounds_on_end_do_not_shut_out_what_else_the_worker_watches() {
+        let workers = may::config().get_workers();
+        let body = move || {
+            let gate = Gate::new(0, workers).unwrap();
+            let busy: Vec<_> = (0..EVENTS_MAX as u32)
+                .map(|index| {
+                    let descriptor = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
+                    gate.watch_connection(&descriptor, Token { index, generation: 0 }).unwrap();
+                    descriptor
+                })
+                .collect();
+            let outside = place(eventfd(0, EventfdFlags::NONBLOCK).unwrap(), 0, workers).unwrap();
+            let event = outside.try_clone().unwrap();
+            let outside = CoIo::new(Descriptor(outside)).unwrap();
+            let seen = Rc::new(Cell::new(false));
+            let sees = OnThisThread((outside, seen.clone()));
+            // SAFETY: the test's stacks are of the default size, and nothing here is deep.
+            unsafe {
+                coroutine::Builder::new().spawn_local(move || {
+                    let OnThisThread((outside, seen)) = { sees };
+                    // Room to write is an event, too.
+                    while rustix::io::read(&outside.inner().0, &mut [0u8; 8]).is_err() {
+                        outside.wait_io();
+                    }
+                    seen.set(true);
+                })
+            }
+            .unwrap();
+            let mut rounds = 0;
+            while !seen.get() && rounds < 100 * ROUNDS_ON_END_MAX {
+                for descriptor in &busy {
+                    rustix::io::write(descriptor, &1u64.to_ne_bytes()).unwrap();
+                }
+                gate.refill(false);
+                while gate.next_event().is_some() {}
+                if rounds == 1 {
+                    // Rounds follow each other from now on.
+                    rustix::io::write(&event, &1u64.to_ne_bytes()).unwrap();
+                }
+                rounds += 1;
+            }
+            seen.get()
+        };
+        // SAFETY: as above.
+        let test = unsafe { coroutine::Builder::new().id(0).spawn(body) }.unwrap();
+        assert!(test.join().unwrap(), "what the worker watches was never looked at");
+    }
+
+    struct OnThisThread<T>(T);
+
+    // SAFETY: the coroutine that it is carried into starts and stays on the thread that made it.
+    unsafe impl<T> Send for OnThisThread<T> {}
 
     #[test]
     fn a_descriptor_finds_its_worker() {

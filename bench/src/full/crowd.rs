@@ -88,7 +88,9 @@ pub fn storm(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<Figures> {
     let redis = lab.redis()?;
     let mut filler = Filler::open(redis.address, "ticket")?;
     filler.create(EMPTY, HOLD_MS)?;
-    let served = lab.stampede(&[lab.server_core], &["--ledger", &redis.url()])?;
+    let url = redis.url();
+    let options = ["--ledger", &*url].into_iter().chain(FOR_A_CROWD).collect::<Vec<_>>();
+    let served = lab.stampede(&[lab.server_core], &options)?;
     served.expect(Answer::SoldOut)?;
     let seconds = RETURNS_AFTER.as_secs() + GOES_ON;
     let plan = LoadPlan { seconds, total: Some(TICKETS), ..*plan };
