@@ -1,6 +1,7 @@
 //! What the project exists for: a crowd of 15,000 connections. The sale that it empties, the stock
 //! that returns while it is still asking, and the purchases that wait beside it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -147,35 +148,52 @@ pub enum Beside {
     Waiting,
 }
 
-/// How many buyers wait.
-const BUYERS: u32 = 64;
-/// Until every buyer's purchase waits for Redis, which stands still.
-const ALL_WAIT: Duration = Duration::from_millis(300);
-/// They wait for as long as the measurement takes.
-const LEDGER_TIMEOUT: &str = "60s";
+/// How many buyers wait: enough for a batch, too few to be a load themselves.
+const BUYERS: u32 = 4;
+/// Redis stands still for so long at a time, less than a server believes what it knows of a sale...
+const STANDS_STILL: Duration = Duration::from_millis(40);
+/// ... and goes on for so long in between.
+const GOES: Duration = Duration::from_millis(10);
 
-/// Rejections of a sale that is sold out at a fixed rate. On the same core the batch of another sale
-/// waits, if anything does, for a Redis that is stopped (SIGSTOP) for as long as this is measured.
+/// Rejections of a sale that is sold out at a fixed rate, while Redis stands still (SIGSTOP) for four
+/// fifths of the time. On the same core the batch of another sale waits for it, if anybody buys.
 pub fn beside(lab: &mut Lab, beside: Beside, plan: &LoadPlan<'_>) -> Result<Figures> {
     let redis = lab.redis()?;
-    let served = two_sales(lab, &redis, &["--ledger-timeout", LEDGER_TIMEOUT])?;
+    let served = two_sales(lab, &redis, &[])?;
     let plan = LoadPlan { expect: "sold_out", ..*plan };
     warm_up(lab, &served, &plan)?;
     let mut buyers = None;
     if beside == Beside::Waiting {
         let seconds = plan.seconds + 30;
-        let buying =
-            LoadPlan { connections: BUYERS, target: OPEN_TARGET, seconds, rate: None, ..plan };
-        let buying = LoadPlan { expect: "any", ..buying };
+        let target = OPEN_TARGET;
+        let buying = LoadPlan { connections: BUYERS, target, seconds, rate: None, ..plan };
+        let buying = LoadPlan { expect: "granted", ..buying };
         let line = lab.programs.load(&buying, &served.address.to_string());
         buyers = Some(lab.background("load", &line)?);
-        lab.settle(ALL_WAIT)?;
     }
-    // Nothing is asked of Redis where nobody buys, but it stands still all the same.
-    redis.process.signal(libc::SIGSTOP)?;
-    lab.settle(ALL_WAIT)?;
-    let measured = under_load(lab, &served, &plan)?;
-    drop(buyers);
+    let over = AtomicBool::new(false);
+    let (measured, stopping) = thread::scope(|scope| {
+        let stopping = scope.spawn(|| -> Result<()> {
+            while !over.load(Ordering::Relaxed) {
+                redis.process.signal(libc::SIGSTOP)?;
+                thread::sleep(STANDS_STILL);
+                redis.process.signal(libc::SIGCONT)?;
+                thread::sleep(GOES);
+            }
+            Ok(())
+        });
+        let measured = under_load(lab, &served, &plan);
+        over.store(true, Ordering::Relaxed);
+        (measured, stopping.join())
+    });
+    let measured = measured?;
+    match stopping {
+        Ok(stopped) => stopped?,
+        Err(_) => return fail("the thread that stops Redis has panicked"),
+    }
+    if let Some(buyers) = &mut buyers {
+        buyers.check_alive()?;
+    }
     Ok(measured.figures())
 }
 
