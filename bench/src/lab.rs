@@ -218,9 +218,15 @@ impl Redis {
 
     /// Tickets sold of the sale `ticket`, as the ledger has it.
     pub fn sold(&mut self) -> Result<u64> {
-        match self.connection.ask(&["HGET", "ticket_hash_key", "ticket_sold_nums"])? {
+        self.sold_of("ticket")
+    }
+
+    /// Tickets sold of a sale, as the ledger has it.
+    pub fn sold_of(&mut self, sale: &str) -> Result<u64> {
+        let key = format!("{sale}_hash_key");
+        match self.connection.ask(&["HGET", &key, "ticket_sold_nums"])? {
             Reply::Text(sold) => sold.parse().because(|| format!("ticket_sold_nums is {sold}")),
-            other => fail(format!("HGET ticket_hash_key ticket_sold_nums gives {other:?}")),
+            other => fail(format!("HGET {key} ticket_sold_nums gives {other:?}")),
         }
     }
 }

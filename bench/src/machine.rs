@@ -69,7 +69,7 @@ pub fn versions(data: &Path) -> Result<String> {
     // Not `available_parallelism`: that counts the cores we are pinned to.
     let cores = cpuinfo.lines().filter(|line| line.starts_with("processor")).count();
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let changed = !first_line("git", &["status", "--porcelain"]).is_empty();
+    let changed = !first_line("git", &["status", "--porcelain", "--untracked-files=no"]).is_empty();
     let commit = first_line("git", &["rev-parse", "HEAD"]);
     let lines = [
         ("date", first_line("date", &["-u", "+%F %T UTC"])),

@@ -138,18 +138,12 @@ impl Running {
 
     /// What it and all its descendants have used so far.
     pub fn cpu(&self) -> Result<Cpu> {
-        let mut sum =
-            Cpu::of(self.child.id()).because(|| format!("reading what {} used", self.name))?;
-        // A child that ends meanwhile is counted by its parent.
-        descendants(self.child.id())?.into_iter().filter_map(|pid| Cpu::of(pid).ok()).for_each(
-            |cpu| {
-                sum.threads_ns += cpu.threads_ns;
-                sum.ticks_ns += cpu.ticks_ns;
-                sum.user_ticks_ns += cpu.user_ticks_ns;
-                sum.processes += cpu.processes;
-            },
-        );
-        Ok(sum)
+        Cpu::of_tree(self.id()).because(|| format!("reading what {} used", self.name))
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// What it and all its descendants hold in memory. What they share counts for each of them.
@@ -273,6 +267,19 @@ pub struct Cpu {
 }
 
 impl Cpu {
+    /// What a process and all its descendants have used so far.
+    pub fn of_tree(pid: u32) -> Result<Self> {
+        let mut sum = Self::of(pid)?;
+        // A child that ends meanwhile is counted by its parent.
+        for cpu in descendants(pid)?.into_iter().filter_map(|pid| Self::of(pid).ok()) {
+            sum.threads_ns += cpu.threads_ns;
+            sum.ticks_ns += cpu.ticks_ns;
+            sum.user_ticks_ns += cpu.user_ticks_ns;
+            sum.processes += cpu.processes;
+        }
+        Ok(sum)
+    }
+
     fn of(pid: u32) -> Result<Self> {
         let mut threads_ns = 0;
         for task in fs::read_dir(format!("/proc/{pid}/task"))? {

@@ -44,6 +44,11 @@ pub mod figure {
     pub const LATENCY_MAX_US: &str = "latency_max_us";
     /// CPU of the load generator, a request: far less than the server's, or it was what held up.
     pub const GENERATOR_CPU_US: &str = "generator_cpu_us";
+    /// The part of the time for which the load generator was busy: near 1, requests/s is its limit.
+    pub const GENERATOR_BUSY: &str = "generator_busy";
+    /// 99.9 of 100 requests were sent no later than this after they were due: the generator's own part
+    /// of the latency.
+    pub const LATE_P999_US: &str = "late_p999_us";
     /// From the first request until the last ticket was in its buyer's hands.
     pub const LAST_GRANT_S: &str = "last_grant_s";
     /// From the first request until the last answer was read.

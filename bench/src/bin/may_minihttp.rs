@@ -13,6 +13,9 @@ use bytes::BufMut;
 use clap::Parser;
 use may_minihttp::{HttpServer, HttpService, Request, Response};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A `may_minihttp` server that tells everyone "sold out", and does TechEmpower's plaintext and JSON.
 #[derive(Parser)]
 struct Settings {

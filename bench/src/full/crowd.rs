@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::answer::{Answer, Content};
+use crate::answer::{Answer, Content, number_field};
+use crate::client::Client;
 use crate::error::{Result, fail};
 use crate::fill::Filler;
 use crate::full::measure::{TOTAL_TINY, under_load, warm_up};
+use crate::full::stores::sold_in_postgres;
 use crate::lab::{Lab, Redis, Served};
 use crate::postgres::Postgres;
 use crate::rows::figure;
@@ -24,6 +26,11 @@ pub const TICKETS: u64 = 10_000;
 /// Who expects 15,000 buyers in the same millisecond lets them all wait for the ledger; by default it
 /// is 4,096 a core, and the others are told `busy` at once.
 const FOR_A_CROWD: [&str; 2] = ["--waiting-max", "16384"];
+
+/// So long may a buyer of the crowd wait: the slowest of those we compare with sells some 1,200 a
+/// second.
+const ANSWER_SECONDS: u64 = 60;
+const VIEW_AGE: Duration = Duration::from_millis(150);
 
 /// What a server sells from in the headline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +62,9 @@ pub fn headline(
     let options = if server == Server::Stampede { &FOR_A_CROWD[..] } else { &[] };
     let setup = Setup { cores: &cores, content, ledger, total: TICKETS, options };
     let served = lab.serve(server, &setup)?;
-    let plan = LoadPlan { requests: Some(REQUESTS), total: Some(TICKETS), ..*plan };
+    let (requests, total) = (Some(REQUESTS), Some(TICKETS));
+    let (expect, answer_deadline) = ("granted,sold_out", ANSWER_SECONDS);
+    let plan = LoadPlan { requests, total, expect, answer_deadline, ..*plan };
     let measured = under_load(lab, &served, &plan)?;
     served.expect(Answer::SoldOut)?;
     let load = &measured.load;
@@ -63,16 +72,29 @@ pub fn headline(
         let (requests, granted) = (load.requests, load.granted);
         return fail(format!("{requests} answers, of which {granted} of {TICKETS} tickets"));
     }
-    if let Some(redis) = &mut redis {
-        let sold = redis.sold()?;
-        if sold != TICKETS {
-            return fail(format!("Redis counted {sold} of {TICKETS} tickets"));
-        }
+    let kept = match (&mut redis, &postgres) {
+        (Some(redis), _) => redis.sold()?,
+        (_, Some(postgres)) => sold_in_postgres(postgres)?,
+        (None, None) => sold_by_stampede(&served)?,
+    };
+    if kept != TICKETS {
+        return fail(format!("{kept} of {TICKETS} tickets are in the store"));
     }
     let mut figures = measured.figures();
     figures.push((figure::LAST_GRANT_S, load.last_grant_s));
     figures.push((figure::LAST_ANSWER_S, load.last_answer_s));
     Ok(figures)
+}
+
+/// Units of `ticket` that a stampede has given away, as its own sale shows.
+fn sold_by_stampede(served: &Served) -> Result<u64> {
+    // What it shows may be this old.
+    thread::sleep(VIEW_AGE);
+    let sale = Client::connect(served.address)?.get("/v1/sales/ticket")?.body;
+    match (number_field(&sale, "held"), number_field(&sale, "confirmed")) {
+        (Some(held), Some(confirmed)) => Ok(held + confirmed),
+        _ => fail(format!("an unexpected sale: {sale}")),
+    }
 }
 
 /// A sale in Redis that has nothing, until its stock returns.
@@ -94,7 +116,7 @@ pub fn storm(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<Figures> {
     let served = lab.stampede(&[lab.server_core], &options)?;
     served.expect(Answer::SoldOut)?;
     let seconds = RETURNS_AFTER.as_secs() + GOES_ON;
-    let plan = LoadPlan { seconds, total: Some(TICKETS), ..*plan };
+    let plan = LoadPlan { seconds, total: Some(TICKETS), expect: "granted,sold_out", ..*plan };
     let (measured, returned) = thread::scope(|scope| {
         let returning = scope.spawn(|| {
             thread::sleep(RETURNS_AFTER);
@@ -119,17 +141,23 @@ pub fn storm(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<Figures> {
 }
 
 /// A sale that never ends, beside `ticket`, which is sold out.
+const OPEN: &str = "open";
 const OPEN_SALE: &str = "open=10000000";
 const OPEN_TARGET: &str = "POST /v1/sales/open/reservations";
 
 /// Rejections, but for one request in `every`, which buys from another sale in Redis.
 pub fn mixed(lab: &mut Lab, every: u64, plan: &LoadPlan<'_>) -> Result<Figures> {
-    let redis = lab.redis()?;
-    let served = two_sales(lab, &redis, &[])?;
+    let mut redis = lab.redis()?;
+    let served = two_sales(lab, &redis)?;
     let also = Some((OPEN_TARGET, every));
     let plan = LoadPlan { also, expect: "granted,sold_out", ..*plan };
     warm_up(lab, &served, &plan)?;
+    let sold = redis.sold_of(OPEN)?;
     let measured = under_load(lab, &served, &plan)?;
+    let (granted, counted) = (measured.load.granted, redis.sold_of(OPEN)? - sold);
+    if granted == 0 || counted != granted {
+        return fail(format!("buyers were told of {granted} tickets, Redis counted {counted}"));
+    }
     let mut figures = measured.figures();
     figures.push((figure::GRANTED, measured.load.granted as f64));
     figures.push((figure::GRANTED_P50_US, measured.load.granted_latency_us.p50));
@@ -158,8 +186,8 @@ const GOES: Duration = Duration::from_millis(10);
 /// Rejections of a sale that is sold out at a fixed rate, while Redis stands still (SIGSTOP) for four
 /// fifths of the time. On the same core the batch of another sale waits for it, if anybody buys.
 pub fn beside(lab: &mut Lab, beside: Beside, plan: &LoadPlan<'_>) -> Result<Figures> {
-    let redis = lab.redis()?;
-    let served = two_sales(lab, &redis, &[])?;
+    let mut redis = lab.redis()?;
+    let served = two_sales(lab, &redis)?;
     let plan = LoadPlan { expect: "sold_out", ..*plan };
     warm_up(lab, &served, &plan)?;
     let mut buyers = None;
@@ -171,13 +199,15 @@ pub fn beside(lab: &mut Lab, beside: Beside, plan: &LoadPlan<'_>) -> Result<Figu
         let line = lab.programs.load(&buying, &served.address.to_string());
         buyers = Some(lab.background("load", &line)?);
     }
+    let sold = redis.sold_of(OPEN)?;
     let over = AtomicBool::new(false);
+    let process = &redis.process;
     let (measured, stopping) = thread::scope(|scope| {
         let stopping = scope.spawn(|| -> Result<()> {
             while !over.load(Ordering::Relaxed) {
-                redis.process.signal(libc::SIGSTOP)?;
+                process.signal(libc::SIGSTOP)?;
                 thread::sleep(STANDS_STILL);
-                redis.process.signal(libc::SIGCONT)?;
+                process.signal(libc::SIGCONT)?;
                 thread::sleep(GOES);
             }
             Ok(())
@@ -191,18 +221,23 @@ pub fn beside(lab: &mut Lab, beside: Beside, plan: &LoadPlan<'_>) -> Result<Figu
         Ok(stopped) => stopped?,
         Err(_) => return fail("the thread that stops Redis has panicked"),
     }
+    let bought = redis.sold_of(OPEN)? - sold;
     if let Some(buyers) = &mut buyers {
         buyers.check_alive()?;
     }
-    Ok(measured.figures())
+    if (bought > 0) != (beside == Beside::Waiting) {
+        return fail(format!("{bought} tickets were sold beside the rejections"));
+    }
+    let mut figures = measured.figures();
+    figures.push((figure::GRANTED, bought as f64));
+    Ok(figures)
 }
 
 /// A stampede on a Redis with `ticket`, sold out, and another sale that has plenty.
-fn two_sales(lab: &mut Lab, redis: &Redis, options: &[&str]) -> Result<Served> {
+fn two_sales(lab: &mut Lab, redis: &Redis) -> Result<Served> {
     let (url, ticket) = (redis.url(), format!("ticket={TOTAL_TINY}"));
-    let mut all = vec!["--ledger", &*url, "--sale", &*ticket, "--sale", OPEN_SALE];
-    all.extend(options);
-    let served = lab.stampede(&[lab.server_core], &all)?;
+    let options = ["--ledger", &*url, "--sale", &*ticket, "--sale", OPEN_SALE];
+    let served = lab.stampede(&[lab.server_core], &options)?;
     served.expect(Answer::SoldOut)?;
     Ok(served)
 }

@@ -1,8 +1,11 @@
 //! One measurement with the load generator: start a server, see that it answers as it should, warm
 //! it up, load it, and read what it used.
 //!
-//! CPU a request is what the server's processes used from before the load generator started until
-//! after it ended, divided by the requests that were answered in between, which are all it sent.
+//! CPU a request is what the server's processes used from the first request until the last answer was
+//! read, divided by the requests that were answered in between, which are all that were sent. The
+//! load generator reads it itself (`--watch`): connections are opened before and closed after.
+
+use std::time::Duration;
 
 use crate::answer::{Answer, Content};
 use crate::error::{Result, fail};
@@ -17,6 +20,8 @@ use crate::tools::{LoadPlan, LoadReport, read_load, read_wrk, wrk};
 pub const TOTAL_HUGE: u64 = 10_000_000;
 /// Bought out by the first request.
 pub const TOTAL_TINY: u64 = 1;
+/// Until a server has done with what the warm-up left behind: connections that were closed, batches.
+const SETTLE: Duration = Duration::from_millis(200);
 /// A load of so many requests, and not of a time, takes at most this.
 const REQUESTS_DEADLINE_SECONDS: u64 = 240;
 
@@ -47,6 +52,8 @@ impl Measured {
             (figure::LATENCY_P9999_US, latency.p9999),
             (figure::LATENCY_MAX_US, latency.max),
             (figure::GENERATOR_CPU_US, load.generator_cpu_us),
+            (figure::GENERATOR_BUSY, load.generator_busy),
+            (figure::LATE_P999_US, load.late_us.p999),
         ]
     }
 
@@ -67,21 +74,24 @@ pub fn under_load(lab: &mut Lab, served: &Served, plan: &LoadPlan<'_>) -> Result
 
 /// Loads a server that is there through another address than its own.
 pub fn load(lab: &mut Lab, served: &Served, to: &str, plan: &LoadPlan<'_>) -> Result<Measured> {
-    let line = lab.programs.load(plan, to);
+    let plan = LoadPlan { watch: Some(served.process.id()), ..*plan };
+    let line = lab.programs.load(&plan, to);
     let deadline = plan.requests.map_or(plan.seconds, |_| REQUESTS_DEADLINE_SECONDS);
-    let before = served.process.cpu()?;
     let load = read_load(&lab.load(&line, deadline)?)?;
-    let (server_us, user_us) = served.process.cpu()?.us_since(before);
     if load.requests == 0 {
         return fail("not one request was answered");
     }
-    Ok(Measured { load, server_us, user_us })
+    match (load.watched_cpu_us, load.watched_user_us) {
+        (Some(server_us), Some(user_us)) => Ok(Measured { load, server_us, user_us }),
+        _ => fail("the load generator did not read what the server used"),
+    }
 }
 
 /// The same load for a second, as fast as it goes.
 pub fn warm_up(lab: &mut Lab, served: &Served, plan: &LoadPlan<'_>) -> Result<()> {
     let plan = LoadPlan { seconds: WARM_UP_SECONDS, requests: None, rate: None, ..*plan };
-    under_load(lab, served, &plan).map(drop)
+    under_load(lab, served, &plan)?;
+    lab.settle(SETTLE)
 }
 
 /// Starts a server that has nothing to sell any more, and what it needs for that.

@@ -43,6 +43,8 @@ const CONNECTIONS_FEW: u32 = 4;
 const PIPELINE: u32 = 16;
 /// One in so many requests of the mix buys.
 const MIX_EVERY: u64 = 100;
+/// In an open loop the generator has its core to itself: it polls for so long before a request is due.
+const SPIN_US: u64 = 100;
 /// How often the capacity is measured.
 const CAPACITY_MEASUREMENTS: u32 = 5;
 /// Names in the tables of what is no server.
@@ -70,7 +72,9 @@ pub mod scenario {
     pub const MIXED: &str = "mixed_1pct";
     /// Every request buys; 64 connections; Redis in memory.
     pub const SALES_MEMORY: &str = "sales_redis_memory";
-    /// The same with `everysec`.
+    /// Nobody gets a ticket any more, of the same server beside the same Redis.
+    pub const REJECTIONS_REDIS: &str = "rejections_redis";
+    /// The same sales with `everysec`.
     pub const SALES_EVERYSEC: &str = "sales_redis_everysec";
     /// The same with `always`.
     pub const SALES_ALWAYS: &str = "sales_redis_always";
@@ -175,7 +179,7 @@ pub struct Settings {
     /// Leave out all but these.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST")]
     pub only: Vec<Group>,
-    /// Don't write the summary into the project's README.
+    /// Don't write the summary into the project's README, as is done after a whole run.
     #[arg(long)]
     pub keep_readme: bool,
     /// What every command takes.
@@ -214,7 +218,7 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
     let common = &settings.common;
     let mut tools = vec!["wrk", "taskset", "redis-server"];
     tools.extend(chosen(settings, Server::value_variants()).flat_map(|server| server.tools()));
-    let session = Session::open(common, "full", settings.rounds, &tools, interrupted)?;
+    let session = Session::open(common, "", settings.rounds, &tools, interrupted)?;
     let descriptors = pin::raise_descriptor_limit()?.saturating_sub(DESCRIPTORS_RESERVE);
     let crowd = u32::try_from(descriptors).unwrap_or(u32::MAX).min(CROWD);
     if crowd < CROWD {
@@ -354,6 +358,11 @@ impl<'a> Full<'a> {
                 })?;
             }
         }
+        for server in self.order(round, &[Server::Stampede]) {
+            self.session.measure(round, scenario::REJECTIONS_REDIS, server.name(), |lab| {
+                stores::sold_out_in_redis(lab, &plan)
+            })?;
+        }
         if let Some(batch) = batch {
             self.session.measure(round, scenario::SALES_MEMORY, BARE_REDIS, |lab| {
                 stores::bare_redis(lab, batch, seconds)
@@ -470,7 +479,8 @@ impl<'a> Full<'a> {
 
     fn open_loop(&mut self, round: u32) -> Result<()> {
         for (share, name) in SHARES {
-            let plan = LoadPlan { rate: Some(self.capacity()? * share), ..self.plan() };
+            let rate = Some(self.capacity()? * share);
+            let plan = LoadPlan { rate, spin_us: SPIN_US, ..self.plan() };
             self.each(round, name, &TWO, Content::SoldOut, &plan)?;
         }
         Ok(())
@@ -478,7 +488,8 @@ impl<'a> Full<'a> {
 
     fn beside(&mut self, round: u32) -> Result<()> {
         for server in self.order(round, &[Server::Stampede]) {
-            let plan = LoadPlan { rate: Some(self.capacity()? / 2.0), ..self.plan() };
+            let rate = Some(self.capacity()? / 2.0);
+            let plan = LoadPlan { rate, spin_us: SPIN_US, ..self.plan() };
             for (name, beside) in [
                 (scenario::BESIDE_NOTHING, Beside::Nothing),
                 (scenario::BESIDE_WAITING, Beside::Waiting),
@@ -573,15 +584,19 @@ impl<'a> Full<'a> {
     fn finish(&self) -> Result<()> {
         let Settings { rounds, seconds, common, .. } = self.settings;
         let text = format!(
-            "\nServers on core {}; the load generator, Redis and PostgreSQL on core {}. The open \
-             loops ask for shares of {:.0} requests/s.\n",
+            "\nServers on core {}; the load generator, Redis and PostgreSQL on core {}. In the \
+             headline and the storm stampede runs with --waiting-max 16384.{}\n",
             common.server_core,
             common.load_core,
-            self.capacity.unwrap_or(f64::NAN)
+            self.capacity.map_or_else(String::new, |capacity| format!(
+                " The open loops ask for shares of {capacity:.0} requests/s."
+            ))
         );
         let what = format!("{rounds} rounds of {seconds} s");
         self.session.finish(&what, &text, &PROMISES)?;
-        if !self.settings.keep_readme {
+        // A part of it would leave the table without its other lines.
+        let whole = self.settings.only.is_empty() && self.settings.servers.is_empty();
+        if whole && !self.settings.keep_readme {
             let (rows, layout) = (self.session.rows(), &self.session.layout);
             readme::refresh(Path::new(README), rows, layout, &self.session.out)?;
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::answer::{Answer, Content};
 use crate::error::{Because, Result, fail};
 use crate::fill::Filler;
-use crate::full::measure::{TOTAL_HUGE, under_load, warm_up};
+use crate::full::measure::{TOTAL_HUGE, TOTAL_TINY, under_load, warm_up};
 use crate::lab::{Lab, Redis, Served};
 use crate::postgres::Postgres;
 use crate::rows::figure;
@@ -55,8 +55,7 @@ pub fn in_redis(
     let (content, ledger) = (Content::SoldOut, Ledger::Redis(redis.address));
     let setup = Setup { cores: &cores, content, ledger, total: TOTAL_HUGE, options };
     let served = lab.serve(server, &setup)?;
-    let (mut figures, redis_us) = sell(lab, &served, Some(&mut redis), plan)?;
-    figures.extend(redis_us.map(|us| (figure::REDIS_CPU_US, us)));
+    let mut figures = sell(lab, &served, &mut redis, plan)?;
     let batch = match (server, options) {
         (Server::Stampede, _) | (Server::FloorSales, []) => Some(batch_size(&redis)?),
         _ => None,
@@ -89,7 +88,9 @@ pub fn embedded(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<(Figures, Figures)
     let batches = journal::record_bytes(&folder)?.len().saturating_sub(batches_before);
     drop(served);
     if batches == 0 {
-        return fail("the journal has no record of what was sold");
+        return fail(
+            "the journal has fewer records than before: it was folded; sell for less long",
+        );
     }
     let batch = measured.load.granted as f64 / batches as f64;
     let mut figures = measured.sale_figures();
@@ -116,7 +117,34 @@ pub fn in_postgres(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<Figures> {
     let (content, ledger) = (Content::SoldOut, Ledger::Postgres(postgres.url("postgres")));
     let setup = Setup { cores: &cores, content, ledger, total: TOTAL_HUGE, options: &[] };
     let served = lab.serve(Server::AxumPostgres, &setup)?;
-    Ok(sell(lab, &served, None, plan)?.0)
+    let plan = ready(lab, &served, plan)?;
+    let before = sold_in_postgres(&postgres)?;
+    let measured = under_load(lab, &served, &plan)?;
+    let (granted, rows) = (measured.load.granted, sold_in_postgres(&postgres)? - before);
+    if rows != granted {
+        return fail(format!("buyers were told of {granted} tickets, PostgreSQL has {rows}"));
+    }
+    Ok(measured.sale_figures())
+}
+
+/// Reservations that PostgreSQL has.
+pub fn sold_in_postgres(postgres: &Postgres) -> Result<u64> {
+    let count = "SELECT count(*) FROM reservation";
+    let row = postgres.connect("postgres")?.query_one(count, &[]).because(|| count.into())?;
+    Ok(row.get::<_, i64>(0).unsigned_abs())
+}
+
+/// Rejections of a sale in Redis, by the server and beside the Redis that sell in [`in_redis`].
+pub fn sold_out_in_redis(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<Figures> {
+    let redis = lab.redis()?;
+    let cores = [lab.server_core];
+    let (content, ledger) = (Content::SoldOut, Ledger::Redis(redis.address));
+    let setup = Setup { cores: &cores, content, ledger, total: TOTAL_TINY, options: &[] };
+    let served = lab.serve(Server::Stampede, &setup)?;
+    served.expect(Answer::SoldOut)?;
+    let plan = LoadPlan { expect: content.name(), ..*plan };
+    warm_up(lab, &served, &plan)?;
+    Ok(under_load(lab, &served, &plan)?.figures())
 }
 
 /// Batches of this size, sent to Redis by a client that does nothing else.
@@ -139,30 +167,20 @@ pub fn bare_redis(lab: &mut Lab, batch: usize, seconds: u64) -> Result<Figures> 
     ])
 }
 
-/// Warms up and loads a server that sells; with a Redis, what that counted must be what was told.
-/// Returns the figures, and the CPU of Redis a sale.
-fn sell(
-    lab: &mut Lab,
-    served: &Served,
-    mut redis: Option<&mut Redis>,
-    plan: &LoadPlan<'_>,
-) -> Result<(Figures, Option<f64>)> {
+/// Warms up and loads a server that sells; what its Redis counted must be what buyers were told.
+fn sell(lab: &mut Lab, served: &Served, redis: &mut Redis, plan: &LoadPlan<'_>) -> Result<Figures> {
     let plan = ready(lab, served, plan)?;
-    let before = match &mut redis {
-        Some(redis) => Some((redis.sold()?, redis.process.cpu()?)),
-        None => None,
-    };
+    let (sold, cpu) = (redis.sold()?, redis.process.cpu()?);
     let measured = under_load(lab, served, &plan)?;
     let granted = measured.load.granted;
-    let mut redis_us = None;
-    if let (Some(redis), Some((sold, cpu))) = (redis, before) {
-        redis_us = Some(redis.process.cpu()?.us_since(cpu).0 / granted as f64);
-        let counted = redis.sold()? - sold;
-        if counted != granted {
-            return fail(format!("buyers were told of {granted} tickets, Redis counted {counted}"));
-        }
+    let (redis_us, _) = redis.process.cpu()?.us_since(cpu);
+    let counted = redis.sold()? - sold;
+    if counted != granted {
+        return fail(format!("buyers were told of {granted} tickets, Redis counted {counted}"));
     }
-    Ok((measured.sale_figures(), redis_us))
+    let mut figures = measured.sale_figures();
+    figures.push((figure::REDIS_CPU_US, redis_us / granted as f64));
+    Ok(figures)
 }
 
 /// Sees that a server sells, warms it up, and returns the load that buys with each request.
@@ -170,6 +188,5 @@ fn ready<'a>(lab: &mut Lab, served: &Served, plan: &LoadPlan<'a>) -> Result<Load
     served.expect(Answer::Granted)?;
     let plan = LoadPlan { expect: "granted", ..*plan };
     warm_up(lab, served, &plan)?;
-    lab.settle(SETTLE)?;
     Ok(plan)
 }

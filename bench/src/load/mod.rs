@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Because, Result, fail};
 use crate::pin;
-use crate::process::Interrupted;
+use crate::process::{Cpu, Interrupted};
 use report::LoadReport;
 use settings::{Plan, Settings};
 use worker::{Seen, Worker};
@@ -46,6 +46,12 @@ pub struct Shared {
     done: AtomicUsize,
     /// When the crowd was let in.
     origin: OnceLock<Instant>,
+    /// The server's process, what it had used then, and when the last answer was read.
+    watched: Option<u32>,
+    used_before: OnceLock<Result<Cpu>>,
+    used_after: OnceLock<Result<Cpu>>,
+    /// Threads that have read their last answer.
+    ended: AtomicUsize,
     /// Of each thread.
     progress: Vec<Progress>,
 }
@@ -62,14 +68,48 @@ pub struct Progress {
 }
 
 impl Shared {
-    fn new(threads: usize, interrupted: Interrupted) -> Self {
+    fn new(plan: &Plan, interrupted: Interrupted) -> Self {
         Self {
             interrupted,
             stop: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             done: AtomicUsize::new(0),
             origin: OnceLock::new(),
-            progress: (0..threads).map(|_| Progress::default()).collect(),
+            watched: plan.watch,
+            used_before: OnceLock::new(),
+            used_after: OnceLock::new(),
+            ended: AtomicUsize::new(0),
+            progress: (0..plan.cores.len()).map(|_| Progress::default()).collect(),
+        }
+    }
+
+    /// Lets the crowd in, and says when that was.
+    fn begin(&self) -> Instant {
+        *self.origin.get_or_init(|| {
+            if let Some(pid) = self.watched {
+                self.used_before.get_or_init(|| Cpu::of_tree(pid));
+            }
+            Instant::now()
+        })
+    }
+
+    /// A thread has read its last answer, and has all its connections still.
+    fn end(&self) {
+        let last = self.ended.fetch_add(1, Ordering::Relaxed) + 1 == self.progress.len();
+        if let (true, Some(pid)) = (last, self.watched) {
+            self.used_after.get_or_init(|| Cpu::of_tree(pid));
+        }
+    }
+
+    /// What the server used in between, in microseconds: all of it, and in user space.
+    fn used(self) -> Result<Option<(f64, f64)>> {
+        let Some(pid) = self.watched else { return Ok(None) };
+        match (self.used_before.into_inner(), self.used_after.into_inner()) {
+            (Some(before), Some(after)) => {
+                let read = || format!("--watch {pid}");
+                Ok(Some(after.because(read)?.us_since(before.because(read)?)))
+            }
+            _ => Ok(None),
         }
     }
 
@@ -90,7 +130,7 @@ impl Shared {
 pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<LoadReport> {
     let plan = Plan::new(settings)?;
     let threads = plan.cores.len();
-    let shared = Shared::new(threads, interrupted);
+    let shared = Shared::new(&plan, interrupted);
     let barrier = Barrier::new(threads);
     let started = Instant::now();
     let shows = settings.progress || std::io::stderr().is_terminal();
@@ -114,8 +154,12 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<LoadReport> 
     let interrupted = shared.interrupted.load(Ordering::Relaxed);
     let seen = seen.into_iter().collect::<Result<Vec<_>>>()?;
     let connecting = shared.origin.get().map_or(Duration::ZERO, |origin| *origin - started);
-    LoadReport::new(&plan, seen, connecting.as_secs_f64(), interrupted)
-        .map_or_else(|| fail("--cores names no core"), Ok)
+    let report = LoadReport::new(&plan, seen, connecting.as_secs_f64(), interrupted);
+    let Some(mut report) = report else { return fail("--cores names no core") };
+    if let Some((all, user)) = shared.used()? {
+        (report.watched_cpu_us, report.watched_user_us) = (Some(all), Some(user));
+    }
+    Ok(report)
 }
 
 /// One thread: connects, waits until all have, and runs.
@@ -131,7 +175,7 @@ fn work(plan: &Plan, shared: &Shared, barrier: &Barrier, thread: usize) -> Resul
     if shared.failed.load(Ordering::Relaxed) {
         return fail("another thread could not open its connections");
     }
-    worker.run(*shared.origin.get_or_init(Instant::now))
+    worker.run(shared.begin())
 }
 
 fn connect<'a>(plan: &'a Plan, shared: &'a Shared, thread: usize) -> Result<Worker<'a>> {

@@ -72,6 +72,10 @@ pub struct LoadReport {
     pub reopened: u64,
     /// From the start until every connection was open.
     pub connecting_s: f64,
+    /// With --watch: CPU time of the server from the first request until the last answer was read.
+    pub watched_cpu_us: Option<f64>,
+    /// The part of it in user space.
+    pub watched_user_us: Option<f64>,
     /// CPU time of the generator a request, kernel included.
     pub generator_cpu_us: f64,
     /// Part of the time for which its busiest thread had work.
@@ -204,6 +208,8 @@ impl LoadReport {
             late_us: Percentiles::of(&tally.late),
             reopened: tally.reopened,
             connecting_s,
+            watched_cpu_us: None,
+            watched_user_us: None,
             generator_cpu_us: rate(cpu_ns as f64 / 1e3, requests as f64),
             generator_busy,
             generator_saturated: generator_busy > SATURATED,
@@ -279,6 +285,9 @@ impl LoadReport {
                 "{} grants beyond {IDS_MAX} were counted, their ids not compared",
                 self.ids_not_compared
             )?;
+        }
+        if let (Some(all), true) = (self.watched_cpu_us, self.requests > 0) {
+            writeln!(page, "server: {:.2} us CPU a request", all / self.requests as f64)?;
         }
         let busy = self.generator_busy * 100.0;
         let cpu = self.generator_cpu_us;

@@ -95,6 +95,11 @@ pub struct Settings {
     /// Tickets that there are: more grants are an error.
     #[arg(long, value_name = "N")]
     pub total: Option<u64>,
+    /// Process of the server, on this machine: what it and its children use from the first request
+    /// until the last answer is told (watched_cpu_us), without the opening and closing of connections
+    /// before and after.
+    #[arg(long, value_name = "PID")]
+    pub watch: Option<u32>,
     /// New connections a second, of all threads, before the run.
     #[arg(long, value_name = "R", default_value_t = 20_000.0)]
     pub connect_rate: f64,
@@ -149,6 +154,8 @@ pub struct Plan {
     pub expected: Expected,
     /// Tickets that there are.
     pub total: Option<u64>,
+    /// The server's process.
+    pub watch: Option<u32>,
     /// Connections a second.
     pub connect_rate: f64,
     /// How long an answer is waited for.
@@ -192,6 +199,7 @@ impl Plan {
             connection_each: settings.connection_each,
             expected: Expected::read(&settings.expect)?,
             total: settings.total,
+            watch: settings.watch,
             connect_rate: settings.connect_rate,
             answer_deadline: Duration::from_secs(settings.answer_deadline),
         })

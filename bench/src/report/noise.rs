@@ -9,7 +9,7 @@ use crate::rows::{Row, figure};
 const NOISY: f64 = 0.10;
 const TOO_NOISY: f64 = 0.25;
 /// Quartiles of fewer say nothing.
-const ROUNDS_MIN: usize = 4;
+pub(super) const ROUNDS_MIN: usize = 4;
 
 /// What tells of the machine and not of a server: of use here alone.
 pub const OF_THE_MACHINE: [&str; 3] = [figure::STEAL_MS, figure::OTHER_CPU_MS, figure::CORES_MS];

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::noise::ROUNDS_MIN;
 use super::spread::{Place, Spread, median, ratios, values};
 use crate::rows::Row;
 
@@ -158,17 +159,18 @@ impl Limit {
     }
 
     /// The median decides; where the quartiles lie on both sides of the limit, that is said.
-    fn verdict(self, spread: &Spread) -> &'static str {
+    fn verdict(self, spread: &Spread) -> String {
         if self == Self::None {
-            return "";
+            return String::new();
         }
         let within_noise = self.met(spread.p25) != self.met(spread.p75);
-        match (self.met(spread.median), within_noise) {
-            (true, false) => "met",
-            (true, true) => "met (within noise)",
-            (false, false) => "**not met**",
-            (false, true) => "**not met** (within noise)",
-        }
+        let verdict = if self.met(spread.median) { "met" } else { "**not met**" };
+        let doubt = match (spread.count < ROUNDS_MIN, within_noise) {
+            (true, _) => " (few rounds)",
+            (false, true) => " (within noise)",
+            (false, false) => "",
+        };
+        format!("{verdict}{doubt}")
     }
 
     fn shown(self) -> String {
@@ -208,11 +210,9 @@ mod tests {
         let promised = [to_floor.note("tried"), Promise::new("lacking", Limit::AtMost(1.0), AXUM)];
         let met =
             promises(&promised, &rows(&[(OURS, &[11.0, 22.0, 99.0]), (FLOOR, &[10.0, 20.0])]));
-        assert!(
-            met.contains(
-                "| to the floor | ≤ 1.150 | 1.100 | 1.100–1.100 | 1.100–1.100 | 2 | met |"
-            )
-        );
+        assert!(met.contains(
+            "| to the floor | ≤ 1.150 | 1.100 | 1.100–1.100 | 1.100–1.100 | 2 | met (few rounds) |"
+        ));
         assert!(met.contains("| lacking | ≤ 1.000 | – | – | – | 0 | not measured |"));
         assert!(!met.contains("tried"));
         let not = promises(&promised, &rows(&[(OURS, &[12.0, 24.0]), (FLOOR, &[10.0, 20.0])]));

@@ -30,6 +30,12 @@ pub struct LoadPlan<'a> {
     pub total: Option<u64>,
     /// What is asked for.
     pub target: &'a str,
+    /// Microseconds before a request is due from which on to poll and not to sleep.
+    pub spin_us: u64,
+    /// Seconds that an answer is waited for.
+    pub answer_deadline: u64,
+    /// The server's process, whose CPU is to be read.
+    pub watch: Option<u32>,
     /// Something else that one request in so many asks for.
     pub also: Option<(&'a str, u64)>,
     /// Each request names another user.
@@ -49,6 +55,9 @@ impl Default for LoadPlan<'_> {
             expect: "any",
             total: None,
             target: TARGET,
+            spin_us: 0,
+            answer_deadline: 10,
+            watch: None,
             also: None,
             users: false,
         }
@@ -72,10 +81,15 @@ impl Programs {
         }
         if let Some(rate) = plan.rate {
             option("--rate", rate.to_string());
+            option("--spin", plan.spin_us.to_string());
         }
         if let Some((target, every)) = plan.also {
             option("--also", target.into());
             option("--also-every", every.to_string());
+        }
+        option("--answer-deadline", plan.answer_deadline.to_string());
+        if let Some(pid) = plan.watch {
+            option("--watch", pid.to_string());
         }
         if plan.pipeline != 1 {
             option("--pipeline", plan.pipeline.to_string());

@@ -206,6 +206,7 @@ impl<'a> Worker<'a> {
                     drain_ns = now + if requests { patience.max(DRAIN_NS) } else { DRAIN_NS };
                 }
                 if self.in_flight == 0 || now >= drain_ns {
+                    self.shared.end();
                     return Ok(self.finish(now, counted, spun_ns));
                 }
             }

@@ -291,11 +291,6 @@ impl Worker<'_> {
     /// Opens a connection that is kept; where that is impossible at the moment, later.
     pub(super) fn open_or_retry(&mut self, number: u32) {
         if let Err(error) = self.open(number) {
-            self.retry.push(number);
-            // A Unix socket's queue is full: nothing was asked, so nothing is lost.
-            if error.kind() == io::ErrorKind::WouldBlock && self.pace.is_none() {
-                return;
-            }
             // A Unix socket whose queue is full says so at once. TCP's would keep us waiting.
             if error.kind() != io::ErrorKind::WouldBlock {
                 self.tally.fail(Failure::Connect, || error.to_string());
