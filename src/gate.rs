@@ -30,6 +30,8 @@ const ROUNDS_ON_END_MAX: u32 = 8;
 /// What is told of a connection.
 const CONNECTION_FLAGS: EventFlags =
     EventFlags::IN.union(EventFlags::OUT).union(EventFlags::RDHUP).union(EventFlags::ET);
+/// What `may` tells of a descriptor that can be read.
+const READABLE: usize = EventFlags::IN.bits() as usize;
 /// The bit of an event's data that tells a source from a connection.
 const SOURCE_BIT: u64 = 1 << 63;
 
@@ -137,6 +139,8 @@ pub struct Gate {
     round: RefCell<Round>,
     /// Connections to be looked at without an event.
     unwatched: RefCell<VecDeque<Token>>,
+    /// Sources whose waiters go on in the next round, as if something had happened.
+    again: RefCell<Vec<Rc<Source>>>,
     sources: RefCell<Vec<Option<Rc<Source>>>>,
 }
 
@@ -144,6 +148,8 @@ struct Round {
     events: Box<[MaybeUninit<Event>]>,
     count: usize,
     next: usize,
+    /// How many of the unwatched connections belong to this round.
+    unwatched: usize,
 }
 
 impl Gate {
@@ -162,8 +168,10 @@ impl Gate {
                 events: Box::new_uninit_slice(EVENTS_MAX),
                 count: 0,
                 next: 0,
+                unwatched: 0,
             }),
             unwatched: RefCell::default(),
+            again: RefCell::default(),
             sources: RefCell::new(Vec::new()),
         })
     }
@@ -173,6 +181,16 @@ impl Gate {
     pub fn look_at(&self, token: Token) {
         self.unwatched.borrow_mut().push_back(token);
         self.hurry();
+    }
+
+    /// Suspends the calling coroutine, which waits for this source, until the next round has begun.
+    /// Who has more to do than is fair at a time must not only yield: a coroutine that stays runnable
+    /// shuts out the leader and all that the worker watches.
+    pub fn wait_a_round(&self, source: &Rc<Source>, now_ms: impl Fn() -> u64) {
+        self.again.borrow_mut().push(source.clone());
+        self.hurry();
+        // Nothing but an event or the next round ends it.
+        let _ = source.wait(now_ms, u64::MAX);
     }
 
     /// Watches a connection, once and for all: input, room to write, and its end.
@@ -247,6 +265,7 @@ impl Gate {
                 source.notify();
             }
         }
+        round.unwatched = round.unwatched.checked_sub(1)?;
         let token = self.unwatched.borrow_mut().pop_front()?;
         Some((token, Readiness { readable: true, ..Readiness::default() }))
     }
@@ -258,25 +277,34 @@ impl Gate {
         debug_assert_eq!(round.next, round.count, "events dropped");
         // A full round may have left events behind, for which no new edge will come.
         let full = round.count == EVENTS_MAX;
+        let more = !self.unwatched.borrow().is_empty() || !self.again.borrow().is_empty();
         round.count = 0;
         round.next = 0;
         drop(round);
-        if !full && !at_once {
-            self.rounds_on_end.set(0);
-            self.epoll.wait_io();
-        } else if self.rounds_on_end.get() < ROUNDS_ON_END_MAX {
-            self.rounds_on_end.set(self.rounds_on_end.get() + 1);
-            coroutine::yield_now();
-        } else {
-            self.rounds_on_end.set(0);
+        let on_end = self.rounds_on_end.replace(0);
+        if on_end >= ROUNDS_ON_END_MAX {
             self.look_outside();
+        } else if full || at_once || more {
+            coroutine::yield_now();
+            self.rounds_on_end.set(on_end + 1);
+        } else if self.epoll.wait_io() & READABLE == 0 {
+            // Hurried: the worker has not looked.
+            self.rounds_on_end.set(on_end + 1);
         }
+        self.begin_round();
+    }
+
+    /// Takes the events that are there, and what else belongs to a round.
+    fn begin_round(&self) {
         let mut round = self.round.borrow_mut();
         let zero = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
         round.count = match epoll::wait(&self.epoll.inner().0, &mut *round.events, Some(&zero)) {
             Ok((events, _)) => events.len(),
             Err(_) => 0, // EINTR: the next round asks again
         };
+        round.unwatched = self.unwatched.borrow().len().min(EVENTS_MAX);
+        drop(round);
+        self.again.take().iter().for_each(|source| source.notify());
     }
 
     /// Suspends the calling coroutine until the worker has looked at its own epoll instance. To yield
@@ -285,7 +313,8 @@ impl Gate {
     fn look_outside(&self) {
         let eventfd = &self.outside.inner().0;
         if rustix::io::write(eventfd, &1u64.to_ne_bytes()).is_ok() {
-            self.outside.wait_io();
+            // That there is room to write again is an event of the time before.
+            while self.outside.wait_io() & READABLE == 0 {}
             let _ = rustix::io::read(eventfd, &mut [0u8; 8]);
         }
     }
@@ -333,14 +362,15 @@ mod tests {
         }
     }
 
-    /// Rounds that are always full, as thousands of busy connections make them, and beside the gate
-    /// something that the worker watches itself, as the control port is.
-    #[test]
-    fn full_rounds_on_end_do_not_shut_out_what_else_the_worker_watches() {
+    /// Whether a worker sees what it watches itself beside a gate (as the control port is) while the
+    /// gate's rounds follow each other without end: since each is full, as thousands of busy
+    /// connections make it, or since somebody always has more to do, as a listener has.
+    fn looks_outside(full: bool, always_more: bool) -> bool {
         let workers = may::config().get_workers();
         let body = move || {
-            let gate = Gate::new(0, workers).unwrap();
-            let busy: Vec<_> = (0..EVENTS_MAX as u32)
+            let gate = Rc::new(Gate::new(0, workers).unwrap());
+            let count = if full { EVENTS_MAX as u32 } else { 1 };
+            let busy: Vec<_> = (0..count)
                 .map(|index| {
                     let descriptor = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
                     gate.watch_connection(&descriptor, Token { index, generation: 0 }).unwrap();
@@ -351,23 +381,29 @@ mod tests {
             let event = outside.try_clone().unwrap();
             let outside = CoIo::new(Descriptor(outside)).unwrap();
             let seen = Rc::new(Cell::new(false));
-            let sees = OnThisThread((outside, seen.clone()));
-            // SAFETY: the test's stacks are of the default size, and nothing here is deep.
-            unsafe {
-                coroutine::Builder::new().spawn_local(move || {
-                    let OnThisThread((outside, seen)) = { sees };
-                    // Room to write is an event, too.
-                    while rustix::io::read(&outside.inner().0, &mut [0u8; 8]).is_err() {
-                        outside.wait_io();
+            let wakes_the_leader = busy[0].try_clone().unwrap();
+            beside((outside, seen.clone()), move |(outside, seen)| {
+                // Room to write is an event, too.
+                while rustix::io::read(&outside.inner().0, &mut [0u8; 8]).is_err() {
+                    outside.wait_io();
+                }
+                seen.set(true);
+                rustix::io::write(&wakes_the_leader, &1u64.to_ne_bytes()).unwrap();
+            });
+            if always_more {
+                beside((gate.clone(), seen.clone()), |(gate, seen)| {
+                    let source = gate.signal();
+                    while !seen.get() {
+                        gate.wait_a_round(&source, || 0);
                     }
-                    seen.set(true);
-                })
+                });
             }
-            .unwrap();
             let mut rounds = 0;
             while !seen.get() && rounds < 100 * ROUNDS_ON_END_MAX {
-                for descriptor in &busy {
-                    rustix::io::write(descriptor, &1u64.to_ne_bytes()).unwrap();
+                if full {
+                    for descriptor in &busy {
+                        rustix::io::write(descriptor, &1u64.to_ne_bytes()).unwrap();
+                    }
                 }
                 gate.refill(false);
                 while gate.next_event().is_some() {}
@@ -379,9 +415,44 @@ mod tests {
             }
             seen.get()
         };
-        // SAFETY: as above.
+        // SAFETY: the test's stacks are of the default size, and nothing here is deep.
         let test = unsafe { coroutine::Builder::new().id(0).spawn(body) }.unwrap();
-        assert!(test.join().unwrap(), "what the worker watches was never looked at");
+        test.join().unwrap()
+    }
+
+    /// Runs something as another coroutine of this thread.
+    fn beside<T: 'static>(with: T, body: impl FnOnce(T) + Send + 'static) {
+        let with = OnThisThread(with);
+        let body = move || {
+            let OnThisThread(with) = { with };
+            body(with);
+        };
+        // SAFETY: as in `looks_outside`.
+        unsafe { coroutine::Builder::new().spawn_local(body) }.unwrap();
+    }
+
+    #[test]
+    fn rounds_without_end_do_not_shut_out_what_else_the_worker_watches() {
+        assert!(looks_outside(true, false), "full rounds");
+        assert!(looks_outside(false, true), "somebody always has more to do");
+        assert!(looks_outside(true, true), "both");
+    }
+
+    #[test]
+    fn a_round_has_no_more_of_the_unwatched_than_it_has_events() {
+        let gate = Gate::new(0, may::config().get_workers()).unwrap();
+        let tokens = || (0..EVENTS_MAX as u32 + 3).map(|index| Token { index, generation: 0 });
+        gate.unwatched.borrow_mut().extend(tokens());
+        assert!(gate.next_event().is_none(), "they belong to the next round");
+        let mut seen = Vec::new();
+        while seen.len() < EVENTS_MAX + 3 {
+            gate.begin_round();
+            let round: Vec<_> =
+                std::iter::from_fn(|| gate.next_event()).map(|(token, _)| token).collect();
+            assert!((1..=EVENTS_MAX).contains(&round.len()));
+            seen.extend(round);
+        }
+        assert!(seen.into_iter().eq(tokens()));
     }
 
     struct OnThisThread<T>(T);

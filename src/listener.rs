@@ -12,7 +12,6 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use may::coroutine;
 use rustix::io::Errno;
 use rustix::net::sockopt::{
     set_ipv6_v6only, set_socket_reuseaddr, set_socket_reuseport, set_tcp_nodelay,
@@ -129,7 +128,8 @@ impl Listener {
             let pause_ms = match acceptor.accept_some() {
                 Accepted::All => u64::MAX,
                 Accepted::Some => {
-                    coroutine::yield_now();
+                    core.gate.wait_a_round(&source, || core.clock.now_ms());
+                    core.assert_here();
                     continue;
                 }
                 Accepted::Shortage => core.clock.now_ms() + SHORTAGE_PAUSE_MS,

@@ -1,8 +1,8 @@
 //! HTTP/1.1 as bytes: what was asked, and how the answer is written (RFC 9110, 9112, 9457).
 //!
-//! Plain heads are read in one pass; all others are parsed by `httparse` and judged by us: whatever two readers could frame
-//! differently is refused and the connection closed, so that nothing can be smuggled past a proxy
-//! in front. The hot path (parse, answer) allocates nothing.
+//! Plain heads are read in one pass; all others are parsed by `httparse` and judged by us: whatever
+//! two readers could frame differently is refused and the connection closed, so that nothing can be
+//! smuggled past a proxy in front. The hot path (parse, answer) allocates nothing.
 //!
 //! Architecture invariant: nothing below this folder does I/O, reads a clock, or knows of a ledger,
 //! of stock or of a coroutine. Bytes and the second come in, bytes go out.

@@ -355,6 +355,7 @@ impl Batcher {
     fn take_batch(&self) -> (Batch, Flight) {
         self.batches_taken.set(self.batches_taken.get() + 1);
         self.count_seen.set(0);
+        self.rounds_waited.set(0);
         let mut open = self.open.borrow_mut();
         let (mut batch, mut flight) = (Batch::default(), Flight(Vec::new()));
         let mut room = BATCH_MAX;

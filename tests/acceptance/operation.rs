@@ -18,7 +18,7 @@ use crate::{buyer, eventually, on_redis, run, set_up_by_hand, sold};
 /// The commands that a server uses, all of them; `SELECT` only for a database other than 0. `AUTH`
 /// and `HELLO` need no permission.
 const COMMANDS: &str = "+select +client|setname +script|load +evalsha +time +exists +sadd +srem +scard +sscan +hget +hmget \
-                        +hset +hdel +hlen +xadd +xlen +zadd +zcount +zrangebyscore +zrem";
+                        +hset +hdel +hlen +xadd +xlen +zadd +zcount +zrange +zrangebyscore +zrem";
 
 /// Starts a server that must end by itself, and returns its exit code and what it says.
 fn refused(arguments: &[&str]) -> (i32, String) {

@@ -117,7 +117,7 @@ impl Request {
             (user.next, user.step) = (thread as u64, threads as u64);
         }
         if let Some(also) = &mut own.also {
-            also.request = Box::new(also.request.for_thread(thread, threads));
+            *also.request = also.request.for_thread(thread, threads);
         }
         own
     }
