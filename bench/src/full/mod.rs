@@ -1,7 +1,7 @@
 //! `bench/run`, or `bench/run full`: the whole comparison, in interleaved rounds.
 //!
-//! [`measure`] is one measurement; [`stores`] and [`crowd`] are those that take more than a server
-//! and a load; [`promises`] is what is promised of them and what is drawn.
+//! `measure` is one measurement; `stores`, `crowd` and `proxy` are those that take more than a server
+//! and a load; `promises` is what is promised of them.
 
 mod crowd;
 mod measure;
