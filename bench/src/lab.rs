@@ -223,10 +223,10 @@ impl Redis {
 
     /// Tickets sold of a sale, as the ledger has it.
     pub fn sold_of(&mut self, sale: &str) -> Result<u64> {
-        let key = format!("{sale}_hash_key");
-        match self.connection.ask(&["HGET", &key, "ticket_sold_nums"])? {
-            Reply::Text(sold) => sold.parse().because(|| format!("ticket_sold_nums is {sold}")),
-            other => fail(format!("HGET {key} ticket_sold_nums gives {other:?}")),
+        let (key, field) = (format!("{sale}_hash_key"), format!("{sale}_sold_nums"));
+        match self.connection.ask(&["HGET", &key, &field])? {
+            Reply::Text(sold) => sold.parse().because(|| format!("{field} is {sold}")),
+            other => fail(format!("HGET {key} {field} gives {other:?}")),
         }
     }
 }
