@@ -489,7 +489,7 @@ impl<'a> Full<'a> {
     fn beside(&mut self, round: u32) -> Result<()> {
         for server in self.order(round, &[Server::Stampede]) {
             let rate = Some(self.capacity()? / 2.0);
-            let plan = LoadPlan { rate, spin_us: SPIN_US, ..self.plan() };
+            let plan = LoadPlan { rate, ..self.plan() };
             for (name, beside) in [
                 (scenario::BESIDE_NOTHING, Beside::Nothing),
                 (scenario::BESIDE_WAITING, Beside::Waiting),
