@@ -10,9 +10,14 @@ const STREAM: &str = "ticket_stream";
 
 /// Makes the sale if it is missing and loads the script; returns its SHA.
 pub fn prepare(redis: &mut Connection, total: u64) -> Result<String> {
+    prepare_with(redis, total, SCRIPT)
+}
+
+/// The same with another script.
+pub fn prepare_with(redis: &mut Connection, total: u64, script: &str) -> Result<String> {
     redis.ask(&["HSETNX", SALE, "ticket_total_nums", &total.to_string()])?;
     redis.ask(&["HSETNX", SALE, "ticket_sold_nums", "0"])?;
-    match redis.ask(&["SCRIPT", "LOAD", SCRIPT])? {
+    match redis.ask(&["SCRIPT", "LOAD", script])? {
         Reply::Text(sha) => Ok(sha),
         other => fail(format!("SCRIPT LOAD answered {other:?}")),
     }

@@ -2,6 +2,9 @@
 
 use std::io;
 
+/// Descriptors that a process needs beside its connections.
+const DESCRIPTORS_RESERVE: u64 = 200;
+
 use crate::error::{Because, Result};
 
 /// Pins the calling thread, and so every thread and child it starts from now on, to one core.
@@ -37,6 +40,16 @@ pub fn raise_descriptor_limit() -> Result<u64> {
     check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) })
         .because(|| "raising the limit on descriptors".into())?;
     Ok(limit.rlim_cur)
+}
+
+/// As many connections as this process may hold, `most` at most; says so if it is fewer.
+pub fn connections(most: u32) -> Result<u32> {
+    let descriptors = raise_descriptor_limit()?.saturating_sub(DESCRIPTORS_RESERVE);
+    let connections = u32::try_from(descriptors).unwrap_or(u32::MAX).min(most);
+    if connections < most {
+        println!("ulimit -Hn allows only {connections} of {most} connections");
+    }
+    Ok(connections)
 }
 
 fn check(returned: libc::c_int) -> io::Result<()> {

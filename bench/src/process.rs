@@ -222,7 +222,7 @@ pub fn ended_children_us() -> Result<f64> {
 fn descendants(pid: u32) -> Result<Vec<u32>> {
     let mut parents = Vec::new();
     for entry in fs::read_dir("/proc").because(|| "reading /proc".into())? {
-        let name = entry?.file_name();
+        let name = entry.because(|| "reading /proc".into())?.file_name();
         let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
         // One that has ended meanwhile is nobody's child.
         let Ok(fields) = stat_fields(pid) else { continue };
@@ -230,13 +230,24 @@ fn descendants(pid: u32) -> Result<Vec<u32>> {
             parents.push((pid, parent));
         }
     }
-    let (mut found, mut at) = (vec![pid], 0);
+    let mut family = family(pid, &parents);
+    family.remove(0);
+    Ok(family)
+}
+
+/// A process, its children, and theirs, of these pairs of a process and its parent. Ids are given
+/// anew while we read: none comes twice, nor do we go in a circle.
+fn family(root: u32, parents: &[(u32, u32)]) -> Vec<u32> {
+    let (mut found, mut at) = (vec![root], 0);
     while let Some(&of) = found.get(at) {
-        found.extend(parents.iter().filter(|(_, parent)| *parent == of).map(|(pid, _)| *pid));
+        for &(pid, _) in parents.iter().filter(|(_, parent)| *parent == of) {
+            if !found.contains(&pid) {
+                found.push(pid);
+            }
+        }
         at += 1;
     }
-    found.remove(0);
-    Ok(found)
+    found
 }
 
 // Places of fields after the name in `/proc/PID/stat`: state is the 3rd field of all
@@ -247,12 +258,23 @@ const SYSTEM: usize = 12;
 const CHILDREN_USER: usize = 13;
 const CHILDREN_SYSTEM: usize = 14;
 
-/// The fields of `/proc/PID/stat` after the name, which is in brackets and may hold anything.
+/// The fields of `/proc/PID/stat` after the name.
 fn stat_fields(pid: u32) -> Result<Vec<String>> {
     let path = format!("/proc/{pid}/stat");
-    let stat = fs::read_to_string(&path).because(|| format!("reading {path}"))?;
-    let after_name = stat.rsplit_once(") ").map(|(_, rest)| rest).unwrap_or_default();
-    Ok(after_name.split_whitespace().map(str::to_owned).collect())
+    let stat = fs::read(&path).because(|| format!("reading {path}"))?;
+    Ok(fields_after_name(&String::from_utf8_lossy(&stat)))
+}
+
+/// The name is in brackets and may hold anything, so what counts is the last bracket.
+fn fields_after_name(stat: &str) -> Vec<String> {
+    let after_name = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
+    after_name.split_whitespace().map(str::to_owned).collect()
+}
+
+/// Ticks of a process and of the children that it has waited for.
+fn user_and_system(fields: &[String]) -> Option<(u64, u64)> {
+    let ticks = |at: usize| fields.get(at)?.parse::<u64>().ok();
+    Some((ticks(USER)? + ticks(CHILDREN_USER)?, ticks(SYSTEM)? + ticks(CHILDREN_SYSTEM)?))
 }
 
 /// CPU time of a process, or of a few, since their start.
@@ -288,17 +310,20 @@ impl Cpu {
             threads_ns += schedstat.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0);
         }
         let fields = stat_fields(pid)?;
-        let ticks = |at: usize| fields.get(at)?.parse::<u64>().ok();
-        let both = |own: usize, children: usize| Some(ticks(own)? + ticks(children)?);
-        match (both(USER, CHILDREN_USER), both(SYSTEM, CHILDREN_SYSTEM)) {
-            (Some(user), Some(system)) => Ok(Self {
+        match user_and_system(&fields) {
+            Some((user, system)) => Ok(Self {
                 processes: 1,
                 threads_ns,
                 ticks_ns: (user + system) * TICK_NS,
                 user_ticks_ns: user * TICK_NS,
             }),
-            _ => fail(format!("an unexpected /proc/{pid}/stat: {}", fields.join(" "))),
+            None => fail(format!("an unexpected /proc/{pid}/stat: {}", fields.join(" "))),
         }
+    }
+
+    /// All of it in whole ticks, threads and children that have ended included.
+    pub fn ticks(self) -> u64 {
+        self.ticks_ns / TICK_NS
     }
 
     /// Microseconds used since `before`: (all, of it in user space).
@@ -351,6 +376,17 @@ mod tests {
         let (all, _) = Cpu::of(pid).expect("our own CPU time").us_since(before);
         assert!(all > 20_000.0, "{all} us of 200 ms");
         assert!(Memory::of(pid).expect("our own memory").resident_kib > 100);
+    }
+
+    #[test]
+    fn what_we_started_is_ours() {
+        let stat = "12 (a ) b) S 10 12 12 0 -1 4194304 1 2 3 4 100 20 3 4 20 0 1 0 5 6 7";
+        let fields = fields_after_name(stat);
+        assert_eq!(fields[PARENT], "10");
+        assert_eq!(user_and_system(&fields).map(|(user, system)| user + system), Some(127));
+        assert_eq!(user_and_system(&fields_after_name("12 (a) S 10")), None);
+        assert_eq!(family(10, &[(1, 0), (10, 1), (11, 10), (12, 11)]), [10, 11, 12]);
+        assert_eq!(family(10, &[(10, 11), (11, 10)]), [10, 11]);
     }
 
     #[test]

@@ -15,8 +15,6 @@ use crate::servers::Server;
 use crate::session::{Common, Session};
 
 const IDLE_CONNECTIONS: u32 = 15_000;
-/// Descriptors that a process needs beside its connections.
-const DESCRIPTORS_RESERVE: u64 = 200;
 
 /// A group of measurements that can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -73,11 +71,7 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
     let mut tools = vec!["wrk", "ab", "taskset", "redis-server"];
     tools.extend(settings.servers.iter().flat_map(|server| server.tools()));
     let session = Session::open(common, "quick", settings.rounds, &tools, interrupted)?;
-    let descriptors = pin::raise_descriptor_limit()?.saturating_sub(DESCRIPTORS_RESERVE);
-    let idle_connections = u32::try_from(descriptors).unwrap_or(u32::MAX).min(IDLE_CONNECTIONS);
-    if idle_connections < IDLE_CONNECTIONS {
-        println!("ulimit -Hn allows only {idle_connections} idle connections");
-    }
+    let idle_connections = pin::connections(IDLE_CONNECTIONS)?;
     let mut quick = Quick { settings, session, idle_connections };
     for round in 1..=settings.rounds {
         quick.round(round)?;

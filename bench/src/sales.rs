@@ -13,13 +13,13 @@ use crate::lab::{Lab, Redis, Served};
 use crate::process::{CommandLine, Interrupted};
 use crate::report::{Limit, Place, Promise};
 use crate::rows::figure;
-use crate::scenarios::{Figures, WARM_UP_SECONDS, rejection_figures, sale_figures};
+use crate::scenarios::{
+    Figures, TOTAL_HUGE, TOTAL_TINY, WARM_UP_SECONDS, rejection_figures, sale_figures,
+};
 use crate::session::{Common, Session};
 use crate::tools::{read_wrk, wrk, wrk_with_script};
 
 const CONNECTIONS: u32 = 64;
-const TOTAL_HUGE: u64 = 10_000_000;
-const TOTAL_TINY: u64 = 1;
 /// Sales that are bought from in the scenarios with many hot ones.
 const HOT: u32 = 100;
 

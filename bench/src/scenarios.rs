@@ -38,9 +38,9 @@ const CONNECTIONS_LOW: u32 = 64;
 const AB_REQUESTS: u32 = 20_000;
 const AB_WARM_UP_REQUESTS: u32 = 2_000;
 /// More than any run can sell.
-const TOTAL_HUGE: u64 = 10_000_000;
+pub const TOTAL_HUGE: u64 = 10_000_000;
 /// Bought out by the first request.
-const TOTAL_TINY: u64 = 1;
+pub const TOTAL_TINY: u64 = 1;
 const IDLE_SETTLE: Duration = Duration::from_secs(3);
 /// Until what was on its way when the load generator hung up has been dealt with.
 const SETTLE: Duration = Duration::from_millis(200);

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use crate::error::{Because, Result, fail};
 use crate::process::CommandLine;
-use crate::servers::Programs;
+use crate::servers::{Programs, list};
 
 /// Where the article's program is, from the project's folder.
 const ARTICLE_SOURCE: &str = "bench/peers/article";
@@ -188,11 +188,6 @@ fn numbers<const N: usize>(text: &str, names: [&str; N]) -> Result<[f64; N]> {
         }
     }
     Ok(found)
-}
-
-/// `0,1`.
-fn list(cores: &[usize]) -> String {
-    cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 //!
 //! A thread and an epoll a core, one `read` and one `write` a wake-up, the answer encoded once a
 //! second. A connection is read at once when it is accepted, since its first request is mostly there:
-//! one that is closed after it never comes to the epoll. It parses nothing but the blank line that ends a request and whether the client wants the
-//! connection closed. No server that answers HTTP from user space through epoll can be expected to
+//! one that is closed after it never comes to the epoll. It parses nothing but the blank line that
+//! ends a request and whether the client wants the connection closed. No server that answers HTTP from user space through epoll can be expected to
 //! use less CPU than this, so the others are measured against it.
 
 use std::fs::File;

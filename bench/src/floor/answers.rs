@@ -8,10 +8,36 @@ use crate::answer::Content;
 /// Answers that lie one behind the other, so that a batch of them needs no copying.
 pub const BLOCK_ANSWERS: usize = 64;
 
+/// The second that is in an answer's Date.
+#[derive(Default)]
+pub struct Second(u64);
+
+impl Second {
+    /// The Date to encode anew, if it has changed.
+    pub fn changed(&mut self) -> Option<String> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.map_or(self.0, |since| since.as_secs());
+        if now == self.0 {
+            return None;
+        }
+        self.0 = now;
+        Some(httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(now)))
+    }
+}
+
+/// An answer with this body.
+pub fn encode(date: &str, content_type: &str, body: &str) -> String {
+    format!(
+        "HTTP/1.1 200 OK\r\nServer: stampede\r\nDate: {date}\r\n\
+         Content-Type: {content_type}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
 /// A block of answers, all alike.
 pub struct Answers {
     content: Content,
-    second: u64,
+    second: Second,
     /// What is being sent from it outlives the second.
     block: Rc<[u8]>,
 }
@@ -19,26 +45,15 @@ pub struct Answers {
 impl Answers {
     /// Encodes them.
     pub fn new(content: Content) -> Self {
-        let mut answers = Self { content, second: 0, block: Rc::new([]) };
+        let mut answers = Self { content, second: Second::default(), block: Rc::new([]) };
         answers.refresh();
         answers
     }
 
     /// Encodes them again if the second in their Date has changed.
     pub fn refresh(&mut self) {
-        let second = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let second = second.map_or(self.second, |since| since.as_secs());
-        if second == self.second {
-            return;
-        }
-        self.second = second;
-        let date = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(second));
-        let (content_type, body) = (self.content.content_type(), self.content.body());
-        let answer = format!(
-            "HTTP/1.1 200 OK\r\nServer: stampede\r\nDate: {date}\r\n\
-             Content-Type: {content_type}\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
+        let Some(date) = self.second.changed() else { return };
+        let answer = encode(&date, self.content.content_type(), self.content.body());
         self.block = answer.repeat(BLOCK_ANSWERS).into_bytes().into();
     }
 

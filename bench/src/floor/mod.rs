@@ -22,7 +22,7 @@ mod buffers;
 mod epoll;
 mod scan;
 
-pub use answers::{Answers, BLOCK_ANSWERS};
+pub use answers::{Answers, BLOCK_ANSWERS, Second, encode};
 pub use buffers::BufferRing;
 pub use epoll::Epoll;
 pub use scan::{Scan, Scanner};

@@ -9,12 +9,12 @@ use crate::answer::{Answer, Content, number_field};
 use crate::client::Client;
 use crate::error::{Result, fail};
 use crate::fill::Filler;
-use crate::full::measure::{TOTAL_TINY, under_load, warm_up};
+use crate::full::measure::{under_load, warm_up};
 use crate::full::stores::sold_in_postgres;
 use crate::lab::{Lab, Redis, Served};
 use crate::postgres::Postgres;
 use crate::rows::figure;
-use crate::scenarios::Figures;
+use crate::scenarios::{Figures, TOTAL_TINY};
 use crate::servers::{Ledger, Server, Setup};
 use crate::tools::LoadPlan;
 

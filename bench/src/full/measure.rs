@@ -12,14 +12,10 @@ use crate::error::{Result, fail};
 use crate::lab::{Lab, Redis, Served};
 use crate::process;
 use crate::rows::figure;
-use crate::scenarios::{self, Figures, WARM_UP_SECONDS};
+use crate::scenarios::{self, Figures, TOTAL_TINY, WARM_UP_SECONDS};
 use crate::servers::{Ledger, Server, Setup};
 use crate::tools::{LoadPlan, LoadReport, read_load, read_wrk, wrk};
 
-/// More than any run can sell.
-pub const TOTAL_HUGE: u64 = 10_000_000;
-/// Bought out by the first request.
-pub const TOTAL_TINY: u64 = 1;
 /// Until a server has done with what the warm-up left behind: connections that were closed, batches.
 const SETTLE: Duration = Duration::from_millis(200);
 /// A load of so many requests, and not of a time, takes at most this.

@@ -1,20 +1,23 @@
 //! `bench/run`, or `bench/run full`: the whole comparison, in interleaved rounds.
 //!
-//! `measure` is one measurement; `stores`, `crowd` and `proxy` are those that take more than a server
+//! `settings` says what can be asked for, `scenario` names it; `measure` is one measurement; `stores`, `crowd` and `proxy` are those that take more than a server
 //! and a load; `promises` is what is promised of them.
 
 mod crowd;
 mod measure;
 mod proxy;
 mod promises;
+mod scenario;
+mod settings;
 mod stores;
 
 use std::path::Path;
 use std::slice;
 
-use clap::{Args, ValueEnum};
+use clap::ValueEnum;
 
 pub use promises::PROMISES;
+pub use settings::{Group, Settings};
 
 use crate::answer::Content;
 use crate::error::{Result, fail};
@@ -26,7 +29,7 @@ use crate::report::{Spread, readme};
 use crate::rows::figure;
 use crate::scenarios::Figures;
 use crate::servers::Server;
-use crate::session::{Common, Session};
+use crate::session::Session;
 use crate::tools::LoadPlan;
 use crate::{pin, sales, scenarios};
 
@@ -34,8 +37,6 @@ use crate::{pin, sales, scenarios};
 const README: &str = "README.md";
 /// Connections of the crowd: as many as the machines that we know let a process open.
 const CROWD: u32 = 15_000;
-/// Descriptors that a process needs beside its connections.
-const DESCRIPTORS_RESERVE: u64 = 200;
 const CONNECTIONS: u32 = 64;
 /// So few that the disk is what they wait for, and not the server.
 const CONNECTIONS_FEW: u32 = 4;
@@ -55,137 +56,6 @@ const SHARES: [(f64, &str); 3] =
     [(0.5, scenario::OPEN_50), (0.7, scenario::OPEN_70), (0.9, scenario::OPEN_90)];
 /// Rounds that take part in what takes long and hardly differs from round to round.
 const LONG_ROUNDS: u32 = 3;
-
-/// Names of scenarios, as they stand in `raw.csv`.
-pub mod scenario {
-    /// Rejections over 64 kept connections.
-    pub const KEEPALIVE: &str = "rejections_keepalive";
-    /// The same with 16 requests on their way on each.
-    pub const PIPELINED: &str = "rejections_pipelined16";
-    /// A connection for each request.
-    pub const CONNECTION_EACH: &str = "rejections_connection_each";
-    /// TechEmpower's plaintext test.
-    pub const PLAINTEXT: &str = "plaintext_pipelined16";
-    /// TechEmpower's JSON test.
-    pub const JSON: &str = "json_keepalive";
-    /// One request in a hundred buys, from a sale in Redis.
-    pub const MIXED: &str = "mixed_1pct";
-    /// Every request buys; 64 connections; Redis in memory.
-    pub const SALES_MEMORY: &str = "sales_redis_memory";
-    /// Nobody gets a ticket any more, of the same server beside the same Redis.
-    pub const REJECTIONS_REDIS: &str = "rejections_redis";
-    /// The same sales with `everysec`.
-    pub const SALES_EVERYSEC: &str = "sales_redis_everysec";
-    /// The same with `always`.
-    pub const SALES_ALWAYS: &str = "sales_redis_always";
-    /// Every request buys; 64 connections; the embedded ledger with fdatasync.
-    pub const SALES_EMBEDDED: &str = "sales_embedded";
-    /// The same with 4 connections.
-    pub const SALES_EMBEDDED_4: &str = "sales_embedded_c4";
-    /// Every request buys; 64 connections; a row in PostgreSQL, durable.
-    pub const SALES_POSTGRES: &str = "sales_postgres";
-    /// A million requests for ten thousand tickets from 15,000 connections; a Redis in memory.
-    pub const HEADLINE: &str = "headline";
-    /// The same with a store that keeps what it sold.
-    pub const HEADLINE_DURABLE: &str = "headline_durable";
-    /// Stock returns to a sale that 15,000 connections ask.
-    pub const STORM: &str = "reopen_storm";
-    /// Rejections over as many kept connections.
-    pub const CONNECTIONS_64: &str = "connections_64";
-    /// The same.
-    pub const CONNECTIONS_1024: &str = "connections_1024";
-    /// The same.
-    pub const CONNECTIONS_15000: &str = "connections_15000";
-    /// Rejections by a server on one core, the load on the other.
-    pub const CORES_1: &str = "cores_1";
-    /// Rejections by a server on two cores, which it shares with the load.
-    pub const CORES_2: &str = "cores_2";
-    /// Rejections at half of what stampede can do.
-    pub const OPEN_50: &str = "open_50";
-    /// At 70 %.
-    pub const OPEN_70: &str = "open_70";
-    /// At 90 %.
-    pub const OPEN_90: &str = "open_90";
-    /// Rejections at half of what it can do, and nothing beside them.
-    pub const BESIDE_NOTHING: &str = "beside_nothing";
-    /// The same beside purchases that wait for a Redis that stands still.
-    pub const BESIDE_WAITING: &str = "beside_waiting";
-    /// Rejections over TCP, of a server that listens on a Unix socket too.
-    pub const TCP: &str = "over_tcp";
-    /// The same over the Unix socket.
-    pub const UNIX: &str = "over_unix";
-    /// The same behind nginx, which comes over TCP.
-    pub const NGINX_TCP: &str = "nginx_over_tcp";
-    /// The same behind nginx, which comes over the Unix socket.
-    pub const NGINX_UNIX: &str = "nginx_over_unix";
-    /// Memory of idle connections.
-    pub const IDLE: &str = "idle_connections";
-    /// Rejections with one sale and with 10,000 in Redis.
-    pub const DEFINED: &str = "sales_defined";
-    /// What each load generator uses, and the rate that it reaches, on the epoll floor.
-    pub const GENERATORS: &str = "generators";
-}
-
-/// A group of measurements that can be asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Group {
-    /// Rejections over 64 kept connections.
-    Rejections,
-    /// Rejections with 16 requests on their way on each connection.
-    Pipelined,
-    /// A connection for each request.
-    Connections,
-    /// TechEmpower's plaintext and JSON tests.
-    Techempower,
-    /// Sales from every store.
-    Sales,
-    /// One request in a hundred buys.
-    Mixed,
-    /// 1,000,000 requests for 10,000 tickets from 15,000 connections.
-    Headline,
-    /// Stock returns to a sale that 15,000 connections ask.
-    Storm,
-    /// 64 to 15,000 connections.
-    Crowd,
-    /// One core and two.
-    Cores,
-    /// Latency at 50, 70 and 90 % of the capacity.
-    Open,
-    /// Rejections beside purchases that wait for Redis.
-    Beside,
-    /// A Unix socket against TCP, with and without nginx.
-    Unix,
-    /// Memory of idle connections.
-    Memory,
-    /// 1 and 10,000 sales defined.
-    Defined,
-    /// The load generator against wrk.
-    Generators,
-}
-
-/// Settings of a run.
-#[derive(Debug, Args)]
-pub struct Settings {
-    /// Rounds; each measures every server once in every scenario, but the headline, the storm and
-    /// idle connections, which only the first three rounds measure.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub rounds: u32,
-    /// Seconds of load in a measurement, after a second of warm-up.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
-    pub seconds: u64,
-    /// Leave out every server but these.
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST")]
-    pub servers: Vec<Server>,
-    /// Leave out all but these.
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST")]
-    pub only: Vec<Group>,
-    /// Don't write the summary into the project's README, as is done after a whole run.
-    #[arg(long)]
-    pub keep_readme: bool,
-    /// What every command takes.
-    #[command(flatten)]
-    pub common: Common,
-}
 
 /// Who answers rejections.
 const REJECTING: [Server; 8] = [
@@ -219,11 +89,7 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
     let mut tools = vec!["wrk", "taskset", "redis-server"];
     tools.extend(chosen(settings, Server::value_variants()).flat_map(|server| server.tools()));
     let session = Session::open(common, "", settings.rounds, &tools, interrupted)?;
-    let descriptors = pin::raise_descriptor_limit()?.saturating_sub(DESCRIPTORS_RESERVE);
-    let crowd = u32::try_from(descriptors).unwrap_or(u32::MAX).min(CROWD);
-    if crowd < CROWD {
-        println!("ulimit -Hn allows a crowd of only {crowd} connections");
-    }
+    let crowd = pin::connections(CROWD)?;
     let mut full = Full { settings, session, crowd, capacity: None };
     for round in 1..=settings.rounds {
         full.round(round)?;

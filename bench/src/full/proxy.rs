@@ -2,10 +2,10 @@
 
 use crate::answer::{Answer, Content};
 use crate::error::Result;
-use crate::full::measure::{TOTAL_TINY, load, warm_up};
+use crate::full::measure::{load, warm_up};
 use crate::lab::Lab;
 use crate::rows::figure;
-use crate::scenarios::Figures;
+use crate::scenarios::{Figures, TOTAL_TINY};
 use crate::servers::{Ledger, Server, Setup};
 use crate::tools::LoadPlan;
 

@@ -3,6 +3,7 @@
 use std::fs;
 
 use crate::error::{Because, Failure, Result};
+use crate::process::Cpu;
 use crate::rows::figure;
 use crate::scenarios::Figures;
 
@@ -29,7 +30,8 @@ impl CpuSample {
     pub fn now() -> Result<Self> {
         let stat = fs::read_to_string("/proc/stat").because(|| "reading /proc/stat".into())?;
         let Cores { all, busy, stolen } = Cores::read(&stat)?;
-        Ok(Self { all, busy, stolen, ours: ours()? })
+        let ours = Cpu::of_tree(std::process::id())?.ticks();
+        Ok(Self { all, busy, stolen, ours })
     }
 
     /// What happened since an earlier one. Each of the two is rounded to ticks for each process, and
@@ -71,55 +73,6 @@ impl Cores {
     }
 }
 
-/// A process: its parent, and the time of it and of the children that it has waited for.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Process {
-    id: u32,
-    parent: u32,
-    ticks: u64,
-}
-
-impl Process {
-    /// Reads `/proc/PID/stat`. The name is in brackets and may have anything in it, so what counts
-    /// is the last bracket.
-    fn read(id: u32, stat: &str) -> Option<Self> {
-        let (_, behind) = stat.rsplit_once(')')?;
-        let fields: Vec<&str> = behind.split_ascii_whitespace().collect();
-        // Fields 4 (parent) and 14 to 17 (utime, stime, cutime, cstime), the state being the third.
-        let parent = fields.get(1)?.parse().ok()?;
-        let times = fields.get(11..15)?.iter().map(|time| time.parse::<u64>());
-        let ticks = times.sum::<std::result::Result<u64, _>>().ok()?;
-        Some(Self { id, parent, ticks })
-    }
-}
-
-/// The time of this process and of everything below it.
-fn ours() -> Result<u64> {
-    let mut processes = Vec::new();
-    for entry in fs::read_dir("/proc").because(|| "reading /proc".into())? {
-        let name = entry.because(|| "reading /proc".into())?.file_name();
-        let Some(id) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
-        // One that has ended meanwhile is no error.
-        let stat = fs::read(format!("/proc/{id}/stat")).unwrap_or_default();
-        processes.extend(Process::read(id, &String::from_utf8_lossy(&stat)));
-    }
-    Ok(tree(&processes, std::process::id()))
-}
-
-fn tree(processes: &[Process], root: u32) -> u64 {
-    let (mut sum, mut open, mut seen) = (0, vec![root], Vec::new());
-    while let Some(id) = open.pop() {
-        // Ids are given anew while we read: nothing may be counted twice, or in a circle.
-        if seen.contains(&id) {
-            continue;
-        }
-        seen.push(id);
-        sum += processes.iter().find(|process| process.id == id).map_or(0, |found| found.ticks);
-        open.extend(processes.iter().filter(|process| process.parent == id).map(|child| child.id));
-    }
-    sum
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,17 +84,6 @@ mod tests {
         for strange in ["", "cpu  1 2 3\n", "cpu0 1 2 3 4 5 6 7 8\n", "cpu  a 2 3 4 5 6 7 8\n"] {
             assert!(Cores::read(strange).is_err(), "{strange}");
         }
-    }
-
-    #[test]
-    fn what_we_started_is_ours() {
-        let stat = "12 (a ) b) S 10 12 12 0 -1 4194304 1 2 3 4 100 20 3 4 20 0 1 0 5 6 7";
-        assert_eq!(Process::read(12, stat), Some(Process { id: 12, parent: 10, ticks: 127 }));
-        assert_eq!(Process::read(12, "12 (a) S 10"), None);
-        let process = |id, parent, ticks| Process { id, parent, ticks };
-        let all = [process(1, 0, 1_000), process(10, 1, 1), process(11, 10, 2), process(12, 11, 4)];
-        assert_eq!(tree(&all, 10), 7);
-        assert_eq!(tree(&[process(10, 11, 1), process(11, 10, 2)], 10), 3);
     }
 
     #[test]

@@ -171,7 +171,7 @@ impl Programs {
 }
 
 /// `0,1`, as `taskset` and all our programs take it.
-fn list(cores: &[usize]) -> String {
+pub(crate) fn list(cores: &[usize]) -> String {
     cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
 }
 

@@ -6,8 +6,8 @@ use super::{Content, Ledger, Server, Setup, list, nginx, shown};
 use crate::error::{Result, fail};
 use crate::lab::{Lab, Served, free_address};
 use crate::process::CommandLine;
-use crate::resp::{Connection, Reply};
-use crate::sellers;
+use crate::resp::Connection;
+use crate::{one_sale, sellers};
 
 /// What sells where a ticket is one EVALSHA and nobody claims it.
 const SCRIPT: &str = include_str!("../../peers/sale.lua");
@@ -57,7 +57,10 @@ impl Lab {
             {
                 let folder = self.fresh_folder("nginx");
                 let sha = match setup.ledger {
-                    Ledger::Redis(redis) => Some((redis, prepare_redis(redis, setup.total)?)),
+                    Ledger::Redis(at) => {
+                        let mut redis = Connection::open(at)?;
+                        Some((at, one_sale::prepare_with(&mut redis, setup.total, SCRIPT)?))
+                    }
                     _ => None,
                 };
                 let redis = sha.as_ref().map(|(redis, sha)| (*redis, &**sha));
@@ -106,15 +109,4 @@ fn nginx_in(folder: &std::path::Path, cores: &str) -> CommandLine {
     let folder = format!("{}/", shown(folder));
     let words = ["setpriv", "--pdeathsig", "TERM", "nginx", "-e", "stderr", "-p"];
     CommandLine::on_cores(cores, words.into_iter().chain([&*folder, "-c", "nginx.conf"]))
-}
-
-/// Makes the sale if it is missing and loads the script; returns its SHA.
-fn prepare_redis(redis: SocketAddr, total: u64) -> Result<String> {
-    let mut redis = Connection::open(redis)?;
-    redis.ask(&["HSETNX", "ticket_hash_key", "ticket_total_nums", &total.to_string()])?;
-    redis.ask(&["HSETNX", "ticket_hash_key", "ticket_sold_nums", "0"])?;
-    match redis.ask(&["SCRIPT", "LOAD", SCRIPT])? {
-        Reply::Text(sha) => Ok(sha),
-        other => fail(format!("SCRIPT LOAD answered {other:?}")),
-    }
 }

@@ -15,12 +15,11 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, SystemTime};
 
 use bench::answer::{self, RESERVATION_CHARACTERS, SOLD_OUT};
 use bench::error::{Because, Result};
 use bench::fill::Filler;
-use bench::floor::{Epoll, Place, Scanner};
+use bench::floor::{Epoll, Place, Scanner, Second, encode};
 use bench::{one_sale, resp};
 use clap::Parser;
 use rustix::net::{SocketFlags, accept_with};
@@ -291,7 +290,7 @@ fn send(socket: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
 
 /// Both answers, encoded again when the second in their Date changes.
 struct Answers {
-    second: u64,
+    second: Second,
     sold_out: Vec<u8>,
     /// Up to the reservation's id, and behind it.
     granted: (Vec<u8>, Vec<u8>),
@@ -299,26 +298,15 @@ struct Answers {
 
 impl Answers {
     fn new() -> Self {
-        let mut answers = Self { second: 0, sold_out: Vec::new(), granted: Default::default() };
+        let mut answers =
+            Self { second: Second::default(), sold_out: Vec::new(), granted: Default::default() };
         answers.refresh();
         answers
     }
 
     fn refresh(&mut self) {
-        let second = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let second = second.map_or(self.second, |since| since.as_secs());
-        if second == self.second {
-            return;
-        }
-        self.second = second;
-        let date = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(second));
-        let answer = |body: &str| {
-            let len = body.len();
-            format!(
-                "HTTP/1.1 200 OK\r\nServer: stampede\r\nDate: {date}\r\n\
-                 Content-Type: application/json\r\nContent-Length: {len}\r\n\r\n{body}"
-            )
-        };
+        let Some(date) = self.second.changed() else { return };
+        let answer = |body: &str| encode(&date, "application/json", body);
         self.sold_out = answer(SOLD_OUT).into_bytes();
         let id = "-".repeat(RESERVATION_CHARACTERS);
         let granted = answer(&answer::granted(&id));
