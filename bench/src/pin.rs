@@ -2,10 +2,10 @@
 
 use std::io;
 
+use crate::error::{Because, Result};
+
 /// Descriptors that a process needs beside its connections.
 const DESCRIPTORS_RESERVE: u64 = 200;
-
-use crate::error::{Because, Result};
 
 /// Pins the calling thread, and so every thread and child it starts from now on, to one core.
 pub fn to_core(core: usize) -> Result<()> {
