@@ -31,6 +31,9 @@ const OUR_PROGRAMS: [&str; 10] = [
     "one_evalsha",
 ];
 
+/// So many measurements may fail before a run is given up.
+const FAILURES_MAX: usize = 10;
+
 /// Settings of every command.
 #[derive(Debug, Args)]
 pub struct Common {
@@ -59,6 +62,8 @@ pub struct Session {
     rows: Rows,
     rounds: u32,
     started: Instant,
+    /// What could not be measured, and why.
+    failed: Vec<String>,
 }
 
 impl Session {
@@ -91,11 +96,12 @@ impl Session {
             .because(|| "writing versions.txt".into())?;
         let rows = Rows::create(&out.join("raw.csv"))?;
         let layout = Layout::default();
-        Ok(Self { lab, out, layout, rows, rounds, started: Instant::now() })
+        let (started, failed) = (Instant::now(), Vec::new());
+        Ok(Self { lab, out, layout, rows, rounds, started, failed })
     }
 
     /// Runs one measurement, keeps its figures and what the machine did meanwhile, and says how it
-    /// went.
+    /// went. One that fails is noted, and the run goes on: it fails at its end, or when too many did.
     pub fn measure(
         &mut self,
         round: u32,
@@ -106,7 +112,13 @@ impl Session {
         self.lab.check_interrupted()?;
         self.lab.remark(&format!("round {round}: {scenario}, {server}"))?;
         let before = CpuSample::now()?;
-        let figures = of(&mut self.lab).because(|| format!("{scenario}, {server}"))?;
+        let figures = match of(&mut self.lab) {
+            Ok(figures) => figures,
+            Err(failure) => {
+                return self
+                    .note_failure(format!("round {round}, {scenario}, {server}: {failure}"));
+            }
+        };
         let machine = CpuSample::now()?.figures_since(&before);
         self.rows.add(round, scenario, server, &figures)?;
         self.rows.add(round, scenario, server, &machine)?;
@@ -115,24 +127,43 @@ impl Session {
         Ok(())
     }
 
+    fn note_failure(&mut self, failure: String) -> Result<()> {
+        self.lab.check_interrupted()?;
+        eprintln!("failed: {failure}");
+        self.lab.remark("failed: see summary.md")?;
+        self.failed.push(failure);
+        if self.failed.len() > FAILURES_MAX {
+            return self.check_failures();
+        }
+        Ok(())
+    }
+
+    fn check_failures(&self) -> Result<()> {
+        match self.failed.len() {
+            0 => Ok(()),
+            count => fail(format!("{count} measurements failed:\n{}", self.failed.join("\n"))),
+        }
+    }
+
     /// Every figure so far.
     pub fn rows(&self) -> &[Row] {
         self.rows.all()
     }
 
     /// Writes `summary.md` and the pictures, and prints what matters: the promises, and `text`, which
-    /// stands between the heading and the tables.
+    /// stands between the heading and the tables. Fails if a measurement did.
     pub fn finish(&self, what: &str, text: &str, promised: &[Promise]) -> Result<()> {
         let heading = format!(
             "# {what}, {}\n\nLoopback. See `commands.txt`, `versions.txt`, `raw.csv`, and \
-             `bench/README.md` for what each figure means.\n{text}",
+             `bench/README.md` for what each figure means.\n{text}{}",
             machine::cpu_model(),
+            self.failed.iter().map(|failure| format!("\nFailed: {failure}\n")).collect::<String>(),
         );
         let judged = report::write(&self.out, &heading, promised, &self.layout, self.rows())?;
         println!("{text}\n{judged}");
         let path = self.out.join("summary.md");
         println!("{} s. All of it: {}", self.started.elapsed().as_secs(), path.display());
-        Ok(())
+        self.check_failures()
     }
 }
 

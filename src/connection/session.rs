@@ -12,7 +12,7 @@ use super::{Closing, Connection, Phase, close, linger, put_back, queued_bytes};
 use crate::core::Worker;
 use crate::gate::Token;
 use crate::handler::{self, Action};
-use crate::http::{Framing, Reject, parse_head};
+use crate::http::{Framing, Head, Reject, parse_head};
 use crate::limits::{LINGER_BYTES_MAX, OUT_BUFFER_BYTES_MAX, READS_PER_TURN_MAX};
 
 /// Whether the connection lives on.
@@ -227,7 +227,7 @@ impl<'a> Session<'a> {
     fn serve_input(&mut self) -> bool {
         let mut start = 0;
         while self.connection.closing == Closing::No && self.out.len() < OUT_BUFFER_BYTES_MAX {
-            match self.serve_one(&mut start) {
+            match self.serve_next(&mut start) {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(reject) => {
@@ -241,17 +241,17 @@ impl<'a> Session<'a> {
         !self.out.is_empty() || self.connection.closing != Closing::No
     }
 
-    /// Serves the request at `start` and moves `start` behind it. `Ok(false)`: it is incomplete.
-    fn serve_one(&mut self, start: &mut usize) -> Result<bool, Reject> {
+    /// Serves the next request, or several, and moves `start` behind what is served. `Ok(false)`:
+    /// the next one is incomplete.
+    fn serve_next(&mut self, start: &mut usize) -> Result<bool, Reject> {
         let core = self.worker.core;
-        let (action, request_bytes) = match self.handle_bare(*start)? {
-            Some(handled) => handled,
-            None => match self.handle_measured(*start)? {
-                Some(handled) => handled,
+        let action = match self.handle_bare(start)? {
+            Some(action) => action,
+            None => match self.handle_measured(start)? {
+                Some(action) => action,
                 None => return Ok(false),
             },
         };
-        *start += request_bytes;
         match action {
             Action::Answered => {}
             Action::Wait(waiting) => {
@@ -272,33 +272,47 @@ impl<'a> Session<'a> {
         Ok(true)
     }
 
-    /// The common case: a request without a body, whole in what has been read. Its head is looked
-    /// at once. Gives what became of it and its length.
-    fn handle_bare(&mut self, start: usize) -> Result<Option<(Action, usize)>, Reject> {
-        let input = &self.input[start..];
-        let fresh = matches!(self.connection.progress, Progress::Head { seen_bytes: 0 });
-        if !fresh || input.is_empty() {
+    /// The common case: requests without a body, whole in what has been read, up to one that waits
+    /// or is the last. Heads are looked at once, and one that repeats the one before it byte by
+    /// byte, as they do where a client pipelines, not even that. `None`: the next one is no such
+    /// request.
+    fn handle_bare(&mut self, start: &mut usize) -> Result<Option<Action>, Reject> {
+        if !matches!(self.connection.progress, Progress::Head { seen_bytes: 0 }) {
             return Ok(None);
         }
-        // Looked at where it stands: a head is large, and copying it shows.
-        match &parse_head(input) {
-            Ok(Some(head)) if head.framing == Framing::None => {
-                if !head.keep_alive {
-                    self.connection.closing = Closing::Now;
-                }
-                let action = handler::handle(self.worker.core, head, &[], &mut self.out);
-                Ok(Some((action, head.head_bytes)))
+        let core = self.worker.core;
+        let mut served = None;
+        let mut known: Option<(&[u8], Head<'_>)> = None;
+        while *start < self.input.len() && self.out.len() < OUT_BUFFER_BYTES_MAX {
+            let rest = &self.input[*start..];
+            if !known.as_ref().is_some_and(|(bytes, _)| rest.starts_with(bytes)) {
+                known = match parse_head(rest)? {
+                    Some(head) if head.framing == Framing::None => {
+                        Some((&rest[..head.head_bytes], head))
+                    }
+                    _ => break,
+                };
             }
-            Ok(_) => Ok(None),
-            Err(reject) => Err(*reject),
+            let Some((_, head)) = &known else { break };
+            *start += head.head_bytes;
+            let action = handler::handle(core, head, &[], &mut self.out);
+            if !head.keep_alive {
+                self.connection.closing = Closing::Now;
+            }
+            let goes_on = matches!(action, Action::Answered) && head.keep_alive;
+            served = Some(action);
+            if !goes_on || core.draining() {
+                break;
+            }
         }
+        Ok(served)
     }
 
     /// Every other case: what is needed of the request is found out step by step.
-    fn handle_measured(&mut self, start: usize) -> Result<Option<(Action, usize)>, Reject> {
-        let Some((head_bytes, body_bytes)) = self.measure(start)? else { return Ok(None) };
+    fn handle_measured(&mut self, start: &mut usize) -> Result<Option<Action>, Reject> {
+        let Some((head_bytes, body_bytes)) = self.measure(*start)? else { return Ok(None) };
         let progress = mem::replace(&mut self.connection.progress, START);
-        let request = &self.input[start..start + head_bytes + body_bytes];
+        let request = &self.input[*start..*start + head_bytes + body_bytes];
         let Some(head) = parse_head(request)? else { return Ok(None) };
         let body = match &progress {
             Progress::Chunked(chunked) => &chunked.body[..],
@@ -307,8 +321,8 @@ impl<'a> Session<'a> {
         if !head.keep_alive {
             self.connection.closing = Closing::Now;
         }
-        let action = handler::handle(self.worker.core, &head, body, &mut self.out);
-        Ok(Some((action, head_bytes + body_bytes)))
+        *start += head_bytes + body_bytes;
+        Ok(Some(handler::handle(self.worker.core, &head, body, &mut self.out)))
     }
 
     /// Before the worker waits for the ledger: answers that are ready go out, and buffers that hold

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::client::{Client, exchange, get, reserve, sold};
+use crate::client::{Client, Response, exchange, get, reserve, sold};
 use crate::server::Server;
 
 const PLAINTEXT: &str = "GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -118,6 +118,40 @@ fn pipelined_requests_are_answered_in_order() {
     }
     client.assert_silent(Duration::from_millis(100));
     assert_eq!((granted, sold(&server)), (100, 100));
+}
+
+/// A head that repeats the one before it is known by its bytes: another one must not be taken for it.
+#[test]
+fn pipelined_heads_that_are_nearly_alike_are_told_apart() {
+    let server = Server::start(&["--sale", "ticket=150,limit=1"]);
+    let buy =
+        |user: &str| format!("GET /buy/ticket HTTP/1.1\r\nHost: a\r\nX-User-Id: {user}\r\n\r\n");
+    let codes = |client: &mut Client, count| -> Vec<i64> {
+        (0..count).map(|_| client.response().json()["code"].as_i64().expect("a code")).collect()
+    };
+    let mut client = Client::new(&server);
+    client.send(buy("a") + &buy("a") + &buy("b") + &buy("a") + &buy("c") + &buy("c"));
+    let [first, second] = codes(&mut client, 2)[..] else { panic!("two") };
+    assert_eq!(first, 1);
+    assert_eq!(codes(&mut client, 4), [1, second, 1, second]);
+    assert!(second < 0, "{second}");
+    assert_eq!(sold(&server), 3);
+    // Refused by the core alone: the same head again, half of it, the rest, one more that ends it.
+    let json = "GET /json HTTP/1.1\r\nHost: a\r\n\r\n";
+    let last = "GET /json HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let (half, rest) = json.split_at(20);
+    client.send(json.repeat(2) + half);
+    (0..2).for_each(|_| assert_eq!(client.response().status(), 200));
+    client.assert_silent(Duration::from_millis(50));
+    client.send(rest.to_owned() + json + last + json);
+    (0..2).for_each(|_| assert!(!client.response().closes()));
+    assert!(client.response().closes());
+    client.assert_end();
+    // A head that is right up to its last line.
+    let responses =
+        exchange(&server, (json.repeat(2) + &json[..json.len() - 2] + "b\n").as_bytes());
+    let statuses: Vec<_> = responses.iter().map(Response::status).collect();
+    assert_eq!(statuses, [200, 200, 400]);
 }
 
 #[test]
