@@ -1,0 +1,230 @@
+//! Where a scenario happens: network namespaces with links between them, and programs in them.
+//! Everything goes when it is dropped, in whatever way the scenario ends.
+
+use std::fs::{self, File};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// The Debian packages of those programs that are missing.
+pub fn lacking(needs: &[(&str, &'static str)]) -> Vec<&'static str> {
+    let missing = |program: &str| {
+        let there = |folder: &Path| folder.join(program).exists();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+        folders.extend(["/usr/sbin", "/sbin", "/usr/lib/frr"].map(PathBuf::from));
+        !folders.iter().any(|folder| there(folder))
+    };
+    needs.iter().filter(|(program, _)| missing(program)).map(|(_, package)| *package).collect()
+}
+
+/// Waits until `is_so`, and panics with what was waited for if it isn't in time.
+pub fn until(what: &str, time: Duration, mut is_so: impl FnMut() -> bool) -> Duration {
+    let since = Instant::now();
+    while !is_so() {
+        assert!(since.elapsed() < time, "not within {time:?}: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+    since.elapsed()
+}
+
+/// Runs a command to its end and gives its output. Panics, with all it said, if it fails.
+pub fn output(command: &mut Command) -> String {
+    let done = command.stdin(Stdio::null()).output().expect("run a program");
+    let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(done.status.success(), "{command:?}: {}\n{out}{err}", done.status);
+    out.into_owned()
+}
+
+/// What everything of one scenario is in.
+pub struct Lab {
+    folder: TempDir,
+    nets: Vec<Net>,
+    links: u32,
+}
+
+/// A network namespace. A copy names the same one.
+#[derive(Debug, Clone)]
+pub struct Net {
+    name: String,
+}
+
+static LABS: AtomicU32 = AtomicU32::new(0);
+
+impl Lab {
+    /// An empty one.
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        // Programs that give up root must get in: FRR, nginx.
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("its mode");
+        LABS.fetch_add(1, Ordering::Relaxed);
+        Self { folder, nets: Vec::new(), links: 0 }
+    }
+
+    /// A folder that goes with it.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes a file into its folder and gives its path.
+    pub fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder().join(name);
+        fs::write(&path, text).expect("write a file");
+        path
+    }
+
+    /// A new namespace, with its loopback up. Needs root.
+    pub fn net(&mut self, name: &str) -> Net {
+        let lab = LABS.load(Ordering::Relaxed);
+        let net = Net { name: format!("stampede-{}-{lab}-{name}", std::process::id()) };
+        output(Command::new("ip").args(["netns", "add", &net.name]));
+        self.nets.push(net.clone());
+        net.run(&["ip", "link", "set", "lo", "up"]);
+        net
+    }
+
+    /// Joins two namespaces with a cable: each end has a name and an address with its prefix.
+    pub fn join(&mut self, one: (&Net, &str, &str), other: (&Net, &str, &str)) {
+        self.links += 1;
+        // Names of interfaces have 15 characters at the most, and are made outside.
+        let end = |side: &str| format!("st{}{side}{}", std::process::id() % 100_000, self.links);
+        let ends = [end("a"), end("b")];
+        output(Command::new("ip").args([
+            "link", "add", &ends[0], "type", "veth", "peer", "name", &ends[1],
+        ]));
+        for ((net, name, address), end) in [one, other].into_iter().zip(&ends) {
+            output(Command::new("ip").args(["link", "set", end, "netns", &net.name]));
+            net.run(&["ip", "link", "set", end, "name", name]);
+            if !address.is_empty() {
+                net.run(&["ip", "address", "add", address, "dev", name]);
+            }
+            net.run(&["ip", "link", "set", name, "up"]);
+        }
+    }
+
+    /// Starts a program, whose output goes to `NAME.log` in the folder.
+    pub fn start(&self, name: &str, command: &mut Command) -> Program {
+        let log = self.folder().join(format!("{name}.log"));
+        let file = File::options().create(true).append(true).open(&log).expect("a log");
+        let err = file.try_clone().expect("a log");
+        let command = command.stdin(Stdio::null()).stdout(file).stderr(err);
+        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Program { name: name.to_owned(), log, child: Some(child) }
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for net in &self.nets {
+            // Whatever still runs there goes first.
+            if let Ok(done) = Command::new("ip").args(["netns", "pids", &net.name]).output() {
+                let pids = String::from_utf8_lossy(&done.stdout).into_owned();
+                let pids = pids.split_whitespace().filter_map(|pid| pid.parse().ok());
+                pids.filter_map(Pid::from_raw).for_each(|pid| {
+                    let _ = kill_process(pid, Signal::KILL);
+                });
+            }
+            let _ = Command::new("ip").args(["netns", "delete", &net.name]).status();
+        }
+    }
+}
+
+impl Net {
+    /// A program in this namespace.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name, program]);
+        command
+    }
+
+    /// Runs a command in it to its end and gives its output. Panics if it fails.
+    pub fn run(&self, command: &[&str]) -> String {
+        output(self.command(command[0]).args(&command[1..]))
+    }
+
+    /// `stampede serve` in it, listening on this address (and port 3005; operators on 3006 of
+    /// loopback), with these options more.
+    pub fn serve(&self, address: Ipv4Addr, options: &[&str]) -> Command {
+        let mut command = self.command(env!("CARGO_BIN_EXE_stampede"));
+        command.args(["serve", "--listen", &format!("{address}:3005")]).args(options);
+        command
+    }
+}
+
+/// A program that was started. It ends, as by `kill -9`, when it is dropped.
+pub struct Program {
+    name: String,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+impl Program {
+    /// What it has printed so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits until it has printed this.
+    pub fn says(&mut self, text: &str, time: Duration) {
+        let since = Instant::now();
+        while !self.log().contains(text) {
+            let runs = self.is_running();
+            assert!(
+                runs && since.elapsed() < time,
+                "{} does not say {text:?}: {}",
+                self.name,
+                self.log()
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// Its process. With `ip netns exec` that is the program itself, which took its place.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let child = self.child.as_ref().expect("it runs");
+        kill_process(Pid::from_child(child), signal).expect("send a signal");
+    }
+
+    /// Has it end as `kill -9` does.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Has it end as an operator does, with SIGTERM, and gives its exit code; -1 for a signal.
+    pub fn terminate(&mut self, time: Duration) -> i32 {
+        self.signal(Signal::TERM);
+        let name = self.name.clone();
+        until(&format!("{name} ends"), time, || !self.is_running());
+        let status = self.child.take().expect("it ran").wait().expect("its status");
+        status.code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.kill();
+        if thread::panicking() {
+            eprintln!("-- {}:\n{}", self.name, self.log());
+        }
+    }
+}

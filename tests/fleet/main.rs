@@ -1,0 +1,69 @@
+//! The fleet: every layer in front of the servers and every kind of Redis behind them, run for real
+//! in network namespaces of this machine (and LVS in a guest kernel).
+//!
+//!     tests/fleet/run            all of it
+//!     tests/fleet/run NAME...    some of it
+//!     tests/fleet/run --list     what there is
+//!
+//! Each scenario builds what it needs in a [`Lab`](lab::Lab), which takes all of it down again. One
+//! that can't run because the machine lacks something fails and says what. `cargo test` runs those
+//! that fit in its time; `--all` (which `tests/fleet/run` gives) the others too.
+
+mod lab;
+#[path = "../support/redis.rs"]
+mod redis_server;
+mod table;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use table::{Line, Table};
+
+/// Something of the fleet that is shown to work.
+pub struct Scenario {
+    /// Its name, as on the command line.
+    pub name: &'static str,
+    /// What it shows, in a few words.
+    pub shows: &'static str,
+    /// Takes part in `cargo test`.
+    pub in_ci: bool,
+    /// Programs and their Debian packages.
+    pub needs: &'static [(&'static str, &'static str)],
+    /// Runs it. What it returns are the lines of the table: what was measured and what was wanted.
+    /// What goes wrong is a panic, as in any test.
+    pub run: fn() -> Vec<Line>,
+}
+
+/// In the order in which they run.
+const SCENARIOS: &[Scenario] = &[];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--list") {
+        SCENARIOS.iter().for_each(|scenario| println!("{:<16} {}", scenario.name, scenario.shows));
+        return ExitCode::SUCCESS;
+    }
+    let all = arguments.iter().any(|argument| argument == "--all");
+    // What `cargo test` may say besides is for its own harness.
+    let names: Vec<&String> =
+        arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let chosen = |scenario: &&Scenario| match names.is_empty() {
+        true => all || scenario.in_ci,
+        false => names.iter().any(|name| scenario.name.contains(name.as_str())),
+    };
+    let mut table = Table::default();
+    for scenario in SCENARIOS.iter().filter(chosen) {
+        println!("== {}: {}", scenario.name, scenario.shows);
+        let since = Instant::now();
+        let lacking = lab::lacking(scenario.needs);
+        let done = if lacking.is_empty() {
+            catch_unwind(AssertUnwindSafe(scenario.run)).map_err(|_| "failed, see above".to_owned())
+        } else {
+            Err(format!("apt-get install {}", lacking.join(" ")))
+        };
+        table.add(scenario.name, since.elapsed(), done);
+    }
+    println!("\n{table}");
+    table.exit_code()
+}
