@@ -120,7 +120,7 @@ impl Server {
         depth: usize,
         expected: u64,
     ) {
-        let mut look = || self.allocations(request, says, count, depth);
+        let look = || self.allocations(request, says, count, depth);
         let seen: Vec<u64> =
             (0..LOOKS_MAX).map(|_| look()).take_while(|&n| n != expected).collect();
         assert!(seen.len() < LOOKS_MAX, "{request}: {seen:?} allocations, not {expected}");
