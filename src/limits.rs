@@ -80,6 +80,10 @@ pub const CLIENT_CONNECT_DEADLINE_MS: u64 = 3_000;
 pub const CLIENT_ANSWER_DEADLINE_MS: u64 = 10_000;
 /// Time between two lines in the log about batches that the ledger refuses.
 pub const REFUSAL_LOG_INTERVAL_MS: u64 = 1_000;
+/// Most servers that a Redis URL may name: some of them will do to find the others.
+pub const REDIS_ENDPOINTS_MAX: usize = 32;
+/// Longest name of a primary that Sentinels watch.
+pub const PRIMARY_NAME_BYTES_MAX: usize = 128;
 /// Time after which a core's link adds a sale to the index of sales again, with its next batch.
 pub const INDEX_AGE_MS_MAX: u64 = 1_000;
 /// Oldest view of a sale that `GET /v1/sales/{sale}` may show.

@@ -17,7 +17,9 @@ use rustix::net::{RecvFlags, recv};
 use super::reply::{classify, error_text};
 use super::resp::{bulk, command};
 use super::stream::Stream;
-use super::{Codec, DecodeError, HandshakeError, RedisLedger, decode, handshake, load_scripts};
+use super::{
+    Codec, DecodeError, Endpoint, HandshakeError, RedisLedger, decode, handshake, load_scripts,
+};
 use super::{audit, index};
 use crate::ledger::client::{Client, SaleAudit};
 use crate::ledger::{Batch, BatchReply, GroupReply, LedgerError};
@@ -360,8 +362,9 @@ impl Connection {
     fn open(ledger: &RedisLedger, name: &str) -> Result<Self, HandshakeError> {
         let settings = &ledger.settings;
         let deadline = Instant::now() + Duration::from_millis(CLIENT_CONNECT_DEADLINE_MS);
-        let socket = Timed::connect(&settings.host, settings.port, deadline)?;
-        let mut stream = Stream::open(socket, &settings.host, ledger.tls.as_ref())?;
+        let Endpoint { host, port } = ledger.endpoint();
+        let socket = Timed::connect(host, *port, deadline)?;
+        let mut stream = Stream::open(socket, host, ledger.tls.as_ref())?;
         handshake(&mut stream, settings, name, ledger.codec.scripts())?;
         Ok(Self { stream, parser: Parser::new() })
     }

@@ -17,7 +17,10 @@ use super::index::{self, Registered};
 use super::socket::Socket;
 use super::stream::Stream;
 use super::tls::tls_config;
-use super::{Codec, DecodeError, HandshakeError, RedisSettings, decode, handshake, load_scripts};
+use super::{
+    Codec, DecodeError, Endpoint, HandshakeError, RedisSettings, Topology, decode, handshake,
+    load_scripts,
+};
 use crate::core::Core;
 use crate::ledger::batch::Failure;
 use crate::ledger::{Batch, Group, GroupReply, LedgerError};
@@ -36,10 +39,23 @@ impl RedisLedger {
     /// Prepares connections to a Redis. `ca` names a PEM file of roots to trust instead of the system's.
     ///
     /// # Errors
-    /// The roots can't be read.
+    /// The roots can't be read, or it is of a kind that is not supported yet.
     pub fn new(settings: RedisSettings, codec: Codec, ca: Option<&Path>) -> io::Result<Self> {
+        if !matches!(settings.topology, Topology::One(_)) {
+            let text = format!("{settings} is not supported yet: give the primary as redis://");
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
         let tls = if settings.tls { Some(Arc::new(tls_config(ca)?)) } else { None };
         Ok(Self { settings, codec, tls })
+    }
+
+    /// The server to connect to.
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        match &self.settings.topology {
+            Topology::One(endpoint) => endpoint,
+            Topology::Sentinel { sentinels, .. } => &sentinels[0],
+            Topology::Cluster { seeds } => &seeds[0],
+        }
     }
 }
 
@@ -85,8 +101,9 @@ impl<'a> Link<'a> {
     fn open(core: &'static Core, ledger: &'a RedisLedger) -> Result<Self, HandshakeError> {
         let deadline_ms = core.clock.now_ms() + core.batcher.answer_deadline_ms();
         let settings = &ledger.settings;
-        let socket = Socket::connect(core, &settings.host, settings.port, deadline_ms)?;
-        let mut stream = Stream::open(socket, &settings.host, ledger.tls.as_ref())?;
+        let Endpoint { host, port } = ledger.endpoint();
+        let socket = Socket::connect(core, host, *port, deadline_ms)?;
+        let mut stream = Stream::open(socket, host, ledger.tls.as_ref())?;
         let name = format!("stampede-core-{}", core.index);
         handshake(&mut stream, settings, &name, ledger.codec.scripts())?;
         let (parser, out) = (Parser::new(), Vec::with_capacity(64 << 10));

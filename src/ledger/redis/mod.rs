@@ -38,6 +38,6 @@ pub use line::{parse_line, parse_value};
 pub use link::{RedisLedger, run as run_link};
 pub use reply::{DecodeError, decode, text};
 pub use scripts::{Script, ScriptName, Scripts};
-pub use settings::{Password, RedisSettings, UrlError};
+pub use settings::{Endpoint, Password, RedisSettings, Topology, UrlError};
 pub(crate) use tls::tls_config;
 pub use trim::trim_command;
