@@ -20,12 +20,16 @@ mod index;
 mod keys;
 mod line;
 mod link;
+mod primary;
+mod replicas;
 mod reply;
 mod resp;
 mod scripts;
+mod sentinel;
 mod settings;
 mod socket;
 mod stream;
+mod timed;
 mod tls;
 mod trim;
 
