@@ -123,8 +123,7 @@ impl Sale {
         let sold = connection.text("HGET ticket_hash_key ticket_sold_nums");
         let there = connection.reservations("{ticket_hash_key}:reservations").into_iter();
         let there: HashSet<String> = there.map(|(id, _)| format!("ticket~{id}")).collect();
-        let told: HashSet<String> =
-            self.grants.lock().expect("the list").keys().cloned().collect();
+        let told: HashSet<String> = self.grants.lock().expect("the list").keys().cloned().collect();
         assert_eq!((sold, there.len()), (TOTAL.to_string(), TOTAL));
         let untold = there.difference(&told).count();
         assert_eq!(untold, 0, "reservations of which nobody was told");
@@ -184,7 +183,9 @@ fn killed() -> Vec<Line> {
     for _ in 0..20 {
         for server in &sale.servers {
             let mut buyer = Buyer::connect(server.address()).expect("a server");
-            assert!(buyer.reserve("ticket", "late", 1, "").expect("an answer").bought().is("sold_out"));
+            assert!(
+                buyer.reserve("ticket", "late", 1, "").expect("an answer").bought().is("sold_out")
+            );
         }
     }
     assert_eq!(asked(&trio, 0), 0, "the old primary was asked");
@@ -193,7 +194,11 @@ fn killed() -> Vec<Line> {
     vec![
         Line::new("primary killed: to the promotion", "", ms(promoted - killed_at)),
         Line::new("primary killed: promotion to the first grant", "< 1 s", ms(followed)),
-        Line::new("primary killed: sold; lost of what was told", "10000; replication's lag", format!("{TOTAL}; {lost}")),
+        Line::new(
+            "primary killed: sold; lost of what was told",
+            "10000; replication's lag",
+            format!("{TOTAL}; {lost}"),
+        ),
         Line::new("the old primary comes back: our scripts on it", "0", "0"),
     ]
 }
@@ -233,7 +238,11 @@ fn asleep() -> Vec<Line> {
     vec![
         Line::new("primary asleep: to the promotion", "", ms(promoted - asleep_at)),
         Line::new("primary asleep: promotion to the first grant", "< 1 s", ms(followed)),
-        Line::new("primary asleep, --redis-wait 1: sold, lost", "10000, 0", format!("{TOTAL}, {lost}")),
+        Line::new(
+            "primary asleep, --redis-wait 1: sold, lost",
+            "10000, 0",
+            format!("{TOTAL}, {lost}"),
+        ),
     ]
 }
 
@@ -268,15 +277,26 @@ fn cut_off(waits: bool) -> Vec<Line> {
     let (differences, report) = audit(&trio, Some(&orders));
     let text = report.to_string();
     if lost.is_empty() {
-        assert!(!waits || differences == 0 || text.contains("a row without a reservation"), "{text}");
+        assert!(
+            !waits || differences == 0 || text.contains("a row without a reservation"),
+            "{text}"
+        );
     } else {
         assert!(differences > 0 && text.contains("a row without a reservation"), "{text}");
         assert!(differences <= lost.len() as u64 + BUYERS as u64, "{text}");
     }
     let wanted = if waits { "10000, 0" } else { "10000, what they had not received" };
     vec![
-        Line::new(format!("{what}: sold, lost of what was told"), wanted, format!("{TOTAL}, {}", lost.len())),
-        Line::new(format!("{what}: rows of orders without a reservation, by the audit"), "", differences.to_string()),
+        Line::new(
+            format!("{what}: sold, lost of what was told"),
+            wanted,
+            format!("{TOTAL}, {}", lost.len()),
+        ),
+        Line::new(
+            format!("{what}: rows of orders without a reservation, by the audit"),
+            "",
+            differences.to_string(),
+        ),
     ]
 }
 

@@ -74,7 +74,8 @@ impl Trio {
 
     /// The one that is the primary now, once all Sentinels say so, and its number.
     pub fn primary(&self) -> (usize, &RedisServer) {
-        let said = |port: u16| ask(port, &format!("SENTINEL GET-MASTER-ADDR-BY-NAME {NAME}"))[1].clone();
+        let said =
+            |port: u16| ask(port, &format!("SENTINEL GET-MASTER-ADDR-BY-NAME {NAME}"))[1].clone();
         let mut all = Vec::new();
         until("all Sentinels agree", PATIENCE, || {
             all = self.sentinels.iter().map(|(port, _)| said(*port)).collect();
@@ -124,7 +125,9 @@ fn sentinel(lab: &Lab, number: usize, primary: &str) -> (u16, Program) {
     let mut command = Command::new("redis-server");
     let program =
         lab.start(&format!("sentinel-{number}-{port}"), command.arg(conf).arg("--sentinel"));
-    until("a Sentinel answers", PATIENCE, || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok());
+    until("a Sentinel answers", PATIENCE, || {
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+    });
     (port, program)
 }
 

@@ -56,7 +56,8 @@ impl RedisLedger {
                 Some(Arc::new(Primary::new(primary, sentinels.len())))
             }
             Topology::Cluster { .. } => {
-                let text = format!("{settings} is not supported yet: use redis:// or redis-sentinel://");
+                let text =
+                    format!("{settings} is not supported yet: use redis:// or redis-sentinel://");
                 return Err(io::Error::new(io::ErrorKind::Unsupported, text));
             }
         };

@@ -116,13 +116,19 @@ impl Primary {
     ///
     /// # Errors
     /// It isn't known, and why.
-    pub(super) fn find(self: &Arc<Self>, time: Duration) -> Result<(Endpoint, Term), HandshakeError> {
+    pub(super) fn find(
+        self: &Arc<Self>,
+        time: Duration,
+    ) -> Result<(Endpoint, Term), HandshakeError> {
         let until = Instant::now() + time;
         let mut state = lock(&self.state);
         loop {
             if let Some(Seat { endpoint, epoch }) = &state.seat {
                 let number = self.term.load(Ordering::Acquire);
-                return Ok((endpoint.clone(), Term { primary: self.clone(), number, epoch: *epoch }));
+                return Ok((
+                    endpoint.clone(),
+                    Term { primary: self.clone(), number, epoch: *epoch },
+                ));
             }
             let left = until.saturating_duration_since(Instant::now());
             let trouble = state.trouble(&self.name);
@@ -141,10 +147,12 @@ impl State {
     /// waited for, but not for ever: if the others are away, who answers is believed.
     fn better(&self, sentinels: usize, now: Instant) -> Option<Seat> {
         let majority = sentinels / 2 + 1;
-        let seats = || self.reports.iter().filter_map(|report| match report {
-            Some(Report::Seat(seat)) => Some(seat),
-            _ => None,
-        });
+        let seats = || {
+            self.reports.iter().filter_map(|report| match report {
+                Some(Report::Seat(seat)) => Some(seat),
+                _ => None,
+            })
+        };
         let named = |seat: &Seat| seats().filter(|other| *other == seat).count();
         let best = seats().max_by_key(|seat| (seat.epoch, named(seat)))?;
         if best.epoch < self.epoch_min {

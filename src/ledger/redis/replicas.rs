@@ -16,8 +16,7 @@ use crate::sale::{Command, Outcome};
 
 /// Whether one of a batch's commands can end in something that somebody may rely on.
 pub(super) fn are_needed<'a>(groups: impl IntoIterator<Item = &'a Group>) -> bool {
-    let promises =
-        |command: &Command| !matches!(command, Command::Show | Command::Expire { .. });
+    let promises = |command: &Command| !matches!(command, Command::Show | Command::Expire { .. });
     groups.into_iter().any(|group| group.commands.iter().any(promises))
 }
 

@@ -5,8 +5,8 @@
 //! none is written twice. The scripts are the twin of `sale/machine.rs`: outcome for outcome.
 
 use crate::limits::{
-    BATCH_MAX, EPOCH_MAX, HOLD_MS_DEFAULT, HOLD_MS_MAX, QUANTITY_MAX, QUANTITY_MAX_DEFAULT, TIME_MS_MAX,
-    TOTAL_MAX,
+    BATCH_MAX, EPOCH_MAX, HOLD_MS_DEFAULT, HOLD_MS_MAX, QUANTITY_MAX, QUANTITY_MAX_DEFAULT,
+    TIME_MS_MAX, TOTAL_MAX,
 };
 use crate::sale::ID_PREFIX_TEXT_BYTES;
 
