@@ -52,8 +52,8 @@ struct Sale {
 
 impl Sale {
     fn start(trio: &Trio, options: &[&str]) -> Self {
-        let url = trio.url();
-        let all = [&["--ledger", &url, "--sale", &format!("ticket={TOTAL}")], options].concat();
+        let (url, ticket) = (trio.url(), format!("ticket={TOTAL}"));
+        let all = [&["--ledger", &url, "--sale", &ticket], options].concat();
         let servers = [Server::start(&all), Server::start(&all)];
         Self { servers, grants: Mutex::default(), count: AtomicUsize::new(0) }
     }
