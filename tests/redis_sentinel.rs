@@ -94,7 +94,7 @@ fn a_sale_of_a_later_epoch_refuses_who_knows_an_earlier_one() {
     assert!(refused.contains("epoch 5 is known") && refused.contains("epoch 7"), "{refused}");
     assert_eq!(connection.text("HGET s_hash_key s_total_nums"), "9");
 
-    // A failover, and it goes on.
+    // One that has forgotten the primary is told of as well.
     let sentinel_said = |text: &str| {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, sentinel.port)).expect("connect");
         server::RedisConnection::new(stream).ask(text)

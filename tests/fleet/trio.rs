@@ -1,6 +1,6 @@
 //! A primary, two replicas and three Sentinels on loopback.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -92,6 +92,15 @@ impl Trio {
         kill_process(pid, signal).expect("send a signal");
     }
 
+    /// Waits until one of the Redis follows the primary and has what that has.
+    pub fn follows(&self, number: usize) {
+        until("the old primary follows the new one", PATIENCE, || {
+            // A Sentinel that makes a replica of it closes its connections.
+            let role = said(self.redis[number].stream()).unwrap_or_default();
+            role.contains("role:slave") && role.contains("master_link_status:up")
+        });
+    }
+
     /// Cuts both replicas off: they stand still, and what the primary would send them is gone.
     pub fn cut_off_replicas(&self) {
         [1, 2].iter().for_each(|&number| self.signal(number, Signal::STOP));
@@ -102,6 +111,14 @@ impl Trio {
     pub fn let_replicas_go_on(&self) {
         [1, 2].iter().for_each(|&number| self.signal(number, Signal::CONT));
     }
+}
+
+/// What a Redis says of its replication.
+fn said(mut stream: TcpStream) -> io::Result<String> {
+    stream.write_all(b"INFO replication\r\nQUIT\r\n")?;
+    let mut said = String::new();
+    stream.read_to_string(&mut said)?;
+    Ok(said)
 }
 
 fn process(redis: &RedisServer) -> i32 {
