@@ -80,6 +80,22 @@ pub const CLIENT_CONNECT_DEADLINE_MS: u64 = 3_000;
 pub const CLIENT_ANSWER_DEADLINE_MS: u64 = 10_000;
 /// Time between two lines in the log about batches that the ledger refuses.
 pub const REFUSAL_LOG_INTERVAL_MS: u64 = 1_000;
+/// Most servers that a Redis URL may name: some of them will do to find the others.
+pub const REDIS_ENDPOINTS_MAX: usize = 32;
+/// Longest name of a primary that Sentinels watch.
+pub const PRIMARY_NAME_BYTES_MAX: usize = 128;
+/// Time for a connection to a Sentinel, and for an answer of one.
+pub const SENTINEL_ANSWER_DEADLINE_MS: u64 = 500;
+/// How often each Sentinel is asked, also if it tells nothing.
+pub const SENTINEL_POLL_INTERVAL_MS: u64 = 250;
+/// How long the first Sentinel that answers waits for a majority of them.
+pub const SENTINEL_MAJORITY_WAIT_MS: u64 = 1_000;
+/// How often a blocking connection looks whether its primary still is one.
+pub const TERM_LOOK_INTERVAL_MS: u64 = 100;
+/// Greatest epoch of Sentinels that a sale may have: what a script's number holds exactly.
+pub const EPOCH_MAX: u64 = (1 << 53) - 1;
+/// Most replicas that `--redis-wait` may ask for.
+pub const REDIS_WAIT_MAX: u64 = 16;
 /// Time after which a core's link adds a sale to the index of sales again, with its next batch.
 pub const INDEX_AGE_MS_MAX: u64 = 1_000;
 /// Oldest view of a sale that `GET /v1/sales/{sale}` may show.
@@ -245,6 +261,9 @@ const _: () = assert!(2 * (CONTROL_CONNECTIONS_MAX as u64) < DESCRIPTORS_RESERVE
 const _: () = assert!(CONTROL_BODY_BYTES_MAX < CONTROL_DISCARD_BYTES_MAX);
 const _: () = assert!(LEDGER_DEADLINE_MS_MIN <= LEDGER_ANSWER_DEADLINE_MS);
 const _: () = assert!(LEDGER_ANSWER_DEADLINE_MS <= LEDGER_DEADLINE_MS_MAX);
+// A promotion is followed within a second, also where nothing is told and everything must be noticed.
+const _: () =
+    assert!(SENTINEL_POLL_INTERVAL_MS + TERM_LOOK_INTERVAL_MS + RECONNECT_BACKOFF_MS_MIN <= 500);
 const _: () = assert!(DRAIN_DEADLINE_MS <= DRAIN_DEADLINE_MS_MAX);
 const _: () = assert!(STAT_LOG_LINE_BYTES_MAX < STAT_LOG_BUFFER_BYTES);
 const _: () = assert!(STAT_LOG_BUFFERS_PER_CORE < STAT_LOG_QUEUE_MAX);

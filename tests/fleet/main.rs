@@ -9,10 +9,21 @@
 //! that can't run because the machine lacks something fails and says what. `cargo test` runs those
 //! that fit in its time; `--all` (which `tests/fleet/run` gives) the others too.
 
+// Each scenario takes what it needs of the lab and the support.
+#[allow(dead_code)]
+#[path = "../support/buyer.rs"]
+mod buyer;
+#[allow(dead_code)]
 mod lab;
+#[allow(dead_code)]
 #[path = "../support/redis.rs"]
 mod redis_server;
+mod sentinel;
+#[allow(dead_code)]
+#[path = "../support/server.rs"]
+mod server;
 mod table;
+mod trio;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -36,7 +47,7 @@ pub struct Scenario {
 }
 
 /// In the order in which they run.
-const SCENARIOS: &[Scenario] = &[];
+const SCENARIOS: &[Scenario] = &[sentinel::SCENARIO];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

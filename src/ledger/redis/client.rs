@@ -5,20 +5,21 @@
 //! wait before it asks again. It says of every failure whether anything can have happened. Beside
 //! the ledger's own commands it carries any other, alone or many in one round trip.
 
-use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redis::{Parser, Value};
-use rustix::net::sockopt::set_socket_keepalive;
-use rustix::net::{RecvFlags, recv};
 
+use super::primary::Term;
 use super::reply::{classify, error_text};
 use super::resp::{bulk, command};
 use super::stream::Stream;
-use super::{Codec, DecodeError, HandshakeError, RedisLedger, decode, handshake, load_scripts};
-use super::{audit, index};
+use super::timed::Timed;
+use super::{
+    Codec, DecodeError, Endpoint, HandshakeError, RedisLedger, decode, handshake, load_scripts,
+};
+use super::{audit, index, replicas};
 use crate::ledger::client::{Client, SaleAudit};
 use crate::ledger::{Batch, BatchReply, GroupReply, LedgerError};
 use crate::limits::{CLIENT_ANSWER_DEADLINE_MS, CLIENT_CONNECT_DEADLINE_MS};
@@ -164,8 +165,12 @@ impl RedisClient {
                 }
             }
         }
-        if replies.iter().any(|reply| reply.as_ref().is_err_and(DecodeError::is_demotion)) {
-            self.connection = None;
+        let failures = || replies.iter().filter_map(|reply| reply.as_ref().err());
+        if let Some(error) = failures().find(|error| error.is_demotion()) {
+            let term = self.connection.take().and_then(|connection| connection.term);
+            if let (Some(term), Some(epoch)) = (term, error.fenced_by()) {
+                term.saw(epoch);
+            }
         }
         // What is done is done: the index can be mended later, by whoever meets the sale.
         let _ = self.register(&created);
@@ -256,18 +261,30 @@ impl RedisClient {
         &mut self,
         batch: &Batch,
     ) -> Result<Vec<Result<GroupReply, DecodeError>>, LedgerError> {
+        self.connect().map_err(refused)?;
+        let Some(connection) = &self.connection else { return Err(not_connected()) };
         let mut request = Vec::new();
-        let codec = &self.ledger.codec;
+        let codec = &connection.codec;
         let counts: Vec<usize> =
             batch.groups.iter().map(|group| codec.encode(group, &mut request)).collect();
-        let values = self.exchange(&request, counts.iter().sum())?;
+        let wanted = self.ledger.replicas;
+        let waits = wanted > 0 && replicas::are_needed(&batch.groups);
+        if waits {
+            let time_ms = u64::try_from(self.answer_time.as_millis()).unwrap_or(u64::MAX);
+            replicas::wait(wanted, replicas::wait_time_ms(time_ms), &mut request);
+        }
+        let values = self.carry(&request, counts.iter().sum::<usize>() + usize::from(waits))?;
         let mut rest = values.as_slice();
         let replies = batch.groups.iter().zip(counts).map(|(group, count)| {
             let (own, others) = rest.split_at(count);
             rest = others;
             decode(group, own)
         });
-        Ok(replies.collect())
+        let mut replies: Vec<_> = replies.collect();
+        if let Some(answer) = rest.first() {
+            replicas::judge(wanted, answer, &batch.groups, &mut replies);
+        }
+        Ok(replies)
     }
 
     fn load_scripts(&mut self) -> Result<(), LedgerError> {
@@ -286,12 +303,22 @@ impl RedisClient {
             return Ok(Vec::new());
         }
         self.connect().map_err(refused)?;
-        let connection = self.connection.as_mut().expect("just connected");
+        self.carry(request, replies)
+    }
+
+    /// Sends on the connection that there is, and on no other: what was written for one epoch must
+    /// not go out in another.
+    fn carry(&mut self, request: &[u8], replies: usize) -> Result<Vec<Value>, LedgerError> {
+        let Some(connection) = &mut self.connection else { return Err(not_connected()) };
         connection.exchange(request, replies, self.answer_time).map_err(|error| {
             self.connection = None;
             LedgerError::Lost(error.to_string())
         })
     }
+}
+
+fn not_connected() -> LedgerError {
+    LedgerError::Refused("there is no connection".to_owned())
 }
 
 fn refused(error: HandshakeError) -> LedgerError {
@@ -354,16 +381,22 @@ impl audit::Ask for RedisClient {
 struct Connection {
     stream: Stream<Timed>,
     parser: Parser,
+    /// The ledger's, with the epoch of this connection.
+    codec: Codec,
+    term: Option<Term>,
 }
 
 impl Connection {
     fn open(ledger: &RedisLedger, name: &str) -> Result<Self, HandshakeError> {
         let settings = &ledger.settings;
-        let deadline = Instant::now() + Duration::from_millis(CLIENT_CONNECT_DEADLINE_MS);
-        let socket = Timed::connect(&settings.host, settings.port, deadline)?;
-        let mut stream = Stream::open(socket, &settings.host, ledger.tls.as_ref())?;
+        let time = Duration::from_millis(CLIENT_CONNECT_DEADLINE_MS);
+        let deadline = Instant::now() + time;
+        let (Endpoint { host, port }, term) = ledger.place(time)?;
+        let socket = Timed::connect(&host, port, deadline, term.clone())?;
+        let mut stream = Stream::open(socket, &host, ledger.tls.as_ref())?;
         handshake(&mut stream, settings, name, ledger.codec.scripts())?;
-        Ok(Self { stream, parser: Parser::new() })
+        let codec = ledger.codec.in_epoch(term.as_ref().map(Term::epoch));
+        Ok(Self { stream, parser: Parser::new(), codec, term })
     }
 
     fn exchange(
@@ -380,75 +413,10 @@ impl Connection {
             .collect()
     }
 
-    /// Whether Redis has closed it since it was last used: nothing is lost by making another.
+    /// Whether Redis has closed it since it was last used, or is the primary no longer: nothing is
+    /// lost by making another.
     fn is_stale(&self) -> bool {
-        let tls = matches!(self.stream, Stream::Tls(_));
-        let socket = self.stream.socket();
-        match recv(&socket.stream, &mut [0u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-            Err(error) => !matches!(error, rustix::io::Errno::AGAIN | rustix::io::Errno::INTR),
-            // TLS may have something to say for itself, such as a ticket.
-            Ok((_, bytes)) => bytes == 0 || !tls,
-        }
-    }
-}
-
-/// A socket that blocks until a point in time and no longer, however little comes at a time.
-struct Timed {
-    stream: TcpStream,
-    deadline: Instant,
-}
-
-impl Timed {
-    fn connect(host: &str, port: u16, deadline: Instant) -> io::Result<Self> {
-        let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
-        for address in (host, port).to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, left(deadline)?) {
-                Ok(stream) => {
-                    stream.set_nodelay(true)?;
-                    set_socket_keepalive(&stream, true)?;
-                    return Ok(Self { stream, deadline });
-                }
-                Err(error) => last = io::Error::new(error.kind(), format!("{address}: {error}")),
-            }
-        }
-        Err(last)
-    }
-
-    fn set_time(&mut self, time: Duration) {
-        self.deadline = Instant::now() + time;
-    }
-}
-
-/// The time until then, which is not over.
-fn left(deadline: Instant) -> io::Result<Duration> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(late()) } else { Ok(left) }
-}
-
-fn late() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "no answer in time")
-}
-
-/// A socket's time-out comes as `WouldBlock`.
-fn in_time<T>(done: io::Result<T>) -> io::Result<T> {
-    done.map_err(|error| if error.kind() == io::ErrorKind::WouldBlock { late() } else { error })
-}
-
-impl Read for Timed {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.set_read_timeout(Some(left(self.deadline)?))?;
-        in_time(self.stream.read(buffer))
-    }
-}
-
-impl Write for Timed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.stream.set_write_timeout(Some(left(self.deadline)?))?;
-        in_time(self.stream.write(bytes))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.stream.flush()
+        self.stream.socket().is_stale(matches!(self.stream, Stream::Tls(_)))
     }
 }
 

@@ -175,7 +175,7 @@ fn check_server(hello: &Value) -> Result<(), HandshakeError> {
         )));
     }
     if get("mode") == Some("sentinel") {
-        let text = "this is a Sentinel: give the primary itself, as redis://host:port/db";
+        let text = "this is a Sentinel: ask it with redis-sentinel://host:port/MASTERNAME";
         return Err(HandshakeError::Fatal(text.to_owned()));
     }
     match get("role") {
