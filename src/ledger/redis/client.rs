@@ -14,8 +14,10 @@ use redis::{Parser, Value};
 use rustix::net::sockopt::set_socket_keepalive;
 use rustix::net::{RecvFlags, recv};
 
+use super::cluster::{Nodes, slot_of};
+use super::codec::runs;
+use super::pipeline::Pipeline;
 use super::reply::{classify, error_text};
-use super::resp::{bulk, command};
 use super::stream::Stream;
 use super::{
     Codec, DecodeError, Endpoint, HandshakeError, RedisLedger, decode, handshake, load_scripts,
@@ -29,38 +31,6 @@ use crate::sale::{Command, SaleId};
 /// Members of the index that one SSCAN is to return, about.
 const SCAN_COUNT: &[u8] = b"1000";
 
-/// Commands that go out in one round trip.
-#[derive(Debug, Clone, Default)]
-pub struct Pipeline {
-    bytes: Vec<u8>,
-    count: usize,
-}
-
-impl Pipeline {
-    /// One with nothing in it.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds a command: its name and its arguments.
-    pub fn add(&mut self, arguments: &[&[u8]]) -> &mut Self {
-        command(&mut self.bytes, arguments.len());
-        arguments.iter().for_each(|argument| bulk(&mut self.bytes, argument));
-        self.count += 1;
-        self
-    }
-
-    /// How many commands it has.
-    pub fn len(&self) -> usize {
-        self.count
-    }
-
-    /// Whether it has none.
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-}
-
 /// See the module's header.
 ///
 /// For the ledger's commands it is a [`Client`]. Those who need more of Redis (a consumer group, a
@@ -72,6 +42,8 @@ pub struct RedisClient {
     answer_time: Duration,
     connection: Option<Connection>,
     connections: u64,
+    /// In place of the one connection, with a Cluster.
+    nodes: Option<Nodes>,
 }
 
 impl RedisClient {
@@ -79,7 +51,9 @@ impl RedisClient {
     /// without spaces.
     pub fn new(ledger: Arc<RedisLedger>, name: &str) -> Self {
         let answer_time = Duration::from_millis(CLIENT_ANSWER_DEADLINE_MS);
-        Self { ledger, name: name.to_owned(), answer_time, connection: None, connections: 0 }
+        let nodes = ledger.cluster.as_ref().map(|it| Nodes::new(&ledger, it.clone(), name));
+        let name = name.to_owned();
+        Self { ledger, name, answer_time, connection: None, connections: 0, nodes }
     }
 
     /// The codec, and with it the names of the keys.
@@ -96,11 +70,16 @@ impl RedisClient {
     /// Connects unless it is connected. Everything else does so by itself; this tells a failure that
     /// passes from one that an operator must see to.
     pub fn connect(&mut self) -> Result<(), HandshakeError> {
+        if let Some(nodes) = &mut self.nodes {
+            return nodes.connect(&self.ledger);
+        }
         if self.connection.as_ref().is_some_and(Connection::is_stale) {
             self.connection = None;
         }
         if self.connection.is_none() {
-            self.connection = Some(Connection::open(&self.ledger, &self.name)?);
+            let time = Duration::from_millis(CLIENT_CONNECT_DEADLINE_MS);
+            let endpoint = self.ledger.endpoint();
+            self.connection = Some(Connection::open(&self.ledger, endpoint, &self.name, time)?);
             self.connections += 1;
         }
         Ok(())
@@ -108,7 +87,7 @@ impl RedisClient {
 
     /// How many connections it has made: with another, what was learned before may not hold.
     pub fn connections(&self) -> u64 {
-        self.connections
+        self.connections + self.nodes.as_ref().map_or(0, |nodes| nodes.opened)
     }
 
     /// Carries out any one command and returns its reply.
@@ -141,7 +120,8 @@ impl RedisClient {
     /// [`LedgerError::Refused`]: nothing was sent. [`LedgerError::Lost`]: some or all may have been
     /// carried out.
     pub fn pipeline(&mut self, commands: &Pipeline) -> Result<Vec<Value>, LedgerError> {
-        self.exchange(&commands.bytes, commands.count)
+        let lost = |reply: Result<Value, String>| reply.map_err(LedgerError::Lost);
+        self.exchange(commands)?.into_iter().map(lost).collect()
     }
 
     /// Carries out a batch, with a result for each of its groups.
@@ -192,9 +172,11 @@ impl RedisClient {
         let ledger = self.ledger.clone();
         let keys = ledger.codec.keys();
         self.index(|out| index::remove(keys, sales, out))?;
-        let mut request = Vec::new();
-        sales.iter().for_each(|sale| index::exists(keys, sale, &mut request));
-        let there = index::found(sales, &self.exchange(&request, sales.len())?)?;
+        let mut ask = Pipeline::new();
+        for sale in sales {
+            ask.write(keys.of(sale).slot(), |out| index::exists(keys, sale, out));
+        }
+        let there = index::found(sales, &self.pipeline(&ask)?)?;
         self.register(&there)
     }
 
@@ -248,9 +230,9 @@ impl RedisClient {
 
     /// One command about the index.
     fn index(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), LedgerError> {
-        let mut request = Vec::new();
-        write(&mut request);
-        let reply = self.exchange(&request, 1)?.remove(0);
+        let slot = slot_of(self.codec().keys().index().as_bytes());
+        let mut one = Pipeline::new();
+        let reply = self.pipeline(one.write(slot, write))?.remove(0);
         Ok(index::judge(self.codec().keys(), &reply)?)
     }
 
@@ -258,21 +240,31 @@ impl RedisClient {
         &mut self,
         batch: &Batch,
     ) -> Result<Vec<Result<GroupReply, DecodeError>>, LedgerError> {
-        let mut request = Vec::new();
+        let mut commands = Pipeline::new();
         let codec = &self.ledger.codec;
-        let counts: Vec<usize> =
-            batch.groups.iter().map(|group| codec.encode(group, &mut request)).collect();
-        let values = self.exchange(&request, counts.iter().sum())?;
-        let mut rest = values.as_slice();
-        let replies = batch.groups.iter().zip(counts).map(|(group, count)| {
-            let (own, others) = rest.split_at(count);
-            rest = others;
-            decode(group, own)
+        let mut counts = Vec::with_capacity(batch.groups.len());
+        for group in &batch.groups {
+            let keys = codec.keys().of(&group.sale);
+            let (slot, before) = (keys.slot(), commands.len());
+            for run in runs(&group.commands) {
+                commands.write(slot, |out| codec.encode_run(&keys, run, out));
+            }
+            counts.push(commands.len() - before);
+        }
+        let mut replies = self.exchange(&commands)?.into_iter();
+        let decoded = batch.groups.iter().zip(counts).map(|(group, count)| {
+            let own: Vec<Result<Value, String>> = replies.by_ref().take(count).collect();
+            let own: Result<Vec<Value>, String> = own.into_iter().collect();
+            decode(group, &own.map_err(DecodeError::Lost)?)
         });
-        Ok(replies.collect())
+        Ok(decoded.collect())
     }
 
     fn load_scripts(&mut self) -> Result<(), LedgerError> {
+        if let Some(nodes) = &mut self.nodes {
+            nodes.load_scripts(&self.ledger, self.answer_time);
+            return Ok(());
+        }
         self.connect().map_err(refused)?;
         let Some(connection) = &mut self.connection else { return Ok(()) };
         connection.stream.socket_mut().set_time(self.answer_time);
@@ -283,16 +275,25 @@ impl RedisClient {
         })
     }
 
-    fn exchange(&mut self, request: &[u8], replies: usize) -> Result<Vec<Value>, LedgerError> {
-        if replies == 0 {
+    /// One round trip. A reply that is an error: that command may have been carried out.
+    fn exchange(
+        &mut self,
+        commands: &Pipeline,
+    ) -> Result<Vec<Result<Value, String>>, LedgerError> {
+        if commands.is_empty() {
             return Ok(Vec::new());
+        }
+        if let Some(nodes) = &mut self.nodes {
+            return Ok(nodes.exchange(&self.ledger, commands, self.answer_time));
         }
         self.connect().map_err(refused)?;
         let connection = self.connection.as_mut().expect("just connected");
-        connection.exchange(request, replies, self.answer_time).map_err(|error| {
+        let replies = connection.exchange(commands.all(), commands.len(), self.answer_time);
+        let replies = replies.map_err(|error| {
             self.connection = None;
             LedgerError::Lost(error.to_string())
-        })
+        })?;
+        Ok(replies.into_iter().map(Ok).collect())
     }
 }
 
@@ -353,19 +354,22 @@ impl audit::Ask for RedisClient {
 }
 
 /// A connection on which no reply is outstanding.
-struct Connection {
+pub(super) struct Connection {
     stream: Stream<Timed>,
     parser: Parser,
 }
 
 impl Connection {
-    fn open(ledger: &RedisLedger, name: &str) -> Result<Self, HandshakeError> {
-        let settings = &ledger.settings;
-        let deadline = Instant::now() + Duration::from_millis(CLIENT_CONNECT_DEADLINE_MS);
-        let Endpoint { host, port } = ledger.endpoint();
-        let socket = Timed::connect(host, *port, deadline)?;
+    pub(super) fn open(
+        ledger: &RedisLedger,
+        endpoint: &Endpoint,
+        name: &str,
+        time: Duration,
+    ) -> Result<Self, HandshakeError> {
+        let Endpoint { host, port } = endpoint;
+        let socket = Timed::connect(host, *port, Instant::now() + time)?;
         let mut stream = Stream::open(socket, host, ledger.tls.as_ref())?;
-        handshake(&mut stream, settings, name, ledger.codec.scripts())?;
+        handshake(&mut stream, &ledger.settings, name, ledger.codec.scripts())?;
         Ok(Self { stream, parser: Parser::new() })
     }
 
@@ -375,16 +379,29 @@ impl Connection {
         replies: usize,
         time: Duration,
     ) -> io::Result<Vec<Value>> {
-        self.stream.socket_mut().set_time(time);
+        self.set_time(time);
         self.stream.write_all(request)?;
         self.stream.flush()?;
-        (0..replies)
-            .map(|_| self.parser.parse_value(&mut self.stream).map_err(io::Error::other))
-            .collect()
+        (0..replies).map(|_| self.value()).collect()
+    }
+
+    /// Reads one reply.
+    pub(super) fn value(&mut self) -> io::Result<Value> {
+        self.parser.parse_value(&mut self.stream).map_err(io::Error::other)
+    }
+
+    /// How long it may take from now on.
+    pub(super) fn set_time(&mut self, time: Duration) {
+        self.stream.socket_mut().set_time(time);
+    }
+
+    /// The stream, while no reply is outstanding.
+    pub(super) fn stream(&mut self) -> &mut Stream<Timed> {
+        &mut self.stream
     }
 
     /// Whether Redis has closed it since it was last used: nothing is lost by making another.
-    fn is_stale(&self) -> bool {
+    pub(super) fn is_stale(&self) -> bool {
         let tls = matches!(self.stream, Stream::Tls(_));
         let socket = self.stream.socket();
         match recv(&socket.stream, &mut [0u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
@@ -396,13 +413,13 @@ impl Connection {
 }
 
 /// A socket that blocks until a point in time and no longer, however little comes at a time.
-struct Timed {
+pub(super) struct Timed {
     stream: TcpStream,
     deadline: Instant,
 }
 
 impl Timed {
-    fn connect(host: &str, port: u16, deadline: Instant) -> io::Result<Self> {
+    pub(super) fn connect(host: &str, port: u16, deadline: Instant) -> io::Result<Self> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
         for address in (host, port).to_socket_addrs()? {
             match TcpStream::connect_timeout(&address, left(deadline)?) {

@@ -13,6 +13,7 @@ use hashbrown::HashSet;
 use redis::{Parser, Value};
 use rustls::ClientConfig;
 
+use super::cluster::{self, Cluster};
 use super::index::{self, Registered};
 use super::socket::Socket;
 use super::stream::Stream;
@@ -33,6 +34,8 @@ pub struct RedisLedger {
     pub(super) settings: RedisSettings,
     pub(super) codec: Codec,
     pub(super) tls: Option<Arc<ClientConfig>>,
+    /// What is known of the Cluster, if it is one.
+    pub(super) cluster: Option<Arc<Cluster>>,
 }
 
 impl RedisLedger {
@@ -41,12 +44,16 @@ impl RedisLedger {
     /// # Errors
     /// The roots can't be read, or it is of a kind that is not supported yet.
     pub fn new(settings: RedisSettings, codec: Codec, ca: Option<&Path>) -> io::Result<Self> {
-        if !matches!(settings.topology, Topology::One(_)) {
+        if matches!(settings.topology, Topology::Sentinel { .. }) {
             let text = format!("{settings} is not supported yet: give the primary as redis://");
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
         let tls = if settings.tls { Some(Arc::new(tls_config(ca)?)) } else { None };
-        Ok(Self { settings, codec, tls })
+        let cluster = match &settings.topology {
+            Topology::Cluster { seeds } => Some(Arc::new(Cluster::new(seeds))),
+            _ => None,
+        };
+        Ok(Self { settings, codec, tls, cluster })
     }
 
     /// The server to connect to.
@@ -60,7 +67,10 @@ impl RedisLedger {
 }
 
 /// The life of a core's link.
-pub fn run(core: &'static Core, ledger: &RedisLedger) {
+pub fn run(core: &'static Core, ledger: &Arc<RedisLedger>) {
+    if let Some(cluster) = &ledger.cluster {
+        return cluster::run(core, ledger, cluster);
+    }
     let mut backoff_ms = RECONNECT_BACKOFF_MS_MIN;
     let pause = core.gate.signal();
     loop {
