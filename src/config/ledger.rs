@@ -128,9 +128,7 @@ pub(crate) fn redacted(text: &str) -> String {
     let several = scheme.ends_with("-sentinel://") || scheme.ends_with("-cluster://");
     let mut hosts = authority.split(|c| c == ',' && several);
     let doubtful = |host: &&str| match host.split_once(':') {
-        Some((host, port)) => {
-            !host.starts_with('[') && !port.bytes().all(|b| b.is_ascii_digit())
-        }
+        Some((host, port)) => !host.starts_with('[') && !port.bytes().all(|b| b.is_ascii_digit()),
         None => false,
     };
     match hosts.find(doubtful).and_then(|host| host.split_once(':')) {

@@ -107,9 +107,7 @@ fn resharded() -> Vec<Line> {
         until("some are sold", PATIENCE, || crowd.granted() >= TOTAL / 10);
         let (mut from, mut to) = (&home, &other);
         while crowd.granted() < TOTAL * 9 / 10 {
-            let since = Instant::now();
-            six.reshard(from, to, LOW_SLOTS);
-            moves.push(since.elapsed());
+            moves.push(six.reshard(from, to, LOW_SLOTS));
             (from, to) = (to, from);
         }
     });
@@ -119,7 +117,11 @@ fn resharded() -> Vec<Line> {
     let refused: usize = crowd.refusals().values().sum();
     let longest = moves.iter().max().copied().unwrap_or_default();
     vec![
-        Line::new("hot slot resharded during a sale: sold, each to who knows", "10000", TOTAL.to_string()),
+        Line::new(
+            "hot slot resharded during a sale: sold, each to who knows",
+            "10000",
+            TOTAL.to_string(),
+        ),
         Line::new("… and not answered at the first try", "0", refused.to_string()),
         Line::new(
             format!("… moves of {LOW_SLOTS} slots; the longest took"),
@@ -289,8 +291,9 @@ fn asleep() -> Vec<Line> {
         kept.push(id);
     }
     let mut free = |sale: &str| buyer.sale(sale).expect("an answer")["free"].as_u64();
-    let returned =
-        until("what was held returns", PATIENCE, || sales.iter().all(|(sale, _)| free(sale) == Some(999_999)));
+    let returned = until("what was held returns", PATIENCE, || {
+        sales.iter().all(|(sale, _)| free(sale) == Some(999_999))
+    });
     output(order_worker(&six, &orders).arg("--once"));
     for (crowd, (sale, _)) in crowds.iter().zip(&sales) {
         let (differences, report) = audit(&six, sale, Some(&orders));

@@ -110,7 +110,8 @@ impl Crowd {
 
     /// Longest time in which nobody got one, between the first grant and the last.
     pub fn longest_pause(&self) -> Duration {
-        let mut at: Vec<Instant> = self.grants.lock().expect("the list").values().copied().collect();
+        let mut at: Vec<Instant> =
+            self.grants.lock().expect("the list").values().copied().collect();
         at.sort_unstable();
         at.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
     }

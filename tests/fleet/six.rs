@@ -1,7 +1,7 @@
 //! A Redis Cluster of three primaries with a replica each, on loopback.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::lab::{output, until};
 use crate::redis_server::{RedisConnection, RedisServer};
@@ -105,12 +105,22 @@ impl Six {
         told.parse().expect("a slot")
     }
 
-    /// Has redis-cli move so many slots, the lowest first, from one primary to another.
-    pub fn reshard(&self, from: &Node, to: &Node, slots: u16) {
+    /// Has redis-cli move so many slots, the lowest first, from one primary to another, and
+    /// gives the time that takes.
+    pub fn reshard(&self, from: &Node, to: &Node, slots: u16) -> Duration {
+        let place = format!("127.0.0.1:{}", from.port);
+        // It refuses to as long as a node has not heard of the move before.
+        until("all nodes agree", PATIENCE, || {
+            let mut check = Command::new("redis-cli");
+            check.args(["--cluster", "check", &place]);
+            check.output().expect("run redis-cli").status.success()
+        });
+        let since = Instant::now();
         let mut cli = Command::new("redis-cli");
-        cli.args(["--cluster", "reshard", &format!("127.0.0.1:{}", from.port)]);
+        cli.args(["--cluster", "reshard", &place]);
         cli.args(["--cluster-from", &from.id, "--cluster-to", &to.id]);
         output(cli.args(["--cluster-slots", &slots.to_string(), "--cluster-yes"]));
+        since.elapsed()
     }
 
     /// Waits until every node agrees on who has a slot, and gives its primary.

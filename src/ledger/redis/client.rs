@@ -276,10 +276,7 @@ impl RedisClient {
     }
 
     /// One round trip. A reply that is an error: that command may have been carried out.
-    fn exchange(
-        &mut self,
-        commands: &Pipeline,
-    ) -> Result<Vec<Result<Value, String>>, LedgerError> {
+    fn exchange(&mut self, commands: &Pipeline) -> Result<Vec<Result<Value, String>>, LedgerError> {
         if commands.is_empty() {
             return Ok(Vec::new());
         }

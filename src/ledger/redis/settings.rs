@@ -163,7 +163,8 @@ impl RedisSettings {
         };
         let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(authority_end);
-        let (login, hosts) = authority.rfind('@').map_or(("", authority), |at| authority.split_at(at + 1));
+        let (login, hosts) =
+            authority.rfind('@').map_or(("", authority), |at| authority.split_at(at + 1));
         let hosts: Vec<&str> = hosts.split(',').collect();
         if kind == Kind::One && hosts.len() > 1 {
             return Err(UrlError::OneHost);

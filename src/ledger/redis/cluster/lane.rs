@@ -39,7 +39,10 @@ pub(super) enum State {
     Opening,
     Up,
     /// It is tried again now and then.
-    Away { reason: String, fatal: bool },
+    Away {
+        reason: String,
+        fatal: bool,
+    },
 }
 
 impl Lane {

@@ -113,7 +113,11 @@ impl Link {
             let known = self.registered.borrow().contains(&group.sale);
             let creates = creates && !known;
             let work = self.work(What::Run(Run { group, flight, creates }), slot);
-            if known { self.dispatch(work) } else { self.meet(work) }
+            if known {
+                self.dispatch(work)
+            } else {
+                self.meet(work)
+            }
             match rest {
                 Some(next) => (group, flight) = next,
                 None => return,
@@ -148,8 +152,7 @@ impl Link {
 
     /// Whether a sale that is met is there.
     fn found(self: &Rc<Self>, sale: SaleId, found: Result<(bool, u64), DecodeError>) {
-        let creates =
-            |work: &Work| matches!(&work.what, What::Run(Run { creates: true, .. }));
+        let creates = |work: &Work| matches!(&work.what, What::Run(Run { creates: true, .. }));
         let wanted = self.meeting.borrow().get(&sale).is_some_and(|all| all.iter().any(creates));
         match found {
             Ok((there, _)) if there || wanted => self.add_to_index(vec![sale]),

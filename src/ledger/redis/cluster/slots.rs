@@ -256,7 +256,11 @@ mod tests {
         let want = vec![(0, 100, at("a", 1)), (101, 16_383, at("asked", 9))];
         assert_eq!(read(resp), Some(want));
         assert_eq!(read("*0\r\n"), Some(vec![]));
-        for bad in ["+OK\r\n", "*1\r\n*2\r\n:0\r\n:1\r\n", "*1\r\n*3\r\n:0\r\n:16384\r\n*2\r\n$1\r\na\r\n:1\r\n"] {
+        for bad in [
+            "+OK\r\n",
+            "*1\r\n*2\r\n:0\r\n:1\r\n",
+            "*1\r\n*3\r\n:0\r\n:16384\r\n*2\r\n$1\r\na\r\n:1\r\n",
+        ] {
             assert_eq!(read(bad), None, "{bad}");
         }
     }
