@@ -112,7 +112,8 @@ impl Mailbox {
     }
 
     /// Leaves a message and wakes the core. The messages are bounded: the ledger (one answer for the
-    /// one batch in flight), the server (drain), and connections that have their place already.
+    /// one batch in flight), the server (drain), a primary that was replaced, and connections that have
+    /// their place already.
     pub fn send(&self, message: Message) {
         lock(&self.messages).push(message);
         // A full counter means that the core has been woken already.

@@ -335,6 +335,11 @@ impl Gate {
         self.waker.wakeup();
     }
 
+    /// Has every coroutine that waits for a source look again, as if something had happened.
+    pub fn notify_all(&self) {
+        self.sources.borrow().iter().flatten().for_each(|source| source.notify());
+    }
+
     /// Wakes every coroutine whose wait has passed its deadline.
     pub fn wake_overdue(&self, now_ms: u64) {
         for source in self.sources.borrow().iter().flatten() {

@@ -101,6 +101,18 @@ pub const CLUSTER_NODE_DEADLINE_MS: u64 = 1_000;
 pub const CLUSTER_PATIENCE_MS: u64 = 500;
 /// Pause between two such tries.
 pub const CLUSTER_RETRY_MS: u64 = 20;
+/// Time for a connection to a Sentinel, and for an answer of one.
+pub const SENTINEL_ANSWER_DEADLINE_MS: u64 = 500;
+/// How often each Sentinel is asked, also if it tells nothing.
+pub const SENTINEL_POLL_INTERVAL_MS: u64 = 250;
+/// How long the first Sentinel that answers waits for a majority of them.
+pub const SENTINEL_MAJORITY_WAIT_MS: u64 = 1_000;
+/// How often a blocking connection looks whether its primary still is one.
+pub const TERM_LOOK_INTERVAL_MS: u64 = 100;
+/// Greatest epoch of Sentinels that a sale may have: what a script's number holds exactly.
+pub const EPOCH_MAX: u64 = (1 << 53) - 1;
+/// Most replicas that `--redis-wait` may ask for.
+pub const REDIS_WAIT_MAX: u64 = 16;
 /// Time after which a core's link adds a sale to the index of sales again, with its next batch.
 pub const INDEX_AGE_MS_MAX: u64 = 1_000;
 /// Oldest view of a sale that `GET /v1/sales/{sale}` may show.

@@ -54,9 +54,11 @@ pub struct ServeOptions {
 
     /// Where stock and reservations are kept [default: embedded:./stampede-data]
     ///
-    /// embedded:DIR keeps them in a folder of this machine, for one instance. redis://… and
-    /// rediss://… (TLS), as in redis://user:password@host:6379/0, share them between instances.
-    /// To keep a password from other users of the machine, who can see the command line, set it
+    /// embedded:DIR keeps them in a folder of this machine, for one instance. A Redis shares them
+    /// between instances: redis://user:password@host:6379/0;
+    /// redis-sentinel://user:password@host:26379,host:26379/MASTERNAME/0, which follows the primary
+    /// that the Sentinels name (user and password are Redis' own); or redis-cluster://host,host.
+    /// With rediss:// and so on it is TLS. To keep a password from other users of the machine, who can see the command line, set it
     /// by the environment or the file.
     #[arg(long, value_name = "URL", help_heading = "Ledger")]
     pub ledger: Option<String>,
@@ -78,6 +80,21 @@ pub struct ServeOptions {
     /// Field of that hash with the number sold, held or confirmed [default: {sale}_sold_nums]
     #[arg(long, value_name = "NAME", help_heading = "Ledger")]
     pub redis_sold_field: Option<String>,
+
+    /// Acknowledge only what so many replicas have received too [default: 0]
+    ///
+    /// 0 to 16. What fewer have within three quarters of --ledger-timeout is answered with 503
+    /// `unknown`, and the same idempotency key finds out. Together with Redis' own
+    /// min-replicas-to-write this is what a failover needs to lose nothing acknowledged.
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Ledger")]
+    pub redis_wait: Option<String>,
+
+    /// Our user at the Sentinels of a redis-sentinel:// ledger [default: their default user]
+    ///
+    /// Its password stands in the environment, as STAMPEDE_REDIS_SENTINEL_PASSWORD, or in the file.
+    /// Without one we don't log in there.
+    #[arg(long, value_name = "NAME", help_heading = "Ledger")]
+    pub redis_sentinel_user: Option<String>,
 
     /// Write an order for each reservation to this database [default: none]
     ///
@@ -207,7 +224,7 @@ impl ServeOptions {
             "control" => &self.control,
             "control-token-file" => &self.control_token_file,
             // Never an option: others on the machine can read those.
-            "control-token" => &None,
+            "control-token" | "redis-sentinel-password" => &None,
             "cores" => &self.cores,
             "connections-max" => &self.connections_max,
             "ledger" => &self.ledger,
@@ -215,6 +232,8 @@ impl ServeOptions {
             "redis-counters-key" => &self.redis_counters_key,
             "redis-total-field" => &self.redis_total_field,
             "redis-sold-field" => &self.redis_sold_field,
+            "redis-wait" => &self.redis_wait,
+            "redis-sentinel-user" => &self.redis_sentinel_user,
             "orders" => &self.orders,
             "stock" => &self.stock,
             "stat-log" => &self.stat_log,

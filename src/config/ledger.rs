@@ -7,7 +7,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::value::may_write;
-use crate::ledger::redis::{Codec, KeyTemplates, RedisLedger, RedisSettings};
+use crate::ledger::redis::{Codec, KeyTemplates, Password, RedisLedger, RedisSettings};
 use crate::limits::COUNTER_NAME_BYTES_MAX;
 
 /// Which ledger to use.
@@ -42,6 +42,19 @@ pub struct RedisSetting {
     pub ca: Option<PathBuf>,
     /// The names of a sale's counters.
     pub counters: CounterNames,
+    /// How many replicas must have what is acknowledged.
+    pub replicas: u32,
+    /// Who we are at the Sentinels, if they want to know.
+    pub sentinel_login: Option<SentinelLogin>,
+}
+
+/// User and password at the Sentinels, which know none of Redis' own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentinelLogin {
+    /// ACL user. `None`: the default one.
+    pub user: Option<String>,
+    /// Its password.
+    pub password: Password,
 }
 
 impl RedisSetting {
@@ -54,7 +67,13 @@ impl RedisSetting {
         let names = &self.counters;
         let keys = KeyTemplates::new(&names.key, &names.total_field, &names.sold_field)
             .map_err(|error| error.to_string())?;
-        RedisLedger::new(settings, Codec::new(keys), self.ca.as_deref()).map_err(|e| e.to_string())
+        let ledger = RedisLedger::new(settings, Codec::new(keys), self.ca.as_deref())
+            .map_err(|error| error.to_string())?
+            .with_replicas(self.replicas);
+        Ok(match self.sentinel_login.clone() {
+            Some(login) => ledger.with_sentinel_login(login.user, login.password),
+            None => ledger,
+        })
     }
 }
 
@@ -153,6 +172,8 @@ pub(super) fn parse(text: &str) -> Result<LedgerSetting, String> {
                 tls: settings.tls,
                 ca: None,
                 counters: CounterNames::default(),
+                replicas: 0,
+                sentinel_login: None,
             }))
         }
         _ => Err(shape.into()),
@@ -186,6 +207,20 @@ pub fn redis_setting(
             .map_err(|problem| format!("--redis-counters-key {key}: {problem}"))?;
     }
     Ok(redis)
+}
+
+/// A user and a password for the Sentinels. An error names the setting that is missing.
+pub(crate) fn sentinel_login(
+    user: Option<String>,
+    password: Option<String>,
+) -> Result<Option<SentinelLogin>, String> {
+    match (user, password) {
+        (user, Some(password)) => {
+            Ok(Some(SentinelLogin { user, password: Password::new(password) }))
+        }
+        (None, None) => Ok(None),
+        (Some(_), None) => Err("needs its password, redis-sentinel-password, too".into()),
+    }
 }
 
 fn embedded(folder: &str) -> Result<PathBuf, String> {

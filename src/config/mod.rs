@@ -28,13 +28,15 @@ use crate::sale::{SaleId, SaleSpec};
 pub use crate::stock::StockSetting;
 pub use control::{ControlSetting, Token};
 pub use host::{Host, raise_file_limit};
-pub use ledger::{CounterNames, LedgerSetting, RedisSetting, RedisUrl, redis_setting};
+pub use ledger::{
+    CounterNames, LedgerSetting, RedisSetting, RedisUrl, SentinelLogin, redis_setting,
+};
 pub use listen::Listen;
 pub use sale::{parse as parse_sale, parse_time};
 pub use source::{SETTINGS, Setting, Source};
 pub use value::{duration_within, format_duration, log_filter, log_format, whole_number};
 
-pub(crate) use ledger::redacted;
+pub(crate) use ledger::{redacted, sentinel_login};
 
 use source::Layers;
 
@@ -269,13 +271,21 @@ impl Taker {
             let ca = ca.display().to_string();
             self.wrong("redis-ca", &ca, "is only of use with a ledger rediss://…, over TLS");
         }
+        let replicas = self.one("redis-wait", 0, |text| {
+            value::whole_number(text, 0, limits::REDIS_WAIT_MAX).map(|count| count as u32)
+        });
+        let sentinel_login = self.sentinel_login();
         match &mut setting {
             LedgerSetting::Redis(redis) => {
                 redis.ca = ca;
                 redis.counters = counters;
+                redis.replicas = replicas;
+                redis.sentinel_login = sentinel_login;
             }
             LedgerSetting::Embedded(_) => {
-                for name in ["redis-counters-key", "redis-total-field", "redis-sold-field"] {
+                let redis = SETTINGS.iter().map(|setting| setting.name);
+                // A certificate authority is an error already.
+                for name in redis.filter(|name| name.starts_with("redis-") && *name != "redis-ca") {
                     if self.layers.values(name).is_some() {
                         let told = format!("{name} has no effect on an embedded ledger");
                         self.layers.warnings.push(told);
@@ -284,6 +294,16 @@ impl Taker {
             }
         }
         setting
+    }
+
+    fn sentinel_login(&mut self) -> Option<SentinelLogin> {
+        let text = |text: &str| Ok(Some(text.to_owned()));
+        let user = self.one("redis-sentinel-user", None, text);
+        let password = self.one("redis-sentinel-password", None, text);
+        sentinel_login(user.clone(), password).unwrap_or_else(|problem| {
+            self.wrong("redis-sentinel-user", &user.unwrap_or_default(), &problem);
+            None
+        })
     }
 
     fn orders(&mut self, ledger: &LedgerSetting) -> Option<DatabaseUrl> {

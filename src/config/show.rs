@@ -120,6 +120,14 @@ impl Page<'_> {
         self.setting("redis-counters-key", &quoted(key));
         self.setting("redis-total-field", &quoted(total_field));
         self.setting("redis-sold-field", &quoted(sold_field));
+        self.setting("redis-wait", &redis.replicas.to_string());
+        let Some(login) = &redis.sentinel_login else {
+            return self.off("redis-sentinel-password");
+        };
+        if let Some(user) = &login.user {
+            self.setting("redis-sentinel-user", &quoted(user));
+        }
+        self.setting("redis-sentinel-password", "\"***\"");
     }
 
     fn sale(&mut self, id: &SaleId, spec: &SaleSpec) {

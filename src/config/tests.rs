@@ -200,6 +200,27 @@ fn a_certificate_authority_needs_tls() {
 }
 
 #[test]
+fn sentinels_may_want_a_login_of_their_own() {
+    let pairs = [
+        ("STAMPEDE_LEDGER", "redis-sentinel://u:hunter2@a,b:1/m"),
+        ("STAMPEDE_REDIS_WAIT", "2"),
+        ("STAMPEDE_REDIS_SENTINEL_USER", "ann"),
+        ("STAMPEDE_REDIS_SENTINEL_PASSWORD", "hunter3"),
+    ];
+    let config = load(&ServeOptions::default(), &pairs).unwrap();
+    let shown = format!("{config:?}\n{}", config.to_toml());
+    assert!(!shown.contains("hunter"), "{shown}");
+    assert!(shown.contains("redis-wait = 2") && shown.contains("redis-sentinel-user = \"ann\""));
+    let LedgerSetting::Redis(redis) = config.ledger else { panic!() };
+    let login = redis.sentinel_login.unwrap();
+    assert_eq!((redis.replicas, login.password.reveal()), (2, "hunter3"));
+    let error = load(&ServeOptions::default(), &pairs[..3]).unwrap_err().to_string();
+    assert!(error.contains("STAMPEDE_REDIS_SENTINEL_USER=ann: needs its password"), "{error}");
+    let warned = load(&ServeOptions::default(), &pairs[1..]).unwrap().warnings;
+    assert_eq!(warned.len(), 3, "{warned:?}");
+}
+
+#[test]
 fn orders_are_an_embedded_ledgers_and_never_show_a_password() {
     let url = "postgres://ann:hunter2@host/shop?sslmode=require";
     let config = load(&ServeOptions::default(), &[("STAMPEDE_ORDERS", url)]).unwrap();

@@ -18,11 +18,13 @@ mod lab;
 #[allow(dead_code)]
 #[path = "../support/redis.rs"]
 mod redis_server;
+mod sentinel;
 #[allow(dead_code)]
 #[path = "../support/server.rs"]
 mod server;
 mod six;
 mod table;
+mod trio;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -46,7 +48,7 @@ pub struct Scenario {
 }
 
 /// In the order in which they run.
-const SCENARIOS: &[Scenario] = &[cluster::SCENARIO];
+const SCENARIOS: &[Scenario] = &[sentinel::SCENARIO, cluster::SCENARIO];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

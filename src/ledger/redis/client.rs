@@ -5,24 +5,23 @@
 //! wait before it asks again. It says of every failure whether anything can have happened. Beside
 //! the ledger's own commands it carries any other, alone or many in one round trip.
 
-use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redis::{Parser, Value};
-use rustix::net::sockopt::set_socket_keepalive;
-use rustix::net::{RecvFlags, recv};
 
 use super::cluster::{Nodes, slot_of};
 use super::codec::runs;
 use super::pipeline::Pipeline;
+use super::primary::Term;
 use super::reply::{classify, error_text};
 use super::stream::Stream;
+use super::timed::Timed;
 use super::{
     Codec, DecodeError, Endpoint, HandshakeError, RedisLedger, decode, handshake, load_scripts,
 };
-use super::{audit, index};
+use super::{audit, index, replicas};
 use crate::ledger::client::{Client, SaleAudit};
 use crate::ledger::{Batch, BatchReply, GroupReply, LedgerError};
 use crate::limits::{CLIENT_ANSWER_DEADLINE_MS, CLIENT_CONNECT_DEADLINE_MS};
@@ -78,8 +77,9 @@ impl RedisClient {
         }
         if self.connection.is_none() {
             let time = Duration::from_millis(CLIENT_CONNECT_DEADLINE_MS);
-            let endpoint = self.ledger.endpoint();
-            self.connection = Some(Connection::open(&self.ledger, endpoint, &self.name, time)?);
+            let (endpoint, term) = self.ledger.place(time)?;
+            let opened = Connection::open(&self.ledger, &endpoint, term, &self.name, time)?;
+            self.connection = Some(opened);
             self.connections += 1;
         }
         Ok(())
@@ -120,8 +120,14 @@ impl RedisClient {
     /// [`LedgerError::Refused`]: nothing was sent. [`LedgerError::Lost`]: some or all may have been
     /// carried out.
     pub fn pipeline(&mut self, commands: &Pipeline) -> Result<Vec<Value>, LedgerError> {
-        let lost = |reply: Result<Value, String>| reply.map_err(LedgerError::Lost);
-        self.exchange(commands)?.into_iter().map(lost).collect()
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        if self.nodes.is_none() {
+            self.connect().map_err(refused)?;
+        }
+        let answers = self.carry(commands, &[])?;
+        answers.replies.into_iter().map(|reply| reply.map_err(LedgerError::Lost)).collect()
     }
 
     /// Carries out a batch, with a result for each of its groups.
@@ -146,8 +152,12 @@ impl RedisClient {
                 }
             }
         }
-        if replies.iter().any(|reply| reply.as_ref().is_err_and(DecodeError::is_demotion)) {
-            self.connection = None;
+        let failures = || replies.iter().filter_map(|reply| reply.as_ref().err());
+        if let Some(error) = failures().find(|error| error.is_demotion()) {
+            let term = self.connection.take().and_then(|connection| connection.term);
+            if let (Some(term), Some(epoch)) = (term, error.fenced_by()) {
+                term.saw(epoch);
+            }
         }
         // What is done is done: the index can be mended later, by whoever meets the sale.
         let _ = self.register(&created);
@@ -240,8 +250,13 @@ impl RedisClient {
         &mut self,
         batch: &Batch,
     ) -> Result<Vec<Result<GroupReply, DecodeError>>, LedgerError> {
+        if self.nodes.is_none() {
+            self.connect().map_err(refused)?;
+        }
+        // Of the connection that it goes out on: what was written for one epoch must not go out in
+        // another.
+        let codec = self.connection.as_ref().map_or(&self.ledger.codec, |it| &it.codec);
         let mut commands = Pipeline::new();
-        let codec = &self.ledger.codec;
         let mut counts = Vec::with_capacity(batch.groups.len());
         for group in &batch.groups {
             let keys = codec.keys().of(&group.sale);
@@ -251,11 +266,22 @@ impl RedisClient {
             }
             counts.push(commands.len() - before);
         }
-        let mut replies = self.exchange(&commands)?.into_iter();
+        let wanted = self.ledger.replicas;
+        let mut wait = Vec::new();
+        if wanted > 0 && replicas::are_needed(&batch.groups) {
+            let time_ms = u64::try_from(self.answer_time.as_millis()).unwrap_or(u64::MAX);
+            replicas::wait(wanted, replicas::wait_time_ms(time_ms), &mut wait);
+        }
+        let Answers { replies, waited } = self.carry(&commands, &wait)?;
+        let (mut replies, mut waited) = (replies.into_iter(), waited.into_iter());
         let decoded = batch.groups.iter().zip(counts).map(|(group, count)| {
             let own: Vec<Result<Value, String>> = replies.by_ref().take(count).collect();
             let own: Result<Vec<Value>, String> = own.into_iter().collect();
-            decode(group, &own.map_err(DecodeError::Lost)?)
+            let mut reply = own.map_err(DecodeError::Lost).and_then(|own| decode(group, &own));
+            for answer in waited.by_ref().take(count).flatten() {
+                replicas::judge(wanted, &answer, [group], std::slice::from_mut(&mut reply));
+            }
+            reply
         });
         Ok(decoded.collect())
     }
@@ -275,23 +301,22 @@ impl RedisClient {
         })
     }
 
-    /// One round trip. A reply that is an error: that command may have been carried out.
-    fn exchange(&mut self, commands: &Pipeline) -> Result<Vec<Result<Value, String>>, LedgerError> {
-        if commands.is_empty() {
-            return Ok(Vec::new());
-        }
+    /// One round trip, on the connection that there is and on no other; with what `wait` says behind
+    /// the commands.
+    fn carry(&mut self, commands: &Pipeline, wait: &[u8]) -> Result<Answers, LedgerError> {
         if let Some(nodes) = &mut self.nodes {
-            return Ok(nodes.exchange(&self.ledger, commands, self.answer_time));
+            return Ok(nodes.exchange(&self.ledger, commands, wait, self.answer_time));
         }
-        self.connect().map_err(refused)?;
-        let connection = self.connection.as_mut().expect("just connected");
-        let replies = connection.exchange(commands.all(), commands.len(), self.answer_time);
-        let replies = replies.map_err(|error| {
+        let Some(connection) = &mut self.connection else { return Err(not_connected()) };
+        connection.exchange(commands, wait, self.answer_time).map_err(|error| {
             self.connection = None;
             LedgerError::Lost(error.to_string())
-        })?;
-        Ok(replies.into_iter().map(Ok).collect())
+        })
     }
+}
+
+fn not_connected() -> LedgerError {
+    LedgerError::Refused("there is no connection".to_owned())
 }
 
 fn refused(error: HandshakeError) -> LedgerError {
@@ -350,36 +375,58 @@ impl audit::Ask for RedisClient {
     }
 }
 
+/// What a round trip brings.
+#[derive(Default)]
+pub(super) struct Answers {
+    /// One a command. An error: it may have been carried out.
+    pub(super) replies: Vec<Result<Value, String>>,
+    /// What `WAIT` answered behind each command; empty if nobody asked.
+    pub(super) waited: Vec<Option<Value>>,
+}
+
 /// A connection on which no reply is outstanding.
 pub(super) struct Connection {
     stream: Stream<Timed>,
     parser: Parser,
+    /// The ledger's, with the epoch of this connection.
+    codec: Codec,
+    term: Option<Term>,
 }
 
 impl Connection {
     pub(super) fn open(
         ledger: &RedisLedger,
         endpoint: &Endpoint,
+        term: Option<Term>,
         name: &str,
         time: Duration,
     ) -> Result<Self, HandshakeError> {
         let Endpoint { host, port } = endpoint;
-        let socket = Timed::connect(host, *port, Instant::now() + time)?;
+        let socket = Timed::connect(host, *port, Instant::now() + time, term.clone())?;
         let mut stream = Stream::open(socket, host, ledger.tls.as_ref())?;
         handshake(&mut stream, &ledger.settings, name, ledger.codec.scripts())?;
-        Ok(Self { stream, parser: Parser::new() })
+        let codec = ledger.codec.in_epoch(term.as_ref().map(Term::epoch));
+        Ok(Self { stream, parser: Parser::new(), codec, term })
     }
 
     fn exchange(
         &mut self,
-        request: &[u8],
-        replies: usize,
+        commands: &Pipeline,
+        wait: &[u8],
         time: Duration,
-    ) -> io::Result<Vec<Value>> {
+    ) -> io::Result<Answers> {
         self.set_time(time);
-        self.stream.write_all(request)?;
+        self.stream.write_all(commands.all())?;
+        self.stream.write_all(wait)?;
         self.stream.flush()?;
-        (0..replies).map(|_| self.value()).collect()
+        let mut answers = Answers::default();
+        for _ in 0..commands.len() {
+            answers.replies.push(Ok(self.value()?));
+        }
+        if !wait.is_empty() {
+            answers.waited = vec![Some(self.value()?); commands.len()];
+        }
+        Ok(answers)
     }
 
     /// Reads one reply.
@@ -397,75 +444,10 @@ impl Connection {
         &mut self.stream
     }
 
-    /// Whether Redis has closed it since it was last used: nothing is lost by making another.
+    /// Whether Redis has closed it since it was last used, or is the primary no longer: nothing is
+    /// lost by making another.
     pub(super) fn is_stale(&self) -> bool {
-        let tls = matches!(self.stream, Stream::Tls(_));
-        let socket = self.stream.socket();
-        match recv(&socket.stream, &mut [0u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-            Err(error) => !matches!(error, rustix::io::Errno::AGAIN | rustix::io::Errno::INTR),
-            // TLS may have something to say for itself, such as a ticket.
-            Ok((_, bytes)) => bytes == 0 || !tls,
-        }
-    }
-}
-
-/// A socket that blocks until a point in time and no longer, however little comes at a time.
-pub(super) struct Timed {
-    stream: TcpStream,
-    deadline: Instant,
-}
-
-impl Timed {
-    pub(super) fn connect(host: &str, port: u16, deadline: Instant) -> io::Result<Self> {
-        let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
-        for address in (host, port).to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, left(deadline)?) {
-                Ok(stream) => {
-                    stream.set_nodelay(true)?;
-                    set_socket_keepalive(&stream, true)?;
-                    return Ok(Self { stream, deadline });
-                }
-                Err(error) => last = io::Error::new(error.kind(), format!("{address}: {error}")),
-            }
-        }
-        Err(last)
-    }
-
-    fn set_time(&mut self, time: Duration) {
-        self.deadline = Instant::now() + time;
-    }
-}
-
-/// The time until then, which is not over.
-fn left(deadline: Instant) -> io::Result<Duration> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(late()) } else { Ok(left) }
-}
-
-fn late() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "no answer in time")
-}
-
-/// A socket's time-out comes as `WouldBlock`.
-fn in_time<T>(done: io::Result<T>) -> io::Result<T> {
-    done.map_err(|error| if error.kind() == io::ErrorKind::WouldBlock { late() } else { error })
-}
-
-impl Read for Timed {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.set_read_timeout(Some(left(self.deadline)?))?;
-        in_time(self.stream.read(buffer))
-    }
-}
-
-impl Write for Timed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.stream.set_write_timeout(Some(left(self.deadline)?))?;
-        in_time(self.stream.write(bytes))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.stream.flush()
+        self.stream.socket().is_stale(matches!(self.stream, Stream::Tls(_)))
     }
 }
 

@@ -7,7 +7,8 @@
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
+use std::time::Duration;
 
 use hashbrown::HashSet;
 use redis::{Parser, Value};
@@ -15,12 +16,14 @@ use rustls::ClientConfig;
 
 use super::cluster::{self, Cluster};
 use super::index::{self, Registered};
+use super::primary::{Primary, Term};
+use super::sentinel::{self, Login};
 use super::socket::Socket;
 use super::stream::Stream;
 use super::tls::tls_config;
 use super::{
-    Codec, DecodeError, Endpoint, HandshakeError, RedisSettings, Topology, decode, handshake,
-    load_scripts,
+    Codec, DecodeError, Endpoint, HandshakeError, Password, RedisSettings, Topology, decode,
+    handshake, load_scripts, replicas,
 };
 use crate::core::Core;
 use crate::ledger::batch::Failure;
@@ -36,32 +39,57 @@ pub struct RedisLedger {
     pub(super) tls: Option<Arc<ClientConfig>>,
     /// What is known of the Cluster, if it is one.
     pub(super) cluster: Option<Arc<Cluster>>,
+    /// How many replicas must have what is acknowledged.
+    pub(super) replicas: u32,
+    /// What Sentinels say, where there are some.
+    primary: Option<Arc<Primary>>,
+    login: Option<Login>,
+    following: Once,
 }
 
 impl RedisLedger {
     /// Prepares connections to a Redis. `ca` names a PEM file of roots to trust instead of the system's.
     ///
     /// # Errors
-    /// The roots can't be read, or it is of a kind that is not supported yet.
+    /// The roots can't be read.
     pub fn new(settings: RedisSettings, codec: Codec, ca: Option<&Path>) -> io::Result<Self> {
-        if matches!(settings.topology, Topology::Sentinel { .. }) {
-            let text = format!("{settings} is not supported yet: give the primary as redis://");
-            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        let (mut primary, mut cluster) = (None, None);
+        match &settings.topology {
+            Topology::One(_) => {}
+            Topology::Sentinel { sentinels, primary: name } => {
+                primary = Some(Arc::new(Primary::new(name, sentinels.len())));
+            }
+            Topology::Cluster { seeds } => cluster = Some(Arc::new(Cluster::new(seeds))),
         }
         let tls = if settings.tls { Some(Arc::new(tls_config(ca)?)) } else { None };
-        let cluster = match &settings.topology {
-            Topology::Cluster { seeds } => Some(Arc::new(Cluster::new(seeds))),
-            _ => None,
-        };
-        Ok(Self { settings, codec, tls, cluster })
+        let (replicas, login, following) = (0, None, Once::new());
+        Ok(Self { settings, codec, tls, cluster, replicas, primary, login, following })
     }
 
-    /// The server to connect to.
-    pub(super) fn endpoint(&self) -> &Endpoint {
-        match &self.settings.topology {
-            Topology::One(endpoint) => endpoint,
-            Topology::Sentinel { sentinels, .. } => &sentinels[0],
-            Topology::Cluster { seeds } => &seeds[0],
+    /// Acknowledges only what so many replicas have received too.
+    pub fn with_replicas(self, count: u32) -> Self {
+        Self { replicas: count, ..self }
+    }
+
+    /// Who we are at the Sentinels; nobody, unless this says so.
+    pub fn with_sentinel_login(self, user: Option<String>, password: Password) -> Self {
+        Self { login: Some(Login { user, password }), ..self }
+    }
+
+    /// The server to connect to, and for how long it is the right one if Sentinels name it. Waits
+    /// so long until they do.
+    ///
+    /// # Errors
+    /// They don't, and why.
+    pub(super) fn place(&self, time: Duration) -> Result<(Endpoint, Option<Term>), HandshakeError> {
+        match (&self.settings.topology, &self.primary) {
+            (Topology::Sentinel { sentinels, .. }, Some(primary)) => {
+                let (tls, login) = (self.tls.as_ref(), self.login.as_ref());
+                self.following.call_once(|| sentinel::follow(primary, sentinels, tls, login));
+                primary.find(time).map(|(endpoint, term)| (endpoint, Some(term)))
+            }
+            (Topology::One(endpoint), _) => Ok((endpoint.clone(), None)),
+            _ => Err(HandshakeError::Fatal(format!("{} is not supported yet", self.settings))),
         }
     }
 }
@@ -73,6 +101,13 @@ pub fn run(core: &'static Core, ledger: &Arc<RedisLedger>) {
     }
     let mut backoff_ms = RECONNECT_BACKOFF_MS_MIN;
     let pause = core.gate.signal();
+    if let Some(primary) = &ledger.primary {
+        let (shared, index) = (core.shared.clone(), core.index);
+        primary.on_change(Box::new(move || {
+            // Whatever the link waits for, it looks whether its connection is of use.
+            shared.mailboxes[index].send(Box::new(|core| core.gate.notify_all()));
+        }));
+    }
     loop {
         match Link::open(core, ledger) {
             Ok(mut link) => {
@@ -98,6 +133,9 @@ pub fn run(core: &'static Core, ledger: &Arc<RedisLedger>) {
 struct Link<'a> {
     core: &'static Core,
     ledger: &'a RedisLedger,
+    /// The ledger's, with the epoch of this connection.
+    codec: Codec,
+    term: Option<Term>,
     stream: Stream<Socket>,
     parser: Parser,
     out: Vec<u8>,
@@ -111,15 +149,18 @@ impl<'a> Link<'a> {
     fn open(core: &'static Core, ledger: &'a RedisLedger) -> Result<Self, HandshakeError> {
         let deadline_ms = core.clock.now_ms() + core.batcher.answer_deadline_ms();
         let settings = &ledger.settings;
-        let Endpoint { host, port } = ledger.endpoint();
-        let socket = Socket::connect(core, host, *port, deadline_ms)?;
-        let mut stream = Stream::open(socket, host, ledger.tls.as_ref())?;
+        // The link learns of it as of any change, so it does not wait here.
+        let (Endpoint { host, port }, term) = ledger.place(Duration::ZERO)?;
+        let socket = Socket::connect(core, &host, port, deadline_ms, term.as_ref())?;
+        let mut stream = Stream::open(socket, &host, ledger.tls.as_ref())?;
         let name = format!("stampede-core-{}", core.index);
         handshake(&mut stream, settings, &name, ledger.codec.scripts())?;
         let (parser, out) = (Parser::new(), Vec::with_capacity(64 << 10));
         Ok(Self {
             core,
             ledger,
+            codec: ledger.codec.in_epoch(term.as_ref().map(Term::epoch)),
+            term,
             stream,
             parser,
             out,
@@ -144,6 +185,10 @@ impl<'a> Link<'a> {
                     Err(error) => return error,
                 }
             };
+            if let Err(error) = self.stream.socket().check_term() {
+                self.core.batcher.fail(flight, Failure::Unavailable);
+                return error;
+            }
             let deadline_ms = self.core.clock.now_ms() + self.core.batcher.answer_deadline_ms();
             self.stream.socket().deadline_ms.set(deadline_ms);
             match self.carry(&batch) {
@@ -151,7 +196,7 @@ impl<'a> Link<'a> {
                     self.core.batcher.complete(flight, results);
                     self.core.gate.hurry();
                     if self.demoted {
-                        return io::Error::other("Redis has become a replica");
+                        return io::Error::other("Redis is the primary no longer");
                     }
                 }
                 Err(error) => {
@@ -173,6 +218,9 @@ impl<'a> Link<'a> {
         if let Some(error) = replies.iter().find_map(|reply| reply.as_ref().err()) {
             self.demoted = error.is_demotion();
             self.log_refusal(error);
+            if let (Some(term), Some(epoch)) = (&self.term, error.fenced_by()) {
+                term.saw(epoch);
+            }
         }
         let failure = |error: DecodeError| Failure::from(&LedgerError::from(error));
         Ok(replies.into_iter().map(|reply| reply.map_err(failure)).collect())
@@ -307,9 +355,14 @@ impl<'a> Link<'a> {
         extra: &Extra,
     ) -> io::Result<(Vec<Reply>, Vec<Value>)> {
         self.out.clear();
-        let codec = &self.ledger.codec;
         let counts: Vec<usize> =
-            groups.iter().map(|group| codec.encode(group, &mut self.out)).collect();
+            groups.iter().map(|group| self.codec.encode(group, &mut self.out)).collect();
+        let wanted = self.ledger.replicas;
+        let waits = wanted > 0 && replicas::are_needed(groups.iter().copied());
+        if waits {
+            let time_ms = replicas::wait_time_ms(self.core.batcher.answer_deadline_ms());
+            replicas::wait(wanted, time_ms, &mut self.out);
+        }
         self.out.extend_from_slice(&extra.bytes);
         if self.out.is_empty() {
             return Ok((Vec::new(), Vec::new()));
@@ -321,6 +374,10 @@ impl<'a> Link<'a> {
         let mut replies = Vec::with_capacity(groups.len());
         for (group, count) in groups.iter().zip(counts) {
             replies.push(decode(group, &self.values(count)?));
+        }
+        if waits {
+            let answer = self.values(1)?.swap_remove(0);
+            replicas::judge(wanted, &answer, groups.iter().copied(), &mut replies);
         }
         Ok((replies, self.values(extra.count)?))
     }

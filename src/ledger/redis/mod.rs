@@ -24,12 +24,16 @@ mod keys;
 mod line;
 mod link;
 mod pipeline;
+mod primary;
+mod replicas;
 mod reply;
 mod resp;
 mod scripts;
+mod sentinel;
 mod settings;
 mod socket;
 mod stream;
+mod timed;
 mod tls;
 mod trim;
 

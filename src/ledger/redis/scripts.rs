@@ -5,8 +5,8 @@
 //! none is written twice. The scripts are the twin of `sale/machine.rs`: outcome for outcome.
 
 use crate::limits::{
-    BATCH_MAX, HOLD_MS_DEFAULT, HOLD_MS_MAX, QUANTITY_MAX, QUANTITY_MAX_DEFAULT, TIME_MS_MAX,
-    TOTAL_MAX,
+    BATCH_MAX, EPOCH_MAX, HOLD_MS_DEFAULT, HOLD_MS_MAX, QUANTITY_MAX, QUANTITY_MAX_DEFAULT,
+    TIME_MS_MAX, TOTAL_MAX,
 };
 use crate::sale::ID_PREFIX_TEXT_BYTES;
 
@@ -108,7 +108,7 @@ impl Script {
 /// `limits.rs`, as far as the scripts need it.
 fn bounds() -> String {
     format!(
-        "local PREFIX = {ID_PREFIX_TEXT_BYTES}\n\
+        "local PREFIX, EPOCH_MAX = {ID_PREFIX_TEXT_BYTES}, {EPOCH_MAX}\n\
          local TOTAL_MAX, TIME_MS_MAX, LIMIT_MAX, EXPIRE_MAX = \
          {TOTAL_MAX}, {TIME_MS_MAX}, {}, {EXPIRE_MAX}\n\
          local HOLD_MS_DEFAULT, HOLD_MS_MAX = {HOLD_MS_DEFAULT}, {HOLD_MS_MAX}\n\

@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 
 use redis::{Parser, Value};
 
-use super::super::client::Timed;
 use super::super::handshake::greet;
 use super::super::reply::{error_text, text};
 use super::super::resp::text_command;
 use super::super::settings::{Endpoint, RedisSettings};
 use super::super::stream::Stream;
+use super::super::timed::Timed;
 use super::super::{HandshakeError, RedisLedger};
 use super::slots::{Range, Slots, ranges};
 use crate::core::lock;
@@ -177,7 +177,7 @@ impl Wanted {
 /// Asks one node, on a connection that is made for it.
 fn ask(ledger: &RedisLedger, node: &Endpoint) -> Result<View, HandshakeError> {
     let time = Duration::from_millis(CLUSTER_NODE_DEADLINE_MS);
-    let socket = Timed::connect(&node.host, node.port, Instant::now() + time)?;
+    let socket = Timed::connect(&node.host, node.port, Instant::now() + time, None)?;
     let mut stream = Stream::open(socket, &node.host, ledger.tls.as_ref())?;
     view(&mut stream, &ledger.settings, node)
 }

@@ -13,7 +13,7 @@ use redis::{Parser, Value};
 use super::super::settings::Endpoint;
 use super::super::socket::Socket;
 use super::super::stream::Stream;
-use super::super::{HandshakeError, handshake, load_scripts};
+use super::super::{HandshakeError, handshake, load_scripts, replicas};
 use super::link::Link;
 use super::work::Work;
 use crate::gate::Source;
@@ -225,12 +225,23 @@ impl Lane {
         let core = link.core;
         let deadline_ms = core.clock.now_ms() + core.batcher.answer_deadline_ms();
         connection.stream.socket().deadline_ms.set(deadline_ms);
-        let counts = connection.send(link, works)?;
+        let waits = link.waits(works);
+        let counts = connection.send(link, works, waits)?;
         let mut again = Vec::new();
-        for count in counts {
-            let values = connection.values(count)?;
-            let Some(work) = works.pop_front() else { break };
-            again.extend(link.settle(&self.node, work, values));
+        if waits {
+            // Whether replicas have it stands behind all of it.
+            let all: io::Result<Vec<_>> =
+                counts.into_iter().map(|count| connection.values(count)).collect();
+            let (all, answer) = (all?, connection.values(1)?.swap_remove(0));
+            for (work, values) in works.drain(..).zip(all) {
+                again.extend(link.settle(&self.node, work, values, Some(&answer)));
+            }
+        } else {
+            for count in counts {
+                let values = connection.values(count)?;
+                let Some(work) = works.pop_front() else { break };
+                again.extend(link.settle(&self.node, work, values, None));
+            }
         }
         if again.is_empty() {
             return Ok(());
@@ -254,7 +265,7 @@ impl Connection {
     fn open(link: &Link, node: &Endpoint) -> Result<Self, HandshakeError> {
         let (core, ledger) = (link.core, &link.ledger);
         let deadline_ms = core.clock.now_ms() + core.batcher.answer_deadline_ms();
-        let socket = Socket::connect(core, &node.host, node.port, deadline_ms)?;
+        let socket = Socket::connect(core, &node.host, node.port, deadline_ms, None)?;
         let mut stream = Stream::open(socket, &node.host, ledger.tls.as_ref())?;
         let name = format!("stampede-core-{}", core.index);
         handshake(&mut stream, &ledger.settings, &name, ledger.codec.scripts())?;
@@ -262,10 +273,14 @@ impl Connection {
     }
 
     /// Sends works and returns how many replies each will have.
-    fn send(&mut self, link: &Link, works: &VecDeque<Work>) -> io::Result<Vec<usize>> {
+    fn send(&mut self, link: &Link, works: &VecDeque<Work>, waits: bool) -> io::Result<Vec<usize>> {
         self.out.clear();
         let codec = &link.ledger.codec;
         let counts = works.iter().map(|work| work.encode(codec, &mut self.out)).collect();
+        if waits {
+            let time_ms = replicas::wait_time_ms(link.core.batcher.answer_deadline_ms());
+            replicas::wait(link.ledger.replicas, time_ms, &mut self.out);
+        }
         if self.out.is_empty() {
             return Ok(counts);
         }

@@ -12,7 +12,9 @@
 //! own, as the index is on a node of its own.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
+use std::slice;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -22,7 +24,7 @@ use super::super::codec::runs;
 use super::super::index::{self, Registered};
 use super::super::reply::classify;
 use super::super::settings::Endpoint;
-use super::super::{DecodeError, RedisLedger, decode};
+use super::super::{DecodeError, RedisLedger, decode, replicas};
 use super::discover::Cluster;
 use super::lane::Lane;
 use super::slots::{Redirection, slot_of};
@@ -249,13 +251,23 @@ impl Link {
         self.note_state();
     }
 
-    /// Takes a node's replies to something. What it gives back was not carried out, for want of the
-    /// scripts.
+    /// Whether replicas must have what comes of these before it is told.
+    pub(super) fn waits(&self, works: &VecDeque<Work>) -> bool {
+        let groups = works.iter().filter_map(|work| match &work.what {
+            What::Run(run) => Some(&run.group),
+            What::Exists(_) | What::Index(_) => None,
+        });
+        self.ledger.replicas > 0 && replicas::are_needed(groups)
+    }
+
+    /// Takes a node's replies to something, and to `WAIT` behind it. What it gives back was not
+    /// carried out, for want of the scripts.
     pub(super) fn settle(
         self: &Rc<Self>,
         node: &Endpoint,
         mut work: Work,
         mut values: Vec<Value>,
+        waited: Option<&Value>,
     ) -> Option<Work> {
         if std::mem::take(&mut work.asking) && values.len() > 1 {
             values.remove(0);
@@ -275,7 +287,13 @@ impl Link {
         match work.what {
             What::Run(run) => match decode(&run.group, &values) {
                 Err(DecodeError::NoScript) => return Some(Work { what: What::Run(run), ..work }),
-                done => self.settle_run(run, done),
+                mut done => {
+                    if let Some(answer) = waited {
+                        let wanted = self.ledger.replicas;
+                        replicas::judge(wanted, answer, [&run.group], slice::from_mut(&mut done));
+                    }
+                    self.settle_run(run, done);
+                }
             },
             What::Exists(sale) => {
                 let there = match &values[0] {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use redis::Value;
 
-use super::super::client::Connection;
+use super::super::client::{Answers, Connection};
 use super::super::pipeline::Pipeline;
 use super::super::resp::text_command;
 use super::super::settings::Endpoint;
@@ -26,7 +26,7 @@ use crate::limits::{
 };
 
 /// A command's reply, or why there is none.
-pub(crate) type Reply = Result<Value, String>;
+type Reply = Result<Value, String>;
 
 /// See the module's header.
 pub(crate) struct Nodes {
@@ -38,6 +38,16 @@ pub(crate) struct Nodes {
     away: HashMap<Endpoint, (Instant, String)>,
     /// How many connections it has made.
     pub(crate) opened: u64,
+}
+
+/// What is to be done, and what came of it.
+struct Task<'a> {
+    ledger: &'a RedisLedger,
+    commands: &'a Pipeline,
+    wait: &'a [u8],
+    time: Duration,
+    replies: Vec<Option<Reply>>,
+    waited: Vec<Option<Value>>,
 }
 
 /// A command that is yet to be carried out.
@@ -80,20 +90,29 @@ impl Nodes {
         connected
     }
 
-    /// Carries out commands, with a reply for each, in order.
-    pub(crate) fn exchange(
+    /// Carries out commands, with a reply for each, in order. Behind those of each node it sends
+    /// `wait`, which has one answer, or nothing.
+    pub(in crate::ledger::redis) fn exchange(
         &mut self,
         ledger: &RedisLedger,
         commands: &Pipeline,
+        wait: &[u8],
         time: Duration,
-    ) -> Vec<Reply> {
+    ) -> Answers {
         let until = Instant::now() + Duration::from_millis(CLUSTER_PATIENCE_MS);
-        let mut replies: Vec<Option<Reply>> = vec![None; commands.len()];
+        let mut task = Task {
+            ledger,
+            commands,
+            wait,
+            time,
+            replies: vec![None; commands.len()],
+            waited: vec![None; if wait.is_empty() { 0 } else { commands.len() }],
+        };
         let first = |at| Pending { at, ask: None, error: down("it was not sent") };
         let mut pending: Vec<Pending> = (0..commands.len()).map(first).collect();
         let mut rounds = 0;
         while !pending.is_empty() {
-            let round = self.round(ledger, commands, time, pending, &mut replies);
+            let round = self.round(&mut task, pending);
             pending = round.again;
             rounds += 1;
             if pending.is_empty() || !(round.pause || rounds > CLUSTER_REDIRECTS_MAX) {
@@ -107,29 +126,24 @@ impl Nodes {
             let _ = self.cluster.refresh(ledger);
         }
         for late in pending {
-            replies[late.at] = Some(Ok(late.error));
+            task.replies[late.at] = Some(Ok(late.error));
         }
         if rounds > 1 {
             let slots = &self.cluster.slots;
             self.open.retain(|node, _| slots.has(node));
             self.away.retain(|node, _| slots.has(node));
         }
-        replies.into_iter().map(|reply| reply.unwrap_or_else(|| Err("no reply".into()))).collect()
+        let none = || Err("no reply".to_owned());
+        let replies = task.replies.into_iter().map(|reply| reply.unwrap_or_else(none)).collect();
+        Answers { replies, waited: task.waited }
     }
 
     /// Sends each command once and reads the replies.
-    fn round(
-        &mut self,
-        ledger: &RedisLedger,
-        commands: &Pipeline,
-        time: Duration,
-        pending: Vec<Pending>,
-        replies: &mut [Option<Reply>],
-    ) -> Round {
+    fn round(&mut self, task: &mut Task<'_>, pending: Vec<Pending>) -> Round {
         let mut round = Round::default();
         let mut parts: HashMap<Endpoint, Vec<Pending>> = HashMap::new();
         for mut one in pending {
-            let slot = commands.slot(one.at).unwrap_or(self.index_slot);
+            let slot = task.commands.slot(one.at).unwrap_or(self.index_slot);
             let home = || self.cluster.slots.node(slot).map(|node| Endpoint::clone(&node));
             match one.ask.clone().or_else(home) {
                 Some(node) => parts.entry(node).or_default().push(one),
@@ -142,10 +156,10 @@ impl Nodes {
         }
         let mut sent = Vec::with_capacity(parts.len());
         for (node, mut part) in parts {
-            match self.connection(ledger, &node) {
-                Ok(connection) => match send(connection, commands, &part, time) {
+            match self.connection(task.ledger, &node) {
+                Ok(connection) => match task.send(connection, &part) {
                     Ok(()) => sent.push((node, part)),
-                    Err(error) => self.lose(&node, &part, &error.to_string(), replies),
+                    Err(error) => self.lose(&node, &part, &error.to_string(), task),
                 },
                 Err(error) => {
                     let error = down(&format!("{node}: {error}"));
@@ -156,7 +170,7 @@ impl Nodes {
             }
         }
         for (node, part) in sent {
-            self.read(&node, part, replies, &mut round);
+            self.read(&node, part, task, &mut round);
         }
         round
     }
@@ -166,9 +180,10 @@ impl Nodes {
         &mut self,
         node: &Endpoint,
         part: Vec<Pending>,
-        replies: &mut [Option<Reply>],
+        task: &mut Task<'_>,
         round: &mut Round,
     ) {
+        let mut done = Vec::new();
         let mut part = part.into_iter();
         while let Some(mut one) = part.next() {
             let Some(connection) = self.open.get_mut(node) else { return };
@@ -180,7 +195,7 @@ impl Nodes {
                 Ok(reply) => reply,
                 Err(error) => {
                     let lost: Vec<Pending> = std::iter::once(one).chain(part).collect();
-                    return self.lose(node, &lost, &error.to_string(), replies);
+                    return self.lose(node, &lost, &error.to_string(), task);
                 }
             };
             let redirection = match &reply {
@@ -190,7 +205,8 @@ impl Nodes {
             (one.ask, one.error) = (None, reply);
             match redirection {
                 None => {
-                    replies[one.at] = Some(Ok(one.error));
+                    task.replies[one.at] = Some(Ok(one.error));
+                    done.push(one.at);
                     continue;
                 }
                 Some(Redirection::Moved(slot, to)) => self.cluster.slots.moved(slot, to),
@@ -199,19 +215,24 @@ impl Nodes {
             }
             round.again.push(one);
         }
+        if !task.wait.is_empty()
+            && let Some(connection) = self.open.get_mut(node)
+        {
+            // One that is lost is no number, and so as good as no replica.
+            let answer = connection.value();
+            if answer.is_err() {
+                self.open.remove(node);
+            }
+            let answer = answer.unwrap_or(Value::Nil);
+            done.into_iter().for_each(|at| task.waited[at] = Some(answer.clone()));
+        }
     }
 
     /// Notes that what was sent to a node may or may not have been carried out.
-    fn lose(
-        &mut self,
-        node: &Endpoint,
-        part: &[Pending],
-        error: &str,
-        replies: &mut [Option<Reply>],
-    ) {
+    fn lose(&mut self, node: &Endpoint, part: &[Pending], error: &str, task: &mut Task<'_>) {
         self.open.remove(node);
         for one in part {
-            replies[one.at] = Some(Err(format!("{node}: {error}")));
+            task.replies[one.at] = Some(Err(format!("{node}: {error}")));
         }
     }
 
@@ -230,7 +251,7 @@ impl Nodes {
                 return Err(HandshakeError::NotReady(why.clone()));
             }
             let time = Duration::from_millis(CLUSTER_NODE_DEADLINE_MS);
-            match Connection::open(ledger, node, &self.name, time) {
+            match Connection::open(ledger, node, None, &self.name, time) {
                 Ok(connection) => {
                     self.opened += 1;
                     self.away.remove(node);
@@ -257,22 +278,20 @@ impl Nodes {
     }
 }
 
-fn send(
-    connection: &mut Connection,
-    commands: &Pipeline,
-    part: &[Pending],
-    time: Duration,
-) -> std::io::Result<()> {
-    let mut request = Vec::new();
-    for one in part {
-        if one.ask.is_some() {
-            text_command(&mut request, &["ASKING"]);
+impl Task<'_> {
+    fn send(&self, connection: &mut Connection, part: &[Pending]) -> std::io::Result<()> {
+        let mut request = Vec::new();
+        for one in part {
+            if one.ask.is_some() {
+                text_command(&mut request, &["ASKING"]);
+            }
+            request.extend_from_slice(self.commands.bytes(one.at));
         }
-        request.extend_from_slice(commands.bytes(one.at));
+        request.extend_from_slice(self.wait);
+        connection.set_time(self.time);
+        connection.stream().write_all(&request)?;
+        connection.stream().flush()
     }
-    connection.set_time(time);
-    connection.stream().write_all(&request)?;
-    connection.stream().flush()
 }
 
 /// What a node would say that can't be asked: nothing of the command was carried out.
