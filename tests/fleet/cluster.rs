@@ -32,7 +32,8 @@ const LOW_SLOTS: u16 = 12;
 fn run() -> Vec<Line> {
     let mut lines = resharded();
     lines.extend(open_slot());
-    lines.extend(killed());
+    lines.extend(killed(false));
+    lines.extend(killed(true));
     lines.extend(asleep());
     lines
 }
@@ -95,7 +96,7 @@ fn addresses(servers: &[Server]) -> Vec<std::net::SocketAddr> {
 
 /// Back and forth by `redis-cli --cluster reshard`, as operators do it.
 fn resharded() -> Vec<Line> {
-    let six = Six::start();
+    let six = Six::start(&[]);
     let sale = low_sale(&six, LOW_SLOTS);
     let servers = servers(&six, &["--sale", &format!("{sale}={TOTAL}")]);
     let crowd = Crowd::new(&sale, &addresses(&servers));
@@ -135,7 +136,7 @@ fn resharded() -> Vec<Line> {
 
 /// By hand, and slowly: the slot stands open, with its keys here, on both sides, there.
 fn open_slot() -> Vec<Line> {
-    let six = Six::start();
+    let six = Six::start(&[]);
     let sale = "slow";
     let servers = servers(&six, &["--sale", &format!("{sale}={TOTAL},limit={TOTAL}")]);
     let crowd = Crowd::new(sale, &addresses(&servers));
@@ -189,12 +190,15 @@ fn other_than(six: &Six, node: &Node) -> Node {
     primaries.into_iter().find(|seen| seen.port != node.port).expect("another primary")
 }
 
-/// The sale's primary dies; its replica takes over.
-fn killed() -> Vec<Line> {
+/// The sale's primary dies; its replica takes over. What is acknowledged is with the replica already,
+/// if that is asked for.
+fn killed(waits: bool) -> Vec<Line> {
     let lab = Lab::new();
-    let mut six = Six::start();
+    let one_replica = ["--min-replicas-to-write", "1", "--min-replicas-max-lag", "2"];
+    let mut six = Six::start(if waits { &one_replica } else { &[] });
     let sale = "ticket";
-    let servers = servers(&six, &["--sale", &format!("{sale}={TOTAL}")]);
+    let wait = if waits { &["--redis-wait", "1"][..] } else { &[] };
+    let servers = servers(&six, &[&["--sale", &format!("{sale}={TOTAL}")], wait].concat());
     let crowd = Crowd::new(sale, &addresses(&servers));
     let orders = format!("sqlite:{}", lab.folder().join("orders.db").display());
     let worker = lab.start("orders", &mut order_worker(&six, &orders));
@@ -210,15 +214,18 @@ fn killed() -> Vec<Line> {
         until("a replica takes over", PATIENCE, || {
             six.primary_of(slot, witness).is_some_and(|node| node.port != old.port)
         });
-        (killed_at, Instant::now())
+        let promoted_at = Instant::now();
+        // It comes back as the new one's replica.
+        six.nodes[victim].restart();
+        (killed_at, promoted_at)
     });
     let first = crowd.first_after(promoted_at).expect("a grant afterwards");
-    six.nodes[victim].restart();
     let (sold, there) = there(&six, sale);
     assert_eq!((sold, there.len()), (TOTAL as u64, TOTAL));
     let told = crowd.told();
     assert_eq!(there.difference(&told).count(), 0, "reservations of which nobody was told");
     let lost = told.difference(&there).count();
+    assert!(!waits || lost == 0, "{lost} were acknowledged with WAIT and are lost");
     // The counts of what is there agree, whatever was lost.
     assert_eq!(audit(&six, sale, None).0, 0);
     drop(worker);
@@ -228,29 +235,37 @@ fn killed() -> Vec<Line> {
     assert!(differences == 0 || text.contains("a row without a reservation"), "{text}");
     let bound = (lost + BUYERS) as u64;
     assert!(differences <= bound, "{differences} rows, {lost} lost: {text}");
+    let (what, wanted) = match waits {
+        false => ("primary killed", "10000; what the replica had not received"),
+        true => ("primary killed, --redis-wait 1", "10000; 0"),
+    };
     vec![
-        Line::new("primary killed: to the promotion", "", ms(promoted_at - killed_at)),
+        Line::new(format!("{what}: to the promotion"), "", ms(promoted_at - killed_at)),
         Line::new("… promotion to the next grant", "", ms(first - promoted_at)),
-        Line::new(
-            "… sold; lost of what was told",
-            "10000; what the replica had not received",
-            format!("{TOTAL}; {lost}"),
-        ),
+        Line::new("… sold; lost of what was told", wanted, format!("{TOTAL}; {lost}")),
         Line::new("… orders without a reservation, by the audit", "", differences.to_string()),
     ]
 }
 
 fn order_worker(six: &Six, to: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stampede"));
-    command.args(["orders", "--from", &six.url(), "--to", to, "--consumer", "one"]);
+    command.args([
+        "orders",
+        "--from",
+        &six.url_of("stampede-orders"),
+        "--to",
+        to,
+        "--consumer",
+        "one",
+    ]);
     command
 }
 
 /// Sales on all primaries at once, by one core; one primary falls asleep for a moment. What is held
-/// on each returns, and becomes an order.
+/// on each returns, and becomes an order. All of it as users who may do no more than they must.
 fn asleep() -> Vec<Line> {
     let lab = Lab::new();
-    let six = Six::start();
+    let six = Six::start(&[]).with_users();
     let sales = on_each_primary(&six);
     let options = sales.iter().map(|(sale, _)| format!("{sale}=1000000,hold=2s"));
     let options: Vec<String> = options.flat_map(|sale| ["--sale".to_owned(), sale]).collect();

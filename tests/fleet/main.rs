@@ -9,11 +9,13 @@
 //! that can't run because the machine lacks something fails and says what. `cargo test` runs those
 //! that fit in its time; `--all` (which `tests/fleet/run` gives) the others too.
 
+// Each scenario takes what it needs of the lab and of the support.
 #[allow(dead_code)]
 #[path = "../support/buyer.rs"]
 mod buyer;
 mod cluster;
 mod crowd;
+#[allow(dead_code)]
 mod lab;
 #[allow(dead_code)]
 #[path = "../support/redis.rs"]

@@ -15,6 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// See the module's header.
 pub struct Six {
     pub nodes: Vec<RedisServer>,
+    /// Whether its clients are the users of `tuning/redis/users.acl`.
+    users: bool,
 }
 
 /// A node as another sees it.
@@ -26,10 +28,16 @@ pub struct Node {
     slots: Vec<(u16, u16)>,
 }
 
+/// Each user of `tuning/redis/users.acl`, name first.
+fn user_rules() -> impl Iterator<Item = String> {
+    let text = include_str!("../../tuning/redis/users.acl");
+    text.lines().filter_map(|line| Some(line.strip_prefix("user ")?.to_owned()))
+}
+
 impl Six {
-    /// Starts them, and waits until all agree and every replica follows.
-    pub fn start() -> Self {
-        let arguments = [
+    /// Starts them, with these arguments more, and waits until all agree and every replica follows.
+    pub fn start(arguments: &[&str]) -> Self {
+        let own = [
             "--cluster-enabled",
             "yes",
             "--cluster-node-timeout",
@@ -39,12 +47,13 @@ impl Six {
             "--repl-diskless-sync-delay",
             "0",
         ];
+        let arguments = [&own, arguments].concat();
         let nodes: Vec<RedisServer> = (0..6).map(|_| RedisServer::start(&arguments)).collect();
         let places = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port()));
         let mut create = Command::new("redis-cli");
         create.args(["--cluster", "create"]).args(places);
         output(create.args(["--cluster-replicas", "1", "--cluster-yes"]));
-        let six = Self { nodes };
+        let six = Self { nodes, users: false };
         until("the Cluster is made", PATIENCE, || six.is_whole());
         six
     }
@@ -60,10 +69,33 @@ impl Six {
         })
     }
 
+    /// From now on its clients are the users of `tuning/redis/users.acl`.
+    pub fn with_users(mut self) -> Self {
+        for node in &self.nodes {
+            for rules in user_rules().filter(|rules| rules.contains("stampede")) {
+                assert_eq!(node.connect().text(&format!("ACL SETUSER {rules}")), "OK", "{rules}");
+            }
+        }
+        self.users = true;
+        self
+    }
+
     /// As `--ledger` takes it, with two of the nodes.
     pub fn url(&self) -> String {
+        self.url_of("stampede")
+    }
+
+    /// The same for another user.
+    pub fn url_of(&self, user: &str) -> String {
         let [one, other] = [1, 4].map(|number| self.nodes[number].port());
-        format!("redis-cluster://127.0.0.1:{one},127.0.0.1:{other}")
+        let rules = user_rules().find(|rules| rules.split(' ').next() == Some(user));
+        let rules = rules.expect("a user of that name");
+        let password = rules.split(' ').find_map(|rule| rule.strip_prefix('>'));
+        let login = match self.users {
+            true => format!("{user}:{}@", password.expect("a password")),
+            false => String::new(),
+        };
+        format!("redis-cluster://{login}127.0.0.1:{one},127.0.0.1:{other}")
     }
 
     /// The nodes as the one at this place sees them, but for those that it takes for dead.

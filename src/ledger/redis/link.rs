@@ -89,7 +89,7 @@ impl RedisLedger {
                 primary.find(time).map(|(endpoint, term)| (endpoint, Some(term)))
             }
             (Topology::One(endpoint), _) => Ok((endpoint.clone(), None)),
-            _ => Err(HandshakeError::Fatal(format!("{} is not supported yet", self.settings))),
+            _ => Err(HandshakeError::Fatal(format!("{} has more than one place", self.settings))),
         }
     }
 }
