@@ -84,6 +84,23 @@ pub const REFUSAL_LOG_INTERVAL_MS: u64 = 1_000;
 pub const REDIS_ENDPOINTS_MAX: usize = 32;
 /// Longest name of a primary that Sentinels watch.
 pub const PRIMARY_NAME_BYTES_MAX: usize = 128;
+/// Nodes of a Cluster to which one core keeps connections.
+pub const CLUSTER_LANES_MAX: usize = 128;
+/// Time after which a core closes its connection to a node that has no slots any more.
+pub const CLUSTER_LANE_IDLE_MS: u64 = 10_000;
+/// Redirections of a command that are followed at once; the next one after a pause.
+pub const CLUSTER_REDIRECTS_MAX: u32 = 4;
+/// Shortest and longest time between two questions which node has which slot.
+pub const CLUSTER_REFRESH_MS_MIN: u64 = 100;
+/// See [`CLUSTER_REFRESH_MS_MIN`].
+pub const CLUSTER_REFRESH_MS_MAX: u64 = 30_000;
+/// Time for a thread to connect to one node of a Cluster, and for its answer to that question.
+pub const CLUSTER_NODE_DEADLINE_MS: u64 = 1_000;
+/// Time for which a blocking client tries a command again whose slot is on its way, or whose node
+/// is away: others of its round trip wait as long.
+pub const CLUSTER_PATIENCE_MS: u64 = 500;
+/// Pause between two such tries.
+pub const CLUSTER_RETRY_MS: u64 = 20;
 /// Time for a connection to a Sentinel, and for an answer of one.
 pub const SENTINEL_ANSWER_DEADLINE_MS: u64 = 500;
 /// How often each Sentinel is asked, also if it tells nothing.
@@ -246,6 +263,8 @@ const _: () = assert!(READS_PER_TURN_MAX > 0);
 const _: () = assert!(BATCH_MAX <= WAITING_MAX);
 const _: () = assert!(RESPONSE_BYTES_MAX < OUT_BUFFER_BYTES_MAX);
 const _: () = assert!(TICK_INTERVAL_MS < VIEW_AGE_MS_MAX);
+const _: () = assert!(CLUSTER_RETRY_MS < CLUSTER_PATIENCE_MS);
+const _: () = assert!(CLUSTER_REFRESH_MS_MIN < CLUSTER_PATIENCE_MS);
 const _: () = assert!(SWEEP_COUNT_INTERVAL_MS <= SWEEP_SCAN_INTERVAL_MS);
 const _: () = assert!(SWEEP_PAUSE_MS_MIN < SWEEP_PAUSE_MS_MAX / 2);
 const _: () = assert!(SWEEP_SALES_MAX as u32 * SWEEP_EXPIRE_MIN <= 4 * EXPIRE_BATCH_MAX);

@@ -8,6 +8,7 @@ mod server;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -436,26 +437,20 @@ fn systemd_takes_the_units() {
     }
 }
 
-#[test]
-fn redis_takes_its_configuration() {
+/// Starts Redis with these arguments, which begin with a file of ours, and compares settings.
+fn redis_takes(arguments: &[&str], settings: &[(&str, &str)]) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let socket = folder.path().join("socket");
     let child = program("redis-server")
-        .arg(self::folder().join("redis/redis.conf"))
-        .args(["--port", "0", "--dir"])
+        .args(arguments)
+        .arg("--dir")
         .arg(folder.path())
         .arg("--unixsocket")
         .arg(&socket)
         .stdout(Stdio::null())
         .spawn();
     let _running = Running(child.expect("start Redis"));
-    for (name, value) in [
-        ("appendonly", "yes"),
-        ("appendfsync", "always"),
-        ("save", ""),
-        ("maxmemory-policy", "noeviction"),
-        ("auto-aof-rewrite-percentage", "0"),
-    ] {
+    for (name, value) in settings {
         let mut stream = connect(&socket);
         stream.write_all(format!("CONFIG GET {name}\r\nQUIT\r\n").as_bytes()).expect("ask Redis");
         let mut answer = String::new();
@@ -463,4 +458,38 @@ fn redis_takes_its_configuration() {
         let want = format!("${}\r\n{value}\r\n+OK\r\n", value.len());
         assert!(answer.ends_with(&want), "{name}: {answer:?}");
     }
+}
+
+#[test]
+fn redis_takes_its_configuration() {
+    let file = folder().join("redis/redis.conf");
+    let arguments = [file.to_str().expect("a path"), "--port", "0"];
+    let ours = [
+        ("appendonly", "yes"),
+        ("appendfsync", "always"),
+        ("save", ""),
+        ("maxmemory-policy", "noeviction"),
+        ("auto-aof-rewrite-percentage", "0"),
+    ];
+    redis_takes(&arguments, &ours);
+}
+
+#[test]
+fn redis_takes_the_configuration_of_a_cluster() {
+    let [base, ours] = ["redis/redis.conf", "redis/cluster.conf"].map(|file| folder().join(file));
+    // Its port for the other nodes is 10,000 higher, and must be one too.
+    let free = |port: &u16| {
+        [*port, port + 10_000].iter().all(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+    };
+    let port = (20_000..30_000).find(free).expect("a free port").to_string();
+    let path = |path: &PathBuf| path.to_str().expect("a path").to_owned();
+    let arguments = [&path(&base), "--port", &port, "--include", &path(&ours)];
+    let ours = [
+        ("appendonly", "yes"),
+        ("cluster-enabled", "yes"),
+        ("cluster-node-timeout", "5000"),
+        ("cluster-require-full-coverage", "no"),
+        ("min-replicas-to-write", "1"),
+    ];
+    redis_takes(&arguments, &ours);
 }

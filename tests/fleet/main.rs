@@ -9,10 +9,12 @@
 //! that can't run because the machine lacks something fails and says what. `cargo test` runs those
 //! that fit in its time; `--all` (which `tests/fleet/run` gives) the others too.
 
-// Each scenario takes what it needs of the lab and the support.
+// Each scenario takes what it needs of the lab and of the support.
 #[allow(dead_code)]
 #[path = "../support/buyer.rs"]
 mod buyer;
+mod cluster;
+mod crowd;
 #[allow(dead_code)]
 mod lab;
 #[allow(dead_code)]
@@ -22,6 +24,7 @@ mod sentinel;
 #[allow(dead_code)]
 #[path = "../support/server.rs"]
 mod server;
+mod six;
 mod table;
 mod trio;
 
@@ -47,7 +50,7 @@ pub struct Scenario {
 }
 
 /// In the order in which they run.
-const SCENARIOS: &[Scenario] = &[sentinel::SCENARIO];
+const SCENARIOS: &[Scenario] = &[sentinel::SCENARIO, cluster::SCENARIO];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

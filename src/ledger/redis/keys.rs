@@ -1,6 +1,9 @@
 //! Where a sale stands in Redis: the counters' hash, whose names are settings, and the keys beside
 //! it, which share its slot.
 
+use memchr::memchr;
+
+use super::cluster::slot_of;
 use crate::sale::SaleId;
 
 const PLACEHOLDER: &str = "{sale}";
@@ -91,7 +94,7 @@ impl KeyTemplates {
             return Err(KeysError::NoSale(counters.to_owned()));
         }
         let example = counters.replace(PLACEHOLDER, "s");
-        let tagged = hash_tag(&example).is_some();
+        let tagged = hash_tag(example.as_bytes()).is_some();
         if !tagged && example.contains(['{', '}']) {
             return Err(KeysError::Braces(counters.to_owned()));
         }
@@ -159,6 +162,11 @@ impl SaleKeys {
         self.beside(":stream")
     }
 
+    /// The slot of all its keys in a Cluster.
+    pub(super) fn slot(&self) -> u16 {
+        slot_of(self.counters().as_bytes())
+    }
+
     /// Every key, in the order of a script's `KEYS`, the counters' first.
     pub fn all(&self) -> Vec<String> {
         let beside = SUFFIXES.iter().map(|suffix| self.beside(suffix));
@@ -186,9 +194,9 @@ impl SaleKeys {
 /// The part of a key that decides its slot, if it isn't the whole: what stands between the first
 /// `{` and the first `}` behind it, unless that is nothing.
 /// (Redis Cluster specification, "Hash tags".)
-fn hash_tag(key: &str) -> Option<&str> {
-    let (_, rest) = key.split_once('{')?;
-    let (tag, _) = rest.split_once('}')?;
+pub(super) fn hash_tag(key: &[u8]) -> Option<&[u8]> {
+    let rest = &key[memchr(b'{', key)? + 1..];
+    let tag = &rest[..memchr(b'}', rest)?];
     (!tag.is_empty()).then_some(tag)
 }
 
@@ -223,7 +231,7 @@ mod tests {
                 continue;
             };
             let keys = templates.of(&ticket()).all();
-            let slots = keys.iter().map(|key| hash_tag(key).unwrap_or(key));
+            let slots = keys.iter().map(|key| slot_of(key.as_bytes()));
             assert!(slots.clone().all(|slot| Some(slot) == slots.clone().next()), "{keys:?}");
         }
     }
