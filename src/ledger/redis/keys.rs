@@ -116,6 +116,11 @@ impl KeyTemplates {
         self.index() + ":groups"
     }
 
+    /// The key beside the index: a hash with the servers that share the ledger.
+    pub fn members(&self) -> String {
+        self.index() + ":members"
+    }
+
     /// The names for one sale.
     pub fn of(&self, sale: &SaleId) -> SaleKeys {
         let mut text = String::with_capacity(192);
@@ -208,6 +213,7 @@ mod tests {
         assert_eq!(keys.sold_field(), "ticket_sold_nums");
         assert_eq!(keys.stream(), "{ticket_hash_key}:stream");
         assert_eq!(KeyTemplates::default().index(), "stampede:sales:{sale}_hash_key");
+        assert_eq!(KeyTemplates::default().members(), "stampede:sales:{sale}_hash_key:members");
         assert_eq!(
             KeyTemplates::new("{sale}_hash_key", "{sale}_total_nums", "{sale}_sold_nums"),
             Ok(KeyTemplates::default())

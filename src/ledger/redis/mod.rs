@@ -20,6 +20,7 @@ mod index;
 mod keys;
 mod line;
 mod link;
+mod members;
 mod reply;
 mod resp;
 mod scripts;
