@@ -75,8 +75,8 @@ enum CliCommand {
     Reservation(Box<ReservationCommand>),
     /// Show the servers that share a ledger
     ///
-    /// Each has a lease of 5 seconds in Redis, which it renews every second: one that vanishes is
-    /// gone from the list when its lease is over, one that is stopped at once. Nothing of the stock
+    /// Each has a lease in Redis, good for 5s and renewed every 1s: one that vanishes is gone from
+    /// the list when its lease is over, one that is stopped at once. Nothing of the stock
     /// waits for either. An embedded ledger has one server, the one that is asked.
     #[command(after_long_help = operator::AFTER_INSTANCES_HELP, max_term_width = 100)]
     Instances(Box<OperatorOptions>),
@@ -189,5 +189,13 @@ mod tests {
         ] {
             assert!(help.contains(&told), "{told}");
         }
+        let instances = command.find_subcommand_mut("instances").unwrap().render_long_help();
+        let (good, renewed) = (limits::LEASE_MS, limits::LEASE_RENEW_INTERVAL_MS);
+        let told = format!(
+            "good for {} and renewed every {}",
+            format_duration(good),
+            format_duration(renewed)
+        );
+        assert!(instances.to_string().contains(&told), "{told}");
     }
 }
