@@ -284,7 +284,11 @@ impl Others {
             let there = |id: &MemberId| roll.leases.iter().any(|lease| lease.id == *id);
             for (_, one) in known.extract_if(|id, _| !there(id)) {
                 let left = roll.now_ms < one.ends_ms;
-                changes.push(if left { Change::Left(one.member) } else { Change::Lapsed(one.member) });
+                changes.push(if left {
+                    Change::Left(one.member)
+                } else {
+                    Change::Lapsed(one.member)
+                });
             }
         }
         changes

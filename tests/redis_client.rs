@@ -210,11 +210,15 @@ fn the_list_of_members_is_bounded_and_what_is_none_is_swept() {
     // By hand, of a clock that was set back an hour, and of another version.
     let far = client.roll().expect("a roll").now_ms + 3_600_000;
     let field = MemberId::random();
-    for (field, value) in [("odd", "odd".to_owned()), (&field.to_string(), format!("{far} 1 odd"))] {
+    for (field, value) in [("odd", "odd".to_owned()), (&field.to_string(), format!("{far} 1 odd"))]
+    {
         redis.send(&redis::cmd("HSET").arg(MEMBERS).arg(field).arg(value).get_packed_command(), 1);
     }
     let roll = client.roll().expect("a roll");
-    assert_eq!((roll.leases.len(), roll.leases[0].id, roll.leases[0].left_ms), (1, field, LEASE_MS));
+    assert_eq!(
+        (roll.leases.len(), roll.leases[0].id, roll.leases[0].left_ms),
+        (1, field, LEASE_MS)
+    );
     assert_eq!((roll.cores(), redis.text(&format!("HLEN {MEMBERS}"))), (1, "1".to_owned()));
 
     let ids: Vec<MemberId> = (1..MEMBERS_MAX).map(|_| MemberId::random()).collect();

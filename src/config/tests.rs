@@ -130,7 +130,11 @@ fn wrong_environments() {
         ("STAMPEDE_WAITING_MAX", "0", "STAMPEDE_WAITING_MAX=0: must be a whole number from 1"),
         ("STAMPEDE_LEDGER", "rediss://u:hunter2@h/x", "the database in a Redis URL is a number"),
         ("STAMPEDE_REDIS_TOTAL_FIELD", "{sale}_sold_nums", "must be different fields"),
-        ("STAMPEDE_STOCK_BUFFER", "0.5", "must be a whole number from 0 to 1000 and a %, as in 50%"),
+        (
+            "STAMPEDE_STOCK_BUFFER",
+            "0.5",
+            "must be a whole number from 0 to 1000 and a %, as in 50%",
+        ),
         ("STAMPEDE_INSTANCE", "a b", "must be 1 to 128 visible characters"),
         ("STAMPEDE_CONNECTIONS_MAX", "20000", "allows at most 19904"),
         ("STAMPEDE_REDIS_CA", "/no/such.pem", "STAMPEDE_REDIS_CA=/no/such.pem: can't be read"),

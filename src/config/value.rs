@@ -155,7 +155,9 @@ pub(super) fn instance_name(text: &str) -> Result<String, String> {
     if fits && text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok(text.to_owned());
     }
-    Err(format!("must be 1 to {MEMBER_NAME_BYTES_MAX} visible characters of ASCII, as in web1:3005"))
+    Err(format!(
+        "must be 1 to {MEMBER_NAME_BYTES_MAX} visible characters of ASCII, as in web1:3005"
+    ))
 }
 
 /// A file that lines can be appended to, or that can be created.

@@ -42,8 +42,8 @@ use crate::config::ControlSetting;
 use crate::core::Shared;
 use crate::http::Code;
 use crate::ledger::client::Client;
-use crate::members::Instance;
 use crate::limits::{CONTROL_STOP_MS, CONTROL_SWEEP_INTERVAL_MS, CONTROL_WAITING_MAX};
+use crate::members::Instance;
 
 const SWEEP_INTERVAL: Duration = Duration::from_millis(CONTROL_SWEEP_INTERVAL_MS);
 /// Attempts to get a free port where the setting names none.
@@ -74,9 +74,8 @@ impl Control {
     ) -> io::Result<Self> {
         let (jobs, waiting) = sync_channel(CONTROL_WAITING_MAX);
         let closing = Arc::new(AtomicBool::new(false));
-        let api = Api::new(client)
-            .with_orders(shared.config.orders.clone())
-            .with_instance(instance);
+        let api =
+            Api::new(client).with_orders(shared.config.orders.clone()).with_instance(instance);
         let factory = Factory {
             access: Arc::new(Access::new(setting.token.clone())),
             jobs: jobs.clone(),

@@ -105,7 +105,10 @@ fn a_killed_member_is_noticed_by_its_lease_and_missed_by_nobody() {
         let log = server.log();
         let lines = log.lines().filter(|line| line.contains("a member is gone"));
         assert_eq!(lines.clone().count(), 1, "{log}");
-        assert!(lines.clone().all(|line| line.contains("WARN") && line.contains("name=a")), "{log}");
+        assert!(
+            lines.clone().all(|line| line.contains("WARN") && line.contains("name=a")),
+            "{log}"
+        );
         assert!(!log.contains("a member left"), "{log}");
     }
 }
@@ -183,7 +186,10 @@ fn a_machines_clock_does_not_matter() {
         clock.set(offset);
         let set = Instant::now();
         while set.elapsed() < LEASE + Duration::from_secs(1) {
-            assert_eq!((names(&stays), names(&jumps)), (both.map(Into::into).into(), both.map(Into::into).into()));
+            assert_eq!(
+                (names(&stays), names(&jumps)),
+                (both.map(Into::into).into(), both.map(Into::into).into())
+            );
             thread::sleep(Duration::from_millis(250));
         }
     }
