@@ -50,11 +50,13 @@ impl RedisClient {
         }
         if let Value::ServerError(error) = &reply {
             let told = error_text(error);
+            // Redis 7.0 has no code for what a script's own call is not permitted.
+            let not_permitted = told.contains("user executing the script can't");
             return Err(match error.code() {
                 "WRONGTYPE" => LedgerError::Refused(format!(
                     "the list of members, {key}, is no hash: delete or rename it ({told})"
                 )),
-                "NOPERM" => LedgerError::Refused(format!(
+                code if code == "NOPERM" || not_permitted => LedgerError::Refused(format!(
                     "this user may not keep the list of members: it needs EVALSHA, TIME, HGETALL, \
                      HSET and HDEL on {key} ({told})"
                 )),
