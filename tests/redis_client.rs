@@ -21,6 +21,7 @@ use stampede::sale::{Command, ReservationId, Reserve, SaleId, SaleSpec};
 
 const INDEX: &str = "stampede:sales:{sale}_hash_key";
 const MEMBERS: &str = "stampede:sales:{sale}_hash_key:members";
+const LEASES: &str = "stampede:sales:{sale}_hash_key:leases";
 
 fn client_at(url: &str) -> RedisClient {
     let settings = RedisSettings::from_url(url).expect("a Redis URL");
@@ -199,7 +200,7 @@ fn leases_are_renewed_ended_and_end_by_themselves() {
     assert_eq!(names(&other.members().expect("a roll").expect("a roll")), ["b"]);
     std::thread::sleep(Duration::from_millis(LEASE_MS + 10));
     assert_eq!(one.roll().expect("a roll").leases, []);
-    assert_eq!(server.connect().text(&format!("EXISTS {MEMBERS}")), "0");
+    assert_eq!(server.connect().text(&format!("EXISTS {MEMBERS} {LEASES}")), "0");
 }
 
 #[test]
@@ -207,19 +208,13 @@ fn the_list_of_members_is_bounded_and_what_is_none_is_swept() {
     let server = RedisServer::start(&[]);
     let mut client = client(&server);
     let mut redis = server.connect();
-    // By hand, of a clock that was set back an hour, and of another version.
-    let far = client.roll().expect("a roll").now_ms + 3_600_000;
-    let field = MemberId::random();
-    for (field, value) in [("odd", "odd".to_owned()), (&field.to_string(), format!("{far} 1 odd"))]
-    {
-        redis.send(&redis::cmd("HSET").arg(MEMBERS).arg(field).arg(value).get_packed_command(), 1);
-    }
+    // By hand: what is over, and one of another version from before the clock was set back an hour.
+    let (far, id) = (client.roll().expect("a roll").now_ms + 3_600_000, MemberId::random());
+    redis.ask(&format!("ZADD {LEASES} 1 odd {far} {id}"));
+    redis.ask(&format!("HSET {MEMBERS} odd odd {id} odd"));
     let roll = client.roll().expect("a roll");
-    assert_eq!(
-        (roll.leases.len(), roll.leases[0].id, roll.leases[0].left_ms),
-        (1, field, LEASE_MS)
-    );
-    assert_eq!((roll.cores(), redis.text(&format!("HLEN {MEMBERS}"))), (1, "1".to_owned()));
+    assert_eq!((roll.leases.len(), roll.leases[0].id, roll.leases[0].left_ms), (1, id, LEASE_MS));
+    assert_eq!((roll.cores(), redis.text(&format!("ZCARD {LEASES}"))), (1, "1".to_owned()));
 
     let ids: Vec<MemberId> = (1..MEMBERS_MAX).map(|_| MemberId::random()).collect();
     for id in &ids {
@@ -235,11 +230,16 @@ fn the_list_of_members_is_bounded_and_what_is_none_is_swept() {
     client.end_lease(ids[0]).expect("a roll");
     assert_eq!(client.renew_lease(late, None, &member("late")).expect("a lease").leases.len(), 256);
 
+    // Their leases are gone, and nothing but that.
+    redis.ask(&format!("DEL {LEASES}"));
+    let anew = client.renew_lease(late, None, &member("late")).expect("a lease");
+    assert_eq!((names(&anew), anew.is_new), (vec!["late"], true));
+    assert_eq!(redis.text(&format!("HLEN {MEMBERS}")), "1");
     redis.ask(&format!("DEL {MEMBERS}"));
     redis.ask(&format!("SET {MEMBERS} 1"));
     let refused = client.roll();
     assert!(
-        matches!(&refused, Err(LedgerError::Refused(text)) if text.contains("is no hash")),
+        matches!(&refused, Err(LedgerError::Refused(text)) if text.contains("_key:members a hash")),
         "{refused:?}"
     );
 }

@@ -158,7 +158,7 @@ fn a_redis_that_starts_empty_learns_of_everybody_again() {
     redis.restart();
     let restarted = Instant::now();
     eventually("all know each other again", 5, || {
-        redis.connect().text("EXISTS stampede:sales:{sale}_hash_key:members") == "1" && all()
+        redis.connect().text("EXISTS stampede:sales:{sale}_hash_key:leases") == "1" && all()
     });
     eprintln!("all were there again after {:?}", restarted.elapsed());
     // Nobody was gone, also when those leases that were there before are over.

@@ -1,55 +1,43 @@
--- The servers that share this ledger: a field of the hash KEYS[1] each, its id. The value is the end
--- of its lease and when it came, in ms by Redis' own clock, and what it says of itself.
+-- The servers that share this ledger: KEYS[1], a sorted set, has the end of each one's lease, in ms
+-- by Redis' own clock; KEYS[2], a hash, when each came and what it says of itself.
 --
 -- ARGV[1] is what to do: 'renew' the lease of ARGV[2], which came at ARGV[3] (or comes now, if that
 -- is empty) and says ARGV[4] of itself; 'leave', to end that lease; or only 'look'. Whoever comes
--- takes out those whose lease is over, and what is no member.
+-- takes out those whose lease is over.
 --
--- Reply: time, whether the lease was not there, then id, ms left, when it came and what it says, of
--- each.
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- Reply: time, and whether the lease was not there. Who is there is read behind it, by commands of
+-- their own: what passes through Lua is hashed, text for text, which would cost many times as much.
+local LEASES, MEMBERS, call = KEYS[1], KEYS[2], redis.call
 local verb, own = ARGV[1], ARGV[2]
+local time = call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local ends = string.format('%.0f', now + LEASE_MS)
 
-local count, known, reply = 0, false, {now, 0}
-
-local function keep(id, ends, since, says)
-  redis.call('HSET', KEYS[1], id, string.format('%.0f %.0f %s', ends, since, says))
+local gone = call('ZRANGEBYSCORE', LEASES, '-inf', string.format('%.0f', now))
+if verb == 'leave' then gone[#gone + 1] = own end
+for _, id in ipairs(gone) do
+  call('HDEL', MEMBERS, id)
+  call('ZREM', LEASES, id)
 end
-
-local function tell(id, ends, since, says)
-  count = count + 1
-  reply[#reply + 1] = id
-  reply[#reply + 1] = ends - now
-  reply[#reply + 1] = since
-  reply[#reply + 1] = says
+-- Redis' clock was set back: nobody's lease is longer for it.
+for _, id in ipairs(call('ZRANGEBYSCORE', LEASES, '(' .. ends, '+inf')) do
+  call('ZADD', LEASES, ends, id)
 end
+if verb ~= 'renew' then return {now, 0} end
 
-local all = redis.call('HGETALL', KEYS[1])
-for i = 1, #all, 2 do
-  local id = all[i]
-  local ends, since, says = string.match(all[i + 1], '^(%d+) (%d+) (.*)$')
-  ends, since = tonumber(ends), tonumber(since)
-  if not ends or ends <= now or (id == own and verb == 'leave') then
-    redis.call('HDEL', KEYS[1], id)
-  elseif id == own then
-    known = true
-  else
-    if ends > now + LEASE_MS then
-      -- Redis' clock was set back: nobody's lease is longer for it.
-      ends = now + LEASE_MS
-      keep(id, ends, since, says)
-    end
-    tell(id, ends, since, says)
+local known = call('HGET', MEMBERS, own)
+if not known and call('ZCOUNT', LEASES, '-inf', '+inf') >= MEMBERS_MAX then
+  return redis.error_reply('STAMPEDE there are ' .. MEMBERS_MAX .. ' members already')
+end
+local since = ARGV[3] == '' and string.format('%.0f', now) or ARGV[3]
+call('HSET', MEMBERS, own, since .. ' ' .. ARGV[4])
+local is_new = call('ZADD', LEASES, ends, own)
+if call('HLEN', MEMBERS) > call('ZCOUNT', LEASES, '-inf', '+inf') then
+  -- Leases were deleted by hand: what is said by nobody who lives goes too.
+  local lives, all = {}, call('HGETALL', MEMBERS)
+  for _, id in ipairs(call('ZRANGE', LEASES, 0, -1)) do lives[id] = true end
+  for i = 1, #all, 2 do
+    if not lives[all[i]] then call('HDEL', MEMBERS, all[i]) end
   end
 end
-if verb ~= 'renew' then return reply end
-
-if count >= MEMBERS_MAX then
-  return redis.error_reply('STAMPEDE there are ' .. count .. ' members already')
-end
-if not known then reply[2] = 1 end
-local since = tonumber(ARGV[3]) or now
-keep(own, now + LEASE_MS, since, ARGV[4])
-tell(own, now + LEASE_MS, since, ARGV[4])
-return reply
+return {now, is_new}
