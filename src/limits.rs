@@ -180,6 +180,27 @@ pub const SWEEP_PAUSE_MS_MIN: u64 = 100;
 pub const SWEEP_PAUSE_MS_MAX: u64 = 60_000;
 /// Time after which the sweep looks again at a sale that the ledger refuses.
 pub const SWEEP_RETRY_MS: u64 = 1_000;
+/// Time for which a member's lease is good after it was renewed, by the ledger's clock.
+pub const LEASE_MS: u64 = 5_000;
+/// Time between two renewals of a lease.
+pub const LEASE_RENEW_INTERVAL_MS: u64 = 1_000;
+/// Time for the ledger's answer to a renewal: there is time left for another before the lease ends.
+pub const LEASE_ANSWER_DEADLINE_MS: u64 = 1_000;
+/// Time that the end of the server waits until its lease is given up. Else it ends by itself.
+pub const LEASE_END_DEADLINE_MS: u64 = 1_000;
+/// Members that share a ledger. Each reads all of them at every renewal, so what they cost grows
+/// with the square of their number. One more sells as well as they do, but is not listed.
+pub const MEMBERS_MAX: usize = 256;
+/// Longest name of a member, in bytes.
+pub const MEMBER_NAME_BYTES_MAX: usize = 128;
+/// Addresses that a member tells of those it listens on.
+pub const MEMBER_ADDRESSES_MAX: usize = 8;
+/// Default of the allowance beyond an instance's fair share, in percent: the article's, whose
+/// hundred servers have 150 for a share of 100. A third of them may die, and the others may still
+/// ask for everything.
+pub const STOCK_BUFFER_PERCENT: u64 = 50;
+/// Largest setting of it.
+pub const STOCK_BUFFER_PERCENT_MAX: u64 = 1_000;
 /// Sales of the configuration that are looked after at the same time.
 pub const START_SALES_MAX: usize = 256;
 /// Spare coroutines that a core keeps for good; more are ended one by one once they are not needed.
@@ -268,6 +289,7 @@ const _: () = assert!(CLUSTER_REFRESH_MS_MIN < CLUSTER_PATIENCE_MS);
 const _: () = assert!(SWEEP_COUNT_INTERVAL_MS <= SWEEP_SCAN_INTERVAL_MS);
 const _: () = assert!(SWEEP_PAUSE_MS_MIN < SWEEP_PAUSE_MS_MAX / 2);
 const _: () = assert!(SWEEP_SALES_MAX as u32 * SWEEP_EXPIRE_MIN <= 4 * EXPIRE_BATCH_MAX);
+const _: () = assert!(2 * (LEASE_RENEW_INTERVAL_MS + LEASE_ANSWER_DEADLINE_MS) < LEASE_MS);
 const _: () = assert!(START_SALES_MAX <= BATCH_MAX);
 const _: () = assert!(SWEEP_INTERVAL_MS < LINGER_DEADLINE_MS);
 const _: () = assert!(USER_BYTES_MAX <= u8::MAX as usize);

@@ -24,13 +24,16 @@ use crate::ledger::embedded::{self, Embedded, OpenError};
 use crate::ledger::redis::RedisLedger;
 use crate::limits::{MAPS_MAX_DEFAULT, MAPS_PER_STACK, STACK_BYTES, STARTUP_WAIT_MS};
 use crate::listener::Listener;
+use crate::members::Instance;
 use crate::sale::{SaleId, SaleSpec, SaleView};
 use crate::stat_log::StatLog;
+use crate::stock::Fleet;
 use crate::sweep::Sweep;
 use crate::{connection, operator};
 
 mod boot;
 mod listening;
+mod members;
 mod orders;
 mod watchdog;
 
@@ -175,10 +178,12 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
     let sweep = ledger.sweep()?;
     let orders = ledger.orders(&shared.config)?;
     let connections_max = shared.connections_max;
-    let control = start_control(&shared, &ledger)?;
+    let instance = members::instance(&shared, &addresses);
+    let control = start_control(&shared, &ledger, &instance)?;
     let mut server = Server { shared, heard, links: vec![None; cores] };
     let started = server.wait_for_sales()?;
     server.accept(listeners);
+    let members = ledger.members(&instance)?;
     ready(
         &server.shared.config,
         &Ready {
@@ -193,10 +198,14 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
     server.serve(&ledger)?;
     // While we still listen: what is there afterwards is another server's.
     drop(files);
+    if let Some(members) = &members {
+        members.drain();
+    }
     let drained = server.drain();
     if let Some(control) = control {
         control.stop();
     }
+    drop(members);
     drop(sweep);
     drop(orders);
     ledger.close();
@@ -210,10 +219,14 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
     drained
 }
 
-fn start_control(shared: &Arc<Shared>, ledger: &Ledger) -> Result<Option<Control>, RunError> {
+fn start_control(
+    shared: &Arc<Shared>,
+    ledger: &Ledger,
+    instance: &Arc<Instance>,
+) -> Result<Option<Control>, RunError> {
     let Some(setting) = &shared.config.control else { return Ok(None) };
     let address = setting.address;
-    let control = Control::start(setting, shared.clone(), ledger.client());
+    let control = Control::start(setting, shared.clone(), ledger.client(), instance.clone());
     let control = control.map_err(|error| {
         let hint = match error.kind() {
             io::ErrorKind::AddrInUse => {
@@ -307,6 +320,7 @@ fn share(config: Config, events: Sender<Event>) -> io::Result<Arc<Shared>> {
         grants: (0..cores).map(|_| CachePadded::default()).collect(),
         ticks: (0..cores).map(|_| CachePadded::default()).collect(),
         allowances: Mutex::default(),
+        fleet: Arc::new(Fleet::new(cores, config.stock_buffer_percent)),
         mailboxes: (0..cores).map(|_| Mailbox::new()).collect::<io::Result<_>>()?,
         events,
         config,

@@ -56,6 +56,8 @@ pub const SETTINGS: &[Setting] = &[
     one("orders"),
     several("sale", ';'),
     one("stock"),
+    one("stock-buffer"),
+    one("instance"),
     one("stat-log"),
     one("log"),
     one("log-format"),
