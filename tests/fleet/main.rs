@@ -9,9 +9,17 @@
 //! that can't run because the machine lacks something fails and says what. `cargo test` runs those
 //! that fit in its time; `--all` (which `tests/fleet/run` gives) the others too.
 
+#[allow(dead_code)]
+#[path = "../support/buyer.rs"]
+mod buyer;
+#[allow(dead_code)]
 mod lab;
+mod nginx;
+#[allow(dead_code)]
 #[path = "../support/redis.rs"]
 mod redis_server;
+mod rolling;
+mod shop;
 mod table;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -36,7 +44,7 @@ pub struct Scenario {
 }
 
 /// In the order in which they run.
-const SCENARIOS: &[Scenario] = &[];
+const SCENARIOS: &[Scenario] = &[nginx::SCENARIO, rolling::SCENARIO];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
