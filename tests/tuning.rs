@@ -18,6 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use server::Server;
+use stampede::http::{Code, Problem};
 use stampede::limits::{
     BODY_BYTES_MAX, BODY_DEADLINE_MS, DRAIN_DEADLINE_MS, HEAD_BYTES_MAX, HEAD_DEADLINE_MS,
     IDLE_DEADLINE_MS, LEDGER_ANSWER_DEADLINE_MS,
@@ -501,6 +502,9 @@ fn nginx_limits_the_rate_of_an_address() {
     assert!(refused.contains("Content-Type: application/problem+json"), "{refused}");
 }
 
+/// How a unit sets it.
+const DRAIN_DELAY: &str = "Environment=STAMPEDE_DRAIN_DELAY=";
+
 #[test]
 fn nginx_and_systemd_agree_with_our_bounds() {
     let nginx = text("nginx/stampede.conf");
@@ -514,6 +518,16 @@ fn nginx_and_systemd_agree_with_our_bounds() {
     ] {
         assert!(nginx.lines().any(|found| found.trim() == line), "{line}");
     }
+    // What it says itself is what the server says.
+    for code in [Code::ContentTooLarge, Code::UriTooLong, Code::RateLimited] {
+        let said = serde_json::to_string(&Problem::of(code)).expect("JSON");
+        assert!(nginx.contains(&format!("return {} '{said}';", code.status().code())), "{said}");
+    }
+    for code in [Code::RateLimited, Code::Unknown, Code::Unavailable] {
+        let buy = code.buy().expect("words for it");
+        let said = format!(r#"{{"code":{},"msg":"{}"}}"#, buy.code, buy.msg);
+        assert!(nginx.contains(&format!("return {} '{said}';", buy.status.code())), "{said}");
+    }
     assert!(60 < seconds(IDLE_DEADLINE_MS) && seconds(LEDGER_ANSWER_DEADLINE_MS) < 5);
     // 2 KiB and one buffer of 4 KiB, and as much as that for what nginx adds.
     const { assert!(HEAD_BYTES_MAX >= (2 + 4 + 2) * 1024) };
@@ -521,7 +535,9 @@ fn nginx_and_systemd_agree_with_our_bounds() {
         let unit = text(unit);
         let stop = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec="));
         let stop: u64 = stop.and_then(|s| s.strip_suffix('s')?.parse().ok()).expect("seconds");
-        assert!(stop > seconds(DRAIN_DEADLINE_MS));
+        let delay = unit.lines().find_map(|line| line.strip_prefix(DRAIN_DELAY));
+        let delay = delay.map_or(0, |s| s.trim_end_matches('s').parse().expect("seconds"));
+        assert!(stop > delay + seconds(DRAIN_DEADLINE_MS));
         assert!(unit.contains("KillSignal=SIGTERM\n"));
     }
 }
