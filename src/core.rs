@@ -54,6 +54,9 @@ pub struct Shared {
     pub connections: CachePadded<AtomicUsize>,
     /// Connections open now that have none and are being told so.
     pub refused: CachePadded<AtomicUsize>,
+    /// Set when the server is about to end: it is not ready, and closes each connection after its
+    /// next answer, but still takes new ones. It stays set when it drains.
+    pub leaving: AtomicBool,
     /// Set when the server drains: no new connection, no further request.
     pub draining: AtomicBool,
     /// Cores whose link to the ledger carries batches.
@@ -224,6 +227,11 @@ impl Core {
             thread: thread::current().id(),
             shared,
         })
+    }
+
+    /// Whether the answer to a request is the last one on its connection: the server ends soon.
+    pub fn leaving(&self) -> bool {
+        self.shared.leaving.load(Ordering::Relaxed)
     }
 
     /// Whether the server drains.

@@ -146,6 +146,8 @@ pub const STREAM_KEEP_MS: u64 = 60_000;
 /// Entries that one trimming of a stream takes, about.
 pub const STREAM_TRIM_MAX: usize = 10_000;
 
+/// Default time for which a server that was told to end serves on, not ready any more.
+pub const DRAIN_DELAY_MS: u64 = 0;
 /// Default time for a drain.
 pub const DRAIN_DEADLINE_MS: u64 = 30_000;
 /// Descriptors kept back from connections: ledger, logs, listeners, control.
@@ -220,6 +222,8 @@ pub const LEDGER_DEADLINE_MS_MIN: u64 = 2 * TICK_INTERVAL_MS;
 pub const LEDGER_DEADLINE_MS_MAX: u64 = 60_000;
 /// Longest setting of the drain: an hour. The shortest is 0: stop at once.
 pub const DRAIN_DEADLINE_MS_MAX: u64 = 3_600_000;
+/// Longest setting of the time before it: a balancer that asks every minute has noticed.
+pub const DRAIN_DELAY_MS_MAX: u64 = 300_000;
 /// Largest setting of the commands of one core that may wait: each holds a stack.
 pub const WAITING_SETTING_MAX: usize = 64 * 1024;
 /// Largest setting of the connections of an instance, whatever the file limit.

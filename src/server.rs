@@ -5,7 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -25,13 +25,14 @@ use crate::ledger::redis::RedisLedger;
 use crate::limits::{MAPS_MAX_DEFAULT, MAPS_PER_STACK, STACK_BYTES, STARTUP_WAIT_MS};
 use crate::listener::Listener;
 use crate::members::Instance;
+use crate::operator;
 use crate::sale::{SaleId, SaleSpec, SaleView};
 use crate::stat_log::StatLog;
 use crate::stock::Fleet;
 use crate::sweep::Sweep;
-use crate::{connection, operator};
 
 mod boot;
+mod drain;
 mod listening;
 mod members;
 mod orders;
@@ -195,13 +196,15 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
         },
     );
 
-    server.serve(&ledger)?;
-    // While we still listen: what is there afterwards is another server's.
-    drop(files);
+    let mut watchdog = Watchdog::new(cores);
+    server.serve(&ledger, &mut watchdog)?;
     if let Some(members) = &members {
         members.drain();
     }
-    let drained = server.drain();
+    let left = server.leave(&ledger, &mut watchdog);
+    // While we still listen: what is there afterwards is another server's.
+    drop(files);
+    let drained = left.and_then(|()| server.drain());
     if let Some(control) = control {
         control.stop();
     }
@@ -315,6 +318,7 @@ fn share(config: Config, events: Sender<Event>) -> io::Result<Arc<Shared>> {
         connections: CachePadded::default(),
         refused: CachePadded::default(),
         handed: CachePadded::default(),
+        leaving: AtomicBool::new(false),
         draining: AtomicBool::new(false),
         ledger_up: (0..cores).map(|_| AtomicBool::new(false)).collect(),
         grants: (0..cores).map(|_| CachePadded::default()).collect(),
@@ -425,56 +429,34 @@ impl Server {
     }
 
     /// Until the first signal.
-    fn serve(&mut self, ledger: &Ledger) -> Result<(), RunError> {
-        let mut watchdog = Watchdog::new(self.shared.cores());
-        loop {
-            match self.heard.recv_timeout(WATCHDOG_INTERVAL) {
-                Ok(Event::Signal) => return Ok(()),
-                Ok(Event::Failed(error)) => return Err(error.into()),
-                Ok(Event::Link(core, state)) => self.note_link(core, state, false)?,
-                Ok(Event::Sale(id, start)) => log_sale(&self.shared.config, &id, &start),
-                Ok(Event::Drained) => {}
-                Err(RecvTimeoutError::Timeout) => {
-                    watchdog.look(&self.shared)?;
-                    // It would refuse everything until a restart: better started anew at once.
-                    if ledger.has_failed() {
-                        return Err(RunError::LedgerFailed);
-                    }
-                }
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
-            }
-        }
+    fn serve(&mut self, ledger: &Ledger, watchdog: &mut Watchdog) -> Result<(), RunError> {
+        while !self.hear(ledger, watchdog, WATCHDOG_INTERVAL)? {}
+        Ok(())
     }
 
-    /// No new connections, idle ones closed, requests in flight answered; then it ends, or when
-    /// the time is up.
-    fn drain(&mut self) -> Result<(), RunError> {
-        let timeout_ms = self.shared.config.drain_timeout_ms;
-        let until = Instant::now() + Duration::from_millis(timeout_ms);
-        let open = self.shared.connections.load(Ordering::Relaxed);
-        tracing::info!(connections = open, timeout_ms, "draining; a second signal ends at once");
-        self.shared.draining.store(true, Ordering::SeqCst);
-        for mailbox in &self.shared.mailboxes {
-            mailbox.send(Box::new(|core| {
-                core.listeners.notify();
-                connection::close_idle(core);
-            }));
-        }
-        let mut left = self.shared.cores();
-        while left > 0 {
-            match self.heard.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(Event::Drained) => left -= 1,
-                Ok(Event::Signal) => return Err(RunError::Interrupted),
-                Ok(_) => {}
-                Err(_) => {
-                    let open = self.shared.connections.load(Ordering::Relaxed);
-                    tracing::warn!(connections = open, "the time to drain is up");
-                    return Ok(());
+    /// Hears one thing, or nothing for so long, which is when the cores are looked at. `true`: it
+    /// was a signal.
+    fn hear(
+        &mut self,
+        ledger: &Ledger,
+        watchdog: &mut Watchdog,
+        time: Duration,
+    ) -> Result<bool, RunError> {
+        match self.heard.recv_timeout(time) {
+            Ok(Event::Signal) | Err(RecvTimeoutError::Disconnected) => return Ok(true),
+            Ok(Event::Failed(error)) => return Err(error.into()),
+            Ok(Event::Link(core, state)) => self.note_link(core, state, false)?,
+            Ok(Event::Sale(id, start)) => log_sale(&self.shared.config, &id, &start),
+            Ok(Event::Drained) => {}
+            Err(RecvTimeoutError::Timeout) => {
+                watchdog.look(&self.shared)?;
+                // It would refuse everything until a restart: better started anew at once.
+                if ledger.has_failed() {
+                    return Err(RunError::LedgerFailed);
                 }
             }
         }
-        tracing::info!("drained");
-        Ok(())
+        Ok(false)
     }
 }
 

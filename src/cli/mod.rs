@@ -162,6 +162,7 @@ mod tests {
             help[from..].split("]").find(|part| part.contains("[default:")).unwrap().to_owned()
         };
         for (name, default_ms) in [
+            ("drain-delay", limits::DRAIN_DELAY_MS),
             ("drain-timeout", limits::DRAIN_DEADLINE_MS),
             ("idle-timeout", limits::IDLE_DEADLINE_MS),
             ("head-timeout", limits::HEAD_DEADLINE_MS),
@@ -177,6 +178,7 @@ mod tests {
         for told in [
             range(limits::CONNECTION_DEADLINE_MS_MIN, limits::CONNECTION_DEADLINE_MS_MAX),
             range(limits::LEDGER_DEADLINE_MS_MIN, limits::LEDGER_DEADLINE_MS_MAX),
+            format!("0s to {}", format_duration(limits::DRAIN_DELAY_MS_MAX)),
             format!("0s to {}", format_duration(limits::DRAIN_DEADLINE_MS_MAX)),
             format!("1 to {}", limits::WAITING_SETTING_MAX),
             format!("[default: {}]", limits::WAITING_MAX),

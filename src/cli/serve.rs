@@ -157,6 +157,20 @@ pub struct ServeOptions {
     #[arg(long, value_name = "FORMAT", help_heading = "Logs")]
     pub log_format: Option<String>,
 
+    /// Serve on for this long when told to stop, not ready any more [default: 0s]
+    ///
+    /// 0s to 5m. Meanwhile /readyz fails, and each connection is closed after its next answer, but
+    /// new ones are still served: whatever sends buyers here has time to notice, and none of them
+    /// does. Give it more than your balancer needs to take a server out (3s for the keepalived and
+    /// nginx of tuning/).
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_negative_numbers = true,
+        help_heading = "Deadlines and bounds"
+    )]
+    pub drain_delay: Option<String>,
+
     /// Longest time to finish what is under way when told to stop [default: 30s]
     ///
     /// 0s to 1h. Durations are a whole number and a unit: 500ms, 30s, 5m, 2h, 1d.
@@ -256,6 +270,7 @@ impl ServeOptions {
             "stat-log" => &self.stat_log,
             "log" => &self.log,
             "log-format" => &self.log_format,
+            "drain-delay" => &self.drain_delay,
             "drain-timeout" => &self.drain_timeout,
             "idle-timeout" => &self.idle_timeout,
             "head-timeout" => &self.head_timeout,

@@ -94,6 +94,8 @@ pub struct Config {
     pub log_filter: String,
     /// How to log.
     pub log_format: LogFormat,
+    /// Time to serve on after the signal to end, not ready any more, before the drain.
+    pub drain_delay_ms: u64,
     /// Longest time for a drain. 0: stop at once.
     pub drain_timeout_ms: u64,
     /// Time a connection may be silent between requests.
@@ -207,6 +209,11 @@ impl Taker {
             stat_log: self.one("stat-log", None, |text| value::stat_log(text).map(Some)),
             log_filter: self.one("log", LOG_FILTER_DEFAULT.into(), value::log_filter),
             log_format: self.one("log-format", LogFormat::Text, value::log_format),
+            drain_delay_ms: self.duration(
+                "drain-delay",
+                limits::DRAIN_DELAY_MS,
+                (0, limits::DRAIN_DELAY_MS_MAX),
+            ),
             drain_timeout_ms: self.duration(
                 "drain-timeout",
                 limits::DRAIN_DEADLINE_MS,

@@ -49,6 +49,7 @@ impl Config {
         };
         page.setting("log-format", &quoted(format));
         for (name, ms) in [
+            ("drain-delay", self.drain_delay_ms),
             ("drain-timeout", self.drain_timeout_ms),
             ("idle-timeout", self.idle_timeout_ms),
             ("head-timeout", self.head_timeout_ms),

@@ -61,6 +61,7 @@ pub const SETTINGS: &[Setting] = &[
     one("stat-log"),
     one("log"),
     one("log-format"),
+    one("drain-delay"),
     one("drain-timeout"),
     one("idle-timeout"),
     one("head-timeout"),

@@ -17,13 +17,16 @@ mod cluster;
 mod crowd;
 #[allow(dead_code)]
 mod lab;
+mod nginx;
 #[allow(dead_code)]
 #[path = "../support/redis.rs"]
 mod redis_server;
+mod rolling;
 mod sentinel;
 #[allow(dead_code)]
 #[path = "../support/server.rs"]
 mod server;
+mod shop;
 mod six;
 mod table;
 mod trio;
@@ -50,7 +53,8 @@ pub struct Scenario {
 }
 
 /// In the order in which they run.
-const SCENARIOS: &[Scenario] = &[sentinel::SCENARIO, cluster::SCENARIO];
+const SCENARIOS: &[Scenario] =
+    &[nginx::SCENARIO, rolling::SCENARIO, sentinel::SCENARIO, cluster::SCENARIO];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
