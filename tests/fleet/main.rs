@@ -9,7 +9,11 @@
 //! that can't run because the machine lacks something fails and says what. `cargo test` runs those
 //! that fit in its time; `--all` (which `tests/fleet/run` gives) the others too.
 
+mod front;
+mod frr;
 mod lab;
+mod ospf;
+mod probe;
 #[path = "../support/redis.rs"]
 mod redis_server;
 mod table;
@@ -36,7 +40,7 @@ pub struct Scenario {
 }
 
 /// In the order in which they run.
-const SCENARIOS: &[Scenario] = &[];
+const SCENARIOS: &[Scenario] = &[ospf::SCENARIO];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
