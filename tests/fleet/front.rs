@@ -77,13 +77,7 @@ impl Front {
     /// Waits until it has so many, and gives the time that took.
     pub fn wait_for_ways(&self, count: usize) -> Duration {
         let what = format!("{count} ways to the service address");
-        let mut seen = 0;
-        let mut is_so = || {
-            seen = self.ways();
-            seen == count
-        };
-        let took = until(&what, ROUTES_DEADLINE, &mut is_so);
-        took
+        until(&what, ROUTES_DEADLINE, || self.ways() == count)
     }
 
     /// What its FRR says.

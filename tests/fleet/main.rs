@@ -9,14 +9,20 @@
 //! that can't run because the machine lacks something fails and says what. `cargo test` runs those
 //! that fit in its time; `--all` (which `tests/fleet/run` gives) the others too.
 
+// Each scenario takes what it needs of the support.
+#[allow(dead_code)]
+#[path = "../support/buyer.rs"]
+mod buyer;
 mod front;
 mod frr;
 mod lab;
 mod ospf;
 mod probe;
+#[allow(dead_code)]
 #[path = "../support/redis.rs"]
 mod redis_server;
 mod table;
+mod whole;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -40,7 +46,7 @@ pub struct Scenario {
 }
 
 /// In the order in which they run.
-const SCENARIOS: &[Scenario] = &[ospf::SCENARIO];
+const SCENARIOS: &[Scenario] = &[ospf::SCENARIO, whole::SCENARIO];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -58,7 +58,7 @@ struct Trial {
     what: &'static str,
     event: fn(&mut Fleet),
     undo: fn(&mut Fleet),
-    /// So many attempts may fail: none where somebody meant it.
+    /// Somebody meant it, so no attempt may fail.
     is_planned: bool,
     /// When its last answer may be. What fails is [`ELSEWHERE_DEADLINE`] in any case.
     last_answer: Duration,
