@@ -15,10 +15,6 @@ pub const SERVICE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 80);
 /// Time for routes to be as they must be.
 const ROUTES_DEADLINE: Duration = Duration::from_secs(30);
 
-/// The programs it needs, and their packages.
-pub const NEEDS: &[(&str, &str)] =
-    &[("ip", "iproute2"), ("ospfd", "frr"), ("curl", "curl"), ("sysctl", "procps")];
-
 /// The client's side: everything up to the links of the edges.
 pub struct Front {
     /// Where buyers are.

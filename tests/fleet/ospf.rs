@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::Scenario;
-use crate::front::{self, Edge, Front};
+use crate::front::{Edge, Front};
 use crate::lab::{Lab, Program, until};
 use crate::probe::{Attempt, Probe, ask};
 use crate::table::Line;
@@ -20,7 +20,13 @@ pub const SCENARIO: Scenario = Scenario {
     name: "ospf",
     shows: "two edges behind OSPF and BFD: both carry traffic, each may go and come back",
     in_ci: false,
-    needs: front::NEEDS,
+    needs: &[
+        ("ip", "iproute2"),
+        ("ospfd", "frr"),
+        ("curl", "curl"),
+        ("sysctl", "procps"),
+        ("redis-server", "redis-server"),
+    ],
     run,
 };
 

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::Scenario;
 use crate::buyer::{Bought, Buyer};
-use crate::front::{self, Edge, Front};
+use crate::front::{Edge, Front};
 use crate::lab::{Lab, Net, Program, output, until};
 use crate::redis_server::RedisConnection;
 use crate::table::Line;
@@ -27,12 +27,12 @@ pub const SCENARIO: Scenario = Scenario {
     shows: "a sale of 10,000 through OSPF, nginx and three servers, of which some are lost",
     in_ci: false,
     needs: &[
-        front::NEEDS[0],
-        front::NEEDS[1],
-        front::NEEDS[2],
-        front::NEEDS[3],
-        ("nginx", "nginx"),
+        ("ip", "iproute2"),
+        ("ospfd", "frr"),
+        ("curl", "curl"),
+        ("sysctl", "procps"),
         ("redis-server", "redis-server"),
+        ("nginx", "nginx"),
     ],
     run,
 };
