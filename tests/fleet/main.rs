@@ -15,6 +15,7 @@
 mod buyer;
 mod front;
 mod frr;
+#[allow(dead_code)]
 mod lab;
 mod ospf;
 mod probe;

@@ -78,7 +78,11 @@ impl Trial {
 
 const TRIALS: &[Trial] = &[
     Trial::new("an edge loses power", Fleet::lose_power, Fleet::boot),
-    Trial::new("its link loses every packet, and is up", |f| f.edges[0].cut(), |f| f.edges[0].mend()),
+    Trial::new(
+        "its link loses every packet, and is up",
+        |f| f.edges[0].cut(),
+        |f| f.edges[0].mend(),
+    ),
     Trial::new("its link is down", |f| f.link("down"), |f| f.link("up")),
     Trial::new("its server is told to end", Fleet::drain, Fleet::serve),
     Trial::new("its server is killed", |f| f.shops[0].server.kill(), Fleet::serve),

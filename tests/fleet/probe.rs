@@ -109,9 +109,8 @@ pub fn ask(target: SocketAddr) -> io::Result<u64> {
     let wrong = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
     let mut stream = TcpStream::connect_timeout(&target, DEADLINE)?;
     stream.set_read_timeout(Some(DEADLINE))?;
-    stream.write_all(
-        b"GET /v1/sales/ticket HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n",
-    )?;
+    stream
+        .write_all(b"GET /v1/sales/ticket HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
