@@ -64,6 +64,16 @@ impl Front {
         (SERVICE, port).into()
     }
 
+    /// Waits until so many edges are the router's neighbours, to ospfd and to bfdd, and gives the
+    /// time that took.
+    pub fn wait_for_neighbours(&self, count: usize) -> Duration {
+        until(&format!("{count} neighbours"), ROUTES_DEADLINE, || {
+            let full = self.frr.show("show ip ospf neighbor").matches(" Full/").count();
+            let up = self.frr.show("show bfd peers brief").matches(" up ").count();
+            (full, up) == (count, count)
+        })
+    }
+
     /// How many ways to the service address the router's kernel has.
     pub fn ways(&self) -> usize {
         let routes = self.router.run(&["ip", "route", "show", &SERVICE.to_string()]);

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::lab::{Lab, Net, Program, output, until};
 
 /// In the order in which they start: the others talk to zebra.
@@ -67,6 +69,12 @@ impl Frr {
     /// What a command of its shell prints.
     pub fn show(&self, command: &str) -> String {
         output(self.vtysh().args(["-c", command]))
+    }
+
+    /// Sends one daemon a signal.
+    pub fn signal(&self, daemon: &str, signal: Signal) {
+        let found = self.daemons.iter().find(|(name, _)| *name == daemon);
+        found.expect("it runs").1.signal(signal);
     }
 
     /// Has one daemon end as by `kill -9`.

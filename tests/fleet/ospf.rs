@@ -39,7 +39,7 @@ const TOTALS: [u64; 2] = [1001, 1002];
 const ELSEWHERE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// How long is looked at what an event does.
-const LOOK: Duration = Duration::from_millis(2500);
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Time for a server to start, for an edge to come back.
 const START_DEADLINE: Duration = Duration::from_secs(20);
@@ -88,14 +88,19 @@ const TRIALS: &[Trial] = &[
     Trial::new("its server is killed", |f| f.shops[0].server.kill(), Fleet::serve),
     Trial::new("its server stands still", |f| f.signal(Signal::STOP), |f| f.signal(Signal::CONT)),
     Trial::new("its Redis is killed", |f| f.shops[0].redis.kill(), Fleet::restart_redis),
+    // zebra tells bfdd that its client is gone, and that the router: at once.
+    Trial::new("its ospfd is killed, its bfdd not", Fleet::kill_ospfd, Fleet::start_ospfd),
     Trial {
-        // It sells on: nothing fails, and ospfd's own timer tells the router.
-        last_answer: Duration::from_secs(2),
-        ..Trial::new("its ospfd is killed, its bfdd not", Fleet::kill_ospfd, Fleet::start_ospfd)
+        // It sells on, so nothing fails, and only ospfd's own timer of a second tells the router.
+        last_answer: Duration::from_millis(1500),
+        ..Trial::new(
+            "its ospfd stands still, its bfdd not",
+            |f| f.edges[0].frr.signal("ospfd", Signal::STOP),
+            |f| f.edges[0].frr.signal("ospfd", Signal::CONT),
+        )
     },
     Trial {
         is_planned: true,
-        // The health script lingers for a second.
         ..Trial::new("it is taken out: announce, then the server", Fleet::take_out, Fleet::put_back)
     },
 ];
@@ -142,6 +147,7 @@ impl Fleet {
     /// Nothing is announced before a health script says so; then all of it.
     fn announces(&mut self) -> Line {
         assert_eq!(self.front.ways(), 0, "{}", self.front.show("show ip route"));
+        self.front.wait_for_neighbours(TOTALS.len());
         let since = Instant::now();
         self.edges.iter_mut().for_each(|edge| edge.announce(&self.lab, &[]));
         self.front.wait_for_ways(TOTALS.len());
@@ -212,6 +218,8 @@ impl Fleet {
         let at = Instant::now();
         (trial.undo)(self);
         self.front.wait_for_ways(TOTALS.len());
+        // Without BFD the next event would be noticed late.
+        self.front.wait_for_neighbours(TOTALS.len());
         let there = Instant::now();
         until("it answers again", START_DEADLINE, || self.probe.has_seen(there, TOTALS[0]));
         let attempts = self.probe.window(at, at.elapsed() + Duration::from_secs(1));

@@ -3,11 +3,11 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::lab::Net;
+use crate::lab::{Net, until};
 
 const EVERY: Duration = Duration::from_millis(10);
 
@@ -27,27 +27,38 @@ pub struct Attempt {
     pub repeated: bool,
 }
 
+/// When each attempt began, and what became of those that are over.
+type Attempts = Arc<Mutex<Vec<(Instant, Option<Attempt>)>>>;
+
 /// Tries in the background until it is dropped.
 pub struct Probe {
-    attempts: Arc<Mutex<Vec<Attempt>>>,
+    attempts: Attempts,
     ends: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+}
+
+fn locked(attempts: &Attempts) -> MutexGuard<'_, Vec<(Instant, Option<Attempt>)>> {
+    attempts.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Probe {
     /// Starts to ask for the sale `ticket`, from a namespace.
     pub fn start(net: &Net, target: SocketAddr) -> Self {
-        let attempts: Arc<Mutex<Vec<Attempt>>> = Arc::default();
+        let attempts = Attempts::default();
         let ends = Arc::new(AtomicBool::new(false));
-        let (kept, end) = (attempts.clone(), ends.clone());
+        let (all, end) = (attempts.clone(), ends.clone());
         let thread = net.spawn(move || {
             let mut next = Instant::now();
             while !end.load(Ordering::Relaxed) {
-                let kept = kept.clone();
+                let (all, at) = (all.clone(), Instant::now());
+                let mut begun = locked(&all);
+                let number = begun.len();
+                begun.push((at, None));
+                drop(begun);
                 // A thread each: one that waits for its time-out holds up no other.
                 thread::spawn(move || {
-                    let attempt = attempt(target);
-                    kept.lock().unwrap_or_else(PoisonError::into_inner).push(attempt);
+                    let attempt = attempt(at, target);
+                    locked(&all)[number].1 = Some(attempt);
                 });
                 next += EVERY;
                 thread::sleep(next.saturating_duration_since(Instant::now()));
@@ -56,26 +67,27 @@ impl Probe {
         Self { attempts, ends, thread: Some(thread) }
     }
 
-    /// The attempts that began from this moment on, for this long, in order; waits until all of
+    /// The attempts that began from this moment on, for this long, in order. Waits until all of
     /// them are over.
     pub fn window(&self, from: Instant, time: Duration) -> Vec<Attempt> {
         let to = from + time;
-        // Twice, since it may be repeated, and some time for a machine that is busy.
-        let over = to + 4 * DEADLINE + Duration::from_millis(200);
-        thread::sleep(over.saturating_duration_since(Instant::now()));
-        let attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut found: Vec<Attempt> =
-            attempts.iter().filter(|attempt| (from..to).contains(&attempt.at)).cloned().collect();
-        found.sort_by_key(|attempt| attempt.at);
-        // One every 10 ms, also where the machine was slow.
+        thread::sleep(to.saturating_duration_since(Instant::now()));
+        let within = |at: &Instant| (from..to).contains(at);
+        let is_over = || locked(&self.attempts).iter().all(|(at, a)| !within(at) || a.is_some());
+        until("every attempt is over", 20 * DEADLINE, is_over);
+        let attempts = locked(&self.attempts);
+        let found = attempts.iter().filter(|(at, _)| within(at));
+        let found: Vec<Attempt> = found.filter_map(|(_, attempt)| attempt.clone()).collect();
+        // One every 10 ms, or nearly so where the machine is busy.
         assert!(found.len() as u128 > time.as_millis() / 40, "{} in {time:?}", found.len());
         found
     }
 
     /// Whether an attempt since then was answered so.
     pub fn has_seen(&self, from: Instant, total: u64) -> bool {
-        let attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
-        attempts.iter().any(|attempt| attempt.at >= from && attempt.answer == Ok(total))
+        let attempts = locked(&self.attempts);
+        let mut since = attempts.iter().rev().take_while(|(at, _)| *at >= from);
+        since.any(|(_, attempt)| attempt.as_ref().is_some_and(|a| a.answer == Ok(total)))
     }
 }
 
@@ -88,8 +100,7 @@ impl Drop for Probe {
     }
 }
 
-fn attempt(target: SocketAddr) -> Attempt {
-    let at = Instant::now();
+fn attempt(at: Instant, target: SocketAddr) -> Attempt {
     let first = ask(target);
     let was_reset = |error: &io::Error| {
         matches!(
