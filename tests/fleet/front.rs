@@ -116,8 +116,9 @@ impl Edge {
 
     /// Starts the health script, with these options more.
     pub fn announce(&mut self, lab: &Lab, options: &[&str]) {
-        let mut command = self.net.command(&tuning("announce").display().to_string());
-        command.args(options).arg(SERVICE.to_string());
+        // The priority that its unit gives it.
+        let mut command = self.net.command("nice");
+        command.args(["-n", "-5"]).arg(tuning("announce")).args(options).arg(SERVICE.to_string());
         self.announce = Some(lab.start(&format!("edge{}-announce", self.number), &mut command));
     }
 
@@ -127,7 +128,7 @@ impl Edge {
         assert_eq!(announce.terminate(Duration::from_secs(10)), 0);
     }
 
-    /// Kills the health script with FRR, as a loss of power does.
+    /// Kills the health script and FRR.
     pub fn kill(&mut self) {
         if let Some(mut announce) = self.announce.take() {
             announce.kill();

@@ -77,7 +77,7 @@ impl Trial {
 }
 
 const TRIALS: &[Trial] = &[
-    Trial::new("an edge loses power", Fleet::lose_power, Fleet::boot),
+    Trial::new("all that runs on an edge is killed", Fleet::kill_all, Fleet::boot),
     Trial::new(
         "its link loses every packet, and is up",
         |f| f.edges[0].cut(),
@@ -126,6 +126,15 @@ fn server(lab: &Lab, edge: &Edge, number: usize) -> Program {
     let options = ["--ledger", "redis://127.0.0.1:6379/0", "--sale", &sale];
     let mut command = edge.net.serve(std::net::Ipv4Addr::UNSPECIFIED, &options);
     lab.start(&format!("server{number}"), &mut command)
+}
+
+/// What failed, and how long after the event.
+fn told(failed: &[&Attempt], at: Instant) -> String {
+    let one = |attempt: &&Attempt| {
+        let why = attempt.answer.as_ref().err().map_or("", String::as_str);
+        format!("{:.2} s {why}", (attempt.at - at).as_secs_f64())
+    };
+    failed.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 impl Fleet {
@@ -196,7 +205,10 @@ impl Fleet {
         let failed: Vec<&Attempt> = attempts.iter().filter(|a| a.answer.is_err()).collect();
         let last_failed = failed.last().map(|attempt| after(attempt));
         let of_it = attempts.iter().rfind(|a| a.answer == Ok(TOTALS[0])).map(after);
-        let told = || format!("{}: {failed:?}\n{}", trial.what, self.front.show("show ip route"));
+        let told = || {
+            let why = told(&failed, at);
+            format!("{}: {why}\n{}", trial.what, self.front.show("show ip route"))
+        };
         assert!(last_failed.is_none_or(|last| last < ELSEWHERE_DEADLINE), "{}", told());
         assert!(of_it.is_none_or(|last| last < trial.last_answer), "{of_it:?} {}", told());
         assert!(failed.is_empty() || !trial.is_planned, "{}", told());
@@ -224,11 +236,11 @@ impl Fleet {
         until("it answers again", START_DEADLINE, || self.probe.has_seen(there, TOTALS[0]));
         let attempts = self.probe.window(at, at.elapsed() + Duration::from_secs(1));
         let failed: Vec<&Attempt> = attempts.iter().filter(|a| a.answer.is_err()).collect();
-        assert!(failed.is_empty(), "{}, back: {failed:?}", trial.what);
+        assert!(failed.is_empty(), "{}, back: {}", trial.what, told(&failed, at));
         attempts.iter().filter(|attempt| attempt.repeated).count()
     }
 
-    fn lose_power(&mut self) {
+    fn kill_all(&mut self) {
         self.edges[0].kill();
         self.shops[0].server.kill();
         self.shops[0].redis.kill();
@@ -236,10 +248,10 @@ impl Fleet {
 
     fn boot(&mut self) {
         self.edges[0].forget();
-        self.edges[0].frr.start_missing(&self.lab);
         self.restart_redis();
         self.serve();
         self.edges[0].announce(&self.lab, &[]);
+        self.edges[0].frr.start_missing(&self.lab);
     }
 
     fn link(&mut self, state: &str) {
