@@ -549,10 +549,12 @@ fn systemd_takes_the_units() {
         return; // Not a machine of systemd.
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
-    for unit in ["stampede.service", "stampede-orders.service"] {
-        // The program isn't installed here.
+    for unit in ["stampede.service", "stampede-orders.service", "stampede-announce.service"] {
+        // The programs aren't installed here.
+        let announce = self::folder().join("ospf/announce").display().to_string();
         let text = text(&format!("systemd/{unit}"))
-            .replace("/usr/local/bin/stampede", env!("CARGO_BIN_EXE_stampede"));
+            .replace("/usr/local/bin/stampede", env!("CARGO_BIN_EXE_stampede"))
+            .replace("/usr/local/lib/stampede/announce", &announce);
         let file = folder.path().join(unit);
         fs::write(&file, text).expect("write a file");
         let output = program("systemd-analyze").args(["verify", "--man=no"]).arg(&file).output();
@@ -618,4 +620,62 @@ fn redis_takes_the_configuration_of_a_cluster() {
         ("min-replicas-to-write", "1"),
     ];
     redis_takes(&arguments, &ours);
+}
+
+/// `tuning/ospf/announce` with these arguments: exit code, standard output, errors.
+fn announce(arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(folder().join("ospf/announce")).args(arguments).output();
+    let output = output.expect("run announce");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().expect("no signal"), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn announce_refuses_wrong_usage_before_it_does_anything() {
+    for wrong in [
+        &[][..],
+        &["192.0.2.80/32"],
+        &["192.0.2"],
+        &["192.0.2.256"],
+        &["192.0.2.80.1"],
+        &["127.0.0.1"],
+        &["shop"],
+        &["::1"],
+        &["192.0.2.80", "192.0.2.81"],
+        &["--rate", "0", "192.0.2.80"],
+        &["--rate", "51", "192.0.2.80"],
+        &["--good", "08", "192.0.2.80"],
+        &["--timeout", "1s", "192.0.2.80"],
+        &["--misses"],
+        &["--check", "ftp://127.0.0.1/", "192.0.2.80"],
+        &["--check", "http://127.0.0.1/\noutput=x", "192.0.2.80"],
+        &["--device", "", "192.0.2.80"],
+        &["--twice", "192.0.2.80"],
+    ] {
+        let (code, said, errors) = announce(wrong);
+        assert_eq!((code, said.as_str()), (2, ""), "{wrong:?}");
+        assert!(errors.starts_with("error: ") && errors.lines().count() == 1, "{errors}");
+    }
+    let (code, help, _) = announce(&["--help"]);
+    assert_eq!(code, 0);
+    for option in ["--check", "--rate", "--timeout", "--misses", "--good", "--linger", "--device"] {
+        assert!(help.contains(&format!("\n  {option} ")), "{option}: {help}");
+    }
+}
+
+#[test]
+fn edges_and_their_router_agree() {
+    let (edge, router) = (text("ospf/edge/frr.conf"), text("ospf/router/frr.conf"));
+    // OSPF takes no neighbour with other timers or another key; BFD would take the slower ones.
+    for same in ["ip ospf ", "timers ", "detect-", "receive-", "transmit-", "no zebra nexthop"] {
+        let lines = |text: &str| {
+            let lines = text.lines().map(str::trim).filter(|line| line.starts_with(same));
+            lines.map(str::to_owned).collect::<std::collections::BTreeSet<_>>()
+        };
+        assert!(!lines(&edge).is_empty(), "{same}");
+        assert_eq!(lines(&edge), lines(&router), "{same}");
+    }
+    // What the edge announces is what the router believes.
+    assert!(edge.contains("network 192.0.2.80/32 area 0\n"), "{edge}");
+    assert!(router.contains("permit 192.0.2.80/32\n"), "{router}");
 }

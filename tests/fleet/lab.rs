@@ -115,6 +115,21 @@ impl Lab {
         }
     }
 
+    /// A new namespace that is an Ethernet switch. What is plugged into it sees all others there.
+    pub fn switch(&mut self, name: &str) -> Net {
+        let net = self.net(name);
+        net.run(&["ip", "link", "add", "switch", "type", "bridge"]);
+        net.run(&["ip", "link", "set", "switch", "up"]);
+        net
+    }
+
+    /// Plugs a namespace into a port of a switch; its own end has a name and an address with its
+    /// prefix. `ip link set PORT nomaster` on the switch then loses every packet, with the link up.
+    pub fn plug(&mut self, (switch, port): (&Net, &str), end: (&Net, &str, &str)) {
+        self.join((switch, port, ""), end);
+        switch.run(&["ip", "link", "set", port, "master", "switch"]);
+    }
+
     /// Starts a program, whose output goes to `NAME.log` in the folder.
     pub fn start(&self, name: &str, command: &mut Command) -> Program {
         let log = self.folder().join(format!("{name}.log"));
@@ -169,6 +184,19 @@ impl Net {
     /// Runs a command in it to its end and gives its output. Panics if it fails.
     pub fn run(&self, command: &[&str]) -> String {
         output(self.command(command[0]).args(&command[1..]))
+    }
+
+    /// Does this on a thread of its own that is in this namespace, as are those that it starts.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        run: impl FnOnce() -> T + Send + 'static,
+    ) -> thread::JoinHandle<T> {
+        let door = File::open(Path::new("/run/netns").join(&self.name)).expect("a namespace");
+        thread::spawn(move || {
+            let kind = Some(LinkNameSpaceType::Network);
+            move_into_link_name_space(door.as_fd(), kind).expect("enter a namespace");
+            run()
+        })
     }
 
     /// `stampede serve` in it, listening on this address (and port 3005; operators on 3006 of

@@ -15,9 +15,13 @@
 mod buyer;
 mod cluster;
 mod crowd;
+mod front;
+mod frr;
 #[allow(dead_code)]
 mod lab;
 mod nginx;
+mod ospf;
+mod probe;
 #[allow(dead_code)]
 #[path = "../support/redis.rs"]
 mod redis_server;
@@ -30,6 +34,7 @@ mod shop;
 mod six;
 mod table;
 mod trio;
+mod whole;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -53,8 +58,14 @@ pub struct Scenario {
 }
 
 /// In the order in which they run.
-const SCENARIOS: &[Scenario] =
-    &[nginx::SCENARIO, rolling::SCENARIO, sentinel::SCENARIO, cluster::SCENARIO];
+const SCENARIOS: &[Scenario] = &[
+    nginx::SCENARIO,
+    rolling::SCENARIO,
+    ospf::SCENARIO,
+    sentinel::SCENARIO,
+    cluster::SCENARIO,
+    whole::SCENARIO,
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
