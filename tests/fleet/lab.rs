@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,17 +11,26 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
+
+/// Where programs are, also those that are in nobody's PATH.
+fn program_folders() -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    folders.extend(["/usr/sbin", "/sbin", "/usr/lib/frr"].map(PathBuf::from));
+    folders
+}
+
+/// Where this program is.
+pub fn find(program: &str) -> Option<PathBuf> {
+    program_folders().iter().map(|folder| folder.join(program)).find(|path| path.exists())
+}
 
 /// The Debian packages of those programs that are missing.
 pub fn lacking(needs: &[(&str, &'static str)]) -> Vec<&'static str> {
-    let missing = |program: &str| {
-        let there = |folder: &Path| folder.join(program).exists();
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-        folders.extend(["/usr/sbin", "/sbin", "/usr/lib/frr"].map(PathBuf::from));
-        !folders.iter().any(|folder| there(folder))
-    };
+    let folders = program_folders();
+    let missing = |program: &str| !folders.iter().any(|folder| folder.join(program).exists());
     needs.iter().filter(|(program, _)| missing(program)).map(|(_, package)| *package).collect()
 }
 
@@ -109,6 +119,21 @@ impl Lab {
         }
     }
 
+    /// A new namespace that is an Ethernet switch. What is plugged into it sees all others there.
+    pub fn switch(&mut self, name: &str) -> Net {
+        let net = self.net(name);
+        net.run(&["ip", "link", "add", "switch", "type", "bridge"]);
+        net.run(&["ip", "link", "set", "switch", "up"]);
+        net
+    }
+
+    /// Plugs a namespace into a port of a switch; its own end has a name and an address with its
+    /// prefix. `ip link set PORT nomaster` on the switch then loses every packet, with the link up.
+    pub fn plug(&mut self, (switch, port): (&Net, &str), end: (&Net, &str, &str)) {
+        self.join((switch, port, ""), end);
+        switch.run(&["ip", "link", "set", port, "master", "switch"]);
+    }
+
     /// Starts a program, whose output goes to `NAME.log` in the folder.
     pub fn start(&self, name: &str, command: &mut Command) -> Program {
         let log = self.folder().join(format!("{name}.log"));
@@ -140,13 +165,27 @@ impl Net {
     /// A program in this namespace.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name, program]);
+        let path = std::env::join_paths(program_folders()).expect("folders of PATH");
+        command.env("PATH", path).args(["netns", "exec", &self.name, program]);
         command
     }
 
     /// Runs a command in it to its end and gives its output. Panics if it fails.
     pub fn run(&self, command: &[&str]) -> String {
         output(self.command(command[0]).args(&command[1..]))
+    }
+
+    /// Does this on a thread of its own that is in this namespace, as are those that it starts.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        run: impl FnOnce() -> T + Send + 'static,
+    ) -> thread::JoinHandle<T> {
+        let door = File::open(Path::new("/run/netns").join(&self.name)).expect("a namespace");
+        thread::spawn(move || {
+            let kind = Some(LinkNameSpaceType::Network);
+            move_into_link_name_space(door.as_fd(), kind).expect("enter a namespace");
+            run()
+        })
     }
 
     /// `stampede serve` in it, listening on this address (and port 3005; operators on 3006 of
@@ -213,6 +252,11 @@ impl Program {
     /// Has it end as an operator does, with SIGTERM, and gives its exit code; -1 for a signal.
     pub fn terminate(&mut self, time: Duration) -> i32 {
         self.signal(Signal::TERM);
+        self.wait(time)
+    }
+
+    /// Waits until it has ended and gives its exit code; -1 for a signal.
+    pub fn wait(&mut self, time: Duration) -> i32 {
         let name = self.name.clone();
         until(&format!("{name} ends"), time, || !self.is_running());
         let status = self.child.take().expect("it ran").wait().expect("its status");
