@@ -10,6 +10,7 @@
 //! that fit in its time; `--all` (which `tests/fleet/run` gives) the others too.
 
 mod lab;
+mod lvs;
 #[path = "../support/redis.rs"]
 mod redis_server;
 mod table;
@@ -36,10 +37,13 @@ pub struct Scenario {
 }
 
 /// In the order in which they run.
-const SCENARIOS: &[Scenario] = &[];
+const SCENARIOS: &[Scenario] = &[lvs::SCENARIO];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|argument| argument == lvs::GUEST) {
+        return lvs::guest::main();
+    }
     if arguments.iter().any(|argument| argument == "--list") {
         SCENARIOS.iter().for_each(|scenario| println!("{:<16} {}", scenario.name, scenario.shows));
         return ExitCode::SUCCESS;

@@ -1,0 +1,524 @@
+//! What is shown in the guest, once by each method: that buyers are spread by the weights, and that
+//! a dead server, a draining one and a dead director are noticed.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::panic::{catch_unwind, resume_unwind};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::image::guest_tuning;
+use super::{ENDED, SHOWN};
+use crate::lab::{Lab, Net, Program, until};
+use crate::table::Line;
+
+/// The weights in `tuning/lvs`.
+const WEIGHTS: [u32; 4] = [1, 2, 3, 4];
+/// Those once the last server, which has the largest share, is out.
+const WITHOUT_LAST: [u32; 4] = [1, 2, 3, 0];
+const LAST: usize = 3;
+/// Buyers of whom each has a connection of his own.
+const BUYERS: u32 = 200;
+/// Connections that must go well after a change.
+const CALM: usize = 60;
+/// Time for anything to happen; far more than it takes.
+const TIME: Duration = Duration::from_secs(20);
+/// How long a server may be sent buyers that it doesn't serve: what `check.conf` comes to, with an
+/// emulated processor's time for it.
+const OUT_MAX: Duration = Duration::from_secs(5);
+const TAKEOVER_MAX: Duration = Duration::from_secs(6);
+
+/// A way to pass packets on.
+struct Method {
+    name: &'static str,
+    config: &'static str,
+    /// Where buyers go.
+    service: ([u8; 4], u16),
+    /// The network that the servers are on, and their director's interface there.
+    servers: [u8; 3],
+}
+
+const NAT: Method = Method {
+    name: "NAT",
+    config: "keepalived-nat.conf",
+    service: ([203, 0, 113, 1], 80),
+    servers: [10, 10, 0],
+};
+
+const DIRECT: Method = Method {
+    name: "direct routing",
+    config: "keepalived-dr.conf",
+    service: ([203, 0, 113, 1], 3005),
+    servers: [203, 0, 113],
+};
+
+impl Method {
+    fn is_direct(&self) -> bool {
+        self.servers == DIRECT.servers
+    }
+
+    fn service(&self) -> SocketAddr {
+        SocketAddr::from(self.service)
+    }
+
+    /// A server's own address.
+    fn server(&self, index: usize) -> Ipv4Addr {
+        let [a, b, c] = self.servers;
+        Ipv4Addr::new(a, b, c, 11 + u8::try_from(index).expect("one of four"))
+    }
+}
+
+/// The guest's program. What it returns is for nobody: the console has it all.
+pub fn main() -> ExitCode {
+    let done = catch_unwind(|| {
+        for method in [&NAT, &DIRECT] {
+            let mut stage = Stage::new(method);
+            let shows: [fn(&mut Stage) -> Line; 4] =
+                [Stage::spread, Stage::dead, Stage::draining, Stage::takeover];
+            for show in shows {
+                let Line { what, wanted, seen } = show(&mut stage);
+                println!("{SHOWN}{}: {what}\t{wanted}\t{seen}", method.name);
+            }
+            stage.undo();
+        }
+    });
+    if done.is_err() {
+        return ExitCode::FAILURE;
+    }
+    println!("{ENDED}");
+    ExitCode::SUCCESS
+}
+
+/// A buyer's machine, two directors, four servers.
+struct Stage {
+    method: &'static Method,
+    client: Net,
+    directors: [Net; 2],
+    nets: Vec<Net>,
+    servers: Vec<Program>,
+    /// Running keepaliveds.
+    balancers: Vec<Program>,
+    starts: usize,
+    // Goes last: it takes down what the rest is in.
+    lab: Lab,
+}
+
+impl Stage {
+    fn new(method: &'static Method) -> Self {
+        let mut lab = Lab::new();
+        let (outside, inside) = (lab.switch("outside"), lab.switch("inside"));
+        let client = lab.net("client");
+        lab.plug((&outside, "client"), (&client, "eth0", "203.0.113.100/24"));
+        let directors = [2, 3].map(|host| {
+            let name = format!("lb{}", host - 1);
+            let net = lab.net(&name);
+            lab.plug((&outside, &name), (&net, "eth0", &format!("203.0.113.{host}/24")));
+            if !method.is_direct() {
+                lab.plug((&inside, &name), (&net, "eth1", &format!("10.10.0.{host}/24")));
+            }
+            let sysctl = guest_tuning().join("director.conf");
+            net.run(&["sysctl", "-p", sysctl.to_str().expect("UTF-8")]);
+            net
+        });
+        let mut nets = Vec::new();
+        for index in 0..WEIGHTS.len() {
+            let name = format!("server{}", index + 1);
+            let net = lab.net(&name);
+            let address = format!("{}/24", method.server(index));
+            let switch = if method.is_direct() { &outside } else { &inside };
+            lab.plug((switch, &name), (&net, "eth0", &address));
+            if !method.is_direct() {
+                net.run(&["ip", "route", "add", "default", "via", "10.10.0.1"]);
+            }
+            nets.push(net);
+        }
+        let (servers, balancers) = (Vec::new(), Vec::new());
+        let mut stage =
+            Self { method, client, directors, nets, servers, balancers, starts: 0, lab };
+        stage.prepare_servers();
+        stage.servers = (0..WEIGHTS.len()).map(|index| stage.serve(index)).collect();
+        stage.balance(0);
+        stage
+    }
+
+    /// Direct routing: the service's address, unheard. Tries that the script sees what it does.
+    fn prepare_servers(&self) {
+        if !self.method.is_direct() {
+            return;
+        }
+        for index in 0..WEIGHTS.len() {
+            let address = Ipv4Addr::from(self.method.service.0).to_string();
+            assert_eq!(self.real_server(index, &["check", &address]), 1);
+            assert_eq!(self.real_server(index, &["apply", &address]), 0);
+            assert_eq!(self.real_server(index, &["check", &address]), 0);
+        }
+    }
+
+    /// Ends the method: the servers are as they were.
+    fn undo(&self) {
+        if !self.method.is_direct() {
+            return;
+        }
+        for (index, net) in self.nets.iter().enumerate() {
+            assert_eq!(self.real_server(index, &["undo"]), 0);
+            let address = Ipv4Addr::from(self.method.service.0).to_string();
+            assert_eq!(self.real_server(index, &["check", &address]), 1);
+            assert!(!net.run(&["ip", "address"]).contains(&format!("{address}/32")));
+        }
+    }
+
+    /// Runs the script on a server, and gives its exit code.
+    fn real_server(&self, index: usize, arguments: &[&str]) -> i32 {
+        let script = guest_tuning().join("real-server");
+        let mut command = self.nets[index].command("sh");
+        let state = self.lab.folder().join(format!("state-{index}"));
+        command.arg(script).args(arguments).env("STAMPEDE_TUNING_STATE", state);
+        let done = command.output().expect("run the script");
+        assert!(done.stderr.is_empty(), "{}", String::from_utf8_lossy(&done.stderr));
+        done.status.code().unwrap_or(-1)
+    }
+
+    /// Starts a server. By its total one can tell which one it is.
+    fn serve(&mut self, index: usize) -> Program {
+        self.starts += 1;
+        let control = format!("{}:3006", self.method.server(index));
+        let ledger = self.lab.folder().join(format!("ledger-{index}"));
+        let ledger = format!("embedded:{}", ledger.display());
+        let sale = format!("ticket={}", total(index));
+        let options = ["--control", &control, "--ledger", &ledger, "--sale", &sale];
+        let mut command = self.nets[index].serve(Ipv4Addr::UNSPECIFIED, &options);
+        command.env("STAMPEDE_CONTROL_TOKEN", "only-for-this-test");
+        let name = format!("server-{}-start-{}", index + 1, self.starts);
+        let mut server = self.lab.start(&name, &mut command);
+        server.says("buy one", TIME);
+        server
+    }
+
+    /// Starts a director's keepalived, and waits until it sends to all servers.
+    fn balance(&mut self, index: usize) {
+        let name = format!("lb{}", index + 1);
+        let mut command = self.directors[index].command("keepalived");
+        command.args(["--dont-fork", "--log-console", "--log-detail", "--config-id", &name]);
+        command.arg("--use-file").arg(guest_tuning().join(self.method.config));
+        for pid in ["--pid", "--vrrp_pid", "--checkers_pid"] {
+            command.arg(format!("{pid}={}", self.lab.folder().join(name.clone() + pid).display()));
+        }
+        let balancer = self.lab.start(&name, &mut command);
+        self.balancers.push(balancer);
+        self.until_weights(index, WEIGHTS);
+    }
+
+    /// What a director gives each server now.
+    fn weights(&self, director: usize) -> Vec<u32> {
+        let table = self.directors[director].run(&["ipvsadm", "--list", "--numeric"]);
+        let weight = |index: usize| {
+            let server = format!("{}:3005", self.method.server(index));
+            let line = table.lines().find(|line| line.contains(&server))?;
+            line.split_whitespace().nth(3)?.parse().ok()
+        };
+        (0..WEIGHTS.len()).filter_map(weight).collect()
+    }
+
+    fn until_weights(&self, director: usize, weights: [u32; 4]) -> Duration {
+        let what = format!("lb{} has the weights {weights:?}", director + 1);
+        until(&what, TIME, || self.weights(director) == weights)
+    }
+
+    /// 200 buyers, by each server's own count.
+    fn spread(&mut self) -> Line {
+        let service = self.method.service();
+        let buyers = self.client.spawn(move || {
+            (0..BUYERS).map(|_| buy(service)).collect::<io::Result<Vec<()>>>()
+        });
+        join(buyers).expect("every buyer is sold a ticket");
+        let wanted = WEIGHTS.map(|weight| u64::from(weight * BUYERS / 10));
+        let addresses = [0, 1, 2, 3].map(|index| SocketAddr::from((self.method.server(index), 3005)));
+        // What a server shows is 100 ms old at the most.
+        let held = || {
+            let ask = move || addresses.map(|address| sale(address, TIME).map(|sale| held_of(&sale)));
+            join(self.directors[0].spawn(ask)).map(|held| held.expect("a server tells its sale"))
+        };
+        until("the servers tell all that they sold", TIME, || held().iter().sum::<u64>() == 200);
+        let seen = held();
+        assert_eq!(seen, wanted);
+        let text = |counts: [u64; 4]| counts.map(|count| count.to_string()).join("/");
+        Line::new("200 connections over 1:2:3:4", text(wanted), text(seen))
+    }
+
+    /// A server's process is killed, and started again.
+    fn dead(&mut self) -> Line {
+        let knocks = Knocks::start(self, TIME);
+        knocks.until("the last server is used", |knock| knock.is_of(LAST));
+        let killed = Instant::now();
+        self.servers[LAST].kill();
+        self.until_weights(0, WITHOUT_LAST);
+        let out = Instant::now();
+        knocks.until_calm(out);
+        self.back("killed", killed, out, knocks)
+    }
+
+    /// A server is told to stop while a purchase is under way there, and started again.
+    fn draining(&mut self) -> Line {
+        let purchase = self.half_a_purchase(Some(LAST));
+        let knocks = Knocks::start(self, TIME);
+        knocks.until("the last server is used", |knock| knock.is_of(LAST));
+        let told = Instant::now();
+        self.servers[LAST].signal(Signal::TERM);
+        self.until_weights(0, WITHOUT_LAST);
+        let out = Instant::now();
+        knocks.until_calm(out);
+        assert!(self.servers[LAST].is_running(), "it waits for what is under way");
+        purchase.finish().expect("what was under way is finished");
+        assert_eq!(self.servers[LAST].wait(TIME), 0);
+        self.back("told to stop", told, out, knocks)
+    }
+
+    /// Has the last server back, which was out, and tells of all that.
+    fn back(&mut self, what: &str, gone: Instant, out: Instant, knocks: Knocks) -> Line {
+        self.servers[LAST] = self.serve(LAST);
+        let ready = Instant::now();
+        self.until_weights(0, WEIGHTS);
+        let back = Instant::now();
+        knocks.until("the last server is used again", |knock| knock.at > back && knock.is_of(LAST));
+        knocks.until_calm(back);
+        let knocks = knocks.stop();
+        let (early, late): (Vec<_>, Vec<_>) = knocks.into_iter().partition(|knock| knock.at < out);
+        let failed: Vec<_> = late.iter().filter_map(|knock| knock.answer.as_ref().err()).collect();
+        assert!(failed.is_empty(), "failed after it was out: {failed:?}");
+        let took = out - gone;
+        assert!(took < OUT_MAX, "out only after {took:?}");
+        let failed = early.iter().filter(|knock| knock.answer.is_err()).count();
+        let seen = format!(
+            "out after {:.1} s ({failed} connections failed until then), back after {:.1} s; 0 of {} failed",
+            took.as_secs_f64(),
+            (back - ready).as_secs_f64(),
+            late.len()
+        );
+        Line::new(format!("a server {what}"), "out and back; 0 fail once it is out", seen)
+    }
+
+    /// The director that has the address is cut off. A connection that was there goes on.
+    fn takeover(&mut self) -> Line {
+        self.balance(1);
+        let purchase = self.half_a_purchase(None);
+        let port = purchase.stream.local_addr().expect("its address").port();
+        until("the other director knows of the connection", TIME, || {
+            let table = self.directors[1].run(&["ipvsadm", "--list", "--connection", "--numeric"]);
+            table.contains(&format!("203.0.113.100:{port} "))
+        });
+        // A time short enough to measure with.
+        let knocks = Knocks::start(self, Duration::from_millis(300));
+        knocks.until("buyers are served", |knock| knock.answer.is_ok());
+        let cut = Instant::now();
+        self.directors[0].run(&["ip", "link", "set", "eth0", "down"]);
+        if !self.method.is_direct() {
+            self.directors[0].run(&["ip", "link", "set", "eth1", "down"]);
+        }
+        let is_cut = Instant::now();
+        let took = knocks.until("the other director is used", |knock| {
+            knock.at > is_cut && knock.answer.is_ok()
+        });
+        let took = took - cut;
+        knocks.until_calm(cut + took);
+        purchase.finish().expect("what was under way is finished");
+        let knocks = knocks.stop();
+        let late = knocks.iter().filter(|knock| knock.at > cut + took);
+        let failed: Vec<_> = late.filter_map(|knock| knock.answer.as_ref().err()).collect();
+        assert!(failed.is_empty(), "failed after the other had it: {failed:?}");
+        assert!(took < TAKEOVER_MAX, "only after {took:?}");
+        let seen =
+            format!("the other after {:.1} s; 0 fail then; a connection went on", took.as_secs_f64());
+        Line::new("a director cut off", "the other takes over, connections too", seen)
+    }
+
+    /// A connection with half a request on it, at this server if it matters at which.
+    fn half_a_purchase(&self, at: Option<usize>) -> HalfPurchase {
+        let service = self.method.service();
+        join(self.client.spawn(move || HalfPurchase::begin(service, at))).expect("begin a purchase")
+    }
+}
+
+/// What is for sale at a server, so that its answers tell which one it is.
+fn total(index: usize) -> u64 {
+    1000 * (index as u64 + 1)
+}
+
+fn held_of(sale: &Value) -> u64 {
+    sale["held"].as_u64().expect("a number")
+}
+
+/// A connection's whole request but the end of its body.
+struct HalfPurchase {
+    stream: TcpStream,
+}
+
+impl HalfPurchase {
+    const BODY: [&str; 2] = [r#"{"user":"#, r#""ann"}"#];
+
+    fn begin(service: SocketAddr, at: Option<usize>) -> io::Result<Self> {
+        // Weighted round robin comes to each server within ten connections.
+        for _ in 0..100 {
+            let mut stream = connect(service, TIME)?;
+            stream.write_all(b"GET /v1/sales/ticket HTTP/1.1\r\nHost: shop\r\n\r\n")?;
+            let (_, sale) = answer(&mut stream)?;
+            if at.is_some_and(|index| sale["total"] != total(index)) {
+                continue;
+            }
+            let [start, end] = Self::BODY;
+            let head = format!(
+                "POST /v1/sales/ticket/reservations HTTP/1.1\r\nHost: shop\r\n\
+                 Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{start}",
+                start.len() + end.len()
+            );
+            stream.write_all(head.as_bytes())?;
+            return Ok(Self { stream });
+        }
+        Err(io::Error::other("that server is never used"))
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        self.stream.write_all(Self::BODY[1].as_bytes())?;
+        let (status, reservation) = answer(&mut self.stream)?;
+        match status {
+            201 => Ok(()),
+            _ => Err(io::Error::other(format!("{status} {reservation}"))),
+        }
+    }
+}
+
+/// A buyer who comes again and again, each time on a new connection.
+struct Knocks {
+    seen: Arc<Mutex<Vec<Knock>>>,
+    ends: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+#[derive(Clone)]
+struct Knock {
+    /// When it began.
+    at: Instant,
+    /// The total at the server that answered.
+    answer: Result<u64, String>,
+}
+
+impl Knock {
+    fn is_of(&self, index: usize) -> bool {
+        self.answer == Ok(total(index))
+    }
+}
+
+impl Knocks {
+    /// Each gives up after this time.
+    fn start(stage: &Stage, time: Duration) -> Self {
+        let (seen, ends) = (Arc::default(), Arc::default());
+        let (to, end, service) =
+            (Arc::clone(&seen), Arc::clone(&ends), stage.method.service());
+        let thread = stage.client.spawn(move || {
+            let to: Arc<Mutex<Vec<Knock>>> = to;
+            let end: Arc<AtomicBool> = end;
+            while !end.load(Ordering::Relaxed) {
+                let at = Instant::now();
+                let sale = sale(service, time);
+                let answer = sale
+                    .map(|sale| sale["total"].as_u64().unwrap_or_default())
+                    .map_err(|error| error.to_string());
+                to.lock().expect("the list").push(Knock { at, answer });
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        Self { seen, ends, thread }
+    }
+
+    /// Waits for such a one, and tells when the first of them began.
+    fn until(&self, what: &str, is_so: impl Fn(&Knock) -> bool) -> Instant {
+        let mut first = None;
+        until(what, TIME, || {
+            let seen = self.seen.lock().expect("the list");
+            first = seen.iter().find(|knock| is_so(knock)).map(|knock| knock.at);
+            first.is_some()
+        });
+        first.expect("it was found")
+    }
+
+    /// Waits for some more after this time.
+    fn until_calm(&self, since: Instant) {
+        until("more buyers have come", TIME, || {
+            let seen = self.seen.lock().expect("the list");
+            seen.iter().filter(|knock| knock.at > since).count() >= CALM
+        });
+    }
+
+    fn stop(self) -> Vec<Knock> {
+        self.ends.store(true, Ordering::Relaxed);
+        join(self.thread);
+        let seen = self.seen.lock().expect("the list");
+        seen.clone()
+    }
+}
+
+/// A thread's result, or its panic.
+fn join<T>(thread: JoinHandle<T>) -> T {
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+fn connect(address: SocketAddr, time: Duration) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, time)?;
+    stream.set_read_timeout(Some(TIME))?;
+    stream.set_write_timeout(Some(TIME))?;
+    Ok(stream)
+}
+
+/// Buys a ticket on a connection of its own.
+fn buy(service: SocketAddr) -> io::Result<()> {
+    match get(service, "/buy/ticket", TIME)? {
+        (200, answer) if answer["code"] == 1 => Ok(()),
+        (status, answer) => Err(io::Error::other(format!("{status} {answer}"))),
+    }
+}
+
+/// The sale at whichever server answers, on a connection of its own.
+fn sale(address: SocketAddr, time: Duration) -> io::Result<Value> {
+    match get(address, "/v1/sales/ticket", time)? {
+        (200, sale) => Ok(sale),
+        (status, answer) => Err(io::Error::other(format!("{status} {answer}"))),
+    }
+}
+
+fn get(address: SocketAddr, path: &str, time: Duration) -> io::Result<(u16, Value)> {
+    let mut stream = connect(address, time)?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    answer(&mut stream)
+}
+
+/// Reads one answer: its status and its JSON.
+fn answer(stream: &mut TcpStream) -> io::Result<(u16, Value)> {
+    let wrong = || io::Error::other("no answer of ours");
+    let mut bytes = Vec::new();
+    loop {
+        let mut piece = [0; 4096];
+        let count = stream.read(&mut piece)?;
+        bytes.extend_from_slice(&piece[..count]);
+        let text = String::from_utf8_lossy(&bytes);
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let lines = head.lines();
+            let length = lines.filter_map(|line| line.split_once(": "));
+            let length = length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+            let length: usize =
+                length.last().and_then(|(_, value)| value.parse().ok()).ok_or_else(wrong)?;
+            if body.len() >= length {
+                let status = head.get(9..12).and_then(|status| status.parse().ok());
+                return Ok((status.ok_or_else(wrong)?, serde_json::from_str(body)?));
+            }
+        }
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}
