@@ -495,11 +495,12 @@ fn real_server(commands: &[&str]) -> Vec<(i32, String)> {
 
 #[test]
 fn a_real_server_of_lvs_is_made_looked_at_and_undone() {
-    let look = "ip -oneline address show dev lo | sed 's/.*inet/inet/; s/ .valid.*//'; \
-                cat /proc/sys/net/ipv4/conf/all/arp_ignore /proc/sys/net/ipv4/conf/all/arp_announce";
+    let look = "ip -4 -oneline address show dev lo | awk '{ print $4 }'; cat \
+                /proc/sys/net/ipv4/conf/all/arp_ignore /proc/sys/net/ipv4/conf/all/arp_announce";
     let before = "echo 1 >/proc/sys/net/ipv4/conf/all/arp_announce";
-    let check = "$SCRIPT check 203.0.113.1 203.0.113.2";
-    let apply = "$SCRIPT apply 203.0.113.1 203.0.113.2";
+    let check = "\"$SCRIPT\" check 203.0.113.1 203.0.113.2";
+    let apply = "\"$SCRIPT\" apply 203.0.113.1 203.0.113.2";
+    let undo = "\"$SCRIPT\" undo";
     let commands = [
         "ip address add 203.0.113.2/32 dev lo",
         before,
@@ -509,9 +510,9 @@ fn a_real_server_of_lvs_is_made_looked_at_and_undone() {
         check,
         apply,
         look,
-        "$SCRIPT undo",
+        undo,
         look,
-        "$SCRIPT undo",
+        undo,
     ];
     let told = real_server(&commands);
     let codes: Vec<i32> = told.iter().map(|(code, _)| *code).collect();
