@@ -479,7 +479,8 @@ fn real_server(commands: &[&str]) -> Vec<(i32, String)> {
         .env("SCRIPT", folder().join("lvs/real-server"))
         .output()
         .expect("run unshare");
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && err.is_empty(), "{out}{err}");
     assert!(!state.path().join("saved").exists(), "undo leaves nothing: {out}");
     let mut told = Vec::new();
@@ -556,7 +557,8 @@ fn keepalived_agrees_with_our_bounds() {
     for file in ["lvs/keepalived-nat.conf", "lvs/keepalived-dr.conf"] {
         let text = text(file);
         let timeout = text.lines().find_map(|line| line.trim().strip_prefix("lvs_timeouts tcp "));
-        let seconds: u64 = timeout.and_then(|t| t.split(' ').next()?.parse().ok()).expect("seconds");
+        let seconds: u64 =
+            timeout.and_then(|t| t.split(' ').next()?.parse().ok()).expect("seconds");
         // An entry that goes before its connection would lose it.
         assert!(seconds * 1000 > IDLE_DEADLINE_MS + LEDGER_ANSWER_DEADLINE_MS);
         assert!(seconds * 1000 > HEAD_DEADLINE_MS + BODY_DEADLINE_MS);

@@ -11,6 +11,7 @@
 
 mod lab;
 mod lvs;
+#[allow(dead_code)]
 #[path = "../support/redis.rs"]
 mod redis_server;
 mod table;

@@ -1,5 +1,5 @@
 //! What the guest boots: a kernel of Debian's with ip_vs in it, and a file system in memory with
-//! this machine's keepalived, ipvsadm and ip, our server, this program, and all their libraries.
+//! this machine's keepalived and ip, our server, this program, and all their libraries.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -52,7 +52,7 @@ pub fn build(folder: &Path) -> Image {
         libraries.extend(libraries_of(program));
         copy(program, &root.join(to));
     };
-    for name in ["keepalived", "ipvsadm", "ip"] {
+    for name in ["keepalived", "ip"] {
         add(&program(name), &format!("usr/sbin/{name}"));
     }
     // A shell that takes its programs from PATH: busybox's prefers its own.
@@ -105,7 +105,8 @@ fn kernel_package() -> PathBuf {
     let fetched = tempfile::tempdir_in(&cache).expect("a temporary folder");
     let fetch = || {
         let mut command = Command::new("apt-get");
-        command.args(["download", "--quiet=2", &name]).current_dir(fetched.path());
+        command.args(["download", "--quiet=2", "--option", "APT::Sandbox::User=root", &name]);
+        command.current_dir(fetched.path());
         command.status().is_ok_and(|status| status.success())
     };
     // A list that is too old names what is there no more.
@@ -140,7 +141,8 @@ fn stripped(program: &Path, folder: &Path) -> PathBuf {
 /// The libraries that a program is started with, its loader too.
 fn libraries_of(program: &Path) -> Vec<PathBuf> {
     let told = output(Command::new("ldd").arg(program));
-    let words = told.lines().filter_map(|line| line.split_whitespace().find(|w| w.starts_with('/')));
+    let words =
+        told.lines().filter_map(|line| line.split_whitespace().find(|w| w.starts_with('/')));
     words.map(PathBuf::from).collect()
 }
 
