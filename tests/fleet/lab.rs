@@ -56,7 +56,6 @@ pub fn output(command: &mut Command) -> String {
 pub struct Lab {
     folder: TempDir,
     nets: Vec<Net>,
-    links: u32,
 }
 
 /// A network namespace. A copy names the same one.
@@ -75,7 +74,7 @@ impl Lab {
         use std::os::unix::fs::PermissionsExt;
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("its mode");
         LABS.fetch_add(1, Ordering::Relaxed);
-        Self { folder, nets: Vec::new(), links: 0 }
+        Self { folder, nets: Vec::new() }
     }
 
     /// A folder that goes with it.
@@ -102,17 +101,22 @@ impl Lab {
 
     /// Joins two namespaces with a cable: each end has a name and an address with its prefix.
     pub fn join(&mut self, one: (&Net, &str, &str), other: (&Net, &str, &str)) {
-        self.links += 1;
-        // Names of interfaces have 15 characters at the most, and are made outside.
-        let end = |side: &str| format!("st{}{side}{}", std::process::id() % 100_000, self.links);
-        let ends = [end("a"), end("b")];
-        output(
-            Command::new("ip")
-                .args(["link", "add", &ends[0], "type", "veth", "peer", "name", &ends[1]]),
-        );
-        for ((net, name, address), end) in [one, other].into_iter().zip(&ends) {
-            output(Command::new("ip").args(["link", "set", end, "netns", &net.name]));
-            net.run(&["ip", "link", "set", end, "name", name]);
+        // Made where it belongs: it never has a name here.
+        output(Command::new("ip").args([
+            "link",
+            "add",
+            one.1,
+            "netns",
+            &one.0.name,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            other.1,
+            "netns",
+            &other.0.name,
+        ]));
+        for (net, name, address) in [one, other] {
             if !address.is_empty() {
                 net.run(&["ip", "address", "add", address, "dev", name]);
             }
@@ -173,7 +177,14 @@ impl Net {
 
     /// Runs a command in it to its end and gives its output. Panics if it fails.
     pub fn run(&self, command: &[&str]) -> String {
-        output(self.command(command[0]).args(&command[1..]))
+        match command {
+            // It goes there itself, without a view of the file system that fits the namespace.
+            ["ip", arguments @ ..] => {
+                output(Command::new("ip").args(["-netns", &self.name]).args(arguments))
+            }
+            [program, arguments @ ..] => output(self.command(program).args(arguments)),
+            [] => panic!("no command"),
+        }
     }
 
     /// Does this on a thread of its own that is in this namespace, as are those that it starts.
