@@ -102,20 +102,9 @@ impl Lab {
     /// Joins two namespaces with a cable: each end has a name and an address with its prefix.
     pub fn join(&mut self, one: (&Net, &str, &str), other: (&Net, &str, &str)) {
         // Made where it belongs: it never has a name here.
-        output(Command::new("ip").args([
-            "link",
-            "add",
-            one.1,
-            "netns",
-            &one.0.name,
-            "type",
-            "veth",
-            "peer",
-            "name",
-            other.1,
-            "netns",
-            &other.0.name,
-        ]));
+        let end = |(net, name, _): (&Net, &str, &str)| format!("name {name} netns {}", net.name);
+        let cable = format!("link add {} type veth peer {}", end(one), end(other));
+        output(Command::new("ip").args(cable.split(' ')));
         for (net, name, address) in [one, other] {
             if !address.is_empty() {
                 net.run(&["ip", "address", "add", address, "dev", name]);
@@ -173,6 +162,21 @@ impl Net {
         let path = std::env::join_paths(program_folders()).expect("folders of PATH");
         command.env("PATH", path).args(["netns", "exec", &self.name, program]);
         command
+    }
+
+    /// Does this on a thread in the namespace. A socket that is made there stays there, and a
+    /// thread that is started there begins there.
+    pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let file = File::open(Path::new("/run/netns").join(&self.name)).expect("the namespace");
+        let enter = || {
+            let kind = Some(LinkNameSpaceType::Network);
+            move_into_link_name_space(file.as_fd(), kind).expect("enter the namespace");
+            work()
+        };
+        thread::scope(|scope| match scope.spawn(enter).join() {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
     }
 
     /// Runs a command in it to its end and gives its output. Panics if it fails.
