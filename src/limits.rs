@@ -253,6 +253,9 @@ pub const CONTROL_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const CONTROL_SWEEP_INTERVAL_MS: u64 = 500;
 /// Time a connection to the control port has left after an answer that ends it.
 pub const CONTROL_CLOSE_MS: u64 = 1_000;
+/// Answers of a connection to the control port, in bytes, that surely fit its socket's buffer: where
+/// the client asks for the end, it has it with the last of them.
+pub const CONTROL_PROMPT_BYTES_MAX: usize = 4 * 1024;
 /// Slowest that a client of the control port may take its last answer, in bytes a millisecond.
 pub const CONTROL_BYTES_PER_MS_MIN: u64 = 64;
 /// Time that the end of the server waits for what the control port has under way.

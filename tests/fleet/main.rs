@@ -19,6 +19,7 @@ mod front;
 mod frr;
 #[allow(dead_code)]
 mod lab;
+mod lvs;
 mod nginx;
 mod ospf;
 mod probe;
@@ -64,11 +65,15 @@ const SCENARIOS: &[Scenario] = &[
     ospf::SCENARIO,
     sentinel::SCENARIO,
     cluster::SCENARIO,
+    lvs::SCENARIO,
     whole::SCENARIO,
 ];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|argument| argument == lvs::GUEST) {
+        return lvs::guest::main();
+    }
     if arguments.iter().any(|argument| argument == "--list") {
         SCENARIOS.iter().for_each(|scenario| println!("{:<16} {}", scenario.name, scenario.shows));
         return ExitCode::SUCCESS;
