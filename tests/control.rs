@@ -234,6 +234,7 @@ fn what_is_wrong_with_a_request_is_named() {
         ("GET", "/v1/sales?after=A", "after"),
         ("GET", "/v1/sales?colour=red", "query"),
         ("GET", "/v1/sales/ticket?limit=1", "query"),
+        ("GET", "/v1/instances?limit=1", "query"),
     ] {
         let answer = ask(&server, method, path, None);
         answer.assert_problem(422, "invalid");
@@ -245,6 +246,7 @@ fn what_is_wrong_with_a_request_is_named() {
         ("GET", "/v1/sales/ticket/open", "POST"),
         ("GET", "/v1/reservations/ticket~0/cancel", "POST"),
         ("DELETE", "/v1/reservations/ticket~0", "GET"),
+        ("POST", "/v1/instances", "GET"),
         ("POST", "/livez", "GET"),
     ] {
         let answer = ask(&server, method, path, None);
@@ -319,8 +321,9 @@ fn framing_that_is_in_doubt_is_refused_and_nothing_after_it_is_done() {
 #[test]
 fn silent_and_idle_connections_do_not_keep_others_out() {
     let server = Server::start(&["--sale", "ticket=10"]);
-    // More than it serves at a time, half of them with half a head.
-    let mut silent: Vec<Client> = (0..40).map(|_| Client::control(&server)).collect();
+    // More than it serves at a time, half of them with half a head. Fewer than twice as many: the
+    // second lot's deadline would be as long as our patience.
+    let mut silent: Vec<Client> = (0..24).map(|_| Client::control(&server)).collect();
     silent.iter_mut().step_by(2).for_each(|client| client.send("GET /livez HT"));
     assert_eq!(get(&server, "/livez").text(), "ok\n", "once the silent ones are overdue");
     client::assert_sells(&server);
@@ -518,6 +521,13 @@ fn the_commands_of_an_operator() {
     assert_eq!((code, &sale["hold_ms"], &sale["limit_per_user"]), (0, &json!(30_000), &json!(1)));
     let (code, _, err) = operate(&server, &["sale", "show", "nope"]);
     assert_eq!((code, err.as_str()), (1, "error: There is no such sale.\n"));
+
+    let (code, out, _) = operate(&server, &["instances"]);
+    let lines: Vec<Vec<&str>> = out.lines().map(|l| l.split_whitespace().collect()).collect();
+    assert_eq!((code, lines.len(), lines[0][0], lines[0].len()), (0, 2, "INSTANCE", 8), "{out}");
+    let (port, address) = (server.address().port().to_string(), server.address().to_string());
+    assert!(lines[1][0].ends_with(&port) && lines[1][7] == address, "{out}");
+    assert_eq!((lines[1][1], lines[1][4], lines[1][6]), ("ready", "-", env!("CARGO_PKG_VERSION")));
 
     let mut buyer = Buyer::connect(server.address()).unwrap();
     let mut reserve = |user: &str| {

@@ -149,8 +149,8 @@ impl Service {
         let shared = &self.factory.shared;
         let not_ready =
             |code, detail| Some(Problem::new(503, code, detail).with_header("Retry-After: 1"));
-        if shared.draining.load(Ordering::Relaxed) {
-            not_ready("draining", "The server drains: it takes no new connections.")
+        if shared.leaving.load(Ordering::Relaxed) {
+            not_ready("draining", "The server ends soon: it takes no more buyers.")
         } else if !shared.ledger_is_up() {
             not_ready("unavailable", "No core reaches the ledger.")
         } else {

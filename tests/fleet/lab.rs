@@ -14,15 +14,18 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
 
+/// Where programs are, also those that are in nobody's PATH.
+fn program_folders() -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    folders.extend(["/usr/sbin", "/sbin", "/usr/lib/frr"].map(PathBuf::from));
+    folders
+}
+
 /// The Debian packages of those programs that are missing.
 pub fn lacking(needs: &[(&str, &'static str)]) -> Vec<&'static str> {
-    let missing = |program: &str| {
-        let there = |folder: &Path| folder.join(program).exists();
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-        folders.extend(["/usr/sbin", "/sbin", "/usr/lib/frr"].map(PathBuf::from));
-        !folders.iter().any(|folder| there(folder))
-    };
+    let folders = program_folders();
+    let missing = |program: &str| !folders.iter().any(|folder| folder.join(program).exists());
     needs.iter().filter(|(program, _)| missing(program)).map(|(_, package)| *package).collect()
 }
 
@@ -158,8 +161,24 @@ impl Net {
     /// A program in this namespace.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name, program]);
+        let path = std::env::join_paths(program_folders()).expect("folders of PATH");
+        command.env("PATH", path).args(["netns", "exec", &self.name, program]);
         command
+    }
+
+    /// Does this on a thread in the namespace. A socket that is made there stays there, and a
+    /// thread that is started there begins there.
+    pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let file = File::open(Path::new("/run/netns").join(&self.name)).expect("the namespace");
+        let enter = || {
+            let kind = Some(LinkNameSpaceType::Network);
+            move_into_link_name_space(file.as_fd(), kind).expect("enter the namespace");
+            work()
+        };
+        thread::scope(|scope| match scope.spawn(enter).join() {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
     }
 
     /// Runs a command in it to its end and gives its output. Panics if it fails.

@@ -9,20 +9,31 @@
 //! that can't run because the machine lacks something fails and says what. `cargo test` runs those
 //! that fit in its time; `--all` (which `tests/fleet/run` gives) the others too.
 
-// Each scenario takes what it needs of the support.
+// Each scenario takes what it needs of the lab and of the support.
 #[allow(dead_code)]
 #[path = "../support/buyer.rs"]
 mod buyer;
+mod cluster;
+mod crowd;
 mod front;
 mod frr;
 #[allow(dead_code)]
 mod lab;
+mod nginx;
 mod ospf;
 mod probe;
 #[allow(dead_code)]
 #[path = "../support/redis.rs"]
 mod redis_server;
+mod rolling;
+mod sentinel;
+#[allow(dead_code)]
+#[path = "../support/server.rs"]
+mod server;
+mod shop;
+mod six;
 mod table;
+mod trio;
 mod whole;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -47,7 +58,14 @@ pub struct Scenario {
 }
 
 /// In the order in which they run.
-const SCENARIOS: &[Scenario] = &[ospf::SCENARIO, whole::SCENARIO];
+const SCENARIOS: &[Scenario] = &[
+    nginx::SCENARIO,
+    rolling::SCENARIO,
+    ospf::SCENARIO,
+    sentinel::SCENARIO,
+    cluster::SCENARIO,
+    whole::SCENARIO,
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
