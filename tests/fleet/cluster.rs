@@ -96,10 +96,13 @@ fn addresses(servers: &[Server]) -> Vec<std::net::SocketAddr> {
 
 /// Back and forth by `redis-cli --cluster reshard`, as operators do it.
 fn resharded() -> Vec<Line> {
+    let lab = Lab::new();
     let six = Six::start(&[]);
     let sale = low_sale(&six, LOW_SLOTS);
     let servers = servers(&six, &["--sale", &format!("{sale}={TOTAL}")]);
     let crowd = Crowd::new(&sale, &addresses(&servers));
+    let orders = format!("sqlite:{}", lab.folder().join("orders.db").display());
+    let worker = lab.start("orders", &mut order_worker(&six, &orders));
     let (home, mut moves) = (six.settled(0), Vec::new());
     let other = six.settled(16_383);
     assert_ne!(home.port, other.port);
@@ -115,6 +118,10 @@ fn resharded() -> Vec<Line> {
     assert!(moves.len() >= 2, "the sale was over before its slot had moved and come back");
     assert_exact(&six, &crowd, &sale);
     assert_eq!(crowd.refusals().get("unknown"), None, "{:?}", crowd.refusals());
+    drop(worker);
+    output(order_worker(&six, &orders).arg("--once"));
+    let (differences, report) = audit(&six, &sale, Some(&orders));
+    assert_eq!(differences, 0, "{report}");
     let refused: usize = crowd.refusals().values().sum();
     let longest = moves.iter().max().copied().unwrap_or_default();
     vec![
