@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::Scenario;
 use crate::buyer::{Bought, Buyer};
+use crate::cluster_client;
 use crate::crowd::Crowd;
 use crate::lab::{Lab, output, until};
 use crate::server::Server;
@@ -35,6 +36,7 @@ fn run() -> Vec<Line> {
     lines.extend(killed(false));
     lines.extend(killed(true));
     lines.extend(asleep());
+    lines.extend(cluster_client::run());
     lines
 }
 
