@@ -241,6 +241,7 @@ impl Ledger {
             LedgerSetting::Redis(setting) => {
                 let refuse = |reason| RunError::Redis { url: setting.url.to_string(), reason };
                 let ledger = setting.ledger().map_err(refuse)?;
+                ledger.follow();
                 Ok(Self::Redis(Arc::new(ledger)))
             }
         }

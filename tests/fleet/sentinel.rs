@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::process::Command;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,14 +32,16 @@ const BUYERS: usize = 48;
 const FOLLOWED: Duration = Duration::from_secs(1);
 /// What a failover takes on a machine that does nothing else is below two seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a primary has no replica before it dies.
+const CUT_OFF: Duration = Duration::from_millis(300);
 /// Redis refuses what no replica would get.
 const ONE_REPLICA: [&str; 4] = ["--min-replicas-to-write", "1", "--min-replicas-max-lag", "2"];
 
 fn run() -> Vec<Line> {
     let mut lines = killed();
     lines.extend(asleep());
-    lines.extend(cut_off(false));
-    lines.extend(cut_off(true));
+    lines.extend(lost_and_found());
+    lines.extend(lost_nothing());
     lines
 }
 
@@ -48,14 +50,23 @@ struct Sale {
     servers: [Server; 2],
     grants: Mutex<HashMap<String, Instant>>,
     count: AtomicUsize,
+    /// Buyers wait.
+    halted: AtomicBool,
+    waiting: AtomicUsize,
 }
 
 impl Sale {
     fn start(trio: &Trio, options: &[&str]) -> Self {
-        let (url, ticket) = (trio.url(), format!("ticket={TOTAL}"));
+        let (url, ticket) = (trio.url("stampede"), format!("ticket={TOTAL}"));
         let all = [&["--ledger", &url, "--sale", &ticket], options].concat();
         let servers = [Server::start(&all), Server::start(&all)];
-        Self { servers, grants: Mutex::default(), count: AtomicUsize::new(0) }
+        Self {
+            servers,
+            grants: Mutex::default(),
+            count: AtomicUsize::new(0),
+            halted: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
+        }
     }
 
     /// Sells everything, and calls `disturb` once a third of it is sold.
@@ -69,6 +80,26 @@ impl Sale {
         });
     }
 
+    /// Has every buyer wait between two purchases, and returns when all do.
+    fn halt(&self) {
+        self.halted.store(true, Ordering::SeqCst);
+        until("all buyers wait", PATIENCE, || self.waiting.load(Ordering::SeqCst) == BUYERS);
+    }
+
+    fn go_on(&self) {
+        self.halted.store(false, Ordering::SeqCst);
+    }
+
+    fn wait_while_halted(&self) {
+        if self.halted.load(Ordering::SeqCst) {
+            self.waiting.fetch_add(1, Ordering::SeqCst);
+            while self.halted.load(Ordering::SeqCst) {
+                thread::sleep(Duration::from_millis(1));
+            }
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
     fn granted(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
@@ -79,6 +110,7 @@ impl Sale {
         let mut connection = None;
         let until = Instant::now() + 2 * PATIENCE;
         for attempt in 0.. {
+            self.wait_while_halted();
             let (user, key) = (format!("u{number}-{attempt}"), format!("k{number}-{attempt}"));
             loop {
                 assert!(Instant::now() < until, "a buyer still does not know");
@@ -134,7 +166,7 @@ impl Sale {
 /// What `stampede audit` finds: differences, and its report.
 fn audit(trio: &Trio, orders: Option<&str>) -> (u64, Value) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stampede"));
-    command.args(["audit", "--ledger", &trio.url(), "--sale", "ticket", "--json"]);
+    command.args(["audit", "--ledger", &trio.url("stampede"), "--sale", "ticket", "--json"]);
     command.args(orders.iter().flat_map(|orders| ["--orders", orders]));
     let done = command.output().expect("run the audit");
     let report: Value = serde_json::from_slice(&done.stdout).unwrap_or_else(|error| {
@@ -175,11 +207,7 @@ fn killed() -> Vec<Line> {
 
     // It thinks that it is the primary until a Sentinel tells it otherwise.
     trio.redis[0].restart();
-    let role = || trio.redis[0].connect().text("INFO replication");
-    until("the old primary follows the new one", PATIENCE, || {
-        let role = role();
-        role.contains("role:slave") && role.contains("master_link_status:up")
-    });
+    trio.follows(0);
     for _ in 0..20 {
         for server in &sale.servers {
             let mut buyer = Buyer::connect(server.address()).expect("a server");
@@ -221,9 +249,7 @@ fn asleep() -> Vec<Line> {
     let promoted = trio.promotion();
     let followed = sale.first_grant(promoted);
     assert!(followed < FOLLOWED, "followed after {followed:?}");
-    until("the sleeper follows the new primary", PATIENCE, || {
-        trio.redis[0].connect().text("INFO replication").contains("master_link_status:up")
-    });
+    trio.follows(0);
     // What lay in its buffers it has done, and thrown away. Nothing comes after that.
     let before = asked(&trio, 0);
     for server in &sale.servers {
@@ -246,71 +272,86 @@ fn asleep() -> Vec<Line> {
     ]
 }
 
-/// The replicas are cut off for a moment, and the primary dies before they are back: the case in
-/// which asynchronous replication loses what was acknowledged.
-fn cut_off(waits: bool) -> Vec<Line> {
+/// The replicas are cut off, and the primary dies before they are back: the case in which
+/// asynchronous replication loses what was acknowledged. A worker of the orders has read it, so the
+/// audit finds every one.
+fn lost_and_found() -> Vec<Line> {
     let lab = Lab::new();
-    let trio = Trio::start(&lab, if waits { &ONE_REPLICA } else { &[] });
-    let sale = Sale::start(&trio, if waits { &["--redis-wait", "1"] } else { &[] });
+    let trio = Trio::start(&lab, &[]);
+    let sale = Sale::start(&trio, &[]);
     let orders = format!("sqlite:{}", lab.folder().join("orders.db").display());
-    let worker = worker(&lab, &trio, &orders);
+    let mut between = 0;
+    let mut worker = worker(&lab, &trio, &orders);
+    sale.sell(|sale| {
+        let before = sale.granted();
+        trio.cut_off_replicas();
+        thread::sleep(CUT_OFF);
+        sale.halt();
+        between = sale.granted() - before;
+        until("the worker has read all of it", PATIENCE, || {
+            let groups = trio.redis[0].connect().list("XINFO GROUPS {ticket_hash_key}:stream");
+            let is = |name: &str, value: &str| {
+                groups.windows(2).any(|pair| pair[0] == name && pair[1] == value)
+            };
+            is("lag", "0") && is("pending", "0")
+        });
+        trio.signal(0, Signal::KILL);
+        trio.let_replicas_go_on();
+        sale.go_on();
+    });
+    let lost = sale.lost(&trio).len();
+    assert!(lost > 0 && lost <= between, "{lost} of {between}");
+    assert_eq!(worker.terminate(PATIENCE), 0, "{}", worker.log());
+    crate::lab::output(orders_command(&trio, &orders).arg("--once"));
+    let (differences, report) = audit(&trio, Some(&orders));
+    assert!(report.to_string().contains("a row without a reservation"), "{report}");
+    assert_eq!(differences, lost as u64, "{report}");
+    vec![Line::new(
+        "replicas cut off, then killed: sold; lost of what was told; found by the audit",
+        "10000; what no replica had; all",
+        format!("{TOTAL}; {lost}; {differences}"),
+    )]
+}
+
+/// The same with `--redis-wait`: what no replica has nobody was told.
+fn lost_nothing() -> Vec<Line> {
+    let lab = Lab::new();
+    let trio = Trio::start(&lab, &ONE_REPLICA);
+    let sale = Sale::start(&trio, &["--redis-wait", "1"]);
     let mut between = 0;
     sale.sell(|sale| {
         trio.cut_off_replicas();
         let before = sale.granted();
-        thread::sleep(Duration::from_millis(300));
+        thread::sleep(CUT_OFF);
         between = sale.granted() - before;
         trio.signal(0, Signal::KILL);
         trio.let_replicas_go_on();
-        trio.promotion();
     });
-    let lost = sale.lost(&trio);
-    let what = if waits { "replicas cut off, --redis-wait 1" } else { "replicas cut off" };
-    if waits {
-        assert_eq!(lost.len(), 0, "acknowledged with WAIT and lost");
-    } else {
-        assert!(!lost.is_empty(), "{between} were granted meanwhile");
-    }
-    // The worker had read what was lost, or most of it: its rows have no reservation.
-    drop(worker);
-    worker_once(&trio, &orders);
-    let (differences, report) = audit(&trio, Some(&orders));
-    let text = report.to_string();
-    if lost.is_empty() {
-        assert!(
-            !waits || differences == 0 || text.contains("a row without a reservation"),
-            "{text}"
-        );
-    } else {
-        assert!(differences > 0 && text.contains("a row without a reservation"), "{text}");
-        assert!(differences <= lost.len() as u64 + BUYERS as u64, "{text}");
-    }
-    let wanted = if waits { "10000, 0" } else { "10000, what they had not received" };
-    vec![
-        Line::new(
-            format!("{what}: sold, lost of what was told"),
-            wanted,
-            format!("{TOTAL}, {}", lost.len()),
-        ),
-        Line::new(
-            format!("{what}: rows of orders without a reservation, by the audit"),
-            "",
-            differences.to_string(),
-        ),
-    ]
+    let lost = sale.lost(&trio).len();
+    assert_eq!(lost, 0, "acknowledged with WAIT and lost");
+    assert!(between <= BUYERS, "{between} granted that no replica had");
+    assert_eq!(audit(&trio, None).0, 0);
+    vec![Line::new(
+        "the same with --redis-wait 1 and min-replicas-to-write 1: sold, lost",
+        "10000, 0",
+        format!("{TOTAL}, {lost}"),
+    )]
 }
 
-fn orders(trio: &Trio, orders: &str) -> Command {
+fn orders_command(trio: &Trio, to: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stampede"));
-    command.args(["orders", "--from", &trio.url(), "--to", orders, "--consumer", "one"]);
+    command.args([
+        "orders",
+        "--from",
+        &trio.url("stampede-orders"),
+        "--to",
+        to,
+        "--consumer",
+        "one",
+    ]);
     command
 }
 
 fn worker(lab: &Lab, trio: &Trio, to: &str) -> Program {
-    lab.start("orders", &mut orders(trio, to))
-}
-
-/// Writes what is left.
-fn worker_once(trio: &Trio, to: &str) {
-    crate::lab::output(orders(trio, to).arg("--once"));
+    lab.start("orders", &mut orders_command(trio, to))
 }

@@ -76,19 +76,28 @@ impl RedisLedger {
         Self { login: Some(Login { user, password }), ..self }
     }
 
+    /// Begins to follow what Sentinels say, unless that has begun; whoever connects does so too. Best
+    /// called on a thread that may run on every processor: those that are started here inherit it.
+    pub fn follow(&self) {
+        let (Topology::Sentinel { sentinels, .. }, Some(primary)) =
+            (&self.settings.topology, &self.primary)
+        else {
+            return;
+        };
+        let (tls, login) = (self.tls.as_ref(), self.login.as_ref());
+        self.following.call_once(|| sentinel::follow(primary, sentinels, tls, login));
+    }
+
     /// The server to connect to, and for how long it is the right one if Sentinels name it. Waits
     /// so long until they do.
     ///
     /// # Errors
     /// They don't, and why.
     pub(super) fn place(&self, time: Duration) -> Result<(Endpoint, Option<Term>), HandshakeError> {
+        self.follow();
         match (&self.settings.topology, &self.primary) {
-            (Topology::Sentinel { sentinels, .. }, Some(primary)) => {
-                let (tls, login) = (self.tls.as_ref(), self.login.as_ref());
-                self.following.call_once(|| sentinel::follow(primary, sentinels, tls, login));
-                primary.find(time).map(|(endpoint, term)| (endpoint, Some(term)))
-            }
-            (Topology::One(endpoint), _) => Ok((endpoint.clone(), None)),
+            (_, Some(primary)) => primary.find(time).map(|(endpoint, term)| (endpoint, Some(term))),
+            (Topology::One(endpoint), None) => Ok((endpoint.clone(), None)),
             _ => Err(HandshakeError::Fatal(format!("{} has more than one place", self.settings))),
         }
     }
