@@ -121,6 +121,10 @@ pub const VIEW_AGE_MS_MAX: u64 = 100;
 pub const SALES_MAX: usize = 16 * 1024;
 /// Time without a request after which a core may forget a sale to make room for another.
 pub const SALE_IDLE_MS: u64 = 10_000;
+/// Time for which a core keeps a closed latch fresh when no request meets it any more.
+pub const LATCH_KEPT_MS: u64 = 60_000;
+/// Latches that a core keeps so.
+pub const LATCHES_KEPT_MAX: usize = 16;
 /// Sales that a core asks the ledger about in the background at one tick.
 pub const VIEWS_PER_TICK_MAX: usize = 256;
 
