@@ -670,7 +670,6 @@ fn redis_takes_the_configuration_of_a_cluster() {
         ("cluster-enabled", "yes"),
         ("cluster-node-timeout", "5000"),
         ("cluster-require-full-coverage", "no"),
-        ("min-replicas-to-write", "1"),
     ];
     redis_takes(&arguments, &ours);
 }

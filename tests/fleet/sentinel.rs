@@ -57,7 +57,7 @@ struct Sale {
 
 impl Sale {
     fn start(trio: &Trio, options: &[&str]) -> Self {
-        let (url, ticket) = (trio.url(), format!("ticket={TOTAL}"));
+        let (url, ticket) = (trio.url("stampede"), format!("ticket={TOTAL}"));
         let all = [&["--ledger", &url, "--sale", &ticket], options].concat();
         let servers = [Server::start(&all), Server::start(&all)];
         Self {
@@ -166,7 +166,7 @@ impl Sale {
 /// What `stampede audit` finds: differences, and its report.
 fn audit(trio: &Trio, orders: Option<&str>) -> (u64, Value) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stampede"));
-    command.args(["audit", "--ledger", &trio.url(), "--sale", "ticket", "--json"]);
+    command.args(["audit", "--ledger", &trio.url("stampede"), "--sale", "ticket", "--json"]);
     command.args(orders.iter().flat_map(|orders| ["--orders", orders]));
     let done = command.output().expect("run the audit");
     let report: Value = serde_json::from_slice(&done.stdout).unwrap_or_else(|error| {
@@ -340,7 +340,15 @@ fn lost_nothing() -> Vec<Line> {
 
 fn orders_command(trio: &Trio, to: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stampede"));
-    command.args(["orders", "--from", &trio.url(), "--to", to, "--consumer", "one"]);
+    command.args([
+        "orders",
+        "--from",
+        &trio.url("stampede-orders"),
+        "--to",
+        to,
+        "--consumer",
+        "one",
+    ]);
     command
 }
 
