@@ -19,6 +19,7 @@ mod front;
 mod frr;
 #[allow(dead_code)]
 mod lab;
+mod members;
 mod nginx;
 mod ospf;
 mod probe;
@@ -64,6 +65,7 @@ const SCENARIOS: &[Scenario] = &[
     ospf::SCENARIO,
     sentinel::SCENARIO,
     cluster::SCENARIO,
+    members::SCENARIO,
     whole::SCENARIO,
 ];
 
