@@ -271,6 +271,46 @@ fn wrong_usage_is_2_and_help_is_0() {
     }
 }
 
+#[test]
+fn a_rolling_restart_begins_only_with_what_it_understands_and_can_reach() {
+    let run = |arguments: &[&str]| {
+        let output = Command::new(folder().join("rolling-restart")).args(arguments).output();
+        let output = output.expect("run the script");
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    for (wrong, told) in [
+        (&[][..], "which servers?"),
+        (&["a", "a"], "given twice"),
+        (&["a;reboot"], "no name of a server"),
+        (&["--pause", "soon", "a"], "--pause soon: must be whole seconds"),
+        (&["--start", "true", "a"], "--start must say {}"),
+        (&["--turbo", "a"], "no option --turbo"),
+        (&["--stop"], "--stop needs a value"),
+    ] {
+        let (code, _, errors) = run(wrong);
+        assert_eq!(code, Some(2), "{wrong:?}: {errors}");
+        assert!(errors.starts_with("error: ") && errors.contains(told), "{wrong:?}: {errors}");
+    }
+    let (code, help, _) = run(&["--help"]);
+    assert!(
+        code == Some(0) && help.contains("--ready URL") && help.contains("Exit codes:"),
+        "{help}"
+    );
+    // One that isn't there: nobody is touched.
+    let server = Server::start(&["--sale", "ticket=1"]);
+    let ready = server.control().to_string();
+    let options = ["--ready", "http://{}/readyz", "--stop", "false {}", "--start", "false {}"];
+    let (code, said, errors) = run(&[&options[..], &[&ready, "127.0.0.1:1"]].concat());
+    assert!(code == Some(1) && said.is_empty(), "{said}{errors}");
+    assert!(errors.contains("error: 127.0.0.1:1: is not ready: gone"), "{errors}");
+    let (code, said, errors) = run(&[&options[..], &["--dry-run", &ready]].concat());
+    assert!(code == Some(0) && said.contains(&format!("would run: false {ready}")), "{errors}");
+    let (code, _, errors) = run(&[&options[..], &[&ready]].concat());
+    let told = format!("error: {ready}: --stop failed: false {ready}");
+    assert!(code == Some(1) && errors.contains(&told), "{errors}");
+}
+
 /// A program of a test, ended with it.
 struct Running(Child);
 
@@ -381,7 +421,20 @@ fn nginx_in_front_sells_and_keeps_our_bounds() {
     assert!(nginx.ask("GET /buy/ticket", &cookie).contains(r#""code":-1"#));
     let many = "X-Many: 1\r\n".repeat(70) + "\r\n";
     assert!(nginx.ask("GET /buy/ticket", &many).starts_with("HTTP/1.1 431"));
-    assert!(nginx.ask("GET /plaintext", "\r\n").starts_with("HTTP/1.1 404"));
+    // Nothing else is there, also none of the paths that are nginx's own.
+    let keyed = "Idempotency-Key: k3\r\n\r\n";
+    for path in ["/plaintext", "/repeatable/buy", "/repeatable/v1", "/said/413", "/said/buy/lost"] {
+        let answer = nginx.ask(&format!("GET {path}"), keyed);
+        assert!(
+            answer.starts_with("HTTP/1.1 404") && answer.contains("<html>"),
+            "{path}: {answer}"
+        );
+    }
+    // What a request with a key says is passed on as it was written.
+    let absolute = nginx.ask("GET http://shop/buy/ticket?user=a%2Fb", keyed);
+    assert!(absolute.contains(r#""code":-1"#), "{absolute}");
+    let unclear = nginx.ask("GET /buy/ticket?user=%FF", keyed);
+    assert!(unclear.starts_with("HTTP/1.1 422"), "{unclear}");
 }
 
 /// Servers that are lost after each request, before they answer it, and how many they have had.
