@@ -21,6 +21,7 @@ mod frr;
 #[allow(dead_code)]
 mod lab;
 mod lvs;
+mod members;
 mod nginx;
 mod ospf;
 mod probe;
@@ -67,6 +68,7 @@ const SCENARIOS: &[Scenario] = &[
     sentinel::SCENARIO,
     cluster::SCENARIO,
     lvs::SCENARIO,
+    members::SCENARIO,
     whole::SCENARIO,
 ];
 
