@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use crate::cli::ServeOptions;
 use crate::limits;
 use crate::orders::DatabaseUrl;
-use crate::sale::{SaleId, SaleSpec};
+use crate::sale::{SaleId, SaleSpec, Split};
 
 pub use crate::stock::StockSetting;
 pub use control::{ControlSetting, Token};
@@ -37,6 +37,10 @@ pub use value::{duration_within, format_duration, log_filter, log_format, whole_
 pub(crate) use ledger::redacted;
 
 use source::Layers;
+
+/// Why a sale of an embedded ledger is not split.
+const SPLITS_NEED_REDIS: &str =
+    "only a sale in Redis can be split; an embedded ledger has one core to sell from";
 
 /// Where an instance listens unless told otherwise.
 pub const LISTEN_DEFAULT: &str = "0.0.0.0:3005";
@@ -80,6 +84,8 @@ pub struct Config {
     pub sales: Vec<(SaleId, SaleSpec)>,
     /// Whether somebody asked for these sales, or they are the default.
     pub sales_given: bool,
+    /// Into how many parts those are split that don't say it.
+    pub splits: u32,
     /// The instance's allowance of each sale.
     pub stock: StockSetting,
     /// Where to write a line for each purchase attempt.
@@ -183,7 +189,8 @@ impl Taker {
         let connections_max = self.connections_max(host, cores.len());
         let ledger = self.ledger();
         let orders = self.orders(&ledger);
-        let (sales, sales_given) = self.sales(&ledger);
+        let split = self.splits(&ledger);
+        let (sales, sales_given) = self.sales(&ledger, split);
         Config {
             config_file: self.layers.file.clone(),
             listen,
@@ -194,6 +201,7 @@ impl Taker {
             orders,
             sales,
             sales_given,
+            splits: split.parts(),
             stock: self.one("stock", StockSetting::Auto, value::stock),
             stat_log: self.one("stat-log", None, |text| value::stat_log(text).map(Some)),
             log_filter: self.one("log", LOG_FILTER_DEFAULT.into(), value::log_filter),
@@ -296,7 +304,20 @@ impl Taker {
         })
     }
 
-    fn sales(&mut self, ledger: &LedgerSetting) -> (Vec<(SaleId, SaleSpec)>, bool) {
+    /// How sales are split whose definition does not say it.
+    fn splits(&mut self, ledger: &LedgerSetting) -> Split {
+        let can_split = matches!(ledger, LedgerSetting::Redis(_));
+        self.one("splits", Split::Whole, |text| match sale::splits(text)? {
+            split if split != Split::Whole && !can_split => Err(SPLITS_NEED_REDIS.into()),
+            split => Ok(split),
+        })
+    }
+
+    fn sales(
+        &mut self,
+        ledger: &LedgerSetting,
+        split: Split,
+    ) -> (Vec<(SaleId, SaleSpec)>, bool) {
         let Some(given) = self.layers.values("sale").map(<[String]>::to_vec) else {
             let (id, total) = SALE_DEFAULT;
             let id = SaleId::new(id).expect("the default sale's id is valid");
@@ -305,9 +326,13 @@ impl Taker {
                 LedgerSetting::Redis(_) => (Vec::new(), false),
             };
         };
+        let can_split = matches!(ledger, LedgerSetting::Redis(_));
         let mut sales: Vec<(SaleId, SaleSpec)> = Vec::with_capacity(given.len());
         for text in &given {
-            match sale::parse(text) {
+            match sale::parse_with(text, split) {
+                Ok((_, spec)) if spec.split != Split::Whole && !can_split => {
+                    self.wrong("sale", text, SPLITS_NEED_REDIS);
+                }
                 Ok((id, _)) if sales.iter().any(|(other, _)| *other == id) => {
                     self.wrong("sale", text, &format!("the sale {id} is given twice"));
                 }

@@ -52,6 +52,7 @@ pub const SETTINGS: &[Setting] = &[
     one("redis-sold-field"),
     one("orders"),
     several("sale", ';'),
+    one("splits"),
     one("stock"),
     one("stat-log"),
     one("log"),

@@ -12,6 +12,7 @@ use super::body;
 use super::problem::Problem;
 use super::request::{Reply, Request};
 use super::snapshot::Snapshot;
+use super::split;
 use crate::audit::{AuditError, audit};
 use crate::config::whole_number;
 use crate::http::Code;
@@ -119,10 +120,7 @@ impl Api {
 
     /// Has the ledger carry out one command.
     fn ask(&mut self, sale: &SaleId, command: Command) -> Result<Outcome, Problem> {
-        let group = Group { sale: sale.clone(), commands: vec![command] };
-        let mut reply = self.client.apply(&Batch { groups: vec![group] })?;
-        let outcome = reply.pop().and_then(|mut group| group.outcomes.pop());
-        outcome.ok_or_else(|| unexpected(None))
+        split::apply(&mut *self.client, sale, command)
     }
 
     fn create(&mut self, request: &Request) -> Answer {
@@ -182,7 +180,8 @@ impl Api {
     fn list(&mut self, request: &Request) -> Answer {
         let page = Page::read(request, CONTROL_PAGE_DEFAULT, CONTROL_PAGE_MAX)?;
         let after = page.after.as_deref().map(sale_id_of("after")).transpose()?;
-        let all = self.client.sales()?;
+        let mut all = self.client.sales()?;
+        all.retain(|id| !id.is_part());
         let from = after.map_or(0, |after| all.partition_point(|id| *id <= after));
         let rest = &all[from..];
         let ids = &rest[..rest.len().min(page.limit)];
@@ -197,13 +196,16 @@ impl Api {
     fn show(&mut self, ids: &[SaleId]) -> Result<Vec<SaleJson>, Problem> {
         let group = |id: &SaleId| Group { sale: id.clone(), commands: vec![Command::Show] };
         let reply = self.client.apply(&Batch { groups: ids.iter().map(group).collect() })?;
-        // One that was removed meanwhile is left out.
-        let shown =
-            ids.iter().zip(reply).filter_map(|(id, mut group)| match group.outcomes.pop() {
-                Some(Outcome::Sale(view)) => Some(SaleJson::of(id, &view)),
-                _ => None,
-            });
-        Ok(shown.collect())
+        let mut shown = Vec::with_capacity(ids.len());
+        for (id, mut group) in ids.iter().zip(reply) {
+            // One that was removed meanwhile is left out.
+            if let Some(Outcome::Sale(view)) = group.outcomes.pop()
+                && let Some(view) = split::view_of(&mut *self.client, id, *view)?
+            {
+                shown.push(SaleJson::of(id, &view));
+            }
+        }
+        Ok(shown)
     }
 
     /// A page of a sale's reservations. Those of all pages that are read one after the other are of

@@ -154,6 +154,7 @@ fn definition(id: &SaleId, spec: &SaleSpec) -> Value {
         "limit_per_user": spec.limit_per_user,
         "quantity_max": spec.quantity_max,
         "hold_ms": spec.hold_ms,
+        "splits": Some(spec.split.parts()).filter(|parts| *parts > 1),
     })
 }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use stampede::ledger::{Group, GroupReply};
 use stampede::limits::{BATCH_MAX, TIME_MS_MAX, TOTAL_MAX};
 use stampede::sale::{
-    Command, Key, Machine, Outcome, ReservationId, Reserve, SaleId, SaleSpec, User,
+    Command, Key, Machine, Outcome, ReservationId, Reserve, SaleId, SaleSpec, Split, User,
 };
 
 /// What a history is put to. Time comes with the group and does not go back.
@@ -167,6 +167,7 @@ fn spec() -> impl Strategy<Value = SaleSpec> {
             limit_per_user,
             hold_ms,
             quantity_max,
+            split: Split::Whole,
         },
     )
 }
