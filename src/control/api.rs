@@ -217,7 +217,7 @@ impl Api {
         let after = match &page.after {
             None => None,
             Some(after) => match ReservationId::from_public(after) {
-                Ok((sale, after)) if sale == id => Some(after),
+                Ok((sale, after)) if sale.whole() == id => Some(after),
                 _ => {
                     return Err(Problem::invalid("after", "after is no reservation of this sale."));
                 }
@@ -226,18 +226,19 @@ impl Api {
         let fits = self.snapshot.as_ref().is_some_and(|s| s.is_of(&id)) && after.is_some();
         if !fits {
             self.snapshot = None;
-            match self.ask(&id, Command::Show)? {
-                Outcome::Sale(view) => check_final(&view)?,
+            let split = match self.ask(&id, Command::Show)? {
+                Outcome::Sale(view) => check_final(&view).map(|()| view.spec.split)?,
                 outcome => return Err(refusal(outcome)),
-            }
-            let audit = self.client.audit(&id, false)?.ok_or_else(|| Problem::not_found("sale"))?;
+            };
+            let audit = split::reservations(&mut *self.client, &id, split)?;
+            let audit = audit.ok_or_else(|| Problem::not_found("sale"))?;
             self.snapshot = Some(Snapshot::new(id.clone(), audit));
         }
         let Some(snapshot) = &mut self.snapshot else { return Err(unexpected(None)) };
         let (changes, more) = snapshot.page(after, page.limit);
         let reservations: Vec<_> = changes.iter().map(ReservationJson::of_change).collect();
         let last = changes.last().filter(|_| more);
-        let next = last.map(|change| format!("{id}~{}", change.reservation.id));
+        let next = last.map(|change| format!("{}~{}", change.sale, change.reservation.id));
         let reply = Reply::json(200, &json!({ "reservations": reservations, "next": next }));
         if !more {
             self.snapshot = None;

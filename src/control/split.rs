@@ -5,7 +5,7 @@
 use super::problem::Problem;
 use crate::http::Code;
 use crate::ledger::LedgerError;
-use crate::ledger::client::Client;
+use crate::ledger::client::{Client, SaleAudit};
 use crate::ledger::{Batch, Group};
 use crate::limits::TOTAL_MAX;
 use crate::sale::{Command, Outcome, Places, SaleId, SaleView, Split, State};
@@ -23,6 +23,17 @@ pub fn apply(client: &mut dyn Client, id: &SaleId, command: Command) -> Result<O
                 "An embedded ledger splits no sale: it has one core to sell from. Use redis://…",
             )),
             command => Ok(one(client, id, command)?),
+        };
+    }
+    if let Command::Confirm(_) | Command::Cancel(_) | Command::ShowReservation(_) = command {
+        let outcome = one(client, id, command.clone())?;
+        return match (&outcome, command) {
+            (Outcome::Expired, Command::Confirm(reservation)) if id.is_part() => {
+                let mut client = client;
+                splits::confirm_late(&mut client, id, reservation)?
+                    .ok_or_else(|| Problem::of(Code::Unavailable))
+            }
+            _ => Ok(outcome),
         };
     }
     if let Command::Create(spec) = &command {
@@ -76,6 +87,25 @@ pub fn view_of(
         Split::Head { parts } => Ok(look(client, id, parts)?.map(|places| places.view())),
         Split::Whole | Split::Part { .. } => Ok(Some(view)),
     }
+}
+
+/// Every reservation of a sale, also of its parts, at one point in time of each; those of a sale that
+/// is over are final. `None`: there is no such sale.
+pub fn reservations(
+    client: &mut dyn Client,
+    id: &SaleId,
+    split: Split,
+) -> Result<Option<SaleAudit>, LedgerError> {
+    let Some(mut audit) = client.audit(id, false)? else { return Ok(None) };
+    if let Split::Head { parts } = split {
+        for number in 1..=parts as usize {
+            if let Some(part) = client.audit(&splits::place_id(id, number, parts), false)? {
+                audit.reservations.extend(part.reservations);
+            }
+        }
+        audit.reservations.sort_unstable_by_key(|change| change.reservation.id);
+    }
+    Ok(Some(audit))
 }
 
 /// The head last, so that what it says holds for all.

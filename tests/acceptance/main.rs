@@ -24,6 +24,7 @@ mod fleet;
 mod lifecycle;
 mod operation;
 mod outage;
+mod splits;
 
 use std::process::Command;
 use std::thread;
