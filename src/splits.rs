@@ -71,15 +71,9 @@ pub fn place_id(head: &SaleId, number: usize, parts: u32) -> SaleId {
 }
 
 /// Looks at every place. `None`: there is no such sale, or it is not split into this many parts.
-pub fn look<A: Ask>(
-    ask: &mut A,
-    head: &SaleId,
-    parts: u32,
-) -> Result<Option<Places>, A::Error> {
-    let show = |number| Group {
-        sale: place_id(head, number, parts),
-        commands: vec![Command::Show],
-    };
+pub fn look<A: Ask>(ask: &mut A, head: &SaleId, parts: u32) -> Result<Option<Places>, A::Error> {
+    let show =
+        |number| Group { sale: place_id(head, number, parts), commands: vec![Command::Show] };
     let outcomes = ask.ask((0..=parts as usize).map(show).collect())?;
     let mut views = outcomes.into_iter().map(|mut outcomes| match outcomes.pop() {
         Some(Outcome::Sale(view)) => Some(*view),

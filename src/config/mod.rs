@@ -313,11 +313,7 @@ impl Taker {
         })
     }
 
-    fn sales(
-        &mut self,
-        ledger: &LedgerSetting,
-        split: Split,
-    ) -> (Vec<(SaleId, SaleSpec)>, bool) {
+    fn sales(&mut self, ledger: &LedgerSetting, split: Split) -> (Vec<(SaleId, SaleSpec)>, bool) {
         let Some(given) = self.layers.values("sale").map(<[String]>::to_vec) else {
             let (id, total) = SALE_DEFAULT;
             let id = SaleId::new(id).expect("the default sale's id is valid");

@@ -100,8 +100,16 @@ fn required(name: &'static str) -> Problem {
 
 /// The sale that a body defines. What it leaves out has its default.
 pub fn sale(request: &Request) -> Result<(SaleId, SaleSpec), Problem> {
-    let names =
-        ["id", "total", "opens_at", "closes_at", "limit_per_user", "quantity_max", "hold_ms", "splits"];
+    let names = [
+        "id",
+        "total",
+        "opens_at",
+        "closes_at",
+        "limit_per_user",
+        "quantity_max",
+        "hold_ms",
+        "splits",
+    ];
     let body = Members::read(request, &names)?;
     let id = match body.get("id") {
         Some(Value::String(id)) => {

@@ -150,11 +150,7 @@ fn remove(
     on_all(client, id, parts, places, &parts_then_head(parts), Command::Remove)
 }
 
-fn make(
-    client: &mut dyn Client,
-    id: &SaleId,
-    parts: u32,
-) -> Result<Option<SaleView>, Problem> {
+fn make(client: &mut dyn Client, id: &SaleId, parts: u32) -> Result<Option<SaleView>, Problem> {
     let mut client = client;
     match splits::make(&mut client, id, parts)? {
         Made::Whole(places) => Ok(Some(places.view())),
@@ -163,11 +159,7 @@ fn make(
     }
 }
 
-fn look(
-    client: &mut dyn Client,
-    id: &SaleId,
-    parts: u32,
-) -> Result<Option<Places>, LedgerError> {
+fn look(client: &mut dyn Client, id: &SaleId, parts: u32) -> Result<Option<Places>, LedgerError> {
     let mut client = client;
     splits::look(&mut client, id, parts)
 }

@@ -13,9 +13,7 @@ use crate::core::Core;
 use crate::ledger::Group;
 use crate::ledger::batch::{Answer, Failure};
 use crate::limits::{REFUSAL_LOG_INTERVAL_MS, SPLIT_ROUNDS_MAX};
-use crate::sale::{
-    Command, Key, Outcome, Places, ReservationId, SaleId, SaleView, home_part,
-};
+use crate::sale::{Command, Key, Outcome, Places, ReservationId, SaleId, SaleView, home_part};
 use crate::splits::{self, Search};
 use crate::stock::Refusal;
 

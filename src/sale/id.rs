@@ -265,7 +265,8 @@ mod tests {
         assert!(part.is_part() && !sale.is_part() && SaleId::new(part.as_str()).is_err());
         assert_eq!(SaleId::from_ledger("ticket"), Ok(sale.clone()));
         assert_eq!(part.part(3, 4), sale.part(3, 4));
-        for bad in ["t~", "t~1", "t~0of4", "t~5of4", "t~1of1", "t~01of4", "t~+1of4", "t~1of33", "~1of4"]
+        for bad in
+            ["t~", "t~1", "t~0of4", "t~5of4", "t~1of1", "t~01of4", "t~+1of4", "t~1of33", "~1of4"]
         {
             assert_eq!(SaleId::from_ledger(bad), Err(IdError::Sale), "{bad}");
         }

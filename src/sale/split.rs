@@ -357,7 +357,9 @@ mod tests {
         places.parts[2].as_mut().unwrap().spec.total = 4;
         assert_eq!((places.view().spec.total, places.free()), (9, 9));
         assert_eq!(places.under_way(), []);
-        assert!(places.was_given(3) && !places.was_given(2) && places.from_nowhere(&places).is_empty());
+        assert!(
+            places.was_given(3) && !places.was_given(2) && places.from_nowhere(&places).is_empty()
+        );
         places.parts[2].as_mut().unwrap().moves.took[1] = 5;
         assert_eq!(places.from_nowhere(&places), [UnderWay { from: 1, to: 3, gave: 4, units: 1 }]);
     }

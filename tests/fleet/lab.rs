@@ -96,9 +96,10 @@ impl Lab {
         // Names of interfaces have 15 characters at the most, and are made outside.
         let end = |side: &str| format!("st{}{side}{}", std::process::id() % 100_000, self.links);
         let ends = [end("a"), end("b")];
-        output(Command::new("ip").args([
-            "link", "add", &ends[0], "type", "veth", "peer", "name", &ends[1],
-        ]));
+        output(
+            Command::new("ip")
+                .args(["link", "add", &ends[0], "type", "veth", "peer", "name", &ends[1]]),
+        );
         for ((net, name, address), end) in [one, other].into_iter().zip(&ends) {
             output(Command::new("ip").args(["link", "set", end, "netns", &net.name]));
             net.run(&["ip", "link", "set", end, "name", name]);

@@ -16,7 +16,11 @@ pub struct Line {
 
 impl Line {
     /// A line of the table.
-    pub fn new(what: impl Into<String>, wanted: impl Into<String>, seen: impl Into<String>) -> Self {
+    pub fn new(
+        what: impl Into<String>,
+        wanted: impl Into<String>,
+        seen: impl Into<String>,
+    ) -> Self {
         Self { what: what.into(), wanted: wanted.into(), seen: seen.into() }
     }
 }
@@ -32,9 +36,8 @@ impl Table {
     /// Adds what became of a scenario: its lines, or why there are none.
     pub fn add(&mut self, scenario: &str, took: Duration, done: Result<Vec<Line>, String>) {
         let time = format!("{:.1} s", took.as_secs_f64());
-        let row = |line: Line| {
-            [scenario.to_owned(), line.what, line.wanted, line.seen, time.clone()]
-        };
+        let row =
+            |line: Line| [scenario.to_owned(), line.what, line.wanted, line.seen, time.clone()];
         match done {
             Ok(lines) => self.rows.extend(lines.into_iter().map(row)),
             Err(why) => {

@@ -10,7 +10,9 @@ use crate::limits::{
     HOLD_MS_MAX, KEY_BYTES_MAX, QUANTITY_MAX, SALE_ID_BYTES_MAX, TIME_MS_MAX, TOTAL_MAX,
     USER_BYTES_MAX,
 };
-use crate::sale::{Command, Key, ReservationId, Reserve, Row, SaleId, SaleSpec, Split, Status, User};
+use crate::sale::{
+    Command, Key, ReservationId, Reserve, Row, SaleId, SaleSpec, Split, Status, User,
+};
 
 /// Most bytes one command takes in a record, with the entry that names its sale.
 pub(super) const COMMAND_BYTES_MAX: usize =

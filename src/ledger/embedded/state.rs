@@ -194,9 +194,7 @@ fn apply(machine: &mut Machine, now_ms: u64, command: &Command) -> (Outcome, boo
         | Command::Show
         | Command::ShowReservation(_)
         | Command::Give { .. }
-        | Command::Take { .. } => {
-            (machine.apply(now_ms, command), false)
-        }
+        | Command::Take { .. } => (machine.apply(now_ms, command), false),
         Command::Remove => {
             let outcome = machine.apply(now_ms, command);
             let changed = outcome == Outcome::Removed;

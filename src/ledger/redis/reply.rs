@@ -8,9 +8,7 @@ use redis::{ServerError, Value};
 use super::codec::{runs, settle_of};
 use super::line::parse_value;
 use crate::ledger::{Group, GroupReply, LedgerError};
-use crate::sale::{
-    Command, Moves, Outcome, Reservation, ReservationId, SaleSpec, SaleView, Split,
-};
+use crate::sale::{Command, Moves, Outcome, Reservation, ReservationId, SaleSpec, SaleView, Split};
 
 /// Why the replies to a group are no [`GroupReply`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
