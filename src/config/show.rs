@@ -133,7 +133,7 @@ impl Page<'_> {
             format!("limit = {}", spec.limit_per_user),
             format!("quantity = {}", spec.quantity_max),
         ];
-        if spec.split.parts() > 1 {
+        if spec.split.parts() > 1 || self.config.splits > 1 {
             lines.push(format!("splits = {}", spec.split.parts()));
         }
         if spec.opens_at_ms != 0 {

@@ -353,6 +353,25 @@ fn an_operator_sees_and_commands_one_sale() {
         assert!(archived.contains(id), "{id} is not in {archived}");
     }
     assert_agrees(&redis);
+    // The orders know one sale too, and the audit holds each part's reservations against its rows.
+    let orders = format!("sqlite:{}", folder.path().join("orders.db").display());
+    let mut worker = std::process::Command::new(env!("CARGO_BIN_EXE_stampede"));
+    worker.args(["orders", "--once", "--from", &redis.url(), "--to", &orders]);
+    assert!(worker.output().expect("it runs").status.success());
+    let path = orders.strip_prefix("sqlite:").expect("a path");
+    let rows = |sql: &str| -> u64 {
+        let database = rusqlite::Connection::open(path).expect("the orders");
+        database.query_row(sql, [], |row| row.get(0)).expect("a count")
+    };
+    assert_eq!(rows("SELECT count(*) FROM orders WHERE sale = 'ticket'"), 7);
+    let (agrees, told) = stampede(&redis, &["audit", "--orders", &orders]);
+    assert!(agrees && told.contains("everything agrees"), "{told}");
+    let spoil = rusqlite::Connection::open(path).expect("the orders");
+    let spoilt = spoil.execute("DELETE FROM orders WHERE reservation = ?1", [&ids[0]]);
+    assert_eq!(spoilt.expect("a row"), 1);
+    drop(spoil);
+    let (agrees, told) = stampede(&redis, &["audit", "--orders", &orders]);
+    assert!(!agrees && told.contains("no row"), "{told}");
     ask(&["sale", "remove", "ticket"]);
     let left = redis.connect().list("KEYS *ticket*");
     assert_eq!(left, Vec::<String>::new());
