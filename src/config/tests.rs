@@ -103,7 +103,9 @@ fn what_is_shown_can_be_read_again() {
 fn an_embedded_ledger_splits_no_sale() {
     let options = ServeOptions { sale: vec!["a=1,splits=2".into()], ..Default::default() };
     let error = load(&options, &[("STAMPEDE_SPLITS", "4")]).unwrap_err().to_string();
-    for told in ["STAMPEDE_SPLITS=4: only a sale in Redis", "--sale a=1,splits=2: only a sale in Redis"] {
+    for told in
+        ["STAMPEDE_SPLITS=4: only a sale in Redis", "--sale a=1,splits=2: only a sale in Redis"]
+    {
         assert!(error.contains(told), "{told}\n{error}");
     }
     let whole = ServeOptions { sale: vec!["a=1,splits=1".into()], ..Default::default() };

@@ -359,7 +359,7 @@ fn an_operator_sees_and_commands_one_sale() {
     worker.args(["orders", "--once", "--from", &redis.url(), "--to", &orders]);
     assert!(worker.output().expect("it runs").status.success());
     let path = orders.strip_prefix("sqlite:").expect("a path");
-    let rows = |sql: &str| -> u64 {
+    let rows = |sql: &str| -> i64 {
         let database = rusqlite::Connection::open(path).expect("the orders");
         database.query_row(sql, [], |row| row.get(0)).expect("a count")
     };

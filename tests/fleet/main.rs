@@ -12,6 +12,7 @@
 mod lab;
 #[path = "../support/redis.rs"]
 mod redis_server;
+mod splits;
 mod table;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -36,7 +37,7 @@ pub struct Scenario {
 }
 
 /// In the order in which they run.
-const SCENARIOS: &[Scenario] = &[];
+const SCENARIOS: &[Scenario] = &[splits::SCENARIO];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

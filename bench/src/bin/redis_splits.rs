@@ -33,7 +33,9 @@ const CONNECTIONS: usize = 2;
 const MOVES: u64 = 20_000;
 
 fn main() {
-    println!("{TICKETS} tickets to users with a limit each; median (least-most) of {ROUNDS} runs\n");
+    println!(
+        "{TICKETS} tickets to users with a limit each; median (least-most) of {ROUNDS} runs\n"
+    );
     println!("| parts | batch a part | tickets/s here | Redis CPU us a ticket |");
     println!("|---|---|---|---|");
     let shapes: Vec<(u32, usize)> =
@@ -51,7 +53,9 @@ fn main() {
         println!("| {parts} | {batch} | {} | {} |", spread(rates, 0), spread(costs, 2));
     }
     let (step, look) = move_cost();
-    println!("\nMoving units takes Redis {step:.1} us a step (give or take); looking at a place, {look:.1} us.");
+    println!(
+        "\nMoving units takes Redis {step:.1} us a step (give or take); looking at a place, {look:.1} us."
+    );
 }
 
 fn spread(runs: &mut [f64], digits: usize) -> String {
@@ -84,11 +88,7 @@ fn sell(parts: u32, batch: usize) -> (f64, f64) {
         }
     }
     for (server, number) in servers.iter().zip(1..) {
-        let spec = SaleSpec {
-            split,
-            limit_per_user: 2,
-            ..SaleSpec::with_total(TICKETS as u64)
-        };
+        let spec = SaleSpec { split, limit_per_user: 2, ..SaleSpec::with_total(TICKETS as u64) };
         let group = Group { sale: id(number), commands: vec![Command::Create(spec)] };
         carry(&codec, &mut connect(server, &codec), &group);
     }
