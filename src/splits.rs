@@ -230,3 +230,7 @@ fn groups(
     }
     groups
 }
+
+#[cfg(test)]
+#[path = "splits_tests.rs"]
+mod tests;

@@ -20,7 +20,8 @@ use crate::stock::Refusal;
 /// What a core knows of the parts of a sale.
 pub struct Parts {
     slots: Vec<Rc<SaleSlot>>,
-    /// What was seen of the head and the parts since they were asked about last.
+    /// What was seen of the head and the parts since they were asked about last. Empty: they have not
+    /// been.
     views: RefCell<Vec<Option<SaleView>>>,
     /// Whose turn it is that belong to no part.
     turn: Cell<usize>,
@@ -54,13 +55,20 @@ impl Parts {
 
     /// They are about to be asked how they stand.
     pub(super) fn forget_views(&self) {
-        self.views.borrow_mut().fill(None);
+        let mut views = self.views.borrow_mut();
+        views.clear();
+        views.resize(self.slots.len() + 1, None);
+    }
+
+    /// Whether they have been asked. If not, it was the head alone, before it was known to be one.
+    pub(super) fn are_asked(&self) -> bool {
+        !self.views.borrow().is_empty()
     }
 
     /// One place was seen. The view of the whole if it was the last one.
     pub(super) fn seen(&self, number: usize, view: &SaleView) -> Option<SaleView> {
         let mut views = self.views.borrow_mut();
-        views[number] = Some(view.clone());
+        *views.get_mut(number)? = Some(view.clone());
         if views.iter().any(Option::is_none) {
             return None;
         }
@@ -101,7 +109,7 @@ impl SaleSlot {
         };
         let slots: Vec<_> = (1..=parts).map(part).collect();
         core.sales.add_parts(&slots);
-        let views = RefCell::new(vec![None; slots.len() + 1]);
+        let views = RefCell::default();
         let turn = Cell::new(core.index % slots.len());
         let _ = self.parts.set(Parts { slots, views, turn, missing_told_ms: Cell::new(0) });
     }

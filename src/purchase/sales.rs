@@ -265,20 +265,19 @@ impl SaleSlot {
 
     /// A view of one place has come: of a sale that is not split that is all.
     fn see_place(self: &Rc<Self>, core: &Core, number: usize, view: &SaleView) {
-        match (view.spec.split, self.parts.get()) {
-            (Split::Whole, None) => self.see(core, view),
-            (Split::Head { parts }, None) => {
-                // Whoever waits for the view waits on, for that of all.
-                self.become_split(core, parts);
-                self.view_asked_ms.set(None);
-                self.ask_view(core);
-            }
-            (_, Some(parts)) => {
-                if let Some(view) = parts.seen(number, view) {
-                    self.see(core, &view);
-                }
-            }
-            (Split::Part { .. }, None) => {}
+        if view.spec.split == Split::Whole && self.parts.get().is_none() {
+            return self.see(core, view);
+        }
+        if let Split::Head { parts } = view.spec.split {
+            self.become_split(core, parts);
+        }
+        let Some(parts) = self.parts.get() else { return };
+        if !parts.are_asked() {
+            // Whoever waits for the view waits on, for that of all.
+            self.view_asked_ms.set(None);
+            self.ask_view(core);
+        } else if let Some(view) = parts.seen(number, view) {
+            self.see(core, &view);
         }
     }
 

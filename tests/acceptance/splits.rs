@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use serde_json::Value;
@@ -213,6 +214,97 @@ fn a_key_finds_its_reservation_and_what_expires_is_sold_to_users_of_other_parts(
     assert_eq!(buyer(&servers[0]).cancel(&second.expect("an id")).expect("an answer").status, 200);
     assert_eq!(pay(&first)["status"], "confirmed");
     assert_eq!(sold(&redis), 1);
+    assert_agrees(&redis);
+}
+
+#[test]
+fn what_one_part_wants_moves_to_it_and_a_server_that_dies_meanwhile_strands_nothing() {
+    const TOTAL: u64 = 2_000;
+    let mut redis = RedisServer::start(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let mut servers = two_servers(&redis, &["--sale", "ticket=2000,splits=4"]);
+    let [first, second] = servers.each_ref().map(Server::address);
+    let (ready, started) = (Barrier::new(32), AtomicU64::new(0));
+    // One user wants it all, so three quarters have to move to her part, some of it many times over.
+    let rush = |number: usize| {
+        let connect = |at| Buyer::connect(at).expect("connect to the server");
+        let mut buyer = connect([first, second][number % 2]);
+        let mut got = Vec::new();
+        ready.wait();
+        loop {
+            started.fetch_add(1, Ordering::Relaxed);
+            match buyer.reserve("ticket", "ann", 1, "").map(|answer| answer.bought()) {
+                Ok(Bought::Granted(id)) => got.push(id),
+                Ok(Bought::Refused(code)) if code == "sold_out" => return got,
+                Ok(Bought::Refused(code)) => panic!("{code}"),
+                Err(_) => buyer = connect(second),
+            }
+        }
+    };
+    let got: HashSet<String> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..32)
+            .map(|n| {
+                scope.spawn({
+                    let rush = &rush;
+                    move || rush(n)
+                })
+            })
+            .collect();
+        eventually("half of it is asked for", 30, || started.load(Ordering::Relaxed) > TOTAL / 2);
+        servers[0].kill();
+        threads.into_iter().flat_map(|thread| thread.join().expect("a buyer")).collect()
+    });
+    assert_eq!(sold(&redis), TOTAL);
+    assert!(got.len() <= TOTAL as usize && got.len() > TOTAL as usize / 2, "{}", got.len());
+    let parts: HashSet<&str> = got.iter().map(|id| part_of(id)).collect();
+    assert_eq!(parts.len(), 1, "{parts:?}");
+    assert_agrees(&redis);
+    // Without a ledger nothing is sold out, not even what just was.
+    assert!(reserve(&mut buyer(&servers[1]), "ann").is("sold_out"));
+    redis.kill();
+    eventually("it is told", 5, || reserve(&mut buyer(&servers[1]), "ann").is("unavailable"));
+    redis.restart();
+    eventually("it is back", 10, || reserve(&mut buyer(&servers[1]), "ann").is("sold_out"));
+    assert_agrees(&redis);
+}
+
+#[test]
+fn a_fixed_stock_is_kept_and_a_server_new_to_a_sale_shows_and_sells_it_at_once() {
+    let redis = RedisServer::start(&[]);
+    drop(on_redis(&redis, &["--sale", "ticket=40,splits=4"]));
+    for round in 1..=2 {
+        let server = on_redis(&redis, &["--stock", "10", "--cores", &cores(1)]);
+        let ready = Barrier::new(32);
+        // Some look and some buy, in the same moment, at a server that knows nothing of the sale yet.
+        let bought = thread::scope(|scope| {
+            let threads: Vec<_> = (0..32)
+                .map(|n| {
+                    let (server, ready) = (&server, &ready);
+                    scope.spawn(move || {
+                        let mut buyer = buyer(server);
+                        ready.wait();
+                        if n % 2 == 0 {
+                            let sale = buyer.sale("ticket").expect("an answer");
+                            assert_eq!(sale["total"], 40, "{sale}");
+                            return false;
+                        }
+                        match reserve(&mut buyer, &format!("user{n}")) {
+                            Bought::Granted(_) => true,
+                            Bought::Refused(code) => {
+                                assert_eq!(code, "allowance_exhausted");
+                                false
+                            }
+                        }
+                    })
+                })
+                .collect();
+            let bought = threads.into_iter().map(|thread| thread.join().expect("a buyer"));
+            bought.filter(|bought| *bought).count()
+        });
+        assert_eq!((bought as u64, sold(&redis)), (10, 10 * round));
+        eventually("it is shown", 5, || {
+            buyer(&server).sale("ticket").expect("an answer")["held"] == 10 * round
+        });
+    }
     assert_agrees(&redis);
 }
 
