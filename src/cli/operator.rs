@@ -35,6 +35,9 @@ pub enum SaleAction {
             value_name = "ID=TOTAL[,hold=30s][,limit=1][,quantity=4][,opens=TIME][,closes=TIME][,splits=4]"
         )]
         sales: Vec<String>,
+        /// Keep those that don't say splits= in this many parts, in Redis, as --splits of serve does
+        #[arg(long, value_name = "PARTS", allow_negative_numbers = true)]
+        splits: Option<String>,
     },
     /// Sell from now on: opens a sale that was to open later, or that is closed
     Open {

@@ -30,7 +30,7 @@ pub use control::{ControlSetting, Token};
 pub use host::{Host, raise_file_limit};
 pub use ledger::{CounterNames, LedgerSetting, RedisSetting, RedisUrl, redis_setting};
 pub use listen::Listen;
-pub use sale::{parse as parse_sale, parse_time};
+pub use sale::{parse as parse_sale, parse_time, splits as parse_splits};
 pub use source::{SETTINGS, Setting, Source};
 pub use value::{duration_within, format_duration, log_filter, log_format, whole_number};
 
@@ -325,7 +325,7 @@ impl Taker {
         let can_split = matches!(ledger, LedgerSetting::Redis(_));
         let mut sales: Vec<(SaleId, SaleSpec)> = Vec::with_capacity(given.len());
         for text in &given {
-            match sale::parse_with(text, split) {
+            match sale::parse(text, split) {
                 Ok((_, spec)) if spec.split != Split::Whole && !can_split => {
                     self.wrong("sale", text, SPLITS_NEED_REDIS);
                 }

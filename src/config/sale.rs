@@ -1,4 +1,4 @@
-//! The definition of a sale as text: `ID=TOTAL[,hold=30s][,limit=1][,quantity=4][,opens=…][,closes=…]`.
+//! The definition of a sale as text: `ID=TOTAL[,hold=30s][,limit=1][,quantity=4][,opens=…][,closes=…][,splits=4]`.
 
 use jiff::Timestamp;
 
@@ -9,13 +9,8 @@ use crate::sale::{SaleId, SaleSpec, Split};
 
 const KEYS: [&str; 6] = ["hold", "limit", "quantity", "opens", "closes", "splits"];
 
-/// The sale that a text defines, or what is wrong with it.
-pub fn parse(text: &str) -> Result<(SaleId, SaleSpec), String> {
-    parse_with(text, Split::Whole)
-}
-
-/// The same; split so unless the text says how.
-pub(super) fn parse_with(text: &str, split: Split) -> Result<(SaleId, SaleSpec), String> {
+/// The sale that a text defines, split so unless it says how; or what is wrong with it.
+pub fn parse(text: &str, split: Split) -> Result<(SaleId, SaleSpec), String> {
     let mut parts = text.split(',');
     let (id, total) = parts
         .next()
@@ -70,7 +65,7 @@ fn set(spec: &mut SaleSpec, key: &str, value: &str) -> Result<(), String> {
 }
 
 /// Into how many parts a sale is split.
-pub(super) fn splits(text: &str) -> Result<Split, String> {
+pub fn splits(text: &str) -> Result<Split, String> {
     whole_number(text, 1, SPLITS_MAX.into()).map(|parts| Split::into_parts(parts as u32))
 }
 
@@ -98,6 +93,10 @@ pub(super) fn format_time(at_ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parse(text: &str) -> Result<(SaleId, SaleSpec), String> {
+        super::parse(text, Split::Whole)
+    }
 
     #[test]
     fn a_full_definition() {

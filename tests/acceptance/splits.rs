@@ -472,7 +472,7 @@ fn an_operator_sees_and_commands_one_sale() {
         Vec::<String>::new()
     );
     // Made anew in other parts, it is another sale, and the server that knew the old one sells it.
-    ask(&["sale", "create", "ticket=3,splits=3,limit=1"]);
+    ask(&["sale", "create", "ticket=3,limit=1", "--splits", "3"]);
     let mut sold = 0;
     eventually("it is sold", 10, || {
         sold += u64::from(reserve(&mut buyer(&server), &format!("user{sold}")).granted().is_some());
