@@ -122,8 +122,8 @@ pub fn make<A: Ask>(ask: &mut A, head: &SaleId, parts: u32) -> Result<Made, A::E
     Ok(look(ask, head, parts)?.map_or(Made::Gone, Made::Whole))
 }
 
-/// Has other places give what the part `to` lacks to have `units` free. Finishes what is under way
-/// first, since it may be what is lacking.
+/// Has other places give what the part `to` lacks to have `units` free. If all together have too few,
+/// finishes what is under way between them, and looks again.
 pub fn search<A: Ask>(
     ask: &mut A,
     head: &SaleId,
@@ -133,16 +133,16 @@ pub fn search<A: Ask>(
 ) -> Result<Search, A::Error> {
     for _ in 0..SPLIT_ROUNDS_MAX {
         let Some(places) = look(ask, head, parts)? else { return Ok(Search::Gone) };
-        let under_way = places.under_way();
-        if !under_way.is_empty() {
-            finish(ask, head, parts, &under_way)?;
-            continue;
-        }
         if places.get(to).is_none() {
             return Ok(Search::Missing(places.missing()));
         }
         let Some(gifts) = places.gifts(to, units) else {
-            let missing = places.missing();
+            // Others may be at work, or dead: what is on its way is not gone.
+            let (under_way, missing) = (places.under_way(), places.missing());
+            if !under_way.is_empty() {
+                finish(ask, head, parts, &under_way)?;
+                continue;
+            }
             return Ok(match missing.is_empty() {
                 true => Search::TooFew { free: places.free(), view: Box::new(places.view()) },
                 false => Search::Missing(missing),

@@ -14,7 +14,7 @@ use crate::ledger::Group;
 use crate::ledger::batch::{Answer, Failure};
 use crate::limits::{REFUSAL_LOG_INTERVAL_MS, SPLIT_ROUNDS_MAX};
 use crate::sale::{Command, Key, Outcome, Places, ReservationId, SaleId, SaleView, home_part};
-use crate::splits::{self, Search};
+use crate::splits::{self, Made, Search};
 use crate::stock::Refusal;
 
 /// What a core knows of the parts of a sale.
@@ -162,15 +162,21 @@ impl splits::Ask for CoreAsk<'_> {
 /// `make` says so. In a coroutine that may suspend.
 ///
 /// # Errors
-/// The ledger did not answer, or a part is gone.
+/// The ledger did not answer, or there is no such sale any more.
 pub fn gather(core: &Core, id: &SaleId, parts: u32, make: bool) -> Result<SaleView, Failure> {
     let ask = &mut CoreAsk(core);
-    let places = match make {
-        true => match splits::make(ask, id, parts)? {
-            splits::Made::Whole(places) => Some(places),
-            splits::Made::Missing(_) | splits::Made::Gone => None,
-        },
-        false => splits::look(ask, id, parts)?,
+    let made = if make { splits::make(ask, id, parts)? } else { Made::Gone };
+    let places = match made {
+        Made::Whole(places) => Some(places),
+        Made::Missing(numbers) => {
+            tracing::error!(
+                sale = %id,
+                parts = ?numbers,
+                "parts of the sale are not there; their users can't buy until they are restored"
+            );
+            splits::look(ask, id, parts)?
+        }
+        Made::Gone => splits::look(ask, id, parts)?,
     };
     places.map(|places| places.view()).ok_or(Failure::Unavailable)
 }

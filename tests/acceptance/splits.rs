@@ -395,6 +395,11 @@ fn a_creation_that_died_half_way_is_finished_by_the_next_server() {
         answers == HashSet::from([Bought::Refused("unavailable".into())])
     });
     assert_eq!(connection.list(&format!("KEYS *{}*", part(2))), Vec::<String>::new());
+    assert!(server.log().contains("parts of the sale are not there"), "{}", server.log());
+    let (agrees, told) = stampede(&redis, &["audit"]);
+    assert!(!agrees && told.contains("ticket~2of4 is not there"), "{told}");
+    let (shown, told) = stampede(&redis, &["sale", "show", "ticket"]);
+    assert!(!shown && told.contains("not there: ticket~2of4"), "{told}");
 }
 
 #[test]
