@@ -63,14 +63,19 @@ impl Codec {
         let keys = self.keys.of(&group.sale);
         let mut replies = 0;
         for run in runs(&group.commands) {
-            match &run[0] {
-                Command::Reserve(_) => self.reserve(&keys, run, out),
-                one if settle_of(one).is_some() => self.settle(&keys, run, out),
-                one => self.one(&keys, one, out),
-            }
+            self.encode_run(&keys, run, out);
             replies += 1;
         }
         replies
+    }
+
+    /// Appends the Redis command for one of a group's [`runs`].
+    pub(super) fn encode_run(&self, keys: &SaleKeys, run: &[Command], out: &mut Vec<u8>) {
+        match &run[0] {
+            Command::Reserve(_) => self.reserve(keys, run, out),
+            one if settle_of(one).is_some() => self.settle(keys, run, out),
+            one => self.one(keys, one, out),
+        }
     }
 
     /// A command that comes in no run.
@@ -170,11 +175,13 @@ impl Codec {
 
 /// The commands in the pieces that are one Redis command each.
 pub(super) fn runs(commands: &[Command]) -> impl Iterator<Item = &[Command]> {
-    let both = |a: &Command, b: &Command| {
-        reserve_of(a).is_some() && reserve_of(b).is_some()
-            || settle_of(a).is_some() && settle_of(b).is_some()
-    };
-    commands.chunk_by(both).flat_map(|run| run.chunks(BATCH_MAX))
+    commands.chunk_by(same_run).flat_map(|run| run.chunks(BATCH_MAX))
+}
+
+/// Whether two commands that follow each other are one Redis command.
+pub(super) fn same_run(a: &Command, b: &Command) -> bool {
+    reserve_of(a).is_some() && reserve_of(b).is_some()
+        || settle_of(a).is_some() && settle_of(b).is_some()
 }
 
 fn reserve_of(command: &Command) -> Option<&Reserve> {

@@ -14,6 +14,7 @@ use hashbrown::HashSet;
 use redis::{Parser, Value};
 use rustls::ClientConfig;
 
+use super::cluster::{self, Cluster};
 use super::index::{self, Registered};
 use super::primary::{Primary, Term};
 use super::sentinel::{self, Login};
@@ -36,6 +37,8 @@ pub struct RedisLedger {
     pub(super) settings: RedisSettings,
     pub(super) codec: Codec,
     pub(super) tls: Option<Arc<ClientConfig>>,
+    /// What is known of the Cluster, if it is one.
+    pub(super) cluster: Option<Arc<Cluster>>,
     /// How many replicas must have what is acknowledged.
     pub(super) replicas: u32,
     /// What Sentinels say, where there are some.
@@ -48,22 +51,19 @@ impl RedisLedger {
     /// Prepares connections to a Redis. `ca` names a PEM file of roots to trust instead of the system's.
     ///
     /// # Errors
-    /// The roots can't be read, or it is of a kind that is not supported yet.
+    /// The roots can't be read.
     pub fn new(settings: RedisSettings, codec: Codec, ca: Option<&Path>) -> io::Result<Self> {
-        let primary = match &settings.topology {
-            Topology::One(_) => None,
-            Topology::Sentinel { sentinels, primary } => {
-                Some(Arc::new(Primary::new(primary, sentinels.len())))
+        let (mut primary, mut cluster) = (None, None);
+        match &settings.topology {
+            Topology::One(_) => {}
+            Topology::Sentinel { sentinels, primary: name } => {
+                primary = Some(Arc::new(Primary::new(name, sentinels.len())));
             }
-            Topology::Cluster { .. } => {
-                let text =
-                    format!("{settings} is not supported yet: use redis:// or redis-sentinel://");
-                return Err(io::Error::new(io::ErrorKind::Unsupported, text));
-            }
-        };
+            Topology::Cluster { seeds } => cluster = Some(Arc::new(Cluster::new(seeds))),
+        }
         let tls = if settings.tls { Some(Arc::new(tls_config(ca)?)) } else { None };
         let (replicas, login, following) = (0, None, Once::new());
-        Ok(Self { settings, codec, tls, replicas, primary, login, following })
+        Ok(Self { settings, codec, tls, cluster, replicas, primary, login, following })
     }
 
     /// Acknowledges only what so many replicas have received too.
@@ -98,13 +98,16 @@ impl RedisLedger {
         match (&self.settings.topology, &self.primary) {
             (_, Some(primary)) => primary.find(time).map(|(endpoint, term)| (endpoint, Some(term))),
             (Topology::One(endpoint), None) => Ok((endpoint.clone(), None)),
-            _ => Err(HandshakeError::Fatal(format!("{} is not supported yet", self.settings))),
+            _ => Err(HandshakeError::Fatal(format!("{} has more than one place", self.settings))),
         }
     }
 }
 
 /// The life of a core's link.
-pub fn run(core: &'static Core, ledger: &RedisLedger) {
+pub fn run(core: &'static Core, ledger: &Arc<RedisLedger>) {
+    if let Some(cluster) = &ledger.cluster {
+        return cluster::run(core, ledger, cluster);
+    }
     let mut backoff_ms = RECONNECT_BACKOFF_MS_MIN;
     let pause = core.gate.signal();
     if let Some(primary) = &ledger.primary {

@@ -154,19 +154,27 @@ fn resolve(
     if let Ok(address) = host.parse() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
+    // One of its own: several nodes of a Cluster may be looked up at the same time.
+    let signal = core.gate.signal();
     let found = Arc::new(Mutex::new(None));
     let (theirs, shared, index) = (found.clone(), core.shared.clone(), core.index);
-    let query = (host.to_owned(), port);
-    thread::Builder::new().name("resolver".into()).spawn(move || {
+    let (query, place) = ((host.to_owned(), port), signal.place());
+    let lookup = move || {
         let addresses = query.to_socket_addrs().map(Iterator::collect);
         *lock(&theirs) = Some(addresses);
-        shared.mailboxes[index].send(Box::new(|core| core.ledger_signal.notify()));
-    })?;
-    loop {
-        if let Some(addresses) = lock(&found).take() {
-            return addresses;
+        shared.mailboxes[index].send(Box::new(move |core| core.gate.notify(place)));
+    };
+    let started = thread::Builder::new().name("resolver".into()).spawn(lookup);
+    let addresses = started.and_then(|_| {
+        loop {
+            if let Some(addresses) = lock(&found).take() {
+                return addresses;
+            }
+            let waited = signal.wait(|| core.clock.now_ms(), deadline_ms);
+            let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the name is not resolved");
+            waited.map_err(late)?;
         }
-        let waited = core.ledger_signal.wait(|| core.clock.now_ms(), deadline_ms);
-        waited.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the name is not resolved"))?;
-    }
+    });
+    core.gate.forget_source(&signal);
+    addresses
 }
