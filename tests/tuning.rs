@@ -707,6 +707,7 @@ fn redis_and_sentinel_take_their_configurations_together() {
     assert_eq!(redis.text("AUTH stampede CHANGE-ME-STAMPEDE"), "OK");
     // Nobody follows it.
     assert_eq!(said(redis.ask("HSET a_hash_key a 1")), "NOREPLICAS");
+}
 
 #[test]
 fn redis_takes_its_configuration() {
