@@ -14,12 +14,14 @@
 #[path = "../support/buyer.rs"]
 mod buyer;
 mod cluster;
+mod cluster_client;
 mod crowd;
 mod front;
 mod frr;
 #[allow(dead_code)]
 mod lab;
 mod lvs;
+mod members;
 mod nginx;
 mod ospf;
 mod probe;
@@ -66,6 +68,7 @@ const SCENARIOS: &[Scenario] = &[
     sentinel::SCENARIO,
     cluster::SCENARIO,
     lvs::SCENARIO,
+    members::SCENARIO,
     whole::SCENARIO,
 ];
 
