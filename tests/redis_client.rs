@@ -245,6 +245,9 @@ fn the_users_of_tuning_may_what_they_must() {
     ];
     client.apply(&batch(vec![("s", commands)])).expect("replies");
     client.audit(&sale("s"), false).expect("an audit").expect("a sale");
+    let id = MemberId::random();
+    client.renew_lease(id, None, &member("a")).expect("a lease");
+    client.end_lease(id).expect("a roll");
     // Everything is wrong in turn, and mended.
     let mut redis = server.connect();
     for spoil in [
