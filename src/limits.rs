@@ -52,6 +52,13 @@ pub const USER_BYTES_MAX: usize = 128;
 pub const KEY_BYTES_MAX: usize = 255;
 /// Largest total of a sale: counts stay exact in a Lua number (2^53) and in JSON readers.
 pub const TOTAL_MAX: u64 = 1 << 40;
+/// Most parts that a sale may be split into.
+pub const SPLITS_MAX: u32 = 32;
+/// Most units that one part of a split sale may ever give another: exact in a Lua number.
+pub const MOVED_MAX: u64 = 1 << 52;
+/// Times that a purchase from a split sale looks for units elsewhere before it is told `busy`: others
+/// may be quicker each time.
+pub const SPLIT_ROUNDS_MAX: usize = 16;
 /// Largest quantity that any sale may allow for one reservation.
 pub const QUANTITY_MAX: u32 = 1_000_000;
 /// Longest hold time: one year.
@@ -209,6 +216,12 @@ pub const START_SALES_MAX: usize = 256;
 pub const SPARE_COROUTINES: usize = 64;
 /// More descriptors kept back for each core: its poll, its wake-up, its listeners, its ledger.
 pub const DESCRIPTORS_RESERVE_PER_CORE: u64 = 8;
+/// More descriptors kept back for each core, and for each of [`CLUSTER_CLIENTS`], with a Cluster: a
+/// connection to each of so many primaries. Beyond, they share what connections leave.
+pub const DESCRIPTORS_RESERVE_CLUSTER: u64 = 16;
+/// Threads of a server that speak to the ledger beside its cores: the sweep, the control port, and
+/// two to spare.
+pub const CLUSTER_CLIENTS: u64 = 4;
 
 /// Shortest and longest setting of a connection's deadlines (idle, head, body, write): what the
 /// sweep can tell apart, and an hour.
@@ -253,6 +266,9 @@ pub const CONTROL_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const CONTROL_SWEEP_INTERVAL_MS: u64 = 500;
 /// Time a connection to the control port has left after an answer that ends it.
 pub const CONTROL_CLOSE_MS: u64 = 1_000;
+/// Answers of a connection to the control port, in bytes, that surely fit its socket's buffer: where
+/// the client asks for the end, it has it with the last of them.
+pub const CONTROL_PROMPT_BYTES_MAX: usize = 4 * 1024;
 /// Slowest that a client of the control port may take its last answer, in bytes a millisecond.
 pub const CONTROL_BYTES_PER_MS_MIN: u64 = 64;
 /// Time that the end of the server waits for what the control port has under way.
@@ -301,6 +317,8 @@ const _: () = assert!(KEY_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(VIEWS_PER_TICK_MAX <= BATCH_MAX && VIEWS_PER_TICK_MAX < SALES_MAX);
 const _: () = assert!(HOLD_MS_MAX < TIME_MS_MAX && TIME_MS_MAX < 1 << 53);
 const _: () = assert!(BATCH_MAX <= WAITING_SETTING_MAX && WAITING_MAX <= WAITING_SETTING_MAX);
+const _: () = assert!(TOTAL_MAX < MOVED_MAX && MOVED_MAX < 1 << 53);
+const _: () = assert!((SPLITS_MAX as usize) < BATCH_MAX);
 const _: () = assert!(IDLE_DEADLINE_MS <= CONNECTION_DEADLINE_MS_MAX);
 const _: () = assert!(2 * (CONTROL_CONNECTIONS_MAX as u64) < DESCRIPTORS_RESERVE);
 const _: () = assert!(CONTROL_BODY_BYTES_MAX < CONTROL_DISCARD_BYTES_MAX);

@@ -23,6 +23,7 @@ use redis::RedisServer;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use server::Server;
+use stampede::limits::CONTROL_CLOSE_MS;
 
 const TOKEN: &str = "0123456789abcdef-a-token";
 
@@ -311,11 +312,23 @@ fn framing_that_is_in_doubt_is_refused_and_nothing_after_it_is_done() {
     );
     client.send("its\":1}");
     assert_eq!(client.response().json()["total"], 11);
-    // It closes where it is asked to.
-    let mut client = Client::control(&server);
-    let answer = client.ask("GET /livez HTTP/1.0\r\n\r\n");
-    assert_eq!((answer.status(), answer.closes()), (200, true));
-    client.assert_end();
+    // It closes where it is asked to, and at once: health checks wait for the end.
+    let end = |request: &str| {
+        let since = Instant::now();
+        let mut client = Client::control(&server);
+        let answer = client.ask(request);
+        assert_eq!((answer.status(), answer.closes()), (200, true));
+        client.assert_end();
+        since.elapsed()
+    };
+    for request in [
+        "GET /livez HTTP/1.0\r\n\r\n",
+        "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        "GET /v1/sales/ticket HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    ] {
+        let quickest = (0..5).map(|_| end(request)).min().expect("five");
+        assert!(quickest < Duration::from_millis(CONTROL_CLOSE_MS / 2), "{quickest:?}");
+    }
 }
 
 #[test]

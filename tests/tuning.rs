@@ -2,13 +2,16 @@
 //! nginx, Redis and systemd reading what is there for them.
 
 #[allow(dead_code)]
+#[path = "support/redis.rs"]
+mod redis_server;
+#[allow(dead_code)]
 #[path = "support/server.rs"]
 mod server;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -17,6 +20,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use redis::Value;
+use redis_server::RedisConnection;
 use server::Server;
 use stampede::http::{Code, Problem};
 use stampede::limits::{
@@ -670,7 +675,6 @@ fn redis_takes_the_configuration_of_a_cluster() {
         ("cluster-enabled", "yes"),
         ("cluster-node-timeout", "5000"),
         ("cluster-require-full-coverage", "no"),
-        ("min-replicas-to-write", "1"),
     ];
     redis_takes(&arguments, &ours);
 }
@@ -731,4 +735,169 @@ fn edges_and_their_router_agree() {
     // What the edge announces is what the router believes.
     assert!(edge.contains("network 192.0.2.80/32 area 0\n"), "{edge}");
     assert!(router.contains("permit 192.0.2.80/32\n"), "{router}");
+}
+
+/// Runs the script of a real server on a network of its own, as root there and nobody here: what
+/// `commands` of the shell print, and their exit codes.
+fn real_server(commands: &[&str]) -> Vec<(i32, String)> {
+    let state = tempfile::tempdir().expect("a temporary folder");
+    let mut script = "ip link set lo up\n".to_owned();
+    for command in commands {
+        script += &format!("{command}; echo \"= $?\"\n");
+    }
+    let output = program("unshare")
+        .args(["--user", "--map-root-user", "--net", "sh", "-c", &script])
+        .env("STAMPEDE_TUNING_STATE", state.path().join("saved"))
+        .env("SCRIPT", folder().join("lvs/real-server"))
+        .output()
+        .expect("run unshare");
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && err.is_empty(), "{out}{err}");
+    assert!(!state.path().join("saved").exists(), "undo leaves nothing: {out}");
+    let mut told = Vec::new();
+    let mut text = String::new();
+    for line in out.lines() {
+        match line.strip_prefix("= ") {
+            Some(code) => told.push((code.parse().expect("a code"), std::mem::take(&mut text))),
+            None => text += &format!("{line}\n"),
+        }
+    }
+    told
+}
+
+#[test]
+fn a_real_server_of_lvs_is_made_looked_at_and_undone() {
+    let look = "ip -4 -oneline address show dev lo | awk '{ print $4 }'; cat \
+                /proc/sys/net/ipv4/conf/all/arp_ignore /proc/sys/net/ipv4/conf/all/arp_announce";
+    let before = "echo 1 >/proc/sys/net/ipv4/conf/all/arp_announce";
+    let check = "\"$SCRIPT\" check 203.0.113.1 203.0.113.2";
+    let apply = "\"$SCRIPT\" apply 203.0.113.1 203.0.113.2";
+    let undo = "\"$SCRIPT\" undo";
+    let commands = [
+        "ip address add 203.0.113.2/32 dev lo",
+        before,
+        look,
+        check,
+        apply,
+        check,
+        apply,
+        look,
+        undo,
+        look,
+        undo,
+    ];
+    let told = real_server(&commands);
+    let codes: Vec<i32> = told.iter().map(|(code, _)| *code).collect();
+    assert_eq!(codes, [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0], "{told:?}");
+    let (check, apply, again, undone) = (&told[3].1, &told[4].1, &told[6].1, &told[8].1);
+    assert!(line(check, "arp_ignore").ends_with(" change"), "{check}");
+    assert!(line(check, "203.0.113.2 on lo").ends_with(" ok"), "{check}");
+    assert!(line(check, "to change: ").starts_with("3 "), "{check}");
+    assert!(line(apply, "arp_announce").ends_with("1 -> 2"), "{apply}");
+    assert!(apply.contains("3 changed, 0 refused"), "{apply}");
+    assert!(again.contains("0 changed, 0 refused"), "{again}");
+    assert!(told[7].1.contains("203.0.113.1/32") && told[7].1.ends_with("1\n2\n"), "{told:?}");
+    // The address goes first: without the knobs it would be told of.
+    let places = ["203.0.113.1 on lo", "arp_announce", "arp_ignore"];
+    let places = places.map(|knob| undone.find(knob).expect("undone"));
+    assert!(places.is_sorted(), "{undone}");
+    assert!(!undone.contains("203.0.113.2"), "it was there before: {undone}");
+    assert_eq!(told[9], told[2], "as it was");
+    assert!(told[10].1.contains("nothing to undo"), "{told:?}");
+}
+
+#[test]
+fn a_real_server_says_what_is_wrong_with_a_command() {
+    for (arguments, wrong) in [
+        (&[][..], "no command"),
+        (&["check"], "takes the service's addresses"),
+        (&["undo", "203.0.113.1"], "takes no address"),
+        (&["apply", "2001:db8::1"], "no IPv4 address"),
+        (&["set"], "unknown command set"),
+    ] {
+        let script = Command::new(folder().join("lvs/real-server")).args(arguments).output();
+        let output = script.expect("run the script");
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{err}");
+        assert!(err.contains(wrong) && err.contains("--help"), "{err}");
+    }
+}
+
+#[test]
+fn keepalived_agrees_with_our_bounds() {
+    for file in ["lvs/keepalived-nat.conf", "lvs/keepalived-dr.conf"] {
+        let text = text(file);
+        let timeout = text.lines().find_map(|line| line.trim().strip_prefix("lvs_timeouts tcp "));
+        let seconds: u64 =
+            timeout.and_then(|t| t.split(' ').next()?.parse().ok()).expect("seconds");
+        // An entry that goes before its connection would lose it.
+        assert!(seconds * 1000 > IDLE_DEADLINE_MS + LEDGER_ANSWER_DEADLINE_MS);
+        assert!(seconds * 1000 > HEAD_DEADLINE_MS + BODY_DEADLINE_MS);
+        assert_eq!(text.matches("include check.conf").count(), 4);
+    }
+    assert!(text("lvs/check.conf").contains("connect_port 3006\n"));
+}
+
+/// One with replicas, and the Sentinel that watches it, each as its user.
+#[test]
+fn redis_and_sentinel_take_their_configurations_together() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).expect("write a file");
+        path
+    };
+    let port = || {
+        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        free.local_addr().expect("its address").port()
+    };
+    let (redis, sentinel) = (port(), port());
+    let dir = format!("dir {}", folder.path().display());
+    let users = file("users.acl", &text("redis/users.acl"));
+    let own = |name: &str| self::folder().join("redis").join(name).display().to_string();
+    let conf = file(
+        "redis.conf",
+        &format!(
+            "include {}\ninclude {}\nbind 127.0.0.1\nport {redis}\n{dir}\naclfile {}\n",
+            own("redis.conf"),
+            own("replicas.conf"),
+            users.display()
+        ),
+    );
+    let start = |arguments: &[&std::ffi::OsStr]| {
+        let child = program("redis-server").args(arguments).stdout(Stdio::null()).spawn();
+        Running(child.expect("start Redis"))
+    };
+    let _redis = start(&[conf.as_os_str()]);
+    let watch = text("redis/sentinel.conf")
+        .replace("dir /var/lib/redis", &dir)
+        .replace("port 26379", &format!("port {sentinel}"))
+        .replace("10.0.0.5 6379", &format!("127.0.0.1 {redis}"));
+    let conf = file("sentinel.conf", &watch);
+    let _sentinel = start(&[conf.as_os_str(), "--sentinel".as_ref()]);
+    let until = Instant::now() + START_DEADLINE;
+    let connect = |port: u16| loop {
+        match TcpStream::connect(("127.0.0.1", port)) {
+            Ok(stream) => break RedisConnection::new(stream),
+            Err(error) => assert!(Instant::now() < until, "{error}"),
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    // What it only knows if it may ask Redis.
+    let knows =
+        |state: Vec<String>| state.chunks(2).any(|pair| pair[0] == "runid" && pair[1].len() == 40);
+    while !knows(connect(sentinel).list("SENTINEL MASTER stampede")) {
+        assert!(Instant::now() < until, "{:?}", connect(sentinel).list("SENTINEL MASTER stampede"));
+        thread::sleep(Duration::from_millis(50));
+    }
+    let said = |answer: Value| match answer {
+        Value::ServerError(error) => error.code().to_owned(),
+        other => format!("{other:?}"),
+    };
+    let mut redis = connect(redis);
+    assert_eq!(said(redis.ask("PING")), "NOAUTH");
+    assert_eq!(redis.text("AUTH stampede CHANGE-ME-STAMPEDE"), "OK");
+    // Nobody follows it.
+    assert_eq!(said(redis.ask("HSET a_hash_key a 1")), "NOREPLICAS");
 }

@@ -57,9 +57,10 @@ pub struct ServeOptions {
     /// embedded:DIR keeps them in a folder of this machine, for one instance. A Redis shares them
     /// between instances: redis://user:password@host:6379/0;
     /// redis-sentinel://user:password@host:26379,host:26379/MASTERNAME/0, which follows the primary
-    /// that the Sentinels name (user and password are Redis' own); or redis-cluster://host,host.
-    /// With rediss:// and so on it is TLS. To keep a password from other users of the machine, who can see the command line, set it
-    /// by the environment or the file.
+    /// that the Sentinels name (user and password are Redis' own); or
+    /// redis-cluster://user:password@host:6379,host:6379, some of a Cluster's nodes. With rediss://
+    /// and so on it is TLS. To keep a password from other users of the machine, who can see the
+    /// command line, set it by the environment or the file.
     #[arg(long, value_name = "URL", help_heading = "Ledger")]
     pub ledger: Option<String>,
 
@@ -107,14 +108,23 @@ pub struct ServeOptions {
     ///
     /// ID=TOTAL, and as needed: hold=30s, how long a reservation is held for payment (5m if not
     /// given); limit=1, units that one user may have (0, no limit); quantity=4, most units in one
-    /// reservation (10); opens= and closes=, times such as 2030-01-01T10:00:00+08:00. A sale that
-    /// exists is never changed.
+    /// reservation (10); opens= and closes=, times such as 2030-01-01T10:00:00+08:00; splits=4, parts
+    /// in which it is kept (see --splits). A sale that exists is never changed.
     #[arg(
         long,
-        value_name = "ID=TOTAL[,hold=30s][,limit=1][,quantity=4][,opens=TIME][,closes=TIME]",
+        value_name = "ID=TOTAL[,hold=30s][,limit=1][,quantity=4][,opens=TIME][,closes=TIME][,splits=4]",
         help_heading = "Sales"
     )]
     pub sale: Vec<String>,
+
+    /// Keep new sales in this many parts, for one that is too hot for one core of Redis [default: 1]
+    ///
+    /// For those of --sale that don't say splits=. Each part has keys of its own, and with a Redis
+    /// Cluster they are on different nodes; a user belongs to one part, and units move to where they
+    /// are wanted. It is one sale to whoever buys or asks. In one Redis it is correct and no faster.
+    /// A sale that exists keeps its parts. 1 to 32.
+    #[arg(long, value_name = "PARTS", allow_negative_numbers = true, help_heading = "Sales")]
+    pub splits: Option<String>,
 
     /// Sell at most this many from this instance, or `auto` [default: auto]
     ///
@@ -264,6 +274,7 @@ impl ServeOptions {
             "redis-wait" => &self.redis_wait,
             "redis-sentinel-user" => &self.redis_sentinel_user,
             "orders" => &self.orders,
+            "splits" => &self.splits,
             "stock" => &self.stock,
             "stock-buffer" => &self.stock_buffer,
             "instance" => &self.instance,

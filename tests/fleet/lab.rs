@@ -22,6 +22,11 @@ fn program_folders() -> Vec<PathBuf> {
     folders
 }
 
+/// Where this program is.
+pub fn find(program: &str) -> Option<PathBuf> {
+    program_folders().iter().map(|folder| folder.join(program)).find(|path| path.exists())
+}
+
 /// The Debian packages of those programs that are missing.
 pub fn lacking(needs: &[(&str, &'static str)]) -> Vec<&'static str> {
     let folders = program_folders();
@@ -51,7 +56,6 @@ pub fn output(command: &mut Command) -> String {
 pub struct Lab {
     folder: TempDir,
     nets: Vec<Net>,
-    links: u32,
 }
 
 /// A network namespace. A copy names the same one.
@@ -70,7 +74,7 @@ impl Lab {
         use std::os::unix::fs::PermissionsExt;
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("its mode");
         LABS.fetch_add(1, Ordering::Relaxed);
-        Self { folder, nets: Vec::new(), links: 0 }
+        Self { folder, nets: Vec::new() }
     }
 
     /// A folder that goes with it.
@@ -97,17 +101,11 @@ impl Lab {
 
     /// Joins two namespaces with a cable: each end has a name and an address with its prefix.
     pub fn join(&mut self, one: (&Net, &str, &str), other: (&Net, &str, &str)) {
-        self.links += 1;
-        // Names of interfaces have 15 characters at the most, and are made outside.
-        let end = |side: &str| format!("st{}{side}{}", std::process::id() % 100_000, self.links);
-        let ends = [end("a"), end("b")];
-        output(
-            Command::new("ip")
-                .args(["link", "add", &ends[0], "type", "veth", "peer", "name", &ends[1]]),
-        );
-        for ((net, name, address), end) in [one, other].into_iter().zip(&ends) {
-            output(Command::new("ip").args(["link", "set", end, "netns", &net.name]));
-            net.run(&["ip", "link", "set", end, "name", name]);
+        // Made where it belongs: it never has a name here.
+        let end = |(net, name, _): (&Net, &str, &str)| format!("name {name} netns {}", net.name);
+        let cable = format!("link add {} type veth peer {}", end(one), end(other));
+        output(Command::new("ip").args(cable.split(' ')));
+        for (net, name, address) in [one, other] {
             if !address.is_empty() {
                 net.run(&["ip", "address", "add", address, "dev", name]);
             }
@@ -183,7 +181,14 @@ impl Net {
 
     /// Runs a command in it to its end and gives its output. Panics if it fails.
     pub fn run(&self, command: &[&str]) -> String {
-        output(self.command(command[0]).args(&command[1..]))
+        match command {
+            // It goes there itself, without a view of the file system that fits the namespace.
+            ["ip", arguments @ ..] => {
+                output(Command::new("ip").args(["-netns", &self.name]).args(arguments))
+            }
+            [program, arguments @ ..] => output(self.command(program).args(arguments)),
+            [] => panic!("no command"),
+        }
     }
 
     /// Does this on a thread of its own that is in this namespace, as are those that it starts.
@@ -263,6 +268,11 @@ impl Program {
     /// Has it end as an operator does, with SIGTERM, and gives its exit code; -1 for a signal.
     pub fn terminate(&mut self, time: Duration) -> i32 {
         self.signal(Signal::TERM);
+        self.wait(time)
+    }
+
+    /// Waits until it has ended and gives its exit code; -1 for a signal.
+    pub fn wait(&mut self, time: Duration) -> i32 {
         let name = self.name.clone();
         until(&format!("{name} ends"), time, || !self.is_running());
         let status = self.child.take().expect("it ran").wait().expect("its status");

@@ -14,11 +14,14 @@
 #[path = "../support/buyer.rs"]
 mod buyer;
 mod cluster;
+mod cluster_client;
 mod crowd;
 mod front;
 mod frr;
 #[allow(dead_code)]
 mod lab;
+mod lvs;
+mod members;
 mod nginx;
 mod ospf;
 mod probe;
@@ -32,6 +35,7 @@ mod sentinel;
 mod server;
 mod shop;
 mod six;
+mod splits;
 mod table;
 mod trio;
 mod whole;
@@ -64,11 +68,17 @@ const SCENARIOS: &[Scenario] = &[
     ospf::SCENARIO,
     sentinel::SCENARIO,
     cluster::SCENARIO,
+    lvs::SCENARIO,
+    members::SCENARIO,
+    splits::SCENARIO,
     whole::SCENARIO,
 ];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|argument| argument == lvs::GUEST) {
+        return lvs::guest::main();
+    }
     if arguments.iter().any(|argument| argument == "--list") {
         SCENARIOS.iter().for_each(|scenario| println!("{:<16} {}", scenario.name, scenario.shows));
         return ExitCode::SUCCESS;
