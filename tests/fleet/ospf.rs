@@ -43,8 +43,10 @@ const ELSEWHERE_DEADLINE: Duration = Duration::from_secs(1);
 /// How long is looked at what an event does.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// A core that stands still for so long makes BFD (3 x 100 ms) believe anything.
-const STILL: Duration = Duration::from_millis(250);
+/// A core that stands still for so long makes BFD (3 x 100 ms, less the last packet's age) believe
+/// anything, and what it believed is over only so much later.
+const STILL: Duration = Duration::from_millis(200);
+const STILL_FELT: Duration = Duration::from_secs(2);
 /// How often a trial is made that the machine has spoilt.
 const TRIES: usize = 5;
 
@@ -237,7 +239,7 @@ impl Fleet {
     /// then it says nothing.
     fn survives(&mut self, trial: &Trial) -> Line {
         for spoilt in 0..TRIES {
-            let since = Instant::now();
+            let since = Instant::now() - STILL_FELT;
             let there = self.goes_elsewhere(trial);
             let back = self.comes_back(trial);
             match there.and_then(|there| back.map(|back| format!("{there}; back: {back}"))) {

@@ -2,7 +2,7 @@
 //! watch over the machine, which may stand still longer than what is measured takes.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -136,7 +136,7 @@ pub fn ask(target: SocketAddr) -> io::Result<u64> {
 }
 
 /// Notices when the machine itself stands still: a thread on each core that wants to run every
-/// 10 ms, and writes down how late it is.
+/// 10 ms and to get a packet that it sends to itself, and writes down how late that is.
 pub struct Watch {
     late: Arc<Mutex<Vec<(Instant, Duration)>>>,
     ends: Arc<AtomicBool>,
@@ -152,9 +152,13 @@ impl Watch {
             let (kept, end) = (late.clone(), ends.clone());
             thread::spawn(move || {
                 assert!(core_affinity::set_for_current(core), "a thread of core {core:?}");
+                let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+                socket.connect(socket.local_addr().expect("its address")).expect("connect");
                 while !end.load(Ordering::Relaxed) {
                     let at = Instant::now();
                     thread::sleep(EVERY);
+                    socket.send(&[0]).expect("send");
+                    socket.recv(&mut [0]).expect("receive");
                     let by = at.elapsed().saturating_sub(EVERY);
                     if by > EVERY {
                         kept.lock().unwrap_or_else(PoisonError::into_inner).push((at, by));
