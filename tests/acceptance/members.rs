@@ -250,6 +250,7 @@ fn the_last_ticket_is_found_from_any_of_three() {
 fn one_of_many_sells_all_there_is() {
     let redis = RedisServer::start(&[]);
     let server = named(&redis, "a", &["--sale", "ticket=500", "--stock-buffer", "0%"]);
+    eventually("it has joined", 5, || server.log().contains("joined"));
     let settings = RedisSettings::from_url(&redis.url()).expect("a URL");
     let ledger = RedisLedger::new(settings, Codec::new(KeyTemplates::default()), None);
     let mut client = RedisClient::new(Arc::new(ledger.expect("a ledger")), "test");
