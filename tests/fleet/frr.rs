@@ -47,9 +47,9 @@ impl Frr {
                 continue;
             }
             let file = |name: &str| self.folder.join(name);
-            // BFD has 300 ms, and here all machines are one. (Debian's unit says -5.)
+            // As Debian's unit has it: BFD waits for 300 ms and no longer.
             let mut command = self.net.command("nice");
-            command.args(["-n", "-15", &format!("/usr/lib/frr/{daemon}")]);
+            command.args(["-n", "-5", &format!("/usr/lib/frr/{daemon}")]);
             command.arg("-f").arg(file("daemon.conf")).arg("-z").arg(file("zserv.api"));
             command.arg("-i").arg(file(&format!("{daemon}.pid")));
             // No port for vty, only the socket.

@@ -14,6 +14,7 @@
 #[path = "../support/buyer.rs"]
 mod buyer;
 mod cluster;
+mod cluster_client;
 mod crowd;
 mod front;
 mod frr;

@@ -5,14 +5,16 @@
 //! which edge gave it.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Signal, getpriority_process, setpriority_process};
 
 use crate::Scenario;
 use crate::front::{Edge, Front};
 use crate::lab::{Lab, Program, until};
-use crate::probe::{Attempt, Probe, ask};
+use crate::probe::{Attempt, Probe, Watch, ask};
 use crate::table::Line;
 
 /// The scenario.
@@ -41,12 +43,18 @@ const ELSEWHERE_DEADLINE: Duration = Duration::from_secs(1);
 /// How long is looked at what an event does.
 const LOOK: Duration = Duration::from_secs(2);
 
+/// A core that stands still for so long makes BFD (3 x 100 ms) believe anything.
+const STILL: Duration = Duration::from_millis(250);
+/// How often a trial is made that the machine has spoilt.
+const TRIES: usize = 5;
+
 /// Time for a server to start, for an edge to come back.
 const START_DEADLINE: Duration = Duration::from_secs(20);
 
 /// All of it. What is dropped first stands first.
 struct Fleet {
     probe: Probe,
+    watch: Watch,
     shops: Vec<Shop>,
     edges: Vec<Edge>,
     front: Front,
@@ -84,7 +92,10 @@ const TRIALS: &[Trial] = &[
         |f| f.edges[0].mend(),
     ),
     Trial::new("its link is down", |f| f.link("down"), |f| f.link("up")),
-    Trial::new("its server is told to end", Fleet::drain, Fleet::serve),
+    Trial {
+        is_planned: true,
+        ..Trial::new("its server is told to end", Fleet::drain, Fleet::serve)
+    },
     Trial::new("its server is killed", |f| f.shops[0].server.kill(), Fleet::serve),
     Trial::new("its server stands still", |f| f.signal(Signal::STOP), |f| f.signal(Signal::CONT)),
     Trial::new("its Redis is killed", |f| f.shops[0].redis.kill(), Fleet::restart_redis),
@@ -106,15 +117,38 @@ const TRIALS: &[Trial] = &[
 ];
 
 fn run() -> Vec<Line> {
+    // What is measured are parts of a second: what else runs here has to wait. All that is started
+    // from here on inherits it.
+    let _urgent = Urgent::begin();
     let mut fleet = Fleet::build();
     let mut lines = vec![fleet.announces(), fleet.spreads(), fleet.spreads_by_ports_only()];
     lines.extend(TRIALS.iter().map(|trial| fleet.survives(trial)));
     lines
 }
 
+/// A higher priority for as long as it lives.
+struct Urgent(i32);
+
+impl Urgent {
+    fn begin() -> Self {
+        let before = getpriority_process(None).expect("our priority");
+        setpriority_process(None, before - 10).expect("a higher priority");
+        // Some kernels share the processors out by session first.
+        let _ = fs::write("/proc/self/autogroup", "-10");
+        Self(before)
+    }
+}
+
+impl Drop for Urgent {
+    fn drop(&mut self) {
+        let _ = setpriority_process(None, self.0);
+        let _ = fs::write("/proc/self/autogroup", "0");
+    }
+}
+
 fn redis(lab: &Lab, edge: &Edge, number: usize) -> Program {
     let folder = lab.folder().join(format!("redis{number}"));
-    std::fs::create_dir_all(&folder).expect("a folder for Redis");
+    fs::create_dir_all(&folder).expect("a folder for Redis");
     let mut command = edge.net.command("redis-server");
     command.args(["--port", "6379", "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"]);
     command.arg("--dir").arg(folder);
@@ -123,8 +157,10 @@ fn redis(lab: &Lab, edge: &Edge, number: usize) -> Program {
 
 fn server(lab: &Lab, edge: &Edge, number: usize) -> Program {
     let sale = format!("ticket={}", TOTALS[number]);
-    let options = ["--ledger", "redis://127.0.0.1:6379/0", "--sale", &sale];
-    let mut command = edge.net.serve(std::net::Ipv4Addr::UNSPECIFIED, &options);
+    // Told to end, it serves on until the health script has noticed.
+    let ledger = "redis://127.0.0.1:6379/0";
+    let options = ["--ledger", ledger, "--sale", &sale, "--drain-delay", "1s"];
+    let mut command = edge.net.serve(Ipv4Addr::UNSPECIFIED, &options);
     lab.start(&format!("server{number}"), &mut command)
 }
 
@@ -150,7 +186,8 @@ impl Fleet {
             shops.push(Shop { redis, server });
         }
         let probe = Probe::start(&front.client, Front::address(PORT));
-        Self { probe, shops, edges, front, lab }
+        let watch = Watch::start();
+        Self { probe, watch, shops, edges, front, lab }
     }
 
     /// Nothing is announced before a health script says so; then all of it.
@@ -196,37 +233,60 @@ impl Fleet {
         Line::new("50 with fib_multipath_hash_policy=0", "one edge has all", "one edge has all")
     }
 
-    /// From the event on, what does not go elsewhere in time; and back, where nothing may fail.
+    /// One trial; once more if it failed while the machine stood still longer than BFD waits, since
+    /// then it says nothing.
     fn survives(&mut self, trial: &Trial) -> Line {
+        for spoilt in 0..TRIES {
+            let since = Instant::now();
+            let there = self.goes_elsewhere(trial);
+            let back = self.comes_back(trial);
+            match there.and_then(|there| back.map(|back| format!("{there}; back: {back}"))) {
+                Ok(seen) => {
+                    let wanted = match trial.is_planned {
+                        true => "no attempt fails, nor when it is back",
+                        false => "elsewhere within 1 s; back: 0 failed",
+                    };
+                    let spoilt =
+                        if spoilt == 0 { String::new() } else { format!("; {spoilt} spoilt") };
+                    return Line::new(trial.what, wanted, seen + &spoilt);
+                }
+                Err(why) => {
+                    let still = self.watch.longest(since);
+                    assert!(still >= STILL, "{}: {why}", trial.what);
+                    println!("{}: a core stood still for {still:?}: again", trial.what);
+                }
+            }
+        }
+        panic!("{}: this machine is too busy to measure it", trial.what);
+    }
+
+    /// From the event on: what does not go elsewhere in time.
+    fn goes_elsewhere(&mut self, trial: &Trial) -> Result<String, String> {
         let at = Instant::now();
         (trial.event)(self);
-        let after = |attempt: &Attempt| attempt.at - at;
         let attempts = self.probe.window(at, LOOK);
+        let after = |attempt: &Attempt| attempt.at - at;
         let failed: Vec<&Attempt> = attempts.iter().filter(|a| a.answer.is_err()).collect();
         let last_failed = failed.last().map(|attempt| after(attempt));
         let of_it = attempts.iter().rfind(|a| a.answer == Ok(TOTALS[0])).map(after);
-        let told = || {
-            let why = told(&failed, at);
-            format!("{}: {why}\n{}", trial.what, self.front.show("show ip route"))
-        };
-        assert!(last_failed.is_none_or(|last| last < ELSEWHERE_DEADLINE), "{}", told());
-        assert!(of_it.is_none_or(|last| last < trial.last_answer), "{of_it:?} {}", told());
-        assert!(failed.is_empty() || !trial.is_planned, "{}", told());
-        let repeated = self.comes_back(trial);
+        let is_well = last_failed.is_none_or(|last| last < ELSEWHERE_DEADLINE)
+            && of_it.is_none_or(|last| last < trial.last_answer)
+            && (failed.is_empty() || !trial.is_planned);
+        if !is_well {
+            let routes = self.front.show("show ip route");
+            return Err(format!("its last answer: {of_it:?}; {}\n{routes}", told(&failed, at)));
+        }
         let s = |time: Option<Duration>| time.map_or(0.0, |time| time.as_secs_f64());
         let (count, all) = (failed.len(), attempts.len());
-        let wanted = if trial.is_planned { "no attempt fails" } else { "elsewhere within 1 s" };
-        let seen = format!(
-            "last failure after {:.2} s ({count} of {all}), its last answer after {:.2} s; back: 0 \
-             failed, {repeated} repeated",
-            s(last_failed),
-            s(of_it),
-        );
-        Line::new(trial.what, format!("{wanted}; back: 0 failed"), seen)
+        let (last_failed, of_it) = (s(last_failed), s(of_it));
+        Ok(format!(
+            "last failure after {last_failed:.2} s ({count} of {all}), its last answer after \
+             {of_it:.2} s"
+        ))
     }
 
-    /// Gives how many attempts were made twice while it came back.
-    fn comes_back(&mut self, trial: &Trial) -> usize {
+    /// Undone: nothing may fail. How many attempts were made twice.
+    fn comes_back(&mut self, trial: &Trial) -> Result<String, String> {
         let at = Instant::now();
         (trial.undo)(self);
         self.front.wait_for_ways(TOTALS.len());
@@ -236,8 +296,11 @@ impl Fleet {
         until("it answers again", START_DEADLINE, || self.probe.has_seen(there, TOTALS[0]));
         let attempts = self.probe.window(at, at.elapsed() + Duration::from_secs(1));
         let failed: Vec<&Attempt> = attempts.iter().filter(|a| a.answer.is_err()).collect();
-        assert!(failed.is_empty(), "{}, back: {}", trial.what, told(&failed, at));
-        attempts.iter().filter(|attempt| attempt.repeated).count()
+        if !failed.is_empty() {
+            return Err(format!("back: {}", told(&failed, at)));
+        }
+        let repeated = attempts.iter().filter(|attempt| attempt.repeated).count();
+        Ok(format!("0 failed, {repeated} repeated of {}", attempts.len()))
     }
 
     fn kill_all(&mut self) {

@@ -1,4 +1,5 @@
-//! A client that never stops trying: a new connection every 10 ms, and what became of each.
+//! A client that never stops trying: a new connection every 10 ms, and what became of each. And a
+//! watch over the machine, which may stand still longer than what is measured takes.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -15,7 +16,7 @@ const EVERY: Duration = Duration::from_millis(10);
 /// a hole fails, and is not healed later.
 const CONNECT_DEADLINE: Duration = Duration::from_millis(900);
 /// Time to answer, long enough for a machine that is busy with other things.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
+const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// One attempt.
 #[derive(Debug, Clone)]
@@ -76,7 +77,7 @@ impl Probe {
         thread::sleep(to.saturating_duration_since(Instant::now()));
         let within = |at: &Instant| (from..to).contains(at);
         let is_over = || locked(&self.attempts).iter().all(|(at, a)| !within(at) || a.is_some());
-        until("every attempt is over", 5 * ANSWER_DEADLINE, is_over);
+        until("every attempt is over", 4 * ANSWER_DEADLINE, is_over);
         let attempts = locked(&self.attempts);
         let found = attempts.iter().filter(|(at, _)| within(at));
         let found: Vec<Attempt> = found.filter_map(|(_, attempt)| attempt.clone()).collect();
@@ -132,4 +133,51 @@ pub fn ask(target: SocketAddr) -> io::Result<u64> {
     }
     let sale: serde_json::Value = serde_json::from_str(body).map_err(io::Error::from)?;
     sale["total"].as_u64().ok_or_else(|| wrong(body.to_owned()))
+}
+
+/// Notices when the machine itself stands still: a thread on each core that wants to run every
+/// 10 ms, and writes down how late it is.
+pub struct Watch {
+    late: Arc<Mutex<Vec<(Instant, Duration)>>>,
+    ends: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Watch {
+    /// Starts one.
+    pub fn start() -> Self {
+        let late: Arc<Mutex<Vec<(Instant, Duration)>>> = Arc::default();
+        let ends = Arc::new(AtomicBool::new(false));
+        let watch = |core| {
+            let (kept, end) = (late.clone(), ends.clone());
+            thread::spawn(move || {
+                assert!(core_affinity::set_for_current(core), "a thread of core {core:?}");
+                while !end.load(Ordering::Relaxed) {
+                    let at = Instant::now();
+                    thread::sleep(EVERY);
+                    let by = at.elapsed().saturating_sub(EVERY);
+                    if by > EVERY {
+                        kept.lock().unwrap_or_else(PoisonError::into_inner).push((at, by));
+                    }
+                }
+            })
+        };
+        let cores = core_affinity::get_core_ids().expect("the processors we may use");
+        let threads = cores.into_iter().map(watch).collect();
+        Self { late, ends, threads }
+    }
+
+    /// The longest time that it stood still, as far as that is seen here, since then.
+    pub fn longest(&self, since: Instant) -> Duration {
+        let late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = late.iter().filter(|(at, by)| *at + *by >= since).map(|(_, by)| *by);
+        seen.max().unwrap_or_default()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Relaxed);
+        self.threads.drain(..).for_each(|thread| _ = thread.join());
+    }
 }

@@ -1,12 +1,13 @@
 //! The whole fleet: buyers, a router that spreads over two edges by OSPF, nginx on each, three
-//! servers behind them and one Redis. A sale of ten thousand, during which a server is killed, one
-//! is drained and started again, and an edge's link loses every packet: every buyer learns what
-//! became of him, and exactly the total is sold.
+//! servers behind them, and a Redis with two replicas and three Sentinels. A sale of ten thousand,
+//! during which a server is killed, the primary is killed, a server is drained and started again,
+//! and an edge's link loses every packet: every buyer learns what became of him, exactly the total
+//! is sold, and with `WAIT 1` and `min-replicas-to-write 1` nothing that was acknowledged is lost.
 
 use std::collections::HashSet;
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,7 +24,7 @@ use crate::table::Line;
 /// The scenario.
 pub const SCENARIO: Scenario = Scenario {
     name: "whole",
-    shows: "a sale of 10,000 through OSPF, nginx and three servers, of which some are lost",
+    shows: "a sale of 10,000 through OSPF, nginx, three servers and Sentinel; of each one is lost",
     in_ci: false,
     needs: &[
         ("ip", "iproute2"),
@@ -40,7 +41,8 @@ const TOTAL: usize = 10_000;
 const BUYERS: usize = 12_000;
 const CROWDS: usize = 64;
 const SERVERS: u8 = 3;
-const REDIS: &str = "10.81.0.10";
+/// The Redis, each with a Sentinel beside it; the first is the primary at the beginning.
+const REDIS: [&str; 3] = ["10.81.0.21", "10.81.0.22", "10.81.0.23"];
 
 /// Where nginx says that it is well, to the edge itself.
 const HEALTH: &str = "http://127.0.0.1:8080/health";
@@ -55,11 +57,12 @@ const SALE_DEADLINE: Duration = Duration::from_secs(120);
 struct Fleet {
     nginx: Vec<Program>,
     servers: Vec<Program>,
-    redis: Program,
+    redis: Vec<Program>,
+    _sentinels: Vec<Program>,
     edges: Vec<Edge>,
     front: Front,
     nets: Vec<Net>,
-    redis_net: Net,
+    redis_nets: Vec<Net>,
     lab: Lab,
 }
 
@@ -68,6 +71,8 @@ fn run() -> Vec<Line> {
     let rush = Rush::start(&fleet.front.client);
     rush.wait_for(TOTAL / 4);
     fleet.servers[0].kill();
+    rush.wait_for(TOTAL / 3);
+    fleet.redis[0].kill();
     rush.wait_for(TOTAL * 2 / 5);
     assert_eq!(fleet.servers[1].terminate(START_DEADLINE), 0);
     fleet.servers[1] = fleet.server(1, "again");
@@ -91,14 +96,7 @@ impl Fleet {
             let address = format!("10.81.0.{number}/24");
             lab.plug((&back, &format!("edge{number}")), (&edge.net, "back0", &address));
         }
-        let redis_net = lab.net("redis");
-        lab.plug((&back, "redis"), (&redis_net, "eth0", &format!("{REDIS}/24")));
-        let mut command = redis_net.command("redis-server");
-        command.args(["--port", "6379", "--bind", REDIS, "--protected-mode", "no", "--save", ""]);
-        command.args(["--appendonly", "yes", "--appendfsync", "always", "--dir"]);
-        command.arg(lab.folder());
-        let mut redis = lab.start("redis", &mut command);
-        redis.says("Ready to accept connections", START_DEADLINE);
+        let (redis_nets, redis, sentinels) = three_redis(&mut lab, &back);
         let nets: Vec<Net> = (0..SERVERS)
             .map(|number| {
                 let net = lab.net(&format!("server{number}"));
@@ -108,7 +106,17 @@ impl Fleet {
             })
             .collect();
         let (nginx, servers) = (Vec::new(), Vec::new());
-        let mut fleet = Self { nginx, servers, redis, edges, front, nets, redis_net, lab };
+        let mut fleet = Self {
+            nginx,
+            servers,
+            redis,
+            _sentinels: sentinels,
+            edges,
+            front,
+            nets,
+            redis_nets,
+            lab,
+        };
         for number in 0..SERVERS {
             let mut server = fleet.server(number, "");
             server.says("buy one", START_DEADLINE);
@@ -124,9 +132,8 @@ impl Fleet {
     }
 
     fn server(&self, number: u8, again: &str) -> Program {
-        let ledger = format!("redis://{REDIS}:6379/0");
-        let sale = format!("ticket={TOTAL}");
-        let options = ["--ledger", &ledger, "--sale", &sale];
+        let (ledger, sale) = (ledger(), format!("ticket={TOTAL}"));
+        let options = ["--ledger", &ledger, "--redis-wait", "1", "--sale", &sale];
         let net = &self.nets[usize::from(number)];
         let mut command = net.serve(server_address(number), &options);
         self.lab.start(&format!("server{number}{again}"), &mut command)
@@ -163,10 +170,9 @@ impl Fleet {
         assert_eq!(distinct.len(), told.granted.len(), "one reservation for two buyers");
         assert_eq!(distinct, there, "what buyers were told is what the ledger has");
         assert_eq!(told.refused, BUYERS - TOTAL);
-        let ledger = format!("redis://{REDIS}:6379/0");
-        let mut audit = self.redis_net.command(env!("CARGO_BIN_EXE_stampede"));
-        output(audit.args(["audit", "--ledger", &ledger]));
-        assert!(self.redis.is_running() && self.nginx.iter_mut().all(Program::is_running));
+        let mut audit = self.redis_nets[1].command(env!("CARGO_BIN_EXE_stampede"));
+        output(audit.args(["audit", "--ledger", &ledger()]));
+        assert!(self.nginx.iter_mut().all(Program::is_running));
         let seen = format!(
             "{} sold, {} refused, {} requests repeated, {:.1} s; audit clean",
             distinct.len(),
@@ -175,22 +181,93 @@ impl Fleet {
             told.took.as_secs_f64()
         );
         let what = format!(
-            "{BUYERS} buyers with keys; a server killed, one drained and started again, a link cut"
+            "{BUYERS} buyers with keys; a server killed, the primary killed, a server drained and \
+             started again, a link cut"
         );
         vec![Line::new(what, format!("{TOTAL} sold, every buyer knows"), seen)]
     }
 
     /// The ids that Redis has, as buyers are told them.
     fn reservations(&self) -> HashSet<String> {
-        let address: SocketAddr = format!("{REDIS}:6379").parse().expect("an address");
-        let connect = move || TcpStream::connect(address).expect("connect to Redis");
-        let stream = self.redis_net.spawn(connect).join().expect("a connection");
-        let mut redis = RedisConnection::new(stream);
+        let connect = |place: usize, port: u16| {
+            let address = (REDIS[place].parse::<Ipv4Addr>().expect("an address"), port);
+            let stream = self.redis_nets[place].within(|| TcpStream::connect(address));
+            RedisConnection::new(stream.expect("connect"))
+        };
+        let primary = connect(1, 26379).list("SENTINEL GET-MASTER-ADDR-BY-NAME shop").remove(0);
+        let place = REDIS.iter().position(|address| *address == primary).expect("one of them");
+        assert_ne!(place, 0, "the one that was killed");
+        let mut redis = connect(place, 6379);
         let sold = redis.text("HGET ticket_hash_key ticket_sold_nums");
         assert_eq!(sold, TOTAL.to_string());
         let all = redis.reservations("{ticket_hash_key}:reservations");
         all.into_iter().map(|(id, _)| format!("ticket~{id}")).collect()
     }
+}
+
+/// The ledger's URL: all Sentinels, and the primary's name.
+fn ledger() -> String {
+    let sentinels: Vec<_> = REDIS.iter().map(|address| format!("{address}:26379")).collect();
+    format!("redis-sentinel://{}/shop/0", sentinels.join(","))
+}
+
+/// A primary, two replicas that follow it, and the Sentinels, which know all of them.
+fn three_redis(lab: &mut Lab, back: &Net) -> (Vec<Net>, Vec<Program>, Vec<Program>) {
+    let (mut nets, mut programs, mut sentinels) = (Vec::new(), Vec::new(), Vec::new());
+    for (number, address) in REDIS.into_iter().enumerate() {
+        let net = lab.net(&format!("redis{number}"));
+        lab.plug((back, &format!("redis{number}")), (&net, "eth0", &format!("{address}/24")));
+        let folder = lab.folder().join(format!("redis{number}"));
+        fs::create_dir_all(&folder).expect("a folder for Redis");
+        let mut command = net.command("redis-server");
+        command.args(["--port", "6379", "--bind", address, "--protected-mode", "no"]).args([
+            "--save",
+            "",
+            "--appendonly",
+            "yes",
+            "--min-replicas-to-write",
+            "1",
+            "--min-replicas-max-lag",
+            "2",
+            "--repl-diskless-sync-delay",
+            "0",
+            "--dir",
+        ]);
+        command.arg(&folder);
+        if number > 0 {
+            command.args(["--replicaof", REDIS[0], "6379"]);
+        }
+        programs.push(lab.start(&format!("redis{number}"), &mut command));
+        // It writes what it learns into its file. Half a second is for a test: see
+        // tuning/redis/sentinel.conf.
+        let conf = lab.file(
+            &format!("sentinel{number}.conf"),
+            &format!(
+                "port 26379\nbind {address}\nprotected-mode no\ndir {}\n\
+                 sentinel monitor shop {} 6379 2\nsentinel down-after-milliseconds shop 500\n\
+                 sentinel failover-timeout shop 5000\n",
+                folder.display(),
+                REDIS[0]
+            ),
+        );
+        let mut command = net.command("redis-server");
+        command.arg(conf).arg("--sentinel");
+        sentinels.push(lab.start(&format!("sentinel{number}"), &mut command));
+        nets.push(net);
+    }
+    for (net, address) in nets.iter().zip(REDIS) {
+        let asked = |port: u16, question: &str| {
+            let address = (address.parse::<Ipv4Addr>().expect("an address"), port);
+            let stream = net.within(|| TcpStream::connect(address)).ok()?;
+            Some(RedisConnection::new(stream).list(question))
+        };
+        until("a Sentinel knows all", START_DEADLINE, || {
+            let state = asked(26379, "SENTINEL MASTER shop").unwrap_or_default();
+            let is = |name: &str| state.chunks(2).any(|pair| pair[0] == name && pair[1] == "2");
+            is("num-slaves") && is("num-other-sentinels")
+        });
+    }
+    (nets, programs, sentinels)
 }
 
 fn server_address(number: u8) -> Ipv4Addr {
