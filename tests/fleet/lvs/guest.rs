@@ -27,7 +27,7 @@ const LAST: usize = 3;
 /// Buyers of whom each has a connection of his own.
 const BUYERS: u32 = 200;
 /// Connections that must go well after a change.
-const CALM: usize = 40;
+const CALM: usize = 30;
 /// The buyers' address.
 const BUYER: [u8; 4] = [203, 0, 113, 100];
 /// Time for anything to happen; far more than it takes.
@@ -197,7 +197,9 @@ impl Stage {
         let ledger = self.lab.folder().join(format!("ledger-{index}"));
         let ledger = format!("embedded:{}", ledger.display());
         let sale = format!("ticket={}", total(index));
-        let options = ["--control", &control, "--ledger", &ledger, "--sale", &sale];
+        let core = (index % 2).to_string();
+        let options =
+            ["--control", &control, "--ledger", &ledger, "--sale", &sale, "--cores", &core];
         let mut command = self.nets[index].serve(Ipv4Addr::UNSPECIFIED, &options);
         // An emulated processor takes its time: to notice that a server is about to end, and to
         // come to the other half of a purchase.
