@@ -27,7 +27,7 @@ const LAST: usize = 3;
 /// Buyers of whom each has a connection of his own.
 const BUYERS: u32 = 200;
 /// Connections that must go well after a change.
-const CALM: usize = 40;
+const CALM: usize = 30;
 /// The buyers' address.
 const BUYER: [u8; 4] = [203, 0, 113, 100];
 /// Time for anything to happen; far more than it takes.
@@ -85,8 +85,8 @@ pub fn main() -> ExitCode {
     let done = catch_unwind(|| {
         for method in [&NAT, &DIRECT] {
             let mut stage = Stage::new(method);
-            let shows: [fn(&mut Stage) -> Line; 4] =
-                [Stage::spread, Stage::dead, Stage::draining, Stage::takeover];
+            let shows: [fn(&mut Stage) -> Line; 5] =
+                [Stage::spread, Stage::dead, Stage::silent, Stage::draining, Stage::takeover];
             for show in shows {
                 let Line { what, wanted, seen } = show(&mut stage);
                 println!("{SHOWN}{}: {what}\t{wanted}\t{seen}", method.name);
@@ -105,6 +105,8 @@ pub fn main() -> ExitCode {
 struct Stage {
     method: &'static Method,
     client: Net,
+    /// What the servers are plugged into.
+    switch: Net,
     directors: [Net; 2],
     nets: Vec<Net>,
     servers: Vec<Program>,
@@ -132,13 +134,13 @@ impl Stage {
             net.run(&["sysctl", "-p", sysctl.to_str().expect("UTF-8")]);
             net
         });
+        let switch = if method.is_direct() { outside } else { inside };
         let mut nets = Vec::new();
         for index in 0..WEIGHTS.len() {
             let name = format!("server{}", index + 1);
             let net = lab.net(&name);
             let address = format!("{}/24", method.server(index));
-            let switch = if method.is_direct() { &outside } else { &inside };
-            lab.plug((switch, &name), (&net, "eth0", &address));
+            lab.plug((&switch, &name), (&net, "eth0", &address));
             if !method.is_direct() {
                 net.run(&["ip", "route", "add", "default", "via", "10.10.0.1"]);
             }
@@ -146,7 +148,7 @@ impl Stage {
         }
         let (servers, balancers) = (Vec::new(), Vec::new());
         let mut stage =
-            Self { method, client, directors, nets, servers, balancers, starts: 0, lab };
+            Self { method, client, switch, directors, nets, servers, balancers, starts: 0, lab };
         stage.prepare_servers();
         stage.servers = (0..WEIGHTS.len()).map(|index| stage.begin_to_serve(index)).collect();
         stage.servers.iter_mut().for_each(is_serving);
@@ -195,7 +197,9 @@ impl Stage {
         let ledger = self.lab.folder().join(format!("ledger-{index}"));
         let ledger = format!("embedded:{}", ledger.display());
         let sale = format!("ticket={}", total(index));
-        let options = ["--control", &control, "--ledger", &ledger, "--sale", &sale];
+        let core = (index % 2).to_string();
+        let options =
+            ["--control", &control, "--ledger", &ledger, "--sale", &sale, "--cores", &core];
         let mut command = self.nets[index].serve(Ipv4Addr::UNSPECIFIED, &options);
         // An emulated processor takes its time: to notice that a server is about to end, and to
         // come to the other half of a purchase.
@@ -272,7 +276,8 @@ impl Stage {
         self.until_weights(0, WITHOUT_LAST);
         let out = Instant::now();
         knocks.until_calm(out);
-        let (knocks, back) = self.back(knocks);
+        let ready = self.serve_again();
+        let (knocks, back) = self.back(knocks, ready);
         let early = knocks.iter().filter(|knock| knock.at < out && knock.answer.is_err()).count();
         let late = knocks.iter().filter(|knock| knock.at > out);
         let seen = format!(
@@ -296,7 +301,8 @@ impl Stage {
         self.servers[LAST].says("draining", TIME);
         purchase.finish().expect("what was under way is finished");
         assert_eq!(self.servers[LAST].wait(TIME), 0);
-        let (knocks, back) = self.back(knocks);
+        let ready = self.serve_again();
+        let (knocks, back) = self.back(knocks, ready);
         let seen = format!(
             "out after {}, back after {back}; 0 of {} fail; a purchase under way was finished",
             took(out - told, OUT_MAX),
@@ -305,12 +311,40 @@ impl Stage {
         Line::new("a server told to stop", "out and back; 0 fail", seen)
     }
 
-    /// Has the last server back, which was out, and gives how long that took from when it was
-    /// ready.
-    fn back(&mut self, knocks: Knocks) -> (Vec<Knock>, String) {
+    /// A server's machine is silent: its cable leads nowhere. Then it is heard again.
+    fn silent(&mut self) -> Line {
+        let knocks = Knocks::start(self);
+        knocks.until("the last server is used", |knock| knock.is_of(LAST));
+        let port = format!("server{}", LAST + 1);
+        let cut = Instant::now();
+        self.switch.run(&["ip", "link", "set", &port, "nomaster"]);
+        let is_cut = Instant::now();
+        self.until_weights(0, WITHOUT_LAST);
+        let out = Instant::now();
+        knocks.until_calm(out);
+        self.switch.run(&["ip", "link", "set", &port, "master", "switch"]);
+        let (knocks, back) = self.back(knocks, Instant::now());
+        // As with a director below; what is sent again goes to a server that is in.
+        let late = knocks.iter().filter(|knock| knock.at > is_cut);
+        let seen = format!(
+            "out after {}, back after {back}; 0 of {} fail, one waited {}",
+            took(out - cut, OUT_MAX),
+            none_failed(late.clone()),
+            longest(late)
+        );
+        Line::new("a server silent", "out and back; 0 new ones fail", seen)
+    }
+
+    /// Starts the last server again, and tells when it is ready.
+    fn serve_again(&mut self) -> Instant {
         self.servers[LAST] = self.begin_to_serve(LAST);
         is_serving(&mut self.servers[LAST]);
-        let ready = Instant::now();
+        Instant::now()
+    }
+
+    /// Waits until the last server is back, which was out, and gives how long that took from when
+    /// it was ready.
+    fn back(&mut self, knocks: Knocks, ready: Instant) -> (Vec<Knock>, String) {
         self.until_weights(0, WEIGHTS);
         let back = Instant::now();
         knocks.until("the last server is used again", |knock| knock.at > back && knock.is_of(LAST));
@@ -321,12 +355,7 @@ impl Stage {
     /// The director that has the address is cut off. A connection that was there goes on.
     fn takeover(&mut self) -> Line {
         self.balance(1);
-        let purchase = self.half_a_purchase(None);
-        let port = purchase.stream.local_addr().expect("its address").port();
-        let buyer = format!("TCP {:08X} {port:04X} ", Ipv4Addr::from(BUYER).to_bits());
-        until("the other director knows of the connection", TIME, || {
-            self.table(1, "ip_vs_conn").contains(&buyer)
-        });
+        let purchase = self.purchase_known_to(1);
         let knocks = Knocks::start(self);
         knocks.until("buyers are served", |knock| knock.answer.is_ok());
         let masters = |balancer: &Program| balancer.log().matches("Entering MASTER STATE").count();
@@ -345,14 +374,32 @@ impl Stage {
         // Whoever was just being served may be lost, as with any machine that goes.
         let knocks = knocks.stop();
         let late = knocks.iter().filter(|knock| knock.at > is_cut);
-        let longest = late.clone().map(|knock| knock.took).max().unwrap_or_default();
         let seen = format!(
-            "after {}; 0 of {} fail, one waited {:.1} s; a connection went on",
+            "after {}; 0 of {} fail, one waited {}; a connection went on",
             took(taken, TAKEOVER_MAX),
-            none_failed(late),
-            longest.as_secs_f64()
+            none_failed(late.clone()),
+            longest(late)
         );
         Line::new("a director cut off", "the other takes over, connections too", seen)
+    }
+
+    /// A connection with half a request on it, of which this director knows, though another passes
+    /// its packets on.
+    fn purchase_known_to(&self, director: usize) -> HalfPurchase {
+        let mut purchase = self.half_a_purchase(None);
+        let mut asked = Instant::now();
+        until("the other director knows of a connection", TIME, || {
+            let port = purchase.stream.local_addr().expect("its address").port();
+            let buyer = format!("TCP {:08X} {port:04X} ", Ipv4Addr::from(BUYER).to_bits());
+            let is_known = self.table(director, "ip_vs_conn").contains(&buyer);
+            // It is told of once, which may have been before that director listened.
+            if !is_known && asked.elapsed() > Duration::from_secs(4) {
+                purchase = self.half_a_purchase(None);
+                asked = Instant::now();
+            }
+            is_known
+        });
+        purchase
     }
 
     /// A connection with half a request on it, at this server if it matters at which.
@@ -370,6 +417,12 @@ fn is_serving(server: &mut Program) {
 fn took(time: Duration, time_max: Duration) -> String {
     assert!(time < time_max, "only after {time:?}");
     format!("{:.1} s", time.as_secs_f64())
+}
+
+/// The longest that one of them took.
+fn longest<'a>(knocks: impl Iterator<Item = &'a Knock>) -> String {
+    let longest = knocks.map(|knock| knock.took).max().unwrap_or_default();
+    took(longest, TIME)
 }
 
 /// How many there are. None of them has failed.
