@@ -146,6 +146,8 @@ pub const STREAM_KEEP_MS: u64 = 60_000;
 /// Entries that one trimming of a stream takes, about.
 pub const STREAM_TRIM_MAX: usize = 10_000;
 
+/// Default time for which a server that was told to end serves on, not ready any more.
+pub const DRAIN_DELAY_MS: u64 = 0;
 /// Default time for a drain.
 pub const DRAIN_DEADLINE_MS: u64 = 30_000;
 /// Descriptors kept back from connections: ledger, logs, listeners, control.
@@ -180,6 +182,27 @@ pub const SWEEP_PAUSE_MS_MIN: u64 = 100;
 pub const SWEEP_PAUSE_MS_MAX: u64 = 60_000;
 /// Time after which the sweep looks again at a sale that the ledger refuses.
 pub const SWEEP_RETRY_MS: u64 = 1_000;
+/// Time for which a member's lease is good after it was renewed, by the ledger's clock.
+pub const LEASE_MS: u64 = 5_000;
+/// Time between two renewals of a lease.
+pub const LEASE_RENEW_INTERVAL_MS: u64 = 1_000;
+/// Time for the ledger's answer to a renewal: there is time left for another before the lease ends.
+pub const LEASE_ANSWER_DEADLINE_MS: u64 = 1_000;
+/// Time that the end of the server waits until its lease is given up. Else it ends by itself.
+pub const LEASE_END_DEADLINE_MS: u64 = 1_000;
+/// Members that share a ledger. Each reads all of them at every renewal, so what they cost grows
+/// with the square of their number. One more sells as well as they do, but is not listed.
+pub const MEMBERS_MAX: usize = 256;
+/// Longest name of a member, in bytes.
+pub const MEMBER_NAME_BYTES_MAX: usize = 128;
+/// Addresses that a member tells of those it listens on.
+pub const MEMBER_ADDRESSES_MAX: usize = 8;
+/// Default of the allowance beyond an instance's fair share, in percent: the article's, whose
+/// hundred servers have 150 for a share of 100. A third of them may die, and the others may still
+/// ask for everything.
+pub const STOCK_BUFFER_PERCENT: u64 = 50;
+/// Largest setting of it.
+pub const STOCK_BUFFER_PERCENT_MAX: u64 = 1_000;
 /// Sales of the configuration that are looked after at the same time.
 pub const START_SALES_MAX: usize = 256;
 /// Spare coroutines that a core keeps for good; more are ended one by one once they are not needed.
@@ -205,6 +228,8 @@ pub const LEDGER_DEADLINE_MS_MIN: u64 = 2 * TICK_INTERVAL_MS;
 pub const LEDGER_DEADLINE_MS_MAX: u64 = 60_000;
 /// Longest setting of the drain: an hour. The shortest is 0: stop at once.
 pub const DRAIN_DEADLINE_MS_MAX: u64 = 3_600_000;
+/// Longest setting of the time before it: a balancer that asks every minute has noticed.
+pub const DRAIN_DELAY_MS_MAX: u64 = 300_000;
 /// Largest setting of the commands of one core that may wait: each holds a stack.
 pub const WAITING_SETTING_MAX: usize = 64 * 1024;
 /// Largest setting of the connections of an instance, whatever the file limit.
@@ -234,6 +259,9 @@ pub const CONTROL_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const CONTROL_SWEEP_INTERVAL_MS: u64 = 500;
 /// Time a connection to the control port has left after an answer that ends it.
 pub const CONTROL_CLOSE_MS: u64 = 1_000;
+/// Answers of a connection to the control port, in bytes, that surely fit its socket's buffer: where
+/// the client asks for the end, it has it with the last of them.
+pub const CONTROL_PROMPT_BYTES_MAX: usize = 4 * 1024;
 /// Slowest that a client of the control port may take its last answer, in bytes a millisecond.
 pub const CONTROL_BYTES_PER_MS_MIN: u64 = 64;
 /// Time that the end of the server waits for what the control port has under way.
@@ -274,6 +302,7 @@ const _: () = assert!(CLUSTER_REFRESH_MS_MIN < CLUSTER_PATIENCE_MS);
 const _: () = assert!(SWEEP_COUNT_INTERVAL_MS <= SWEEP_SCAN_INTERVAL_MS);
 const _: () = assert!(SWEEP_PAUSE_MS_MIN < SWEEP_PAUSE_MS_MAX / 2);
 const _: () = assert!(SWEEP_SALES_MAX as u32 * SWEEP_EXPIRE_MIN <= 4 * EXPIRE_BATCH_MAX);
+const _: () = assert!(2 * (LEASE_RENEW_INTERVAL_MS + LEASE_ANSWER_DEADLINE_MS) < LEASE_MS);
 const _: () = assert!(START_SALES_MAX <= BATCH_MAX);
 const _: () = assert!(SWEEP_INTERVAL_MS < LINGER_DEADLINE_MS);
 const _: () = assert!(USER_BYTES_MAX <= u8::MAX as usize);

@@ -109,6 +109,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--stat-log", "/no/such/folder/file", "can't be created in /no/such/folder"),
     ("--log", "loud", "must be error, warn, info, debug, trace or off"),
     ("--log-format", "xml", "must be text or json"),
+    ("--drain-delay", "6m", "must be from 0s to 5m"),
     ("--drain-timeout", "2h", "must be from 0s to 1h"),
     ("--idle-timeout", "75", "must be a whole number and a unit"),
     ("--head-timeout", "1ms", "must be from 500ms to 1h"),

@@ -12,13 +12,17 @@ use redis::Value;
 use rustix::process::{Pid, Signal, kill_process};
 use server::RedisServer;
 use stampede::ledger::client::Client;
+use stampede::ledger::members::{Member, MemberId, Roll};
 use stampede::ledger::redis::{
     Codec, KeyTemplates, Pipeline, RedisClient, RedisLedger, RedisSettings, trim_command,
 };
 use stampede::ledger::{Batch, BatchReply, Group, LedgerError};
+use stampede::limits::{LEASE_MS, MEMBERS_MAX};
 use stampede::sale::{Command, Key, Outcome, ReservationId, Reserve, SaleId, SaleSpec, User};
 
 const INDEX: &str = "stampede:sales:{sale}_hash_key";
+const MEMBERS: &str = "stampede:sales:{sale}_hash_key:members";
+const LEASES: &str = "stampede:sales:{sale}_hash_key:leases";
 
 fn client_at(url: &str) -> RedisClient {
     let settings = RedisSettings::from_url(url).expect("a Redis URL");
@@ -289,4 +293,82 @@ fn the_users_of_tuning_may_what_they_must() {
     other(&mut client, &[b"KEYS", b"*"]);
     other(&mut client, &[b"HGET", b"elsewhere", b"f"]);
     other(&mut orders, &[b"HSET", b"s_hash_key", b"s_total_nums", b"99"]);
+}
+
+fn member(name: &str) -> Member {
+    Member { name: name.to_owned(), cores: 2, ..Member::default() }
+}
+
+fn names(roll: &Roll) -> Vec<&str> {
+    roll.leases.iter().map(|lease| lease.member.name.as_str()).collect()
+}
+
+#[test]
+fn leases_are_renewed_ended_and_end_by_themselves() {
+    let server = RedisServer::start(&[]);
+    let (mut one, mut other) = (client(&server), client(&server));
+    assert_eq!(one.roll().expect("a roll").leases, []);
+    let [a, b] = [(); 2].map(|()| MemberId::random());
+    let first = one.renew_lease(a, None, &member("a")).expect("a lease");
+    assert_eq!((names(&first), first.is_new, first.cores()), (vec!["a"], true, 2));
+    assert_eq!((first.leases[0].since_ms, first.leases[0].left_ms), (first.now_ms, LEASE_MS));
+    let second = other.renew_lease(b, None, &member("b")).expect("a lease");
+    assert_eq!((names(&second), second.cores()), (vec!["a", "b"], 4));
+
+    // Both scripts and members survive a SCRIPT FLUSH; a lease that is lost keeps its beginning.
+    server.connect().ask("SCRIPT FLUSH");
+    let since_ms = first.leases[0].since_ms;
+    let again = one.renew_lease(a, Some(since_ms), &member("a")).expect("a lease");
+    assert_eq!((names(&again), again.is_new), (vec!["a", "b"], false));
+    server.connect().ask("FLUSHALL");
+    let anew = one.renew_lease(a, Some(since_ms), &member("a")).expect("a lease");
+    assert_eq!((names(&anew), anew.is_new, anew.leases[0].since_ms), (vec!["a"], true, since_ms));
+
+    other.renew_lease(b, None, &member("b")).expect("a lease");
+    assert_eq!(names(&one.end_lease(a).expect("a roll")), ["b"]);
+    assert_eq!(names(&other.members().expect("a roll").expect("a roll")), ["b"]);
+    std::thread::sleep(Duration::from_millis(LEASE_MS + 10));
+    assert_eq!(one.roll().expect("a roll").leases, []);
+    assert_eq!(server.connect().text(&format!("EXISTS {MEMBERS} {LEASES}")), "0");
+}
+
+#[test]
+fn the_list_of_members_is_bounded_and_what_is_none_is_swept() {
+    let server = RedisServer::start(&[]);
+    let mut client = client(&server);
+    let mut redis = server.connect();
+    // By hand: what is over, and one of another version from before the clock was set back an hour.
+    let (far, id) = (client.roll().expect("a roll").now_ms + 3_600_000, MemberId::random());
+    redis.ask(&format!("ZADD {LEASES} 1 odd {far} {id}"));
+    redis.ask(&format!("HSET {MEMBERS} odd odd {id} odd"));
+    let roll = client.roll().expect("a roll");
+    assert_eq!((roll.leases.len(), roll.leases[0].id, roll.leases[0].left_ms), (1, id, LEASE_MS));
+    assert_eq!((roll.cores(), redis.text(&format!("ZCARD {LEASES}"))), (1, "1".to_owned()));
+
+    let ids: Vec<MemberId> = (1..MEMBERS_MAX).map(|_| MemberId::random()).collect();
+    for id in &ids {
+        client.renew_lease(*id, None, &member("a")).expect("a lease");
+    }
+    let late = MemberId::random();
+    let refused = client.renew_lease(late, None, &member("late"));
+    assert!(
+        matches!(&refused, Err(LedgerError::Refused(text)) if text.contains("256 members already")),
+        "{refused:?}"
+    );
+    assert!(client.renew_lease(ids[0], None, &member("a")).is_ok());
+    client.end_lease(ids[0]).expect("a roll");
+    assert_eq!(client.renew_lease(late, None, &member("late")).expect("a lease").leases.len(), 256);
+
+    // Their leases are gone, and nothing but that.
+    redis.ask(&format!("DEL {LEASES}"));
+    let anew = client.renew_lease(late, None, &member("late")).expect("a lease");
+    assert_eq!((names(&anew), anew.is_new), (vec!["late"], true));
+    assert_eq!(redis.text(&format!("HLEN {MEMBERS}")), "1");
+    redis.ask(&format!("DEL {MEMBERS}"));
+    redis.ask(&format!("SET {MEMBERS} 1"));
+    let refused = client.roll();
+    assert!(
+        matches!(&refused, Err(LedgerError::Refused(text)) if text.contains("_key:members a hash")),
+        "{refused:?}"
+    );
 }

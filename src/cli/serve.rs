@@ -125,6 +125,21 @@ pub struct ServeOptions {
     #[arg(long, value_name = "auto|N", allow_negative_numbers = true, help_heading = "Sales")]
     pub stock: Option<String>,
 
+    /// With --stock auto, ask for this much more than the fair share [default: 50%]
+    ///
+    /// The fair share of an instance is what is left, divided by the cores of all instances that
+    /// share the ledger. With 50% a third of them may die, and the others can still ask for
+    /// everything at once. Whatever it is, what is used up is topped up. 0% to 1000%.
+    #[arg(long, value_name = "PERCENT", allow_negative_numbers = true, help_heading = "Sales")]
+    pub stock_buffer: Option<String>,
+
+    /// Name of this instance among those that share a ledger [default: host name and port]
+    ///
+    /// What `stampede instances` and the logs of the others call it. Give each its own. The default
+    /// is the first of its addresses, with the host's name instead of 0.0.0.0 or loopback.
+    #[arg(long, value_name = "NAME", help_heading = "Ledger")]
+    pub instance: Option<String>,
+
     /// Append a line for each purchase attempt to this file [default: none]
     ///
     /// `result:1,localSales:N` if it was granted, `result:0,localSales:N` if not; N is what this
@@ -142,6 +157,20 @@ pub struct ServeOptions {
     /// How to log: text or json, one object a line [default: text]
     #[arg(long, value_name = "FORMAT", help_heading = "Logs")]
     pub log_format: Option<String>,
+
+    /// Serve on for this long when told to stop, not ready any more [default: 0s]
+    ///
+    /// 0s to 5m. Meanwhile /readyz fails, and each connection is closed after its next answer, but
+    /// new ones are still served: whatever sends buyers here has time to notice, and none of them
+    /// does. Give it more than your balancer needs to take a server out (3s for the keepalived and
+    /// nginx of tuning/).
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_negative_numbers = true,
+        help_heading = "Deadlines and bounds"
+    )]
+    pub drain_delay: Option<String>,
 
     /// Longest time to finish what is under way when told to stop [default: 30s]
     ///
@@ -237,9 +266,12 @@ impl ServeOptions {
             "redis-sentinel-user" => &self.redis_sentinel_user,
             "orders" => &self.orders,
             "stock" => &self.stock,
+            "stock-buffer" => &self.stock_buffer,
+            "instance" => &self.instance,
             "stat-log" => &self.stat_log,
             "log" => &self.log,
             "log-format" => &self.log_format,
+            "drain-delay" => &self.drain_delay,
             "drain-timeout" => &self.drain_timeout,
             "idle-timeout" => &self.idle_timeout,
             "head-timeout" => &self.head_timeout,

@@ -84,12 +84,18 @@ pub struct Config {
     pub sales_given: bool,
     /// The instance's allowance of each sale.
     pub stock: StockSetting,
+    /// How much more than its fair share of what is left it may ask for, with [`StockSetting::Auto`].
+    pub stock_buffer_percent: u64,
+    /// The instance's name among those that share a ledger, if it was given one.
+    pub instance: Option<String>,
     /// Where to write a line for each purchase attempt.
     pub stat_log: Option<PathBuf>,
     /// What to log, as a `tracing` filter.
     pub log_filter: String,
     /// How to log.
     pub log_format: LogFormat,
+    /// Time to serve on after the signal to end, not ready any more, before the drain.
+    pub drain_delay_ms: u64,
     /// Longest time for a drain. 0: stop at once.
     pub drain_timeout_ms: u64,
     /// Time a connection may be silent between requests.
@@ -186,6 +192,7 @@ impl Taker {
         let connections_max = self.connections_max(host, cores.len(), ledger.is_cluster());
         let orders = self.orders(&ledger);
         let (sales, sales_given) = self.sales(&ledger);
+        let (stock, stock_buffer_percent) = self.stock();
         Config {
             config_file: self.layers.file.clone(),
             listen,
@@ -196,10 +203,17 @@ impl Taker {
             orders,
             sales,
             sales_given,
-            stock: self.one("stock", StockSetting::Auto, value::stock),
+            stock,
+            stock_buffer_percent,
+            instance: self.one("instance", None, |text| value::instance_name(text).map(Some)),
             stat_log: self.one("stat-log", None, |text| value::stat_log(text).map(Some)),
             log_filter: self.one("log", LOG_FILTER_DEFAULT.into(), value::log_filter),
             log_format: self.one("log-format", LogFormat::Text, value::log_format),
+            drain_delay_ms: self.duration(
+                "drain-delay",
+                limits::DRAIN_DELAY_MS,
+                (0, limits::DRAIN_DELAY_MS_MAX),
+            ),
             drain_timeout_ms: self.duration(
                 "drain-timeout",
                 limits::DRAIN_DEADLINE_MS,
@@ -304,6 +318,16 @@ impl Taker {
             self.wrong("redis-sentinel-user", &user.unwrap_or_default(), &problem);
             None
         })
+    }
+
+    fn stock(&mut self) -> (StockSetting, u64) {
+        let stock = self.one("stock", StockSetting::Auto, value::stock);
+        let buffer = self.one("stock-buffer", limits::STOCK_BUFFER_PERCENT, value::stock_buffer);
+        if stock != StockSetting::Auto && self.layers.values("stock-buffer").is_some() {
+            let told = "stock-buffer has no effect: a stock that is a number includes its buffer";
+            self.layers.warnings.push(told.to_owned());
+        }
+        (stock, buffer)
     }
 
     fn orders(&mut self, ledger: &LedgerSetting) -> Option<DatabaseUrl> {

@@ -33,6 +33,11 @@ impl Config {
             StockSetting::Auto => page.setting("stock", "\"auto\""),
             StockSetting::Fixed(count) => page.setting("stock", &count.to_string()),
         }
+        page.setting("stock-buffer", &quoted(&format!("{}%", self.stock_buffer_percent)));
+        match &self.instance {
+            Some(name) => page.setting("instance", &quoted(name)),
+            None => page.off("instance"),
+        }
         match &self.stat_log {
             Some(path) => page.setting("stat-log", &quoted(&path.display().to_string())),
             None => page.off("stat-log"),
@@ -44,6 +49,7 @@ impl Config {
         };
         page.setting("log-format", &quoted(format));
         for (name, ms) in [
+            ("drain-delay", self.drain_delay_ms),
             ("drain-timeout", self.drain_timeout_ms),
             ("idle-timeout", self.idle_timeout_ms),
             ("head-timeout", self.head_timeout_ms),

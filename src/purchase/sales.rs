@@ -205,7 +205,7 @@ fn shards(core: &Core, id: &SaleId) -> Arc<Shards> {
         // fixed allowance must not be forgotten.
         allowances.retain(|_, shards| !shards.is_whole() || Arc::strong_count(shards) > 1);
     }
-    let make = || Arc::new(Shards::new(stock, cores));
+    let make = || Arc::new(Shards::new(stock, cores, core.shared.fleet.clone()));
     allowances.entry_ref(id.as_str()).or_insert_with(make).clone()
 }
 

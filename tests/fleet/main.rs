@@ -16,18 +16,28 @@ mod buyer;
 mod cluster;
 mod cluster_client;
 mod crowd;
+mod front;
+mod frr;
 #[allow(dead_code)]
 mod lab;
+mod lvs;
+mod members;
+mod nginx;
+mod ospf;
+mod probe;
 #[allow(dead_code)]
 #[path = "../support/redis.rs"]
 mod redis_server;
+mod rolling;
 mod sentinel;
 #[allow(dead_code)]
 #[path = "../support/server.rs"]
 mod server;
+mod shop;
 mod six;
 mod table;
 mod trio;
+mod whole;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -51,10 +61,22 @@ pub struct Scenario {
 }
 
 /// In the order in which they run.
-const SCENARIOS: &[Scenario] = &[sentinel::SCENARIO, cluster::SCENARIO];
+const SCENARIOS: &[Scenario] = &[
+    nginx::SCENARIO,
+    rolling::SCENARIO,
+    ospf::SCENARIO,
+    sentinel::SCENARIO,
+    cluster::SCENARIO,
+    lvs::SCENARIO,
+    members::SCENARIO,
+    whole::SCENARIO,
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|argument| argument == lvs::GUEST) {
+        return lvs::guest::main();
+    }
     if arguments.iter().any(|argument| argument == "--list") {
         SCENARIOS.iter().for_each(|scenario| println!("{:<16} {}", scenario.name, scenario.shows));
         return ExitCode::SUCCESS;

@@ -23,6 +23,7 @@ use super::{
 };
 use super::{audit, index, replicas};
 use crate::ledger::client::{Client, SaleAudit};
+use crate::ledger::members::Roll;
 use crate::ledger::{Batch, BatchReply, GroupReply, LedgerError};
 use crate::limits::{CLIENT_ANSWER_DEADLINE_MS, CLIENT_CONNECT_DEADLINE_MS};
 use crate::sale::{Command, SaleId};
@@ -286,7 +287,7 @@ impl RedisClient {
         Ok(decoded.collect())
     }
 
-    fn load_scripts(&mut self) -> Result<(), LedgerError> {
+    pub(super) fn load_scripts(&mut self) -> Result<(), LedgerError> {
         if let Some(nodes) = &mut self.nodes {
             nodes.load_scripts(&self.ledger, self.answer_time);
             return Ok(());
@@ -366,6 +367,10 @@ impl Client for RedisClient {
     fn audit(&mut self, sale: &SaleId, repair: bool) -> Result<Option<SaleAudit>, LedgerError> {
         let keys = self.codec().keys().of(sale);
         audit::audit(self, &keys, sale, repair)
+    }
+
+    fn members(&mut self) -> Result<Option<Roll>, LedgerError> {
+        self.roll().map(Some)
     }
 }
 

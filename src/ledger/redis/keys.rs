@@ -119,6 +119,17 @@ impl KeyTemplates {
         self.index() + ":groups"
     }
 
+    /// The key beside the index: a hash with what the servers that share the ledger say of
+    /// themselves.
+    pub fn members(&self) -> String {
+        self.index() + ":members"
+    }
+
+    /// The key beside the index: a sorted set with the ends of their leases.
+    pub fn leases(&self) -> String {
+        self.index() + ":leases"
+    }
+
     /// The names for one sale.
     pub fn of(&self, sale: &SaleId) -> SaleKeys {
         let mut text = String::with_capacity(192);
@@ -216,6 +227,8 @@ mod tests {
         assert_eq!(keys.sold_field(), "ticket_sold_nums");
         assert_eq!(keys.stream(), "{ticket_hash_key}:stream");
         assert_eq!(KeyTemplates::default().index(), "stampede:sales:{sale}_hash_key");
+        assert_eq!(KeyTemplates::default().members(), "stampede:sales:{sale}_hash_key:members");
+        assert_eq!(KeyTemplates::default().leases(), "stampede:sales:{sale}_hash_key:leases");
         assert_eq!(
             KeyTemplates::new("{sale}_hash_key", "{sale}_total_nums", "{sale}_sold_nums"),
             Ok(KeyTemplates::default())
@@ -230,6 +243,9 @@ mod tests {
                 assert_eq!(counters, "{a{sale}");
                 continue;
             };
+            let beside = [templates.index(), templates.leases(), templates.members()];
+            let slot = slot_of(beside[0].as_bytes());
+            assert!(beside.iter().all(|key| slot_of(key.as_bytes()) == slot), "{beside:?}");
             let keys = templates.of(&ticket()).all();
             let slots = keys.iter().map(|key| slot_of(key.as_bytes()));
             assert!(slots.clone().all(|slot| Some(slot) == slots.clone().next()), "{keys:?}");

@@ -23,6 +23,7 @@ mod index;
 mod keys;
 mod line;
 mod link;
+mod members;
 mod pipeline;
 mod primary;
 mod replicas;

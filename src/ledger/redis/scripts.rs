@@ -5,8 +5,8 @@
 //! none is written twice. The scripts are the twin of `sale/machine.rs`: outcome for outcome.
 
 use crate::limits::{
-    BATCH_MAX, EPOCH_MAX, HOLD_MS_DEFAULT, HOLD_MS_MAX, QUANTITY_MAX, QUANTITY_MAX_DEFAULT,
-    TIME_MS_MAX, TOTAL_MAX,
+    BATCH_MAX, EPOCH_MAX, HOLD_MS_DEFAULT, HOLD_MS_MAX, LEASE_MS, MEMBERS_MAX, QUANTITY_MAX,
+    QUANTITY_MAX_DEFAULT, TIME_MS_MAX, TOTAL_MAX,
 };
 use crate::sale::ID_PREFIX_TEXT_BYTES;
 
@@ -44,6 +44,8 @@ pub enum ScriptName {
     Show,
     /// Forget the sale.
     Remove,
+    /// Renew a member's lease, end it, or look at all of them. Of no sale.
+    Members,
 }
 
 /// One script as Redis knows it.
@@ -83,8 +85,10 @@ impl Scripts {
             &[SALE, VIEW, include_str!("lua/show.lua")],
             &[SALE, include_str!("lua/remove.lua")],
         ];
-        let list = parts.iter().map(|parts| Script::new(bounds.clone() + &parts.concat()));
-        Self { list: list.collect() }
+        let of_sales = parts.iter().map(|parts| Script::new(bounds.clone() + &parts.concat()));
+        let members = format!("local LEASE_MS, MEMBERS_MAX = {LEASE_MS}, {MEMBERS_MAX}\n")
+            + include_str!("lua/members.lua");
+        Self { list: of_sales.chain([Script::new(members)]).collect() }
     }
 
     /// One of them.
