@@ -11,10 +11,11 @@ use std::fmt::{self, Write};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::LedgerError;
 use crate::ledger::client::{Check, Client, EXAMPLES_MAX, SaleAudit};
+use crate::ledger::{Batch, Group, LedgerError};
 use crate::orders::{Database, DatabaseError, Order};
-use crate::sale::{Change, SaleId, User};
+use crate::sale::{Change, Command, Outcome, SaleId, Split, UnderWay, User};
+use crate::splits;
 
 /// Rounds of comparing and mending rows: a worker may be writing some of them meanwhile.
 const REPAIR_ROUNDS_MAX: usize = 5;
@@ -118,7 +119,12 @@ pub fn audit(
     sales: &[SaleId],
     repair: bool,
 ) -> Result<Report, AuditError> {
-    let all = if sales.is_empty() { client.sales()? } else { sales.to_vec() };
+    let mut all = if sales.is_empty() { client.sales()? } else { sales.to_vec() };
+    if !sales.is_empty() && client.can_split() {
+        // A split sale that is named means its parts as well.
+        let parts = client.sales()?.into_iter().filter(|id| id.is_part());
+        all.extend(parts.filter(|id| sales.contains(&id.whole())));
+    }
     let mut report = Report::default();
     for sale in &all {
         // Read before the audit: what is written meanwhile is newer, and is known to be.
@@ -127,7 +133,7 @@ pub fn audit(
         {
             client.orders_have(version)?;
         }
-        let sale_report = match client.audit(sale, repair)? {
+        let mut sale_report = match client.audit(sale, repair)? {
             Some(audit) => {
                 let orders = orders.as_mut().map(|orders| &mut **orders as &mut dyn Database);
                 one(client, orders, sale, audit, repair)?
@@ -135,6 +141,9 @@ pub fn audit(
             None if sales.is_empty() => gone(client, sale)?,
             None => return Err(AuditError::UnknownSale(sale.clone())),
         };
+        if client.can_split() && !sale.is_part() {
+            sale_report.checks.extend(moves(client, sale, repair)?);
+        }
         for check in &sale_report.checks {
             report.on_their_way += check.on_their_way;
             match check.repaired {
@@ -168,6 +177,61 @@ fn one(
         report.checks.push(rows(client, database, sale, audit, repair)?);
     }
     Ok(report)
+}
+
+/// Looks at whether what is under way between the parts of a split sale stays so: once looked at twice,
+/// somebody gave it up.
+const MOVES_LOOKS_MAX: usize = 4;
+
+/// Compares what the places of a split sale gave with what they took, and finishes what somebody left
+/// half way. `None`: the sale is not split.
+fn moves(
+    mut client: &mut dyn Client,
+    sale: &SaleId,
+    repair: bool,
+) -> Result<Option<CheckReport>, LedgerError> {
+    let show = Group { sale: sale.clone(), commands: vec![Command::Show] };
+    let shown = client.apply(&Batch { groups: vec![show] })?.pop();
+    let Some(Outcome::Sale(view)) = shown.and_then(|mut reply| reply.outcomes.pop()) else {
+        return Ok(None);
+    };
+    let Split::Head { parts } = view.spec.split else { return Ok(None) };
+    let Some(mut places) = splits::look(&mut client, sale, parts)? else { return Ok(None) };
+    let (mut left, mut wrong) = (Vec::new(), Vec::new());
+    for _ in 1..MOVES_LOOKS_MAX {
+        let Some(later) = splits::look(&mut client, sale, parts)? else { return Ok(None) };
+        left = places.left_under_way(&later);
+        wrong = places.from_nowhere(&later);
+        places = later;
+        if left.is_empty() {
+            break;
+        }
+    }
+    let name = |number| splits::place_id(sale, number, parts);
+    let told = |what: &str, of: &UnderWay| {
+        format!("{} units {what} from {} to {}", of.units, name(of.from), name(of.to))
+    };
+    let missing = places.missing();
+    let examples = left.iter().map(|of| told("are under way", of));
+    let examples = examples.chain(wrong.iter().map(|of| told("that were never given came", of)));
+    let examples = examples.chain(missing.iter().map(|&n| format!("{} is not there", name(n))));
+    let (gave, took) = places.moved();
+    let mut check = CheckReport {
+        check: "moves".into(),
+        ledger: gave.to_string(),
+        found: took.to_string(),
+        differences: (left.len() + wrong.len() + missing.len()) as u64,
+        examples: examples.take(EXAMPLES_MAX).collect(),
+        repaired: None,
+        on_their_way: 0,
+    };
+    if repair && !left.is_empty() && missing.is_empty() {
+        splits::finish(&mut client, sale, parts, &left)?;
+        let units: u64 = left.iter().map(|of| of.units).sum();
+        check.repaired = wrong.is_empty().then(|| format!("{units} units taken"));
+        check.differences = if wrong.is_empty() { check.differences } else { wrong.len() as u64 };
+    }
+    Ok(Some(check))
 }
 
 /// A sale that the ledger lists and has not. It may have been removed since it was listed.
@@ -369,7 +433,8 @@ impl Report {
         write!(
             out,
             "{} sales, {} reservations: {} of {} units confirmed, {} held, {} free; ",
-            self.sales.len(),
+            // The parts of one sale are one sale.
+            self.sales.iter().filter(|sale| !sale.sale.contains('~')).count(),
             sum(|sale| sale.reservations),
             sum(|sale| sale.confirmed),
             sum(|sale| sale.total),

@@ -19,9 +19,9 @@ use crate::http::{
     write_plaintext, write_techempower_json,
 };
 use crate::ledger::batch::{Answer, Ticket};
-use crate::purchase::{Asked, SaleSlot, Verdict};
+use crate::purchase::{self, Asked, SaleSlot, Verdict};
 use crate::route::{Route, route};
-use crate::sale::{SaleId, User};
+use crate::sale::{Outcome, ReservationId, SaleId, User};
 use reservations::Wish;
 
 /// Responses that are the same for everybody, encoded once a core.
@@ -72,7 +72,7 @@ enum Question {
     Buy { asked: Asked, slot: Rc<SaleSlot> },
     Reserve { asked: Asked, slot: Rc<SaleSlot>, user: User, quantity: u32 },
     ShowSale { ticket: Ticket, slot: Rc<SaleSlot> },
-    Reservation { ticket: Ticket, sale: SaleId, wish: Wish },
+    Reservation { ticket: Ticket, sale: SaleId, id: ReservationId, wish: Wish },
 }
 
 /// Serves one request, as far as that goes without waiting.
@@ -147,15 +147,23 @@ enum Answered {
 impl Question {
     fn wait(self, core: &Core) -> Answered {
         match self {
-            Self::Buy { asked, slot } => Answered::Buy { verdict: asked.wait(core), slot },
+            Self::Buy { asked, slot } => {
+                let (verdict, slot) = asked.wait(core, slot);
+                Answered::Buy { verdict, slot }
+            }
             Self::Reserve { asked, slot, user, quantity } => {
-                Answered::Reserve { verdict: asked.wait(core), slot, user, quantity }
+                let (verdict, slot) = asked.wait(core, slot);
+                Answered::Reserve { verdict, slot, user, quantity }
             }
             Self::ShowSale { ticket, slot } => {
                 Answered::ShowSale { answer: core.batcher.wait(ticket), slot }
             }
-            Self::Reservation { ticket, sale, wish } => {
-                Answered::Reservation { answer: core.batcher.wait(ticket), sale, wish }
+            Self::Reservation { ticket, sale, id, wish } => {
+                let mut answer = core.batcher.wait(ticket);
+                if sale.is_part() && wish == Wish::Confirm && answer == Ok(Outcome::Expired) {
+                    answer = purchase::confirm_late(core, &sale, id);
+                }
+                Answered::Reservation { answer, sale, wish }
             }
         }
     }

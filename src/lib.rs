@@ -5,7 +5,8 @@
 //! it will live on. [`connection`] reads and writes, [`http`] makes sense of the bytes, [`route`] of
 //! the request, [`handler`] of what it asks. A [`purchase`] takes the local step ([`stock`]) and, if
 //! that allows, joins the batch of its core's [`ledger`], which decides by the rules of [`sale`].
-//! The answer goes the same way back.
+//! The answer goes the same way back. A hot sale may be kept in parts, between which [`splits`] moves
+//! units.
 //!
 //! [`core`] is what a core owns and how its coroutines share its work, [`gate`] how it learns of
 //! events, [`tick`] what it does at regular times. [`sweep`] returns what expires in Redis to stock,
@@ -21,6 +22,7 @@ pub mod views;
 pub mod handler;
 pub mod purchase;
 pub mod stock;
+pub mod splits;
 pub mod ledger;
 pub mod sale;
 pub mod orders;

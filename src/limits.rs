@@ -52,6 +52,13 @@ pub const USER_BYTES_MAX: usize = 128;
 pub const KEY_BYTES_MAX: usize = 255;
 /// Largest total of a sale: counts stay exact in a Lua number (2^53) and in JSON readers.
 pub const TOTAL_MAX: u64 = 1 << 40;
+/// Most parts that a sale may be split into.
+pub const SPLITS_MAX: u32 = 32;
+/// Most units that one part of a split sale may ever give another: exact in a Lua number.
+pub const MOVED_MAX: u64 = 1 << 52;
+/// Times that a purchase from a split sale looks for units elsewhere before it is told `busy`: others
+/// may be quicker each time.
+pub const SPLIT_ROUNDS_MAX: usize = 16;
 /// Largest quantity that any sale may allow for one reservation.
 pub const QUANTITY_MAX: u32 = 1_000_000;
 /// Longest hold time: one year.
@@ -310,6 +317,8 @@ const _: () = assert!(KEY_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(VIEWS_PER_TICK_MAX <= BATCH_MAX && VIEWS_PER_TICK_MAX < SALES_MAX);
 const _: () = assert!(HOLD_MS_MAX < TIME_MS_MAX && TIME_MS_MAX < 1 << 53);
 const _: () = assert!(BATCH_MAX <= WAITING_SETTING_MAX && WAITING_MAX <= WAITING_SETTING_MAX);
+const _: () = assert!(TOTAL_MAX < MOVED_MAX && MOVED_MAX < 1 << 53);
+const _: () = assert!((SPLITS_MAX as usize) < BATCH_MAX);
 const _: () = assert!(IDLE_DEADLINE_MS <= CONNECTION_DEADLINE_MS_MAX);
 const _: () = assert!(2 * (CONTROL_CONNECTIONS_MAX as u64) < DESCRIPTORS_RESERVE);
 const _: () = assert!(CONTROL_BODY_BYTES_MAX < CONTROL_DISCARD_BYTES_MAX);

@@ -5,9 +5,11 @@
 //! unless the ledger did.
 
 mod ids;
+mod parts;
 mod sales;
 
 pub use ids::IdSource;
+pub use parts::{confirm_late, gather};
 pub use sales::{SaleSlot, Sales, SeenView, Settler, ask, look};
 
 use std::rc::Rc;
@@ -15,10 +17,11 @@ use std::sync::atomic::Ordering;
 
 use crate::core::Core;
 use crate::ledger::batch::{Failure, Ticket};
-use crate::sale::{Command, Key, Outcome, Reservation, ReservationId, Reserve, User};
+use crate::sale::{Command, Key, Outcome, Reservation, ReservationId, Reserve, SaleId, User};
 use crate::stock::Refusal;
 
 /// What a user asks for.
+#[derive(Clone)]
 pub struct Ask {
     /// Units, at least 1.
     pub quantity: u32,
@@ -102,46 +105,69 @@ pub enum Begun {
 pub struct Asked {
     id: ReservationId,
     ticket: Ticket,
+    /// What was asked and at which place, if it may have to be asked at another one.
+    elsewhere: Option<Box<(Ask, Rc<SaleSlot>)>>,
 }
 
 /// The local step of a purchase: latch, allowance, queue. Does not suspend.
 pub fn begin(core: &Core, slot: &Rc<SaleSlot>, ask: Ask) -> Begun {
-    let now_ms = core.clock.now_ms();
     // A repeated key must find its reservation whatever the core knows of the sale.
     if ask.key.is_none()
         && let Some(refusal) = slot.refusal(core)
     {
         return decided(core, Verdict::Refused(refusal.into()));
     }
+    let place = slot.home(&ask);
+    let elsewhere = slot.may_be_split().then(|| Box::new((ask.clone(), place.clone())));
+    match put(core, slot, place.id(), ask) {
+        Ok((id, ticket)) => Begun::Asked(Asked { id, ticket, elsewhere }),
+        Err(verdict) => decided(core, verdict),
+    }
+}
+
+/// Allowance and queue: asks the ledger at a sale, or at a part of it.
+fn put(
+    core: &Core,
+    slot: &SaleSlot,
+    place: &SaleId,
+    ask: Ask,
+) -> Result<(ReservationId, Ticket), Verdict> {
+    let now_ms = core.clock.now_ms();
     let units = u64::from(ask.quantity);
     let allowed = slot.shards.take(core.index, units);
     if !allowed && ask.key.is_none() {
-        return decided(core, Verdict::Refused(Refused::AllowanceExhausted));
+        return Err(Verdict::Refused(Refused::AllowanceExhausted));
     }
     let allowance = if allowed { ask.quantity } else { 0 };
     let id = core.ids.borrow_mut().next_id(core.batcher.batches_taken());
     let Ask { quantity, user, key } = ask;
     let reserve = Command::Reserve(Reserve { id, quantity, user, key, claim_only: !allowed });
-    match core.batcher.submit(now_ms, slot.id(), reserve, allowance) {
-        Ok(ticket) => Begun::Asked(Asked { id, ticket }),
+    match core.batcher.submit(now_ms, place, reserve, allowance) {
+        Ok(ticket) => Ok((id, ticket)),
         Err(failure) => {
             slot.shards.give_back(core.index, u64::from(allowance));
-            decided(core, Verdict::Failed(failure))
+            Err(Verdict::Failed(failure))
         }
     }
 }
 
 impl Asked {
-    /// Suspends until the ledger has answered.
-    pub fn wait(self, core: &Core) -> Verdict {
-        let id = self.id;
-        let verdict = match core.batcher.wait(self.ticket) {
-            Ok(outcome) => verdict(id, outcome),
-            Err(failure) => Verdict::Failed(failure),
+    /// Suspends until the ledger has answered. Gives also where the purchase was made: the sale that was
+    /// asked, or the part of it.
+    pub fn wait(self, core: &Core, slot: Rc<SaleSlot>) -> (Verdict, Rc<SaleSlot>) {
+        let (verdict, place) = match (core.batcher.wait(self.ticket), self.elsewhere) {
+            (Ok(outcome), Some(asked)) if parts::leads_elsewhere(&outcome) => {
+                let (ask, place) = *asked;
+                parts::ask_elsewhere(core, slot, ask, place, outcome)
+            }
+            (Ok(outcome), asked) => {
+                (verdict(self.id, outcome), asked.map_or(slot, |asked| asked.1))
+            }
+            (Err(failure), _) => (Verdict::Failed(failure), slot),
         };
         core.assert_here();
         record(core, &verdict);
-        verdict
+        (verdict, place)
     }
 }
 
@@ -157,6 +183,8 @@ fn verdict(id: ReservationId, outcome: Outcome) -> Verdict {
         Outcome::QuantityTooLarge { quantity_max } => Refused::QuantityTooLarge { quantity_max },
         Outcome::NotClaimed => Refused::AllowanceExhausted,
         Outcome::UnknownSale => Refused::UnknownSale,
+        // It was none when this core met it: the next who asks is led to its part.
+        Outcome::Split { .. } => return Verdict::Failed(Failure::Busy),
         outcome => {
             tracing::error!(?outcome, "the ledger answered a purchase with something else");
             return Verdict::Failed(Failure::Unknown);

@@ -491,6 +491,7 @@ pub fn difference(config: &Config, id: &SaleId, view: &SaleView) -> Option<Strin
     compare("limit_per_user", is.limit_per_user.into(), limit.into(), default.into());
     let (quantity, default) = (asked.quantity_max, defaults.quantity_max);
     compare("quantity_max", is.quantity_max.into(), quantity.into(), default.into());
+    compare("splits", is.split.parts().into(), asked.split.parts().into(), 1);
     compare("opens_at_ms", is.opens_at_ms, asked.opens_at_ms, defaults.opens_at_ms);
     compare("closes_at_ms", is.closes_at_ms, asked.closes_at_ms, defaults.closes_at_ms);
     let said = differences.join(", ");

@@ -22,7 +22,8 @@ use crate::limits::{
     EXPIRE_BATCH_MAX, RECONNECT_BACKOFF_MS_MAX, RECONNECT_BACKOFF_MS_MIN, REFUSAL_LOG_INTERVAL_MS,
     SWEEP_COUNT_INTERVAL_MS, SWEEP_EXPIRE_MIN, SWEEP_SALES_MAX, SWEEP_SCAN_INTERVAL_MS,
 };
-use crate::sale::{Command, Outcome, SaleId};
+use crate::sale::{Command, Outcome, SaleId, Split};
+use crate::splits;
 
 mod schedule;
 
@@ -188,12 +189,17 @@ impl Sweeper {
         let replies = self.client.apply_each(&batch)?;
         let now_ms = self.pace.now_ms();
 
-        let (mut gone, mut unlisted) = (Vec::new(), Vec::new());
+        let (mut gone, mut unlisted, mut heads) = (Vec::new(), Vec::new(), Vec::new());
         for (look, reply) in looks.iter().zip(replies) {
             match reply {
                 Ok(GroupReply { free: None, .. }) => gone.push(&look.sale),
                 Ok(reply) => {
                     self.told.remove(&look.sale);
+                    if let Some(Outcome::Sale(view)) = reply.outcomes.first()
+                        && let Split::Head { parts } = view.spec.split
+                    {
+                        heads.push((look.sale.clone(), parts));
+                    }
                     let seen = seen(&reply, sent_ms, now_ms);
                     if !self.schedule.looked(&look.sale, &seen) {
                         unlisted.push(&look.sale);
@@ -205,6 +211,11 @@ impl Sweeper {
                 }
             }
         }
+        for (sale, parts) in heads {
+            if let Err(error) = self.finish_moves(&sale, parts) {
+                self.log_refusal(&sale, &error, now_ms);
+            }
+        }
         for sale in &gone {
             self.schedule.forget(sale);
             self.told.remove(*sale);
@@ -213,6 +224,14 @@ impl Sweeper {
         let _ = self.client.forget(&gone);
         let _ = self.client.register(&unlisted);
         Ok(())
+    }
+
+    /// Has units arrive that somebody sent from one part of a split sale to another and who then died:
+    /// until then nobody can buy them who does not look for them.
+    fn finish_moves(&mut self, head: &SaleId, parts: u32) -> Result<(), LedgerError> {
+        let mut client: &mut dyn Client = &mut self.client;
+        let Some(places) = splits::look(&mut client, head, parts)? else { return Ok(()) };
+        splits::finish(&mut client, head, parts, &places.under_way())
     }
 
     /// Once for a sale, as long as it lasts, and not of many at once.

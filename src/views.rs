@@ -22,6 +22,9 @@ pub struct SaleJson {
     hold_ms: u64,
     opens_at: Option<String>,
     closes_at: Option<String>,
+    /// Into how many parts it is split, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    splits: Option<u32>,
 }
 
 impl SaleJson {
@@ -41,6 +44,7 @@ impl SaleJson {
             hold_ms: spec.hold_ms,
             opens_at: time(spec.opens_at_ms, 0),
             closes_at: time(spec.closes_at_ms, TIME_MS_MAX),
+            splits: Some(spec.split.parts()).filter(|parts| *parts > 1),
         }
     }
 }
@@ -65,7 +69,7 @@ impl<'a> ReservationJson<'a> {
     pub fn of(sale: &'a SaleId, reservation: &'a Reservation) -> Self {
         Self {
             id: format!("{sale}~{}", reservation.id),
-            sale: sale.as_str(),
+            sale: sale.whole_str(),
             user: reservation.user.as_ref().map(User::as_str),
             quantity: reservation.quantity,
             status: reservation.status.as_str(),

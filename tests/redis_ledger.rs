@@ -10,6 +10,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use history::{Ledger, Seen};
+use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, TestRunner};
 use server::{RedisConnection, RedisServer};
 use stampede::ledger::redis::{
@@ -121,6 +122,15 @@ fn entries(connection: &mut RedisConnection, sale: &SaleId) -> Vec<(u64, String)
 
 #[test]
 fn agrees_with_the_model() {
+    agrees(history::histories(24), Seen::KINDS);
+}
+
+#[test]
+fn a_place_of_a_split_sale_agrees_with_the_model() {
+    agrees(history::split_histories(24), Seen::SPLIT_KINDS);
+}
+
+fn agrees(histories: impl Strategy<Value = Vec<history::Step>>, kinds: usize) {
     // As the user of tuning/, who may do only what we need.
     let (server, _users) = RedisServer::with_users();
     let client = Client::at(&server, &server.url_of("stampede", "CHANGE-ME-STAMPEDE"));
@@ -135,11 +145,11 @@ fn agrees_with_the_model() {
         agrees_with_its_stream(connection, &sale);
         Ok(())
     };
-    if let Err(error) = TestRunner::new(config).run(&history::histories(24), run) {
+    if let Err(error) = TestRunner::new(config).run(&histories, run) {
         panic!("{error}");
     }
     let seen = parties.into_inner().2;
-    assert_eq!(seen.kinds().len(), Seen::KINDS, "the histories are too tame: {:?}", seen.kinds());
+    assert_eq!(seen.kinds().len(), kinds, "the histories are too tame: {:?}", seen.kinds());
 }
 
 /// Each reservation is granted in the stream exactly once, and the stream's last word on it is what

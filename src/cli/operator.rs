@@ -32,9 +32,12 @@ pub enum SaleAction {
         /// The sales: TOTAL units each, and what else they need
         #[arg(
             required = true,
-            value_name = "ID=TOTAL[,hold=30s][,limit=1][,quantity=4][,opens=TIME][,closes=TIME]"
+            value_name = "ID=TOTAL[,hold=30s][,limit=1][,quantity=4][,opens=TIME][,closes=TIME][,splits=4]"
         )]
         sales: Vec<String>,
+        /// Keep those that don't say splits= in this many parts, in Redis, as --splits of serve does
+        #[arg(long, value_name = "PARTS", allow_negative_numbers = true)]
+        splits: Option<String>,
     },
     /// Sell from now on: opens a sale that was to open later, or that is closed
     Open {

@@ -108,14 +108,23 @@ pub struct ServeOptions {
     ///
     /// ID=TOTAL, and as needed: hold=30s, how long a reservation is held for payment (5m if not
     /// given); limit=1, units that one user may have (0, no limit); quantity=4, most units in one
-    /// reservation (10); opens= and closes=, times such as 2030-01-01T10:00:00+08:00. A sale that
-    /// exists is never changed.
+    /// reservation (10); opens= and closes=, times such as 2030-01-01T10:00:00+08:00; splits=4, parts
+    /// in which it is kept (see --splits). A sale that exists is never changed.
     #[arg(
         long,
-        value_name = "ID=TOTAL[,hold=30s][,limit=1][,quantity=4][,opens=TIME][,closes=TIME]",
+        value_name = "ID=TOTAL[,hold=30s][,limit=1][,quantity=4][,opens=TIME][,closes=TIME][,splits=4]",
         help_heading = "Sales"
     )]
     pub sale: Vec<String>,
+
+    /// Keep new sales in this many parts, for one that is too hot for one core of Redis [default: 1]
+    ///
+    /// For those of --sale that don't say splits=. Each part has keys of its own, and with a Redis
+    /// Cluster they are on different nodes; a user belongs to one part, and units move to where they
+    /// are wanted. It is one sale to whoever buys or asks. In one Redis it is correct and no faster.
+    /// A sale that exists keeps its parts. 1 to 32.
+    #[arg(long, value_name = "PARTS", allow_negative_numbers = true, help_heading = "Sales")]
+    pub splits: Option<String>,
 
     /// Sell at most this many from this instance, or `auto` [default: auto]
     ///
@@ -265,6 +274,7 @@ impl ServeOptions {
             "redis-wait" => &self.redis_wait,
             "redis-sentinel-user" => &self.redis_sentinel_user,
             "orders" => &self.orders,
+            "splits" => &self.splits,
             "stock" => &self.stock,
             "stock-buffer" => &self.stock_buffer,
             "instance" => &self.instance,

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use crate::cli::ServeOptions;
 use crate::limits;
 use crate::orders::DatabaseUrl;
-use crate::sale::{SaleId, SaleSpec};
+use crate::sale::{SaleId, SaleSpec, Split};
 
 pub use crate::stock::StockSetting;
 pub use control::{ControlSetting, Token};
@@ -32,13 +32,17 @@ pub use ledger::{
     CounterNames, LedgerSetting, RedisSetting, RedisUrl, SentinelLogin, redis_setting,
 };
 pub use listen::Listen;
-pub use sale::{parse as parse_sale, parse_time};
+pub use sale::{parse as parse_sale, parse_time, splits as parse_splits};
 pub use source::{SETTINGS, Setting, Source};
 pub use value::{duration_within, format_duration, log_filter, log_format, whole_number};
 
 pub(crate) use ledger::{redacted, sentinel_login};
 
 use source::Layers;
+
+/// Why a sale of an embedded ledger is not split.
+const SPLITS_NEED_REDIS: &str =
+    "only a sale in Redis can be split; an embedded ledger has one core to sell from";
 
 /// Where an instance listens unless told otherwise.
 pub const LISTEN_DEFAULT: &str = "0.0.0.0:3005";
@@ -82,6 +86,8 @@ pub struct Config {
     pub sales: Vec<(SaleId, SaleSpec)>,
     /// Whether somebody asked for these sales, or they are the default.
     pub sales_given: bool,
+    /// Into how many parts those are split that don't say it.
+    pub splits: u32,
     /// The instance's allowance of each sale.
     pub stock: StockSetting,
     /// How much more than its fair share of what is left it may ask for, with [`StockSetting::Auto`].
@@ -191,7 +197,8 @@ impl Taker {
         let ledger = self.ledger();
         let connections_max = self.connections_max(host, cores.len(), ledger.is_cluster());
         let orders = self.orders(&ledger);
-        let (sales, sales_given) = self.sales(&ledger);
+        let split = self.splits(&ledger);
+        let (sales, sales_given) = self.sales(&ledger, split);
         let (stock, stock_buffer_percent) = self.stock();
         Config {
             config_file: self.layers.file.clone(),
@@ -203,6 +210,7 @@ impl Taker {
             orders,
             sales,
             sales_given,
+            splits: split.parts(),
             stock,
             stock_buffer_percent,
             instance: self.one("instance", None, |text| value::instance_name(text).map(Some)),
@@ -340,7 +348,16 @@ impl Taker {
         })
     }
 
-    fn sales(&mut self, ledger: &LedgerSetting) -> (Vec<(SaleId, SaleSpec)>, bool) {
+    /// How sales are split whose definition does not say it.
+    fn splits(&mut self, ledger: &LedgerSetting) -> Split {
+        let can_split = matches!(ledger, LedgerSetting::Redis(_));
+        self.one("splits", Split::Whole, |text| match sale::splits(text)? {
+            split if split != Split::Whole && !can_split => Err(SPLITS_NEED_REDIS.into()),
+            split => Ok(split),
+        })
+    }
+
+    fn sales(&mut self, ledger: &LedgerSetting, split: Split) -> (Vec<(SaleId, SaleSpec)>, bool) {
         let Some(given) = self.layers.values("sale").map(<[String]>::to_vec) else {
             let (id, total) = SALE_DEFAULT;
             let id = SaleId::new(id).expect("the default sale's id is valid");
@@ -349,9 +366,13 @@ impl Taker {
                 LedgerSetting::Redis(_) => (Vec::new(), false),
             };
         };
+        let can_split = matches!(ledger, LedgerSetting::Redis(_));
         let mut sales: Vec<(SaleId, SaleSpec)> = Vec::with_capacity(given.len());
         for text in &given {
-            match sale::parse(text) {
+            match sale::parse(text, split) {
+                Ok((_, spec)) if spec.split != Split::Whole && !can_split => {
+                    self.wrong("sale", text, SPLITS_NEED_REDIS);
+                }
                 Ok((id, _)) if sales.iter().any(|(other, _)| *other == id) => {
                     self.wrong("sale", text, &format!("the sale {id} is given twice"));
                 }

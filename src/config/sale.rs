@@ -1,16 +1,16 @@
-//! The definition of a sale as text: `ID=TOTAL[,hold=30s][,limit=1][,quantity=4][,opens=…][,closes=…]`.
+//! The definition of a sale as text: `ID=TOTAL[,hold=30s][,limit=1][,quantity=4][,opens=…][,closes=…][,splits=4]`.
 
 use jiff::Timestamp;
 
 use super::source::{closest, did_you_mean};
 use super::value::{duration, format_duration, whole_number};
-use crate::limits::{HOLD_MS_MAX, QUANTITY_MAX, TIME_MS_MAX, TOTAL_MAX};
-use crate::sale::{SaleId, SaleSpec};
+use crate::limits::{HOLD_MS_MAX, QUANTITY_MAX, SPLITS_MAX, TIME_MS_MAX, TOTAL_MAX};
+use crate::sale::{SaleId, SaleSpec, Split};
 
-const KEYS: [&str; 5] = ["hold", "limit", "quantity", "opens", "closes"];
+const KEYS: [&str; 6] = ["hold", "limit", "quantity", "opens", "closes", "splits"];
 
-/// The sale that a text defines, or what is wrong with it.
-pub fn parse(text: &str) -> Result<(SaleId, SaleSpec), String> {
+/// The sale that a text defines, split so unless it says how; or what is wrong with it.
+pub fn parse(text: &str, split: Split) -> Result<(SaleId, SaleSpec), String> {
     let mut parts = text.split(',');
     let (id, total) = parts
         .next()
@@ -18,7 +18,7 @@ pub fn parse(text: &str) -> Result<(SaleId, SaleSpec), String> {
         .ok_or("must be ID=TOTAL and what else it needs, such as ticket=10000,hold=30s")?;
     let id = SaleId::new(id).map_err(|error| error.to_string())?;
     let total = whole_number(total, 0, TOTAL_MAX).map_err(|problem| format!("total {problem}"))?;
-    let mut spec = SaleSpec::with_total(total);
+    let mut spec = SaleSpec { split, ..SaleSpec::with_total(total) };
     let mut seen: Vec<&str> = Vec::new();
     for part in parts {
         let (key, value) = part
@@ -53,6 +53,7 @@ fn set(spec: &mut SaleSpec, key: &str, value: &str) -> Result<(), String> {
         "quantity" => {
             spec.quantity_max = whole_number(value, 1, QUANTITY_MAX.into()).map_err(named)? as u32;
         }
+        "splits" => spec.split = splits(value).map_err(named)?,
         "opens" => spec.opens_at_ms = parse_time(value).map_err(named)?,
         "closes" => spec.closes_at_ms = parse_time(value).map_err(named)?,
         _ => {
@@ -61,6 +62,11 @@ fn set(spec: &mut SaleSpec, key: &str, value: &str) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Into how many parts a sale is split.
+pub fn splits(text: &str) -> Result<Split, String> {
+    whole_number(text, 1, SPLITS_MAX.into()).map(|parts| Split::into_parts(parts as u32))
 }
 
 /// A point in time by RFC 3339, in ms since 1970.
@@ -88,6 +94,10 @@ pub(super) fn format_time(at_ms: u64) -> String {
 mod tests {
     use super::*;
 
+    fn parse(text: &str) -> Result<(SaleId, SaleSpec), String> {
+        super::parse(text, Split::Whole)
+    }
+
     #[test]
     fn a_full_definition() {
         let text = "ticket=10000,hold=30s,limit=1,quantity=4,\
@@ -101,9 +111,13 @@ mod tests {
             limit_per_user: 1,
             hold_ms: 30_000,
             quantity_max: 4,
+            split: Split::Whole,
         };
         assert_eq!(spec, expected);
         assert_eq!(format_time(spec.opens_at_ms), "2030-01-01T02:00:00Z");
+        let (_, spec) = parse("a=8,splits=4").unwrap();
+        assert_eq!(spec, SaleSpec { split: Split::Head { parts: 4 }, ..SaleSpec::with_total(8) });
+        assert_eq!(parse("a=8,splits=1").unwrap().1, SaleSpec::with_total(8));
         assert_eq!(parse("a=0").unwrap().1, SaleSpec::with_total(0));
         assert_eq!(parse(&format!("a={TOTAL_MAX}")).unwrap().1.total, TOTAL_MAX);
     }
@@ -128,6 +142,8 @@ mod tests {
             ("ticket=5,limit=-1", "limit must be a whole number from 0"),
             ("ticket=5,limit=4294967296", "limit must be a whole number from 0"),
             ("ticket=5,quantity=0", "quantity must be a whole number from 1"),
+            ("ticket=5,splits=0", "splits must be a whole number from 1 to 32"),
+            ("ticket=5,splits=33", "splits must be a whole number from 1 to 32"),
             ("ticket=5,limits=1", "did you mean limit?"),
             ("ticket=5,limit=1,limit=2", "limit is given twice"),
             ("ticket=5,opens=tomorrow", "opens must be a time with its offset"),

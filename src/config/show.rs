@@ -29,6 +29,7 @@ impl Config {
             Some(url) => page.setting("orders", &quoted(&url.to_string())),
             None => page.off("orders"),
         }
+        page.setting("splits", &self.splits.to_string());
         match self.stock {
             StockSetting::Auto => page.setting("stock", "\"auto\""),
             StockSetting::Fixed(count) => page.setting("stock", &count.to_string()),
@@ -146,6 +147,9 @@ impl Page<'_> {
             format!("limit = {}", spec.limit_per_user),
             format!("quantity = {}", spec.quantity_max),
         ];
+        if spec.split.parts() > 1 || self.config.splits > 1 {
+            lines.push(format!("splits = {}", spec.split.parts()));
+        }
         if spec.opens_at_ms != 0 {
             lines.push(format!("opens = {}", format_time(spec.opens_at_ms)));
         }

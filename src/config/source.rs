@@ -55,6 +55,7 @@ pub const SETTINGS: &[Setting] = &[
     secret("redis-sentinel-password"),
     one("orders"),
     several("sale", ';'),
+    one("splits"),
     one("stock"),
     one("stock-buffer"),
     one("instance"),

@@ -79,24 +79,39 @@ fn flags_before_environment_before_file() {
 #[test]
 fn what_is_shown_can_be_read_again() {
     let (_file, options) = file(
-        "listen = ['[::1]:0', 'unix:a.sock']\nledger = 'redis://host:1/2'\nstock = 50\n\
+        "listen = ['[::1]:0', 'unix:a.sock']\nledger = 'redis://host:1/2'\nsplits = 4\nstock = 50\n\
          stock-buffer = '20%'\ninstance = 'web1'\nlog = 'info,stampede=debug'\n\
          log-format = 'json'\nconnections-max = 9\ndrain-delay = '3s'\ndrain-timeout = '0s'\nstat-log = '/dev/null'\n\
          redis-counters-key = 'x:{sale}'\n[[sale]]\nid = 'a'\ntotal = 5\nhold = '90s'\nlimit = 1\n\
          quantity = 2\nopens = 2030-01-01T10:00:00+08:00\ncloses = '2031-01-01T00:00:00Z'\n\
-         [[sale]]\nid = 'b'\ntotal = 0",
+         [[sale]]\nid = 'b'\ntotal = 0\nsplits = 1",
     );
     let first = load(&options, &[]).unwrap();
     let (_again, again) = file(&first.to_toml());
     let second = load(&again, &[]).unwrap();
     assert_eq!(first.sales, second.sales);
     assert_eq!(first.sales[0].1.opens_at_ms, 1_893_463_200_000);
+    let splits: Vec<_> = first.sales.iter().map(|(_, spec)| spec.split.parts()).collect();
+    assert_eq!(splits, [4, 1]);
     let page = |config: &Config| {
         let lines = config.to_toml();
         let lines = lines.lines().map(|line| line.split("  # ").next().unwrap().trim().to_owned());
         lines.filter(|line| !line.starts_with("# config")).collect::<Vec<_>>()
     };
     assert_eq!(page(&first), page(&second));
+}
+
+#[test]
+fn an_embedded_ledger_splits_no_sale() {
+    let options = ServeOptions { sale: vec!["a=1,splits=2".into()], ..Default::default() };
+    let error = load(&options, &[("STAMPEDE_SPLITS", "4")]).unwrap_err().to_string();
+    for told in
+        ["STAMPEDE_SPLITS=4: only a sale in Redis", "--sale a=1,splits=2: only a sale in Redis"]
+    {
+        assert!(error.contains(told), "{told}\n{error}");
+    }
+    let whole = ServeOptions { sale: vec!["a=1,splits=1".into()], ..Default::default() };
+    assert_eq!(load(&whole, &[]).unwrap().sales[0].1.split, Split::Whole);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use super::instances;
 use super::problem::Problem;
 use super::request::{Reply, Request};
 use super::snapshot::Snapshot;
+use super::split;
 use crate::audit::{AuditError, audit};
 use crate::config::whole_number;
 use crate::http::Code;
@@ -132,10 +133,7 @@ impl Api {
 
     /// Has the ledger carry out one command.
     fn ask(&mut self, sale: &SaleId, command: Command) -> Result<Outcome, Problem> {
-        let group = Group { sale: sale.clone(), commands: vec![command] };
-        let mut reply = self.client.apply(&Batch { groups: vec![group] })?;
-        let outcome = reply.pop().and_then(|mut group| group.outcomes.pop());
-        outcome.ok_or_else(|| unexpected(None))
+        split::apply(&mut *self.client, sale, command)
     }
 
     fn create(&mut self, request: &Request) -> Answer {
@@ -195,7 +193,8 @@ impl Api {
     fn list(&mut self, request: &Request) -> Answer {
         let page = Page::read(request, CONTROL_PAGE_DEFAULT, CONTROL_PAGE_MAX)?;
         let after = page.after.as_deref().map(sale_id_of("after")).transpose()?;
-        let all = self.client.sales()?;
+        let mut all = self.client.sales()?;
+        all.retain(|id| !id.is_part());
         let from = after.map_or(0, |after| all.partition_point(|id| *id <= after));
         let rest = &all[from..];
         let ids = &rest[..rest.len().min(page.limit)];
@@ -210,13 +209,16 @@ impl Api {
     fn show(&mut self, ids: &[SaleId]) -> Result<Vec<SaleJson>, Problem> {
         let group = |id: &SaleId| Group { sale: id.clone(), commands: vec![Command::Show] };
         let reply = self.client.apply(&Batch { groups: ids.iter().map(group).collect() })?;
-        // One that was removed meanwhile is left out.
-        let shown =
-            ids.iter().zip(reply).filter_map(|(id, mut group)| match group.outcomes.pop() {
-                Some(Outcome::Sale(view)) => Some(SaleJson::of(id, &view)),
-                _ => None,
-            });
-        Ok(shown.collect())
+        let mut shown = Vec::with_capacity(ids.len());
+        for (id, mut group) in ids.iter().zip(reply) {
+            // One that was removed meanwhile is left out.
+            if let Some(Outcome::Sale(view)) = group.outcomes.pop()
+                && let Some(view) = split::view_of(&mut *self.client, id, *view)?
+            {
+                shown.push(SaleJson::of(id, &view));
+            }
+        }
+        Ok(shown)
     }
 
     /// A page of a sale's reservations. Those of all pages that are read one after the other are of
@@ -228,7 +230,7 @@ impl Api {
         let after = match &page.after {
             None => None,
             Some(after) => match ReservationId::from_public(after) {
-                Ok((sale, after)) if sale == id => Some(after),
+                Ok((sale, after)) if sale.whole() == id => Some(after),
                 _ => {
                     return Err(Problem::invalid("after", "after is no reservation of this sale."));
                 }
@@ -237,18 +239,19 @@ impl Api {
         let fits = self.snapshot.as_ref().is_some_and(|s| s.is_of(&id)) && after.is_some();
         if !fits {
             self.snapshot = None;
-            match self.ask(&id, Command::Show)? {
-                Outcome::Sale(view) => check_final(&view)?,
+            let split = match self.ask(&id, Command::Show)? {
+                Outcome::Sale(view) => check_final(&view).map(|()| view.spec.split)?,
                 outcome => return Err(refusal(outcome)),
-            }
-            let audit = self.client.audit(&id, false)?.ok_or_else(|| Problem::not_found("sale"))?;
+            };
+            let audit = split::reservations(&mut *self.client, &id, split)?;
+            let audit = audit.ok_or_else(|| Problem::not_found("sale"))?;
             self.snapshot = Some(Snapshot::new(id.clone(), audit));
         }
         let Some(snapshot) = &mut self.snapshot else { return Err(unexpected(None)) };
         let (changes, more) = snapshot.page(after, page.limit);
         let reservations: Vec<_> = changes.iter().map(ReservationJson::of_change).collect();
         let last = changes.last().filter(|_| more);
-        let next = last.map(|change| format!("{id}~{}", change.reservation.id));
+        let next = last.map(|change| format!("{}~{}", change.sale, change.reservation.id));
         let reply = Reply::json(200, &json!({ "reservations": reservations, "next": next }));
         if !more {
             self.snapshot = None;

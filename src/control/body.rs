@@ -11,8 +11,8 @@ use super::problem::Problem;
 use super::request::Request;
 use crate::config::parse_time;
 use crate::http::Code;
-use crate::limits::{HOLD_MS_MAX, QUANTITY_MAX, TOTAL_MAX};
-use crate::sale::{SaleId, SaleSpec, SpecError};
+use crate::limits::{HOLD_MS_MAX, QUANTITY_MAX, SPLITS_MAX, TOTAL_MAX};
+use crate::sale::{SaleId, SaleSpec, SpecError, Split};
 
 /// The members of an object in their order, also those that stand there twice.
 struct Members(Vec<(String, Value)>);
@@ -100,8 +100,16 @@ fn required(name: &'static str) -> Problem {
 
 /// The sale that a body defines. What it leaves out has its default.
 pub fn sale(request: &Request) -> Result<(SaleId, SaleSpec), Problem> {
-    let names =
-        ["id", "total", "opens_at", "closes_at", "limit_per_user", "quantity_max", "hold_ms"];
+    let names = [
+        "id",
+        "total",
+        "opens_at",
+        "closes_at",
+        "limit_per_user",
+        "quantity_max",
+        "hold_ms",
+        "splits",
+    ];
     let body = Members::read(request, &names)?;
     let id = match body.get("id") {
         Some(Value::String(id)) => {
@@ -122,6 +130,9 @@ pub fn sale(request: &Request) -> Result<(SaleId, SaleSpec), Problem> {
     if let Some(hold_ms) = body.number("hold_ms", 1, HOLD_MS_MAX)? {
         spec.hold_ms = hold_ms;
     }
+    if let Some(parts) = body.number("splits", 1, SPLITS_MAX.into())? {
+        spec.split = Split::into_parts(small(parts));
+    }
     if let Some(opens_at_ms) = body.time("opens_at")? {
         spec.opens_at_ms = opens_at_ms;
     }
@@ -132,6 +143,7 @@ pub fn sale(request: &Request) -> Result<(SaleId, SaleSpec), Problem> {
         SpecError::Times(..) => Problem::invalid("closes_at", "opens_at must be before closes_at."),
         SpecError::Total(_) => Problem::invalid("total", format!("{error}.")),
         SpecError::Hold(_) => Problem::invalid("hold_ms", format!("{error}.")),
+        SpecError::Splits(_) => Problem::invalid("splits", format!("{error}.")),
         SpecError::Quantity(_) => Problem::invalid("quantity_max", format!("{error}.")),
     })?;
     Ok((id, spec))

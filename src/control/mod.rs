@@ -18,6 +18,7 @@ pub mod problem;
 pub mod request;
 mod service;
 mod snapshot;
+mod split;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

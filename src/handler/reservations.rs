@@ -111,7 +111,7 @@ pub fn ask(
         Err(Failure::Busy)
     };
     match submitted {
-        Ok(ticket) => Some(Question::Reservation { ticket, sale, wish }),
+        Ok(ticket) => Some(Question::Reservation { ticket, sale, id, wish }),
         Err(failure) => {
             failed(wish, failure).write(envelope, out);
             None

@@ -10,7 +10,12 @@ pub trait Client: Send {
     /// Carries out a batch and waits for the reply.
     fn apply(&mut self, batch: &Batch) -> Result<BatchReply, LedgerError>;
 
-    /// Every sale, in the order of their ids.
+    /// Whether it can keep a sale in parts.
+    fn can_split(&self) -> bool {
+        false
+    }
+
+    /// Every sale, in the order of their ids; of a split one also every part.
     fn sales(&mut self) -> Result<Vec<SaleId>, LedgerError>;
 
     /// Looks at everything the ledger has of a sale and compares what must agree; with `repair`

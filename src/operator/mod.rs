@@ -24,11 +24,11 @@ pub use ledger::{embedded_client, open_client, redis_client};
 use self::http::Remote;
 use crate::cli::{OperatorOptions, ReservationAction, SaleAction, ServeOptions};
 use crate::clock::rfc3339;
-use crate::config::{Config, parse_sale, whole_number};
+use crate::config::{Config, parse_sale, parse_splits, whole_number};
 use crate::control::api::Api;
 use crate::control::request::{Reply, Request};
 use crate::limits::{CONTROL_PAGE_MAX, TIME_MS_MAX, TOTAL_MAX};
-use crate::sale::{ReservationId, SaleId, SaleSpec};
+use crate::sale::{ReservationId, SaleId, SaleSpec, Split};
 
 /// Why a command did not do what it was to do.
 #[derive(Debug, thiserror::Error)]
@@ -120,9 +120,14 @@ fn sale_requests(action: &SaleAction) -> Result<Vec<Request>, Failure> {
         Ok(Request::new(method, format!("/v1/sales/{id}{verb}")))
     };
     Ok(vec![match action {
-        SaleAction::Create { sales } => {
+        SaleAction::Create { sales, splits } => {
+            let split = splits.as_deref().map_or(Ok(Split::Whole), |text| {
+                parse_splits(text).map_err(|problem| {
+                    Failure::Usage(format!("--splits {}: {problem}", shown(text)))
+                })
+            })?;
             let create = |text: &String| {
-                let (id, spec) = parse_sale(text)
+                let (id, spec) = parse_sale(text, split)
                     .map_err(|problem| Failure::Usage(format!("{}: {problem}", shown(text))))?;
                 Ok(Request::new("POST", "/v1/sales").with_json(&definition(&id, &spec)))
             };
@@ -170,6 +175,7 @@ fn definition(id: &SaleId, spec: &SaleSpec) -> Value {
         "limit_per_user": spec.limit_per_user,
         "quantity_max": spec.quantity_max,
         "hold_ms": spec.hold_ms,
+        "splits": Some(spec.split.parts()).filter(|parts| *parts > 1),
     })
 }
 

@@ -27,7 +27,7 @@ fn cell(name: &str, value: &Value) -> String {
 }
 
 /// The members of sales and reservations, in the order in which they are read.
-const ORDER: [&str; 15] = [
+const ORDER: [&str; 16] = [
     "id",
     "sale",
     "user",
@@ -43,6 +43,7 @@ const ORDER: [&str; 15] = [
     "hold_ms",
     "opens_at",
     "closes_at",
+    "splits",
 ];
 
 /// The members of an object, one a line.

@@ -14,7 +14,7 @@ use postgres::types::{ToSql, Type};
 use postgres::{Client, Config, NoTls, Statement, Transaction};
 
 use super::postgres_url::PostgresUrl;
-use super::rows::{id_of, latest, public_id, signed, unsigned};
+use super::rows::{id_of, is_of_another_part, latest, public_id, signed, unsigned};
 use super::{Database, DatabaseError, Order};
 use crate::sale::{Change, SaleId, Status};
 
@@ -155,10 +155,13 @@ impl Database for Postgres {
                        FROM orders WHERE sale = $1 ORDER BY reservation";
             let mut transaction = session.client.transaction()?;
             transaction.batch_execute("SET LOCAL statement_timeout = 0")?;
-            let mut rows = transaction.query_raw(sql, [sale.as_str()])?;
+            let mut rows = transaction.query_raw(sql, [sale.whole_str()])?;
             while let Some(row) = rows.next()? {
                 let Some(id) = id_of(sale, row.try_get(0)?) else {
                     let row: &str = row.try_get(0)?;
+                    if is_of_another_part(sale, row) {
+                        continue;
+                    }
                     tracing::warn!(row, %sale, "a row of orders has no reservation's id");
                     continue;
                 };
@@ -204,7 +207,7 @@ impl<'a> Columns<'a> {
         for change in rows {
             let reservation = &change.reservation;
             columns.reservations.push(public_id(change));
-            columns.sales.push(change.sale.as_str());
+            columns.sales.push(change.sale.whole_str());
             columns.users.push(reservation.user.as_ref().map(|user| user.as_str()));
             columns.keys.push(change.key.as_ref().map(|key| key.as_str()));
             columns.quantities.push(i32::try_from(reservation.quantity).unwrap_or(i32::MAX));
@@ -238,7 +241,7 @@ fn copy(transaction: &mut Transaction<'_>, rows: &[&Change]) -> Result<(), postg
         let at = time(change.at_ms);
         writer.write(&[
             &public_id(change),
-            &change.sale.as_str(),
+            &change.sale.whole_str(),
             &reservation.user.as_ref().map(|user| user.as_str()),
             &change.key.as_ref().map(|key| key.as_str()),
             &i32::try_from(reservation.quantity).unwrap_or(i32::MAX),

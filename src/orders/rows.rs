@@ -25,6 +25,12 @@ pub(super) fn id_of(sale: &SaleId, public: &str) -> Option<ReservationId> {
     (of == *sale).then_some(id)
 }
 
+/// Whether a row is of the same sale as people know it, but of another part of it.
+pub(super) fn is_of_another_part(sale: &SaleId, public: &str) -> bool {
+    let of = ReservationId::from_public(public).map(|(of, _)| of);
+    of.is_ok_and(|of| of != *sale && of.whole() == sale.whole())
+}
+
 /// A version as databases have it. Those of Redis end in the year 2248, those of the embedded
 /// ledger count its records.
 pub(super) fn signed(version: u64) -> i64 {

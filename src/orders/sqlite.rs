@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
 
-use super::rows::{id_of, latest, public_id, signed, unsigned};
+use super::rows::{id_of, is_of_another_part, latest, public_id, signed, unsigned};
 use super::{Database, DatabaseError, Order};
 use crate::sale::{Change, SaleId, Status};
 
@@ -79,7 +79,7 @@ impl Sqlite {
                     let reservation = &change.reservation;
                     upsert.execute(params![
                         public_id(change),
-                        change.sale.as_str(),
+                        change.sale.whole_str(),
                         reservation.user.as_ref().map(|user| user.as_str()),
                         change.key.as_ref().map(|key| key.as_str()),
                         reservation.quantity,
@@ -122,11 +122,14 @@ impl Database for Sqlite {
         let sql = "SELECT reservation, user_id, quantity, status, version
                    FROM orders WHERE sale = ?1 ORDER BY reservation";
         let mut select = self.connection.prepare_cached(sql).map_err(judge)?;
-        let mut rows = select.query([sale.as_str()]).map_err(judge)?;
+        let mut rows = select.query([sale.whole_str()]).map_err(judge)?;
         while let Some(row) = rows.next().map_err(judge)? {
             let mut read = || {
                 let public: String = row.get(0)?;
                 let Some(id) = id_of(sale, &public) else {
+                    if is_of_another_part(sale, &public) {
+                        return Ok(());
+                    }
                     tracing::warn!(row = public, %sale, "a row of orders has no reservation's id");
                     return Ok(());
                 };

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::parts::{PartOf, Parts};
 use super::{Refused, Verdict};
 use crate::core::{Core, lock};
 use crate::ledger::GroupReply;
@@ -20,20 +21,24 @@ use crate::limits::{
     LATCH_KEPT_MS, LATCHES_KEPT_MAX, SALE_IDLE_MS, SALES_MAX, TICK_INTERVAL_MS, VIEW_AGE_MS_MAX,
     VIEWS_PER_TICK_MAX,
 };
-use crate::sale::{Command, Outcome, SaleId, SaleView};
+use crate::sale::{Command, Outcome, SaleId, SaleView, Split};
 use crate::stock::{Latch, Refusal, Shards};
 
 /// What one core knows of one sale.
 pub struct SaleSlot {
     id: SaleId,
     /// The ledger has said so.
-    exists: Cell<bool>,
+    pub(super) exists: Cell<bool>,
+    /// Its parts, once the ledger has said that it is split.
+    pub(super) parts: OnceCell<Parts>,
+    /// Of a part: of which sale.
+    pub(super) part_of: Option<PartOf>,
     used_at_ms: Cell<u64>,
     pub(super) shards: Arc<Shards>,
-    latch: RefCell<Latch>,
+    pub(super) latch: RefCell<Latch>,
     view: RefCell<Option<Rc<SeenView>>>,
     /// When the question was asked that the ledger has still to answer.
-    view_asked_ms: Cell<Option<u64>>,
+    pub(super) view_asked_ms: Cell<Option<u64>>,
     view_waiters: RefCell<Vec<usize>>,
     /// Whether [`Sales::wanted`] has it.
     wanted: Cell<bool>,
@@ -50,6 +55,24 @@ pub struct SeenView {
 }
 
 impl SaleSlot {
+    /// A sale, or a part of one, of which nothing is known yet.
+    pub(super) fn new(id: SaleId, shards: Arc<Shards>, part_of: Option<PartOf>) -> Self {
+        Self {
+            shards,
+            id,
+            exists: Cell::new(false),
+            parts: OnceCell::new(),
+            part_of,
+            used_at_ms: Cell::new(0),
+            latch: RefCell::default(),
+            view: RefCell::default(),
+            view_asked_ms: Cell::default(),
+            view_waiters: RefCell::default(),
+            wanted: Cell::default(),
+            refused_at_ms: Cell::default(),
+        }
+    }
+
     /// The sale.
     pub fn id(&self) -> &SaleId {
         &self.id
@@ -95,7 +118,7 @@ impl Sales {
             slot.used_at_ms.set(now_ms);
             return Ok(slot.clone());
         }
-        if let Some(slot) = self.slots.borrow().get(&LookUp(id)) {
+        if let Some(slot) = self.slots.borrow().get(&LookUp(id)).filter(|s| s.part_of.is_none()) {
             slot.used_at_ms.set(now_ms);
             self.last.replace(Some(slot.clone()));
             return Ok(slot.clone());
@@ -107,18 +130,8 @@ impl Sales {
         if self.slots.borrow().len() >= SALES_MAX && !self.make_room(now_ms) {
             return Err(Verdict::Failed(Failure::Busy));
         }
-        let slot = Rc::new(SaleSlot {
-            shards: shards(core, &id),
-            id: id.clone(),
-            exists: Cell::new(false),
-            used_at_ms: Cell::new(now_ms),
-            latch: RefCell::default(),
-            view: RefCell::default(),
-            view_asked_ms: Cell::default(),
-            view_waiters: RefCell::default(),
-            wanted: Cell::default(),
-            refused_at_ms: Cell::default(),
-        });
+        let slot = Rc::new(SaleSlot::new(id.clone(), shards(core, &id), None));
+        slot.used_at_ms.set(now_ms);
         self.slots.borrow_mut().insert(id, slot.clone());
         Ok(slot)
     }
@@ -157,6 +170,12 @@ impl Sales {
         self.slots.borrow().get(id).cloned()
     }
 
+    /// Takes in the parts of a sale, so that the ledger's answers about them find them.
+    pub(super) fn add_parts(&self, parts: &[Rc<SaleSlot>]) {
+        let parts = parts.iter().map(|part| (part.id.clone(), part.clone()));
+        self.slots.borrow_mut().extend(parts);
+    }
+
     /// Forgets sales that nobody has asked for in a while. `false`: that made no room.
     fn make_room(&self, now_ms: u64) -> bool {
         // To look at all of them is dear: not more often than once a tick.
@@ -173,9 +192,17 @@ impl Sales {
         slots.len() < SALES_MAX
     }
 
-    fn forget(&self, core: &Core, id: &SaleId) {
+    /// Forgets a sale, with its parts, or with the others if it is a part: what is known of them is
+    /// no longer so.
+    pub(super) fn forget(&self, core: &Core, id: &SaleId) {
+        let id = &id.whole();
         self.last.take();
-        self.slots.borrow_mut().remove(id);
+        let slot = self.slots.borrow_mut().remove(id);
+        if let Some(parts) = slot.as_ref().and_then(|slot| slot.parts.get()) {
+            let mut slots = self.slots.borrow_mut();
+            parts.slots().iter().for_each(|part| _ = slots.remove(&part.id));
+        }
+        drop(slot);
         let mut allowances = lock(&core.shared.allowances);
         // Ours was the last: no other core has the sale either.
         let last = |shards: &&Arc<Shards>| Arc::strong_count(shards) <= 2;
@@ -240,7 +267,11 @@ impl SaleSlot {
     fn ask_view(&self, core: &Core) {
         if self.view_asked_ms.get().is_none() {
             let now_ms = core.clock.now_ms();
-            if core.batcher.submit_unattended(now_ms, &self.id, Command::Show) {
+            let show = |id| core.batcher.submit_unattended(now_ms, id, Command::Show);
+            let parts = self.parts.get();
+            parts.inspect(|parts| parts.forget_views());
+            let parts = parts.map_or(&[][..], Parts::slots);
+            if show(&self.id) && parts.iter().all(|part| show(&part.id)) {
                 self.view_asked_ms.set(Some(now_ms));
             } else {
                 self.answer_view(core, &Err(Failure::Busy));
@@ -248,9 +279,27 @@ impl SaleSlot {
         }
     }
 
-    fn answer_view(&self, core: &Core, answer: &Answer) {
+    pub(super) fn answer_view(&self, core: &Core, answer: &Answer) {
         for ticket in self.view_waiters.take() {
             core.batcher.deliver(ticket, answer.clone());
+        }
+    }
+
+    /// A view of one place has come: of a sale that is not split that is all.
+    fn see_place(self: &Rc<Self>, core: &Core, number: usize, view: &SaleView) {
+        if view.spec.split == Split::Whole && self.parts.get().is_none() {
+            return self.see(core, view);
+        }
+        if let Split::Head { parts } = view.spec.split {
+            self.become_split(core, parts);
+        }
+        let Some(parts) = self.parts.get() else { return };
+        if !parts.are_asked() {
+            // Whoever waits for the view waits on, for that of all.
+            self.view_asked_ms.set(None);
+            self.ask_view(core);
+        } else if let Some(view) = parts.seen(number, view) {
+            self.see(core, &view);
         }
     }
 
@@ -271,7 +320,15 @@ impl SaleSlot {
         }
     }
 
-    fn learn(self: &Rc<Self>, core: &Core, entry: &Entry, outcome: &Outcome, reply: &GroupReply) {
+    /// Takes in what became of one command to this place. It is the sale itself, unless that is split.
+    fn learn(
+        self: &Rc<Self>,
+        core: &Core,
+        number: usize,
+        entry: &Entry,
+        outcome: &Outcome,
+        reply: &GroupReply,
+    ) {
         let now_ms = core.clock.now_ms();
         let close = |refusal| {
             self.latch.borrow_mut().close(refusal, now_ms, reply.now_ms);
@@ -282,12 +339,18 @@ impl SaleSlot {
                 self.latch.borrow_mut().open();
                 return;
             }
-            Outcome::SoldOut { free: 0 } => close(Refusal::SoldOut),
+            // A part that is sold out says nothing of the others.
+            Outcome::SoldOut { free: 0 } if number == 0 => close(Refusal::SoldOut),
             Outcome::NotOpen { opens_at_ms } => {
                 close(Refusal::NotOpen { opens_at_ms: *opens_at_ms })
             }
             Outcome::Closed => close(Refusal::Closed),
-            Outcome::Sale(view) | Outcome::Created(view) => self.see(core, view),
+            Outcome::Sale(view) | Outcome::Created(view) => self.see_place(core, number, view),
+            Outcome::Split { parts } => self.become_split(core, *parts),
+            Outcome::UnknownSale if number > 0 => {
+                self.view_asked_ms.set(None);
+                self.answer_view(core, &Err(Failure::Unavailable));
+            }
             Outcome::UnknownSale => {
                 self.view_asked_ms.set(None);
                 self.answer_view(core, &Ok(Outcome::UnknownSale));
@@ -303,18 +366,18 @@ pub struct Settler(pub &'static Core);
 
 impl Settle for Settler {
     fn give_up(&self, sale: &SaleId) {
-        if let Some(slot) = self.0.sales.known(sale) {
+        if let Some((slot, _)) = self.0.sales.known(sale).and_then(PartOf::resolve) {
             slot.answer_view(self.0, &Err(Failure::Unknown));
         }
     }
 
     fn settle(&self, sale: &SaleId, entries: &[Entry], result: Result<&GroupReply, Failure>) {
         let core = self.0;
-        let Some(slot) = core.sales.known(sale) else { return };
+        let Some((slot, number)) = core.sales.known(sale).and_then(PartOf::resolve) else { return };
         match result {
             Ok(reply) => {
                 for (entry, outcome) in entries.iter().zip(&reply.outcomes) {
-                    slot.learn(core, entry, outcome, reply);
+                    slot.learn(core, number, entry, outcome, reply);
                 }
                 match reply.free {
                     Some(free) => {

@@ -1,6 +1,6 @@
 //! What can be asked of a sale, and what it can answer.
 
-use super::{Key, ReservationId, SaleSpec, State, User};
+use super::{Key, Moves, ReservationId, SaleSpec, State, User};
 
 /// A request for units. The id is made by the one who asks; it becomes the reservation's if the
 /// request is granted.
@@ -47,6 +47,23 @@ pub enum Command {
     Show,
     /// One reservation as it stands.
     ShowReservation(ReservationId),
+    /// A place of a split sale gives up free units, which another is to take.
+    Give {
+        /// The number of that other place.
+        to: u32,
+        /// All that it ever gave to it, as the asker knows: if that is another number, it gives
+        /// nothing.
+        gave: u64,
+        /// Units, as far as that many are free.
+        units: u64,
+    },
+    /// A place of a split sale takes what another gave.
+    Take {
+        /// The number of that other place.
+        from: u32,
+        /// All that the other ever gave to this one: what of it was taken before is not taken again.
+        gave: u64,
+    },
 }
 
 /// What became of a reservation.
@@ -108,6 +125,8 @@ pub struct SaleView {
     pub confirmed: u64,
     /// The ledger's time, in ms since 1970.
     pub now_ms: u64,
+    /// What it has given to other places of a split sale, and taken from them.
+    pub moves: Moves,
 }
 
 impl SaleView {
@@ -191,6 +210,23 @@ pub enum Outcome {
         /// How many units.
         held: u64,
     },
+    /// Reserve: this is the head of a split sale, which sells in its parts.
+    Split {
+        /// How many there are.
+        parts: u32,
+    },
+    /// Give: all that this place ever gave to that one, by now.
+    Gave {
+        /// Units.
+        gave: u64,
+    },
+    /// Take: this many units are here now and were under way before.
+    Took {
+        /// Units.
+        units: u64,
+    },
+    /// Give, take: the sale is not split, or has no such place.
+    NotSplit,
     /// There is no such sale.
     UnknownSale,
     /// There is no such reservation in this sale.

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::limits::{KEY_BYTES_MAX, SALE_ID_BYTES_MAX, USER_BYTES_MAX};
+use super::home_part;
+use crate::limits::{KEY_BYTES_MAX, SALE_ID_BYTES_MAX, SPLITS_MAX, USER_BYTES_MAX};
 
 /// Why a text is not a valid id. Says what would be right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -17,13 +18,18 @@ pub enum IdError {
     /// Empty, too long, or with a control character.
     #[error("an idempotency key is 1 to {KEY_BYTES_MAX} bytes of UTF-8 without control characters")]
     Key,
-    /// Not `<sale>~<26 characters>`.
+    /// Not `<sale>~<26 characters>`, nor `<sale>~2of4~<26 characters>`.
     #[error("a reservation id is a sale id, `~` and 26 characters of 0-9 a-z")]
     Reservation,
 }
 
-/// The id of a sale: 1 to 64 bytes of `a-z 0-9 . _ -`. Cheap to clone, but within one core only:
-/// a reference count shared by several cores would bounce between their caches.
+/// What stands between the id of a sale and the number of one of its parts. No id of a sale has it.
+const PART_MARK: char = '~';
+
+/// The id of a sale: 1 to 64 bytes of `a-z 0-9 . _ -`. Behind it, for one part of a split sale, stands
+/// which one it is: `ticket~2of4`; that is for ledgers, and no name that a client can give.
+/// Cheap to clone, but within one core only: a reference count shared by several cores would bounce
+/// between their caches.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SaleId(Arc<str>);
 
@@ -35,6 +41,53 @@ impl SaleId {
             return Err(IdError::Sale);
         }
         Ok(Self(text.into()))
+    }
+
+    /// The id of a sale or of a part, as a ledger knows it.
+    pub fn from_ledger(text: &str) -> Result<Self, IdError> {
+        let Some((sale, place)) = text.split_once(PART_MARK) else { return Self::new(text) };
+        let part = Self::new(sale)?;
+        let numbers = place.split_once("of").ok_or(IdError::Sale)?;
+        let (Ok(number), Ok(of)) = (numbers.0.parse::<u32>(), numbers.1.parse::<u32>()) else {
+            return Err(IdError::Sale);
+        };
+        let part = part.part(number, of).ok_or(IdError::Sale)?;
+        // One part has one name.
+        (part.as_str() == text).then_some(part).ok_or(IdError::Sale)
+    }
+
+    /// The id of the part of this number, from 1, of this many. `None`: there is none.
+    pub fn part(&self, number: u32, of: u32) -> Option<Self> {
+        let legal = (2..=SPLITS_MAX).contains(&of) && (1..=of).contains(&number);
+        legal.then(|| Self(format!("{}{PART_MARK}{number}of{of}", self.whole_str()).into()))
+    }
+
+    /// The id of the part to which a user belongs, or for one who is anonymous the key. `None`: the
+    /// sale can't have that many parts.
+    pub fn part_of_owner(&self, owner: &str, of: u32) -> Option<Self> {
+        self.part(home_part(owner, of), of)
+    }
+
+    /// Whether it is a part of a split sale.
+    pub fn is_part(&self) -> bool {
+        self.0.contains(PART_MARK)
+    }
+
+    /// Which part it is, from 1, of how many.
+    pub fn part_number(&self) -> Option<(u32, u32)> {
+        let (_, place) = self.0.split_once(PART_MARK)?;
+        let (number, of) = place.split_once("of")?;
+        Some((number.parse().ok()?, of.parse().ok()?))
+    }
+
+    /// The sale as people know it: of a part, the one that it is a part of.
+    pub fn whole_str(&self) -> &str {
+        self.0.split_once(PART_MARK).map_or(&*self.0, |(whole, _)| whole)
+    }
+
+    /// The same as an id.
+    pub fn whole(&self) -> Self {
+        if self.is_part() { Self(self.whole_str().into()) } else { self.clone() }
     }
 
     /// The id as text.
@@ -147,10 +200,11 @@ impl ReservationId {
         Ok(Self(id))
     }
 
-    /// Splits a public reservation id, `<sale>~<26 characters>`.
+    /// Splits a public reservation id, `<sale>~<26 characters>`. In a split sale the part stands
+    /// between the two, so that whoever has the id finds the reservation without asking where.
     pub fn from_public(text: &str) -> Result<(SaleId, Self), IdError> {
-        let (sale, id) = text.split_once('~').ok_or(IdError::Reservation)?;
-        let sale = SaleId::new(sale).map_err(|_| IdError::Reservation)?;
+        let (sale, id) = text.rsplit_once('~').ok_or(IdError::Reservation)?;
+        let sale = SaleId::from_ledger(sale).map_err(|_| IdError::Reservation)?;
         Ok((sale, Self::from_text(id.as_bytes())?))
     }
 }
@@ -197,6 +251,24 @@ mod tests {
         assert_eq!((sale.as_str(), got), ("ticket", id));
         for bad in ["ticket", "~", "Ticket~00000000000000000000000001", "t~0~1"] {
             assert!(ReservationId::from_public(bad).is_err(), "{bad}");
+        }
+        let (sale, got) = ReservationId::from_public(&format!("ticket~2of4~{id}")).unwrap();
+        assert_eq!((sale.as_str(), sale.whole_str(), got), ("ticket~2of4", "ticket", id));
+    }
+
+    #[test]
+    fn a_part_has_one_name_that_no_client_can_give() {
+        let sale = SaleId::new("ticket").unwrap();
+        let part = sale.part(2, 4).unwrap();
+        assert_eq!(SaleId::from_ledger(part.as_str()), Ok(part.clone()));
+        assert_eq!((part.part_number(), part.whole()), (Some((2, 4)), sale.clone()));
+        assert!(part.is_part() && !sale.is_part() && SaleId::new(part.as_str()).is_err());
+        assert_eq!(SaleId::from_ledger("ticket"), Ok(sale.clone()));
+        assert_eq!(part.part(3, 4), sale.part(3, 4));
+        for bad in
+            ["t~", "t~1", "t~0of4", "t~5of4", "t~1of1", "t~01of4", "t~+1of4", "t~1of33", "~1of4"]
+        {
+            assert_eq!(SaleId::from_ledger(bad), Err(IdError::Sale), "{bad}");
         }
     }
 }

@@ -12,10 +12,10 @@ use std::hash::BuildHasher;
 
 use super::rows::{Rows, Table};
 use super::{
-    Change, Command, Key, Outcome, Reservation, ReservationId, Reserve, SaleId, SaleSpec, SaleView,
-    State, Status, User,
+    Change, Command, Key, Moves, Outcome, Reservation, ReservationId, Reserve, SaleId, SaleSpec,
+    SaleView, Split, State, Status, User,
 };
-use crate::limits::{TIME_MS_MAX, TOTAL_MAX};
+use crate::limits::{MOVED_MAX, TIME_MS_MAX, TOTAL_MAX};
 
 /// Room that stays for the numbers of changed rows.
 const CHANGED_KEPT: usize = 64;
@@ -86,6 +86,7 @@ pub struct Machine {
     confirmed: u64,
     now_ms: u64,
     version: u64,
+    moves: Moves,
     /// Rows that the last command changed.
     changed: Vec<u32>,
     rows: Rows,
@@ -107,6 +108,7 @@ impl Machine {
     /// have left it: one that was closed before it opened would not pass a check any more.
     pub fn restore(spec: SaleSpec, now_ms: u64) -> Self {
         Self {
+            moves: Moves::none(spec.split),
             spec,
             held: 0,
             confirmed: 0,
@@ -195,6 +197,7 @@ impl Machine {
             held: self.held,
             confirmed: self.confirmed,
             now_ms: self.now_ms,
+            moves: self.moves.clone(),
         }
     }
 
@@ -223,6 +226,8 @@ impl Machine {
                 Some(row) => Outcome::Reservation(self.rows[row].boxed()),
                 None => Outcome::UnknownReservation,
             },
+            Command::Give { to, gave, units } => self.give(*to, *gave, *units),
+            Command::Take { from, gave } => self.take(*from, *gave),
         };
         assert!(self.held + self.confirmed <= self.spec.total, "oversold by {command:?}");
         outcome
@@ -232,6 +237,9 @@ impl Machine {
     /// reservation even when the sale is over), then the sale's gates, then what is wrong with the
     /// request, then the stock.
     fn reserve(&mut self, reserve: &Reserve) -> Outcome {
+        if let Split::Head { parts } = self.spec.split {
+            return Outcome::Split { parts };
+        }
         let user = reserve.user.as_ref().map_or("", User::as_str);
         let key = reserve.key.as_ref().map_or("", Key::as_str);
         if !key.is_empty()
@@ -388,6 +396,30 @@ impl Machine {
     fn close(&mut self) -> Outcome {
         self.spec.closes_at_ms = self.spec.closes_at_ms.min(self.now_ms);
         Outcome::Sale(Box::new(self.view()))
+    }
+
+    /// What is free may leave, and is then nobody's until the other place takes it.
+    fn give(&mut self, to: u32, gave: u64, units: u64) -> Outcome {
+        let free = self.free();
+        let Some(given) = self.moves.gave.get_mut(to as usize) else { return Outcome::NotSplit };
+        if *given == gave {
+            let units = units.min(free).min(MOVED_MAX - *given);
+            *given += units;
+            self.spec.total -= units;
+        }
+        Outcome::Gave { gave: *given }
+    }
+
+    /// Whatever the other gave that has not been taken, once.
+    fn take(&mut self, from: u32, gave: u64) -> Outcome {
+        let Some(taken) = self.moves.took.get_mut(from as usize) else { return Outcome::NotSplit };
+        let units = gave.min(MOVED_MAX).saturating_sub(*taken);
+        if units > TOTAL_MAX - self.spec.total {
+            return Outcome::TotalTooLarge;
+        }
+        *taken += units;
+        self.spec.total += units;
+        Outcome::Took { units }
     }
 
     /// Puts a held reservation's units back.

@@ -165,3 +165,32 @@ fn restored_rows_make_the_same_machine() {
         assert_eq!(machine.apply(1000, &Command::Expire { batch_max: 9 }), released);
     }
 }
+
+#[test]
+fn a_head_sells_nothing() {
+    let mut head = machine(9, |spec| spec.split = Split::Head { parts: 4 });
+    assert_eq!(head.apply(0, &ask(1, 1, "ann", "k")), Outcome::Split { parts: 4 });
+    assert_eq!(head.free(), 9);
+}
+
+#[test]
+fn what_is_given_is_taken_once_however_often_it_is_asked() {
+    let mut one = machine(5, |spec| spec.split = Split::Part { of: 2 });
+    let mut other = machine(0, |spec| spec.split = Split::Part { of: 2 });
+    one.apply(0, &ask(1, 2, "", ""));
+    let give = Command::Give { to: 2, gave: 0, units: 9 };
+    for _ in 0..2 {
+        assert_eq!(one.apply(0, &give), Outcome::Gave { gave: 3 }, "what is free, and once");
+    }
+    assert_eq!((one.free(), one.view().spec.total), (0, 2));
+    for units in [3, 0] {
+        assert_eq!(other.apply(0, &Command::Take { from: 1, gave: 3 }), Outcome::Took { units });
+    }
+    // An older count than was taken by is a late question.
+    assert_eq!(other.apply(0, &Command::Take { from: 1, gave: 1 }), Outcome::Took { units: 0 });
+    assert!(matches!(other.apply(0, &ask(2, 3, "", "")), Outcome::Granted { .. }));
+    let places = [3, 9].map(|to| one.apply(0, &Command::Give { to, gave: 0, units: 1 }));
+    assert_eq!(places, [Outcome::NotSplit, Outcome::NotSplit]);
+    let mut whole = machine(5, |_| ());
+    assert_eq!(whole.apply(0, &Command::Take { from: 0, gave: 1 }), Outcome::NotSplit);
+}

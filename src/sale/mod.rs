@@ -13,6 +13,7 @@ mod id;
 mod machine;
 mod rows;
 mod spec;
+mod split;
 
 pub use change::Change;
 pub use command::{Command, Outcome, Reservation, Reserve, SaleView, Status};
@@ -23,3 +24,4 @@ pub use id::{
 pub use machine::{Machine, Row};
 pub use rows::Rows;
 pub use spec::{SaleSpec, SpecError, State};
+pub use split::{Gift, Moves, Places, Split, UnderWay, home_part};

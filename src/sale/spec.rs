@@ -1,7 +1,9 @@
 //! What defines a sale, and the state that follows from it and the time.
 
+use super::Split;
 use crate::limits::{
-    HOLD_MS_DEFAULT, HOLD_MS_MAX, QUANTITY_MAX, QUANTITY_MAX_DEFAULT, TIME_MS_MAX, TOTAL_MAX,
+    HOLD_MS_DEFAULT, HOLD_MS_MAX, QUANTITY_MAX, QUANTITY_MAX_DEFAULT, SPLITS_MAX, TIME_MS_MAX,
+    TOTAL_MAX,
 };
 
 /// What defines a sale. Times are milliseconds since 1970, UTC, on the ledger's clock.
@@ -19,6 +21,8 @@ pub struct SaleSpec {
     pub hold_ms: u64,
     /// Most units in one reservation.
     pub quantity_max: u32,
+    /// How it is kept: in one place or in parts.
+    pub split: Split,
 }
 
 /// Why a definition can't be taken.
@@ -36,6 +40,9 @@ pub enum SpecError {
     /// Times out of range or in the wrong order.
     #[error("opens ({0} ms) must be before closes ({1} ms), both before the year 10000")]
     Times(u64, u64),
+    /// `splits` out of range.
+    #[error("a sale may be split into 1 to {SPLITS_MAX} parts, not {0}")]
+    Splits(u32),
 }
 
 /// Whether a sale sells at a given time.
@@ -71,6 +78,7 @@ impl SaleSpec {
             limit_per_user: 0,
             hold_ms: HOLD_MS_DEFAULT,
             quantity_max: QUANTITY_MAX_DEFAULT,
+            split: Split::Whole,
         }
     }
 
@@ -87,6 +95,9 @@ impl SaleSpec {
         }
         if self.opens_at_ms >= self.closes_at_ms || self.closes_at_ms > TIME_MS_MAX {
             return Err(SpecError::Times(self.opens_at_ms, self.closes_at_ms));
+        }
+        if self.split.parts() > SPLITS_MAX {
+            return Err(SpecError::Splits(self.split.parts()));
         }
         Ok(())
     }

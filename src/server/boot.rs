@@ -9,10 +9,12 @@ use may::coroutine;
 use super::{Event, SaleStart};
 use crate::core::{Core, Shared};
 use crate::handler::BUY_SALE;
+use crate::ledger::batch::Failure;
 use crate::ledger::embedded;
 use crate::ledger::redis::{self, RedisLedger};
 use crate::limits::{LINK_STACK_BYTES, STACK_BYTES, START_SALES_MAX};
-use crate::sale::{Command, Outcome, SaleId};
+use crate::purchase::gather;
+use crate::sale::{Command, Outcome, SaleId, SaleView, Split};
 use crate::stat_log::StatLogBuffer;
 use crate::{core, tick};
 
@@ -82,6 +84,25 @@ pub(super) fn no_memory_for_a_coroutine() -> io::Error {
     io::Error::new(io::ErrorKind::OutOfMemory, "no memory for a coroutine")
 }
 
+/// The outcome with the view of all parts, which are made if the sale was to be.
+fn with_parts(
+    core: &Core,
+    id: &SaleId,
+    command: &Command,
+    outcome: Outcome,
+) -> Result<Outcome, Failure> {
+    let make = matches!(command, Command::Create(_));
+    let all = |view: &SaleView| match view.spec.split {
+        Split::Head { parts } => gather(core, id, parts, make).map(Box::new),
+        Split::Whole | Split::Part { .. } => Ok(Box::new(view.clone())),
+    };
+    Ok(match outcome {
+        Outcome::Created(view) => Outcome::Created(all(&view)?),
+        Outcome::Sale(view) => Outcome::Sale(all(&view)?),
+        outcome => outcome,
+    })
+}
+
 /// Creates the sales of the configuration that are missing, as soon as the ledger can be reached.
 fn look_after_sales(core: &'static Core) {
     let config = &core.shared.config;
@@ -114,6 +135,11 @@ fn look_after_sales(core: &'static Core) {
         core.batcher.kick();
         let answer = under_way.pop_front().map(|(id, command, ticket)| {
             let answer = core.batcher.wait(ticket);
+            (id, command, answer)
+        });
+        // Of a split sale the parts too, which may be missing also if the sale is there.
+        let answer = answer.map(|(id, command, answer)| {
+            let answer = answer.and_then(|outcome| with_parts(core, &id, &command, outcome));
             (id, command, answer)
         });
         let (id, start) = match answer {

@@ -108,10 +108,11 @@ impl Latch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sale::SaleSpec;
+    use crate::sale::{Moves, SaleSpec};
 
     fn view(total: u64, now_ms: u64) -> SaleView {
-        SaleView { spec: SaleSpec::with_total(total), held: 0, confirmed: 0, now_ms }
+        let moves = Moves::default();
+        SaleView { spec: SaleSpec::with_total(total), held: 0, confirmed: 0, now_ms, moves }
     }
 
     #[test]

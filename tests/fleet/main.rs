@@ -35,6 +35,7 @@ mod sentinel;
 mod server;
 mod shop;
 mod six;
+mod splits;
 mod table;
 mod trio;
 mod whole;
@@ -69,6 +70,7 @@ const SCENARIOS: &[Scenario] = &[
     cluster::SCENARIO,
     lvs::SCENARIO,
     members::SCENARIO,
+    splits::SCENARIO,
     whole::SCENARIO,
 ];
 

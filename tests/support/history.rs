@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use stampede::ledger::{Group, GroupReply};
 use stampede::limits::{BATCH_MAX, TIME_MS_MAX, TOTAL_MAX};
 use stampede::sale::{
-    Command, Key, Machine, Outcome, ReservationId, Reserve, SaleId, SaleSpec, User,
+    Command, Key, Machine, Outcome, ReservationId, Reserve, SaleId, SaleSpec, Split, User,
 };
 
 /// What a history is put to. Time comes with the group and does not go back.
@@ -64,8 +64,19 @@ const IDS: u128 = 40;
 
 /// Histories of up to this many steps. Each reserve command has an id of its own.
 pub fn histories(steps: usize) -> impl Strategy<Value = Vec<Step>> {
-    let start = (spec(), any::<bool>());
-    (start, vec(step(), 1..steps)).prop_map(|((spec, create_first), mut steps)| {
+    histories_of(Just(Split::Whole).boxed(), steps)
+}
+
+/// The same for places of a split sale.
+#[allow(dead_code, reason = "not every ledger has them")]
+pub fn split_histories(steps: usize) -> impl Strategy<Value = Vec<Step>> {
+    let parts = prop_oneof![1 => Just(Split::Head { parts: 3 }), 3 => Just(Split::Part { of: 3 })];
+    histories_of(parts.boxed(), steps)
+}
+
+fn histories_of(split: BoxedStrategy<Split>, steps: usize) -> impl Strategy<Value = Vec<Step>> {
+    let start = (spec(split.clone()), any::<bool>());
+    (start, vec(step(split), 1..steps)).prop_map(|((spec, create_first), mut steps)| {
         if create_first {
             steps.insert(0, Step { pause_ms: 0, commands: vec![Command::Create(spec)] });
         }
@@ -86,11 +97,12 @@ fn id(n: u128) -> ReservationId {
     ReservationId(n | (n % 3) << 100)
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step(split: BoxedStrategy<Split>) -> impl Strategy<Value = Step> {
     let pause_ms = prop_oneof![3 => Just(0), 3 => 1..50u64, 2 => 50..1_500u64];
     let run = vec(reserve(), 1..24).boxed();
     let settles = vec(settle(), 1..24).boxed();
-    let mixed = vec(prop_oneof![4 => reserve(), 3 => settle(), 3 => other()], 1..8).boxed();
+    let other = other(split).boxed();
+    let mixed = vec(prop_oneof![4 => reserve(), 3 => settle(), 3 => other], 1..8).boxed();
     (pause_ms, prop_oneof![4 => run, 3 => settles, 4 => mixed, 1 => removal().boxed()])
         .prop_map(|(pause_ms, commands)| Step { pause_ms, commands })
 }
@@ -142,31 +154,34 @@ fn removal() -> impl Strategy<Value = Vec<Command>> {
     })
 }
 
-fn other() -> impl Strategy<Value = Command> {
+fn other(split: BoxedStrategy<Split>) -> impl Strategy<Value = Command> {
     prop_oneof![
         4 => Just(Command::Expire { batch_max: BATCH_MAX as u32 }),
         1 => prop_oneof![3 => 0..8u64, 1 => Just(TOTAL_MAX), 1 => Just(u64::MAX)]
             .prop_map(Command::AddStock),
         1 => Just(Command::Open),
         1 => Just(Command::Close),
-        1 => spec().prop_map(Command::Create),
+        1 => spec(split).prop_map(Command::Create),
+        1 => (0..5u32, 0..3u64, 0..9u64).prop_map(|(to, gave, units)| Command::Give { to, gave, units }),
+        1 => (0..5u32, 0..40u64).prop_map(|(from, gave)| Command::Take { from, gave }),
         1 => Just(Command::Show),
         1 => Just(Command::Remove),
     ]
 }
 
-fn spec() -> impl Strategy<Value = SaleSpec> {
+fn spec(split: BoxedStrategy<Split>) -> impl Strategy<Value = SaleSpec> {
     let opens = prop_oneof![3 => Just(0), 2 => BEGIN_MS..BEGIN_MS + SPAN_MS];
     let closes = prop_oneof![3 => Just(TIME_MS_MAX), 2 => 1..SPAN_MS];
     let limit = prop_oneof![Just(0), 1..6u32];
-    (0..60u64, opens, closes, limit, 1..2_000u64, 1..12u32).prop_map(
-        |(total, opens_at_ms, closes, limit_per_user, hold_ms, quantity_max)| SaleSpec {
+    (0..60u64, opens, closes, limit, 1..2_000u64, 1..12u32, split).prop_map(
+        |(total, opens_at_ms, closes, limit_per_user, hold_ms, quantity_max, split)| SaleSpec {
             total,
             opens_at_ms,
             closes_at_ms: closes.max(BEGIN_MS + SPAN_MS + closes.min(SPAN_MS)),
             limit_per_user,
             hold_ms,
             quantity_max,
+            split,
         },
     )
 }
@@ -177,7 +192,10 @@ pub struct Seen(BTreeSet<String>);
 
 impl Seen {
     /// How many kinds of outcomes there are.
-    pub const KINDS: usize = 22;
+    pub const KINDS: usize = 23;
+    /// The same for places of a split sale.
+    #[allow(dead_code, reason = "not every ledger has them")]
+    pub const SPLIT_KINDS: usize = 26;
 
     /// The names of the kinds seen.
     pub fn kinds(&self) -> &BTreeSet<String> {

@@ -10,7 +10,9 @@ use crate::limits::{
     HOLD_MS_MAX, KEY_BYTES_MAX, QUANTITY_MAX, SALE_ID_BYTES_MAX, TIME_MS_MAX, TOTAL_MAX,
     USER_BYTES_MAX,
 };
-use crate::sale::{Command, Key, ReservationId, Reserve, Row, SaleId, SaleSpec, Status, User};
+use crate::sale::{
+    Command, Key, ReservationId, Reserve, Row, SaleId, SaleSpec, Split, Status, User,
+};
 
 /// Most bytes one command takes in a record, with the entry that names its sale.
 pub(super) const COMMAND_BYTES_MAX: usize =
@@ -92,7 +94,11 @@ pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) {
             out.push(CREATE);
             put_spec(out, spec);
         }
-        Command::Expire { .. } | Command::Show | Command::ShowReservation(_) => {
+        Command::Expire { .. }
+        | Command::Show
+        | Command::ShowReservation(_)
+        | Command::Give { .. }
+        | Command::Take { .. } => {
             debug_assert!(false, "not a change: {command:?}");
         }
     }
@@ -100,6 +106,7 @@ pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) {
 
 /// Adds a sale's definition.
 pub(super) fn put_spec(out: &mut Vec<u8>, spec: &SaleSpec) {
+    debug_assert_eq!(spec.split, Split::Whole, "an embedded ledger splits no sale");
     for number in [spec.total, spec.opens_at_ms, spec.closes_at_ms, spec.hold_ms] {
         out.extend_from_slice(&number.to_le_bytes());
     }
@@ -204,8 +211,15 @@ impl<'a> Reader<'a> {
             && closes_at_ms <= TIME_MS_MAX
             && (1..=HOLD_MS_MAX).contains(&hold_ms)
             && (1..=QUANTITY_MAX).contains(&quantity_max);
-        let spec =
-            SaleSpec { total, opens_at_ms, closes_at_ms, limit_per_user, hold_ms, quantity_max };
+        let spec = SaleSpec {
+            total,
+            opens_at_ms,
+            closes_at_ms,
+            limit_per_user,
+            hold_ms,
+            quantity_max,
+            split: Split::Whole,
+        };
         check(legal, spec, "definition")
     }
 

@@ -8,7 +8,7 @@ use super::codec::{Entry, Malformed, Reader, put_command, put_expired, put_sale}
 use super::sales::Sales;
 use crate::ledger::{Group, GroupReply};
 use crate::limits::TOTAL_MAX;
-use crate::sale::{Command, Machine, Outcome, SaleId, SaleSpec};
+use crate::sale::{Command, Machine, Outcome, SaleId, SaleSpec, Split};
 
 /// All sales, and the ledger's time.
 #[derive(Default)]
@@ -189,9 +189,12 @@ fn apply(machine: &mut Machine, now_ms: u64, command: &Command) -> (Outcome, boo
             let changed = matches!(outcome, Outcome::Granted { .. });
             (outcome, changed)
         }
-        Command::Create(_) | Command::Show | Command::ShowReservation(_) => {
-            (machine.apply(now_ms, command), false)
-        }
+        // No sale is split here, so nothing moves between parts.
+        Command::Create(_)
+        | Command::Show
+        | Command::ShowReservation(_)
+        | Command::Give { .. }
+        | Command::Take { .. } => (machine.apply(now_ms, command), false),
         Command::Remove => {
             let outcome = machine.apply(now_ms, command);
             let changed = outcome == Outcome::Removed;
@@ -222,6 +225,9 @@ fn create(spec: &SaleSpec, now_ms: u64) -> Result<(Machine, Outcome), Outcome> {
         return Err(Outcome::TotalTooLarge);
     }
     spec.check().map_err(|_| Outcome::UnknownSale)?;
+    if spec.split != Split::Whole {
+        return Err(Outcome::NotSplit);
+    }
     let machine = Machine::restore(spec.clone(), now_ms);
     let view = Box::new(machine.view());
     Ok((machine, Outcome::Created(view)))

@@ -407,6 +407,7 @@ fn may_change(command: &Command) -> bool {
     match command {
         Command::Reserve(reserve) => !reserve.claim_only,
         Command::Show | Command::ShowReservation(_) => false,
+        Command::Give { .. } | Command::Take { .. } => false,
         _ => true,
     }
 }

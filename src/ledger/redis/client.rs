@@ -340,6 +340,10 @@ impl Client for RedisClient {
         }
     }
 
+    fn can_split(&self) -> bool {
+        true
+    }
+
     fn sales(&mut self) -> Result<Vec<SaleId>, LedgerError> {
         let key = self.codec().keys().index();
         let mut sales = Vec::new();
@@ -352,7 +356,8 @@ impl Client for RedisClient {
             let (next, members): (String, Vec<Vec<u8>>) = redis::from_redis_value(reply)
                 .map_err(|error| LedgerError::Refused(error.to_string()))?;
             // What is no sale id somebody else has put there.
-            let ids = members.iter().filter_map(|id| SaleId::new(str::from_utf8(id).ok()?).ok());
+            let ids =
+                members.iter().filter_map(|id| SaleId::from_ledger(str::from_utf8(id).ok()?).ok());
             sales.extend(ids);
             cursor = next;
             if cursor == "0" {

@@ -10,7 +10,7 @@ use super::line::OWNER_SEPARATOR;
 use super::resp::{bulk, bulk_number, bulk_pieces, command};
 use super::scripts::{ScriptName, Scripts};
 use crate::ledger::Group;
-use crate::limits::{BATCH_MAX, TOTAL_MAX};
+use crate::limits::{BATCH_MAX, MOVED_MAX, TOTAL_MAX};
 use crate::sale::{Command, ID_PREFIX_BITS, Key, ReservationId, Reserve, SaleSpec, User};
 
 /// Arguments of every script before its own: time and epoch, field of the total, field of what is
@@ -99,6 +99,17 @@ impl Codec {
             Command::Show => self.begin(keys, ScriptName::Show, 0, out),
             Command::Remove => self.begin(keys, ScriptName::Remove, 0, out),
             Command::Create(spec) => self.create(keys, spec, out),
+            Command::Give { to, gave, units } => {
+                self.begin(keys, ScriptName::Give, 3, out);
+                bulk_number(out, u64::from(*to));
+                bulk_number(out, *gave);
+                bulk_number(out, (*units).min(TOTAL_MAX));
+            }
+            Command::Take { from, gave } => {
+                self.begin(keys, ScriptName::Take, 2, out);
+                bulk_number(out, u64::from(*from));
+                bulk_number(out, (*gave).min(MOVED_MAX));
+            }
         }
     }
 
@@ -114,13 +125,14 @@ impl Codec {
 
     fn create(&self, keys: &SaleKeys, spec: &SaleSpec, out: &mut Vec<u8>) {
         debug_assert!(spec.check().is_ok(), "unchecked definition: {spec:?}");
-        self.begin(keys, ScriptName::Create, 6, out);
+        self.begin(keys, ScriptName::Create, 7, out);
         bulk_number(out, spec.total);
         bulk_number(out, spec.hold_ms);
         bulk_number(out, spec.opens_at_ms);
         bulk_number(out, spec.closes_at_ms);
         bulk_number(out, u64::from(spec.limit_per_user));
         bulk_number(out, u64::from(spec.quantity_max));
+        bulk(out, spec.split.to_text().unwrap_or_default().as_bytes());
     }
 
     /// A run of reserve commands. Columns that nobody needs are left out: see `lua/plain.lua`.

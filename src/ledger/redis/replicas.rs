@@ -66,7 +66,10 @@ fn is_promise(command: &Command, outcome: &Outcome) -> bool {
         | Outcome::AlreadyConfirmed
         | Outcome::AlreadyCancelled
         | Outcome::Created(_)
-        | Outcome::Removed => true,
+        | Outcome::Removed
+        // What the giver forgets, the taker would sell a second time.
+        | Outcome::Gave { .. }
+        | Outcome::Took { .. } => true,
         Outcome::Sale(_) => *command != Command::Show,
         Outcome::NotClaimed
         | Outcome::LimitReached { .. }
@@ -80,6 +83,8 @@ fn is_promise(command: &Command, outcome: &Outcome) -> bool {
         | Outcome::TotalTooLarge
         | Outcome::NotClosed
         | Outcome::StillHeld { .. }
+        | Outcome::Split { .. }
+        | Outcome::NotSplit
         | Outcome::UnknownSale
         | Outcome::UnknownReservation => false,
     }

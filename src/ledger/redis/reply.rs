@@ -8,7 +8,7 @@ use redis::{ServerError, Value};
 use super::codec::{runs, settle_of};
 use super::line::parse_value;
 use crate::ledger::{Group, GroupReply, LedgerError};
-use crate::sale::{Command, Outcome, Reservation, ReservationId, SaleSpec, SaleView};
+use crate::sale::{Command, Moves, Outcome, Reservation, ReservationId, SaleSpec, SaleView, Split};
 
 /// Why the replies to a group are no [`GroupReply`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -183,16 +183,26 @@ impl<'a> Elements<'a> {
 
     fn view(&mut self, now_ms: u64) -> Result<Box<SaleView>, DecodeError> {
         let (total, sold, held) = (self.number()?, self.number::<u64>()?, self.number()?);
-        let spec = SaleSpec {
+        let mut spec = SaleSpec {
             total,
             hold_ms: self.number()?,
             opens_at_ms: self.number()?,
             closes_at_ms: self.number()?,
             limit_per_user: self.number()?,
             quantity_max: self.number()?,
+            split: Split::Whole,
         };
+        let mut moves = Moves::default();
+        if self.0.len() > 0 {
+            let text = self.text()?;
+            spec.split = Split::from_text(text).ok_or_else(|| malformed(text))?;
+            moves = Moves::none(spec.split);
+            for units in moves.gave.iter_mut().chain(&mut moves.took) {
+                *units = self.number()?;
+            }
+        }
         let confirmed = sold.checked_sub(held).ok_or_else(|| malformed("more held than sold"))?;
-        Ok(Box::new(SaleView { spec, held, confirmed, now_ms }))
+        Ok(Box::new(SaleView { spec, held, confirmed, now_ms, moves }))
     }
 }
 
@@ -254,6 +264,7 @@ fn reserve_outcomes(
             b'C' => Outcome::Closed,
             b'U' => Outcome::UserRequired,
             b'Q' => Outcome::QuantityTooLarge { quantity_max: elements.number()? },
+            b'P' => Outcome::Split { parts: elements.number()? },
             _ => return Err(malformed("an unknown letter")),
         });
     }
@@ -300,7 +311,10 @@ fn one_outcome(
         },
         ("sale", _) => Outcome::Sale(elements.view(now_ms)?),
         ("created", Command::Create(_)) => Outcome::Created(elements.view(now_ms)?),
-        ("total_too_large", Command::AddStock(_)) => Outcome::TotalTooLarge,
+        ("total_too_large", Command::AddStock(_) | Command::Take { .. }) => Outcome::TotalTooLarge,
+        ("gave", Command::Give { .. }) => Outcome::Gave { gave: elements.number()? },
+        ("took", Command::Take { .. }) => Outcome::Took { units: elements.number()? },
+        ("not_split", Command::Give { .. } | Command::Take { .. }) => Outcome::NotSplit,
         ("removed", Command::Remove) => Outcome::Removed,
         ("not_closed", Command::Remove) => Outcome::NotClosed,
         ("still_held", Command::Remove) => Outcome::StillHeld { held: elements.number()? },

@@ -5,8 +5,8 @@
 //! none is written twice. The scripts are the twin of `sale/machine.rs`: outcome for outcome.
 
 use crate::limits::{
-    BATCH_MAX, EPOCH_MAX, HOLD_MS_DEFAULT, HOLD_MS_MAX, LEASE_MS, MEMBERS_MAX, QUANTITY_MAX,
-    QUANTITY_MAX_DEFAULT, TIME_MS_MAX, TOTAL_MAX,
+    BATCH_MAX, EPOCH_MAX, HOLD_MS_DEFAULT, HOLD_MS_MAX, LEASE_MS, MEMBERS_MAX, MOVED_MAX,
+    QUANTITY_MAX, QUANTITY_MAX_DEFAULT, SPLITS_MAX, TIME_MS_MAX, TOTAL_MAX,
 };
 use crate::sale::ID_PREFIX_TEXT_BYTES;
 
@@ -44,6 +44,10 @@ pub enum ScriptName {
     Show,
     /// Forget the sale.
     Remove,
+    /// Give units to another place of a split sale.
+    Give,
+    /// Take units that another place of a split sale gave.
+    Take,
     /// Renew a member's lease, end it, or look at all of them. Of no sale.
     Members,
 }
@@ -74,7 +78,7 @@ impl Scripts {
     /// Puts the scripts together.
     pub fn new() -> Self {
         let bounds = bounds();
-        let parts: [&[&str]; 9] = [
+        let parts: [&[&str]; 11] = [
             &[SALE, include_str!("lua/plain.lua"), ROW, include_str!("lua/reserve.lua")],
             &[SALE, ROW, CHANGE, include_str!("lua/settle.lua")],
             &[SALE, ROW, CHANGE, include_str!("lua/expire.lua")],
@@ -84,6 +88,8 @@ impl Scripts {
             &[SALE, VIEW, include_str!("lua/create.lua")],
             &[SALE, VIEW, include_str!("lua/show.lua")],
             &[SALE, include_str!("lua/remove.lua")],
+            &[SALE, include_str!("lua/give.lua")],
+            &[SALE, include_str!("lua/take.lua")],
         ];
         let of_sales = parts.iter().map(|parts| Script::new(bounds.clone() + &parts.concat()));
         let members = format!("local LEASE_MS, MEMBERS_MAX = {LEASE_MS}, {MEMBERS_MAX}\n")
@@ -116,7 +122,8 @@ fn bounds() -> String {
          local TOTAL_MAX, TIME_MS_MAX, LIMIT_MAX, EXPIRE_MAX = \
          {TOTAL_MAX}, {TIME_MS_MAX}, {}, {EXPIRE_MAX}\n\
          local HOLD_MS_DEFAULT, HOLD_MS_MAX = {HOLD_MS_DEFAULT}, {HOLD_MS_MAX}\n\
-         local QUANTITY_MAX_DEFAULT, QUANTITY_MAX = {QUANTITY_MAX_DEFAULT}, {QUANTITY_MAX}\n",
+         local QUANTITY_MAX_DEFAULT, QUANTITY_MAX = {QUANTITY_MAX_DEFAULT}, {QUANTITY_MAX}\n\
+         local SPLITS_MAX, MOVED_MAX = {SPLITS_MAX}, {MOVED_MAX}\n",
         u32::MAX
     )
 }

@@ -6,7 +6,7 @@ use crate::ledger::LedgerError;
 use crate::ledger::redis::entry_id::EntryId;
 use crate::ledger::redis::line::number;
 use crate::limits::{HOLD_MS_DEFAULT, QUANTITY_MAX_DEFAULT, TIME_MS_MAX, TOTAL_MAX};
-use crate::sale::{SaleSpec, SaleView};
+use crate::sale::{Moves, SaleSpec, SaleView, Split};
 
 /// A consumer group.
 #[derive(Debug, Clone)]
@@ -93,6 +93,7 @@ impl Look {
             closes_at_ms: read(2, "closes_at_ms", TIME_MS_MAX, TIME_MS_MAX),
             limit_per_user: read(3, "limit_per_user", 0, u32_max) as u32,
             quantity_max: read(4, "quantity_max", u64::from(QUANTITY_MAX_DEFAULT), u32_max) as u32,
+            split: Split::Whole,
         };
         (spec, bad)
     }
@@ -111,7 +112,8 @@ impl Look {
     pub(super) fn view(&self) -> SaleView {
         let held = self.held_units().unwrap_or(0);
         let confirmed = self.sold_units().unwrap_or(0).saturating_sub(held);
-        SaleView { spec: self.spec().0, held, confirmed, now_ms: self.now_ms }
+        let moves = Moves::default();
+        SaleView { spec: self.spec().0, held, confirmed, now_ms: self.now_ms, moves }
     }
 
     /// Entries that are gone and that we did not trim.

@@ -12,12 +12,19 @@
 -- Reply: time, units left, deadline, one character an outcome, then what the outcomes need:
 --   G granted          R replayed: id, reservation    N not claimed    U user required
 --   S sold out         s too few left: units          C closed         O not open: opens_at_ms
---   L limit: limit     Q quantity: maximum
+--   L limit: limit     Q quantity: maximum       P sold in parts: how many
 if not known then return {now, -1} end
 local ids, begins, asked_claims, asked_users, quantities, claim_only = cmsgpack.unpack(ARGV[4])
 local count = #ids
 local sub, concat = string.sub, table.concat
 local deadline = format('%d', now + hold)
+
+-- The head of a split sale sells nothing, so that nobody gets past the part that he belongs to.
+if is_head then
+  local counts = {}
+  for i = 1, count do counts[i] = parts end
+  return {now, free, now + hold, string.rep('P', count), unpack(counts)}
+end
 
 -- What a run granted: `set` has the fields of reservations and what they shall be, `deadlines` what
 -- goes to ZADD. That comes first: it checks a type that nothing else has, and a deadline alone does

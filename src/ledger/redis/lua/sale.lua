@@ -40,6 +40,8 @@ else
 end
 
 local free, total, sold, held, hold, opens, closes, limit, quantity_max
+-- Of a split sale's head or part: which it is, how many parts there are, whether it is the head.
+local split, parts, is_head
 local counters = call('HMGET', COUNTERS, TOTAL_FIELD, SOLD_FIELD)
 local known = counters[1] or counters[2] or call('EXISTS', COUNTERS) == 1
 if known and epoch then
@@ -65,7 +67,7 @@ if known then
   free = total > sold and total - sold or 0
 
   local set = call('HMGET', SALE, 'held', 'hold_ms', 'opens_at_ms', 'closes_at_ms',
-    'limit_per_user', 'quantity_max', 'last_ms')
+    'limit_per_user', 'quantity_max', 'last_ms', 'split')
   held = integer(set[1], 0, 0, TOTAL_MAX)
   hold = integer(set[2], HOLD_MS_DEFAULT, 1, HOLD_MS_MAX)
   opens = integer(set[3], 0, 0, TIME_MS_MAX)
@@ -86,4 +88,14 @@ if known then
       .. RESERVATIONS .. ', ' .. CLAIMS .. ', ' .. USERS .. ', ' .. DEADLINES .. ' and ' .. STREAM)
   end
   if last > now then now = last end
+  split = set[8]
+  if split then
+    local kind, count = string.match(split, '^(%l+) (%d+)$')
+    parts = integer(count, nil, 2, SPLITS_MAX)
+    is_head = kind == 'into'
+    if not parts or not (is_head or kind == 'of') then
+      return refuse('the field split of the hash ' .. SALE .. ' must be as in "into 4", or "of 4" in '
+        .. 'one of the 4 parts, with at most ' .. SPLITS_MAX .. ' parts, not ' .. split)
+    end
+  end
 end

@@ -1,0 +1,321 @@
+//! The parts of a split sale as a core knows them, and buying from them: at the part that the buyer
+//! belongs to, with units fetched from others when that has too few.
+//!
+//! Sold out is the sale only when every part has said so and nothing is under way between them.
+//!
+//! Architecture invariant: knows no HTTP and no kind of ledger.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+
+use super::{Ask, Refused, SaleSlot, Verdict, put, verdict};
+use crate::core::Core;
+use crate::ledger::Group;
+use crate::ledger::batch::{Answer, Failure};
+use crate::limits::{REFUSAL_LOG_INTERVAL_MS, SPLIT_ROUNDS_MAX};
+use crate::sale::{Command, Key, Outcome, Places, ReservationId, SaleId, SaleView, home_part};
+use crate::splits::{self, Made, Search};
+use crate::stock::Refusal;
+
+/// What a core knows of the parts of a sale.
+pub struct Parts {
+    slots: Vec<Rc<SaleSlot>>,
+    /// What was seen of the head and the parts since they were asked about last. Empty: they have not
+    /// been.
+    views: RefCell<Vec<Option<SaleView>>>,
+    /// Whose turn it is that belong to no part.
+    turn: Cell<usize>,
+    /// When it was logged last that parts are missing.
+    missing_told_ms: Cell<u64>,
+}
+
+/// To which sale a part belongs.
+pub struct PartOf {
+    whole: Weak<SaleSlot>,
+    number: usize,
+    /// While somebody fetches units for this part: who waits for it.
+    waiters: RefCell<Option<Vec<usize>>>,
+}
+
+impl PartOf {
+    /// What keeps what is known of a place, and the place's number. `None`: the sale is forgotten.
+    pub(super) fn resolve(slot: Rc<SaleSlot>) -> Option<(Rc<SaleSlot>, usize)> {
+        match &slot.part_of {
+            None => Some((slot, 0)),
+            Some(part_of) => Some((part_of.whole.upgrade()?, part_of.number)),
+        }
+    }
+}
+
+impl Parts {
+    /// The parts, in their order.
+    pub(super) fn slots(&self) -> &[Rc<SaleSlot>] {
+        &self.slots
+    }
+
+    /// They are about to be asked how they stand.
+    pub(super) fn forget_views(&self) {
+        let mut views = self.views.borrow_mut();
+        views.clear();
+        views.resize(self.slots.len() + 1, None);
+    }
+
+    /// Whether they have been asked. If not, it was the head alone, before it was known to be one.
+    pub(super) fn are_asked(&self) -> bool {
+        !self.views.borrow().is_empty()
+    }
+
+    /// One place was seen. The view of the whole if it was the last one.
+    pub(super) fn seen(&self, number: usize, view: &SaleView) -> Option<SaleView> {
+        let mut views = self.views.borrow_mut();
+        *views.get_mut(number)? = Some(view.clone());
+        if views.iter().any(Option::is_none) {
+            return None;
+        }
+        let mut views = views.iter_mut().map(Option::take);
+        Places::new(views.next()??, views.collect()).map(|places| places.view())
+    }
+
+    /// Where this is to be asked: at the part of the user, or of the key of one who is anonymous, since
+    /// only there it is known what they have. Without either, at all parts in turn.
+    fn home(&self, ask: &Ask) -> &Rc<SaleSlot> {
+        let owner = match (&ask.user, &ask.key) {
+            (Some(user), _) => Some(user.as_str()),
+            (None, key) => key.as_ref().map(Key::as_str),
+        };
+        let number = match owner {
+            Some(owner) => home_part(owner, self.slots.len() as u32) as usize - 1,
+            None => self.turn.replace((self.turn.get() + 1) % self.slots.len()),
+        };
+        &self.slots[number]
+    }
+}
+
+impl SaleSlot {
+    /// The ledger says that the sale is split.
+    pub(super) fn become_split(self: &Rc<Self>, core: &Core, parts: u32) {
+        if let Some(known) = self.parts.get() {
+            if known.slots.len() != parts as usize {
+                // Another sale of the same name.
+                core.sales.forget(core, self.id());
+            }
+            return;
+        }
+        let part = |number: u32| {
+            let waiters = RefCell::new(None);
+            let part_of = PartOf { whole: Rc::downgrade(self), number: number as usize, waiters };
+            let id = splits::place_id(self.id(), number as usize, parts);
+            Rc::new(SaleSlot::new(id, self.shards.clone(), Some(part_of)))
+        };
+        let slots: Vec<_> = (1..=parts).map(part).collect();
+        core.sales.add_parts(&slots);
+        let views = RefCell::default();
+        let turn = Cell::new(core.index % slots.len());
+        let _ = self.parts.set(Parts { slots, views, turn, missing_told_ms: Cell::new(0) });
+    }
+
+    /// Where a purchase is to be asked.
+    pub(super) fn home<'a>(self: &'a Rc<Self>, ask: &Ask) -> &'a Rc<SaleSlot> {
+        self.parts.get().map_or(self, |parts| parts.home(ask))
+    }
+
+    /// Whether a purchase may have to be asked again elsewhere: the sale is split, or nobody knows.
+    pub(super) fn may_be_split(&self) -> bool {
+        self.parts.get().is_some() || !self.exists.get()
+    }
+}
+
+/// A core's way to the ledger, for a coroutine that may suspend.
+struct CoreAsk<'a>(&'a Core);
+
+impl splits::Ask for CoreAsk<'_> {
+    type Error = Failure;
+
+    fn ask(&mut self, groups: Vec<Group>) -> Result<Vec<Vec<Outcome>>, Failure> {
+        let core = self.0;
+        let now_ms = core.clock.now_ms();
+        let mut failure = None;
+        let mut tickets = Vec::with_capacity(groups.len());
+        for Group { sale, commands } in groups {
+            let submit = |command| core.batcher.submit(now_ms, &sale, command, 0);
+            let submitted: Vec<_> = commands.into_iter().map(submit).collect();
+            tickets.push(submitted);
+        }
+        core.batcher.kick();
+        // All are waited for: a ticket must be.
+        let mut outcomes = Vec::with_capacity(tickets.len());
+        for group in tickets {
+            let mut group_outcomes = Vec::with_capacity(group.len());
+            for ticket in group {
+                match ticket.and_then(|ticket| core.batcher.wait(ticket)) {
+                    Ok(outcome) => group_outcomes.push(outcome),
+                    Err(error) => failure = Some(error),
+                }
+            }
+            outcomes.push(group_outcomes);
+        }
+        failure.map_or(Ok(outcomes), Err)
+    }
+}
+
+/// Looks at all parts of a split sale that was just met or made; makes the parts that are missing if
+/// `make` says so. In a coroutine that may suspend.
+///
+/// # Errors
+/// The ledger did not answer, or there is no such sale any more.
+pub fn gather(core: &Core, id: &SaleId, parts: u32, make: bool) -> Result<SaleView, Failure> {
+    let ask = &mut CoreAsk(core);
+    let made = if make { splits::make(ask, id, parts)? } else { Made::Gone };
+    let places = match made {
+        Made::Whole(places) => Some(places),
+        Made::Missing(numbers) => {
+            tracing::error!(
+                sale = %id,
+                parts = ?numbers,
+                "parts of the sale are not there; their users can't buy until they are restored"
+            );
+            splits::look(ask, id, parts)?
+        }
+        Made::Gone => splits::look(ask, id, parts)?,
+    };
+    places.map(|places| places.view()).ok_or(Failure::Unavailable)
+}
+
+/// Whether an answer about a purchase is not the last word if the sale is split.
+pub(super) fn leads_elsewhere(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::SoldOut { .. } | Outcome::Split { .. } | Outcome::UnknownSale)
+}
+
+/// Goes on with a purchase that was answered so: asks again where it is to be asked, and has units
+/// fetched there if they are lacking. Returns what became of it, and where.
+pub(super) fn ask_elsewhere(
+    core: &Core,
+    mut slot: Rc<SaleSlot>,
+    ask: Ask,
+    asked_at: Rc<SaleSlot>,
+    outcome: Outcome,
+) -> (Verdict, Rc<SaleSlot>) {
+    let (mut part, mut outcome) = (asked_at, outcome);
+    for _ in 0..SPLIT_ROUNDS_MAX {
+        match &outcome {
+            Outcome::SoldOut { .. } if part.part_of.is_some() => {
+                match fetch(core, &slot, &part, ask.quantity) {
+                    Ok(takes) => takes.into_iter().for_each(|take| {
+                        // If they do not get there, the units are under way, and found again.
+                        let now_ms = core.clock.now_ms();
+                        _ = core.batcher.submit_unattended(now_ms, part.id(), take);
+                    }),
+                    Err(verdict) => return (verdict, slot),
+                }
+            }
+            Outcome::UnknownSale | Outcome::SoldOut { .. } if part.part_of.is_none() => {
+                return (verdict(ReservationId(0), outcome), slot);
+            }
+            // Its parts are known now, or it is another sale of the same name.
+            _ => match core.sales.slot(core, slot.id().as_str()) {
+                Ok(found) => {
+                    part = found.home(&ask).clone();
+                    slot = found;
+                }
+                Err(verdict) => return (verdict, slot),
+            },
+        }
+        let (id, ticket) = match put(core, &slot, part.id(), ask.clone()) {
+            Ok(asked) => asked,
+            Err(verdict) => return (verdict, slot),
+        };
+        core.batcher.kick();
+        outcome = match core.batcher.wait(ticket) {
+            Ok(outcome) if leads_elsewhere(&outcome) => outcome,
+            Ok(outcome) => return (verdict(id, outcome), part),
+            Err(failure) => return (Verdict::Failed(failure), part),
+        };
+    }
+    // It has taken nothing. Others were quicker every time, or a part is not there.
+    let failure = match outcome {
+        Outcome::SoldOut { .. } => Failure::Busy,
+        _ => Failure::Unavailable,
+    };
+    (Verdict::Failed(failure), slot)
+}
+
+/// Has units fetched for a part, at least so many. One does so, and those who need it meanwhile wait
+/// for what comes of it. What the part is to take then, before it is asked again; or what the
+/// purchase comes to.
+fn fetch(
+    core: &Core,
+    slot: &Rc<SaleSlot>,
+    part: &Rc<SaleSlot>,
+    quantity: u32,
+) -> Result<Vec<Command>, Verdict> {
+    let (Some(parts), Some(part_of)) = (slot.parts.get(), &part.part_of) else {
+        return Err(Verdict::Failed(Failure::Busy));
+    };
+    if part_of.waiters.borrow().is_some() {
+        let ticket = core.batcher.new_ticket().map_err(Verdict::Failed)?;
+        part_of.waiters.borrow_mut().get_or_insert_default().push(core.batcher.number(&ticket));
+        return match core.batcher.wait(ticket).map_err(Verdict::Failed)? {
+            Outcome::SoldOut { free } if free < u64::from(quantity) => {
+                Err(Verdict::Refused(Refused::SoldOut { free }))
+            }
+            _ => Ok(Vec::new()),
+        };
+    }
+    *part_of.waiters.borrow_mut() = Some(Vec::new());
+    let (count, units) = (parts.slots.len() as u32, u64::from(quantity));
+    let found = splits::search(&mut CoreAsk(core), slot.id(), count, part_of.number, units);
+    let found = parts.judge(core, slot, found);
+    let answer: Answer = match &found {
+        Ok(_) => Ok(Outcome::Took { units: 0 }),
+        Err(Verdict::Refused(Refused::SoldOut { free })) => Ok(Outcome::SoldOut { free: *free }),
+        Err(Verdict::Failed(failure)) => Err(*failure),
+        Err(_) => Err(Failure::Unavailable),
+    };
+    for waiter in part_of.waiters.take().into_iter().flatten() {
+        core.batcher.deliver(waiter, answer.clone());
+    }
+    found
+}
+
+impl Parts {
+    /// What a search means for who wants to buy.
+    fn judge(
+        &self,
+        core: &Core,
+        slot: &SaleSlot,
+        found: Result<Search, Failure>,
+    ) -> Result<Vec<Command>, Verdict> {
+        let now_ms = core.clock.now_ms();
+        Err(match found {
+            Ok(Search::Ready(takes)) => return Ok(takes),
+            Ok(Search::TooFew { free, view }) => {
+                if free == 0 {
+                    slot.latch.borrow_mut().close(Refusal::SoldOut, now_ms, view.now_ms);
+                }
+                Verdict::Refused(Refused::SoldOut { free })
+            }
+            Ok(Search::Missing(parts)) => {
+                if now_ms >= self.missing_told_ms.get() + REFUSAL_LOG_INTERVAL_MS {
+                    self.missing_told_ms.set(now_ms);
+                    tracing::warn!(sale = %slot.id(), ?parts, "parts of a split sale are missing");
+                }
+                Verdict::Failed(Failure::Unavailable)
+            }
+            // It is another sale now, if it is one: the next who asks learns that.
+            Ok(Search::Gone) => {
+                core.sales.forget(core, slot.id());
+                Verdict::Failed(Failure::Unavailable)
+            }
+            Ok(Search::Restless) => Verdict::Failed(Failure::Busy),
+            // The purchase itself was answered before: it took nothing, and units that are under way
+            // are found again.
+            Err(Failure::Busy) => Verdict::Failed(Failure::Busy),
+            Err(_) => Verdict::Failed(Failure::Unavailable),
+        })
+    }
+}
+
+/// Confirms a reservation of a part that has expired, with units from other parts if its own are sold.
+pub fn confirm_late(core: &Core, part: &SaleId, id: ReservationId) -> Answer {
+    splits::confirm_late(&mut CoreAsk(core), part, id)?.ok_or(Failure::Unavailable)
+}

@@ -1,0 +1,187 @@
+//! Moves between the places of a split sale, left half way and made by two at the same time, on the
+//! model: whatever happens, no unit is lost and none is there twice.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::sale::{Machine, Moves, Reserve};
+
+const PARTS: u32 = 3;
+
+/// All places, and what becomes of the next commands.
+#[derive(Default)]
+struct World {
+    places: HashMap<SaleId, Machine>,
+    ids: u128,
+}
+
+impl World {
+    fn apply(&mut self, sale: &SaleId, command: &Command) -> Outcome {
+        match (self.places.get_mut(sale), command) {
+            (Some(machine), command) => machine.apply(0, command),
+            (None, Command::Create(spec)) => {
+                let machine = Machine::new(spec.clone());
+                let view = machine.view();
+                self.places.insert(sale.clone(), machine);
+                Outcome::Created(Box::new(view))
+            }
+            (None, _) => Outcome::UnknownSale,
+        }
+    }
+
+    fn sold(&self) -> u64 {
+        self.places.values().map(|machine| machine.view().held).sum()
+    }
+}
+
+/// What is done in place of, or between, the commands of who asks.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    /// They are carried out.
+    Done,
+    /// The one who asks dies before the command of this number of the batch.
+    DiesAt(usize),
+    /// Somebody else fetches a unit for this part in between, and buys it.
+    Overtaken(usize),
+}
+
+struct Fallible<'a> {
+    world: &'a RefCell<World>,
+    fates: RefCell<VecDeque<Fate>>,
+}
+
+/// Died.
+#[derive(Debug)]
+struct Died;
+
+impl Ask for Fallible<'_> {
+    type Error = Died;
+
+    fn ask(&mut self, groups: Vec<Group>) -> Result<Vec<Vec<Outcome>>, Died> {
+        let fate = self.fates.borrow_mut().pop_front().unwrap_or(Fate::Done);
+        if let Fate::Overtaken(part) = fate {
+            let mut other = Fallible { world: self.world, fates: RefCell::default() };
+            let _ = buy(&mut other, part);
+        }
+        let mut number = 0;
+        let mut outcomes = Vec::new();
+        for Group { sale, commands } in groups {
+            let mut of_group = Vec::new();
+            for command in commands {
+                if matches!(fate, Fate::DiesAt(at) if at == number) {
+                    return Err(Died);
+                }
+                number += 1;
+                of_group.push(self.world.borrow_mut().apply(&sale, &command));
+            }
+            outcomes.push(of_group);
+        }
+        Ok(outcomes)
+    }
+}
+
+fn head() -> SaleId {
+    SaleId::new("s").unwrap()
+}
+
+/// Buys one unit at a part as a core does. `None`: it died, or was overtaken every time.
+fn buy(ask: &mut Fallible<'_>, part: usize) -> Option<bool> {
+    let place = place_id(&head(), part, PARTS);
+    let mut commands = Vec::new();
+    for _ in 0..SPLIT_ROUNDS_MAX {
+        let id = {
+            let mut world = ask.world.borrow_mut();
+            world.ids += 1;
+            ReservationId(world.ids)
+        };
+        let reserve = Reserve { id, quantity: 1, user: None, key: None, claim_only: false };
+        commands.push(Command::Reserve(reserve));
+        let group = Group { sale: place.clone(), commands: std::mem::take(&mut commands) };
+        match ask.ask(vec![group]).ok()?.pop()?.pop()? {
+            Outcome::Granted { .. } => return Some(true),
+            Outcome::SoldOut { .. } => match search(ask, &head(), PARTS, part, 1).ok()? {
+                Search::Ready(takes) => commands = takes,
+                Search::TooFew { free: 0, .. } => return Some(false),
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    }
+    None
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        4 => Just(Fate::Done),
+        2 => (0..4usize).prop_map(Fate::DiesAt),
+        2 => (1..=PARTS as usize).prop_map(Fate::Overtaken),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_unit_is_lost_or_sold_twice_whoever_dies_when(
+        total in 0..30u64,
+        creators in proptest::collection::vec(proptest::collection::vec(fate(), 0..6), 0..4),
+        buyers in proptest::collection::vec(
+            (1..=PARTS as usize, proptest::collection::vec(fate(), 0..8)), 0..30),
+    ) {
+        let world = RefCell::new(World::default());
+        let split = Split::Head { parts: PARTS };
+        let spec = SaleSpec { split, ..SaleSpec::with_total(total) };
+        world.borrow_mut().apply(&head(), &Command::Create(spec));
+        let start = |fates: Vec<Fate>| {
+            let fates = fates.into_iter().map(|fate| match fate {
+                // Nobody buys before the sale is made.
+                Fate::Overtaken(_) => Fate::Done,
+                fate => fate,
+            });
+            Fallible { world: &world, fates: RefCell::new(fates.collect()) }
+        };
+        for fates in creators {
+            let _ = make(&mut start(fates), &head(), PARTS);
+        }
+        let Ok(Made::Whole(places)) = make(&mut start(Vec::new()), &head(), PARTS) else {
+            panic!("not made");
+        };
+        prop_assert_eq!(places.view().spec.total, total);
+        for (part, fates) in buyers {
+            let mut ask = Fallible { world: &world, fates: RefCell::new(fates.into()) };
+            let told = buy(&mut ask, part);
+            let sold = world.borrow().sold();
+            prop_assert!(sold <= total);
+            prop_assert!(told != Some(false) || sold == total, "told sold out at {sold} of {total}");
+            let mut calm = Fallible { world: &world, fates: RefCell::default() };
+            let places = look(&mut calm, &head(), PARTS).unwrap().unwrap();
+            let under_way: u64 = places.under_way().iter().map(|of| of.units).sum();
+            prop_assert_eq!(places.view().spec.total, total);
+            prop_assert_eq!(places.free() + under_way + sold, total);
+            prop_assert!(places.from_nowhere(&places).is_empty());
+        }
+        // Whatever was left half way, all that is left is bought at one part.
+        let mut calm = Fallible { world: &world, fates: RefCell::default() };
+        while buy(&mut calm, 2) == Some(true) {}
+        prop_assert_eq!(world.borrow().sold(), total);
+    }
+}
+
+#[test]
+fn a_part_that_had_units_is_not_made_again() {
+    let world = RefCell::new(World::default());
+    let spec = SaleSpec { split: Split::Head { parts: PARTS }, ..SaleSpec::with_total(9) };
+    world.borrow_mut().apply(&head(), &Command::Create(spec));
+    let mut ask = Fallible { world: &world, fates: RefCell::default() };
+    assert!(matches!(make(&mut ask, &head(), PARTS), Ok(Made::Whole(_))));
+    world.borrow_mut().places.remove(&place_id(&head(), 2, PARTS));
+    assert!(matches!(make(&mut ask, &head(), PARTS), Ok(Made::Missing(gone)) if gone == [2]));
+    // The others go on with what they have, and nobody is told that it is all there is.
+    for _ in 0..6 {
+        assert_eq!(buy(&mut ask, 1), Some(true));
+    }
+    let found = search(&mut ask, &head(), PARTS, 1, 1);
+    assert!(matches!(found, Ok(Search::Missing(gone)) if gone == [2]));
+    assert_eq!(Moves::none(Split::Whole), Moves::default());
+}
