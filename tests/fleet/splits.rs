@@ -7,14 +7,10 @@ use std::thread;
 use std::time::Duration;
 
 use crate::Scenario;
+use crate::buyer::{Bought, Buyer};
 use crate::lab::{Lab, Program, output};
 use crate::redis_server::RedisServer;
 use crate::table::Line;
-use buyer::{Bought, Buyer};
-
-#[allow(dead_code, reason = "not everything of a buyer is needed here")]
-#[path = "../support/buyer.rs"]
-mod buyer;
 
 pub const SCENARIO: Scenario = Scenario {
     name: "splits",

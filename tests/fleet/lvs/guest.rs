@@ -544,9 +544,9 @@ fn answer(stream: &mut TcpStream) -> io::Result<(u16, Value)> {
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
             let lines = head.lines();
             let length = lines.filter_map(|line| line.split_once(": "));
-            let length = length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+            let mut length = length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
             let length: usize =
-                length.last().and_then(|(_, value)| value.parse().ok()).ok_or_else(wrong)?;
+                length.next_back().and_then(|(_, value)| value.parse().ok()).ok_or_else(wrong)?;
             if body.len() >= length {
                 let status = head.get(9..12).and_then(|status| status.parse().ok());
                 return Ok((status.ok_or_else(wrong)?, serde_json::from_str(body)?));
