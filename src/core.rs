@@ -39,7 +39,7 @@ use crate::listener::Listeners;
 use crate::purchase::{IdSource, Sales, Settler};
 use crate::server::{Event, LinkState};
 use crate::stat_log::StatLogBuffer;
-use crate::stock::Shards;
+use crate::stock::{Fleet, Shards};
 
 /// What the cores of an instance share: settings, and counters that each core writes on a cache
 /// line of its own.
@@ -54,6 +54,9 @@ pub struct Shared {
     pub connections: CachePadded<AtomicUsize>,
     /// Connections open now that have none and are being told so.
     pub refused: CachePadded<AtomicUsize>,
+    /// Set when the server is about to end: it is not ready, and closes each connection after its
+    /// next answer, but still takes new ones. It stays set when it drains.
+    pub leaving: AtomicBool,
     /// Set when the server drains: no new connection, no further request.
     pub draining: AtomicBool,
     /// Cores whose link to the ledger carries batches.
@@ -66,6 +69,8 @@ pub struct Shared {
     pub ticks: Box<[CachePadded<AtomicU64>]>,
     /// The allowances of the sales, by sale id.
     pub allowances: Mutex<hashbrown::HashMap<String, Arc<Shards>>>,
+    /// What the allowances are shares of.
+    pub fleet: Arc<Fleet>,
     /// One mailbox a core.
     pub mailboxes: Box<[Mailbox]>,
     /// What the main thread hears.
@@ -76,6 +81,11 @@ impl Shared {
     /// Grants of this instance so far.
     pub fn grants_total(&self) -> u64 {
         self.grants.iter().map(|grants| grants.load(Ordering::Relaxed)).sum()
+    }
+
+    /// What this instance may still ask for, over all sales that it was asked for.
+    pub fn allowance_left(&self) -> u64 {
+        lock(&self.allowances).values().map(|shards| shards.left()).sum()
     }
 
     /// Whether any core reaches the ledger.
@@ -112,7 +122,8 @@ impl Mailbox {
     }
 
     /// Leaves a message and wakes the core. The messages are bounded: the ledger (one answer for the
-    /// one batch in flight), the server (drain), and connections that have their place already.
+    /// one batch in flight), the server (drain), a primary that was replaced, and connections that have
+    /// their place already.
     pub fn send(&self, message: Message) {
         lock(&self.messages).push(message);
         // A full counter means that the core has been woken already.
@@ -216,6 +227,11 @@ impl Core {
             thread: thread::current().id(),
             shared,
         })
+    }
+
+    /// Whether the answer to a request is the last one on its connection: the server ends soon.
+    pub fn leaving(&self) -> bool {
+        self.shared.leaving.load(Ordering::Relaxed)
     }
 
     /// Whether the server drains.

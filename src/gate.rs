@@ -104,6 +104,11 @@ impl Source {
         self.wake();
     }
 
+    /// Its place in the gate: see [`Gate::notify`].
+    pub fn place(&self) -> usize {
+        self.index
+    }
+
     /// Whether something happened that nobody has waited for yet.
     pub fn is_ready(&self) -> bool {
         self.ready.get()
@@ -237,6 +242,14 @@ impl Gate {
         source
     }
 
+    /// Lets the waiter of the source at this place go on. If that is another by now, it finds nothing
+    /// and waits again.
+    pub fn notify(&self, place: usize) {
+        if let Some(Some(source)) = self.sources.borrow().get(place) {
+            source.notify();
+        }
+    }
+
     /// Forgets a source. Its descriptor, if it has one, must be closed by the caller afterwards.
     pub fn forget_source(&self, source: &Source) {
         self.sources.borrow_mut()[source.index] = None;
@@ -261,9 +274,7 @@ impl Gate {
                 return Some((Token::from_data(data.u64()), readiness));
             }
             let index = (data.u64() & !SOURCE_BIT) as usize;
-            if let Some(Some(source)) = self.sources.borrow().get(index) {
-                source.notify();
-            }
+            self.notify(index);
         }
         round.unwatched = round.unwatched.checked_sub(1)?;
         let token = self.unwatched.borrow_mut().pop_front()?;
@@ -322,6 +333,11 @@ impl Gate {
     /// Has the next round begin without waiting for an event, after what is runnable now.
     pub fn hurry(&self) {
         self.waker.wakeup();
+    }
+
+    /// Has every coroutine that waits for a source look again, as if something had happened.
+    pub fn notify_all(&self) {
+        self.sources.borrow().iter().flatten().for_each(|source| source.notify());
     }
 
     /// Wakes every coroutine whose wait has passed its deadline.

@@ -59,7 +59,7 @@ struct Manner {
 
 impl Manner {
     fn of(core: &Core, head: &Head<'_>) -> Self {
-        let persistence = if core.draining() { Persistence::Close } else { Persistence::of(head) };
+        let persistence = if core.leaving() { Persistence::Close } else { Persistence::of(head) };
         Self { persistence, head_only: head.method == Method::Head }
     }
 
@@ -126,7 +126,7 @@ impl Waiting {
         let mut manner = self.manner;
         let answered = self.question.wait(core);
         core.assert_here();
-        if core.draining() {
+        if core.leaving() {
             manner.persistence = Persistence::Close;
         }
         if out.capacity() == 0 {

@@ -9,7 +9,8 @@
 //! units.
 //!
 //! [`core`] is what a core owns and how its coroutines share its work, [`gate`] how it learns of
-//! events, [`tick`] what it does at regular times. [`sweep`] returns what expires in Redis to stock.
+//! events, [`tick`] what it does at regular times. [`sweep`] returns what expires in Redis to stock,
+//! [`members`] knows the other servers there.
 //! [`server`] starts, drains and stops the cores. [`control`] is the port for operators, [`operator`]
 //! their commands.
 
@@ -31,6 +32,7 @@ pub mod core;
 pub mod gate;
 pub mod tick;
 pub mod sweep;
+pub mod members;
 pub mod clock;
 pub mod server;
 pub mod control;

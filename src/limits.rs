@@ -87,6 +87,39 @@ pub const CLIENT_CONNECT_DEADLINE_MS: u64 = 3_000;
 pub const CLIENT_ANSWER_DEADLINE_MS: u64 = 10_000;
 /// Time between two lines in the log about batches that the ledger refuses.
 pub const REFUSAL_LOG_INTERVAL_MS: u64 = 1_000;
+/// Most servers that a Redis URL may name: some of them will do to find the others.
+pub const REDIS_ENDPOINTS_MAX: usize = 32;
+/// Longest name of a primary that Sentinels watch.
+pub const PRIMARY_NAME_BYTES_MAX: usize = 128;
+/// Nodes of a Cluster to which one core keeps connections.
+pub const CLUSTER_LANES_MAX: usize = 128;
+/// Time after which a core closes its connection to a node that has no slots any more.
+pub const CLUSTER_LANE_IDLE_MS: u64 = 10_000;
+/// Redirections of a command that are followed at once; the next one after a pause.
+pub const CLUSTER_REDIRECTS_MAX: u32 = 4;
+/// Shortest and longest time between two questions which node has which slot.
+pub const CLUSTER_REFRESH_MS_MIN: u64 = 100;
+/// See [`CLUSTER_REFRESH_MS_MIN`].
+pub const CLUSTER_REFRESH_MS_MAX: u64 = 30_000;
+/// Time for a thread to connect to one node of a Cluster, and for its answer to that question.
+pub const CLUSTER_NODE_DEADLINE_MS: u64 = 1_000;
+/// Time for which a blocking client tries a command again whose slot is on its way, or whose node
+/// is away: others of its round trip wait as long.
+pub const CLUSTER_PATIENCE_MS: u64 = 500;
+/// Pause between two such tries.
+pub const CLUSTER_RETRY_MS: u64 = 20;
+/// Time for a connection to a Sentinel, and for an answer of one.
+pub const SENTINEL_ANSWER_DEADLINE_MS: u64 = 500;
+/// How often each Sentinel is asked, also if it tells nothing.
+pub const SENTINEL_POLL_INTERVAL_MS: u64 = 250;
+/// How long the first Sentinel that answers waits for a majority of them.
+pub const SENTINEL_MAJORITY_WAIT_MS: u64 = 1_000;
+/// How often a blocking connection looks whether its primary still is one.
+pub const TERM_LOOK_INTERVAL_MS: u64 = 100;
+/// Greatest epoch of Sentinels that a sale may have: what a script's number holds exactly.
+pub const EPOCH_MAX: u64 = (1 << 53) - 1;
+/// Most replicas that `--redis-wait` may ask for.
+pub const REDIS_WAIT_MAX: u64 = 16;
 /// Time after which a core's link adds a sale to the index of sales again, with its next batch.
 pub const INDEX_AGE_MS_MAX: u64 = 1_000;
 /// Oldest view of a sale that `GET /v1/sales/{sale}` may show.
@@ -95,6 +128,10 @@ pub const VIEW_AGE_MS_MAX: u64 = 100;
 pub const SALES_MAX: usize = 16 * 1024;
 /// Time without a request after which a core may forget a sale to make room for another.
 pub const SALE_IDLE_MS: u64 = 10_000;
+/// Time for which a core keeps a closed latch fresh when no request meets it any more.
+pub const LATCH_KEPT_MS: u64 = 60_000;
+/// Latches that a core keeps so.
+pub const LATCHES_KEPT_MAX: usize = 16;
 /// Sales that a core asks the ledger about in the background at one tick.
 pub const VIEWS_PER_TICK_MAX: usize = 256;
 
@@ -116,6 +153,8 @@ pub const STREAM_KEEP_MS: u64 = 60_000;
 /// Entries that one trimming of a stream takes, about.
 pub const STREAM_TRIM_MAX: usize = 10_000;
 
+/// Default time for which a server that was told to end serves on, not ready any more.
+pub const DRAIN_DELAY_MS: u64 = 0;
 /// Default time for a drain.
 pub const DRAIN_DEADLINE_MS: u64 = 30_000;
 /// Descriptors kept back from connections: ledger, logs, listeners, control.
@@ -150,6 +189,27 @@ pub const SWEEP_PAUSE_MS_MIN: u64 = 100;
 pub const SWEEP_PAUSE_MS_MAX: u64 = 60_000;
 /// Time after which the sweep looks again at a sale that the ledger refuses.
 pub const SWEEP_RETRY_MS: u64 = 1_000;
+/// Time for which a member's lease is good after it was renewed, by the ledger's clock.
+pub const LEASE_MS: u64 = 5_000;
+/// Time between two renewals of a lease.
+pub const LEASE_RENEW_INTERVAL_MS: u64 = 1_000;
+/// Time for the ledger's answer to a renewal: there is time left for another before the lease ends.
+pub const LEASE_ANSWER_DEADLINE_MS: u64 = 1_000;
+/// Time that the end of the server waits until its lease is given up. Else it ends by itself.
+pub const LEASE_END_DEADLINE_MS: u64 = 1_000;
+/// Members that share a ledger. Each reads all of them at every renewal, so what they cost grows
+/// with the square of their number. One more sells as well as they do, but is not listed.
+pub const MEMBERS_MAX: usize = 256;
+/// Longest name of a member, in bytes.
+pub const MEMBER_NAME_BYTES_MAX: usize = 128;
+/// Addresses that a member tells of those it listens on.
+pub const MEMBER_ADDRESSES_MAX: usize = 8;
+/// Default of the allowance beyond an instance's fair share, in percent: the article's, whose
+/// hundred servers have 150 for a share of 100. A third of them may die, and the others may still
+/// ask for everything.
+pub const STOCK_BUFFER_PERCENT: u64 = 50;
+/// Largest setting of it.
+pub const STOCK_BUFFER_PERCENT_MAX: u64 = 1_000;
 /// Sales of the configuration that are looked after at the same time.
 pub const START_SALES_MAX: usize = 256;
 /// Spare coroutines that a core keeps for good; more are ended one by one once they are not needed.
@@ -169,6 +229,8 @@ pub const LEDGER_DEADLINE_MS_MIN: u64 = 2 * TICK_INTERVAL_MS;
 pub const LEDGER_DEADLINE_MS_MAX: u64 = 60_000;
 /// Longest setting of the drain: an hour. The shortest is 0: stop at once.
 pub const DRAIN_DEADLINE_MS_MAX: u64 = 3_600_000;
+/// Longest setting of the time before it: a balancer that asks every minute has noticed.
+pub const DRAIN_DELAY_MS_MAX: u64 = 300_000;
 /// Largest setting of the commands of one core that may wait: each holds a stack.
 pub const WAITING_SETTING_MAX: usize = 64 * 1024;
 /// Largest setting of the connections of an instance, whatever the file limit.
@@ -198,6 +260,9 @@ pub const CONTROL_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const CONTROL_SWEEP_INTERVAL_MS: u64 = 500;
 /// Time a connection to the control port has left after an answer that ends it.
 pub const CONTROL_CLOSE_MS: u64 = 1_000;
+/// Answers of a connection to the control port, in bytes, that surely fit its socket's buffer: where
+/// the client asks for the end, it has it with the last of them.
+pub const CONTROL_PROMPT_BYTES_MAX: usize = 4 * 1024;
 /// Slowest that a client of the control port may take its last answer, in bytes a millisecond.
 pub const CONTROL_BYTES_PER_MS_MIN: u64 = 64;
 /// Time that the end of the server waits for what the control port has under way.
@@ -233,9 +298,12 @@ const _: () = assert!(READS_PER_TURN_MAX > 0);
 const _: () = assert!(BATCH_MAX <= WAITING_MAX);
 const _: () = assert!(RESPONSE_BYTES_MAX < OUT_BUFFER_BYTES_MAX);
 const _: () = assert!(TICK_INTERVAL_MS < VIEW_AGE_MS_MAX);
+const _: () = assert!(CLUSTER_RETRY_MS < CLUSTER_PATIENCE_MS);
+const _: () = assert!(CLUSTER_REFRESH_MS_MIN < CLUSTER_PATIENCE_MS);
 const _: () = assert!(SWEEP_COUNT_INTERVAL_MS <= SWEEP_SCAN_INTERVAL_MS);
 const _: () = assert!(SWEEP_PAUSE_MS_MIN < SWEEP_PAUSE_MS_MAX / 2);
 const _: () = assert!(SWEEP_SALES_MAX as u32 * SWEEP_EXPIRE_MIN <= 4 * EXPIRE_BATCH_MAX);
+const _: () = assert!(2 * (LEASE_RENEW_INTERVAL_MS + LEASE_ANSWER_DEADLINE_MS) < LEASE_MS);
 const _: () = assert!(START_SALES_MAX <= BATCH_MAX);
 const _: () = assert!(SWEEP_INTERVAL_MS < LINGER_DEADLINE_MS);
 const _: () = assert!(USER_BYTES_MAX <= u8::MAX as usize);
@@ -250,6 +318,9 @@ const _: () = assert!(2 * (CONTROL_CONNECTIONS_MAX as u64) < DESCRIPTORS_RESERVE
 const _: () = assert!(CONTROL_BODY_BYTES_MAX < CONTROL_DISCARD_BYTES_MAX);
 const _: () = assert!(LEDGER_DEADLINE_MS_MIN <= LEDGER_ANSWER_DEADLINE_MS);
 const _: () = assert!(LEDGER_ANSWER_DEADLINE_MS <= LEDGER_DEADLINE_MS_MAX);
+// A promotion is followed within a second, also where nothing is told and everything must be noticed.
+const _: () =
+    assert!(SENTINEL_POLL_INTERVAL_MS + TERM_LOOK_INTERVAL_MS + RECONNECT_BACKOFF_MS_MIN <= 500);
 const _: () = assert!(DRAIN_DEADLINE_MS <= DRAIN_DEADLINE_MS_MAX);
 const _: () = assert!(STAT_LOG_LINE_BYTES_MAX < STAT_LOG_BUFFER_BYTES);
 const _: () = assert!(STAT_LOG_BUFFERS_PER_CORE < STAT_LOG_QUEUE_MAX);

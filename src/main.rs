@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Command::CheckConfig(options) => check_config(&options),
         Command::Orders(options) => write_orders(&options),
         Command::Audit(options) => operate(|out| operator::audit(&options, out)),
+        Command::Instances(options) => operate(|out| operator::instances(&options, out)),
         Command::Sale(action, options) => operate(|out| operator::sale(&action, &options, out)),
         Command::Reservation(action, options) => {
             operate(|out| operator::reservation(&action, &options, out))

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -24,13 +24,17 @@ use crate::ledger::embedded::{self, Embedded, OpenError};
 use crate::ledger::redis::RedisLedger;
 use crate::limits::{MAPS_MAX_DEFAULT, MAPS_PER_STACK, STACK_BYTES, STARTUP_WAIT_MS};
 use crate::listener::Listener;
+use crate::members::Instance;
+use crate::operator;
 use crate::sale::{SaleId, SaleSpec, SaleView};
 use crate::stat_log::StatLog;
+use crate::stock::Fleet;
 use crate::sweep::Sweep;
-use crate::{connection, operator};
 
 mod boot;
+mod drain;
 mod listening;
+mod members;
 mod orders;
 mod watchdog;
 
@@ -175,10 +179,12 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
     let sweep = ledger.sweep()?;
     let orders = ledger.orders(&shared.config)?;
     let connections_max = shared.connections_max;
-    let control = start_control(&shared, &ledger)?;
+    let instance = members::instance(&shared, &addresses);
+    let control = start_control(&shared, &ledger, &instance)?;
     let mut server = Server { shared, heard, links: vec![None; cores] };
     let started = server.wait_for_sales()?;
     server.accept(listeners);
+    let members = ledger.members(&instance)?;
     ready(
         &server.shared.config,
         &Ready {
@@ -190,13 +196,19 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
         },
     );
 
-    server.serve(&ledger)?;
+    let mut watchdog = Watchdog::new(cores);
+    server.serve(&ledger, &mut watchdog)?;
+    if let Some(members) = &members {
+        members.drain();
+    }
+    let left = server.leave(&ledger, &mut watchdog);
     // While we still listen: what is there afterwards is another server's.
     drop(files);
-    let drained = server.drain();
+    let drained = left.and_then(|()| server.drain());
     if let Some(control) = control {
         control.stop();
     }
+    drop(members);
     drop(sweep);
     drop(orders);
     ledger.close();
@@ -210,10 +222,14 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
     drained
 }
 
-fn start_control(shared: &Arc<Shared>, ledger: &Ledger) -> Result<Option<Control>, RunError> {
+fn start_control(
+    shared: &Arc<Shared>,
+    ledger: &Ledger,
+    instance: &Arc<Instance>,
+) -> Result<Option<Control>, RunError> {
     let Some(setting) = &shared.config.control else { return Ok(None) };
     let address = setting.address;
-    let control = Control::start(setting, shared.clone(), ledger.client());
+    let control = Control::start(setting, shared.clone(), ledger.client(), instance.clone());
     let control = control.map_err(|error| {
         let hint = match error.kind() {
             io::ErrorKind::AddrInUse => {
@@ -241,6 +257,7 @@ impl Ledger {
             LedgerSetting::Redis(setting) => {
                 let refuse = |reason| RunError::Redis { url: setting.url.to_string(), reason };
                 let ledger = setting.ledger().map_err(refuse)?;
+                ledger.follow();
                 Ok(Self::Redis(Arc::new(ledger)))
             }
         }
@@ -301,11 +318,13 @@ fn share(config: Config, events: Sender<Event>) -> io::Result<Arc<Shared>> {
         connections: CachePadded::default(),
         refused: CachePadded::default(),
         handed: CachePadded::default(),
+        leaving: AtomicBool::new(false),
         draining: AtomicBool::new(false),
         ledger_up: (0..cores).map(|_| AtomicBool::new(false)).collect(),
         grants: (0..cores).map(|_| CachePadded::default()).collect(),
         ticks: (0..cores).map(|_| CachePadded::default()).collect(),
         allowances: Mutex::default(),
+        fleet: Arc::new(Fleet::new(cores, config.stock_buffer_percent)),
         mailboxes: (0..cores).map(|_| Mailbox::new()).collect::<io::Result<_>>()?,
         events,
         config,
@@ -410,56 +429,34 @@ impl Server {
     }
 
     /// Until the first signal.
-    fn serve(&mut self, ledger: &Ledger) -> Result<(), RunError> {
-        let mut watchdog = Watchdog::new(self.shared.cores());
-        loop {
-            match self.heard.recv_timeout(WATCHDOG_INTERVAL) {
-                Ok(Event::Signal) => return Ok(()),
-                Ok(Event::Failed(error)) => return Err(error.into()),
-                Ok(Event::Link(core, state)) => self.note_link(core, state, false)?,
-                Ok(Event::Sale(id, start)) => log_sale(&self.shared.config, &id, &start),
-                Ok(Event::Drained) => {}
-                Err(RecvTimeoutError::Timeout) => {
-                    watchdog.look(&self.shared)?;
-                    // It would refuse everything until a restart: better started anew at once.
-                    if ledger.has_failed() {
-                        return Err(RunError::LedgerFailed);
-                    }
-                }
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
-            }
-        }
+    fn serve(&mut self, ledger: &Ledger, watchdog: &mut Watchdog) -> Result<(), RunError> {
+        while !self.hear(ledger, watchdog, WATCHDOG_INTERVAL)? {}
+        Ok(())
     }
 
-    /// No new connections, idle ones closed, requests in flight answered; then it ends, or when
-    /// the time is up.
-    fn drain(&mut self) -> Result<(), RunError> {
-        let timeout_ms = self.shared.config.drain_timeout_ms;
-        let until = Instant::now() + Duration::from_millis(timeout_ms);
-        let open = self.shared.connections.load(Ordering::Relaxed);
-        tracing::info!(connections = open, timeout_ms, "draining; a second signal ends at once");
-        self.shared.draining.store(true, Ordering::SeqCst);
-        for mailbox in &self.shared.mailboxes {
-            mailbox.send(Box::new(|core| {
-                core.listeners.notify();
-                connection::close_idle(core);
-            }));
-        }
-        let mut left = self.shared.cores();
-        while left > 0 {
-            match self.heard.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(Event::Drained) => left -= 1,
-                Ok(Event::Signal) => return Err(RunError::Interrupted),
-                Ok(_) => {}
-                Err(_) => {
-                    let open = self.shared.connections.load(Ordering::Relaxed);
-                    tracing::warn!(connections = open, "the time to drain is up");
-                    return Ok(());
+    /// Hears one thing, or nothing for so long, which is when the cores are looked at. `true`: it
+    /// was a signal.
+    fn hear(
+        &mut self,
+        ledger: &Ledger,
+        watchdog: &mut Watchdog,
+        time: Duration,
+    ) -> Result<bool, RunError> {
+        match self.heard.recv_timeout(time) {
+            Ok(Event::Signal) | Err(RecvTimeoutError::Disconnected) => return Ok(true),
+            Ok(Event::Failed(error)) => return Err(error.into()),
+            Ok(Event::Link(core, state)) => self.note_link(core, state, false)?,
+            Ok(Event::Sale(id, start)) => log_sale(&self.shared.config, &id, &start),
+            Ok(Event::Drained) => {}
+            Err(RecvTimeoutError::Timeout) => {
+                watchdog.look(&self.shared)?;
+                // It would refuse everything until a restart: better started anew at once.
+                if ledger.has_failed() {
+                    return Err(RunError::LedgerFailed);
                 }
             }
         }
-        tracing::info!("drained");
-        Ok(())
+        Ok(false)
     }
 }
 

@@ -23,6 +23,7 @@ use redis::RedisServer;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use server::Server;
+use stampede::limits::CONTROL_CLOSE_MS;
 
 const TOKEN: &str = "0123456789abcdef-a-token";
 
@@ -234,6 +235,7 @@ fn what_is_wrong_with_a_request_is_named() {
         ("GET", "/v1/sales?after=A", "after"),
         ("GET", "/v1/sales?colour=red", "query"),
         ("GET", "/v1/sales/ticket?limit=1", "query"),
+        ("GET", "/v1/instances?limit=1", "query"),
     ] {
         let answer = ask(&server, method, path, None);
         answer.assert_problem(422, "invalid");
@@ -245,6 +247,7 @@ fn what_is_wrong_with_a_request_is_named() {
         ("GET", "/v1/sales/ticket/open", "POST"),
         ("GET", "/v1/reservations/ticket~0/cancel", "POST"),
         ("DELETE", "/v1/reservations/ticket~0", "GET"),
+        ("POST", "/v1/instances", "GET"),
         ("POST", "/livez", "GET"),
     ] {
         let answer = ask(&server, method, path, None);
@@ -309,18 +312,31 @@ fn framing_that_is_in_doubt_is_refused_and_nothing_after_it_is_done() {
     );
     client.send("its\":1}");
     assert_eq!(client.response().json()["total"], 11);
-    // It closes where it is asked to.
-    let mut client = Client::control(&server);
-    let answer = client.ask("GET /livez HTTP/1.0\r\n\r\n");
-    assert_eq!((answer.status(), answer.closes()), (200, true));
-    client.assert_end();
+    // It closes where it is asked to, and at once: health checks wait for the end.
+    let end = |request: &str| {
+        let since = Instant::now();
+        let mut client = Client::control(&server);
+        let answer = client.ask(request);
+        assert_eq!((answer.status(), answer.closes()), (200, true));
+        client.assert_end();
+        since.elapsed()
+    };
+    for request in [
+        "GET /livez HTTP/1.0\r\n\r\n",
+        "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        "GET /v1/sales/ticket HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    ] {
+        let quickest = (0..5).map(|_| end(request)).min().expect("five");
+        assert!(quickest < Duration::from_millis(CONTROL_CLOSE_MS / 2), "{quickest:?}");
+    }
 }
 
 #[test]
 fn silent_and_idle_connections_do_not_keep_others_out() {
     let server = Server::start(&["--sale", "ticket=10"]);
-    // More than it serves at a time, half of them with half a head.
-    let mut silent: Vec<Client> = (0..40).map(|_| Client::control(&server)).collect();
+    // More than it serves at a time, half of them with half a head. Fewer than twice as many: the
+    // second lot's deadline would be as long as our patience.
+    let mut silent: Vec<Client> = (0..24).map(|_| Client::control(&server)).collect();
     silent.iter_mut().step_by(2).for_each(|client| client.send("GET /livez HT"));
     assert_eq!(get(&server, "/livez").text(), "ok\n", "once the silent ones are overdue");
     client::assert_sells(&server);
@@ -518,6 +534,13 @@ fn the_commands_of_an_operator() {
     assert_eq!((code, &sale["hold_ms"], &sale["limit_per_user"]), (0, &json!(30_000), &json!(1)));
     let (code, _, err) = operate(&server, &["sale", "show", "nope"]);
     assert_eq!((code, err.as_str()), (1, "error: There is no such sale.\n"));
+
+    let (code, out, _) = operate(&server, &["instances"]);
+    let lines: Vec<Vec<&str>> = out.lines().map(|l| l.split_whitespace().collect()).collect();
+    assert_eq!((code, lines.len(), lines[0][0], lines[0].len()), (0, 2, "INSTANCE", 8), "{out}");
+    let (port, address) = (server.address().port().to_string(), server.address().to_string());
+    assert!(lines[1][0].ends_with(&port) && lines[1][7] == address, "{out}");
+    assert_eq!((lines[1][1], lines[1][4], lines[1][6]), ("ready", "-", env!("CARGO_PKG_VERSION")));
 
     let mut buyer = Buyer::connect(server.address()).unwrap();
     let mut reserve = |user: &str| {

@@ -6,18 +6,23 @@
 mod server;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::Value;
+use rustix::process::{Pid, Signal, kill_process};
 use server::RedisServer;
 use stampede::ledger::client::Client;
+use stampede::ledger::members::{Member, MemberId, Roll};
 use stampede::ledger::redis::{
-    Codec, KeyTemplates, Pipeline, RedisClient, RedisLedger, RedisSettings,
+    Codec, KeyTemplates, Pipeline, RedisClient, RedisLedger, RedisSettings, trim_command,
 };
-use stampede::ledger::{Batch, Group, LedgerError};
-use stampede::sale::{Command, ReservationId, Reserve, SaleId, SaleSpec};
+use stampede::ledger::{Batch, BatchReply, Group, LedgerError};
+use stampede::limits::{LEASE_MS, MEMBERS_MAX};
+use stampede::sale::{Command, Key, Outcome, ReservationId, Reserve, SaleId, SaleSpec, User};
 
 const INDEX: &str = "stampede:sales:{sale}_hash_key";
+const MEMBERS: &str = "stampede:sales:{sale}_hash_key:members";
+const LEASES: &str = "stampede:sales:{sale}_hash_key:leases";
 
 fn client_at(url: &str) -> RedisClient {
     let settings = RedisSettings::from_url(url).expect("a Redis URL");
@@ -158,6 +163,212 @@ fn the_index_is_kept_and_trouble_with_it_is_named() {
     let refused = ann.apply(&one("new", create(1)));
     assert!(
         matches!(&refused, Err(LedgerError::Refused(text)) if text.contains("needs SADD")),
+        "{refused:?}"
+    );
+}
+
+/// Also what is only replayed, on a connection that has written nothing.
+#[test]
+fn what_too_few_replicas_have_is_unknown() {
+    let primary = RedisServer::start(&["--repl-diskless-sync-delay", "0"]);
+    let port = primary.port().to_string();
+    let replica = RedisServer::start(&["--replicaof", "127.0.0.1", &port]);
+    let client = || {
+        let settings = RedisSettings::from_url(&primary.url()).expect("a Redis URL");
+        let codec = Codec::new(KeyTemplates::default());
+        let ledger = RedisLedger::new(settings, codec, None).expect("no certificates");
+        let mut client = RedisClient::new(Arc::new(ledger.with_replicas(1)), "test");
+        client.set_answer_time(Duration::from_millis(2_000));
+        client
+    };
+    let claim = |n| {
+        let key = Key::new("k").ok();
+        let id = ReservationId(n);
+        one("s", Command::Reserve(Reserve { id, quantity: 1, user: None, key, claim_only: false }))
+    };
+    let is_lost = |reply: Result<BatchReply, LedgerError>| {
+        assert!(
+            matches!(&reply, Err(LedgerError::Lost(t)) if t.contains("0 of 1 replicas")),
+            "{reply:?}"
+        );
+    };
+    let mut first = client();
+    let until = Instant::now() + Duration::from_secs(20);
+    while first.apply(&one("s", create(9))).is_err() {
+        assert!(Instant::now() < until, "the replica does not follow");
+    }
+    first.apply(&one("s", reserve(1))).expect("granted, and the replica has it");
+
+    let info = replica.connect().text("INFO server");
+    let pid = info.lines().find_map(|line| line.strip_prefix("process_id:")).expect("its process");
+    let signal = |signal| {
+        let pid = pid.trim().parse().ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("a process"), signal).expect("send a signal");
+    };
+    signal(Signal::STOP);
+    is_lost(first.apply(&claim(2)));
+    let mut second = client();
+    is_lost(second.apply(&claim(3)));
+    let looks = second.apply(&one("s", Command::Show)).expect("that is no promise");
+    assert_eq!(looks[0].free, Some(7));
+    signal(Signal::CONT);
+    let replayed = second.apply(&claim(4)).expect("now it is durable");
+    let outcome = &replayed[0].outcomes[0];
+    assert!(matches!(outcome, Outcome::Replayed(r) if r.id == ReservationId(2)), "{outcome:?}");
+}
+
+/// Everything we do, as the users of tuning/ that may do nothing else.
+#[test]
+fn the_users_of_tuning_may_what_they_must() {
+    let (server, _users) = RedisServer::with_users();
+    let server_url = server.url_of("stampede", "CHANGE-ME-STAMPEDE");
+    let orders_url = server.url_of("stampede-orders", "CHANGE-ME-ORDERS");
+    let mut client = client_at(&server_url);
+    let limited = SaleSpec { limit_per_user: 5, ..SaleSpec::with_total(9) };
+    let mine = |n, key| {
+        let (user, key) = (User::new("ann").ok(), Key::new(key).ok());
+        let id = ReservationId(n);
+        Command::Reserve(Reserve { id, quantity: 1, user, key, claim_only: false })
+    };
+    let commands = vec![
+        Command::Create(limited),
+        mine(1, "a"),
+        mine(1, "a"),
+        mine(2, ""),
+        Command::Confirm(ReservationId(1)),
+        Command::Cancel(ReservationId(2)),
+        Command::ShowReservation(ReservationId(1)),
+        Command::Expire { batch_max: 10 },
+        Command::AddStock(1),
+        Command::Open,
+        Command::Show,
+    ];
+    client.apply(&batch(vec![("s", commands)])).expect("replies");
+    client.audit(&sale("s"), false).expect("an audit").expect("a sale");
+    // Everything is wrong in turn, and mended.
+    let mut redis = server.connect();
+    for spoil in [
+        "HSET s_hash_key s_sold_nums 7",
+        "DEL {s_hash_key}:claims",
+        "DEL {s_hash_key}:deadlines",
+        "DEL {s_hash_key}:users",
+        "DEL {s_hash_key}:reservations",
+        "HSET {s_hash_key}:claims x y",
+        "ZADD {s_hash_key}:deadlines 1 nothing",
+        "XTRIM {s_hash_key}:stream MAXLEN 1",
+    ] {
+        redis.ask(spoil);
+        client.audit(&sale("s"), true).unwrap_or_else(|error| panic!("{spoil}: {error}"));
+    }
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let to = format!("sqlite:{}", folder.path().join("orders.db").display());
+    let run = |arguments: &[&str]| {
+        let done = std::process::Command::new(env!("CARGO_BIN_EXE_stampede"))
+            .args(arguments)
+            .output()
+            .expect("run stampede");
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.success() && !said.contains("NOPERM"), "{arguments:?}: {said}");
+    };
+    for _ in 0..2 {
+        run(&["orders", "--from", &orders_url, "--to", &to, "--once"]);
+    }
+    let mut orders = client_at(&orders_url);
+    let trim = trim_command(&KeyTemplates::default().of(&sale("s")), &["orders".to_owned()]);
+    let trim: Vec<&[u8]> = trim.iter().map(Vec::as_slice).collect();
+    assert_eq!(orders.command(&trim), Ok(Value::Int(0)));
+
+    client.apply(&batch(vec![("s", vec![Command::Close])])).expect("a reply");
+    run(&["audit", "--ledger", &server_url, "--orders", &to]);
+    // Nobody may do anything else, or anywhere else.
+    let other = |user: &mut RedisClient, arguments: &[&[u8]]| {
+        let reply = user.command(arguments);
+        assert!(
+            matches!(&reply, Err(LedgerError::Refused(t)) if t.starts_with("NOPERM")),
+            "{reply:?}"
+        );
+    };
+    other(&mut client, &[b"FLUSHALL"]);
+    other(&mut client, &[b"KEYS", b"*"]);
+    other(&mut client, &[b"HGET", b"elsewhere", b"f"]);
+    other(&mut orders, &[b"HSET", b"s_hash_key", b"s_total_nums", b"99"]);
+}
+
+fn member(name: &str) -> Member {
+    Member { name: name.to_owned(), cores: 2, ..Member::default() }
+}
+
+fn names(roll: &Roll) -> Vec<&str> {
+    roll.leases.iter().map(|lease| lease.member.name.as_str()).collect()
+}
+
+#[test]
+fn leases_are_renewed_ended_and_end_by_themselves() {
+    let server = RedisServer::start(&[]);
+    let (mut one, mut other) = (client(&server), client(&server));
+    assert_eq!(one.roll().expect("a roll").leases, []);
+    let [a, b] = [(); 2].map(|()| MemberId::random());
+    let first = one.renew_lease(a, None, &member("a")).expect("a lease");
+    assert_eq!((names(&first), first.is_new, first.cores()), (vec!["a"], true, 2));
+    assert_eq!((first.leases[0].since_ms, first.leases[0].left_ms), (first.now_ms, LEASE_MS));
+    let second = other.renew_lease(b, None, &member("b")).expect("a lease");
+    assert_eq!((names(&second), second.cores()), (vec!["a", "b"], 4));
+
+    // Both scripts and members survive a SCRIPT FLUSH; a lease that is lost keeps its beginning.
+    server.connect().ask("SCRIPT FLUSH");
+    let since_ms = first.leases[0].since_ms;
+    let again = one.renew_lease(a, Some(since_ms), &member("a")).expect("a lease");
+    assert_eq!((names(&again), again.is_new), (vec!["a", "b"], false));
+    server.connect().ask("FLUSHALL");
+    let anew = one.renew_lease(a, Some(since_ms), &member("a")).expect("a lease");
+    assert_eq!((names(&anew), anew.is_new, anew.leases[0].since_ms), (vec!["a"], true, since_ms));
+
+    other.renew_lease(b, None, &member("b")).expect("a lease");
+    assert_eq!(names(&one.end_lease(a).expect("a roll")), ["b"]);
+    assert_eq!(names(&other.members().expect("a roll").expect("a roll")), ["b"]);
+    std::thread::sleep(Duration::from_millis(LEASE_MS + 10));
+    assert_eq!(one.roll().expect("a roll").leases, []);
+    assert_eq!(server.connect().text(&format!("EXISTS {MEMBERS} {LEASES}")), "0");
+}
+
+#[test]
+fn the_list_of_members_is_bounded_and_what_is_none_is_swept() {
+    let server = RedisServer::start(&[]);
+    let mut client = client(&server);
+    let mut redis = server.connect();
+    // By hand: what is over, and one of another version from before the clock was set back an hour.
+    let (far, id) = (client.roll().expect("a roll").now_ms + 3_600_000, MemberId::random());
+    redis.ask(&format!("ZADD {LEASES} 1 odd {far} {id}"));
+    redis.ask(&format!("HSET {MEMBERS} odd odd {id} odd"));
+    let roll = client.roll().expect("a roll");
+    assert_eq!((roll.leases.len(), roll.leases[0].id, roll.leases[0].left_ms), (1, id, LEASE_MS));
+    assert_eq!((roll.cores(), redis.text(&format!("ZCARD {LEASES}"))), (1, "1".to_owned()));
+
+    let ids: Vec<MemberId> = (1..MEMBERS_MAX).map(|_| MemberId::random()).collect();
+    for id in &ids {
+        client.renew_lease(*id, None, &member("a")).expect("a lease");
+    }
+    let late = MemberId::random();
+    let refused = client.renew_lease(late, None, &member("late"));
+    assert!(
+        matches!(&refused, Err(LedgerError::Refused(text)) if text.contains("256 members already")),
+        "{refused:?}"
+    );
+    assert!(client.renew_lease(ids[0], None, &member("a")).is_ok());
+    client.end_lease(ids[0]).expect("a roll");
+    assert_eq!(client.renew_lease(late, None, &member("late")).expect("a lease").leases.len(), 256);
+
+    // Their leases are gone, and nothing but that.
+    redis.ask(&format!("DEL {LEASES}"));
+    let anew = client.renew_lease(late, None, &member("late")).expect("a lease");
+    assert_eq!((names(&anew), anew.is_new), (vec!["late"], true));
+    assert_eq!(redis.text(&format!("HLEN {MEMBERS}")), "1");
+    redis.ask(&format!("DEL {MEMBERS}"));
+    redis.ask(&format!("SET {MEMBERS} 1"));
+    let refused = client.roll();
+    assert!(
+        matches!(&refused, Err(LedgerError::Refused(text)) if text.contains("_key:members a hash")),
         "{refused:?}"
     );
 }

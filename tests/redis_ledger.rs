@@ -29,8 +29,12 @@ struct Client {
 
 impl Client {
     fn new(server: &RedisServer) -> Self {
+        Self::at(server, &server.url())
+    }
+
+    fn at(server: &RedisServer, url: &str) -> Self {
         let codec = Codec::new(KeyTemplates::default());
-        let settings = RedisSettings::from_url(&server.url()).expect("a Redis URL");
+        let settings = RedisSettings::from_url(url).expect("a Redis URL");
         let mut stream = server.stream();
         handshake(&mut stream, &settings, "test", codec.scripts()).expect("a handshake");
         Self { codec, connection: RedisConnection::new(stream) }
@@ -127,9 +131,11 @@ fn a_place_of_a_split_sale_agrees_with_the_model() {
 }
 
 fn agrees(histories: impl Strategy<Value = Vec<history::Step>>, kinds: usize) {
-    let server = RedisServer::start(&[]);
+    // As the user of tuning/, who may do only what we need.
+    let (server, _users) = RedisServer::with_users();
+    let client = Client::at(&server, &server.url_of("stampede", "CHANGE-ME-STAMPEDE"));
     // The runner wants to call us by shared reference.
-    let parties = RefCell::new((Client::new(&server), server.connect(), Seen::default(), 0));
+    let parties = RefCell::new((client, server.connect(), Seen::default(), 0));
     let config = Config { cases: 500, failure_persistence: None, ..Config::default() };
     let run = |steps: Vec<history::Step>| {
         let (redis, connection, seen, case) = &mut *parties.borrow_mut();
@@ -529,6 +535,48 @@ fn acknowledged_grants_survive_a_kill_with_appendfsync_always() {
     let mut client = Client::new(&server);
     assert!(matches!(client.one(ask_as(2, "ann", "k")), Outcome::Replayed(r) if r.id.0 == 1));
     assert_eq!(stream(&mut server.connect(), &ticket()).len(), 1);
+}
+
+#[test]
+fn a_later_epoch_fences_an_earlier_one() {
+    let server = RedisServer::start(&[]);
+    let mut connection = server.connect();
+    let mut client = Client::new(&server);
+    let plain = client.codec.clone();
+    client.one(Command::Create(SaleSpec::with_total(9)));
+    client.codec = plain.in_epoch(Some(3));
+    assert!(matches!(client.one(ask_as(1, "ann", "k")), Outcome::Granted { .. }));
+    assert_eq!(connection.text("HGET {ticket_hash_key}:sale epoch"), "3");
+
+    let before = dump(&mut connection);
+    client.codec = plain.in_epoch(Some(2));
+    for command in [ask(2), ask_as(1, "ann", "k"), Command::Cancel(ReservationId(1)), Command::Show]
+    {
+        let refused = client.ask(vec![command]).unwrap_err();
+        assert_eq!((refused.fenced_by(), refused.is_demotion()), (Some(3), true), "{refused}");
+    }
+    assert_eq!(dump(&mut connection), before);
+
+    // Who looks in a later one raises it, as long as it can be written.
+    client.codec = plain.in_epoch(Some(4));
+    connection.ask("CONFIG SET min-replicas-to-write 1");
+    assert!(matches!(client.one(Command::Show), Outcome::Sale(_)));
+    let refused = client.ask(vec![ask(3)]);
+    assert!(
+        matches!(&refused, Err(DecodeError::Refused(t)) if t.contains("NOREPLICAS")),
+        "{refused:?}"
+    );
+    assert_eq!(dump(&mut connection), before);
+    connection.ask("CONFIG SET min-replicas-to-write 0");
+    assert!(matches!(client.one(Command::Show), Outcome::Sale(_)));
+    assert_eq!(connection.text("HGET {ticket_hash_key}:sale epoch"), "4");
+    // Who was led here by no Sentinel knows no epoch and is taken at his word.
+    client.codec = plain;
+    assert!(matches!(client.one(ask(4)), Outcome::Granted { .. }));
+    connection.ask("HSET {ticket_hash_key}:sale epoch soon");
+    client.codec = client.codec.in_epoch(Some(9));
+    let refused = client.ask(vec![ask(5)]).unwrap_err();
+    assert!(refused.to_string().contains("is no epoch"), "{refused}");
 }
 
 #[test]

@@ -8,13 +8,17 @@ mod server;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use server::Server;
+use stampede::http::{Code, Problem};
 use stampede::limits::{
     BODY_BYTES_MAX, BODY_DEADLINE_MS, DRAIN_DEADLINE_MS, HEAD_BYTES_MAX, HEAD_DEADLINE_MS,
     IDLE_DEADLINE_MS, LEDGER_ANSWER_DEADLINE_MS,
@@ -267,6 +271,46 @@ fn wrong_usage_is_2_and_help_is_0() {
     }
 }
 
+#[test]
+fn a_rolling_restart_begins_only_with_what_it_understands_and_can_reach() {
+    let run = |arguments: &[&str]| {
+        let output = Command::new(folder().join("rolling-restart")).args(arguments).output();
+        let output = output.expect("run the script");
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    for (wrong, told) in [
+        (&[][..], "which servers?"),
+        (&["a", "a"], "given twice"),
+        (&["a;reboot"], "no name of a server"),
+        (&["--pause", "soon", "a"], "--pause soon: must be whole seconds"),
+        (&["--start", "true", "a"], "--start must say {}"),
+        (&["--turbo", "a"], "no option --turbo"),
+        (&["--stop"], "--stop needs a value"),
+    ] {
+        let (code, _, errors) = run(wrong);
+        assert_eq!(code, Some(2), "{wrong:?}: {errors}");
+        assert!(errors.starts_with("error: ") && errors.contains(told), "{wrong:?}: {errors}");
+    }
+    let (code, help, _) = run(&["--help"]);
+    assert!(
+        code == Some(0) && help.contains("--ready URL") && help.contains("Exit codes:"),
+        "{help}"
+    );
+    // One that isn't there: nobody is touched.
+    let server = Server::start(&["--sale", "ticket=1"]);
+    let ready = server.control().to_string();
+    let options = ["--ready", "http://{}/readyz", "--stop", "false {}", "--start", "false {}"];
+    let (code, said, errors) = run(&[&options[..], &[&ready, "127.0.0.1:1"]].concat());
+    assert!(code == Some(1) && said.is_empty(), "{said}{errors}");
+    assert!(errors.contains("error: 127.0.0.1:1: is not ready: gone"), "{errors}");
+    let (code, said, errors) = run(&[&options[..], &["--dry-run", &ready]].concat());
+    assert!(code == Some(0) && said.contains(&format!("would run: false {ready}")), "{errors}");
+    let (code, _, errors) = run(&[&options[..], &[&ready]].concat());
+    let told = format!("error: {ready}: --stop failed: false {ready}");
+    assert!(code == Some(1) && errors.contains(&told), "{errors}");
+}
+
 /// A program of a test, ended with it.
 struct Running(Child);
 
@@ -300,12 +344,19 @@ struct Nginx {
 
 impl Nginx {
     fn start(server: &Server, rate: &str) -> Self {
+        Self::before(&[server.address()], rate)
+    }
+
+    /// The same in front of several.
+    fn before(servers: &[SocketAddr], rate: &str) -> Self {
+        let line = |server| format!("server {server} max_fails=1 fail_timeout=2s;");
+        let servers: String = servers.iter().map(line).collect();
         let folder = tempfile::tempdir().expect("a temporary folder");
         let at = folder.path().display();
         let mut ours = text("nginx/stampede.conf");
         for (there, here) in [
             ("listen 80 backlog=65535;", format!("listen unix:{at}/socket;")),
-            ("server 127.0.0.1:3005 ", format!("server {} ", server.address())),
+            ("server 127.0.0.1:3005 max_fails=1 fail_timeout=2s;", servers),
             ("rate=10r/s", format!("rate={rate}")),
         ] {
             assert_eq!(ours.matches(there).count(), 1, "{there}");
@@ -370,7 +421,121 @@ fn nginx_in_front_sells_and_keeps_our_bounds() {
     assert!(nginx.ask("GET /buy/ticket", &cookie).contains(r#""code":-1"#));
     let many = "X-Many: 1\r\n".repeat(70) + "\r\n";
     assert!(nginx.ask("GET /buy/ticket", &many).starts_with("HTTP/1.1 431"));
-    assert!(nginx.ask("GET /plaintext", "\r\n").starts_with("HTTP/1.1 404"));
+    // Nothing else is there, also none of the paths that are nginx's own.
+    let keyed = "Idempotency-Key: k3\r\n\r\n";
+    for path in ["/plaintext", "/repeatable/buy", "/repeatable/v1", "/said/413", "/said/buy/lost"] {
+        let answer = nginx.ask(&format!("GET {path}"), keyed);
+        assert!(
+            answer.starts_with("HTTP/1.1 404") && answer.contains("<html>"),
+            "{path}: {answer}"
+        );
+    }
+    // What a request with a key says is passed on as it was written.
+    let absolute = nginx.ask("GET http://shop/buy/ticket?user=a%2Fb", keyed);
+    assert!(absolute.contains(r#""code":-1"#), "{absolute}");
+    let unclear = nginx.ask("GET /buy/ticket?user=%FF", keyed);
+    assert!(unclear.starts_with("HTTP/1.1 422"), "{unclear}");
+}
+
+/// Servers that are lost after each request, before they answer it, and how many they have had.
+struct Lost {
+    addresses: Vec<SocketAddr>,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Lost {
+    fn start(servers: usize) -> Self {
+        let mut lost = Self { addresses: Vec::new(), requests: Arc::default() };
+        for _ in 0..servers {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+            lost.addresses.push(listener.local_addr().expect("its address"));
+            let requests = lost.requests.clone();
+            // Until the test ends.
+            thread::spawn(move || {
+                for mut connection in listener.incoming().map_while(Result::ok) {
+                    if connection.read(&mut [0; 4096]).is_ok_and(|bytes| bytes > 0) {
+                        requests.fetch_add(1, Ordering::SeqCst);
+                    }
+                }
+            });
+        }
+        lost
+    }
+}
+
+const BUY_ONE: (&str, &str) = ("GET /buy/ticket", "\r\n");
+const BUY_KEYED: (&str, &str) = ("GET /buy/ticket", "Idempotency-Key: k\r\n\r\n");
+const RESERVE: (&str, &str) = (
+    "POST /v1/sales/ticket/reservations",
+    "Content-Type: application/json\r\nContent-Length: 12\r\n\r\n{\"user\":\"u\"}",
+);
+const RESERVE_KEYED: (&str, &str) = (
+    "POST /v1/sales/ticket/reservations",
+    "Idempotency-Key: k2\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n{\"user\":\"u\"}",
+);
+const CONFIRM: (&str, &str) =
+    ("POST /v1/reservations/ticket~x/confirm", "Content-Length: 0\r\n\r\n");
+const LOOK: (&str, &str) = ("GET /v1/sales/ticket", "\r\n");
+
+#[test]
+fn nginx_sends_again_only_what_can_not_buy_twice() {
+    let unknown = [r#"{"code":-7,"#, r#""code":"unknown""#];
+    for ((line, more), sent) in
+        [(BUY_ONE, 1), (BUY_KEYED, 3), (RESERVE, 1), (RESERVE_KEYED, 3), (CONFIRM, 3), (LOOK, 3)]
+    {
+        let lost = Lost::start(3);
+        let nginx = Nginx::before(&lost.addresses, "1000r/s");
+        let answer = nginx.ask(line, more);
+        assert!(answer.starts_with("HTTP/1.1 503"), "{line} {more}: {answer}");
+        assert!(unknown.iter().any(|code| answer.contains(code)), "{line} {more}: {answer}");
+        assert!(answer.contains("Retry-After: 1"), "{answer}");
+        assert_eq!(lost.requests.load(Ordering::SeqCst), sent, "{line} {more}");
+    }
+}
+
+#[test]
+fn nginx_finds_the_server_that_lives() {
+    let free = || TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let server = Server::start(&["--sale", "ticket=1000"]);
+    let lost = Lost::start(1);
+    // What is lost on its way and can be sent again, and what could not be sent at all.
+    let dead = free().expect("a free port");
+    for (away, (line, more), status) in [
+        (lost.addresses[0], BUY_KEYED, 200),
+        (lost.addresses[0], RESERVE_KEYED, 201),
+        (lost.addresses[0], LOOK, 200),
+        (dead, BUY_ONE, 200),
+        (dead, BUY_KEYED, 200),
+        (dead, RESERVE, 201),
+        (dead, LOOK, 200),
+    ] {
+        let nginx = Nginx::before(&[away, server.address()], "1000r/s");
+        for _ in 0..4 {
+            let answer = nginx.ask(line, more);
+            let repeated = answer.starts_with("HTTP/1.1 200 ") && status == 201;
+            let as_wanted = answer.starts_with(&format!("HTTP/1.1 {status} ")) || repeated;
+            assert!(as_wanted, "{line} {more}: {answer}");
+        }
+    }
+    assert_eq!(lost.requests.load(Ordering::SeqCst), 3, "tried once each");
+    let nginx = Nginx::before(&[dead], "1000r/s");
+    for ((line, more), told) in [
+        (BUY_ONE, r#"{"code":-6,"#),
+        (BUY_KEYED, r#"{"code":-6,"#),
+        (RESERVE, r#""code":"unavailable""#),
+        (LOOK, r#""code":"unavailable""#),
+    ] {
+        let answer = nginx.ask(line, more);
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.contains(told), "{answer}");
+    }
+    // One for each key, and what was bought without: nothing twice. What a server shows is up to
+    // 100 ms old.
+    let nginx = Nginx::start(&server, "1000r/s");
+    let until = Instant::now() + START_DEADLINE;
+    while !nginx.ask(LOOK.0, LOOK.1).contains(r#""held":10,"#) {
+        assert!(Instant::now() < until, "{}", nginx.ask(LOOK.0, LOOK.1));
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]
@@ -390,6 +555,9 @@ fn nginx_limits_the_rate_of_an_address() {
     assert!(refused.contains("Content-Type: application/problem+json"), "{refused}");
 }
 
+/// How a unit sets it.
+const DRAIN_DELAY: &str = "Environment=STAMPEDE_DRAIN_DELAY=";
+
 #[test]
 fn nginx_and_systemd_agree_with_our_bounds() {
     let nginx = text("nginx/stampede.conf");
@@ -403,6 +571,16 @@ fn nginx_and_systemd_agree_with_our_bounds() {
     ] {
         assert!(nginx.lines().any(|found| found.trim() == line), "{line}");
     }
+    // What it says itself is what the server says.
+    for code in [Code::ContentTooLarge, Code::UriTooLong, Code::RateLimited] {
+        let said = serde_json::to_string(&Problem::of(code)).expect("JSON");
+        assert!(nginx.contains(&format!("return {} '{said}';", code.status().code())), "{said}");
+    }
+    for code in [Code::RateLimited, Code::Unknown, Code::Unavailable] {
+        let buy = code.buy().expect("words for it");
+        let said = format!(r#"{{"code":{},"msg":"{}"}}"#, buy.code, buy.msg);
+        assert!(nginx.contains(&format!("return {} '{said}';", buy.status.code())), "{said}");
+    }
     assert!(60 < seconds(IDLE_DEADLINE_MS) && seconds(LEDGER_ANSWER_DEADLINE_MS) < 5);
     // 2 KiB and one buffer of 4 KiB, and as much as that for what nginx adds.
     const { assert!(HEAD_BYTES_MAX >= (2 + 4 + 2) * 1024) };
@@ -410,7 +588,9 @@ fn nginx_and_systemd_agree_with_our_bounds() {
         let unit = text(unit);
         let stop = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec="));
         let stop: u64 = stop.and_then(|s| s.strip_suffix('s')?.parse().ok()).expect("seconds");
-        assert!(stop > seconds(DRAIN_DEADLINE_MS));
+        let delay = unit.lines().find_map(|line| line.strip_prefix(DRAIN_DELAY));
+        let delay = delay.map_or(0, |s| s.trim_end_matches('s').parse().expect("seconds"));
+        assert!(stop > delay + seconds(DRAIN_DEADLINE_MS));
         assert!(unit.contains("KillSignal=SIGTERM\n"));
     }
 }
@@ -422,10 +602,12 @@ fn systemd_takes_the_units() {
         return; // Not a machine of systemd.
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
-    for unit in ["stampede.service", "stampede-orders.service"] {
-        // The program isn't installed here.
+    for unit in ["stampede.service", "stampede-orders.service", "stampede-announce.service"] {
+        // The programs aren't installed here.
+        let announce = self::folder().join("ospf/announce").display().to_string();
         let text = text(&format!("systemd/{unit}"))
-            .replace("/usr/local/bin/stampede", env!("CARGO_BIN_EXE_stampede"));
+            .replace("/usr/local/bin/stampede", env!("CARGO_BIN_EXE_stampede"))
+            .replace("/usr/local/lib/stampede/announce", &announce);
         let file = folder.path().join(unit);
         fs::write(&file, text).expect("write a file");
         let output = program("systemd-analyze").args(["verify", "--man=no"]).arg(&file).output();
@@ -436,26 +618,20 @@ fn systemd_takes_the_units() {
     }
 }
 
-#[test]
-fn redis_takes_its_configuration() {
+/// Starts Redis with these arguments, which begin with a file of ours, and compares settings.
+fn redis_takes(arguments: &[&str], settings: &[(&str, &str)]) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let socket = folder.path().join("socket");
     let child = program("redis-server")
-        .arg(self::folder().join("redis/redis.conf"))
-        .args(["--port", "0", "--dir"])
+        .args(arguments)
+        .arg("--dir")
         .arg(folder.path())
         .arg("--unixsocket")
         .arg(&socket)
         .stdout(Stdio::null())
         .spawn();
     let _running = Running(child.expect("start Redis"));
-    for (name, value) in [
-        ("appendonly", "yes"),
-        ("appendfsync", "always"),
-        ("save", ""),
-        ("maxmemory-policy", "noeviction"),
-        ("auto-aof-rewrite-percentage", "0"),
-    ] {
+    for (name, value) in settings {
         let mut stream = connect(&socket);
         stream.write_all(format!("CONFIG GET {name}\r\nQUIT\r\n").as_bytes()).expect("ask Redis");
         let mut answer = String::new();
@@ -463,4 +639,198 @@ fn redis_takes_its_configuration() {
         let want = format!("${}\r\n{value}\r\n+OK\r\n", value.len());
         assert!(answer.ends_with(&want), "{name}: {answer:?}");
     }
+}
+
+#[test]
+fn redis_takes_its_configuration() {
+    let file = folder().join("redis/redis.conf");
+    let arguments = [file.to_str().expect("a path"), "--port", "0"];
+    let ours = [
+        ("appendonly", "yes"),
+        ("appendfsync", "always"),
+        ("save", ""),
+        ("maxmemory-policy", "noeviction"),
+        ("auto-aof-rewrite-percentage", "0"),
+    ];
+    redis_takes(&arguments, &ours);
+}
+
+#[test]
+fn redis_takes_the_configuration_of_a_cluster() {
+    let [base, ours] = ["redis/redis.conf", "redis/cluster.conf"].map(|file| folder().join(file));
+    // Its port for the other nodes is 10,000 higher, and must be one too.
+    let free = |port: &u16| {
+        [*port, port + 10_000].iter().all(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+    };
+    let port = (20_000..30_000).find(free).expect("a free port").to_string();
+    let path = |path: &PathBuf| path.to_str().expect("a path").to_owned();
+    let arguments = [&path(&base), "--port", &port, "--include", &path(&ours)];
+    let ours = [
+        ("appendonly", "yes"),
+        ("cluster-enabled", "yes"),
+        ("cluster-node-timeout", "5000"),
+        ("cluster-require-full-coverage", "no"),
+        ("min-replicas-to-write", "1"),
+    ];
+    redis_takes(&arguments, &ours);
+}
+
+/// `tuning/ospf/announce` with these arguments: exit code, standard output, errors.
+fn announce(arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(folder().join("ospf/announce")).args(arguments).output();
+    let output = output.expect("run announce");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().expect("no signal"), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn announce_refuses_wrong_usage_before_it_does_anything() {
+    for wrong in [
+        &[][..],
+        &["192.0.2.80/32"],
+        &["192.0.2"],
+        &["192.0.2.256"],
+        &["192.0.2.80.1"],
+        &["127.0.0.1"],
+        &["shop"],
+        &["::1"],
+        &["192.0.2.80", "192.0.2.81"],
+        &["--rate", "0", "192.0.2.80"],
+        &["--rate", "51", "192.0.2.80"],
+        &["--good", "08", "192.0.2.80"],
+        &["--timeout", "1s", "192.0.2.80"],
+        &["--misses"],
+        &["--check", "ftp://127.0.0.1/", "192.0.2.80"],
+        &["--check", "http://127.0.0.1/\noutput=x", "192.0.2.80"],
+        &["--device", "", "192.0.2.80"],
+        &["--twice", "192.0.2.80"],
+    ] {
+        let (code, said, errors) = announce(wrong);
+        assert_eq!((code, said.as_str()), (2, ""), "{wrong:?}");
+        assert!(errors.starts_with("error: ") && errors.lines().count() == 1, "{errors}");
+    }
+    let (code, help, _) = announce(&["--help"]);
+    assert_eq!(code, 0);
+    for option in ["--check", "--rate", "--timeout", "--misses", "--good", "--linger", "--device"] {
+        assert!(help.contains(&format!("\n  {option} ")), "{option}: {help}");
+    }
+}
+
+#[test]
+fn edges_and_their_router_agree() {
+    let (edge, router) = (text("ospf/edge/frr.conf"), text("ospf/router/frr.conf"));
+    // OSPF takes no neighbour with other timers or another key; BFD would take the slower ones.
+    for same in ["ip ospf ", "timers ", "detect-", "receive-", "transmit-", "no zebra nexthop"] {
+        let lines = |text: &str| {
+            let lines = text.lines().map(str::trim).filter(|line| line.starts_with(same));
+            lines.map(str::to_owned).collect::<std::collections::BTreeSet<_>>()
+        };
+        assert!(!lines(&edge).is_empty(), "{same}");
+        assert_eq!(lines(&edge), lines(&router), "{same}");
+    }
+    // What the edge announces is what the router believes.
+    assert!(edge.contains("network 192.0.2.80/32 area 0\n"), "{edge}");
+    assert!(router.contains("permit 192.0.2.80/32\n"), "{router}");
+}
+
+/// Runs the script of a real server on a network of its own, as root there and nobody here: what
+/// `commands` of the shell print, and their exit codes.
+fn real_server(commands: &[&str]) -> Vec<(i32, String)> {
+    let state = tempfile::tempdir().expect("a temporary folder");
+    let mut script = "ip link set lo up\n".to_owned();
+    for command in commands {
+        script += &format!("{command}; echo \"= $?\"\n");
+    }
+    let output = program("unshare")
+        .args(["--user", "--map-root-user", "--net", "sh", "-c", &script])
+        .env("STAMPEDE_TUNING_STATE", state.path().join("saved"))
+        .env("SCRIPT", folder().join("lvs/real-server"))
+        .output()
+        .expect("run unshare");
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && err.is_empty(), "{out}{err}");
+    assert!(!state.path().join("saved").exists(), "undo leaves nothing: {out}");
+    let mut told = Vec::new();
+    let mut text = String::new();
+    for line in out.lines() {
+        match line.strip_prefix("= ") {
+            Some(code) => told.push((code.parse().expect("a code"), std::mem::take(&mut text))),
+            None => text += &format!("{line}\n"),
+        }
+    }
+    told
+}
+
+#[test]
+fn a_real_server_of_lvs_is_made_looked_at_and_undone() {
+    let look = "ip -4 -oneline address show dev lo | awk '{ print $4 }'; cat \
+                /proc/sys/net/ipv4/conf/all/arp_ignore /proc/sys/net/ipv4/conf/all/arp_announce";
+    let before = "echo 1 >/proc/sys/net/ipv4/conf/all/arp_announce";
+    let check = "\"$SCRIPT\" check 203.0.113.1 203.0.113.2";
+    let apply = "\"$SCRIPT\" apply 203.0.113.1 203.0.113.2";
+    let undo = "\"$SCRIPT\" undo";
+    let commands = [
+        "ip address add 203.0.113.2/32 dev lo",
+        before,
+        look,
+        check,
+        apply,
+        check,
+        apply,
+        look,
+        undo,
+        look,
+        undo,
+    ];
+    let told = real_server(&commands);
+    let codes: Vec<i32> = told.iter().map(|(code, _)| *code).collect();
+    assert_eq!(codes, [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0], "{told:?}");
+    let (check, apply, again, undone) = (&told[3].1, &told[4].1, &told[6].1, &told[8].1);
+    assert!(line(check, "arp_ignore").ends_with(" change"), "{check}");
+    assert!(line(check, "203.0.113.2 on lo").ends_with(" ok"), "{check}");
+    assert!(line(check, "to change: ").starts_with("3 "), "{check}");
+    assert!(line(apply, "arp_announce").ends_with("1 -> 2"), "{apply}");
+    assert!(apply.contains("3 changed, 0 refused"), "{apply}");
+    assert!(again.contains("0 changed, 0 refused"), "{again}");
+    assert!(told[7].1.contains("203.0.113.1/32") && told[7].1.ends_with("1\n2\n"), "{told:?}");
+    // The address goes first: without the knobs it would be told of.
+    let places = ["203.0.113.1 on lo", "arp_announce", "arp_ignore"];
+    let places = places.map(|knob| undone.find(knob).expect("undone"));
+    assert!(places.is_sorted(), "{undone}");
+    assert!(!undone.contains("203.0.113.2"), "it was there before: {undone}");
+    assert_eq!(told[9], told[2], "as it was");
+    assert!(told[10].1.contains("nothing to undo"), "{told:?}");
+}
+
+#[test]
+fn a_real_server_says_what_is_wrong_with_a_command() {
+    for (arguments, wrong) in [
+        (&[][..], "no command"),
+        (&["check"], "takes the service's addresses"),
+        (&["undo", "203.0.113.1"], "takes no address"),
+        (&["apply", "2001:db8::1"], "no IPv4 address"),
+        (&["set"], "unknown command set"),
+    ] {
+        let script = Command::new(folder().join("lvs/real-server")).args(arguments).output();
+        let output = script.expect("run the script");
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{err}");
+        assert!(err.contains(wrong) && err.contains("--help"), "{err}");
+    }
+}
+
+#[test]
+fn keepalived_agrees_with_our_bounds() {
+    for file in ["lvs/keepalived-nat.conf", "lvs/keepalived-dr.conf"] {
+        let text = text(file);
+        let timeout = text.lines().find_map(|line| line.trim().strip_prefix("lvs_timeouts tcp "));
+        let seconds: u64 =
+            timeout.and_then(|t| t.split(' ').next()?.parse().ok()).expect("seconds");
+        // An entry that goes before its connection would lose it.
+        assert!(seconds * 1000 > IDLE_DEADLINE_MS + LEDGER_ANSWER_DEADLINE_MS);
+        assert!(seconds * 1000 > HEAD_DEADLINE_MS + BODY_DEADLINE_MS);
+        assert_eq!(text.matches("include check.conf").count(), 4);
+    }
+    assert!(text("lvs/check.conf").contains("connect_port 3006\n"));
 }

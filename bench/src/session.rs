@@ -130,8 +130,11 @@ impl Session {
     fn note_failure(&mut self, failure: String) -> Result<()> {
         self.lab.check_interrupted()?;
         eprintln!("failed: {failure}");
-        self.lab.remark("failed: see summary.md")?;
+        self.lab.remark("failed: see failed.txt")?;
         self.failed.push(failure);
+        let path = self.out.join("failed.txt");
+        fs::write(&path, self.failed.join("\n\n"))
+            .because(|| format!("writing {}", path.display()))?;
         if self.failed.len() > FAILURES_MAX {
             return self.check_failures();
         }
@@ -141,7 +144,7 @@ impl Session {
     fn check_failures(&self) -> Result<()> {
         match self.failed.len() {
             0 => Ok(()),
-            count => fail(format!("{count} measurements failed:\n{}", self.failed.join("\n"))),
+            count => fail(format!("measurements that failed: {count}, see failed.txt")),
         }
     }
 
@@ -153,11 +156,14 @@ impl Session {
     /// Writes `summary.md` and the pictures, and prints what matters: the promises, and `text`, which
     /// stands between the heading and the tables. Fails if a measurement did.
     pub fn finish(&self, what: &str, text: &str, promised: &[Promise]) -> Result<()> {
+        let what_failed = |failure: &String| {
+            format!("\nFailed (see `failed.txt`): {}\n", failure.lines().next().unwrap_or_default())
+        };
+        let failed: String = self.failed.iter().map(what_failed).collect();
         let heading = format!(
             "# {what}, {}\n\nLoopback. See `commands.txt`, `versions.txt`, `raw.csv`, and \
-             `bench/README.md` for what each figure means.\n{text}{}",
+             `bench/README.md` for what each figure means.\n{text}{failed}",
             machine::cpu_model(),
-            self.failed.iter().map(|failure| format!("\nFailed: {failure}\n")).collect::<String>(),
         );
         let judged = report::write(&self.out, &heading, promised, &self.layout, self.rows())?;
         println!("{text}\n{judged}");

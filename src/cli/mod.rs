@@ -73,6 +73,13 @@ enum CliCommand {
     Sale(Box<SaleCommand>),
     /// Show, confirm and cancel reservations
     Reservation(Box<ReservationCommand>),
+    /// Show the servers that share a ledger
+    ///
+    /// Each has a lease in Redis, good for 5s and renewed every 1s: one that vanishes is gone from
+    /// the list when its lease is over, one that is stopped at once. Nothing of the stock
+    /// waits for either. An embedded ledger has one server, the one that is asked.
+    #[command(after_long_help = operator::AFTER_INSTANCES_HELP, max_term_width = 100)]
+    Instances(Box<OperatorOptions>),
     /// Compare counts, reservations, the order stream and the orders, and mend what differs
     ///
     /// Prints a table of what was compared. Exact while the sales go on, and stops none of them.
@@ -91,6 +98,8 @@ pub enum Command {
     Sale(SaleAction, Box<OperatorOptions>),
     /// Do something with a reservation.
     Reservation(ReservationAction, Box<OperatorOptions>),
+    /// Show the servers that share a ledger.
+    Instances(Box<OperatorOptions>),
     /// Compare what must agree.
     Audit(Box<AuditOptions>),
 }
@@ -108,6 +117,7 @@ impl Cli {
             Some(CliCommand::Reservation(command)) => {
                 Command::Reservation(command.action, Box::new(command.options))
             }
+            Some(CliCommand::Instances(options)) => Command::Instances(options),
             Some(CliCommand::Audit(options)) => Command::Audit(options),
             None => Command::Serve(Box::new(self.options)),
         }
@@ -152,6 +162,7 @@ mod tests {
             help[from..].split("]").find(|part| part.contains("[default:")).unwrap().to_owned()
         };
         for (name, default_ms) in [
+            ("drain-delay", limits::DRAIN_DELAY_MS),
             ("drain-timeout", limits::DRAIN_DEADLINE_MS),
             ("idle-timeout", limits::IDLE_DEADLINE_MS),
             ("head-timeout", limits::HEAD_DEADLINE_MS),
@@ -167,9 +178,12 @@ mod tests {
         for told in [
             range(limits::CONNECTION_DEADLINE_MS_MIN, limits::CONNECTION_DEADLINE_MS_MAX),
             range(limits::LEDGER_DEADLINE_MS_MIN, limits::LEDGER_DEADLINE_MS_MAX),
+            format!("0s to {}", format_duration(limits::DRAIN_DELAY_MS_MAX)),
             format!("0s to {}", format_duration(limits::DRAIN_DEADLINE_MS_MAX)),
             format!("1 to {}", limits::WAITING_SETTING_MAX),
             format!("[default: {}]", limits::WAITING_MAX),
+            format!("[default: {}%]", limits::STOCK_BUFFER_PERCENT),
+            format!("0% to {}%", limits::STOCK_BUFFER_PERCENT_MAX),
             format!("[default: {CONTROL_DEFAULT}]"),
             format!("{} to {}", limits::CONTROL_TOKEN_BYTES_MIN, limits::CONTROL_TOKEN_BYTES_MAX),
             format!("({} if not given)", format_duration(limits::HOLD_MS_DEFAULT)),
@@ -177,5 +191,13 @@ mod tests {
         ] {
             assert!(help.contains(&told), "{told}");
         }
+        let instances = command.find_subcommand_mut("instances").unwrap().render_long_help();
+        let (good, renewed) = (limits::LEASE_MS, limits::LEASE_RENEW_INTERVAL_MS);
+        let told = format!(
+            "good for {} and renewed every {}",
+            format_duration(good),
+            format_duration(renewed)
+        );
+        assert!(instances.to_string().contains(&told), "{told}");
     }
 }

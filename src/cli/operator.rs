@@ -1,4 +1,4 @@
-//! The options of an operator's commands: sale and reservation.
+//! The options of an operator's commands: sale, reservation and instances.
 
 use clap::{Args, Subcommand};
 
@@ -158,3 +158,17 @@ Exit codes:
   0  done
   1  failure: no server answers, or it can't be done; the message says why
   2  usage: an option or a value is wrong";
+
+pub(super) const AFTER_INSTANCES_HELP: &str = "\
+Examples:
+  Who sells?
+      stampede instances
+  As one of the servers on another machine knows it:
+      stampede instances --control http://10.0.0.7:3006 --token-file /etc/stampede/token
+  As Redis knows it, without a server:
+      stampede instances --ledger redis://127.0.0.1:6379
+
+Exit codes:
+  0  done
+  1  failure: no server answers, or the ledger does not
+  2  usage: an option is wrong";

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::config::{
     LOG_FILTER_DEFAULT, LogFormat, RedisSetting, duration_within, log_filter, log_format,
-    redis_setting, whole_number,
+    redis_setting, sentinel_login, whole_number,
 };
 use crate::limits::{
     CLAIM_AFTER_MS, CLAIM_AFTER_MS_MAX, CLAIM_AFTER_MS_MIN, GROUP_BYTES_MAX, ORDERS_BATCH,
@@ -23,8 +23,10 @@ const GROUP: &str = "orders";
 pub struct OrdersOptions {
     /// The Redis with the reservations, as serve's --ledger
     ///
-    /// redis://user:password@host:6379/0, or rediss:// for TLS. To keep a password from other
-    /// users of the machine, set it by the environment.
+    /// redis://user:password@host:6379/0, redis-sentinel://host:26379,host:26379/MASTERNAME/0 or
+    /// redis-cluster://host,host; rediss:// and so on for TLS. To keep a password from other users of
+    /// the machine, set it by the environment. A login at Sentinels is serve's:
+    /// STAMPEDE_REDIS_SENTINEL_USER and STAMPEDE_REDIS_SENTINEL_PASSWORD.
     #[arg(long, value_name = "URL", env = "STAMPEDE_LEDGER", hide_env_values = true)]
     from: Option<String>,
 
@@ -145,7 +147,8 @@ impl OrdersOptions {
             Some(url) => {
                 let (ca, key) = (self.redis_ca.as_deref(), self.redis_counters_key.as_deref());
                 // Never quoted: there may be a password in it.
-                redis_setting(url, ca, key).map_err(|e| take.wrong.push(format!("--from {e}"))).ok()
+                let from = redis_setting(url, ca, key).and_then(with_sentinel_login);
+                from.map_err(|e| take.wrong.push(format!("--from {e}"))).ok()
             }
         };
         let to = match self.to.as_deref() {
@@ -195,6 +198,15 @@ impl Take {
         self.wrong.push(told.to_owned());
         None
     }
+}
+
+/// With the login at Sentinels that the environment has.
+fn with_sentinel_login(from: RedisSetting) -> Result<RedisSetting, String> {
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let user = variable("STAMPEDE_REDIS_SENTINEL_USER");
+    let login = sentinel_login(user, variable("STAMPEDE_REDIS_SENTINEL_PASSWORD"))
+        .map_err(|problem| format!("STAMPEDE_REDIS_SENTINEL_USER {problem}"))?;
+    Ok(RedisSetting { sentinel_login: login, ..from })
 }
 
 /// A name that no other worker has at the same time.

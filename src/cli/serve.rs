@@ -54,9 +54,11 @@ pub struct ServeOptions {
 
     /// Where stock and reservations are kept [default: embedded:./stampede-data]
     ///
-    /// embedded:DIR keeps them in a folder of this machine, for one instance. redis://… and
-    /// rediss://… (TLS), as in redis://user:password@host:6379/0, share them between instances.
-    /// To keep a password from other users of the machine, who can see the command line, set it
+    /// embedded:DIR keeps them in a folder of this machine, for one instance. A Redis shares them
+    /// between instances: redis://user:password@host:6379/0;
+    /// redis-sentinel://user:password@host:26379,host:26379/MASTERNAME/0, which follows the primary
+    /// that the Sentinels name (user and password are Redis' own); or redis-cluster://host,host.
+    /// With rediss:// and so on it is TLS. To keep a password from other users of the machine, who can see the command line, set it
     /// by the environment or the file.
     #[arg(long, value_name = "URL", help_heading = "Ledger")]
     pub ledger: Option<String>,
@@ -78,6 +80,21 @@ pub struct ServeOptions {
     /// Field of that hash with the number sold, held or confirmed [default: {sale}_sold_nums]
     #[arg(long, value_name = "NAME", help_heading = "Ledger")]
     pub redis_sold_field: Option<String>,
+
+    /// Acknowledge only what so many replicas have received too [default: 0]
+    ///
+    /// 0 to 16. What fewer have within three quarters of --ledger-timeout is answered with 503
+    /// `unknown`, and the same idempotency key finds out. Together with Redis' own
+    /// min-replicas-to-write this is what a failover needs to lose nothing acknowledged.
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Ledger")]
+    pub redis_wait: Option<String>,
+
+    /// Our user at the Sentinels of a redis-sentinel:// ledger [default: their default user]
+    ///
+    /// Its password stands in the environment, as STAMPEDE_REDIS_SENTINEL_PASSWORD, or in the file.
+    /// Without one we don't log in there.
+    #[arg(long, value_name = "NAME", help_heading = "Ledger")]
+    pub redis_sentinel_user: Option<String>,
 
     /// Write an order for each reservation to this database [default: none]
     ///
@@ -116,6 +133,21 @@ pub struct ServeOptions {
     #[arg(long, value_name = "auto|N", allow_negative_numbers = true, help_heading = "Sales")]
     pub stock: Option<String>,
 
+    /// With --stock auto, ask for this much more than the fair share [default: 50%]
+    ///
+    /// The fair share of an instance is what is left, divided by the cores of all instances that
+    /// share the ledger. With 50% a third of them may die, and the others can still ask for
+    /// everything at once. Whatever it is, what is used up is topped up. 0% to 1000%.
+    #[arg(long, value_name = "PERCENT", allow_negative_numbers = true, help_heading = "Sales")]
+    pub stock_buffer: Option<String>,
+
+    /// Name of this instance among those that share a ledger [default: host name and port]
+    ///
+    /// What `stampede instances` and the logs of the others call it. Give each its own. The default
+    /// is the first of its addresses, with the host's name instead of 0.0.0.0 or loopback.
+    #[arg(long, value_name = "NAME", help_heading = "Ledger")]
+    pub instance: Option<String>,
+
     /// Append a line for each purchase attempt to this file [default: none]
     ///
     /// `result:1,localSales:N` if it was granted, `result:0,localSales:N` if not; N is what this
@@ -133,6 +165,20 @@ pub struct ServeOptions {
     /// How to log: text or json, one object a line [default: text]
     #[arg(long, value_name = "FORMAT", help_heading = "Logs")]
     pub log_format: Option<String>,
+
+    /// Serve on for this long when told to stop, not ready any more [default: 0s]
+    ///
+    /// 0s to 5m. Meanwhile /readyz fails, and each connection is closed after its next answer, but
+    /// new ones are still served: whatever sends buyers here has time to notice, and none of them
+    /// does. Give it more than your balancer needs to take a server out (3s for the keepalived and
+    /// nginx of tuning/).
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_negative_numbers = true,
+        help_heading = "Deadlines and bounds"
+    )]
+    pub drain_delay: Option<String>,
 
     /// Longest time to finish what is under way when told to stop [default: 30s]
     ///
@@ -216,7 +262,7 @@ impl ServeOptions {
             "control" => &self.control,
             "control-token-file" => &self.control_token_file,
             // Never an option: others on the machine can read those.
-            "control-token" => &None,
+            "control-token" | "redis-sentinel-password" => &None,
             "cores" => &self.cores,
             "connections-max" => &self.connections_max,
             "ledger" => &self.ledger,
@@ -224,12 +270,17 @@ impl ServeOptions {
             "redis-counters-key" => &self.redis_counters_key,
             "redis-total-field" => &self.redis_total_field,
             "redis-sold-field" => &self.redis_sold_field,
+            "redis-wait" => &self.redis_wait,
+            "redis-sentinel-user" => &self.redis_sentinel_user,
             "orders" => &self.orders,
             "splits" => &self.splits,
             "stock" => &self.stock,
+            "stock-buffer" => &self.stock_buffer,
+            "instance" => &self.instance,
             "stat-log" => &self.stat_log,
             "log" => &self.log,
             "log-format" => &self.log_format,
+            "drain-delay" => &self.drain_delay,
             "drain-timeout" => &self.drain_timeout,
             "idle-timeout" => &self.idle_timeout,
             "head-timeout" => &self.head_timeout,

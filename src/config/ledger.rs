@@ -7,7 +7,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::value::may_write;
-use crate::ledger::redis::{Codec, KeyTemplates, RedisLedger, RedisSettings};
+use crate::ledger::redis::{Codec, KeyTemplates, Password, RedisLedger, RedisSettings};
 use crate::limits::COUNTER_NAME_BYTES_MAX;
 
 /// Which ledger to use.
@@ -32,15 +32,29 @@ impl fmt::Display for LedgerSetting {
 /// How to reach a Redis, and the names in it that people can choose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisSetting {
-    /// `redis://…` or `rediss://…`, which [`RedisSettings::from_url`] takes.
+    /// `redis://…`, `redis-sentinel://…`, `redis-cluster://…` or the same with `rediss`, which
+    /// [`RedisSettings::from_url`] takes.
     pub url: RedisUrl,
-    /// Whether it is spoken to over TLS (`rediss`).
+    /// Whether it is spoken to over TLS (`rediss…`).
     pub tls: bool,
     /// A PEM file with the certificate authorities to trust instead of the system's. Only with
     /// `tls`.
     pub ca: Option<PathBuf>,
     /// The names of a sale's counters.
     pub counters: CounterNames,
+    /// How many replicas must have what is acknowledged.
+    pub replicas: u32,
+    /// Who we are at the Sentinels, if they want to know.
+    pub sentinel_login: Option<SentinelLogin>,
+}
+
+/// User and password at the Sentinels, which know none of Redis' own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentinelLogin {
+    /// ACL user. `None`: the default one.
+    pub user: Option<String>,
+    /// Its password.
+    pub password: Password,
 }
 
 impl RedisSetting {
@@ -53,7 +67,13 @@ impl RedisSetting {
         let names = &self.counters;
         let keys = KeyTemplates::new(&names.key, &names.total_field, &names.sold_field)
             .map_err(|error| error.to_string())?;
-        RedisLedger::new(settings, Codec::new(keys), self.ca.as_deref()).map_err(|e| e.to_string())
+        let ledger = RedisLedger::new(settings, Codec::new(keys), self.ca.as_deref())
+            .map_err(|error| error.to_string())?
+            .with_replicas(self.replicas);
+        Ok(match self.sentinel_login.clone() {
+            Some(login) => ledger.with_sentinel_login(login.user, login.password),
+            None => ledger,
+        })
     }
 }
 
@@ -124,33 +144,37 @@ pub(crate) fn redacted(text: &str) -> String {
     };
     // Without an `@`, what looks like a host and its port can be a login.
     let authority = place.split('/').next().unwrap_or_default();
-    match authority.split_once(':') {
-        Some((host, port))
-            if !host.starts_with('[') && !port.bytes().all(|b| b.is_ascii_digit()) =>
-        {
-            format!("{scheme}{user}{host}:***")
-        }
-        _ => format!("{scheme}{user}{place}{query}"),
+    let several = scheme.ends_with("-sentinel://") || scheme.ends_with("-cluster://");
+    let mut hosts = authority.split(|c| c == ',' && several);
+    let doubtful = |host: &&str| match host.split_once(':') {
+        Some((host, port)) => !host.starts_with('[') && !port.bytes().all(|b| b.is_ascii_digit()),
+        None => false,
+    };
+    match hosts.find(doubtful).and_then(|host| host.split_once(':')) {
+        Some((host, _)) => format!("{scheme}{user}{host}:***"),
+        None => format!("{scheme}{user}{place}{query}"),
     }
 }
 
 /// The ledger that a URL names, with the default names of counters and no certificate authority.
 pub(super) fn parse(text: &str) -> Result<LedgerSetting, String> {
-    let shape = "must be embedded:DIR, redis://HOST[:PORT][/DB] or rediss://HOST[:PORT][/DB]";
+    let shape = "must be embedded:DIR, redis://HOST[:PORT][/DB], \
+                 redis-sentinel://HOST[:PORT],…/MASTERNAME[/DB] or redis-cluster://HOST[:PORT],…; \
+                 with rediss it is TLS";
     let (scheme, rest) = text.split_once(':').ok_or(shape)?;
     match scheme {
         "embedded" => embedded(rest).map(LedgerSetting::Embedded),
-        "redis" | "rediss" => {
+        "redis" | "rediss" | "redis-sentinel" | "rediss-sentinel" | "redis-cluster"
+        | "rediss-cluster" => {
             let settings = RedisSettings::from_url(text).map_err(|error| error.to_string())?;
             Ok(LedgerSetting::Redis(RedisSetting {
                 url: RedisUrl(text.to_owned()),
                 tls: settings.tls,
                 ca: None,
                 counters: CounterNames::default(),
+                replicas: 0,
+                sentinel_login: None,
             }))
-        }
-        "redis-sentinel" | "rediss-sentinel" | "redis-cluster" | "rediss-cluster" => {
-            Err(format!("{scheme} is not supported yet; {shape}"))
         }
         _ => Err(shape.into()),
     }
@@ -183,6 +207,20 @@ pub fn redis_setting(
             .map_err(|problem| format!("--redis-counters-key {key}: {problem}"))?;
     }
     Ok(redis)
+}
+
+/// A user and a password for the Sentinels. An error names the setting that is missing.
+pub(crate) fn sentinel_login(
+    user: Option<String>,
+    password: Option<String>,
+) -> Result<Option<SentinelLogin>, String> {
+    match (user, password) {
+        (user, Some(password)) => {
+            Ok(Some(SentinelLogin { user, password: Password::new(password) }))
+        }
+        (None, None) => Ok(None),
+        (Some(_), None) => Err("needs its password, redis-sentinel-password, too".into()),
+    }
 }
 
 fn embedded(folder: &str) -> Result<PathBuf, String> {
@@ -248,6 +286,10 @@ mod tests {
             ("redis://hunter2@host", "redis://***@host"),
             ("redis://user:hun/ter@hunter2@host", "redis://user:***@host"),
             ("redis://user:hunter2", "redis://user:***"),
+            ("redis-sentinel://a:1,[::1]:2,b/m/0", "redis-sentinel://a:1,[::1]:2,b/m/0"),
+            ("rediss-cluster://u:hunter2@a:1,b:2", "rediss-cluster://u:***@a:1,b:2"),
+            ("redis-sentinel://a:1,user:hunter2/m", "redis-sentinel://user:***"),
+            ("redis://user:1,hunter2", "redis://user:***"),
             ("redis://user:hunter2#/0", "redis://user:***"),
             ("redis:user:hunter2", "redis:***"),
             ("redis://host/0?password=hunter2", "redis://host/0?***"),
@@ -271,7 +313,9 @@ mod tests {
         let deep = folder.path().join("a/b");
         let setting = parse(&format!("embedded:{}", deep.display())).unwrap();
         assert_eq!(setting, LedgerSetting::Embedded(deep));
-        assert!(matches!(parse("rediss://host:6380/2"), Ok(LedgerSetting::Redis(r)) if r.tls));
+        for url in ["rediss://host:6380/2", "rediss-sentinel://a,b/m/1", "rediss-cluster://a,b:1"] {
+            assert!(matches!(parse(url), Ok(LedgerSetting::Redis(r)) if r.tls), "{url}");
+        }
         let file = folder.path().join("file");
         std::fs::write(&file, "").unwrap();
         for (bad, told) in [
@@ -286,8 +330,9 @@ mod tests {
             ("redis://host:port", "not a Redis URL"),
             ("redis://host/zero", "the database in a Redis URL is a number"),
             ("rediss://host/#insecure", "no ? and no #"),
-            ("redis-sentinel://host", "not supported yet"),
-            ("redis-cluster://host", "not supported yet"),
+            ("redis-sentinel://host", "redis-sentinel://host:port,host:port/mymaster"),
+            ("redis-cluster://host/1", "no database but 0"),
+            ("redis-ring://host", "must be embedded:DIR"),
         ] {
             let problem = parse(bad).unwrap_err();
             assert!(problem.contains(told), "{bad}: {problem}");

@@ -28,13 +28,15 @@ use crate::sale::{SaleId, SaleSpec, Split};
 pub use crate::stock::StockSetting;
 pub use control::{ControlSetting, Token};
 pub use host::{Host, raise_file_limit};
-pub use ledger::{CounterNames, LedgerSetting, RedisSetting, RedisUrl, redis_setting};
+pub use ledger::{
+    CounterNames, LedgerSetting, RedisSetting, RedisUrl, SentinelLogin, redis_setting,
+};
 pub use listen::Listen;
 pub use sale::{parse as parse_sale, parse_time, splits as parse_splits};
 pub use source::{SETTINGS, Setting, Source};
 pub use value::{duration_within, format_duration, log_filter, log_format, whole_number};
 
-pub(crate) use ledger::redacted;
+pub(crate) use ledger::{redacted, sentinel_login};
 
 use source::Layers;
 
@@ -88,12 +90,18 @@ pub struct Config {
     pub splits: u32,
     /// The instance's allowance of each sale.
     pub stock: StockSetting,
+    /// How much more than its fair share of what is left it may ask for, with [`StockSetting::Auto`].
+    pub stock_buffer_percent: u64,
+    /// The instance's name among those that share a ledger, if it was given one.
+    pub instance: Option<String>,
     /// Where to write a line for each purchase attempt.
     pub stat_log: Option<PathBuf>,
     /// What to log, as a `tracing` filter.
     pub log_filter: String,
     /// How to log.
     pub log_format: LogFormat,
+    /// Time to serve on after the signal to end, not ready any more, before the drain.
+    pub drain_delay_ms: u64,
     /// Longest time for a drain. 0: stop at once.
     pub drain_timeout_ms: u64,
     /// Time a connection may be silent between requests.
@@ -191,6 +199,7 @@ impl Taker {
         let orders = self.orders(&ledger);
         let split = self.splits(&ledger);
         let (sales, sales_given) = self.sales(&ledger, split);
+        let (stock, stock_buffer_percent) = self.stock();
         Config {
             config_file: self.layers.file.clone(),
             listen,
@@ -202,10 +211,17 @@ impl Taker {
             sales,
             sales_given,
             splits: split.parts(),
-            stock: self.one("stock", StockSetting::Auto, value::stock),
+            stock,
+            stock_buffer_percent,
+            instance: self.one("instance", None, |text| value::instance_name(text).map(Some)),
             stat_log: self.one("stat-log", None, |text| value::stat_log(text).map(Some)),
             log_filter: self.one("log", LOG_FILTER_DEFAULT.into(), value::log_filter),
             log_format: self.one("log-format", LogFormat::Text, value::log_format),
+            drain_delay_ms: self.duration(
+                "drain-delay",
+                limits::DRAIN_DELAY_MS,
+                (0, limits::DRAIN_DELAY_MS_MAX),
+            ),
             drain_timeout_ms: self.duration(
                 "drain-timeout",
                 limits::DRAIN_DEADLINE_MS,
@@ -277,13 +293,21 @@ impl Taker {
             let ca = ca.display().to_string();
             self.wrong("redis-ca", &ca, "is only of use with a ledger rediss://…, over TLS");
         }
+        let replicas = self.one("redis-wait", 0, |text| {
+            value::whole_number(text, 0, limits::REDIS_WAIT_MAX).map(|count| count as u32)
+        });
+        let sentinel_login = self.sentinel_login();
         match &mut setting {
             LedgerSetting::Redis(redis) => {
                 redis.ca = ca;
                 redis.counters = counters;
+                redis.replicas = replicas;
+                redis.sentinel_login = sentinel_login;
             }
             LedgerSetting::Embedded(_) => {
-                for name in ["redis-counters-key", "redis-total-field", "redis-sold-field"] {
+                let redis = SETTINGS.iter().map(|setting| setting.name);
+                // A certificate authority is an error already.
+                for name in redis.filter(|name| name.starts_with("redis-") && *name != "redis-ca") {
                     if self.layers.values(name).is_some() {
                         let told = format!("{name} has no effect on an embedded ledger");
                         self.layers.warnings.push(told);
@@ -292,6 +316,26 @@ impl Taker {
             }
         }
         setting
+    }
+
+    fn sentinel_login(&mut self) -> Option<SentinelLogin> {
+        let text = |text: &str| Ok(Some(text.to_owned()));
+        let user = self.one("redis-sentinel-user", None, text);
+        let password = self.one("redis-sentinel-password", None, text);
+        sentinel_login(user.clone(), password).unwrap_or_else(|problem| {
+            self.wrong("redis-sentinel-user", &user.unwrap_or_default(), &problem);
+            None
+        })
+    }
+
+    fn stock(&mut self) -> (StockSetting, u64) {
+        let stock = self.one("stock", StockSetting::Auto, value::stock);
+        let buffer = self.one("stock-buffer", limits::STOCK_BUFFER_PERCENT, value::stock_buffer);
+        if stock != StockSetting::Auto && self.layers.values("stock-buffer").is_some() {
+            let told = "stock-buffer has no effect: a stock that is a number includes its buffer";
+            self.layers.warnings.push(told.to_owned());
+        }
+        (stock, buffer)
     }
 
     fn orders(&mut self, ledger: &LedgerSetting) -> Option<DatabaseUrl> {

@@ -34,6 +34,11 @@ impl Config {
             StockSetting::Auto => page.setting("stock", "\"auto\""),
             StockSetting::Fixed(count) => page.setting("stock", &count.to_string()),
         }
+        page.setting("stock-buffer", &quoted(&format!("{}%", self.stock_buffer_percent)));
+        match &self.instance {
+            Some(name) => page.setting("instance", &quoted(name)),
+            None => page.off("instance"),
+        }
         match &self.stat_log {
             Some(path) => page.setting("stat-log", &quoted(&path.display().to_string())),
             None => page.off("stat-log"),
@@ -45,6 +50,7 @@ impl Config {
         };
         page.setting("log-format", &quoted(format));
         for (name, ms) in [
+            ("drain-delay", self.drain_delay_ms),
             ("drain-timeout", self.drain_timeout_ms),
             ("idle-timeout", self.idle_timeout_ms),
             ("head-timeout", self.head_timeout_ms),
@@ -121,6 +127,14 @@ impl Page<'_> {
         self.setting("redis-counters-key", &quoted(key));
         self.setting("redis-total-field", &quoted(total_field));
         self.setting("redis-sold-field", &quoted(sold_field));
+        self.setting("redis-wait", &redis.replicas.to_string());
+        let Some(login) = &redis.sentinel_login else {
+            return self.off("redis-sentinel-password");
+        };
+        if let Some(user) = &login.user {
+            self.setting("redis-sentinel-user", &quoted(user));
+        }
+        self.setting("redis-sentinel-password", "\"***\"");
     }
 
     fn sale(&mut self, id: &SaleId, spec: &SaleSpec) {

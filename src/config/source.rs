@@ -50,13 +50,19 @@ pub const SETTINGS: &[Setting] = &[
     one("redis-counters-key"),
     one("redis-total-field"),
     one("redis-sold-field"),
+    one("redis-wait"),
+    one("redis-sentinel-user"),
+    secret("redis-sentinel-password"),
     one("orders"),
     several("sale", ';'),
     one("splits"),
     one("stock"),
+    one("stock-buffer"),
+    one("instance"),
     one("stat-log"),
     one("log"),
     one("log-format"),
+    one("drain-delay"),
     one("drain-timeout"),
     one("idle-timeout"),
     one("head-timeout"),
@@ -220,7 +226,7 @@ fn one_variable(name: &str) -> String {
 pub(super) fn shown(name: &str, value: &str) -> String {
     let value = match name {
         "ledger" | "orders" => redacted(value),
-        "control-token" => "***".to_owned(),
+        "control-token" | "redis-sentinel-password" => "***".to_owned(),
         _ => value.to_owned(),
     };
     let plain = !value.is_empty() && !value.chars().any(|c| c.is_control() || c.is_whitespace());

@@ -34,6 +34,7 @@ fn the_defaults() {
     assert_eq!(config.sales.len(), 1);
     assert_eq!((config.sales[0].0.as_str(), config.sales[0].1.total), ("ticket", 10_000));
     assert_eq!(config.stock, StockSetting::Auto);
+    assert_eq!((config.stock_buffer_percent, &config.instance), (50, &None));
     assert_eq!(config.waiting_max, limits::WAITING_MAX);
     assert!(config.warnings.is_empty());
     assert!(config.sources.iter().all(|(_, source)| *source == Source::Default));
@@ -78,8 +79,9 @@ fn flags_before_environment_before_file() {
 #[test]
 fn what_is_shown_can_be_read_again() {
     let (_file, options) = file(
-        "listen = ['[::1]:0', 'unix:a.sock']\nledger = 'redis://host:1/2'\nsplits = 4\nstock = 50\nlog = 'info,stampede=debug'\n\
-         log-format = 'json'\nconnections-max = 9\ndrain-timeout = '0s'\nstat-log = '/dev/null'\n\
+        "listen = ['[::1]:0', 'unix:a.sock']\nledger = 'redis://host:1/2'\nsplits = 4\nstock = 50\n\
+         stock-buffer = '20%'\ninstance = 'web1'\nlog = 'info,stampede=debug'\n\
+         log-format = 'json'\nconnections-max = 9\ndrain-delay = '3s'\ndrain-timeout = '0s'\nstat-log = '/dev/null'\n\
          redis-counters-key = 'x:{sale}'\n[[sale]]\nid = 'a'\ntotal = 5\nhold = '90s'\nlimit = 1\n\
          quantity = 2\nopens = 2030-01-01T10:00:00+08:00\ncloses = '2031-01-01T00:00:00Z'\n\
          [[sale]]\nid = 'b'\ntotal = 0\nsplits = 1",
@@ -143,6 +145,12 @@ fn wrong_environments() {
         ("STAMPEDE_WAITING_MAX", "0", "STAMPEDE_WAITING_MAX=0: must be a whole number from 1"),
         ("STAMPEDE_LEDGER", "rediss://u:hunter2@h/x", "the database in a Redis URL is a number"),
         ("STAMPEDE_REDIS_TOTAL_FIELD", "{sale}_sold_nums", "must be different fields"),
+        (
+            "STAMPEDE_STOCK_BUFFER",
+            "0.5",
+            "must be a whole number from 0 to 1000 and a %, as in 50%",
+        ),
+        ("STAMPEDE_INSTANCE", "a b", "must be 1 to 128 visible characters"),
         ("STAMPEDE_CONNECTIONS_MAX", "20000", "allows at most 19904"),
         ("STAMPEDE_REDIS_CA", "/no/such.pem", "STAMPEDE_REDIS_CA=/no/such.pem: can't be read"),
     ] {
@@ -189,11 +197,14 @@ fn what_is_hardly_meant_is_told() {
         ("STAMPEDE_LISTN", "0.0.0.0:1"),
         ("STAMPEDE_SERVICE_HOST", "10.0.0.1"),
         ("STAMPEDE_REDIS_COUNTERS_KEY", "{sale}"),
+        ("STAMPEDE_STOCK", "150"),
+        ("STAMPEDE_STOCK_BUFFER", "50%"),
     ];
     let warnings = load(&ServeOptions::default(), &pairs).unwrap().warnings;
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
     assert!(warnings[0].contains("is STAMPEDE_LISTEN meant?"));
     assert!(warnings[1].contains("redis-counters-key has no effect"));
+    assert!(warnings[2].contains("includes its buffer"));
 }
 
 #[test]
@@ -212,6 +223,27 @@ fn a_certificate_authority_needs_tls() {
         matches!(with("rediss://host").unwrap().ledger, LedgerSetting::Redis(r) if r.ca.is_some())
     );
     assert!(with("redis://host").unwrap_err().to_string().contains("only of use with"));
+}
+
+#[test]
+fn sentinels_may_want_a_login_of_their_own() {
+    let pairs = [
+        ("STAMPEDE_LEDGER", "redis-sentinel://u:hunter2@a,b:1/m"),
+        ("STAMPEDE_REDIS_WAIT", "2"),
+        ("STAMPEDE_REDIS_SENTINEL_USER", "ann"),
+        ("STAMPEDE_REDIS_SENTINEL_PASSWORD", "hunter3"),
+    ];
+    let config = load(&ServeOptions::default(), &pairs).unwrap();
+    let shown = format!("{config:?}\n{}", config.to_toml());
+    assert!(!shown.contains("hunter"), "{shown}");
+    assert!(shown.contains("redis-wait = 2") && shown.contains("redis-sentinel-user = \"ann\""));
+    let LedgerSetting::Redis(redis) = config.ledger else { panic!() };
+    let login = redis.sentinel_login.unwrap();
+    assert_eq!((redis.replicas, login.password.reveal()), (2, "hunter3"));
+    let error = load(&ServeOptions::default(), &pairs[..3]).unwrap_err().to_string();
+    assert!(error.contains("STAMPEDE_REDIS_SENTINEL_USER=ann: needs its password"), "{error}");
+    let warned = load(&ServeOptions::default(), &pairs[1..]).unwrap().warnings;
+    assert_eq!(warned.len(), 3, "{warned:?}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat};
 use rustix::io::Errno;
 
 use super::{LogFormat, StockSetting};
-use crate::limits::TOTAL_MAX;
+use crate::limits::{MEMBER_NAME_BYTES_MAX, STOCK_BUFFER_PERCENT_MAX, TOTAL_MAX};
 
 const UNITS: [(&str, u64); 5] =
     [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
@@ -142,6 +142,24 @@ pub(super) fn stock(text: &str) -> Result<StockSetting, String> {
         .map_err(|problem| format!("{problem}, or auto"))
 }
 
+/// A percentage.
+pub(super) fn stock_buffer(text: &str) -> Result<u64, String> {
+    let number = text.strip_suffix('%').unwrap_or_default();
+    whole_number(number, 0, STOCK_BUFFER_PERCENT_MAX)
+        .map_err(|problem| format!("{problem} and a %, as in 50%"))
+}
+
+/// A name of what shares a ledger with others: visible ASCII characters.
+pub(super) fn instance_name(text: &str) -> Result<String, String> {
+    let fits = (1..=MEMBER_NAME_BYTES_MAX).contains(&text.len());
+    if fits && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "must be 1 to {MEMBER_NAME_BYTES_MAX} visible characters of ASCII, as in web1:3005"
+    ))
+}
+
 /// A file that lines can be appended to, or that can be created.
 pub(super) fn stat_log(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() {
@@ -227,6 +245,26 @@ mod tests {
             assert!(duration(bad).is_err(), "{bad}");
         }
         assert!(duration("213503982335d").is_err(), "overflow");
+    }
+
+    #[test]
+    fn percentages() {
+        for (text, percent) in [("0%", 0), ("50%", 50), ("1000%", 1000)] {
+            assert_eq!(stock_buffer(text), Ok(percent));
+        }
+        for bad in ["", "%", "50", "0.5", "-1%", "1001%", "5 %"] {
+            assert!(stock_buffer(bad).unwrap_err().contains("as in 50%"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn instance_names() {
+        for good in ["a", "web1:3005", "[::1]:3005", "eu/10.0.0.5"] {
+            assert_eq!(instance_name(good).as_deref(), Ok(good));
+        }
+        for bad in ["", "a b", "a\n", "ü", &"a".repeat(MEMBER_NAME_BYTES_MAX + 1)] {
+            assert!(instance_name(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -259,7 +259,7 @@ impl<'a> Session<'a> {
                 waiting.wait(self.worker, &mut self.out);
             }
         }
-        if core.draining() {
+        if core.leaving() {
             // The client doesn't know yet, and may be sending the next one.
             self.connection.closing = Closing::Linger;
         } else if self.connection.closing == Closing::Now {
@@ -301,7 +301,7 @@ impl<'a> Session<'a> {
             }
             let goes_on = matches!(action, Action::Answered) && head.keep_alive;
             served = Some(action);
-            if !goes_on || core.draining() {
+            if !goes_on || core.leaving() {
                 break;
             }
         }

@@ -4,11 +4,13 @@
 //! Knows no connection: the control thread calls it for requests that came over HTTP, a command of
 //! an operator for those it makes itself.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::json;
 
 use super::body;
+use super::instances;
 use super::problem::Problem;
 use super::request::{Reply, Request};
 use super::snapshot::Snapshot;
@@ -21,6 +23,7 @@ use crate::ledger::{Batch, Group};
 use crate::limits::{
     CONTROL_PAGE_DEFAULT, CONTROL_PAGE_MAX, CONTROL_RESERVATIONS_PAGE_MAX, TOTAL_MAX,
 };
+use crate::members::Instance;
 use crate::orders::{DatabaseError, DatabaseUrl};
 use crate::route::percent;
 use crate::sale::{Command, Outcome, ReservationId, SaleId, SaleView, State};
@@ -33,6 +36,7 @@ const SHOWN_AT_ONCE: usize = 256;
 pub struct Api {
     client: Box<dyn Client>,
     orders: Option<DatabaseUrl>,
+    instance: Option<Arc<Instance>>,
     snapshot: Option<Snapshot>,
 }
 
@@ -41,12 +45,17 @@ type Answer = Result<Reply, Problem>;
 impl Api {
     /// For the ledger of this client.
     pub fn new(client: Box<dyn Client>) -> Self {
-        Self { client, orders: None, snapshot: None }
+        Self { client, orders: None, instance: None, snapshot: None }
     }
 
     /// With the database that an audit compares the reservations with.
     pub fn with_orders(self, orders: Option<DatabaseUrl>) -> Self {
         Self { orders: orders.or(self.orders), ..self }
+    }
+
+    /// As part of this server.
+    pub fn with_instance(self, instance: Arc<Instance>) -> Self {
+        Self { instance: Some(instance), ..self }
     }
 
     /// Does what a request asks.
@@ -107,6 +116,10 @@ impl Api {
                 ("POST", "confirm") => self.on_reservation(id, Command::Confirm),
                 ("POST", _) => self.on_reservation(id, Command::Cancel),
                 _ => Err(Problem::method_not_allowed("Allow: POST")),
+            },
+            ["v1", "instances"] => match method {
+                "GET" => self.instances(),
+                _ => Err(Problem::method_not_allowed("Allow: GET")),
             },
             ["v1", "audit"] => match method {
                 "GET" => self.audit(request, false),
@@ -244,6 +257,15 @@ impl Api {
             self.snapshot = None;
         }
         Ok(reply)
+    }
+
+    /// The servers that share the ledger, or the only one.
+    fn instances(&mut self) -> Answer {
+        let instances: Vec<_> = match self.client.members()? {
+            Some(roll) => roll.leases.iter().map(instances::leased).collect(),
+            None => self.instance.as_deref().map(instances::alone).into_iter().collect(),
+        };
+        Ok(Reply::json(200, &json!({ "instances": instances })))
     }
 
     /// Compares what must agree, of the sales that are named or of all; with `repair` also mends it.

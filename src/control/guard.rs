@@ -36,10 +36,10 @@ struct Entry {
 }
 
 impl Entry {
-    fn shut(&self) {
+    fn shut(&self, how: Shutdown) {
         if let Some(socket) = &self.socket {
             // It may be closed already at the other end.
-            let _ = shutdown(socket, Shutdown::Both);
+            let _ = shutdown(socket, how);
         }
     }
 }
@@ -73,7 +73,7 @@ impl Guard {
     pub fn sweep(&self, now: Instant) {
         for entry in lock(&self.connections).open.values() {
             if entry.deadline.is_some_and(|deadline| deadline <= now) {
-                entry.shut();
+                entry.shut(Shutdown::Both);
             }
         }
     }
@@ -95,8 +95,17 @@ impl Place {
 
     /// Ends the connection now.
     pub fn shut(&self) {
+        self.shut_down(Shutdown::Both);
+    }
+
+    /// Ends the connection once what it is being answered is sent: who reads it next finds its end.
+    pub fn end(&self) {
+        self.shut_down(Shutdown::Read);
+    }
+
+    fn shut_down(&self, how: Shutdown) {
         if let Some(entry) = lock(&self.guard.connections).open.get(&self.number) {
-            entry.shut();
+            entry.shut(how);
         }
     }
 }

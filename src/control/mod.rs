@@ -13,6 +13,7 @@ pub mod access;
 pub mod api;
 mod body;
 mod guard;
+mod instances;
 pub mod problem;
 pub mod request;
 mod service;
@@ -43,6 +44,7 @@ use crate::core::Shared;
 use crate::http::Code;
 use crate::ledger::client::Client;
 use crate::limits::{CONTROL_STOP_MS, CONTROL_SWEEP_INTERVAL_MS, CONTROL_WAITING_MAX};
+use crate::members::Instance;
 
 const SWEEP_INTERVAL: Duration = Duration::from_millis(CONTROL_SWEEP_INTERVAL_MS);
 /// Attempts to get a free port where the setting names none.
@@ -69,10 +71,12 @@ impl Control {
         setting: &ControlSetting,
         shared: Arc<Shared>,
         client: Box<dyn Client>,
+        instance: Arc<Instance>,
     ) -> io::Result<Self> {
         let (jobs, waiting) = sync_channel(CONTROL_WAITING_MAX);
         let closing = Arc::new(AtomicBool::new(false));
-        let api = Api::new(client).with_orders(shared.config.orders.clone());
+        let api =
+            Api::new(client).with_orders(shared.config.orders.clone()).with_instance(instance);
         let factory = Factory {
             access: Arc::new(Access::new(setting.token.clone())),
             jobs: jobs.clone(),

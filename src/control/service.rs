@@ -22,7 +22,7 @@ use crate::core::Shared;
 use crate::http::Code;
 use crate::limits::{
     BODY_DEADLINE_MS, CONTROL_ANSWER_BYTES_MAX, CONTROL_BODY_BYTES_MAX, CONTROL_BYTES_PER_MS_MIN,
-    CONTROL_CLOSE_MS, CONTROL_DISCARD_BYTES_MAX, HEAD_DEADLINE_MS,
+    CONTROL_CLOSE_MS, CONTROL_DISCARD_BYTES_MAX, CONTROL_PROMPT_BYTES_MAX, HEAD_DEADLINE_MS,
 };
 
 /// Makes a [`Service`] for each connection.
@@ -42,7 +42,7 @@ impl HttpServiceFactory for Factory {
     /// `id` is the connection's descriptor.
     fn new_service(&self, id: usize) -> Service {
         let place = self.guard.enter(i32::try_from(id).expect("a descriptor is an i32"));
-        Service { place, factory: self.clone(), is_over: false, answered_bytes: 0 }
+        Service { place, factory: self.clone(), is_over: false, ends: false, answered_bytes: 0 }
     }
 }
 
@@ -52,6 +52,8 @@ pub(super) struct Service {
     factory: Factory,
     /// Nothing that comes is a request any more.
     is_over: bool,
+    /// The client has asked for the end, and nothing it has sent is left to read.
+    ends: bool,
     answered_bytes: usize,
 }
 
@@ -82,6 +84,7 @@ impl HttpService for Service {
             Ok(request) => self.reply(request),
             Err(problem) => problem.into(),
         };
+        self.ends = last && !self.is_over;
         self.is_over |= last;
         self.answered_bytes += HEAD_BYTES + reply.body.len();
         self.write(reply, response);
@@ -149,8 +152,8 @@ impl Service {
         let shared = &self.factory.shared;
         let not_ready =
             |code, detail| Some(Problem::new(503, code, detail).with_header("Retry-After: 1"));
-        if shared.draining.load(Ordering::Relaxed) {
-            not_ready("draining", "The server drains: it takes no new connections.")
+        if shared.leaving.load(Ordering::Relaxed) {
+            not_ready("draining", "The server ends soon: it takes no more buyers.")
         } else if !shared.ledger_is_up() {
             not_ready("unavailable", "No core reaches the ledger.")
         } else {
@@ -183,6 +186,11 @@ impl Service {
             // It runs from now, not from when the answer is sent: a large one takes its time.
             let sending_ms = reply.body.len() as u64 / CONTROL_BYTES_PER_MS_MIN;
             self.place.set_deadline(Some(CONTROL_CLOSE_MS + sending_ms));
+            // Health checks read to the end, and take a late one for no answer. Only an answer that
+            // surely fits the socket's buffer, or its rest would be lost.
+            if self.ends && self.answered_bytes <= CONTROL_PROMPT_BYTES_MAX {
+                self.place.end();
+            }
         } else {
             // The next head begins somewhen: its end must come in time, or memory grows with it.
             self.place.set_deadline(Some(HEAD_DEADLINE_MS));

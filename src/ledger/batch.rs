@@ -71,6 +71,27 @@ pub trait Settle {
 #[derive(Debug)]
 pub struct Flight(Vec<(SaleId, Vec<Entry>)>);
 
+impl Flight {
+    /// Each group's part of it, as a flight of its own, in order.
+    pub fn parts(self) -> impl Iterator<Item = Self> {
+        self.0.into_iter().map(|part| Self(vec![part]))
+    }
+
+    /// Of a flight with one group: cuts off what belongs to its commands from this one on.
+    pub fn split_off(&mut self, at: usize) -> Self {
+        let cut = self.0.iter_mut().map(|(sale, entries)| (sale.clone(), entries.split_off(at)));
+        Self(cut.collect())
+    }
+
+    /// Of flights with one group each, of the same sale: adds what belongs to the other's commands.
+    pub fn append(&mut self, other: Self) {
+        for ((sale, entries), (other_sale, more)) in self.0.iter_mut().zip(other.0) {
+            debug_assert_eq!(*sale, other_sale);
+            entries.extend(more);
+        }
+    }
+}
+
 struct OpenGroup {
     group: Group,
     entries: Vec<Entry>,
@@ -252,6 +273,11 @@ impl Batcher {
                 return Some(self.take_batch());
             }
         }
+    }
+
+    /// For a link: whether there is more to send already.
+    pub fn has_more(&self) -> bool {
+        self.open_count.get() > 0
     }
 
     /// For a link: the ledger can be reached from now on.

@@ -1,6 +1,7 @@
 //! The ledger for everything that is no core: commands of the operator, the control port, the sweep,
 //! the audit. A client blocks the thread it is called on; a core never has one.
 
+use super::members::Roll;
 use super::{Batch, BatchReply, LedgerError};
 use crate::sale::{Change, SaleId, SaleView};
 
@@ -21,6 +22,11 @@ pub trait Client: Send {
     /// also mends what can be mended. Goes on while the sale is being sold, and is exact all the
     /// same: what it gives is the sale at one point in time. `None`: there is no such sale.
     fn audit(&mut self, sale: &SaleId, repair: bool) -> Result<Option<SaleAudit>, LedgerError>;
+
+    /// The servers that share the ledger now. `None`: one server has it for itself, and no lease.
+    fn members(&mut self) -> Result<Option<Roll>, LedgerError> {
+        Ok(None)
+    }
 
     /// The name under which a database of orders says how far it is, for a ledger that does not
     /// know that itself.

@@ -10,6 +10,7 @@
 pub mod batch;
 pub mod client;
 pub mod embedded;
+pub mod members;
 pub mod redis;
 
 use crate::sale::{Command, Outcome, SaleId};

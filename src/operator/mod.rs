@@ -1,4 +1,5 @@
-//! An operator's commands: `stampede sale …`, `stampede reservation …` and `stampede audit`.
+//! An operator's commands: `stampede sale …`, `stampede reservation …`, `stampede instances` and
+//! `stampede audit`.
 //!
 //! A command makes requests of the control port's API. They go to a running server over HTTP, or,
 //! with `--ledger`, to the same API in this process, over a client of the ledger itself. So both
@@ -95,6 +96,21 @@ pub fn reservation(
     let reply = way.ask(&Request::new(method, format!("/v1/reservations/{id}{verb}")))?;
     let reservation = value(reply)?;
     say(options, out, &reservation, |out| table::members(out, &reservation))
+}
+
+/// Shows the servers that share the ledger.
+pub fn instances(options: &OperatorOptions, out: &mut dyn Write) -> Result<(), Failure> {
+    let mut way = Way::open(options)?;
+    let list = value(way.ask(&Request::new("GET", "/v1/instances"))?)?;
+    let instances = list["instances"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if options.json {
+        instances.iter().try_for_each(|instance| writeln!(out, "{instance}"))?;
+    } else if instances.is_empty() {
+        writeln!(out, "no server uses this ledger")?;
+    } else {
+        table::instances(out, instances)?;
+    }
+    Ok(())
 }
 
 /// What an action asks, in order. None for those that see to it themselves.

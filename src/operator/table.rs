@@ -1,4 +1,4 @@
-//! Sales and reservations as people read them.
+//! Sales, reservations and servers as people read them.
 
 use std::io::{self, Write};
 
@@ -18,7 +18,11 @@ pub fn text(value: &Value) -> String {
 fn cell(name: &str, value: &Value) -> String {
     match (name, value.as_u64()) {
         ("hold_ms", Some(ms)) => format_duration(ms),
-        _ => text(value),
+        ("lease_ms", Some(ms)) => format!("{}.{}s", ms / 1000, ms % 1000 / 100),
+        _ => match value.as_array() {
+            Some(list) => list.iter().map(text).collect::<Vec<_>>().join(" "),
+            None => text(value),
+        },
     }
 }
 
@@ -53,32 +57,57 @@ pub fn members(out: &mut dyn Write, object: &Value) -> io::Result<()> {
     Ok(())
 }
 
-const COLUMNS: [(&str, &str); 10] = [
-    ("SALE", "id"),
-    ("STATE", "state"),
-    ("TOTAL", "total"),
-    ("FREE", "free"),
-    ("HELD", "held"),
-    ("CONFIRMED", "confirmed"),
-    ("LIMIT", "limit_per_user"),
-    ("HOLD", "hold_ms"),
-    ("OPENS", "opens_at"),
-    ("CLOSES", "closes_at"),
+/// A column: its title, the member that it shows, and whether that is a count.
+type Column = (&'static str, &'static str, bool);
+
+const SALE_COLUMNS: [Column; 10] = [
+    ("SALE", "id", false),
+    ("STATE", "state", false),
+    ("TOTAL", "total", true),
+    ("FREE", "free", true),
+    ("HELD", "held", true),
+    ("CONFIRMED", "confirmed", true),
+    ("LIMIT", "limit_per_user", true),
+    ("HOLD", "hold_ms", false),
+    ("OPENS", "opens_at", false),
+    ("CLOSES", "closes_at", false),
+];
+
+const INSTANCE_COLUMNS: [Column; 8] = [
+    ("INSTANCE", "name", false),
+    ("STATE", "state", false),
+    ("CORES", "cores", true),
+    ("ALLOWANCE", "allowance", true),
+    ("LEASE", "lease_ms", true),
+    ("SINCE", "since", false),
+    ("VERSION", "version", false),
+    ("ADDRESS", "addresses", false),
 ];
 
 /// Sales, one a line under a heading.
 pub fn sales(out: &mut dyn Write, sales: &[Value]) -> io::Result<()> {
-    let mut rows = vec![COLUMNS.map(|(title, _)| title.to_owned())];
-    rows.extend(sales.iter().map(|sale| COLUMNS.map(|(_, name)| cell(name, &sale[name]))));
+    rows(out, &SALE_COLUMNS, sales)
+}
+
+/// Servers, one a line under a heading.
+pub fn instances(out: &mut dyn Write, instances: &[Value]) -> io::Result<()> {
+    rows(out, &INSTANCE_COLUMNS, instances)
+}
+
+fn rows(out: &mut dyn Write, columns: &[Column], objects: &[Value]) -> io::Result<()> {
+    let row = |object: &Value| -> Vec<String> {
+        columns.iter().map(|(_, name, _)| cell(name, &object[name])).collect()
+    };
+    let mut rows = vec![columns.iter().map(|(title, ..)| (*title).to_owned()).collect()];
+    rows.extend(objects.iter().map(row));
     let width = |at: usize| rows.iter().map(|row| row[at].len()).max().unwrap_or(0);
-    let widths: [usize; COLUMNS.len()] = std::array::from_fn(width);
+    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
     for row in &rows {
         let mut line = String::new();
-        for (at, (cell, width)) in row.iter().zip(widths).enumerate() {
+        for ((cell, width), (_, _, is_count)) in row.iter().zip(&widths).zip(columns) {
             // Counts stand to the right, so that their digits do.
-            let is_count = (2..=6).contains(&at);
             line +=
-                &if is_count { format!("{cell:>width$}  ") } else { format!("{cell:<width$}  ") };
+                &if *is_count { format!("{cell:>width$}  ") } else { format!("{cell:<width$}  ") };
         }
         writeln!(out, "{}", line.trim_end())?;
     }

@@ -18,7 +18,8 @@ use crate::core::{Core, lock};
 use crate::ledger::GroupReply;
 use crate::ledger::batch::{Answer, Entry, Failure, Settle, Ticket};
 use crate::limits::{
-    SALE_IDLE_MS, SALES_MAX, TICK_INTERVAL_MS, VIEW_AGE_MS_MAX, VIEWS_PER_TICK_MAX,
+    LATCH_KEPT_MS, LATCHES_KEPT_MAX, SALE_IDLE_MS, SALES_MAX, TICK_INTERVAL_MS, VIEW_AGE_MS_MAX,
+    VIEWS_PER_TICK_MAX,
 };
 use crate::sale::{Command, Outcome, SaleId, SaleView, Split};
 use crate::stock::{Latch, Refusal, Shards};
@@ -41,6 +42,7 @@ pub struct SaleSlot {
     view_waiters: RefCell<Vec<usize>>,
     /// Whether [`Sales::wanted`] has it.
     wanted: Cell<bool>,
+    refused_at_ms: Cell<u64>,
 }
 
 /// A sale as the ledger last showed it.
@@ -67,6 +69,7 @@ impl SaleSlot {
             view_asked_ms: Cell::default(),
             view_waiters: RefCell::default(),
             wanted: Cell::default(),
+            refused_at_ms: Cell::default(),
         }
     }
 
@@ -82,9 +85,15 @@ impl SaleSlot {
 
     /// What the latch says. If it refuses, the core goes on asking the ledger in the background.
     pub(super) fn refusal(self: &Rc<Self>, core: &Core) -> Option<Refusal> {
-        let refusal = self.latch.borrow().check(core.clock.now_ms(), self.view_asked_ms.get())?;
-        core.sales.want(self);
+        let now_ms = core.clock.now_ms();
+        let refusal = self.latch.borrow().check(now_ms, self.view_asked_ms.get())?;
+        self.note_refusal(core, now_ms);
         Some(refusal)
+    }
+
+    pub(super) fn note_refusal(self: &Rc<Self>, core: &Core, now_ms: u64) {
+        self.refused_at_ms.set(now_ms);
+        core.sales.want(self);
     }
 }
 
@@ -94,7 +103,8 @@ pub struct Sales {
     slots: RefCell<HashMap<SaleId, Rc<SaleSlot>>>,
     /// The one that was asked for last: mostly the next one too. It is one of `slots`.
     last: RefCell<Option<Rc<SaleSlot>>>,
-    /// Those that were refused or shown from memory since the last tick: to be asked about again.
+    /// Those to be asked about at the next tick: refused or shown from memory since the last one, or
+    /// kept.
     wanted: RefCell<Vec<Rc<SaleSlot>>>,
     made_room_ms: Cell<u64>,
 }
@@ -128,13 +138,25 @@ impl Sales {
 
     /// Asks the ledger in the background about the sales that were refused or shown from memory
     /// since the last tick: a latch opens and a view is renewed without anybody waiting for it.
+    ///
+    /// A few that were refused lately are asked about also while nobody comes: a crowd that returns
+    /// all at once must find what the core knows, and not go to the ledger one by one.
     pub fn refresh(&self, core: &Core) {
+        let now_ms = core.clock.now_ms();
         let mut wanted = self.wanted.take();
-        let count = wanted.len().min(VIEWS_PER_TICK_MAX);
-        for slot in wanted.drain(..count) {
-            slot.wanted.set(false);
+        let (mut asked, mut kept) = (0, 0);
+        wanted.retain(|slot| {
+            if asked == VIEWS_PER_TICK_MAX {
+                return true;
+            }
+            asked += 1;
             slot.ask_view(core);
-        }
+            let lately = now_ms < slot.refused_at_ms.get() + LATCH_KEPT_MS;
+            let keep = kept < LATCHES_KEPT_MAX && lately && slot.latch.borrow().is_closed();
+            kept += usize::from(keep);
+            slot.wanted.set(keep);
+            keep
+        });
         self.wanted.replace(wanted);
     }
 
@@ -210,7 +232,7 @@ fn shards(core: &Core, id: &SaleId) -> Arc<Shards> {
         // fixed allowance must not be forgotten.
         allowances.retain(|_, shards| !shards.is_whole() || Arc::strong_count(shards) > 1);
     }
-    let make = || Arc::new(Shards::new(stock, cores));
+    let make = || Arc::new(Shards::new(stock, cores, core.shared.fleet.clone()));
     allowances.entry_ref(id.as_str()).or_insert_with(make).clone()
 }
 
@@ -308,7 +330,10 @@ impl SaleSlot {
         reply: &GroupReply,
     ) {
         let now_ms = core.clock.now_ms();
-        let close = |refusal| self.latch.borrow_mut().close(refusal, now_ms, reply.now_ms);
+        let close = |refusal| {
+            self.latch.borrow_mut().close(refusal, now_ms, reply.now_ms);
+            self.note_refusal(core, now_ms);
+        };
         match outcome {
             Outcome::Granted { .. } => {
                 self.latch.borrow_mut().open();

@@ -1,8 +1,8 @@
 //! What a core knows of a sale that lets it refuse without asking.
 //!
 //! The ledger's word closes a latch: sold out, not open yet, closed. While requests meet a closed
-//! latch the core asks in the background at every tick; the answers keep the latch fresh or open
-//! it. A latch that has not been confirmed for a while is no knowledge any more, and the next
+//! latch, and for a while after, the core asks in the background at every tick; the answers keep the
+//! latch fresh or open it. A latch that has not been confirmed for a while is no knowledge any more, and the next
 //! request goes to the ledger: so a sale that came back is never refused for long, and a ledger
 //! that is away is never reported as sold out.
 
@@ -63,6 +63,11 @@ impl Latch {
             return None;
         }
         Some(refusal)
+    }
+
+    /// Whether the last that the ledger said was a refusal, however long ago.
+    pub fn is_closed(&self) -> bool {
+        self.refusal.is_some()
     }
 
     /// The ledger refused a purchase for this reason.

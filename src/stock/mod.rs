@@ -5,8 +5,10 @@
 //!
 //! Architecture invariant: no I/O here, and no knowledge of HTTP or of which ledger there is.
 
+mod fleet;
 mod latch;
 mod shard;
 
+pub use fleet::Fleet;
 pub use latch::{Latch, Refusal};
 pub use shard::{Shards, StockSetting};

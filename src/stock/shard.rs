@@ -3,12 +3,15 @@
 //! A core takes from its own shard: an atomic on a cache line that nobody else touches while there
 //! is some left. Only a core whose shard is empty looks at its siblings'. With `--stock N` the
 //! shards together hold N and are never filled up again except by what the ledger refused; with
-//! `auto` an empty instance tops up from what the ledger last said is left, so that nothing is
-//! refused while there is stock.
+//! `auto` an empty instance tops up with its share (see [`Fleet`]) of what the ledger last said is
+//! left, but never with less than what is asked for, so that nothing is refused while there is stock.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
+
+use super::Fleet;
 
 /// Most permissions that one top-up gives a core.
 const TOP_UP_MAX: u64 = 1024;
@@ -26,12 +29,13 @@ pub enum StockSetting {
 pub struct Shards {
     setting: StockSetting,
     shards: Box<[CachePadded<AtomicU64>]>,
+    fleet: Arc<Fleet>,
     free: CachePadded<AtomicU64>,
 }
 
 impl Shards {
-    /// The allowance of one sale for an instance of `cores` cores.
-    pub fn new(setting: StockSetting, cores: usize) -> Self {
+    /// The allowance of one sale for an instance of `cores` cores in this fleet.
+    pub fn new(setting: StockSetting, cores: usize, fleet: Arc<Fleet>) -> Self {
         let share = |core: usize| match setting {
             StockSetting::Auto => 0,
             StockSetting::Fixed(units) => {
@@ -42,6 +46,7 @@ impl Shards {
         Self {
             setting,
             shards: (0..cores).map(|core| CachePadded::new(AtomicU64::new(share(core)))).collect(),
+            fleet,
             free: CachePadded::new(AtomicU64::new(TOP_UP_MAX)),
         }
     }
@@ -58,7 +63,7 @@ impl Shards {
         match self.setting {
             StockSetting::Fixed(_) => false,
             StockSetting::Auto => {
-                let share = self.free.load(Ordering::Relaxed) / self.shards.len() as u64;
+                let share = self.fleet.share(self.free.load(Ordering::Relaxed));
                 let top_up = share.clamp(units, TOP_UP_MAX.max(units));
                 self.shards[core].fetch_add(top_up - units, Ordering::Relaxed);
                 true
@@ -120,20 +125,24 @@ fn take_from(shard: &AtomicU64, units: u64) -> bool {
 mod tests {
     use super::*;
 
+    fn shards(setting: StockSetting, cores: usize) -> Shards {
+        Shards::new(setting, cores, Arc::new(Fleet::new(cores, 50)))
+    }
+
     #[test]
     fn a_fixed_allowance_is_exact_from_any_core() {
         for cores in [1, 2, 3, 7] {
-            let shards = Shards::new(StockSetting::Fixed(150), cores);
+            let shards = shards(StockSetting::Fixed(150), cores);
             let taken = (0..1000).filter(|n| shards.take(n % cores, 1)).count();
             assert_eq!((taken, shards.left()), (150, 0));
-            let shards = Shards::new(StockSetting::Fixed(150), cores);
+            let shards = self::shards(StockSetting::Fixed(150), cores);
             assert_eq!((0..1000).filter(|_| shards.take(cores - 1, 1)).count(), 150);
         }
     }
 
     #[test]
     fn a_request_for_several_is_gathered_from_all() {
-        let shards = Shards::new(StockSetting::Fixed(10), 4);
+        let shards = shards(StockSetting::Fixed(10), 4);
         assert!(shards.take(1, 10));
         assert!(!shards.take(1, 1));
         shards.give_back(3, 10);
@@ -144,14 +153,30 @@ mod tests {
 
     #[test]
     fn auto_never_refuses() {
-        let shards = Shards::new(StockSetting::Auto, 2);
+        let shards = shards(StockSetting::Auto, 2);
         shards.note_free(0);
+        assert!((0..5000).all(|n| shards.take(n % 2, 3)));
+        shards.fleet.set_cores(u64::MAX);
         assert!((0..5000).all(|n| shards.take(n % 2, 3)));
     }
 
     #[test]
+    fn auto_tops_up_with_its_share() {
+        let fleet = Arc::new(Fleet::new(2, 50));
+        let shards = Shards::new(StockSetting::Auto, 2, fleet.clone());
+        shards.note_free(100);
+        assert!(shards.take(0, 1));
+        assert_eq!(shards.left(), 74);
+        // Five members of two cores each.
+        fleet.set_cores(10);
+        assert!((0..74).all(|_| shards.take(0, 1)));
+        assert!(shards.take(0, 1));
+        assert_eq!(shards.left(), 14);
+    }
+
+    #[test]
     fn cores_that_take_at_once_never_take_too_much() {
-        let shards = Shards::new(StockSetting::Fixed(100_000), 4);
+        let shards = shards(StockSetting::Fixed(100_000), 4);
         let taken: usize = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4)
                 .map(|core| {

@@ -13,12 +13,13 @@ use crate::{buyer, eventually, run};
 const HOLD: Duration = Duration::from_secs(2);
 
 /// The clock of a process, as an offset in a file that `libfaketime` reads at every question.
-struct Clock {
+pub struct Clock {
     folder: tempfile::TempDir,
 }
 
 impl Clock {
-    fn new() -> Self {
+    /// This machine's time.
+    pub fn new() -> Self {
         let clock = Self { folder: tempfile::tempdir().expect("a temporary folder") };
         clock.set("+0");
         clock
@@ -29,14 +30,14 @@ impl Clock {
     }
 
     /// Sets the offset: whole at once, as a step of NTP or an operator does.
-    fn set(&self, offset: &str) {
+    pub fn set(&self, offset: &str) {
         let whole = self.folder.path().join("next");
         fs::write(&whole, offset).expect("write the offset");
         fs::rename(whole, self.file()).expect("set the offset");
     }
 
     /// A server that lives by this clock.
-    fn server(&self, options: &[&str]) -> Server {
+    pub fn server(&self, options: &[&str]) -> Server {
         let library = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"]
             .map(|folder| Path::new(folder).join("faketime/libfaketime.so.1"));
         let library = library.iter().find(|library| library.exists());

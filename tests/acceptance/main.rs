@@ -22,6 +22,7 @@ mod crash;
 mod expiry;
 mod fleet;
 mod lifecycle;
+mod members;
 mod operation;
 mod outage;
 mod splits;

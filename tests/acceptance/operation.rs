@@ -18,7 +18,7 @@ use crate::{buyer, eventually, on_redis, run, set_up_by_hand, sold};
 /// The commands that a server uses, all of them; `SELECT` only for a database other than 0. `AUTH`
 /// and `HELLO` need no permission.
 const COMMANDS: &str = "+select +client|setname +script|load +evalsha +time +exists +sadd +srem +scard +sscan +hget +hmget \
-                        +hset +hdel +hlen +xadd +xlen +zadd +zcount +zrange +zrangebyscore +zrem";
+                        +hgetall +hset +hdel +hlen +xadd +xlen +zadd +zcount +zrange +zrangebyscore +zrem";
 
 /// Starts a server that must end by itself, and returns its exit code and what it says.
 fn refused(arguments: &[&str]) -> (i32, String) {
@@ -99,7 +99,14 @@ fn a_user_with_the_fewest_permissions() {
         });
         assert!(buyer(&server).buy().expect("an answer").is("unavailable"));
     }
-    admin.text("ACL SETUSER shop +scard +sadd");
+    admin.text("ACL SETUSER shop +scard +sadd -hgetall");
+    {
+        let server = Server::start(&["--ledger", &url, "--sale", sale]);
+        eventually("it is told", 5, || server.log().contains("needs EVALSHA, TIME, HGET, HGETALL"));
+        let bought = buyer(&server).reserve("ticket", "cid", 1, "").expect("an answer").bought();
+        assert!(bought.granted().is_some(), "selling does not depend on it");
+    }
+    admin.text("ACL SETUSER shop +hgetall");
     for command in ["client|setname", "script|load"] {
         admin.text(&format!("ACL SETUSER shop -{command}"));
         let (code, said) = refused(&["--ledger", &url]);

@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,17 +11,26 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
+
+/// Where programs are, also those that are in nobody's PATH.
+fn program_folders() -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    folders.extend(["/usr/sbin", "/sbin", "/usr/lib/frr"].map(PathBuf::from));
+    folders
+}
+
+/// Where this program is.
+pub fn find(program: &str) -> Option<PathBuf> {
+    program_folders().iter().map(|folder| folder.join(program)).find(|path| path.exists())
+}
 
 /// The Debian packages of those programs that are missing.
 pub fn lacking(needs: &[(&str, &'static str)]) -> Vec<&'static str> {
-    let missing = |program: &str| {
-        let there = |folder: &Path| folder.join(program).exists();
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-        folders.extend(["/usr/sbin", "/sbin", "/usr/lib/frr"].map(PathBuf::from));
-        !folders.iter().any(|folder| there(folder))
-    };
+    let folders = program_folders();
+    let missing = |program: &str| !folders.iter().any(|folder| folder.join(program).exists());
     needs.iter().filter(|(program, _)| missing(program)).map(|(_, package)| *package).collect()
 }
 
@@ -46,7 +56,6 @@ pub fn output(command: &mut Command) -> String {
 pub struct Lab {
     folder: TempDir,
     nets: Vec<Net>,
-    links: u32,
 }
 
 /// A network namespace. A copy names the same one.
@@ -65,7 +74,7 @@ impl Lab {
         use std::os::unix::fs::PermissionsExt;
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("its mode");
         LABS.fetch_add(1, Ordering::Relaxed);
-        Self { folder, nets: Vec::new(), links: 0 }
+        Self { folder, nets: Vec::new() }
     }
 
     /// A folder that goes with it.
@@ -92,22 +101,31 @@ impl Lab {
 
     /// Joins two namespaces with a cable: each end has a name and an address with its prefix.
     pub fn join(&mut self, one: (&Net, &str, &str), other: (&Net, &str, &str)) {
-        self.links += 1;
-        // Names of interfaces have 15 characters at the most, and are made outside.
-        let end = |side: &str| format!("st{}{side}{}", std::process::id() % 100_000, self.links);
-        let ends = [end("a"), end("b")];
-        output(
-            Command::new("ip")
-                .args(["link", "add", &ends[0], "type", "veth", "peer", "name", &ends[1]]),
-        );
-        for ((net, name, address), end) in [one, other].into_iter().zip(&ends) {
-            output(Command::new("ip").args(["link", "set", end, "netns", &net.name]));
-            net.run(&["ip", "link", "set", end, "name", name]);
+        // Made where it belongs: it never has a name here.
+        let end = |(net, name, _): (&Net, &str, &str)| format!("name {name} netns {}", net.name);
+        let cable = format!("link add {} type veth peer {}", end(one), end(other));
+        output(Command::new("ip").args(cable.split(' ')));
+        for (net, name, address) in [one, other] {
             if !address.is_empty() {
                 net.run(&["ip", "address", "add", address, "dev", name]);
             }
             net.run(&["ip", "link", "set", name, "up"]);
         }
+    }
+
+    /// A new namespace that is an Ethernet switch. What is plugged into it sees all others there.
+    pub fn switch(&mut self, name: &str) -> Net {
+        let net = self.net(name);
+        net.run(&["ip", "link", "add", "switch", "type", "bridge"]);
+        net.run(&["ip", "link", "set", "switch", "up"]);
+        net
+    }
+
+    /// Plugs a namespace into a port of a switch; its own end has a name and an address with its
+    /// prefix. `ip link set PORT nomaster` on the switch then loses every packet, with the link up.
+    pub fn plug(&mut self, (switch, port): (&Net, &str), end: (&Net, &str, &str)) {
+        self.join((switch, port, ""), end);
+        switch.run(&["ip", "link", "set", port, "master", "switch"]);
     }
 
     /// Starts a program, whose output goes to `NAME.log` in the folder.
@@ -141,13 +159,49 @@ impl Net {
     /// A program in this namespace.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name, program]);
+        let path = std::env::join_paths(program_folders()).expect("folders of PATH");
+        command.env("PATH", path).args(["netns", "exec", &self.name, program]);
         command
+    }
+
+    /// Does this on a thread in the namespace. A socket that is made there stays there, and a
+    /// thread that is started there begins there.
+    pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let file = File::open(Path::new("/run/netns").join(&self.name)).expect("the namespace");
+        let enter = || {
+            let kind = Some(LinkNameSpaceType::Network);
+            move_into_link_name_space(file.as_fd(), kind).expect("enter the namespace");
+            work()
+        };
+        thread::scope(|scope| match scope.spawn(enter).join() {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
     }
 
     /// Runs a command in it to its end and gives its output. Panics if it fails.
     pub fn run(&self, command: &[&str]) -> String {
-        output(self.command(command[0]).args(&command[1..]))
+        match command {
+            // It goes there itself, without a view of the file system that fits the namespace.
+            ["ip", arguments @ ..] => {
+                output(Command::new("ip").args(["-netns", &self.name]).args(arguments))
+            }
+            [program, arguments @ ..] => output(self.command(program).args(arguments)),
+            [] => panic!("no command"),
+        }
+    }
+
+    /// Does this on a thread of its own that is in this namespace, as are those that it starts.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        run: impl FnOnce() -> T + Send + 'static,
+    ) -> thread::JoinHandle<T> {
+        let door = File::open(Path::new("/run/netns").join(&self.name)).expect("a namespace");
+        thread::spawn(move || {
+            let kind = Some(LinkNameSpaceType::Network);
+            move_into_link_name_space(door.as_fd(), kind).expect("enter a namespace");
+            run()
+        })
     }
 
     /// `stampede serve` in it, listening on this address (and port 3005; operators on 3006 of
@@ -214,6 +268,11 @@ impl Program {
     /// Has it end as an operator does, with SIGTERM, and gives its exit code; -1 for a signal.
     pub fn terminate(&mut self, time: Duration) -> i32 {
         self.signal(Signal::TERM);
+        self.wait(time)
+    }
+
+    /// Waits until it has ended and gives its exit code; -1 for a signal.
+    pub fn wait(&mut self, time: Duration) -> i32 {
         let name = self.name.clone();
         until(&format!("{name} ends"), time, || !self.is_running());
         let status = self.child.take().expect("it ran").wait().expect("its status");

@@ -9,11 +9,34 @@
 //! that can't run because the machine lacks something fails and says what. `cargo test` runs those
 //! that fit in its time; `--all` (which `tests/fleet/run` gives) the others too.
 
+// Each scenario takes what it needs of the lab and of the support.
+#[allow(dead_code)]
+#[path = "../support/buyer.rs"]
+mod buyer;
+mod cluster;
+mod crowd;
+mod front;
+mod frr;
+#[allow(dead_code)]
 mod lab;
+mod lvs;
+mod nginx;
+mod ospf;
+mod probe;
+#[allow(dead_code)]
 #[path = "../support/redis.rs"]
 mod redis_server;
+mod rolling;
+mod sentinel;
+#[allow(dead_code)]
+#[path = "../support/server.rs"]
+mod server;
+mod shop;
+mod six;
 mod splits;
 mod table;
+mod trio;
+mod whole;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -37,10 +60,22 @@ pub struct Scenario {
 }
 
 /// In the order in which they run.
-const SCENARIOS: &[Scenario] = &[splits::SCENARIO];
+const SCENARIOS: &[Scenario] = &[
+    nginx::SCENARIO,
+    rolling::SCENARIO,
+    ospf::SCENARIO,
+    sentinel::SCENARIO,
+    cluster::SCENARIO,
+    splits::SCENARIO,
+    lvs::SCENARIO,
+    whole::SCENARIO,
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|argument| argument == lvs::GUEST) {
+        return lvs::guest::main();
+    }
     if arguments.iter().any(|argument| argument == "--list") {
         SCENARIOS.iter().for_each(|scenario| println!("{:<16} {}", scenario.name, scenario.shows));
         return ExitCode::SUCCESS;

@@ -57,6 +57,52 @@ fn a_drain_finishes_what_is_under_way() {
 }
 
 #[test]
+fn a_server_that_is_told_to_end_serves_on_for_a_while_but_is_not_ready() {
+    for cores in ["0", "0,1"] {
+        let delay = ["--drain-delay", "3s"];
+        let mut server =
+            Server::start(&[&["--sale", "ticket=150", "--cores", cores], &delay[..]].concat());
+        let mut kept = Client::new(&server);
+        assert!(!kept.ask(BUY).closes());
+        let mut idle = Client::new(&server);
+        let mut control = Client::control(&server);
+        let since = Instant::now();
+        server.signal(Signal::TERM);
+        let ready = "GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        while control.ask(ready).status() == 200 {
+            assert!(since.elapsed() < Duration::from_secs(2), "it is still ready");
+        }
+        // Those who are here are told to come back elsewhere, those who come are served.
+        for mut client in [kept, Client::new(&server)] {
+            let response = client.ask(BUY);
+            assert_eq!((response.status(), response.closes()), (200, true));
+            client.assert_end();
+        }
+        idle.assert_end();
+        assert!(since.elapsed() >= Duration::from_secs(3), "closed before it drained");
+        assert_refuses_new(&server);
+        assert_eq!(server.wait(), 0);
+        server.restart();
+        assert_eq!(crate::client::sold(&server), 3);
+    }
+}
+
+#[test]
+fn a_second_signal_ends_at_once_also_before_the_drain() {
+    let mut server = Server::start(&["--sale", "ticket=150", "--drain-delay", "5m"]);
+    let mut client = Client::new(&server);
+    server.signal(Signal::TERM);
+    let until = Instant::now() + Duration::from_secs(10);
+    while !server.log().contains("not ready any more") {
+        assert!(Instant::now() < until, "{}", server.log());
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert!(client.ask(BUY).closes());
+    assert_eq!(server.terminate(), 1);
+    assert!(server.log().contains("second signal"), "{}", server.log());
+}
+
+#[test]
 fn a_request_that_is_here_already_is_answered() {
     let mut server = Server::start(&["--sale", "ticket=100000"]);
     let mut clients: Vec<Client> = (0..200).map(|_| Client::new(&server)).collect();

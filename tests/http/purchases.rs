@@ -1,5 +1,8 @@
 //! What a buyer is told, and what is taken from the stock.
 
+use std::thread;
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::client::{Client, Response, assert_sells, get, reserve, sold};
@@ -191,5 +194,19 @@ fn an_unknown_reservation_is_not_found() {
     let server = Server::start(&["--sale", "ticket=1"]);
     for id in ["ticket~00000000000000000000000000", "none~00000000000000000000000000", "x", "~"] {
         get(&server, &format!("/v1/reservations/{id}")).assert_problem(404, "not_found");
+    }
+}
+
+/// More at once than may wait for the ledger, after a pause: the core still knows.
+#[test]
+fn a_crowd_that_comes_back_finds_the_latch_closed() {
+    let server = Server::start(&["--sale", "ticket=1", "--cores", "0", "--waiting-max", "1"]);
+    assert_sells(&server);
+    assert_eq!(get(&server, "/buy/ticket").json()["code"], -1);
+    let mut crowd: Vec<_> = (0..200).map(|_| Client::new(&server)).collect();
+    thread::sleep(Duration::from_secs(1));
+    crowd.iter_mut().for_each(|client| client.send("GET /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n"));
+    for client in &mut crowd {
+        assert_eq!(client.response().json()["code"], -1);
     }
 }

@@ -79,9 +79,11 @@ const BUY_CODES: [&str; 15] = [
     "already_cancelled",
 ];
 
-/// A connection of one buyer.
+/// A connection of one buyer. After an answer that says it is the last one, the next request has a
+/// new connection.
 pub struct Buyer {
     stream: BufReader<TcpStream>,
+    is_closed: bool,
 }
 
 impl Buyer {
@@ -91,7 +93,7 @@ impl Buyer {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
         stream.set_write_timeout(Some(ANSWER_DEADLINE))?;
-        Ok(Self { stream: BufReader::with_capacity(1024, stream) })
+        Ok(Self { stream: BufReader::with_capacity(1024, stream), is_closed: false })
     }
 
     /// One request and its answer. An error: the connection is gone.
@@ -102,6 +104,9 @@ impl Buyer {
         headers: &[(&str, &str)],
         body: &str,
     ) -> io::Result<Answer> {
+        if self.is_closed {
+            *self = Self::connect(self.stream.get_ref().peer_addr()?)?;
+        }
         let mut request = format!("{method} {path} HTTP/1.1\r\nHost: shop\r\n");
         for (name, value) in headers {
             request += &format!("{name}: {value}\r\n");
@@ -137,6 +142,9 @@ impl Buyer {
                 }
                 (_, Some((name, value))) if name.eq_ignore_ascii_case("content-length") => {
                     length = value.trim().parse().ok();
+                }
+                (_, Some((name, value))) if name.eq_ignore_ascii_case("connection") => {
+                    self.is_closed |= value.trim().eq_ignore_ascii_case("close");
                 }
                 _ => {}
             }

@@ -43,6 +43,26 @@ impl RedisServer {
         panic!("redis-server did not start in ten attempts");
     }
 
+    /// Starts one with the users of `tuning/redis/users.acl`, whose passwords are those in the file;
+    /// but the default user, who is the test itself, may do everything. The file is to be kept.
+    #[allow(dead_code)]
+    pub fn with_users() -> (Self, tempfile::NamedTempFile) {
+        let users = concat!(env!("CARGO_MANIFEST_DIR"), "/tuning/redis/users.acl");
+        let users = std::fs::read_to_string(users).expect("the users of tuning/");
+        let (off, on) = ("user default off", "user default on nopass ~* &* +@all");
+        assert!(users.contains(off));
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), users.replace(off, on)).expect("write the users");
+        let path = file.path().to_str().expect("a path").to_owned();
+        (Self::start(&["--aclfile", &path]), file)
+    }
+
+    /// The URL for one of its users.
+    #[allow(dead_code)]
+    pub fn url_of(&self, user: &str, password: &str) -> String {
+        format!("redis://{user}:{password}@127.0.0.1:{}/0", self.port)
+    }
+
     /// The TCP port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port

@@ -5,59 +5,31 @@
 //! wait before it asks again. It says of every failure whether anything can have happened. Beside
 //! the ledger's own commands it carries any other, alone or many in one round trip.
 
-use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redis::{Parser, Value};
-use rustix::net::sockopt::set_socket_keepalive;
-use rustix::net::{RecvFlags, recv};
 
+use super::cluster::{Nodes, slot_of};
+use super::codec::runs;
+use super::pipeline::Pipeline;
+use super::primary::Term;
 use super::reply::{classify, error_text};
-use super::resp::{bulk, command};
 use super::stream::Stream;
-use super::{Codec, DecodeError, HandshakeError, RedisLedger, decode, handshake, load_scripts};
-use super::{audit, index};
+use super::timed::Timed;
+use super::{
+    Codec, DecodeError, Endpoint, HandshakeError, RedisLedger, decode, handshake, load_scripts,
+};
+use super::{audit, index, replicas};
 use crate::ledger::client::{Client, SaleAudit};
+use crate::ledger::members::Roll;
 use crate::ledger::{Batch, BatchReply, GroupReply, LedgerError};
 use crate::limits::{CLIENT_ANSWER_DEADLINE_MS, CLIENT_CONNECT_DEADLINE_MS};
 use crate::sale::{Command, SaleId};
 
 /// Members of the index that one SSCAN is to return, about.
 const SCAN_COUNT: &[u8] = b"1000";
-
-/// Commands that go out in one round trip.
-#[derive(Debug, Clone, Default)]
-pub struct Pipeline {
-    bytes: Vec<u8>,
-    count: usize,
-}
-
-impl Pipeline {
-    /// One with nothing in it.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds a command: its name and its arguments.
-    pub fn add(&mut self, arguments: &[&[u8]]) -> &mut Self {
-        command(&mut self.bytes, arguments.len());
-        arguments.iter().for_each(|argument| bulk(&mut self.bytes, argument));
-        self.count += 1;
-        self
-    }
-
-    /// How many commands it has.
-    pub fn len(&self) -> usize {
-        self.count
-    }
-
-    /// Whether it has none.
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-}
 
 /// See the module's header.
 ///
@@ -70,6 +42,8 @@ pub struct RedisClient {
     answer_time: Duration,
     connection: Option<Connection>,
     connections: u64,
+    /// In place of the one connection, with a Cluster.
+    nodes: Option<Nodes>,
 }
 
 impl RedisClient {
@@ -77,7 +51,9 @@ impl RedisClient {
     /// without spaces.
     pub fn new(ledger: Arc<RedisLedger>, name: &str) -> Self {
         let answer_time = Duration::from_millis(CLIENT_ANSWER_DEADLINE_MS);
-        Self { ledger, name: name.to_owned(), answer_time, connection: None, connections: 0 }
+        let nodes = ledger.cluster.as_ref().map(|it| Nodes::new(&ledger, it.clone(), name));
+        let name = name.to_owned();
+        Self { ledger, name, answer_time, connection: None, connections: 0, nodes }
     }
 
     /// The codec, and with it the names of the keys.
@@ -94,11 +70,17 @@ impl RedisClient {
     /// Connects unless it is connected. Everything else does so by itself; this tells a failure that
     /// passes from one that an operator must see to.
     pub fn connect(&mut self) -> Result<(), HandshakeError> {
+        if let Some(nodes) = &mut self.nodes {
+            return nodes.connect(&self.ledger);
+        }
         if self.connection.as_ref().is_some_and(Connection::is_stale) {
             self.connection = None;
         }
         if self.connection.is_none() {
-            self.connection = Some(Connection::open(&self.ledger, &self.name)?);
+            let time = Duration::from_millis(CLIENT_CONNECT_DEADLINE_MS);
+            let (endpoint, term) = self.ledger.place(time)?;
+            let opened = Connection::open(&self.ledger, &endpoint, term, &self.name, time)?;
+            self.connection = Some(opened);
             self.connections += 1;
         }
         Ok(())
@@ -106,7 +88,7 @@ impl RedisClient {
 
     /// How many connections it has made: with another, what was learned before may not hold.
     pub fn connections(&self) -> u64 {
-        self.connections
+        self.connections + self.nodes.as_ref().map_or(0, |nodes| nodes.opened)
     }
 
     /// Carries out any one command and returns its reply.
@@ -139,7 +121,14 @@ impl RedisClient {
     /// [`LedgerError::Refused`]: nothing was sent. [`LedgerError::Lost`]: some or all may have been
     /// carried out.
     pub fn pipeline(&mut self, commands: &Pipeline) -> Result<Vec<Value>, LedgerError> {
-        self.exchange(&commands.bytes, commands.count)
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        if self.nodes.is_none() {
+            self.connect().map_err(refused)?;
+        }
+        let answers = self.carry(commands, &[])?;
+        answers.replies.into_iter().map(|reply| reply.map_err(LedgerError::Lost)).collect()
     }
 
     /// Carries out a batch, with a result for each of its groups.
@@ -164,8 +153,12 @@ impl RedisClient {
                 }
             }
         }
-        if replies.iter().any(|reply| reply.as_ref().is_err_and(DecodeError::is_demotion)) {
-            self.connection = None;
+        let failures = || replies.iter().filter_map(|reply| reply.as_ref().err());
+        if let Some(error) = failures().find(|error| error.is_demotion()) {
+            let term = self.connection.take().and_then(|connection| connection.term);
+            if let (Some(term), Some(epoch)) = (term, error.fenced_by()) {
+                term.saw(epoch);
+            }
         }
         // What is done is done: the index can be mended later, by whoever meets the sale.
         let _ = self.register(&created);
@@ -190,9 +183,11 @@ impl RedisClient {
         let ledger = self.ledger.clone();
         let keys = ledger.codec.keys();
         self.index(|out| index::remove(keys, sales, out))?;
-        let mut request = Vec::new();
-        sales.iter().for_each(|sale| index::exists(keys, sale, &mut request));
-        let there = index::found(sales, &self.exchange(&request, sales.len())?)?;
+        let mut ask = Pipeline::new();
+        for sale in sales {
+            ask.write(keys.of(sale).slot(), |out| index::exists(keys, sale, out));
+        }
+        let there = index::found(sales, &self.pipeline(&ask)?)?;
         self.register(&there)
     }
 
@@ -246,9 +241,9 @@ impl RedisClient {
 
     /// One command about the index.
     fn index(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), LedgerError> {
-        let mut request = Vec::new();
-        write(&mut request);
-        let reply = self.exchange(&request, 1)?.remove(0);
+        let slot = slot_of(self.codec().keys().index().as_bytes());
+        let mut one = Pipeline::new();
+        let reply = self.pipeline(one.write(slot, write))?.remove(0);
         Ok(index::judge(self.codec().keys(), &reply)?)
     }
 
@@ -256,21 +251,47 @@ impl RedisClient {
         &mut self,
         batch: &Batch,
     ) -> Result<Vec<Result<GroupReply, DecodeError>>, LedgerError> {
-        let mut request = Vec::new();
-        let codec = &self.ledger.codec;
-        let counts: Vec<usize> =
-            batch.groups.iter().map(|group| codec.encode(group, &mut request)).collect();
-        let values = self.exchange(&request, counts.iter().sum())?;
-        let mut rest = values.as_slice();
-        let replies = batch.groups.iter().zip(counts).map(|(group, count)| {
-            let (own, others) = rest.split_at(count);
-            rest = others;
-            decode(group, own)
+        if self.nodes.is_none() {
+            self.connect().map_err(refused)?;
+        }
+        // Of the connection that it goes out on: what was written for one epoch must not go out in
+        // another.
+        let codec = self.connection.as_ref().map_or(&self.ledger.codec, |it| &it.codec);
+        let mut commands = Pipeline::new();
+        let mut counts = Vec::with_capacity(batch.groups.len());
+        for group in &batch.groups {
+            let keys = codec.keys().of(&group.sale);
+            let (slot, before) = (keys.slot(), commands.len());
+            for run in runs(&group.commands) {
+                commands.write(slot, |out| codec.encode_run(&keys, run, out));
+            }
+            counts.push(commands.len() - before);
+        }
+        let wanted = self.ledger.replicas;
+        let mut wait = Vec::new();
+        if wanted > 0 && replicas::are_needed(&batch.groups) {
+            let time_ms = u64::try_from(self.answer_time.as_millis()).unwrap_or(u64::MAX);
+            replicas::wait(wanted, replicas::wait_time_ms(time_ms), &mut wait);
+        }
+        let Answers { replies, waited } = self.carry(&commands, &wait)?;
+        let (mut replies, mut waited) = (replies.into_iter(), waited.into_iter());
+        let decoded = batch.groups.iter().zip(counts).map(|(group, count)| {
+            let own: Vec<Result<Value, String>> = replies.by_ref().take(count).collect();
+            let own: Result<Vec<Value>, String> = own.into_iter().collect();
+            let mut reply = own.map_err(DecodeError::Lost).and_then(|own| decode(group, &own));
+            for answer in waited.by_ref().take(count).flatten() {
+                replicas::judge(wanted, &answer, [group], std::slice::from_mut(&mut reply));
+            }
+            reply
         });
-        Ok(replies.collect())
+        Ok(decoded.collect())
     }
 
     fn load_scripts(&mut self) -> Result<(), LedgerError> {
+        if let Some(nodes) = &mut self.nodes {
+            nodes.load_scripts(&self.ledger, self.answer_time);
+            return Ok(());
+        }
         self.connect().map_err(refused)?;
         let Some(connection) = &mut self.connection else { return Ok(()) };
         connection.stream.socket_mut().set_time(self.answer_time);
@@ -281,17 +302,22 @@ impl RedisClient {
         })
     }
 
-    fn exchange(&mut self, request: &[u8], replies: usize) -> Result<Vec<Value>, LedgerError> {
-        if replies == 0 {
-            return Ok(Vec::new());
+    /// One round trip, on the connection that there is and on no other; with what `wait` says behind
+    /// the commands.
+    fn carry(&mut self, commands: &Pipeline, wait: &[u8]) -> Result<Answers, LedgerError> {
+        if let Some(nodes) = &mut self.nodes {
+            return Ok(nodes.exchange(&self.ledger, commands, wait, self.answer_time));
         }
-        self.connect().map_err(refused)?;
-        let connection = self.connection.as_mut().expect("just connected");
-        connection.exchange(request, replies, self.answer_time).map_err(|error| {
+        let Some(connection) = &mut self.connection else { return Err(not_connected()) };
+        connection.exchange(commands, wait, self.answer_time).map_err(|error| {
             self.connection = None;
             LedgerError::Lost(error.to_string())
         })
     }
+}
+
+fn not_connected() -> LedgerError {
+    LedgerError::Refused("there is no connection".to_owned())
 }
 
 fn refused(error: HandshakeError) -> LedgerError {
@@ -347,6 +373,10 @@ impl Client for RedisClient {
         let keys = self.codec().keys().of(sale);
         audit::audit(self, &keys, sale, repair)
     }
+
+    fn members(&mut self) -> Result<Option<Roll>, LedgerError> {
+        self.roll().map(Some)
+    }
 }
 
 impl audit::Ask for RedisClient {
@@ -355,105 +385,79 @@ impl audit::Ask for RedisClient {
     }
 }
 
+/// What a round trip brings.
+#[derive(Default)]
+pub(super) struct Answers {
+    /// One a command. An error: it may have been carried out.
+    pub(super) replies: Vec<Result<Value, String>>,
+    /// What `WAIT` answered behind each command; empty if nobody asked.
+    pub(super) waited: Vec<Option<Value>>,
+}
+
 /// A connection on which no reply is outstanding.
-struct Connection {
+pub(super) struct Connection {
     stream: Stream<Timed>,
     parser: Parser,
+    /// The ledger's, with the epoch of this connection.
+    codec: Codec,
+    term: Option<Term>,
 }
 
 impl Connection {
-    fn open(ledger: &RedisLedger, name: &str) -> Result<Self, HandshakeError> {
-        let settings = &ledger.settings;
-        let deadline = Instant::now() + Duration::from_millis(CLIENT_CONNECT_DEADLINE_MS);
-        let socket = Timed::connect(&settings.host, settings.port, deadline)?;
-        let mut stream = Stream::open(socket, &settings.host, ledger.tls.as_ref())?;
-        handshake(&mut stream, settings, name, ledger.codec.scripts())?;
-        Ok(Self { stream, parser: Parser::new() })
+    pub(super) fn open(
+        ledger: &RedisLedger,
+        endpoint: &Endpoint,
+        term: Option<Term>,
+        name: &str,
+        time: Duration,
+    ) -> Result<Self, HandshakeError> {
+        let Endpoint { host, port } = endpoint;
+        let socket = Timed::connect(host, *port, Instant::now() + time, term.clone())?;
+        let mut stream = Stream::open(socket, host, ledger.tls.as_ref())?;
+        handshake(&mut stream, &ledger.settings, name, ledger.codec.scripts())?;
+        let codec = ledger.codec.in_epoch(term.as_ref().map(Term::epoch));
+        Ok(Self { stream, parser: Parser::new(), codec, term })
     }
 
     fn exchange(
         &mut self,
-        request: &[u8],
-        replies: usize,
+        commands: &Pipeline,
+        wait: &[u8],
         time: Duration,
-    ) -> io::Result<Vec<Value>> {
-        self.stream.socket_mut().set_time(time);
-        self.stream.write_all(request)?;
+    ) -> io::Result<Answers> {
+        self.set_time(time);
+        self.stream.write_all(commands.all())?;
+        self.stream.write_all(wait)?;
         self.stream.flush()?;
-        (0..replies)
-            .map(|_| self.parser.parse_value(&mut self.stream).map_err(io::Error::other))
-            .collect()
-    }
-
-    /// Whether Redis has closed it since it was last used: nothing is lost by making another.
-    fn is_stale(&self) -> bool {
-        let tls = matches!(self.stream, Stream::Tls(_));
-        let socket = self.stream.socket();
-        match recv(&socket.stream, &mut [0u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-            Err(error) => !matches!(error, rustix::io::Errno::AGAIN | rustix::io::Errno::INTR),
-            // TLS may have something to say for itself, such as a ticket.
-            Ok((_, bytes)) => bytes == 0 || !tls,
+        let mut answers = Answers::default();
+        for _ in 0..commands.len() {
+            answers.replies.push(Ok(self.value()?));
         }
-    }
-}
-
-/// A socket that blocks until a point in time and no longer, however little comes at a time.
-struct Timed {
-    stream: TcpStream,
-    deadline: Instant,
-}
-
-impl Timed {
-    fn connect(host: &str, port: u16, deadline: Instant) -> io::Result<Self> {
-        let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
-        for address in (host, port).to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, left(deadline)?) {
-                Ok(stream) => {
-                    stream.set_nodelay(true)?;
-                    set_socket_keepalive(&stream, true)?;
-                    return Ok(Self { stream, deadline });
-                }
-                Err(error) => last = io::Error::new(error.kind(), format!("{address}: {error}")),
-            }
+        if !wait.is_empty() {
+            answers.waited = vec![Some(self.value()?); commands.len()];
         }
-        Err(last)
+        Ok(answers)
     }
 
-    fn set_time(&mut self, time: Duration) {
-        self.deadline = Instant::now() + time;
-    }
-}
-
-/// The time until then, which is not over.
-fn left(deadline: Instant) -> io::Result<Duration> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(late()) } else { Ok(left) }
-}
-
-fn late() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "no answer in time")
-}
-
-/// A socket's time-out comes as `WouldBlock`.
-fn in_time<T>(done: io::Result<T>) -> io::Result<T> {
-    done.map_err(|error| if error.kind() == io::ErrorKind::WouldBlock { late() } else { error })
-}
-
-impl Read for Timed {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.set_read_timeout(Some(left(self.deadline)?))?;
-        in_time(self.stream.read(buffer))
-    }
-}
-
-impl Write for Timed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.stream.set_write_timeout(Some(left(self.deadline)?))?;
-        in_time(self.stream.write(bytes))
+    /// Reads one reply.
+    pub(super) fn value(&mut self) -> io::Result<Value> {
+        self.parser.parse_value(&mut self.stream).map_err(io::Error::other)
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        self.stream.flush()
+    /// How long it may take from now on.
+    pub(super) fn set_time(&mut self, time: Duration) {
+        self.stream.socket_mut().set_time(time);
+    }
+
+    /// The stream, while no reply is outstanding.
+    pub(super) fn stream(&mut self) -> &mut Stream<Timed> {
+        &mut self.stream
+    }
+
+    /// Whether Redis has closed it since it was last used, or is the primary no longer: nothing is
+    /// lost by making another.
+    pub(super) fn is_stale(&self) -> bool {
+        self.stream.socket().is_stale(matches!(self.stream, Stream::Tls(_)))
     }
 }
 

@@ -2,6 +2,8 @@
 //! single reservations, so that Redis' cost of a call is shared by all of them; every other command
 //! is one of its own.
 
+use std::sync::Arc;
+
 use super::columns;
 use super::keys::{KEYS, KeyTemplates, SaleKeys};
 use super::line::OWNER_SEPARATOR;
@@ -11,7 +13,8 @@ use crate::ledger::Group;
 use crate::limits::{BATCH_MAX, MOVED_MAX, TOTAL_MAX};
 use crate::sale::{Command, ID_PREFIX_BITS, Key, ReservationId, Reserve, SaleSpec, User};
 
-/// Arguments of every script before its own: time, field of the total, field of what is sold.
+/// Arguments of every script before its own: time and epoch, field of the total, field of what is
+/// sold.
 const COMMON_ARGUMENTS: usize = 3;
 
 /// About what a request without a user takes in a run's columns.
@@ -21,14 +24,21 @@ const REQUEST_BYTES: usize = 28;
 #[derive(Debug, Clone)]
 pub struct Codec {
     keys: KeyTemplates,
-    scripts: Scripts,
+    scripts: Arc<Scripts>,
     now_ms: Option<u64>,
+    epoch: Option<u64>,
 }
 
 impl Codec {
     /// A codec for sales that stand under these keys.
     pub fn new(keys: KeyTemplates) -> Self {
-        Self { keys, scripts: Scripts::new(), now_ms: None }
+        Self { keys, scripts: Arc::new(Scripts::new()), now_ms: None, epoch: None }
+    }
+
+    /// The same for a connection made in this epoch of the Sentinels: a sale that was written in a
+    /// later one takes nothing from it.
+    pub fn in_epoch(&self, epoch: Option<u64>) -> Self {
+        Self { epoch, ..self.clone() }
     }
 
     /// The scripts that must be loaded before anything is sent.
@@ -53,14 +63,19 @@ impl Codec {
         let keys = self.keys.of(&group.sale);
         let mut replies = 0;
         for run in runs(&group.commands) {
-            match &run[0] {
-                Command::Reserve(_) => self.reserve(&keys, run, out),
-                one if settle_of(one).is_some() => self.settle(&keys, run, out),
-                one => self.one(&keys, one, out),
-            }
+            self.encode_run(&keys, run, out);
             replies += 1;
         }
         replies
+    }
+
+    /// Appends the Redis command for one of a group's [`runs`].
+    pub(super) fn encode_run(&self, keys: &SaleKeys, run: &[Command], out: &mut Vec<u8>) {
+        match &run[0] {
+            Command::Reserve(_) => self.reserve(keys, run, out),
+            one if settle_of(one).is_some() => self.settle(keys, run, out),
+            one => self.one(keys, one, out),
+        }
     }
 
     /// A command that comes in no run.
@@ -156,9 +171,14 @@ impl Codec {
         bulk(out, self.scripts.get(name).sha.as_bytes());
         bulk_number(out, KEYS as u64);
         keys.pieces().for_each(|pieces| bulk_pieces(out, &pieces));
-        match self.now_ms {
-            None => bulk(out, b""),
-            Some(now_ms) => bulk_number(out, now_ms),
+        match (self.now_ms, self.epoch) {
+            (None, None) => bulk(out, b""),
+            (Some(now_ms), None) => bulk_number(out, now_ms),
+            (now_ms, Some(epoch)) => {
+                let (mut time, mut number) = (itoa::Buffer::new(), itoa::Buffer::new());
+                let time = now_ms.map_or("", |now_ms| time.format(now_ms));
+                bulk_pieces(out, &[time, "@", number.format(epoch)]);
+            }
         }
         bulk(out, keys.total_field().as_bytes());
         bulk(out, keys.sold_field().as_bytes());
@@ -167,11 +187,13 @@ impl Codec {
 
 /// The commands in the pieces that are one Redis command each.
 pub(super) fn runs(commands: &[Command]) -> impl Iterator<Item = &[Command]> {
-    let both = |a: &Command, b: &Command| {
-        reserve_of(a).is_some() && reserve_of(b).is_some()
-            || settle_of(a).is_some() && settle_of(b).is_some()
-    };
-    commands.chunk_by(both).flat_map(|run| run.chunks(BATCH_MAX))
+    commands.chunk_by(same_run).flat_map(|run| run.chunks(BATCH_MAX))
+}
+
+/// Whether two commands that follow each other are one Redis command.
+pub(super) fn same_run(a: &Command, b: &Command) -> bool {
+    reserve_of(a).is_some() && reserve_of(b).is_some()
+        || settle_of(a).is_some() && settle_of(b).is_some()
 }
 
 fn reserve_of(command: &Command) -> Option<&Reserve> {
@@ -282,6 +304,20 @@ mod tests {
         assert_eq!(sent[0].len(), 14);
         let columns = columns_of(&[ask(1, "", ""), ask(2, "", "")]);
         assert_eq!(columns, expected(&[1, 2], &[1], &[0xc0; 4]));
+    }
+
+    #[test]
+    fn an_epoch_stands_behind_the_time() {
+        let group = Group { sale: SaleId::new("s").unwrap(), commands: vec![Command::Show] };
+        let first = |codec: &Codec| {
+            let mut out = Vec::new();
+            codec.encode(&group, &mut out);
+            arguments(&out)[0][10].clone()
+        };
+        let mut codec = Codec::new(KeyTemplates::default());
+        assert_eq!(first(&codec.in_epoch(Some(7))), "@7");
+        codec.set_now_ms(Some(12));
+        assert_eq!((&*first(&codec), &*first(&codec.in_epoch(Some(7)))), ("12", "12@7"));
     }
 
     #[test]

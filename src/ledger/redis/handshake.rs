@@ -11,7 +11,7 @@ use redis::{Parser, ServerError, Value};
 use super::reply::text;
 use super::resp::{bulk, command, text_command};
 use super::scripts::Scripts;
-use super::settings::{Password, RedisSettings};
+use super::settings::{Password, RedisSettings, Topology};
 
 /// The oldest Redis whose scripts tell what they did not do: see `reply.rs`.
 const REDIS_MAJOR_MIN: u32 = 7;
@@ -48,14 +48,11 @@ pub fn handshake(
     scripts: &Scripts,
 ) -> Result<(), HandshakeError> {
     let mut talk = Talk { stream, parser: Parser::new(), out: Vec::new() };
-    match (&settings.user, &settings.password) {
-        (Some(user), Some(password)) => {
-            talk.ask(&["AUTH", user, password.reveal()], "AUTH")?;
-        }
-        (_, Some(password)) => authenticate_default(&mut talk, password)?,
-        (_, None) => {}
+    let role = talk.greet(settings)?;
+    if role != "master" {
+        let text = format!("it is a {role}, and only a primary takes writes");
+        return Err(HandshakeError::NotReady(text));
     }
-    check_server(&talk.ask(&["HELLO", "2"], "HELLO")?)?;
     if settings.db != 0 {
         let db = settings.db.to_string();
         talk.ask(&["SELECT", &db], &format!("SELECT {db}"))?;
@@ -73,6 +70,14 @@ pub fn load_scripts(
     Talk { stream, parser: Parser::new(), out: Vec::new() }.load(scripts)
 }
 
+/// Says who we are, to any server of this kind: also to one that is no primary.
+pub(super) fn greet(
+    stream: &mut (impl Read + Write),
+    settings: &RedisSettings,
+) -> Result<(), HandshakeError> {
+    Talk { stream, parser: Parser::new(), out: Vec::new() }.greet(settings).map(drop)
+}
+
 fn authenticate_default<S: Read + Write>(
     talk: &mut Talk<'_, S>,
     password: &Password,
@@ -88,6 +93,19 @@ struct Talk<'a, S> {
 }
 
 impl<S: Read + Write> Talk<'_, S> {
+    /// Says who we are and gives the server's role, if it is one that we can use.
+    fn greet(&mut self, settings: &RedisSettings) -> Result<String, HandshakeError> {
+        match (&settings.user, &settings.password) {
+            (Some(user), Some(password)) => {
+                self.ask(&["AUTH", user, password.reveal()], "AUTH")?;
+            }
+            (_, Some(password)) => authenticate_default(self, password)?,
+            (_, None) => {}
+        }
+        let cluster = matches!(settings.topology, Topology::Cluster { .. });
+        check_server(&self.ask(&["HELLO", "2"], "HELLO")?, cluster)
+    }
+
     /// Sends a command and returns its reply. `shown` names it in an error: arguments may be secret.
     fn ask(&mut self, arguments: &[&str], shown: &str) -> Result<Value, HandshakeError> {
         text_command(&mut self.out, arguments);
@@ -156,8 +174,8 @@ fn judge(shown: &str, error: &ServerError) -> HandshakeError {
     }
 }
 
-/// Reads the answer to `HELLO`: pairs of name and value.
-fn check_server(hello: &Value) -> Result<(), HandshakeError> {
+/// Reads the answer to `HELLO`, pairs of name and value, and gives the role.
+fn check_server(hello: &Value, cluster: bool) -> Result<String, HandshakeError> {
     let mut pairs = Vec::new();
     match hello {
         Value::Array(list) => {
@@ -175,16 +193,14 @@ fn check_server(hello: &Value) -> Result<(), HandshakeError> {
         )));
     }
     if get("mode") == Some("sentinel") {
-        let text = "this is a Sentinel: give the primary itself, as redis://host:port/db";
+        let text = "this is a Sentinel: ask it with redis-sentinel://host:port/MASTERNAME";
         return Err(HandshakeError::Fatal(text.to_owned()));
     }
-    match get("role") {
-        Some("master") => Ok(()),
-        role => Err(HandshakeError::NotReady(format!(
-            "it is a {}, and only a primary takes writes",
-            role.unwrap_or("server without a role")
-        ))),
+    if cluster && get("mode") != Some("cluster") {
+        let text = "this is no node of a Cluster: name it as redis://host:port/db";
+        return Err(HandshakeError::Fatal(text.to_owned()));
     }
+    Ok(get("role").unwrap_or("server without a role").to_owned())
 }
 
 #[cfg(test)]

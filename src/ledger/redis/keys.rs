@@ -1,6 +1,9 @@
 //! Where a sale stands in Redis: the counters' hash, whose names are settings, and the keys beside
 //! it, which share its slot.
 
+use memchr::memchr;
+
+use super::cluster::slot_of;
 use crate::sale::SaleId;
 
 const PLACEHOLDER: &str = "{sale}";
@@ -91,7 +94,7 @@ impl KeyTemplates {
             return Err(KeysError::NoSale(counters.to_owned()));
         }
         let example = counters.replace(PLACEHOLDER, "s");
-        let tagged = hash_tag(&example).is_some();
+        let tagged = hash_tag(example.as_bytes()).is_some();
         if !tagged && example.contains(['{', '}']) {
             return Err(KeysError::Braces(counters.to_owned()));
         }
@@ -114,6 +117,17 @@ impl KeyTemplates {
     /// The key beside the index: a set with the names of the groups that read the sales' streams.
     pub fn groups(&self) -> String {
         self.index() + ":groups"
+    }
+
+    /// The key beside the index: a hash with what the servers that share the ledger say of
+    /// themselves.
+    pub fn members(&self) -> String {
+        self.index() + ":members"
+    }
+
+    /// The key beside the index: a sorted set with the ends of their leases.
+    pub fn leases(&self) -> String {
+        self.index() + ":leases"
     }
 
     /// The names for one sale.
@@ -159,6 +173,11 @@ impl SaleKeys {
         self.beside(":stream")
     }
 
+    /// The slot of all its keys in a Cluster.
+    pub(super) fn slot(&self) -> u16 {
+        slot_of(self.counters().as_bytes())
+    }
+
     /// Every key, in the order of a script's `KEYS`, the counters' first.
     pub fn all(&self) -> Vec<String> {
         let beside = SUFFIXES.iter().map(|suffix| self.beside(suffix));
@@ -186,9 +205,9 @@ impl SaleKeys {
 /// The part of a key that decides its slot, if it isn't the whole: what stands between the first
 /// `{` and the first `}` behind it, unless that is nothing.
 /// (Redis Cluster specification, "Hash tags".)
-fn hash_tag(key: &str) -> Option<&str> {
-    let (_, rest) = key.split_once('{')?;
-    let (tag, _) = rest.split_once('}')?;
+pub(super) fn hash_tag(key: &[u8]) -> Option<&[u8]> {
+    let rest = &key[memchr(b'{', key)? + 1..];
+    let tag = &rest[..memchr(b'}', rest)?];
     (!tag.is_empty()).then_some(tag)
 }
 
@@ -208,6 +227,8 @@ mod tests {
         assert_eq!(keys.sold_field(), "ticket_sold_nums");
         assert_eq!(keys.stream(), "{ticket_hash_key}:stream");
         assert_eq!(KeyTemplates::default().index(), "stampede:sales:{sale}_hash_key");
+        assert_eq!(KeyTemplates::default().members(), "stampede:sales:{sale}_hash_key:members");
+        assert_eq!(KeyTemplates::default().leases(), "stampede:sales:{sale}_hash_key:leases");
         assert_eq!(
             KeyTemplates::new("{sale}_hash_key", "{sale}_total_nums", "{sale}_sold_nums"),
             Ok(KeyTemplates::default())
@@ -222,8 +243,11 @@ mod tests {
                 assert_eq!(counters, "{a{sale}");
                 continue;
             };
+            let (leases, members) = (templates.leases(), templates.members());
+            assert_eq!(hash_tag(leases.as_bytes()), hash_tag(members.as_bytes()));
+            assert!(hash_tag(leases.as_bytes()).is_some(), "{leases}");
             let keys = templates.of(&ticket()).all();
-            let slots = keys.iter().map(|key| hash_tag(key).unwrap_or(key));
+            let slots = keys.iter().map(|key| slot_of(key.as_bytes()));
             assert!(slots.clone().all(|slot| Some(slot) == slots.clone().next()), "{keys:?}");
         }
     }

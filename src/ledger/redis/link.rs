@@ -7,17 +7,24 @@
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
+use std::time::Duration;
 
 use hashbrown::HashSet;
 use redis::{Parser, Value};
 use rustls::ClientConfig;
 
+use super::cluster::{self, Cluster};
 use super::index::{self, Registered};
+use super::primary::{Primary, Term};
+use super::sentinel::{self, Login};
 use super::socket::Socket;
 use super::stream::Stream;
 use super::tls::tls_config;
-use super::{Codec, DecodeError, HandshakeError, RedisSettings, decode, handshake, load_scripts};
+use super::{
+    Codec, DecodeError, Endpoint, HandshakeError, Password, RedisSettings, Topology, decode,
+    handshake, load_scripts, replicas,
+};
 use crate::core::Core;
 use crate::ledger::batch::Failure;
 use crate::ledger::{Batch, Group, GroupReply, LedgerError};
@@ -30,6 +37,14 @@ pub struct RedisLedger {
     pub(super) settings: RedisSettings,
     pub(super) codec: Codec,
     pub(super) tls: Option<Arc<ClientConfig>>,
+    /// What is known of the Cluster, if it is one.
+    pub(super) cluster: Option<Arc<Cluster>>,
+    /// How many replicas must have what is acknowledged.
+    pub(super) replicas: u32,
+    /// What Sentinels say, where there are some.
+    primary: Option<Arc<Primary>>,
+    login: Option<Login>,
+    following: Once,
 }
 
 impl RedisLedger {
@@ -38,15 +53,70 @@ impl RedisLedger {
     /// # Errors
     /// The roots can't be read.
     pub fn new(settings: RedisSettings, codec: Codec, ca: Option<&Path>) -> io::Result<Self> {
+        let (mut primary, mut cluster) = (None, None);
+        match &settings.topology {
+            Topology::One(_) => {}
+            Topology::Sentinel { sentinels, primary: name } => {
+                primary = Some(Arc::new(Primary::new(name, sentinels.len())));
+            }
+            Topology::Cluster { seeds } => cluster = Some(Arc::new(Cluster::new(seeds))),
+        }
         let tls = if settings.tls { Some(Arc::new(tls_config(ca)?)) } else { None };
-        Ok(Self { settings, codec, tls })
+        let (replicas, login, following) = (0, None, Once::new());
+        Ok(Self { settings, codec, tls, cluster, replicas, primary, login, following })
+    }
+
+    /// Acknowledges only what so many replicas have received too.
+    pub fn with_replicas(self, count: u32) -> Self {
+        Self { replicas: count, ..self }
+    }
+
+    /// Who we are at the Sentinels; nobody, unless this says so.
+    pub fn with_sentinel_login(self, user: Option<String>, password: Password) -> Self {
+        Self { login: Some(Login { user, password }), ..self }
+    }
+
+    /// Begins to follow what Sentinels say, unless that has begun; whoever connects does so too. Best
+    /// called on a thread that may run on every processor: those that are started here inherit it.
+    pub fn follow(&self) {
+        let (Topology::Sentinel { sentinels, .. }, Some(primary)) =
+            (&self.settings.topology, &self.primary)
+        else {
+            return;
+        };
+        let (tls, login) = (self.tls.as_ref(), self.login.as_ref());
+        self.following.call_once(|| sentinel::follow(primary, sentinels, tls, login));
+    }
+
+    /// The server to connect to, and for how long it is the right one if Sentinels name it. Waits
+    /// so long until they do.
+    ///
+    /// # Errors
+    /// They don't, and why.
+    pub(super) fn place(&self, time: Duration) -> Result<(Endpoint, Option<Term>), HandshakeError> {
+        self.follow();
+        match (&self.settings.topology, &self.primary) {
+            (_, Some(primary)) => primary.find(time).map(|(endpoint, term)| (endpoint, Some(term))),
+            (Topology::One(endpoint), None) => Ok((endpoint.clone(), None)),
+            _ => Err(HandshakeError::Fatal(format!("{} has more than one place", self.settings))),
+        }
     }
 }
 
 /// The life of a core's link.
-pub fn run(core: &'static Core, ledger: &RedisLedger) {
+pub fn run(core: &'static Core, ledger: &Arc<RedisLedger>) {
+    if let Some(cluster) = &ledger.cluster {
+        return cluster::run(core, ledger, cluster);
+    }
     let mut backoff_ms = RECONNECT_BACKOFF_MS_MIN;
     let pause = core.gate.signal();
+    if let Some(primary) = &ledger.primary {
+        let (shared, index) = (core.shared.clone(), core.index);
+        primary.on_change(Box::new(move || {
+            // Whatever the link waits for, it looks whether its connection is of use.
+            shared.mailboxes[index].send(Box::new(|core| core.gate.notify_all()));
+        }));
+    }
     loop {
         match Link::open(core, ledger) {
             Ok(mut link) => {
@@ -72,6 +142,9 @@ pub fn run(core: &'static Core, ledger: &RedisLedger) {
 struct Link<'a> {
     core: &'static Core,
     ledger: &'a RedisLedger,
+    /// The ledger's, with the epoch of this connection.
+    codec: Codec,
+    term: Option<Term>,
     stream: Stream<Socket>,
     parser: Parser,
     out: Vec<u8>,
@@ -85,14 +158,18 @@ impl<'a> Link<'a> {
     fn open(core: &'static Core, ledger: &'a RedisLedger) -> Result<Self, HandshakeError> {
         let deadline_ms = core.clock.now_ms() + core.batcher.answer_deadline_ms();
         let settings = &ledger.settings;
-        let socket = Socket::connect(core, &settings.host, settings.port, deadline_ms)?;
-        let mut stream = Stream::open(socket, &settings.host, ledger.tls.as_ref())?;
+        // The link learns of it as of any change, so it does not wait here.
+        let (Endpoint { host, port }, term) = ledger.place(Duration::ZERO)?;
+        let socket = Socket::connect(core, &host, port, deadline_ms, term.as_ref())?;
+        let mut stream = Stream::open(socket, &host, ledger.tls.as_ref())?;
         let name = format!("stampede-core-{}", core.index);
         handshake(&mut stream, settings, &name, ledger.codec.scripts())?;
         let (parser, out) = (Parser::new(), Vec::with_capacity(64 << 10));
         Ok(Self {
             core,
             ledger,
+            codec: ledger.codec.in_epoch(term.as_ref().map(Term::epoch)),
+            term,
             stream,
             parser,
             out,
@@ -117,6 +194,10 @@ impl<'a> Link<'a> {
                     Err(error) => return error,
                 }
             };
+            if let Err(error) = self.stream.socket().check_term() {
+                self.core.batcher.fail(flight, Failure::Unavailable);
+                return error;
+            }
             let deadline_ms = self.core.clock.now_ms() + self.core.batcher.answer_deadline_ms();
             self.stream.socket().deadline_ms.set(deadline_ms);
             match self.carry(&batch) {
@@ -124,7 +205,7 @@ impl<'a> Link<'a> {
                     self.core.batcher.complete(flight, results);
                     self.core.gate.hurry();
                     if self.demoted {
-                        return io::Error::other("Redis has become a replica");
+                        return io::Error::other("Redis is the primary no longer");
                     }
                 }
                 Err(error) => {
@@ -146,6 +227,9 @@ impl<'a> Link<'a> {
         if let Some(error) = replies.iter().find_map(|reply| reply.as_ref().err()) {
             self.demoted = error.is_demotion();
             self.log_refusal(error);
+            if let (Some(term), Some(epoch)) = (&self.term, error.fenced_by()) {
+                term.saw(epoch);
+            }
         }
         let failure = |error: DecodeError| Failure::from(&LedgerError::from(error));
         Ok(replies.into_iter().map(|reply| reply.map_err(failure)).collect())
@@ -280,9 +364,14 @@ impl<'a> Link<'a> {
         extra: &Extra,
     ) -> io::Result<(Vec<Reply>, Vec<Value>)> {
         self.out.clear();
-        let codec = &self.ledger.codec;
         let counts: Vec<usize> =
-            groups.iter().map(|group| codec.encode(group, &mut self.out)).collect();
+            groups.iter().map(|group| self.codec.encode(group, &mut self.out)).collect();
+        let wanted = self.ledger.replicas;
+        let waits = wanted > 0 && replicas::are_needed(groups.iter().copied());
+        if waits {
+            let time_ms = replicas::wait_time_ms(self.core.batcher.answer_deadline_ms());
+            replicas::wait(wanted, time_ms, &mut self.out);
+        }
         self.out.extend_from_slice(&extra.bytes);
         if self.out.is_empty() {
             return Ok((Vec::new(), Vec::new()));
@@ -294,6 +383,10 @@ impl<'a> Link<'a> {
         let mut replies = Vec::with_capacity(groups.len());
         for (group, count) in groups.iter().zip(counts) {
             replies.push(decode(group, &self.values(count)?));
+        }
+        if waits {
+            let answer = self.values(1)?.swap_remove(0);
+            replicas::judge(wanted, &answer, groups.iter().copied(), &mut replies);
         }
         Ok((replies, self.values(extra.count)?))
     }

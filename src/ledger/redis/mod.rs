@@ -8,10 +8,13 @@
 //! that is no core. The scripts in `lua/` are the twin of `sale/machine.rs`; a script reads and checks
 //! everything before its first write, since Redis keeps what a failed one wrote.
 //!
+//! With a Cluster, `cluster` finds the node of each command; everything else is the same.
+//!
 //! Time is Redis' `TIME`, kept from going back by the latest time that was written.
 
 pub mod audit;
 mod client;
+mod cluster;
 mod codec;
 mod columns;
 mod entry_id;
@@ -20,24 +23,31 @@ mod index;
 mod keys;
 mod line;
 mod link;
+mod members;
+mod pipeline;
+mod primary;
+mod replicas;
 mod reply;
 mod resp;
 mod scripts;
+mod sentinel;
 mod settings;
 mod socket;
 mod stream;
+mod timed;
 mod tls;
 mod trim;
 
-pub use client::{Pipeline, RedisClient};
+pub use client::RedisClient;
 pub use codec::Codec;
 pub use entry_id::EntryId;
 pub use handshake::{HandshakeError, handshake, load_scripts};
 pub use keys::{KeyTemplates, KeysError, SaleKeys};
 pub use line::{parse_line, parse_value};
 pub use link::{RedisLedger, run as run_link};
+pub use pipeline::Pipeline;
 pub use reply::{DecodeError, decode, text};
 pub use scripts::{Script, ScriptName, Scripts};
-pub use settings::{Password, RedisSettings, UrlError};
+pub use settings::{Endpoint, Password, RedisSettings, Topology, UrlError};
 pub(crate) use tls::tls_config;
 pub use trim::trim_command;

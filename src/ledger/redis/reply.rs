@@ -25,10 +25,17 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
-    /// Whether this Redis has become a replica: a connection made anew finds the primary, or says
-    /// that there is none.
+    /// Whether this Redis is the primary no longer, or the wrong one: a connection made anew finds
+    /// the primary, or says that there is none.
     pub fn is_demotion(&self) -> bool {
-        matches!(self, Self::Refused(text) if text.starts_with("READONLY"))
+        let refused = matches!(self, Self::Refused(text) if text.starts_with("READONLY"));
+        refused || self.fenced_by().is_some()
+    }
+
+    /// The epoch of the sale, if it is later than that of the connection.
+    pub fn fenced_by(&self) -> Option<u64> {
+        let Self::Refused(text) = self else { return None };
+        text.strip_prefix("FENCED ")?.split(' ').next()?.parse().ok()
     }
 }
 
@@ -96,7 +103,7 @@ pub(super) fn classify(error: &ServerError) -> DecodeError {
         // Our own, before the first write; and what Redis 7 checks only at a script's first write
         // (script.c, scriptVerifyWriteCommandAllow and scriptVerifyOOM), or at a read, of which
         // none comes behind a write.
-        "STAMPEDE" | "OOM" | "MISCONF" | "READONLY" | "NOREPLICAS" | "WRONGTYPE" => {
+        "STAMPEDE" | "FENCED" | "OOM" | "MISCONF" | "READONLY" | "NOREPLICAS" | "WRONGTYPE" => {
             DecodeError::Refused(text)
         }
         // From before the script began, unless it is the script's own call that was turned down.
@@ -424,6 +431,8 @@ mod tests {
         for refused in ["OOM x", "MISCONF x", "READONLY x", "LOADING x", "NOPERM x", "MOVED 1 x"] {
             assert_eq!(error(&format!("-{refused}\r\n")), Refused(refused.to_owned()));
         }
+        let fenced = error("-FENCED 7 is the epoch\r\n");
+        assert_eq!((fenced.fenced_by(), fenced.is_demotion()), (Some(7), true));
         assert!(matches!(error("-NOPERM x script: 1, on @user_script:9.\r\n"), Lost(_)));
         assert!(matches!(error("-ERR x\r\n"), Lost(_)));
     }

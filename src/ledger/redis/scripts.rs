@@ -5,8 +5,8 @@
 //! none is written twice. The scripts are the twin of `sale/machine.rs`: outcome for outcome.
 
 use crate::limits::{
-    BATCH_MAX, HOLD_MS_DEFAULT, HOLD_MS_MAX, MOVED_MAX, QUANTITY_MAX, QUANTITY_MAX_DEFAULT,
-    SPLITS_MAX, TIME_MS_MAX, TOTAL_MAX,
+    BATCH_MAX, EPOCH_MAX, HOLD_MS_DEFAULT, HOLD_MS_MAX, LEASE_MS, MEMBERS_MAX, MOVED_MAX,
+    QUANTITY_MAX, QUANTITY_MAX_DEFAULT, SPLITS_MAX, TIME_MS_MAX, TOTAL_MAX,
 };
 use crate::sale::ID_PREFIX_TEXT_BYTES;
 
@@ -48,6 +48,8 @@ pub enum ScriptName {
     Give,
     /// Take units that another place of a split sale gave.
     Take,
+    /// Renew a member's lease, end it, or look at all of them. Of no sale.
+    Members,
 }
 
 /// One script as Redis knows it.
@@ -89,8 +91,10 @@ impl Scripts {
             &[SALE, include_str!("lua/give.lua")],
             &[SALE, include_str!("lua/take.lua")],
         ];
-        let list = parts.iter().map(|parts| Script::new(bounds.clone() + &parts.concat()));
-        Self { list: list.collect() }
+        let of_sales = parts.iter().map(|parts| Script::new(bounds.clone() + &parts.concat()));
+        let members = format!("local LEASE_MS, MEMBERS_MAX = {LEASE_MS}, {MEMBERS_MAX}\n")
+            + include_str!("lua/members.lua");
+        Self { list: of_sales.chain([Script::new(members)]).collect() }
     }
 
     /// One of them.
@@ -114,7 +118,7 @@ impl Script {
 /// `limits.rs`, as far as the scripts need it.
 fn bounds() -> String {
     format!(
-        "local PREFIX = {ID_PREFIX_TEXT_BYTES}\n\
+        "local PREFIX, EPOCH_MAX = {ID_PREFIX_TEXT_BYTES}, {EPOCH_MAX}\n\
          local TOTAL_MAX, TIME_MS_MAX, LIMIT_MAX, EXPIRE_MAX = \
          {TOTAL_MAX}, {TIME_MS_MAX}, {}, {EXPIRE_MAX}\n\
          local HOLD_MS_DEFAULT, HOLD_MS_MAX = {HOLD_MS_DEFAULT}, {HOLD_MS_MAX}\n\

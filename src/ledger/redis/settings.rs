@@ -1,8 +1,17 @@
-//! Where Redis is and who we are there: `redis://user:password@host:port/db`.
+//! Where Redis is and who we are there: one server (`redis://user:password@host:port/db`), the
+//! primary that Sentinels name (`redis-sentinel://…@host:port,host:port/MASTERNAME/db`) or a Cluster
+//! (`redis-cluster://…@host:port,host:port`). An `s` behind `redis` is TLS, with all of them.
 
 use std::fmt;
 
 use redis::{ConnectionAddr, IntoConnectionInfo};
+
+use crate::limits::{PRIMARY_NAME_BYTES_MAX, REDIS_ENDPOINTS_MAX};
+
+/// The port of Redis unless a URL says otherwise.
+const REDIS_PORT: u16 = 6379;
+/// The port of a Sentinel.
+const SENTINEL_PORT: u16 = 26379;
 
 /// A password. Never shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -30,14 +39,18 @@ impl fmt::Debug for Password {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
     /// Another scheme.
-    #[error("a Redis URL begins with redis:// or rediss:// (TLS), not {0}://")]
+    #[error(
+        "a Redis URL begins with redis://, redis-sentinel:// or redis-cluster:// (rediss… for TLS), \
+         not {0}://"
+    )]
     Scheme(String),
-    /// No scheme at all.
-    #[error("a Redis URL is redis://[user:password@]host[:port][/db], or rediss:// for TLS")]
+    /// No scheme at all, or parts that are missing.
+    #[error(
+        "a Redis URL is redis://[user:password@]host[:port][/db], \
+         redis-sentinel://[user:password@]host[:port][,host[:port]…]/MASTERNAME[/db] or \
+         redis-cluster://[user:password@]host[:port][,host[:port]…]; with rediss it is TLS"
+    )]
     Form,
-    /// Sentinel or Cluster.
-    #[error("{0}:// is not supported yet: give the primary itself, as redis://host:port/db")]
-    NotSupportedYet(String),
     /// The parser did not take it.
     #[error(
         "not a Redis URL ({0}): it is redis://[user:password@]host[:port][/db], with every \
@@ -47,6 +60,24 @@ pub enum UrlError {
     /// The path is no number.
     #[error("the database in a Redis URL is a number from 0 on: redis://host:port/0")]
     Database,
+    /// A Cluster with a database.
+    #[error("a Redis Cluster has no database but 0: redis-cluster://host:port,host:port")]
+    ClusterDatabase,
+    /// No name of the primary, or one that can't be.
+    #[error(
+        "a Sentinel URL names the primary as the Sentinels know it (letters, digits and .-_, at \
+         most {PRIMARY_NAME_BYTES_MAX}): redis-sentinel://host:port,host:port/mymaster"
+    )]
+    PrimaryName,
+    /// Several hosts where one belongs.
+    #[error(
+        "redis:// has one host: for several that stand in for each other use \
+         redis-sentinel://host,host/MASTERNAME or redis-cluster://host,host"
+    )]
+    OneHost,
+    /// Too many hosts.
+    #[error("a Redis URL has at most {REDIS_ENDPOINTS_MAX} hosts, not {0}: some of them will do")]
+    TooManyHosts(usize),
     /// Something behind the path.
     #[error("a Redis URL has nothing behind the database: no ? and no #")]
     Options,
@@ -55,14 +86,48 @@ pub enum UrlError {
     NoPassword,
 }
 
-/// Where Redis is and who we are there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RedisSettings {
+/// A server's place in the network.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Endpoint {
     /// Name or address, without brackets.
     pub host: String,
     /// TCP port.
     pub port: u16,
-    /// Whether the stream is TLS.
+}
+
+impl fmt::Display for Endpoint {
+    /// `host:port`, with an IPv6 address in brackets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
+        write!(f, "{open}{}{close}:{}", self.host, self.port)
+    }
+}
+
+/// How many servers Redis is made of, and how the one to ask is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Topology {
+    /// One, which is the primary.
+    One(Endpoint),
+    /// A primary that Sentinels watch and replace.
+    Sentinel {
+        /// At least one, each different.
+        sentinels: Vec<Endpoint>,
+        /// The primary's name in their configuration.
+        primary: String,
+    },
+    /// A Cluster.
+    Cluster {
+        /// Some of its nodes, at least one, each different: they know the others.
+        seeds: Vec<Endpoint>,
+    },
+}
+
+/// Where Redis is and who we are there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedisSettings {
+    /// The servers.
+    pub topology: Topology,
+    /// Whether streams are TLS, to every one of them.
     pub tls: bool,
     /// ACL user. `None`: Redis' default user.
     pub user: Option<String>,
@@ -72,56 +137,129 @@ pub struct RedisSettings {
     pub db: u32,
 }
 
+/// What a scheme says of the servers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    One,
+    Sentinel,
+    Cluster,
+}
+
 impl RedisSettings {
-    /// Reads a `redis://` or `rediss://` URL.
+    /// Reads a URL of any of the schemes.
+    ///
+    /// # Errors
+    /// It can't be used, and why; never with a part that may be a password.
     pub fn from_url(url: &str) -> Result<Self, UrlError> {
         let (scheme, rest) = url.trim().split_once("://").ok_or(UrlError::Form)?;
-        let tls = match scheme {
-            "redis" => false,
-            "rediss" => true,
-            "redis-sentinel" | "redis-cluster" => {
-                return Err(UrlError::NotSupportedYet(scheme.to_owned()));
-            }
+        let (kind, tls) = match scheme {
+            "redis" => (Kind::One, false),
+            "rediss" => (Kind::One, true),
+            "redis-sentinel" => (Kind::Sentinel, false),
+            "rediss-sentinel" => (Kind::Sentinel, true),
+            "redis-cluster" => (Kind::Cluster, false),
+            "rediss-cluster" => (Kind::Cluster, true),
             _ => return Err(UrlError::Scheme(scheme.to_owned())),
         };
-        // The TLS is ours, so the crate is built without its own, and would refuse the scheme.
-        let url = redis::parse_redis_url(&format!("redis://{rest}"))
-            .ok_or_else(|| UrlError::Parse("it can't be split into its parts".to_owned()))?;
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err(UrlError::Options);
+        let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(authority_end);
+        let (login, hosts) =
+            authority.rfind('@').map_or(("", authority), |at| authority.split_at(at + 1));
+        let hosts: Vec<&str> = hosts.split(',').collect();
+        if kind == Kind::One && hosts.len() > 1 {
+            return Err(UrlError::OneHost);
         }
-        let path = url.path().trim_start_matches('/');
-        let digits = path.bytes().all(|byte| byte.is_ascii_digit());
-        let db = match path {
-            "" => 0,
-            _ if digits => path.parse().map_err(|_| UrlError::Database)?,
-            _ => return Err(UrlError::Database),
-        };
-        let info = url.into_connection_info().map_err(|error| {
-            UrlError::Parse(error.detail().map_or_else(|| error.to_string(), str::to_owned))
-        })?;
-        let ConnectionAddr::Tcp(host, port) = info.addr() else { return Err(UrlError::Form) };
-        let redis = info.redis_settings();
-        if redis.username().is_some() && redis.password().is_none() {
-            return Err(UrlError::NoPassword);
+        if hosts.len() > REDIS_ENDPOINTS_MAX {
+            return Err(UrlError::TooManyHosts(hosts.len()));
         }
-        Ok(Self {
-            host: host.clone(),
-            port: *port,
-            tls,
-            user: redis.username().map(str::to_owned),
-            password: redis.password().map(Password::new),
-            db,
-        })
+        let default_port = if kind == Kind::Sentinel { SENTINEL_PORT } else { REDIS_PORT };
+        let (mut endpoints, mut who) = (Vec::new(), (None, None));
+        for host in hosts {
+            let (endpoint, user, password) = one_server(login, host, default_port)?;
+            if !endpoints.contains(&endpoint) {
+                endpoints.push(endpoint);
+            }
+            who = (user, password);
+        }
+        let (user, password) = who;
+        let (topology, db) = place(kind, endpoints, path)?;
+        Ok(Self { topology, tls, user, password, db })
+    }
+}
+
+/// Reads a login and one of the hosts behind it. The crate does: it knows how both are written.
+fn one_server(
+    login: &str,
+    host: &str,
+    default_port: u16,
+) -> Result<(Endpoint, Option<String>, Option<Password>), UrlError> {
+    // The TLS is ours, so the crate is built without its own, and would refuse the scheme.
+    let url = redis::parse_redis_url(&format!("redis://{login}{host}"))
+        .ok_or_else(|| UrlError::Parse("it can't be split into its parts".to_owned()))?;
+    let port = url.port();
+    let info = url.into_connection_info().map_err(|error| {
+        UrlError::Parse(error.detail().map_or_else(|| error.to_string(), str::to_owned))
+    })?;
+    let ConnectionAddr::Tcp(host, _) = info.addr() else { return Err(UrlError::Form) };
+    let redis = info.redis_settings();
+    if redis.username().is_some() && redis.password().is_none() {
+        return Err(UrlError::NoPassword);
+    }
+    let endpoint = Endpoint { host: host.clone(), port: port.unwrap_or(default_port) };
+    let password = redis.password().map(Password::new);
+    Ok((endpoint, redis.username().map(str::to_owned), password))
+}
+
+/// Reads what stands behind the hosts: the primary's name where Sentinels are asked, the database.
+fn place(
+    kind: Kind,
+    mut endpoints: Vec<Endpoint>,
+    path: &str,
+) -> Result<(Topology, u32), UrlError> {
+    if path.contains(['?', '#']) {
+        return Err(UrlError::Options);
+    }
+    let path = path.strip_prefix('/').unwrap_or(path);
+    match kind {
+        Kind::One => Ok((Topology::One(endpoints.swap_remove(0)), database(path)?)),
+        Kind::Cluster if database(path)? != 0 => Err(UrlError::ClusterDatabase),
+        Kind::Cluster => Ok((Topology::Cluster { seeds: endpoints }, 0)),
+        Kind::Sentinel => {
+            let (name, db) = path.split_once('/').unwrap_or((path, ""));
+            let good = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+            if name.is_empty() || name.len() > PRIMARY_NAME_BYTES_MAX || !name.bytes().all(good) {
+                return Err(UrlError::PrimaryName);
+            }
+            let primary = name.to_owned();
+            Ok((Topology::Sentinel { sentinels: endpoints, primary }, database(db)?))
+        }
+    }
+}
+
+/// A database's number. None is 0.
+fn database(text: &str) -> Result<u32, UrlError> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    match text {
+        "" => Ok(0),
+        _ if digits => text.parse().map_err(|_| UrlError::Database),
+        _ => Err(UrlError::Database),
     }
 }
 
 impl fmt::Display for RedisSettings {
     /// As a URL, without the user and the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |endpoints: &[Endpoint]| {
+            endpoints.iter().map(Endpoint::to_string).collect::<Vec<_>>().join(",")
+        };
         let scheme = if self.tls { "rediss" } else { "redis" };
-        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
-        write!(f, "{scheme}://{open}{}{close}:{}/{}", self.host, self.port, self.db)
+        match &self.topology {
+            Topology::One(endpoint) => write!(f, "{scheme}://{endpoint}/{}", self.db),
+            Topology::Sentinel { sentinels, primary } => {
+                write!(f, "{scheme}-sentinel://{}/{primary}/{}", list(sentinels), self.db)
+            }
+            Topology::Cluster { seeds } => write!(f, "{scheme}-cluster://{}", list(seeds)),
+        }
     }
 }
 
@@ -129,29 +267,55 @@ impl fmt::Display for RedisSettings {
 mod tests {
     use super::*;
 
+    fn endpoint(host: &str, port: u16) -> Endpoint {
+        Endpoint { host: host.to_owned(), port }
+    }
+
+    fn read(url: &str) -> RedisSettings {
+        RedisSettings::from_url(url).unwrap_or_else(|error| panic!("{url}: {error}"))
+    }
+
     #[test]
     fn reads_every_part() {
-        let got =
-            RedisSettings::from_url("rediss://ann:p%40ss%2Fword@redis.example:7000/3").unwrap();
-        assert_eq!((&*got.host, got.port, got.tls, got.db), ("redis.example", 7000, true, 3));
+        let got = read("rediss://ann:p%40ss%2Fword@redis.example:7000/3");
+        assert_eq!(got.topology, Topology::One(endpoint("redis.example", 7000)));
+        assert_eq!((got.tls, got.db), (true, 3));
         assert_eq!(got.user.as_deref(), Some("ann"));
         assert_eq!(got.password.as_ref().map(Password::reveal), Some("p@ss/word"));
         assert_eq!(got.to_string(), "rediss://redis.example:7000/3");
 
-        let got = RedisSettings::from_url("redis://:secret@[::1]").unwrap();
-        assert_eq!((&*got.host, got.port, got.db, got.user.is_none()), ("::1", 6379, 0, true));
+        let got = read("redis://:secret@[::1]");
+        assert_eq!(got.topology, Topology::One(endpoint("::1", 6379)));
+        assert_eq!((got.db, got.user.is_none()), (0, true));
         assert_eq!(got.to_string(), "redis://[::1]:6379/0");
         let shown = format!("{got:?} {got:#?}");
         assert!(!shown.contains("secret") && shown.contains("<hidden>"), "{shown}");
     }
 
     #[test]
+    fn reads_several_hosts() {
+        let got = read("redis-sentinel://ann:s%2Cecret@a,[::1]:7000,a:26379,b:1/my.master-1/2");
+        let sentinels = vec![endpoint("a", 26379), endpoint("::1", 7000), endpoint("b", 1)];
+        let primary = "my.master-1".to_owned();
+        assert_eq!(got.topology, Topology::Sentinel { sentinels, primary });
+        assert_eq!((got.tls, got.db, got.user.as_deref()), (false, 2, Some("ann")));
+        assert_eq!(got.password.as_ref().map(Password::reveal), Some("s,ecret"));
+        assert_eq!(got.to_string(), "redis-sentinel://a:26379,[::1]:7000,b:1/my.master-1/2");
+        assert!(read("rediss-sentinel://a/m").tls && read("redis-sentinel://a/m/").db == 0);
+
+        let got = read("rediss-cluster://:secret@a,b:7000/");
+        let seeds = vec![endpoint("a", 6379), endpoint("b", 7000)];
+        assert_eq!((got.topology, got.tls, got.db), (Topology::Cluster { seeds }, true, 0));
+        assert_eq!(read("redis-cluster://[::1]").to_string(), "redis-cluster://[::1]:6379");
+    }
+
+    #[test]
     fn says_what_is_right_and_never_the_password() {
+        let many = format!("redis-cluster://:secret@{}x", "x,".repeat(REDIS_ENDPOINTS_MAX));
+        let long = format!("redis-sentinel://:secret@x/{}", "n".repeat(PRIMARY_NAME_BYTES_MAX + 1));
         for (url, part) in [
             ("localhost:6379", "redis://"),
             ("http://:secret@x", "not http://"),
-            ("redis-sentinel://:secret@x", "not supported yet"),
-            ("redis-cluster://:secret@x", "not supported yet"),
             ("redis://:sec/ret@x", "percent-encoded"),
             ("redis://:secret@x/tickets", "number"),
             ("redis://:secret@x/99999999999", "number"),
@@ -161,6 +325,20 @@ mod tests {
             ("redis://ann@x", "needs its password"),
             ("redis://:secret@", "not a Redis URL"),
             ("redis://:secret@x:99999", "not a Redis URL"),
+            ("redis://:secret@x,y", "one host"),
+            ("redis-sentinel://:secret@x", "/mymaster"),
+            ("redis-sentinel://:secret@x//0", "/mymaster"),
+            ("redis-sentinel://:secret@x/a b", "/mymaster"),
+            ("redis-sentinel://:sec/ret@x/m", "percent-encoded"),
+            ("redis-sentinel://:secret@x/m/one", "number"),
+            ("redis-sentinel://:secret@x/m?a=b", "nothing behind"),
+            ("redis-sentinel://:secret@x,,y/m", "not a Redis URL"),
+            ("redis-sentinel://ann@x/m", "needs its password"),
+            ("redis-cluster://:secret@x/1", "no database but 0"),
+            ("redis-cluster://:secret@x/m", "number"),
+            ("redis-cluster://:secret@x,", "not a Redis URL"),
+            (&many, "at most"),
+            (&long, "/mymaster"),
         ] {
             let error = RedisSettings::from_url(url).unwrap_err();
             let text = format!("{error} {error:?}");

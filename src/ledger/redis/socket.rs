@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_keepalive, set_tcp_nodelay, socket_error};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, connect, send, socket_with};
 
+use super::primary::Term;
 use crate::core::{Core, lock};
 use crate::gate::Source;
 
@@ -25,6 +26,8 @@ pub(super) struct Socket {
     socket: OwnedFd,
     /// Until when it waits, on the core's clock.
     pub(super) deadline_ms: Cell<u64>,
+    /// The term of the primary that it leads to, where Sentinels name it.
+    term: Option<Term>,
 }
 
 impl Socket {
@@ -33,10 +36,11 @@ impl Socket {
         host: &str,
         port: u16,
         deadline_ms: u64,
+        term: Option<&Term>,
     ) -> io::Result<Self> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
         for address in resolve(core, host, port, deadline_ms)? {
-            match Self::connect_to(core, address, deadline_ms) {
+            match Self::connect_to(core, address, deadline_ms, term) {
                 Ok(socket) => return Ok(socket),
                 Err(error) => last = io::Error::new(error.kind(), format!("{address}: {error}")),
             }
@@ -44,14 +48,20 @@ impl Socket {
         Err(last)
     }
 
-    fn connect_to(core: &'static Core, address: SocketAddr, deadline_ms: u64) -> io::Result<Self> {
+    fn connect_to(
+        core: &'static Core,
+        address: SocketAddr,
+        deadline_ms: u64,
+        term: Option<&Term>,
+    ) -> io::Result<Self> {
         let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(family, SocketType::STREAM, flags, None)?;
         set_tcp_nodelay(&socket, true)?;
         set_socket_keepalive(&socket, true)?;
         let source = core.gate.watch_source(&socket)?;
-        let socket = Self { core, source, socket, deadline_ms: Cell::new(deadline_ms) };
+        let (deadline_ms, term) = (Cell::new(deadline_ms), term.cloned());
+        let socket = Self { core, source, socket, deadline_ms, term };
         match connect(&socket.socket, &address) {
             Ok(()) => {}
             Err(Errno::INPROGRESS) => {
@@ -74,11 +84,18 @@ impl Socket {
     pub(super) fn wait(&self) -> io::Result<()> {
         let waited = self.source.wait(|| self.core.clock.now_ms(), self.deadline_ms.get());
         self.core.assert_here();
-        waited.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer in time"))
+        waited.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer in time"))?;
+        self.check_term()
+    }
+
+    /// An error if it leads to a primary that was replaced: what that says late does not count.
+    pub(super) fn check_term(&self) -> io::Result<()> {
+        self.term.as_ref().map_or(Ok(()), Term::check)
     }
 
     /// Whether an idle connection still stands.
     pub(super) fn probe(&self) -> io::Result<()> {
+        self.check_term()?;
         let now_ms = self.core.clock.now_ms();
         let _ = self.source.wait(|| now_ms, now_ms); // takes the event
         match rustix::io::read(&self.socket, &mut [0u8; 1]) {
@@ -137,19 +154,27 @@ fn resolve(
     if let Ok(address) = host.parse() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
+    // One of its own: several nodes of a Cluster may be looked up at the same time.
+    let signal = core.gate.signal();
     let found = Arc::new(Mutex::new(None));
     let (theirs, shared, index) = (found.clone(), core.shared.clone(), core.index);
-    let query = (host.to_owned(), port);
-    thread::Builder::new().name("resolver".into()).spawn(move || {
+    let (query, place) = ((host.to_owned(), port), signal.place());
+    let lookup = move || {
         let addresses = query.to_socket_addrs().map(Iterator::collect);
         *lock(&theirs) = Some(addresses);
-        shared.mailboxes[index].send(Box::new(|core| core.ledger_signal.notify()));
-    })?;
-    loop {
-        if let Some(addresses) = lock(&found).take() {
-            return addresses;
+        shared.mailboxes[index].send(Box::new(move |core| core.gate.notify(place)));
+    };
+    let started = thread::Builder::new().name("resolver".into()).spawn(lookup);
+    let addresses = started.and_then(|_| {
+        loop {
+            if let Some(addresses) = lock(&found).take() {
+                return addresses;
+            }
+            let waited = signal.wait(|| core.clock.now_ms(), deadline_ms);
+            let late = |_| io::Error::new(io::ErrorKind::TimedOut, "the name is not resolved");
+            waited.map_err(late)?;
         }
-        let waited = core.ledger_signal.wait(|| core.clock.now_ms(), deadline_ms);
-        waited.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the name is not resolved"))?;
-    }
+    });
+    core.gate.forget_source(&signal);
+    addresses
 }

@@ -4,8 +4,9 @@
 -- wrong with the data is an error that starts with STAMPEDE: nothing was written. Writes come in
 -- the order in which an end between two of them would sell too few and never too many.
 --
--- ARGV[1] is the time in ms for a replayed history; empty, as it always is in production, it is
--- Redis' own.
+-- ARGV[1] is empty but for two things: the time in ms for a replayed history (in production it is
+-- Redis' own), and behind an @ the epoch in which Sentinels named this primary to who asks. A sale
+-- that was written in a later epoch takes nothing from them: they are behind a failover.
 local COUNTERS, SALE, RESERVATIONS, CLAIMS, USERS, DEADLINES, STREAM =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local TOTAL_FIELD, SOLD_FIELD = ARGV[2], ARGV[3]
@@ -26,12 +27,16 @@ local function integer(text, default, min, max)
   if n and n >= min and n <= max and n % 1 == 0 then return n end
 end
 
-local now
-if ARGV[1] == '' then
+local now, epoch = ARGV[1], nil
+if now ~= '' then
+  now, epoch = string.match(now, '^(%d*)@?(%d*)$')
+  epoch = tonumber(epoch)
+end
+if now == '' then
   local time = call('TIME')
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 else
-  now = tonumber(ARGV[1])
+  now = tonumber(now)
 end
 
 local free, total, sold, held, hold, opens, closes, limit, quantity_max
@@ -39,6 +44,17 @@ local free, total, sold, held, hold, opens, closes, limit, quantity_max
 local split, parts, is_head
 local counters = call('HMGET', COUNTERS, TOTAL_FIELD, SOLD_FIELD)
 local known = counters[1] or counters[2] or call('EXISTS', COUNTERS) == 1
+if known and epoch then
+  local written = integer(call('HGET', SALE, 'epoch'), 0, 0, EPOCH_MAX)
+  if not written then return refuse('the field epoch of the hash ' .. SALE .. ' is no epoch') end
+  if epoch < written then
+    return redis.error_reply('FENCED ' .. format('%d', written) .. ' is the epoch in which ' .. SALE
+      .. ' was written, and the Sentinels say ' .. format('%d', epoch)
+      .. ': they are behind, or were set up anew without `sentinel config-epoch`')
+  end
+  -- It does no harm alone. If it can't be written, neither can what follows, and that is told.
+  if epoch > written then redis.pcall('HSET', SALE, 'epoch', format('%d', epoch)) end
+end
 if known then
   total = integer(counters[1], nil, 0, TOTAL_MAX)
   sold = integer(counters[2], 0, 0, TOTAL_MAX)

@@ -1,0 +1,131 @@
+//! The members of a fleet: the servers that share a ledger, each with a lease in it.
+//!
+//! A member that does not renew its lease is gone. Nothing of the stock waits for that: what a
+//! server holds for its buyers is in the ledger, and an allowance is only a permission to ask.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Tells a member from every other: drawn at its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MemberId(u128);
+
+impl MemberId {
+    /// An id that nobody else draws.
+    pub fn random() -> Self {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).expect("the kernel gives random numbers");
+        Self(u128::from_le_bytes(random))
+    }
+
+    /// Reads what [`Display`](fmt::Display) has written.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let is_ours = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        u128::from_str_radix(text, 16).ok().filter(|_| is_ours).map(Self)
+    }
+}
+
+impl fmt::Display for MemberId {
+    /// 32 hexadecimal digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// What a server says of itself. Members of other versions may say less or more.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Member {
+    /// What people know it by. Two have the same by mistake only.
+    pub name: String,
+    /// What it listens on.
+    pub addresses: Vec<String>,
+    /// How many cores it runs on.
+    pub cores: u64,
+    /// Its version of stampede.
+    pub version: String,
+    /// What it does.
+    pub state: MemberState,
+    /// What it may still ask for, over all sales that it was asked for.
+    pub allowance: u64,
+}
+
+/// What a member does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MemberState {
+    /// It serves.
+    Ready,
+    /// It answers what it has and takes nothing new.
+    Draining,
+    /// Something that this version has no word for.
+    #[default]
+    #[serde(other)]
+    Unknown,
+}
+
+impl MemberState {
+    /// Its public name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Draining => "draining",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// A member with its lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// Which one.
+    pub id: MemberId,
+    /// What it says of itself.
+    pub member: Member,
+    /// When it came, in ms since 1970 by the ledger's clock.
+    pub since_ms: u64,
+    /// How long its lease is still good.
+    pub left_ms: u64,
+}
+
+/// The members at one point in time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Roll {
+    /// The ledger's time, in ms since 1970.
+    pub now_ms: u64,
+    /// The lease that was renewed had not been there: it is new, or had ended.
+    pub is_new: bool,
+    /// In the order of their names.
+    pub leases: Vec<Lease>,
+}
+
+impl Roll {
+    /// The cores of all members together.
+    pub fn cores(&self) -> u64 {
+        self.leases.iter().map(|lease| lease.member.cores.max(1)).fold(0, u64::saturating_add)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_read_as_they_are_written() {
+        for id in [MemberId(0), MemberId(0xabc), MemberId(u128::MAX), MemberId::random()] {
+            assert_eq!(MemberId::from_text(&id.to_string()), Some(id));
+        }
+        for bad in ["", "1", "+0000000000000000000000000000000", &"g".repeat(32), &"0".repeat(33)] {
+            assert_eq!(MemberId::from_text(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_other_versions_say_is_read_as_far_as_it_is_known() {
+        let text = r#"{"name":"a","cores":3,"state":"dancing","shoes":["red"]}"#;
+        let member: Member = serde_json::from_str(text).unwrap();
+        assert_eq!((member.name.as_str(), member.cores, member.allowance), ("a", 3, 0));
+        assert_eq!(member.state, MemberState::Unknown);
+    }
+}

@@ -1,0 +1,299 @@
+//! One core's connection to one node of the Cluster: like the one link of a single Redis it has one
+//! batch under way and sends what came meanwhile with the next one. A node that is slow or away thus
+//! holds up nobody but those who need it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use redis::{Parser, Value};
+
+use super::super::settings::Endpoint;
+use super::super::socket::Socket;
+use super::super::stream::Stream;
+use super::super::{HandshakeError, handshake, load_scripts, replicas};
+use super::link::Link;
+use super::work::Work;
+use crate::gate::Source;
+use crate::ledger::batch::Failure;
+use crate::limits::{BATCH_MAX, RECONNECT_BACKOFF_MS_MAX, RECONNECT_BACKOFF_MS_MIN};
+
+/// See the module's header.
+pub(super) struct Lane {
+    pub(super) node: Arc<Endpoint>,
+    queue: RefCell<VecDeque<Work>>,
+    /// Commands in the queue.
+    commands: Cell<usize>,
+    /// What its coroutine waits for while it has nothing to do.
+    idle: RefCell<Option<Rc<Source>>>,
+    state: RefCell<State>,
+    used_ms: Cell<u64>,
+    retired: Cell<bool>,
+}
+
+/// How a lane stands.
+pub(super) enum State {
+    /// It is being connected for the first time.
+    Opening,
+    Up,
+    /// It is tried again now and then.
+    Away {
+        reason: String,
+        fatal: bool,
+    },
+}
+
+impl Lane {
+    pub(super) fn new(node: Arc<Endpoint>, now_ms: u64) -> Self {
+        Self {
+            node,
+            queue: RefCell::default(),
+            commands: Cell::new(0),
+            idle: RefCell::default(),
+            state: RefCell::new(State::Opening),
+            used_ms: Cell::new(now_ms),
+            retired: Cell::new(false),
+        }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        matches!(*self.state.borrow(), State::Up)
+    }
+
+    pub(super) fn is_away(&self) -> bool {
+        matches!(*self.state.borrow(), State::Away { .. })
+    }
+
+    /// Why it is away, if it is, and whether only an operator can help.
+    pub(super) fn failure(&self) -> Option<(String, bool)> {
+        match &*self.state.borrow() {
+            State::Away { reason, fatal } => Some((format!("{}: {reason}", self.node), *fatal)),
+            State::Opening | State::Up => None,
+        }
+    }
+
+    /// Commands that wait to be sent.
+    pub(super) fn waiting(&self) -> usize {
+        self.commands.get()
+    }
+
+    /// When it was given something to do last.
+    pub(super) fn used_ms(&self) -> u64 {
+        self.used_ms.get()
+    }
+
+    /// Has it end as soon as it has nothing under way.
+    pub(super) fn retire(&self) {
+        self.retired.set(true);
+        self.wake();
+    }
+
+    /// Gives it something to do.
+    pub(super) fn push(&self, work: Work, now_ms: u64) {
+        self.used_ms.set(now_ms);
+        self.commands.set(self.commands.get() + work.commands());
+        let mut queue = self.queue.borrow_mut();
+        let sale = work.sale();
+        let one = queue.iter_mut().rev().find(|one| sale.is_some() && one.sale() == sale);
+        let rest = match one {
+            Some(one) => one.join(work),
+            None => Some(work),
+        };
+        queue.extend(rest);
+        drop(queue);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(source) = &*self.idle.borrow() {
+            source.notify();
+        }
+    }
+
+    /// Its life, on a coroutine of its own: until the node has no slots any more.
+    pub(super) fn run(&self, link: &Rc<Link>) {
+        let core = link.core;
+        let pause = core.gate.signal();
+        let mut backoff_ms = RECONNECT_BACKOFF_MS_MIN;
+        loop {
+            let error = match Connection::open(link, &self.node) {
+                Ok(mut connection) => {
+                    backoff_ms = RECONNECT_BACKOFF_MS_MIN;
+                    self.state.replace(State::Up);
+                    link.note_state();
+                    HandshakeError::Io(self.serve(link, &mut connection))
+                }
+                Err(error) => error,
+            };
+            let away = State::Away { reason: error.to_string(), fatal: error.is_fatal() };
+            self.state.replace(away);
+            if !self.retired.get() {
+                tracing::debug!(core = core.index, node = %self.node, %error, "a node is away");
+                link.cluster.want();
+            }
+            // Nothing of it was sent.
+            while let Some(work) = self.pop() {
+                link.try_later(work);
+            }
+            if self.retired.get() || !link.cluster.slots.has(&self.node) {
+                break;
+            }
+            link.note_state();
+            let until_ms = core.clock.now_ms() + backoff_ms;
+            let _ = pause.wait(|| core.clock.now_ms(), until_ms);
+            backoff_ms = (backoff_ms * 2).min(RECONNECT_BACKOFF_MS_MAX);
+        }
+        core.gate.forget_source(&pause);
+        link.end(self);
+    }
+
+    /// Carries works until something fails, and says what.
+    fn serve(&self, link: &Rc<Link>, connection: &mut Connection) -> io::Error {
+        loop {
+            match self.wait_for_work(link, connection) {
+                Ok(true) => {}
+                Ok(false) => return io::Error::other("it has no slots any more"),
+                Err(error) => return error,
+            }
+            let mut works = self.take(link);
+            if let Err(error) = self.carry(link, connection, &mut works) {
+                works.into_iter().for_each(|work| link.lose(work));
+                return error;
+            }
+            link.core.gate.hurry();
+        }
+    }
+
+    /// `false`: it is to end.
+    fn wait_for_work(&self, link: &Link, connection: &Connection) -> io::Result<bool> {
+        let socket = connection.stream.socket();
+        while self.queue.borrow().is_empty() {
+            if self.retired.get() {
+                return Ok(false);
+            }
+            self.idle.replace(Some(socket.source.clone()));
+            let _ = socket.source.wait(|| link.core.clock.now_ms(), u64::MAX);
+            self.idle.replace(None);
+            link.core.assert_here();
+            if self.queue.borrow().is_empty() && !self.retired.get() {
+                // Nothing is outstanding: whatever comes now is the end of the connection.
+                socket.probe()?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Commands of what is first in the queue.
+    fn next_commands(&self) -> Option<usize> {
+        self.queue.borrow().front().map(Work::commands)
+    }
+
+    fn pop(&self) -> Option<Work> {
+        let work = self.queue.borrow_mut().pop_front()?;
+        self.commands.set(self.commands.get() - work.commands());
+        Some(work)
+    }
+
+    /// Takes as much as one batch has, but for what has waited too long.
+    fn take(&self, link: &Rc<Link>) -> VecDeque<Work> {
+        let now_ms = link.core.clock.now_ms();
+        let (mut works, mut room) = (VecDeque::new(), BATCH_MAX);
+        while let Some(next) = self.next_commands()
+            && (next <= room || works.is_empty())
+            && let Some(work) = self.pop()
+        {
+            if work.until_ms < now_ms {
+                link.fail(work, Failure::Busy);
+                continue;
+            }
+            room = room.saturating_sub(next);
+            works.push_back(work);
+        }
+        works
+    }
+
+    /// Sends works and settles each as its reply comes. An error: the answers to what is left in
+    /// `works` are lost.
+    fn carry(
+        &self,
+        link: &Rc<Link>,
+        connection: &mut Connection,
+        works: &mut VecDeque<Work>,
+    ) -> io::Result<()> {
+        let core = link.core;
+        let deadline_ms = core.clock.now_ms() + core.batcher.answer_deadline_ms();
+        connection.stream.socket().deadline_ms.set(deadline_ms);
+        let waits = link.waits(works);
+        let counts = connection.send(link, works, waits)?;
+        let mut again = Vec::new();
+        if waits {
+            // Whether replicas have it stands behind all of it.
+            let all: io::Result<Vec<_>> =
+                counts.into_iter().map(|count| connection.values(count)).collect();
+            let (all, answer) = (all?, connection.values(1)?.swap_remove(0));
+            for (work, values) in works.drain(..).zip(all) {
+                again.extend(link.settle(&self.node, work, values, Some(&answer)));
+            }
+        } else {
+            for count in counts {
+                let values = connection.values(count)?;
+                let Some(work) = works.pop_front() else { break };
+                again.extend(link.settle(&self.node, work, values, None));
+            }
+        }
+        if again.is_empty() {
+            return Ok(());
+        }
+        // Redis has been restarted or flushed, or is a replica that took over. What it did not know
+        // it did not do.
+        let loaded = load_scripts(&mut connection.stream, link.ledger.codec.scripts());
+        again.into_iter().for_each(|work| link.go_on(work));
+        loaded.map_err(io::Error::other)
+    }
+}
+
+/// A connection on which no reply is outstanding.
+struct Connection {
+    stream: Stream<Socket>,
+    parser: Parser,
+    out: Vec<u8>,
+}
+
+impl Connection {
+    fn open(link: &Link, node: &Endpoint) -> Result<Self, HandshakeError> {
+        let (core, ledger) = (link.core, &link.ledger);
+        let deadline_ms = core.clock.now_ms() + core.batcher.answer_deadline_ms();
+        let socket = Socket::connect(core, &node.host, node.port, deadline_ms, None)?;
+        let mut stream = Stream::open(socket, &node.host, ledger.tls.as_ref())?;
+        let name = format!("stampede-core-{}", core.index);
+        handshake(&mut stream, &ledger.settings, &name, ledger.codec.scripts())?;
+        Ok(Self { stream, parser: Parser::new(), out: Vec::new() })
+    }
+
+    /// Sends works and returns how many replies each will have.
+    fn send(&mut self, link: &Link, works: &VecDeque<Work>, waits: bool) -> io::Result<Vec<usize>> {
+        self.out.clear();
+        let codec = &link.ledger.codec;
+        let counts = works.iter().map(|work| work.encode(codec, &mut self.out)).collect();
+        if waits {
+            let time_ms = replicas::wait_time_ms(link.core.batcher.answer_deadline_ms());
+            replicas::wait(link.ledger.replicas, time_ms, &mut self.out);
+        }
+        if self.out.is_empty() {
+            return Ok(counts);
+        }
+        self.stream.write_all(&self.out)?;
+        self.stream.flush()?;
+        // No reply can be here yet: a read would only find that out.
+        self.stream.socket().wait()?;
+        Ok(counts)
+    }
+
+    fn values(&mut self, count: usize) -> io::Result<Vec<Value>> {
+        (0..count)
+            .map(|_| self.parser.parse_value(&mut self.stream).map_err(io::Error::other))
+            .collect()
+    }
+}

@@ -1,0 +1,464 @@
+//! One core's link to a Cluster: gives every command to the [`Lane`] of its node, and sees to those
+//! that come back because they belong elsewhere or because now is not the time.
+//!
+//! Each lane has its own batch under way, so sales of one node never wait for another node. What a
+//! node turned down (a slot that is on its way, a node that is away while its replica takes over) is
+//! tried again at every tick, within the time in which any batch must be answered; but not if its
+//! sale has been turned down for that long already: then it is `unavailable` at once, or the core
+//! would fill up with those who wait in vain.
+//!
+//! A sale that is met for the first time is looked for and added to the index before a unit of it is
+//! held (see `index`), as by the link to a single Redis; here each of these steps is a work of its
+//! own, as the index is on a node of its own.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::slice;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use redis::Value;
+
+use super::super::codec::runs;
+use super::super::index::{self, Registered};
+use super::super::reply::classify;
+use super::super::settings::Endpoint;
+use super::super::{DecodeError, RedisLedger, decode, replicas};
+use super::discover::Cluster;
+use super::lane::Lane;
+use super::slots::{Redirection, slot_of};
+use super::work::{Run, What, Work};
+use crate::core::Core;
+use crate::ledger::batch::{Failure, Flight};
+use crate::ledger::{Batch, Group, GroupReply, LedgerError};
+use crate::limits::{
+    CLUSTER_LANE_IDLE_MS, CLUSTER_LANES_MAX, CLUSTER_REDIRECTS_MAX, LINK_STACK_BYTES,
+    REFUSAL_LOG_INTERVAL_MS, SALES_MAX, STACK_BYTES, TICK_INTERVAL_MS,
+};
+use crate::sale::{Command, Outcome, SaleId};
+use crate::server::LinkState;
+
+/// See the module's header.
+pub(super) struct Link {
+    pub(super) core: &'static Core,
+    pub(super) ledger: Arc<RedisLedger>,
+    pub(super) cluster: Arc<Cluster>,
+    index_slot: u16,
+    lanes: RefCell<Vec<Rc<Lane>>>,
+    registered: RefCell<Registered>,
+    /// What waits for its sale to be found and added to the index.
+    meeting: RefCell<HashMap<SaleId, Vec<Work>>>,
+    /// What is tried again at the next tick.
+    later: RefCell<Vec<Work>>,
+    /// Since when a sale's commands are turned down.
+    troubled: RefCell<HashMap<SaleId, u64>>,
+    reported: RefCell<Option<LinkState>>,
+    refusal_logged_ms: Cell<Option<u64>>,
+}
+
+/// The life of a core's link to a Cluster.
+pub(crate) fn run(core: &'static Core, ledger: &Arc<RedisLedger>, cluster: &Arc<Cluster>) {
+    let link = Rc::new(Link {
+        core,
+        ledger: ledger.clone(),
+        cluster: cluster.clone(),
+        index_slot: slot_of(ledger.codec.keys().index().as_bytes()),
+        lanes: RefCell::default(),
+        registered: RefCell::default(),
+        meeting: RefCell::default(),
+        later: RefCell::default(),
+        troubled: RefCell::default(),
+        reported: RefCell::default(),
+        refusal_logged_ms: Cell::new(None),
+    });
+    let ticking = link.clone();
+    if !core.spawn_here("redis-again", STACK_BYTES, move |_| ticking.tick_on()) {
+        let reason = "no memory for a coroutine".to_owned();
+        return core.report(LinkState::Away { reason, fatal: true });
+    }
+    while let Some((batch, flight)) = core.batcher.next_batch(|| false) {
+        link.take(batch, flight);
+        if core.batcher.has_more() {
+            core.gate.hurry();
+        }
+    }
+}
+
+impl Link {
+    /// Gives each part of a batch to its lane.
+    fn take(self: &Rc<Self>, batch: Batch, flight: Flight) {
+        let now_ms = self.core.clock.now_ms();
+        let groups: Vec<&Group> = batch.groups.iter().collect();
+        let aged: Vec<SaleId> =
+            self.registered.borrow_mut().aged(&groups, now_ms).into_iter().cloned().collect();
+        if !aged.is_empty() {
+            self.add_to_index(aged);
+        }
+        for (group, flight) in batch.groups.into_iter().zip(flight.parts()) {
+            self.take_group(group, flight);
+        }
+    }
+
+    /// Each run of a group goes on its own: one may be carried out and the next one be redirected.
+    fn take_group(self: &Rc<Self>, mut group: Group, mut flight: Flight) {
+        let first = |group: &Group| runs(&group.commands).next().map_or(0, <[Command]>::len);
+        let slot = self.ledger.codec.keys().of(&group.sale).slot();
+        loop {
+            let length = first(&group);
+            let more = length < group.commands.len();
+            let rest = more.then(|| {
+                let commands = group.commands.split_off(length);
+                (Group { sale: group.sale.clone(), commands }, flight.split_off(length))
+            });
+            let creates = index::creates(&group);
+            let known = self.registered.borrow().contains(&group.sale);
+            let creates = creates && !known;
+            let work = self.work(What::Run(Run { group, flight, creates }), slot);
+            if known {
+                self.dispatch(work)
+            } else {
+                self.meet(work)
+            }
+            match rest {
+                Some(next) => (group, flight) = next,
+                None => return,
+            }
+        }
+    }
+
+    fn work(&self, what: What, slot: u16) -> Work {
+        let until_ms = self.core.clock.now_ms() + self.core.batcher.answer_deadline_ms();
+        Work { what, slot, asking: false, redirects: 0, until_ms }
+    }
+
+    fn add_to_index(self: &Rc<Self>, sales: Vec<SaleId>) {
+        self.dispatch(self.work(What::Index(sales), self.index_slot));
+    }
+
+    /// Something for a sale that may not be in the index: it waits until the sale is.
+    fn meet(self: &Rc<Self>, work: Work) {
+        let (What::Run(run), slot) = (&work.what, work.slot) else { return };
+        let (sale, creates) = (run.group.sale.clone(), run.creates);
+        let mut meeting = self.meeting.borrow_mut();
+        let waiting = meeting.entry(sale.clone()).or_default();
+        waiting.push(work);
+        let first = waiting.len() == 1;
+        drop(meeting);
+        match (first, creates) {
+            (false, _) => {}
+            (true, true) => self.add_to_index(vec![sale]),
+            (true, false) => self.dispatch(self.work(What::Exists(sale), slot)),
+        }
+    }
+
+    /// Whether a sale that is met is there.
+    fn found(self: &Rc<Self>, sale: SaleId, found: Result<(bool, u64), DecodeError>) {
+        let creates = |work: &Work| matches!(&work.what, What::Run(Run { creates: true, .. }));
+        let wanted = self.meeting.borrow().get(&sale).is_some_and(|all| all.iter().any(creates));
+        match found {
+            Ok((there, _)) if there || wanted => self.add_to_index(vec![sale]),
+            Ok((_, now_ms)) => {
+                let waiting = self.meeting.borrow_mut().remove(&sale);
+                for work in waiting.into_iter().flatten() {
+                    let What::Run(run) = work.what else { continue };
+                    let outcomes = vec![Outcome::UnknownSale; run.group.commands.len()];
+                    let reply = GroupReply { outcomes, free: None, now_ms };
+                    self.core.batcher.complete(run.flight, vec![Ok(reply)]);
+                }
+            }
+            Err(error) => {
+                self.log_refusal(&error.to_string());
+                let failure = Failure::from(&LedgerError::from(error));
+                let waiting = self.meeting.borrow_mut().remove(&sale);
+                waiting.into_iter().flatten().for_each(|work| self.fail(work, failure));
+            }
+        }
+    }
+
+    /// Whether sales are in the index now.
+    fn indexed(self: &Rc<Self>, sales: &[SaleId], added: Result<(), DecodeError>) {
+        let now_ms = self.core.clock.now_ms();
+        match &added {
+            Ok(()) => {
+                self.registered.borrow_mut().note(&sales.iter().collect::<Vec<_>>(), now_ms);
+            }
+            Err(error) => self.log_refusal(&error.to_string()),
+        }
+        for sale in sales {
+            let waiting = self.meeting.borrow_mut().remove(sale);
+            for work in waiting.into_iter().flatten() {
+                let holds = matches!(&work.what, What::Run(run) if index::holds(&run.group));
+                match &added {
+                    Err(error) if holds => {
+                        self.fail(work, Failure::from(&LedgerError::from(error.clone())));
+                    }
+                    _ => self.dispatch(work),
+                }
+            }
+        }
+    }
+
+    /// Gives something to the lane of its node.
+    fn dispatch(self: &Rc<Self>, work: Work) {
+        match self.cluster.slots.node(work.slot) {
+            Some(node) => self.send(work, &node),
+            None => {
+                self.cluster.want();
+                self.try_later(work);
+            }
+        }
+    }
+
+    fn send(self: &Rc<Self>, work: Work, node: &Arc<Endpoint>) {
+        match self.lane(node) {
+            None => self.fail(work, Failure::Unavailable),
+            Some(lane) if lane.is_away() => {
+                self.cluster.want();
+                self.try_later(work);
+            }
+            Some(lane) if lane.waiting() >= self.core.shared.config.waiting_max => {
+                self.fail(work, Failure::Busy);
+            }
+            Some(lane) => lane.push(work, self.core.clock.now_ms()),
+        }
+    }
+
+    /// A node's lane, which is started if there is none. `None`: there are too many, or no memory.
+    fn lane(self: &Rc<Self>, node: &Arc<Endpoint>) -> Option<Rc<Lane>> {
+        let there = self.lanes.borrow().iter().find(|lane| lane.node == *node).cloned();
+        if there.is_some() {
+            return there;
+        }
+        if self.lanes.borrow().len() >= CLUSTER_LANES_MAX {
+            self.log_refusal("the Cluster has more nodes than a core connects to");
+            return None;
+        }
+        let lane = Rc::new(Lane::new(node.clone(), self.core.clock.now_ms()));
+        self.lanes.borrow_mut().push(lane.clone());
+        let (theirs, link) = (lane.clone(), self.clone());
+        let body = move |_: &'static Core| theirs.run(&link);
+        if self.core.spawn_here("redis-node", LINK_STACK_BYTES, body) {
+            return Some(lane);
+        }
+        self.end(&lane);
+        None
+    }
+
+    /// A lane has ended.
+    pub(super) fn end(&self, lane: &Lane) {
+        self.lanes.borrow_mut().retain(|other| !std::ptr::eq(&**other, lane));
+        self.note_state();
+    }
+
+    /// Whether replicas must have what comes of these before it is told.
+    pub(super) fn waits(&self, works: &VecDeque<Work>) -> bool {
+        let groups = works.iter().filter_map(|work| match &work.what {
+            What::Run(run) => Some(&run.group),
+            What::Exists(_) | What::Index(_) => None,
+        });
+        self.ledger.replicas > 0 && replicas::are_needed(groups)
+    }
+
+    /// Takes a node's replies to something, and to `WAIT` behind it. What it gives back was not
+    /// carried out, for want of the scripts.
+    pub(super) fn settle(
+        self: &Rc<Self>,
+        node: &Endpoint,
+        mut work: Work,
+        mut values: Vec<Value>,
+        waited: Option<&Value>,
+    ) -> Option<Work> {
+        if std::mem::take(&mut work.asking) && values.len() > 1 {
+            values.remove(0);
+        }
+        if let Some(Value::ServerError(error)) = values.first()
+            && let Some(redirection) = Redirection::of(error, node)
+        {
+            self.redirect(work, redirection);
+            return None;
+        }
+        if let Some(sale) = work.sale()
+            && !self.troubled.borrow().is_empty()
+        {
+            self.troubled.borrow_mut().remove(sale);
+        }
+        let keys = self.ledger.codec.keys();
+        match work.what {
+            What::Run(run) => match decode(&run.group, &values) {
+                Err(DecodeError::NoScript) => return Some(Work { what: What::Run(run), ..work }),
+                mut done => {
+                    if let Some(answer) = waited {
+                        let wanted = self.ledger.replicas;
+                        replicas::judge(wanted, answer, [&run.group], slice::from_mut(&mut done));
+                    }
+                    self.settle_run(run, done);
+                }
+            },
+            What::Exists(sale) => {
+                let there = match &values[0] {
+                    Value::ServerError(error) => Err(classify(error)),
+                    reply => Ok(*reply != Value::Int(0)),
+                };
+                let found = there.and_then(|there| Ok((there, index::time_ms(values.pop())?)));
+                self.found(sale, found);
+            }
+            What::Index(sales) => self.indexed(&sales, index::judge(keys, &values[0])),
+        }
+        None
+    }
+
+    fn settle_run(self: &Rc<Self>, run: Run, done: Result<GroupReply, DecodeError>) {
+        if done.as_ref().is_ok_and(|reply| reply.free.is_none()) {
+            self.registered.borrow_mut().forget(&run.group.sale);
+        }
+        if run.creates {
+            // Somebody may have removed it from the index meanwhile.
+            self.add_to_index(vec![run.group.sale]);
+        }
+        let result = done.map_err(|error| {
+            self.log_refusal(&error.to_string());
+            Failure::from(&LedgerError::from(error))
+        });
+        self.core.batcher.complete(run.flight, vec![result]);
+    }
+
+    fn redirect(self: &Rc<Self>, mut work: Work, redirection: Redirection) {
+        work.redirects += 1;
+        let at_once = work.redirects <= CLUSTER_REDIRECTS_MAX;
+        match redirection {
+            Redirection::Moved(slot, node) => {
+                self.cluster.slots.moved(slot, node);
+                self.cluster.want();
+                if at_once { self.dispatch(work) } else { self.try_later(work) }
+            }
+            Redirection::Ask(node) if at_once => {
+                work.asking = true;
+                self.send(work, &Arc::new(node));
+            }
+            Redirection::Ask(_) | Redirection::Later => self.try_later(work),
+        }
+    }
+
+    /// Something that a lane took and that was not carried out goes on, once more.
+    pub(super) fn go_on(self: &Rc<Self>, mut work: Work) {
+        work.redirects += 1;
+        if work.redirects <= CLUSTER_REDIRECTS_MAX {
+            self.dispatch(work);
+        } else {
+            self.try_later(work);
+        }
+    }
+
+    /// Keeps something that was not carried out for the next tick, if there is time.
+    pub(super) fn try_later(self: &Rc<Self>, mut work: Work) {
+        let now_ms = self.core.clock.now_ms();
+        let mut since_ms = now_ms;
+        if let Some(sale) = work.sale() {
+            let mut troubled = self.troubled.borrow_mut();
+            if troubled.len() >= SALES_MAX {
+                troubled.clear();
+            }
+            since_ms = *troubled.entry(sale.clone()).or_insert(now_ms);
+        }
+        let patience_ms = self.core.batcher.answer_deadline_ms();
+        if now_ms >= work.until_ms || now_ms - since_ms >= patience_ms {
+            self.log_refusal("a sale's node is away, or its slot is on its way");
+            return self.fail(work, Failure::Unavailable);
+        }
+        (work.asking, work.redirects) = (false, 0);
+        self.later.borrow_mut().push(work);
+    }
+
+    /// Something was sent and not answered.
+    pub(super) fn lose(self: &Rc<Self>, work: Work) {
+        match work.what {
+            What::Run(_) => self.fail(work, Failure::Unknown),
+            // May be done twice.
+            What::Exists(_) | What::Index(_) => self.try_later(work),
+        }
+    }
+
+    /// Something will not be done.
+    pub(super) fn fail(self: &Rc<Self>, work: Work, failure: Failure) {
+        let refused = || DecodeError::Refused("the node of the index is away".to_owned());
+        match work.what {
+            What::Run(run) => self.core.batcher.fail(run.flight, failure),
+            What::Exists(sale) => {
+                let waiting = self.meeting.borrow_mut().remove(&sale);
+                waiting.into_iter().flatten().for_each(|work| self.fail(work, failure));
+            }
+            What::Index(sales) => self.indexed(&sales, Err(refused())),
+        }
+    }
+
+    /// At every tick: tries again what was turned down, and looks after the lanes.
+    fn tick_on(self: &Rc<Self>) {
+        let pause = self.core.gate.signal();
+        loop {
+            self.tick();
+            let until_ms = self.core.clock.now_ms() + TICK_INTERVAL_MS / 2;
+            let _ = pause.wait(|| self.core.clock.now_ms(), until_ms);
+            self.core.assert_here();
+        }
+    }
+
+    fn tick(self: &Rc<Self>) {
+        // The thread that asks is started by whoever is first.
+        Cluster::watch(&self.ledger, &self.cluster);
+        match self.cluster.slots.node(self.index_slot) {
+            Some(node) => _ = self.lane(&node),
+            None => self.cluster.want(),
+        }
+        for work in self.later.take() {
+            self.dispatch(work);
+        }
+        let now_ms = self.core.clock.now_ms();
+        let lanes = self.lanes.borrow().clone();
+        for lane in lanes {
+            if now_ms > lane.used_ms() + CLUSTER_LANE_IDLE_MS && !self.cluster.slots.has(&lane.node)
+            {
+                lane.retire();
+            }
+        }
+        self.note_state();
+    }
+
+    /// Tells how the link stands, if that has changed: it carries batches as long as one node can be
+    /// reached, since every sale is told its own truth.
+    pub(super) fn note_state(&self) {
+        let was_up = *self.reported.borrow() == Some(LinkState::Up);
+        let nothing = || LinkState::Away { reason: "no node is connected".into(), fatal: false };
+        let Some(state) = self.state().or_else(|| was_up.then(nothing)) else { return };
+        if self.reported.borrow().as_ref() == Some(&state) {
+            return;
+        }
+        match state {
+            LinkState::Up => self.core.batcher.set_available(),
+            LinkState::Away { .. } => self.core.batcher.set_unavailable(),
+        }
+        self.reported.replace(Some(state.clone()));
+        self.core.report(state);
+    }
+
+    /// `None`: it is on its way.
+    fn state(&self) -> Option<LinkState> {
+        let lanes = self.lanes.borrow();
+        if lanes.iter().any(|lane| lane.is_up()) {
+            return Some(LinkState::Up);
+        }
+        let failure = lanes.iter().find_map(|lane| lane.failure());
+        let (reason, fatal) = failure.or_else(|| self.cluster.failure())?;
+        Some(LinkState::Away { reason, fatal })
+    }
+
+    /// Now and then: every purchase is refused until somebody puts right what is wrong.
+    fn log_refusal(&self, why: &str) {
+        let now_ms = self.core.clock.now_ms();
+        let last = self.refusal_logged_ms.get();
+        if last.is_none_or(|last| now_ms >= last + REFUSAL_LOG_INTERVAL_MS) {
+            self.refusal_logged_ms.set(Some(now_ms));
+            tracing::warn!(core = self.core.index, error = why, "the Cluster refused a batch");
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Which node of a Cluster has which slot, and what a node says when it has not.
+//!
+//! Architecture invariant: no I/O. What is here is learned by `discover` and by redirections.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use redis::{ServerError, Value};
+
+use super::super::keys::hash_tag;
+use super::super::reply::{error_text, text};
+use super::super::settings::Endpoint;
+
+/// Slots of every Cluster (Redis Cluster specification, "Key distribution model").
+pub(crate) const SLOTS: u16 = 16_384;
+
+/// The slot of a key.
+pub(crate) fn slot_of(key: &[u8]) -> u16 {
+    crc16(hash_tag(key).unwrap_or(key)) % SLOTS
+}
+
+/// CRC16 as XMODEM has it: the polynomial 0x1021, nothing reflected, from 0.
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |crc, byte| crc << 8 ^ TABLE[usize::from((crc >> 8) as u8 ^ byte)])
+}
+
+const TABLE: [u16; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let (mut crc, mut bit) = ((byte as u16) << 8, 0);
+        while bit < 8 {
+            crc = if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 };
+            bit += 1;
+        }
+        table[byte] = crc;
+        byte += 1;
+    }
+    table
+};
+
+/// The slots as a process knows them, shared by its cores and clients. It may be behind: then the
+/// node that is asked says so.
+#[derive(Default)]
+pub(crate) struct Slots(RwLock<Known>);
+
+#[derive(Default)]
+struct Known {
+    /// The primary of each slot. Empty: nothing is known yet.
+    nodes: Vec<Option<Arc<Endpoint>>>,
+    primaries: Vec<Arc<Endpoint>>,
+}
+
+/// Slots from one number to another, and their primary.
+pub(super) type Range = (u16, u16, Endpoint);
+
+impl Slots {
+    /// The primary of a slot. `None`: it has none, or nothing is known yet.
+    pub(crate) fn node(&self, slot: u16) -> Option<Arc<Endpoint>> {
+        self.read(|known| known.nodes.get(usize::from(slot))?.clone())
+    }
+
+    /// Whether nothing is known yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.read(|known| known.primaries.is_empty())
+    }
+
+    /// Every primary that has slots, and those that redirections have named since.
+    pub(crate) fn primaries(&self) -> Vec<Arc<Endpoint>> {
+        self.read(|known| known.primaries.clone())
+    }
+
+    /// Whether a node is among them.
+    pub(crate) fn has(&self, node: &Endpoint) -> bool {
+        self.read(|known| known.primaries.iter().any(|primary| **primary == *node))
+    }
+
+    /// Notes that a slot has moved.
+    pub(crate) fn moved(&self, slot: u16, node: Endpoint) {
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(of_slot) = known.nodes.get(usize::from(slot)) else { return };
+        if of_slot.as_deref() == Some(&node) {
+            return;
+        }
+        let there = known.primaries.iter().find(|primary| ***primary == node).cloned();
+        let node = there.unwrap_or_else(|| {
+            let node = Arc::new(node);
+            known.primaries.push(node.clone());
+            node
+        });
+        known.nodes[usize::from(slot)] = Some(node);
+    }
+
+    /// Takes what a node says of all slots.
+    pub(super) fn replace(&self, ranges: Vec<Range>) {
+        let mut new = Known { nodes: vec![None; usize::from(SLOTS)], primaries: Vec::new() };
+        for (first, last, node) in ranges {
+            let there = new.primaries.iter().find(|primary| ***primary == node).cloned();
+            let node = there.unwrap_or_else(|| {
+                new.primaries.push(Arc::new(node));
+                new.primaries[new.primaries.len() - 1].clone()
+            });
+            new.nodes[usize::from(first)..=usize::from(last)].fill(Some(node));
+        }
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = new;
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
+        look(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Reads the answer to `CLUSTER SLOTS` of a node that was reached at `asked`. `None`: it is none.
+pub(super) fn ranges(answer: &Value, asked: &Endpoint) -> Option<Vec<Range>> {
+    let Value::Array(list) = answer else { return None };
+    let range = |entry: &Value| {
+        let Value::Array(parts) = entry else { return None };
+        let [Value::Int(first), Value::Int(last), Value::Array(primary), ..] = &parts[..] else {
+            return None;
+        };
+        let [host, Value::Int(port), ..] = &primary[..] else { return None };
+        let host = match host {
+            Value::Nil => "",
+            host => text(host)?,
+        };
+        let (first, last) = (u16::try_from(*first).ok()?, u16::try_from(*last).ok()?);
+        let node = endpoint(host, u16::try_from(*port).ok()?, asked)?;
+        (first <= last && last < SLOTS).then_some((first, last, node))
+    };
+    list.iter().map(range).collect()
+}
+
+/// A node as another names it. Without a host it is where that one is; `?` is nobody knows where.
+fn endpoint(host: &str, port: u16, asked: &Endpoint) -> Option<Endpoint> {
+    match host {
+        "?" => None,
+        "" => Some(Endpoint { host: asked.host.clone(), port }),
+        host => Some(Endpoint { host: host.to_owned(), port }),
+    }
+}
+
+/// What an error says that a node gives instead of carrying out a command. None of it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Redirection {
+    /// The slot is this node's from now on.
+    Moved(u16, Endpoint),
+    /// The slot is on its way to this node, and the command's keys are there (or nowhere): it, and no
+    /// other, is to be asked there.
+    Ask(Endpoint),
+    /// Not now: the keys of the slot are on their way one by one, or a replica is yet to take over.
+    Later,
+}
+
+impl Redirection {
+    /// Reads an error of the node that was reached at `asked`. `None`: it is another.
+    pub(crate) fn of(error: &ServerError, asked: &Endpoint) -> Option<Self> {
+        let named = || {
+            let (slot, address) = error.details()?.split_once(' ')?;
+            let (host, port) = address.rsplit_once(':')?;
+            let node = endpoint(host, port.parse().ok()?, asked)?;
+            Some((slot.parse().ok().filter(|slot| *slot < SLOTS)?, node))
+        };
+        let code = error.code();
+        if error_text(error).contains("script: ") {
+            // Of a script's own call: what came before it was done.
+            return None;
+        }
+        match code {
+            "MOVED" => Some(named().map_or(Self::Later, |(slot, node)| Self::Moved(slot, node))),
+            "ASK" => Some(named().map_or(Self::Later, |(_, node)| Self::Ask(node))),
+            "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" | "LOADING" | "READONLY" => Some(Self::Later),
+            _ => None,
+        }
+    }
+}
+
+/// The key by which a command finds its node. `None`: any node will do.
+pub(crate) fn key_of<'a>(arguments: &[&'a [u8]]) -> Option<&'a [u8]> {
+    let name = arguments.first()?.to_ascii_uppercase();
+    let after = |word: &[u8]| arguments.iter().position(|a| a.eq_ignore_ascii_case(word));
+    let place = match &name[..] {
+        b"TIME" | b"PING" | b"SCRIPT" | b"INFO" | b"WAIT" => return None,
+        b"EVAL" | b"EVALSHA" | b"FCALL" if arguments.get(2) == Some(&&b"0"[..]) => return None,
+        b"EVAL" | b"EVALSHA" | b"FCALL" => 3,
+        b"XREAD" | b"XREADGROUP" => after(b"STREAMS")? + 1,
+        b"XINFO" | b"XGROUP" | b"OBJECT" | b"MEMORY" => 2,
+        _ => 1,
+    };
+    arguments.get(place).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(host: &str, port: u16) -> Endpoint {
+        Endpoint { host: host.to_owned(), port }
+    }
+
+    #[test]
+    fn slots_are_those_of_the_specification() {
+        assert_eq!(crc16(b"123456789"), 0x31c3);
+        assert_eq!(slot_of(b"foo"), 12_182);
+        assert_eq!(slot_of(b"{user1000}.following"), slot_of(b"{user1000}.followers"));
+        assert_eq!(slot_of(b"foo{{bar}}zap"), crc16(b"{bar") % SLOTS);
+        assert_eq!(slot_of(b"foo{}{bar}"), crc16(b"foo{}{bar}") % SLOTS);
+        assert_eq!(slot_of(b""), 0);
+    }
+
+    #[test]
+    fn a_slot_that_moves_is_noted() {
+        let slots = Slots::default();
+        slots.moved(1, at("a", 1));
+        assert!(slots.is_empty() && slots.node(1).is_none());
+        slots.replace(vec![(0, 8191, at("a", 1)), (8192, 16_000, at("b", 1))]);
+        assert_eq!(slots.node(8191).as_deref(), Some(&at("a", 1)));
+        assert_eq!(slots.node(16_001), None);
+        slots.moved(8191, at("b", 1));
+        slots.moved(16_383, at("c", 1));
+        assert_eq!(slots.node(8191).as_deref(), Some(&at("b", 1)));
+        assert_eq!(slots.primaries().len(), 3);
+        assert!(slots.has(&at("c", 1)) && !slots.has(&at("c", 2)));
+    }
+
+    #[test]
+    fn errors_say_where_to_go() {
+        let read = |resp: &str| match redis::parse_redis_value(resp.as_bytes()) {
+            Ok(Value::ServerError(error)) => Redirection::of(&error, &at("asked", 7)),
+            other => panic!("{other:?}"),
+        };
+        use Redirection::{Ask, Later, Moved};
+        for (resp, want) in [
+            ("-MOVED 3999 127.0.0.1:6381\r\n", Some(Moved(3999, at("127.0.0.1", 6381)))),
+            ("-MOVED 3999 ::1:6381\r\n", Some(Moved(3999, at("::1", 6381)))),
+            ("-MOVED 3999 :6381\r\n", Some(Moved(3999, at("asked", 6381)))),
+            ("-MOVED 3999 ?:6381\r\n", Some(Later)),
+            ("-MOVED 99999 a:1\r\n", Some(Later)),
+            ("-ASK 3999 a.example:6381\r\n", Some(Ask(at("a.example", 6381)))),
+            ("-TRYAGAIN Multiple keys request during rehashing of slot\r\n", Some(Later)),
+            ("-CLUSTERDOWN Hash slot not served\r\n", Some(Later)),
+            ("-MOVED 1 a:1 script: 9, on @user_script:3.\r\n", None),
+            ("-OOM command not allowed\r\n", None),
+            ("-NOSCRIPT No matching script.\r\n", None),
+        ] {
+            assert_eq!(read(resp), want, "{resp}");
+        }
+    }
+
+    #[test]
+    fn the_answer_to_cluster_slots_is_read() {
+        let read = |resp: &str| {
+            let answer = redis::parse_redis_value(resp.as_bytes()).unwrap();
+            ranges(&answer, &at("asked", 7))
+        };
+        let resp = "*2\r\n*4\r\n:0\r\n:100\r\n*4\r\n$1\r\na\r\n:1\r\n$2\r\nid\r\n*0\r\n\
+                    *3\r\n$1\r\nr\r\n:2\r\n$2\r\nid\r\n*3\r\n:101\r\n:16383\r\n*2\r\n$-1\r\n:9\r\n";
+        let want = vec![(0, 100, at("a", 1)), (101, 16_383, at("asked", 9))];
+        assert_eq!(read(resp), Some(want));
+        assert_eq!(read("*0\r\n"), Some(vec![]));
+        for bad in [
+            "+OK\r\n",
+            "*1\r\n*2\r\n:0\r\n:1\r\n",
+            "*1\r\n*3\r\n:0\r\n:16384\r\n*2\r\n$1\r\na\r\n:1\r\n",
+        ] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_command_of_ours_has_its_key() {
+        for (command, key) in [
+            ("HGET key field", Some("key")),
+            ("evalsha sha 7 key other", Some("key")),
+            ("EVAL text 0", None),
+            ("XREADGROUP GROUP g c COUNT 1 STREAMS key >", Some("key")),
+            ("XGROUP CREATE key g 0", Some("key")),
+            ("XINFO GROUPS key", Some("key")),
+            ("XAUTOCLAIM key g c 1 0", Some("key")),
+            ("TIME", None),
+            ("PING", None),
+        ] {
+            let arguments: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
+            assert_eq!(key_of(&arguments), key.map(str::as_bytes), "{command}");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! `WAIT`: what a batch acknowledges, replicas have too.
+//!
+//! The command stands behind a batch's own on the same connection. Redis then compares what the
+//! replicas have with how far it was itself after the command before, also if that wrote nothing
+//! (`c->woff` in server.c, processCommand): so a reservation that is only replayed is as durable as
+//! one that is granted. What too few replicas have may be lost with the primary, so it is told to
+//! nobody: it is unknown, and asking again with the same key finds out.
+
+use redis::Value;
+
+use super::DecodeError;
+use super::reply::error_text;
+use super::resp::{bulk, bulk_number, command};
+use crate::ledger::{Group, GroupReply};
+use crate::sale::{Command, Outcome};
+
+/// Whether one of a batch's commands can end in something that somebody may rely on.
+pub(super) fn are_needed<'a>(groups: impl IntoIterator<Item = &'a Group>) -> bool {
+    let promises = |command: &Command| !matches!(command, Command::Show | Command::Expire { .. });
+    groups.into_iter().any(|group| group.commands.iter().any(promises))
+}
+
+/// Writes the command that waits until so many replicas have what was written, or so long.
+pub(super) fn wait(count: u32, time_ms: u64, out: &mut Vec<u8>) {
+    command(out, 3);
+    bulk(out, b"WAIT");
+    bulk_number(out, count.into());
+    // 0 would be for ever.
+    bulk_number(out, time_ms.max(1));
+}
+
+/// How long to wait at most, of the time in which the whole answer must be there.
+pub(super) fn wait_time_ms(answer_time_ms: u64) -> u64 {
+    answer_time_ms * 3 / 4
+}
+
+/// Takes back what too few replicas have.
+pub(super) fn judge<'a>(
+    count: u32,
+    answer: &Value,
+    groups: impl IntoIterator<Item = &'a Group>,
+    replies: &mut [Result<GroupReply, DecodeError>],
+) {
+    let text = match answer {
+        Value::Int(have) if *have >= i64::from(count) => return,
+        Value::Int(have) => format!("only {have} of {count} replicas have it in time"),
+        Value::ServerError(error) => format!("whether replicas have it: {}", error_text(error)),
+        _ => "WAIT did not answer with a number".to_owned(),
+    };
+    for (group, reply) in groups.into_iter().zip(replies) {
+        let promised = |reply: &GroupReply| {
+            group.commands.iter().zip(&reply.outcomes).any(|(c, outcome)| is_promise(c, outcome))
+        };
+        if reply.as_ref().is_ok_and(promised) {
+            *reply = Err(DecodeError::Lost(text.clone()));
+        }
+    }
+}
+
+/// Whether somebody relies on an outcome. A refusal holds as long as it is told.
+fn is_promise(command: &Command, outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Granted { .. }
+        | Outcome::Replayed(_)
+        | Outcome::Reservation(_)
+        | Outcome::AlreadyConfirmed
+        | Outcome::AlreadyCancelled
+        | Outcome::Created(_)
+        // Taken elsewhere and forgotten here, units would be there twice.
+        | Outcome::Gave { .. }
+        | Outcome::Removed => true,
+        Outcome::Sale(_) => *command != Command::Show,
+        Outcome::NotClaimed
+        | Outcome::LimitReached { .. }
+        | Outcome::SoldOut { .. }
+        | Outcome::NotOpen { .. }
+        | Outcome::Closed
+        | Outcome::UserRequired
+        | Outcome::QuantityTooLarge { .. }
+        | Outcome::Expired
+        | Outcome::Released { .. }
+        | Outcome::TotalTooLarge
+        | Outcome::NotClosed
+        | Outcome::StillHeld { .. }
+        | Outcome::Split { .. }
+        | Outcome::Took { .. }
+        | Outcome::NotSplit
+        | Outcome::UnknownSale
+        | Outcome::UnknownReservation => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sale::{ReservationId, SaleId};
+
+    fn group(commands: &[Command]) -> Group {
+        Group { sale: SaleId::new("s").unwrap(), commands: commands.to_vec() }
+    }
+
+    fn reply(outcomes: &[Outcome]) -> Result<GroupReply, DecodeError> {
+        Ok(GroupReply { outcomes: outcomes.to_vec(), free: Some(1), now_ms: 1 })
+    }
+
+    #[test]
+    fn what_somebody_relies_on_is_taken_back_and_a_refusal_is_not() {
+        let confirm = Command::Confirm(ReservationId(1));
+        let groups =
+            [group(&[Command::Show, confirm.clone()]), group(&[confirm]), group(&[Command::Show])];
+        let of = |count: i64| {
+            let mut replies = [
+                reply(&[Outcome::Closed, Outcome::AlreadyConfirmed]),
+                reply(&[Outcome::Expired]),
+                reply(&[Outcome::Closed]),
+            ];
+            judge(2, &Value::Int(count), &groups, &mut replies);
+            replies.map(|reply| reply.is_ok())
+        };
+        assert_eq!(of(2), [true; 3]);
+        assert_eq!(of(1), [false, true, true]);
+        let mut replies = [reply(&[Outcome::Removed])];
+        judge(1, &Value::Nil, [&group(&[Command::Remove])], &mut replies);
+        assert!(matches!(&replies[0], Err(DecodeError::Lost(_))));
+    }
+
+    #[test]
+    fn only_what_may_promise_waits() {
+        assert!(!are_needed([&group(&[Command::Show, Command::Expire { batch_max: 1 }])]));
+        let show = Command::ShowReservation(ReservationId(1));
+        assert!(are_needed([&group(&[Command::Show]), &group(&[show])]));
+        let mut out = Vec::new();
+        wait(1, 1500, &mut out);
+        assert_eq!(out, b"*3\r\n$4\r\nWAIT\r\n$1\r\n1\r\n$4\r\n1500\r\n");
+    }
+}

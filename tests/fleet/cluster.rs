@@ -1,0 +1,343 @@
+//! Cluster: the hot slot moves between nodes while it is sold, a primary dies, one falls asleep.
+
+use std::collections::HashSet;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::Scenario;
+use crate::buyer::{Bought, Buyer};
+use crate::crowd::Crowd;
+use crate::lab::{Lab, output, until};
+use crate::server::Server;
+use crate::six::{Node, Six};
+use crate::table::Line;
+
+pub const SCENARIO: Scenario = Scenario {
+    name: "cluster",
+    shows: "the hot slot moves while it is sold, a primary dies or sleeps: exact, and others go on",
+    in_ci: true,
+    needs: &[("redis-server", "redis-server"), ("redis-cli", "redis-tools")],
+    run,
+};
+
+const TOTAL: usize = 10_000;
+const BUYERS: usize = 32;
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Slots of the first primary among which the hot sale is: so many are moved at a time.
+const LOW_SLOTS: u16 = 12;
+
+fn run() -> Vec<Line> {
+    let mut lines = resharded();
+    lines.extend(open_slot());
+    lines.extend(killed(false));
+    lines.extend(killed(true));
+    lines.extend(asleep());
+    lines
+}
+
+/// A name of a sale whose slot is below this one.
+fn low_sale(six: &Six, below: u16) -> String {
+    let mut node = six.nodes[0].connect();
+    let slot = |name: &String| -> u16 {
+        node.text(&format!("CLUSTER KEYSLOT {name}_hash_key")).parse().expect("a slot")
+    };
+    let (mut slot, mut names) = (slot, (0..).map(|number| format!("hot-{number}")));
+    names.find(|name| slot(name) < below).expect("a sale")
+}
+
+fn servers(six: &Six, options: &[&str]) -> [Server; 2] {
+    let url = six.url();
+    let all = [&["--ledger", &url], options].concat();
+    [Server::start(&all), Server::start(&all)]
+}
+
+/// What the ledger has: units sold, and reservations as buyers know them.
+fn there(six: &Six, sale: &str) -> (u64, HashSet<String>) {
+    let primary = six.settled(six.slot(sale));
+    let mut node = six.connect(&primary);
+    let sold = node.text(&format!("HGET {sale}_hash_key {sale}_sold_nums"));
+    let reservations = node.reservations(&format!("{{{sale}_hash_key}}:reservations"));
+    let ids = reservations.into_iter().map(|(id, _)| format!("{sale}~{id}")).collect();
+    (sold.parse().expect("a number"), ids)
+}
+
+/// Everything was sold, once, to those who know that they have it.
+fn assert_exact(six: &Six, crowd: &Crowd, sale: &str) {
+    let (sold, there) = there(six, sale);
+    assert_eq!((sold, there.len(), crowd.granted()), (TOTAL as u64, TOTAL, TOTAL));
+    assert_eq!(crowd.told(), there);
+    assert_eq!(audit(six, sale, None).0, 0);
+}
+
+/// What `stampede audit` finds: differences, and its report.
+fn audit(six: &Six, sale: &str, orders: Option<&str>) -> (u64, Value) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stampede"));
+    command.args(["audit", "--ledger", &six.url(), "--sale", sale, "--json"]);
+    command.args(orders.iter().flat_map(|orders| ["--orders", orders]));
+    let done = command.output().expect("run the audit");
+    let report: Value = serde_json::from_slice(&done.stdout).unwrap_or_else(|error| {
+        panic!("{error}: {}", String::from_utf8_lossy(&done.stderr));
+    });
+    let differences = report["differences"].as_u64().expect("a number");
+    assert_eq!(done.status.code(), Some(i32::from(differences > 0)), "{report}");
+    (differences, report)
+}
+
+fn ms(time: Duration) -> String {
+    format!("{} ms", time.as_millis())
+}
+
+fn addresses(servers: &[Server]) -> Vec<std::net::SocketAddr> {
+    servers.iter().map(Server::address).collect()
+}
+
+/// Back and forth by `redis-cli --cluster reshard`, as operators do it.
+fn resharded() -> Vec<Line> {
+    let six = Six::start(&[]);
+    let sale = low_sale(&six, LOW_SLOTS);
+    let servers = servers(&six, &["--sale", &format!("{sale}={TOTAL}")]);
+    let crowd = Crowd::new(&sale, &addresses(&servers));
+    let (home, mut moves) = (six.settled(0), Vec::new());
+    let other = six.settled(16_383);
+    assert_ne!(home.port, other.port);
+    thread::scope(|scope| {
+        crowd.buy(scope, BUYERS);
+        until("some are sold", PATIENCE, || crowd.granted() >= TOTAL / 10);
+        let (mut from, mut to) = (&home, &other);
+        while crowd.granted() < TOTAL * 9 / 10 {
+            moves.push(six.reshard(from, to, LOW_SLOTS));
+            (from, to) = (to, from);
+        }
+    });
+    assert!(moves.len() >= 2, "the sale was over before its slot had moved and come back");
+    assert_exact(&six, &crowd, &sale);
+    assert_eq!(crowd.refusals().get("unknown"), None, "{:?}", crowd.refusals());
+    let refused: usize = crowd.refusals().values().sum();
+    let longest = moves.iter().max().copied().unwrap_or_default();
+    vec![
+        Line::new(
+            "hot slot resharded during a sale: sold, each to who knows",
+            "10000",
+            TOTAL.to_string(),
+        ),
+        Line::new("… and not answered at the first try", "0", refused.to_string()),
+        Line::new(
+            format!("… moves of {LOW_SLOTS} slots; the longest took"),
+            "",
+            format!("{}; {}", moves.len(), ms(longest)),
+        ),
+        Line::new("… longest time without a grant", "", ms(crowd.longest_pause())),
+        Line::new("… longest wait of a buyer", "", ms(crowd.longest_wait())),
+    ]
+}
+
+/// By hand, and slowly: the slot stands open, with its keys here, on both sides, there.
+fn open_slot() -> Vec<Line> {
+    let six = Six::start(&[]);
+    let sale = "slow";
+    let servers = servers(&six, &["--sale", &format!("{sale}={TOTAL},limit={TOTAL}")]);
+    let crowd = Crowd::new(sale, &addresses(&servers));
+    let slot = six.slot(sale);
+    let from = six.settled(slot);
+    let to = other_than(&six, &from);
+    let step = Duration::from_millis(400);
+    let mut grants = Vec::new();
+    thread::scope(|scope| {
+        crowd.buy(scope, 4);
+        until("some are sold", PATIENCE, || crowd.granted() >= TOTAL / 20);
+        let (mut source, mut target) = (six.connect(&from), six.connect(&to));
+        assert_eq!(target.text(&format!("CLUSTER SETSLOT {slot} IMPORTING {}", from.id)), "OK");
+        assert_eq!(source.text(&format!("CLUSTER SETSLOT {slot} MIGRATING {}", to.id)), "OK");
+        let mut pass = |what: &'static str| {
+            let before = crowd.granted();
+            thread::sleep(step);
+            grants.push((what, crowd.granted() - before));
+        };
+        pass("open, keys here");
+        let keys = source.list(&format!("CLUSTER GETKEYSINSLOT {slot} 100"));
+        assert_eq!(keys.len(), 7, "{keys:?}");
+        for (number, key) in keys.iter().enumerate() {
+            if number == 3 {
+                pass("keys on both sides");
+            }
+            let migrate = format!("MIGRATE 127.0.0.1 {} {key} 0 5000", to.port);
+            assert_eq!(source.text(&migrate), "OK");
+        }
+        pass("open, keys there");
+        for node in [&mut target, &mut source] {
+            assert_eq!(node.text(&format!("CLUSTER SETSLOT {slot} NODE {}", to.id)), "OK");
+        }
+        pass("closed");
+    });
+    assert_exact(&six, &crowd, sale);
+    assert_eq!(crowd.refusals().get("unknown"), None, "{:?}", crowd.refusals());
+    let waited = grants.iter().find(|(what, _)| *what == "keys on both sides").expect("it was");
+    assert!(grants.iter().all(|one| one.1 > 0 || one == waited), "{grants:?}");
+    let told: Vec<String> = grants.iter().map(|(what, count)| format!("{what}: {count}")).collect();
+    vec![
+        Line::new("slot open for 1.2 s: sold, each to who knows", "10000", TOTAL.to_string()),
+        Line::new("… grants in each 400 ms", "", told.join(", ")),
+        Line::new("… longest wait of a buyer", "", ms(crowd.longest_wait())),
+    ]
+}
+
+/// A primary that is not this one.
+fn other_than(six: &Six, node: &Node) -> Node {
+    let primaries = six.seen_by(0).into_iter().filter(|seen| seen.primary);
+    primaries.into_iter().find(|seen| seen.port != node.port).expect("another primary")
+}
+
+/// The sale's primary dies; its replica takes over. What is acknowledged is with the replica already,
+/// if that is asked for.
+fn killed(waits: bool) -> Vec<Line> {
+    let lab = Lab::new();
+    let one_replica = ["--min-replicas-to-write", "1", "--min-replicas-max-lag", "2"];
+    let mut six = Six::start(if waits { &one_replica } else { &[] });
+    let sale = "ticket";
+    let wait = if waits { &["--redis-wait", "1"][..] } else { &[] };
+    let servers = servers(&six, &[&["--sale", &format!("{sale}={TOTAL}")], wait].concat());
+    let crowd = Crowd::new(sale, &addresses(&servers));
+    let orders = format!("sqlite:{}", lab.folder().join("orders.db").display());
+    let worker = lab.start("orders", &mut order_worker(&six, &orders));
+    let slot = six.slot(sale);
+    let old = six.settled(slot);
+    let victim = six.place(old.port);
+    let witness = (victim + 1) % 6;
+    let (killed_at, promoted_at) = thread::scope(|scope| {
+        crowd.buy(scope, BUYERS);
+        until("a third is sold", PATIENCE, || crowd.granted() >= TOTAL / 3);
+        let killed_at = Instant::now();
+        six.nodes[victim].kill();
+        until("a replica takes over", PATIENCE, || {
+            six.primary_of(slot, witness).is_some_and(|node| node.port != old.port)
+        });
+        let promoted_at = Instant::now();
+        // It comes back as the new one's replica.
+        six.nodes[victim].restart();
+        (killed_at, promoted_at)
+    });
+    let first = crowd.first_after(promoted_at).expect("a grant afterwards");
+    let (sold, there) = there(&six, sale);
+    assert_eq!((sold, there.len()), (TOTAL as u64, TOTAL));
+    let told = crowd.told();
+    assert_eq!(there.difference(&told).count(), 0, "reservations of which nobody was told");
+    let lost = told.difference(&there).count();
+    assert!(!waits || lost == 0, "{lost} were acknowledged with WAIT and are lost");
+    // The counts of what is there agree, whatever was lost.
+    assert_eq!(audit(&six, sale, None).0, 0);
+    drop(worker);
+    output(order_worker(&six, &orders).arg("--once"));
+    let (differences, report) = audit(&six, sale, Some(&orders));
+    let text = report.to_string();
+    assert!(differences == 0 || text.contains("a row without a reservation"), "{text}");
+    let bound = (lost + BUYERS) as u64;
+    assert!(differences <= bound, "{differences} rows, {lost} lost: {text}");
+    let (what, wanted) = match waits {
+        false => ("primary killed", "10000; what the replica had not received"),
+        true => ("primary killed, --redis-wait 1", "10000; 0"),
+    };
+    vec![
+        Line::new(format!("{what}: to the promotion"), "", ms(promoted_at - killed_at)),
+        Line::new("… promotion to the next grant", "", ms(first - promoted_at)),
+        Line::new("… sold; lost of what was told", wanted, format!("{TOTAL}; {lost}")),
+        Line::new("… orders without a reservation, by the audit", "", differences.to_string()),
+    ]
+}
+
+fn order_worker(six: &Six, to: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stampede"));
+    command.args([
+        "orders",
+        "--from",
+        &six.url_of("stampede-orders"),
+        "--to",
+        to,
+        "--consumer",
+        "one",
+    ]);
+    command
+}
+
+/// Sales on all primaries at once, by one core; one primary falls asleep for a moment. What is held
+/// on each returns, and becomes an order. All of it as users who may do no more than they must.
+fn asleep() -> Vec<Line> {
+    let lab = Lab::new();
+    let six = Six::start(&[]).with_users();
+    let sales = on_each_primary(&six);
+    let options = sales.iter().map(|(sale, _)| format!("{sale}=1000000,hold=2s"));
+    let options: Vec<String> = options.flat_map(|sale| ["--sale".to_owned(), sale]).collect();
+    let mut options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let core = core_affinity::get_core_ids().expect("processors")[0].id.to_string();
+    let url = six.url();
+    options.extend(["--cores", &core, "--ledger", &url]);
+    let server = Server::start(&options);
+    let crowds: Vec<Crowd> =
+        sales.iter().map(|(sale, _)| Crowd::new(sale, &[server.address()])).collect();
+    let nap = Duration::from_millis(700);
+    thread::scope(|scope| {
+        crowds.iter().for_each(|crowd| crowd.buy(scope, 4));
+        until("all sell", PATIENCE, || crowds.iter().all(|crowd| crowd.granted() > 100));
+        let sleeper = &sales[0].1;
+        let process = six.connect(sleeper).text("INFO server");
+        let pid = process.lines().find_map(|line| line.strip_prefix("process_id:"));
+        let pid = pid.expect("its process").trim().to_owned();
+        output(Command::new("kill").args(["-s", "STOP", &pid]));
+        thread::sleep(nap);
+        output(Command::new("kill").args(["-s", "CONT", &pid]));
+        thread::sleep(nap);
+        crowds.iter().for_each(Crowd::stop);
+    });
+    let waits: Vec<Duration> = crowds.iter().map(Crowd::longest_wait).collect();
+    assert!(waits[0] > nap / 2, "it did not sleep: {waits:?}");
+    assert!(waits[1..].iter().all(|wait| *wait < nap), "others waited for it: {waits:?}");
+    assert!(crowds.iter().all(|crowd| crowd.refusals().is_empty()), "nobody was refused");
+
+    // All of it becomes an order, and returns.
+    let orders = format!("sqlite:{}", lab.folder().join("orders.db").display());
+    let mut buyer = Buyer::connect(server.address()).expect("a server");
+    let mut kept = Vec::new();
+    for (sale, _) in &sales {
+        let bought = buyer.reserve(sale, "ann", 1, "").expect("an answer").bought();
+        let Bought::Granted(id) = bought else { panic!("{sale}: {bought:?}") };
+        assert_eq!(buyer.confirm(&id).expect("an answer").status, 200);
+        kept.push(id);
+    }
+    let mut free = |sale: &str| buyer.sale(sale).expect("an answer")["free"].as_u64();
+    let returned = until("what was held returns", PATIENCE, || {
+        sales.iter().all(|(sale, _)| free(sale) == Some(999_999))
+    });
+    output(order_worker(&six, &orders).arg("--once"));
+    for (crowd, (sale, _)) in crowds.iter().zip(&sales) {
+        let (differences, report) = audit(&six, sale, Some(&orders));
+        assert_eq!(differences, 0, "{report}");
+        assert!(crowd.granted() > 100);
+    }
+    vec![
+        Line::new(
+            "a primary asleep for 700 ms: longest wait for its sale, for the others'",
+            "0.7 s, less",
+            waits.iter().map(|wait| ms(*wait)).collect::<Vec<_>>().join(", "),
+        ),
+        Line::new("… held units of three nodes are back after 2 s of hold and", "", ms(returned)),
+        Line::new("… orders of three nodes, by the audit", "0 differences", "0"),
+    ]
+}
+
+/// A sale on each primary.
+fn on_each_primary(six: &Six) -> Vec<(String, Node)> {
+    let mut sales: Vec<(String, Node)> = Vec::new();
+    for number in 0.. {
+        let sale = format!("sale-{number}");
+        let node = six.settled(six.slot(&sale));
+        if sales.iter().all(|(_, there)| there.port != node.port) {
+            sales.push((sale, node));
+        }
+        if sales.len() == 3 {
+            break;
+        }
+    }
+    sales
+}

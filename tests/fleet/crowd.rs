@@ -1,0 +1,123 @@
+//! Buyers with keys, each of whom asks until he knows; and what they were told.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::buyer::{Bought, Buyer};
+
+/// Far more than any sale here takes.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What a crowd was told about one sale.
+pub struct Crowd {
+    sale: String,
+    servers: Vec<SocketAddr>,
+    grants: Mutex<HashMap<String, Instant>>,
+    count: AtomicUsize,
+    /// How often what else was said than yes and sold out.
+    refusals: Mutex<BTreeMap<String, usize>>,
+    longest: Mutex<Duration>,
+    stop: AtomicBool,
+}
+
+impl Crowd {
+    /// One that will go to these servers in turn.
+    pub fn new(sale: &str, servers: &[SocketAddr]) -> Self {
+        Self {
+            sale: sale.to_owned(),
+            servers: servers.to_vec(),
+            grants: Mutex::default(),
+            count: AtomicUsize::new(0),
+            refusals: Mutex::default(),
+            longest: Mutex::default(),
+            stop: AtomicBool::new(false),
+        }
+    }
+
+    /// So many buyers at a time buy until all is sold (or [`stop`](Self::stop)).
+    pub fn buy<'scope>(&'scope self, scope: &'scope thread::Scope<'scope, '_>, buyers: usize) {
+        for number in 0..buyers {
+            scope.spawn(move || self.one_after_the_other(number));
+        }
+    }
+
+    /// Has the buyers go home once they know.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// How many have one.
+    pub fn granted(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    fn one_after_the_other(&self, number: usize) {
+        let (mut turn, mut connection) = (number, None);
+        for attempt in 0.. {
+            let (user, key) = (format!("u{number}-{attempt}"), format!("k{number}-{attempt}"));
+            let since = Instant::now();
+            loop {
+                assert!(since.elapsed() < PATIENCE, "a buyer still does not know");
+                let buyer = match &mut connection {
+                    Some(buyer) => buyer,
+                    gone => {
+                        turn += 1;
+                        let server = self.servers[turn % self.servers.len()];
+                        gone.insert(Buyer::connect(server).expect("a server"))
+                    }
+                };
+                match buyer.reserve(&self.sale, &user, 1, &key).map(|answer| answer.bought()) {
+                    Ok(Bought::Granted(id)) => {
+                        self.grants.lock().expect("the list").insert(id, Instant::now());
+                        self.count.fetch_add(1, Ordering::Relaxed);
+                        break;
+                    }
+                    Ok(Bought::Refused(code)) if code == "sold_out" => return,
+                    Ok(Bought::Refused(code)) => {
+                        assert!(["unknown", "unavailable", "busy"].contains(&&*code), "{code}");
+                        *self.refusals.lock().expect("the list").entry(code).or_default() += 1;
+                        thread::sleep(Duration::from_millis(10));
+                    }
+                    Err(_) => connection = None,
+                }
+            }
+            let mut longest = self.longest.lock().expect("the time");
+            *longest = longest.max(since.elapsed());
+            if self.stop.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+    }
+
+    /// What they have.
+    pub fn told(&self) -> HashSet<String> {
+        self.grants.lock().expect("the list").keys().cloned().collect()
+    }
+
+    /// What else they were told, and how often.
+    pub fn refusals(&self) -> BTreeMap<String, usize> {
+        self.refusals.lock().expect("the list").clone()
+    }
+
+    /// Longest that one of them waited until he knew.
+    pub fn longest_wait(&self) -> Duration {
+        *self.longest.lock().expect("the time")
+    }
+
+    /// Longest time in which nobody got one, between the first grant and the last.
+    pub fn longest_pause(&self) -> Duration {
+        let mut at: Vec<Instant> =
+            self.grants.lock().expect("the list").values().copied().collect();
+        at.sort_unstable();
+        at.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
+    }
+
+    /// The first grant after a point in time.
+    pub fn first_after(&self, since: Instant) -> Option<Instant> {
+        self.grants.lock().expect("the list").values().copied().filter(|at| *at > since).min()
+    }
+}
