@@ -216,6 +216,12 @@ pub const START_SALES_MAX: usize = 256;
 pub const SPARE_COROUTINES: usize = 64;
 /// More descriptors kept back for each core: its poll, its wake-up, its listeners, its ledger.
 pub const DESCRIPTORS_RESERVE_PER_CORE: u64 = 8;
+/// More descriptors kept back for each core, and for each of [`CLUSTER_CLIENTS`], with a Cluster: a
+/// connection to each of so many primaries. Beyond, they share what connections leave.
+pub const DESCRIPTORS_RESERVE_CLUSTER: u64 = 16;
+/// Threads of a server that speak to the ledger beside its cores: the sweep, the control port, and
+/// two to spare.
+pub const CLUSTER_CLIENTS: u64 = 4;
 
 /// Shortest and longest setting of a connection's deadlines (idle, head, body, write): what the
 /// sweep can tell apart, and an hour.

@@ -55,7 +55,8 @@ impl Instance {
 
     /// What it says of itself now.
     pub fn member(&self) -> Member {
-        let draining = self.shared.draining.load(Ordering::Relaxed);
+        let ends = [&self.shared.leaving, &self.shared.draining];
+        let draining = ends.iter().any(|ends| ends.load(Ordering::Relaxed));
         Member {
             name: self.name.clone(),
             addresses: self.addresses.clone(),

@@ -104,6 +104,27 @@ fn a_sale_of_a_later_epoch_refuses_who_knows_an_earlier_one() {
     assert!(refused.contains("the Sentinels don't say where shop is"), "{refused}");
 }
 
+/// The users that tuning/redis/sentinel.conf proposes.
+#[test]
+fn the_user_of_tuning_may_ask_and_listen() {
+    let conf = concat!(env!("CARGO_MANIFEST_DIR"), "/tuning/redis/sentinel.conf");
+    let conf = fs::read_to_string(conf).expect("a file of tuning/");
+    let lines = conf.lines().filter_map(|line| line.strip_prefix("#     "));
+    let users: Vec<&str> = lines
+        .filter(|line| line.starts_with("user ") || line.starts_with("requirepass "))
+        .collect();
+    assert_eq!(users.len(), 2, "{users:?}");
+    let redis = RedisServer::start(&[]);
+    let sentinel = Sentinel::start(&redis, &(users.join("\n") + "\n"));
+    let login = |password: &str| {
+        let user = Some("stampede".to_owned());
+        client(sentinel.ledger("shop").with_sentinel_login(user, Password::new(password)))
+    };
+    apply(&mut login("CHANGE-ME-ASKING"), Command::Create(SaleSpec::with_total(1)))
+        .expect("created");
+    assert!(login("CHANGE-ME").connect().is_err());
+}
+
 #[test]
 fn a_name_that_nobody_knows_and_a_password_are_told() {
     let redis = RedisServer::start(&[]);

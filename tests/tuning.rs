@@ -2,13 +2,16 @@
 //! nginx, Redis and systemd reading what is there for them.
 
 #[allow(dead_code)]
+#[path = "support/redis.rs"]
+mod redis_server;
+#[allow(dead_code)]
 #[path = "support/server.rs"]
 mod server;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -17,6 +20,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use redis::Value;
+use redis_server::RedisConnection;
 use server::Server;
 use stampede::http::{Code, Problem};
 use stampede::limits::{
@@ -670,7 +675,6 @@ fn redis_takes_the_configuration_of_a_cluster() {
         ("cluster-enabled", "yes"),
         ("cluster-node-timeout", "5000"),
         ("cluster-require-full-coverage", "no"),
-        ("min-replicas-to-write", "1"),
     ];
     redis_takes(&arguments, &ours);
 }
@@ -833,4 +837,67 @@ fn keepalived_agrees_with_our_bounds() {
         assert_eq!(text.matches("include check.conf").count(), 4);
     }
     assert!(text("lvs/check.conf").contains("connect_port 3006\n"));
+}
+
+/// One with replicas, and the Sentinel that watches it, each as its user.
+#[test]
+fn redis_and_sentinel_take_their_configurations_together() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).expect("write a file");
+        path
+    };
+    let port = || {
+        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        free.local_addr().expect("its address").port()
+    };
+    let (redis, sentinel) = (port(), port());
+    let dir = format!("dir {}", folder.path().display());
+    let users = file("users.acl", &text("redis/users.acl"));
+    let own = |name: &str| self::folder().join("redis").join(name).display().to_string();
+    let conf = file(
+        "redis.conf",
+        &format!(
+            "include {}\ninclude {}\nbind 127.0.0.1\nport {redis}\n{dir}\naclfile {}\n",
+            own("redis.conf"),
+            own("replicas.conf"),
+            users.display()
+        ),
+    );
+    let start = |arguments: &[&std::ffi::OsStr]| {
+        let child = program("redis-server").args(arguments).stdout(Stdio::null()).spawn();
+        Running(child.expect("start Redis"))
+    };
+    let _redis = start(&[conf.as_os_str()]);
+    let watch = text("redis/sentinel.conf")
+        .replace("dir /var/lib/redis", &dir)
+        .replace("port 26379", &format!("port {sentinel}"))
+        .replace("10.0.0.5 6379", &format!("127.0.0.1 {redis}"));
+    let conf = file("sentinel.conf", &watch);
+    let _sentinel = start(&[conf.as_os_str(), "--sentinel".as_ref()]);
+    let until = Instant::now() + START_DEADLINE;
+    let connect = |port: u16| loop {
+        match TcpStream::connect(("127.0.0.1", port)) {
+            Ok(stream) => break RedisConnection::new(stream),
+            Err(error) => assert!(Instant::now() < until, "{error}"),
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    // What it only knows if it may ask Redis.
+    let knows =
+        |state: Vec<String>| state.chunks(2).any(|pair| pair[0] == "runid" && pair[1].len() == 40);
+    while !knows(connect(sentinel).list("SENTINEL MASTER stampede")) {
+        assert!(Instant::now() < until, "{:?}", connect(sentinel).list("SENTINEL MASTER stampede"));
+        thread::sleep(Duration::from_millis(50));
+    }
+    let said = |answer: Value| match answer {
+        Value::ServerError(error) => error.code().to_owned(),
+        other => format!("{other:?}"),
+    };
+    let mut redis = connect(redis);
+    assert_eq!(said(redis.ask("PING")), "NOAUTH");
+    assert_eq!(redis.text("AUTH stampede CHANGE-ME-STAMPEDE"), "OK");
+    // Nobody follows it.
+    assert_eq!(said(redis.ask("HSET a_hash_key a 1")), "NOREPLICAS");
 }

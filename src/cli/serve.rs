@@ -57,9 +57,10 @@ pub struct ServeOptions {
     /// embedded:DIR keeps them in a folder of this machine, for one instance. A Redis shares them
     /// between instances: redis://user:password@host:6379/0;
     /// redis-sentinel://user:password@host:26379,host:26379/MASTERNAME/0, which follows the primary
-    /// that the Sentinels name (user and password are Redis' own); or redis-cluster://host,host.
-    /// With rediss:// and so on it is TLS. To keep a password from other users of the machine, who can see the command line, set it
-    /// by the environment or the file.
+    /// that the Sentinels name (user and password are Redis' own); or
+    /// redis-cluster://user:password@host:6379,host:6379, some of a Cluster's nodes. With rediss://
+    /// and so on it is TLS. To keep a password from other users of the machine, who can see the
+    /// command line, set it by the environment or the file.
     #[arg(long, value_name = "URL", help_heading = "Ledger")]
     pub ledger: Option<String>,
 

@@ -29,10 +29,14 @@ impl Host {
         Self { cores, file_limit }
     }
 
-    /// Connections that the file limit leaves room for on this many cores. 0: none.
-    pub fn connections_max(&self, cores: usize) -> u64 {
+    /// Connections that the file limit leaves room for on this many cores, with a ledger of many
+    /// nodes or of one. 0: none.
+    pub fn connections_max(&self, cores: usize, many_nodes: bool) -> u64 {
+        let nodes = if many_nodes { limits::DESCRIPTORS_RESERVE_CLUSTER } else { 0 };
+        let per_core = limits::DESCRIPTORS_RESERVE_PER_CORE + nodes;
         let reserve = limits::DESCRIPTORS_RESERVE
-            .saturating_add(limits::DESCRIPTORS_RESERVE_PER_CORE.saturating_mul(cores as u64));
+            .saturating_add(limits::CLUSTER_CLIENTS * nodes)
+            .saturating_add(per_core.saturating_mul(cores as u64));
         self.file_limit.saturating_sub(reserve).min(limits::CONNECTIONS_MAX)
     }
 }
@@ -60,8 +64,9 @@ mod tests {
     #[test]
     fn connections_leave_a_reserve() {
         let host = |file_limit| Host { cores: vec![0], file_limit };
-        assert_eq!(host(64).connections_max(1), 0);
-        assert_eq!(host(1024).connections_max(2), 1024 - 64 - 16);
-        assert_eq!(host(u64::MAX).connections_max(1), limits::CONNECTIONS_MAX);
+        assert_eq!(host(64).connections_max(1, false), 0);
+        assert_eq!(host(1024).connections_max(2, false), 1024 - 64 - 16);
+        assert_eq!(host(1024).connections_max(2, true), 1024 - 64 - 16 - (2 + 4) * 16);
+        assert_eq!(host(u64::MAX).connections_max(1, true), limits::CONNECTIONS_MAX);
     }
 }

@@ -19,6 +19,19 @@ pub enum LedgerSetting {
     Redis(RedisSetting),
 }
 
+impl LedgerSetting {
+    /// Whether it is a Redis Cluster, of many nodes.
+    pub fn is_cluster(&self) -> bool {
+        match self {
+            Self::Embedded(_) => false,
+            Self::Redis(redis) => {
+                let scheme = redis.url.expose().split("://").next().unwrap_or_default();
+                scheme.ends_with("-cluster")
+            }
+        }
+    }
+}
+
 impl fmt::Display for LedgerSetting {
     /// As it is set, without a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -194,8 +194,8 @@ impl Taker {
         let listen = self.listen();
         let control = self.control(&listen);
         let cores = self.one("cores", host.cores.clone(), |text| value::cores(text, &host.cores));
-        let connections_max = self.connections_max(host, cores.len());
         let ledger = self.ledger();
+        let connections_max = self.connections_max(host, cores.len(), ledger.is_cluster());
         let orders = self.orders(&ledger);
         let split = self.splits(&ledger);
         let (sales, sales_given) = self.sales(&ledger, split);
@@ -248,8 +248,8 @@ impl Taker {
         }
     }
 
-    fn connections_max(&mut self, host: &Host, cores: usize) -> u64 {
-        let allowed = host.connections_max(cores);
+    fn connections_max(&mut self, host: &Host, cores: usize, many_nodes: bool) -> u64 {
+        let allowed = host.connections_max(cores, many_nodes);
         let limit = host.file_limit;
         if allowed == 0 {
             self.problems.push(format!(

@@ -378,7 +378,7 @@ impl Batcher {
     }
 
     /// Takes up to [`BATCH_MAX`] commands, oldest groups first.
-    fn take_batch(&self) -> (Batch, Flight) {
+    pub(super) fn take_batch(&self) -> (Batch, Flight) {
         self.batches_taken.set(self.batches_taken.get() + 1);
         self.count_seen.set(0);
         self.rounds_waited.set(0);

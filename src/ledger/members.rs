@@ -57,7 +57,7 @@ pub struct Member {
 pub enum MemberState {
     /// It serves.
     Ready,
-    /// It answers what it has and takes nothing new.
+    /// It was told to end: nobody should be sent to it.
     Draining,
     /// Something that this version has no word for.
     #[default]

@@ -196,6 +196,42 @@ fn tls_with_an_authority_of_ones_own() {
 }
 
 #[test]
+fn tls_to_the_sentinels_and_to_the_primary() {
+    let folder = certificates();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let port = || {
+        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        free.local_addr().expect("its address").port().to_string()
+    };
+    let (certificate, key, ca) = (file("redis.pem"), file("redis.key"), file("ca.pem"));
+    let (primary, sentinel) = (port(), port());
+    let tls = [
+        ["--tls-cert-file", &certificate, "--tls-key-file", &key],
+        ["--tls-ca-cert-file", &ca, "--tls-auth-clients", "no"],
+    ]
+    .concat();
+    let redis = RedisServer::start(&[&["--tls-port", &primary][..], &tls].concat());
+    let conf = file("sentinel.conf");
+    let watch = format!("sentinel monitor shop 127.0.0.1 {primary} 1\ntls-replication yes\n");
+    std::fs::write(&conf, watch).expect("a file");
+    let program = Command::new("redis-server")
+        .args([&conf, "--sentinel", "--port", "0", "--tls-port", &sentinel])
+        .args(&tls)
+        .stdout(Stdio::null())
+        .spawn();
+    let mut program = program.expect("redis-server");
+    let url = format!("rediss-sentinel://127.0.0.1:{sentinel}/shop");
+    let server = Server::start(&["--ledger", &url, "--redis-ca", &ca, "--sale", "ticket=9"]);
+    eventually("it sells", 10, || sells(&server));
+    drop(server);
+    assert!(sold(&redis) >= 1);
+    let (code, said) = refused(&["--ledger", &url, "--redis-ca", &file("other.pem")]);
+    assert!(code == 1 && said.contains("certificate"), "{code} {said}");
+    program.kill().expect("end the Sentinel");
+    program.wait().expect("its end");
+}
+
+#[test]
 fn a_redis_that_is_not_there_yet() {
     let mut redis = RedisServer::start(&[]);
     redis.kill();

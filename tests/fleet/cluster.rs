@@ -9,10 +9,11 @@ use serde_json::Value;
 
 use crate::Scenario;
 use crate::buyer::{Bought, Buyer};
+use crate::cluster_client;
 use crate::crowd::Crowd;
 use crate::lab::{Lab, output, until};
 use crate::server::Server;
-use crate::six::{Node, Six};
+use crate::six::{Node, Six, signal};
 use crate::table::Line;
 
 pub const SCENARIO: Scenario = Scenario {
@@ -32,9 +33,11 @@ const LOW_SLOTS: u16 = 12;
 fn run() -> Vec<Line> {
     let mut lines = resharded();
     lines.extend(open_slot());
-    lines.extend(killed(false));
-    lines.extend(killed(true));
+    lines.extend(replaced(Dies::Killed, false));
+    lines.extend(replaced(Dies::Killed, true));
+    lines.extend(replaced(Dies::Sleeps, true));
     lines.extend(asleep());
+    lines.extend(cluster_client::run());
     lines
 }
 
@@ -96,10 +99,13 @@ fn addresses(servers: &[Server]) -> Vec<std::net::SocketAddr> {
 
 /// Back and forth by `redis-cli --cluster reshard`, as operators do it.
 fn resharded() -> Vec<Line> {
+    let lab = Lab::new();
     let six = Six::start(&[]);
     let sale = low_sale(&six, LOW_SLOTS);
     let servers = servers(&six, &["--sale", &format!("{sale}={TOTAL}")]);
     let crowd = Crowd::new(&sale, &addresses(&servers));
+    let orders = format!("sqlite:{}", lab.folder().join("orders.db").display());
+    let worker = lab.start("orders", &mut order_worker(&six, &orders));
     let (home, mut moves) = (six.settled(0), Vec::new());
     let other = six.settled(16_383);
     assert_ne!(home.port, other.port);
@@ -115,6 +121,10 @@ fn resharded() -> Vec<Line> {
     assert!(moves.len() >= 2, "the sale was over before its slot had moved and come back");
     assert_exact(&six, &crowd, &sale);
     assert_eq!(crowd.refusals().get("unknown"), None, "{:?}", crowd.refusals());
+    drop(worker);
+    output(order_worker(&six, &orders).arg("--once"));
+    let (differences, report) = audit(&six, &sale, Some(&orders));
+    assert_eq!(differences, 0, "{report}");
     let refused: usize = crowd.refusals().values().sum();
     let longest = moves.iter().max().copied().unwrap_or_default();
     vec![
@@ -190,9 +200,17 @@ fn other_than(six: &Six, node: &Node) -> Node {
     primaries.into_iter().find(|seen| seen.port != node.port).expect("another primary")
 }
 
-/// The sale's primary dies; its replica takes over. What is acknowledged is with the replica already,
-/// if that is asked for.
-fn killed(waits: bool) -> Vec<Line> {
+/// How a primary goes.
+#[derive(Clone, Copy, PartialEq)]
+enum Dies {
+    Killed,
+    /// It stands still, and wakes with what servers have sent to it, as if nothing had happened.
+    Sleeps,
+}
+
+/// The sale's primary goes; its replica takes over, and it comes back. What is acknowledged is with
+/// the replica already, if that is asked for.
+fn replaced(dies: Dies, waits: bool) -> Vec<Line> {
     let lab = Lab::new();
     let one_replica = ["--min-replicas-to-write", "1", "--min-replicas-max-lag", "2"];
     let mut six = Six::start(if waits { &one_replica } else { &[] });
@@ -210,13 +228,20 @@ fn killed(waits: bool) -> Vec<Line> {
         crowd.buy(scope, BUYERS);
         until("a third is sold", PATIENCE, || crowd.granted() >= TOTAL / 3);
         let killed_at = Instant::now();
-        six.nodes[victim].kill();
+        let process = six.process(&old);
+        match dies {
+            Dies::Killed => six.nodes[victim].kill(),
+            Dies::Sleeps => signal(&process, "STOP"),
+        }
         until("a replica takes over", PATIENCE, || {
             six.primary_of(slot, witness).is_some_and(|node| node.port != old.port)
         });
         let promoted_at = Instant::now();
         // It comes back as the new one's replica.
-        six.nodes[victim].restart();
+        match dies {
+            Dies::Killed => six.nodes[victim].restart(),
+            Dies::Sleeps => signal(&process, "CONT"),
+        }
         (killed_at, promoted_at)
     });
     let first = crowd.first_after(promoted_at).expect("a grant afterwards");
@@ -235,10 +260,9 @@ fn killed(waits: bool) -> Vec<Line> {
     assert!(differences == 0 || text.contains("a row without a reservation"), "{text}");
     let bound = (lost + BUYERS) as u64;
     assert!(differences <= bound, "{differences} rows, {lost} lost: {text}");
-    let (what, wanted) = match waits {
-        false => ("primary killed", "10000; what the replica had not received"),
-        true => ("primary killed, --redis-wait 1", "10000; 0"),
-    };
+    let what = if dies == Dies::Killed { "primary killed" } else { "primary asleep" };
+    let what = what.to_owned() + if waits { ", --redis-wait 1" } else { "" };
+    let wanted = if waits { "10000; 0" } else { "10000; what the replica had not received" };
     vec![
         Line::new(format!("{what}: to the promotion"), "", ms(promoted_at - killed_at)),
         Line::new("… promotion to the next grant", "", ms(first - promoted_at)),
@@ -280,13 +304,10 @@ fn asleep() -> Vec<Line> {
     thread::scope(|scope| {
         crowds.iter().for_each(|crowd| crowd.buy(scope, 4));
         until("all sell", PATIENCE, || crowds.iter().all(|crowd| crowd.granted() > 100));
-        let sleeper = &sales[0].1;
-        let process = six.connect(sleeper).text("INFO server");
-        let pid = process.lines().find_map(|line| line.strip_prefix("process_id:"));
-        let pid = pid.expect("its process").trim().to_owned();
-        output(Command::new("kill").args(["-s", "STOP", &pid]));
+        let sleeper = six.process(&sales[0].1);
+        signal(&sleeper, "STOP");
         thread::sleep(nap);
-        output(Command::new("kill").args(["-s", "CONT", &pid]));
+        signal(&sleeper, "CONT");
         thread::sleep(nap);
         crowds.iter().for_each(Crowd::stop);
     });

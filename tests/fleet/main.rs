@@ -14,12 +14,14 @@
 #[path = "../support/buyer.rs"]
 mod buyer;
 mod cluster;
+mod cluster_client;
 mod crowd;
 mod front;
 mod frr;
 #[allow(dead_code)]
 mod lab;
 mod lvs;
+mod members;
 mod nginx;
 mod ospf;
 mod probe;
@@ -68,6 +70,8 @@ const SCENARIOS: &[Scenario] = &[
     cluster::SCENARIO,
     splits::SCENARIO,
     lvs::SCENARIO,
+    members::SCENARIO,
+    splits::SCENARIO,
     whole::SCENARIO,
 ];
 

@@ -131,6 +131,13 @@ impl Six {
         self.nodes[self.place(node.port)].connect()
     }
 
+    /// A node's process, for [`signal`].
+    pub fn process(&self, node: &Node) -> String {
+        let told = self.connect(node).text("INFO server");
+        let line = told.lines().find_map(|line| line.strip_prefix("process_id:"));
+        line.expect("its process").trim().to_owned()
+    }
+
     /// The slot of a sale.
     pub fn slot(&self, sale: &str) -> u16 {
         let told = self.nodes[0].connect().text(&format!("CLUSTER KEYSLOT {sale}_hash_key"));
@@ -165,4 +172,9 @@ impl Six {
         });
         node.expect("a primary")
     }
+}
+
+/// Sends a process a signal.
+pub fn signal(process: &str, signal: &str) {
+    output(Command::new("kill").args(["-s", signal, process]));
 }

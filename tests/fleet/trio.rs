@@ -1,4 +1,4 @@
-//! A primary, two replicas and three Sentinels on loopback.
+//! A primary, two replicas and three Sentinels on loopback, each as its user of tuning/redis.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -8,9 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::NamedTempFile;
 
 use crate::lab::{Lab, Program, until};
-use crate::redis_server::{RedisConnection, RedisServer};
+use crate::redis_server::{self, RedisConnection, RedisServer};
 
 /// The primary's name.
 pub const NAME: &str = "shop";
@@ -26,14 +27,19 @@ pub struct Trio {
     /// Their processes, as they were started.
     pids: [i32; 3],
     sentinels: Vec<(u16, Program)>,
-    promoted: Arc<Mutex<Option<(Instant, u16)>>>,
+    promoted: Arc<Mutex<Option<Instant>>>,
+    _users: NamedTempFile,
 }
 
 impl Trio {
     /// Starts them, with these arguments more for each Redis, and waits until all know each other.
     pub fn start(lab: &Lab, arguments: &[&str]) -> Self {
+        let users = redis_server::users();
+        let path = users.path().to_str().expect("a path");
         let own = ["--repl-diskless-sync", "yes", "--repl-diskless-sync-delay", "0"];
-        let arguments = [&own, arguments].concat();
+        let login = ["--aclfile", path, "--masteruser", "replica"];
+        let login = [&login[..], &["--masterauth", "CHANGE-ME-REPLICA"]].concat();
+        let arguments = [&own[..], &login, arguments].concat();
         let primary = RedisServer::start(&arguments);
         let port = primary.port().to_string();
         let follow = [&["--replicaof", "127.0.0.1", &port], &arguments[..]].concat();
@@ -43,7 +49,7 @@ impl Trio {
 
         let sentinels = (0..3).map(|number| sentinel(lab, number, &port)).collect();
         let pids = redis.each_ref().map(process);
-        let trio = Self { redis, pids, sentinels, promoted: Arc::default() };
+        let trio = Self { redis, pids, sentinels, promoted: Arc::default(), _users: users };
         for (port, _) in &trio.sentinels {
             until("the Sentinels know all", PATIENCE, || {
                 let state = ask(*port, &format!("SENTINEL MASTER {NAME}"));
@@ -58,18 +64,20 @@ impl Trio {
         trio
     }
 
-    /// The ledger's URL.
-    pub fn url(&self) -> String {
+    /// The ledger's URL for a user of tuning/redis.
+    pub fn url(&self, user: &str) -> String {
         let all: Vec<_> =
             self.sentinels.iter().map(|(port, _)| format!("127.0.0.1:{port}")).collect();
-        format!("redis-sentinel://{}/{NAME}/0", all.join(","))
+        let login =
+            format!("{user}:CHANGE-ME-{}", user.trim_start_matches("stampede-").to_uppercase());
+        format!("redis-sentinel://{login}@{}/{NAME}/0", all.join(","))
     }
 
     /// Waits until a Sentinel has said that there is another primary, and gives when that was.
     pub fn promotion(&self) -> Instant {
         let known = || self.promoted.lock().expect("what was said").is_some();
         until("a replica is promoted", PATIENCE, known);
-        self.promoted.lock().expect("what was said").expect("it is known").0
+        self.promoted.lock().expect("what was said").expect("it is known")
     }
 
     /// The one that is the primary now, once all Sentinels say so, and its number.
@@ -136,7 +144,8 @@ fn sentinel(lab: &Lab, number: usize, primary: &str) -> (u16, Program) {
         &format!(
             "port {port}\nbind 127.0.0.1\ndir {folder}\nsentinel monitor {NAME} 127.0.0.1 {primary} 2\n\
              sentinel down-after-milliseconds {NAME} {DOWN_AFTER_MS}\n\
-             sentinel failover-timeout {NAME} 5000\nsentinel parallel-syncs {NAME} 2\n"
+             sentinel failover-timeout {NAME} 5000\nsentinel parallel-syncs {NAME} 2\n\
+             sentinel auth-user {NAME} sentinel\nsentinel auth-pass {NAME} CHANGE-ME-SENTINEL\n"
         ),
     );
     let mut command = Command::new("redis-server");
@@ -160,7 +169,7 @@ fn ask(port: u16, command: &str) -> Vec<String> {
 }
 
 /// Notes the first time at which a Sentinel says that a replica is the primary now.
-fn note_promotions(port: u16, promoted: &Mutex<Option<(Instant, u16)>>) {
+fn note_promotions(port: u16, promoted: &Mutex<Option<Instant>>) {
     let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else { return };
     if stream.write_all(b"SUBSCRIBE +promoted-slave +switch-master\r\n").is_err() {
         return;
@@ -168,7 +177,7 @@ fn note_promotions(port: u16, promoted: &Mutex<Option<(Instant, u16)>>) {
     for line in BufReader::new(stream).lines().map_while(Result::ok) {
         // The payload of one of them: the primary's name is in it.
         if line.contains(NAME) && !line.starts_with('+') {
-            promoted.lock().expect("what was said").get_or_insert((Instant::now(), port));
+            promoted.lock().expect("what was said").get_or_insert(Instant::now());
             return;
         }
     }

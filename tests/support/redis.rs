@@ -43,18 +43,12 @@ impl RedisServer {
         panic!("redis-server did not start in ten attempts");
     }
 
-    /// Starts one with the users of `tuning/redis/users.acl`, whose passwords are those in the file;
-    /// but the default user, who is the test itself, may do everything. The file is to be kept.
+    /// Starts one with the [`users`] of tuning/. The file is to be kept.
     #[allow(dead_code)]
     pub fn with_users() -> (Self, tempfile::NamedTempFile) {
-        let users = concat!(env!("CARGO_MANIFEST_DIR"), "/tuning/redis/users.acl");
-        let users = std::fs::read_to_string(users).expect("the users of tuning/");
-        let (off, on) = ("user default off", "user default on nopass ~* &* +@all");
-        assert!(users.contains(off));
-        let file = tempfile::NamedTempFile::new().expect("a temporary file");
-        std::fs::write(file.path(), users.replace(off, on)).expect("write the users");
-        let path = file.path().to_str().expect("a path").to_owned();
-        (Self::start(&["--aclfile", &path]), file)
+        let file = users();
+        let path = file.path().to_str().expect("a path");
+        (Self::start(&["--aclfile", path]), file)
     }
 
     /// The URL for one of its users.
@@ -142,6 +136,19 @@ impl Drop for RedisServer {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// The users of `tuning/redis/users.acl`, whose passwords are those in the file; but the default
+/// user, who is the test itself, may do everything.
+#[allow(dead_code)]
+pub fn users() -> tempfile::NamedTempFile {
+    let users = concat!(env!("CARGO_MANIFEST_DIR"), "/tuning/redis/users.acl");
+    let users = std::fs::read_to_string(users).expect("the users of tuning/");
+    let (off, on) = ("user default off", "user default on nopass ~* &* +@all");
+    assert!(users.contains(off));
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), users.replace(off, on)).expect("write the users");
+    file
 }
 
 fn free_port() -> u16 {

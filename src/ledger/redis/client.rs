@@ -287,7 +287,7 @@ impl RedisClient {
         Ok(decoded.collect())
     }
 
-    fn load_scripts(&mut self) -> Result<(), LedgerError> {
+    pub(super) fn load_scripts(&mut self) -> Result<(), LedgerError> {
         if let Some(nodes) = &mut self.nodes {
             nodes.load_scripts(&self.ledger, self.answer_time);
             return Ok(());

@@ -196,11 +196,12 @@ fn check_server(hello: &Value, cluster: bool) -> Result<String, HandshakeError> 
         let text = "this is a Sentinel: ask it with redis-sentinel://host:port/MASTERNAME";
         return Err(HandshakeError::Fatal(text.to_owned()));
     }
-    if cluster && get("mode") != Some("cluster") {
-        let text = "this is no node of a Cluster: name it as redis://host:port/db";
-        return Err(HandshakeError::Fatal(text.to_owned()));
-    }
-    Ok(get("role").unwrap_or("server without a role").to_owned())
+    let text = match (cluster, get("mode") == Some("cluster")) {
+        (true, false) => "this is no node of a Cluster: name it as redis://host:port/db",
+        (false, true) => "this is a node of a Cluster: name it as redis-cluster://host:port",
+        _ => return Ok(get("role").unwrap_or("server without a role").to_owned()),
+    };
+    Err(HandshakeError::Fatal(text.to_owned()))
 }
 
 #[cfg(test)]
@@ -227,8 +228,12 @@ mod tests {
     }
 
     fn with(answers: &str) -> (HandshakeError, String) {
+        at("redis://ann:secret@x/2", answers)
+    }
+
+    fn at(url: &str, answers: &str) -> (HandshakeError, String) {
         let mut stream = Canned(answers.as_bytes(), Vec::new());
-        let settings = RedisSettings::from_url("redis://ann:secret@x/2").unwrap();
+        let settings = RedisSettings::from_url(url).unwrap();
         let got = handshake(&mut stream, &settings, "stampede", &Scripts::new());
         (got.unwrap_err(), String::from_utf8(stream.1).unwrap())
     }
@@ -259,6 +264,22 @@ mod tests {
             let text = format!("{error} {error:?}");
             assert_eq!((error.is_fatal(), text.contains(part)), (fatal, true), "{text}");
             assert!(!text.contains("secret") && sent.contains("secret"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_cluster_is_named_as_one_and_nothing_else_is() {
+        let modes = [
+            ("redis-cluster://x", "standalone", "name it as redis://"),
+            ("redis://x", "cluster", "name it as redis-cluster://"),
+        ];
+        for (url, mode, told) in modes {
+            let length = mode.len();
+            let answer = format!(
+                "*4\r\n$7\r\nversion\r\n$3\r\n7.0\r\n$4\r\nmode\r\n${length}\r\n{mode}\r\n"
+            );
+            let (error, _) = at(url, &answer);
+            assert!(error.is_fatal() && error.to_string().contains(told), "{error}");
         }
     }
 }

@@ -243,9 +243,9 @@ mod tests {
                 assert_eq!(counters, "{a{sale}");
                 continue;
             };
-            let (leases, members) = (templates.leases(), templates.members());
-            assert_eq!(hash_tag(leases.as_bytes()), hash_tag(members.as_bytes()));
-            assert!(hash_tag(leases.as_bytes()).is_some(), "{leases}");
+            let beside = [templates.index(), templates.leases(), templates.members()];
+            let slot = slot_of(beside[0].as_bytes());
+            assert!(beside.iter().all(|key| slot_of(key.as_bytes()) == slot), "{beside:?}");
             let keys = templates.of(&ticket()).all();
             let slots = keys.iter().map(|key| slot_of(key.as_bytes()));
             assert!(slots.clone().all(|slot| Some(slot) == slots.clone().next()), "{keys:?}");

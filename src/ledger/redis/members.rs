@@ -42,16 +42,16 @@ impl RedisClient {
     fn members_script(&mut self, arguments: &[&[u8]]) -> Result<Roll, LedgerError> {
         let keys = self.codec().keys();
         let (leases, members) = (keys.leases(), keys.members());
-        let script = self.codec().scripts().get(ScriptName::Members).clone();
+        let sha = self.codec().scripts().get(ScriptName::Members).sha.clone();
         let mut ask = Pipeline::new();
-        let call = ["EVALSHA", &script.sha, "2", &leases, &members].map(str::as_bytes);
+        let call = ["EVALSHA", &sha, "2", &leases, &members].map(str::as_bytes);
         ask.add(&[&call[..], arguments].concat());
         ask.add(&[b"ZRANGE", leases.as_bytes(), b"0", b"-1", b"WITHSCORES"]);
         ask.add(&[b"HGETALL", members.as_bytes()]);
         let mut replies = self.pipeline(&ask)?;
         if matches!(&replies[0], Value::ServerError(error) if error.code() == "NOSCRIPT") {
             // Redis has been restarted or flushed. What it did not know it did not do.
-            self.command(&[b"SCRIPT", b"LOAD", script.code.as_bytes()])?;
+            self.load_scripts()?;
             replies = self.pipeline(&ask)?;
         }
         for reply in &replies {
@@ -74,8 +74,7 @@ fn judge(reply: &Value, leases: &str, members: &str) -> Result<(), LedgerError> 
         )),
         code if code == "NOPERM" || not_permitted => LedgerError::Refused(format!(
             "this user may not keep the list of members: it needs EVALSHA, TIME, HGET, HGETALL, \
-             HLEN, HSET, HDEL, ZADD, ZCOUNT, ZRANGE, ZRANGEBYSCORE and ZREM on {leases} and {members} \
-             ({told})"
+             HSET, HDEL, ZADD, ZRANGE, ZRANGEBYSCORE and ZREM on {leases} and {members} ({told})"
         )),
         _ => classify(error).into(),
     })

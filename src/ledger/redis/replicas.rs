@@ -66,9 +66,10 @@ fn is_promise(command: &Command, outcome: &Outcome) -> bool {
         | Outcome::AlreadyConfirmed
         | Outcome::AlreadyCancelled
         | Outcome::Created(_)
-        // Taken elsewhere and forgotten here, units would be there twice.
+        | Outcome::Removed
+        // What the giver forgets, the taker would sell a second time.
         | Outcome::Gave { .. }
-        | Outcome::Removed => true,
+        | Outcome::Took { .. } => true,
         Outcome::Sale(_) => *command != Command::Show,
         Outcome::NotClaimed
         | Outcome::LimitReached { .. }
@@ -83,7 +84,6 @@ fn is_promise(command: &Command, outcome: &Outcome) -> bool {
         | Outcome::NotClosed
         | Outcome::StillHeld { .. }
         | Outcome::Split { .. }
-        | Outcome::Took { .. }
         | Outcome::NotSplit
         | Outcome::UnknownSale
         | Outcome::UnknownReservation => false,

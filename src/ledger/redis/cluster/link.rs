@@ -51,10 +51,16 @@ pub(super) struct Link {
     meeting: RefCell<HashMap<SaleId, Vec<Work>>>,
     /// What is tried again at the next tick.
     later: RefCell<Vec<Work>>,
-    /// Since when a sale's commands are turned down.
-    troubled: RefCell<HashMap<SaleId, u64>>,
+    /// Sales whose commands are turned down.
+    troubled: RefCell<HashMap<SaleId, Trouble>>,
     reported: RefCell<Option<LinkState>>,
     refusal_logged_ms: Cell<Option<u64>>,
+}
+
+/// Since when, and when last, a sale's commands were turned down.
+struct Trouble {
+    since_ms: u64,
+    last_ms: u64,
 }
 
 /// The life of a core's link to a Cluster.
@@ -353,15 +359,21 @@ impl Link {
     /// Keeps something that was not carried out for the next tick, if there is time.
     pub(super) fn try_later(self: &Rc<Self>, mut work: Work) {
         let now_ms = self.core.clock.now_ms();
-        let mut since_ms = now_ms;
-        if let Some(sale) = work.sale() {
+        let patience_ms = self.core.batcher.answer_deadline_ms();
+        let since_ms = work.sale().map_or(now_ms, |sale| {
             let mut troubled = self.troubled.borrow_mut();
             if troubled.len() >= SALES_MAX {
                 troubled.clear();
             }
-            since_ms = *troubled.entry(sale.clone()).or_insert(now_ms);
-        }
-        let patience_ms = self.core.batcher.answer_deadline_ms();
+            let fresh = Trouble { since_ms: now_ms, last_ms: now_ms };
+            let trouble = troubled.entry(sale.clone()).or_insert(fresh);
+            if now_ms > trouble.last_ms + patience_ms {
+                // Another one: nobody had asked for the sale meanwhile.
+                trouble.since_ms = now_ms;
+            }
+            trouble.last_ms = now_ms;
+            trouble.since_ms
+        });
         if now_ms >= work.until_ms || now_ms - since_ms >= patience_ms {
             self.log_refusal("a sale's node is away, or its slot is on its way");
             return self.fail(work, Failure::Unavailable);

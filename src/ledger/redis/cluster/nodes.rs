@@ -110,6 +110,10 @@ impl Nodes {
         };
         let first = |at| Pending { at, ask: None, error: down("it was not sent") };
         let mut pending: Vec<Pending> = (0..commands.len()).map(first).collect();
+        if self.cluster.slots.is_empty() {
+            // Why it can't be done is told for each command.
+            let _ = self.cluster.refresh(ledger);
+        }
         let mut rounds = 0;
         while !pending.is_empty() {
             let round = self.round(&mut task, pending);
@@ -122,7 +126,6 @@ impl Nodes {
                 break;
             }
             thread::sleep(Duration::from_millis(CLUSTER_RETRY_MS));
-            // Why nobody could be asked is in the errors already.
             let _ = self.cluster.refresh(ledger);
         }
         for late in pending {
@@ -148,7 +151,8 @@ impl Nodes {
             match one.ask.clone().or_else(home) {
                 Some(node) => parts.entry(node).or_default().push(one),
                 None => {
-                    one.error = down(&format!("no node has slot {slot}"));
+                    let why = self.cluster.failure().map(|(why, _)| why);
+                    one.error = down(&why.unwrap_or_else(|| format!("no node has slot {slot}")));
                     round.pause = true;
                     round.again.push(one);
                 }

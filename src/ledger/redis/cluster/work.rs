@@ -101,3 +101,55 @@ impl Work {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Batch;
+    use crate::ledger::batch::Batcher;
+    use crate::sale::{Command, ReservationId};
+
+    /// As many works as commands, each with its flight.
+    fn works(batcher: &Batcher, sale: &str, commands: &[Command]) -> Vec<Work> {
+        let sale = SaleId::new(sale).unwrap();
+        let work = |command: &Command| {
+            let _ = batcher.submit(0, &sale, command.clone(), 0).unwrap();
+            let (Batch { mut groups }, flight) = batcher.take_batch();
+            let run = Run { group: groups.remove(0), flight, creates: false };
+            Work { what: What::Run(run), slot: 1, asking: false, redirects: 0, until_ms: 9 }
+        };
+        commands.iter().map(work).collect()
+    }
+
+    #[test]
+    fn what_can_be_one_command_becomes_one() {
+        let batcher = Batcher::new(100, 10);
+        batcher.set_available();
+        let confirm = |n| Command::Confirm(ReservationId(n));
+        let mut all = works(&batcher, "a", &[confirm(1), confirm(2), Command::Show]);
+        let (show, second, mut first) =
+            (all.pop().unwrap(), all.pop().unwrap(), all.pop().unwrap());
+        let other = works(&batcher, "b", &[confirm(3)]).remove(0);
+        assert!(first.join(second).is_none());
+        assert_eq!(first.commands(), 2);
+        assert!(first.join(show).is_some() && first.join(other).is_some());
+        assert_eq!(first.commands(), 2);
+        let What::Run(run) = first.what else { panic!("no run") };
+        assert_eq!(run.flight.parts().count(), 1);
+    }
+
+    #[test]
+    fn a_node_that_was_named_by_ask_is_told_so() {
+        let codec = Codec::new(crate::ledger::redis::KeyTemplates::default());
+        let sale = SaleId::new("a").unwrap();
+        let what = What::Exists(sale);
+        let mut work = Work { what, slot: 1, asking: true, redirects: 0, until_ms: 9 };
+        let mut out = Vec::new();
+        assert_eq!(work.encode(&codec, &mut out), 3);
+        assert!(out.starts_with(b"*1\r\n$6\r\nASKING\r\n"));
+        work.asking = false;
+        out.clear();
+        assert_eq!(work.encode(&codec, &mut out), 2);
+        assert!(out.starts_with(b"*2\r\n$6\r\nEXISTS\r\n"));
+    }
+}

@@ -25,15 +25,14 @@ for _, id in ipairs(call('ZRANGEBYSCORE', LEASES, '(' .. ends, '+inf')) do
 end
 if verb ~= 'renew' then return {now, 0} end
 
-local known = call('HGET', MEMBERS, own)
-if not known and call('ZCOUNT', LEASES, '-inf', '+inf') >= MEMBERS_MAX then
+if not call('HGET', MEMBERS, own) and #call('ZRANGE', LEASES, 0, -1) >= MEMBERS_MAX then
   return redis.error_reply('STAMPEDE there are ' .. MEMBERS_MAX .. ' members already')
 end
 local since = ARGV[3] == '' and string.format('%.0f', now) or ARGV[3]
 call('HSET', MEMBERS, own, since .. ' ' .. ARGV[4])
 local is_new = call('ZADD', LEASES, ends, own)
-if call('HLEN', MEMBERS) > call('ZCOUNT', LEASES, '-inf', '+inf') then
-  -- Leases were deleted by hand: what is said by nobody who lives goes too.
+if is_new == 1 then
+  -- Where leases were deleted by hand, what is said by nobody who lives goes too.
   local lives, all = {}, call('HGETALL', MEMBERS)
   for _, id in ipairs(call('ZRANGE', LEASES, 0, -1)) do lives[id] = true end
   for i = 1, #all, 2 do

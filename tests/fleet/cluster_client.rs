@@ -1,0 +1,97 @@
+//! The blocking client of a Cluster, as sweep, audit and orders use it: each command once, at the
+//! node of its key, in order, while slots move and a node dies.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use redis::Value;
+use stampede::ledger::redis::{
+    Codec, KeyTemplates, Pipeline, RedisClient, RedisLedger, RedisSettings,
+};
+
+use crate::lab::until;
+use crate::six::Six;
+use crate::table::Line;
+
+/// Keys, of which about a third is on each primary.
+const KEYS: usize = 60;
+/// Slots that are moved at a time, with the keys in them.
+const SLOTS: u16 = 400;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs it.
+pub fn run() -> Vec<Line> {
+    let mut six = Six::start(&[]);
+    let mut client = client(&six);
+    let (rounds, moves) = counted_while_slots_move(&six, &mut client);
+    let away = others_answer_while_one_is_away(&mut six, &mut client);
+    vec![
+        Line::new(
+            format!("pipelines of {KEYS} counters while {SLOTS} slots move: counted, moves"),
+            "each once, in order",
+            format!("{rounds} times; {moves}"),
+        ),
+        Line::new("… a node dies: its commands, those of others", "an error each, done", away),
+    ]
+}
+
+fn client(six: &Six) -> RedisClient {
+    let settings = RedisSettings::from_url(&six.url()).expect("a URL");
+    let codec = Codec::new(KeyTemplates::default());
+    let ledger = RedisLedger::new(settings, codec, None).expect("a ledger");
+    RedisClient::new(Arc::new(ledger), "fleet")
+}
+
+/// One more for each of the counters.
+fn count_up() -> Pipeline {
+    let mut commands = Pipeline::new();
+    for number in 0..KEYS {
+        commands.add(&[b"INCR", format!("counter-{number}").as_bytes()]);
+    }
+    commands
+}
+
+fn counted_while_slots_move(six: &Six, client: &mut RedisClient) -> (i64, usize) {
+    let (home, other) = (six.settled(0), six.settled(16_383));
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let moving = scope.spawn(|| {
+            for _ in 0..2 {
+                six.reshard(&home, &other, SLOTS);
+                six.reshard(&other, &home, SLOTS);
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        let mut rounds = 0;
+        while !done.load(Ordering::Relaxed) {
+            assert!(!moving.is_finished() || done.load(Ordering::Relaxed), "redis-cli failed");
+            rounds += 1;
+            let replies = client.pipeline(&count_up()).expect("no answer is lost");
+            assert_eq!(replies, vec![Value::Int(rounds); KEYS]);
+        }
+        (rounds, 4)
+    })
+}
+
+fn others_answer_while_one_is_away(six: &mut Six, client: &mut RedisClient) -> String {
+    let victim = six.place(six.settled(0).port);
+    let before = client.pipeline(&count_up()).expect("all answer").len();
+    assert_eq!(before, KEYS);
+    six.nodes[victim].kill();
+    // Nothing was under way, so nothing is lost: refused is what belongs to that node.
+    let replies = client.pipeline(&count_up()).expect("nothing was sent to it");
+    let refused = |reply: &&Value| match reply {
+        Value::ServerError(error) => error.code() == "CLUSTERDOWN",
+        Value::Int(_) => false,
+        other => panic!("{other:?}"),
+    };
+    let refused = replies.iter().filter(refused).count();
+    assert!((1..KEYS).contains(&refused), "{refused}");
+    until("its replica takes over", PATIENCE, || {
+        let replies = client.pipeline(&count_up());
+        replies.is_ok_and(|replies| replies.iter().all(|reply| matches!(reply, Value::Int(_))))
+    });
+    format!("{refused}, {}", KEYS - refused)
+}
