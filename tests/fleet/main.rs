@@ -68,7 +68,6 @@ const SCENARIOS: &[Scenario] = &[
     ospf::SCENARIO,
     sentinel::SCENARIO,
     cluster::SCENARIO,
-    splits::SCENARIO,
     lvs::SCENARIO,
     members::SCENARIO,
     splits::SCENARIO,
