@@ -83,14 +83,17 @@ pub fn look<A: Ask>(ask: &mut A, head: &SaleId, parts: u32) -> Result<Option<Pla
     Ok(Places::new(head, views.collect()))
 }
 
-/// Finishes moves that somebody began.
+/// Finishes moves that somebody began. The givers are asked for what they gave once more: only such an
+/// answer is as durable as the ledger's setting promises, and what may be forgotten must not be taken.
 pub fn finish<A: Ask>(
     ask: &mut A,
     head: &SaleId,
     parts: u32,
     moves: &[UnderWay],
 ) -> Result<(), A::Error> {
-    let takes = moves.iter().map(|one| (one.to, take(one.from, one.gave)));
+    let nothing = |one: &UnderWay| (one.to, Gift { from: one.from, gave: one.gave, units: 0 });
+    let gifts: Vec<_> = moves.iter().map(nothing).collect();
+    let takes = give(ask, head, parts, &gifts)?;
     ask.ask(groups(head, parts, takes)).map(drop)
 }
 

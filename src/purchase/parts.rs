@@ -282,7 +282,7 @@ impl Parts {
     fn judge(
         &self,
         core: &Core,
-        slot: &SaleSlot,
+        slot: &Rc<SaleSlot>,
         found: Result<Search, Failure>,
     ) -> Result<Vec<Command>, Verdict> {
         let now_ms = core.clock.now_ms();
@@ -291,6 +291,7 @@ impl Parts {
             Ok(Search::TooFew { free, view }) => {
                 if free == 0 {
                     slot.latch.borrow_mut().close(Refusal::SoldOut, now_ms, view.now_ms);
+                    slot.note_refusal(core, now_ms);
                 }
                 Verdict::Refused(Refused::SoldOut { free })
             }

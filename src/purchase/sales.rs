@@ -91,7 +91,7 @@ impl SaleSlot {
         Some(refusal)
     }
 
-    fn note_refusal(self: &Rc<Self>, core: &Core, now_ms: u64) {
+    pub(super) fn note_refusal(self: &Rc<Self>, core: &Core, now_ms: u64) {
         self.refused_at_ms.set(now_ms);
         core.sales.want(self);
     }

@@ -1,22 +1,24 @@
-//! A sale in four parts behind three servers: to buyers it is one, exact in total and for each user.
+//! A sale in four parts behind three servers, in one Redis and on the nodes of a Cluster: to buyers it
+//! is one, exact in total and for each user.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
 
 use crate::Scenario;
 use crate::buyer::{Bought, Buyer};
-use crate::lab::{Lab, Program, output};
+use crate::lab::output;
 use crate::redis_server::RedisServer;
+use crate::server::Server;
+use crate::six::Six;
 use crate::table::Line;
 
 pub const SCENARIO: Scenario = Scenario {
     name: "splits",
     shows: "--splits 4: exact total and limit, the last unit found from any server",
     in_ci: true,
-    needs: &[("redis-server", "redis-server")],
+    needs: &[("redis-server", "redis-server"), ("redis-cli", "redis-tools")],
     run,
 };
 
@@ -27,40 +29,40 @@ const LIMIT: usize = 4;
 const TOTAL: usize = 3_000;
 /// Threads at each server.
 const THREADS: usize = 10;
-const START_TIME: Duration = Duration::from_secs(20);
 
 fn run() -> Vec<Line> {
-    let lab = Lab::new();
     let redis = RedisServer::start(&[]);
-    let sales = [format!("ticket={TOTAL},limit={LIMIT}")].into_iter();
-    let sales: Vec<String> = sales.chain((0..SERVERS).map(|n| format!("last{n}=1"))).collect();
-    let mut servers: Vec<Program> = (0..SERVERS)
-        .map(|n| {
-            let mut serve = Command::new(env!("CARGO_BIN_EXE_stampede"));
-            serve.args(["serve", "--listen", "127.0.0.1:0", "--control", "off"]);
-            serve.args(["--ledger", &redis.url(), "--splits", "4"]);
-            sales.iter().for_each(|sale| _ = serve.args(["--sale", sale]));
-            lab.start(&format!("server{n}"), &mut serve)
-        })
-        .collect();
-    let addresses: Vec<SocketAddr> = servers.iter_mut().map(address).collect();
-    let mut lines = Vec::new();
-    rush(&addresses, &mut lines);
-    last_units(&addresses, &mut lines);
-    let audit = ["audit", "--ledger", &redis.url()];
-    let told = output(Command::new(env!("CARGO_BIN_EXE_stampede")).args(audit));
-    let summary = told.lines().last().unwrap_or_default().to_owned();
-    assert!(summary.ends_with("everything agrees"), "{told}");
-    lines.push(Line::new("audit of all parts", "everything agrees", summary));
+    let mut lines = sold_through("one Redis", &redis.url());
+    let six = Six::start(&[]);
+    lines.extend(sold_through("Cluster", &six.url()));
+    let node = |number| six.settled(six.slot(&format!("ticket~{number}of4"))).port;
+    let nodes: HashSet<u16> = (1..=4).map(node).collect();
+    assert!(nodes.len() > 1, "all parts are on one node");
+    lines.push(Line::new(
+        "Cluster: primaries that have parts",
+        "2 or more",
+        nodes.len().to_string(),
+    ));
     lines
 }
 
-fn address(server: &mut Program) -> SocketAddr {
-    server.says("buy one", START_TIME);
-    let log = server.log();
-    let line = log.lines().find_map(|line| line.trim_start().strip_prefix("listening"));
-    let url = line.and_then(|line| line.split_whitespace().next()).expect("where it listens");
-    url.trim_start_matches("http://").parse().expect("an address")
+fn sold_through(ledger: &str, url: &str) -> Vec<Line> {
+    let sales = [format!("ticket={TOTAL},limit={LIMIT}")].into_iter();
+    let sales: Vec<String> = sales.chain((0..SERVERS).map(|n| format!("last{n}=1"))).collect();
+    let mut options = vec!["--ledger", url, "--splits", "4"];
+    sales.iter().for_each(|sale| options.extend(["--sale", sale]));
+    let servers: Vec<Server> = (0..SERVERS).map(|_| Server::start(&options)).collect();
+    let addresses: Vec<SocketAddr> = servers.iter().map(Server::address).collect();
+    let mut lines = Vec::new();
+    rush(&addresses, &mut lines);
+    last_units(&addresses, &mut lines);
+    let audit = ["audit", "--ledger", url];
+    let told = output(Command::new(env!("CARGO_BIN_EXE_stampede")).args(audit));
+    let summary = told.lines().last().unwrap_or_default().to_owned();
+    assert!(summary.ends_with("everything agrees"), "{told}");
+    lines.push(Line::new("audit of all parts", "everything agrees", "everything agrees"));
+    lines.iter_mut().for_each(|line| line.what = format!("{ledger}: {}", line.what));
+    lines
 }
 
 fn reserve(buyer: &mut Buyer, sale: &str, user: &str) -> Bought {
