@@ -187,9 +187,10 @@ impl Link {
             }
             Err(error) => {
                 self.log_refusal(&error.to_string());
-                let failure = Failure::from(&LedgerError::from(error));
                 let waiting = self.meeting.borrow_mut().remove(&sale);
-                waiting.into_iter().flatten().for_each(|work| self.fail(work, failure));
+                // Whatever the question failed for, none of these was sent.
+                let all = waiting.into_iter().flatten();
+                all.for_each(|work| self.fail(work, Failure::Unavailable));
             }
         }
     }
