@@ -101,6 +101,8 @@ pub const CLUSTER_REDIRECTS_MAX: u32 = 4;
 pub const CLUSTER_REFRESH_MS_MIN: u64 = 100;
 /// See [`CLUSTER_REFRESH_MS_MIN`].
 pub const CLUSTER_REFRESH_MS_MAX: u64 = 30_000;
+/// Longest pause between two such questions while something is wrong and the answer stays the same.
+pub const CLUSTER_REFRESH_PAUSE_MS_MAX: u64 = 2_000;
 /// Time for a thread to connect to one node of a Cluster, and for its answer to that question.
 pub const CLUSTER_NODE_DEADLINE_MS: u64 = 1_000;
 /// Time for which a blocking client tries a command again whose slot is on its way, or whose node
@@ -176,6 +178,9 @@ pub const EXPIRE_BATCH_MAX: u32 = 1024;
 pub const SWEEP_COUNT_INTERVAL_MS: u64 = 250;
 /// Time between two looks of the sweep at which sales there are, if their number is the same.
 pub const SWEEP_SCAN_INTERVAL_MS: u64 = 1_000;
+/// Time for an answer to the sweep with a Cluster, where one node's must not hold up those of others
+/// for long. What it asks for takes some milliseconds.
+pub const SWEEP_CLUSTER_ANSWER_DEADLINE_MS: u64 = 2_000;
 /// Sales that the sweep looks at in one round trip, for which Redis serves nobody else: some
 /// milliseconds.
 pub const SWEEP_SALES_MAX: usize = 64;

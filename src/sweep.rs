@@ -20,7 +20,8 @@ use crate::ledger::redis::{RedisClient, RedisLedger};
 use crate::ledger::{Batch, Group, GroupReply, LedgerError};
 use crate::limits::{
     EXPIRE_BATCH_MAX, RECONNECT_BACKOFF_MS_MAX, RECONNECT_BACKOFF_MS_MIN, REFUSAL_LOG_INTERVAL_MS,
-    SWEEP_COUNT_INTERVAL_MS, SWEEP_EXPIRE_MIN, SWEEP_SALES_MAX, SWEEP_SCAN_INTERVAL_MS,
+    SWEEP_CLUSTER_ANSWER_DEADLINE_MS, SWEEP_COUNT_INTERVAL_MS, SWEEP_EXPIRE_MIN, SWEEP_SALES_MAX,
+    SWEEP_SCAN_INTERVAL_MS,
 };
 use crate::sale::{Command, Outcome, SaleId, Split};
 use crate::splits;
@@ -38,7 +39,12 @@ impl Sweep {
     /// Starts it. It waits for a Redis that is away.
     pub fn start(ledger: Arc<RedisLedger>) -> io::Result<Self> {
         let (running, stop) = mpsc::channel();
-        let client = RedisClient::new(ledger, "stampede-sweep");
+        let is_cluster = ledger.is_cluster();
+        let mut client = RedisClient::new(ledger, "stampede-sweep");
+        if is_cluster {
+            // Sales of all nodes wait for the one that does not answer.
+            client.set_answer_time(Duration::from_millis(SWEEP_CLUSTER_ANSWER_DEADLINE_MS));
+        }
         let body = move || Sweeper::new(client).run(&stop);
         thread::Builder::new().name("sweep".into()).spawn(body)?;
         Ok(Self { _running: running })

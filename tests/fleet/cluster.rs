@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::Scenario;
 use crate::buyer::{Bought, Buyer};
 use crate::cluster_client;
+use crate::cluster_cut;
 use crate::crowd::Crowd;
 use crate::lab::{Lab, output, until};
 use crate::server::Server;
@@ -38,6 +39,7 @@ fn run() -> Vec<Line> {
     lines.extend(replaced(Dies::Sleeps, true));
     lines.extend(asleep());
     lines.extend(cluster_client::run());
+    lines.extend(cluster_cut::run());
     lines
 }
 
@@ -348,7 +350,7 @@ fn asleep() -> Vec<Line> {
 }
 
 /// A sale on each primary.
-fn on_each_primary(six: &Six) -> Vec<(String, Node)> {
+pub fn on_each_primary(six: &Six) -> Vec<(String, Node)> {
     let mut sales: Vec<(String, Node)> = Vec::new();
     for number in 0.. {
         let sale = format!("sale-{number}");

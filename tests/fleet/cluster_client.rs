@@ -10,9 +10,12 @@ use redis::Value;
 use stampede::ledger::redis::{
     Codec, KeyTemplates, Pipeline, RedisClient, RedisLedger, RedisSettings,
 };
+use stampede::ledger::{Batch, Group, LedgerError};
+use stampede::sale::{Command, SaleId, SaleSpec};
 
+use crate::cluster::on_each_primary;
 use crate::lab::until;
-use crate::six::Six;
+use crate::six::{Six, signal};
 use crate::table::Line;
 
 /// Keys, of which about a third is on each primary.
@@ -26,6 +29,7 @@ pub fn run() -> Vec<Line> {
     let mut six = Six::start(&[]);
     let mut client = client(&six);
     let (rounds, moves) = counted_while_slots_move(&six, &mut client);
+    let naps = answers_of_others_are_read_while_one_sleeps(&six, &mut client);
     let away = others_answer_while_one_is_away(&mut six, &mut client);
     vec![
         Line::new(
@@ -33,6 +37,7 @@ pub fn run() -> Vec<Line> {
             "each once, in order",
             format!("{rounds} times; {moves}"),
         ),
+        Line::new("… a node sleeps beyond the time: lost, answered", "1 each, 2 each", naps),
         Line::new("… a node dies: its commands, those of others", "an error each, done", away),
     ]
 }
@@ -73,6 +78,36 @@ fn counted_while_slots_move(six: &Six, client: &mut RedisClient) -> (i64, usize)
         }
         (rounds, 4)
     })
+}
+
+/// What the others have answered meanwhile is not late because one was waited for.
+fn answers_of_others_are_read_while_one_sleeps(six: &Six, client: &mut RedisClient) -> String {
+    let sales = on_each_primary(six);
+    let each = |command: &Command| {
+        let sales = sales.iter().map(|(sale, _)| SaleId::new(sale).expect("a sale id"));
+        let group = |sale| Group { sale, commands: vec![command.clone()] };
+        Batch { groups: sales.map(group).collect() }
+    };
+    let made = client.apply_each(&each(&Command::Create(SaleSpec::with_total(1))));
+    assert!(made.expect("replies").iter().all(Result::is_ok));
+    // Far less than that after which the others take it for dead.
+    client.set_answer_time(Duration::from_millis(200));
+    for (place, (_, node)) in sales.iter().enumerate().chain(sales.iter().enumerate()) {
+        let sleeper = six.process(node);
+        signal(&sleeper, "STOP");
+        let replies = client.apply_each(&each(&Command::Show)).expect("replies");
+        signal(&sleeper, "CONT");
+        let lost: Vec<bool> =
+            replies.iter().map(|reply| matches!(reply, Err(LedgerError::Lost(_)))).collect();
+        let answered: Vec<bool> = replies.iter().map(Result::is_ok).collect();
+        assert!((0..3).all(|at| lost[at] == (at == place)), "{replies:?}");
+        assert!((0..3).all(|at| answered[at] != lost[at]), "{replies:?}");
+        until("it answers again", PATIENCE, || {
+            client.apply_each(&each(&Command::Show)).is_ok_and(|all| all.iter().all(Result::is_ok))
+        });
+    }
+    client.set_answer_time(Duration::from_secs(10));
+    "1, 2 in 6 rounds".to_owned()
 }
 
 fn others_answer_while_one_is_away(six: &mut Six, client: &mut RedisClient) -> String {

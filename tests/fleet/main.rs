@@ -15,6 +15,7 @@
 mod buyer;
 mod cluster;
 mod cluster_client;
+mod cluster_cut;
 mod crowd;
 mod front;
 mod frr;

@@ -1,14 +1,14 @@
 //! Learning which node has which slot, by asking the nodes: when a core or a client has met one that
-//! is away or a slot that is elsewhere, at most every [`CLUSTER_REFRESH_MS_MIN`]. For the cores a
-//! thread does it, one a process.
+//! is away or a slot that is elsewhere, at most every [`CLUSTER_REFRESH_MS_MIN`], and more seldom the
+//! longer nothing new is learned. For the cores a thread does it, one a process.
 //!
 //! What a node says is only taken if its epoch is no older than what was taken before: one that was
 //! cut off from the others tells of a time before its replica was promoted. (If no node has a later
-//! one, the Cluster was made anew, and the latest there is counts.)
+//! one and its Cluster is well, the Cluster was made anew, and the latest there is counts.)
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ use super::slots::{Range, Slots, ranges};
 use crate::core::lock;
 use crate::limits::{
     CLIENT_CONNECT_DEADLINE_MS, CLUSTER_NODE_DEADLINE_MS, CLUSTER_REFRESH_MS_MAX,
-    CLUSTER_REFRESH_MS_MIN,
+    CLUSTER_REFRESH_MS_MIN, CLUSTER_REFRESH_PAUSE_MS_MAX,
 };
 
 /// What a process knows of a Cluster.
@@ -43,10 +43,20 @@ pub(crate) struct Cluster {
 #[derive(Default)]
 struct Asking {
     last: Option<Instant>,
+    pause: Pause,
     /// The epoch of what is known.
     epoch: u64,
     /// Whom to ask first: not always the same.
     turn: usize,
+    /// Those that did not answer when they were asked last.
+    silent: Vec<Endpoint>,
+}
+
+/// Time between two questions.
+struct Pause {
+    ms: u64,
+    /// By how many percent of it this process is slower than others, who ask the same nodes.
+    late: u64,
 }
 
 /// That the slots are to be asked for.
@@ -102,7 +112,8 @@ impl Cluster {
                 theirs.wanted.flag.store(false, Ordering::Relaxed);
                 // Kept for those who ask why.
                 let _ = theirs.refresh(&ledger);
-                thread::sleep(Duration::from_millis(CLUSTER_REFRESH_MS_MIN));
+                let pause = lock(&theirs.asking).pause.time();
+                thread::sleep(pause);
                 theirs.wanted.wait();
             }
         };
@@ -113,54 +124,124 @@ impl Cluster {
         }
     }
 
-    /// Asks the nodes, unless that was done a moment ago. Blocks.
+    /// Asks the nodes, unless that was done a moment ago, or somebody else is at it and what is known
+    /// will do. Blocks.
     ///
     /// # Errors
-    /// None could be asked.
+    /// None could be asked, or those that could be know less than is known.
     pub(crate) fn refresh(&self, ledger: &RedisLedger) -> Result<(), HandshakeError> {
-        let mut asking = lock(&self.asking);
-        let pause = Duration::from_millis(CLUSTER_REFRESH_MS_MIN);
-        if asking.last.is_some_and(|at| at.elapsed() < pause) && !self.slots.is_empty() {
+        let Some(mut asking) = self.asking() else { return Ok(()) };
+        let since = asking.last.map(|at| at.elapsed());
+        if since.is_some_and(|since| since < asking.pause.time()) && !self.slots.is_empty() {
             return Ok(());
         }
         let found = self.find(ledger, &mut asking);
         asking.last = Some(Instant::now());
         *lock(&self.failure) =
             found.as_ref().err().map(|error| (error.to_string(), error.is_fatal()));
-        let view = found?;
-        asking.epoch = view.epoch;
-        self.slots.replace(view.ranges);
-        Ok(())
+        let news = found.map(|view| {
+            asking.epoch = view.epoch;
+            self.slots.replace(view.ranges)
+        });
+        asking.pause.passed(since, *news.as_ref().unwrap_or(&false));
+        news.map(drop)
+    }
+
+    /// `None`: somebody else asks right now.
+    fn asking(&self) -> Option<MutexGuard<'_, Asking>> {
+        match self.asking.try_lock() {
+            Ok(asking) => Some(asking),
+            Err(TryLockError::WouldBlock) if !self.slots.is_empty() => None,
+            Err(_) => Some(lock(&self.asking)),
+        }
     }
 
     fn find(&self, ledger: &RedisLedger, asking: &mut Asking) -> Result<View, HandshakeError> {
-        let mut nodes: Vec<Endpoint> =
-            self.slots.primaries().iter().map(|node| Endpoint::clone(node)).collect();
-        asking.turn += 1;
-        let turn = asking.turn % nodes.len().max(1);
-        nodes.rotate_left(turn);
-        nodes.extend(self.seeds.iter().cloned());
+        let nodes = asking.order(&self.slots.primaries(), &self.seeds);
         let until = Instant::now() + Duration::from_millis(CLIENT_CONNECT_DEADLINE_MS);
-        let (mut best, mut failure): (Option<View>, _) = (None, None);
-        for (place, node) in nodes.iter().enumerate() {
-            if nodes[..place].contains(node) {
-                continue;
-            }
+        let (mut views, mut failure) = (Vec::new(), None);
+        for node in &nodes {
+            asking.silent.retain(|silent| silent != node);
             match ask(ledger, node) {
                 Ok(view) if view.ok && view.epoch >= asking.epoch => return Ok(view),
-                Ok(view) if best.as_ref().is_none_or(|best| best.epoch < view.epoch) => {
-                    best = Some(view);
+                Ok(view) => views.push(view),
+                Err(error) => {
+                    asking.silent.push(node.clone());
+                    if !failure.as_ref().is_some_and(HandshakeError::is_fatal) {
+                        failure = Some(error);
+                    }
                 }
-                Ok(_) => {}
-                Err(error) if failure.as_ref().is_some_and(HandshakeError::is_fatal) => drop(error),
-                Err(error) => failure = Some(error),
             }
-            if Instant::now() >= until {
+            // Most have spoken: those that do not answer are not waited for.
+            if views.len() > nodes.len() / 2 || Instant::now() >= until {
                 break;
             }
         }
-        let nobody = || HandshakeError::NotReady("no node of the Cluster was asked".to_owned());
-        best.ok_or_else(|| failure.unwrap_or_else(nobody))
+        best(views, asking.epoch).unwrap_or_else(|| {
+            let nobody = || HandshakeError::NotReady("no node of the Cluster was asked".to_owned());
+            Err(failure.unwrap_or_else(nobody))
+        })
+    }
+}
+
+impl Asking {
+    /// Whom to ask, in this order: those that did not answer last come last.
+    fn order(&mut self, primaries: &[Arc<Endpoint>], seeds: &[Endpoint]) -> Vec<Endpoint> {
+        let mut all: Vec<Endpoint> = primaries.iter().map(|node| Endpoint::clone(node)).collect();
+        self.turn += 1;
+        let turn = self.turn % all.len().max(1);
+        all.rotate_left(turn);
+        all.extend(seeds.iter().cloned());
+        self.silent.retain(|node| all.contains(node));
+        let mut nodes: Vec<Endpoint> = Vec::with_capacity(all.len());
+        for node in all {
+            if !nodes.contains(&node) {
+                nodes.push(node);
+            }
+        }
+        nodes.sort_by_key(|node| self.silent.contains(node));
+        nodes
+    }
+}
+
+/// What to take where no view will do by itself. One from before what is known is that of a node which is cut
+/// off, unless its Cluster is well. `None`: there is none at all.
+fn best(views: Vec<View>, known_epoch: u64) -> Option<Result<View, HandshakeError>> {
+    let later = |best: View, view: View| if view.epoch > best.epoch { view } else { best };
+    let view = views.into_iter().reduce(later)?;
+    if view.ok || view.epoch >= known_epoch {
+        return Some(Ok(view));
+    }
+    Some(Err(HandshakeError::NotReady(format!(
+        "the nodes that answer are cut off from the others: they know of epoch {}, and it was \
+         {known_epoch} before",
+        view.epoch
+    ))))
+}
+
+impl Default for Pause {
+    fn default() -> Self {
+        let late = getrandom::u32().unwrap_or(0) % 25;
+        Self { ms: CLUSTER_REFRESH_MS_MIN, late: late.into() }
+    }
+}
+
+impl Pause {
+    fn time(&self) -> Duration {
+        Duration::from_millis(self.ms + self.ms * self.late / 100)
+    }
+
+    /// The nodes were asked, so long after the time before, and there was news or not.
+    fn passed(&mut self, since: Option<Duration>, news: bool) {
+        let trouble = Duration::from_millis(2 * CLUSTER_REFRESH_PAUSE_MS_MAX);
+        self.ms = match since {
+            // So a promotion is noticed late by a quarter, at most, of the time that it took.
+            Some(since) if !news && since < trouble => {
+                (self.ms * 5 / 4).min(CLUSTER_REFRESH_PAUSE_MS_MAX)
+            }
+            // Something is new, or nobody had needed to know for a while.
+            _ => CLUSTER_REFRESH_MS_MIN,
+        };
     }
 }
 
@@ -220,4 +301,62 @@ fn view(
     }
     let epoch = field("cluster_current_epoch").and_then(|epoch| epoch.parse().ok());
     Ok(View { epoch: epoch.unwrap_or(0), ok: field("cluster_state") == Some("ok"), ranges })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(host: &str) -> Endpoint {
+        Endpoint { host: host.to_owned(), port: 1 }
+    }
+
+    #[test]
+    fn who_did_not_answer_is_asked_last() {
+        let (primaries, seeds) =
+            (["a", "b", "c"].map(|host| Arc::new(at(host))), [at("b"), at("d")]);
+        let mut asking = Asking { silent: vec![at("c"), at("gone")], ..Asking::default() };
+        for expected in [["b", "a", "d", "c"], ["a", "b", "d", "c"], ["a", "b", "d", "c"]] {
+            let nodes = asking.order(&primaries, &seeds);
+            assert_eq!(nodes, expected.map(at));
+        }
+        assert_eq!(asking.silent, [at("c")]);
+        asking.silent.clear();
+        assert_eq!(asking.order(&primaries, &seeds)[0], at("b"));
+        assert_eq!(asking.order(&primaries, &seeds)[0], at("c"));
+    }
+
+    #[test]
+    fn one_that_is_cut_off_is_not_believed_what_was_before() {
+        let epoch = |views: &[(u64, bool)]| {
+            let view = |&(epoch, ok): &(u64, bool)| View { epoch, ok, ranges: Vec::new() };
+            best(views.iter().map(view).collect(), 5).map(|best| best.ok().map(|view| view.epoch))
+        };
+        assert_eq!(epoch(&[]), None);
+        assert_eq!(epoch(&[(4, false), (3, false)]), Some(None));
+        assert_eq!(epoch(&[(4, false), (5, false)]), Some(Some(5)));
+        assert_eq!(epoch(&[(3, false), (6, false), (5, false)]), Some(Some(6)));
+        // Made anew.
+        assert_eq!(epoch(&[(1, false), (2, true)]), Some(Some(2)));
+        // A later one says that there is trouble.
+        assert_eq!(epoch(&[(4, false), (2, true)]), Some(None));
+    }
+
+    #[test]
+    fn the_longer_there_is_no_news_the_longer_the_pause() {
+        let mut pause = Pause { ms: CLUSTER_REFRESH_MS_MIN, late: 10 };
+        let mut times = Vec::new();
+        for _ in 0..20 {
+            times.push(pause.time().as_millis());
+            pause.passed(Some(pause.time()), false);
+        }
+        assert_eq!(times[..4], [110, 137, 171, 214]);
+        assert_eq!(times[16..], [2200; 4]);
+        pause.passed(Some(pause.time()), true);
+        assert_eq!(pause.ms, CLUSTER_REFRESH_MS_MIN);
+        pause.passed(Some(pause.time()), false);
+        pause.passed(Some(Duration::from_secs(30)), false);
+        assert_eq!(pause.ms, CLUSTER_REFRESH_MS_MIN);
+        assert!((0..100).all(|_| Pause::default().late < 25));
+    }
 }

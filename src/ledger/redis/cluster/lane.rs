@@ -225,9 +225,32 @@ impl Lane {
         let core = link.core;
         let deadline_ms = core.clock.now_ms() + core.batcher.answer_deadline_ms();
         connection.stream.socket().deadline_ms.set(deadline_ms);
+        let mut again = Vec::new();
+        let read = self.exchange(link, connection, works, &mut again);
+        if again.is_empty() {
+            return read;
+        }
+        // Redis has been restarted or flushed, or is a replica that took over. What it did not know
+        // it did not do, whatever became of the rest.
+        let loaded = read.and_then(|()| {
+            load_scripts(&mut connection.stream, link.ledger.codec.scripts())
+                .map_err(io::Error::other)
+        });
+        again.into_iter().for_each(|work| link.go_on(work));
+        loaded
+    }
+
+    /// The same, but for what was not carried out for want of the scripts: that is added to `again`,
+    /// also if there is an error.
+    fn exchange(
+        &self,
+        link: &Rc<Link>,
+        connection: &mut Connection,
+        works: &mut VecDeque<Work>,
+        again: &mut Vec<Work>,
+    ) -> io::Result<()> {
         let waits = link.waits(works);
         let counts = connection.send(link, works, waits)?;
-        let mut again = Vec::new();
         if waits {
             // Whether replicas have it stands behind all of it.
             let all: io::Result<Vec<_>> =
@@ -243,14 +266,7 @@ impl Lane {
                 again.extend(link.settle(&self.node, work, values, None));
             }
         }
-        if again.is_empty() {
-            return Ok(());
-        }
-        // Redis has been restarted or flushed, or is a replica that took over. What it did not know
-        // it did not do.
-        let loaded = load_scripts(&mut connection.stream, link.ledger.codec.scripts());
-        again.into_iter().for_each(|work| link.go_on(work));
-        loaded.map_err(io::Error::other)
+        Ok(())
     }
 }
 

@@ -99,7 +99,7 @@ impl Link {
         let aged: Vec<SaleId> =
             self.registered.borrow_mut().aged(&groups, now_ms).into_iter().cloned().collect();
         if !aged.is_empty() {
-            self.add_to_index(aged);
+            self.add_to_index(aged, self.until_ms());
         }
         for (group, flight) in batch.groups.into_iter().zip(flight.parts()) {
             self.take_group(group, flight);
@@ -120,7 +120,8 @@ impl Link {
             let creates = index::creates(&group);
             let known = self.registered.borrow().contains(&group.sale);
             let creates = creates && !known;
-            let work = self.work(What::Run(Run { group, flight, creates }), slot);
+            let run = What::Run(Run { group, flight, creates });
+            let work = Self::work(run, slot, self.until_ms());
             if known {
                 self.dispatch(work)
             } else {
@@ -133,18 +134,24 @@ impl Link {
         }
     }
 
-    fn work(&self, what: What, slot: u16) -> Work {
-        let until_ms = self.core.clock.now_ms() + self.core.batcher.answer_deadline_ms();
+    /// Until when something that comes now may wait to be sent.
+    fn until_ms(&self) -> u64 {
+        self.core.clock.now_ms() + self.core.batcher.answer_deadline_ms()
+    }
+
+    fn work(what: What, slot: u16, until_ms: u64) -> Work {
         Work { what, slot, asking: false, redirects: 0, until_ms }
     }
 
-    fn add_to_index(self: &Rc<Self>, sales: Vec<SaleId>) {
-        self.dispatch(self.work(What::Index(sales), self.index_slot));
+    fn add_to_index(self: &Rc<Self>, sales: Vec<SaleId>, until_ms: u64) {
+        self.dispatch(Self::work(What::Index(sales), self.index_slot, until_ms));
     }
 
-    /// Something for a sale that may not be in the index: it waits until the sale is.
+    /// Something for a sale that may not be in the index: it waits until the sale is. No step towards
+    /// that takes longer than it may wait.
     fn meet(self: &Rc<Self>, work: Work) {
-        let (What::Run(run), slot) = (&work.what, work.slot) else { return };
+        let What::Run(run) = &work.what else { return };
+        let (slot, until_ms) = (work.slot, work.until_ms);
         let (sale, creates) = (run.group.sale.clone(), run.creates);
         let mut meeting = self.meeting.borrow_mut();
         let waiting = meeting.entry(sale.clone()).or_default();
@@ -153,17 +160,22 @@ impl Link {
         drop(meeting);
         match (first, creates) {
             (false, _) => {}
-            (true, true) => self.add_to_index(vec![sale]),
-            (true, false) => self.dispatch(self.work(What::Exists(sale), slot)),
+            (true, true) => self.add_to_index(vec![sale], until_ms),
+            (true, false) => self.dispatch(Self::work(What::Exists(sale), slot, until_ms)),
         }
     }
 
     /// Whether a sale that is met is there.
-    fn found(self: &Rc<Self>, sale: SaleId, found: Result<(bool, u64), DecodeError>) {
+    fn found(
+        self: &Rc<Self>,
+        sale: SaleId,
+        found: Result<(bool, u64), DecodeError>,
+        until_ms: u64,
+    ) {
         let creates = |work: &Work| matches!(&work.what, What::Run(Run { creates: true, .. }));
         let wanted = self.meeting.borrow().get(&sale).is_some_and(|all| all.iter().any(creates));
         match found {
-            Ok((there, _)) if there || wanted => self.add_to_index(vec![sale]),
+            Ok((there, _)) if there || wanted => self.add_to_index(vec![sale], until_ms),
             Ok((_, now_ms)) => {
                 let waiting = self.meeting.borrow_mut().remove(&sale);
                 for work in waiting.into_iter().flatten() {
@@ -175,9 +187,10 @@ impl Link {
             }
             Err(error) => {
                 self.log_refusal(&error.to_string());
-                let failure = Failure::from(&LedgerError::from(error));
                 let waiting = self.meeting.borrow_mut().remove(&sale);
-                waiting.into_iter().flatten().for_each(|work| self.fail(work, failure));
+                // Whatever the question failed for, none of these was sent.
+                let all = waiting.into_iter().flatten();
+                all.for_each(|work| self.fail(work, Failure::Unavailable));
             }
         }
     }
@@ -307,7 +320,7 @@ impl Link {
                     reply => Ok(*reply != Value::Int(0)),
                 };
                 let found = there.and_then(|there| Ok((there, index::time_ms(values.pop())?)));
-                self.found(sale, found);
+                self.found(sale, found, work.until_ms);
             }
             What::Index(sales) => self.indexed(&sales, index::judge(keys, &values[0])),
         }
@@ -320,7 +333,7 @@ impl Link {
         }
         if run.creates {
             // Somebody may have removed it from the index meanwhile.
-            self.add_to_index(vec![run.group.sale]);
+            self.add_to_index(vec![run.group.sale], self.until_ms());
         }
         let result = done.map_err(|error| {
             self.log_refusal(&error.to_string());

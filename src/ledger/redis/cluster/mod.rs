@@ -20,3 +20,10 @@ pub(super) use discover::Cluster;
 pub(super) use link::run;
 pub(super) use nodes::Nodes;
 pub(super) use slots::{key_of, slot_of};
+
+impl super::RedisLedger {
+    /// Whether it is a Cluster: then some of it may answer while some does not.
+    pub fn is_cluster(&self) -> bool {
+        self.cluster.is_some()
+    }
+}

@@ -173,7 +173,13 @@ impl Nodes {
                 }
             }
         }
+        let until = Instant::now() + task.time;
         for (node, part) in sent {
+            if let Some(connection) = self.open.get_mut(&node) {
+                // Another may have taken all of the time: what has come meanwhile is read all the same.
+                let left = until.saturating_duration_since(Instant::now());
+                connection.set_time(left.max(Duration::from_millis(CLUSTER_RETRY_MS)));
+            }
             self.read(&node, part, task, &mut round);
         }
         round

@@ -90,8 +90,8 @@ impl Slots {
         known.nodes[usize::from(slot)] = Some(node);
     }
 
-    /// Takes what a node says of all slots.
-    pub(super) fn replace(&self, ranges: Vec<Range>) {
+    /// Takes what a node says of all slots. `true`: it is not what was known.
+    pub(super) fn replace(&self, ranges: Vec<Range>) -> bool {
         let mut new = Known { nodes: vec![None; usize::from(SLOTS)], primaries: Vec::new() };
         for (first, last, node) in ranges {
             let there = new.primaries.iter().find(|primary| ***primary == node).cloned();
@@ -101,7 +101,10 @@ impl Slots {
             });
             new.nodes[usize::from(first)..=usize::from(last)].fill(Some(node));
         }
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = new;
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let news = known.nodes != new.nodes;
+        *known = new;
+        news
     }
 
     fn read<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
@@ -211,7 +214,8 @@ mod tests {
         let slots = Slots::default();
         slots.moved(1, at("a", 1));
         assert!(slots.is_empty() && slots.node(1).is_none());
-        slots.replace(vec![(0, 8191, at("a", 1)), (8192, 16_000, at("b", 1))]);
+        let ranges = vec![(0, 8191, at("a", 1)), (8192, 16_000, at("b", 1))];
+        assert!(slots.replace(ranges.clone()) && !slots.replace(ranges));
         assert_eq!(slots.node(8191).as_deref(), Some(&at("a", 1)));
         assert_eq!(slots.node(16_001), None);
         slots.moved(8191, at("b", 1));
