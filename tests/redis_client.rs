@@ -14,7 +14,8 @@ use server::RedisServer;
 use stampede::ledger::client::Client;
 use stampede::ledger::members::{Member, MemberId, Roll};
 use stampede::ledger::redis::{
-    Codec, KeyTemplates, Pipeline, RedisClient, RedisLedger, RedisSettings, trim_command,
+    Codec, KeyTemplates, Pipeline, RedisClient, RedisLedger, RedisSettings, ScriptName,
+    trim_command,
 };
 use stampede::ledger::{Batch, BatchReply, Group, LedgerError};
 use stampede::limits::{LEASE_MS, MEMBERS_MAX};
@@ -175,8 +176,19 @@ fn a_part_whose_script_is_gone_does_not_spoil_the_rest() {
     let mut client = client(&server);
     client.apply(&batch(vec![("a", vec![create(9)]), ("b", vec![create(9)])])).expect("created");
     redis.ask("SCRIPT FLUSH");
-    let shown = vec![("a", vec![Command::Show]), ("b", vec![reserve(1)])];
-    let replies = client.apply_each(&batch(shown)).expect("replies");
+    let reserve_script = &client.codec().scripts().get(ScriptName::Reserve).code;
+    let load = redis::cmd("SCRIPT").arg("LOAD").arg(reserve_script).get_packed_command();
+    redis.send(&load, 1);
+    redis.ask("ACL SETUSER default -script|load");
+    let both = batch(vec![("a", vec![Command::AddStock(1)]), ("b", vec![reserve(1)])]);
+    let replies = client.apply_each(&both).expect("replies");
+    assert!(
+        matches!(&replies[0], Err(LedgerError::Refused(text)) if text.contains("SCRIPT LOAD")),
+        "{replies:?}"
+    );
+    assert_eq!(replies[1].as_ref().map(|reply| reply.free), Ok(Some(8)));
+    redis.ask("ACL SETUSER default +script|load");
+    let replies = client.apply_each(&both).expect("replies");
     assert!(replies.iter().all(Result::is_ok), "{replies:?}");
 }
 
