@@ -123,13 +123,14 @@ impl Primary {
             tracing::info!(primary = self.name, address = %seat.endpoint, epoch = seat.epoch,
                 "the Sentinels name the primary");
             self.take(&mut state, seat);
-        } else if state.dissents(self.sentinels, now) {
+        }
+        let (doubted, kept) = (state.dissents(self.sentinels, now), state.confirm(self.sentinels));
+        if doubted || kept {
             self.begin_term(&state);
         } else {
             // Who waits may have to be told another reason.
             self.changed.notify_all();
         }
-        state.confirm(self.sentinels);
     }
 
     fn take(&self, state: &mut State, seat: Seat) {
@@ -245,10 +246,17 @@ impl State {
                 let time = now.saturating_duration_since(dissent.since);
                 let begins = !dissent.holds && time >= Duration::from_millis(SENTINEL_DISSENT_MS);
                 dissent.holds |= begins;
+                if begins {
+                    tracing::warn!(ours = %ours.endpoint, epoch = ours.epoch,
+                        theirs = %seat.endpoint, their_epoch = seat.epoch,
+                        "most Sentinels still name another primary, in an earlier epoch than ours: \
+                         it is sent nothing any more");
+                }
                 begins
             }
             dissent => {
-                tracing::warn!(ours = %ours.endpoint, epoch = ours.epoch, theirs = %seat.endpoint,
+                // For a moment it is so in every failover: only its leader knows of it yet.
+                tracing::info!(ours = %ours.endpoint, epoch = ours.epoch, theirs = %seat.endpoint,
                     their_epoch = seat.epoch,
                     "most Sentinels name another primary, in an earlier epoch than ours");
                 *dissent = Some(Dissent { seat, since: now, holds: false });
@@ -262,14 +270,14 @@ impl State {
         self.dissent.as_ref().is_some_and(|dissent| dissent.holds)
     }
 
-    /// Keeps the seat that a sale speaks against, if most Sentinels name it still.
-    fn confirm(&mut self, sentinels: usize) {
-        let (Some(seat), Some(written)) = (&self.seat, &self.written) else { return };
+    /// Keeps the seat that a sale speaks against, if most Sentinels name it still. Whether that is so.
+    fn confirm(&mut self, sentinels: usize) -> bool {
+        let (Some(seat), Some(written)) = (&self.seat, &self.written) else { return false };
         let later = |asked: &Option<Instant>| asked.is_some_and(|asked| asked > written.seen);
         let both = self.reports.iter().zip(&self.asked);
         let named = both.filter(|(report, asked)| later(asked) && named_by(report) == Some(seat));
         if named.count() <= sentinels / 2 {
-            return;
+            return false;
         }
         tracing::warn!(address = %seat.endpoint, epoch = seat.epoch, refusal = written.told,
             "a sale was written in an epoch that most Sentinels don't know: it alone stays refused, \
@@ -279,6 +287,7 @@ impl State {
         }
         self.foreign.push(written.epoch);
         self.written = None;
+        true
     }
 
     /// Why the primary isn't known. Fatal if every Sentinel has a reason that is.
