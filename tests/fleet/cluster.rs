@@ -12,7 +12,7 @@ use crate::buyer::{Bought, Buyer};
 use crate::cluster_client;
 use crate::cluster_cut;
 use crate::crowd::Crowd;
-use crate::lab::{Lab, output, until};
+use crate::lab::{self, Lab, ms, output, until};
 use crate::server::Server;
 use crate::six::{Node, Six, signal};
 use crate::table::Line;
@@ -77,22 +77,8 @@ fn assert_exact(six: &Six, crowd: &Crowd, sale: &str) {
     assert_eq!(audit(six, sale, None).0, 0);
 }
 
-/// What `stampede audit` finds: differences, and its report.
 fn audit(six: &Six, sale: &str, orders: Option<&str>) -> (u64, Value) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_stampede"));
-    command.args(["audit", "--ledger", &six.url(), "--sale", sale, "--json"]);
-    command.args(orders.iter().flat_map(|orders| ["--orders", orders]));
-    let done = command.output().expect("run the audit");
-    let report: Value = serde_json::from_slice(&done.stdout).unwrap_or_else(|error| {
-        panic!("{error}: {}", String::from_utf8_lossy(&done.stderr));
-    });
-    let differences = report["differences"].as_u64().expect("a number");
-    assert_eq!(done.status.code(), Some(i32::from(differences > 0)), "{report}");
-    (differences, report)
-}
-
-fn ms(time: Duration) -> String {
-    format!("{} ms", time.as_millis())
+    lab::audit(&six.url(), sale, orders)
 }
 
 fn addresses(servers: &[Server]) -> Vec<std::net::SocketAddr> {

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::buyer::{Bought, Buyer};
+use crate::lab::until;
 
 /// Far more than any sale here takes.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -22,6 +23,9 @@ pub struct Crowd {
     refusals: Mutex<BTreeMap<String, usize>>,
     longest: Mutex<Duration>,
     stop: AtomicBool,
+    /// Buyers wait between two purchases, and so many do.
+    halted: AtomicBool,
+    waiting: AtomicUsize,
 }
 
 impl Crowd {
@@ -35,6 +39,8 @@ impl Crowd {
             refusals: Mutex::default(),
             longest: Mutex::default(),
             stop: AtomicBool::new(false),
+            halted: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
         }
     }
 
@@ -50,6 +56,27 @@ impl Crowd {
         self.stop.store(true, Ordering::Relaxed);
     }
 
+    /// Has every buyer wait between two purchases, and returns when so many do: all there are.
+    pub fn halt(&self, buyers: usize) {
+        self.halted.store(true, Ordering::SeqCst);
+        until("all buyers wait", PATIENCE, || self.waiting.load(Ordering::SeqCst) == buyers);
+    }
+
+    /// Has them go on.
+    pub fn go_on(&self) {
+        self.halted.store(false, Ordering::SeqCst);
+    }
+
+    fn wait_while_halted(&self) {
+        if self.halted.load(Ordering::SeqCst) {
+            self.waiting.fetch_add(1, Ordering::SeqCst);
+            while self.halted.load(Ordering::SeqCst) {
+                thread::sleep(Duration::from_millis(1));
+            }
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
     /// How many have one.
     pub fn granted(&self) -> usize {
         self.count.load(Ordering::Relaxed)
@@ -58,6 +85,7 @@ impl Crowd {
     fn one_after_the_other(&self, number: usize) {
         let (mut turn, mut connection) = (number, None);
         for attempt in 0.. {
+            self.wait_while_halted();
             let (user, key) = (format!("u{number}-{attempt}"), format!("k{number}-{attempt}"));
             let since = Instant::now();
             loop {

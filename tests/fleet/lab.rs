@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// Where programs are, also those that are in nobody's PATH.
@@ -50,6 +51,25 @@ pub fn output(command: &mut Command) -> String {
     let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     assert!(done.status.success(), "{command:?}: {}\n{out}{err}", done.status);
     out.into_owned()
+}
+
+/// What `stampede audit` finds in this ledger: differences, and its report.
+pub fn audit(ledger: &str, sale: &str, orders: Option<&str>) -> (u64, Value) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stampede"));
+    command.args(["audit", "--ledger", ledger, "--sale", sale, "--json"]);
+    command.args(orders.iter().flat_map(|orders| ["--orders", orders]));
+    let done = command.output().expect("run the audit");
+    let report: Value = serde_json::from_slice(&done.stdout).unwrap_or_else(|error| {
+        panic!("{error}: {}", String::from_utf8_lossy(&done.stderr));
+    });
+    let differences = report["differences"].as_u64().expect("a number");
+    assert_eq!(done.status.code(), Some(i32::from(differences > 0)), "{report}");
+    (differences, report)
+}
+
+/// A time as the table has it.
+pub fn ms(time: Duration) -> String {
+    format!("{} ms", time.as_millis())
 }
 
 /// What everything of one scenario is in.

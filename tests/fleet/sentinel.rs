@@ -1,10 +1,8 @@
 //! Sentinel: the primary dies, sleeps or comes back while a sale runs. Servers follow the promotion
 //! within a second, nobody writes to the old primary, and what is lost is what the setting says.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::process::Command;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,8 +10,9 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::Scenario;
-use crate::buyer::{Bought, Buyer};
-use crate::lab::{Lab, Program, until};
+use crate::buyer::Buyer;
+use crate::crowd::Crowd;
+use crate::lab::{self, Lab, Program, ms, until};
 use crate::server::Server;
 use crate::table::Line;
 use crate::trio::Trio;
@@ -70,11 +69,7 @@ fn in_time(trial: fn() -> (Duration, Vec<Line>)) -> Vec<Line> {
 /// A sale through two servers, and what its buyers were told.
 struct Sale {
     servers: [Server; 2],
-    grants: Mutex<HashMap<String, Instant>>,
-    count: AtomicUsize,
-    /// Buyers wait.
-    halted: AtomicBool,
-    waiting: AtomicUsize,
+    crowd: Crowd,
 }
 
 impl Sale {
@@ -82,91 +77,22 @@ impl Sale {
         let (url, ticket) = (trio.url("stampede"), format!("ticket={TOTAL}"));
         let all = [&["--ledger", &url, "--sale", &ticket], options].concat();
         let servers = [Server::start(&all), Server::start(&all)];
-        Self {
-            servers,
-            grants: Mutex::default(),
-            count: AtomicUsize::new(0),
-            halted: AtomicBool::new(false),
-            waiting: AtomicUsize::new(0),
-        }
+        let crowd = Crowd::new("ticket", &servers.each_ref().map(Server::address));
+        Self { servers, crowd }
     }
 
     /// Sells everything, and calls `disturb` once a third of it is sold.
-    fn sell(&self, disturb: impl FnOnce(&Self) + Send) {
+    fn sell(&self, disturb: impl FnOnce(&Crowd) + Send) {
         thread::scope(|scope| {
-            for number in 0..BUYERS {
-                scope.spawn(move || self.buy(number));
-            }
-            until("a third is sold", PATIENCE, || self.granted() >= TOTAL / 3);
-            disturb(self);
+            self.crowd.buy(scope, BUYERS);
+            until("a third is sold", PATIENCE, || self.crowd.granted() >= TOTAL / 3);
+            disturb(&self.crowd);
         });
-    }
-
-    /// Has every buyer wait between two purchases, and returns when all do.
-    fn halt(&self) {
-        self.halted.store(true, Ordering::SeqCst);
-        until("all buyers wait", PATIENCE, || self.waiting.load(Ordering::SeqCst) == BUYERS);
-    }
-
-    fn go_on(&self) {
-        self.halted.store(false, Ordering::SeqCst);
-    }
-
-    fn wait_while_halted(&self) {
-        if self.halted.load(Ordering::SeqCst) {
-            self.waiting.fetch_add(1, Ordering::SeqCst);
-            while self.halted.load(Ordering::SeqCst) {
-                thread::sleep(Duration::from_millis(1));
-            }
-            self.waiting.fetch_sub(1, Ordering::SeqCst);
-        }
-    }
-
-    fn granted(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
-    }
-
-    /// One buyer after the other, each with a key, who asks until he knows.
-    fn buy(&self, number: usize) {
-        let mut turn = number;
-        let mut connection = None;
-        let until = Instant::now() + 2 * PATIENCE;
-        for attempt in 0.. {
-            self.wait_while_halted();
-            let (user, key) = (format!("u{number}-{attempt}"), format!("k{number}-{attempt}"));
-            loop {
-                assert!(Instant::now() < until, "a buyer still does not know");
-                let buyer = match &mut connection {
-                    Some(buyer) => buyer,
-                    gone => {
-                        turn += 1;
-                        let server = &self.servers[turn % 2];
-                        gone.insert(Buyer::connect(server.address()).expect("a server"))
-                    }
-                };
-                match buyer.reserve("ticket", &user, 1, &key).map(|answer| answer.bought()) {
-                    Ok(Bought::Granted(id)) => {
-                        self.grants.lock().expect("the list").insert(id, Instant::now());
-                        self.count.fetch_add(1, Ordering::Relaxed);
-                        break;
-                    }
-                    Ok(Bought::Refused(code)) if code == "sold_out" => return,
-                    Ok(Bought::Refused(code)) => {
-                        let passes = ["unknown", "unavailable", "busy"].contains(&code.as_str());
-                        assert!(passes, "{code}");
-                        thread::sleep(Duration::from_millis(10));
-                    }
-                    Err(_) => connection = None,
-                }
-            }
-        }
     }
 
     /// From then on to the first grant.
     fn first_grant(&self, since: Instant) -> Duration {
-        let grants = self.grants.lock().expect("the list");
-        let first = grants.values().filter(|at| **at > since).min().expect("a grant afterwards");
-        *first - since
+        self.crowd.first_after(since).expect("a grant afterwards") - since
     }
 
     /// Reservations that somebody was told of and that the ledger does not have. Everything else
@@ -177,7 +103,7 @@ impl Sale {
         let sold = connection.text("HGET ticket_hash_key ticket_sold_nums");
         let there = connection.reservations("{ticket_hash_key}:reservations").into_iter();
         let there: HashSet<String> = there.map(|(id, _)| format!("ticket~{id}")).collect();
-        let told: HashSet<String> = self.grants.lock().expect("the list").keys().cloned().collect();
+        let told = self.crowd.told();
         assert_eq!((sold, there.len()), (TOTAL.to_string(), TOTAL));
         let untold = there.difference(&told).count();
         assert_eq!(untold, 0, "reservations of which nobody was told");
@@ -185,22 +111,8 @@ impl Sale {
     }
 }
 
-/// What `stampede audit` finds: differences, and its report.
 fn audit(trio: &Trio, orders: Option<&str>) -> (u64, Value) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_stampede"));
-    command.args(["audit", "--ledger", &trio.url("stampede"), "--sale", "ticket", "--json"]);
-    command.args(orders.iter().flat_map(|orders| ["--orders", orders]));
-    let done = command.output().expect("run the audit");
-    let report: Value = serde_json::from_slice(&done.stdout).unwrap_or_else(|error| {
-        panic!("{error}: {}", String::from_utf8_lossy(&done.stderr));
-    });
-    let differences = report["differences"].as_u64().expect("a number");
-    assert_eq!(done.status.code(), Some(i32::from(differences > 0)), "{report}");
-    (differences, report)
-}
-
-fn ms(time: Duration) -> String {
-    format!("{} ms", time.as_millis())
+    lab::audit(&trio.url("stampede"), "ticket", orders)
 }
 
 /// How often a Redis was asked to run one of our scripts since it started.
@@ -262,9 +174,7 @@ fn asleep() -> (Duration, Vec<Line>) {
         asleep_at = Instant::now();
         trio.signal(0, Signal::STOP);
         let promoted = trio.promotion();
-        until("it is followed", PATIENCE, || {
-            sale.grants.lock().expect("the list").values().any(|at| *at > promoted)
-        });
+        until("it is followed", PATIENCE, || sale.crowd.first_after(promoted).is_some());
         trio.signal(0, Signal::CONT);
     });
     let promoted = trio.promotion();
@@ -302,12 +212,12 @@ fn lost_and_found() -> Vec<Line> {
     let orders = format!("sqlite:{}", lab.folder().join("orders.db").display());
     let mut between = 0;
     let mut worker = worker(&lab, &trio, &orders);
-    sale.sell(|sale| {
-        let before = sale.granted();
+    sale.sell(|crowd| {
+        let before = crowd.granted();
         trio.cut_off_replicas();
         thread::sleep(CUT_OFF);
-        sale.halt();
-        between = sale.granted() - before;
+        crowd.halt(BUYERS);
+        between = crowd.granted() - before;
         until("the worker has read all of it", PATIENCE, || {
             let groups = trio.redis[0].connect().list("XINFO GROUPS {ticket_hash_key}:stream");
             let is = |name: &str, value: &str| {
@@ -317,12 +227,12 @@ fn lost_and_found() -> Vec<Line> {
         });
         trio.signal(0, Signal::KILL);
         trio.let_replicas_go_on();
-        sale.go_on();
+        crowd.go_on();
     });
     let lost = sale.lost(&trio).len();
     assert!(lost > 0 && lost <= between, "{lost} of {between}");
     assert_eq!(worker.terminate(PATIENCE), 0, "{}", worker.log());
-    crate::lab::output(orders_command(&trio, &orders).arg("--once"));
+    lab::output(orders_command(&trio, &orders).arg("--once"));
     let (differences, report) = audit(&trio, Some(&orders));
     assert!(report.to_string().contains("a row without a reservation"), "{report}");
     assert_eq!(differences, lost as u64, "{report}");
@@ -339,11 +249,11 @@ fn lost_nothing() -> Vec<Line> {
     let trio = Trio::start(&lab, &ONE_REPLICA);
     let sale = Sale::start(&trio, &["--redis-wait", "1"]);
     let mut between = 0;
-    sale.sell(|sale| {
+    sale.sell(|crowd| {
         trio.cut_off_replicas();
-        let before = sale.granted();
+        let before = crowd.granted();
         thread::sleep(CUT_OFF);
-        between = sale.granted() - before;
+        between = crowd.granted() - before;
         trio.signal(0, Signal::KILL);
         trio.let_replicas_go_on();
     });
