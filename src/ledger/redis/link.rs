@@ -68,7 +68,8 @@ impl RedisLedger {
 
     /// Acknowledges only what so many replicas have received too.
     pub fn with_replicas(self, count: u32) -> Self {
-        Self { replicas: count, ..self }
+        let codec = self.codec.marking(count > 0);
+        Self { replicas: count, codec, ..self }
     }
 
     /// Who we are at the Sentinels; nobody, unless this says so.
