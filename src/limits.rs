@@ -116,6 +116,10 @@ pub const SENTINEL_ANSWER_DEADLINE_MS: u64 = 500;
 pub const SENTINEL_POLL_INTERVAL_MS: u64 = 250;
 /// How long the first Sentinel that answers waits for a majority of them.
 pub const SENTINEL_MAJORITY_WAIT_MS: u64 = 1_000;
+/// How long most Sentinels name another primary, in an earlier epoch, before nothing is sent to ours.
+pub const SENTINEL_DISSENT_MS: u64 = 5_000;
+/// How long a fresh connection waits for the replicas that a batch would wait for.
+pub const REPLICAS_FIND_MS: u64 = 50;
 /// How often a blocking connection looks whether its primary still is one.
 pub const TERM_LOOK_INTERVAL_MS: u64 = 100;
 /// Greatest epoch of Sentinels that a sale may have: what a script's number holds exactly.
@@ -205,6 +209,8 @@ pub const LEASE_END_DEADLINE_MS: u64 = 1_000;
 /// Members that share a ledger. Each reads all of them at every renewal, so what they cost grows
 /// with the square of their number. One more sells as well as they do, but is not listed.
 pub const MEMBERS_MAX: usize = 256;
+/// Most cores that a member is believed to have.
+pub const MEMBER_CORES_MAX: u64 = 4_096;
 /// Longest name of a member, in bytes.
 pub const MEMBER_NAME_BYTES_MAX: usize = 128;
 /// Addresses that a member tells of those it listens on.
@@ -327,6 +333,7 @@ const _: () = assert!((SPLITS_MAX as usize) < BATCH_MAX);
 const _: () = assert!(IDLE_DEADLINE_MS <= CONNECTION_DEADLINE_MS_MAX);
 const _: () = assert!(2 * (CONTROL_CONNECTIONS_MAX as u64) < DESCRIPTORS_RESERVE);
 const _: () = assert!(CONTROL_BODY_BYTES_MAX < CONTROL_DISCARD_BYTES_MAX);
+const _: () = assert!(REPLICAS_FIND_MS < LEDGER_DEADLINE_MS_MIN);
 const _: () = assert!(LEDGER_DEADLINE_MS_MIN <= LEDGER_ANSWER_DEADLINE_MS);
 const _: () = assert!(LEDGER_ANSWER_DEADLINE_MS <= LEDGER_DEADLINE_MS_MAX);
 // A promotion is followed within a second, also where nothing is told and everything must be noticed.

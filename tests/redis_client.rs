@@ -14,7 +14,8 @@ use server::RedisServer;
 use stampede::ledger::client::Client;
 use stampede::ledger::members::{Member, MemberId, Roll};
 use stampede::ledger::redis::{
-    Codec, KeyTemplates, Pipeline, RedisClient, RedisLedger, RedisSettings, trim_command,
+    Codec, KeyTemplates, Pipeline, RedisClient, RedisLedger, RedisSettings, ScriptName,
+    trim_command,
 };
 use stampede::ledger::{Batch, BatchReply, Group, LedgerError};
 use stampede::limits::{LEASE_MS, MEMBERS_MAX};
@@ -169,6 +170,46 @@ fn the_index_is_kept_and_trouble_with_it_is_named() {
     );
 }
 
+/// Without the scripts, and where they can't be loaded, only what needs them is refused.
+#[test]
+fn a_part_whose_script_is_gone_does_not_spoil_the_rest() {
+    let server = RedisServer::start(&[]);
+    let mut redis = server.connect();
+    let mut client = client(&server);
+    client.apply(&batch(vec![("a", vec![create(9)]), ("b", vec![create(9)])])).expect("created");
+    redis.ask("SCRIPT FLUSH");
+    let reserve_script = &client.codec().scripts().get(ScriptName::Reserve).code;
+    let load = redis::cmd("SCRIPT").arg("LOAD").arg(reserve_script).get_packed_command();
+    redis.send(&load, 1);
+    redis.ask("ACL SETUSER default -script|load");
+    let both = batch(vec![("a", vec![Command::AddStock(1)]), ("b", vec![reserve(1)])]);
+    let replies = client.apply_each(&both).expect("replies");
+    assert!(
+        matches!(&replies[0], Err(LedgerError::Refused(text)) if text.contains("SCRIPT LOAD")),
+        "{replies:?}"
+    );
+    assert_eq!(replies[1].as_ref().map(|reply| reply.free), Ok(Some(8)));
+    redis.ask("ACL SETUSER default +script|load");
+    let replies = client.apply_each(&both).expect("replies");
+    assert!(replies.iter().all(Result::is_ok), "{replies:?}");
+}
+
+/// Whether somebody has yet to read a stream can't be known then.
+#[test]
+fn a_sale_whose_readers_are_not_known_is_not_removed() {
+    let server = RedisServer::start(&[]);
+    let mut client = client(&server);
+    client.apply(&batch(vec![("s", vec![create(9), Command::Close])])).expect("created");
+    server.connect().ask("ACL SETUSER default -xinfo|groups");
+    let refused = client.apply(&one("s", Command::Remove));
+    assert!(
+        matches!(&refused, Err(LedgerError::Refused(text)) if text.starts_with("NOPERM")),
+        "{refused:?}"
+    );
+    server.connect().ask("ACL SETUSER default +xinfo|groups");
+    client.apply(&one("s", Command::Remove)).expect("removed");
+}
+
 /// Also what is only replayed, on a connection that has written nothing.
 #[test]
 fn what_too_few_replicas_have_is_unknown() {
@@ -194,6 +235,13 @@ fn what_too_few_replicas_have_is_unknown() {
             "{reply:?}"
         );
     };
+    // Where it can't be known at all nothing is written.
+    let is_refused = |reply: Result<BatchReply, LedgerError>| {
+        assert!(
+            matches!(&reply, Err(LedgerError::Refused(t)) if t.contains("0 of 1 replicas follow")),
+            "{reply:?}"
+        );
+    };
     let mut first = client();
     let until = Instant::now() + Duration::from_secs(20);
     while first.apply(&one("s", create(9))).is_err() {
@@ -210,10 +258,21 @@ fn what_too_few_replicas_have_is_unknown() {
     signal(Signal::STOP);
     is_lost(first.apply(&claim(2)));
     let mut second = client();
-    is_lost(second.apply(&claim(3)));
-    let looks = second.apply(&one("s", Command::Show)).expect("that is no promise");
-    assert_eq!(looks[0].free, Some(7));
+    is_refused(second.apply(&claim(3)));
+    is_refused(first.apply(&one("s", reserve(5))));
+    assert_eq!(primary.connect().text("HGET s_hash_key s_sold_nums"), "2");
     signal(Signal::CONT);
+    let until = Instant::now() + Duration::from_secs(20);
+    while second.connect().is_err() {
+        assert!(Instant::now() < until, "the replica does not come back");
+    }
+    // Also on a connection that has written nothing.
+    signal(Signal::STOP);
+    is_lost(second.apply(&claim(3)));
+    signal(Signal::CONT);
+    while second.connect().is_err() {
+        assert!(Instant::now() < until, "the replica does not come back");
+    }
     let replayed = second.apply(&claim(4)).expect("now it is durable");
     let outcome = &replayed[0].outcomes[0];
     assert!(matches!(outcome, Outcome::Replayed(r) if r.id == ReservationId(2)), "{outcome:?}");

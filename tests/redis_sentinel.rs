@@ -104,6 +104,41 @@ fn a_sale_of_a_later_epoch_refuses_who_knows_an_earlier_one() {
     assert!(refused.contains("the Sentinels don't say where shop is"), "{refused}");
 }
 
+/// It was brought from where the Sentinels are in another epoch. Asked again, they stay with it.
+#[test]
+fn a_sale_from_elsewhere_is_refused_alone() {
+    let redis = RedisServer::start(&[]);
+    let sentinel = Sentinel::start(&redis, "sentinel config-epoch shop 3\n");
+    let url = format!("redis-sentinel://127.0.0.1:{}/shop", sentinel.port);
+    let settings = RedisSettings::from_url(&url).expect("a Redis URL");
+    let ledger = RedisLedger::new(settings, Codec::new(KeyTemplates::default()), None);
+    let ledger = Arc::new(ledger.expect("no certificates"));
+    let new = || RedisClient::new(ledger.clone(), "test");
+    let (mut one, mut two) = (new(), new());
+    let batch = |sale: &str, command| {
+        let sale = SaleId::new(sale).expect("a sale id");
+        Batch { groups: vec![Group { sale, commands: vec![command] }] }
+    };
+    let create = || Command::Create(SaleSpec::with_total(9));
+    one.apply(&batch("mine", create())).expect("created");
+    two.apply(&batch("theirs", create())).expect("created");
+    redis.connect().ask("HSET {theirs_hash_key}:sale epoch 12");
+    let refused = two.apply(&batch("theirs", Command::Open)).unwrap_err().to_string();
+    assert!(refused.contains("FENCED 12"), "{refused}");
+    // This waits until the Sentinel has said it once more.
+    one.apply(&batch("mine", Command::Show)).expect("the other sale is sold");
+    let (made_by_one, _) = (one.connections(), two.apply(&batch("mine", Command::Show)));
+    let made_by_two = two.connections();
+    for _ in 0..3 {
+        let refused = two.apply(&batch("theirs", Command::Open)).unwrap_err().to_string();
+        assert!(refused.contains("FENCED 12"), "{refused}");
+        one.apply(&batch("mine", Command::AddStock(1))).expect("nobody minds");
+    }
+    assert_eq!((one.connections(), two.connections()), (made_by_one, made_by_two));
+    redis.connect().ask("HDEL {theirs_hash_key}:sale epoch");
+    two.apply(&batch("theirs", Command::Open)).expect("the way out");
+}
+
 /// The users that tuning/redis/sentinel.conf proposes.
 #[test]
 fn the_user_of_tuning_may_ask_and_listen() {

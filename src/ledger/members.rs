@@ -7,6 +7,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::MEMBER_CORES_MAX;
+
 /// Tells a member from every other: drawn at its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId(u128);
@@ -101,9 +103,10 @@ pub struct Roll {
 }
 
 impl Roll {
-    /// The cores of all members together.
+    /// The cores of all members together. One that claims more than any machine has is not believed:
+    /// it would leave the others without a share.
     pub fn cores(&self) -> u64 {
-        self.leases.iter().map(|lease| lease.member.cores.max(1)).fold(0, u64::saturating_add)
+        self.leases.iter().map(|lease| lease.member.cores.clamp(1, MEMBER_CORES_MAX)).sum()
     }
 }
 
@@ -119,6 +122,18 @@ mod tests {
         for bad in ["", "1", "+0000000000000000000000000000000", &"g".repeat(32), &"0".repeat(33)] {
             assert_eq!(MemberId::from_text(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn nobody_has_so_many_cores_that_the_others_have_no_share() {
+        let lease = |cores| Lease {
+            id: MemberId(1),
+            member: Member { cores, ..Member::default() },
+            since_ms: 1,
+            left_ms: 1,
+        };
+        let leases = vec![lease(u64::MAX), lease(0), lease(2)];
+        assert_eq!(Roll { leases, ..Roll::default() }.cores(), MEMBER_CORES_MAX + 3);
     }
 
     #[test]

@@ -111,6 +111,42 @@ fn changes_whose_answer_is_lost_may_be_repeated() {
     assert_eq!(sold(&redis), 1);
 }
 
+/// A sale that a connection meets for the first time is asked about before anything of it is sent: if
+/// that gets no answer, nothing has happened, and that is told.
+#[test]
+fn what_was_never_sent_is_unavailable() {
+    let redis = RedisServer::start(&[]);
+    let server = on_redis(&redis, &["--sale", "ticket=9", "--cores", &cores(1)]);
+    assert!(reserve(&mut buyer(&server), "ticket").granted().is_some());
+    redis.connect().text("HMSET new_hash_key new_total_nums 9 new_sold_nums 0");
+    let process = process(&redis);
+    run("kill", "procps", &["-s", "STOP", &process]);
+    let bought = reserve(&mut buyer(&server), "new");
+    run("kill", "procps", &["-s", "CONT", &process]);
+    assert!(bought.is("unavailable"), "{bought:?}");
+    eventually("it is sold", 5, || reserve(&mut buyer(&server), "new").granted().is_some());
+    assert_eq!(redis.connect().text("HGET new_hash_key new_sold_nums"), "1");
+}
+
+/// Without them no purchase could be acknowledged, so none is begun.
+#[test]
+fn a_redis_without_the_replicas_that_are_wanted() {
+    let redis = RedisServer::start(&["--repl-diskless-sync-delay", "0"]);
+    redis.connect().text("HMSET ticket_hash_key ticket_total_nums 9 ticket_sold_nums 0");
+    let server = on_redis(&redis, &["--redis-wait", "1", "--cores", &cores(1)]);
+    for _ in 0..5 {
+        let bought = reserve(&mut buyer(&server), "ticket");
+        assert!(bought.is("unavailable"), "{bought:?}");
+    }
+    assert!(server.log().contains("0 of 1 replicas follow"), "{}", server.log());
+    assert_eq!(sold(&redis), 0);
+    let port = redis.port().to_string();
+    let _replica = RedisServer::start(&["--replicaof", "127.0.0.1", &port]);
+    let sells = || reserve(&mut buyer(&server), "ticket").granted().is_some();
+    eventually("it sells with a replica", 20, sells);
+    assert_eq!(sold(&redis), 1);
+}
+
 #[test]
 fn a_silent_redis() {
     let redis = RedisServer::start(&[]);

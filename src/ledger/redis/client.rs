@@ -14,7 +14,7 @@ use redis::{Parser, Value};
 use super::cluster::{Nodes, slot_of};
 use super::codec::runs;
 use super::pipeline::Pipeline;
-use super::primary::Term;
+use super::primary::{Term, ends_connection};
 use super::reply::{classify, error_text};
 use super::stream::Stream;
 use super::timed::Timed;
@@ -144,21 +144,21 @@ impl RedisClient {
         self.register(&created)?;
         let mut replies = self.groups(batch)?;
         if replies.iter().any(|reply| matches!(reply, Err(DecodeError::NoScript))) {
-            // Redis has been restarted or flushed. What it did not know it did not do.
-            self.load_scripts()?;
+            // Redis has been restarted or flushed. What it did not know it did not do, and others of
+            // the batch it may have done.
+            let loaded = self.load_scripts();
             for (group, reply) in batch.groups.iter().zip(&mut replies) {
                 if matches!(reply, Err(DecodeError::NoScript)) {
                     let again = Batch { groups: vec![group.clone()] };
-                    *reply = self.groups(&again)?.swap_remove(0);
+                    let done = loaded.clone().and_then(|()| self.groups(&again));
+                    *reply = done.map_err(DecodeError::from).and_then(|mut it| it.swap_remove(0));
                 }
             }
         }
-        let failures = || replies.iter().filter_map(|reply| reply.as_ref().err());
-        if let Some(error) = failures().find(|error| error.is_demotion()) {
-            let term = self.connection.take().and_then(|connection| connection.term);
-            if let (Some(term), Some(epoch)) = (term, error.fenced_by()) {
-                term.saw(epoch);
-            }
+        let term = self.connection.as_ref().and_then(|connection| connection.term.clone());
+        let mut failures = replies.iter().filter_map(|reply| reply.as_ref().err());
+        if failures.any(|error| ends_connection(error, term.as_ref())) {
+            self.connection = None;
         }
         // What is done is done: the index can be mended later, by whoever meets the sale.
         let _ = self.register(&created);
@@ -213,8 +213,15 @@ impl RedisClient {
             ask.add(&[b"SMEMBERS", groups.as_bytes()]);
             ask.add(&[b"XINFO", b"GROUPS", stream.as_bytes()]);
             let mut replies = self.pipeline(&ask)?;
-            // Without a stream there is nothing to read, and this is an error.
-            let Value::Array(begun) = replies.remove(1) else { continue };
+            let begun = match replies.remove(1) {
+                Value::Array(begun) => begun,
+                Value::ServerError(error) => match error_text(&error) {
+                    // Without a stream there is nothing to read.
+                    text if text.starts_with("ERR no such key") => continue,
+                    text => return Err(LedgerError::Refused(text)),
+                },
+                other => return Err(LedgerError::Refused(format!("XINFO GROUPS: {other:?}"))),
+            };
             let begun: Vec<String> = begun.into_iter().filter_map(group_name).collect();
             let groups: Vec<String> = redis::from_redis_value(replies.remove(0))
                 .map_err(|error| LedgerError::Refused(error.to_string()))?;
@@ -275,16 +282,22 @@ impl RedisClient {
         }
         let Answers { replies, waited } = self.carry(&commands, &wait)?;
         let (mut replies, mut waited) = (replies.into_iter(), waited.into_iter());
+        let mut met = true;
         let decoded = batch.groups.iter().zip(counts).map(|(group, count)| {
             let own: Vec<Result<Value, String>> = replies.by_ref().take(count).collect();
             let own: Result<Vec<Value>, String> = own.into_iter().collect();
             let mut reply = own.map_err(DecodeError::Lost).and_then(|own| decode(group, &own));
             for answer in waited.by_ref().take(count).flatten() {
-                replicas::judge(wanted, &answer, [group], std::slice::from_mut(&mut reply));
+                met &= replicas::judge(wanted, &answer, [group], std::slice::from_mut(&mut reply));
             }
             reply
         });
-        Ok(decoded.collect())
+        let decoded = decoded.collect();
+        if !met {
+            // The next one looks for replicas before it writes anything.
+            self.connection = None;
+        }
+        Ok(decoded)
     }
 
     pub(super) fn load_scripts(&mut self) -> Result<(), LedgerError> {
@@ -297,8 +310,7 @@ impl RedisClient {
         connection.stream.socket_mut().set_time(self.answer_time);
         load_scripts(&mut connection.stream, self.ledger.codec.scripts()).map_err(|error| {
             self.connection = None;
-            // Others of the batch may have been carried out.
-            LedgerError::Lost(error.to_string())
+            refused(error)
         })
     }
 
@@ -414,7 +426,9 @@ impl Connection {
         let Endpoint { host, port } = endpoint;
         let socket = Timed::connect(host, *port, Instant::now() + time, term.clone())?;
         let mut stream = Stream::open(socket, host, ledger.tls.as_ref())?;
-        handshake(&mut stream, &ledger.settings, name, ledger.codec.scripts())?;
+        let shaken = handshake(&mut stream, &ledger.settings, name, ledger.codec.scripts());
+        term.as_ref().map_or(Ok(()), |term| term.may_begin(shaken.as_ref().err()))?;
+        shaken?;
         let codec = ledger.codec.in_epoch(term.as_ref().map(Term::epoch));
         Ok(Self { stream, parser: Parser::new(), codec, term })
     }

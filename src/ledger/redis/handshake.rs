@@ -12,6 +12,7 @@ use super::reply::text;
 use super::resp::{bulk, command, text_command};
 use super::scripts::Scripts;
 use super::settings::{Password, RedisSettings, Topology};
+use crate::limits::REPLICAS_FIND_MS;
 
 /// The oldest Redis whose scripts tell what they did not do: see `reply.rs`.
 const REDIS_MAJOR_MIN: u32 = 7;
@@ -22,9 +23,12 @@ pub enum HandshakeError {
     /// The stream failed. Passes.
     #[error("Redis can't be reached: {0}")]
     Io(#[from] io::Error),
-    /// Redis is not ready: loading, a replica, full. Passes.
+    /// Redis is not ready: loading, full, without its replicas. Passes.
     #[error("Redis is not ready: {0}")]
     NotReady(String),
+    /// It is no primary, and only a primary takes writes. Passes.
+    #[error("Redis is not ready: it is a {0}, and only a primary takes writes")]
+    NoPrimary(String),
     /// The operator must act: password, database, permissions, version.
     #[error("Redis can't be used: {0}")]
     Fatal(String),
@@ -50,15 +54,15 @@ pub fn handshake(
     let mut talk = Talk { stream, parser: Parser::new(), out: Vec::new() };
     let role = talk.greet(settings)?;
     if role != "master" {
-        let text = format!("it is a {role}, and only a primary takes writes");
-        return Err(HandshakeError::NotReady(text));
+        return Err(HandshakeError::NoPrimary(role));
     }
     if settings.db != 0 {
         let db = settings.db.to_string();
         talk.ask(&["SELECT", &db], &format!("SELECT {db}"))?;
     }
     talk.ask(&["CLIENT", "SETNAME", name], "CLIENT SETNAME")?;
-    talk.load(scripts)
+    talk.load(scripts)?;
+    if settings.replicas > 0 { talk.find_replicas(settings.replicas) } else { Ok(()) }
 }
 
 /// Loads the scripts on a connection that has been through [`handshake`] and on which no reply is
@@ -128,6 +132,20 @@ impl<S: Read + Write> Talk<'_, S> {
                 let kind = io::ErrorKind::InvalidData;
                 Err(HandshakeError::Io(io::Error::new(kind, "this does not speak RESP")))
             }
+        }
+    }
+
+    /// Whether a batch's `WAIT` can be met: what is written where it can't be is held by nobody who
+    /// knows of it, and no one gets it.
+    fn find_replicas(&mut self, wanted: u32) -> Result<(), HandshakeError> {
+        let (count, time_ms) = (wanted.to_string(), REPLICAS_FIND_MS.to_string());
+        match self.ask(&["WAIT", &count, &time_ms], "WAIT")? {
+            Value::Int(have) if have >= i64::from(wanted) => Ok(()),
+            Value::Int(have) => {
+                let text = format!("only {have} of {wanted} replicas follow (--redis-wait)");
+                Err(HandshakeError::NotReady(text))
+            }
+            other => Err(HandshakeError::Fatal(format!("WAIT answered {other:?}"))),
         }
     }
 

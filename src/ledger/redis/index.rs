@@ -8,9 +8,9 @@
 //! index in the end. A member without a sale does no harm.
 
 use hashbrown::HashMap;
-use redis::Value;
+use redis::{ServerError, Value};
 
-use super::reply::{classify, error_text};
+use super::reply::error_text;
 use super::resp::{bulk, command};
 use super::{DecodeError, KeyTemplates};
 use crate::ledger::{Batch, Group, GroupReply};
@@ -119,11 +119,16 @@ pub(super) fn found<'a>(
     for (sale, reply) in sales.iter().zip(replies) {
         match reply {
             Value::Int(0) => {}
-            Value::ServerError(error) => return Err(classify(error)),
+            Value::ServerError(error) => return Err(refused(error)),
             _ => found.push(*sale),
         }
     }
     Ok(found)
+}
+
+/// What an error reply to a question proves, whatever it is: nothing was done.
+fn refused(error: &ServerError) -> DecodeError {
+    DecodeError::Refused(error_text(error))
 }
 
 /// Writes a command that asks for the ledger's time: see [`time_ms`].
@@ -136,7 +141,7 @@ pub(super) fn time(out: &mut Vec<u8>) {
 pub(super) fn time_ms(reply: Option<Value>) -> Result<u64, DecodeError> {
     let malformed = || DecodeError::Refused("TIME has no time".to_owned());
     let (seconds, micros): (u64, u64) = match reply {
-        Some(Value::ServerError(error)) => return Err(classify(&error)),
+        Some(Value::ServerError(error)) => return Err(refused(&error)),
         Some(reply) => redis::from_redis_value(reply).map_err(|_| malformed())?,
         None => return Err(malformed()),
     };

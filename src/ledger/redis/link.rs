@@ -16,7 +16,7 @@ use rustls::ClientConfig;
 
 use super::cluster::{self, Cluster};
 use super::index::{self, Registered};
-use super::primary::{Primary, Term};
+use super::primary::{Primary, Term, ends_connection};
 use super::sentinel::{self, Login};
 use super::socket::Socket;
 use super::stream::Stream;
@@ -69,7 +69,8 @@ impl RedisLedger {
     /// Acknowledges only what so many replicas have received too.
     pub fn with_replicas(self, count: u32) -> Self {
         let codec = self.codec.marking(count > 0);
-        Self { replicas: count, codec, ..self }
+        let settings = RedisSettings { replicas: count, ..self.settings };
+        Self { replicas: count, settings, codec, ..self }
     }
 
     /// Who we are at the Sentinels; nobody, unless this says so.
@@ -151,7 +152,8 @@ struct Link<'a> {
     out: Vec<u8>,
     /// When a refusal was logged last, if one was.
     refusal_logged_ms: Option<u64>,
-    demoted: bool,
+    /// Why it is of no use any more, once it isn't. Nothing is sent then.
+    broken: Option<io::Error>,
     registered: Registered,
 }
 
@@ -164,7 +166,9 @@ impl<'a> Link<'a> {
         let socket = Socket::connect(core, &host, port, deadline_ms, term.as_ref())?;
         let mut stream = Stream::open(socket, &host, ledger.tls.as_ref())?;
         let name = format!("stampede-core-{}", core.index);
-        handshake(&mut stream, settings, &name, ledger.codec.scripts())?;
+        let shaken = handshake(&mut stream, settings, &name, ledger.codec.scripts());
+        term.as_ref().map_or(Ok(()), |term| term.may_begin(shaken.as_ref().err()))?;
+        shaken?;
         let (parser, out) = (Parser::new(), Vec::with_capacity(64 << 10));
         Ok(Self {
             core,
@@ -175,7 +179,7 @@ impl<'a> Link<'a> {
             parser,
             out,
             refusal_logged_ms: None,
-            demoted: false,
+            broken: None,
             registered: Registered::default(),
         })
     }
@@ -201,45 +205,43 @@ impl<'a> Link<'a> {
             }
             let deadline_ms = self.core.clock.now_ms() + self.core.batcher.answer_deadline_ms();
             self.stream.socket().deadline_ms.set(deadline_ms);
-            match self.carry(&batch) {
-                Ok(results) => {
-                    self.core.batcher.complete(flight, results);
-                    self.core.gate.hurry();
-                    if self.demoted {
-                        return io::Error::other("Redis is the primary no longer");
-                    }
-                }
-                Err(error) => {
-                    self.core.batcher.fail(flight, Failure::Unknown);
-                    return error;
-                }
+            let results = self.carry(&batch);
+            self.core.batcher.complete(flight, results);
+            self.core.gate.hurry();
+            if let Some(error) = self.broken.take() {
+                return error;
             }
         }
     }
 
-    /// Sends a batch and reads its replies. An error: the answer is lost.
-    fn carry(&mut self, batch: &Batch) -> io::Result<Vec<Result<GroupReply, Failure>>> {
+    /// Sends a batch and reads its replies. What was not sent before the connection broke is
+    /// unavailable, the rest of what has no reply unknown.
+    fn carry(&mut self, batch: &Batch) -> Vec<Result<GroupReply, Failure>> {
         let groups: Vec<&Group> = batch.groups.iter().collect();
         let replies = if groups.iter().all(|group| self.registered.contains(&group.sale)) {
-            self.talk(&groups, Extra::default())?.0
+            self.talk(&groups, Extra::default()).0
         } else {
-            self.meet(&groups)?
+            self.meet(&groups)
         };
-        if let Some(error) = replies.iter().find_map(|reply| reply.as_ref().err()) {
-            self.demoted = error.is_demotion();
-            self.log_refusal(error);
-            if let (Some(term), Some(epoch)) = (&self.term, error.fenced_by()) {
-                term.saw(epoch);
+        let mut errors = replies.iter().filter_map(|reply| reply.as_ref().err());
+        if let Some(error) = errors.clone().next() {
+            // A broken connection is told of by whoever opens the next one.
+            if self.broken.is_none() {
+                self.log_refusal(error);
+            }
+            if errors.any(|error| ends_connection(error, self.term.as_ref())) {
+                let ended = || io::Error::other("Redis is the primary no longer");
+                self.broken.get_or_insert_with(ended);
             }
         }
         let failure = |error: DecodeError| Failure::from(&LedgerError::from(error));
-        Ok(replies.into_iter().map(|reply| reply.map_err(failure)).collect())
+        replies.into_iter().map(|reply| reply.map_err(failure)).collect()
     }
 
     /// The same for a batch with sales that this link has not seen in the index: there they must be
     /// before a unit of them is held. What there is of such a sale is asked along with what can be
     /// done at once, so one that a client invents costs no round trip of its own.
-    fn meet(&mut self, groups: &[&Group]) -> io::Result<Vec<Reply>> {
+    fn meet(&mut self, groups: &[&Group]) -> Vec<Reply> {
         let ledger = self.ledger;
         let keys = ledger.codec.keys();
         let is_known: Vec<bool> =
@@ -257,7 +259,7 @@ impl<'a> Link<'a> {
         let mut questions = Extra::default();
         asked.iter().for_each(|sale| questions.add(|out| index::exists(keys, sale, out)));
         questions.add(index::time);
-        let (known_replies, mut answers) = self.talk(&known, questions)?;
+        let (known_replies, mut answers) = self.talk(&known, questions);
         let answers = index::time_ms(answers.pop())
             .and_then(|now_ms| Ok((now_ms, index::found(&asked, &answers)?)));
         let mut known_replies = known_replies.into_iter();
@@ -266,11 +268,11 @@ impl<'a> Link<'a> {
             Err(error) => {
                 let refused = || Err(error.clone());
                 let mut reply = |known: &bool| known.then(|| known_replies.next()).flatten();
-                return Ok(is_known.iter().map(|k| reply(k).unwrap_or_else(refused)).collect());
+                return is_known.iter().map(|k| reply(k).unwrap_or_else(refused)).collect();
             }
         };
         there.extend(&created);
-        let refusal = self.register(&there)?;
+        let refusal = self.register(&there);
         let there: HashSet<&SaleId> = there.into_iter().collect();
 
         let may_go = |group: &Group| {
@@ -281,7 +283,7 @@ impl<'a> Link<'a> {
         if !created.is_empty() && refusal.is_none() {
             again.add(|out| index::add(keys, &created, out));
         }
-        let (fresh_replies, _) = self.talk(&fresh, again)?;
+        let (fresh_replies, _) = self.talk(&fresh, again);
         let mut fresh_replies = fresh_replies.into_iter();
         let replies = groups.iter().zip(&is_known).map(|(group, &known)| {
             let reply = match &refusal {
@@ -295,37 +297,41 @@ impl<'a> Link<'a> {
             };
             reply.expect("a reply for every group that was sent")
         });
-        Ok(replies.collect())
+        replies.collect()
     }
 
     /// Adds sales to the index. What it returns is why that is refused.
-    fn register(&mut self, sales: &[&SaleId]) -> io::Result<Option<DecodeError>> {
+    fn register(&mut self, sales: &[&SaleId]) -> Option<DecodeError> {
         if sales.is_empty() {
-            return Ok(None);
+            return None;
         }
         let keys = self.ledger.codec.keys();
         let mut add = Extra::default();
         add.add(|out| index::add(keys, sales, out));
-        let (_, answers) = self.talk(&[], add)?;
-        let refusal = answers.iter().find_map(|answer| index::judge(keys, answer).err());
+        let (_, answers) = self.talk(&[], add);
+        let refused = || answers.iter().find_map(|answer| index::judge(keys, answer).err());
+        let refusal = self.unsent().or_else(refused);
         if refusal.is_none() {
             self.registered.note(sales, self.core.clock.now_ms());
         }
-        Ok(refusal)
+        refusal
     }
 
-    /// Sends groups and further commands and reads what is replied to each.
-    fn talk(
-        &mut self,
-        groups: &[&Group],
-        mut extra: Extra,
-    ) -> io::Result<(Vec<Reply>, Vec<Value>)> {
+    /// Sends groups and further commands and reads what is replied to each. Without an answer to
+    /// the further ones the connection is broken.
+    fn talk(&mut self, groups: &[&Group], mut extra: Extra) -> (Vec<Reply>, Vec<Value>) {
+        if let Some(error) = self.unsent() {
+            return (vec![Err(error); groups.len()], Vec::new());
+        }
         let keys = self.ledger.codec.keys();
         let aged = self.registered.aged(groups, self.core.clock.now_ms());
         if !aged.is_empty() {
             extra.add(|out| index::add(keys, &aged, out));
         }
-        let (mut replies, mut answers) = self.exchange(groups, &extra)?;
+        let (mut replies, mut answers) = match self.exchange(groups, &extra) {
+            Ok(both) => both,
+            Err(error) => return (vec![Err(self.lose(error)); groups.len()], Vec::new()),
+        };
         if !aged.is_empty()
             && let Some(answer) = answers.pop()
             && let Err(error) = index::judge(keys, &answer)
@@ -334,11 +340,15 @@ impl<'a> Link<'a> {
         }
         if replies.iter().any(|reply| matches!(reply, Err(DecodeError::NoScript))) {
             // Redis has been restarted or flushed. What it did not know it did not do.
-            load_scripts(&mut self.stream, self.ledger.codec.scripts())
-                .map_err(io::Error::other)?;
+            if let Err(error) = load_scripts(&mut self.stream, self.ledger.codec.scripts()) {
+                self.lose(io::Error::other(error));
+            }
             for (group, reply) in groups.iter().zip(&mut replies) {
-                if matches!(reply, Err(DecodeError::NoScript)) {
-                    *reply = self.exchange(&[group], &Extra::default())?.0.swap_remove(0);
+                if self.broken.is_none() && matches!(reply, Err(DecodeError::NoScript)) {
+                    *reply = match self.exchange(&[group], &Extra::default()) {
+                        Ok((mut replies, _)) => replies.swap_remove(0),
+                        Err(error) => Err(self.lose(error)),
+                    };
                 }
             }
         }
@@ -347,7 +357,19 @@ impl<'a> Link<'a> {
                 self.registered.forget(&group.sale);
             }
         }
-        Ok((replies, answers))
+        (replies, answers)
+    }
+
+    /// Ends the connection; what it may or may not have carried out is lost.
+    fn lose(&mut self, error: io::Error) -> DecodeError {
+        let lost = DecodeError::Lost(error.to_string());
+        self.broken = Some(error);
+        lost
+    }
+
+    /// What becomes of what would be sent now, if the connection is broken.
+    fn unsent(&self) -> Option<DecodeError> {
+        self.broken.as_ref().map(|error| DecodeError::Refused(error.to_string()))
     }
 
     /// Now and then: every purchase is refused until somebody puts right what is wrong.
@@ -370,7 +392,10 @@ impl<'a> Link<'a> {
         let wanted = self.ledger.replicas;
         let waits = wanted > 0 && replicas::are_needed(groups.iter().copied());
         if waits {
-            let time_ms = replicas::wait_time_ms(self.core.batcher.answer_deadline_ms());
+            // Of what is left: this need not be the batch's first round trip.
+            let deadline_ms = self.stream.socket().deadline_ms.get();
+            let left_ms = deadline_ms.saturating_sub(self.core.clock.now_ms());
+            let time_ms = replicas::wait_time_ms(left_ms);
             replicas::wait(wanted, time_ms, &mut self.out);
         }
         self.out.extend_from_slice(&extra.bytes);
@@ -387,7 +412,10 @@ impl<'a> Link<'a> {
         }
         if waits {
             let answer = self.values(1)?.swap_remove(0);
-            replicas::judge(wanted, &answer, groups.iter().copied(), &mut replies);
+            if !replicas::judge(wanted, &answer, groups.iter().copied(), &mut replies) {
+                // The next one looks for replicas before it writes anything.
+                self.broken = Some(io::Error::other("too few replicas have what is written"));
+            }
         }
         Ok((replies, self.values(extra.count)?))
     }

@@ -34,15 +34,15 @@ pub(super) fn wait_time_ms(answer_time_ms: u64) -> u64 {
     answer_time_ms * 3 / 4
 }
 
-/// Takes back what too few replicas have.
+/// Takes back what too few replicas have. Whether enough have it.
 pub(super) fn judge<'a>(
     count: u32,
     answer: &Value,
     groups: impl IntoIterator<Item = &'a Group>,
     replies: &mut [Result<GroupReply, DecodeError>],
-) {
+) -> bool {
     let text = match answer {
-        Value::Int(have) if *have >= i64::from(count) => return,
+        Value::Int(have) if *have >= i64::from(count) => return true,
         Value::Int(have) => format!("only {have} of {count} replicas have it in time"),
         Value::ServerError(error) => format!("whether replicas have it: {}", error_text(error)),
         _ => "WAIT did not answer with a number".to_owned(),
@@ -55,6 +55,7 @@ pub(super) fn judge<'a>(
             *reply = Err(DecodeError::Lost(text.clone()));
         }
     }
+    false
 }
 
 /// Whether somebody relies on an outcome. A refusal holds as long as it is told.
@@ -114,7 +115,7 @@ mod tests {
                 reply(&[Outcome::Expired]),
                 reply(&[Outcome::Closed]),
             ];
-            judge(2, &Value::Int(count), &groups, &mut replies);
+            assert_eq!(judge(2, &Value::Int(count), &groups, &mut replies), count >= 2);
             replies.map(|reply| reply.is_ok())
         };
         assert_eq!(of(2), [true; 3]);

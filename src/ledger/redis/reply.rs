@@ -49,6 +49,15 @@ impl From<DecodeError> for LedgerError {
     }
 }
 
+impl From<LedgerError> for DecodeError {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::Refused(text) => Self::Refused(text),
+            LedgerError::Lost(text) => Self::Lost(text),
+        }
+    }
+}
+
 /// Reads the replies to a group: as many as [`Codec::encode`](super::Codec::encode) said, in order.
 ///
 /// A group of which one part failed and another did not is [`Lost`](DecodeError::Lost) as a whole.

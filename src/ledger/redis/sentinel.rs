@@ -20,7 +20,7 @@ use super::resp::text_command;
 use super::settings::{Endpoint, Password};
 use super::stream::Stream;
 use super::timed::Timed;
-use crate::limits::{SENTINEL_ANSWER_DEADLINE_MS, SENTINEL_POLL_INTERVAL_MS};
+use crate::limits::{EPOCH_MAX, SENTINEL_ANSWER_DEADLINE_MS, SENTINEL_POLL_INTERVAL_MS};
 
 /// What a Sentinel tells of when it learns of another primary. The one that leads a failover says
 /// the second as soon as the new primary takes writes, and the first only when all is done.
@@ -75,9 +75,9 @@ impl Follower {
             let fatal = error.is_fatal();
             let reason = match error {
                 HandshakeError::Io(error) => format!("{}: {error}", self.endpoint),
-                HandshakeError::NotReady(text) | HandshakeError::Fatal(text) => {
-                    format!("{}: {text}", self.endpoint)
-                }
+                HandshakeError::NotReady(text)
+                | HandshakeError::NoPrimary(text)
+                | HandshakeError::Fatal(text) => format!("{}: {text}", self.endpoint),
             };
             primary.note(self.number, Report::Failed { reason, fatal }, Instant::now());
             drop(primary);
@@ -92,9 +92,11 @@ impl Follower {
         let subscribe: Vec<&str> = std::iter::once("SUBSCRIBE").chain(CHANNELS).collect();
         told.send(&[&subscribe], CHANNELS.len())?;
         loop {
+            // What came before it was asked it may not have known.
+            let now = Instant::now();
             let seat = self.ask(&mut asked)?;
             let Some(primary) = self.primary.upgrade() else { return Ok(()) };
-            primary.note(self.number, Report::Seat(seat), Instant::now());
+            primary.note(self.number, Report::Seat(seat), now);
             drop(primary);
             told.wait(Duration::from_millis(SENTINEL_POLL_INTERVAL_MS))?;
         }
@@ -133,8 +135,14 @@ impl Follower {
         let [host, port] = texts[..] else { return Err(strange()) };
         let port = port.parse().map_err(|_| strange())?;
         let epoch = field(state, "config-epoch").and_then(|epoch| epoch.parse().ok());
+        let epoch: u64 = epoch.ok_or_else(strange)?;
+        if epoch > EPOCH_MAX {
+            // No sale could be written in a later one.
+            let text = format!("it says epoch {epoch}, and {EPOCH_MAX} is the greatest we know");
+            return Err(HandshakeError::NotReady(text));
+        }
         let endpoint = Endpoint { host: host.to_owned(), port };
-        Ok(Seat { endpoint, epoch: epoch.ok_or_else(strange)? })
+        Ok(Seat { endpoint, epoch })
     }
 }
 

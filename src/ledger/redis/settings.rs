@@ -135,6 +135,10 @@ pub struct RedisSettings {
     pub password: Option<Password>,
     /// Database number.
     pub db: u32,
+    /// How many replicas a primary must have to be of use. No URL says it: 0 from [`from_url`].
+    ///
+    /// [`from_url`]: Self::from_url
+    pub replicas: u32,
 }
 
 /// What a scheme says of the servers.
@@ -183,7 +187,7 @@ impl RedisSettings {
         }
         let (user, password) = who;
         let (topology, db) = place(kind, endpoints, path)?;
-        Ok(Self { topology, tls, user, password, db })
+        Ok(Self { topology, tls, user, password, db, replicas: 0 })
     }
 }
 

@@ -143,6 +143,31 @@ impl Write for Socket {
     }
 }
 
+/// Look-ups that have not ended, by core, host and port: a resolver that hangs holds one thread for
+/// each, however often it is asked meanwhile.
+static PENDING: Mutex<Vec<(usize, String, u16)>> = Mutex::new(Vec::new());
+
+/// A look-up, until it has ended.
+struct Pending((usize, String, u16));
+
+impl Pending {
+    /// `None`: there is one.
+    fn begin(what: (usize, String, u16)) -> Option<Self> {
+        let mut pending = lock(&PENDING);
+        if pending.contains(&what) {
+            return None;
+        }
+        pending.push(what.clone());
+        Some(Self(what))
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        lock(&PENDING).retain(|what| *what != self.0);
+    }
+}
+
 /// Finds a host's addresses. A name is looked up on a thread of its own: the system's resolver
 /// blocks.
 fn resolve(
@@ -154,6 +179,10 @@ fn resolve(
     if let Ok(address) = host.parse() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
+    let Some(pending) = Pending::begin((core.index, host.to_owned(), port)) else {
+        let text = "the name is not resolved: an earlier look-up has not ended";
+        return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+    };
     // One of its own: several nodes of a Cluster may be looked up at the same time.
     let signal = core.gate.signal();
     let found = Arc::new(Mutex::new(None));
@@ -161,6 +190,7 @@ fn resolve(
     let (query, place) = ((host.to_owned(), port), signal.place());
     let lookup = move || {
         let addresses = query.to_socket_addrs().map(Iterator::collect);
+        drop(pending);
         *lock(&theirs) = Some(addresses);
         shared.mailboxes[index].send(Box::new(move |core| core.gate.notify(place)));
     };
@@ -177,4 +207,18 @@ fn resolve(
     });
     core.gate.forget_source(&signal);
     addresses
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_looked_up_once_at_a_time() {
+        let of = |core| Pending::begin((core, "nowhere.invalid".to_owned(), 1));
+        let first = of(usize::MAX);
+        assert!(first.is_some() && of(usize::MAX).is_none() && of(usize::MAX - 1).is_some());
+        drop(first);
+        assert!(of(usize::MAX).is_some());
+    }
 }
