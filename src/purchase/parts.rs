@@ -97,7 +97,7 @@ impl SaleSlot {
         if let Some(known) = self.parts.get() {
             if known.slots.len() != parts as usize {
                 // Another sale of the same name.
-                core.sales.forget(core, self.id());
+                core.sales.forget(core, self);
             }
             return;
         }
@@ -304,7 +304,7 @@ impl Parts {
             }
             // It is another sale now, if it is one: the next who asks learns that.
             Ok(Search::Gone) => {
-                core.sales.forget(core, slot.id());
+                core.sales.forget(core, slot);
                 Verdict::Failed(Failure::Unavailable)
             }
             Ok(Search::Restless) => Verdict::Failed(Failure::Busy),
