@@ -199,6 +199,10 @@ pub(super) fn ask_elsewhere(
     for _ in 0..SPLIT_ROUNDS_MAX {
         match &outcome {
             Outcome::SoldOut { .. } if part.part_of.is_some() => {
+                // The part has none under this key, and the whole is known to have nothing left.
+                if let Some(refusal @ Refusal::SoldOut) = slot.refusal(core) {
+                    return (Verdict::Refused(refusal.into()), slot);
+                }
                 match fetch(core, &slot, &part, ask.quantity) {
                     Ok(takes) => takes.into_iter().for_each(|take| {
                         // If they do not get there, the units are under way, and found again.
