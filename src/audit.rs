@@ -225,6 +225,10 @@ fn moves(
         repaired: None,
         on_their_way: 0,
     };
+    if repair && missing.is_empty() {
+        // It is told all the same: some of them may be sold.
+        splits::take_back(&mut client, sale, parts, &wrong)?;
+    }
     if repair && !left.is_empty() && missing.is_empty() {
         splits::finish(&mut client, sale, parts, &left)?;
         let units: u64 = left.iter().map(|of| of.units).sum();

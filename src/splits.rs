@@ -97,6 +97,22 @@ pub fn finish<A: Ask>(
     ask.ask(groups(head, parts, takes)).map(drop)
 }
 
+/// Has givers give again what they have forgotten, as far as it is free: units that were taken from
+/// them in `moves` and that they never gave are there twice (a failover to a replica that had not heard
+/// of it). Nothing comes of it where they were only seen too early: their count is another then.
+pub fn take_back<A: Ask>(
+    ask: &mut A,
+    head: &SaleId,
+    parts: u32,
+    moves: &[UnderWay],
+) -> Result<(), A::Error> {
+    let again =
+        |one: &UnderWay| (one.to, Gift { from: one.from, gave: one.gave, units: one.units });
+    let gifts: Vec<_> = moves.iter().map(again).collect();
+    // Their takers have it.
+    give(ask, head, parts, &gifts).map(drop)
+}
+
 /// Makes the parts that are missing, and gives each its share. To be called for every head that is to
 /// be created, also one that is there: whoever began may not have come to the end.
 pub fn make<A: Ask>(ask: &mut A, head: &SaleId, parts: u32) -> Result<Made, A::Error> {
@@ -138,6 +154,12 @@ pub fn search<A: Ask>(
         let Some(places) = look(ask, head, parts)? else { return Ok(Search::Gone) };
         if places.get(to).is_none() {
             return Ok(Search::Missing(places.missing()));
+        }
+        let mut twice = places.from_nowhere(&places);
+        twice.retain(|one| places.get(one.from).is_some_and(|giver| giver.free() > 0));
+        if !twice.is_empty() {
+            take_back(ask, head, parts, &twice)?;
+            continue;
         }
         let Some(gifts) = places.gifts(to, units) else {
             // Others may be at work, or dead: what is on its way is not gone.

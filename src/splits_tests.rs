@@ -185,3 +185,23 @@ fn a_part_that_had_units_is_not_made_again() {
     assert!(matches!(found, Ok(Search::Missing(gone)) if gone == [2]));
     assert_eq!(Moves::none(Split::Whole), Moves::default());
 }
+
+#[test]
+fn what_a_giver_has_forgotten_it_gives_again() {
+    let world = RefCell::new(World::default());
+    let spec = SaleSpec { split: Split::Head { parts: PARTS }, ..SaleSpec::with_total(9) };
+    world.borrow_mut().apply(&head(), &Command::Create(spec));
+    let mut ask = Fallible { world: &world, fates: RefCell::default() };
+    assert!(matches!(make(&mut ask, &head(), PARTS), Ok(Made::Whole(_))));
+    // Part 3 took 2 of part 1, which was replaced by a copy from before it gave them.
+    let three = place_id(&head(), 3, PARTS);
+    world.borrow_mut().apply(&three, &take(1, 2));
+    let places = look(&mut ask, &head(), PARTS).unwrap().unwrap();
+    assert_eq!((places.free(), places.from_nowhere(&places).len()), (11, 1));
+
+    while buy(&mut ask, 2) == Some(true) {}
+    assert_eq!(world.borrow().sold(), 9);
+    let places = look(&mut ask, &head(), PARTS).unwrap().unwrap();
+    assert_eq!((places.view().spec.total, places.free()), (9, 0));
+    assert!(places.from_nowhere(&places).is_empty() && places.under_way().is_empty());
+}

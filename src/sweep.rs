@@ -237,6 +237,7 @@ impl Sweeper {
     fn finish_moves(&mut self, head: &SaleId, parts: u32) -> Result<(), LedgerError> {
         let mut client: &mut dyn Client = &mut self.client;
         let Some(places) = splits::look(&mut client, head, parts)? else { return Ok(()) };
+        splits::take_back(&mut client, head, parts, &places.from_nowhere(&places))?;
         splits::finish(&mut client, head, parts, &places.under_way())
     }
 

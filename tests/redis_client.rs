@@ -19,7 +19,9 @@ use stampede::ledger::redis::{
 };
 use stampede::ledger::{Batch, BatchReply, Group, LedgerError};
 use stampede::limits::{LEASE_MS, MEMBERS_MAX};
-use stampede::sale::{Command, Key, Outcome, ReservationId, Reserve, SaleId, SaleSpec, User};
+use stampede::sale::{
+    Command, Key, Outcome, ReservationId, Reserve, SaleId, SaleSpec, Split, User,
+};
 
 const INDEX: &str = "stampede:sales:{sale}_hash_key";
 const MEMBERS: &str = "stampede:sales:{sale}_hash_key:members";
@@ -274,6 +276,58 @@ fn what_too_few_replicas_have_is_unknown() {
     let replayed = second.apply(&claim(4)).expect("now it is durable");
     let outcome = &replayed[0].outcomes[0];
     assert!(matches!(outcome, Outcome::Replayed(r) if r.id == ReservationId(2)), "{outcome:?}");
+}
+
+/// From Redis 7.2 on `WAIT` waits for what the connection wrote, and for nothing if it wrote nothing.
+#[test]
+fn what_is_only_found_is_written_too_where_replicas_are_waited_for() {
+    let primary = RedisServer::start(&["--repl-diskless-sync-delay", "0"]);
+    let port = primary.port().to_string();
+    let _replica = RedisServer::start(&["--replicaof", "127.0.0.1", &port]);
+    let client = |replicas| {
+        let settings = RedisSettings::from_url(&primary.url()).expect("a Redis URL");
+        let codec = Codec::new(KeyTemplates::default());
+        let ledger = RedisLedger::new(settings, codec, None).expect("no certificates");
+        RedisClient::new(Arc::new(ledger.with_replicas(replicas)), "test")
+    };
+    let (mut plain, mut waits) = (client(0), client(1));
+    let until = Instant::now() + Duration::from_secs(20);
+    while waits.apply(&one("s", create(9))).is_err() {
+        assert!(Instant::now() < until, "the replica does not follow");
+    }
+    let split = SaleSpec { split: Split::Head { parts: 2 }, ..SaleSpec::with_total(9) };
+    waits.apply(&one("t", Command::Create(split))).expect("created");
+    waits.apply(&one("s", reserve(1))).expect("granted");
+    waits.apply(&one("s", Command::Confirm(ReservationId(1)))).expect("confirmed");
+
+    let mut redis = primary.connect();
+    // The replica is pinged now and then, which is written to it too, so it is the commands that count.
+    let mut writes = |client: &mut RedisClient, sale: &str, command: Command| {
+        let mut count = || {
+            let info = redis.text("INFO commandstats");
+            let line = info.lines().find_map(|line| line.strip_prefix("cmdstat_hset:calls="));
+            let calls = line.and_then(|line| line.split(',').next()?.parse::<u64>().ok());
+            calls.expect("how often HSET was called")
+        };
+        let before = count();
+        client.apply(&one(sale, command)).expect("done");
+        count() - before
+    };
+    let found = [
+        ("s", create(9)),
+        ("s", Command::Confirm(ReservationId(1))),
+        ("s", Command::ShowReservation(ReservationId(1))),
+        ("t", Command::Give { to: 1, gave: 0, units: 0 }),
+        ("t", Command::Give { to: 1, gave: 5, units: 1 }),
+        ("t", Command::Take { from: 1, gave: 0 }),
+    ];
+    for (sale, command) in found {
+        assert_eq!(writes(&mut plain, sale, command.clone()), 0, "{command:?}");
+        assert_eq!(writes(&mut waits, sale, command.clone()), 1, "{command:?}");
+    }
+    assert_eq!(writes(&mut waits, "s", Command::Show), 0);
+    waits.apply(&one("nothing", Command::Close)).expect("an answer");
+    assert_eq!(redis.text("EXISTS {nothing_hash_key}:sale"), "0", "made by a mark");
 }
 
 /// Everything we do, as the users of tuning/ that may do nothing else.

@@ -97,7 +97,7 @@ impl SaleSlot {
         if let Some(known) = self.parts.get() {
             if known.slots.len() != parts as usize {
                 // Another sale of the same name.
-                core.sales.forget(core, self.id());
+                core.sales.forget(core, self);
             }
             return;
         }
@@ -199,6 +199,10 @@ pub(super) fn ask_elsewhere(
     for _ in 0..SPLIT_ROUNDS_MAX {
         match &outcome {
             Outcome::SoldOut { .. } if part.part_of.is_some() => {
+                // The part has none under this key, and the whole is known to have nothing left.
+                if let Some(refusal @ Refusal::SoldOut) = slot.refusal(core) {
+                    return (Verdict::Refused(refusal.into()), slot);
+                }
                 match fetch(core, &slot, &part, ask.quantity) {
                     Ok(takes) => takes.into_iter().for_each(|take| {
                         // If they do not get there, the units are under way, and found again.
@@ -304,7 +308,7 @@ impl Parts {
             }
             // It is another sale now, if it is one: the next who asks learns that.
             Ok(Search::Gone) => {
-                core.sales.forget(core, slot.id());
+                core.sales.forget(core, slot);
                 Verdict::Failed(Failure::Unavailable)
             }
             Ok(Search::Restless) => Verdict::Failed(Failure::Busy),

@@ -192,17 +192,20 @@ impl Sales {
         slots.len() < SALES_MAX
     }
 
-    /// Forgets a sale, with its parts, or with the others if it is a part: what is known of them is
-    /// no longer so.
-    pub(super) fn forget(&self, core: &Core, id: &SaleId) {
-        let id = &id.whole();
-        self.last.take();
-        let slot = self.slots.borrow_mut().remove(id);
-        if let Some(parts) = slot.as_ref().and_then(|slot| slot.parts.get()) {
-            let mut slots = self.slots.borrow_mut();
-            parts.slots().iter().for_each(|part| _ = slots.remove(&part.id));
+    /// Forgets a sale, with its parts: what is known of them is no longer so. What the ledger answers
+    /// from now on does not find it, so who waits for its view is told.
+    pub(super) fn forget(&self, core: &Core, slot: &Rc<SaleSlot>) {
+        slot.answer_view(core, &Err(Failure::Unavailable));
+        let (id, mut slots) = (&slot.id, self.slots.borrow_mut());
+        if !slots.get(id).is_some_and(|known| Rc::ptr_eq(known, slot)) {
+            // Forgotten already, and perhaps met anew.
+            return;
         }
-        drop(slot);
+        self.last.take();
+        slots.remove(id);
+        let parts = slot.parts.get().map_or(&[][..], Parts::slots);
+        parts.iter().for_each(|part| _ = slots.remove(&part.id));
+        drop(slots);
         let mut allowances = lock(&core.shared.allowances);
         // Ours was the last: no other core has the sale either.
         let last = |shards: &&Arc<Shards>| Arc::strong_count(shards) <= 2;
@@ -387,7 +390,7 @@ impl Settle for Settler {
                             slot.latch.borrow_mut().stock_is_back();
                         }
                     }
-                    None => core.sales.forget(core, sale),
+                    None => core.sales.forget(core, &slot),
                 }
             }
             Err(failure) => {
@@ -398,7 +401,7 @@ impl Settle for Settler {
                 slot.view_asked_ms.set(None);
                 slot.answer_view(core, &Err(failure));
                 if !slot.exists.get() {
-                    core.sales.forget(core, sale);
+                    core.sales.forget(core, &slot);
                 }
             }
         }

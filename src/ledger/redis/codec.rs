@@ -27,18 +27,25 @@ pub struct Codec {
     scripts: Arc<Scripts>,
     now_ms: Option<u64>,
     epoch: Option<u64>,
+    marks: bool,
 }
 
 impl Codec {
     /// A codec for sales that stand under these keys.
     pub fn new(keys: KeyTemplates) -> Self {
-        Self { keys, scripts: Arc::new(Scripts::new()), now_ms: None, epoch: None }
+        Self { keys, scripts: Arc::new(Scripts::new()), now_ms: None, epoch: None, marks: false }
     }
 
     /// The same for a connection made in this epoch of the Sentinels: a sale that was written in a
     /// later one takes nothing from it.
     pub fn in_epoch(&self, epoch: Option<u64>) -> Self {
         Self { epoch, ..self.clone() }
+    }
+
+    /// The same, with something written by every script that may end in a promise, also by one that
+    /// only finds what is there: `WAIT` behind it measures what the connection wrote last.
+    pub(super) fn marking(self, marks: bool) -> Self {
+        Self { marks, ..self }
     }
 
     /// The scripts that must be loaded before anything is sent.
@@ -171,13 +178,15 @@ impl Codec {
         bulk(out, self.scripts.get(name).sha.as_bytes());
         bulk_number(out, KEYS as u64);
         keys.pieces().for_each(|pieces| bulk_pieces(out, &pieces));
+        let marks = self.marks && !matches!(name, ScriptName::Show | ScriptName::Expire);
         match (self.now_ms, self.epoch) {
-            (None, None) => bulk(out, b""),
-            (Some(now_ms), None) => bulk_number(out, now_ms),
-            (now_ms, Some(epoch)) => {
+            (None, None) => bulk(out, if marks { b"w" } else { b"" }),
+            (now_ms, epoch) => {
                 let (mut time, mut number) = (itoa::Buffer::new(), itoa::Buffer::new());
                 let time = now_ms.map_or("", |now_ms| time.format(now_ms));
-                bulk_pieces(out, &[time, "@", number.format(epoch)]);
+                let at = if epoch.is_some() { "@" } else { "" };
+                let epoch = epoch.map_or("", |epoch| number.format(epoch));
+                bulk_pieces(out, &[time, at, epoch, if marks { "w" } else { "" }]);
             }
         }
         bulk(out, keys.total_field().as_bytes());
@@ -318,6 +327,24 @@ mod tests {
         assert_eq!(first(&codec.in_epoch(Some(7))), "@7");
         codec.set_now_ms(Some(12));
         assert_eq!((&*first(&codec), &*first(&codec.in_epoch(Some(7)))), ("12", "12@7"));
+    }
+
+    #[test]
+    fn a_mark_stands_behind_all_for_what_may_be_a_promise() {
+        let plain = Codec::new(KeyTemplates::default());
+        let mut codec = plain.clone().marking(true);
+        let first = |codec: &Codec, command: Command| {
+            let group = Group { sale: SaleId::new("s").unwrap(), commands: vec![command] };
+            let mut out = Vec::new();
+            codec.encode(&group, &mut out);
+            arguments(&out)[0][10].clone()
+        };
+        assert_eq!(first(&plain, Command::Open), "");
+        assert_eq!(first(&codec, Command::Open), "w");
+        assert_eq!(first(&codec, Command::Show), "");
+        assert_eq!(first(&codec.in_epoch(Some(7)), Command::Open), "@7w");
+        codec.set_now_ms(Some(12));
+        assert_eq!(first(&codec, Command::Open), "12w");
     }
 
     #[test]

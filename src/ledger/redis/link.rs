@@ -68,8 +68,9 @@ impl RedisLedger {
 
     /// Acknowledges only what so many replicas have received too.
     pub fn with_replicas(self, count: u32) -> Self {
+        let codec = self.codec.marking(count > 0);
         let settings = RedisSettings { replicas: count, ..self.settings };
-        Self { replicas: count, settings, ..self }
+        Self { replicas: count, settings, codec, ..self }
     }
 
     /// Who we are at the Sentinels; nobody, unless this says so.

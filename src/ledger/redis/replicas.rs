@@ -1,9 +1,9 @@
 //! `WAIT`: what a batch acknowledges, replicas have too.
 //!
 //! The command stands behind a batch's own on the same connection. Redis then compares what the
-//! replicas have with how far it was itself after the command before, also if that wrote nothing
-//! (`c->woff` in server.c, processCommand): so a reservation that is only replayed is as durable as
-//! one that is granted. What too few replicas have may be lost with the primary, so it is told to
+//! replicas have with how far it was itself after the command before (`c->woff` in server.c), since
+//! 7.2 only if that wrote something. So what may end in a promise always writes (`lua/sale.lua`), and
+//! a reservation that is only replayed is as durable as one that is granted. What too few replicas have may be lost with the primary, so it is told to
 //! nobody: it is unknown, and asking again with the same key finds out.
 
 use redis::Value;

@@ -4,9 +4,11 @@
 -- wrong with the data is an error that starts with STAMPEDE: nothing was written. Writes come in
 -- the order in which an end between two of them would sell too few and never too many.
 --
--- ARGV[1] is empty but for two things: the time in ms for a replayed history (in production it is
+-- ARGV[1] is empty but for three things: the time in ms for a replayed history (in production it is
 -- Redis' own), and behind an @ the epoch in which Sentinels named this primary to who asks. A sale
--- that was written in a later epoch takes nothing from them: they are behind a failover.
+-- that was written in a later epoch takes nothing from them: they are behind a failover. And at the
+-- end a w if WAIT follows: it waits for what the connection wrote last, so something is written even
+-- where nothing changes.
 local COUNTERS, SALE, RESERVATIONS, CLAIMS, USERS, DEADLINES, STREAM =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local TOTAL_FIELD, SOLD_FIELD = ARGV[2], ARGV[3]
@@ -27,9 +29,9 @@ local function integer(text, default, min, max)
   if n and n >= min and n <= max and n % 1 == 0 then return n end
 end
 
-local now, epoch = ARGV[1], nil
+local now, epoch, mark = ARGV[1], nil, ''
 if now ~= '' then
-  now, epoch = string.match(now, '^(%d*)@?(%d*)$')
+  now, epoch, mark = string.match(now, '^(%d*)@?(%d*)(w?)$')
   epoch = tonumber(epoch)
 end
 if now == '' then
@@ -98,4 +100,6 @@ if known then
         .. 'one of the 4 parts, with at most ' .. SPLITS_MAX .. ' parts, not ' .. split)
     end
   end
+  -- The value that is there, which is sent to the replicas all the same.
+  if mark ~= '' then call('HSET', SALE, 'last_ms', format('%d', last)) end
 end
