@@ -124,6 +124,12 @@ pub fn parse(input: &[u8]) -> Result<Option<(Reply, usize)>> {
     }
 }
 
+/// CPU time that Redis has used so far, in us, as `INFO cpu` tells it.
+pub fn cpu_us(info: &str) -> Option<f64> {
+    let value = |name| info.lines().find_map(|line| line.strip_prefix(name)?.parse::<f64>().ok());
+    Some((value("used_cpu_user:")? + value("used_cpu_sys:")?) * 1e6)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

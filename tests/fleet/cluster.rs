@@ -260,17 +260,7 @@ fn replaced(dies: Dies, waits: bool) -> Vec<Line> {
 }
 
 fn order_worker(six: &Six, to: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_stampede"));
-    command.args([
-        "orders",
-        "--from",
-        &six.url_of("stampede-orders"),
-        "--to",
-        to,
-        "--consumer",
-        "one",
-    ]);
-    command
+    lab::orders(&six.url_of("stampede-orders"), to)
 }
 
 /// Sales on all primaries at once, by one core; one primary falls asleep for a moment. What is held

@@ -67,6 +67,13 @@ pub fn audit(ledger: &str, sale: &str, orders: Option<&str>) -> (u64, Value) {
     (differences, report)
 }
 
+/// A worker of the orders.
+pub fn orders(from: &str, to: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stampede"));
+    command.args(["orders", "--from", from, "--to", to, "--consumer", "one"]);
+    command
+}
+
 /// A time as the table has it.
 pub fn ms(time: Duration) -> String {
     format!("{} ms", time.as_millis())

@@ -269,17 +269,7 @@ fn lost_nothing() -> Vec<Line> {
 }
 
 fn orders_command(trio: &Trio, to: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_stampede"));
-    command.args([
-        "orders",
-        "--from",
-        &trio.url("stampede-orders"),
-        "--to",
-        to,
-        "--consumer",
-        "one",
-    ]);
-    command
+    lab::orders(&trio.url("stampede-orders"), to)
 }
 
 fn worker(lab: &Lab, trio: &Trio, to: &str) -> Program {

@@ -11,6 +11,7 @@
 #[path = "../../../tests/support/redis.rs"]
 mod server;
 
+use bench::resp;
 use server::{RedisConnection, RedisServer};
 use stampede::ledger::Group;
 use stampede::ledger::redis::{Codec, KeyTemplates, RedisSettings, decode, handshake};
@@ -133,12 +134,6 @@ fn by_hand(depth: usize) -> f64 {
     (cpu_us(&server) - before) / TICKETS as f64
 }
 
-/// CPU time of the Redis process so far.
 fn cpu_us(server: &RedisServer) -> f64 {
-    let info = server.connect().text("INFO cpu");
-    let value = |name: &str| {
-        let line = info.lines().find_map(|line| line.strip_prefix(name)).expect("a line of INFO");
-        line.parse::<f64>().expect("seconds")
-    };
-    (value("used_cpu_user:") + value("used_cpu_sys:")) * 1e6
+    resp::cpu_us(&server.connect().text("INFO cpu")).expect("its CPU time")
 }

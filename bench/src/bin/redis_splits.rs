@@ -16,6 +16,7 @@ mod server;
 use std::thread;
 use std::time::Instant;
 
+use bench::resp;
 use server::{RedisConnection, RedisServer};
 use stampede::ledger::Group;
 use stampede::ledger::redis::{Codec, KeyTemplates, RedisSettings, decode, handshake};
@@ -189,12 +190,6 @@ fn carry(codec: &Codec, connection: &mut RedisConnection, group: &Group) -> Vec<
     decode(group, &connection.send(&request, count)).expect("a reply").outcomes
 }
 
-/// CPU time of a Redis process so far.
 fn cpu_us(server: &RedisServer) -> f64 {
-    let info = server.connect().text("INFO cpu");
-    let value = |name: &str| {
-        let line = info.lines().find_map(|line| line.strip_prefix(name)).expect("a line of INFO");
-        line.parse::<f64>().expect("seconds")
-    };
-    (value("used_cpu_user:") + value("used_cpu_sys:")) * 1e6
+    resp::cpu_us(&server.connect().text("INFO cpu")).expect("its CPU time")
 }

@@ -274,7 +274,7 @@ impl RedisClient {
             }
             counts.push(commands.len() - before);
         }
-        let wanted = self.ledger.replicas;
+        let wanted = self.ledger.settings.replicas;
         let mut wait = Vec::new();
         if wanted > 0 && replicas::are_needed(&batch.groups) {
             let time_ms = u64::try_from(self.answer_time.as_millis()).unwrap_or(u64::MAX);

@@ -39,8 +39,6 @@ pub struct RedisLedger {
     pub(super) tls: Option<Arc<ClientConfig>>,
     /// What is known of the Cluster, if it is one.
     pub(super) cluster: Option<Arc<Cluster>>,
-    /// How many replicas must have what is acknowledged.
-    pub(super) replicas: u32,
     /// What Sentinels say, where there are some.
     primary: Option<Arc<Primary>>,
     login: Option<Login>,
@@ -62,15 +60,15 @@ impl RedisLedger {
             Topology::Cluster { seeds } => cluster = Some(Arc::new(Cluster::new(seeds))),
         }
         let tls = if settings.tls { Some(Arc::new(tls_config(ca)?)) } else { None };
-        let (replicas, login, following) = (0, None, Once::new());
-        Ok(Self { settings, codec, tls, cluster, replicas, primary, login, following })
+        let (login, following) = (None, Once::new());
+        Ok(Self { settings, codec, tls, cluster, primary, login, following })
     }
 
     /// Acknowledges only what so many replicas have received too.
     pub fn with_replicas(self, count: u32) -> Self {
         let codec = self.codec.marking(count > 0);
         let settings = RedisSettings { replicas: count, ..self.settings };
-        Self { replicas: count, settings, codec, ..self }
+        Self { settings, codec, ..self }
     }
 
     /// Who we are at the Sentinels; nobody, unless this says so.
@@ -389,7 +387,7 @@ impl<'a> Link<'a> {
         self.out.clear();
         let counts: Vec<usize> =
             groups.iter().map(|group| self.codec.encode(group, &mut self.out)).collect();
-        let wanted = self.ledger.replicas;
+        let wanted = self.ledger.settings.replicas;
         let waits = wanted > 0 && replicas::are_needed(groups.iter().copied());
         if waits {
             // Of what is left: this need not be the batch's first round trip.

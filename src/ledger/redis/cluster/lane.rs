@@ -295,7 +295,7 @@ impl Connection {
         let counts = works.iter().map(|work| work.encode(codec, &mut self.out)).collect();
         if waits {
             let time_ms = replicas::wait_time_ms(link.core.batcher.answer_deadline_ms());
-            replicas::wait(link.ledger.replicas, time_ms, &mut self.out);
+            replicas::wait(link.ledger.settings.replicas, time_ms, &mut self.out);
         }
         if self.out.is_empty() {
             return Ok(counts);

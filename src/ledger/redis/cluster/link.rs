@@ -276,7 +276,7 @@ impl Link {
             What::Run(run) => Some(&run.group),
             What::Exists(_) | What::Index(_) => None,
         });
-        self.ledger.replicas > 0 && replicas::are_needed(groups)
+        self.ledger.settings.replicas > 0 && replicas::are_needed(groups)
     }
 
     /// Takes a node's replies to something, and to `WAIT` behind it. What it gives back was not
@@ -308,7 +308,7 @@ impl Link {
                 Err(DecodeError::NoScript) => return Some(Work { what: What::Run(run), ..work }),
                 mut done => {
                     if let Some(answer) = waited {
-                        let wanted = self.ledger.replicas;
+                        let wanted = self.ledger.settings.replicas;
                         replicas::judge(wanted, answer, [&run.group], slice::from_mut(&mut done));
                     }
                     self.settle_run(run, done);
