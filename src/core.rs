@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 use may::coroutine::{self, Coroutine};
@@ -34,7 +35,9 @@ use crate::handler::Responses;
 use crate::http::HttpDate;
 use crate::ledger::batch::Batcher;
 use crate::ledger::{BatchReply, LedgerError};
-use crate::limits::{OUT_BUFFER_BYTES_MAX, READ_BUFFER_BYTES, SPARE_COROUTINES, STACK_BYTES};
+use crate::limits::{
+    LEDGER_LOOK_INTERVAL_US, OUT_BUFFER_BYTES_MAX, READ_BUFFER_BYTES, SPARE_COROUTINES, STACK_BYTES,
+};
 use crate::listener::Listeners;
 use crate::purchase::{IdSource, Sales, Settler};
 use crate::server::{Event, LinkState};
@@ -183,7 +186,15 @@ pub struct Core {
     /// The spare that is to end, by its number. 0: none.
     dismissed: Cell<u64>,
     thread: ThreadId,
+    /// Events since the last look at the ledger, and when that was.
+    events_served: Cell<u32>,
+    looked_at: Cell<Instant>,
 }
+
+/// Events after which the time is read, to see whether the ledger is to be looked at.
+const EVENTS_PER_CLOCK_READ: u32 = 4;
+/// Time after which it is.
+const LOOK_INTERVAL: Duration = Duration::from_micros(LEDGER_LOOK_INTERVAL_US);
 
 /// Sizes of buffers that are kept for reuse; others are given back to the allocator.
 const KEPT_BYTES: RangeInclusive<usize> = READ_BUFFER_BYTES..=2 * OUT_BUFFER_BYTES_MAX;
@@ -225,6 +236,8 @@ impl Core {
             spares_idle: Cell::new(0),
             dismissed: Cell::new(0),
             thread: thread::current().id(),
+            events_served: Cell::new(0),
+            looked_at: Cell::new(Instant::now()),
             shared,
         })
     }
@@ -268,6 +281,30 @@ impl Core {
     pub fn refresh_clock(&self) {
         self.clock.refresh();
         self.date.borrow_mut().update(self.clock.wall_ms() / 1000);
+    }
+
+    /// To be called between two events of a round. A round of hundreds takes milliseconds: now and
+    /// then the ledger's answers are taken in meanwhile, and what waits for it is sent.
+    fn look_at_ledger(&self) {
+        let served = self.events_served.get() + 1;
+        self.events_served.set(served);
+        if !served.is_multiple_of(EVENTS_PER_CLOCK_READ) {
+            return;
+        }
+        let now = Instant::now();
+        if now.duration_since(self.looked_at.get()) < LOOK_INTERVAL {
+            return;
+        }
+        self.looked_at.set(now);
+        self.refresh_clock();
+        let woken = self.gate.look_at_urgent();
+        let kicked = self.batcher.kick();
+        if woken || kicked {
+            // Once for who was woken (the mailbox, maybe), and once for the link that it has woken.
+            coroutine::yield_now();
+            coroutine::yield_now();
+            self.assert_here();
+        }
     }
 
     /// Makes sure that a coroutine is there to take the lead, so that the caller may suspend.
@@ -422,11 +459,13 @@ impl Worker {
                     tracing::error!(core = core.index, "a connection's handler panicked");
                     connection::close(core, token);
                 }
+                core.look_at_ledger();
             }
             None => {
                 let at_once = core.batcher.kick_or_wait();
                 core.gate.refill(at_once);
                 core.assert_here();
+                core.looked_at.set(Instant::now());
                 core.refresh_clock();
             }
         }

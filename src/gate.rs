@@ -7,7 +7,9 @@
 //! round of events, which the leading coroutine then handles in order.
 //!
 //! Two kinds of things are watched: connections, by [`Token`], and [`Source`]s, each with one
-//! coroutine that waits for it (a listener, the ledger's socket, the tick, the mailbox).
+//! coroutine that waits for it (a listener, the ledger's socket, the tick, the mailbox). Sources that
+//! must not wait until a long round is over (the ledger's above all) are in a second epoll instance,
+//! which the first one watches: [`Gate::look_at_urgent`] looks there alone.
 //!
 //! Architecture invariant: the gate knows nothing of HTTP, sales or ledgers.
 
@@ -34,6 +36,13 @@ const CONNECTION_FLAGS: EventFlags =
 const READABLE: usize = EventFlags::IN.bits() as usize;
 /// The bit of an event's data that tells a source from a connection.
 const SOURCE_BIT: u64 = 1 << 63;
+/// The data of an event that tells of the urgent sources.
+const URGENT: u64 = u64::MAX;
+/// Events of urgent sources taken at once: a core has a few, and with a Cluster one per node.
+const URGENT_EVENTS_MAX: usize = 16;
+/// What is told of a source.
+const SOURCE_FLAGS: EventFlags =
+    EventFlags::IN.union(EventFlags::OUT).union(EventFlags::RDHUP).union(EventFlags::ET);
 
 /// Names one connection of a core for as long as it lives: its place in the core's table, and how
 /// often that place was used before, so that a late event can't reach a successor.
@@ -137,6 +146,8 @@ impl AsRawFd for Descriptor {
 /// See the module's header.
 pub struct Gate {
     epoll: CoIo<Descriptor>,
+    /// Watches the urgent sources, and is watched by `epoll`.
+    urgent: OwnedFd,
     /// An eventfd that the worker watches itself: see [`look_outside`](Self::look_outside).
     outside: CoIo<Descriptor>,
     rounds_on_end: Cell<u32>,
@@ -161,12 +172,16 @@ impl Gate {
     /// Makes the gate of worker `worker` of `workers`.
     pub fn new(worker: usize, workers: usize) -> io::Result<Self> {
         let epoll = place(epoll::create(epoll::CreateFlags::CLOEXEC)?, worker, workers)?;
+        let urgent = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let flags = EventFlags::IN.union(EventFlags::ET);
+        epoll::add(&epoll, &urgent, EventData::new_u64(URGENT), flags)?;
         let epoll = CoIo::new(Descriptor(epoll))?;
         let outside =
             place(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?, worker, workers)?;
         Ok(Self {
             waker: epoll.waker(),
             epoll,
+            urgent,
             outside: CoIo::new(Descriptor(outside))?,
             rounds_on_end: Cell::new(0),
             round: RefCell::new(Round {
@@ -212,14 +227,42 @@ impl Gate {
 
     /// Watches a descriptor that one coroutine will wait for.
     pub fn watch_source(&self, descriptor: impl AsFd) -> io::Result<Rc<Source>> {
+        self.watch_in(&self.epoll.inner().0, descriptor)
+    }
+
+    /// The same for one whose events must not wait for the end of a long round.
+    pub fn watch_urgent(&self, descriptor: impl AsFd) -> io::Result<Rc<Source>> {
+        self.watch_in(&self.urgent, descriptor)
+    }
+
+    fn watch_in(&self, epoll: &OwnedFd, descriptor: impl AsFd) -> io::Result<Rc<Source>> {
         let source = self.signal();
         let data = EventData::new_u64(SOURCE_BIT | source.index as u64);
-        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        epoll::add(&self.epoll.inner().0, descriptor, data, flags).inspect_err(|_| {
+        epoll::add(epoll, descriptor, data, SOURCE_FLAGS).inspect_err(|_| {
             self.forget_source(&source);
         })?;
         source.ready.set(true);
         Ok(source)
+    }
+
+    /// Wakes the coroutines of urgent sources to which something has happened; whether there are any.
+    pub fn look_at_urgent(&self) -> bool {
+        let zero = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut any = false;
+        loop {
+            let mut events = [const { MaybeUninit::uninit() }; URGENT_EVENTS_MAX];
+            // EINTR: the next look asks again.
+            let Ok((events, _)) = epoll::wait(&self.urgent, &mut events, Some(&zero)) else {
+                return any;
+            };
+            any |= !events.is_empty();
+            events.iter().for_each(|event| {
+                self.notify((event.data.u64() & !SOURCE_BIT) as usize);
+            });
+            if events.len() < URGENT_EVENTS_MAX {
+                return any;
+            }
+        }
     }
 
     /// A source without a descriptor: something of this core's own that one coroutine waits for.
@@ -273,8 +316,11 @@ impl Gate {
                 };
                 return Some((Token::from_data(data.u64()), readiness));
             }
-            let index = (data.u64() & !SOURCE_BIT) as usize;
-            self.notify(index);
+            if data.u64() == URGENT {
+                self.look_at_urgent();
+            } else {
+                self.notify((data.u64() & !SOURCE_BIT) as usize);
+            }
         }
         round.unwatched = round.unwatched.checked_sub(1)?;
         let token = self.unwatched.borrow_mut().pop_front()?;

@@ -71,10 +71,16 @@ pub const HOLD_MS_DEFAULT: u64 = 5 * 60 * 1000;
 /// Default maximum quantity of one reservation.
 pub const QUANTITY_MAX_DEFAULT: u32 = 10;
 
-/// Commands of one core that may wait for the ledger. Beyond it: 503 `busy`.
-pub const WAITING_MAX: usize = 4096;
+/// A sale may have this many times as many of a core's waiting places as are left. Alone it gets 8
+/// of 9, two hot sales get 8 of 17 each, and a place is always left for the next.
+pub const WAITING_SHARE: usize = 8;
 /// Commands in one batch.
 pub const BATCH_MAX: usize = 512;
+/// Scripts that a ledger runs for one batch at the most: each costs it some 40 us, whatever it does.
+pub const BATCH_SCRIPTS_MAX: usize = 128;
+/// Time for which a core may serve connections before it looks whether its ledger has answered, in
+/// microseconds, measured: see ARCHITECTURE.md.
+pub const LEDGER_LOOK_INTERVAL_US: u64 = 500;
 /// Time for the ledger's answer. Beyond it: 503 `unknown` (sent) or `busy` (not sent).
 pub const LEDGER_ANSWER_DEADLINE_MS: u64 = 2_000;
 /// First and longest pause between two attempts to reach a ledger that is away.
@@ -312,7 +318,7 @@ pub const STAT_LOG_LINE_BYTES_MAX: usize = 48;
 const _: () = assert!(REQUEST_LINE_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () = assert!(HEAD_BYTES_MAX + BODY_BYTES_MAX <= READ_BUFFER_BYTES);
 const _: () = assert!(READS_PER_TURN_MAX > 0);
-const _: () = assert!(BATCH_MAX <= WAITING_MAX);
+const _: () = assert!(BATCH_SCRIPTS_MAX <= BATCH_MAX && BATCH_SCRIPTS_MAX >= 64);
 const _: () = assert!(RESPONSE_BYTES_MAX < OUT_BUFFER_BYTES_MAX);
 const _: () = assert!(TICK_INTERVAL_MS < VIEW_AGE_MS_MAX);
 const _: () = assert!(CLUSTER_RETRY_MS < CLUSTER_PATIENCE_MS);
@@ -327,7 +333,7 @@ const _: () = assert!(USER_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(KEY_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(VIEWS_PER_TICK_MAX <= BATCH_MAX && VIEWS_PER_TICK_MAX < SALES_MAX);
 const _: () = assert!(HOLD_MS_MAX < TIME_MS_MAX && TIME_MS_MAX < 1 << 53);
-const _: () = assert!(BATCH_MAX <= WAITING_SETTING_MAX && WAITING_MAX <= WAITING_SETTING_MAX);
+const _: () = assert!(BATCH_MAX <= WAITING_SETTING_MAX);
 const _: () = assert!(TOTAL_MAX < MOVED_MAX && MOVED_MAX < 1 << 53);
 const _: () = assert!((SPLITS_MAX as usize) < BATCH_MAX);
 const _: () = assert!(IDLE_DEADLINE_MS <= CONNECTION_DEADLINE_MS_MAX);

@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 use crate::core::Core;
 use crate::ledger::batch::{Failure, Ticket};
 use crate::sale::{Command, Key, Outcome, Reservation, ReservationId, Reserve, SaleId, User};
-use crate::stock::Refusal;
+use crate::stock::{Refusal, Word};
 
 /// What a user asks for.
 #[derive(Clone)]
@@ -102,31 +102,72 @@ pub enum Begun {
 
 /// A purchase that waits for the ledger.
 #[must_use]
-pub struct Asked {
+pub struct Asked(Waits);
+
+enum Waits {
+    /// For its own outcome.
+    Outcome(Put),
+    /// For the ledger's view of a sale that it refused too long ago, to be asked or refused then.
+    View { ask: Box<Ask>, ticket: Ticket, came_ms: u64 },
+}
+
+/// A purchase in the ledger's queue.
+struct Put {
     id: ReservationId,
     ticket: Ticket,
     /// What was asked and at which place, if it may have to be asked at another one.
     elsewhere: Option<Box<(Ask, Rc<SaleSlot>)>>,
+    /// Until when it may be, on the core's clock.
+    until_ms: u64,
 }
 
 /// The local step of a purchase: latch, allowance, queue. Does not suspend.
 pub fn begin(core: &Core, slot: &Rc<SaleSlot>, ask: Ask) -> Begun {
     // A repeated key must find its reservation whatever the core knows of the sale.
-    if ask.key.is_none()
-        && let Some(refusal) = slot.refusal(core)
-    {
-        return decided(core, Verdict::Refused(refusal.into()));
+    if ask.key.is_none() {
+        match slot.word(core) {
+            Word::Refuse(refusal) => return decided(core, Verdict::Refused(refusal.into())),
+            Word::Doubt => return wait_for_view(core, slot, ask),
+            Word::Ask => {}
+        }
     }
-    let place = slot.home(&ask);
-    let elsewhere = slot.may_be_split().then(|| Box::new((ask.clone(), place.clone())));
-    match put(core, slot, place.id(), ask) {
-        Ok((id, ticket)) => Begun::Asked(Asked { id, ticket, elsewhere }),
+    match put(core, slot, ask) {
+        Ok(put) => Begun::Asked(Asked(Waits::Outcome(put))),
         Err(verdict) => decided(core, verdict),
     }
 }
 
+/// One question for all who come while the core does not know whether the sale still refuses: a
+/// ledger that is slow must not be given every rejection to decide as well.
+fn wait_for_view(core: &Core, slot: &Rc<SaleSlot>, ask: Ask) -> Begun {
+    match sales::ask(core, slot) {
+        Ok(ticket) => {
+            let came_ms = core.clock.now_ms();
+            Begun::Asked(Asked(Waits::View { ask: Box::new(ask), ticket, came_ms }))
+        }
+        Err(failure) => decided(core, Verdict::Failed(not_sent(failure))),
+    }
+}
+
+/// What a failed question means for a purchase that waited for its answer and was not sent.
+fn not_sent(failure: Failure) -> Failure {
+    match failure {
+        Failure::Busy => Failure::Busy,
+        Failure::Unavailable | Failure::Unknown => Failure::Unavailable,
+    }
+}
+
+/// Asks the ledger at the place of the sale where this is to be asked.
+fn put(core: &Core, slot: &Rc<SaleSlot>, ask: Ask) -> Result<Put, Verdict> {
+    let place = slot.home(&ask);
+    let elsewhere = slot.may_be_split().then(|| Box::new((ask.clone(), place.clone())));
+    let (id, ticket) = put_at(core, slot, place.id(), ask)?;
+    let until_ms = core.clock.now_ms() + core.batcher.answer_deadline_ms();
+    Ok(Put { id, ticket, elsewhere, until_ms })
+}
+
 /// Allowance and queue: asks the ledger at a sale, or at a part of it.
-fn put(
+fn put_at(
     core: &Core,
     slot: &SaleSlot,
     place: &SaleId,
@@ -142,7 +183,7 @@ fn put(
     let id = core.ids.borrow_mut().next_id(core.batcher.batches_taken());
     let Ask { quantity, user, key } = ask;
     let reserve = Command::Reserve(Reserve { id, quantity, user, key, claim_only: !allowed });
-    match core.batcher.submit(now_ms, place, reserve, allowance) {
+    match core.batcher.submit(now_ms, place, slot.exists.get(), reserve, allowance) {
         Ok(ticket) => Ok((id, ticket)),
         Err(failure) => {
             slot.shards.give_back(core.index, u64::from(allowance));
@@ -155,20 +196,61 @@ impl Asked {
     /// Suspends until the ledger has answered. Gives also where the purchase was made: the sale that was
     /// asked, or the part of it.
     pub fn wait(self, core: &Core, slot: Rc<SaleSlot>) -> (Verdict, Rc<SaleSlot>) {
-        let (verdict, place) = match (core.batcher.wait(self.ticket), self.elsewhere) {
-            (Ok(outcome), Some(asked)) if parts::leads_elsewhere(&outcome) => {
-                let (ask, place) = *asked;
-                parts::ask_elsewhere(core, slot, ask, place, outcome)
+        let (verdict, place) = match self.0 {
+            Waits::Outcome(put) => put.wait(core, slot),
+            Waits::View { ask, ticket, came_ms } => {
+                match after_view(core, &slot, *ask, ticket, came_ms) {
+                    Ok(put) => put.wait(core, slot),
+                    Err(verdict) => (verdict, slot),
+                }
             }
-            (Ok(outcome), asked) => {
-                (verdict(self.id, outcome), asked.map_or(slot, |asked| asked.1))
-            }
-            (Err(failure), _) => (Verdict::Failed(failure), slot),
         };
         core.assert_here();
         record(core, &verdict);
         (verdict, place)
     }
+}
+
+impl Put {
+    fn wait(self, core: &Core, slot: Rc<SaleSlot>) -> (Verdict, Rc<SaleSlot>) {
+        match (core.batcher.wait(self.ticket), self.elsewhere) {
+            (Ok(outcome), Some(asked)) if parts::leads_elsewhere(&outcome) => {
+                let (ask, place) = *asked;
+                parts::ask_elsewhere(core, slot, ask, place, outcome, self.until_ms)
+            }
+            (Ok(outcome), asked) => {
+                (verdict(self.id, outcome), asked.map_or(slot, |asked| asked.1))
+            }
+            (Err(failure), _) => (Verdict::Failed(failure), slot),
+        }
+    }
+}
+
+/// Waits for the ledger's view of a sale, and puts the purchase to the ledger if that does not
+/// refuse it.
+fn after_view(
+    core: &Core,
+    slot: &Rc<SaleSlot>,
+    ask: Ask,
+    mut ticket: Ticket,
+    came_ms: u64,
+) -> Result<Put, Verdict> {
+    let failed = |failure| Verdict::Failed(not_sent(failure));
+    loop {
+        if core.batcher.wait(ticket).map_err(failed)? == Outcome::UnknownSale {
+            return Err(Verdict::Refused(Refused::UnknownSale));
+        }
+        match slot.word_after_view(core, came_ms) {
+            Word::Refuse(refusal) => return Err(Verdict::Refused(refusal.into())),
+            Word::Ask => break,
+            // The question was asked before this request came, and its answer is too old.
+            Word::Doubt => ticket = sales::ask(core, slot).map_err(failed)?,
+        }
+        core.batcher.kick();
+    }
+    let put = put(core, slot, ask);
+    core.batcher.kick();
+    put
 }
 
 fn verdict(id: ReservationId, outcome: Outcome) -> Verdict {

@@ -22,7 +22,7 @@ use crate::core::{Mailbox, Shared};
 use crate::ledger::client::Client;
 use crate::ledger::embedded::{self, Embedded, OpenError};
 use crate::ledger::redis::RedisLedger;
-use crate::limits::{MAPS_MAX_DEFAULT, MAPS_PER_STACK, STACK_BYTES, STARTUP_WAIT_MS};
+use crate::limits::{STACK_BYTES, STARTUP_WAIT_MS};
 use crate::listener::Listener;
 use crate::members::Instance;
 use crate::operator;
@@ -314,7 +314,8 @@ fn share(config: Config, events: Sender<Event>) -> io::Result<Arc<Shared>> {
     let cores = config.cores.len();
     Ok(Arc::new(Shared {
         connections_max: connections_max(&config),
-        workers_max: workers_max(&config),
+        // A worker for each request that may wait, and the leader.
+        workers_max: config.waiting_max + 1,
         connections: CachePadded::default(),
         refused: CachePadded::default(),
         handed: CachePadded::default(),
@@ -333,17 +334,6 @@ fn share(config: Config, events: Sender<Event>) -> io::Result<Arc<Shared>> {
 
 fn connections_max(config: &Config) -> usize {
     usize::try_from(config.connections_max).unwrap_or(usize::MAX)
-}
-
-/// A worker for each request that may wait, and the leader; fewer where the kernel allows fewer
-/// memory maps: a stack and its guard are two, and the allocator must not find them used up.
-fn workers_max(config: &Config) -> usize {
-    let maps_max = std::fs::read_to_string("/proc/sys/vm/max_map_count")
-        .ok()
-        .and_then(|text| text.trim().parse::<usize>().ok())
-        .unwrap_or(MAPS_MAX_DEFAULT);
-    let for_stacks = maps_max / 2 / MAPS_PER_STACK / config.cores.len();
-    (config.waiting_max + 1).min(for_stacks.max(2))
 }
 
 fn watch_signals(events: Sender<Event>) -> io::Result<()> {

@@ -25,7 +25,7 @@ pub fn run(core: &'static Core) {
     });
     let watched = prepared
         .map_err(std::io::Error::from)
-        .and_then(|timer| Ok((core.gate.watch_source(&timer)?, timer)));
+        .and_then(|timer| Ok((core.gate.watch_urgent(&timer)?, timer)));
     let (source, timer) = match watched {
         Ok(watched) => watched,
         Err(error) => {
@@ -76,7 +76,7 @@ pub fn run(core: &'static Core) {
 /// The life of a core's mailbox.
 pub fn run_mailbox(core: &'static Core) {
     let mailbox = &core.shared.mailboxes[core.index];
-    let source = match core.gate.watch_source(&mailbox.wakeup) {
+    let source = match core.gate.watch_urgent(&mailbox.wakeup) {
         Ok(source) => source,
         Err(error) => {
             let _ = core.shared.events.send(Event::Failed(error));

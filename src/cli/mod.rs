@@ -181,7 +181,7 @@ mod tests {
             format!("0s to {}", format_duration(limits::DRAIN_DELAY_MS_MAX)),
             format!("0s to {}", format_duration(limits::DRAIN_DEADLINE_MS_MAX)),
             format!("1 to {}", limits::WAITING_SETTING_MAX),
-            format!("[default: {}]", limits::WAITING_MAX),
+            format!("vm.max_map_count, {} by default", limits::MAPS_MAX_DEFAULT),
             format!("[default: {}%]", limits::STOCK_BUFFER_PERCENT),
             format!("0% to {}%", limits::STOCK_BUFFER_PERCENT_MAX),
             format!("[default: {CONTROL_DEFAULT}]"),

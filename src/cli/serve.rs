@@ -241,9 +241,11 @@ pub struct ServeOptions {
     )]
     pub ledger_timeout: Option<String>,
 
-    /// Purchases of one core that may wait for the ledger [default: 4096]
+    /// Requests per core that may wait for the ledger [default: what memory maps allow]
     ///
-    /// 1 to 65536. Beyond it the answer is 503 `busy`.
+    /// 1 to 65536; each takes two of the memory maps that the kernel allows a process
+    /// (vm.max_map_count, 65530 by default: 24572 requests in all). Beyond it the answer is 503
+    /// `busy`. One sale may take eight ninths of it, so that others can still be bought.
     #[arg(
         long,
         value_name = "N",

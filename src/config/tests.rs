@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use super::*;
 
 fn host() -> Host {
-    Host { cores: vec![0, 1, 2, 3], file_limit: 20_000 }
+    Host { cores: vec![0, 1, 2, 3], file_limit: 20_000, maps_max: limits::MAPS_MAX_DEFAULT }
 }
 
 fn env(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
@@ -35,7 +35,7 @@ fn the_defaults() {
     assert_eq!((config.sales[0].0.as_str(), config.sales[0].1.total), ("ticket", 10_000));
     assert_eq!(config.stock, StockSetting::Auto);
     assert_eq!((config.stock_buffer_percent, &config.instance), (50, &None));
-    assert_eq!(config.waiting_max, limits::WAITING_MAX);
+    assert_eq!(config.waiting_max, host().waiting_max(4));
     assert!(config.warnings.is_empty());
     assert!(config.sources.iter().all(|(_, source)| *source == Source::Default));
 }

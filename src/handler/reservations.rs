@@ -106,7 +106,8 @@ pub fn ask(
         Wish::Cancel => Command::Cancel(id),
     };
     let submitted = if core.ensure_spare() {
-        core.batcher.submit(core.clock.now_ms(), &sale, command, 0)
+        let is_known = core.sales.exists(&sale);
+        core.batcher.submit(core.clock.now_ms(), &sale, is_known, command, 0)
     } else {
         Err(Failure::Busy)
     };

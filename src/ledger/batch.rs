@@ -1,5 +1,6 @@
-//! One core's batcher: commands join the open batch, and a batch leaves as soon as the last one is
-//! answered. No timer, no linger: a quiet core sends one command a round trip, a busy one hundreds.
+//! One core's batcher: commands wait in a queue per sale, and a batch leaves as soon as the last one
+//! is answered. No timer, no linger: a quiet core sends one command per round trip, a busy one
+//! hundreds.
 //!
 //! A command that waits has a ticket; the coroutine that holds it suspends until the ticket is
 //! answered. What was never sent and what was sent and lost are told apart here, since they are
@@ -9,11 +10,11 @@
 //! it and hands answers back; it never knows which link it is.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::VecDeque;
 
 use may::coroutine::{self, Coroutine};
 
-use super::{Batch, Group, GroupReply, LedgerError};
+use super::queue::{LineId, Queues, Sent};
+use super::{Batch, GroupReply, LedgerError};
 use crate::limits::BATCH_MAX;
 use crate::sale::{Command, Outcome, SaleId};
 
@@ -48,19 +49,19 @@ pub type Answer = Result<Outcome, Failure>;
 #[must_use]
 pub struct Ticket(usize);
 
-/// One command of a batch, on our side of the ledger.
-#[derive(Debug, Clone, Copy)]
-pub struct Entry {
-    ticket: Option<usize>,
-    /// Units of allowance taken for it, to give back unless it is granted.
-    pub allowance: u32,
-    submitted_ms: u64,
-}
+pub use super::queue::Entry;
 
 /// Learns what became of every command, waited for or not, before the tickets are answered.
 pub trait Settle {
-    /// One group has been answered or has failed.
-    fn settle(&self, sale: &SaleId, entries: &[Entry], result: Result<&GroupReply, Failure>);
+    /// One group has been answered or has failed. `asked_ms`: when it was taken to be sent, on the
+    /// core's clock; what the answer says was true no earlier, and perhaps no later.
+    fn settle(
+        &self,
+        sale: &SaleId,
+        entries: &[Entry],
+        result: Result<&GroupReply, Failure>,
+        asked_ms: u64,
+    );
 
     /// The answer about one group is overdue, and nobody is to wait for it any more. It is settled
     /// when it comes.
@@ -69,49 +70,51 @@ pub trait Settle {
 
 /// Our side of a batch that has been sent.
 #[derive(Debug)]
-pub struct Flight(Vec<(SaleId, Vec<Entry>)>);
+pub struct Flight {
+    groups: Vec<Sent>,
+    asked_ms: u64,
+}
 
 impl Flight {
     /// Each group's part of it, as a flight of its own, in order.
     pub fn parts(self) -> impl Iterator<Item = Self> {
-        self.0.into_iter().map(|part| Self(vec![part]))
+        let asked_ms = self.asked_ms;
+        self.groups.into_iter().map(move |part| Self { groups: vec![part], asked_ms })
     }
 
     /// Of a flight with one group: cuts off what belongs to its commands from this one on.
     pub fn split_off(&mut self, at: usize) -> Self {
-        let cut = self.0.iter_mut().map(|(sale, entries)| (sale.clone(), entries.split_off(at)));
-        Self(cut.collect())
+        let cut =
+            self.groups.iter_mut().map(|(sale, entries)| (sale.clone(), entries.split_off(at)));
+        Self { groups: cut.collect(), asked_ms: self.asked_ms }
     }
 
     /// Of flights with one group each, of the same sale: adds what belongs to the other's commands.
     pub fn append(&mut self, other: Self) {
-        for ((sale, entries), (other_sale, more)) in self.0.iter_mut().zip(other.0) {
+        self.asked_ms = self.asked_ms.min(other.asked_ms);
+        for ((sale, entries), (other_sale, more)) in self.groups.iter_mut().zip(other.groups) {
             debug_assert_eq!(*sale, other_sale);
             entries.extend(more);
         }
     }
 }
 
-struct OpenGroup {
-    group: Group,
-    entries: Vec<Entry>,
-}
-
 #[derive(Default)]
 struct Slot {
     answer: Option<Answer>,
     waiter: Option<Coroutine>,
+    /// Where its request has its place.
+    line: Option<LineId>,
 }
 
 /// See the module's header.
 pub struct Batcher {
     waiting_max: usize,
     answer_deadline_ms: u64,
-    open: RefCell<VecDeque<OpenGroup>>,
-    open_count: Cell<usize>,
-    /// Commands in the open batch at the end of the last round.
+    queues: RefCell<Queues>,
+    /// Commands in the queues at the end of the last round.
     count_seen: Cell<usize>,
-    /// Rounds for which the open batch has waited.
+    /// Rounds for which the next batch has waited.
     rounds_waited: Cell<usize>,
     batches_taken: Cell<u64>,
     slots: RefCell<Vec<Slot>>,
@@ -127,8 +130,7 @@ impl Batcher {
         Self {
             waiting_max,
             answer_deadline_ms,
-            open: RefCell::default(),
-            open_count: Cell::new(0),
+            queues: RefCell::default(),
             count_seen: Cell::new(0),
             rounds_waited: Cell::new(0),
             batches_taken: Cell::new(0),
@@ -155,48 +157,58 @@ impl Batcher {
         self.available.get()
     }
 
-    /// Commands that wait for an answer, sent or not.
+    /// Requests that wait for an answer, sent or not.
     pub fn waiting(&self) -> usize {
-        self.slots.borrow().len() - self.free_slots.borrow().len()
+        self.queues.borrow().places()
     }
 
-    /// Puts a command into the open batch, to be waited for.
+    /// Puts a command into the queue of its sale, to be waited for. `is_known`: the ledger has said
+    /// that there is such a sale.
     pub fn submit(
         &self,
         now_ms: u64,
         sale: &SaleId,
+        is_known: bool,
         command: Command,
         allowance: u32,
     ) -> Result<Ticket, Failure> {
         if !self.available.get() {
             return Err(Failure::Unavailable);
         }
-        let ticket = self.new_ticket()?;
-        self.push(now_ms, sale, command, allowance, Some(ticket.0));
+        let ticket = self.new_ticket(sale, is_known)?;
+        let entry = Entry { ticket: Some(ticket.0), allowance, submitted_ms: now_ms };
+        self.queues.borrow_mut().push(sale, is_known, command, entry);
         Ok(ticket)
     }
 
-    /// Puts a command into the open batch that has no ticket. `false`: not done, the ledger is away
-    /// or the queue is full.
-    pub fn submit_unattended(&self, now_ms: u64, sale: &SaleId, command: Command) -> bool {
-        let room = self.available.get() && self.open_count.get() < self.waiting_max;
-        if room {
-            self.push(now_ms, sale, command, 0, None);
+    /// Puts a command into the queue of its sale for which nobody waits. `false`: not done, the
+    /// ledger is away. Those who ask have one such command under way per sale.
+    pub fn submit_unattended(
+        &self,
+        now_ms: u64,
+        sale: &SaleId,
+        is_known: bool,
+        command: Command,
+    ) -> bool {
+        let available = self.available.get();
+        if available {
+            let entry = Entry { ticket: None, allowance: 0, submitted_ms: now_ms };
+            self.queues.borrow_mut().push(sale, is_known, command, entry);
         }
-        room
+        available
     }
 
-    /// A ticket without a command of its own, for one who waits for what another has asked;
-    /// answered with [`deliver`](Self::deliver).
-    pub fn new_ticket(&self) -> Result<Ticket, Failure> {
+    /// A ticket without a command of its own, for a request that waits for what another has asked
+    /// about the same sale; answered with [`deliver`](Self::deliver).
+    pub fn new_ticket(&self, sale: &SaleId, is_known: bool) -> Result<Ticket, Failure> {
+        let line = self.queues.borrow_mut().enter(sale, is_known, self.waiting_max);
+        let line = Some(line.ok_or(Failure::Busy)?);
         let mut slots = self.slots.borrow_mut();
         if let Some(free) = self.free_slots.borrow_mut().pop() {
+            slots[free].line = line;
             return Ok(Ticket(free));
         }
-        if slots.len() >= self.waiting_max {
-            return Err(Failure::Busy);
-        }
-        slots.push(Slot::default());
+        slots.push(Slot { line, ..Slot::default() });
         Ok(Ticket(slots.len() - 1))
     }
 
@@ -212,6 +224,9 @@ impl Batcher {
             let slot = &mut slots[ticket.0];
             if let Some(answer) = slot.answer.take() {
                 slot.waiter = None;
+                if let Some(line) = slot.line.take() {
+                    self.queues.borrow_mut().leave(line);
+                }
                 self.free_slots.borrow_mut().push(ticket.0);
                 return answer;
             }
@@ -232,22 +247,25 @@ impl Batcher {
         }
     }
 
-    /// Wakes the link if it is idle and there is something to send. Called at the end of a round of
-    /// events, so that a batch holds what the whole round brought.
-    pub fn kick(&self) {
-        if self.open_count.get() > 0
+    /// Wakes the link if it is idle and there is something to send; whether it did. Called at the
+    /// end of a round of events, so that a batch holds what the whole round brought, and within a
+    /// round that takes long.
+    pub fn kick(&self) -> bool {
+        if self.has_more()
             && let Some(link) = self.idle_link.borrow_mut().take()
         {
             link.unpark();
+            return true;
         }
+        false
     }
 
-    /// The same, for the end of a round: `true` if the batch has grown since the last one and waits for
-    /// another, which must begin at once. So it leaves when a round brings nothing more for it: those
-    /// who have just been answered and ask again come along, and a quiet core's batch waits for one
-    /// look that finds nothing.
+    /// The same, for the end of a round: `true` if more has come since the last one and the batch
+    /// waits for another, which must begin at once. So it leaves when a round brings nothing more
+    /// for it: those who have just been answered and ask again come along, and a quiet core's batch
+    /// waits for one look that finds nothing.
     pub fn kick_or_wait(&self) -> bool {
-        let (count, rounds) = (self.open_count.get(), self.rounds_waited.get());
+        let (count, rounds) = (self.queues.borrow().len(), self.rounds_waited.get());
         let grows = count > self.count_seen.replace(count) && count < BATCH_MAX;
         if grows && rounds < ROUNDS_WAITED_MAX && self.idle_link.borrow().is_some() {
             self.rounds_waited.set(rounds + 1);
@@ -258,26 +276,33 @@ impl Batcher {
         false
     }
 
-    /// For a link: suspends it until the end of a round that left something to send, and takes it.
-    /// `None`: something else has happened that it must see to first (`interrupted` is asked
-    /// whenever it is woken).
-    pub fn next_batch(&self, interrupted: impl Fn() -> bool) -> Option<(Batch, Flight)> {
+    /// For a link: takes the next batch. If a whole one waits already, at once; else it suspends the
+    /// link until the end of a round that left something to send. `None`: something else has
+    /// happened that it must see to first (`interrupted` is asked whenever it is woken).
+    pub fn next_batch(
+        &self,
+        now_ms: impl Fn() -> u64,
+        interrupted: impl Fn() -> bool,
+    ) -> Option<(Batch, Flight)> {
         loop {
             if interrupted() {
                 return None;
             }
+            if self.queues.borrow().len() >= BATCH_MAX {
+                return Some(self.take_batch(now_ms()));
+            }
             *self.idle_link.borrow_mut() = Some(coroutine::current());
             coroutine::park();
             let kicked = self.idle_link.borrow_mut().take().is_none();
-            if kicked && self.open_count.get() > 0 {
-                return Some(self.take_batch());
+            if kicked && self.has_more() {
+                return Some(self.take_batch(now_ms()));
             }
         }
     }
 
-    /// For a link: whether there is more to send already.
+    /// Whether something waits to be sent.
     pub fn has_more(&self) -> bool {
-        self.open_count.get() > 0
+        !self.queues.borrow().is_empty()
     }
 
     /// For a link: the ledger can be reached from now on.
@@ -288,20 +313,20 @@ impl Batcher {
     /// For a link: the ledger can't be reached. What was not sent fails at once, truthfully.
     pub fn set_unavailable(&self) {
         self.available.set(false);
-        while self.open_count.get() > 0 {
-            let (_, flight) = self.take_batch();
-            self.fail(flight, Failure::Unavailable);
-        }
+        let groups = self.queues.borrow_mut().take_all();
+        // Nothing was asked: what is known of the sales is as old as it was.
+        self.fail(Flight { groups, asked_ms: 0 }, Failure::Unavailable);
     }
 
-    /// For a link: the ledger has answered a batch, one result a group.
+    /// For a link: the ledger has answered a batch, one result per group.
     pub fn complete(&self, flight: Flight, results: Vec<Result<GroupReply, Failure>>) {
-        debug_assert_eq!(flight.0.len(), results.len());
-        for ((sale, entries), result) in flight.0.into_iter().zip(results) {
+        debug_assert_eq!(flight.groups.len(), results.len());
+        let asked_ms = flight.asked_ms;
+        for ((sale, entries), result) in flight.groups.into_iter().zip(results) {
             match result {
-                Err(failure) => self.fail_group(&sale, &entries, failure),
+                Err(failure) => self.fail_group(&sale, &entries, failure, asked_ms),
                 Ok(reply) => {
-                    self.settle_group(&sale, &entries, Ok(&reply));
+                    self.settle_group(&sale, &entries, Ok(&reply), asked_ms);
                     debug_assert_eq!(entries.len(), reply.outcomes.len());
                     for (entry, outcome) in entries.into_iter().zip(reply.outcomes) {
                         if let Some(ticket) = entry.ticket {
@@ -315,15 +340,15 @@ impl Batcher {
 
     /// For a link: a batch has failed.
     pub fn fail(&self, flight: Flight, failure: Failure) {
-        for (sale, entries) in flight.0 {
-            self.fail_group(&sale, &entries, failure);
+        for (sale, entries) in flight.groups {
+            self.fail_group(&sale, &entries, failure, flight.asked_ms);
         }
     }
 
     /// For a link whose late answers still come: answers the tickets of a batch that is overdue,
     /// but keeps the batch, to be settled by what its answer says.
     pub fn give_up_waiting(&self, flight: &mut Flight) {
-        for (sale, entries) in &mut flight.0 {
+        for (sale, entries) in &mut flight.groups {
             if let Some(settle) = self.settle.get() {
                 settle.give_up(sale);
             }
@@ -334,41 +359,23 @@ impl Batcher {
 
     /// Fails what has waited too long to be sent. It can't have happened, so that is `busy`.
     pub fn fail_overdue(&self, now_ms: u64) {
-        if self.open_count.get() == 0 {
-            return;
-        }
-        let oldest_ms = now_ms.saturating_sub(self.answer_deadline_ms);
-        let overdue =
-            |group: &OpenGroup| group.entries.first().is_some_and(|e| e.submitted_ms < oldest_ms);
-        if self.open.borrow().iter().any(overdue) {
-            while self.open_count.get() > 0 {
-                let (_, flight) = self.take_batch();
-                self.fail(flight, Failure::Busy);
-            }
+        if self.has_more() {
+            let oldest_ms = now_ms.saturating_sub(self.answer_deadline_ms);
+            let groups = self.queues.borrow_mut().take_overdue(oldest_ms);
+            self.fail(Flight { groups, asked_ms: 0 }, Failure::Busy);
         }
     }
 
-    fn push(
-        &self,
-        now_ms: u64,
-        sale: &SaleId,
-        command: Command,
-        allowance: u32,
-        ticket: Option<usize>,
-    ) {
-        let entry = Entry { ticket, allowance, submitted_ms: now_ms };
-        let mut open = self.open.borrow_mut();
-        self.open_count.set(self.open_count.get() + 1);
-        match open.iter_mut().rev().find(|open| open.group.sale == *sale) {
-            Some(open) => {
-                open.group.commands.push(command);
-                open.entries.push(entry);
-            }
-            None => open.push_back(OpenGroup {
-                group: Group { sale: sale.clone(), commands: vec![command] },
-                entries: vec![entry],
-            }),
+    /// Answers purchases of a sale that wait to be sent, with what the ledger has just said to
+    /// others and says to everybody: those without an idempotency key, of which it can know nothing
+    /// more. Returns the units of allowance that were taken for them.
+    pub fn answer_unsent(&self, sale: &SaleId, outcome: &Outcome) -> u64 {
+        let keyless = |command: &Command| matches!(command, Command::Reserve(reserve) if reserve.key.is_none());
+        let entries = self.queues.borrow_mut().take_those(sale, keyless);
+        for ticket in entries.iter().filter_map(|entry| entry.ticket) {
+            self.deliver(ticket, Ok(outcome.clone()));
         }
+        entries.iter().map(|entry| u64::from(entry.allowance)).sum()
     }
 
     /// How many batches have been taken: changes when a command that is submitted now is likely to
@@ -377,43 +384,29 @@ impl Batcher {
         self.batches_taken.get()
     }
 
-    /// Takes up to [`BATCH_MAX`] commands, oldest groups first.
-    pub(super) fn take_batch(&self) -> (Batch, Flight) {
+    /// Takes what leaves next: see [`Queues::take`].
+    pub(super) fn take_batch(&self, now_ms: u64) -> (Batch, Flight) {
         self.batches_taken.set(self.batches_taken.get() + 1);
         self.count_seen.set(0);
         self.rounds_waited.set(0);
-        let mut open = self.open.borrow_mut();
-        let (mut batch, mut flight) = (Batch::default(), Flight(Vec::new()));
-        let mut room = BATCH_MAX;
-        while room > 0
-            && let Some(mut group) = open.pop_front()
-        {
-            if group.entries.len() > room {
-                let rest = OpenGroup {
-                    group: Group {
-                        sale: group.group.sale.clone(),
-                        commands: group.group.commands.split_off(room),
-                    },
-                    entries: group.entries.split_off(room),
-                };
-                open.push_front(rest);
-            }
-            room -= group.entries.len();
-            self.open_count.set(self.open_count.get() - group.entries.len());
-            flight.0.push((group.group.sale.clone(), group.entries));
-            batch.groups.push(group.group);
-        }
-        (batch, flight)
+        let (batch, groups) = self.queues.borrow_mut().take();
+        (batch, Flight { groups, asked_ms: now_ms })
     }
 
-    fn fail_group(&self, sale: &SaleId, entries: &[Entry], failure: Failure) {
-        self.settle_group(sale, entries, Err(failure));
+    fn fail_group(&self, sale: &SaleId, entries: &[Entry], failure: Failure, asked_ms: u64) {
+        self.settle_group(sale, entries, Err(failure), asked_ms);
         self.deliver_failure(entries, failure);
     }
 
-    fn settle_group(&self, sale: &SaleId, entries: &[Entry], result: Result<&GroupReply, Failure>) {
+    fn settle_group(
+        &self,
+        sale: &SaleId,
+        entries: &[Entry],
+        result: Result<&GroupReply, Failure>,
+        asked_ms: u64,
+    ) {
         if let Some(settle) = self.settle.get() {
-            settle.settle(sale, entries, result);
+            settle.settle(sale, entries, result, asked_ms);
         }
     }
 
@@ -423,3 +416,7 @@ impl Batcher {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "batch_tests.rs"]
+mod tests;

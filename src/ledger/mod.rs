@@ -11,6 +11,7 @@ pub mod batch;
 pub mod client;
 pub mod embedded;
 pub mod members;
+mod queue;
 pub mod redis;
 
 use crate::sale::{Command, Outcome, SaleId};

@@ -8,14 +8,14 @@
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
-use super::{Ask, Refused, SaleSlot, Verdict, put, verdict};
+use super::{Ask, Refused, SaleSlot, Verdict, put_at, verdict};
 use crate::core::Core;
 use crate::ledger::Group;
 use crate::ledger::batch::{Answer, Failure};
 use crate::limits::{REFUSAL_LOG_INTERVAL_MS, SPLIT_ROUNDS_MAX};
 use crate::sale::{Command, Key, Outcome, Places, ReservationId, SaleId, SaleView, home_part};
 use crate::splits::{self, Made, Search};
-use crate::stock::Refusal;
+use crate::stock::{Refusal, Word};
 
 /// What a core knows of the parts of a sale.
 pub struct Parts {
@@ -125,19 +125,33 @@ impl SaleSlot {
     }
 }
 
-/// A core's way to the ledger, for a coroutine that may suspend.
-struct CoreAsk<'a>(&'a Core);
+/// A core's way to the ledger, for a coroutine that may suspend. It takes as many steps as begin
+/// before its deadline.
+struct CoreAsk<'a> {
+    core: &'a Core,
+    until_ms: u64,
+}
+
+impl<'a> CoreAsk<'a> {
+    /// For something that begins now and may take as long as a batch.
+    fn from_now(core: &'a Core) -> Self {
+        Self { core, until_ms: core.clock.now_ms() + core.batcher.answer_deadline_ms() }
+    }
+}
 
 impl splits::Ask for CoreAsk<'_> {
     type Error = Failure;
 
     fn ask(&mut self, groups: Vec<Group>) -> Result<Vec<Vec<Outcome>>, Failure> {
-        let core = self.0;
+        let core = self.core;
         let now_ms = core.clock.now_ms();
+        if now_ms >= self.until_ms {
+            return Err(Failure::Busy);
+        }
         let mut failure = None;
         let mut tickets = Vec::with_capacity(groups.len());
         for Group { sale, commands } in groups {
-            let submit = |command| core.batcher.submit(now_ms, &sale, command, 0);
+            let submit = |command| core.batcher.submit(now_ms, &sale, true, command, 0);
             let submitted: Vec<_> = commands.into_iter().map(submit).collect();
             tickets.push(submitted);
         }
@@ -164,7 +178,7 @@ impl splits::Ask for CoreAsk<'_> {
 /// # Errors
 /// The ledger did not answer, or there is no such sale any more.
 pub fn gather(core: &Core, id: &SaleId, parts: u32, make: bool) -> Result<SaleView, Failure> {
-    let ask = &mut CoreAsk(core);
+    let ask = &mut CoreAsk::from_now(core);
     let made = if make { splits::make(ask, id, parts)? } else { Made::Gone };
     let places = match made {
         Made::Whole(places) => Some(places),
@@ -187,27 +201,31 @@ pub(super) fn leads_elsewhere(outcome: &Outcome) -> bool {
 }
 
 /// Goes on with a purchase that was answered so: asks again where it is to be asked, and has units
-/// fetched there if they are lacking. Returns what became of it, and where.
+/// fetched there if they are lacking, until `until_ms`. Returns what became of it, and where.
 pub(super) fn ask_elsewhere(
     core: &Core,
     mut slot: Rc<SaleSlot>,
     ask: Ask,
     asked_at: Rc<SaleSlot>,
     outcome: Outcome,
+    until_ms: u64,
 ) -> (Verdict, Rc<SaleSlot>) {
     let (mut part, mut outcome) = (asked_at, outcome);
     for _ in 0..SPLIT_ROUNDS_MAX {
+        if core.clock.now_ms() >= until_ms {
+            break;
+        }
         match &outcome {
             Outcome::SoldOut { .. } if part.part_of.is_some() => {
                 // The part has none under this key, and the whole is known to have nothing left.
-                if let Some(refusal @ Refusal::SoldOut) = slot.refusal(core) {
+                if let Word::Refuse(refusal @ Refusal::SoldOut) = slot.word(core) {
                     return (Verdict::Refused(refusal.into()), slot);
                 }
-                match fetch(core, &slot, &part, ask.quantity) {
+                match fetch(core, &slot, &part, ask.quantity, until_ms) {
                     Ok(takes) => takes.into_iter().for_each(|take| {
                         // If they do not get there, the units are under way, and found again.
                         let now_ms = core.clock.now_ms();
-                        _ = core.batcher.submit_unattended(now_ms, part.id(), take);
+                        _ = core.batcher.submit_unattended(now_ms, part.id(), true, take);
                     }),
                     Err(verdict) => return (verdict, slot),
                 }
@@ -224,7 +242,7 @@ pub(super) fn ask_elsewhere(
                 Err(verdict) => return (verdict, slot),
             },
         }
-        let (id, ticket) = match put(core, &slot, part.id(), ask.clone()) {
+        let (id, ticket) = match put_at(core, &slot, part.id(), ask.clone()) {
             Ok(asked) => asked,
             Err(verdict) => return (verdict, slot),
         };
@@ -243,6 +261,29 @@ pub(super) fn ask_elsewhere(
     (Verdict::Failed(failure), slot)
 }
 
+/// One purchase fetches units for a part while others wait for them. However that ends, also by a
+/// panic, they are answered.
+struct Fetching<'a> {
+    core: &'a Core,
+    part_of: &'a PartOf,
+    answer: Answer,
+}
+
+impl<'a> Fetching<'a> {
+    fn begin(core: &'a Core, part_of: &'a PartOf) -> Self {
+        *part_of.waiters.borrow_mut() = Some(Vec::new());
+        Self { core, part_of, answer: Err(Failure::Unavailable) }
+    }
+}
+
+impl Drop for Fetching<'_> {
+    fn drop(&mut self) {
+        for waiter in self.part_of.waiters.take().into_iter().flatten() {
+            self.core.batcher.deliver(waiter, self.answer.clone());
+        }
+    }
+}
+
 /// Has units fetched for a part, at least so many. One does so, and those who need it meanwhile wait
 /// for what comes of it. What the part is to take then, before it is asked again; or what the
 /// purchase comes to.
@@ -251,12 +292,13 @@ fn fetch(
     slot: &Rc<SaleSlot>,
     part: &Rc<SaleSlot>,
     quantity: u32,
+    until_ms: u64,
 ) -> Result<Vec<Command>, Verdict> {
     let (Some(parts), Some(part_of)) = (slot.parts.get(), &part.part_of) else {
         return Err(Verdict::Failed(Failure::Busy));
     };
     if part_of.waiters.borrow().is_some() {
-        let ticket = core.batcher.new_ticket().map_err(Verdict::Failed)?;
+        let ticket = core.batcher.new_ticket(part.id(), true).map_err(Verdict::Failed)?;
         part_of.waiters.borrow_mut().get_or_insert_default().push(core.batcher.number(&ticket));
         return match core.batcher.wait(ticket).map_err(Verdict::Failed)? {
             Outcome::SoldOut { free } if free < u64::from(quantity) => {
@@ -265,19 +307,17 @@ fn fetch(
             _ => Ok(Vec::new()),
         };
     }
-    *part_of.waiters.borrow_mut() = Some(Vec::new());
+    let mut fetching = Fetching::begin(core, part_of);
     let (count, units) = (parts.slots.len() as u32, u64::from(quantity));
-    let found = splits::search(&mut CoreAsk(core), slot.id(), count, part_of.number, units);
+    let ask = &mut CoreAsk { core, until_ms };
+    let found = splits::search(ask, slot.id(), count, part_of.number, units);
     let found = parts.judge(core, slot, found);
-    let answer: Answer = match &found {
+    fetching.answer = match &found {
         Ok(_) => Ok(Outcome::Took { units: 0 }),
         Err(Verdict::Refused(Refused::SoldOut { free })) => Ok(Outcome::SoldOut { free: *free }),
         Err(Verdict::Failed(failure)) => Err(*failure),
         Err(_) => Err(Failure::Unavailable),
     };
-    for waiter in part_of.waiters.take().into_iter().flatten() {
-        core.batcher.deliver(waiter, answer.clone());
-    }
     found
 }
 
@@ -322,5 +362,5 @@ impl Parts {
 
 /// Confirms a reservation of a part that has expired, with units from other parts if its own are sold.
 pub fn confirm_late(core: &Core, part: &SaleId, id: ReservationId) -> Answer {
-    splits::confirm_late(&mut CoreAsk(core), part, id)?.ok_or(Failure::Unavailable)
+    splits::confirm_late(&mut CoreAsk::from_now(core), part, id)?.ok_or(Failure::Unavailable)
 }

@@ -22,7 +22,7 @@ use crate::limits::{
     VIEWS_PER_TICK_MAX,
 };
 use crate::sale::{Command, Outcome, SaleId, SaleView, Split};
-use crate::stock::{Latch, Refusal, Shards};
+use crate::stock::{Latch, Refusal, Shards, Word};
 
 /// What one core knows of one sale.
 pub struct SaleSlot {
@@ -84,11 +84,24 @@ impl SaleSlot {
     }
 
     /// What the latch says. If it refuses, the core goes on asking the ledger in the background.
-    pub(super) fn refusal(self: &Rc<Self>, core: &Core) -> Option<Refusal> {
+    pub(super) fn word(self: &Rc<Self>, core: &Core) -> Word {
         let now_ms = core.clock.now_ms();
-        let refusal = self.latch.borrow().check(now_ms, self.view_asked_ms.get())?;
-        self.note_refusal(core, now_ms);
-        Some(refusal)
+        let word = self.latch.borrow().check(now_ms, self.view_asked_ms.get());
+        self.note(core, word, now_ms)
+    }
+
+    /// The same for a request that came at `came_ms` and has waited for a view of the sale.
+    pub(super) fn word_after_view(self: &Rc<Self>, core: &Core, came_ms: u64) -> Word {
+        let now_ms = core.clock.now_ms();
+        let word = self.latch.borrow().check_after_view(now_ms, came_ms);
+        self.note(core, word, now_ms)
+    }
+
+    fn note(self: &Rc<Self>, core: &Core, word: Word, now_ms: u64) -> Word {
+        if let Word::Refuse(_) = word {
+            self.note_refusal(core, now_ms);
+        }
+        word
     }
 
     pub(super) fn note_refusal(self: &Rc<Self>, core: &Core, now_ms: u64) {
@@ -164,6 +177,12 @@ impl Sales {
         if !slot.wanted.replace(true) {
             self.wanted.borrow_mut().push(slot.clone());
         }
+    }
+
+    /// Whether the ledger has told this core that there is such a sale, or such a part of one.
+    pub fn exists(&self, id: &SaleId) -> bool {
+        let slot = self.known(id).and_then(PartOf::resolve);
+        slot.is_some_and(|(slot, _)| slot.exists.get())
     }
 
     fn known(&self, id: &SaleId) -> Option<Rc<SaleSlot>> {
@@ -260,7 +279,7 @@ pub fn ask(core: &Core, slot: &SaleSlot) -> Result<Ticket, Failure> {
     if slot.view_asked_ms.get().is_some_and(|asked_ms| asked_ms < overdue_ms) {
         return Err(Failure::Unknown);
     }
-    let ticket = core.batcher.new_ticket()?;
+    let ticket = core.batcher.new_ticket(slot.id(), slot.exists.get())?;
     slot.view_waiters.borrow_mut().push(core.batcher.number(&ticket));
     slot.ask_view(core);
     Ok(ticket)
@@ -270,14 +289,15 @@ impl SaleSlot {
     fn ask_view(&self, core: &Core) {
         if self.view_asked_ms.get().is_none() {
             let now_ms = core.clock.now_ms();
-            let show = |id| core.batcher.submit_unattended(now_ms, id, Command::Show);
+            let known = self.exists.get();
+            let show = |id| core.batcher.submit_unattended(now_ms, id, known, Command::Show);
             let parts = self.parts.get();
             parts.inspect(|parts| parts.forget_views());
             let parts = parts.map_or(&[][..], Parts::slots);
             if show(&self.id) && parts.iter().all(|part| show(&part.id)) {
                 self.view_asked_ms.set(Some(now_ms));
             } else {
-                self.answer_view(core, &Err(Failure::Busy));
+                self.answer_view(core, &Err(Failure::Unavailable));
             }
         }
     }
@@ -331,11 +351,11 @@ impl SaleSlot {
         entry: &Entry,
         outcome: &Outcome,
         reply: &GroupReply,
+        asked_ms: u64,
     ) {
-        let now_ms = core.clock.now_ms();
         let close = |refusal| {
-            self.latch.borrow_mut().close(refusal, now_ms, reply.now_ms);
-            self.note_refusal(core, now_ms);
+            self.latch.borrow_mut().close(refusal, asked_ms, reply.now_ms);
+            self.note_refusal(core, core.clock.now_ms());
         };
         match outcome {
             Outcome::Granted { .. } => {
@@ -364,6 +384,23 @@ impl SaleSlot {
     }
 }
 
+impl SaleSlot {
+    /// Whoever asked for this place and has not been sent is told what everybody is told by now: so
+    /// the end of a sale costs the ledger one batch, however many wait.
+    fn refuse_unsent(self: &Rc<Self>, core: &Core, place: &SaleId) {
+        let latch = self.latch.borrow();
+        let Word::Refuse(refusal) = latch.check(core.clock.now_ms(), None) else { return };
+        drop(latch);
+        let outcome = match refusal {
+            Refusal::SoldOut => Outcome::SoldOut { free: 0 },
+            Refusal::NotOpen { opens_at_ms } => Outcome::NotOpen { opens_at_ms },
+            Refusal::Closed => Outcome::Closed,
+        };
+        let units = core.batcher.answer_unsent(place, &outcome);
+        self.shards.give_back(core.index, units);
+    }
+}
+
 /// Keeps a core's knowledge true: told of every answer of the ledger.
 pub struct Settler(pub &'static Core);
 
@@ -374,13 +411,19 @@ impl Settle for Settler {
         }
     }
 
-    fn settle(&self, sale: &SaleId, entries: &[Entry], result: Result<&GroupReply, Failure>) {
+    fn settle(
+        &self,
+        sale: &SaleId,
+        entries: &[Entry],
+        result: Result<&GroupReply, Failure>,
+        asked_ms: u64,
+    ) {
         let core = self.0;
         let Some((slot, number)) = core.sales.known(sale).and_then(PartOf::resolve) else { return };
         match result {
             Ok(reply) => {
                 for (entry, outcome) in entries.iter().zip(&reply.outcomes) {
-                    slot.learn(core, number, entry, outcome, reply);
+                    slot.learn(core, number, entry, outcome, reply, asked_ms);
                 }
                 match reply.free {
                     Some(free) => {
@@ -391,6 +434,9 @@ impl Settle for Settler {
                         }
                     }
                     None => core.sales.forget(core, &slot),
+                }
+                if number == 0 {
+                    slot.refuse_unsent(core, sale);
                 }
             }
             Err(failure) => {

@@ -66,6 +66,25 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Whether it changes nothing, whatever it finds.
+    pub fn only_looks(&self) -> bool {
+        matches!(self, Self::Show | Self::ShowReservation(_))
+    }
+
+    /// Whether a ledger can carry out this command and the next one in one step: purchases go
+    /// together, and so do looks at single reservations and changes of them.
+    pub fn joins(&self, next: &Self) -> bool {
+        let about_one = |command: &Self| {
+            matches!(command, Self::Confirm(_) | Self::Cancel(_) | Self::ShowReservation(_))
+        };
+        match (self, next) {
+            (Self::Reserve(_), Self::Reserve(_)) => true,
+            _ => about_one(self) && about_one(next),
+        }
+    }
+}
+
 /// What became of a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]

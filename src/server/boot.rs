@@ -124,7 +124,7 @@ fn look_after_sales(core: &'static Core) {
         while under_way.len() < START_SALES_MAX
             && let Some((id, command)) = wanted.pop_front()
         {
-            match core.batcher.submit(core.clock.now_ms(), &id, command.clone(), 0) {
+            match core.batcher.submit(core.clock.now_ms(), &id, true, command.clone(), 0) {
                 Ok(ticket) => under_way.push_back((id, command, ticket)),
                 Err(_) => {
                     wanted.push_front((id, command));

@@ -2,9 +2,10 @@
 //!
 //! The ledger's word closes a latch: sold out, not open yet, closed. While requests meet a closed
 //! latch, and for a while after, the core asks in the background at every tick; the answers keep the
-//! latch fresh or open it. A latch that has not been confirmed for a while is no knowledge any more, and the next
-//! request goes to the ledger: so a sale that came back is never refused for long, and a ledger
-//! that is away is never reported as sold out.
+//! latch fresh or open it. A latch that has not been confirmed for a while is no knowledge any more:
+//! requests wait for the answer to one question about the sale, so a sale that came back is never
+//! refused for long, a ledger that is away is never reported as sold out, and one that is slow is
+//! not flooded.
 
 use crate::limits::TICK_INTERVAL_MS;
 use crate::sale::{SaleView, State};
@@ -35,6 +36,17 @@ pub enum Refusal {
     Closed,
 }
 
+/// What a latch lets a core say to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// The ledger said so a moment ago.
+    Refuse(Refusal),
+    /// The ledger said no the last time, but that is too long ago: ask it how the sale stands.
+    Doubt,
+    /// Nothing speaks against a purchase.
+    Ask,
+}
+
 /// One core's latch of one sale. Times are the core's milliseconds unless they say otherwise.
 #[derive(Debug, Clone, Default)]
 pub struct Latch {
@@ -45,24 +57,39 @@ pub struct Latch {
 }
 
 impl Latch {
-    /// The refusal to give at once, if there is one. `asked_at_ms`: when the question was asked
-    /// that the ledger has still to answer, if there is one.
-    pub fn check(&self, now_ms: u64, asked_at_ms: Option<u64>) -> Option<Refusal> {
-        let refusal = self.refusal?;
+    /// What to say to a request that comes now. `asked_at_ms`: when the question was asked that the
+    /// ledger has still to answer, if there is one.
+    pub fn check(&self, now_ms: u64, asked_at_ms: Option<u64>) -> Word {
         let in_time_ms = self.confirmed_at_ms + ASK_AGE_MS_MAX;
         let age_ms_max = match asked_at_ms {
             Some(asked_at_ms) if asked_at_ms <= in_time_ms => LATCH_AGE_MS_MAX,
             _ => FRESH_MS,
         };
-        if now_ms > self.confirmed_at_ms + age_ms_max {
-            return None;
+        self.word(now_ms, self.confirmed_at_ms + age_ms_max)
+    }
+
+    /// What to say to a request that came at `came_ms` and has waited for the ledger's view of the
+    /// sale: an answer to a question that was asked after it came counts, however late it is.
+    pub fn check_after_view(&self, now_ms: u64, came_ms: u64) -> Word {
+        let until_ms = match self.confirmed_at_ms >= came_ms {
+            true => u64::MAX,
+            false => self.confirmed_at_ms + FRESH_MS,
+        };
+        self.word(now_ms, until_ms)
+    }
+
+    fn word(&self, now_ms: u64, fresh_until_ms: u64) -> Word {
+        match self.refusal {
+            None => Word::Ask,
+            // That it opens then is known, however long ago it was said.
+            Some(Refusal::NotOpen { opens_at_ms })
+                if now_ms + self.ledger_ahead_ms >= opens_at_ms =>
+            {
+                Word::Ask
+            }
+            Some(_) if now_ms > fresh_until_ms => Word::Doubt,
+            Some(refusal) => Word::Refuse(refusal),
         }
-        if let Refusal::NotOpen { opens_at_ms } = refusal
-            && now_ms + self.ledger_ahead_ms >= opens_at_ms
-        {
-            return None;
-        }
-        Some(refusal)
     }
 
     /// Whether the last that the ledger said was a refusal, however long ago.
@@ -70,10 +97,11 @@ impl Latch {
         self.refusal.is_some()
     }
 
-    /// The ledger refused a purchase for this reason.
-    pub fn close(&mut self, refusal: Refusal, now_ms: u64, ledger_now_ms: u64) {
+    /// The ledger refused a purchase for this reason, asked at `asked_at_ms`: what it said was true
+    /// no earlier.
+    pub fn close(&mut self, refusal: Refusal, asked_at_ms: u64, ledger_now_ms: u64) {
         self.refusal = Some(refusal);
-        self.confirm(now_ms, ledger_now_ms);
+        self.confirm(asked_at_ms, ledger_now_ms);
     }
 
     /// The ledger granted a purchase, or said that units are left.
@@ -99,9 +127,9 @@ impl Latch {
         self.confirm(asked_at_ms, view.now_ms);
     }
 
-    fn confirm(&mut self, now_ms: u64, ledger_now_ms: u64) {
-        self.confirmed_at_ms = self.confirmed_at_ms.max(now_ms);
-        self.ledger_ahead_ms = ledger_now_ms.saturating_sub(now_ms);
+    fn confirm(&mut self, asked_at_ms: u64, ledger_now_ms: u64) {
+        self.confirmed_at_ms = self.confirmed_at_ms.max(asked_at_ms);
+        self.ledger_ahead_ms = ledger_now_ms.saturating_sub(asked_at_ms);
     }
 }
 
@@ -118,10 +146,10 @@ mod tests {
     #[test]
     fn refuses_while_fresh_and_asks_when_stale() {
         let mut latch = Latch::default();
-        assert_eq!(latch.check(0, None), None);
+        assert_eq!(latch.check(0, None), Word::Ask);
         latch.close(Refusal::SoldOut, 1000, 5000);
-        assert_eq!(latch.check(1000 + FRESH_MS, None), Some(Refusal::SoldOut));
-        assert_eq!(latch.check(1001 + FRESH_MS, None), None);
+        assert_eq!(latch.check(1000 + FRESH_MS, None), Word::Refuse(Refusal::SoldOut));
+        assert_eq!(latch.check(1001 + FRESH_MS, None), Word::Doubt);
     }
 
     #[test]
@@ -129,12 +157,15 @@ mod tests {
         let mut latch = Latch::default();
         latch.close(Refusal::SoldOut, 1000, 5000);
         let asked_in_time = Some(1000 + ASK_AGE_MS_MAX);
-        assert_eq!(latch.check(1001 + FRESH_MS, asked_in_time), Some(Refusal::SoldOut));
-        assert_eq!(latch.check(1000 + LATCH_AGE_MS_MAX, asked_in_time), Some(Refusal::SoldOut));
-        assert_eq!(latch.check(1001 + LATCH_AGE_MS_MAX, asked_in_time), None);
+        assert_eq!(latch.check(1001 + FRESH_MS, asked_in_time), Word::Refuse(Refusal::SoldOut));
+        assert_eq!(
+            latch.check(1000 + LATCH_AGE_MS_MAX, asked_in_time),
+            Word::Refuse(Refusal::SoldOut)
+        );
+        assert_eq!(latch.check(1001 + LATCH_AGE_MS_MAX, asked_in_time), Word::Doubt);
         // Nobody had met it for a while: its refusal was no knowledge when the question was asked.
         let asked_late = Some(1001 + ASK_AGE_MS_MAX);
-        assert_eq!(latch.check(1001 + ASK_AGE_MS_MAX, asked_late), None);
+        assert_eq!(latch.check(1001 + ASK_AGE_MS_MAX, asked_late), Word::Doubt);
     }
 
     #[test]
@@ -142,9 +173,9 @@ mod tests {
         let mut latch = Latch::default();
         latch.close(Refusal::SoldOut, 0, 0);
         latch.shown(&view(0, 10), 10);
-        assert_eq!(latch.check(11, None), Some(Refusal::SoldOut));
+        assert_eq!(latch.check(11, None), Word::Refuse(Refusal::SoldOut));
         latch.shown(&view(1, 20), 20);
-        assert_eq!(latch.check(21, None), None);
+        assert_eq!(latch.check(21, None), Word::Ask);
     }
 
     #[test]
@@ -152,7 +183,26 @@ mod tests {
         let mut latch = Latch::default();
         let refusal = Refusal::NotOpen { opens_at_ms: 9_000 };
         latch.close(refusal, 100, 8_950);
-        assert_eq!(latch.check(149, None), Some(refusal));
-        assert_eq!(latch.check(150, None), None);
+        assert_eq!(latch.check(149, None), Word::Refuse(refusal));
+        assert_eq!(latch.check(150, None), Word::Ask);
+    }
+
+    #[test]
+    fn a_late_answer_counts_from_when_it_was_asked() {
+        let mut latch = Latch::default();
+        // Asked at 1000, answered at 2900: stock may have come back meanwhile.
+        latch.close(Refusal::SoldOut, 1000, 5000);
+        assert_eq!(latch.check(2900, None), Word::Doubt);
+    }
+
+    #[test]
+    fn a_view_that_was_asked_for_after_a_request_came_decides_it_however_late() {
+        let mut latch = Latch::default();
+        latch.shown(&view(0, 10), 1000);
+        assert_eq!(latch.check_after_view(3000, 1000), Word::Refuse(Refusal::SoldOut));
+        assert_eq!(latch.check_after_view(3000, 1001), Word::Doubt);
+        assert_eq!(latch.check_after_view(1000 + FRESH_MS, 1001), Word::Refuse(Refusal::SoldOut));
+        latch.shown(&view(1, 20), 1500);
+        assert_eq!(latch.check_after_view(3000, 1501), Word::Ask);
     }
 }

@@ -10,5 +10,5 @@ mod latch;
 mod shard;
 
 pub use fleet::Fleet;
-pub use latch::{Latch, Refusal};
+pub use latch::{Latch, Refusal, Word};
 pub use shard::{Shards, StockSetting};

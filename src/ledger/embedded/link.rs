@@ -21,7 +21,8 @@ pub fn run(core: &'static Core, ledger: &Handle) {
     let signal = core.ledger_signal.clone();
     let mut failure_logged_ms: Option<u64> = None;
     loop {
-        let Some((batch, mut flight)) = core.batcher.next_batch(|| false) else { continue };
+        let now_ms = || core.clock.now_ms();
+        let Some((batch, mut flight)) = core.batcher.next_batch(now_ms, || false) else { continue };
         let sent_ms = core.clock.now_ms();
         let (shared, index) = (core.shared.clone(), core.index);
         let reply = move |result| {

@@ -196,13 +196,7 @@ impl Codec {
 
 /// The commands in the pieces that are one Redis command each.
 pub(super) fn runs(commands: &[Command]) -> impl Iterator<Item = &[Command]> {
-    commands.chunk_by(same_run).flat_map(|run| run.chunks(BATCH_MAX))
-}
-
-/// Whether two commands that follow each other are one Redis command.
-pub(super) fn same_run(a: &Command, b: &Command) -> bool {
-    reserve_of(a).is_some() && reserve_of(b).is_some()
-        || settle_of(a).is_some() && settle_of(b).is_some()
+    commands.chunk_by(Command::joins).flat_map(|run| run.chunks(BATCH_MAX))
 }
 
 fn reserve_of(command: &Command) -> Option<&Reserve> {

@@ -191,7 +191,8 @@ impl<'a> Link<'a> {
                 source.attend();
                 source.is_ready()
             };
-            let Some((batch, flight)) = self.core.batcher.next_batch(interrupted) else {
+            let now_ms = || self.core.clock.now_ms();
+            let Some((batch, flight)) = self.core.batcher.next_batch(now_ms, interrupted) else {
                 match self.stream.socket().probe() {
                     Ok(()) => continue,
                     Err(error) => return error,
@@ -326,10 +327,7 @@ impl<'a> Link<'a> {
         if !aged.is_empty() {
             extra.add(|out| index::add(keys, &aged, out));
         }
-        let (mut replies, mut answers) = match self.exchange(groups, &extra) {
-            Ok(both) => both,
-            Err(error) => return (vec![Err(self.lose(error)); groups.len()], Vec::new()),
-        };
+        let (mut replies, mut answers) = self.exchange(groups, &extra);
         if !aged.is_empty()
             && let Some(answer) = answers.pop()
             && let Err(error) = index::judge(keys, &answer)
@@ -343,10 +341,7 @@ impl<'a> Link<'a> {
             }
             for (group, reply) in groups.iter().zip(&mut replies) {
                 if self.broken.is_none() && matches!(reply, Err(DecodeError::NoScript)) {
-                    *reply = match self.exchange(&[group], &Extra::default()) {
-                        Ok((mut replies, _)) => replies.swap_remove(0),
-                        Err(error) => Err(self.lose(error)),
-                    };
+                    *reply = self.exchange(&[group], &Extra::default()).0.swap_remove(0);
                 }
             }
         }
@@ -379,11 +374,27 @@ impl<'a> Link<'a> {
         }
     }
 
-    fn exchange(
+    /// Sends groups and further commands, and reads their replies. If that fails on the way, the
+    /// connection is broken: groups whose replies were read keep them, the others' are lost, and
+    /// there are no answers to the further commands.
+    fn exchange(&mut self, groups: &[&Group], extra: &Extra) -> (Vec<Reply>, Vec<Value>) {
+        let mut replies = Vec::with_capacity(groups.len());
+        match self.exchange_into(groups, extra, &mut replies) {
+            Ok(answers) => (replies, answers),
+            Err(error) => {
+                let lost = self.lose(error);
+                replies.resize(groups.len(), Err(lost));
+                (replies, Vec::new())
+            }
+        }
+    }
+
+    fn exchange_into(
         &mut self,
         groups: &[&Group],
         extra: &Extra,
-    ) -> io::Result<(Vec<Reply>, Vec<Value>)> {
+        replies: &mut Vec<Reply>,
+    ) -> io::Result<Vec<Value>> {
         self.out.clear();
         let counts: Vec<usize> =
             groups.iter().map(|group| self.codec.encode(group, &mut self.out)).collect();
@@ -398,24 +409,34 @@ impl<'a> Link<'a> {
         }
         self.out.extend_from_slice(&extra.bytes);
         if self.out.is_empty() {
-            return Ok((Vec::new(), Vec::new()));
+            return Ok(Vec::new());
         }
         self.stream.write_all(&self.out)?;
         self.stream.flush()?;
         // No reply can be here yet: a read would only find that out.
         self.stream.socket().wait()?;
-        let mut replies = Vec::with_capacity(groups.len());
+        let mut read = Vec::with_capacity(groups.len());
         for (group, count) in groups.iter().zip(counts) {
-            replies.push(decode(group, &self.values(count)?));
+            match self.values(count) {
+                Ok(values) => read.push(decode(group, &values)),
+                // Without replicas a reply says all there is to know; with them it does not.
+                Err(error) => {
+                    if !waits {
+                        replies.append(&mut read);
+                    }
+                    return Err(error);
+                }
+            }
         }
         if waits {
             let answer = self.values(1)?.swap_remove(0);
-            if !replicas::judge(wanted, &answer, groups.iter().copied(), &mut replies) {
+            if !replicas::judge(wanted, &answer, groups.iter().copied(), &mut read) {
                 // The next one looks for replicas before it writes anything.
                 self.broken = Some(io::Error::other("too few replicas have what is written"));
             }
         }
-        Ok((replies, self.values(extra.count)?))
+        replies.append(&mut read);
+        self.values(extra.count)
     }
 
     fn values(&mut self, count: usize) -> io::Result<Vec<Value>> {

@@ -59,7 +59,7 @@ impl Socket {
         let socket = socket_with(family, SocketType::STREAM, flags, None)?;
         set_tcp_nodelay(&socket, true)?;
         set_socket_keepalive(&socket, true)?;
-        let source = core.gate.watch_source(&socket)?;
+        let source = core.gate.watch_urgent(&socket)?;
         let (deadline_ms, term) = (Cell::new(deadline_ms), term.cloned());
         let socket = Self { core, source, socket, deadline_ms, term };
         match connect(&socket.socket, &address) {

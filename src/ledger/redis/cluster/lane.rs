@@ -15,17 +15,17 @@ use super::super::socket::Socket;
 use super::super::stream::Stream;
 use super::super::{HandshakeError, handshake, load_scripts, replicas};
 use super::link::Link;
-use super::work::Work;
+use super::work::{Work, Works};
 use crate::gate::Source;
 use crate::ledger::batch::Failure;
-use crate::limits::{BATCH_MAX, RECONNECT_BACKOFF_MS_MAX, RECONNECT_BACKOFF_MS_MIN};
+use crate::limits::{
+    BATCH_MAX, BATCH_SCRIPTS_MAX, RECONNECT_BACKOFF_MS_MAX, RECONNECT_BACKOFF_MS_MIN,
+};
 
 /// See the module's header.
 pub(super) struct Lane {
     pub(super) node: Arc<Endpoint>,
-    queue: RefCell<VecDeque<Work>>,
-    /// Commands in the queue.
-    commands: Cell<usize>,
+    queue: RefCell<Works>,
     /// What its coroutine waits for while it has nothing to do.
     idle: RefCell<Option<Rc<Source>>>,
     state: RefCell<State>,
@@ -50,7 +50,6 @@ impl Lane {
         Self {
             node,
             queue: RefCell::default(),
-            commands: Cell::new(0),
             idle: RefCell::default(),
             state: RefCell::new(State::Opening),
             used_ms: Cell::new(now_ms),
@@ -76,7 +75,7 @@ impl Lane {
 
     /// Commands that wait to be sent.
     pub(super) fn waiting(&self) -> usize {
-        self.commands.get()
+        self.queue.borrow().commands()
     }
 
     /// When it was given something to do last.
@@ -93,16 +92,7 @@ impl Lane {
     /// Gives it something to do.
     pub(super) fn push(&self, work: Work, now_ms: u64) {
         self.used_ms.set(now_ms);
-        self.commands.set(self.commands.get() + work.commands());
-        let mut queue = self.queue.borrow_mut();
-        let sale = work.sale();
-        let one = queue.iter_mut().rev().find(|one| sale.is_some() && one.sale() == sale);
-        let rest = match one {
-            Some(one) => one.join(work),
-            None => Some(work),
-        };
-        queue.extend(rest);
-        drop(queue);
+        self.queue.borrow_mut().push(work);
         self.wake();
     }
 
@@ -134,7 +124,7 @@ impl Lane {
                 link.cluster.want();
             }
             // Nothing of it was sent.
-            while let Some(work) = self.pop() {
+            while let Some(work) = self.pop_within(usize::MAX) {
                 link.try_later(work);
             }
             if self.retired.get() || !link.cluster.slots.has(&self.node) {
@@ -185,30 +175,25 @@ impl Lane {
         Ok(true)
     }
 
-    /// Commands of what is first in the queue.
-    fn next_commands(&self) -> Option<usize> {
-        self.queue.borrow().front().map(Work::commands)
+    /// What is next in turn, if it has no more commands than this.
+    fn pop_within(&self, commands: usize) -> Option<Work> {
+        let mut queue = self.queue.borrow_mut();
+        queue.next_commands().filter(|next| *next <= commands)?;
+        queue.pop()
     }
 
-    fn pop(&self) -> Option<Work> {
-        let work = self.queue.borrow_mut().pop_front()?;
-        self.commands.set(self.commands.get() - work.commands());
-        Some(work)
-    }
-
-    /// Takes as much as one batch has, but for what has waited too long.
+    /// Takes as much as one batch has, from all sales in turn, but for what has waited too long.
     fn take(&self, link: &Rc<Link>) -> VecDeque<Work> {
         let now_ms = link.core.clock.now_ms();
         let (mut works, mut room) = (VecDeque::new(), BATCH_MAX);
-        while let Some(next) = self.next_commands()
-            && (next <= room || works.is_empty())
-            && let Some(work) = self.pop()
+        while works.len() < BATCH_SCRIPTS_MAX
+            && let Some(work) = self.pop_within(room)
         {
             if work.until_ms < now_ms {
                 link.fail(work, Failure::Busy);
                 continue;
             }
-            room = room.saturating_sub(next);
+            room -= work.commands();
             works.push_back(work);
         }
         works

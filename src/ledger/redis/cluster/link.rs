@@ -83,7 +83,8 @@ pub(crate) fn run(core: &'static Core, ledger: &Arc<RedisLedger>, cluster: &Arc<
         let reason = "no memory for a coroutine".to_owned();
         return core.report(LinkState::Away { reason, fatal: true });
     }
-    while let Some((batch, flight)) = core.batcher.next_batch(|| false) {
+    let now_ms = || core.clock.now_ms();
+    while let Some((batch, flight)) = core.batcher.next_batch(now_ms, || false) {
         link.take(batch, flight);
         if core.batcher.has_more() {
             core.gate.hurry();

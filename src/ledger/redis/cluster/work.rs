@@ -1,14 +1,86 @@
-//! What a core's link has for a node of the Cluster: one thing that is answered on its own.
+//! What a core's link has for a node of the Cluster: works, each of which is answered on its own, and
+//! what waits of them, from which sales are served in turn.
 //!
 //! Architecture invariant: no I/O.
 
-use super::super::codec::same_run;
+use std::collections::VecDeque;
+
+use hashbrown::HashMap;
+
 use super::super::resp::text_command;
 use super::super::{Codec, index};
 use crate::ledger::Group;
 use crate::ledger::batch::Flight;
 use crate::limits::BATCH_MAX;
 use crate::sale::SaleId;
+
+/// Commands that join to one work: half a batch, so that one sale's work never is all of a batch.
+const JOINED_MAX: usize = BATCH_MAX / 2;
+
+/// What waits for one node: a queue per sale, served in turn. What a sale's works themselves wait
+/// for (whether it exists, its place in the index) goes first.
+#[derive(Default)]
+pub(super) struct Works {
+    first: VecDeque<Work>,
+    sales: HashMap<SaleId, VecDeque<Work>>,
+    turns: VecDeque<SaleId>,
+    commands: usize,
+}
+
+impl Works {
+    pub(super) fn is_empty(&self) -> bool {
+        self.commands == 0
+    }
+
+    /// Commands of all that waits.
+    pub(super) fn commands(&self) -> usize {
+        self.commands
+    }
+
+    /// Commands of what is next.
+    pub(super) fn next_commands(&self) -> Option<usize> {
+        let next = || self.sales.get(self.turns.front()?)?.front();
+        self.first.front().or_else(next).map(Work::commands)
+    }
+
+    pub(super) fn push(&mut self, work: Work) {
+        self.commands += work.commands();
+        let What::Run(run) = &work.what else { return self.first.push_back(work) };
+        match self.sales.get_mut(&run.group.sale) {
+            Some(queue) => {
+                let rest = match queue.back_mut() {
+                    Some(last) => last.join(work),
+                    None => Some(work),
+                };
+                queue.extend(rest);
+            }
+            None => {
+                let sale = run.group.sale.clone();
+                self.turns.push_back(sale.clone());
+                self.sales.insert(sale, VecDeque::from([work]));
+            }
+        }
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Work> {
+        let work = self.first.pop_front().or_else(|| self.pop_turn())?;
+        self.commands -= work.commands();
+        Some(work)
+    }
+
+    /// The next sale's turn. A queue in turn has something.
+    fn pop_turn(&mut self) -> Option<Work> {
+        let sale = self.turns.pop_front()?;
+        let queue = self.sales.get_mut(&sale)?;
+        let work = queue.pop_front();
+        if queue.is_empty() {
+            self.sales.remove(&sale);
+        } else {
+            self.turns.push_back(sale);
+        }
+        work
+    }
+}
 
 /// Something for the node of a slot.
 pub(super) struct Work {
@@ -83,8 +155,8 @@ impl Work {
                 (What::Run(run), What::Run(other)) => {
                     let (ours, theirs) = (&run.group.commands, &other.group.commands);
                     run.group.sale == other.group.sale
-                        && ours.len() + theirs.len() <= BATCH_MAX
-                        && ours.last().zip(theirs.first()).is_some_and(|(a, b)| same_run(a, b))
+                        && ours.len() + theirs.len() <= JOINED_MAX
+                        && ours.last().zip(theirs.first()).is_some_and(|(a, b)| a.joins(b))
                 }
                 _ => false,
             };
@@ -113,8 +185,8 @@ mod tests {
     fn works(batcher: &Batcher, sale: &str, commands: &[Command]) -> Vec<Work> {
         let sale = SaleId::new(sale).unwrap();
         let work = |command: &Command| {
-            let _ = batcher.submit(0, &sale, command.clone(), 0).unwrap();
-            let (Batch { mut groups }, flight) = batcher.take_batch();
+            let _ = batcher.submit(0, &sale, true, command.clone(), 0).unwrap();
+            let (Batch { mut groups }, flight) = batcher.take_batch(0);
             let run = Run { group: groups.remove(0), flight, creates: false };
             Work { what: What::Run(run), slot: 1, asking: false, redirects: 0, until_ms: 9 }
         };
@@ -136,6 +208,38 @@ mod tests {
         assert_eq!(first.commands(), 2);
         let What::Run(run) = first.what else { panic!("no run") };
         assert_eq!(run.flight.parts().count(), 1);
+    }
+
+    #[test]
+    fn sales_are_served_in_turn_and_each_in_its_order() {
+        let batcher = Batcher::new(10_000, 10);
+        batcher.set_available();
+        let show = |n| Command::ShowReservation(ReservationId(n));
+        let hot: Vec<Command> = (0..2 * BATCH_MAX as u128).map(show).collect();
+        let mut all = Works::default();
+        works(&batcher, "hot", &hot).into_iter().for_each(|work| all.push(work));
+        works(&batcher, "cold", &[show(1)]).into_iter().for_each(|work| all.push(work));
+        let exists = What::Exists(SaleId::new("new").unwrap());
+        all.push(Work { what: exists, slot: 1, asking: false, redirects: 0, until_ms: 9 });
+        assert_eq!(all.commands(), 2 * BATCH_MAX + 2);
+
+        let mut order = Vec::new();
+        let mut hot_seen = Vec::new();
+        while let Some(next) = all.next_commands() {
+            let work = all.pop().unwrap();
+            assert_eq!(work.commands(), next);
+            order.push((work.sale().unwrap().to_string(), next));
+            if let What::Run(run) = work.what
+                && run.group.sale.as_str() == "hot"
+            {
+                hot_seen.extend(run.group.commands);
+            }
+        }
+        assert!(all.is_empty());
+        let one = |sale: &str, commands| (sale.to_owned(), commands);
+        let expected = [one("new", 1), one("hot", JOINED_MAX), one("cold", 1)];
+        assert_eq!(order[..3], expected);
+        assert_eq!(hot_seen, hot);
     }
 
     #[test]
