@@ -87,6 +87,14 @@ pub mod figure {
     pub const REFUSED_P50_US: &str = "refused_p50_us";
     /// 99 of 100 of them were.
     pub const REFUSED_P99_US: &str = "refused_p99_us";
+    /// Half of the answers to a buyer who was alone came within this.
+    pub const ALONE_P50_US: &str = "alone_p50_us";
+    /// Half of the answers to the crowd beside the buyer came within this.
+    pub const HOT_P50_US: &str = "hot_p50_us";
+    /// Tickets sold to that crowd per second.
+    pub const HOT_SALES_PER_S: &str = "hot_sales_per_s";
+    /// What the buyer's median is above his median alone, in batch round trips.
+    pub const TRIPS_ABOVE: &str = "trips_above";
     /// Units that were paid for and are the buyer's.
     pub const PAID: &str = "paid";
     /// Buyers who paid for a unit that was not there.

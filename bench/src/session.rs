@@ -35,7 +35,7 @@ const OUR_PROGRAMS: [&str; 10] = [
 const FAILURES_MAX: usize = 10;
 
 /// Settings of every command.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Common {
     /// Folder for the results [default: `bench/runs/DATE-CPU`, with the command's name].
     #[arg(long, value_name = "DIR")]

@@ -23,10 +23,6 @@ pub const REQUESTS: u64 = 1_000_000;
 /// Tickets that there are for it.
 pub const TICKETS: u64 = 10_000;
 
-/// Who expects 15,000 buyers in the same millisecond lets them all wait for the ledger; by default it
-/// is 4,096 a core, and the others are told `busy` at once.
-const FOR_A_CROWD: [&str; 2] = ["--waiting-max", "16384"];
-
 /// So long may a buyer of the crowd wait: the slowest of those we compare with sells some 1,200 a
 /// second.
 const ANSWER_SECONDS: u64 = 60;
@@ -48,6 +44,7 @@ pub fn headline(
     lab: &mut Lab,
     server: Server,
     store: Store,
+    cores: &[usize],
     plan: &LoadPlan<'_>,
 ) -> Result<Figures> {
     let core = lab.load_core;
@@ -58,9 +55,7 @@ pub fn headline(
         (_, Some(postgres)) => Ledger::Postgres(postgres.url("postgres")),
         (None, None) => Ledger::Embedded,
     };
-    let (cores, content) = ([lab.server_core], Content::SoldOut);
-    let options = if server == Server::Stampede { &FOR_A_CROWD[..] } else { &[] };
-    let setup = Setup { cores: &cores, content, ledger, total: TICKETS, options };
+    let setup = Setup { cores, content: Content::SoldOut, ledger, total: TICKETS, options: &[] };
     let served = lab.serve(server, &setup)?;
     let (requests, total) = (Some(REQUESTS), Some(TICKETS));
     let (expect, answer_deadline) = ("granted,sold_out", ANSWER_SECONDS);
@@ -112,8 +107,7 @@ pub fn storm(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<Figures> {
     let mut filler = Filler::open(redis.address, "ticket")?;
     filler.create(EMPTY, HOLD_MS)?;
     let url = redis.url();
-    let options = ["--ledger", &*url].into_iter().chain(FOR_A_CROWD).collect::<Vec<_>>();
-    let served = lab.stampede(&[lab.server_core], &options)?;
+    let served = lab.stampede(&[lab.server_core], &["--ledger", &*url])?;
     served.expect(Answer::SoldOut)?;
     let seconds = RETURNS_AFTER.as_secs() + GOES_ON;
     let plan = LoadPlan { seconds, total: Some(TICKETS), expect: "granted,sold_out", ..*plan };
@@ -138,6 +132,39 @@ pub fn storm(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<Figures> {
     let mut figures = measured.figures();
     figures.push((figure::RESOLD_MS, (load.last_grant_s - load.first_grant_s) * 1e3));
     Ok(figures)
+}
+
+/// When Redis stands still under a crowd, and for how long: longer than a server believes what it
+/// knows of a sale, shorter than it waits for an answer.
+const STALLS_AFTER: Duration = Duration::from_secs(1);
+const STALL: Duration = Duration::from_secs(1);
+
+/// A crowd asks a sale that is sold out; Redis stands still (SIGSTOP) for a second. Every request is
+/// answered `sold_out`, those of that second when Redis is back.
+pub fn stall(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<Figures> {
+    let redis = lab.redis()?;
+    let (url, ticket) = (redis.url(), format!("ticket={TOTAL_TINY}"));
+    let options = ["--ledger", &*url, "--sale", &*ticket];
+    let served = lab.stampede(&[lab.server_core], &options)?;
+    served.expect(Answer::SoldOut)?;
+    let seconds = (STALLS_AFTER + STALL).as_secs() + GOES_ON;
+    let plan = LoadPlan { seconds, expect: "sold_out", ..*plan };
+    let process = &redis.process;
+    let (measured, stalled) = thread::scope(|scope| {
+        let stalling = scope.spawn(|| -> Result<()> {
+            thread::sleep(STALLS_AFTER);
+            process.signal(libc::SIGSTOP)?;
+            thread::sleep(STALL);
+            process.signal(libc::SIGCONT)
+        });
+        let measured = under_load(lab, &served, &plan);
+        (measured, stalling.join())
+    });
+    match stalled {
+        Ok(stalled) => stalled?,
+        Err(_) => return fail("the thread that stops Redis has panicked"),
+    }
+    Ok(measured?.figures())
 }
 
 /// A sale that never ends, beside `ticket`, which is sold out.

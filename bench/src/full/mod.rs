@@ -5,6 +5,7 @@
 
 mod crowd;
 mod measure;
+mod neighbour;
 mod proxy;
 mod promises;
 mod scenario;
@@ -17,7 +18,7 @@ use std::slice;
 use clap::ValueEnum;
 
 pub use promises::PROMISES;
-pub use settings::{Group, Settings};
+pub use settings::{Group, HeadlineSettings, Settings};
 
 use crate::answer::Content;
 use crate::error::{Result, fail};
@@ -97,6 +98,12 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
     full.finish()
 }
 
+/// `bench/run headline`: the crowd at default settings, alone, and what may befall it.
+pub fn headline(settings: &HeadlineSettings, interrupted: Interrupted) -> Result<()> {
+    let groups = vec![Group::Headline, Group::Stall, Group::Neighbour];
+    run(&settings.as_full(groups), interrupted)
+}
+
 /// Those of these servers that the settings don't leave out.
 fn chosen<'a>(settings: &'a Settings, servers: &'a [Server]) -> impl Iterator<Item = Server> + 'a {
     let wanted = &settings.servers;
@@ -125,6 +132,8 @@ impl<'a> Full<'a> {
                 Group::Sales => self.sales(round)?,
                 Group::Mixed => self.mixed(round)?,
                 Group::Headline if long => self.headline(round)?,
+                Group::Neighbour => self.neighbour(round)?,
+                Group::Stall if long => self.stall(round)?,
                 Group::Storm if long => self.storm(round)?,
                 Group::Crowd => self.crowd(round)?,
                 Group::Cores => self.cores(round)?,
@@ -132,7 +141,7 @@ impl<'a> Full<'a> {
                 Group::Beside => self.beside(round)?,
                 Group::Unix => self.unix(round)?,
                 Group::Memory if long => self.memory(round)?,
-                Group::Headline | Group::Storm | Group::Memory => {}
+                Group::Headline | Group::Stall | Group::Storm | Group::Memory => {}
                 Group::Defined => self.defined(round)?,
                 Group::Generators => self.generators(round)?,
             }
@@ -279,24 +288,53 @@ impl<'a> Full<'a> {
     }
 
     fn headline(&mut self, round: u32) -> Result<()> {
+        let lab = &self.session.lab;
+        let (one, all) = ([lab.server_core], [lab.server_core, lab.load_core]);
         // Without nginx_lua: it opens a connection to Redis for each request that waits, which Redis
         // bounds; with a pool that has a queue, thousands were never answered.
         let runs = [
-            (scenario::HEADLINE, Server::Article, Store::Redis),
-            (scenario::HEADLINE, Server::FloorSales, Store::Redis),
-            (scenario::HEADLINE, Server::Stampede, Store::Redis),
-            (scenario::HEADLINE_DURABLE, Server::Stampede, Store::Embedded),
-            (scenario::HEADLINE_DURABLE, Server::AxumPostgres, Store::Postgres),
+            (scenario::HEADLINE, Server::Article, Store::Redis, &one[..]),
+            (scenario::HEADLINE, Server::FloorSales, Store::Redis, &one),
+            (scenario::HEADLINE, Server::Stampede, Store::Redis, &one),
+            (scenario::HEADLINE_DURABLE, Server::Stampede, Store::Embedded, &one),
+            (scenario::HEADLINE_DURABLE, Server::AxumPostgres, Store::Postgres, &one),
+            (scenario::HEADLINE_ALL_CORES, Server::Stampede, Store::Redis, &all),
+            (scenario::HEADLINE_DURABLE_ALL_CORES, Server::Stampede, Store::Embedded, &all),
         ];
         let plan = LoadPlan { connections: self.crowd, ..self.plan() };
-        let wanted = self.order(round, &runs.map(|(_, server, _)| server));
-        for (name, server, store) in runs {
+        let wanted = self.order(round, &runs.map(|(_, server, ..)| server));
+        for (name, server, store, cores) in runs {
             if !wanted.contains(&server) {
                 continue;
             }
             self.session.measure(round, name, server.name(), |lab| {
-                crowd::headline(lab, server, store, &plan)
+                crowd::headline(lab, server, store, cores, &plan)
             })?;
+        }
+        Ok(())
+    }
+
+    fn stall(&mut self, round: u32) -> Result<()> {
+        let plan = LoadPlan { connections: self.crowd, ..self.plan() };
+        for server in self.order(round, &[Server::Stampede]) {
+            let name = server.name();
+            self.session.measure(round, scenario::STALL, name, |lab| crowd::stall(lab, &plan))?;
+        }
+        Ok(())
+    }
+
+    fn neighbour(&mut self, round: u32) -> Result<()> {
+        use neighbour::Store;
+        let plan = self.plan();
+        for server in self.order(round, &[Server::Stampede]) {
+            for (name, store) in [
+                (scenario::NEIGHBOUR, Store::Redis),
+                (scenario::NEIGHBOUR_EMBEDDED, Store::Embedded),
+            ] {
+                self.session.measure(round, name, server.name(), |lab| {
+                    neighbour::measure(lab, store, &plan)
+                })?;
+            }
         }
         Ok(())
     }
@@ -450,8 +488,7 @@ impl<'a> Full<'a> {
     fn finish(&self) -> Result<()> {
         let Settings { rounds, seconds, common, .. } = self.settings;
         let text = format!(
-            "\nServers on core {}; the load generator, Redis and PostgreSQL on core {}. In the \
-             headline and the storm stampede runs with --waiting-max 16384.{}\n",
+            "\nServers on core {}; the load generator, Redis and PostgreSQL on core {}.{}\n",
             common.server_core,
             common.load_core,
             self.capacity.map_or_else(String::new, |capacity| format!(

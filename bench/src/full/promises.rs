@@ -16,6 +16,14 @@ const fn sales(scenario: &'static str, server: &'static str) -> Place {
     (scenario, server, figure::SALES_PER_S)
 }
 
+const fn neighbour_p99(scenario: &'static str) -> Place {
+    (scenario, OURS, figure::LATENCY_P99_US)
+}
+
+const fn hot_p50(scenario: &'static str) -> Place {
+    (scenario, OURS, figure::HOT_P50_US)
+}
+
 const fn most(limit: f64, text: &'static str, of: Place) -> Promise {
     Promise::new(text, Limit::AtMost(limit), of)
 }
@@ -55,7 +63,7 @@ const CONNECTION_NOTE: &str = "A connection costs four system calls here (accept
      are the kernel's. Reading a connection before it is watched saved the fifth call.";
 
 /// What is promised, in the order in which it is asked for.
-pub const PROMISES: [Promise; 41] = [
+pub const PROMISES: [Promise; 45] = [
     most(1.05, "CPU a rejection, to the floor's", REJECTION).to(cpu(scenario::KEEPALIVE, FLOOR)),
     most(1.10, "the same, 16 pipelined", PIPELINED).to(cpu(scenario::PIPELINED, FLOOR)),
     most(1.0, "CPU a rejection, to the cheapest peer's", REJECTION).to_cheapest(KEEPALIVE_PEERS),
@@ -139,6 +147,24 @@ pub const PROMISES: [Promise; 41] = [
         (scenario::BESIDE_WAITING, OURS, P999),
     )
     .to((scenario::BESIDE_NOTHING, OURS, P999)),
+    most(
+        2.0,
+        "One buyer beside 4,000 of another sale: median above his alone, in batch round trips",
+        (scenario::NEIGHBOUR, OURS, figure::TRIPS_ABOVE),
+    ),
+    most(1.0, "the same: his p99, to the crowd's median", neighbour_p99(scenario::NEIGHBOUR))
+        .to(hot_p50(scenario::NEIGHBOUR)),
+    most(
+        2.0,
+        "the same, embedded ledger: median above his alone, in batch round trips",
+        (scenario::NEIGHBOUR_EMBEDDED, OURS, figure::TRIPS_ABOVE),
+    ),
+    most(
+        1.0,
+        "the same, embedded ledger: his p99, to the crowd's median",
+        neighbour_p99(scenario::NEIGHBOUR_EMBEDDED),
+    )
+    .to(hot_p50(scenario::NEIGHBOUR_EMBEDDED)),
     most(6.0, "Memory an idle connection, KiB", (scenario::IDLE, OURS, figure::CONNECTION_KIB)),
     most(1.1, "CPU a rejection, 15,000 connections to 64", cpu(scenario::CONNECTIONS_15000, OURS))
         .to(cpu(scenario::CONNECTIONS_64, OURS))

@@ -30,6 +30,16 @@ pub const SALES_POSTGRES: &str = "sales_postgres";
 pub const HEADLINE: &str = "headline";
 /// The same with a store that keeps what it sold.
 pub const HEADLINE_DURABLE: &str = "headline_durable";
+/// The headline with a server on all cores, which it shares with the load and Redis.
+pub const HEADLINE_ALL_CORES: &str = "headline_all_cores";
+/// The same with a store that keeps what it sold.
+pub const HEADLINE_DURABLE_ALL_CORES: &str = "headline_durable_all_cores";
+/// 15,000 connections ask a sale that is sold out, and Redis stands still for a second.
+pub const STALL: &str = "stall_1s";
+/// One buyer beside 4,000 of another sale; a Redis in memory.
+pub const NEIGHBOUR: &str = "neighbour";
+/// The same with the embedded ledger.
+pub const NEIGHBOUR_EMBEDDED: &str = "neighbour_embedded";
 /// Stock returns to a sale that 15,000 connections ask.
 pub const STORM: &str = "reopen_storm";
 /// Rejections over as many kept connections.

@@ -22,6 +22,10 @@ pub enum Group {
     Mixed,
     /// 1,000,000 requests for 10,000 tickets from 15,000 connections.
     Headline,
+    /// One buyer beside 4,000 of another sale.
+    Neighbour,
+    /// Redis stands still for a second under 15,000 connections.
+    Stall,
     /// Stock returns to a sale that 15,000 connections ask.
     Storm,
     /// 64 to 15,000 connections.
@@ -64,4 +68,38 @@ pub struct Settings {
     /// What every command takes.
     #[command(flatten)]
     pub common: Common,
+}
+
+/// Settings of the headline alone.
+#[derive(Debug, Args)]
+pub struct HeadlineSettings {
+    /// Rounds; each measures every server once.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=3))]
+    pub rounds: u32,
+    /// Leave out every server but these.
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        value_name = "LIST",
+        default_value = "floor_sales,stampede"
+    )]
+    pub servers: Vec<Server>,
+    /// What every command takes.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+impl HeadlineSettings {
+    /// The same as settings of a whole run that measures these groups only.
+    pub fn as_full(&self, only: Vec<Group>) -> Settings {
+        Settings {
+            rounds: self.rounds,
+            seconds: 2,
+            servers: self.servers.clone(),
+            only,
+            keep_readme: true,
+            common: self.common.clone(),
+        }
+    }
 }

@@ -1,0 +1,96 @@
+//! One buyer of one sale beside a crowd that buys from another one of the same core.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+use crate::client::Client;
+use crate::error::{Because, Result, fail};
+use crate::full::measure::{under_load, warm_up};
+use crate::lab::{Lab, Served};
+use crate::rows::figure;
+use crate::scenarios::Figures;
+use crate::tools::LoadPlan;
+
+/// Buyers of the other sale, each of whom asks again as soon as he has his answer.
+pub const CROWD: u32 = 4_000;
+/// Commands of a batch, of which the crowd always has several waiting.
+const BATCH: f64 = 512.0;
+/// Both have more than anybody can buy.
+const HOT: &str = "hot=100000000";
+const HOT_TARGET: &str = "POST /v1/sales/hot/reservations";
+const QUIET: &str = "quiet=100000000";
+const QUIET_PATH: &str = "/v1/sales/quiet/reservations";
+
+/// What both sell from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    /// A file of the server's own.
+    Embedded,
+    /// A Redis in memory, on the load's core.
+    Redis,
+}
+
+/// The buyer alone, then beside the crowd. The batch round trip is what the crowd shows: each of its
+/// buyers waits for as many batches as it fills.
+pub fn measure(lab: &mut Lab, store: Store, plan: &LoadPlan<'_>) -> Result<Figures> {
+    let redis = (store == Store::Redis).then(|| lab.redis()).transpose()?;
+    let url = redis.as_ref().map(|redis| redis.url());
+    let mut options = vec!["--sale", HOT, "--sale", QUIET];
+    options.extend(url.iter().flat_map(|url| ["--ledger", &**url]));
+    let served = lab.stampede(&[lab.server_core], &options)?;
+    let time = Duration::from_secs(plan.seconds);
+    let alone = buy_for(&served, time)?;
+
+    let plan =
+        LoadPlan { connections: CROWD, target: HOT_TARGET, expect: "granted", ..*plan };
+    warm_up(lab, &served, &plan)?;
+    let over = AtomicBool::new(false);
+    let (crowd, beside) = thread::scope(|scope| {
+        let buying = scope.spawn(|| buy_until(&served, || over.load(Ordering::Relaxed)));
+        let crowd = under_load(lab, &served, &plan);
+        over.store(true, Ordering::Relaxed);
+        (crowd, buying.join())
+    });
+    let crowd = crowd?;
+    let Ok(beside) = beside else { return fail("the thread that buys has panicked") };
+    let beside = beside?;
+    let hot_p50_us = crowd.load.granted_latency_us.p50;
+    let trip_us = hot_p50_us * BATCH / f64::from(CROWD);
+    let quantile = |latencies: &Histogram<u64>, q| latencies.value_at_quantile(q) as f64;
+    let (alone_p50_us, p50_us) = (quantile(&alone, 0.5), quantile(&beside, 0.5));
+    Ok(vec![
+        (figure::REQUESTS, beside.len() as f64),
+        (figure::ALONE_P50_US, alone_p50_us),
+        (figure::LATENCY_P50_US, p50_us),
+        (figure::LATENCY_P99_US, quantile(&beside, 0.99)),
+        (figure::LATENCY_MAX_US, beside.max() as f64),
+        (figure::HOT_P50_US, hot_p50_us),
+        (figure::HOT_SALES_PER_S, crowd.load.granted as f64 / crowd.load.seconds),
+        (figure::TRIPS_ABOVE, (p50_us - alone_p50_us).max(0.0) / trip_us),
+    ])
+}
+
+fn buy_for(served: &Served, time: Duration) -> Result<Histogram<u64>> {
+    let until = Instant::now() + time;
+    buy_until(served, || Instant::now() >= until)
+}
+
+/// Buys one after the other on one connection; each is granted.
+fn buy_until(served: &Served, is_over: impl Fn() -> bool) -> Result<Histogram<u64>> {
+    let mut latencies = Histogram::new(3).because(|| "a histogram".into())?;
+    let mut client = Client::connect(served.address)?;
+    let mut number = 0u64;
+    while !is_over() {
+        number += 1;
+        let asked = Instant::now();
+        let answer = client.post(QUIET_PATH, &format!("{{\"user\":\"b{number}\"}}"))?;
+        latencies.saturating_record(asked.elapsed().as_micros() as u64);
+        if answer.status != 201 {
+            return fail(format!("the buyer was told {}: {}", answer.status, answer.body));
+        }
+    }
+    Ok(latencies)
+}
