@@ -299,7 +299,8 @@ impl Core {
         self.refresh_clock();
         let woken = self.gate.look_at_urgent();
         let kicked = self.batcher.kick();
-        if woken || kicked {
+        let answered = self.batcher.wake_more();
+        if woken || kicked || answered {
             // Once for who was woken (the mailbox, maybe), and once for the link that it has woken.
             coroutine::yield_now();
             coroutine::yield_now();
@@ -462,8 +463,9 @@ impl Worker {
                 core.look_at_ledger();
             }
             None => {
+                let answered = core.batcher.wake_more();
                 let at_once = core.batcher.kick_or_wait();
-                core.gate.refill(at_once);
+                core.gate.refill(at_once || answered);
                 core.assert_here();
                 core.looked_at.set(Instant::now());
                 core.refresh_clock();

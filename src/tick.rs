@@ -70,6 +70,9 @@ pub fn run(core: &'static Core) {
             }
         }
         core.batcher.kick();
+        if core.batcher.has_answered() {
+            core.gate.hurry();
+        }
     }
 }
 

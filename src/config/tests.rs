@@ -260,3 +260,16 @@ fn orders_are_an_embedded_ledgers_and_never_show_a_password() {
     let error = error.unwrap_err().to_string();
     assert!(error.contains("must be postgres://") && !error.contains("hunter2"), "{error}");
 }
+
+#[test]
+fn more_waiting_requests_than_memory_maps_allow_are_fewer_and_said_so() {
+    let allowed = host().waiting_max(4);
+    let config = load(&ServeOptions::default(), &[("STAMPEDE_WAITING_MAX", "16384")]).unwrap();
+    assert_eq!(config.waiting_max, allowed);
+    let warning = config.warnings.iter().find(|warning| warning.starts_with("waiting-max"));
+    let warning = warning.expect("a warning");
+    assert!(warning.contains(&format!("{allowed} of 16384")), "{warning}");
+    assert!(warning.contains("vm.max_map_count"), "{warning}");
+    let fewer = load(&ServeOptions::default(), &[("STAMPEDE_WAITING_MAX", "6000")]).unwrap();
+    assert_eq!((fewer.waiting_max, fewer.warnings.len()), (6_000, 0));
+}

@@ -10,6 +10,7 @@
 //! it and hands answers back; it never knows which link it is.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::VecDeque;
 
 use may::coroutine::{self, Coroutine};
 
@@ -20,6 +21,11 @@ use crate::sale::{Command, Outcome, SaleId};
 
 /// Most rounds of events that a batch waits for while each brings more for it.
 const ROUNDS_WAITED_MAX: usize = 8;
+
+/// Most waiting requests that go on before their core does something else. An answer may be for all
+/// who wait; if they ran one after the other, nothing else would for as long, and what the core
+/// knows of the sales would be too old for those who come next.
+const WAKES_MAX: usize = BATCH_MAX;
 
 /// Why a command has no outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +125,10 @@ pub struct Batcher {
     batches_taken: Cell<u64>,
     slots: RefCell<Vec<Slot>>,
     free_slots: RefCell<Vec<usize>>,
+    /// Whose answers are there and who have yet to go on, and how many others were told to since
+    /// [`wake_more`](Self::wake_more).
+    to_wake: RefCell<VecDeque<Coroutine>>,
+    woken: Cell<usize>,
     available: Cell<bool>,
     idle_link: RefCell<Option<Coroutine>>,
     settle: OnceCell<Box<dyn Settle>>,
@@ -136,6 +146,8 @@ impl Batcher {
             batches_taken: Cell::new(0),
             slots: RefCell::default(),
             free_slots: RefCell::default(),
+            to_wake: RefCell::default(),
+            woken: Cell::new(0),
             available: Cell::new(false),
             idle_link: RefCell::default(),
             settle: OnceCell::new(),
@@ -242,9 +254,29 @@ impl Batcher {
         let slot = &mut slots[ticket];
         debug_assert!(slot.answer.is_none(), "ticket {ticket} answered twice");
         slot.answer = Some(answer);
-        if let Some(waiter) = slot.waiter.take() {
+        let Some(waiter) = slot.waiter.take() else { return };
+        let mut to_wake = self.to_wake.borrow_mut();
+        if to_wake.is_empty() && self.woken.get() < WAKES_MAX {
+            self.woken.set(self.woken.get() + 1);
             waiter.unpark();
+        } else {
+            to_wake.push_back(waiter);
         }
+    }
+
+    /// Lets the next requests go on whose answers are there; whether there are any. To be called
+    /// between two turns of the core's events; the caller must let them run.
+    pub fn wake_more(&self) -> bool {
+        let mut to_wake = self.to_wake.borrow_mut();
+        let count = to_wake.len().min(WAKES_MAX);
+        to_wake.drain(..count).for_each(|waiter| waiter.unpark());
+        self.woken.set(count);
+        count > 0
+    }
+
+    /// Whether answers are there for requests that have yet to go on.
+    pub fn has_answered(&self) -> bool {
+        !self.to_wake.borrow().is_empty()
     }
 
     /// Wakes the link if it is idle and there is something to send; whether it did. Called at the

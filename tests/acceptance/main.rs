@@ -19,6 +19,7 @@ mod server;
 mod article;
 mod clock;
 mod crash;
+mod crowd;
 mod expiry;
 mod fleet;
 mod lifecycle;

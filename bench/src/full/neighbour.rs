@@ -44,8 +44,7 @@ pub fn measure(lab: &mut Lab, store: Store, plan: &LoadPlan<'_>) -> Result<Figur
     let time = Duration::from_secs(plan.seconds);
     let alone = buy_for(&served, time)?;
 
-    let plan =
-        LoadPlan { connections: CROWD, target: HOT_TARGET, expect: "granted", ..*plan };
+    let plan = LoadPlan { connections: CROWD, target: HOT_TARGET, expect: "granted", ..*plan };
     warm_up(lab, &served, &plan)?;
     let over = AtomicBool::new(false);
     let (crowd, beside) = thread::scope(|scope| {
