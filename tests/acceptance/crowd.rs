@@ -78,7 +78,8 @@ fn answer(stream: &mut TcpStream) -> String {
 /// With both ledgers: a server on one core, and what is to be kept for it.
 fn servers(options: &[&str]) -> Vec<(Server, Option<RedisServer>)> {
     let redis = RedisServer::start(&[]);
-    let options = [options, &["--cores", &*cores(1)]].concat();
+    let core = cores(1);
+    let options = [options, &["--cores", &core]].concat();
     vec![(on_redis(&redis, &options), Some(redis)), (Server::start(&options), None)]
 }
 
