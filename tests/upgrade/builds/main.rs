@@ -13,6 +13,7 @@ mod buyer;
 #[allow(dead_code)]
 #[path = "../database.rs"]
 mod database;
+mod crowd;
 mod dump;
 #[path = "../../support/clock.rs"]
 mod faked_clock;
@@ -29,6 +30,12 @@ mod redis_server;
 #[allow(dead_code)]
 #[path = "../../support/server.rs"]
 mod server;
+#[path = "../../fleet/table.rs"]
+mod table;
+#[allow(dead_code)]
+#[path = "../takeover.rs"]
+mod takeover;
+mod together;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -50,6 +57,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         ["make", old] => make::make(old),
+        ["sell", old, ref names @ ..] => together::sell(old, names),
         _ => {
             eprintln!("tests/upgrade/make and tests/upgrade/run start this");
             ExitCode::from(2)
