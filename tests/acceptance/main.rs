@@ -6,6 +6,8 @@
 // Each test program takes what it needs of the support.
 #[path = "../support/buyer.rs"]
 mod buyer;
+#[path = "../support/clock.rs"]
+mod faked_clock;
 #[allow(dead_code)]
 #[path = "../support/postgres.rs"]
 mod postgres_server;

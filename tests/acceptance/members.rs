@@ -15,7 +15,7 @@ use stampede::ledger::members::{Member, MemberId};
 use stampede::ledger::redis::{Codec, KeyTemplates, RedisClient, RedisLedger, RedisSettings};
 
 use crate::buyer::{Bought, Buyer};
-use crate::clock::Clock;
+use crate::faked_clock::Clock;
 use crate::redis_server::RedisServer;
 use crate::server::Server;
 use crate::{buyer, cores, eventually, on_redis, reservations, run, set_up_by_hand, sold};
@@ -178,7 +178,10 @@ fn a_redis_that_starts_empty_learns_of_everybody_again() {
 fn a_machines_clock_does_not_matter() {
     let redis = RedisServer::start(&[]);
     let clock = Clock::new();
-    let jumps = clock.server(&["--ledger", &redis.url(), "--instance", "jumps"]);
+    let jumps = Server::start_with(
+        &clock.environment(),
+        &["--ledger", &redis.url(), "--instance", "jumps"],
+    );
     let stays = named(&redis, "stays", &[]);
     let both = ["jumps", "stays"];
     eventually("both are there", 5, || names(&stays) == both && names(&jumps) == both);

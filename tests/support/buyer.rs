@@ -107,7 +107,7 @@ impl Buyer {
         if self.is_closed {
             *self = Self::connect(self.stream.get_ref().peer_addr()?)?;
         }
-        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: shop\r\n");
+        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n");
         for (name, value) in headers {
             request += &format!("{name}: {value}\r\n");
         }

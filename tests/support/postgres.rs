@@ -117,7 +117,8 @@ impl PostgresServer {
         self.folder.path().join("data")
     }
 
-    fn program(&self, name: &str) -> Command {
+    /// One of PostgreSQL's programs, to be run as its owner.
+    pub fn program(&self, name: &str) -> Command {
         let path = programs().join(name);
         let mut command = Command::new(if path.exists() { path } else { name.into() });
         command.current_dir(self.folder.path()).stdin(Stdio::null());

@@ -21,6 +21,7 @@ pub struct RedisServer {
     folder: TempDir,
     port: u16,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     child: Option<Child>,
 }
 
@@ -28,12 +29,19 @@ impl RedisServer {
     /// Starts one with these arguments beside the port and the folder: `&["--appendonly", "yes"]`.
     /// Nothing is persisted unless they say so.
     pub fn start(arguments: &[&str]) -> Self {
+        Self::start_with(&[], arguments)
+    }
+
+    /// The same, with variables of the environment more.
+    pub fn start_with(environment: &[(&str, String)], arguments: &[&str]) -> Self {
+        let own = |(name, value): &(&str, String)| ((*name).to_owned(), value.clone());
         // Somebody may take the port between our look and Redis' start: look again.
         for _ in 0..10 {
             let mut server = Self {
                 folder: tempfile::tempdir().expect("a temporary folder"),
                 port: free_port(),
                 arguments: arguments.iter().map(|&a| a.to_owned()).collect(),
+                environment: environment.iter().map(own).collect(),
                 child: None,
             };
             if server.spawn() {
@@ -100,6 +108,7 @@ impl RedisServer {
         let mut command = Command::new(program.as_deref().unwrap_or("redis-server"));
         command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
         command.arg("--dir").arg(self.folder.path()).args(["--logfile", "redis.log"]);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::null());
         let child = command.spawn().unwrap_or_else(|error| {
             panic!("this test needs redis-server ({error}): apt-get install redis-server")

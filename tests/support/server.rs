@@ -20,6 +20,7 @@ pub const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
 /// A running (or ended, to be started again) server.
 pub struct Server {
     folder: TempDir,
+    program: String,
     arguments: Vec<String>,
     limits: String,
     environment: Vec<(String, String)>,
@@ -40,17 +41,35 @@ impl Server {
 
     /// The same, with the shell's limits set before: `"-n 64"` for 64 open files.
     pub fn start_limited(limits: &str, arguments: &[&str]) -> Self {
-        Self::start_in(limits, &[], arguments)
+        Self::start_in(env!("CARGO_BIN_EXE_stampede"), limits, &[] as &[(&str, &str)], arguments)
     }
 
     /// The same, with variables of the environment more.
-    pub fn start_with(environment: &[(&str, &str)], arguments: &[&str]) -> Self {
-        Self::start_in("", environment, arguments)
+    pub fn start_with(environment: &[(&str, impl AsRef<str>)], arguments: &[&str]) -> Self {
+        Self::start_program(env!("CARGO_BIN_EXE_stampede"), environment, arguments)
     }
 
-    fn start_in(limits: &str, environment: &[(&str, &str)], arguments: &[&str]) -> Self {
-        let own = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+    /// The same of another build.
+    pub fn start_program(
+        program: &str,
+        environment: &[(&str, impl AsRef<str>)],
+        arguments: &[&str],
+    ) -> Self {
+        Self::start_in(program, "", environment, arguments)
+    }
+
+    fn start_in(
+        program: &str,
+        limits: &str,
+        environment: &[(&str, impl AsRef<str>)],
+        arguments: &[&str],
+    ) -> Self {
+        let own = |(name, value): &(&str, _)| {
+            let value: &str = AsRef::as_ref(value);
+            ((*name).to_owned(), value.to_owned())
+        };
         let mut server = Self {
+            program: program.to_owned(),
             environment: environment.iter().map(own).collect(),
             folder: tempfile::tempdir().expect("a temporary folder"),
             arguments: arguments.iter().map(|&a| a.to_owned()).collect(),
@@ -90,7 +109,7 @@ impl Server {
     }
 
     fn command(&self) -> Command {
-        let program = env!("CARGO_BIN_EXE_stampede");
+        let program = &self.program;
         let mut command = if self.limits.is_empty() {
             Command::new(program)
         } else {
