@@ -3,8 +3,10 @@
 
 use std::mem;
 
-use super::Connection;
+use super::{Connection, NOT_FILED};
+use super::wheel::Wheel;
 use crate::gate::{Readiness, Token};
+use crate::limits::TICK_INTERVAL_MS;
 
 enum Place {
     Free,
@@ -26,7 +28,13 @@ struct Slot {
 pub struct Connections {
     slots: Vec<Slot>,
     free: Vec<u32>,
+    /// When to look at which. A deadline that moves away, as with each request, moves nothing here:
+    /// the connection is looked at too early, once, and filed again.
+    wheel: Wheel,
+    /// Since when clients are hurried.
+    drain_began_ms: Option<u64>,
 }
+
 
 impl Connections {
     /// Connections open on this core.
@@ -34,29 +42,49 @@ impl Connections {
         self.slots.len() - self.free.len()
     }
 
-    /// Places there are, taken or not.
-    pub(super) fn places(&self) -> usize {
-        self.slots.len()
+    /// The next connection that is between two events and past its deadline. Looks at so many at
+    /// the most, and counts them down.
+    pub(super) fn next_overdue(&mut self, now_ms: u64, looks: &mut usize) -> Option<Token> {
+        let step = now_ms / TICK_INTERVAL_MS;
+        while *looks > 0 {
+            *looks -= 1;
+            let index = self.wheel.take_due(step)?;
+            let Slot { generation, place, .. } = &mut self.slots[index as usize];
+            match place {
+                Place::Free => debug_assert!(false, "a free place is filed"),
+                // It has its deadline when the worker puts it back.
+                Place::Served(_) => _ = self.wheel.file(index, step + 1),
+                Place::Waiting(connection) => {
+                    connection.filed_step = NOT_FILED;
+                    if connection.deadline_ms <= now_ms {
+                        return Some(Token { index, generation: *generation });
+                    }
+                    file(&mut self.wheel, index, connection);
+                }
+            }
+        }
+        None
     }
 
-    /// The connection at a place, if it is between two events and is one that is wanted.
-    pub(super) fn waiting(
-        &self,
-        index: usize,
-        wanted: impl Fn(&Connection) -> bool,
-    ) -> Option<Token> {
-        let Slot { generation, place, .. } = &self.slots[index];
-        match place {
-            Place::Waiting(connection) if wanted(connection) => {
-                Some(Token { index: index as u32, generation: *generation })
+    /// From now on no client has more time than a drain leaves it.
+    pub(super) fn begin_drain(&mut self, now_ms: u64) {
+        self.drain_began_ms = Some(now_ms);
+        for (index, slot) in (0..).zip(&mut self.slots) {
+            if let Place::Waiting(connection) = &mut slot.place {
+                connection.hurry(now_ms);
+                file(&mut self.wheel, index, connection);
             }
-            _ => None,
         }
     }
 
     /// Puts a connection back that was taken, unless it was closed meanwhile.
-    pub(super) fn put_back(&mut self, token: Token, connection: Box<Connection>) {
-        if let Some(slot) = self.slot(token) {
+    pub(super) fn put_back(&mut self, token: Token, mut connection: Box<Connection>) {
+        if let Some(began_ms) = self.drain_began_ms {
+            connection.hurry(began_ms);
+        }
+        let slot = self.slots.get_mut(token.index as usize);
+        if let Some(slot) = slot.filter(|slot| slot.generation == token.generation) {
+            file(&mut self.wheel, token.index, &mut connection);
             slot.place = Place::Waiting(connection);
         }
     }
@@ -78,6 +106,7 @@ impl Connections {
     pub(super) fn insert(&mut self, connection: Box<Connection>, admitted: bool) -> Token {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { generation: 0, admitted, place: Place::Free });
+            self.wheel.add_place();
             self.slots.len() as u32 - 1
         });
         let slot = &mut self.slots[index as usize];
@@ -112,7 +141,18 @@ impl Connections {
         slot.place = Place::Free;
         slot.generation = (slot.generation + 1) & 0x7fff_ffff;
         let admitted = slot.admitted;
+        self.wheel.forget(token.index);
         self.free.push(token.index);
         Some(admitted)
+    }
+}
+
+/// Sees to it that a connection is looked at once its deadline has passed.
+#[inline]
+fn file(wheel: &mut Wheel, index: u32, connection: &mut Connection) {
+    // After seven years every step is the last one: each tick then looks at each connection.
+    let step = connection.deadline_ms.div_ceil(TICK_INTERVAL_MS).min(u64::from(NOT_FILED) - 1);
+    if u64::from(connection.filed_step) > step {
+        connection.filed_step = wheel.file(index, step) as u32;
     }
 }
