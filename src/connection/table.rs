@@ -3,8 +3,8 @@
 
 use std::mem;
 
-use super::{Connection, NOT_FILED};
 use super::wheel::Wheel;
+use super::{Connection, NOT_FILED};
 use crate::gate::{Readiness, Token};
 use crate::limits::TICK_INTERVAL_MS;
 
@@ -34,7 +34,6 @@ pub struct Connections {
     /// Since when clients are hurried.
     drain_began_ms: Option<u64>,
 }
-
 
 impl Connections {
     /// Connections open on this core.

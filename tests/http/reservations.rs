@@ -121,7 +121,8 @@ fn a_server_at_which_buyers_may_confirm_warns_of_it() {
         let server = Server::start_with(environment, options);
         eventually("it warns", || server.log().contains("public-confirm is on: every buyer"));
     }
-    let server = Server::start_with(&[("STAMPEDE_PUBLIC_CONFIRM", "on")], &["--public-confirm=off"]);
+    let server =
+        Server::start_with(&[("STAMPEDE_PUBLIC_CONFIRM", "on")], &["--public-confirm=off"]);
     confirm(&mut Client::new(&server), UNKNOWN).assert_problem(403, "confirm_not_public");
 }
 
