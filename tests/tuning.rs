@@ -314,7 +314,8 @@ fn nginx_and_systemd_agree_with_our_bounds() {
         assert!(nginx.lines().any(|found| found.trim() == line), "{line}");
     }
     // What it says itself is what the server says.
-    for code in [Code::ContentTooLarge, Code::UriTooLong, Code::RateLimited] {
+    for code in [Code::ContentTooLarge, Code::UriTooLong, Code::RateLimited, Code::ConfirmNotPublic]
+    {
         let said = serde_json::to_string(&Problem::of(code)).expect("JSON");
         assert!(nginx.contains(&format!("return {} '{said}';", code.status().code())), "{said}");
     }

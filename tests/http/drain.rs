@@ -152,12 +152,10 @@ fn a_client_that_is_not_finished_holds_a_drain_for_a_moment_only() {
         // Until the kernel takes no more, twice in a row: the server waits for room to write.
         let mut full = 0;
         while full < 2 {
-            match deaf.stream.write(many.as_bytes()) {
-                Ok(_) => full = 0,
-                Err(_) => {
-                    full += 1;
-                    thread::sleep(Duration::from_millis(200));
-                }
+            let sent = deaf.stream.write(many.as_bytes()).is_ok_and(|bytes| bytes > 0);
+            full = if sent { 0 } else { full + 1 };
+            if !sent {
+                thread::sleep(Duration::from_millis(200));
             }
         }
         server.signal(Signal::TERM);
