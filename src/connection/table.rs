@@ -155,3 +155,129 @@ fn file(wheel: &mut Wheel, index: u32, connection: &mut Connection) {
         connection.filed_step = wheel.file(index, step) as u32;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::{EventfdFlags, eventfd};
+
+    use super::super::{Closing, Phase, START};
+    use super::*;
+    use crate::limits::DRAIN_CLIENT_MS;
+
+    const IDLE_MS: u64 = 75_000;
+
+    fn connection(phase: Phase, deadline_ms: u64) -> Box<Connection> {
+        Box::new(Connection {
+            socket: eventfd(0, EventfdFlags::CLOEXEC).expect("a descriptor"),
+            input: Vec::new(),
+            output: Vec::new(),
+            progress: START,
+            phase,
+            deadline_ms,
+            filed_step: NOT_FILED,
+            watched: true,
+            readable: false,
+            hung_up: false,
+            ended: false,
+            closing: Closing::No,
+            discarded_bytes: 0,
+            queued_bytes: 0,
+        })
+    }
+
+    /// Connections in these phases, between two events.
+    fn table(phases: &[Phase]) -> (Connections, Vec<Token>) {
+        let mut table = Connections::default();
+        let add = |phase: &Phase| {
+            let token = table.insert(connection(*phase, IDLE_MS), true);
+            let taken = table.take(token, Readiness::default()).expect("it is there");
+            table.put_back(token, taken);
+            token
+        };
+        let tokens = phases.iter().map(add).collect();
+        (table, tokens)
+    }
+
+    /// A worker serves a connection, which has this deadline afterwards.
+    fn serve(table: &mut Connections, token: Token, phase: Phase, deadline_ms: u64) {
+        let mut taken = table.take(token, Readiness::default()).expect("it is there");
+        (taken.phase, taken.deadline_ms) = (phase, deadline_ms);
+        table.put_back(token, taken);
+    }
+
+    /// Those that are past their deadline, and how many were looked at.
+    fn overdue(table: &mut Connections, now_ms: u64) -> (Vec<Token>, usize) {
+        let mut looks = 1_000_000;
+        let found: Vec<Token> =
+            std::iter::from_fn(|| table.next_overdue(now_ms, &mut looks)).collect();
+        found.iter().for_each(|token| _ = table.remove(*token));
+        // The last look finds nobody.
+        (found, 999_999 - looks)
+    }
+
+    #[test]
+    fn only_what_is_due_is_looked_at() {
+        let (mut table, tokens) = table(&[Phase::Idle; 100]);
+        serve(&mut table, tokens[7], Phase::Head, 10_000);
+        serve(&mut table, tokens[8], Phase::Head, 10_020);
+        assert_eq!(overdue(&mut table, 9_999), (vec![], 0));
+        assert_eq!(overdue(&mut table, 10_000), (vec![tokens[7]], 1));
+        assert_eq!(overdue(&mut table, 10_050), (vec![tokens[8]], 1));
+        assert_eq!(overdue(&mut table, IDLE_MS - 1), (vec![], 0));
+        assert_eq!(overdue(&mut table, IDLE_MS).0.len(), 98);
+        assert_eq!(table.count(), 0);
+    }
+
+    #[test]
+    fn a_deadline_that_moves_away_with_each_request_costs_one_look() {
+        let (mut table, tokens) = table(&[Phase::Idle; 2]);
+        for now_ms in (0..70_000).step_by(100) {
+            serve(&mut table, tokens[0], Phase::Idle, now_ms + IDLE_MS);
+            assert_eq!(overdue(&mut table, now_ms), (vec![], 0));
+        }
+        assert_eq!(overdue(&mut table, IDLE_MS), (vec![tokens[1]], 2));
+        assert_eq!(overdue(&mut table, 69_900 + IDLE_MS), (vec![tokens[0]], 1));
+    }
+
+    #[test]
+    fn looks_are_counted_down_and_the_rest_is_looked_at_next_time() {
+        let (mut table, _) = table(&[Phase::Idle; 10]);
+        let mut looks = 4;
+        let found: Vec<Token> =
+            std::iter::from_fn(|| table.next_overdue(IDLE_MS, &mut looks)).collect();
+        assert_eq!((found.len(), looks), (4, 0));
+        assert_eq!(overdue(&mut table, IDLE_MS).0.len(), 6);
+    }
+
+    #[test]
+    fn one_that_a_worker_has_is_looked_at_when_it_is_back() {
+        let (mut table, tokens) = table(&[Phase::Idle]);
+        let taken = table.take(tokens[0], Readiness::default()).expect("it is there");
+        assert_eq!(overdue(&mut table, IDLE_MS), (vec![], 1));
+        table.put_back(tokens[0], taken);
+        assert_eq!(overdue(&mut table, IDLE_MS + TICK_INTERVAL_MS), (tokens.clone(), 1));
+        // Nobody else gets its look.
+        let successor = table.insert(connection(Phase::Idle, 2 * IDLE_MS), true);
+        assert_eq!(successor.index, tokens[0].index);
+        assert_eq!(overdue(&mut table, 3 * IDLE_MS), (vec![], 0));
+    }
+
+    #[test]
+    fn a_drain_leaves_clients_little_time() {
+        let phases = [Phase::Idle, Phase::Head, Phase::Body, Phase::Write, Phase::Linger];
+        let (mut table, tokens) = table(&phases);
+        let late = table.insert(connection(Phase::Idle, IDLE_MS), true);
+        let taken = table.take(late, Readiness::default()).expect("it is there");
+        overdue(&mut table, 1_000);
+        table.begin_drain(1_000);
+        assert_eq!(overdue(&mut table, 1_050).0, [tokens[0]]);
+        table.put_back(late, taken);
+        assert_eq!(overdue(&mut table, 1_100).0, [late]);
+        assert!(overdue(&mut table, 1_000 + DRAIN_CLIENT_MS - 1).0.is_empty());
+        let mut hurried = overdue(&mut table, 1_000 + DRAIN_CLIENT_MS).0;
+        hurried.sort_by_key(|token| token.index);
+        assert_eq!(hurried, tokens[1..4]);
+        // It has its own time.
+        assert_eq!(overdue(&mut table, IDLE_MS).0, [tokens[4]]);
+    }
+}
