@@ -198,7 +198,8 @@ pub struct ServeOptions {
 
     /// Longest time to finish what is under way when told to stop [default: 30s]
     ///
-    /// 0s to 1h. Durations are a whole number and a unit: 500ms, 30s, 5m, 2h, 1d.
+    /// 0s to 1h. Clients have 2s of it to finish a request (then 408) or to take their answers, so
+    /// they hold up the end for less than the 10s that a container is given. Durations are a whole number and a unit: 500ms, 30s, 5m, 2h, 1d.
     #[arg(
         long,
         value_name = "TIME",

@@ -252,16 +252,6 @@ impl Taker {
         }
     }
 
-    fn public_confirm(&mut self) -> bool {
-        let on = self.one("public-confirm", false, value::on_or_off);
-        if on {
-            let told = "public-confirm is on: every buyer can mark his own reservation as paid, \
-                        which is for demonstrations and benchmarks only";
-            self.layers.warnings.push(told.to_owned());
-        }
-        on
-    }
-
     fn connections_max(&mut self, host: &Host, cores: usize, many_nodes: bool) -> u64 {
         let allowed = host.connections_max(cores, many_nodes);
         let limit = host.file_limit;
@@ -350,6 +340,16 @@ impl Taker {
             self.layers.warnings.push(told.to_owned());
         }
         (stock, buffer)
+    }
+
+    fn public_confirm(&mut self) -> bool {
+        let on = self.one("public-confirm", false, value::on_or_off);
+        if on {
+            let told = "public-confirm is on: every buyer can mark his own reservation as paid, \
+                        which is for demonstrations and benchmarks only";
+            self.layers.warnings.push(told.to_owned());
+        }
+        on
     }
 
     fn orders(&mut self, ledger: &LedgerSetting) -> Option<DatabaseUrl> {
