@@ -149,6 +149,10 @@ impl Connections {
 /// Sees to it that a connection is looked at once its deadline has passed.
 #[inline]
 fn file(wheel: &mut Wheel, index: u32, connection: &mut Connection) {
+    // The common case: it will be looked at before, and then filed again.
+    if u64::from(connection.filed_step) * TICK_INTERVAL_MS <= connection.deadline_ms {
+        return;
+    }
     // After seven years every step is the last one: each tick then looks at each connection.
     let step = connection.deadline_ms.div_ceil(TICK_INTERVAL_MS).min(u64::from(NOT_FILED) - 1);
     if u64::from(connection.filed_step) > step {
