@@ -20,12 +20,15 @@ use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use crate::core::{Core, Worker};
 use crate::gate::{Readiness, Token};
 use crate::http::{Code, Reject};
-use crate::limits::LINGER_DEADLINE_MS;
+use crate::limits::{
+    CONNECTION_ENDS_MAX, CONNECTION_LOOKS_MAX, DRAIN_CLIENT_MS, DRAIN_LINGER_MS, LINGER_DEADLINE_MS,
+};
 use crate::listener;
 
 mod progress;
 mod session;
 mod table;
+mod wheel;
 
 use progress::{Progress, START};
 use session::Session;
@@ -41,6 +44,9 @@ enum Phase {
     Linger,
 }
 
+/// In place of a step of the wheel.
+const NOT_FILED: u32 = u32::MAX;
+
 /// What is kept of a connection while nobody serves it.
 struct Connection {
     socket: OwnedFd,
@@ -49,15 +55,20 @@ struct Connection {
     progress: Progress,
     phase: Phase,
     deadline_ms: u64,
+    /// When the table looks at it, at the latest: before or soon after its deadline.
+    filed_step: u32,
     /// The gate tells of it.
     watched: bool,
     readable: bool,
     hung_up: bool,
     ended: bool,
     closing: Closing,
-    discarded_bytes: usize,
+    discarded_bytes: u32,
     queued_bytes: i32,
 }
+
+// What an idle connection costs, beside its place in the table.
+const _: () = assert!(size_of::<Connection>() <= 96);
 
 impl Connection {
     /// Whether the client has sent something that has not been read yet.
@@ -73,6 +84,17 @@ impl Connection {
             self.watched = true;
         }
         Ok(())
+    }
+
+    /// Leaves the client no more time than a drain has, which began then. What it has sent already is
+    /// looked for before an idle one is closed.
+    fn hurry(&mut self, began_ms: u64) {
+        let latest_ms = match self.phase {
+            Phase::Idle => began_ms,
+            Phase::Head | Phase::Body | Phase::Write => began_ms + DRAIN_CLIENT_MS,
+            Phase::Linger => return,
+        };
+        self.deadline_ms = self.deadline_ms.min(latest_ms);
     }
 
     fn note(&mut self, readiness: Readiness) {
@@ -103,6 +125,7 @@ pub fn add(core: &Core, socket: OwnedFd, admitted: bool) {
         progress: START,
         phase: Phase::Idle,
         deadline_ms: core.clock.now_ms() + core.shared.config.idle_timeout_ms,
+        filed_step: NOT_FILED,
         watched: false,
         readable: true,
         hung_up: false,
@@ -151,33 +174,37 @@ fn put_back(core: &Core, token: Token, mut connection: Box<Connection>) {
     }
 }
 
-/// Ends what has passed its deadline.
+/// Ends what has passed its deadline. What is more than its turn allows is ended at the next tick; a
+/// drain allows more.
 pub fn sweep(core: &Core) {
     let now_ms = core.clock.now_ms();
-    let overdue = |connection: &Connection| connection.deadline_ms <= now_ms;
-    let places = core.connections.borrow().places();
-    for index in 0..places {
-        let token = core.connections.borrow().waiting(index, overdue);
-        if let Some(token) = token {
-            end_overdue(core, token);
-        }
+    let ends = if core.draining() { CONNECTION_LOOKS_MAX } else { CONNECTION_ENDS_MAX };
+    let mut looks = CONNECTION_LOOKS_MAX;
+    for _ in 0..ends {
+        let overdue = core.connections.borrow_mut().next_overdue(now_ms, &mut looks);
+        let Some(token) = overdue else { return };
+        end_overdue(core, token);
     }
 }
 
 fn end_overdue(core: &Core, token: Token) {
     let taken = core.connections.borrow_mut().take(token, Readiness::default());
     let Some(mut connection) = taken else { return };
-    if connection.phase == Phase::Write && has_taken(&mut connection) {
-        connection.deadline_ms = core.clock.now_ms() + core.shared.config.write_timeout_ms;
-        return put_back(core, token, connection);
+    let phase = connection.phase;
+    match phase {
+        Phase::Write if !core.draining() && has_taken(&mut connection) => {
+            connection.deadline_ms = core.clock.now_ms() + core.shared.config.write_timeout_ms;
+        }
+        // Its next request is here already, and is answered first.
+        Phase::Idle if core.draining() && connection.has_unread() => {}
+        Phase::Head | Phase::Body => {
+            let mut response = Vec::new();
+            Reject::of(Code::RequestTimeout).write(&core.date.borrow(), &mut response);
+            let _ = send(&connection.socket, &response, SendFlags::NOSIGNAL);
+            linger(core, &mut connection);
+        }
+        Phase::Idle | Phase::Write | Phase::Linger => return close(core, token),
     }
-    if !matches!(connection.phase, Phase::Head | Phase::Body) {
-        return close(core, token);
-    }
-    let mut response = Vec::new();
-    Reject::of(Code::RequestTimeout).write(&core.date.borrow(), &mut response);
-    let _ = send(&connection.socket, &response, SendFlags::NOSIGNAL);
-    linger(core, &mut connection);
     put_back(core, token, connection);
 }
 
@@ -197,24 +224,17 @@ fn queued_bytes(socket: &OwnedFd) -> i32 {
     if done == 0 { bytes } else { i32::MAX }
 }
 
-/// In a drain: closes the connections that are between two requests. One whose next request is here
-/// already has that answered first.
-pub fn close_idle(core: &Core) {
-    let idle =
-        |connection: &Connection| connection.phase == Phase::Idle && !connection.has_unread();
-    let places = core.connections.borrow().places();
-    for index in 0..places {
-        let token = core.connections.borrow().waiting(index, idle);
-        if let Some(token) = token {
-            close(core, token);
-        }
-    }
+/// The server drains: from now on connections that are between two requests are closed, and clients
+/// that are in the middle of one, or don't take their answers, have little time left.
+pub fn begin_drain(core: &Core) {
+    core.connections.borrow_mut().begin_drain(core.clock.now_ms());
 }
 
 fn linger(core: &Core, connection: &mut Connection) {
     let _ = shutdown(&connection.socket, Shutdown::Write);
     connection.phase = Phase::Linger;
-    connection.deadline_ms = core.clock.now_ms() + LINGER_DEADLINE_MS;
+    let time_ms = if core.draining() { DRAIN_LINGER_MS } else { LINGER_DEADLINE_MS };
+    connection.deadline_ms = core.clock.now_ms() + time_ms;
     connection.input = Vec::new();
     connection.readable = true;
 }

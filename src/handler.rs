@@ -81,7 +81,7 @@ pub fn handle(core: &'static Core, head: &Head<'_>, body: &[u8], out: &mut Vec<u
     let date = core.date.borrow();
     let envelope = manner.envelope(&date);
     let envelope = &envelope;
-    let question = match route(head) {
+    let question = match route(head, core.shared.config.public_confirm) {
         Route::BuyTicket { user } => buy::begin(core, head, user, envelope, out),
         Route::CreateReservation { sale } => {
             reservations::create(core, head, body, &sale, envelope, out)
@@ -114,6 +114,7 @@ fn write_fixed(route: Route<'_>, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
         Route::MethodNotAllowed { allow } => {
             Problem::method_not_allowed(allow).write(envelope, out);
         }
+        Route::ConfirmNotPublic => Problem::of(Code::ConfirmNotPublic).write(envelope, out),
         _ => Problem::of(Code::NotFound).write(envelope, out),
     }
 }

@@ -36,12 +36,24 @@ pub const WRITE_STALL_DEADLINE_MS: u64 = 10_000;
 /// Time we go on reading (and discarding) after a closing error, so that the client sees the answer.
 pub const LINGER_DEADLINE_MS: u64 = 2_000;
 /// Bytes we discard while lingering.
-pub const LINGER_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub const LINGER_BYTES_MAX: u32 = 4 * 1024 * 1024;
 /// Reads a connection may do before the others of its core have their turn.
 pub const READS_PER_TURN_MAX: usize = 4;
-/// Time between two sweeps of a core's deadlines.
-pub const SWEEP_INTERVAL_MS: u64 = 500;
-/// Time between two ticks of a core: time-outs of batches, latches, buffered logs.
+/// Time between two lines in the log about connections that can't be accepted.
+pub const ACCEPT_LOG_INTERVAL_MS: u64 = 10_000;
+/// Connections that a core looks at in one tick because they may be past their deadline: each takes
+/// less than a tenth of a microsecond.
+pub const CONNECTION_LOOKS_MAX: usize = 16 * 1024;
+/// Connections that a core ends in one tick because they are: each takes some microseconds.
+pub const CONNECTION_ENDS_MAX: usize = 1024;
+/// Time that a drain leaves a client to finish a request, or to take its answers. Beyond it: 408, or
+/// closed.
+pub const DRAIN_CLIENT_MS: u64 = 2_000;
+/// Time we go on reading in a drain, after an answer that closes.
+pub const DRAIN_LINGER_MS: u64 = 1_000;
+/// Time after which a container's runtime kills what it has told to end.
+pub const CONTAINER_STOP_MS: u64 = 10_000;
+/// Time between two ticks of a core: time-outs of connections and batches, latches, buffered logs.
 pub const TICK_INTERVAL_MS: u64 = 50;
 
 /// Longest sale id, in bytes of `a-z 0-9 . _ -`.
@@ -240,9 +252,9 @@ pub const DESCRIPTORS_RESERVE_CLUSTER: u64 = 16;
 /// two to spare.
 pub const CLUSTER_CLIENTS: u64 = 4;
 
-/// Shortest and longest setting of a connection's deadlines (idle, head, body, write): what the
-/// sweep can tell apart, and an hour.
-pub const CONNECTION_DEADLINE_MS_MIN: u64 = SWEEP_INTERVAL_MS;
+/// Shortest and longest setting of a connection's deadlines (idle, head, body, write): half a second,
+/// of which a tick is little, and an hour.
+pub const CONNECTION_DEADLINE_MS_MIN: u64 = 500;
 /// See [`CONNECTION_DEADLINE_MS_MIN`].
 pub const CONNECTION_DEADLINE_MS_MAX: u64 = 3_600_000;
 /// Shortest and longest setting of the ledger's answer time: what the tick can tell apart, and a
@@ -328,7 +340,12 @@ const _: () = assert!(SWEEP_PAUSE_MS_MIN < SWEEP_PAUSE_MS_MAX / 2);
 const _: () = assert!(SWEEP_SALES_MAX as u32 * SWEEP_EXPIRE_MIN <= 4 * EXPIRE_BATCH_MAX);
 const _: () = assert!(2 * (LEASE_RENEW_INTERVAL_MS + LEASE_ANSWER_DEADLINE_MS) < LEASE_MS);
 const _: () = assert!(START_SALES_MAX <= BATCH_MAX);
-const _: () = assert!(SWEEP_INTERVAL_MS < LINGER_DEADLINE_MS);
+const _: () = assert!(4 * TICK_INTERVAL_MS <= CONNECTION_DEADLINE_MS_MIN);
+const _: () = assert!(DRAIN_CLIENT_MS < HEAD_DEADLINE_MS && DRAIN_LINGER_MS < LINGER_DEADLINE_MS);
+// What clients can hold up: a request until its last moment, its answer, and the time after it.
+const _: () = assert!(
+    DRAIN_CLIENT_MS + LEDGER_ANSWER_DEADLINE_MS + DRAIN_LINGER_MS < CONTAINER_STOP_MS / 3 * 2
+);
 const _: () = assert!(USER_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(KEY_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(VIEWS_PER_TICK_MAX <= BATCH_MAX && VIEWS_PER_TICK_MAX < SALES_MAX);

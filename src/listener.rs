@@ -25,7 +25,7 @@ use crate::connection;
 use crate::core::Core;
 use crate::gate::Source;
 use crate::http::{Code, Envelope, Problem};
-use crate::limits::DESCRIPTORS_RESERVE;
+use crate::limits::{ACCEPT_LOG_INTERVAL_MS, DESCRIPTORS_RESERVE};
 
 mod unix;
 
@@ -38,8 +38,9 @@ const BACKLOG: i32 = 65_535;
 const ACCEPT_MAX: usize = 64;
 /// Connections beyond the limit that are told so; of those beyond even this, nothing is read.
 const REFUSED_MAX: usize = DESCRIPTORS_RESERVE as usize / 2;
-/// Pause after an accept that failed for lack of memory or descriptors.
-const SHORTAGE_PAUSE_MS: u64 = 50;
+/// Pause after an accept that failed for a reason that will still be there: no memory or descriptors,
+/// no right, a socket that is none any more.
+const ACCEPT_PAUSE_MS: u64 = 50;
 
 /// Binds an address once for each core. Port 0 takes a free one, the same for all.
 ///
@@ -123,6 +124,7 @@ impl Listener {
             socket: self.socket,
             spare: Spare::new(),
             turn: self.spread.then_some(core.index),
+            log_again_ms: 0,
         };
         while !core.draining() {
             let pause_ms = match acceptor.accept_some() {
@@ -132,7 +134,10 @@ impl Listener {
                     core.assert_here();
                     continue;
                 }
-                Accepted::Shortage => core.clock.now_ms() + SHORTAGE_PAUSE_MS,
+                Accepted::Failed(error) => {
+                    acceptor.log(error);
+                    core.clock.now_ms() + ACCEPT_PAUSE_MS
+                }
             };
             let _ = source.wait(|| core.clock.now_ms(), pause_ms);
             core.assert_here();
@@ -154,8 +159,26 @@ enum Accepted {
     All,
     /// There may be more.
     Some,
-    /// The system has no descriptor or memory for another.
-    Shortage,
+    /// There is no use in another try before a pause.
+    Failed(Errno),
+}
+
+/// Whether an accept that failed has taken a connection that was broken already (accept(2)): the next
+/// one may be well.
+fn is_of_one_connection(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::INTR
+            | Errno::CONNABORTED
+            | Errno::PROTO
+            | Errno::NETDOWN
+            | Errno::NOPROTOOPT
+            | Errno::HOSTDOWN
+            | Errno::NONET
+            | Errno::HOSTUNREACH
+            | Errno::OPNOTSUPP
+            | Errno::NETUNREACH
+    )
 }
 
 /// A listening socket at work.
@@ -165,6 +188,8 @@ struct Acceptor {
     spare: Spare,
     /// The core that gets the next connection, if not always this one.
     turn: Option<usize>,
+    /// When it may be logged again that nobody can be accepted.
+    log_again_ms: u64,
 }
 
 impl Acceptor {
@@ -174,7 +199,8 @@ impl Acceptor {
             match accept_with(&self.socket, flags) {
                 Ok(connection) => self.admit(connection),
                 Err(Errno::AGAIN) => return Accepted::All,
-                Err(Errno::MFILE | Errno::NFILE) => {
+                Err(error) if is_of_one_connection(error) => {}
+                Err(error @ (Errno::MFILE | Errno::NFILE)) => {
                     // Give up the spare descriptor to tell one client why it is turned away.
                     if self.spare.0.take().is_some()
                         && let Ok(connection) = accept_with(&self.socket, flags)
@@ -182,14 +208,21 @@ impl Acceptor {
                         refuse(self.core, &connection);
                     }
                     self.spare = Spare::new();
-                    return Accepted::Shortage;
+                    return Accepted::Failed(error);
                 }
-                Err(Errno::NOBUFS | Errno::NOMEM) => return Accepted::Shortage,
-                // The client gave up before we got to it, or its network did.
-                Err(_) => {}
+                Err(error) => return Accepted::Failed(error),
             }
         }
         Accepted::Some
+    }
+
+    fn log(&mut self, error: Errno) {
+        let now_ms = self.core.clock.now_ms();
+        if now_ms >= self.log_again_ms {
+            self.log_again_ms = now_ms + ACCEPT_LOG_INTERVAL_MS;
+            let core = self.core.index;
+            tracing::warn!(core, %error, "connections can't be accepted; trying again");
+        }
     }
 
     fn admit(&mut self, connection: OwnedFd) {

@@ -23,8 +23,8 @@ pub enum Route<'a> {
     /// Buy one unit of the sale `ticket`.
     BuyTicket {
         /// For whom, decoded and still to be checked by [`User::new`](crate::sale::User::new);
-        /// `Ok(None)` is anonymous. `Err`: it can't be decoded, or is there twice.
-        user: Result<Option<Cow<'a, str>>, IdError>,
+        /// `Ok(None)` is anonymous. `Err`: the header or parameter that names nobody, or two users.
+        user: Result<Option<Cow<'a, str>>, &'static str>,
     },
     /// A sale as it stands.
     ShowSale {
@@ -46,6 +46,8 @@ pub enum Route<'a> {
         /// Its public id, as the client wrote it.
         id: Cow<'a, str>,
     },
+    /// Pay for a reservation, where only the shop may: 403, whatever the id.
+    ConfirmNotPublic,
     /// Give a reservation back.
     CancelReservation {
         /// Its public id, as the client wrote it.
@@ -68,10 +70,16 @@ pub enum Route<'a> {
 const ALLOW_ALL: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 const ALLOW_READ: &str = "GET, HEAD, OPTIONS";
 const ALLOW_POST: &str = "POST, OPTIONS";
+const ALLOW_NOTHING: &str = "OPTIONS";
 
-/// Says what the head asks for.
+/// The header that names the buyer, set by whoever knows him.
+pub const USER_HEADER: &str = "X-User-Id";
+/// The buyer's own name for himself: a parameter of `/buy/ticket`, a member of a body.
+pub const USER_FIELD: &str = "user";
+
+/// Says what the head asks for. `public_confirm`: buyers may confirm their own reservations.
 #[inline]
-pub fn route<'a>(head: &Head<'a>) -> Route<'a> {
+pub fn route<'a>(head: &Head<'a>, public_confirm: bool) -> Route<'a> {
     match head.path {
         "/buy/ticket" => match head.method {
             Method::Options => Route::Options { allow: ALLOW_ALL },
@@ -81,11 +89,11 @@ pub fn route<'a>(head: &Head<'a>) -> Route<'a> {
         "/plaintext" => read(head.method, Route::Plaintext),
         "/json" => read(head.method, Route::Json),
         "*" => Route::Options { allow: ALLOW_ALL },
-        path => route_v1(head.method, path),
+        path => route_v1(head.method, path, public_confirm),
     }
 }
 
-fn route_v1(method: Method, path: &str) -> Route<'_> {
+fn route_v1(method: Method, path: &str, public_confirm: bool) -> Route<'_> {
     let Some(path) = path.strip_prefix("/v1/") else { return Route::NotFound };
     let mut segments = path.split('/');
     let (collection, name) = (segments.next(), segments.next().and_then(percent::decode));
@@ -96,9 +104,10 @@ fn route_v1(method: Method, path: &str) -> Route<'_> {
             post(method, Route::CreateReservation { sale: name })
         }
         (Some("reservations"), None, _) => read(method, Route::ShowReservation { id: name }),
-        (Some("reservations"), Some("confirm"), None) => {
+        (Some("reservations"), Some("confirm"), None) if public_confirm => {
             post(method, Route::ConfirmReservation { id: name })
         }
+        (Some("reservations"), Some("confirm"), None) => not_public(method),
         (Some("reservations"), Some("cancel"), None) => {
             post(method, Route::CancelReservation { id: name })
         }
@@ -114,6 +123,14 @@ fn post(method: Method, route: Route<'_>) -> Route<'_> {
     }
 }
 
+fn not_public(method: Method) -> Route<'static> {
+    match method {
+        Method::Post => Route::ConfirmNotPublic,
+        Method::Options => Route::Options { allow: ALLOW_NOTHING },
+        _ => Route::MethodNotAllowed { allow: ALLOW_NOTHING },
+    }
+}
+
 #[inline]
 fn read(method: Method, route: Route<'_>) -> Route<'_> {
     match method {
@@ -123,30 +140,31 @@ fn read(method: Method, route: Route<'_>) -> Route<'_> {
     }
 }
 
-/// The user of `/buy/ticket`: the header `X-User-Id`, or else the parameter `user`.
+/// The user of `/buy/ticket`: the header `X-User-Id` decides, and a parameter `user` beside it must
+/// name the same; else the parameter.
 #[inline]
-fn buyer<'a>(head: &Head<'a>) -> Result<Option<Cow<'a, str>>, IdError> {
-    match (head.user, head.query) {
-        (Some(user), _) => match str::from_utf8(user) {
-            Ok(user) => Ok(Some(Cow::Borrowed(user))),
-            Err(_) => Err(IdError::User),
-        },
-        (None, Some(query)) => user_parameter(query),
-        (None, None) => Ok(None),
+fn buyer<'a>(head: &Head<'a>) -> Result<Option<Cow<'a, str>>, &'static str> {
+    let Some(user) = head.user else {
+        return head.query.map_or(Ok(None), user_parameter);
+    };
+    let user = str::from_utf8(user).map_err(|_| USER_HEADER)?;
+    match head.query.map_or(Ok(None), user_parameter)? {
+        Some(other) if other != user => Err(USER_FIELD),
+        _ => Ok(Some(Cow::Borrowed(user))),
     }
 }
 
 /// Two parameters would name two users: neither counts.
-fn user_parameter(query: &str) -> Result<Option<Cow<'_, str>>, IdError> {
+fn user_parameter(query: &str) -> Result<Option<Cow<'_, str>>, &'static str> {
     let mut users = query.split('&').filter_map(|pair| match pair.split_once('=') {
-        Some(("user", value)) => Some(value),
-        None if pair == "user" => Some(""),
+        Some((USER_FIELD, value)) => Some(value),
+        None if pair == USER_FIELD => Some(""),
         _ => None,
     });
     match (users.next(), users.next()) {
         (None, _) => Ok(None),
-        (Some(user), None) => percent::decode(user).map(Some).ok_or(IdError::User),
-        (Some(_), Some(_)) => Err(IdError::User),
+        (Some(user), None) => percent::decode(user).map(Some).ok_or(USER_FIELD),
+        (Some(_), Some(_)) => Err(USER_FIELD),
     }
 }
 
@@ -168,7 +186,7 @@ mod tests {
     fn ask(line: &str, headers: &str) -> String {
         let input = format!("{line} HTTP/1.1\r\nHost: a\r\n{headers}\r\n");
         let head = parse_head(input.as_bytes()).unwrap().unwrap();
-        format!("{:?}", route(&head))
+        format!("{:?}", route(&head, true))
     }
 
     #[test]
@@ -239,12 +257,20 @@ mod tests {
     fn the_buyer_is_named_by_header_or_parameter() {
         let user = |name: &str| format!("BuyTicket {{ user: Ok(Some({name:?})) }}");
         let nobody = &"BuyTicket { user: Ok(None) }".to_owned();
-        let bad = &"BuyTicket { user: Err(User) }".to_owned();
+        let bad = &r#"BuyTicket { user: Err("user") }"#.to_owned();
         for (query, header, want) in [
             ("", "X-User-Id: u1\r\n", &user("u1")),
-            ("?user=u2", "X-User-Id: u1\r\n", &user("u1")),
-            ("?user=%zz", "x-user-id: 张三\r\n", &user("张三")),
+            ("?user=u1", "X-User-Id: u1\r\n", &user("u1")),
+            ("?user=%E5%BC%A0%e4%b8%89&a", "x-user-id: 张三\r\n", &user("张三")),
             ("", "X-User-Id:\r\n", &user("")),
+            // Nobody can be somebody else.
+            ("?user=u2", "X-User-Id: u1\r\n", bad),
+            ("?user=U1", "X-User-Id: u1\r\n", bad),
+            ("?user=", "X-User-Id: u1\r\n", bad),
+            ("?user", "X-User-Id: u1\r\n", bad),
+            ("?user=%zz", "X-User-Id: u1\r\n", bad),
+            ("?user=u1&user=u2", "X-User-Id: u1\r\n", bad),
+            ("?user=u2", "X-User-Id:\r\n", bad),
             ("?user=u2", "", &user("u2")),
             ("?a=b&user=u2&c", "", &user("u2")),
             ("?user=%E5%BC%A0%e4%b8%89", "", &user("张三")),
@@ -265,7 +291,34 @@ mod tests {
         }
         let head = b"GET /buy/ticket HTTP/1.0\r\nX-User-Id: \xff\r\n\r\n";
         let head = parse_head(head).unwrap().unwrap();
-        assert_eq!(route(&head), Route::BuyTicket { user: Err(IdError::User) });
+        assert_eq!(route(&head, false), Route::BuyTicket { user: Err(USER_HEADER) });
+    }
+
+    #[test]
+    fn only_the_shop_confirms() {
+        let ask = |line: &str| {
+            let input = format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n");
+            let head = parse_head(input.as_bytes()).unwrap().unwrap();
+            format!("{:?}", route(&head, false))
+        };
+        let nothing = r#"{ allow: "OPTIONS" }"#;
+        for (line, want) in [
+            ("POST /v1/reservations/ticket~0/confirm", "ConfirmNotPublic"),
+            ("POST /v1/reservations/ticket%7e0/confirm?x", "ConfirmNotPublic"),
+            // Whether there is such a reservation can't be told from it.
+            ("POST /v1/reservations/x/confirm", "ConfirmNotPublic"),
+            ("GET /v1/reservations/ticket~0/confirm", &format!("MethodNotAllowed {nothing}")),
+            ("OPTIONS /v1/reservations/ticket~0/confirm", &format!("Options {nothing}")),
+            ("POST /v1/reservations/ticket~0/confirm/", "NotFound"),
+            ("POST /v1/reservations/ticket~0/Confirm", "NotFound"),
+            ("POST /v1/reservations/ticket~0/confirm;x", "NotFound"),
+            ("POST /v1/reservations/ticket~0/c%6fnfirm", "NotFound"),
+            ("POST /v1/reservations//ticket~0/confirm", "NotFound"),
+            ("POST /v1/reservations/x/../ticket~0/confirm", "NotFound"),
+            ("POST /v1/reservations/ticket~0/cancel", r#"CancelReservation { id: "ticket~0" }"#),
+        ] {
+            assert_eq!(ask(line), want, "{line}");
+        }
     }
 
     #[test]

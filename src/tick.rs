@@ -11,7 +11,7 @@ use rustix::time::{
 
 use crate::connection;
 use crate::core::Core;
-use crate::limits::{SWEEP_INTERVAL_MS, TICK_INTERVAL_MS};
+use crate::limits::TICK_INTERVAL_MS;
 use crate::server::Event;
 
 /// The life of a core's tick.
@@ -33,7 +33,6 @@ pub fn run(core: &'static Core) {
             return;
         }
     };
-    let mut swept_ms = 0;
     let mut last_ms = 0;
     let mut told_drained = false;
     loop {
@@ -53,12 +52,8 @@ pub fn run(core: &'static Core) {
         if let Some(log) = core.stat_log.borrow_mut().as_mut() {
             log.flush();
         }
-        if now_ms >= swept_ms + SWEEP_INTERVAL_MS {
-            swept_ms = now_ms;
-            connection::sweep(core);
-        }
+        connection::sweep(core);
         if core.draining() {
-            connection::close_idle(core);
             // Nothing is handed over once the drain has begun, so none is missed.
             let drained = core.connections.borrow().count() == 0
                 && core.listeners.closed()

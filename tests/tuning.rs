@@ -7,16 +7,15 @@ mod redis_server;
 #[allow(dead_code)]
 #[path = "support/server.rs"]
 mod server;
+#[path = "support/tuning.rs"]
+mod tuning_folder;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,25 +28,7 @@ use stampede::limits::{
     IDLE_DEADLINE_MS, LEDGER_ANSWER_DEADLINE_MS,
 };
 use tempfile::TempDir;
-
-/// Time for a program to be ready.
-const START_DEADLINE: Duration = Duration::from_secs(20);
-
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tuning")
-}
-
-fn text(path: &str) -> String {
-    fs::read_to_string(folder().join(path)).expect("a file of tuning/")
-}
-
-/// A program that may be in a folder that only root has in its PATH.
-fn program(name: &str) -> Command {
-    let mut command = Command::new("env");
-    let path = std::env::var("PATH").unwrap_or_default();
-    command.arg(format!("PATH={path}:/usr/sbin:/sbin")).arg(name);
-    command
-}
+use tuning_folder::{Running, START_DEADLINE, connect, folder, program, text};
 
 /// A host with two cores and one network interface, as far as the script looks, in a folder.
 struct Host(TempDir);
@@ -316,250 +297,6 @@ fn a_rolling_restart_begins_only_with_what_it_understands_and_can_reach() {
     assert!(code == Some(1) && errors.contains(&told), "{errors}");
 }
 
-/// A program of a test, ended with it.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Waits until a program listens.
-fn connect(socket: &Path) -> UnixStream {
-    let until = Instant::now() + START_DEADLINE;
-    loop {
-        match UnixStream::connect(socket) {
-            Ok(stream) => {
-                stream.set_read_timeout(Some(START_DEADLINE)).expect("a deadline");
-                return stream;
-            }
-            Err(error) => assert!(Instant::now() < until, "{}: {error}", socket.display()),
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// A real nginx with our configuration, in front of a server.
-struct Nginx {
-    folder: TempDir,
-    _running: Running,
-}
-
-impl Nginx {
-    fn start(server: &Server, rate: &str) -> Self {
-        Self::before(&[server.address()], rate)
-    }
-
-    /// The same in front of several.
-    fn before(servers: &[SocketAddr], rate: &str) -> Self {
-        let line = |server| format!("server {server} max_fails=1 fail_timeout=2s;");
-        let servers: String = servers.iter().map(line).collect();
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let at = folder.path().display();
-        let mut ours = text("nginx/stampede.conf");
-        for (there, here) in [
-            ("listen 80 backlog=65535;", format!("listen unix:{at}/socket;")),
-            ("server 127.0.0.1:3005 max_fails=1 fail_timeout=2s;", servers),
-            ("rate=10r/s", format!("rate={rate}")),
-        ] {
-            assert_eq!(ours.matches(there).count(), 1, "{there}");
-            ours = ours.replace(there, &here);
-        }
-        fs::write(folder.path().join("stampede.conf"), ours).expect("write a file");
-        let around = format!(
-            "daemon off; master_process off; pid {at}/pid; error_log stderr;
-             events {{ worker_connections 64; }}
-             http {{ access_log off; client_body_temp_path {at}/body; proxy_temp_path {at}/proxy;
-                     fastcgi_temp_path {at}/fastcgi; uwsgi_temp_path {at}/uwsgi;
-                     scgi_temp_path {at}/scgi; include {at}/stampede.conf; }}"
-        );
-        let file = folder.path().join("nginx.conf");
-        fs::write(&file, around).expect("write a file");
-        let checked = program("nginx").arg("-t").arg("-c").arg(&file).output().expect("run nginx");
-        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
-        let errors = String::from_utf8_lossy(&checked.stderr).into_owned();
-        assert!(!errors.contains("[warn]"), "{errors}");
-        let child = program("nginx").arg("-c").arg(&file).stderr(Stdio::null()).spawn();
-        let running = Running(child.expect("start nginx"));
-        connect(&folder.path().join("socket"));
-        Self { folder, _running: running }
-    }
-
-    /// One request on a connection of its own, and the whole answer.
-    fn ask(&self, line: &str, more: &str) -> String {
-        let mut stream = connect(&self.folder.path().join("socket"));
-        let request = format!("{line} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n{more}");
-        stream.write_all(request.as_bytes()).expect("send a request");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        answer
-    }
-}
-
-#[test]
-fn nginx_in_front_sells_and_keeps_our_bounds() {
-    let server = Server::start(&["--sale", "ticket=2,limit=1"]);
-    let nginx = Nginx::start(&server, "1000r/s");
-    let bought = nginx.ask("GET /buy/ticket", "X-User-Id: ann\r\nIdempotency-Key: k\r\n\r\n");
-    assert!(bought.starts_with("HTTP/1.1 200") && bought.contains(r#"{"code":1,"#), "{bought}");
-    let again = nginx.ask("GET /buy/ticket", "X-User-Id: ann\r\nIdempotency-Key: k\r\n\r\n");
-    let id = |answer: &str| answer.rsplit_once("ticket~").expect("an id").1.to_owned();
-    assert_eq!(id(&again), id(&bought));
-
-    let body = r#"{"user":"bob"}"#;
-    let json = format!("Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", 14);
-    let made = nginx.ask("POST /v1/sales/ticket/reservations", &json);
-    assert!(made.starts_with("HTTP/1.1 201"), "{made}");
-    let none = nginx.ask("GET /buy/ticket", "X-User-Id: eve\r\n\r\n");
-    assert!(none.contains(r#""code":-1"#), "{none}");
-    assert!(nginx.ask("GET /v1/sales/ticket", "\r\n").contains(r#""free":0"#));
-
-    // Our bounds, whoever of the two keeps them.
-    let large = nginx.ask(
-        "POST /v1/sales/ticket/reservations",
-        &format!("Content-Length: {}\r\n\r\n", BODY_BYTES_MAX + 1),
-    );
-    assert!(large.starts_with("HTTP/1.1 413"), "{large}");
-    let cookie = format!("X-User-Id: eve\r\nCookie: {}\r\n\r\n", "c".repeat(3000));
-    assert!(nginx.ask("GET /buy/ticket", &cookie).contains(r#""code":-1"#));
-    let many = "X-Many: 1\r\n".repeat(70) + "\r\n";
-    assert!(nginx.ask("GET /buy/ticket", &many).starts_with("HTTP/1.1 431"));
-    // Nothing else is there, also none of the paths that are nginx's own.
-    let keyed = "Idempotency-Key: k3\r\n\r\n";
-    for path in ["/plaintext", "/repeatable/buy", "/repeatable/v1", "/said/413", "/said/buy/lost"] {
-        let answer = nginx.ask(&format!("GET {path}"), keyed);
-        assert!(
-            answer.starts_with("HTTP/1.1 404") && answer.contains("<html>"),
-            "{path}: {answer}"
-        );
-    }
-    // What a request with a key says is passed on as it was written.
-    let absolute = nginx.ask("GET http://shop/buy/ticket?user=a%2Fb", keyed);
-    assert!(absolute.contains(r#""code":-1"#), "{absolute}");
-    let unclear = nginx.ask("GET /buy/ticket?user=%FF", keyed);
-    assert!(unclear.starts_with("HTTP/1.1 422"), "{unclear}");
-}
-
-/// Servers that are lost after each request, before they answer it, and how many they have had.
-struct Lost {
-    addresses: Vec<SocketAddr>,
-    requests: Arc<AtomicUsize>,
-}
-
-impl Lost {
-    fn start(servers: usize) -> Self {
-        let mut lost = Self { addresses: Vec::new(), requests: Arc::default() };
-        for _ in 0..servers {
-            let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-            lost.addresses.push(listener.local_addr().expect("its address"));
-            let requests = lost.requests.clone();
-            // Until the test ends.
-            thread::spawn(move || {
-                for mut connection in listener.incoming().map_while(Result::ok) {
-                    if connection.read(&mut [0; 4096]).is_ok_and(|bytes| bytes > 0) {
-                        requests.fetch_add(1, Ordering::SeqCst);
-                    }
-                }
-            });
-        }
-        lost
-    }
-}
-
-const BUY_ONE: (&str, &str) = ("GET /buy/ticket", "\r\n");
-const BUY_KEYED: (&str, &str) = ("GET /buy/ticket", "Idempotency-Key: k\r\n\r\n");
-const RESERVE: (&str, &str) = (
-    "POST /v1/sales/ticket/reservations",
-    "Content-Type: application/json\r\nContent-Length: 12\r\n\r\n{\"user\":\"u\"}",
-);
-const RESERVE_KEYED: (&str, &str) = (
-    "POST /v1/sales/ticket/reservations",
-    "Idempotency-Key: k2\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n{\"user\":\"u\"}",
-);
-const CONFIRM: (&str, &str) =
-    ("POST /v1/reservations/ticket~x/confirm", "Content-Length: 0\r\n\r\n");
-const LOOK: (&str, &str) = ("GET /v1/sales/ticket", "\r\n");
-
-#[test]
-fn nginx_sends_again_only_what_can_not_buy_twice() {
-    let unknown = [r#"{"code":-7,"#, r#""code":"unknown""#];
-    for ((line, more), sent) in
-        [(BUY_ONE, 1), (BUY_KEYED, 3), (RESERVE, 1), (RESERVE_KEYED, 3), (CONFIRM, 3), (LOOK, 3)]
-    {
-        let lost = Lost::start(3);
-        let nginx = Nginx::before(&lost.addresses, "1000r/s");
-        let answer = nginx.ask(line, more);
-        assert!(answer.starts_with("HTTP/1.1 503"), "{line} {more}: {answer}");
-        assert!(unknown.iter().any(|code| answer.contains(code)), "{line} {more}: {answer}");
-        assert!(answer.contains("Retry-After: 1"), "{answer}");
-        assert_eq!(lost.requests.load(Ordering::SeqCst), sent, "{line} {more}");
-    }
-}
-
-#[test]
-fn nginx_finds_the_server_that_lives() {
-    let free = || TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    let server = Server::start(&["--sale", "ticket=1000"]);
-    let lost = Lost::start(1);
-    // What is lost on its way and can be sent again, and what could not be sent at all.
-    let dead = free().expect("a free port");
-    for (away, (line, more), status) in [
-        (lost.addresses[0], BUY_KEYED, 200),
-        (lost.addresses[0], RESERVE_KEYED, 201),
-        (lost.addresses[0], LOOK, 200),
-        (dead, BUY_ONE, 200),
-        (dead, BUY_KEYED, 200),
-        (dead, RESERVE, 201),
-        (dead, LOOK, 200),
-    ] {
-        let nginx = Nginx::before(&[away, server.address()], "1000r/s");
-        for _ in 0..4 {
-            let answer = nginx.ask(line, more);
-            let repeated = answer.starts_with("HTTP/1.1 200 ") && status == 201;
-            let as_wanted = answer.starts_with(&format!("HTTP/1.1 {status} ")) || repeated;
-            assert!(as_wanted, "{line} {more}: {answer}");
-        }
-    }
-    assert_eq!(lost.requests.load(Ordering::SeqCst), 3, "tried once each");
-    let nginx = Nginx::before(&[dead], "1000r/s");
-    for ((line, more), told) in [
-        (BUY_ONE, r#"{"code":-6,"#),
-        (BUY_KEYED, r#"{"code":-6,"#),
-        (RESERVE, r#""code":"unavailable""#),
-        (LOOK, r#""code":"unavailable""#),
-    ] {
-        let answer = nginx.ask(line, more);
-        assert!(answer.starts_with("HTTP/1.1 503") && answer.contains(told), "{answer}");
-    }
-    // One for each key, and what was bought without: nothing twice. What a server shows is up to
-    // 100 ms old.
-    let nginx = Nginx::start(&server, "1000r/s");
-    let until = Instant::now() + START_DEADLINE;
-    while !nginx.ask(LOOK.0, LOOK.1).contains(r#""held":10,"#) {
-        assert!(Instant::now() < until, "{}", nginx.ask(LOOK.0, LOOK.1));
-        thread::sleep(Duration::from_millis(20));
-    }
-}
-
-#[test]
-fn nginx_limits_the_rate_of_an_address() {
-    let server = Server::start(&["--sale", "ticket=1000"]);
-    let nginx = Nginx::start(&server, "1r/m");
-    let answers: Vec<_> = (0..25).map(|_| nginx.ask("GET /buy/ticket", "\r\n")).collect();
-    let sold = answers.iter().filter(|answer| answer.contains(r#""code":1"#)).count();
-    assert!((21..25).contains(&sold), "one and the burst: {sold}");
-    // Said as the server itself says it elsewhere.
-    let refused = answers.last().expect("an answer");
-    assert!(refused.starts_with("HTTP/1.1 429") && refused.contains("Retry-After: 1"), "{refused}");
-    assert!(refused.contains("Content-Type: application/json"), "{refused}");
-    assert!(refused.contains(r#"{"code":-12,"msg":"请求过于频繁，请稍后再试"}"#), "{refused}");
-    let refused = nginx.ask("GET /v1/sales/ticket", "\r\n");
-    assert!(refused.starts_with("HTTP/1.1 429") && refused.contains(r#""code":"rate_limited""#));
-    assert!(refused.contains("Content-Type: application/problem+json"), "{refused}");
-}
-
 /// How a unit sets it.
 const DRAIN_DELAY: &str = "Environment=STAMPEDE_DRAIN_DELAY=";
 
@@ -577,7 +314,8 @@ fn nginx_and_systemd_agree_with_our_bounds() {
         assert!(nginx.lines().any(|found| found.trim() == line), "{line}");
     }
     // What it says itself is what the server says.
-    for code in [Code::ContentTooLarge, Code::UriTooLong, Code::RateLimited] {
+    for code in [Code::ContentTooLarge, Code::UriTooLong, Code::RateLimited, Code::ConfirmNotPublic]
+    {
         let said = serde_json::to_string(&Problem::of(code)).expect("JSON");
         assert!(nginx.contains(&format!("return {} '{said}';", code.status().code())), "{said}");
     }

@@ -38,6 +38,21 @@ pub struct ServeOptions {
     #[arg(long, value_name = "FILE", help_heading = "Control port")]
     pub control_token_file: Option<String>,
 
+    /// Let buyers confirm reservations at the public port, or `off` [default: off]
+    ///
+    /// Whoever confirms says that the reservation is paid, so by default only the shop can, at the
+    /// control port; the public port answers 403 `confirm_not_public`. With this every buyer can
+    /// mark his own reservation as paid: for demonstrations and benchmarks.
+    #[arg(
+        long,
+        value_name = "on|off",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "on",
+        help_heading = "Control port"
+    )]
+    pub public_confirm: Option<String>,
+
     /// Run one worker on each of these processor cores, e.g. 0-3,6 [default: all it may use]
     ///
     /// The default is the affinity mask that the process was started with, so `taskset`, a
@@ -183,7 +198,8 @@ pub struct ServeOptions {
 
     /// Longest time to finish what is under way when told to stop [default: 30s]
     ///
-    /// 0s to 1h. Durations are a whole number and a unit: 500ms, 30s, 5m, 2h, 1d.
+    /// 0s to 1h. Clients have 2s of it to finish a request (then 408) or to take their answers, so
+    /// they hold up the end for less than the 10s that a container is given. Durations are a whole number and a unit: 500ms, 30s, 5m, 2h, 1d.
     #[arg(
         long,
         value_name = "TIME",
@@ -266,6 +282,7 @@ impl ServeOptions {
             "control-token-file" => &self.control_token_file,
             // Never an option: others on the machine can read those.
             "control-token" | "redis-sentinel-password" => &None,
+            "public-confirm" => &self.public_confirm,
             "cores" => &self.cores,
             "connections-max" => &self.connections_max,
             "ledger" => &self.ledger,

@@ -73,6 +73,8 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// The control port, if there is one.
     pub control: Option<ControlSetting>,
+    /// Whether buyers may confirm their own reservations, at the public port.
+    pub public_confirm: bool,
     /// The processor cores to run on: at least one, none twice, in the order given.
     pub cores: Vec<usize>,
     /// Connections at a time, at least 1. Assumes that the file limit is raised to its hard limit
@@ -193,6 +195,7 @@ impl Taker {
         let ledger_range = (limits::LEDGER_DEADLINE_MS_MIN, limits::LEDGER_DEADLINE_MS_MAX);
         let listen = self.listen();
         let control = self.control(&listen);
+        let public_confirm = self.public_confirm();
         let cores = self.one("cores", host.cores.clone(), |text| value::cores(text, &host.cores));
         let ledger = self.ledger();
         let connections_max = self.connections_max(host, cores.len(), ledger.is_cluster());
@@ -205,6 +208,7 @@ impl Taker {
             config_file: self.layers.file.clone(),
             listen,
             control,
+            public_confirm,
             cores,
             connections_max,
             ledger,
@@ -352,6 +356,16 @@ impl Taker {
             self.layers.warnings.push(told.to_owned());
         }
         (stock, buffer)
+    }
+
+    fn public_confirm(&mut self) -> bool {
+        let on = self.one("public-confirm", false, value::on_or_off);
+        if on {
+            let told = "public-confirm is on: every buyer can mark his own reservation as paid, \
+                        which is for demonstrations and benchmarks only";
+            self.layers.warnings.push(told.to_owned());
+        }
+        on
     }
 
     fn orders(&mut self, ledger: &LedgerSetting) -> Option<DatabaseUrl> {

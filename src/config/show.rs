@@ -22,6 +22,7 @@ impl Config {
         let listen: Vec<_> = self.listen.iter().map(|a| quoted(&a.to_string())).collect();
         page.line("listen", &format!("[{}]", listen.join(", ")), "listen");
         page.control();
+        page.setting("public-confirm", &self.public_confirm.to_string());
         page.setting("cores", &quoted(&format_cores(&self.cores)));
         page.setting("connections-max", &self.connections_max.to_string());
         page.ledger(&self.ledger);

@@ -43,6 +43,7 @@ pub const SETTINGS: &[Setting] = &[
     one("control"),
     one("control-token-file"),
     secret("control-token"),
+    one("public-confirm"),
     one("cores"),
     one("connections-max"),
     one("ledger"),
@@ -301,6 +302,7 @@ fn file_values(setting: &Setting, value: Value) -> Result<Vec<String>, String> {
             Err("must have at least one address".into())
         }
         ("listen", Value::Array(parts)) => parts.into_iter().map(plain_text).collect(),
+        ("public-confirm", Value::Boolean(on)) => Ok(vec![on.to_string()]),
         (_, value) => Ok(vec![plain_text(value)?]),
     }
 }

@@ -208,6 +208,26 @@ fn what_is_hardly_meant_is_told() {
 }
 
 #[test]
+fn buyers_confirm_only_where_somebody_said_so() {
+    let default = load(&ServeOptions::default(), &[]).unwrap();
+    assert!(!default.public_confirm && default.to_toml().contains("public-confirm = false "));
+    for (text, on) in [("true", true), ("'on'", true), ("false", false), ("'off'", false)] {
+        let (_file, options) = file(&format!("public-confirm = {text}"));
+        let config = load(&options, &[]).unwrap();
+        assert_eq!(config.public_confirm, on, "{text}");
+        let warned = config.warnings.iter().any(|told| told.contains("public-confirm is on"));
+        assert_eq!(warned, on, "{:?}", config.warnings);
+        assert_eq!(
+            load(&options, &[("STAMPEDE_PUBLIC_CONFIRM", "off")]).unwrap().warnings.len(),
+            0
+        );
+    }
+    let (_file, options) = file("public-confirm = 1");
+    let error = load(&options, &[]).unwrap_err().to_string();
+    assert!(error.contains("public-confirm = 1: must be on or off"), "{error}");
+}
+
+#[test]
 fn a_certificate_authority_needs_tls() {
     let pem = tempfile::NamedTempFile::new().unwrap();
     let path = pem.path().to_str().unwrap().to_owned();

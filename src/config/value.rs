@@ -142,6 +142,15 @@ pub(super) fn stock(text: &str) -> Result<StockSetting, String> {
         .map_err(|problem| format!("{problem}, or auto"))
 }
 
+/// Whether something is on.
+pub(super) fn on_or_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" | "true" => Ok(true),
+        "off" | "false" => Ok(false),
+        _ => Err("must be on or off".into()),
+    }
+}
+
 /// A percentage.
 pub(super) fn stock_buffer(text: &str) -> Result<u64, String> {
     let number = text.strip_suffix('%').unwrap_or_default();

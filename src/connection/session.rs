@@ -355,7 +355,7 @@ impl<'a> Session<'a> {
             match rustix::io::read(&self.connection.socket, spare_capacity(&mut scratch)) {
                 Ok(0) => break Keep::No,
                 Ok(count) => {
-                    self.connection.discarded_bytes += count;
+                    self.connection.discarded_bytes += count as u32;
                     if self.connection.discarded_bytes > LINGER_BYTES_MAX {
                         break Keep::No;
                     }

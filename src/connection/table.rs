@@ -3,8 +3,10 @@
 
 use std::mem;
 
-use super::Connection;
+use super::wheel::Wheel;
+use super::{Connection, NOT_FILED};
 use crate::gate::{Readiness, Token};
+use crate::limits::TICK_INTERVAL_MS;
 
 enum Place {
     Free,
@@ -26,6 +28,11 @@ struct Slot {
 pub struct Connections {
     slots: Vec<Slot>,
     free: Vec<u32>,
+    /// When to look at which. A deadline that moves away, as with each request, moves nothing here:
+    /// the connection is looked at too early, once, and filed again.
+    wheel: Wheel,
+    /// Since when clients are hurried.
+    drain_began_ms: Option<u64>,
 }
 
 impl Connections {
@@ -34,29 +41,49 @@ impl Connections {
         self.slots.len() - self.free.len()
     }
 
-    /// Places there are, taken or not.
-    pub(super) fn places(&self) -> usize {
-        self.slots.len()
+    /// The next connection that is between two events and past its deadline. Looks at so many at
+    /// the most, and counts them down.
+    pub(super) fn next_overdue(&mut self, now_ms: u64, looks: &mut usize) -> Option<Token> {
+        let step = now_ms / TICK_INTERVAL_MS;
+        while *looks > 0 {
+            *looks -= 1;
+            let index = self.wheel.take_due(step)?;
+            let Slot { generation, place, .. } = &mut self.slots[index as usize];
+            match place {
+                Place::Free => debug_assert!(false, "a free place is filed"),
+                // It has its deadline when the worker puts it back.
+                Place::Served(_) => _ = self.wheel.file(index, step + 1),
+                Place::Waiting(connection) => {
+                    connection.filed_step = NOT_FILED;
+                    if connection.deadline_ms <= now_ms {
+                        return Some(Token { index, generation: *generation });
+                    }
+                    file(&mut self.wheel, index, connection);
+                }
+            }
+        }
+        None
     }
 
-    /// The connection at a place, if it is between two events and is one that is wanted.
-    pub(super) fn waiting(
-        &self,
-        index: usize,
-        wanted: impl Fn(&Connection) -> bool,
-    ) -> Option<Token> {
-        let Slot { generation, place, .. } = &self.slots[index];
-        match place {
-            Place::Waiting(connection) if wanted(connection) => {
-                Some(Token { index: index as u32, generation: *generation })
+    /// From now on no client has more time than a drain leaves it.
+    pub(super) fn begin_drain(&mut self, now_ms: u64) {
+        self.drain_began_ms = Some(now_ms);
+        for (index, slot) in (0..).zip(&mut self.slots) {
+            if let Place::Waiting(connection) = &mut slot.place {
+                connection.hurry(now_ms);
+                file(&mut self.wheel, index, connection);
             }
-            _ => None,
         }
     }
 
     /// Puts a connection back that was taken, unless it was closed meanwhile.
-    pub(super) fn put_back(&mut self, token: Token, connection: Box<Connection>) {
-        if let Some(slot) = self.slot(token) {
+    pub(super) fn put_back(&mut self, token: Token, mut connection: Box<Connection>) {
+        if let Some(began_ms) = self.drain_began_ms {
+            connection.hurry(began_ms);
+        }
+        let slot = self.slots.get_mut(token.index as usize);
+        if let Some(slot) = slot.filter(|slot| slot.generation == token.generation) {
+            file(&mut self.wheel, token.index, &mut connection);
             slot.place = Place::Waiting(connection);
         }
     }
@@ -78,6 +105,7 @@ impl Connections {
     pub(super) fn insert(&mut self, connection: Box<Connection>, admitted: bool) -> Token {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { generation: 0, admitted, place: Place::Free });
+            self.wheel.add_place();
             self.slots.len() as u32 - 1
         });
         let slot = &mut self.slots[index as usize];
@@ -112,7 +140,148 @@ impl Connections {
         slot.place = Place::Free;
         slot.generation = (slot.generation + 1) & 0x7fff_ffff;
         let admitted = slot.admitted;
+        self.wheel.forget(token.index);
         self.free.push(token.index);
         Some(admitted)
+    }
+}
+
+/// Sees to it that a connection is looked at once its deadline has passed.
+#[inline]
+fn file(wheel: &mut Wheel, index: u32, connection: &mut Connection) {
+    // The common case: it will be looked at before, and then filed again.
+    if u64::from(connection.filed_step) * TICK_INTERVAL_MS <= connection.deadline_ms {
+        return;
+    }
+    // After seven years every step is the last one: each tick then looks at each connection.
+    let step = connection.deadline_ms.div_ceil(TICK_INTERVAL_MS).min(u64::from(NOT_FILED) - 1);
+    if u64::from(connection.filed_step) > step {
+        connection.filed_step = wheel.file(index, step) as u32;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::{EventfdFlags, eventfd};
+
+    use super::super::{Closing, Phase, START};
+    use super::*;
+    use crate::limits::DRAIN_CLIENT_MS;
+
+    const IDLE_MS: u64 = 75_000;
+
+    fn connection(phase: Phase, deadline_ms: u64) -> Box<Connection> {
+        Box::new(Connection {
+            socket: eventfd(0, EventfdFlags::CLOEXEC).expect("a descriptor"),
+            input: Vec::new(),
+            output: Vec::new(),
+            progress: START,
+            phase,
+            deadline_ms,
+            filed_step: NOT_FILED,
+            watched: true,
+            readable: false,
+            hung_up: false,
+            ended: false,
+            closing: Closing::No,
+            discarded_bytes: 0,
+            queued_bytes: 0,
+        })
+    }
+
+    /// Connections in these phases, between two events.
+    fn table(phases: &[Phase]) -> (Connections, Vec<Token>) {
+        let mut table = Connections::default();
+        let add = |phase: &Phase| {
+            let token = table.insert(connection(*phase, IDLE_MS), true);
+            let taken = table.take(token, Readiness::default()).expect("it is there");
+            table.put_back(token, taken);
+            token
+        };
+        let tokens = phases.iter().map(add).collect();
+        (table, tokens)
+    }
+
+    /// A worker serves a connection, which has this deadline afterwards.
+    fn serve(table: &mut Connections, token: Token, phase: Phase, deadline_ms: u64) {
+        let mut taken = table.take(token, Readiness::default()).expect("it is there");
+        (taken.phase, taken.deadline_ms) = (phase, deadline_ms);
+        table.put_back(token, taken);
+    }
+
+    /// Those that are past their deadline, and how many were looked at.
+    fn overdue(table: &mut Connections, now_ms: u64) -> (Vec<Token>, usize) {
+        let mut looks = 1_000_000;
+        let found: Vec<Token> =
+            std::iter::from_fn(|| table.next_overdue(now_ms, &mut looks)).collect();
+        found.iter().for_each(|token| _ = table.remove(*token));
+        // The last look finds nobody.
+        (found, 999_999 - looks)
+    }
+
+    #[test]
+    fn only_what_is_due_is_looked_at() {
+        let (mut table, tokens) = table(&[Phase::Idle; 100]);
+        serve(&mut table, tokens[7], Phase::Head, 10_000);
+        serve(&mut table, tokens[8], Phase::Head, 10_020);
+        assert_eq!(overdue(&mut table, 9_999), (vec![], 0));
+        assert_eq!(overdue(&mut table, 10_000), (vec![tokens[7]], 1));
+        assert_eq!(overdue(&mut table, 10_050), (vec![tokens[8]], 1));
+        assert_eq!(overdue(&mut table, IDLE_MS - 1), (vec![], 0));
+        assert_eq!(overdue(&mut table, IDLE_MS).0.len(), 98);
+        assert_eq!(table.count(), 0);
+    }
+
+    #[test]
+    fn a_deadline_that_moves_away_with_each_request_costs_one_look() {
+        let (mut table, tokens) = table(&[Phase::Idle; 2]);
+        for now_ms in (0..70_000).step_by(100) {
+            serve(&mut table, tokens[0], Phase::Idle, now_ms + IDLE_MS);
+            assert_eq!(overdue(&mut table, now_ms), (vec![], 0));
+        }
+        assert_eq!(overdue(&mut table, IDLE_MS), (vec![tokens[1]], 2));
+        assert_eq!(overdue(&mut table, 69_900 + IDLE_MS), (vec![tokens[0]], 1));
+    }
+
+    #[test]
+    fn looks_are_counted_down_and_the_rest_is_looked_at_next_time() {
+        let (mut table, _) = table(&[Phase::Idle; 10]);
+        let mut looks = 4;
+        let found: Vec<Token> =
+            std::iter::from_fn(|| table.next_overdue(IDLE_MS, &mut looks)).collect();
+        assert_eq!((found.len(), looks), (4, 0));
+        assert_eq!(overdue(&mut table, IDLE_MS).0.len(), 6);
+    }
+
+    #[test]
+    fn one_that_a_worker_has_is_looked_at_when_it_is_back() {
+        let (mut table, tokens) = table(&[Phase::Idle]);
+        let taken = table.take(tokens[0], Readiness::default()).expect("it is there");
+        assert_eq!(overdue(&mut table, IDLE_MS), (vec![], 1));
+        table.put_back(tokens[0], taken);
+        assert_eq!(overdue(&mut table, IDLE_MS + TICK_INTERVAL_MS), (tokens.clone(), 1));
+        // Nobody else gets its look.
+        let successor = table.insert(connection(Phase::Idle, 2 * IDLE_MS), true);
+        assert_eq!(successor.index, tokens[0].index);
+        assert_eq!(overdue(&mut table, 3 * IDLE_MS), (vec![], 0));
+    }
+
+    #[test]
+    fn a_drain_leaves_clients_little_time() {
+        let phases = [Phase::Idle, Phase::Head, Phase::Body, Phase::Write, Phase::Linger];
+        let (mut table, tokens) = table(&phases);
+        let late = table.insert(connection(Phase::Idle, IDLE_MS), true);
+        let taken = table.take(late, Readiness::default()).expect("it is there");
+        overdue(&mut table, 1_000);
+        table.begin_drain(1_000);
+        assert_eq!(overdue(&mut table, 1_050).0, [tokens[0]]);
+        table.put_back(late, taken);
+        assert_eq!(overdue(&mut table, 1_100).0, [late]);
+        assert!(overdue(&mut table, 1_000 + DRAIN_CLIENT_MS - 1).0.is_empty());
+        let mut hurried = overdue(&mut table, 1_000 + DRAIN_CLIENT_MS).0;
+        hurried.sort_by_key(|token| token.index);
+        assert_eq!(hurried, tokens[1..4]);
+        // It has its own time.
+        assert_eq!(overdue(&mut table, IDLE_MS).0, [tokens[4]]);
     }
 }

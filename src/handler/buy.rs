@@ -11,8 +11,8 @@ use crate::http::{
     Canned, Code, Envelope, Head, write_buy_granted, write_buy_refused, write_buy_refused_with,
 };
 use crate::purchase::{self, Ask, Begun, Refused, Verdict};
-use crate::route::idempotency_key;
-use crate::sale::{IdError, SaleId, Status, User};
+use crate::route::{USER_FIELD, USER_HEADER, idempotency_key};
+use crate::sale::{SaleId, Status, User};
 
 /// The sale that `/buy/ticket` sells.
 pub const BUY_SALE: &str = "ticket";
@@ -60,15 +60,18 @@ impl Refusals {
 pub fn begin(
     core: &'static Core,
     head: &Head<'_>,
-    user: Result<Option<Cow<'_, str>>, IdError>,
+    user: Result<Option<Cow<'_, str>>, &'static str>,
     envelope: &Envelope<'_>,
     out: &mut Vec<u8>,
 ) -> Option<Question> {
-    let named = user.and_then(|user| user.as_deref().map(User::new).transpose());
-    let Ok(user) = named else {
-        let field = if head.user.is_some() { "X-User-Id" } else { "user" };
-        write_buy_refused_with(Code::Invalid, ("field", field), envelope, out);
-        return None;
+    let named_by = if head.user.is_some() { USER_HEADER } else { USER_FIELD };
+    let named = |user: Cow<'_, str>| User::new(&user).map_err(|_| named_by);
+    let user = match user.and_then(|user| user.map(named).transpose()) {
+        Ok(user) => user,
+        Err(field) => {
+            write_buy_refused_with(Code::Invalid, ("field", field), envelope, out);
+            return None;
+        }
     };
     let Ok(key) = idempotency_key(head) else {
         let member = ("field", "Idempotency-Key");
@@ -122,7 +125,7 @@ fn write_refusal(verdict: &Verdict, envelope: &Envelope<'_>, out: &mut Vec<u8>) 
             write_buy_refused_with(code, ("opens_at", &opens_at), envelope, out);
         }
         Verdict::Refused(Refused::UserRequired) => {
-            write_buy_refused_with(code, ("field", "user"), envelope, out);
+            write_buy_refused_with(code, ("field", USER_FIELD), envelope, out);
         }
         _ => write_buy_refused(code, envelope, out),
     }

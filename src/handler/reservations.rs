@@ -48,7 +48,7 @@ fn begin(
     body: &[u8],
     sale: &str,
 ) -> Result<Result<Question, Verdict>, Problem> {
-    let request = parse_reservation_request(body, head.content_type)?;
+    let request = parse_reservation_request(body, head.content_type, head.user)?;
     let key = idempotency_key(head)?;
     if !core.ensure_spare() {
         return Err(Problem::of(Code::Busy));

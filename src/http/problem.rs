@@ -28,6 +28,7 @@ pub enum Code {
     AlreadyConfirmed,
     AlreadyCancelled,
     BadRequest,
+    ConfirmNotPublic,
     MethodNotAllowed,
     RequestTimeout,
     ContentTooLarge,
@@ -82,7 +83,7 @@ impl Row {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::SoldOut,
         Self::LimitReached,
         Self::NotOpen,
@@ -99,6 +100,7 @@ impl Code {
         Self::AlreadyConfirmed,
         Self::AlreadyCancelled,
         Self::BadRequest,
+        Self::ConfirmNotPublic,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
         Self::ContentTooLarge,
@@ -145,6 +147,7 @@ impl Code {
             Self::AlreadyCancelled => row("already_cancelled", Status::Conflict, "The reservation is cancelled already.")
                 .buy(-15, "预订已取消"),
             Self::BadRequest => row("bad_request", Status::BadRequest, "The request can't be understood."),
+            Self::ConfirmNotPublic => row("confirm_not_public", Status::Forbidden, "Only the shop confirms, at the control port; --public-confirm lets buyers confirm here, for demonstrations."),
             Self::MethodNotAllowed => row("method_not_allowed", Status::MethodNotAllowed, "The path does not take this method; Allow lists those it takes."),
             Self::RequestTimeout => row("request_timeout", Status::RequestTimeout, "The request did not arrive in time."),
             Self::ContentTooLarge => row("content_too_large", Status::ContentTooLarge, "The body is longer than 16 KiB."),
@@ -326,6 +329,7 @@ mod tests {
             (Code::AlreadyConfirmed, 409),
             (Code::AlreadyCancelled, 409),
             (Code::Closed, 410),
+            (Code::ConfirmNotPublic, 403),
             (Code::Invalid, 422),
             (Code::UserRequired, 422),
             (Code::RateLimited, 429),

@@ -44,6 +44,7 @@ statuses! {
     Created = 201 "Created",
     NoContent = 204 "No Content",
     BadRequest = 400 "Bad Request",
+    Forbidden = 403 "Forbidden",
     NotFound = 404 "Not Found",
     MethodNotAllowed = 405 "Method Not Allowed",
     RequestTimeout = 408 "Request Timeout",

@@ -11,9 +11,10 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
 
+use super::{USER_FIELD, USER_HEADER};
 use crate::http::{Code, Problem};
 use crate::limits::QUANTITY_MAX;
-use crate::sale::User;
+use crate::sale::{IdError, User};
 
 /// What the client wants to reserve.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,11 +25,13 @@ pub struct ReservationRequest {
     pub quantity: u32,
 }
 
-/// Reads `{"user": "…", "quantity": 1}`, where the quantity may be left out. 415 for another media
-/// type, 400 for what is no JSON, 422 naming the field for anything else.
+/// Reads `{"user": "…", "quantity": 1}`, where the quantity may be left out. The header `X-User-Id`
+/// decides who buys, if it is there: then the user may be left out, and must not be another. 415 for
+/// another media type, 400 for what is no JSON, 422 naming the field for anything else.
 pub fn parse_reservation_request(
     body: &[u8],
     content_type: Option<&[u8]>,
+    user_header: Option<&[u8]>,
 ) -> Result<ReservationRequest, Problem> {
     if !content_type.is_some_and(is_json) {
         return Err(Problem::of(Code::UnsupportedMediaType));
@@ -38,7 +41,7 @@ pub fn parse_reservation_request(
         json.end()?;
         Ok(members)
     });
-    members.map_err(not_an_object)?.check()
+    members.map_err(not_an_object)?.check(user_header)
 }
 
 fn is_json(content_type: &[u8]) -> bool {
@@ -67,17 +70,11 @@ struct Members {
 }
 
 impl Members {
-    fn check(self) -> Result<ReservationRequest, Problem> {
+    fn check(self, user_header: Option<&[u8]>) -> Result<ReservationRequest, Problem> {
         if let Some((name, why)) = self.stray {
             return Err(Problem::invalid(name, why));
         }
-        let user = match &self.user {
-            Some(Scalar::Text(user)) => {
-                User::new(user).map_err(|error| Problem::invalid("user", error.to_string()))?
-            }
-            Some(_) => return Err(Problem::invalid("user", "user must be a string")),
-            None => return Err(Problem::invalid("user", "user is required")),
-        };
+        let user = buyer(self.user.as_ref(), user_header)?;
         let quantity = match &self.quantity {
             None => 1,
             Some(Scalar::Whole(n)) if (1..=u64::from(QUANTITY_MAX)).contains(n) => *n as u32,
@@ -87,6 +84,31 @@ impl Members {
             }
         };
         Ok(ReservationRequest { user, quantity })
+    }
+}
+
+/// Who buys, by the member of the body and the header.
+fn buyer(member: Option<&Scalar>, header: Option<&[u8]>) -> Result<User, Problem> {
+    let user = |text: &str, field| {
+        User::new(text).map_err(|error| Problem::invalid(field, error.to_string()))
+    };
+    let decided = match header {
+        Some(header) => {
+            let text = str::from_utf8(header).map_err(|_| IdError::User);
+            let text = text.map_err(|error| Problem::invalid(USER_HEADER, error.to_string()))?;
+            Some(user(text, USER_HEADER)?)
+        }
+        None => None,
+    };
+    match (member, decided) {
+        (None, None) => Err(Problem::invalid(USER_FIELD, "user is required")),
+        (None, Some(decided)) => Ok(decided),
+        (Some(Scalar::Text(named)), None) => user(named, USER_FIELD),
+        (Some(Scalar::Text(named)), Some(decided)) if named == decided.as_str() => Ok(decided),
+        (Some(Scalar::Text(_)), Some(_)) => {
+            Err(Problem::invalid(USER_FIELD, "user is not the one that X-User-Id names"))
+        }
+        (Some(_), _) => Err(Problem::invalid(USER_FIELD, "user must be a string")),
     }
 }
 
@@ -186,7 +208,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn parse(body: &str) -> Result<ReservationRequest, Problem> {
-        parse_reservation_request(body.as_bytes(), Some(b"application/json"))
+        parse_reservation_request(body.as_bytes(), Some(b"application/json"), None)
     }
 
     #[test]
@@ -246,6 +268,36 @@ mod tests {
     }
 
     #[test]
+    fn the_header_decides_who_buys() {
+        let parse = |body: &str, header: &[u8]| {
+            let json = Some(&b"application/json"[..]);
+            parse_reservation_request(body.as_bytes(), json, Some(header))
+        };
+        let user = User::new("张三").unwrap();
+        for body in ["{}", r#"{"quantity":1}"#, r#"{"user":"张三"}"#, r#"{"user":"\u5f20三"}"#] {
+            let request = ReservationRequest { user: user.clone(), quantity: 1 };
+            assert_eq!(parse(body, "张三".as_bytes()), Ok(request), "{body}");
+        }
+        let long = "u".repeat(129);
+        for (body, header, field) in [
+            (r#"{"user":"bob"}"#, &b"ann"[..], "user"),
+            (r#"{"user":"Ann"}"#, b"ann", "user"),
+            (r#"{"user":""}"#, b"ann", "user"),
+            (r#"{"user":null}"#, b"ann", "user"),
+            (r#"{"user":1}"#, b"1", "user"),
+            (r#"{"user":"ann","user":"bob"}"#, b"ann", "user"),
+            (r#"{"user":"ann"}"#, b"", "X-User-Id"),
+            ("{}", b"\xff", "X-User-Id"),
+            ("{}", b"a\tb", "X-User-Id"),
+            ("{}", long.as_bytes(), "X-User-Id"),
+        ] {
+            let problem = parse(body, header).unwrap_err();
+            assert_eq!(problem.code, Code::Invalid, "{body}");
+            assert_eq!(problem.field.as_deref(), Some(field), "{body}");
+        }
+    }
+
+    #[test]
     fn what_is_no_json_is_a_bad_request() {
         let deep = format!(r#"{{"user":{}"#, "[".repeat(10_000));
         for body in [
@@ -266,13 +318,15 @@ mod tests {
         ] {
             assert_eq!(parse(body).unwrap_err().code, Code::BadRequest, "{body}");
         }
-        let not_utf8 = parse_reservation_request(b"{\"user\":\"\xff\"}", Some(b"application/json"));
+        let json = Some(&b"application/json"[..]);
+        let not_utf8 = parse_reservation_request(b"{\"user\":\"\xff\"}", json, None);
         assert_eq!(not_utf8.unwrap_err().code, Code::BadRequest);
     }
 
     #[test]
     fn only_json_is_taken() {
-        let parse = |content_type| parse_reservation_request(br#"{"user":"u"}"#, content_type);
+        let parse =
+            |content_type| parse_reservation_request(br#"{"user":"u"}"#, content_type, None);
         for good in [
             "application/json",
             "Application/JSON",
@@ -301,7 +355,7 @@ mod tests {
     proptest! {
         #[test]
         fn never_panics(body in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = parse_reservation_request(&body, Some(b"application/json"));
+            let _ = parse_reservation_request(&body, Some(b"application/json"), None);
         }
     }
 }

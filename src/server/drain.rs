@@ -46,7 +46,7 @@ impl Server {
         for mailbox in &self.shared.mailboxes {
             mailbox.send(Box::new(|core| {
                 core.listeners.notify();
-                connection::close_idle(core);
+                connection::begin_drain(core);
             }));
         }
         let mut left = self.shared.cores();

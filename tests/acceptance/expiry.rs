@@ -97,7 +97,7 @@ fn a_sale_that_is_removed_is_forgotten_by_every_core() {
 #[test]
 fn any_server_confirms_and_cancels_and_all_sell_what_comes_back() {
     let redis = RedisServer::start(&[]);
-    let options = ["--sale", "ticket=40", "--cores", &cores(2)];
+    let options = ["--sale", "ticket=40", "--public-confirm", "--cores", &cores(2)];
     let servers = [on_redis(&redis, &options), on_redis(&redis, &options)];
     let mut buyers: Vec<Buyer> = (0..16).map(|n| buyer(&servers[n % 2])).collect();
     let reserve =

@@ -187,7 +187,8 @@ fn in_the_database(postgres: &PostgresServer) -> HashMap<String, String> {
 fn ten_thousand_tickets_are_paid_for_or_come_back() {
     let redis = RedisServer::start(&[]);
     let mut postgres = PostgresServer::start();
-    let options = ["--sale", "ticket=10000,hold=2s,limit=1", "--cores", &cores(2)];
+    let sale = "ticket=10000,hold=2s,limit=1";
+    let options = ["--sale", sale, "--public-confirm", "--cores", &cores(2)];
     let mut servers = [on_redis(&redis, &options), on_redis(&redis, &options)];
     let mut workers: Vec<Child> =
         ["ann", "bob", "cat"].iter().map(|name| worker(name, &redis, &postgres)).collect();

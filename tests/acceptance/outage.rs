@@ -80,7 +80,8 @@ fn heals(server: &Server) {
 #[test]
 fn changes_whose_answer_is_lost_may_be_repeated() {
     let redis = RedisServer::start(&[]);
-    let server = on_redis(&redis, &["--sale", "ticket=2", "--cores", &cores(1)]);
+    let options = ["--sale", "ticket=2", "--public-confirm", "--cores", &cores(1)];
+    let server = on_redis(&redis, &options);
     let mut buyer = buyer(&server);
     let mut make = || reserve(&mut buyer, "ticket").granted().expect("one of two");
     let (paid, back) = (make(), make());

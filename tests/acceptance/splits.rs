@@ -191,8 +191,8 @@ fn the_last_unit_is_found_by_any_user_through_any_server() {
 #[test]
 fn a_key_finds_its_reservation_and_what_expires_is_sold_to_users_of_other_parts() {
     let redis = RedisServer::start(&[]);
-    let sale = ["--sale", "probe=100000,splits=4", "--sale", "ticket=1,hold=1s,splits=4"];
-    let servers = two_servers(&redis, &sale);
+    let sales = ["--sale", "probe=100000,splits=4", "--sale", "ticket=1,hold=1s,splits=4"];
+    let servers = two_servers(&redis, &[&sales[..], &["--public-confirm"]].concat());
     let (ann, bob) = (user_of(&servers[0], 1), user_of(&servers[0], 3));
     let ask = |server: &Server, user: &str, key: &str| {
         buyer(server).reserve("ticket", user, 1, key).expect("an answer").bought()

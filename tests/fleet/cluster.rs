@@ -274,7 +274,7 @@ fn asleep() -> Vec<Line> {
     let mut options: Vec<&str> = options.iter().map(String::as_str).collect();
     let core = core_affinity::get_core_ids().expect("processors")[0].id.to_string();
     let url = six.url();
-    options.extend(["--cores", &core, "--ledger", &url]);
+    options.extend(["--cores", &core, "--ledger", &url, "--public-confirm"]);
     let server = Server::start(&options);
     let crowds: Vec<Crowd> =
         sales.iter().map(|(sale, _)| Crowd::new(sale, &[server.address()])).collect();

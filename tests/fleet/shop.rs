@@ -114,7 +114,8 @@ impl Shop {
     }
 
     /// `tuning/nginx/stampede.conf` with these servers (each with its weight) in place of its one,
-    /// and no limit on the rate of an address: all buyers here share one.
+    /// and no limit on the rate of an address: all buyers here share one, and log in by saying who
+    /// they are.
     pub fn site(&self, servers: &[(u8, u32)]) -> String {
         let line = |(number, weight): &(u8, u32)| {
             let address = server_address(*number);
@@ -126,6 +127,7 @@ impl Shop {
             &[
                 ("server 127.0.0.1:3005 max_fails=1 fail_timeout=2s;", &servers),
                 ("rate=10r/s", "rate=100000r/s"),
+                ("set $stampede_user \"\";", "set $stampede_user $http_x_user_id;"),
                 ("burst=20 nodelay", "burst=100000 nodelay"),
             ],
         )

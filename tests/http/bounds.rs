@@ -2,13 +2,18 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
+use rustix::net::{Shutdown, shutdown};
+use rustix::process::{
+    Pid, PidfdFlags, PidfdGetfdFlags, Resource, Rlimit, Signal, pidfd_getfd, pidfd_open, prlimit,
+};
 
 use crate::client::{Client, assert_sells, get, mapped_bytes, resident_bytes, sold};
-use crate::server::Server;
+use crate::server::{ANSWER_DEADLINE, Server};
 
 const PLAINTEXT: &str = "GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -215,4 +220,46 @@ fn running_out_of_memory_maps_sheds_and_recovers() {
     thread::sleep(Duration::from_millis(200));
     assert_eq!(answers(&[200]), 500);
     assert_eq!(sold(&server), granted + 500);
+}
+
+/// The server's own listening socket, as another handle to it.
+fn listening_socket(server: &Server) -> OwnedFd {
+    let sockets = format!("/proc/{}/net/tcp", server.pid());
+    let sockets = std::fs::read_to_string(sockets).expect("its sockets");
+    // See proc(5): the local address in hexadecimal, state 0A, the inode.
+    let port = format!(":{:04X}", server.address().port());
+    let listening = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let listening = listening.filter(|field| field[1].ends_with(&port) && field[3] == "0A");
+    let inode = listening.map(|field| format!("socket:[{}]", field[9])).next().expect("it listens");
+    let descriptors = std::fs::read_dir(format!("/proc/{}/fd", server.pid()));
+    let number = descriptors.expect("its descriptors").map(|entry| entry.expect("one").path());
+    let is_it = |path: &PathBuf| std::fs::read_link(path).is_ok_and(|to| to == Path::new(&inode));
+    let path = number.into_iter().find(is_it).expect("the listening socket");
+    let number = path.file_name().and_then(|name| name.to_str()?.parse().ok()).expect("a number");
+    let pid = Pid::from_raw(server.pid() as i32).expect("a process");
+    let process = pidfd_open(pid, PidfdFlags::empty()).expect("the process");
+    pidfd_getfd(process, number, PidfdGetfdFlags::empty()).expect("its descriptor")
+}
+
+#[test]
+fn accepting_pauses_when_it_fails_for_good_and_the_log_says_so_once() {
+    let mut server = Server::start(&["--sale", "ticket=5", "--cores", "0"]);
+    let mut kept = Client::new(&server);
+    kept.ask("GET /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n");
+    // From now on accept fails with EINVAL.
+    shutdown(listening_socket(&server), Shutdown::Both).expect("shut the socket down");
+    let told = "connections can't be accepted";
+    let until = Instant::now() + ANSWER_DEADLINE;
+    while !server.log().contains(told) {
+        assert!(Instant::now() < until, "{}", server.log());
+        thread::sleep(Duration::from_millis(10));
+    }
+    // Who is here already is served, also while it tries again.
+    for _ in 0..20 {
+        let bought = kept.ask("GET /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(bought.status(), 200);
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(server.log().matches(told).count(), 1, "{}", server.log());
+    assert_eq!(server.terminate(), 0);
 }

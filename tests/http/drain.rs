@@ -1,5 +1,6 @@
 //! The end of a server: what is under way is finished, the rest is told.
 
+use std::io::Write;
 use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -118,6 +119,57 @@ fn a_request_that_is_here_already_is_answered() {
     }
     drop(clients);
     assert_eq!(server.wait(), 0);
+}
+
+/// Whoever waits for a client in a drain (a container's runtime, mostly) waits for a moment only,
+/// whatever the client's time would be otherwise.
+#[test]
+fn a_client_that_is_not_finished_holds_a_drain_for_a_moment_only() {
+    for cores in ["0", "0,1"] {
+        let patient = ["--head-timeout", "1h", "--body-timeout", "1h", "--write-timeout", "1h"];
+        let sale = ["--sale", "ticket=150", "--cores", cores];
+        let mut server = Server::start(&[&sale[..], &patient].concat());
+        let begun = reserve("", r#"{"user":"u"}"#);
+        let chunked = "POST /buy/ticket HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5";
+        let halves = ["G", &BUY[..BUY.len() - 1], &begun[..begun.len() - 1], chunked];
+        let mut halves = halves.map(|half| {
+            let mut client = Client::new(&server);
+            client.send(half);
+            client
+        });
+        // One that goes on and on, and one that takes no answer.
+        let mut trickling = Client::new(&server);
+        trickling.send("GET /");
+        let mut trickle = trickling.stream.try_clone().expect("another handle");
+        let trickle = thread::spawn(move || {
+            while trickle.write_all(b"x").is_ok() {
+                thread::sleep(Duration::from_millis(100));
+            }
+        });
+        let mut deaf = Client::new(&server);
+        deaf.stream.set_nonblocking(true).expect("not blocking");
+        let many = "GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1000);
+        // Until the kernel takes no more, twice in a row: the server waits for room to write.
+        let mut full = 0;
+        while full < 2 {
+            let sent = deaf.stream.write(many.as_bytes()).is_ok_and(|bytes| bytes > 0);
+            full = if sent { 0 } else { full + 1 };
+            if !sent {
+                thread::sleep(Duration::from_millis(200));
+            }
+        }
+        server.signal(Signal::TERM);
+        for client in halves.iter_mut().chain([&mut trickling]) {
+            let response = client.response();
+            response.assert_problem(408, "request_timeout");
+            assert!(response.closes());
+        }
+        // All of them still have their ends of the connections.
+        assert_eq!(server.wait(), 0);
+        let log = server.log();
+        assert!(log.contains("drained") && !log.contains("time to drain is up"), "{log}");
+        trickle.join().expect("it ends when its connection does");
+    }
 }
 
 #[test]

@@ -17,6 +17,11 @@ fn confirm(client: &mut Client, id: &str) -> Response {
     post(client, &format!("/v1/reservations/{id}/confirm"))
 }
 
+/// A server at which buyers may confirm.
+fn demonstration(sale: &str) -> Server {
+    Server::start(&["--sale", sale, "--public-confirm"])
+}
+
 fn cancel(client: &mut Client, id: &str) -> Response {
     post(client, &format!("/v1/reservations/{id}/cancel"))
 }
@@ -47,7 +52,7 @@ fn await_expiry(server: &Server, id: &str) {
 
 #[test]
 fn a_reservation_is_confirmed_once_and_for_all() {
-    let server = Server::start(&["--sale", "ticket=5"]);
+    let server = demonstration("ticket=5");
     let mut client = Client::new(&server);
     let mut reservation = make(&mut client, "", r#"{"user":"张三","quantity":2}"#);
     let id = id(&reservation).to_owned();
@@ -68,8 +73,100 @@ fn a_reservation_is_confirmed_once_and_for_all() {
 }
 
 #[test]
+fn only_the_shop_confirms() {
+    let server = Server::start(&["--sale", "ticket=5"]);
+    let mut client = Client::new(&server);
+    let reservation = make(&mut client, "", r#"{"user":"u"}"#);
+    let id = id(&reservation);
+    // The same for every id, so it tells nothing about any.
+    let refused = confirm(&mut client, id);
+    refused.assert_problem(403, "confirm_not_public");
+    for hint in ["control port", "--public-confirm"] {
+        assert!(refused.text().contains(hint), "{}", refused.text());
+    }
+    for other in [UNKNOWN, "x", "ticket", "%00", &id.replace('~', "%7E")] {
+        assert_eq!(confirm(&mut client, other), refused, "{other}");
+    }
+    let path = format!("/v1/reservations/{id}/confirm");
+    for odd in ["/", ";x", "%20", "%2F"] {
+        post(&mut client, &format!("{path}{odd}")).assert_problem(404, "not_found");
+    }
+    let body = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{{}}");
+    assert_eq!(client.ask(body), refused);
+    for (method, status) in [("OPTIONS", 204), ("GET", 405), ("PUT", 405)] {
+        let answer = client.ask(format!("{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert_eq!((answer.status(), answer.header("Allow")), (status, Some("OPTIONS")));
+    }
+    let length = 16 * 1024 + 1;
+    let large = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+    let large = client.ask(large);
+    large.assert_problem(413, "content_too_large");
+    assert!(large.closes());
+    let shown = format!("/v1/reservations/{id}");
+    assert_eq!(get(&server, &shown).json(), reservation, "nothing has changed");
+    assert!(!server.log().contains("public-confirm is on"), "{}", server.log());
+    let shop = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let confirmed = Client::control(&server).ask(shop);
+    assert_eq!((confirmed.status(), &confirmed.json()["status"]), (200, &json!("confirmed")));
+    assert_eq!(get(&server, &shown).json()["status"], "confirmed");
+}
+
+#[test]
+fn a_server_at_which_buyers_may_confirm_warns_of_it() {
+    for (environment, options) in [
+        (&[][..], &["--public-confirm"][..]),
+        (&[], &["--public-confirm=on"]),
+        (&[("STAMPEDE_PUBLIC_CONFIRM", "true")], &[]),
+    ] {
+        let server = Server::start_with(environment, options);
+        eventually("it warns", || server.log().contains("public-confirm is on: every buyer"));
+    }
+    let server =
+        Server::start_with(&[("STAMPEDE_PUBLIC_CONFIRM", "on")], &["--public-confirm=off"]);
+    confirm(&mut Client::new(&server), UNKNOWN).assert_problem(403, "confirm_not_public");
+}
+
+#[test]
+fn nobody_passes_his_limit_by_naming_another_user() {
+    let server = Server::start(&["--sale", "ticket=5,limit=1"]);
+    let mut client = Client::new(&server);
+    let ann = "X-User-Id: ann\r\n";
+    let invalid = |answer: Response, field: &str| {
+        answer.assert_problem(422, "invalid");
+        assert_eq!(answer.json()["field"], field);
+    };
+    let refused = |client: &mut Client| {
+        for body in [r#"{"user":"bob"}"#, r#"{"user":""}"#, r#"{"user":7}"#, r#"{"user":"Ann"}"#] {
+            invalid(client.ask(reserve(ann, body)), "user");
+        }
+        for query in ["?user=bob", "?user=", "?user=ann&user=bob", "?user=%ff"] {
+            let buy = format!("GET /buy/ticket{query} HTTP/1.1\r\nHost: a\r\n{ann}\r\n");
+            let answer = client.ask(buy);
+            let said = json!({"code": -9, "msg": "请求参数无效", "data": {"field": "user"}});
+            assert_eq!((answer.status(), answer.json()), (422, said), "{query}");
+        }
+    };
+    refused(&mut client);
+    assert_eq!(make(&mut client, ann, r#"{"quantity":1}"#)["user"], "ann", "filled in");
+    refused(&mut client);
+    for body in ["{}", r#"{"user":"ann"}"#] {
+        client.ask(reserve(ann, body)).assert_problem(409, "limit_reached");
+    }
+    for query in ["", "?user=ann"] {
+        let buy = format!("GET /buy/ticket{query} HTTP/1.1\r\nHost: a\r\n{ann}\r\n");
+        assert_eq!(client.ask(buy).json()["code"], -2, "{query}");
+    }
+    for header in ["X-User-Id:\r\n", "X-User-Id: a\tb\r\n"] {
+        invalid(client.ask(reserve(header, r#"{"user":"bob"}"#)), "X-User-Id");
+    }
+    let twice = client.ask(reserve(&format!("{ann}X-User-Id: bob\r\n"), "{}"));
+    twice.assert_problem(400, "bad_request");
+    assert_eq!(sold(&server), 1);
+}
+
+#[test]
 fn a_reservation_is_cancelled_once() {
-    let server = Server::start(&["--sale", "ticket=2,limit=2"]);
+    let server = demonstration("ticket=2,limit=2");
     let mut client = Client::new(&server);
     let mut reservation = make(&mut client, "", r#"{"user":"u","quantity":2}"#);
     let id = id(&reservation).to_owned();
@@ -109,7 +206,7 @@ fn what_is_cancelled_is_sold_again_by_every_core() {
 
 #[test]
 fn a_late_confirmation_takes_what_is_left() {
-    let server = Server::start(&["--sale", "ticket=1,hold=20ms"]);
+    let server = demonstration("ticket=1,hold=20ms");
     let mut client = Client::new(&server);
     let first = id(&make(&mut client, "", r#"{"user":"u"}"#)).to_owned();
     await_expiry(&server, &first);
@@ -129,7 +226,7 @@ fn a_late_confirmation_takes_what_is_left() {
 
 #[test]
 fn a_late_confirmation_keeps_to_the_users_limit() {
-    let server = Server::start(&["--sale", "ticket=10,limit=2,hold=20ms"]);
+    let server = demonstration("ticket=10,limit=2,hold=20ms");
     let mut client = Client::new(&server);
     let late = id(&make(&mut client, "", r#"{"user":"u","quantity":2}"#)).to_owned();
     await_expiry(&server, &late);
@@ -143,7 +240,7 @@ fn a_late_confirmation_keeps_to_the_users_limit() {
 
 #[test]
 fn what_is_no_reservation_is_not_found() {
-    let server = Server::start(&["--sale", "ticket=1"]);
+    let server = demonstration("ticket=1");
     let mut client = Client::new(&server);
     let long = "s".repeat(1024);
     for id in [
@@ -174,7 +271,7 @@ fn what_is_no_reservation_is_not_found() {
 
 #[test]
 fn only_post_changes_a_reservation() {
-    let server = Server::start(&["--sale", "ticket=1"]);
+    let server = demonstration("ticket=1");
     let mut client = Client::new(&server);
     let id = id(&make(&mut client, "", r#"{"user":"u"}"#)).to_owned();
     for action in ["confirm", "cancel"] {
@@ -196,7 +293,7 @@ fn only_post_changes_a_reservation() {
 
 #[test]
 fn a_body_is_ignored_but_bounded() {
-    let server = Server::start(&["--sale", "ticket=2"]);
+    let server = demonstration("ticket=2");
     let mut client = Client::new(&server);
     let id = id(&make(&mut client, "", r#"{"user":"u"}"#)).to_owned();
     let path = format!("/v1/reservations/{id}/confirm");
@@ -217,7 +314,7 @@ fn a_body_is_ignored_but_bounded() {
 
 #[test]
 fn pipelined_changes_come_in_order() {
-    let server = Server::start(&["--sale", "ticket=20"]);
+    let server = demonstration("ticket=20");
     let mut client = Client::new(&server);
     for _ in 0..5 {
         let paid = id(&make(&mut client, "", r#"{"user":"u"}"#)).to_owned();
@@ -265,7 +362,7 @@ fn a_repeated_key_tells_what_became_of_its_reservation() {
         ("ticket=10", "cancelled", -15),
         ("ticket=10,hold=20ms", "expired", -13),
     ] {
-        let server = Server::start(&["--sale", sale]);
+        let server = demonstration(sale);
         let mut client = Client::new(&server);
         let headers = "X-User-Id: u\r\nIdempotency-Key: k\r\n";
         let make = reserve(headers, r#"{"user":"u"}"#);
@@ -332,7 +429,7 @@ fn buying_says_when_it_opens_and_which_field_is_wrong() {
 
 #[test]
 fn a_sale_that_is_watched_shows_what_changes() {
-    let server = Server::start(&["--sale", "ticket=5"]);
+    let server = demonstration("ticket=5");
     let (mut watcher, mut client) = (Client::new(&server), Client::new(&server));
     let mut shows = |held: u64, confirmed: u64| {
         eventually("it shows the change", || {

@@ -34,8 +34,8 @@ fn wait_for_all(url: &str, became: &BTreeMap<String, String>) {
 fn a_server_writes_its_orders_through_kills_and_outages() {
     let mut postgres = PostgresServer::start();
     let url = postgres.url();
-    let mut server =
-        Server::start(&["--orders", &url, "--sale", "ticket=1000,hold=1h", "--cores", "0"]);
+    let sale = ["--sale", "ticket=1000,hold=1h", "--public-confirm"];
+    let mut server = Server::start(&[&["--orders", &url, "--cores", "0"], &sale[..]].concat());
     let mut became = BTreeMap::new();
     sell(&server, 60, &mut became);
     wait_for_all(&url, &became);
@@ -59,7 +59,7 @@ fn a_server_writes_its_orders_through_kills_and_outages() {
 fn orders_that_can_not_be_written_do_not_keep_it_from_selling() {
     let folder = tempfile::tempdir().expect("a folder");
     let url = format!("sqlite:{}", folder.path().join("no/such/folder/orders.db").display());
-    let mut server = Server::start(&["--orders", &url, "--sale", "ticket=10"]);
+    let mut server = Server::start(&["--orders", &url, "--sale", "ticket=10", "--public-confirm"]);
     sell(&server, 5, &mut BTreeMap::new());
     wait_for("a line in the log", || server.log().contains("orders are not written"));
     assert_eq!(server.terminate(), 0);

@@ -191,7 +191,7 @@ impl Buyer {
         Ok(answer.json())
     }
 
-    /// `POST /v1/reservations/{id}/confirm`.
+    /// `POST /v1/reservations/{id}/confirm`: for a server with `--public-confirm`.
     pub fn confirm(&mut self, id: &str) -> io::Result<Answer> {
         self.request("POST", &format!("/v1/reservations/{id}/confirm"), &[], "")
     }
