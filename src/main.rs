@@ -1,17 +1,21 @@
 //! The `stampede` program: reads the command line, does what it says and prints what came of it.
 //! The only module that prints.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::net::IpAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use stampede::cli::{Cli, Command, OrdersOptions, ServeOptions};
 use stampede::config::{Config, ConfigError, Listen, raise_file_limit};
+use stampede::limits::LAST_WORDS_MS;
 use stampede::logging;
 use stampede::operator::{self, Failure};
 use stampede::orders;
+use stampede::output::Aside;
 use stampede::server::{self, Ready, SaleStart};
+use stampede::signals;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -22,7 +26,8 @@ const FAILURE: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    match Cli::parse().into_command() {
+    let cli = Cli::try_parse().unwrap_or_else(|error| explain(&error));
+    match cli.into_command() {
         Command::Serve(options) => serve(&options),
         Command::CheckConfig(options) => check_config(&options),
         Command::Orders(options) => write_orders(&options),
@@ -35,29 +40,44 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(options: &ServeOptions) -> ExitCode {
-    let config = match Config::load(options) {
-        Ok(config) => config,
-        Err(error) => return usage(&error),
-    };
-    if let Err(error) = logging::init(&config.log_filter, config.log_format) {
-        return failure(&error);
+/// Ends with what clap has to say: help or the version, or what is wrong.
+fn explain(error: &clap::Error) -> ! {
+    if error.use_stderr() {
+        let text = error.render();
+        let plain = !io::stderr().is_terminal() || std::env::var_os("NO_COLOR").is_some();
+        let text = if plain { text.to_string() } else { text.ansi().to_string() };
+        logging::end(USAGE, &text)
     }
+    error.exit()
+}
+
+fn serve(options: &ServeOptions) -> ExitCode {
+    let config = Config::load(options).unwrap_or_else(|error| usage(&error));
+    logging::start(&config.log_filter, config.log_format).unwrap_or_else(|error| failure(&error));
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    logging::log_panics();
+    signals::ignore_others().unwrap_or_else(|error| failure(&error));
     if let Err(error) = raise_file_limit() {
         tracing::warn!(%error, "the limit on open files can't be raised");
     }
-    match server::run(config, announce) {
-        Ok(()) => ExitCode::SUCCESS,
+    let mut printed = None;
+    let ended = server::run(config, |config, ready| {
+        let text = announcement(config, ready);
+        // Nobody may be there to read it, or nobody who reads, which is no reason not to sell.
+        printed = Some(Aside::start(move || _ = io::stdout().lock().write_all(text.as_bytes())));
+    });
+    if let Some(printed) = printed {
+        printed.wait(Duration::from_millis(LAST_WORDS_MS));
+    }
+    match ended {
+        Ok(()) => logging::end(0, ""),
         Err(error) => failure(&error),
     }
 }
 
-/// Says that the server listens, what it sells and how to buy one.
-fn announce(config: &Config, ready: &Ready) {
+/// That the server listens, what it sells and how to buy one.
+fn announcement(config: &Config, ready: &Ready) -> String {
     let mut text = format!("stampede {}\n", env!("CARGO_PKG_VERSION"));
     let cores: Vec<String> = config.cores.iter().map(usize::to_string).collect();
     let addresses: Vec<String> = ready
@@ -106,8 +126,7 @@ fn announce(config: &Config, ready: &Ready) {
         text += "\nbuy one:\n";
         text += &format!("  curl -i -H 'Idempotency-Key: my-first' {base}/buy/ticket\n");
     }
-    // Nobody may be there to read it, which is no reason not to sell.
-    let _ = io::stdout().lock().write_all(text.as_bytes());
+    text
 }
 
 /// What curl must be told to reach it from this machine, up to the path.
@@ -129,32 +148,25 @@ fn curl_base(listen: &Listen) -> String {
 }
 
 fn write_orders(options: &OrdersOptions) -> ExitCode {
-    let command = match options.judge() {
-        Ok(command) => command,
-        Err(problems) => return usage(&ConfigError { problems }),
-    };
-    if let Err(error) = logging::init(&command.log_filter, command.log_format) {
-        return failure(&error);
-    }
-    logging::log_panics();
+    let command = options.judge().unwrap_or_else(|problems| usage(&ConfigError { problems }));
+    logging::start(&command.log_filter, command.log_format).unwrap_or_else(|error| failure(&error));
+    signals::ignore_others().unwrap_or_else(|error| failure(&error));
     match orders::work(&command.from, &command.to, &command.stream, command.worker) {
-        Ok(_) => ExitCode::SUCCESS,
+        Ok(_) => logging::end(0, ""),
         Err(error) => failure(&error),
     }
 }
 
 fn check_config(options: &ServeOptions) -> ExitCode {
-    let config = match Config::load(options) {
-        Ok(config) => config,
-        Err(error) => return usage(&error),
-    };
-    for warning in &config.warnings {
-        eprintln!("warning: {warning}");
-    }
-    match io::stdout().lock().write_all(config.to_toml().as_bytes()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => failure(&error),
+    let config = Config::load(options).unwrap_or_else(|error| usage(&error));
+    let printed = io::stdout().lock().write_all(config.to_toml().as_bytes());
+    match printed {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => failure(&error),
+        _ if config.warnings.is_empty() => ExitCode::SUCCESS,
+        _ => {
+            let line = |warning: &String| format!("warning: {warning}\n");
+            logging::end(0, &config.warnings.iter().map(line).collect::<String>())
+        }
     }
 }
 
@@ -180,15 +192,12 @@ fn operate(command: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) -> ExitC
     }
 }
 
-fn usage(error: &ConfigError) -> ExitCode {
-    for problem in &error.problems {
-        eprintln!("error: {problem}");
-    }
-    eprintln!("\nFor more information, try 'stampede --help'.");
-    ExitCode::from(USAGE)
+fn usage(error: &ConfigError) -> ! {
+    let line = |problem: &String| format!("error: {problem}\n");
+    let problems: String = error.problems.iter().map(line).collect();
+    logging::end(USAGE, &format!("{problems}\nFor more information, try 'stampede --help'.\n"))
 }
 
-fn failure(error: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("error: {error}");
-    ExitCode::from(FAILURE)
+fn failure(error: &dyn std::fmt::Display) -> ! {
+    logging::end(FAILURE, &format!("error: {error}\n"))
 }
