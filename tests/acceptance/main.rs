@@ -25,7 +25,9 @@ mod lifecycle;
 mod members;
 mod operation;
 mod outage;
+mod signals;
 mod splits;
+mod standard_error;
 
 use std::process::Command;
 use std::thread;
