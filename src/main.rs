@@ -8,12 +8,15 @@ use std::time::Duration;
 
 use clap::Parser;
 use stampede::cli::{Cli, Command, OrdersOptions, ServeOptions};
+use stampede::clock::rfc3339;
 use stampede::config::{Config, ConfigError, Listen, raise_file_limit};
+use stampede::handler::BUY_SALE;
 use stampede::limits::LAST_WORDS_MS;
 use stampede::logging;
 use stampede::operator::{self, Failure};
 use stampede::orders;
 use stampede::output::Aside;
+use stampede::sale::{SaleId, SaleView, State};
 use stampede::server::{self, Ready, SaleStart};
 use stampede::signals;
 
@@ -106,9 +109,12 @@ fn announcement(config: &Config, ready: &Ready) -> String {
     }
     for (id, start) in &ready.sales {
         text += &match start {
-            SaleStart::Created(view) => format!("  sale       {id}: {} for sale\n", view.free()),
+            SaleStart::Created(view) => {
+                format!("  sale       {id}: {} for sale{}\n", view.free(), conditions(view))
+            }
             SaleStart::Existing(view) => {
-                format!("  sale       {id}: {} of {} left\n", view.free(), view.spec.total)
+                let (free, total) = (view.free(), view.spec.total);
+                format!("  sale       {id}: {free} of {total} left{}\n", conditions(view))
             }
             SaleStart::Missing => {
                 format!("  sale       {id}: there is none; --sale {id}=10000 makes one\n")
@@ -122,11 +128,53 @@ fn announcement(config: &Config, ready: &Ready) -> String {
     }
     let is_tcp = |listen: &&Listen| matches!(listen, Listen::Tcp(_));
     if let Some(listen) = ready.addresses.iter().find(is_tcp).or(ready.addresses.first()) {
-        let base = curl_base(listen);
-        text += "\nbuy one:\n";
-        text += &format!("  curl -i -H 'Idempotency-Key: my-first' {base}/buy/ticket\n");
+        text += &how_to_buy(&curl_base(listen), &ready.sales);
     }
     text
+}
+
+/// What keeps buyers from a sale that has units left.
+fn conditions(view: &SaleView) -> String {
+    let mut conditions = match view.state() {
+        State::Scheduled => format!(", opens {}", rfc3339(view.spec.opens_at_ms)),
+        State::Open => String::new(),
+        State::Closed => ", closed".to_owned(),
+    };
+    if view.spec.limit_per_user > 0 {
+        conditions += &format!(", at most {} per user", view.spec.limit_per_user);
+    }
+    conditions
+}
+
+/// A purchase that works as soon as the sale is open: of the sale that `/buy/ticket` sells, if it is
+/// there, or of the first one.
+fn how_to_buy<'a>(base: &str, sales: &'a [(SaleId, SaleStart)]) -> String {
+    let there = |(id, start): &'a (SaleId, SaleStart)| match start {
+        SaleStart::Created(view) | SaleStart::Existing(view) => Some((id.as_str(), view)),
+        SaleStart::Missing => None,
+    };
+    let mut found = sales.iter().filter_map(there);
+    let first = found.clone().next();
+    let sale = found.find(|(id, _)| *id == BUY_SALE).or(first);
+    let when = match sale {
+        Some((_, view)) if view.state() == State::Scheduled => {
+            format!(", from {} on", rfc3339(view.spec.opens_at_ms))
+        }
+        Some((_, view)) if view.state() == State::Closed => ", once the sale is open".to_owned(),
+        _ => String::new(),
+    };
+    let key = "curl -i -H 'Idempotency-Key: my-first'";
+    let command = match sale {
+        Some((id, _)) if id != BUY_SALE => {
+            let json = "-H 'Content-Type: application/json' -d '{\"user\":\"ann\"}'";
+            format!("{key} {json} {base}/v1/sales/{id}/reservations")
+        }
+        Some((_, view)) if view.spec.limit_per_user > 0 => {
+            format!("{key} -H 'X-User-Id: ann' {base}/buy/ticket")
+        }
+        _ => format!("{key} {base}/buy/ticket"),
+    };
+    format!("\nbuy one{when}:\n  {command}\n")
 }
 
 /// What curl must be told to reach it from this machine, up to the path.

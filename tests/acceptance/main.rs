@@ -25,6 +25,7 @@ mod lifecycle;
 mod members;
 mod operation;
 mod outage;
+mod readme;
 mod signals;
 mod splits;
 mod standard_error;
