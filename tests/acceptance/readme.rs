@@ -10,9 +10,10 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::eventually;
 use crate::postgres_server::PostgresServer;
 use crate::redis_server::RedisServer;
+use crate::server::Server;
+use crate::{eventually, run};
 
 /// What serves until it is told to end, and what else may stand in a block.
 enum Kind {
@@ -175,4 +176,25 @@ fn every_command_in_it_does_what_it_says() {
     }
     shop.end_service();
     assert!(count >= 20, "only {count} lines of code found");
+}
+
+#[test]
+fn the_banner_says_what_a_purchase_needs() {
+    let banner = |sale: &str| Server::start(&["--sale", sale]);
+    let shown = |server: &Server, text: &str| {
+        let log = server.log();
+        assert!(log.contains(text), "no {text}: {log}");
+    };
+    let server = banner("ticket=5,limit=2,opens=2090-01-01T10:00:00+08:00");
+    shown(&server, "ticket: 5 for sale, opens 2090-01-01T02:00:00.000Z, at most 2 per user\n");
+    shown(&server, "buy one, from 2090-01-01T02:00:00.000Z on:\n");
+    shown(&banner("ticket=5,closes=2001-01-01T00:00:00Z"), "ticket: 5 for sale, closed\n");
+    for sale in ["ticket=5,limit=1", "poster=5,limit=1", "poster=5"] {
+        let server = banner(sale);
+        eventually("all is printed", 10, || server.log().contains("  curl "));
+        let log = server.log();
+        let line = log.lines().find(|line| line.contains("curl -i")).expect("how to buy one");
+        let bought = run("bash", "bash", &["-c", line]);
+        assert!(bought.contains("\"reservation\":") || bought.contains("\"id\":"), "{bought}");
+    }
 }

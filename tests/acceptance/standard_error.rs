@@ -203,8 +203,19 @@ fn one_whose_disk_is_full_stops_neither_a_server_nor_a_worker_nor_a_command() {
     let mut worker = stampede();
     worker.args(["orders", "--once", "--from", &redis.url(), "--to", &orders]).stderr(full());
     assert_eq!(code(worker.spawn().expect("start a worker")), Some(0));
+    let (_reader, writer) = stuck();
+    let second = folder.path().join("second.db");
+    let mut worker = stampede();
+    let to = format!("sqlite:{}", second.display());
+    worker.args(["orders", "--group", "second", "--from", &redis.url(), "--to", &to]);
+    let worker = worker.stderr(file(writer)).spawn().expect("start a worker");
+    eventually("it works", 20, || second.exists());
+    kill_process(Pid::from_child(&worker), Signal::TERM).expect("a signal");
+    assert_eq!(code(worker), Some(0));
     assert_eq!(server.terminate(), 0);
 
+    // A command gives its reader, who may read in a pager, some seconds: all at a time.
+    let mut commands = Vec::new();
     for (arguments, expected) in [
         (&["--sale", "wrong"][..], 2),
         (&["--wrong"], 2),
@@ -212,11 +223,14 @@ fn one_whose_disk_is_full_stops_neither_a_server_nor_a_worker_nor_a_command() {
         (&["sale", "list", "--control", "127.0.0.1:1"], 1),
         (&["serve", "--ledger", "embedded:/dev/null/x"], 2),
     ] {
-        let (_reader, writer) = stuck();
+        let (reader, writer) = stuck();
         for stderr in [full(), file(writer)] {
             let child = stampede().args(arguments).stderr(stderr).spawn().expect("start it");
-            assert_eq!(code(child), Some(expected), "{arguments:?}");
+            commands.push((arguments, expected, child, reader.try_clone().expect("a reader")));
         }
+    }
+    for (arguments, expected, child, _reader) in commands {
+        assert_eq!(code(child), Some(expected), "{arguments:?}");
     }
 }
 
