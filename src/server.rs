@@ -137,6 +137,9 @@ pub enum RunError {
     /// A core can't be started, or the system refuses something else we need.
     #[error("the server can't start: {0}")]
     Start(#[from] io::Error),
+    /// A core lacks one of its parts.
+    #[error("{0}; the log says why; start again")]
+    Failed(io::Error),
     /// A core runs no more.
     #[error("core {0} is stuck: it has not run for {1} s; start again")]
     Stuck(usize, u32),
@@ -148,7 +151,7 @@ pub enum RunError {
 impl RunError {
     /// Whether something is stuck or broken for which a destructor could wait.
     fn is_beyond_repair(&self) -> bool {
-        matches!(self, Self::Stuck(..) | Self::LedgerFailed)
+        matches!(self, Self::Failed(_) | Self::Stuck(..) | Self::LedgerFailed)
     }
 }
 
@@ -465,7 +468,7 @@ impl Server {
         }
         match self.heard.recv_timeout(time.min(watchdog.time_left(Instant::now()))) {
             Ok(Event::Signal) | Err(RecvTimeoutError::Disconnected) => return Ok(true),
-            Ok(Event::Failed(error)) => return Err(error.into()),
+            Ok(Event::Failed(error)) => return Err(RunError::Failed(error)),
             Ok(Event::Link(core, state)) => self.note_link(core, state, false)?,
             Ok(Event::Sale(id, start)) => log_sale(&self.shared.config, &id, &start),
             Ok(Event::Drained) => {}
