@@ -115,8 +115,8 @@ impl<'a, W: Write, R: FnMut(u64)> Writer<'a, W, R> {
     fn step(&mut self, lines: &mut Vec<u8>) {
         lines.clear();
         self.lost += self.queue.take(lines);
-        let all_written = pieces(lines).fold(true, |all, piece| self.write(piece) && all);
-        if all_written {
+        let failed = pieces(lines).filter(|piece| !self.write(piece)).count();
+        if failed == 0 {
             self.reported = 0;
             if self.lost != 0 {
                 self.reported = std::mem::take(&mut self.lost);
