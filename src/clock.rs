@@ -5,6 +5,7 @@
 //! [`SteadyClock`]'s: a deadline must not come early because somebody set the machine's clock.
 
 use std::cell::Cell;
+use std::fmt::Write;
 use std::sync::LazyLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -30,7 +31,10 @@ pub fn wall_ms() -> u64 {
 /// A time in ms since 1970 as RFC 3339 in UTC, with milliseconds. What is later than the year 9999,
 /// which RFC 3339 can't say, is shown as its end.
 pub fn rfc3339(ms: u64) -> String {
-    format!("{:.3}Z", EPOCH.saturating_add(SignedDuration::from_millis(ms.min(TIME_MS_MAX) as i64)))
+    let time = EPOCH.saturating_add(SignedDuration::from_millis(ms.min(TIME_MS_MAX) as i64));
+    let mut text = String::with_capacity("2030-01-01T10:00:00.000Z".len());
+    write!(text, "{time:.3}Z").expect("to a string");
+    text
 }
 
 /// A time by RFC 3339, in ms since 1970; `None` if it is none from 1970 to the end of 9999 (in UTC).

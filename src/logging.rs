@@ -49,8 +49,7 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), LoggingError> {
     // `may_minihttp` takes every end of a connection for an error.
     let parsed = EnvFilter::try_new(format!("may=warn,may_minihttp=off,{filter}"))
         .map_err(|error| LoggingError::Filter(filter.into(), error))?;
-    let colours =
-        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let colours = has_colours();
     let queue = QUEUE.get_or_init(Queue::default);
     standard_error::take(queue, |lines| {
         tracing::warn!(lines, "log lines were dropped, since standard error did not take them");
@@ -70,6 +69,11 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), LoggingError> {
         tracing::error!(%place, text, "panic");
     }));
     Ok(())
+}
+
+/// Whether what goes to standard error may have colours. To be asked before logging starts.
+pub fn has_colours() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
 
 /// Ends the process at once, with what it has to say on standard error if that can be had in time.

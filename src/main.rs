@@ -1,7 +1,7 @@
 //! The `stampede` program: reads the command line, does what it says and prints what came of it.
 //! The only module that prints.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -47,8 +47,8 @@ fn main() -> ExitCode {
 fn explain(error: &clap::Error) -> ! {
     if error.use_stderr() {
         let text = error.render();
-        let plain = !io::stderr().is_terminal() || std::env::var_os("NO_COLOR").is_some();
-        let text = if plain { text.to_string() } else { text.ansi().to_string() };
+        let colours = logging::has_colours();
+        let text = if colours { text.ansi().to_string() } else { text.to_string() };
         logging::end(USAGE, &text)
     }
     error.exit()
