@@ -5,8 +5,16 @@
 //! [`SteadyClock`]'s: a deadline must not come early because somebody set the machine's clock.
 
 use std::cell::Cell;
+use std::fmt::Write;
 use std::sync::LazyLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use jiff::SignedDuration;
+use jiff::civil::DateTime;
+
+use crate::limits::TIME_MS_MAX;
+
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
@@ -20,10 +28,69 @@ pub fn wall_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
-/// A time in ms since 1970 as RFC 3339 in UTC, with milliseconds.
+/// A time in ms since 1970 as RFC 3339 in UTC, with milliseconds. What is later than the year 9999,
+/// which RFC 3339 can't say, is shown as its end.
 pub fn rfc3339(ms: u64) -> String {
-    let time = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    time.map_or_else(String::new, |time| format!("{time:.3}"))
+    let time = EPOCH.saturating_add(SignedDuration::from_millis(ms.min(TIME_MS_MAX) as i64));
+    let mut text = String::with_capacity("2030-01-01T10:00:00.000Z".len());
+    write!(text, "{time:.3}Z").expect("to a string");
+    text
+}
+
+/// A time by RFC 3339, in ms since 1970; `None` if it is none from 1970 to the end of 9999 (in UTC).
+/// A leap second is taken where one can be, at the end of a June or December in UTC, and is the same
+/// as the second after it, as in Unix time.
+pub fn parse_rfc3339(text: &str) -> Option<u64> {
+    // Only what the RFC has: jiff would take more, such as a space for the `T`, `+08` or `+24:00`.
+    let (time, zone) = text.split_at_checked("2030-01-01T10:00:00".len())?;
+    let shape = |text: &str, shape: &str| {
+        text.len() == shape.len()
+            && text.bytes().zip(shape.bytes()).all(|(byte, shape)| match shape {
+                b'0' => byte.is_ascii_digit(),
+                b'T' => byte.eq_ignore_ascii_case(&b'T'),
+                other => byte == other,
+            })
+    };
+    let fraction = match zone.strip_prefix('.') {
+        Some(rest) => 1 + rest.bytes().take_while(u8::is_ascii_digit).count(),
+        None => 0,
+    };
+    let (fraction, zone) = zone.split_at_checked(fraction)?;
+    if !shape(time, "0000-00-00T00:00:00") || fraction.len() == 1 {
+        return None;
+    }
+    let (to_minute, second) = time.split_at("2030-01-01T10:00:".len());
+    let leap = second == "60";
+    let number = |text: &str| text.parse::<i64>().ok();
+    let offset_min = match zone {
+        "Z" | "z" => 0,
+        _ if shape(zone, "+00:00") || shape(zone, "-00:00") => {
+            let (hours, minutes) = (number(&zone[1..3])?, number(&zone[4..])?);
+            if hours > 23 || minutes > 59 {
+                return None;
+            }
+            (hours * 60 + minutes) * if zone.starts_with('-') { -1 } else { 1 }
+        }
+        _ => return None,
+    };
+    let second = if leap { "59" } else { second };
+    let local: DateTime = format!("{to_minute}{second}").parse().ok()?;
+    let offset = SignedDuration::from_mins(offset_min);
+    let since = local.duration_since(EPOCH).checked_sub(offset)?;
+    let mut ms = u64::try_from(since.as_millis()).ok()?;
+    if leap {
+        let end = EPOCH.checked_add(SignedDuration::from_millis(ms as i64)).ok()?;
+        let clock = (end.hour(), end.minute(), end.second());
+        let ends_half_year = matches!((end.month(), end.day()), (6, 30) | (12, 31));
+        if !ends_half_year || clock != (23, 59, 59) {
+            return None;
+        }
+        ms += 1000;
+    }
+    // Digits beyond the milliseconds are cut off.
+    let digits = fraction.bytes().skip(1).chain(std::iter::repeat(b'0')).take(3);
+    ms += digits.fold(0, |ms, digit| ms * 10 + u64::from(digit - b'0'));
+    (ms <= TIME_MS_MAX).then_some(ms)
 }
 
 /// Difference between the machine's clock and a [`SteadyClock`] that is worth a line in the log.
@@ -111,6 +178,66 @@ mod tests {
     use super::*;
 
     const HOUR_MS: u64 = 3_600_000;
+
+    #[test]
+    fn times_by_rfc_3339() {
+        for (text, ms) in [
+            ("1970-01-01T00:00:00Z", 0),
+            ("2030-01-01T10:00:00+08:00", 1_893_463_200_000),
+            ("2030-01-01t02:00:00.5z", 1_893_463_200_500),
+            ("2030-01-01T02:00:00.0009999999999Z", 1_893_463_200_000),
+            ("2030-01-01T02:00:00-00:00", 1_893_463_200_000),
+            ("2028-02-29T23:59:00-23:59", 1_835_567_880_000),
+            // A leap second, as in the RFC's own examples.
+            ("1990-12-31T23:59:60Z", 662_688_000_000),
+            ("1990-12-31T15:59:60-08:00", 662_688_000_000),
+            ("2015-06-30T23:59:60.250Z", 1_435_708_800_250),
+            ("9999-12-31T23:59:59Z", TIME_MS_MAX - 999),
+            ("9999-12-31T23:59:59.999999Z", TIME_MS_MAX),
+            ("9999-12-30T22:00:01Z", TIME_MS_MAX - 93_598_999),
+        ] {
+            assert_eq!(parse_rfc3339(text), Some(ms), "{text}");
+            let shown = rfc3339(ms);
+            assert_eq!(parse_rfc3339(&shown), Some(ms), "{shown}");
+        }
+        for bad in [
+            "",
+            "2030-01-01",
+            "2030-01-01T02:00:00",
+            "2030-01-01 02:00:00Z",
+            "2030-01-01T02:00Z",
+            "2030-01-01T02:00:00.Z",
+            "2030-01-01T02:00:00,5Z",
+            "2030-01-01T02:00:00+08",
+            "2030-01-01T02:00:00+0800",
+            "2030-01-01T02:00:00+24:00",
+            "2030-01-01T02:00:00+08:60",
+            "2030-01-01T02:00:00+08:00:00",
+            "2030-01-01T02:00:00Z[UTC]",
+            "2030-01-01T24:00:00Z",
+            "2030-02-29T00:00:00Z",
+            "2030-13-01T00:00:00Z",
+            "2030-06-15T12:30:60Z",
+            "2030-06-30T23:58:60Z",
+            "2030-06-30T23:59:60+08:00",
+            "2030-03-31T23:59:60Z",
+            "2030-06-30T23:59:61Z",
+            "-2030-01-01T02:00:00Z",
+            "+02030-01-01T02:00:00Z",
+            "2030-01-01T02:00:0\u{0660}Z",
+            "2030-01-01T02:0\u{0660}:00Z",
+            "1969-12-31T23:59:59Z",
+            "1970-01-01T00:00:00+00:01",
+            "9999-12-31T23:59:60Z",
+            "9999-12-31T23:59:59-00:01",
+        ] {
+            assert_eq!(parse_rfc3339(bad), None, "{bad}");
+        }
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(rfc3339(TIME_MS_MAX), "9999-12-31T23:59:59.999Z");
+        // As somebody may have set it in Redis by hand.
+        assert_eq!(rfc3339(u64::MAX), "9999-12-31T23:59:59.999Z");
+    }
 
     #[test]
     fn the_steady_clock_does_not_follow_jumps() {

@@ -42,4 +42,6 @@ pub mod operator;
 pub mod config;
 pub mod limits;
 pub mod logging;
+pub mod signals;
+pub mod output;
 pub mod stat_log;

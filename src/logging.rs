@@ -1,11 +1,31 @@
 //! Log lines for operators: to standard error, as text or as JSON, as much as the filter lets
-//! through. Called once, by `main`.
+//! through; and the last words of a process.
+//!
+//! A log never stops a sale. A line is formatted where it arises and put into a bounded queue; one
+//! thread writes, and nobody else ever waits for standard error, also not at the end of the process.
+//! What standard error does not take is dropped, counted, and reported when it takes lines again.
+//! `tracing-appender` has such a queue, but it does not count what could not be written, prints
+//! (and so panics) when it ends, and knows nothing of what libraries write themselves.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::LogFormat;
+use crate::limits::{COMMAND_LAST_WORDS_MS, LAST_WORDS_MS};
+use crate::output::Aside;
+
+mod queue;
+mod standard_error;
+
+use queue::Queue;
+pub use standard_error::real as real_standard_error;
+
+/// What all lines go through once logging has started.
+static QUEUE: OnceLock<Queue> = OnceLock::new();
 
 /// Why logging can't start.
 #[derive(Debug, thiserror::Error)]
@@ -16,30 +36,82 @@ pub enum LoggingError {
     /// The process has a logger already.
     #[error("can't start logging: {0}")]
     Taken(Box<dyn std::error::Error + Send + Sync>),
+    /// The system refuses a thread or a descriptor.
+    #[error("can't start logging: {0}")]
+    System(#[from] io::Error),
 }
 
-/// Starts logging to standard error. Colours only on a terminal, and not with `NO_COLOR`.
-pub fn init(filter: &str, format: LogFormat) -> Result<(), LoggingError> {
+/// Starts logging to standard error, of panics too: with their place and text, but without a
+/// backtrace, which takes more stack than a coroutine has. Colours only on a terminal, and not with
+/// `NO_COLOR`.
+pub fn start(filter: &str, format: LogFormat) -> Result<(), LoggingError> {
     // What is below us says much at `info`; a filter that names it has the last word.
     // `may_minihttp` takes every end of a connection for an error.
     let parsed = EnvFilter::try_new(format!("may=warn,may_minihttp=off,{filter}"))
         .map_err(|error| LoggingError::Filter(filter.into(), error))?;
-    let colours =
-        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-    let builder = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(io::stderr);
+    let colours = has_colours();
+    let queue = QUEUE.get_or_init(Queue::default);
+    standard_error::take(queue, |lines| {
+        tracing::warn!(lines, "log lines were dropped, since standard error did not take them");
+    })?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(parsed)
+        .with_writer(ToQueue(queue))
+        .log_internal_errors(false);
     match format {
         LogFormat::Text => builder.with_ansi(colours).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     }
-    .map_err(LoggingError::Taken)
-}
-
-/// Has panics logged with their place and text. Without a backtrace: that takes more stack than a
-/// coroutine has.
-pub fn log_panics() {
+    .map_err(LoggingError::Taken)?;
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map_or_else(String::new, ToString::to_string);
         let text = panic.payload_as_str().unwrap_or("no text");
         tracing::error!(%place, text, "panic");
     }));
+    Ok(())
+}
+
+/// Whether what goes to standard error may have colours. To be asked before logging starts.
+pub fn has_colours() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+}
+
+/// Ends the process at once, with what it has to say on standard error if that can be had in time.
+/// Runs no destructor: one of them might wait for what is stuck.
+pub fn end(code: u8, last_words: &str) -> ! {
+    match QUEUE.get() {
+        Some(queue) => {
+            queue.push_last(last_words.as_bytes());
+            queue.flush(Duration::from_millis(LAST_WORDS_MS));
+        }
+        None => {
+            let words = last_words.to_owned();
+            let say = Aside::start(move || _ = io::stderr().write_all(words.as_bytes()));
+            say.wait(Duration::from_millis(COMMAND_LAST_WORDS_MS));
+        }
+    }
+    signal_hook::low_level::exit(code.into())
+}
+
+/// A way into the queue that never fails.
+#[derive(Clone, Copy)]
+struct ToQueue(&'static Queue);
+
+impl Write for ToQueue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for ToQueue {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        *self
+    }
 }

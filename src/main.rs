@@ -4,14 +4,21 @@
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use stampede::cli::{Cli, Command, OrdersOptions, ServeOptions};
+use stampede::clock::rfc3339;
 use stampede::config::{Config, ConfigError, Listen, raise_file_limit};
+use stampede::handler::BUY_SALE;
+use stampede::limits::LAST_WORDS_MS;
 use stampede::logging;
 use stampede::operator::{self, Failure};
 use stampede::orders;
+use stampede::output::Aside;
+use stampede::sale::{SaleId, SaleView, State};
 use stampede::server::{self, Ready, SaleStart};
+use stampede::signals;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -22,7 +29,8 @@ const FAILURE: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    match Cli::parse().into_command() {
+    let cli = Cli::try_parse().unwrap_or_else(|error| explain(&error));
+    match cli.into_command() {
         Command::Serve(options) => serve(&options),
         Command::CheckConfig(options) => check_config(&options),
         Command::Orders(options) => write_orders(&options),
@@ -35,29 +43,44 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(options: &ServeOptions) -> ExitCode {
-    let config = match Config::load(options) {
-        Ok(config) => config,
-        Err(error) => return usage(&error),
-    };
-    if let Err(error) = logging::init(&config.log_filter, config.log_format) {
-        return failure(&error);
+/// Ends with what clap has to say: help or the version, or what is wrong.
+fn explain(error: &clap::Error) -> ! {
+    if error.use_stderr() {
+        let text = error.render();
+        let colours = logging::has_colours();
+        let text = if colours { text.ansi().to_string() } else { text.to_string() };
+        logging::end(USAGE, &text)
     }
+    error.exit()
+}
+
+fn serve(options: &ServeOptions) -> ExitCode {
+    let config = Config::load(options).unwrap_or_else(|error| usage(&error));
+    logging::start(&config.log_filter, config.log_format).unwrap_or_else(|error| failure(&error));
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    logging::log_panics();
+    signals::ignore_others().unwrap_or_else(|error| failure(&error));
     if let Err(error) = raise_file_limit() {
         tracing::warn!(%error, "the limit on open files can't be raised");
     }
-    match server::run(config, announce) {
-        Ok(()) => ExitCode::SUCCESS,
+    let mut printed = None;
+    let ended = server::run(config, |config, ready| {
+        let text = announcement(config, ready);
+        // Nobody may be there to read it, or nobody who reads, which is no reason not to sell.
+        printed = Some(Aside::start(move || _ = io::stdout().lock().write_all(text.as_bytes())));
+    });
+    if let Some(printed) = printed {
+        printed.wait(Duration::from_millis(LAST_WORDS_MS));
+    }
+    match ended {
+        Ok(()) => logging::end(0, ""),
         Err(error) => failure(&error),
     }
 }
 
-/// Says that the server listens, what it sells and how to buy one.
-fn announce(config: &Config, ready: &Ready) {
+/// That the server listens, what it sells and how to buy one.
+fn announcement(config: &Config, ready: &Ready) -> String {
     let mut text = format!("stampede {}\n", env!("CARGO_PKG_VERSION"));
     let cores: Vec<String> = config.cores.iter().map(usize::to_string).collect();
     let addresses: Vec<String> = ready
@@ -86,9 +109,12 @@ fn announce(config: &Config, ready: &Ready) {
     }
     for (id, start) in &ready.sales {
         text += &match start {
-            SaleStart::Created(view) => format!("  sale       {id}: {} for sale\n", view.free()),
+            SaleStart::Created(view) => {
+                format!("  sale       {id}: {} for sale{}\n", view.free(), conditions(view))
+            }
             SaleStart::Existing(view) => {
-                format!("  sale       {id}: {} of {} left\n", view.free(), view.spec.total)
+                let (free, total) = (view.free(), view.spec.total);
+                format!("  sale       {id}: {free} of {total} left{}\n", conditions(view))
             }
             SaleStart::Missing => {
                 format!("  sale       {id}: there is none; --sale {id}=10000 makes one\n")
@@ -102,12 +128,53 @@ fn announce(config: &Config, ready: &Ready) {
     }
     let is_tcp = |listen: &&Listen| matches!(listen, Listen::Tcp(_));
     if let Some(listen) = ready.addresses.iter().find(is_tcp).or(ready.addresses.first()) {
-        let base = curl_base(listen);
-        text += "\nbuy one:\n";
-        text += &format!("  curl -i -H 'Idempotency-Key: my-first' {base}/buy/ticket\n");
+        text += &how_to_buy(&curl_base(listen), &ready.sales);
     }
-    // Nobody may be there to read it, which is no reason not to sell.
-    let _ = io::stdout().lock().write_all(text.as_bytes());
+    text
+}
+
+/// What keeps buyers from a sale that has units left.
+fn conditions(view: &SaleView) -> String {
+    let mut conditions = match view.state() {
+        State::Scheduled => format!(", opens {}", rfc3339(view.spec.opens_at_ms)),
+        State::Open => String::new(),
+        State::Closed => ", closed".to_owned(),
+    };
+    if view.spec.limit_per_user > 0 {
+        conditions += &format!(", at most {} per user", view.spec.limit_per_user);
+    }
+    conditions
+}
+
+/// A purchase that works as soon as the sale is open: of the sale that `/buy/ticket` sells, if it is
+/// there, or of the first one.
+fn how_to_buy<'a>(base: &str, sales: &'a [(SaleId, SaleStart)]) -> String {
+    let there = |(id, start): &'a (SaleId, SaleStart)| match start {
+        SaleStart::Created(view) | SaleStart::Existing(view) => Some((id.as_str(), view)),
+        SaleStart::Missing => None,
+    };
+    let mut found = sales.iter().filter_map(there);
+    let first = found.clone().next();
+    let sale = found.find(|(id, _)| *id == BUY_SALE).or(first);
+    let when = match sale {
+        Some((_, view)) if view.state() == State::Scheduled => {
+            format!(", from {} on", rfc3339(view.spec.opens_at_ms))
+        }
+        Some((_, view)) if view.state() == State::Closed => ", once the sale is open".to_owned(),
+        _ => String::new(),
+    };
+    let key = "curl -i -H 'Idempotency-Key: my-first'";
+    let command = match sale {
+        Some((id, _)) if id != BUY_SALE => {
+            let json = "-H 'Content-Type: application/json' -d '{\"user\":\"ann\"}'";
+            format!("{key} {json} {base}/v1/sales/{id}/reservations")
+        }
+        Some((_, view)) if view.spec.limit_per_user > 0 => {
+            format!("{key} -H 'X-User-Id: ann' {base}/buy/ticket")
+        }
+        _ => format!("{key} {base}/buy/ticket"),
+    };
+    format!("\nbuy one{when}:\n  {command}\n")
 }
 
 /// What curl must be told to reach it from this machine, up to the path.
@@ -129,32 +196,25 @@ fn curl_base(listen: &Listen) -> String {
 }
 
 fn write_orders(options: &OrdersOptions) -> ExitCode {
-    let command = match options.judge() {
-        Ok(command) => command,
-        Err(problems) => return usage(&ConfigError { problems }),
-    };
-    if let Err(error) = logging::init(&command.log_filter, command.log_format) {
-        return failure(&error);
-    }
-    logging::log_panics();
+    let command = options.judge().unwrap_or_else(|problems| usage(&ConfigError { problems }));
+    logging::start(&command.log_filter, command.log_format).unwrap_or_else(|error| failure(&error));
+    signals::ignore_others().unwrap_or_else(|error| failure(&error));
     match orders::work(&command.from, &command.to, &command.stream, command.worker) {
-        Ok(_) => ExitCode::SUCCESS,
+        Ok(_) => logging::end(0, ""),
         Err(error) => failure(&error),
     }
 }
 
 fn check_config(options: &ServeOptions) -> ExitCode {
-    let config = match Config::load(options) {
-        Ok(config) => config,
-        Err(error) => return usage(&error),
-    };
-    for warning in &config.warnings {
-        eprintln!("warning: {warning}");
-    }
-    match io::stdout().lock().write_all(config.to_toml().as_bytes()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => failure(&error),
+    let config = Config::load(options).unwrap_or_else(|error| usage(&error));
+    let printed = io::stdout().lock().write_all(config.to_toml().as_bytes());
+    match printed {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => failure(&error),
+        _ if config.warnings.is_empty() => ExitCode::SUCCESS,
+        _ => {
+            let line = |warning: &String| format!("warning: {warning}\n");
+            logging::end(0, &config.warnings.iter().map(line).collect::<String>())
+        }
     }
 }
 
@@ -180,15 +240,12 @@ fn operate(command: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) -> ExitC
     }
 }
 
-fn usage(error: &ConfigError) -> ExitCode {
-    for problem in &error.problems {
-        eprintln!("error: {problem}");
-    }
-    eprintln!("\nFor more information, try 'stampede --help'.");
-    ExitCode::from(USAGE)
+fn usage(error: &ConfigError) -> ! {
+    let line = |problem: &String| format!("error: {problem}\n");
+    let problems: String = error.problems.iter().map(line).collect();
+    logging::end(USAGE, &format!("{problems}\nFor more information, try 'stampede --help'.\n"))
 }
 
-fn failure(error: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("error: {error}");
-    ExitCode::from(FAILURE)
+fn failure(error: &dyn std::fmt::Display) -> ! {
+    logging::end(FAILURE, &format!("error: {error}\n"))
 }

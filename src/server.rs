@@ -8,12 +8,10 @@ use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
-use signal_hook::iterator::Signals;
+use signal_hook::consts::SIGXFSZ;
 
 use crate::clock::wall_ms;
 use crate::config::{Config, LedgerSetting, Listen};
@@ -27,6 +25,7 @@ use crate::listener::Listener;
 use crate::members::Instance;
 use crate::operator;
 use crate::sale::{SaleId, SaleSpec, SaleView};
+use crate::signals;
 use crate::stat_log::StatLog;
 use crate::stock::Fleet;
 use crate::sweep::Sweep;
@@ -41,7 +40,7 @@ mod watchdog;
 use boot::{LinkTo, configure_may, no_memory_for_a_coroutine, start_core};
 use listening::{Listening, listen_all, tcp_hint};
 use orders::OrdersThread;
-use watchdog::{WATCHDOG_INTERVAL, Watchdog};
+use watchdog::{Stuck, WATCHDOG_INTERVAL, Watchdog};
 
 /// Time to write the rest of `stat.log` at the end.
 const STAT_LOG_CLOSE: Duration = Duration::from_secs(2);
@@ -138,9 +137,28 @@ pub enum RunError {
     /// A core can't be started, or the system refuses something else we need.
     #[error("the server can't start: {0}")]
     Start(#[from] io::Error),
+    /// A core lacks one of its parts.
+    #[error("{0}; the log says why; start again")]
+    Failed(io::Error),
+    /// A core runs no more.
+    #[error("core {0} is stuck: it has not run for {1} s; start again")]
+    Stuck(usize, u32),
     /// A second signal came while it drained.
     #[error("ended by a second signal, without waiting for open connections")]
     Interrupted,
+}
+
+impl RunError {
+    /// Whether something is stuck or broken for which a destructor could wait.
+    fn is_beyond_repair(&self) -> bool {
+        matches!(self, Self::Failed(_) | Self::Stuck(..) | Self::LedgerFailed)
+    }
+}
+
+impl From<Stuck> for RunError {
+    fn from(stuck: Stuck) -> Self {
+        Self::Stuck(stuck.core, stuck.seconds)
+    }
 }
 
 /// What the server says when it is ready to sell.
@@ -182,7 +200,10 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
     let instance = members::instance(&shared, &addresses);
     let control = start_control(&shared, &ledger, &instance)?;
     let mut server = Server { shared, heard, links: vec![None; cores] };
-    let started = server.wait_for_sales()?;
+    let Some(started) = server.wait_for_sales()? else {
+        tracing::info!("told to end before it was ready");
+        return Ok(());
+    };
     server.accept(listeners);
     let members = ledger.members(&instance)?;
     ready(
@@ -197,11 +218,18 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
     );
 
     let mut watchdog = Watchdog::new(cores);
-    server.serve(&ledger, &mut watchdog)?;
-    if let Some(members) = &members {
-        members.drain();
+    let left = server.serve(&ledger, &mut watchdog).and_then(|()| {
+        if let Some(members) = &members {
+            members.drain();
+        }
+        server.leave(&ledger, &mut watchdog)
+    });
+    if let Err(error) = &left
+        && error.is_beyond_repair()
+    {
+        std::mem::forget((server, control, members, sweep, orders, ledger, stat_log, files));
+        return left;
     }
-    let left = server.leave(&ledger, &mut watchdog);
     // While we still listen: what is there afterwards is another server's.
     drop(files);
     let drained = left.and_then(|()| server.drain());
@@ -337,17 +365,9 @@ fn connections_max(config: &Config) -> usize {
 }
 
 fn watch_signals(events: Sender<Event>) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
     // With a handler, a file that reaches its size limit is an error of the write that did so.
     signal_hook::flag::register(SIGXFSZ, Arc::default())?;
-    thread::Builder::new().name("signals".into()).spawn(move || {
-        for _ in signals.forever() {
-            if events.send(Event::Signal).is_err() {
-                return;
-            }
-        }
-    })?;
-    Ok(())
+    signals::on_end(move || _ = events.send(Event::Signal))
 }
 
 /// The main thread's view.
@@ -379,8 +399,8 @@ impl Server {
     }
 
     /// Waits until every core has its ledger and the sales are looked after, or the ledger has been
-    /// away for a while.
-    fn wait_for_sales(&mut self) -> Result<Vec<(SaleId, SaleStart)>, RunError> {
+    /// away for a while. `None`: told to end.
+    fn wait_for_sales(&mut self) -> Result<Option<Vec<(SaleId, SaleStart)>>, RunError> {
         let wanted = self.shared.config.sales.len().max(1);
         let until = Instant::now() + Duration::from_millis(STARTUP_WAIT_MS);
         let mut sales = Vec::new();
@@ -388,13 +408,13 @@ impl Server {
             match self.heard.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(Event::Sale(id, start)) => sales.push((id, start)),
                 Ok(Event::Failed(error)) => return Err(error.into()),
-                Ok(Event::Signal) => return Err(RunError::Interrupted),
+                Ok(Event::Signal) => return Ok(None),
                 Ok(Event::Link(core, state)) => self.note_link(core, state, true)?,
                 Ok(Event::Drained) => {}
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
             }
         }
-        Ok(sales)
+        Ok(Some(sales))
     }
 
     /// Logs what the links go through, once for all cores. At the start, a ledger that refuses us
@@ -424,27 +444,25 @@ impl Server {
         Ok(())
     }
 
-    /// Hears one thing, or nothing for so long, which is when the cores are looked at. `true`: it
-    /// was a signal.
+    /// Hears one thing, or nothing for so long. Looks at the cores when it is time to, however much
+    /// there is to hear. `true`: it was a signal.
     fn hear(
         &mut self,
         ledger: &Ledger,
         watchdog: &mut Watchdog,
         time: Duration,
     ) -> Result<bool, RunError> {
-        match self.heard.recv_timeout(time) {
+        if watchdog.look(Instant::now(), &self.shared.ticks)? && ledger.has_failed() {
+            // It would refuse everything until a restart: better started anew at once.
+            return Err(RunError::LedgerFailed);
+        }
+        match self.heard.recv_timeout(time.min(watchdog.time_left(Instant::now()))) {
             Ok(Event::Signal) | Err(RecvTimeoutError::Disconnected) => return Ok(true),
-            Ok(Event::Failed(error)) => return Err(error.into()),
+            Ok(Event::Failed(error)) => return Err(RunError::Failed(error)),
             Ok(Event::Link(core, state)) => self.note_link(core, state, false)?,
             Ok(Event::Sale(id, start)) => log_sale(&self.shared.config, &id, &start),
             Ok(Event::Drained) => {}
-            Err(RecvTimeoutError::Timeout) => {
-                watchdog.look(&self.shared)?;
-                // It would refuse everything until a restart: better started anew at once.
-                if ledger.has_failed() {
-                    return Err(RunError::LedgerFailed);
-                }
-            }
+            Err(RecvTimeoutError::Timeout) => {}
         }
         Ok(false)
     }

@@ -10,7 +10,8 @@
 //! writer thread and [`StatLog::close`].
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +23,8 @@ use std::time::{Duration, Instant};
 use crate::limits::{
     STAT_LOG_BUFFER_BYTES, STAT_LOG_BUFFERS_PER_CORE, STAT_LOG_LINE_BYTES_MAX, STAT_LOG_QUEUE_MAX,
 };
+use crate::logging::real_standard_error;
+use crate::output::write_all_counted;
 
 /// Lines since the start, for metrics.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -73,11 +76,7 @@ impl StatLog {
             let text = format!("can't open the stat log {}: {error}", path.display());
             io::Error::new(error.kind(), text)
         };
-        // A FIFO opened for writing only would block until somebody reads it.
-        let fifo = path.metadata().is_ok_and(|m| m.file_type().is_fifo());
-        let mut options = OpenOptions::new();
-        options.append(true).create(true).read(fifo).mode(0o644);
-        let file = options.open(path).map_err(told)?;
+        let file = open_file(path).map_err(told)?;
 
         let (queue, messages) = mpsc::sync_channel(STAT_LOG_QUEUE_MAX);
         let counters = Arc::new(Counters::default());
@@ -144,6 +143,48 @@ impl StatLog {
         );
         Err(io::Error::new(io::ErrorKind::TimedOut, text))
     }
+}
+
+/// Which of our own standard descriptors a path names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standard {
+    /// Standard output.
+    Output,
+    /// Standard error.
+    Error,
+}
+
+impl Standard {
+    /// By the names that Linux has for them. Not looked for behind symbolic links of others.
+    pub fn named(path: &Path) -> Option<Self> {
+        match path.to_str()? {
+            "/dev/stdout" | "/dev/fd/1" | "/proc/self/fd/1" => Some(Self::Output),
+            "/dev/stderr" | "/dev/fd/2" | "/proc/self/fd/2" => Some(Self::Error),
+            _ => None,
+        }
+    }
+}
+
+fn open_file(path: &Path) -> io::Result<File> {
+    let kind = path.metadata().map(|m| m.file_type());
+    let is_socket = kind.as_ref().is_ok_and(FileTypeExt::is_socket);
+    // A socket, as systemd and containers have for an output, can't be opened by a name. Standard
+    // error by its name is not what it was, once logging has begun.
+    match Standard::named(path) {
+        Some(Standard::Error) if let Some(real) = real_standard_error() => {
+            return Ok(real.try_clone_to_owned()?.into());
+        }
+        Some(Standard::Error) if is_socket => {
+            return Ok(io::stderr().as_fd().try_clone_to_owned()?.into());
+        }
+        Some(Standard::Output) if is_socket => {
+            return Ok(io::stdout().as_fd().try_clone_to_owned()?.into());
+        }
+        _ => {}
+    }
+    // A FIFO opened for writing only would block until somebody reads it.
+    let is_fifo = kind.is_ok_and(|kind| kind.is_fifo());
+    OpenOptions::new().append(true).create(true).read(is_fifo).mode(0o644).open(path)
 }
 
 impl Counters {
@@ -319,20 +360,6 @@ impl Writer {
             }
         }
     }
-}
-
-/// Writes all, or says how many bytes went before the error.
-fn write_all_counted(file: &mut File, bytes: &[u8]) -> (usize, io::Result<()>) {
-    let mut done = 0;
-    while done < bytes.len() {
-        match file.write(&bytes[done..]) {
-            Ok(0) => return (done, Err(io::ErrorKind::WriteZero.into())),
-            Ok(count) => done += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return (done, Err(error)),
-        }
-    }
-    (done, Ok(()))
 }
 
 #[cfg(test)]

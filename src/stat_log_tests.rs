@@ -1,6 +1,7 @@
 //! The stat log against real files: a good one, a full disk, one that nobody reads.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 

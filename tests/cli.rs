@@ -1,6 +1,11 @@
 //! The program as its operator meets it: exit codes, messages, and which value wins.
 
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
+
+use stampede::config::LogFormat;
+use stampede::logging;
 
 fn stampede(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stampede"));
@@ -42,6 +47,19 @@ fn help_and_version_succeed() {
             assert!(told.out.contains(text), "{arguments:?}: no {text}");
         }
     }
+    for (arguments, text) in [
+        (&["help"][..], "Examples:"),
+        (&["help", "sale"], "stampede sale list"),
+        (&["sale", "help"], "archive"),
+        (&["help", "reservation", "confirm"], "Confirm a reservation"),
+        (&["reservation", "--help"], "stampede reservation confirm ticket~"),
+        (&["help", "serve"], "SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2"),
+    ] {
+        let told = tell(arguments);
+        assert_eq!((told.code, told.err.as_str()), (0, ""), "{arguments:?}");
+        assert!(told.out.contains(text), "{arguments:?}: no {text}");
+    }
+    assert!(!tell(&["reservation", "--help"]).out.contains("add-stock"));
     let (long, short) = (tell(&["--help"]), tell(&["-h"]));
     assert_eq!(short.code, 0);
     assert!(short.out.lines().count() * 3 < long.out.lines().count() * 2);
@@ -285,4 +303,28 @@ fn an_operators_command_that_is_wrong_is_told_before_anybody_is_asked() {
         assert!(told.err.contains(right), "{}", told.err);
     }
     assert!(!folder.path().join("none").exists(), "to look makes no ledger");
+}
+
+/// A panic that can't unwind, which aborts the process.
+extern "C" fn abort_by_a_panic() {
+    panic!("the reason of the end");
+}
+
+#[test]
+fn the_last_words_of_a_process_that_aborts_reach_standard_error() {
+    const CHILD: &str = "ABORT_IN_THIS_TEST";
+    let name = "the_last_words_of_a_process_that_aborts_reach_standard_error";
+    if std::env::var_os(CHILD).is_some() {
+        logging::start("info", LogFormat::Text).unwrap();
+        std::io::stderr().write_all(b"a library ").unwrap();
+        std::io::stderr().write_all(b"writes\n").unwrap();
+        abort_by_a_panic();
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    let output = child.args(["--exact", name, "--nocapture"]).env(CHILD, "1").output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.signal(), Some(rustix::process::Signal::ABORT.as_raw()), "{told}");
+    for text in ["a library writes\n", "the reason of the end", "non-unwinding panic"] {
+        assert!(told.contains(text), "no {text}: {told}");
+    }
 }

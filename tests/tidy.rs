@@ -71,6 +71,19 @@ fn layers_do_not_know_what_they_must_not() {
 }
 
 #[test]
+fn nothing_is_printed_past_the_log() {
+    // They panic where nothing can be written, and wait where nobody reads.
+    for (path, text) in sources("src") {
+        let macros = ["println!(", "print!(", "eprintln!(", "eprint!(", "dbg!("];
+        let line = code(&text)
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+            .find(|line| macros.iter().any(|name| line.contains(name)));
+        assert_eq!(line, None, "{} prints", path.display());
+    }
+}
+
+#[test]
 fn files_stay_small() {
     for (path, text) in sources("src") {
         if path.to_string_lossy().ends_with("_tests.rs") {

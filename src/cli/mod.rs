@@ -36,7 +36,6 @@ use serve::AFTER_LONG_HELP;
     after_help = "See `stampede --help` for what each option does, the configuration file and examples.",
     after_long_help = AFTER_LONG_HELP,
     args_conflicts_with_subcommands = true,
-    disable_help_subcommand = true,
     max_term_width = 100
 )]
 pub struct Cli {

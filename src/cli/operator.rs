@@ -14,7 +14,7 @@ pub(super) struct SaleCommand {
 
 /// `stampede reservation …`
 #[derive(Args)]
-#[command(after_long_help = AFTER_LONG_HELP, max_term_width = 100)]
+#[command(after_long_help = AFTER_RESERVATION_HELP, max_term_width = 100)]
 pub(super) struct ReservationCommand {
     #[command(subcommand)]
     pub(super) action: ReservationAction,
@@ -157,6 +157,23 @@ Examples:
 Exit codes:
   0  done
   1  failure: no server answers, or it can't be done; the message says why
+  2  usage: an option or a value is wrong";
+
+const AFTER_RESERVATION_HELP: &str = "\
+Examples:
+  Who has it, until when, and is it paid for?
+      stampede reservation show ticket~0029vvg3r4fv5e9depdxtq4mv5
+  It is paid for:
+      stampede reservation confirm ticket~0029vvg3r4fv5e9depdxtq4mv5
+  It is given back, and for sale again:
+      stampede reservation cancel ticket~0029vvg3r4fv5e9depdxtq4mv5
+  On a server elsewhere:
+      stampede reservation show ticket~0029vvg3r4fv5e9depdxtq4mv5 \\
+          --control http://10.0.0.7:3006 --token-file /etc/stampede/token
+
+Exit codes:
+  0  done
+  1  failure: no server answers, there is no such reservation, or it can't be done any more
   2  usage: an option or a value is wrong";
 
 pub(super) const AFTER_INSTANCES_HELP: &str = "\

@@ -347,6 +347,18 @@ Examples:
   See what would be used, and from where:
       stampede check-config --config /etc/stampede.toml
 
+Signals:
+  SIGTERM, SIGINT   drain: no new connection, requests under way are answered (--drain-delay,
+                    --drain-timeout); the second one ends within 1s, the third at once
+  SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2
+                    logged and ignored: settings are read at the start only, there is no log file
+                    to open again, and no hand-over to a new process
+  SIGABRT           ends at once, with a core dump where the system leaves one
+
+Log:
+  To standard error. A log that can't be written stops no sale: lines that standard error does not
+  take are dropped, counted, and reported when it takes lines again.
+
 Exit codes:
   0  success, a drain that was asked for included
   1  failure: it could not start or go on

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+use super::source::without_newline;
 use super::value::may_write;
 use crate::ledger::redis::{Codec, KeyTemplates, Password, RedisLedger, RedisSettings};
 use crate::limits::COUNTER_NAME_BYTES_MAX;
@@ -200,6 +201,7 @@ pub fn redis_setting(
     ca: Option<&str>,
     key: Option<&str>,
 ) -> Result<RedisSetting, String> {
+    let url = without_newline(url);
     let shown = redacted(url);
     let LedgerSetting::Redis(mut redis) =
         parse(url).map_err(|problem| format!("{shown}: {problem}"))?

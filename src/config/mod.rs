@@ -33,7 +33,7 @@ pub use ledger::{
 };
 pub use listen::Listen;
 pub use sale::{parse as parse_sale, parse_time, splits as parse_splits};
-pub use source::{SETTINGS, Setting, Source};
+pub use source::{SETTINGS, Setting, Source, without_newline};
 pub use value::{duration_within, format_duration, log_filter, log_format, whole_number};
 
 pub(crate) use ledger::{redacted, sentinel_login};

@@ -3,11 +3,11 @@
 
 use std::fmt::Write;
 
-use super::sale::format_time;
 use super::value::format_cores;
 use super::{
     Config, CounterNames, LedgerSetting, LogFormat, Source, StockSetting, format_duration,
 };
+use crate::clock::rfc3339;
 use crate::limits::TIME_MS_MAX;
 use crate::sale::{SaleId, SaleSpec};
 
@@ -152,10 +152,10 @@ impl Page<'_> {
             lines.push(format!("splits = {}", spec.split.parts()));
         }
         if spec.opens_at_ms != 0 {
-            lines.push(format!("opens = {}", format_time(spec.opens_at_ms)));
+            lines.push(format!("opens = {}", rfc3339(spec.opens_at_ms)));
         }
         if spec.closes_at_ms != TIME_MS_MAX {
-            lines.push(format!("closes = {}", format_time(spec.closes_at_ms)));
+            lines.push(format!("closes = {}", rfc3339(spec.closes_at_ms)));
         }
         self.text += &lines.join("\n");
         self.text.push('\n');

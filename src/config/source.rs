@@ -130,7 +130,7 @@ impl Layers {
             let values = options.given(setting.name);
             if !values.is_empty() {
                 let values = values.into_iter().map(str::to_owned).collect();
-                layers.given.insert(setting.name, (Source::Flag, values));
+                layers.add(setting.name, Source::Flag, values);
             }
         }
         layers.add_environment(environment, &mut problems);
@@ -167,7 +167,8 @@ impl Layers {
         }
     }
 
-    fn add(&mut self, name: &'static str, source: Source, values: Vec<String>) {
+    fn add(&mut self, name: &'static str, source: Source, mut values: Vec<String>) {
+        values.iter_mut().for_each(|value| value.truncate(without_newline(value).len()));
         self.given.entry(name).or_insert((source, values));
     }
 
@@ -217,6 +218,12 @@ impl Layers {
             }
         }
     }
+}
+
+/// A value without the newline that `echo` and editors put at the end of a secret or a URL. None of
+/// our settings has one that is meant.
+pub fn without_newline(value: &str) -> &str {
+    value.trim_end_matches(['\r', '\n'])
 }
 
 fn one_variable(name: &str) -> String {

@@ -77,6 +77,27 @@ fn flags_before_environment_before_file() {
 }
 
 #[test]
+fn a_newline_at_the_end_of_a_value_is_not_part_of_it() {
+    let (_file, options) = file("redis-sentinel-user = \"ann\\n\"\ninstance = \"web1\\r\\n\"");
+    let options = ServeOptions { ledger: Some("redis-sentinel://host/m\n".into()), ..options };
+    let pairs = [
+        ("STAMPEDE_CONTROL_TOKEN", "0123456789abcdef\n"),
+        ("STAMPEDE_REDIS_SENTINEL_PASSWORD", "hunter2\n"),
+    ];
+    let config = load(&options, &pairs).unwrap();
+    let LedgerSetting::Redis(redis) = config.ledger else { panic!() };
+    assert_eq!(redis.url.expose(), "redis-sentinel://host/m");
+    let login = redis.sentinel_login.unwrap();
+    assert_eq!((login.user.as_deref(), login.password.reveal()), (Some("ann"), "hunter2"));
+    assert_eq!(config.instance.as_deref(), Some("web1"));
+    assert_eq!(config.control.unwrap().token.unwrap().expose(), "0123456789abcdef");
+    let options = ServeOptions { orders: Some("sqlite:o.db\n".into()), ..Default::default() };
+    assert_eq!(load(&options, &[]).unwrap().orders.unwrap().to_string(), "sqlite:o.db");
+    let url = redis_setting("redis://host\n", None, None).unwrap().url;
+    assert_eq!(url.expose(), "redis://host");
+}
+
+#[test]
 fn what_is_shown_can_be_read_again() {
     let (_file, options) = file(
         "listen = ['[::1]:0', 'unix:a.sock']\nledger = 'redis://host:1/2'\nsplits = 4\nstock = 50\n\

@@ -4,7 +4,7 @@
 use std::fs::OpenOptions;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat};
@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::{LogFormat, StockSetting};
 use crate::limits::{MEMBER_NAME_BYTES_MAX, STOCK_BUFFER_PERCENT_MAX, TOTAL_MAX};
+use crate::stat_log::Standard;
 
 const UNITS: [(&str, u64); 5] =
     [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
@@ -176,17 +177,22 @@ pub(super) fn stat_log(text: &str) -> Result<PathBuf, String> {
     }
     let path = PathBuf::from(text);
     let wrong = |error: io::Error| format!("can't be appended to: {error}");
-    if path.exists() {
+    let is = |error: &io::Error, errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
+    if let Ok(metadata) = path.metadata() {
+        let kind = metadata.file_type();
+        if kind.is_socket() {
+            let ours = Standard::named(&path).is_some();
+            return ours.then_some(path).ok_or_else(|| "can't be appended to: is a socket".into());
+        }
         // Without waiting for the reader of a FIFO, whose absence is no error here.
         let opened = OpenOptions::new()
             .append(true)
             .custom_flags(OFlags::NONBLOCK.bits() as i32)
             .open(&path);
         match opened {
-            Err(error) if error.raw_os_error() != Some(Errno::NXIO.raw_os_error()) => {
-                return Err(wrong(error));
-            }
-            _ => return Ok(path),
+            Err(error) if kind.is_fifo() && is(&error, Errno::NXIO) => return Ok(path),
+            Err(error) => return Err(wrong(error)),
+            Ok(_) => return Ok(path),
         }
     }
     let folder = match path.parent() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::Failure;
 use crate::cli::OperatorOptions;
-use crate::config::{CONTROL_DEFAULT, Token};
+use crate::config::{CONTROL_DEFAULT, Token, without_newline};
 use crate::control::request::{Reply, Request};
 use crate::limits::CONTROL_REPLY_BYTES_MAX;
 
@@ -30,7 +30,10 @@ pub struct Remote {
 impl Remote {
     /// The one that options and environment name.
     pub fn from_options(options: &OperatorOptions) -> Result<Self, Failure> {
-        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let variable = |name| {
+            let value = std::env::var(name).ok()?;
+            Some(without_newline(&value).to_owned()).filter(|value| !value.is_empty())
+        };
         let (setting, given) = match &options.control {
             Some(control) => ("--control", Some(control.clone())),
             None => ("STAMPEDE_CONTROL=", variable("STAMPEDE_CONTROL")),

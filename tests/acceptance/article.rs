@@ -2,9 +2,14 @@
 //! its local stock.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use crate::buyer::Buyer;
 use crate::redis_server::RedisServer;
 use crate::server::Server;
 use crate::{buyer, cores, eventually, on_redis, reservations, run, set_up_by_hand, sold};
@@ -126,6 +131,39 @@ fn the_stat_log_has_a_line_for_each_attempt() {
         assert_eq!(parsed.iter().filter(|line| line.0 == 0).count(), 9850);
         assert_eq!(parsed.iter().map(|line| line.1).max(), Some(150));
     }
+}
+
+#[test]
+fn the_stat_log_goes_to_an_output_that_is_a_socket() {
+    // As systemd has it. By its name it can't be opened.
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let ledger = format!("embedded:{}", folder.path().join("data").display());
+    let (ours, its) = UnixStream::pair().expect("a pair of sockets");
+    let stampede = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stampede"));
+        command.args(arguments).args(["--ledger", &ledger, "--stat-log", "/dev/stdout"]);
+        command.stdin(Stdio::null()).stderr(Stdio::null());
+        let own = its.try_clone().expect("a descriptor");
+        command.stdout(OwnedFd::from(own)).spawn().expect("start it")
+    };
+    let mut check = stampede(&["check-config"]);
+    assert!(check.wait().expect("its end").success());
+    let mut server = stampede(&["serve", "--listen", "127.0.0.1:0", "--control", "off"]);
+    ours.set_read_timeout(Some(Duration::from_secs(20))).expect("a deadline");
+    let lines = BufReader::new(ours).lines().map(|line| line.expect("a line"));
+    let mut lines = lines.skip_while(|line| !line.trim_start().starts_with("listening"));
+    let address = lines.next().expect("its address");
+    let address = address.rsplit("http://").next().expect("an address").parse();
+    let mut buyer = Buyer::connect(address.expect("an address")).expect("connect");
+    assert!(buyer.buy().expect("an answer").granted().is_some());
+    assert!(lines.any(|line| line == "result:1,localSales:1"));
+    server.kill().expect("end it");
+    server.wait().expect("its end");
+
+    // Standard error, which the log has taken over.
+    let server = Server::start(&["--sale", "ticket=5", "--stat-log", "/dev/stderr"]);
+    assert!(crate::buyer(&server).buy().expect("an answer").granted().is_some());
+    eventually("it is written", 10, || server.log().contains("result:1,localSales:1"));
 }
 
 #[test]

@@ -28,7 +28,10 @@ mod lifecycle;
 mod members;
 mod operation;
 mod outage;
+mod readme;
+mod signals;
 mod splits;
+mod standard_error;
 
 use std::process::Command;
 use std::thread;

@@ -2,6 +2,7 @@
 //!
 //! A test fails if its server has panicked meanwhile, also where the server went on after it.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -24,6 +25,7 @@ pub struct Server {
     arguments: Vec<String>,
     limits: String,
     environment: Vec<(String, String)>,
+    standard_error: Option<File>,
     address: Option<SocketAddr>,
     control: Option<SocketAddr>,
     child: Option<Child>,
@@ -49,6 +51,15 @@ impl Server {
         Self::start_program(env!("CARGO_BIN_EXE_stampede"), environment, arguments)
     }
 
+    /// The same with a standard error of the caller's, which is then not part of the log.
+    pub fn start_to(standard_error: File, limits: &str, arguments: &[&str]) -> Self {
+        let program = env!("CARGO_BIN_EXE_stampede");
+        let mut server = Self::prepare(program, limits, &[("", ""); 0], arguments);
+        server.standard_error = Some(standard_error);
+        server.restart();
+        server
+    }
+
     /// The same of another build.
     pub fn start_program(
         program: &str,
@@ -64,13 +75,25 @@ impl Server {
         environment: &[(&str, impl AsRef<str>)],
         arguments: &[&str],
     ) -> Self {
+        let mut server = Self::prepare(program, limits, environment, arguments);
+        server.restart();
+        server
+    }
+
+    fn prepare(
+        program: &str,
+        limits: &str,
+        environment: &[(&str, impl AsRef<str>)],
+        arguments: &[&str],
+    ) -> Self {
         let own = |(name, value): &(&str, _)| {
             let value: &str = AsRef::as_ref(value);
             ((*name).to_owned(), value.to_owned())
         };
-        let mut server = Self {
+        Self {
             program: program.to_owned(),
             environment: environment.iter().map(own).collect(),
+            standard_error: None,
             folder: tempfile::tempdir().expect("a temporary folder"),
             arguments: arguments.iter().map(|&a| a.to_owned()).collect(),
             limits: limits.to_owned(),
@@ -80,24 +103,24 @@ impl Server {
             log: Arc::default(),
             log_reader: None,
             may_panic: false,
-        };
-        server.restart();
-        server
+        }
     }
 
     /// Starts it again on the same data and port. Ends it first, as `kill -9` does, if it runs.
     pub fn restart(&mut self) {
         self.kill();
         let mut child = self.command().spawn().expect("start the server");
-        let mut stderr = BufReader::new(child.stderr.take().expect("its stderr"));
         let log = self.log.clone();
-        self.log_reader = Some(thread::spawn(move || {
-            let mut line = String::new();
-            while matches!(stderr.read_line(&mut line), Ok(1..)) {
-                log.lock().unwrap_or_else(PoisonError::into_inner).push_str(&line);
-                line.clear();
-            }
-        }));
+        self.log_reader = child.stderr.take().map(|stderr| {
+            thread::spawn(move || {
+                let mut stderr = BufReader::new(stderr);
+                let mut line = String::new();
+                while matches!(stderr.read_line(&mut line), Ok(1..)) {
+                    log.lock().unwrap_or_else(PoisonError::into_inner).push_str(&line);
+                    line.clear();
+                }
+            })
+        });
         let stdout = child.stdout.take().expect("its stdout");
         self.child = Some(child);
         let Some(addresses) = printed_addresses(stdout, self.log.clone()) else {
@@ -139,7 +162,9 @@ impl Server {
             let data = self.folder.path().join("data");
             command.arg("--ledger").arg(format!("embedded:{}", data.display()));
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let own = self.standard_error.as_ref().map(|file| file.try_clone().expect("a descriptor"));
+        let stderr = own.map_or_else(Stdio::piped, Stdio::from);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
         command
     }
 

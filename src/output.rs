@@ -1,0 +1,41 @@
+//! Writing to what may not take it: a full disk, a pipe that nobody reads.
+
+use std::io::{self, Write};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+/// Work on a thread of its own, because it may never end.
+pub struct Aside(Receiver<()>);
+
+impl Aside {
+    /// Starts it. Where the system has no thread to give, it is not done.
+    pub fn start(work: impl FnOnce() + Send + 'static) -> Self {
+        let (done, ended) = mpsc::channel();
+        let run = move || {
+            work();
+            let _ = done.send(());
+        };
+        let _ = thread::Builder::new().name("aside".into()).spawn(run);
+        Self(ended)
+    }
+
+    /// Waits until it is done, at most for this time. False: it is not.
+    pub fn wait(&self, time: Duration) -> bool {
+        self.0.recv_timeout(time) != Err(RecvTimeoutError::Timeout)
+    }
+}
+
+/// Writes all, or says how many bytes went before the error.
+pub(crate) fn write_all_counted(out: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut done = 0;
+    while done < bytes.len() {
+        match out.write(&bytes[done..]) {
+            Ok(0) => return (done, Err(io::ErrorKind::WriteZero.into())),
+            Ok(count) => done += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (done, Err(error)),
+        }
+    }
+    (done, Ok(()))
+}

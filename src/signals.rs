@@ -1,0 +1,69 @@
+//! What the process does about signals.
+//!
+//! SIGTERM and SIGINT end it, the second one at once, whatever is stuck: the thread that hears them
+//! waits for nobody. SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2, which log rotation, closed terminals and
+//! other servers' habits send, would kill by default; in the middle of a sale they are logged and
+//! ignored. SIGABRT still leaves a core dump.
+
+use std::io;
+use std::thread;
+use std::time::Duration;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::iterator::Signals;
+
+use crate::limits::SECOND_SIGNAL_MS;
+use crate::logging;
+
+/// Exit code of an end that was forced.
+const FORCED: u8 = 1;
+
+/// From now on, signals that ask for what we don't do are logged and ignored.
+pub fn ignore_others() -> io::Result<()> {
+    let mut signals = Signals::new([SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2])?;
+    thread::Builder::new().name("signals".into()).spawn(move || {
+        for signal in signals.forever() {
+            let (signal, instead) = match signal {
+                SIGHUP => ("SIGHUP", "settings are read at the start only; restart to change them"),
+                SIGQUIT => ("SIGQUIT", "SIGTERM drains; SIGABRT leaves a core dump"),
+                SIGUSR1 => ("SIGUSR1", "no log file to open again"),
+                _ => ("SIGUSR2", "no hand-over to a new process; tuning/rolling-restart"),
+            };
+            tracing::info!(signal, instead, "signal ignored");
+        }
+    })?;
+    Ok(())
+}
+
+/// Calls `end` at each SIGTERM and SIGINT. After the second one the process has
+/// [`SECOND_SIGNAL_MS`] to end by itself; a third ends it at once.
+pub fn on_end(mut end: impl FnMut() + Send + 'static) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    thread::Builder::new().name("end-signals".into()).spawn(move || {
+        for (before, _) in signals.forever().enumerate() {
+            match before {
+                0 => end(),
+                1 => {
+                    end();
+                    let time = Duration::from_millis(SECOND_SIGNAL_MS);
+                    let forced = move || {
+                        thread::sleep(time);
+                        force();
+                    };
+                    if thread::Builder::new().name("end".into()).spawn(forced).is_err() {
+                        force();
+                    }
+                }
+                _ => force(),
+            }
+        }
+    })?;
+    Ok(())
+}
+
+fn force() -> ! {
+    logging::end(
+        FORCED,
+        "error: ended by a second signal, without waiting for what was under way\n",
+    )
+}
