@@ -57,6 +57,7 @@ if units > 0 then
   local failure = read_users(users)
   if failure then return failure end
   for user, fewer in pairs(by_user) do add_units(user, -fewer) end
+  needs('ZREM', DEADLINES, 'a')
   write(concat(expired), sold - units, held - units)
 end
 -- Looked at first: in a Cluster, a key that is gone can't be asked for while its slot is on its way.
