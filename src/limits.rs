@@ -87,6 +87,8 @@ pub const CLIENT_CONNECT_DEADLINE_MS: u64 = 3_000;
 pub const CLIENT_ANSWER_DEADLINE_MS: u64 = 10_000;
 /// Time between two lines in the log about batches that the ledger refuses.
 pub const REFUSAL_LOG_INTERVAL_MS: u64 = 1_000;
+/// Most different things of a Redis that are warned of in a process.
+pub const REDIS_WARNINGS_MAX: usize = 64;
 /// Most servers that a Redis URL may name: some of them will do to find the others.
 pub const REDIS_ENDPOINTS_MAX: usize = 32;
 /// Longest name of a primary that Sentinels watch.

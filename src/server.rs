@@ -21,7 +21,7 @@ use crate::control::Control;
 use crate::core::{Mailbox, Shared};
 use crate::ledger::client::Client;
 use crate::ledger::embedded::{self, Embedded, OpenError};
-use crate::ledger::redis::RedisLedger;
+use crate::ledger::redis::{Purpose, RedisLedger};
 use crate::limits::{MAPS_MAX_DEFAULT, MAPS_PER_STACK, STACK_BYTES, STARTUP_WAIT_MS};
 use crate::listener::Listener;
 use crate::members::Instance;
@@ -256,7 +256,7 @@ impl Ledger {
             }
             LedgerSetting::Redis(setting) => {
                 let refuse = |reason| RunError::Redis { url: setting.url.to_string(), reason };
-                let ledger = setting.ledger().map_err(refuse)?;
+                let ledger = setting.ledger().map_err(refuse)?.with_purpose(Purpose::Serve);
                 ledger.follow();
                 Ok(Self::Redis(Arc::new(ledger)))
             }

@@ -428,7 +428,7 @@ impl Connection {
         let mut stream = Stream::open(socket, host, ledger.tls.as_ref())?;
         let shaken = handshake(&mut stream, &ledger.settings, name, ledger.codec.scripts());
         term.as_ref().map_or(Ok(()), |term| term.may_begin(shaken.as_ref().err()))?;
-        shaken?;
+        ledger.warn(shaken?);
         let codec = ledger.codec.in_epoch(term.as_ref().map(Term::epoch));
         Ok(Self { stream, parser: Parser::new(), codec, term })
     }
@@ -477,7 +477,8 @@ impl Connection {
 
 /// Whether one of a batch's groups may have changed something.
 fn changed(batch: &Batch, replies: &[Result<GroupReply, LedgerError>]) -> bool {
-    let answered = batch.groups.iter().zip(replies).filter_map(|(g, r)| Some((g, r.as_ref().ok()?)));
+    let answered =
+        batch.groups.iter().zip(replies).filter_map(|(g, r)| Some((g, r.as_ref().ok()?)));
     let mut each = answered.flat_map(|(group, reply)| group.commands.iter().zip(&reply.outcomes));
     each.any(|(command, outcome)| may_change(command, outcome))
 }

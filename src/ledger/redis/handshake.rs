@@ -8,9 +8,11 @@ use std::io::{self, Read, Write};
 
 use redis::{Parser, ServerError, Value};
 
-use super::reply::text;
+use super::keeping;
+use super::reply::{error_text, text};
 use super::resp::{bulk, command, text_command};
-use super::scripts::Scripts;
+use super::rights::{Needs, Purpose, UNASKED};
+use super::scripts::{ScriptName, Scripts};
 use super::settings::{Password, RedisSettings, Topology};
 use crate::limits::REPLICAS_FIND_MS;
 
@@ -41,6 +43,21 @@ impl HandshakeError {
     }
 }
 
+/// Something at a Redis that can be used which its operator should know.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Warning {
+    /// What it is, always in the same words.
+    pub message: &'static str,
+    /// What is there, and what to do about it.
+    pub detail: String,
+}
+
+impl Warning {
+    pub(super) fn new(message: &'static str, detail: impl Into<String>) -> Self {
+        Self { message, detail: detail.into() }
+    }
+}
+
 /// Makes a fresh connection fit for [`Codec`](super::Codec)'s commands. `name` is what `CLIENT LIST`
 /// shows for it, printable and without spaces.
 ///
@@ -50,7 +67,7 @@ pub fn handshake(
     settings: &RedisSettings,
     name: &str,
     scripts: &Scripts,
-) -> Result<(), HandshakeError> {
+) -> Result<Vec<Warning>, HandshakeError> {
     let mut talk = Talk { stream, parser: Parser::new(), out: Vec::new() };
     let role = talk.greet(settings)?;
     if role != "master" {
@@ -60,9 +77,23 @@ pub fn handshake(
         let db = settings.db.to_string();
         talk.ask(&["SELECT", &db], &format!("SELECT {db}"))?;
     }
-    talk.ask(&["CLIENT", "SETNAME", name], "CLIENT SETNAME")?;
+    let mut warnings = Vec::new();
+    // The name only helps who looks at a list.
+    if let Value::ServerError(error) = talk.ask_anyway(&["CLIENT", "SETNAME", name])? {
+        let detail = format!("CLIENT SETNAME: {}", error_text(&error));
+        warnings.push(Warning::new("connections to Redis have no names in CLIENT LIST", detail));
+    }
     talk.load(scripts)?;
-    if settings.replicas > 0 { talk.find_replicas(settings.replicas) } else { Ok(()) }
+    if let Some(needs) = &settings.needs {
+        warnings.extend(talk.check_rights(settings, needs, scripts)?);
+        if needs.purpose == Purpose::Serve {
+            warnings.extend(talk.check_keeping(settings.replicas > 0)?);
+        }
+    }
+    if settings.replicas > 0 {
+        talk.find_replicas(settings.replicas)?;
+    }
+    Ok(warnings)
 }
 
 /// Loads the scripts on a connection that has been through [`handshake`] and on which no reply is
@@ -117,6 +148,13 @@ impl<S: Read + Write> Talk<'_, S> {
         self.reply(shown)
     }
 
+    /// The same, where an error is an answer as well.
+    fn ask_anyway(&mut self, arguments: &[&str]) -> Result<Value, HandshakeError> {
+        text_command(&mut self.out, arguments);
+        self.send()?;
+        self.read()
+    }
+
     fn send(&mut self) -> Result<(), HandshakeError> {
         self.stream.write_all(&self.out)?;
         self.out.clear();
@@ -124,8 +162,14 @@ impl<S: Read + Write> Talk<'_, S> {
     }
 
     fn reply(&mut self, shown: &str) -> Result<Value, HandshakeError> {
+        match self.read()? {
+            Value::ServerError(error) => Err(judge(shown, &error)),
+            value => Ok(value),
+        }
+    }
+
+    fn read(&mut self) -> Result<Value, HandshakeError> {
         match self.parser.parse_value(&mut *self.stream) {
-            Ok(Value::ServerError(error)) => Err(judge(shown, &error)),
             Ok(value) => Ok(value),
             Err(error) if error.is_io_error() => Err(HandshakeError::Io(io::Error::other(error))),
             Err(_) => {
@@ -133,6 +177,37 @@ impl<S: Read + Write> Talk<'_, S> {
                 Err(HandshakeError::Io(io::Error::new(kind, "this does not speak RESP")))
             }
         }
+    }
+
+    /// Whether the user may run every command that we need. By the script as it is loaded, or as a
+    /// text: a server needs the right to the one anyway, and a worker that to the other.
+    fn check_rights(
+        &mut self,
+        settings: &RedisSettings,
+        needs: &Needs,
+        scripts: &Scripts,
+    ) -> Result<Option<Warning>, HandshakeError> {
+        let script = scripts.get(ScriptName::Rights);
+        let call = match needs.purpose {
+            Purpose::Serve => ["EVALSHA", &script.sha, "0"],
+            Purpose::Orders => ["EVAL", &script.code, "0"],
+        };
+        let arguments: Vec<&str> = call.into_iter().chain(needs.arguments()).collect();
+        let reply = match needs.purpose {
+            Purpose::Serve => self.ask(&arguments, "EVALSHA")?,
+            Purpose::Orders => self.ask_anyway(&arguments)?,
+        };
+        match reply {
+            Value::ServerError(error) => Ok(Some(Warning::new(UNASKED, error_text(&error)))),
+            reply => needs.judge(settings, &reply),
+        }
+    }
+
+    /// What Redis may lose of what it has acknowledged, as far as it may be asked.
+    fn check_keeping(&mut self, replicated: bool) -> Result<Vec<Warning>, HandshakeError> {
+        let info = self.ask_anyway(&["INFO", "memory", "persistence"])?;
+        let save = self.ask_anyway(&["CONFIG", "GET", "save"])?;
+        Ok(keeping::judge(&info, &save, replicated))
     }
 
     /// Whether a batch's `WAIT` can be met: what is written where it can't be is held by nobody who

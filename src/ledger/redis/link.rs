@@ -7,7 +7,7 @@
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use hashbrown::HashSet;
@@ -22,13 +22,15 @@ use super::socket::Socket;
 use super::stream::Stream;
 use super::tls::tls_config;
 use super::{
-    Codec, DecodeError, Endpoint, HandshakeError, Password, RedisSettings, Topology, decode,
-    handshake, load_scripts, replicas,
+    Codec, DecodeError, Endpoint, HandshakeError, Needs, Password, Purpose, RedisSettings,
+    Topology, Warning, decode, handshake, load_scripts, replicas,
 };
-use crate::core::Core;
+use crate::core::{Core, lock};
 use crate::ledger::batch::Failure;
 use crate::ledger::{Batch, Group, GroupReply, LedgerError};
-use crate::limits::{RECONNECT_BACKOFF_MS_MAX, RECONNECT_BACKOFF_MS_MIN, REFUSAL_LOG_INTERVAL_MS};
+use crate::limits::{
+    RECONNECT_BACKOFF_MS_MAX, RECONNECT_BACKOFF_MS_MIN, REDIS_WARNINGS_MAX, REFUSAL_LOG_INTERVAL_MS,
+};
 use crate::sale::{Outcome, SaleId};
 use crate::server::LinkState;
 
@@ -43,6 +45,8 @@ pub struct RedisLedger {
     primary: Option<Arc<Primary>>,
     login: Option<Login>,
     following: Once,
+    /// What was warned of: once for all connections.
+    warned: Mutex<HashSet<Warning>>,
 }
 
 impl RedisLedger {
@@ -60,8 +64,25 @@ impl RedisLedger {
             Topology::Cluster { seeds } => cluster = Some(Arc::new(Cluster::new(seeds))),
         }
         let tls = if settings.tls { Some(Arc::new(tls_config(ca)?)) } else { None };
-        let (login, following) = (None, Once::new());
-        Ok(Self { settings, codec, tls, cluster, primary, login, following })
+        let (login, following, warned) = (None, Once::new(), Mutex::default());
+        Ok(Self { settings, codec, tls, cluster, primary, login, following, warned })
+    }
+
+    /// Has every connection checked for what it is to be used for when it is made.
+    pub fn with_purpose(self, purpose: Purpose) -> Self {
+        let needs = Some(Needs { purpose, index: self.codec.keys().index() });
+        Self { settings: RedisSettings { needs, ..self.settings }, ..self }
+    }
+
+    /// Logs what was seen when a connection was made, unless that was logged before.
+    pub(super) fn warn(&self, warnings: Vec<Warning>) {
+        for warning in warnings {
+            let mut warned = lock(&self.warned);
+            if warned.len() < REDIS_WARNINGS_MAX && warned.insert(warning.clone()) {
+                let Warning { message, detail } = warning;
+                tracing::warn!(redis = %self.settings, detail, "{message}");
+            }
+        }
     }
 
     /// Acknowledges only what so many replicas have received too.
@@ -166,7 +187,7 @@ impl<'a> Link<'a> {
         let name = format!("stampede-core-{}", core.index);
         let shaken = handshake(&mut stream, settings, &name, ledger.codec.scripts());
         term.as_ref().map_or(Ok(()), |term| term.may_begin(shaken.as_ref().err()))?;
-        shaken?;
+        ledger.warn(shaken?);
         let (parser, out) = (Parser::new(), Vec::with_capacity(64 << 10));
         Ok(Self {
             core,

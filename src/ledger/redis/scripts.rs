@@ -50,6 +50,8 @@ pub enum ScriptName {
     Take,
     /// Renew a member's lease, end it, or look at all of them. Of no sale.
     Members,
+    /// Find which commands the user may not run. Of no sale.
+    Rights,
 }
 
 /// One script as Redis knows it.
@@ -94,7 +96,8 @@ impl Scripts {
         let of_sales = parts.iter().map(|parts| Script::new(bounds.clone() + &parts.concat()));
         let members = format!("local LEASE_MS, MEMBERS_MAX = {LEASE_MS}, {MEMBERS_MAX}\n")
             + include_str!("lua/members.lua");
-        Self { list: of_sales.chain([Script::new(members)]).collect() }
+        let rights = include_str!("lua/rights.lua").to_owned();
+        Self { list: of_sales.chain([members, rights].map(Script::new)).collect() }
     }
 
     /// One of them.

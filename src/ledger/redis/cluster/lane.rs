@@ -284,7 +284,7 @@ impl Connection {
         let socket = Socket::connect(core, &node.host, node.port, deadline_ms, None)?;
         let mut stream = Stream::open(socket, &node.host, ledger.tls.as_ref())?;
         let name = format!("stampede-core-{}", core.index);
-        handshake(&mut stream, &ledger.settings, &name, ledger.codec.scripts())?;
+        ledger.warn(handshake(&mut stream, &ledger.settings, &name, ledger.codec.scripts())?);
         Ok(Self { stream, parser: Parser::new(), out: Vec::new() })
     }
 
