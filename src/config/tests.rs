@@ -220,7 +220,7 @@ fn a_certificate_authority_needs_tls() {
     assert!(with("rediss://host").unwrap_err().to_string().contains("has no certificate"));
     std::fs::write(&pem, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
     assert!(
-        matches!(with("rediss://host").unwrap().ledger, LedgerSetting::Redis(r) if r.ca.is_some())
+        matches!(with("rediss://host").unwrap().ledger, LedgerSetting::Redis(r) if r.files.ca.is_some())
     );
     assert!(with("redis://host").unwrap_err().to_string().contains("only of use with"));
 }

@@ -6,7 +6,7 @@
 
 use std::io::{self, Read, Write};
 
-use redis::{Parser, ServerError, Value};
+use redis::{Parser, RedisError, ServerError, Value};
 
 use super::keeping;
 use super::reply::{error_text, text};
@@ -14,6 +14,7 @@ use super::resp::{bulk, command, text_command};
 use super::rights::{Needs, Purpose, UNASKED};
 use super::scripts::{ScriptName, Scripts};
 use super::settings::{Password, RedisSettings, Topology};
+use super::tls::tls_refusal;
 use crate::limits::REPLICAS_FIND_MS;
 
 /// The oldest Redis whose scripts tell what they did not do: see `reply.rs`.
@@ -171,11 +172,7 @@ impl<S: Read + Write> Talk<'_, S> {
     fn read(&mut self) -> Result<Value, HandshakeError> {
         match self.parser.parse_value(&mut *self.stream) {
             Ok(value) => Ok(value),
-            Err(error) if error.is_io_error() => Err(HandshakeError::Io(io::Error::other(error))),
-            Err(_) => {
-                let kind = io::ErrorKind::InvalidData;
-                Err(HandshakeError::Io(io::Error::new(kind, "this does not speak RESP")))
-            }
+            Err(error) => Err(unread(error)),
         }
     }
 
@@ -244,6 +241,20 @@ impl<S: Read + Write> Talk<'_, S> {
         }
         Ok(())
     }
+}
+
+/// Who must act where no reply could be read.
+pub(super) fn unread(error: RedisError) -> HandshakeError {
+    if let Some(refusal) = tls_refusal(&error) {
+        return refusal;
+    }
+    HandshakeError::Io(match error.is_io_error() {
+        true => io::Error::other(error),
+        false => {
+            let text = "this does not speak RESP (with TLS, the URL begins with rediss)";
+            io::Error::new(io::ErrorKind::InvalidData, text)
+        }
+    })
 }
 
 /// Who must act on an error reply.

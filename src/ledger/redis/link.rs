@@ -20,10 +20,10 @@ use super::primary::{Primary, Term, ends_connection};
 use super::sentinel::{self, Login};
 use super::socket::Socket;
 use super::stream::Stream;
-use super::tls::tls_config;
+use super::tls::tls_config_of;
 use super::{
     Codec, DecodeError, Endpoint, HandshakeError, Needs, Password, Purpose, RedisSettings,
-    Topology, Warning, decode, handshake, load_scripts, replicas,
+    TlsFiles, Topology, Warning, decode, handshake, load_scripts, replicas,
 };
 use crate::core::{Core, lock};
 use crate::ledger::batch::Failure;
@@ -55,6 +55,15 @@ impl RedisLedger {
     /// # Errors
     /// The roots can't be read.
     pub fn new(settings: RedisSettings, codec: Codec, ca: Option<&Path>) -> io::Result<Self> {
+        let files = TlsFiles { ca: ca.map(Path::to_owned), client: None };
+        Self::with_tls(settings, codec, &files)
+    }
+
+    /// The same, with all that TLS can need.
+    ///
+    /// # Errors
+    /// The files can't be read or don't belong together.
+    pub fn with_tls(settings: RedisSettings, codec: Codec, files: &TlsFiles) -> io::Result<Self> {
         let (mut primary, mut cluster) = (None, None);
         match &settings.topology {
             Topology::One(_) => {}
@@ -63,7 +72,7 @@ impl RedisLedger {
             }
             Topology::Cluster { seeds } => cluster = Some(Arc::new(Cluster::new(seeds))),
         }
-        let tls = if settings.tls { Some(Arc::new(tls_config(ca)?)) } else { None };
+        let tls = if settings.tls { Some(Arc::new(tls_config_of(files)?)) } else { None };
         let (login, following, warned) = (None, Once::new(), Mutex::default());
         Ok(Self { settings, codec, tls, cluster, primary, login, following, warned })
     }

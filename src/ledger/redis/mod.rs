@@ -53,4 +53,5 @@ pub use rights::{Needs, Purpose};
 pub use scripts::{Script, ScriptName, Scripts};
 pub use settings::{Endpoint, Password, RedisSettings, Topology, UrlError};
 pub(crate) use tls::tls_config;
+pub use tls::{ClientFiles, TlsFiles};
 pub use trim::trim_command;

@@ -14,6 +14,7 @@ use redis::{Parser, ServerError, Value};
 use rustls::ClientConfig;
 
 use super::HandshakeError;
+use super::handshake::unread;
 use super::primary::{Primary, Report, Seat};
 use super::reply::{error_text, text};
 use super::resp::text_command;
@@ -170,7 +171,7 @@ impl Talk {
         let one = |_| match self.parser.parse_value(&mut self.stream) {
             Ok(Value::ServerError(error)) => Err(judge(&error)),
             Ok(value) => Ok(value),
-            Err(error) => Err(HandshakeError::Io(io::Error::other(error))),
+            Err(error) => Err(unread(error)),
         };
         (0..replies).map(one).collect()
     }
