@@ -70,6 +70,11 @@ impl Latch {
         self.refusal.is_some()
     }
 
+    /// Whether the last that the ledger said was that the sale is over, however long ago.
+    pub fn is_over(&self) -> bool {
+        self.refusal == Some(Refusal::Closed)
+    }
+
     /// The ledger refused a purchase for this reason.
     pub fn close(&mut self, refusal: Refusal, now_ms: u64, ledger_now_ms: u64) {
         self.refusal = Some(refusal);

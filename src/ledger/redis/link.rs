@@ -29,7 +29,8 @@ use crate::core::{Core, lock};
 use crate::ledger::batch::Failure;
 use crate::ledger::{Batch, Group, GroupReply, LedgerError};
 use crate::limits::{
-    RECONNECT_BACKOFF_MS_MAX, RECONNECT_BACKOFF_MS_MIN, REDIS_WARNINGS_MAX, REFUSAL_LOG_INTERVAL_MS,
+    IDLE_CLOSE_MS_MIN, RECONNECT_BACKOFF_MS_MAX, RECONNECT_BACKOFF_MS_MIN, REDIS_WARNINGS_MAX,
+    REFUSAL_LOG_INTERVAL_MS,
 };
 use crate::sale::{Outcome, SaleId};
 use crate::server::LinkState;
@@ -153,11 +154,18 @@ pub fn run(core: &'static Core, ledger: &Arc<RedisLedger>) {
                 backoff_ms = RECONNECT_BACKOFF_MS_MIN;
                 core.batcher.set_available();
                 core.report(LinkState::Up);
+                let until_ms = core.clock.now_ms() + IDLE_CLOSE_MS_MIN;
                 let error = link.serve();
+                if link.was_idle && core.clock.now_ms() >= until_ms {
+                    // Redis closes what is idle for long, if it is set up so. Nothing was lost.
+                    tracing::debug!(core = core.index, %error, "an idle connection to Redis ended");
+                    continue;
+                }
                 core.batcher.set_unavailable();
                 core.report(LinkState::Away { reason: error.to_string(), fatal: false });
             }
             Err(error) => {
+                core.batcher.set_unavailable();
                 let fatal = error.is_fatal();
                 core.report(LinkState::Away { reason: error.to_string(), fatal });
             }
@@ -182,6 +190,8 @@ struct Link<'a> {
     refusal_logged_ms: Option<u64>,
     /// Why it is of no use any more, once it isn't. Nothing is sent then.
     broken: Option<io::Error>,
+    /// Whether it ended while nothing was outstanding.
+    was_idle: bool,
     registered: Registered,
 }
 
@@ -208,6 +218,7 @@ impl<'a> Link<'a> {
             out,
             refusal_logged_ms: None,
             broken: None,
+            was_idle: false,
             registered: Registered::default(),
         })
     }
@@ -224,7 +235,10 @@ impl<'a> Link<'a> {
             let Some((batch, flight)) = self.core.batcher.next_batch(interrupted) else {
                 match self.stream.socket().probe() {
                     Ok(()) => continue,
-                    Err(error) => return error,
+                    Err(error) => {
+                        self.was_idle = self.stream.socket().check_term().is_ok();
+                        return error;
+                    }
                 }
             };
             if let Err(error) = self.stream.socket().check_term() {

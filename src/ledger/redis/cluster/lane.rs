@@ -18,7 +18,9 @@ use super::link::Link;
 use super::work::Work;
 use crate::gate::Source;
 use crate::ledger::batch::Failure;
-use crate::limits::{BATCH_MAX, RECONNECT_BACKOFF_MS_MAX, RECONNECT_BACKOFF_MS_MIN};
+use crate::limits::{
+    BATCH_MAX, IDLE_CLOSE_MS_MIN, RECONNECT_BACKOFF_MS_MAX, RECONNECT_BACKOFF_MS_MIN,
+};
 
 /// See the module's header.
 pub(super) struct Lane {
@@ -123,7 +125,16 @@ impl Lane {
                     backoff_ms = RECONNECT_BACKOFF_MS_MIN;
                     self.state.replace(State::Up);
                     link.note_state();
-                    HandshakeError::Io(self.serve(link, &mut connection))
+                    let until_ms = core.clock.now_ms() + IDLE_CLOSE_MS_MIN;
+                    let (error, was_idle) = self.serve(link, &mut connection);
+                    let stays = !self.retired.get() && link.cluster.slots.has(&self.node);
+                    if was_idle && stays && core.clock.now_ms() >= until_ms {
+                        // The node closes what is idle for long, if it is set up so.
+                        tracing::debug!(core = core.index, node = %self.node, %error,
+                            "an idle connection to Redis ended");
+                        continue;
+                    }
+                    HandshakeError::Io(error)
                 }
                 Err(error) => error,
             };
@@ -149,18 +160,18 @@ impl Lane {
         link.end(self);
     }
 
-    /// Carries works until something fails, and says what.
-    fn serve(&self, link: &Rc<Link>, connection: &mut Connection) -> io::Error {
+    /// Carries works until something fails, and says what, and whether nothing was outstanding.
+    fn serve(&self, link: &Rc<Link>, connection: &mut Connection) -> (io::Error, bool) {
         loop {
             match self.wait_for_work(link, connection) {
                 Ok(true) => {}
-                Ok(false) => return io::Error::other("it has no slots any more"),
-                Err(error) => return error,
+                Ok(false) => return (io::Error::other("it has no slots any more"), false),
+                Err(error) => return (error, true),
             }
             let mut works = self.take(link);
             if let Err(error) = self.carry(link, connection, &mut works) {
                 works.into_iter().for_each(|work| link.lose(work));
-                return error;
+                return (error, false);
             }
             link.core.gate.hurry();
         }
