@@ -106,10 +106,7 @@ fn writes() -> Vec<(&'static str, &'static str, Command, u64)> {
         (
             "create a part",
             "new",
-            Command::Create(SaleSpec {
-                split: Split::Part { of: 2 },
-                ..SaleSpec::with_total(1)
-            }),
+            Command::Create(SaleSpec { split: Split::Part { of: 2 }, ..SaleSpec::with_total(1) }),
             1,
         ),
         ("give", "p", Command::Give { to: 2, gave: 0, units: 1 }, 1),

@@ -25,6 +25,7 @@ mod lifecycle;
 mod members;
 mod operation;
 mod outage;
+mod people;
 mod splits;
 
 use std::process::Command;

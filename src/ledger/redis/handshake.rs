@@ -14,7 +14,7 @@ use super::resp::{bulk, command, text_command};
 use super::rights::{Needs, Purpose, UNASKED};
 use super::scripts::{ScriptName, Scripts};
 use super::settings::{Password, RedisSettings, Topology};
-use super::tls::tls_refusal;
+use super::tls::explained;
 use crate::limits::REPLICAS_FIND_MS;
 
 /// The oldest Redis whose scripts tell what they did not do: see `reply.rs`.
@@ -69,6 +69,15 @@ pub fn handshake(
     name: &str,
     scripts: &Scripts,
 ) -> Result<Vec<Warning>, HandshakeError> {
+    introduce(stream, settings, name, scripts).map_err(explained)
+}
+
+fn introduce(
+    stream: &mut (impl Read + Write),
+    settings: &RedisSettings,
+    name: &str,
+    scripts: &Scripts,
+) -> Result<Vec<Warning>, HandshakeError> {
     let mut talk = Talk { stream, parser: Parser::new(), out: Vec::new() };
     let role = talk.greet(settings)?;
     if role != "master" {
@@ -81,7 +90,10 @@ pub fn handshake(
     let mut warnings = Vec::new();
     // The name only helps who looks at a list.
     if let Value::ServerError(error) = talk.ask_anyway(&["CLIENT", "SETNAME", name])? {
-        let detail = format!("CLIENT SETNAME: {}", error_text(&error));
+        // What follows repeats the name.
+        let text = error_text(&error);
+        let why = text.split(", with args").next().unwrap_or_default();
+        let detail = format!("CLIENT SETNAME: {why}");
         warnings.push(Warning::new("connections to Redis have no names in CLIENT LIST", detail));
     }
     talk.load(scripts)?;
@@ -111,7 +123,10 @@ pub(super) fn greet(
     stream: &mut (impl Read + Write),
     settings: &RedisSettings,
 ) -> Result<(), HandshakeError> {
-    Talk { stream, parser: Parser::new(), out: Vec::new() }.greet(settings).map(drop)
+    Talk { stream, parser: Parser::new(), out: Vec::new() }
+        .greet(settings)
+        .map(drop)
+        .map_err(explained)
 }
 
 fn authenticate_default<S: Read + Write>(
@@ -244,10 +259,7 @@ impl<S: Read + Write> Talk<'_, S> {
 }
 
 /// Who must act where no reply could be read.
-pub(super) fn unread(error: RedisError) -> HandshakeError {
-    if let Some(refusal) = tls_refusal(&error) {
-        return refusal;
-    }
+fn unread(error: RedisError) -> HandshakeError {
     HandshakeError::Io(match error.is_io_error() {
         true => io::Error::other(error),
         false => {

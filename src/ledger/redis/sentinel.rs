@@ -14,13 +14,13 @@ use redis::{Parser, ServerError, Value};
 use rustls::ClientConfig;
 
 use super::HandshakeError;
-use super::handshake::unread;
 use super::primary::{Primary, Report, Seat};
 use super::reply::{error_text, text};
 use super::resp::text_command;
 use super::settings::{Endpoint, Password};
 use super::stream::Stream;
 use super::timed::Timed;
+use super::tls::explained;
 use crate::limits::{EPOCH_MAX, SENTINEL_ANSWER_DEADLINE_MS, SENTINEL_POLL_INTERVAL_MS};
 
 /// What a Sentinel tells of when it learns of another primary. The one that leads a failover says
@@ -71,7 +71,7 @@ struct Follower {
 impl Follower {
     fn run(self) {
         loop {
-            let Err(error) = self.listen() else { return };
+            let Err(error) = self.listen().map_err(explained) else { return };
             let Some(primary) = self.primary.upgrade() else { return };
             let fatal = error.is_fatal();
             let reason = match error {
@@ -171,7 +171,7 @@ impl Talk {
         let one = |_| match self.parser.parse_value(&mut self.stream) {
             Ok(Value::ServerError(error)) => Err(judge(&error)),
             Ok(value) => Ok(value),
-            Err(error) => Err(unread(error)),
+            Err(error) => Err(HandshakeError::Io(io::Error::other(error))),
         };
         (0..replies).map(one).collect()
     }

@@ -137,17 +137,24 @@ pub(super) fn tls_failure(error: io::Error) -> HandshakeError {
     }
 }
 
-/// What an error at the first answers means if it comes from TLS: in version 1.3 a server looks at the
-/// client's certificate when the client has done with the handshake.
-pub(super) fn tls_refusal(error: &RedisError) -> Option<HandshakeError> {
-    match inner(error.source()?.downcast_ref::<Arc<io::Error>>()?)? {
-        rustls::Error::AlertReceived(alert) => refused(*alert),
-        _ => None,
+/// What it means if a first question was not answered: in TLS 1.3 a server looks at the client's
+/// certificate when the client has done with the handshake.
+pub(super) fn explained(error: HandshakeError) -> HandshakeError {
+    let HandshakeError::Io(io) = &error else { return error };
+    match inner(io) {
+        Some(rustls::Error::AlertReceived(alert)) => refused(*alert).unwrap_or(error),
+        _ => error,
     }
 }
 
+/// The error of TLS in one of a stream, also where the parser of replies has met it.
 fn inner(error: &io::Error) -> Option<&rustls::Error> {
-    error.get_ref()?.downcast_ref()
+    let held = error.get_ref()?;
+    if let Some(tls) = held.downcast_ref() {
+        return Some(tls);
+    }
+    let source = held.downcast_ref::<RedisError>()?.source()?;
+    inner(source.downcast_ref::<Arc<dyn Error + Send + Sync>>()?.downcast_ref()?)
 }
 
 /// What a server's alert says of our certificate, if that is what it is about.
