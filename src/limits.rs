@@ -92,6 +92,8 @@ pub const VANISHED_LOG_INTERVAL_MS: u64 = 60_000;
 /// A connection to Redis that ends while nothing is outstanding is made anew without a word if it has
 /// stood for so long.
 pub const IDLE_CLOSE_MS_MIN: u64 = 500;
+/// Most sales whose keys are looked at when a connection to Redis is made.
+pub const REDIS_SALES_CHECKED_MAX: usize = 16;
 /// Most different things of a Redis that are warned of in a process.
 pub const REDIS_WARNINGS_MAX: usize = 64;
 /// Most servers that a Redis URL may name: some of them will do to find the others.

@@ -256,7 +256,9 @@ impl Ledger {
             }
             LedgerSetting::Redis(setting) => {
                 let refuse = |reason| RunError::Redis { url: setting.url.to_string(), reason };
-                let ledger = setting.ledger().map_err(refuse)?.with_purpose(Purpose::Serve);
+                let sales = config.sales.iter().map(|(sale, _)| sale);
+                let ledger = setting.ledger().map_err(refuse)?;
+                let ledger = ledger.with_purpose(Purpose::Serve, sales);
                 ledger.follow();
                 Ok(Self::Redis(Arc::new(ledger)))
             }

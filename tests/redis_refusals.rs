@@ -224,14 +224,15 @@ fn ledger(url: &str) -> RedisLedger {
 }
 
 fn connect(url: &str, purpose: Purpose) -> Result<(), HandshakeError> {
-    RedisClient::new(Arc::new(ledger(url).with_purpose(purpose)), "test").connect()
+    let sale = SaleId::new("s").expect("a sale id");
+    RedisClient::new(Arc::new(ledger(url).with_purpose(purpose, &[sale])), "test").connect()
 }
 
 fn warnings(server: &RedisServer, url: &str, purpose: Purpose) -> Vec<Warning> {
     let codec = Codec::new(KeyTemplates::default());
     let index = codec.keys().index();
     let mut settings = RedisSettings::from_url(url).expect("a Redis URL");
-    settings.needs = Some(Needs { purpose, index });
+    settings.needs = Some(Needs { purpose, index, sales: Vec::new() });
     handshake(&mut server.stream(), &settings, "test", codec.scripts()).expect("a handshake")
 }
 
@@ -261,6 +262,11 @@ fn a_right_that_is_missing_is_named_when_a_connection_is_made() {
     admin.ask("ACL SETUSER shop resetkeys ~other:*");
     let error = connect(&url, Purpose::Serve).expect_err("a key");
     assert!(error.to_string().contains("may not use the key stampede:sales:"), "{error}");
+
+    admin.ask("ACL SETUSER shop resetkeys ~stampede:* ~s_hash_key ~{s_hash_key}:sale");
+    let error = connect(&url, Purpose::Serve).expect_err("keys of a sale");
+    let named = "ACL SETUSER shop ~s_hash_key ~{s_hash_key}:*";
+    assert!(error.is_fatal() && error.to_string().contains(named), "{error}");
 
     // Without these it sells all the same.
     admin.ask(SHOP);

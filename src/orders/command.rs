@@ -41,7 +41,7 @@ pub fn work(
     options: WorkerOptions,
 ) -> Result<Done, OrdersError> {
     let ledger = from.ledger().map_err(|why| OrdersError::From(from.url.to_string(), why))?;
-    let ledger = Arc::new(ledger.with_purpose(Purpose::Orders));
+    let ledger = Arc::new(ledger.with_purpose(Purpose::Orders, []));
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         register_conditional_shutdown(signal, INTERRUPTED, stop.clone())?;

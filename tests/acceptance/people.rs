@@ -81,23 +81,40 @@ fn a_redis_without_client_sells() {
 }
 
 /// Redis closes what nobody uses: nothing is wrong, and nobody is alarmed.
-#[test]
-fn an_idle_connection_that_redis_closes_is_no_alarm() {
-    let mut redis = RedisServer::start(&["--timeout", "1"]);
-    let server = on_redis(&redis, &["--sale", "ticket=9", "--cores", &cores(2)]);
+fn idle_connections_are_closed(redis: &mut RedisServer, url: &str) {
+    let ledger = ["--ledger", url, "--sale", "ticket=9", "--cores", &cores(2)];
+    let server = Server::start(&ledger);
     let mut admin = redis.connect();
-    let opened = |admin: &mut crate::redis_server::RedisConnection| -> u64 {
+    let mut opened = || -> u64 {
         let info = admin.text("INFO stats");
         let line = info.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
         line.and_then(|count| count.trim().parse().ok()).expect("a count")
     };
-    let before = opened(&mut admin);
-    eventually("both cores have connected anew, twice", 30, || opened(&mut admin) >= before + 4);
+    let before = opened();
+    eventually("both cores have connected anew, twice", 30, || opened() >= before + 4);
     assert!(sells(&server));
     let log = server.log();
     assert!(!log.contains("unavailable") && !log.contains("can't be reached"), "{log}");
     redis.kill();
     eventually("it is told", 10, || server.log().contains("purchases are unavailable"));
+}
+
+#[test]
+fn an_idle_connection_that_redis_closes_is_no_alarm() {
+    let mut redis = RedisServer::start(&["--timeout", "1"]);
+    let url = redis.url();
+    idle_connections_are_closed(&mut redis, &url);
+}
+
+#[test]
+fn an_idle_connection_that_a_node_of_a_cluster_closes_is_no_alarm() {
+    let mut redis = RedisServer::start(&["--timeout", "1", "--cluster-enabled", "yes"]);
+    redis.connect().text("CLUSTER ADDSLOTSRANGE 0 16383");
+    let well =
+        |redis: &RedisServer| redis.connect().text("CLUSTER INFO").contains("cluster_state:ok");
+    eventually("the Cluster is well", 10, || well(&redis));
+    let url = format!("redis-cluster://127.0.0.1:{}", redis.port());
+    idle_connections_are_closed(&mut redis, &url);
 }
 
 #[test]

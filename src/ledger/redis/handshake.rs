@@ -204,7 +204,9 @@ impl<S: Read + Write> Talk<'_, S> {
             Purpose::Serve => ["EVALSHA", &script.sha, "0"],
             Purpose::Orders => ["EVAL", &script.code, "0"],
         };
-        let arguments: Vec<&str> = call.into_iter().chain(needs.arguments()).collect();
+        let wanted = needs.arguments();
+        let wanted = wanted.iter().map(String::as_str);
+        let arguments: Vec<&str> = call.into_iter().chain(wanted).collect();
         let reply = match needs.purpose {
             Purpose::Serve => self.ask(&arguments, "EVALSHA")?,
             Purpose::Orders => self.ask_anyway(&arguments)?,

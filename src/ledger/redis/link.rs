@@ -29,8 +29,8 @@ use crate::core::{Core, lock};
 use crate::ledger::batch::Failure;
 use crate::ledger::{Batch, Group, GroupReply, LedgerError};
 use crate::limits::{
-    IDLE_CLOSE_MS_MIN, RECONNECT_BACKOFF_MS_MAX, RECONNECT_BACKOFF_MS_MIN, REDIS_WARNINGS_MAX,
-    REFUSAL_LOG_INTERVAL_MS,
+    IDLE_CLOSE_MS_MIN, RECONNECT_BACKOFF_MS_MAX, RECONNECT_BACKOFF_MS_MIN, REDIS_SALES_CHECKED_MAX,
+    REDIS_WARNINGS_MAX, REFUSAL_LOG_INTERVAL_MS,
 };
 use crate::sale::{Outcome, SaleId};
 use crate::server::LinkState;
@@ -78,9 +78,17 @@ impl RedisLedger {
         Ok(Self { settings, codec, tls, cluster, primary, login, following, warned })
     }
 
-    /// Has every connection checked for what it is to be used for when it is made.
-    pub fn with_purpose(self, purpose: Purpose) -> Self {
-        let needs = Some(Needs { purpose, index: self.codec.keys().index() });
+    /// Has every connection checked for what it is to be used for when it is made, also with these
+    /// sales.
+    pub fn with_purpose<'a>(
+        self,
+        purpose: Purpose,
+        sales: impl IntoIterator<Item = &'a SaleId>,
+    ) -> Self {
+        let keys = self.codec.keys();
+        let sales = sales.into_iter().take(REDIS_SALES_CHECKED_MAX);
+        let sales = sales.map(|sale| keys.of(sale).all()).collect();
+        let needs = Some(Needs { purpose, index: keys.index(), sales });
         Self { settings: RedisSettings { needs, ..self.settings }, ..self }
     }
 

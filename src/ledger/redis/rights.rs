@@ -26,6 +26,8 @@ pub struct Needs {
     pub purpose: Purpose,
     /// The key of the index, which is read and written by everybody.
     pub index: String,
+    /// The keys of sales that are known already, the counters' first.
+    pub sales: Vec<Vec<String>>,
 }
 
 /// What is warned of where rights can't be looked at.
@@ -120,9 +122,11 @@ impl Purpose {
 
 impl Needs {
     /// What `lua/rights.lua` gets.
-    pub(super) fn arguments(&self) -> Vec<&str> {
+    pub(super) fn arguments(&self) -> Vec<String> {
         let commands = self.purpose.needed().iter().chain(self.purpose.wanted()).copied();
-        std::iter::once(&*self.index).chain(commands).collect()
+        let commands = std::iter::once(&*self.index).chain(commands).map(str::to_owned);
+        let keys = |keys: &Vec<String>| format!("EVALSHA a {} {}", keys.len(), keys.join(" "));
+        commands.chain(self.sales.iter().map(keys)).collect()
     }
 
     /// What it replied: a warning if one is due.
@@ -169,6 +173,16 @@ impl Needs {
                 self.index
             )));
         }
+        let first_sale = needed.len() + self.purpose.wanted().len() + 1;
+        let may_not = |(at, _): &(usize, _)| wrong.contains(&(*at as i64));
+        if let Some((_, keys)) = (first_sale..).zip(&self.sales).find(may_not) {
+            let (counters, sale) = (&keys[0], keys.last().map_or("", String::as_str));
+            let beside = sale.rsplit_once(':').map_or(sale, |(begin, _)| begin);
+            return Err(HandshakeError::Fatal(format!(
+                "the user {user} may not use the keys of a sale: ACL SETUSER {user} ~{counters} \
+                 ~{beside}:*"
+            )));
+        }
         let add = |list: &[String]| {
             let rights = list.iter().map(|name| format!(" +{}", name.to_lowercase()));
             format!(
@@ -204,7 +218,7 @@ mod tests {
     use super::*;
 
     fn judged(purpose: Purpose, wrong: &[i64]) -> Result<Option<Warning>, HandshakeError> {
-        let needs = Needs { purpose, index: "stampede:sales:x".to_owned() };
+        let needs = Needs { purpose, index: "stampede:sales:x".to_owned(), sales: Vec::new() };
         let settings = RedisSettings::from_url("redis://shop:pw@x").unwrap();
         let reply = Value::Array(wrong.iter().copied().map(Value::Int).collect());
         needs.judge(&settings, &reply)
