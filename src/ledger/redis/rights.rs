@@ -2,7 +2,7 @@
 //!
 //! It is asked when a connection is made, so that a right that is missing is an error at the start and
 //! not a purchase that fails. Rights can be taken away later as well: each script looks again
-//! (`lua/sale.lua`).
+//! (`lua/call.lua`).
 
 use redis::Value;
 

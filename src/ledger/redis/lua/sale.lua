@@ -1,9 +1,8 @@
 -- The sale as it stands. Stands before every script; the bounds (TOTAL_MAX, ...) stand before it.
 --
--- A script that fails halfway keeps what it wrote, so everything is read and checked first, the rights
--- to the writes included. What is wrong with the data is an error that starts with STAMPEDE, and what
--- Redis refuses before the first write one that starts with UNDONE: nothing was written. Writes come
--- in the order in which an end between two of them would sell too few and never too many.
+-- A script that fails halfway keeps what it wrote, so everything is read and checked first. What is
+-- wrong with the data is an error that starts with STAMPEDE: nothing was written. Writes come in
+-- the order in which an end between two of them would sell too few and never too many.
 --
 -- ARGV[1] is empty but for three things: the time in ms for a replayed history (in production it is
 -- Redis' own), and behind an @ the epoch in which Sentinels named this primary to who asks. A sale
@@ -14,31 +13,6 @@ local COUNTERS, SALE, RESERVATIONS, CLAIMS, USERS, DEADLINES, STREAM =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local TOTAL_FIELD, SOLD_FIELD = ARGV[2], ARGV[3]
 local format, tonumber = string.format, tonumber
-local READS = {TIME = true, EXISTS = true, HGET = true, HMGET = true, XLEN = true, XINFO = true,
-  XRANGE = true, ZRANGE = true, ZRANGEBYSCORE = true}
--- Whether this script has written something.
-local wrote = false
-
--- Carries out a command. The error that ends the script if Redis refuses it says whether anything was
--- written before.
-local function call(command, ...)
-  local reply = redis.pcall(command, ...)
-  if type(reply) == 'table' and reply.err then
-    error({err = wrote and reply.err or 'UNDONE ' .. reply.err})
-  end
-  wrote = wrote or not READS[command]
-  return reply
-end
-
--- Ends the script unless the user may carry out a write of this kind: before the first write, for a
--- right can be taken away at any time. The rights to KEYS Redis has looked at before it began. Redis 7
--- can be asked, and what is no Redis may not know how.
-local function needs(command, key, ...)
-  local check = redis.acl_check_cmd
-  if check and not check(command, key, ...) then
-    error({err = 'UNDONE NOPERM this user may not ' .. command .. ' ' .. key})
-  end
-end
 
 local function refuse(text)
   return redis.error_reply('STAMPEDE ' .. text)
