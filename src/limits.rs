@@ -105,6 +105,15 @@ pub const CLIENT_CONNECT_DEADLINE_MS: u64 = 3_000;
 pub const CLIENT_ANSWER_DEADLINE_MS: u64 = 10_000;
 /// Time between two lines in the log about batches that the ledger refuses.
 pub const REFUSAL_LOG_INTERVAL_MS: u64 = 1_000;
+/// Time between two lines in the log about the same sale's being gone from the ledger.
+pub const VANISHED_LOG_INTERVAL_MS: u64 = 60_000;
+/// A connection to Redis that ends while nothing is outstanding is made anew without a word if it has
+/// stood for so long.
+pub const IDLE_CLOSE_MS_MIN: u64 = 500;
+/// Most sales whose keys are looked at when a connection to Redis is made.
+pub const REDIS_SALES_CHECKED_MAX: usize = 16;
+/// Most different things of a Redis that are warned of in a process.
+pub const REDIS_WARNINGS_MAX: usize = 64;
 /// Most servers that a Redis URL may name: some of them will do to find the others.
 pub const REDIS_ENDPOINTS_MAX: usize = 32;
 /// Longest name of a primary that Sentinels watch.

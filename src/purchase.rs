@@ -7,6 +7,7 @@
 mod ids;
 mod parts;
 mod sales;
+mod vanished;
 
 pub use ids::IdSource;
 pub use parts::{confirm_late, gather};

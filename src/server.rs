@@ -19,7 +19,7 @@ use crate::control::Control;
 use crate::core::{Mailbox, Shared};
 use crate::ledger::client::Client;
 use crate::ledger::embedded::{self, Embedded, OpenError};
-use crate::ledger::redis::RedisLedger;
+use crate::ledger::redis::{Purpose, RedisLedger};
 use crate::limits::{STACK_BYTES, STARTUP_WAIT_MS};
 use crate::listener::Listener;
 use crate::members::Instance;
@@ -284,7 +284,9 @@ impl Ledger {
             }
             LedgerSetting::Redis(setting) => {
                 let refuse = |reason| RunError::Redis { url: setting.url.to_string(), reason };
+                let sales = config.sales.iter().map(|(sale, _)| sale);
                 let ledger = setting.ledger().map_err(refuse)?;
+                let ledger = ledger.with_purpose(Purpose::Serve, sales);
                 ledger.follow();
                 Ok(Self::Redis(Arc::new(ledger)))
             }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::config::{
-    LOG_FILTER_DEFAULT, LogFormat, RedisSetting, duration_within, log_filter, log_format,
-    redis_setting, sentinel_login, whole_number,
+    LOG_FILTER_DEFAULT, LogFormat, RedisSetting, TlsOptions, duration_within, log_filter,
+    log_format, redis_setting, sentinel_login, whole_number,
 };
 use crate::limits::{
     CLAIM_AFTER_MS, CLAIM_AFTER_MS_MAX, CLAIM_AFTER_MS_MIN, GROUP_BYTES_MAX, ORDERS_BATCH,
@@ -71,6 +71,16 @@ pub struct OrdersOptions {
     /// Trust the certificate authorities in this PEM file for rediss:// [default: the system's]
     #[arg(long, value_name = "FILE", env = "STAMPEDE_REDIS_CA")]
     redis_ca: Option<String>,
+
+    /// Show Redis the certificate in this PEM file, for rediss:// [default: none]
+    ///
+    /// Redis with TLS wants one unless it has `tls-auth-clients no`. With --redis-key.
+    #[arg(long, value_name = "FILE", env = "STAMPEDE_REDIS_CERT")]
+    redis_cert: Option<String>,
+
+    /// The private key of that certificate, a PEM file without a password [default: none]
+    #[arg(long, value_name = "FILE", env = "STAMPEDE_REDIS_KEY")]
+    redis_key: Option<String>,
 
     /// Key of the hash with a sale's counters in Redis, as for serve [default: {sale}_hash_key]
     #[arg(long, value_name = "NAME", env = "STAMPEDE_REDIS_COUNTERS_KEY")]
@@ -145,9 +155,14 @@ impl OrdersOptions {
         let from = match self.from.as_deref() {
             None => take.missing("--from is missing: it names a Redis, redis://HOST[:PORT][/DB]"),
             Some(url) => {
-                let (ca, key) = (self.redis_ca.as_deref(), self.redis_counters_key.as_deref());
+                let tls = TlsOptions {
+                    ca: self.redis_ca.as_deref(),
+                    certificate: self.redis_cert.as_deref(),
+                    key: self.redis_key.as_deref(),
+                };
+                let key = self.redis_counters_key.as_deref();
                 // Never quoted: there may be a password in it.
-                let from = redis_setting(url, ca, key).and_then(with_sentinel_login);
+                let from = redis_setting(url, tls, key).and_then(with_sentinel_login);
                 from.map_err(|e| take.wrong.push(format!("--from {e}"))).ok()
             }
         };

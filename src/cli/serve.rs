@@ -83,6 +83,17 @@ pub struct ServeOptions {
     #[arg(long, value_name = "FILE", help_heading = "Ledger")]
     pub redis_ca: Option<String>,
 
+    /// Show Redis the certificate in this PEM file, for rediss:// [default: none]
+    ///
+    /// Redis with TLS wants one unless it has `tls-auth-clients no`. The certificates that lead from
+    /// it to an authority follow it in the file. With --redis-key.
+    #[arg(long, value_name = "FILE", help_heading = "Ledger")]
+    pub redis_cert: Option<String>,
+
+    /// The private key of that certificate, a PEM file without a password [default: none]
+    #[arg(long, value_name = "FILE", help_heading = "Ledger")]
+    pub redis_key: Option<String>,
+
     /// Key of the hash with a sale's counters in Redis [default: {sale}_hash_key]
     ///
     /// {sale} stands for the sale's id, and must occur.
@@ -287,6 +298,8 @@ impl ServeOptions {
             "connections-max" => &self.connections_max,
             "ledger" => &self.ledger,
             "redis-ca" => &self.redis_ca,
+            "redis-cert" => &self.redis_cert,
+            "redis-key" => &self.redis_key,
             "redis-counters-key" => &self.redis_counters_key,
             "redis-total-field" => &self.redis_total_field,
             "redis-sold-field" => &self.redis_sold_field,

@@ -8,7 +8,9 @@ use rustls::pki_types::pem::PemObject;
 
 use super::source::without_newline;
 use super::value::may_write;
-use crate::ledger::redis::{Codec, KeyTemplates, Password, RedisLedger, RedisSettings};
+use crate::ledger::redis::{
+    ClientFiles, Codec, KeyTemplates, Password, RedisLedger, RedisSettings, TlsFiles,
+};
 use crate::limits::COUNTER_NAME_BYTES_MAX;
 
 /// Which ledger to use.
@@ -51,9 +53,9 @@ pub struct RedisSetting {
     pub url: RedisUrl,
     /// Whether it is spoken to over TLS (`rediss…`).
     pub tls: bool,
-    /// A PEM file with the certificate authorities to trust instead of the system's. Only with
-    /// `tls`.
-    pub ca: Option<PathBuf>,
+    /// The certificate authorities to trust instead of the system's, and our own certificate. Only
+    /// with `tls`.
+    pub files: TlsFiles,
     /// The names of a sale's counters.
     pub counters: CounterNames,
     /// How many replicas must have what is acknowledged.
@@ -81,7 +83,7 @@ impl RedisSetting {
         let names = &self.counters;
         let keys = KeyTemplates::new(&names.key, &names.total_field, &names.sold_field)
             .map_err(|error| error.to_string())?;
-        let ledger = RedisLedger::new(settings, Codec::new(keys), self.ca.as_deref())
+        let ledger = RedisLedger::with_tls(settings, Codec::new(keys), &self.files)
             .map_err(|error| error.to_string())?
             .with_replicas(self.replicas);
         Ok(match self.sentinel_login.clone() {
@@ -184,7 +186,7 @@ pub(super) fn parse(text: &str) -> Result<LedgerSetting, String> {
             Ok(LedgerSetting::Redis(RedisSetting {
                 url: RedisUrl(text.to_owned()),
                 tls: settings.tls,
-                ca: None,
+                files: TlsFiles::default(),
                 counters: CounterNames::default(),
                 replicas: 0,
                 sentinel_login: None,
@@ -194,11 +196,32 @@ pub(super) fn parse(text: &str) -> Result<LedgerSetting, String> {
     }
 }
 
-/// A Redis that is not the ledger of a server: its URL, the file of `--redis-ca` and the template of
+/// What names the files of TLS, as it is set.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TlsOptions<'a> {
+    /// `--redis-ca`.
+    pub ca: Option<&'a str>,
+    /// `--redis-cert`.
+    pub certificate: Option<&'a str>,
+    /// `--redis-key`.
+    pub key: Option<&'a str>,
+}
+
+impl TlsOptions<'_> {
+    fn files(self) -> Result<TlsFiles, String> {
+        let of =
+            |ca: &str| certificates(ca).map_err(|problem| format!("--redis-ca {ca}: {problem}"));
+        let client = client_files(self.certificate, self.key)
+            .map_err(|(name, problem)| format!("--{name}: {problem}"))?;
+        Ok(TlsFiles { ca: self.ca.map(of).transpose()?, client })
+    }
+}
+
+/// A Redis that is not the ledger of a server: its URL, the files of TLS and the template of
 /// `--redis-counters-key`. An error quotes no password.
 pub fn redis_setting(
     url: &str,
-    ca: Option<&str>,
+    tls: TlsOptions<'_>,
     key: Option<&str>,
 ) -> Result<RedisSetting, String> {
     let url = without_newline(url);
@@ -211,11 +234,11 @@ pub fn redis_setting(
              writes orders itself, with serve --orders URL"
         ));
     };
-    if let Some(ca) = ca {
-        if !redis.tls {
-            return Err(format!("{shown}: --redis-ca is only of use with rediss://, over TLS"));
-        }
-        redis.ca = Some(certificates(ca).map_err(|problem| format!("--redis-ca {ca}: {problem}"))?);
+    redis.files = tls.files()?;
+    if !redis.tls && redis.files != TlsFiles::default() {
+        return Err(format!(
+            "{shown}: --redis-ca, --redis-cert and --redis-key are only of use with rediss://, over TLS"
+        ));
     }
     if let Some(key) = key {
         redis.counters.key = counters_key(key)
@@ -263,6 +286,24 @@ pub(super) fn certificates(text: &str) -> Result<PathBuf, String> {
         found += 1;
     }
     if found == 0 { Err("has no certificate; a PEM file is needed".into()) } else { Ok(path) }
+}
+
+/// The files of a client's certificate, both or neither. An error names the setting that is at fault.
+pub(super) fn client_files(
+    certificate: Option<&str>,
+    key: Option<&str>,
+) -> Result<Option<ClientFiles>, (&'static str, String)> {
+    match (certificate, key) {
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(("redis-cert", "needs its private key, redis-key, too".into())),
+        (None, Some(_)) => Err(("redis-key", "needs its certificate, redis-cert, too".into())),
+        (Some(certificate), Some(key)) => {
+            certificates(certificate).map_err(|problem| ("redis-cert", problem))?;
+            let files = ClientFiles { certificate: certificate.into(), key: key.into() };
+            files.check().map_err(|problem| ("redis-key", problem.to_string()))?;
+            Ok(Some(files))
+        }
+    }
 }
 
 /// The name of a field, as a template.

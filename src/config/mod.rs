@@ -21,6 +21,7 @@ mod value;
 use std::path::PathBuf;
 
 use crate::cli::ServeOptions;
+use crate::ledger::redis::TlsFiles;
 use crate::limits;
 use crate::orders::DatabaseUrl;
 use crate::sale::{SaleId, SaleSpec, Split};
@@ -29,7 +30,7 @@ pub use crate::stock::StockSetting;
 pub use control::{ControlSetting, Token};
 pub use host::{Host, raise_file_limit};
 pub use ledger::{
-    CounterNames, LedgerSetting, RedisSetting, RedisUrl, SentinelLogin, redis_setting,
+    CounterNames, LedgerSetting, RedisSetting, RedisUrl, SentinelLogin, TlsOptions, redis_setting,
 };
 pub use listen::Listen;
 pub use sale::{parse as parse_sale, parse_time, splits as parse_splits};
@@ -308,10 +309,25 @@ impl Taker {
         let ledger_wrong = self.problems.len() != wrong_before;
 
         let ca = self.one("redis-ca", None, |text| ledger::certificates(text).map(Some));
+        let path = |text: &str| Ok(Some(text.to_owned()));
+        let certificate = self.one("redis-cert", None, path);
+        let key = self.one("redis-key", None, path);
+        let client = ledger::client_files(certificate.as_deref(), key.as_deref());
+        let client = client.unwrap_or_else(|(name, problem)| {
+            let file = if name == "redis-cert" { &certificate } else { &key };
+            self.wrong(name, file.as_deref().unwrap_or_default(), &problem);
+            None
+        });
         let uses_tls = matches!(&setting, LedgerSetting::Redis(redis) if redis.tls);
-        if let (Some(ca), false, false) = (&ca, uses_tls, ledger_wrong) {
-            let ca = ca.display().to_string();
-            self.wrong("redis-ca", &ca, "is only of use with a ledger rediss://…, over TLS");
+        if !(uses_tls || ledger_wrong) {
+            let ca = ca.as_ref().map(|path: &PathBuf| path.display().to_string());
+            for (name, file) in
+                [("redis-ca", &ca), ("redis-cert", &certificate), ("redis-key", &key)]
+            {
+                if let Some(file) = file {
+                    self.wrong(name, file, "is only of use with a ledger rediss://…, over TLS");
+                }
+            }
         }
         let replicas = self.one("redis-wait", 0, |text| {
             value::whole_number(text, 0, limits::REDIS_WAIT_MAX).map(|count| count as u32)
@@ -319,15 +335,17 @@ impl Taker {
         let sentinel_login = self.sentinel_login();
         match &mut setting {
             LedgerSetting::Redis(redis) => {
-                redis.ca = ca;
+                redis.files = TlsFiles { ca, client };
                 redis.counters = counters;
                 redis.replicas = replicas;
                 redis.sentinel_login = sentinel_login;
             }
             LedgerSetting::Embedded(_) => {
                 let redis = SETTINGS.iter().map(|setting| setting.name);
-                // A certificate authority is an error already.
-                for name in redis.filter(|name| name.starts_with("redis-") && *name != "redis-ca") {
+                // What is for TLS is an error already.
+                let tls = ["redis-ca", "redis-cert", "redis-key"];
+                let redis = redis.filter(|name| name.starts_with("redis-") && !tls.contains(name));
+                for name in redis {
                     if self.layers.values(name).is_some() {
                         let told = format!("{name} has no effect on an embedded ledger");
                         self.layers.warnings.push(told);

@@ -120,9 +120,16 @@ impl Page<'_> {
         let LedgerSetting::Redis(redis) = ledger else {
             return;
         };
-        match &redis.ca {
-            Some(path) => self.setting("redis-ca", &quoted(&path.display().to_string())),
-            None => self.off("redis-ca"),
+        let client = redis.files.client.as_ref();
+        for (name, path) in [
+            ("redis-ca", redis.files.ca.as_ref()),
+            ("redis-cert", client.map(|client| &client.certificate)),
+            ("redis-key", client.map(|client| &client.key)),
+        ] {
+            match path {
+                Some(path) => self.setting(name, &quoted(&path.display().to_string())),
+                None => self.off(name),
+            }
         }
         let CounterNames { key, total_field, sold_field } = &redis.counters;
         self.setting("redis-counters-key", &quoted(key));

@@ -48,6 +48,8 @@ pub const SETTINGS: &[Setting] = &[
     one("connections-max"),
     one("ledger"),
     one("redis-ca"),
+    one("redis-cert"),
+    one("redis-key"),
     one("redis-counters-key"),
     one("redis-total-field"),
     one("redis-sold-field"),

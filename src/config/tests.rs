@@ -93,7 +93,7 @@ fn a_newline_at_the_end_of_a_value_is_not_part_of_it() {
     assert_eq!(config.control.unwrap().token.unwrap().expose(), "0123456789abcdef");
     let options = ServeOptions { orders: Some("sqlite:o.db\n".into()), ..Default::default() };
     assert_eq!(load(&options, &[]).unwrap().orders.unwrap().to_string(), "sqlite:o.db");
-    let url = redis_setting("redis://host\n", None, None).unwrap().url;
+    let url = redis_setting("redis://host\n", TlsOptions::default(), None).unwrap().url;
     assert_eq!(url.expose(), "redis://host");
 }
 
@@ -261,7 +261,7 @@ fn a_certificate_authority_needs_tls() {
     assert!(with("rediss://host").unwrap_err().to_string().contains("has no certificate"));
     std::fs::write(&pem, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
     assert!(
-        matches!(with("rediss://host").unwrap().ledger, LedgerSetting::Redis(r) if r.ca.is_some())
+        matches!(with("rediss://host").unwrap().ledger, LedgerSetting::Redis(r) if r.files.ca.is_some())
     );
     assert!(with("redis://host").unwrap_err().to_string().contains("only of use with"));
 }

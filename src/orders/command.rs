@@ -10,6 +10,7 @@ use signal_hook::flag::{register, register_conditional_shutdown};
 
 use super::{DatabaseUrl, Done, StreamOptions, StreamSource, WorkerError, WorkerOptions, run};
 use crate::config::RedisSetting;
+use crate::ledger::redis::Purpose;
 
 /// Exit code of a second signal, which ends at once.
 const INTERRUPTED: i32 = 1;
@@ -40,7 +41,7 @@ pub fn work(
     options: WorkerOptions,
 ) -> Result<Done, OrdersError> {
     let ledger = from.ledger().map_err(|why| OrdersError::From(from.url.to_string(), why))?;
-    let ledger = Arc::new(ledger);
+    let ledger = Arc::new(ledger.with_purpose(Purpose::Orders, []));
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         register_conditional_shutdown(signal, INTERRUPTED, stop.clone())?;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::parts::{PartOf, Parts};
-use super::{Refused, Verdict};
+use super::{Refused, Verdict, vanished};
 use crate::core::{Core, lock};
 use crate::ledger::GroupReply;
 use crate::ledger::batch::{Answer, Entry, Failure, Settle, Ticket};
@@ -433,7 +433,12 @@ impl Settle for Settler {
                             slot.latch.borrow_mut().stock_is_back();
                         }
                     }
-                    None => core.sales.forget(core, &slot),
+                    None => {
+                        if slot.exists.get() {
+                            vanished::log(&slot);
+                        }
+                        core.sales.forget(core, &slot);
+                    }
                 }
                 if number == 0 {
                     slot.refuse_unsent(core, sale);

@@ -97,6 +97,11 @@ impl Latch {
         self.refusal.is_some()
     }
 
+    /// Whether the last that the ledger said was that the sale is over, however long ago.
+    pub fn is_over(&self) -> bool {
+        self.refusal == Some(Refusal::Closed)
+    }
+
     /// The ledger refused a purchase for this reason, asked at `asked_at_ms`: what it said was true
     /// no earlier.
     pub fn close(&mut self, refusal: Refusal, asked_at_ms: u64, ledger_now_ms: u64) {

@@ -154,7 +154,7 @@ fn worker(name: &str, redis: &RedisServer, postgres: &PostgresServer) -> Child {
 }
 
 /// One audit. Fails if something differs.
-fn audit(redis: &RedisServer, more: &[&str]) -> String {
+pub(crate) fn audit(redis: &RedisServer, more: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_stampede"))
         .args(["audit", "--ledger", &redis.url()])
         .args(more)

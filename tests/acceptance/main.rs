@@ -28,6 +28,7 @@ mod lifecycle;
 mod members;
 mod operation;
 mod outage;
+mod people;
 mod readme;
 mod signals;
 mod splits;

@@ -15,7 +15,7 @@ use super::cluster::{Nodes, slot_of};
 use super::codec::runs;
 use super::pipeline::Pipeline;
 use super::primary::{Term, ends_connection};
-use super::reply::{classify, error_text};
+use super::reply::{classify, error_text, may_change};
 use super::stream::Stream;
 use super::timed::Timed;
 use super::{
@@ -344,7 +344,7 @@ impl Client for RedisClient {
         match (lost, failures.clone().count()) {
             (Some(lost), _) => Err(lost.clone()),
             (None, 0) => Ok(replies.into_iter().filter_map(Result::ok).collect()),
-            (None, some) if some < replies.len() => {
+            (None, some) if some < replies.len() && changed(batch, &replies) => {
                 let text = failures.map(LedgerError::to_string).next().unwrap_or_default();
                 Err(LedgerError::Lost(format!("part of it was carried out: {text}")))
             }
@@ -428,7 +428,7 @@ impl Connection {
         let mut stream = Stream::open(socket, host, ledger.tls.as_ref())?;
         let shaken = handshake(&mut stream, &ledger.settings, name, ledger.codec.scripts());
         term.as_ref().map_or(Ok(()), |term| term.may_begin(shaken.as_ref().err()))?;
-        shaken?;
+        ledger.warn(shaken?);
         let codec = ledger.codec.in_epoch(term.as_ref().map(Term::epoch));
         Ok(Self { stream, parser: Parser::new(), codec, term })
     }
@@ -473,6 +473,14 @@ impl Connection {
     pub(super) fn is_stale(&self) -> bool {
         self.stream.socket().is_stale(matches!(self.stream, Stream::Tls(_)))
     }
+}
+
+/// Whether one of a batch's groups may have changed something.
+fn changed(batch: &Batch, replies: &[Result<GroupReply, LedgerError>]) -> bool {
+    let answered =
+        batch.groups.iter().zip(replies).filter_map(|(g, r)| Some((g, r.as_ref().ok()?)));
+    let mut each = answered.flat_map(|(group, reply)| group.commands.iter().zip(&reply.outcomes));
+    each.any(|(command, outcome)| may_change(command, outcome))
 }
 
 /// The name in one group's answer to XINFO GROUPS, which begins with it.

@@ -6,12 +6,15 @@
 
 use std::io::{self, Read, Write};
 
-use redis::{Parser, ServerError, Value};
+use redis::{Parser, RedisError, ServerError, Value};
 
-use super::reply::text;
+use super::keeping;
+use super::reply::{error_text, text};
 use super::resp::{bulk, command, text_command};
-use super::scripts::Scripts;
+use super::rights::{Needs, Purpose, UNASKED};
+use super::scripts::{ScriptName, Scripts};
 use super::settings::{Password, RedisSettings, Topology};
+use super::tls::explained;
 use crate::limits::REPLICAS_FIND_MS;
 
 /// The oldest Redis whose scripts tell what they did not do: see `reply.rs`.
@@ -41,6 +44,21 @@ impl HandshakeError {
     }
 }
 
+/// Something at a Redis that can be used which its operator should know.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Warning {
+    /// What it is, always in the same words.
+    pub message: &'static str,
+    /// What is there, and what to do about it.
+    pub detail: String,
+}
+
+impl Warning {
+    pub(super) fn new(message: &'static str, detail: impl Into<String>) -> Self {
+        Self { message, detail: detail.into() }
+    }
+}
+
 /// Makes a fresh connection fit for [`Codec`](super::Codec)'s commands. `name` is what `CLIENT LIST`
 /// shows for it, printable and without spaces.
 ///
@@ -50,7 +68,16 @@ pub fn handshake(
     settings: &RedisSettings,
     name: &str,
     scripts: &Scripts,
-) -> Result<(), HandshakeError> {
+) -> Result<Vec<Warning>, HandshakeError> {
+    introduce(stream, settings, name, scripts).map_err(explained)
+}
+
+fn introduce(
+    stream: &mut (impl Read + Write),
+    settings: &RedisSettings,
+    name: &str,
+    scripts: &Scripts,
+) -> Result<Vec<Warning>, HandshakeError> {
     let mut talk = Talk { stream, parser: Parser::new(), out: Vec::new() };
     let role = talk.greet(settings)?;
     if role != "master" {
@@ -60,9 +87,26 @@ pub fn handshake(
         let db = settings.db.to_string();
         talk.ask(&["SELECT", &db], &format!("SELECT {db}"))?;
     }
-    talk.ask(&["CLIENT", "SETNAME", name], "CLIENT SETNAME")?;
+    let mut warnings = Vec::new();
+    // The name only helps who looks at a list.
+    if let Value::ServerError(error) = talk.ask_anyway(&["CLIENT", "SETNAME", name])? {
+        // What follows repeats the name.
+        let text = error_text(&error);
+        let why = text.split(", with args").next().unwrap_or_default();
+        let detail = format!("CLIENT SETNAME: {why}");
+        warnings.push(Warning::new("connections to Redis have no names in CLIENT LIST", detail));
+    }
     talk.load(scripts)?;
-    if settings.replicas > 0 { talk.find_replicas(settings.replicas) } else { Ok(()) }
+    if let Some(needs) = &settings.needs {
+        warnings.extend(talk.check_rights(settings, needs, scripts)?);
+        if needs.purpose == Purpose::Serve {
+            warnings.extend(talk.check_keeping(settings.replicas > 0)?);
+        }
+    }
+    if settings.replicas > 0 {
+        talk.find_replicas(settings.replicas)?;
+    }
+    Ok(warnings)
 }
 
 /// Loads the scripts on a connection that has been through [`handshake`] and on which no reply is
@@ -79,7 +123,10 @@ pub(super) fn greet(
     stream: &mut (impl Read + Write),
     settings: &RedisSettings,
 ) -> Result<(), HandshakeError> {
-    Talk { stream, parser: Parser::new(), out: Vec::new() }.greet(settings).map(drop)
+    Talk { stream, parser: Parser::new(), out: Vec::new() }
+        .greet(settings)
+        .map(drop)
+        .map_err(explained)
 }
 
 fn authenticate_default<S: Read + Write>(
@@ -117,6 +164,13 @@ impl<S: Read + Write> Talk<'_, S> {
         self.reply(shown)
     }
 
+    /// The same, where an error is an answer as well.
+    fn ask_anyway(&mut self, arguments: &[&str]) -> Result<Value, HandshakeError> {
+        text_command(&mut self.out, arguments);
+        self.send()?;
+        self.read()
+    }
+
     fn send(&mut self) -> Result<(), HandshakeError> {
         self.stream.write_all(&self.out)?;
         self.out.clear();
@@ -124,15 +178,50 @@ impl<S: Read + Write> Talk<'_, S> {
     }
 
     fn reply(&mut self, shown: &str) -> Result<Value, HandshakeError> {
-        match self.parser.parse_value(&mut *self.stream) {
-            Ok(Value::ServerError(error)) => Err(judge(shown, &error)),
-            Ok(value) => Ok(value),
-            Err(error) if error.is_io_error() => Err(HandshakeError::Io(io::Error::other(error))),
-            Err(_) => {
-                let kind = io::ErrorKind::InvalidData;
-                Err(HandshakeError::Io(io::Error::new(kind, "this does not speak RESP")))
-            }
+        match self.read()? {
+            Value::ServerError(error) => Err(judge(shown, &error)),
+            value => Ok(value),
         }
+    }
+
+    fn read(&mut self) -> Result<Value, HandshakeError> {
+        match self.parser.parse_value(&mut *self.stream) {
+            Ok(value) => Ok(value),
+            Err(error) => Err(unread(error)),
+        }
+    }
+
+    /// Whether the user may run every command that we need. By the script as it is loaded, or as a
+    /// text: a server needs the right to the one anyway, and a worker that to the other.
+    fn check_rights(
+        &mut self,
+        settings: &RedisSettings,
+        needs: &Needs,
+        scripts: &Scripts,
+    ) -> Result<Option<Warning>, HandshakeError> {
+        let script = scripts.get(ScriptName::Rights);
+        let call = match needs.purpose {
+            Purpose::Serve => ["EVALSHA", &script.sha, "0"],
+            Purpose::Orders => ["EVAL", &script.code, "0"],
+        };
+        let wanted = needs.arguments();
+        let wanted = wanted.iter().map(String::as_str);
+        let arguments: Vec<&str> = call.into_iter().chain(wanted).collect();
+        let reply = match needs.purpose {
+            Purpose::Serve => self.ask(&arguments, "EVALSHA")?,
+            Purpose::Orders => self.ask_anyway(&arguments)?,
+        };
+        match reply {
+            Value::ServerError(error) => Ok(Some(Warning::new(UNASKED, error_text(&error)))),
+            reply => needs.judge(settings, &reply),
+        }
+    }
+
+    /// What Redis may lose of what it has acknowledged, as far as it may be asked.
+    fn check_keeping(&mut self, replicated: bool) -> Result<Vec<Warning>, HandshakeError> {
+        let info = self.ask_anyway(&["INFO", "memory", "persistence"])?;
+        let save = self.ask_anyway(&["CONFIG", "GET", "save"])?;
+        Ok(keeping::judge(&info, &save, replicated))
     }
 
     /// Whether a batch's `WAIT` can be met: what is written where it can't be is held by nobody who
@@ -169,6 +258,17 @@ impl<S: Read + Write> Talk<'_, S> {
         }
         Ok(())
     }
+}
+
+/// Who must act where no reply could be read.
+fn unread(error: RedisError) -> HandshakeError {
+    HandshakeError::Io(match error.is_io_error() {
+        true => io::Error::other(error),
+        false => {
+            let text = "this does not speak RESP (with TLS, the URL begins with rediss)";
+            io::Error::new(io::ErrorKind::InvalidData, text)
+        }
+    })
 }
 
 /// Who must act on an error reply.

@@ -7,7 +7,7 @@
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use hashbrown::HashSet;
@@ -20,15 +20,18 @@ use super::primary::{Primary, Term, ends_connection};
 use super::sentinel::{self, Login};
 use super::socket::Socket;
 use super::stream::Stream;
-use super::tls::tls_config;
+use super::tls::tls_config_of;
 use super::{
-    Codec, DecodeError, Endpoint, HandshakeError, Password, RedisSettings, Topology, decode,
-    handshake, load_scripts, replicas,
+    Codec, DecodeError, Endpoint, HandshakeError, Needs, Password, Purpose, RedisSettings,
+    TlsFiles, Topology, Warning, decode, handshake, load_scripts, replicas,
 };
-use crate::core::Core;
+use crate::core::{Core, lock};
 use crate::ledger::batch::Failure;
 use crate::ledger::{Batch, Group, GroupReply, LedgerError};
-use crate::limits::{RECONNECT_BACKOFF_MS_MAX, RECONNECT_BACKOFF_MS_MIN, REFUSAL_LOG_INTERVAL_MS};
+use crate::limits::{
+    IDLE_CLOSE_MS_MIN, RECONNECT_BACKOFF_MS_MAX, RECONNECT_BACKOFF_MS_MIN, REDIS_SALES_CHECKED_MAX,
+    REDIS_WARNINGS_MAX, REFUSAL_LOG_INTERVAL_MS,
+};
 use crate::sale::{Outcome, SaleId};
 use crate::server::LinkState;
 
@@ -43,6 +46,8 @@ pub struct RedisLedger {
     primary: Option<Arc<Primary>>,
     login: Option<Login>,
     following: Once,
+    /// What was warned of: once for all connections.
+    warned: Mutex<HashSet<Warning>>,
 }
 
 impl RedisLedger {
@@ -51,6 +56,15 @@ impl RedisLedger {
     /// # Errors
     /// The roots can't be read.
     pub fn new(settings: RedisSettings, codec: Codec, ca: Option<&Path>) -> io::Result<Self> {
+        let files = TlsFiles { ca: ca.map(Path::to_owned), client: None };
+        Self::with_tls(settings, codec, &files)
+    }
+
+    /// The same, with all that TLS can need.
+    ///
+    /// # Errors
+    /// The files can't be read or don't belong together.
+    pub fn with_tls(settings: RedisSettings, codec: Codec, files: &TlsFiles) -> io::Result<Self> {
         let (mut primary, mut cluster) = (None, None);
         match &settings.topology {
             Topology::One(_) => {}
@@ -59,9 +73,34 @@ impl RedisLedger {
             }
             Topology::Cluster { seeds } => cluster = Some(Arc::new(Cluster::new(seeds))),
         }
-        let tls = if settings.tls { Some(Arc::new(tls_config(ca)?)) } else { None };
-        let (login, following) = (None, Once::new());
-        Ok(Self { settings, codec, tls, cluster, primary, login, following })
+        let tls = if settings.tls { Some(Arc::new(tls_config_of(files)?)) } else { None };
+        let (login, following, warned) = (None, Once::new(), Mutex::default());
+        Ok(Self { settings, codec, tls, cluster, primary, login, following, warned })
+    }
+
+    /// Has every connection checked for what it is to be used for when it is made, also with these
+    /// sales.
+    pub fn with_purpose<'a>(
+        self,
+        purpose: Purpose,
+        sales: impl IntoIterator<Item = &'a SaleId>,
+    ) -> Self {
+        let keys = self.codec.keys();
+        let sales = sales.into_iter().take(REDIS_SALES_CHECKED_MAX);
+        let sales = sales.map(|sale| keys.of(sale).all()).collect();
+        let needs = Some(Needs { purpose, index: keys.index(), sales });
+        Self { settings: RedisSettings { needs, ..self.settings }, ..self }
+    }
+
+    /// Logs what was seen when a connection was made, unless that was logged before.
+    pub(super) fn warn(&self, warnings: Vec<Warning>) {
+        for warning in warnings {
+            let mut warned = lock(&self.warned);
+            if warned.len() < REDIS_WARNINGS_MAX && warned.insert(warning.clone()) {
+                let Warning { message, detail } = warning;
+                tracing::warn!(redis = %self.settings, detail, "{message}");
+            }
+        }
     }
 
     /// Acknowledges only what so many replicas have received too.
@@ -123,11 +162,18 @@ pub fn run(core: &'static Core, ledger: &Arc<RedisLedger>) {
                 backoff_ms = RECONNECT_BACKOFF_MS_MIN;
                 core.batcher.set_available();
                 core.report(LinkState::Up);
+                let until_ms = core.clock.now_ms() + IDLE_CLOSE_MS_MIN;
                 let error = link.serve();
+                if link.was_idle && core.clock.now_ms() >= until_ms {
+                    // Redis closes what is idle for long, if it is set up so. Nothing was lost.
+                    tracing::debug!(core = core.index, %error, "an idle connection to Redis ended");
+                    continue;
+                }
                 core.batcher.set_unavailable();
                 core.report(LinkState::Away { reason: error.to_string(), fatal: false });
             }
             Err(error) => {
+                core.batcher.set_unavailable();
                 let fatal = error.is_fatal();
                 core.report(LinkState::Away { reason: error.to_string(), fatal });
             }
@@ -152,6 +198,8 @@ struct Link<'a> {
     refusal_logged_ms: Option<u64>,
     /// Why it is of no use any more, once it isn't. Nothing is sent then.
     broken: Option<io::Error>,
+    /// Whether it ended while nothing was outstanding.
+    was_idle: bool,
     registered: Registered,
 }
 
@@ -166,7 +214,7 @@ impl<'a> Link<'a> {
         let name = format!("stampede-core-{}", core.index);
         let shaken = handshake(&mut stream, settings, &name, ledger.codec.scripts());
         term.as_ref().map_or(Ok(()), |term| term.may_begin(shaken.as_ref().err()))?;
-        shaken?;
+        ledger.warn(shaken?);
         let (parser, out) = (Parser::new(), Vec::with_capacity(64 << 10));
         Ok(Self {
             core,
@@ -178,6 +226,7 @@ impl<'a> Link<'a> {
             out,
             refusal_logged_ms: None,
             broken: None,
+            was_idle: false,
             registered: Registered::default(),
         })
     }
@@ -195,7 +244,10 @@ impl<'a> Link<'a> {
             let Some((batch, flight)) = self.core.batcher.next_batch(now_ms, interrupted) else {
                 match self.stream.socket().probe() {
                     Ok(()) => continue,
-                    Err(error) => return error,
+                    Err(error) => {
+                        self.was_idle = self.stream.socket().check_term().is_ok();
+                        return error;
+                    }
                 }
             };
             if let Err(error) = self.stream.socket().check_term() {

@@ -60,26 +60,67 @@ impl From<LedgerError> for DecodeError {
 
 /// Reads the replies to a group: as many as [`Codec::encode`](super::Codec::encode) said, in order.
 ///
-/// A group of which one part failed and another did not is [`Lost`](DecodeError::Lost) as a whole.
+/// A group of which one part failed is that failure as a whole: what the others asked was answered,
+/// but changed nothing. If one of them did, the group is [`Lost`](DecodeError::Lost).
 pub fn decode(group: &Group, replies: &[Value]) -> Result<GroupReply, DecodeError> {
     let mut outcomes = Vec::with_capacity(group.commands.len());
     let mut state = Header { now_ms: 0, free: None };
     let mut failure = None;
-    let mut answered = 0;
+    let mut changed = false;
     for (i, run) in runs(&group.commands).enumerate() {
         match replies.get(i) {
             None => return Err(malformed("fewer replies than commands")),
             Some(Value::ServerError(error)) => failure = worse(failure, classify(error)),
             Some(reply) => {
+                let before = outcomes.len();
                 state = decode_run(run, reply, &mut outcomes)?;
-                answered += 1;
+                changed |= run.iter().zip(&outcomes[before..]).any(|(c, o)| may_change(c, o));
             }
         }
     }
     match failure {
         None => Ok(GroupReply { outcomes, free: state.free, now_ms: state.now_ms }),
-        Some(failure) if answered == 0 => Err(failure),
+        Some(failure) if !changed => Err(failure),
         Some(failure) => Err(DecodeError::Lost(format!("part of it was carried out: {failure}"))),
+    }
+}
+
+/// Whether a command with this outcome may have changed something: if not, it does no harm to say that
+/// nothing was carried out.
+pub(super) fn may_change(command: &Command, outcome: &Outcome) -> bool {
+    match (command, outcome) {
+        (Command::Show | Command::ShowReservation(_), _) => false,
+        (_, Outcome::Released { units, .. } | Outcome::Took { units }) => *units > 0,
+        (
+            _,
+            Outcome::Granted { .. }
+            | Outcome::Reservation(_)
+            | Outcome::Sale(_)
+            | Outcome::Created(_)
+            | Outcome::Removed
+            | Outcome::Gave { .. },
+        ) => true,
+        (
+            _,
+            Outcome::Replayed(_)
+            | Outcome::NotClaimed
+            | Outcome::LimitReached { .. }
+            | Outcome::SoldOut { .. }
+            | Outcome::NotOpen { .. }
+            | Outcome::Closed
+            | Outcome::UserRequired
+            | Outcome::QuantityTooLarge { .. }
+            | Outcome::AlreadyConfirmed
+            | Outcome::AlreadyCancelled
+            | Outcome::Expired
+            | Outcome::TotalTooLarge
+            | Outcome::NotClosed
+            | Outcome::StillHeld { .. }
+            | Outcome::Split { .. }
+            | Outcome::NotSplit
+            | Outcome::UnknownSale
+            | Outcome::UnknownReservation,
+        ) => false,
     }
 }
 
@@ -109,6 +150,8 @@ pub(super) fn classify(error: &ServerError) -> DecodeError {
     let text = error_text(error);
     match error.code() {
         "NOSCRIPT" => DecodeError::NoScript,
+        // Of a script of ours, which knows that it had written nothing: lua/call.lua.
+        "UNDONE" => DecodeError::Refused(error.details().unwrap_or_default().to_owned()),
         // Our own, before the first write; and what Redis 7 checks only at a script's first write
         // (script.c, scriptVerifyWriteCommandAllow and scriptVerifyOOM), or at a read, of which
         // none comes behind a write.
@@ -443,20 +486,28 @@ mod tests {
         let fenced = error("-FENCED 7 is the epoch\r\n");
         assert_eq!((fenced.fenced_by(), fenced.is_demotion()), (Some(7), true));
         assert!(matches!(error("-NOPERM x script: 1, on @user_script:9.\r\n"), Lost(_)));
+        let undone = error("-UNDONE READONLY x script: 1, on @user_script:9.\r\n");
+        assert!(undone.is_demotion(), "{undone:?}");
         assert!(matches!(error("-ERR x\r\n"), Lost(_)));
     }
 
     #[test]
     fn a_group_that_was_carried_out_in_part_is_lost() {
         let two = group(1, &[Command::Show]);
-        let ok = "*4\r\n:1\r\n:1\r\n:1\r\n$1\r\nG\r\n";
+        let reply = |code| format!("*4\r\n:1\r\n:1\r\n:1\r\n$1\r\n{code}\r\n");
         for error in ["-NOSCRIPT x\r\n", "-OOM x\r\n"] {
-            assert!(matches!(
-                decode_text(&two, &format!("{ok}{error}")),
-                Err(DecodeError::Lost(_))
-            ));
+            let granted = decode_text(&two, &(reply("G") + error));
+            assert!(matches!(granted, Err(DecodeError::Lost(_))), "{granted:?}");
+            // What was only answered was not carried out.
+            let refused = decode_text(&two, &(reply("C") + error));
+            assert_eq!(refused, decode_text(&group(1, &[]), error));
         }
         let both = decode_text(&two, "-NOSCRIPT x\r\n-LOADING x\r\n");
         assert_eq!(both, Err(DecodeError::NoScript));
+        let view =
+            "*11\r\n:1\r\n:1\r\n$4\r\nsale\r\n:1\r\n:0\r\n:0\r\n:1\r\n:0\r\n:9\r\n:0\r\n:1\r\n";
+        let got = decode_text(&two, &format!("-OOM x\r\n{view}"));
+        assert_eq!(got, Err(DecodeError::Refused("OOM x".to_owned())));
+        assert!(decode_text(&group(0, &[Command::Show]), view).is_ok());
     }
 }

@@ -17,6 +17,7 @@ const EXPIRE_MAX: usize = 2 * BATCH_MAX;
 // A run's ids and values go to `unpack`, whose stack holds 8,000 in Redis' Lua.
 const _: () = assert!(2 * (EXPIRE_MAX + BATCH_MAX) < 7_000);
 
+const CALL: &str = include_str!("lua/call.lua");
 const SALE: &str = include_str!("lua/sale.lua");
 const VIEW: &str = include_str!("lua/view.lua");
 const ROW: &str = include_str!("lua/row.lua");
@@ -50,6 +51,8 @@ pub enum ScriptName {
     Take,
     /// Renew a member's lease, end it, or look at all of them. Of no sale.
     Members,
+    /// Find which commands the user may not run. Of no sale.
+    Rights,
 }
 
 /// One script as Redis knows it.
@@ -91,10 +94,12 @@ impl Scripts {
             &[SALE, include_str!("lua/give.lua")],
             &[SALE, include_str!("lua/take.lua")],
         ];
-        let of_sales = parts.iter().map(|parts| Script::new(bounds.clone() + &parts.concat()));
+        let of_sales =
+            parts.iter().map(|parts| Script::new(bounds.clone() + CALL + &parts.concat()));
         let members = format!("local LEASE_MS, MEMBERS_MAX = {LEASE_MS}, {MEMBERS_MAX}\n")
             + include_str!("lua/members.lua");
-        Self { list: of_sales.chain([Script::new(members)]).collect() }
+        let rights = include_str!("lua/rights.lua").to_owned();
+        Self { list: of_sales.chain([members, rights].map(Script::new)).collect() }
     }
 
     /// One of them.

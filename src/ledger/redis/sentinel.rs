@@ -20,6 +20,7 @@ use super::resp::text_command;
 use super::settings::{Endpoint, Password};
 use super::stream::Stream;
 use super::timed::Timed;
+use super::tls::explained;
 use crate::limits::{EPOCH_MAX, SENTINEL_ANSWER_DEADLINE_MS, SENTINEL_POLL_INTERVAL_MS};
 
 /// What a Sentinel tells of when it learns of another primary. The one that leads a failover says
@@ -70,7 +71,7 @@ struct Follower {
 impl Follower {
     fn run(self) {
         loop {
-            let Err(error) = self.listen() else { return };
+            let Err(error) = self.listen().map_err(explained) else { return };
             let Some(primary) = self.primary.upgrade() else { return };
             let fatal = error.is_fatal();
             let reason = match error {

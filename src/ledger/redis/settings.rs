@@ -6,6 +6,7 @@ use std::fmt;
 
 use redis::{ConnectionAddr, IntoConnectionInfo};
 
+use super::rights::Needs;
 use crate::limits::{PRIMARY_NAME_BYTES_MAX, REDIS_ENDPOINTS_MAX};
 
 /// The port of Redis unless a URL says otherwise.
@@ -139,6 +140,8 @@ pub struct RedisSettings {
     ///
     /// [`from_url`]: Self::from_url
     pub replicas: u32,
+    /// What a connection is for, if that is to be checked when it is made. No URL says it either.
+    pub needs: Option<Needs>,
 }
 
 /// What a scheme says of the servers.
@@ -187,7 +190,7 @@ impl RedisSettings {
         }
         let (user, password) = who;
         let (topology, db) = place(kind, endpoints, path)?;
-        Ok(Self { topology, tls, user, password, db, replicas: 0 })
+        Ok(Self { topology, tls, user, password, db, replicas: 0, needs: None })
     }
 }
 

@@ -1,49 +1,186 @@
-//! TLS to Redis: whom to trust, and what a failed handshake means.
+//! TLS to Redis: whom to trust, who we are, and what a failed handshake means.
 
+use std::error::Error;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
+use redis::RedisError;
 use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{AlertDescription, CertificateError, ClientConfig, InconsistentKeys, RootCertStore};
 
 use super::HandshakeError;
 
+/// The files that TLS needs, all PEM.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The roots to trust in place of the system's.
+    pub ca: Option<PathBuf>,
+    /// Our certificate, if we are to show one.
+    pub client: Option<ClientFiles>,
+}
+
+/// The files of a client's certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientFiles {
+    /// The certificate, and those that lead from it to an authority.
+    pub certificate: PathBuf,
+    /// Its private key, without a password.
+    pub key: PathBuf,
+}
+
+impl ClientFiles {
+    /// Whether both can be read and belong together.
+    ///
+    /// # Errors
+    /// Not, and which of the files is at fault.
+    pub fn check(&self) -> io::Result<()> {
+        config(RootCertStore::empty(), Some(self)).map(drop)
+    }
+}
+
 /// Settings that trust the roots in this PEM file, or the system's.
 pub(crate) fn tls_config(ca: Option<&Path>) -> io::Result<ClientConfig> {
+    config(roots(ca)?, None)
+}
+
+/// Settings for these files.
+pub(super) fn tls_config_of(files: &TlsFiles) -> io::Result<ClientConfig> {
+    config(roots(files.ca.as_deref())?, files.client.as_ref())
+}
+
+fn roots(ca: Option<&Path>) -> io::Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     match ca {
         Some(path) => {
-            let name = path.display();
-            let unreadable = |error| io::Error::other(format!("{name}: {error}"));
-            for root in CertificateDer::pem_file_iter(path).map_err(unreadable)? {
-                roots.add(root.map_err(unreadable)?).map_err(io::Error::other)?;
-            }
-            if roots.is_empty() {
-                return Err(io::Error::other(format!("{name} holds no certificate")));
+            for root in certificates(path)? {
+                roots.add(root).map_err(io::Error::other)?;
             }
         }
         None => {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
     }
+    Ok(roots)
+}
+
+fn certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
+    let name = path.display();
+    let unreadable = |error| io::Error::other(format!("{name}: {error}"));
+    let all = CertificateDer::pem_file_iter(path).map_err(unreadable)?;
+    let all = all.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
+    match all.is_empty() {
+        true => Err(io::Error::other(format!("{name} holds no certificate"))),
+        false => Ok(all),
+    }
+}
+
+fn config(roots: RootCertStore, client: Option<&ClientFiles>) -> io::Result<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    Ok(ClientConfig::builder_with_provider(provider)
+    let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
+        .with_root_certificates(roots);
+    let Some(ClientFiles { certificate, key }) = client else {
+        return Ok(config.with_no_client_auth());
+    };
+    let chain = certificates(certificate)?;
+    let (certificate, key_name) = (certificate.display(), key.display());
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| {
+        io::Error::other(format!("{key_name}: no private key (without a password): {error}"))
+    })?;
+    config.with_client_auth_cert(chain, key).map_err(|error| {
+        io::Error::other(match error {
+            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                format!("{key_name} is not the private key of the certificate in {certificate}")
+            }
+            error => format!("{certificate} and {key_name}: {error}"),
+        })
+    })
 }
 
 /// Who must act on a failed TLS handshake.
 pub(super) fn tls_failure(error: io::Error) -> HandshakeError {
-    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match tls {
-        Some(rustls::Error::InvalidCertificate(why)) => HandshakeError::Fatal(format!(
-            "its certificate is not one to trust ({why}): --redis-ca names the authority that \
-             signed it"
-        )),
+    let hint = |why: &dyn std::fmt::Display| {
+        let text = format!("no TLS with it ({why}): does it speak TLS at this port?");
+        HandshakeError::Io(io::Error::new(error.kind(), text))
+    };
+    match inner(&error) {
+        Some(rustls::Error::InvalidCertificate(why)) => {
+            let what = match why {
+                CertificateError::UnknownIssuer => {
+                    "--redis-ca names the authority that signed it".to_owned()
+                }
+                CertificateError::NotValidForName
+                | CertificateError::NotValidForNameContext { .. } => {
+                    "name the host in the URL as its certificate does, or have that name made part \
+                     of its certificate"
+                        .to_owned()
+                }
+                _ => "have it replaced".to_owned(),
+            };
+            HandshakeError::Fatal(format!("its certificate is not one to trust ({why}): {what}"))
+        }
+        Some(rustls::Error::AlertReceived(alert)) => {
+            refused(*alert).unwrap_or(HandshakeError::Io(error))
+        }
+        Some(why @ rustls::Error::InvalidMessage(_)) => hint(why),
+        None if matches!(
+            error.kind(),
+            io::ErrorKind::TimedOut | io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset
+        ) =>
+        {
+            hint(&error)
+        }
         _ => HandshakeError::Io(error),
     }
+}
+
+/// What it means if a first question was not answered: in TLS 1.3 a server looks at the client's
+/// certificate when the client has done with the handshake.
+pub(super) fn explained(error: HandshakeError) -> HandshakeError {
+    let HandshakeError::Io(io) = &error else { return error };
+    match inner(io) {
+        Some(rustls::Error::AlertReceived(alert)) => refused(*alert).unwrap_or(error),
+        _ => error,
+    }
+}
+
+/// The error of TLS in one of a stream, also where the parser of replies has met it.
+fn inner(error: &io::Error) -> Option<&rustls::Error> {
+    let held = error.get_ref()?;
+    if let Some(tls) = held.downcast_ref() {
+        return Some(tls);
+    }
+    let source = held.downcast_ref::<RedisError>()?.source()?;
+    inner(source.downcast_ref::<Arc<dyn Error + Send + Sync>>()?.downcast_ref()?)
+}
+
+/// What a server's alert says of our certificate, if that is what it is about.
+fn refused(alert: AlertDescription) -> Option<HandshakeError> {
+    use AlertDescription as Alert;
+    let what = match alert {
+        Alert::CertificateRequired => {
+            "it wants a client's certificate: --redis-cert and --redis-key name one"
+        }
+        // Before TLS 1.3 the same, among other things.
+        Alert::HandshakeFailure => {
+            "it ended the TLS handshake: if it wants a client's certificate, --redis-cert and \
+             --redis-key name one"
+        }
+        Alert::BadCertificate
+        | Alert::UnsupportedCertificate
+        | Alert::CertificateRevoked
+        | Alert::CertificateExpired
+        | Alert::CertificateUnknown
+        | Alert::UnknownCA
+        | Alert::AccessDenied
+        | Alert::DecryptError => {
+            "it does not take the certificate of --redis-cert: an authority that it knows \
+             (tls-ca-cert-file) must have signed one that is still valid"
+        }
+        _ => return None,
+    };
+    Some(HandshakeError::Fatal(format!("{what} (it says {alert:?})")))
 }

@@ -19,7 +19,8 @@ use super::work::{Work, Works};
 use crate::gate::Source;
 use crate::ledger::batch::Failure;
 use crate::limits::{
-    BATCH_MAX, BATCH_SCRIPTS_MAX, RECONNECT_BACKOFF_MS_MAX, RECONNECT_BACKOFF_MS_MIN,
+    BATCH_MAX, BATCH_SCRIPTS_MAX, IDLE_CLOSE_MS_MIN, RECONNECT_BACKOFF_MS_MAX,
+    RECONNECT_BACKOFF_MS_MIN,
 };
 
 /// See the module's header.
@@ -113,7 +114,16 @@ impl Lane {
                     backoff_ms = RECONNECT_BACKOFF_MS_MIN;
                     self.state.replace(State::Up);
                     link.note_state();
-                    HandshakeError::Io(self.serve(link, &mut connection))
+                    let until_ms = core.clock.now_ms() + IDLE_CLOSE_MS_MIN;
+                    let (error, was_idle) = self.serve(link, &mut connection);
+                    let stays = !self.retired.get() && link.cluster.slots.has(&self.node);
+                    if was_idle && stays && core.clock.now_ms() >= until_ms {
+                        // The node closes what is idle for long, if it is set up so.
+                        tracing::debug!(core = core.index, node = %self.node, %error,
+                            "an idle connection to Redis ended");
+                        continue;
+                    }
+                    HandshakeError::Io(error)
                 }
                 Err(error) => error,
             };
@@ -139,18 +149,18 @@ impl Lane {
         link.end(self);
     }
 
-    /// Carries works until something fails, and says what.
-    fn serve(&self, link: &Rc<Link>, connection: &mut Connection) -> io::Error {
+    /// Carries works until something fails, and says what, and whether nothing was outstanding.
+    fn serve(&self, link: &Rc<Link>, connection: &mut Connection) -> (io::Error, bool) {
         loop {
             match self.wait_for_work(link, connection) {
                 Ok(true) => {}
-                Ok(false) => return io::Error::other("it has no slots any more"),
-                Err(error) => return error,
+                Ok(false) => return (io::Error::other("it has no slots any more"), false),
+                Err(error) => return (error, true),
             }
             let mut works = self.take(link);
             if let Err(error) = self.carry(link, connection, &mut works) {
                 works.into_iter().for_each(|work| link.lose(work));
-                return error;
+                return (error, false);
             }
             link.core.gate.hurry();
         }
@@ -269,7 +279,7 @@ impl Connection {
         let socket = Socket::connect(core, &node.host, node.port, deadline_ms, None)?;
         let mut stream = Stream::open(socket, &node.host, ledger.tls.as_ref())?;
         let name = format!("stampede-core-{}", core.index);
-        handshake(&mut stream, &ledger.settings, &name, ledger.codec.scripts())?;
+        ledger.warn(handshake(&mut stream, &ledger.settings, &name, ledger.codec.scripts())?);
         Ok(Self { stream, parser: Parser::new(), out: Vec::new() })
     }
 

@@ -35,19 +35,19 @@ end
 -- Units that a user has more (or fewer).
 local function add_units(user, units)
   if limit > 0 and user ~= '' then
+    touched[user] = touched[user] or units_of[user]
     units_of[user] = math.max(units_of[user] + units, 0)
-    touched[user] = true
   end
 end
 
--- Writes the changed fields, the counts as they shall be and the stream's entry.
+-- Writes the changed fields, the counts as they shall be and the stream's entry. What somebody has
+-- more of is counted before it is his, and what he has less of after.
 local function write(lines, sold_then, held_then)
   call('XLEN', STREAM)
   local now_text, sold_text = format('%d', now), format('%d', sold_then)
-  if sold_then > sold then call('HSET', COUNTERS, SOLD_FIELD, sold_text) end
-  call('HSET', RESERVATIONS, unpack(changed_fields()))
-  local set, gone = {}, {}
-  for user in pairs(touched) do
+  local more, fewer, gone = {}, {}, {}
+  for user, before in pairs(touched) do
+    local set = units_of[user] > before and more or fewer
     if units_of[user] > 0 then
       set[#set + 1] = user
       set[#set + 1] = format('%d', units_of[user])
@@ -55,7 +55,12 @@ local function write(lines, sold_then, held_then)
       gone[#gone + 1] = user
     end
   end
-  if #set > 0 then call('HSET', USERS, unpack(set)) end
+  if #gone > 0 then needs('HDEL', USERS, 'a') end
+  needs('XADD', STREAM, '*', 'at_ms', '0')
+  if sold_then > sold then call('HSET', COUNTERS, SOLD_FIELD, sold_text) end
+  if #more > 0 then call('HSET', USERS, unpack(more)) end
+  call('HSET', RESERVATIONS, unpack(changed_fields()))
+  if #fewer > 0 then call('HSET', USERS, unpack(fewer)) end
   if #gone > 0 then call('HDEL', USERS, unpack(gone)) end
   call('XADD', STREAM, '*', 'at_ms', now_text, 'reservations', lines)
   call('HSET', SALE, 'held', format('%d', held_then), 'last_ms', now_text)

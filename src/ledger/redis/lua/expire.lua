@@ -52,15 +52,16 @@ while looked_at < batch_max do
   end
 end
 
+-- Looked at first: in a Cluster, a key that is gone can't be asked for while its slot is on its way.
+local first = call('ZRANGE', DEADLINES, #done, #done, 'WITHSCORES')
 if units > 0 then
   if units > held then return refuse_held(units) end
   local failure = read_users(users)
   if failure then return failure end
   for user, fewer in pairs(by_user) do add_units(user, -fewer) end
+  needs('ZREM', DEADLINES, 'a')
   write(concat(expired), sold - units, held - units)
 end
--- Looked at first: in a Cluster, a key that is gone can't be asked for while its slot is on its way.
-local first = call('ZRANGE', DEADLINES, #done, #done, 'WITHSCORES')
 if #done > 0 then call('ZREM', DEADLINES, unpack(done)) end
 if not first[2] then return {now, free, 'released', units, 0} end
 local next_due = math.max(math.min(tonumber(first[2]), TIME_MS_MAX), 0)

@@ -27,15 +27,20 @@ if is_head then
 end
 
 -- What a run granted: `set` has the fields of reservations and what they shall be, `deadlines` what
--- goes to ZADD. That comes first: it checks a type that nothing else has, and a deadline alone does
--- no harm.
-local function grant(set, deadlines, lines, units)
+-- goes to ZADD, `claims` and `users` what goes to theirs, if anything does. The deadlines come first: they
+-- check a type that nothing else has, and a deadline alone does no harm. The stream comes last: what
+-- it tells is promised.
+local function grant(set, deadlines, lines, units, claims, users)
   local now_text = format('%d', now)
   call('XLEN', STREAM)
+  needs('HSET', SALE, 'held', '0')
+  needs('XADD', STREAM, '*', 'at_ms', '0')
   call('ZADD', DEADLINES, unpack(deadlines))
   call('HSET', COUNTERS, SOLD_FIELD, format('%d', sold + units))
   call('HSET', SALE, 'held', format('%d', held + units), 'last_ms', now_text)
+  if users then call('HSET', USERS, unpack(users)) end
   call('HSET', RESERVATIONS, unpack(set))
+  if claims then call('HSET', CLAIMS, unpack(claims)) end
   call('XADD', STREAM, '*', 'at_ms', now_text, 'reservations', lines)
 end
 

@@ -11,6 +11,15 @@ local PREFIX, what = tonumber(ARGV[1]), ARGV[2]
 
 if (call('HGET', SALE, 'repairs') or '0') ~= ARGV[3] then return -1 end
 if call('EXISTS', COUNTERS) == 0 then return -1 end
+-- A right that is missing half way would leave half a repair.
+local check = redis.acl_check_cmd
+for _, write in ipairs({{'HSET', SALE, 'a', 'b'}, {'HSETNX', SALE, 'a', 'b'}, {'HDEL', SALE, 'a'},
+  {'HINCRBY', SALE, 'a', '1'}, {'ZADD', DEADLINES, '0', 'a'}, {'ZREM', DEADLINES, 'a'},
+  {'XADD', STREAM, '*', 'a', 'b'}}) do
+  if check and not check(unpack(write)) then
+    return redis.error_reply('STAMPEDE this user may not run ' .. write[1] .. ': nothing is repaired')
+  end
+end
 
 local texts = {}
 local function text(name)

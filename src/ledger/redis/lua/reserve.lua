@@ -120,16 +120,13 @@ if pieces_n > 0 then
     end
   end
   if endless then return refuse_endless() end
-  grant(changed_fields(), deadlines, #texts == 1 and texts[1] or concat(texts), free - left)
-  if #new_claims > 0 then call('HSET', CLAIMS, unpack(new_claims)) end
-  if units_by_user then
-    local set = {}
-    for user, units in pairs(units_by_user) do
-      set[#set + 1] = user
-      set[#set + 1] = format('%d', units)
-    end
-    call('HSET', USERS, unpack(set))
+  local users_then = units_by_user and {}
+  for user, units in pairs(units_by_user or {}) do
+    users_then[#users_then + 1] = user
+    users_then[#users_then + 1] = format('%d', units)
   end
+  grant(changed_fields(), deadlines, #texts == 1 and texts[1] or concat(texts), free - left,
+    #new_claims > 0 and new_claims, users_then)
 end
 
 codes = concat(codes)

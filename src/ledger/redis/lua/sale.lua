@@ -12,7 +12,7 @@
 local COUNTERS, SALE, RESERVATIONS, CLAIMS, USERS, DEADLINES, STREAM =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local TOTAL_FIELD, SOLD_FIELD = ARGV[2], ARGV[3]
-local call, format, tonumber = redis.call, string.format, tonumber
+local format, tonumber = string.format, tonumber
 
 local function refuse(text)
   return redis.error_reply('STAMPEDE ' .. text)
@@ -101,5 +101,8 @@ if known then
     end
   end
   -- The value that is there, which is sent to the replicas all the same.
-  if mark ~= '' then call('HSET', SALE, 'last_ms', format('%d', last)) end
+  if mark ~= '' then
+    call('HSET', SALE, 'last_ms', format('%d', last))
+    wrote = false
+  end
 end

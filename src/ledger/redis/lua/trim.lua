@@ -30,8 +30,12 @@ for i = 3, #ARGV do
   if not begun[ARGV[i]] then return 0 end
 end
 if min_ms <= 0 then return 0 end
--- A write to a hash that is none would fail behind the trimming.
+-- A write to a hash that is none, or that the user has no right to, would fail behind the trimming.
 redis.call('HLEN', KEYS[1])
+local check = redis.acl_check_cmd
+if check and not check('HINCRBY', KEYS[1], 'stream_trimmed', '1') then
+  return redis.error_reply('NOPERM this user may not HINCRBY ' .. KEYS[1])
+end
 local id = string.format('%.0f-%.0f', min_ms, min_seq)
 local trimmed = redis.call('XTRIM', KEYS[2], 'MINID', '~', id, 'LIMIT', ARGV[2])
 if trimmed > 0 then redis.call('HINCRBY', KEYS[1], 'stream_trimmed', trimmed) end
