@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 
 use clap::Parser;
-use stampede::cli::{Cli, Command, OrdersOptions, ServeOptions};
+use stampede::cli::{Cli, Command, OrdersAction, OrdersOptions, ServeOptions};
 use stampede::config::{Config, ConfigError, Listen, raise_file_limit};
 use stampede::logging;
 use stampede::operator::{self, Failure};
@@ -137,8 +137,17 @@ fn write_orders(options: &OrdersOptions) -> ExitCode {
         return failure(&error);
     }
     logging::log_panics();
-    match orders::work(&command.from, &command.to, &command.stream, command.worker) {
-        Ok(_) => ExitCode::SUCCESS,
+    let done = match command.action {
+        OrdersAction::Work(work) => {
+            orders::work(&command.from, &work.to, &work.stream, work.worker).map(drop)
+        }
+        OrdersAction::Groups => orders::print_groups(&command.from, &mut io::stdout().lock()),
+        OrdersAction::DropGroup(name) => {
+            orders::end_group(&command.from, &name, &mut io::stdout().lock())
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => failure(&error),
     }
 }

@@ -56,6 +56,9 @@ pub struct StreamOptions {
     pub consumer: String,
     /// An entry that a worker has had for so long without acknowledging it goes to another.
     pub claim_after: Duration,
+    /// A worker without entries that was not heard of for this long, and twice `claim_after`, is
+    /// taken out of the group.
+    pub gone_after: Duration,
 }
 
 /// See the module's header.
@@ -80,6 +83,8 @@ pub struct StreamSource {
     changes_per_entry: f64,
     /// Whether the last answer was lost: what was in it is ours, and pending.
     lost: bool,
+    /// Whether the log has it that a group's care is refused.
+    care_refused: bool,
 }
 
 /// One sale's stream.
@@ -120,6 +125,7 @@ impl StreamSource {
             counts: SourceCounts::default(),
             changes_per_entry: BATCH_MAX as f64,
             lost: false,
+            care_refused: false,
         };
         source.discover()?;
         Ok(source)
@@ -470,6 +476,10 @@ impl Source for StreamSource {
 
     fn lag(&mut self) -> Result<Lag, SourceError> {
         self.measure_lag()
+    }
+
+    fn leave(&mut self) {
+        self.remove_itself();
     }
 
     fn counts(&self) -> SourceCounts {
