@@ -10,8 +10,7 @@ use super::{change, sale};
 
 const POSTGRES_1: &str = include_str!("../../src/orders/migrations/postgres_1.sql");
 const SQLITE_1: &str = include_str!("../../src/orders/migrations/sqlite_1.sql");
-const INDEXES: [&str; 5] =
-    ["orders_expires_at", "orders_idempotency_key", "orders_pkey", "orders_sale", "orders_user_id"];
+const INDEXES: [&str; 4] = ["orders_expires_at", "orders_pkey", "orders_sale", "orders_user_id"];
 
 /// The tables as 0.1.0 makes them.
 fn tables_of_0_1_0(client: &mut postgres::Client) {
@@ -31,7 +30,7 @@ fn indexes(client: &mut postgres::Client) -> Vec<String> {
 }
 
 #[test]
-fn tables_of_0_1_0_get_indexes_and_comments_and_stay_tables_of_0_1_0() {
+fn tables_of_0_1_0_get_an_index_and_comments_and_stay_tables_of_0_1_0() {
     let server = PostgresServer::start();
     let mut admin = server.connect();
     tables_of_0_1_0(&mut admin);
@@ -61,7 +60,7 @@ fn a_large_table_or_a_locked_one_gets_no_index_while_orders_wait() {
     let mut database = open(&server.url()).expect("a database");
     database.write(&[change(&sale("a"), 1, Status::Held, 1)], None).expect("a row");
     lock.rollback().expect("unlocked");
-    assert_eq!(indexes(&mut admin), INDEXES[2..]);
+    assert_eq!(indexes(&mut admin), INDEXES[1..]);
 
     admin
         .batch_execute(
@@ -70,7 +69,7 @@ fn a_large_table_or_a_locked_one_gets_no_index_while_orders_wait() {
         )
         .expect("a large table");
     drop(open(&server.url()).expect("a database"));
-    assert_eq!(indexes(&mut admin), INDEXES[2..]);
+    assert_eq!(indexes(&mut admin), INDEXES[1..]);
     admin.batch_execute("DELETE FROM orders WHERE sale = 'large'").expect("delete");
     admin.batch_execute("VACUUM FULL orders").expect("vacuum");
     drop(open(&server.url()).expect("a database"));
@@ -130,7 +129,7 @@ fn tables_that_are_gone_are_missed_and_what_to_do_is_said() {
 }
 
 #[test]
-fn a_file_of_0_1_0_gets_indexes_and_a_view_for_people() {
+fn a_file_of_0_1_0_gets_an_index_and_a_view_for_people() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("orders.db");
     let by_hand = rusqlite::Connection::open(&file).expect("a database");
@@ -145,10 +144,7 @@ fn a_file_of_0_1_0_gets_indexes_and_a_view_for_people() {
         "SELECT group_concat(name, ' ' ORDER BY name) FROM sqlite_schema
          WHERE name LIKE 'orders_%' AND type IN ('index', 'view')",
     );
-    assert_eq!(
-        names,
-        "orders_expires_at orders_idempotency_key orders_readable orders_sale orders_user_id"
-    );
+    assert_eq!(names, "orders_expires_at orders_readable orders_sale orders_user_id");
     let times = text("SELECT expires_at || ' ' || created_at FROM orders_readable");
     assert_eq!(times, "2030-01-01T00:00:00.005Z 2029-12-31T23:43:20.005Z");
     let version = "SELECT user_version FROM pragma_user_version";
