@@ -134,8 +134,8 @@ pub enum DatabaseError {
     /// The operator must act: rights, a table that is not ours, a full disk.
     #[error("{0}")]
     Fatal(String),
-    /// What was written is no longer there, because the file was deleted or replaced. The next call
-    /// opens another.
+    /// What was written is no longer there: the file was deleted or replaced, and the next call opens
+    /// another; or the database was restored.
     #[error("{0}")]
     Replaced(String),
 }

@@ -8,7 +8,7 @@
 //! Between two transactions nothing of ours stays at the server: no prepared statement and no `SET`.
 //! PgBouncer may give each transaction another connection of PostgreSQL.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use postgres::binary_copy::BinaryCopyInWriter;
 use postgres::error::SqlState;
@@ -30,6 +30,10 @@ use errors::judge;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A silent connection is looked after from this time on, so that a server that is gone is noticed.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+/// Time without use after which a connection is tried before it is used.
+const IDLE_AFTER: Duration = Duration::from_secs(1);
+/// Time for the answer to that.
+const IDLE_ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time for what was sent to be received.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time for one statement; one that waits behind somebody's lock is tried again.
@@ -79,6 +83,7 @@ pub(super) struct Postgres {
 /// A connection.
 struct Session {
     client: Client,
+    used_at: Instant,
     /// Batches that still go without `COPY`.
     copy_pause: u32,
 }
@@ -100,11 +105,10 @@ impl Postgres {
         &mut self,
         run: impl FnOnce(&mut Session) -> Result<T, postgres::Error>,
     ) -> Result<T, DatabaseError> {
-        let mut session = match self.session.take() {
-            Some(session) if !session.client.is_closed() => session,
-            _ => Session::open(&self.url)?,
-        };
+        let usable = self.session.take().and_then(Session::still_usable);
+        let mut session = usable.map_or_else(|| Session::open(&self.url), Ok)?;
         let done = run(&mut session).map_err(|error| judge(&error))?;
+        session.used_at = Instant::now();
         self.session = Some(session);
         Ok(done)
     }
@@ -284,7 +288,16 @@ impl Session {
         };
         let mut client = connected.map_err(|error| judge(&error))?;
         schema::migrate(&mut client)?;
-        Ok(Self { client, copy_pause: 0 })
+        Ok(Self { client, used_at: Instant::now(), copy_pause: 0 })
+    }
+
+    /// Looks at one that was idle: the server, or what is before it, may have closed it, which is no
+    /// outage.
+    fn still_usable(mut self) -> Option<Self> {
+        let idle = self.used_at.elapsed() > IDLE_AFTER;
+        let usable = !self.client.is_closed()
+            && (!idle || self.client.is_valid(IDLE_ANSWER_TIMEOUT).is_ok());
+        usable.then_some(self)
     }
 
     fn begin(&mut self) -> Result<Transaction<'_>, postgres::Error> {

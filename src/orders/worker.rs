@@ -3,8 +3,8 @@
 //! Nothing is acknowledged that the database has not committed, so whatever fails, or dies, between
 //! the steps is done again, and the versions make that harmless. A source or a database that is away
 //! is waited for, for ever unless the options say otherwise, with one line in the log when it goes and
-//! one when it is back. A database whose file was deleted or replaced is written again from its
-//! beginning, if the source can give that; else the worker ends.
+//! one when it is back. A database that has lost what was written to it (its file was deleted, it was
+//! restored) is written again, if the source can give that; else the worker ends.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -97,7 +97,7 @@ pub fn run(
             Ok(()) => return Ok(worker.done),
             Err(trouble) if trouble.kind == Kind::Replaced && worker.refills => {
                 let reason = trouble.text;
-                tracing::error!(%reason, "orders are written again from the beginning, to a new file");
+                tracing::error!(%reason, "the database has lost orders: they are written again");
                 worker.pause(PATIENCE);
             }
             Err(trouble) => return Err(worker.fatal(trouble)),
@@ -178,7 +178,7 @@ impl Worker<'_> {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// From the opening of the database to the end of the work, or of the database's file.
+    /// From the opening of the database to the end of the work, or until the database lost something.
     fn session(&mut self, connect: &mut Connect<'_>) -> Result<(), Trouble> {
         let url = self.url;
         let opened = self.persist(|| url.open().map_err(Trouble::from))?;
@@ -187,7 +187,7 @@ impl Worker<'_> {
         let Some(mut source) = connected else { return Ok(()) };
         self.refills = source.position().is_some();
         let worked = self.work(&mut *database, &mut *source);
-        if worked.is_ok() {
+        if worked.is_ok() && self.away.is_none() {
             source.leave();
         }
         self.done.unreadable = source.counts().unreadable;
@@ -261,6 +261,8 @@ impl Worker<'_> {
     ) -> Result<(), Trouble> {
         let mut progress = Progress::new();
         let mut written = None;
+        // Up to here the database had everything, and has it still unless it lost something.
+        let mut known = source.position().map_or(0, |(_, version)| version);
         while !self.stopped() {
             let batch = self.options.batch;
             let next = self.persist(|| Ok(source.next(batch, PATIENCE)?))?;
@@ -272,15 +274,20 @@ impl Worker<'_> {
                     break;
                 }
                 if progress.position_due() {
-                    let Some(()) = self.persist(|| Ok(database.check()?))? else { break };
+                    let check = || Ok(check(database, position.as_ref(), known)?);
+                    let Some(()) = self.persist(check)? else { break };
                     progress.position_at = Instant::now();
                 }
                 progress.tell(source, &self.done);
                 continue;
             }
             let at = position.as_ref().map(|(name, version)| (name.as_str(), *version));
-            let wrote = self.persist(|| Ok(database.write(&changes, at)?))?;
+            let wrote = self.persist(|| {
+                check(database, position.as_ref(), known)?;
+                Ok(database.write(&changes, at)?)
+            })?;
             let Some(()) = wrote else { break };
+            known = at.map_or(0, |(_, version)| version);
             progress.position_at = Instant::now();
             // It is written: told to stop or not, say so.
             let Some(()) = self.persist(|| Ok(source.acknowledge()?))? else { break };
@@ -295,6 +302,24 @@ impl Worker<'_> {
         let lag = self.persist(|| Ok(source.lag()?))?;
         Ok(lag.is_none_or(|lag| lag.entries == 0))
     }
+}
+
+/// Looks whether the database still has what was written to it. One that was restored, or whose
+/// standby took over and lacks the last transactions, says so by its position.
+fn check(
+    database: &mut dyn Database,
+    position: Option<&(String, u64)>,
+    known: u64,
+) -> Result<(), DatabaseError> {
+    let Some((source, _)) = position else { return database.check() };
+    let at = database.position(source)?.unwrap_or(0);
+    if at < known {
+        return Err(DatabaseError::Replaced(format!(
+            "it was written up to change {known} and has only what came up to {at}: was it restored, \
+             or did a standby take over?"
+        )));
+    }
+    Ok(())
 }
 
 /// What the log is told while there is something to tell.

@@ -250,3 +250,24 @@ fn once_gives_up_on_what_is_away_for_too_long() {
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("gave up after 1s without the ledger: "), "{said}");
 }
+
+#[test]
+fn a_connection_that_the_database_closes_because_it_is_idle_is_no_outage() {
+    let redis = RedisServer::start(&[]);
+    let postgres = PostgresServer::start();
+    let mut shop = Shop::open(&redis, &["ticket"]);
+    let mut admin = postgres.connect();
+    admin.batch_execute("ALTER ROLE stampede SET idle_session_timeout = '1500ms'").expect("alter");
+    let worker = Worker::start(&redis.url(), &postgres.url(), &[]);
+    shop.sell("ticket", 20);
+    wait_for_orders(&redis, &postgres.url(), "ticket");
+    wait_for("the end of its connection", || {
+        let left = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'stampede'";
+        admin.query_one(left, &[]).expect("a count").get::<_, i64>(0) == 0
+    });
+    shop.sell("ticket", 20);
+    wait_for_orders(&redis, &postgres.url(), "ticket");
+    worker.terminate();
+    let (code, said) = worker.end();
+    assert!(code == Some(0) && !said.contains("can't be reached"), "{said}");
+}
