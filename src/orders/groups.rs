@@ -37,7 +37,7 @@ pub struct Group {
 #[derive(Debug, thiserror::Error)]
 pub enum GroupsError {
     /// Redis does not do it.
-    #[error(transparent)]
+    #[error("{}", reason(.0))]
     Ledger(#[from] LedgerError),
     /// It answers what we don't understand, or refuses a command.
     #[error("Redis answers {command} with {told}")]
@@ -52,7 +52,8 @@ pub enum GroupsError {
     Unknown(String),
     /// Somebody uses it.
     #[error(
-        "the group {group} is at work: {workers} was heard of within {} s. Stop its workers first",
+        "the group {group} is in use: a worker of it ({workers}) was heard of within the last {} s. \
+         Stop its workers first",
         CONSUMER_ALIVE_MS / 1_000
     )]
     Alive {
@@ -61,6 +62,14 @@ pub enum GroupsError {
         /// Its workers.
         workers: String,
     },
+}
+
+/// What Redis says, or why it can't be asked.
+fn reason(error: &LedgerError) -> String {
+    match error {
+        LedgerError::Refused(reason) => reason.clone(),
+        other => other.to_string(),
+    }
 }
 
 /// Every group, by name.
