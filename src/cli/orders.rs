@@ -81,8 +81,8 @@ pub struct OrdersOptions {
 
     /// End a consumer group that is no longer used, and exit
     ///
-    /// What it has yet to read is no longer kept for it. Stop its workers first: as long as one was
-    /// heard of within 10s nothing is done.
+    /// What it has yet to read is no longer kept for it. Stop its workers first: nothing is done if
+    /// one was heard of within 10s, or, if the group has entries to finish, within 1h.
     #[arg(long, value_name = "NAME", conflicts_with_all = ["group", "consumer", "batch", "claim_after", "once", "timeout", "groups"])]
     drop_group: Option<String>,
 
@@ -294,6 +294,7 @@ mod tests {
             format!("for ever; {} with --once]", time(ORDERS_ONCE_AWAY_MS)),
             format!("{} to {}", time(ORDERS_AWAY_MS_MIN), time(ORDERS_AWAY_MS_MAX)),
             format!("heard of within {}", time(CONSUMER_ALIVE_MS)),
+            format!("entries to finish, within {}", time(CONSUMER_GONE_MS)),
         ] {
             assert!(help.contains(&told), "{told}");
         }

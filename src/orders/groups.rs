@@ -8,10 +8,11 @@ use std::sync::Arc;
 use redis::Value;
 
 use super::entry::{member, number};
+use crate::config::format_duration;
 use crate::ledger::LedgerError;
 use crate::ledger::client::Client;
 use crate::ledger::redis::{Pipeline, RedisClient, RedisLedger, text};
-use crate::limits::CONSUMER_ALIVE_MS;
+use crate::limits::{CONSUMER_ALIVE_MS, CONSUMER_GONE_MS};
 
 /// Streams asked about in one round trip.
 const STREAMS_PER_ROUND: usize = 256;
@@ -52,16 +53,28 @@ pub enum GroupsError {
     Unknown(String),
     /// Somebody uses it.
     #[error(
-        "the group {group} is in use: a worker of it ({workers}) was heard of within the last {} s. \
-         Stop its workers first",
-        CONSUMER_ALIVE_MS / 1_000
+        "the group {group} is in use: it has {pending} entries to finish, and a worker of it \
+         ({workers}) was heard of within the last {}. Stop its workers and wait that long",
+        format_duration(*.within_ms)
     )]
-    Alive {
+    InUse {
         /// The group.
         group: String,
+        /// Entries that a worker has.
+        pending: u64,
         /// Its workers.
         workers: String,
+        /// Time for which none of them must have been heard of.
+        within_ms: u64,
     },
+}
+
+impl Group {
+    /// Time for which no worker of it must have been heard of before it may be ended. One that has
+    /// entries may wait for its database, and then asks Redis for nothing.
+    fn silence_ms(&self) -> u64 {
+        if self.pending > 0 { CONSUMER_GONE_MS } else { CONSUMER_ALIVE_MS }
+    }
 }
 
 /// What Redis says, or why it can't be asked.
@@ -123,9 +136,10 @@ pub fn groups(ledger: &Arc<RedisLedger>) -> Result<Vec<Group>, GroupsError> {
 pub fn drop_group(ledger: &Arc<RedisLedger>, name: &str) -> Result<Group, GroupsError> {
     let group = groups(ledger)?.into_iter().find(|group| group.name == name);
     let group = group.ok_or_else(|| GroupsError::Unknown(name.to_owned()))?;
-    if group.heard_of_ms.is_some_and(|ms| ms < CONSUMER_ALIVE_MS) {
-        let workers = group.workers.join(", ");
-        return Err(GroupsError::Alive { group: group.name, workers });
+    let within_ms = group.silence_ms();
+    if group.heard_of_ms.is_some_and(|ms| ms < within_ms) {
+        let (workers, pending) = (group.workers.join(", "), group.pending);
+        return Err(GroupsError::InUse { group: group.name, pending, workers, within_ms });
     }
     let mut client = RedisClient::new(ledger.clone(), "stampede-groups");
     for round in streams(&mut client)?.chunks(STREAMS_PER_ROUND) {

@@ -20,7 +20,7 @@ use super::{Lag, Source, SourceCounts, SourceError};
 use crate::ledger::LedgerError;
 use crate::ledger::client::Client;
 use crate::ledger::redis::{EntryId, Pipeline, RedisClient, RedisLedger, text};
-use crate::limits::BATCH_MAX;
+use crate::limits::{BATCH_MAX, CONSUMER_ALIVE_MS, CONSUMER_GONE_MS};
 use crate::sale::{Change, SaleId};
 
 mod care;
@@ -37,6 +37,9 @@ const PAUSE_MIN: Duration = Duration::from_millis(2);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// The same of one whose sale is no longer there.
 const GONE_PAUSE_MAX: Duration = Duration::from_secs(60);
+// A living worker is neither taken out of its group nor its group ended under it.
+const _: () = assert!(CONSUMER_ALIVE_MS > 2 * PAUSE_MAX.as_millis() as u64);
+const _: () = assert!(CONSUMER_GONE_MS > 10 * GONE_PAUSE_MAX.as_millis() as u64);
 /// Time in which many streams are gathered for a round.
 const GATHER: Duration = Duration::from_millis(20);
 /// Pause of a stream on which a command failed: somebody must see to it.

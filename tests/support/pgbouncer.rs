@@ -12,6 +12,8 @@ use tempfile::TempDir;
 
 use super::postgres_server::{PostgresServer, account, free_port};
 
+/// Where the package of Debian has it, which is not in every user's PATH.
+const PROGRAM: &str = "/usr/sbin/pgbouncer";
 /// Time to come up.
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -56,7 +58,7 @@ impl PgBouncer {
         );
         let file = folder.join("pgbouncer.ini");
         fs::write(&file, settings).expect("its settings");
-        let mut command = Command::new("pgbouncer");
+        let mut command = Command::new(PROGRAM);
         // As PostgreSQL, it refuses to run as root.
         if rustix::process::geteuid().is_root() {
             let (uid, gid) = account();
