@@ -178,6 +178,17 @@ pub const CLAIM_AFTER_MS: u64 = 30_000;
 pub const CLAIM_AFTER_MS_MIN: u64 = 100;
 /// See [`CLAIM_AFTER_MS_MIN`].
 pub const CLAIM_AFTER_MS_MAX: u64 = 86_400_000;
+/// A worker without entries that Redis has not heard of for this long is dead: its name is removed
+/// from the group. Living ones ask every second, of a sale that was removed every minute.
+pub const CONSUMER_GONE_MS: u64 = 3_600_000;
+/// Of a group with a worker that was heard of within this time somebody makes use.
+pub const CONSUMER_ALIVE_MS: u64 = 10_000;
+/// Default of the time without Redis or database after which `stampede orders --once` gives up.
+pub const ORDERS_ONCE_AWAY_MS: u64 = 60_000;
+/// Shortest and longest setting of it.
+pub const ORDERS_AWAY_MS_MIN: u64 = 1_000;
+/// See [`ORDERS_AWAY_MS_MIN`].
+pub const ORDERS_AWAY_MS_MAX: u64 = 86_400_000;
 /// Longest name of a consumer group and of a worker in it.
 pub const GROUP_BYTES_MAX: usize = 128;
 

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use stampede::cli::{Cli, Command, OrdersOptions, ServeOptions};
+use stampede::cli::{Cli, Command, OrdersAction, OrdersOptions, ServeOptions};
 use stampede::clock::rfc3339;
 use stampede::config::{Config, ConfigError, Listen, raise_file_limit};
 use stampede::handler::BUY_SALE;
@@ -199,8 +199,17 @@ fn write_orders(options: &OrdersOptions) -> ExitCode {
     let command = options.judge().unwrap_or_else(|problems| usage(&ConfigError { problems }));
     logging::start(&command.log_filter, command.log_format).unwrap_or_else(|error| failure(&error));
     signals::ignore_others().unwrap_or_else(|error| failure(&error));
-    match orders::work(&command.from, &command.to, &command.stream, command.worker) {
-        Ok(_) => logging::end(0, ""),
+    let done = match command.action {
+        OrdersAction::Work(work) => {
+            orders::work(&command.from, &work.to, &work.stream, work.worker).map(drop)
+        }
+        OrdersAction::Groups => orders::print_groups(&command.from, &mut io::stdout().lock()),
+        OrdersAction::DropGroup(name) => {
+            orders::end_group(&command.from, &name, &mut io::stdout().lock())
+        }
+    };
+    match done {
+        Ok(()) => logging::end(0, ""),
         Err(error) => failure(&error),
     }
 }

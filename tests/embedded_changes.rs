@@ -171,7 +171,7 @@ fn work(ledger: &Embedded, url: &DatabaseUrl) -> Done {
         let position = database.position(&name)?.unwrap_or(0);
         Ok(Box::new(EmbeddedSource::new(ledger.handle(), position)?) as Box<dyn Source>)
     };
-    let options = WorkerOptions { batch: 70, once: true };
+    let options = WorkerOptions { batch: 70, once: true, away_max: None };
     orders::run(url, &mut connect, options, &AtomicBool::new(false)).unwrap()
 }
 

@@ -17,7 +17,7 @@ use clap::{Parser, Subcommand};
 
 pub use audit::AuditOptions;
 pub use operator::{OperatorOptions, ReservationAction, SaleAction};
-pub use orders::{OrdersCommand, OrdersOptions};
+pub use orders::{OrdersAction, OrdersCommand, OrdersOptions, OrdersWork};
 pub use serve::ServeOptions;
 
 use operator::{ReservationCommand, SaleCommand};

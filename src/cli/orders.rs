@@ -9,8 +9,8 @@ use crate::config::{
     log_format, redis_setting, sentinel_login, whole_number,
 };
 use crate::limits::{
-    CLAIM_AFTER_MS, CLAIM_AFTER_MS_MAX, CLAIM_AFTER_MS_MIN, GROUP_BYTES_MAX, ORDERS_BATCH,
-    ORDERS_BATCH_MAX,
+    CLAIM_AFTER_MS, CLAIM_AFTER_MS_MAX, CLAIM_AFTER_MS_MIN, CONSUMER_GONE_MS, GROUP_BYTES_MAX,
+    ORDERS_AWAY_MS_MAX, ORDERS_AWAY_MS_MIN, ORDERS_BATCH, ORDERS_BATCH_MAX, ORDERS_ONCE_AWAY_MS,
 };
 use crate::orders::{DatabaseUrl, StreamOptions, WorkerOptions};
 
@@ -34,7 +34,8 @@ pub struct OrdersOptions {
     ///
     /// postgres://user:password@host:5432/database, with ?sslmode=require for TLS (and
     /// &sslrootcert=FILE for an authority that the system doesn't know); or sqlite:FILE. The
-    /// tables are made, and brought up to date, by themselves.
+    /// tables are made, and brought up to date, by themselves. PostgreSQL's database must be UTF8,
+    /// and may be behind PgBouncer, by session or by transaction.
     #[arg(long, value_name = "URL", env = "STAMPEDE_DATABASE", hide_env_values = true)]
     to: Option<String>,
 
@@ -67,6 +68,23 @@ pub struct OrdersOptions {
     /// End when everything is written, instead of waiting for more
     #[arg(long)]
     once: bool,
+
+    /// End when Redis or the database was away for this long [default: wait for ever; 1m with --once]
+    ///
+    /// 1s to 1d. What is not written stays in Redis.
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
+    timeout: Option<String>,
+
+    /// List the consumer groups and how far each is, and exit
+    #[arg(long, conflicts_with_all = ["group", "consumer", "batch", "claim_after", "once", "timeout"])]
+    groups: bool,
+
+    /// End a consumer group that is no longer used, and exit
+    ///
+    /// What it has yet to read is no longer kept for it. Stop its workers first: nothing is done if
+    /// one was heard of within 10s, or, if the group has entries to finish, within 1h.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["group", "consumer", "batch", "claim_after", "once", "timeout", "groups"])]
+    drop_group: Option<String>,
 
     /// Trust the certificate authorities in this PEM file for rediss:// [default: the system's]
     #[arg(long, value_name = "FILE", env = "STAMPEDE_REDIS_CA")]
@@ -102,29 +120,50 @@ Examples:
   A second worker of the same group, on any machine: the same line once more.
   A second database takes a group of its own, from the first sale on: what every known group has
   read is trimmed, so one that comes later lacks what came before (`stampede audit --repair` with
-  its --orders writes that), and one that is given up holds up the trimming until it is taken out of
-  the set stampede:sales:…:groups and, by XGROUP DESTROY, off the streams:
+  its --orders writes that):
       stampede orders --from redis://10.0.0.5:6379 --to sqlite:./report.db --group report
+  One that is given up holds up the trimming until it is ended:
+      stampede orders --from redis://10.0.0.5:6379 --groups
+      stampede orders --from redis://10.0.0.5:6379 --drop-group report
+  From a timer, every minute:
+      stampede orders --from redis://10.0.0.5:6379 --to sqlite:./report.db --once --timeout 30s
 
 Exit codes:
   0  told to stop (SIGTERM, SIGINT), or with --once everything is written
-  1  the database or Redis needs its operator; or with --once, entries could not be read
+  1  the database or Redis needs its operator, or was away for longer than --timeout; or with --once,
+     entries could not be read
   2  usage: an option is wrong; the message says which, and what would be right";
 
 /// What `stampede orders` is to do.
 pub struct OrdersCommand {
     /// The Redis with the streams.
     pub from: RedisSetting,
+    /// What to do with them.
+    pub action: OrdersAction,
+    /// What to log, as a `tracing` filter.
+    pub log_filter: String,
+    /// How to log.
+    pub log_format: LogFormat,
+}
+
+/// One of the things that `stampede orders` does.
+pub enum OrdersAction {
+    /// Write orders.
+    Work(Box<OrdersWork>),
+    /// List the groups.
+    Groups,
+    /// End this group.
+    DropGroup(String),
+}
+
+/// Which worker of the orders this is.
+pub struct OrdersWork {
     /// The database.
     pub to: DatabaseUrl,
     /// Which worker this is.
     pub stream: StreamOptions,
     /// How it works.
     pub worker: WorkerOptions,
-    /// What to log, as a `tracing` filter.
-    pub log_filter: String,
-    /// How to log.
-    pub log_format: LogFormat,
 }
 
 impl OrdersOptions {
@@ -166,7 +205,16 @@ impl OrdersOptions {
                 from.map_err(|e| take.wrong.push(format!("--from {e}"))).ok()
             }
         };
+        let away_max = match &self.timeout {
+            None => self.once.then_some(ORDERS_ONCE_AWAY_MS),
+            given => {
+                let time =
+                    |text: &str| duration_within(text, (ORDERS_AWAY_MS_MIN, ORDERS_AWAY_MS_MAX));
+                Some(take.or("timeout", given, ORDERS_ONCE_AWAY_MS, time))
+            }
+        };
         let to = match self.to.as_deref() {
+            _ if self.groups || self.drop_group.is_some() => None,
             None => {
                 take.missing("--to is missing: it names a database, postgres://… or sqlite:FILE")
             }
@@ -174,18 +222,26 @@ impl OrdersOptions {
                 DatabaseUrl::parse(url).map_err(|e| take.wrong.push(format!("--to {e}"))).ok()
             }
         };
-        let (Some(from), Some(to), true) = (from, to, take.wrong.is_empty()) else {
-            return Err(take.wrong);
+        let (Some(from), true) = (from, take.wrong.is_empty()) else { return Err(take.wrong) };
+        let action = match (self.drop_group.clone(), to) {
+            (Some(group), _) => OrdersAction::DropGroup(group),
+            (None, None) => OrdersAction::Groups,
+            (None, Some(to)) => OrdersAction::Work(Box::new(OrdersWork {
+                to,
+                stream: StreamOptions {
+                    group,
+                    consumer,
+                    claim_after: Duration::from_millis(claim_after_ms),
+                    gone_after: Duration::from_millis(CONSUMER_GONE_MS),
+                },
+                worker: WorkerOptions {
+                    batch,
+                    once: self.once,
+                    away_max: away_max.map(Duration::from_millis),
+                },
+            })),
         };
-        let claim_after = Duration::from_millis(claim_after_ms);
-        Ok(OrdersCommand {
-            from,
-            to,
-            stream: StreamOptions { group, consumer, claim_after },
-            worker: WorkerOptions { batch, once: self.once },
-            log_filter,
-            log_format,
-        })
+        Ok(OrdersCommand { from, action, log_filter, log_format })
     }
 }
 
@@ -238,6 +294,7 @@ mod tests {
 
     use super::*;
     use crate::config::format_duration;
+    use crate::limits::CONSUMER_ALIVE_MS;
 
     #[test]
     fn the_help_tells_the_defaults_and_bounds_that_hold() {
@@ -249,6 +306,10 @@ mod tests {
             format!("[default: {}]", time(CLAIM_AFTER_MS)),
             format!("{} to {}", time(CLAIM_AFTER_MS_MIN), time(CLAIM_AFTER_MS_MAX)),
             format!("[default: {GROUP}]"),
+            format!("for ever; {} with --once]", time(ORDERS_ONCE_AWAY_MS)),
+            format!("{} to {}", time(ORDERS_AWAY_MS_MIN), time(ORDERS_AWAY_MS_MAX)),
+            format!("heard of within {}", time(CONSUMER_ALIVE_MS)),
+            format!("entries to finish, within {}", time(CONSUMER_GONE_MS)),
         ] {
             assert!(help.contains(&told), "{told}");
         }

@@ -1,16 +1,19 @@
 //! What `stampede orders` does: one worker of a group, from a Redis to a database, until it is told
-//! to stop.
+//! to stop; and what an operator does with the groups.
 
-use std::io;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag::{register, register_conditional_shutdown};
 
-use super::{DatabaseUrl, Done, StreamOptions, StreamSource, WorkerError, WorkerOptions, run};
-use crate::config::RedisSetting;
-use crate::ledger::redis::Purpose;
+use super::{
+    DatabaseUrl, Done, GroupsError, StreamOptions, StreamSource, WorkerError, WorkerOptions,
+    drop_group, groups, run,
+};
+use crate::config::{RedisSetting, format_duration};
+use crate::ledger::redis::{Purpose, RedisLedger};
 
 /// Exit code of a second signal, which ends at once.
 const INTERRUPTED: i32 = 1;
@@ -27,9 +30,12 @@ pub enum OrdersError {
     /// With `once`: everything else is written.
     #[error("{0} entries of the streams could not be read; the log has their ids")]
     Unreadable(u64),
-    /// The system refuses signal handlers.
-    #[error("can't start: {0}")]
-    Start(#[from] io::Error),
+    /// A group can't be listed or ended.
+    #[error(transparent)]
+    Groups(#[from] GroupsError),
+    /// The system refuses signal handlers, or the standard output.
+    #[error("{0}")]
+    System(#[from] io::Error),
 }
 
 /// Runs a worker until SIGTERM or SIGINT; it ends after the batch that it is at, or at once by a
@@ -40,8 +46,7 @@ pub fn work(
     stream: &StreamOptions,
     options: WorkerOptions,
 ) -> Result<Done, OrdersError> {
-    let ledger = from.ledger().map_err(|why| OrdersError::From(from.url.to_string(), why))?;
-    let ledger = Arc::new(ledger.with_purpose(Purpose::Orders, []));
+    let ledger = ledger(from)?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         register_conditional_shutdown(signal, INTERRUPTED, stop.clone())?;
@@ -61,4 +66,40 @@ pub fn work(
         unreadable if options.once => Err(OrdersError::Unreadable(unreadable)),
         _ => Ok(done),
     }
+}
+
+fn ledger(from: &RedisSetting) -> Result<Arc<RedisLedger>, OrdersError> {
+    let ledger = from.ledger().map_err(|why| OrdersError::From(from.url.to_string(), why))?;
+    Ok(Arc::new(ledger.with_purpose(Purpose::Orders, [])))
+}
+
+/// Prints how each group stands.
+pub fn print_groups(from: &RedisSetting, out: &mut dyn Write) -> Result<(), OrdersError> {
+    let groups = groups(&ledger(from)?)?;
+    writeln!(out, "{:<24} {:>8} {:>12} {:>12}  WORKERS", "GROUP", "STREAMS", "UNREAD", "PENDING")?;
+    for group in groups {
+        let unread = group.unread.map_or_else(|| "unknown".into(), |unread| unread.to_string());
+        let workers = match group.heard_of_ms {
+            None => "none".to_owned(),
+            Some(ms) => {
+                let ago = format_duration(ms / 1_000 * 1_000);
+                format!("{}, heard of {ago} ago", group.workers.len())
+            }
+        };
+        let (name, streams, pending) = (group.name, group.streams, group.pending);
+        writeln!(out, "{name:<24} {streams:>8} {unread:>12} {pending:>12}  {workers}")?;
+    }
+    Ok(())
+}
+
+/// Ends a group that nobody uses, and prints what it had yet to write.
+pub fn end_group(from: &RedisSetting, name: &str, out: &mut dyn Write) -> Result<(), OrdersError> {
+    let group = drop_group(&ledger(from)?, name)?;
+    let unread = group.unread.map_or_else(|| "an unknown number of".into(), |it| it.to_string());
+    writeln!(
+        out,
+        "group {name} ended: it was on {} streams, had {unread} entries to read and {} to finish",
+        group.streams, group.pending
+    )?;
+    Ok(())
 }

@@ -36,6 +36,19 @@ fn entry(value: Value) -> Option<Entry> {
     }
 }
 
+/// The member of a map that Redis gives as name, value, name, value, ...
+pub(super) fn member<'a>(map: &'a [Value], name: &str) -> Option<&'a Value> {
+    map.chunks_exact(2).find(|pair| text(&pair[0]) == Some(name)).map(|pair| &pair[1])
+}
+
+/// A number that is none below 0.
+pub(super) fn number(value: &Value) -> Option<u64> {
+    match value {
+        Value::Int(number) => u64::try_from(*number).ok(),
+        _ => None,
+    }
+}
+
 /// Appends the changes in an entry's fields to `out`. What can be read is, also if something else
 /// can't; the error says what.
 pub(super) fn changes(
@@ -45,8 +58,8 @@ pub(super) fn changes(
     out: &mut Vec<Change>,
 ) -> Result<(), String> {
     let field = |name: &str| {
-        let pairs = fields.chunks_exact(2).find(|pair| text(&pair[0]) == Some(name));
-        pairs.map(|pair| text(&pair[1]).ok_or_else(|| format!("its field {name} is not UTF-8")))
+        let value = member(fields, name);
+        value.map(|value| text(value).ok_or_else(|| format!("its field {name} is not UTF-8")))
     };
     let lines = field("reservations").ok_or("it has no field reservations")??;
     let at_ms = match field("at_ms") {

@@ -8,6 +8,7 @@
 
 mod command;
 mod entry;
+mod groups;
 mod postgres;
 mod postgres_url;
 mod rows;
@@ -19,7 +20,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use command::{OrdersError, work};
+pub use command::{OrdersError, end_group, print_groups, work};
+pub use groups::{Group, GroupsError, drop_group, groups};
 pub use stream::{StreamOptions, StreamSource};
 pub use worker::{ConnectError, Done, WorkerError, WorkerOptions, run};
 
@@ -44,6 +46,9 @@ pub trait Source: Send {
 
     /// How far behind the orders are.
     fn lag(&mut self) -> Result<Lag, SourceError>;
+
+    /// This worker ends in order, and has acknowledged what it could.
+    fn leave(&mut self) {}
 
     /// What it has come across so far.
     fn counts(&self) -> SourceCounts {
@@ -113,6 +118,11 @@ pub trait Database: Send {
 
     /// Writes rows as they are given, whatever version the database has: a repair.
     fn overwrite(&mut self, changes: &[Change]) -> Result<(), DatabaseError>;
+
+    /// Looks whether what was written is still where it was written to.
+    fn check(&mut self) -> Result<(), DatabaseError> {
+        Ok(())
+    }
 }
 
 /// Why the database did not do it.
@@ -124,6 +134,10 @@ pub enum DatabaseError {
     /// The operator must act: rights, a table that is not ours, a full disk.
     #[error("{0}")]
     Fatal(String),
+    /// What was written is no longer there: the file was deleted or replaced, and the next call opens
+    /// another; or the database was restored.
+    #[error("{0}")]
+    Replaced(String),
 }
 
 /// Where orders are to be kept, checked as far as can be without going there. Shows itself without
@@ -138,18 +152,18 @@ enum Place {
 }
 
 impl DatabaseUrl {
-    /// Reads `postgres://…` or `sqlite:FILE`. An error says what would be right, and quotes nothing:
-    /// there may be a password in it.
+    /// Reads `postgres://…` or `sqlite:FILE`. Blanks and line ends around it are no part of it. An
+    /// error says what would be right, and quotes nothing: there may be a password in it.
     pub fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if text.contains(char::is_control) {
+            return Err("has a line end or another control character in it".into());
+        }
         if text.starts_with("postgres://") || text.starts_with("postgresql://") {
             return Ok(Self(Place::Postgres(Box::new(PostgresUrl::parse(text)?))));
         }
         match text.strip_prefix("sqlite:") {
-            Some("") => Err("must name a file, as in sqlite:./orders.db".into()),
-            Some(file) if file.starts_with("//") => {
-                Err("has no `//`: a file is sqlite:./FILE or sqlite:/FILE".into())
-            }
-            Some(file) => Ok(Self(Place::Sqlite(file.into()))),
+            Some(file) => sqlite_file(file).map(|file| Self(Place::Sqlite(file))),
             None => {
                 Err("must be postgres://user:password@host:port/database or sqlite:FILE".into())
             }
@@ -164,6 +178,22 @@ impl DatabaseUrl {
             Place::Postgres(url) => Box::new(postgres::Postgres::open(PostgresUrl::clone(url))?),
         })
     }
+}
+
+/// Reads the name of a file. What other programs take for more than a name is refused.
+fn sqlite_file(file: &str) -> Result<PathBuf, String> {
+    let problem = if file.is_empty() {
+        "must name a file, as in sqlite:./orders.db"
+    } else if file.starts_with("//") {
+        "has no `//`: a file is sqlite:./FILE or sqlite:/FILE"
+    } else if file.starts_with(":memory:") || file.starts_with("file:") {
+        "must name a file, as in sqlite:./orders.db: what is in memory only is lost with the process"
+    } else if file.contains('?') {
+        "has no parameters: a file is sqlite:./FILE or sqlite:/FILE, without a `?`"
+    } else {
+        return Ok(file.into());
+    };
+    Err(problem.into())
 }
 
 impl fmt::Display for DatabaseUrl {
@@ -184,4 +214,35 @@ impl fmt::Debug for DatabaseUrl {
 /// Opens the database that a URL names: see [`DatabaseUrl`].
 pub fn open(url: &str) -> Result<Box<dyn Database>, DatabaseError> {
     DatabaseUrl::parse(url).map_err(DatabaseError::Fatal)?.open()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_trimmed_and_says_only_what_it_says() {
+        for (text, shown) in [
+            ("sqlite:o.db\n", "sqlite:o.db"),
+            (" sqlite:/var/lib/my orders.db\r\n", "sqlite:/var/lib/my orders.db"),
+            ("postgres://ann@host/shop\n", "postgres://***@host/shop"),
+            ("\tpostgres://ann:hunter2@host/shop \n\n", "postgres://ann:***@host/shop"),
+        ] {
+            assert_eq!(DatabaseUrl::parse(text).unwrap().to_string(), shown);
+        }
+        for (bad, told) in [
+            ("", "must be postgres://"),
+            ("sqlite:\n", "must name a file"),
+            ("sqlite:a\nb", "a line end"),
+            ("postgres://ann:hunter2\n@host/shop", "a line end"),
+            ("sqlite:///o.db", "has no `//`"),
+            ("sqlite::memory:", "lost with the process"),
+            ("sqlite:file:o.db", "must name a file"),
+            ("sqlite:file:o?mode=memory", "must name a file"),
+            ("sqlite:o.db?mode=rwc", "has no parameters"),
+        ] {
+            let problem = DatabaseUrl::parse(bad).unwrap_err();
+            assert!(problem.contains(told) && !problem.contains("hunter2"), "{bad:?}: {problem}");
+        }
+    }
 }

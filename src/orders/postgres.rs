@@ -4,32 +4,40 @@
 //! if one row of it was there after all, everything goes as arrays to one `INSERT`, which decides by
 //! version, where the row stands, whether it is new, later or older. So does all that is no longer
 //! held. Either way the server parses and plans nothing a row.
+//!
+//! Between two transactions nothing of ours stays at the server: no prepared statement and no `SET`.
+//! PgBouncer may give each transaction another connection of PostgreSQL.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use postgres::binary_copy::BinaryCopyInWriter;
-use postgres::error::{DbError, SqlState};
+use postgres::error::SqlState;
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::{ToSql, Type};
-use postgres::{Client, Config, NoTls, Statement, Transaction};
+use postgres::{Client, Config, NoTls, Transaction};
 
 use super::postgres_url::PostgresUrl;
 use super::rows::{id_of, is_of_another_part, latest, public_id, signed, unsigned};
 use super::{Database, DatabaseError, Order};
 use crate::sale::{Change, SaleId, Status};
 
-/// Each brings the schema from its number to the next.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/postgres_1.sql")];
-/// Whoever migrates holds this advisory lock: the letters `stampede`.
-const LOCK: i64 = i64::from_be_bytes(*b"stampede");
+mod errors;
+mod schema;
+
+use errors::judge;
+
 /// Time for a connection, unless the URL says otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A silent connection is looked after from this time on, so that a server that is gone is noticed.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+/// Time without use after which a connection is tried before it is used.
+const IDLE_AFTER: Duration = Duration::from_secs(1);
+/// Time for the answer to that.
+const IDLE_ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time for what was sent to be received.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time for one statement; one that waits behind somebody's lock is tried again.
-const SESSION: &str = "SET statement_timeout = '60s'";
+const STATEMENT_TIMEOUT: &str = "SET LOCAL statement_timeout = '60s'";
 
 const UPSERT: &str = "\
 INSERT INTO orders AS o (reservation, sale, user_id, idempotency_key, quantity, status, expires_at,
@@ -72,12 +80,10 @@ pub(super) struct Postgres {
     session: Option<Session>,
 }
 
-/// A connection and what has been prepared on it.
+/// A connection.
 struct Session {
     client: Client,
-    upsert: Statement,
-    overwrite: Statement,
-    advance: Statement,
+    used_at: Instant,
     /// Batches that still go without `COPY`.
     copy_pause: u32,
 }
@@ -86,7 +92,10 @@ impl Postgres {
     /// Connects and brings the schema up to date.
     pub fn open(url: PostgresUrl) -> Result<Self, DatabaseError> {
         let mut database = Self { url, session: None };
-        database.with(|_| Ok(()))?;
+        database.with(|session| {
+            schema::add(&mut session.client);
+            Ok(())
+        })?;
         Ok(database)
     }
 
@@ -96,11 +105,10 @@ impl Postgres {
         &mut self,
         run: impl FnOnce(&mut Session) -> Result<T, postgres::Error>,
     ) -> Result<T, DatabaseError> {
-        let mut session = match self.session.take() {
-            Some(session) if !session.client.is_closed() => session,
-            _ => Session::open(&self.url)?,
-        };
+        let usable = self.session.take().and_then(Session::still_usable);
+        let mut session = usable.map_or_else(|| Session::open(&self.url), Ok)?;
         let done = run(&mut session).map_err(|error| judge(&error))?;
+        session.used_at = Instant::now();
         self.session = Some(session);
         Ok(done)
     }
@@ -132,7 +140,7 @@ impl Database for Postgres {
                 session.write(&new, &known, position)
             };
             match written {
-                Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
+                Err(error) if copy_can_not(&error) => {
                     session.copy_pause = COPY_PAUSE_BATCHES;
                     session.write(&[], &rows, position)
                 }
@@ -144,7 +152,7 @@ impl Database for Postgres {
     fn position(&mut self, source: &str) -> Result<Option<u64>, DatabaseError> {
         self.with(|session| {
             let sql = "SELECT version FROM stampede_positions WHERE source = $1";
-            let row = session.client.query_opt(sql, &[&source])?;
+            let row = session.client.query_typed_opt(sql, &[(&source, Type::TEXT)])?;
             row.map(|row| row.try_get(0).map(unsigned)).transpose()
         })
     }
@@ -155,7 +163,7 @@ impl Database for Postgres {
                        FROM orders WHERE sale = $1 ORDER BY reservation";
             let mut transaction = session.client.transaction()?;
             transaction.batch_execute("SET LOCAL statement_timeout = 0")?;
-            let mut rows = transaction.query_raw(sql, [sale.whole_str()])?;
+            let mut rows = transaction.query_typed_raw(sql, [(sale.whole_str(), Type::TEXT)])?;
             while let Some(row) = rows.next()? {
                 let Some(id) = id_of(sale, row.try_get(0)?) else {
                     let row: &str = row.try_get(0)?;
@@ -182,7 +190,9 @@ impl Database for Postgres {
     fn overwrite(&mut self, changes: &[Change]) -> Result<(), DatabaseError> {
         let columns = Columns::of(&latest(changes));
         self.with(|session| {
-            session.client.execute(&session.overwrite, &columns.parameters()).map(drop)
+            let mut transaction = session.begin()?;
+            transaction.execute_typed(UPSERT, &columns.parameters())?;
+            transaction.commit()
         })
     }
 }
@@ -219,21 +229,23 @@ impl<'a> Columns<'a> {
         columns
     }
 
-    fn parameters(&self) -> [&(dyn ToSql + Sync); 9] {
+    fn parameters(&self) -> [(&(dyn ToSql + Sync), Type); 9] {
         [
-            &self.reservations,
-            &self.sales,
-            &self.users,
-            &self.keys,
-            &self.quantities,
-            &self.statuses,
-            &self.expires,
-            &self.times,
-            &self.versions,
+            (&self.reservations, Type::TEXT_ARRAY),
+            (&self.sales, Type::TEXT_ARRAY),
+            (&self.users, Type::TEXT_ARRAY),
+            (&self.keys, Type::TEXT_ARRAY),
+            (&self.quantities, Type::INT4_ARRAY),
+            (&self.statuses, Type::TEXT_ARRAY),
+            (&self.expires, Type::TIMESTAMPTZ_ARRAY),
+            (&self.times, Type::TIMESTAMPTZ_ARRAY),
+            (&self.versions, Type::INT8_ARRAY),
         ]
     }
 }
 
+/// Copies rows. The crate prepares the statement under a name, which it gives back to the server
+/// before this returns, and so within the transaction.
 fn copy(transaction: &mut Transaction<'_>, rows: &[&Change]) -> Result<(), postgres::Error> {
     let mut writer = BinaryCopyInWriter::new(transaction.copy_in(COPY)?, &COPY_TYPES);
     for change in rows {
@@ -255,6 +267,13 @@ fn copy(transaction: &mut Transaction<'_>, rows: &[&Change]) -> Result<(), postg
     writer.finish().map(drop)
 }
 
+/// Whether a batch that failed is one for the `INSERT`: a row was there already; or behind PgBouncer
+/// another program has left a statement of this name on the connection.
+fn copy_can_not(error: &postgres::Error) -> bool {
+    let codes = [SqlState::UNIQUE_VIOLATION, SqlState::DUPLICATE_PSTATEMENT];
+    error.code().is_some_and(|code| codes.contains(code))
+}
+
 fn time(ms: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(ms)
 }
@@ -268,12 +287,21 @@ impl Session {
             Some(tls) => config.connect(tls),
         };
         let mut client = connected.map_err(|error| judge(&error))?;
-        client.batch_execute(SESSION).map_err(|error| judge(&error))?;
-        migrate(&mut client)?;
-        let mut prepare = |sql: &str| client.prepare(sql).map_err(|error| judge(&error));
-        let (upsert, overwrite) = (prepare(&[UPSERT, GUARD].concat())?, prepare(UPSERT)?);
-        let advance = prepare(ADVANCE)?;
-        Ok(Self { client, upsert, overwrite, advance, copy_pause: 0 })
+        schema::migrate(&mut client)?;
+        Ok(Self { client, used_at: Instant::now(), copy_pause: 0 })
+    }
+
+    /// Looks at one that was idle: the server, or what is before it, may have closed it, which is no
+    /// outage.
+    fn still_usable(mut self) -> Option<Self> {
+        let idle = self.used_at.elapsed() > IDLE_AFTER;
+        let usable = !self.client.is_closed()
+            && (!idle || self.client.is_valid(IDLE_ANSWER_TIMEOUT).is_ok());
+        usable.then_some(self)
+    }
+
+    fn begin(&mut self) -> Result<Transaction<'_>, postgres::Error> {
+        begin(&mut self.client)
     }
 
     /// One transaction: rows that must be new, rows that may be known, and how far that is.
@@ -283,18 +311,27 @@ impl Session {
         known: &[&Change],
         position: Option<(&str, u64)>,
     ) -> Result<(), postgres::Error> {
-        let mut transaction = self.client.transaction()?;
+        let mut transaction = self.begin()?;
         if !new.is_empty() {
             copy(&mut transaction, new)?;
         }
         if !known.is_empty() {
-            transaction.execute(&self.upsert, &Columns::of(known).parameters())?;
+            let sql = [UPSERT, GUARD].concat();
+            transaction.execute_typed(&sql, &Columns::of(known).parameters())?;
         }
         if let Some((source, version)) = position {
-            transaction.execute(&self.advance, &[&source, &signed(version)])?;
+            let version = signed(version);
+            transaction.execute_typed(ADVANCE, &[(&source, Type::TEXT), (&version, Type::INT8)])?;
         }
         transaction.commit()
     }
+}
+
+/// A transaction whose statements may not take for ever.
+fn begin(client: &mut Client) -> Result<Transaction<'_>, postgres::Error> {
+    let mut transaction = client.transaction()?;
+    transaction.batch_execute(STATEMENT_TIMEOUT)?;
+    Ok(transaction)
 }
 
 fn with_defaults(config: &mut Config) {
@@ -308,153 +345,4 @@ fn with_defaults(config: &mut Config) {
         config.application_name("stampede");
     }
     config.keepalives_idle(KEEPALIVE_IDLE);
-}
-
-/// Brings the schema up to date, once however many workers start, and sees that this user may do
-/// what it must. Tables that aren't ours are left alone.
-fn migrate(client: &mut Client) -> Result<(), DatabaseError> {
-    let mut transaction = client.transaction().map_err(|error| judge(&error))?;
-    let from = version(&mut transaction).map_err(|error| judge(&error))?;
-    let from = match from {
-        Schema::None => 0,
-        Schema::Foreign => {
-            return Err(DatabaseError::Fatal(
-                "the database has a table orders that stampede did not make: give another \
-                 database, or a schema of its own, as in ?options=-csearch_path%3Dstampede"
-                    .into(),
-            ));
-        }
-        Schema::Version(version) => usize::try_from(version)
-            .ok()
-            .filter(|version| *version <= MIGRATIONS.len())
-            .ok_or_else(|| {
-                DatabaseError::Fatal(format!(
-                    "the database has version {version} of the schema, made by a newer stampede \
-                     than this, which knows version {}",
-                    MIGRATIONS.len()
-                ))
-            })?,
-    };
-    let run = |transaction: &mut Transaction<'_>| {
-        for (at, sql) in MIGRATIONS.iter().enumerate().skip(from) {
-            transaction.batch_execute(sql)?;
-            let note = "INSERT INTO stampede_migrations (version) VALUES ($1)";
-            transaction.execute(note, &[&(at as i32 + 1)])?;
-        }
-        missing_rights(transaction)
-    };
-    let missing = run(&mut transaction).map_err(|error| judge(&error))?;
-    if !missing.is_empty() {
-        let user = missing.join("; ");
-        return Err(DatabaseError::Fatal(format!(
-            "this user of the database lacks rights: {user}"
-        )));
-    }
-    transaction.commit().map_err(|error| judge(&error))
-}
-
-/// What the database has of ours.
-enum Schema {
-    None,
-    Foreign,
-    Version(i32),
-}
-
-fn version(transaction: &mut Transaction<'_>) -> Result<Schema, postgres::Error> {
-    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK])?;
-    let tables = "SELECT to_regclass('stampede_migrations') IS NOT NULL,
-                         to_regclass('orders') IS NOT NULL";
-    let row = transaction.query_one(tables, &[])?;
-    match (row.try_get(0)?, row.try_get(1)?) {
-        (true, _) => {
-            let sql = "SELECT coalesce(max(version), 0) FROM stampede_migrations";
-            Ok(Schema::Version(transaction.query_one(sql, &[])?.try_get(0)?))
-        }
-        (false, true) => Ok(Schema::Foreign),
-        (false, false) => {
-            transaction.batch_execute(
-                "CREATE TABLE stampede_migrations (
-                     version integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())",
-            )?;
-            Ok(Schema::None)
-        }
-    }
-}
-
-/// What this user may not do and must.
-fn missing_rights(transaction: &mut Transaction<'_>) -> Result<Vec<String>, postgres::Error> {
-    let sql = "SELECT current_user::text, t, p
-               FROM unnest(ARRAY['orders', 'stampede_positions']) AS t,
-                    unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) AS p
-               WHERE NOT has_table_privilege(t, p)";
-    let mut missing = Vec::new();
-    for row in transaction.query(sql, &[])? {
-        let (user, table, right): (&str, &str, &str) =
-            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        missing.push(format!("GRANT {right} ON {table} TO {user}"));
-    }
-    Ok(missing)
-}
-
-/// Who must act on an error.
-fn judge(error: &postgres::Error) -> DatabaseError {
-    let Some(from_server) = error.as_db_error() else {
-        let text = with_causes(error);
-        // The crate tells kinds apart by their text alone.
-        let ours = ["invalid con", "authentication error", "error performing TLS"];
-        return if ours.iter().any(|start| text.starts_with(start)) {
-            DatabaseError::Fatal(text)
-        } else {
-            DatabaseError::Away(text)
-        };
-    };
-    let text = describe(from_server);
-    if passes(from_server.code()) {
-        return DatabaseError::Away(text);
-    }
-    let hint = match *from_server.code() {
-        SqlState::INSUFFICIENT_PRIVILEGE => "; the user of the URL needs this right",
-        SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
-            "; if it asks for encryption, add ?sslmode=require to the URL"
-        }
-        SqlState::UNDEFINED_COLUMN | SqlState::UNDEFINED_TABLE | SqlState::DATATYPE_MISMATCH => {
-            "; somebody has changed stampede's tables"
-        }
-        SqlState::DISK_FULL => "; make room and start again: nothing is lost",
-        _ => "",
-    };
-    DatabaseError::Fatal(text + hint)
-}
-
-/// Whether an error passes by itself: the server starts or stops, is overloaded or fails over, or
-/// somebody else was in the way (PostgreSQL documentation, appendix A).
-fn passes(state: &SqlState) -> bool {
-    let class = state.code().get(..2).unwrap_or_default();
-    let passing = [
-        SqlState::TOO_MANY_CONNECTIONS,
-        SqlState::OUT_OF_MEMORY,
-        SqlState::READ_ONLY_SQL_TRANSACTION,
-        SqlState::LOCK_NOT_AVAILABLE,
-        SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
-    ];
-    matches!(class, "08" | "40" | "57") || passing.contains(state)
-}
-
-fn describe(error: &DbError) -> String {
-    let more = [error.detail(), error.hint()].into_iter().flatten();
-    let more: String = more.map(|text| format!(" ({text})")).collect();
-    format!("PostgreSQL: {}{more} [{}]", error.message(), error.code().code())
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.ends_with(&said) {
-            text += &format!(": {said}");
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -19,6 +19,11 @@ use crate::ledger::redis::tls_config;
 const SHAPE: &str = "must be postgres://user:password@host:port/database, with every character of \
                      the password other than letters, digits and -._~ percent-encoded";
 
+const AMBIGUOUS: &str = "can be read in several ways, since there is an `@`, `/` or `?` in the user or \
+                         password: there, every character other than letters, digits and -._~ must \
+                         be percent-encoded (@ is %40, / is %2F, : is %3A, ? is %3F, # is %23, % is \
+                         %25)";
+
 /// A PostgreSQL database and who we are there. Shows itself without its password.
 #[derive(Clone)]
 pub(super) struct PostgresUrl {
@@ -32,6 +37,15 @@ impl PostgresUrl {
     /// Reads a URL. An error says what would be right and quotes nothing.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (place, query) = text.split_once('?').unwrap_or((text, ""));
+        let rest = place.split_once("://").map_or(place, |(_, rest)| rest);
+        // Of such a password the end would be taken for a host, or for a parameter.
+        let ambiguous = match rest.rsplit_once('@') {
+            Some((login, _)) => login.contains(['@', '/']),
+            None => query.contains('@'),
+        };
+        if ambiguous {
+            return Err(AMBIGUOUS.into());
+        }
         let (mut tls, mut ca, mut rest) = (false, None, Vec::new());
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=') {
@@ -91,6 +105,8 @@ mod tests {
         let url = url.unwrap();
         assert!(url.tls && url.tls().is_ok());
         assert_eq!(url.to_string(), "postgres://ann:***@host:5433/shop?***");
+        let url = PostgresUrl::parse("postgres://ann:s3%3Ac%40r%2Fet@host/shop").unwrap();
+        assert_eq!(url.config().get_password(), Some(&b"s3:c@r/et"[..]));
         let url = PostgresUrl::parse("postgresql://ann@%2Ftmp%2Fsocket/shop").unwrap();
         assert!(!url.tls && url.config().get_user() == Some("ann"));
         for (bad, told) in [
@@ -99,6 +115,12 @@ mod tests {
             ("postgres://ann:hunter2@host/shop?sslrootcert=/x", "only of use"),
             ("postgres://ann:hunter2@host/shop?colour=hunter2", "must be postgres://"),
             ("postgres://", "names no"),
+            ("postgres://ann:s3:hunter2@r/et@host/shop", "percent-encoded (@ is %40"),
+            ("postgres://ann:hunter2@x@host/shop", "percent-encoded (@ is %40"),
+            ("postgres://ann:hunter2/x@host/shop", "percent-encoded (@ is %40"),
+            ("postgres://ann:hunter2?x@host/shop", "percent-encoded"),
+            ("postgres://ann:4711?hunter2@host/shop", "percent-encoded"),
+            ("postgres://ann:hunter2@x?y@host/shop", "percent-encoded"),
         ] {
             let problem = PostgresUrl::parse(bad).err().unwrap_or_default();
             assert!(problem.contains(told) && !problem.contains("hunter2"), "{bad}: {problem}");

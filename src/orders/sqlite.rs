@@ -1,10 +1,15 @@
 //! Orders in SQLite: a file of our own, in WAL mode, every commit on disk before it counts.
+//!
+//! SQLite goes on writing to a file that was deleted or replaced, and says nothing. So each
+//! transaction looks before and after whether the path still names the file that is open.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{fs, io, thread};
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, params};
+use rustix::fs::{FileType, Mode};
 
 use super::rows::{id_of, is_of_another_part, latest, public_id, signed, unsigned};
 use super::{Database, DatabaseError, Order};
@@ -29,10 +34,43 @@ ON CONFLICT (reservation) DO UPDATE SET
     updated_at = excluded.updated_at, version = excluded.version";
 const GUARD: &str = "\nWHERE orders.version < excluded.version";
 
+/// What is added to a file of any version; an older worker does not notice.
+const VIEW: &str = include_str!("migrations/sqlite_view.sql");
+const INDEX: &str = "CREATE INDEX IF NOT EXISTS orders_expires_at ON orders (expires_at) \
+                     WHERE status = 'held'";
+/// A larger file gets its index by hand: making it stops writers for as long as it takes.
+const INDEX_BYTES_MAX: i64 = 64 * 1024 * 1024;
+
 /// A SQLite file with orders.
 pub(super) struct Sqlite {
-    file: PathBuf,
+    path: PathBuf,
+    opened: Option<Opened>,
+}
+
+/// The file that is open, which need not be the one that the path names by now.
+struct Opened {
     connection: Connection,
+    file: FileId,
+}
+
+/// Device and inode.
+type FileId = (u64, u64);
+
+/// Which file the path names now. `None`: there is none.
+fn file_at(path: &Path) -> Result<Option<FileId>, DatabaseError> {
+    match fs::metadata(path) {
+        Ok(found) => Ok(Some((found.dev(), found.ino()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(DatabaseError::Away(format!("{}: {error}", path.display()))),
+    }
+}
+
+/// Makes an empty file that only its owner can read, unless there is one; SQLite gives the files
+/// beside it the same rights. It is not opened for that: to close it would end the locks of other
+/// connections of this process. What goes wrong, SQLite meets and says.
+fn make_private(path: &Path) {
+    let owner = Mode::RUSR | Mode::WUSR;
+    let _ = rustix::fs::mknodat(rustix::fs::CWD, path, FileType::RegularFile, owner, 0);
 }
 
 /// Has the file written ahead. The change needs the file for itself, and is refused at once, without
@@ -51,17 +89,58 @@ fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
     }
 }
 
-impl Sqlite {
+impl Opened {
     /// Opens the file, makes it if it is missing, and brings its schema up to date.
-    pub fn open(file: &Path) -> Result<Self, DatabaseError> {
-        let judge = |error| judge(file, &error);
-        let mut connection = Connection::open(file).map_err(judge)?;
+    fn new(path: &Path) -> Result<Self, DatabaseError> {
+        let judge = |error| judge(path, &error);
+        make_private(path);
+        let before = file_at(path)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(path, flags).map_err(judge)?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(judge)?;
-        migrate(file, &mut connection)?;
+        migrate(path, &mut connection)?;
         // The mode stays with the file; `synchronous` is the connection's.
         write_ahead(&connection).map_err(judge)?;
         connection.execute_batch("PRAGMA synchronous = FULL").map_err(judge)?;
-        Ok(Self { file: file.to_owned(), connection })
+        if let Err(error) = add(path, &mut connection) {
+            let reason = judge(error);
+            tracing::info!(%reason, "index and view could not be added to the table orders");
+        }
+        match file_at(path)? {
+            Some(file) if before.is_none_or(|before| before == file) => {
+                Ok(Self { connection, file })
+            }
+            _ => Err(DatabaseError::Away(format!(
+                "{}: the file was replaced while it was opened",
+                path.display()
+            ))),
+        }
+    }
+}
+
+impl Sqlite {
+    /// Opens the file: see [`Opened::new`].
+    pub fn open(path: &Path) -> Result<Self, DatabaseError> {
+        Ok(Self { path: path.to_owned(), opened: Some(Opened::new(path)?) })
+    }
+
+    /// Runs something on the file that the path names. What was done to a file that was deleted or
+    /// renamed meanwhile does not count.
+    fn with<T>(
+        &mut self,
+        run: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, DatabaseError> {
+        self.check()?;
+        let mut opened = match self.opened.take() {
+            Some(opened) => opened,
+            None => Opened::new(&self.path)?,
+        };
+        let done = run(&mut opened.connection).map_err(|error| judge(&self.path, &error));
+        self.opened = Some(opened);
+        self.check()?;
+        done
     }
 
     fn upsert(
@@ -70,8 +149,7 @@ impl Sqlite {
         changes: &[Change],
         position: Option<(&str, u64)>,
     ) -> Result<(), DatabaseError> {
-        let file = &self.file;
-        let run = |connection: &mut Connection| {
+        self.with(|connection| {
             let write = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             {
                 let mut upsert = write.prepare_cached(sql)?;
@@ -97,8 +175,7 @@ impl Sqlite {
                 write.prepare_cached(sql)?.execute(params![source, signed(version)])?;
             }
             write.commit()
-        };
-        run(&mut self.connection).map_err(|error| judge(file, &error))
+        })
     }
 }
 
@@ -113,40 +190,73 @@ impl Database for Sqlite {
 
     fn position(&mut self, source: &str) -> Result<Option<u64>, DatabaseError> {
         let sql = "SELECT version FROM stampede_positions WHERE source = ?1";
-        let found = self.connection.query_row(sql, [source], |row| row.get(0)).optional();
-        found.map(|version| version.map(unsigned)).map_err(|error| judge(&self.file, &error))
+        let found = self.with(|it| it.query_row(sql, [source], |row| row.get(0)).optional())?;
+        Ok(found.map(unsigned))
     }
 
     fn orders(&mut self, sale: &SaleId, each: &mut dyn FnMut(Order)) -> Result<(), DatabaseError> {
-        let judge = |error| judge(&self.file, &error);
         let sql = "SELECT reservation, user_id, quantity, status, version
                    FROM orders WHERE sale = ?1 ORDER BY reservation";
-        let mut select = self.connection.prepare_cached(sql).map_err(judge)?;
-        let mut rows = select.query([sale.whole_str()]).map_err(judge)?;
-        while let Some(row) = rows.next().map_err(judge)? {
-            let mut read = || {
+        self.with(|connection| {
+            let mut select = connection.prepare_cached(sql)?;
+            let mut rows = select.query([sale.whole_str()])?;
+            while let Some(row) = rows.next()? {
                 let public: String = row.get(0)?;
                 let Some(id) = id_of(sale, &public) else {
-                    if is_of_another_part(sale, &public) {
-                        return Ok(());
+                    if !is_of_another_part(sale, &public) {
+                        tracing::warn!(row = public, %sale, "a row of orders has no reservation's id");
                     }
-                    tracing::warn!(row = public, %sale, "a row of orders has no reservation's id");
-                    return Ok(());
+                    continue;
                 };
                 let status: String = row.get(3)?;
                 let status = Status::from_name(&status);
                 let (user, quantity, version) = (row.get(1)?, row.get(2)?, row.get(4)?);
                 each(Order { id, user, quantity, status, version: unsigned(version) });
-                Ok(())
-            };
-            read().map_err(judge)?;
-        }
-        Ok(())
+            }
+            Ok(())
+        })
     }
 
     fn overwrite(&mut self, changes: &[Change]) -> Result<(), DatabaseError> {
         self.upsert(UPSERT, changes, None)
     }
+
+    fn check(&mut self) -> Result<(), DatabaseError> {
+        let Some(opened) = &self.opened else { return Ok(()) };
+        let now = file_at(&self.path)?;
+        if now == Some(opened.file) {
+            return Ok(());
+        }
+        self.opened = None;
+        Err(DatabaseError::Replaced(format!(
+            "{}: the file was {} while it was in use",
+            self.path.display(),
+            if now.is_none() { "deleted or renamed" } else { "replaced by another" }
+        )))
+    }
+}
+
+/// Adds the view and the index if they are missing.
+fn add(path: &Path, connection: &mut Connection) -> rusqlite::Result<()> {
+    let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+    let has_view = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'orders_readable')";
+    let has_index = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'orders_expires_at')";
+    let (has_view, has_index) = (number(has_view)? == 1, number(has_index)? == 1);
+    let bytes = number("PRAGMA page_count")? * number("PRAGMA page_size")?;
+    let makes = !has_index && bytes <= INDEX_BYTES_MAX;
+    if !has_index && !makes {
+        let file = path.display();
+        tracing::info!(%file, by_hand = INDEX, "the table orders lacks an index: it is large");
+    }
+    if !has_view || makes {
+        let write = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        write.execute_batch(VIEW)?;
+        if makes {
+            write.execute_batch(INDEX)?;
+        }
+        write.commit()?;
+    }
+    Ok(())
 }
 
 /// Brings the schema up to date. A file that isn't ours is left alone.
@@ -155,12 +265,23 @@ fn migrate(file: &Path, connection: &mut Connection) -> Result<(), DatabaseError
     let read = |connection: &Connection| {
         let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i32>(0));
         let tables = number("SELECT count(*) FROM sqlite_schema")?;
-        Ok((number("PRAGMA application_id")?, number("PRAGMA user_version")?, tables))
+        let ours = number(
+            "SELECT count(*) FROM sqlite_schema
+             WHERE type = 'table' AND name IN ('orders', 'stampede_positions')",
+        )?;
+        Ok((number("PRAGMA application_id")?, number("PRAGMA user_version")?, tables, ours))
     };
-    let check = |(id, version, tables): (i32, i32, i32)| {
+    let check = |(id, version, tables, ours): (i32, i32, i32, i32)| {
         if id != APPLICATION_ID && (id != 0 || tables != 0) {
             return Err(DatabaseError::Fatal(format!(
                 "{shown} is a SQLite database that stampede did not make: name another file"
+            )));
+        }
+        if version > 0 && ours < 2 {
+            return Err(DatabaseError::Fatal(format!(
+                "{shown} has lost a table. Restore the file; or, to begin anew, move it away and \
+                 start again: an embedded ledger then writes every order again; with a Redis, \
+                 `stampede audit --repair --ledger … --orders …` does"
             )));
         }
         usize::try_from(version).ok().filter(|version| *version <= MIGRATIONS.len()).ok_or_else(

@@ -20,7 +20,7 @@ use super::{Lag, Source, SourceCounts, SourceError};
 use crate::ledger::LedgerError;
 use crate::ledger::client::Client;
 use crate::ledger::redis::{EntryId, Pipeline, RedisClient, RedisLedger, text};
-use crate::limits::BATCH_MAX;
+use crate::limits::{BATCH_MAX, CONSUMER_ALIVE_MS, CONSUMER_GONE_MS};
 use crate::sale::{Change, SaleId};
 
 mod care;
@@ -37,6 +37,9 @@ const PAUSE_MIN: Duration = Duration::from_millis(2);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// The same of one whose sale is no longer there.
 const GONE_PAUSE_MAX: Duration = Duration::from_secs(60);
+// A living worker is neither taken out of its group nor its group ended under it.
+const _: () = assert!(CONSUMER_ALIVE_MS > 2 * PAUSE_MAX.as_millis() as u64);
+const _: () = assert!(CONSUMER_GONE_MS > 10 * GONE_PAUSE_MAX.as_millis() as u64);
 /// Time in which many streams are gathered for a round.
 const GATHER: Duration = Duration::from_millis(20);
 /// Pause of a stream on which a command failed: somebody must see to it.
@@ -56,6 +59,9 @@ pub struct StreamOptions {
     pub consumer: String,
     /// An entry that a worker has had for so long without acknowledging it goes to another.
     pub claim_after: Duration,
+    /// A worker without entries that was not heard of for this long, and twice `claim_after`, is
+    /// taken out of the group.
+    pub gone_after: Duration,
 }
 
 /// See the module's header.
@@ -80,6 +86,8 @@ pub struct StreamSource {
     changes_per_entry: f64,
     /// Whether the last answer was lost: what was in it is ours, and pending.
     lost: bool,
+    /// Whether the log has it that a group's care is refused.
+    care_refused: bool,
 }
 
 /// One sale's stream.
@@ -120,6 +128,7 @@ impl StreamSource {
             counts: SourceCounts::default(),
             changes_per_entry: BATCH_MAX as f64,
             lost: false,
+            care_refused: false,
         };
         source.discover()?;
         Ok(source)
@@ -470,6 +479,10 @@ impl Source for StreamSource {
 
     fn lag(&mut self) -> Result<Lag, SourceError> {
         self.measure_lag()
+    }
+
+    fn leave(&mut self) {
+        self.remove_itself();
     }
 
     fn counts(&self) -> SourceCounts {

@@ -2,13 +2,16 @@
 //!
 //! Nothing is acknowledged that the database has not committed, so whatever fails, or dies, between
 //! the steps is done again, and the versions make that harmless. A source or a database that is away
-//! is waited for, for ever, with one line in the log when it goes and one when it is back.
+//! is waited for, for ever unless the options say otherwise, with one line in the log when it goes and
+//! one when it is back. A database that has lost what was written to it (its file was deleted, it was
+//! restored) is written again, if the source can give that; else the worker ends.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Database, DatabaseError, DatabaseUrl, Lag, Source, SourceError};
+use crate::config::format_duration;
 use crate::limits::{RECONNECT_BACKOFF_MS_MAX, RECONNECT_BACKOFF_MS_MIN};
 
 /// Longest wait for changes, and for anything else, before the order to stop is looked at.
@@ -17,7 +20,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// Asking how far behind we are may take this part of our time, one in so many.
 const LAG_SHARE: u32 = 20;
-/// Time between two writes of a position alone.
+/// Time between two writes of a position alone, and between two looks at an idle database.
 const POSITION_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How a worker works.
@@ -27,6 +30,8 @@ pub struct WorkerOptions {
     pub batch: usize,
     /// End when nothing is left to do.
     pub once: bool,
+    /// End when the source or the database has been away for this long. `None`: wait for ever.
+    pub away_max: Option<Duration>,
 }
 
 /// What a worker has done.
@@ -52,6 +57,16 @@ pub enum WorkerError {
         /// What it says.
         reason: String,
     },
+    /// One of them was away for longer than [`WorkerOptions::away_max`].
+    #[error("gave up after {} without {whose}: {reason}", format_duration(*.after_ms))]
+    Away {
+        /// Which of them.
+        whose: &'static str,
+        /// What it says.
+        reason: String,
+        /// The setting.
+        after_ms: u64,
+    },
 }
 
 /// How the source is reached, once the database is: it may say where to go on.
@@ -75,15 +90,19 @@ pub fn run(
     options: WorkerOptions,
     stop: &AtomicBool,
 ) -> Result<Done, WorkerError> {
-    let mut worker = Worker { url, stop, options, done: Done::default(), away: None };
-    let Some(mut database) = worker.persist(|| url.open().map_err(Trouble::from))? else {
-        return Ok(worker.done);
-    };
-    let connected = worker.persist(|| connect(&mut *database).map_err(Trouble::from))?;
-    let Some(mut source) = connected else { return Ok(worker.done) };
-    worker.work(&mut *database, &mut *source)?;
-    worker.done.unreadable = source.counts().unreadable;
-    Ok(worker.done)
+    let mut worker =
+        Worker { url, stop, options, done: Done::default(), away: None, refills: false };
+    loop {
+        match worker.session(connect) {
+            Ok(()) => return Ok(worker.done),
+            Err(trouble) if trouble.kind == Kind::Replaced && worker.refills => {
+                let reason = trouble.text;
+                tracing::error!(%reason, "the database has lost orders: they are written again");
+                worker.pause(PATIENCE);
+            }
+            Err(trouble) => return Err(worker.fatal(trouble)),
+        }
+    }
 }
 
 struct Worker<'a> {
@@ -93,29 +112,55 @@ struct Worker<'a> {
     done: Done,
     /// What is away and has been told to be.
     away: Option<&'static str>,
+    /// Whether the source can give a new database everything that there is.
+    refills: bool,
 }
 
 /// What stands in the way, and whose it is.
 struct Trouble {
     whose: &'static str,
     text: String,
-    fatal: bool,
+    kind: Kind,
+}
+
+/// What is to be done about it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// It passes.
+    Away,
+    /// It has been away for too long.
+    TooLong,
+    /// Somebody must act.
+    Fatal,
+    /// What was written is no longer there.
+    Replaced,
 }
 
 const SOURCE: &str = "the ledger";
 const DATABASE: &str = "the database";
+/// What to do when rows are gone that were taken off the streams.
+const REPLACED: &str = ". The rows in it were taken off the streams and don't come again by \
+                        themselves: put the file back; or start again, which makes a new one, and \
+                        write what it lacks by `stampede audit --repair --ledger … --orders …`";
 
 impl From<SourceError> for Trouble {
     fn from(error: SourceError) -> Self {
-        let fatal = matches!(error, SourceError::Fatal(_));
-        Self { whose: SOURCE, text: error.to_string(), fatal }
+        let kind = match error {
+            SourceError::Away(_) => Kind::Away,
+            SourceError::Fatal(_) => Kind::Fatal,
+        };
+        Self { whose: SOURCE, text: error.to_string(), kind }
     }
 }
 
 impl From<DatabaseError> for Trouble {
     fn from(error: DatabaseError) -> Self {
-        let fatal = matches!(error, DatabaseError::Fatal(_));
-        Self { whose: DATABASE, text: error.to_string(), fatal }
+        let kind = match error {
+            DatabaseError::Away(_) => Kind::Away,
+            DatabaseError::Fatal(_) => Kind::Fatal,
+            DatabaseError::Replaced(_) => Kind::Replaced,
+        };
+        Self { whose: DATABASE, text: error.to_string(), kind }
     }
 }
 
@@ -133,11 +178,36 @@ impl Worker<'_> {
         self.stop.load(Ordering::Relaxed)
     }
 
+    /// From the opening of the database to the end of the work, or until the database lost something.
+    fn session(&mut self, connect: &mut Connect<'_>) -> Result<(), Trouble> {
+        let url = self.url;
+        let opened = self.persist(|| url.open().map_err(Trouble::from))?;
+        let Some(mut database) = opened else { return Ok(()) };
+        let connected = self.persist(|| connect(&mut *database).map_err(Trouble::from))?;
+        let Some(mut source) = connected else { return Ok(()) };
+        self.refills = source.position().is_some();
+        let worked = self.work(&mut *database, &mut *source);
+        if worked.is_ok() && self.away.is_none() {
+            source.leave();
+        }
+        self.done.unreadable = source.counts().unreadable;
+        worked
+    }
+
+    /// Waits, or until it is told to stop.
+    fn pause(&self, time: Duration) {
+        let until = Instant::now() + time;
+        while Instant::now() < until && !self.stopped() {
+            thread::sleep(PATIENCE.min(until.saturating_duration_since(Instant::now())));
+        }
+    }
+
     /// Does something until it is done. `None`: told to stop.
     fn persist<T>(
         &mut self,
         mut attempt: impl FnMut() -> Result<T, Trouble>,
-    ) -> Result<Option<T>, WorkerError> {
+    ) -> Result<Option<T>, Trouble> {
+        let since = Instant::now();
         let mut pause = Duration::from_millis(RECONNECT_BACKOFF_MS_MIN);
         loop {
             let trouble = match attempt() {
@@ -149,39 +219,50 @@ impl Worker<'_> {
                 }
                 Err(trouble) => trouble,
             };
-            if trouble.fatal {
-                return Err(self.fatal(trouble));
+            if trouble.kind != Kind::Away {
+                return Err(trouble);
             }
             if self.away != Some(trouble.whose) {
                 self.away = Some(trouble.whose);
                 let (whose, reason) = (trouble.whose, &trouble.text);
                 tracing::warn!(%reason, "{whose} can't be reached; orders wait and lose nothing");
             }
-            let until = Instant::now() + pause;
-            while Instant::now() < until {
-                if self.stopped() {
-                    return Ok(None);
-                }
-                thread::sleep(PATIENCE.min(until.saturating_duration_since(Instant::now())));
+            if self.options.away_max.is_some_and(|max| since.elapsed() + pause > max) {
+                return Err(Trouble { kind: Kind::TooLong, ..trouble });
+            }
+            self.pause(pause);
+            if self.stopped() {
+                return Ok(None);
             }
             pause = (pause * 2).min(Duration::from_millis(RECONNECT_BACKOFF_MS_MAX));
         }
     }
 
     fn fatal(&self, trouble: Trouble) -> WorkerError {
-        if trouble.whose == SOURCE {
-            return WorkerError::Source(trouble.text);
+        let Trouble { whose, text: reason, kind } = trouble;
+        if kind == Kind::TooLong {
+            let after_ms = self.options.away_max.map_or(0, |max| max.as_millis() as u64);
+            return WorkerError::Away { whose, reason, after_ms };
         }
-        WorkerError::Database { url: self.url.to_string(), reason: trouble.text }
+        if whose == SOURCE {
+            return WorkerError::Source(reason);
+        }
+        let hint = match kind {
+            Kind::Replaced => REPLACED,
+            _ => "",
+        };
+        WorkerError::Database { url: self.url.to_string(), reason: reason + hint }
     }
 
     fn work(
         &mut self,
         database: &mut dyn Database,
         source: &mut dyn Source,
-    ) -> Result<(), WorkerError> {
+    ) -> Result<(), Trouble> {
         let mut progress = Progress::new();
         let mut written = None;
+        // Up to here the database had everything, and has it still unless it lost something.
+        let mut known = source.position().map_or(0, |(_, version)| version);
         while !self.stopped() {
             let batch = self.options.batch;
             let next = self.persist(|| Ok(source.next(batch, PATIENCE)?))?;
@@ -192,12 +273,21 @@ impl Worker<'_> {
                 if self.options.once && self.is_finished(source)? {
                     break;
                 }
+                if progress.position_due() {
+                    let check = || Ok(check(database, position.as_ref(), known)?);
+                    let Some(()) = self.persist(check)? else { break };
+                    progress.position_at = Instant::now();
+                }
                 progress.tell(source, &self.done);
                 continue;
             }
             let at = position.as_ref().map(|(name, version)| (name.as_str(), *version));
-            let wrote = self.persist(|| Ok(database.write(&changes, at)?))?;
+            let wrote = self.persist(|| {
+                check(database, position.as_ref(), known)?;
+                Ok(database.write(&changes, at)?)
+            })?;
             let Some(()) = wrote else { break };
+            known = at.map_or(0, |(_, version)| version);
             progress.position_at = Instant::now();
             // It is written: told to stop or not, say so.
             let Some(()) = self.persist(|| Ok(source.acknowledge()?))? else { break };
@@ -208,10 +298,28 @@ impl Worker<'_> {
         Ok(())
     }
 
-    fn is_finished(&mut self, source: &mut dyn Source) -> Result<bool, WorkerError> {
+    fn is_finished(&mut self, source: &mut dyn Source) -> Result<bool, Trouble> {
         let lag = self.persist(|| Ok(source.lag()?))?;
         Ok(lag.is_none_or(|lag| lag.entries == 0))
     }
+}
+
+/// Looks whether the database still has what was written to it. One that was restored, or whose
+/// standby took over and lacks the last transactions, says so by its position.
+fn check(
+    database: &mut dyn Database,
+    position: Option<&(String, u64)>,
+    known: u64,
+) -> Result<(), DatabaseError> {
+    let Some((source, _)) = position else { return database.check() };
+    let at = database.position(source)?.unwrap_or(0);
+    if at < known {
+        return Err(DatabaseError::Replaced(format!(
+            "it was written up to change {known} and has only what came up to {at}: was it restored, \
+             or did a standby take over?"
+        )));
+    }
+    Ok(())
 }
 
 /// What the log is told while there is something to tell.

@@ -72,7 +72,7 @@ fn work(
         let position = database.position(&source_name(ledger.ledger_id()))?.unwrap_or(0);
         Ok(Box::new(EmbeddedSource::new(ledger.clone(), position)?))
     };
-    let options = WorkerOptions { batch: ORDERS_BATCH, once: false };
+    let options = WorkerOptions { batch: ORDERS_BATCH, once: false, away_max: None };
     run(url, &mut connect, options, stop).map(drop)
 }
 

@@ -64,3 +64,67 @@ fn orders_that_can_not_be_written_do_not_keep_it_from_selling() {
     wait_for("a line in the log", || server.log().contains("orders are not written"));
     assert_eq!(server.terminate(), 0);
 }
+
+#[test]
+fn a_file_that_is_deleted_renamed_or_replaced_is_written_again_from_the_ledger() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("orders.db");
+    let url = format!("sqlite:{}", file.display());
+    let beside = |end: &str| folder.path().join(format!("orders.db{end}"));
+    let mut server =
+        Server::start(&["--orders", &url, "--sale", "ticket=1000,hold=1h", "--cores", "0"]);
+    let mut became = BTreeMap::new();
+    sell(&server, 30, &mut became);
+    wait_for_all(&url, &became);
+
+    // While nothing is sold, and while something is.
+    std::fs::remove_file(&file).expect("delete");
+    wait_for("a new file", || file.exists());
+    wait_for_all(&url, &became);
+    std::fs::rename(&file, beside(".old")).expect("rename");
+    sell(&server, 30, &mut became);
+    wait_for_all(&url, &became);
+    // Another one of ours takes its place: of an earlier time.
+    for end in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(beside(end));
+    }
+    std::fs::rename(beside(".old"), &file).expect("replace");
+    sell(&server, 30, &mut became);
+    wait_for_all(&url, &became);
+    assert_eq!(server.terminate(), 0);
+    let log = server.log();
+    assert!(log.contains("the file was deleted or renamed while it was in use"), "{log}");
+    assert!(log.contains("the file was replaced by another"), "{log}");
+}
+
+#[test]
+fn a_database_that_went_back_in_time_is_written_again_from_the_ledger() {
+    let mut postgres = PostgresServer::start();
+    let url = postgres.url();
+    let mut server =
+        Server::start(&["--orders", &url, "--sale", "ticket=1000,hold=1h", "--cores", "0"]);
+    let mut became = BTreeMap::new();
+    sell(&server, 30, &mut became);
+    wait_for_all(&url, &became);
+    let position = "SELECT max(version) FROM stampede_positions";
+    let then: i64 = postgres.connect().query_one(position, &[]).expect("a position").get(0);
+    sell(&server, 30, &mut became);
+    wait_for_all(&url, &became);
+    for selling in [false, true] {
+        // As a standby that takes over without the last transactions.
+        let mut admin = postgres.connect();
+        let mut change = admin.transaction().expect("a transaction");
+        change.execute("DELETE FROM orders WHERE version > $1", &[&then]).expect("delete");
+        change.execute("UPDATE stampede_positions SET version = $1", &[&then]).expect("update");
+        change.commit().expect("commit");
+        drop(admin);
+        postgres.crash();
+        postgres.restart();
+        if selling {
+            sell(&server, 30, &mut became);
+        }
+        wait_for_all(&url, &became);
+    }
+    assert_eq!(server.terminate(), 0);
+    assert!(server.log().contains("was it restored, or did a standby take over?"));
+}

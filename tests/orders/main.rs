@@ -6,6 +6,9 @@
 #[path = "../support/postgres.rs"]
 mod postgres_server;
 
+#[path = "../support/pgbouncer.rs"]
+mod pgbouncer;
+
 #[allow(dead_code)]
 #[path = "../support/redis.rs"]
 mod redis_server;
@@ -19,8 +22,12 @@ mod buyer;
 
 mod databases;
 mod embedded;
+mod files;
+mod groups;
+mod pooler;
 mod shop;
 mod streams;
+mod tables;
 
 use stampede::sale::{Change, Key, Reservation, ReservationId, SaleId, Status, User};
 

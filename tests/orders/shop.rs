@@ -20,14 +20,19 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A way to the ledger.
 pub fn ledger(server: &RedisServer) -> Arc<RedisLedger> {
-    let settings = RedisSettings::from_url(&server.url()).expect("a Redis URL");
+    ledger_at(&server.url())
+}
+
+/// The same, as some user.
+pub fn ledger_at(url: &str) -> Arc<RedisLedger> {
+    let settings = RedisSettings::from_url(url).expect("a Redis URL");
     let codec = Codec::new(KeyTemplates::default());
     Arc::new(RedisLedger::new(settings, codec, None).expect("a ledger"))
 }
 
 pub fn worker_named(consumer: &str) -> StreamOptions {
-    let claim_after = Duration::from_secs(3600);
-    StreamOptions { group: "orders".into(), consumer: consumer.into(), claim_after }
+    let (claim_after, gone_after) = (Duration::from_secs(3600), Duration::from_secs(3600));
+    StreamOptions { group: "orders".into(), consumer: consumer.into(), claim_after, gone_after }
 }
 
 /// Sells, confirms and cancels by the ledger's own scripts.
@@ -113,7 +118,7 @@ pub fn in_database(url: &str, sale: &str) -> Option<BTreeMap<ReservationId, Stan
     match read {
         Ok(()) => Some(orders),
         Err(DatabaseError::Away(_)) => None,
-        Err(DatabaseError::Fatal(text)) => panic!("{text}"),
+        Err(error) => panic!("{error}"),
     }
 }
 
@@ -133,19 +138,32 @@ pub fn wait_for_orders(server: &RedisServer, url: &str, sale: &str) {
     });
 }
 
+/// A command of `stampede`, to its end. Its exit code, and what it said on both outputs.
+pub fn stampede(arguments: &[&str]) -> (Option<i32>, String) {
+    let done = program().args(arguments).output().expect("stampede");
+    let said = [done.stdout, done.stderr].concat();
+    (done.status.code(), String::from_utf8_lossy(&said).into_owned())
+}
+
+fn program() -> Process {
+    let mut command = Process::new(env!("CARGO_BIN_EXE_stampede"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("STAMPEDE_") {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
 /// A `stampede orders` of its own, killed when it is dropped.
 pub struct Worker(Child);
 
 impl Worker {
     pub fn start(from: &str, to: &str, more: &[&str]) -> Self {
-        let mut command = Process::new(env!("CARGO_BIN_EXE_stampede"));
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("STAMPEDE_") {
-                command.env_remove(name);
-            }
-        }
+        let mut command = program();
         command.args(["orders", "--from", from, "--to", to]).args(more);
-        Self(command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("stampede"))
+        Self(command.stderr(Stdio::piped()).spawn().expect("stampede"))
     }
 
     /// As `kill -9` does.

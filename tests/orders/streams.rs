@@ -10,15 +10,20 @@ use stampede::orders::{
 use super::postgres_server::PostgresServer;
 use super::redis_server::RedisServer;
 use super::shop::{
-    Shop, Worker, in_database, in_redis, ledger, wait_for, wait_for_orders, worker_named,
+    Shop, Worker, in_database, in_redis, ledger_at, wait_for, wait_for_orders, worker_named,
 };
 
-const STREAM: &str = "{ticket_hash_key}:stream";
+pub const STREAM: &str = "{ticket_hash_key}:stream";
 
 /// A worker in this process, until nothing is left.
-fn drain(from: &RedisServer, to: &str, stream: &StreamOptions) -> Result<Done, WorkerError> {
-    let (ledger, url) = (ledger(from), DatabaseUrl::parse(to).expect("a URL"));
-    let options = WorkerOptions { batch: 100, once: true };
+pub fn drain(from: &RedisServer, to: &str, stream: &StreamOptions) -> Result<Done, WorkerError> {
+    drain_as(&from.url(), to, stream)
+}
+
+/// The same, as some user of Redis.
+pub fn drain_as(from: &str, to: &str, stream: &StreamOptions) -> Result<Done, WorkerError> {
+    let (ledger, url) = (ledger_at(from), DatabaseUrl::parse(to).expect("a URL"));
+    let options = WorkerOptions { batch: 100, once: true, away_max: None };
     let mut connect = |_: &mut dyn stampede::orders::Database| {
         let source = StreamSource::connect(ledger.clone(), stream.clone())?;
         Ok(Box::new(source) as Box<dyn stampede::orders::Source>)
@@ -26,13 +31,13 @@ fn drain(from: &RedisServer, to: &str, stream: &StreamOptions) -> Result<Done, W
     run(&url, &mut connect, options, &AtomicBool::new(false))
 }
 
-fn sqlite() -> (tempfile::TempDir, String) {
+pub fn sqlite() -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().expect("a folder");
     let url = format!("sqlite:{}", folder.path().join("orders.db").display());
     (folder, url)
 }
 
-fn pending(redis: &RedisServer, group: &str) -> u64 {
+pub fn pending(redis: &RedisServer, group: &str) -> u64 {
     match redis.connect().ask(&format!("XPENDING {STREAM} {group}")) {
         Value::Array(parts) => match parts.first() {
             Some(Value::Int(count)) => *count as u64,
@@ -215,6 +220,9 @@ fn usage_and_what_an_operator_must_change() {
         (&redis.url(), &url, &["--batch", "0"], "--batch \"0\": must be a whole number"),
         (&redis.url(), &url, &["--claim-after", "5"], "--claim-after \"5\": must be"),
         (&redis.url(), &url, &["--group", "a b"], "--group \"a b\": must be"),
+        (&redis.url(), &url, &["--timeout", "5"], "--timeout \"5\": must be"),
+        (&redis.url(), "postgres://ann:a@hunter2@host/x", &[], "--to can be read in several ways"),
+        (&redis.url(), "sqlite::memory:", &[], "--to must name a file"),
     ] {
         let (code, said) = Worker::start(from, to, more).end();
         assert_eq!(code, Some(2), "{said}");
@@ -223,4 +231,43 @@ fn usage_and_what_an_operator_must_change() {
     redis.connect().ask("SET stampede:sales:{sale}_hash_key x");
     let (code, said) = Worker::start(&redis.url(), &url, &[]).end();
     assert!(code == Some(1) && said.contains("the index of sales"), "{said}");
+}
+
+#[test]
+fn once_gives_up_on_what_is_away_for_too_long() {
+    let mut redis = RedisServer::start(&[]);
+    let mut postgres = PostgresServer::start();
+    let (_folder, sqlite) = sqlite();
+    let mut shop = Shop::open(&redis, &["ticket"]);
+    shop.sell("ticket", 5);
+    postgres.stop();
+    let more = ["--once", "--timeout", "1s"];
+    let (code, said) = Worker::start(&redis.url(), &postgres.url(), &more).end();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("gave up after 1s without the database: "), "{said}");
+    redis.kill();
+    let (code, said) = Worker::start(&redis.url(), &sqlite, &more).end();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("gave up after 1s without the ledger: "), "{said}");
+}
+
+#[test]
+fn a_connection_that_the_database_closes_because_it_is_idle_is_no_outage() {
+    let redis = RedisServer::start(&[]);
+    let postgres = PostgresServer::start();
+    let mut shop = Shop::open(&redis, &["ticket"]);
+    let mut admin = postgres.connect();
+    admin.batch_execute("ALTER ROLE stampede SET idle_session_timeout = '1500ms'").expect("alter");
+    let worker = Worker::start(&redis.url(), &postgres.url(), &[]);
+    shop.sell("ticket", 20);
+    wait_for_orders(&redis, &postgres.url(), "ticket");
+    wait_for("the end of its connection", || {
+        let left = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'stampede'";
+        admin.query_one(left, &[]).expect("a count").get::<_, i64>(0) == 0
+    });
+    shop.sell("ticket", 20);
+    wait_for_orders(&redis, &postgres.url(), "ticket");
+    worker.terminate();
+    let (code, said) = worker.end();
+    assert!(code == Some(0) && !said.contains("can't be reached"), "{said}");
 }

@@ -60,6 +60,16 @@ impl PostgresServer {
         self.url_of("stampede")
     }
 
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The URL of another of its databases.
+    pub fn url_of_database(&self, name: &str) -> String {
+        format!("postgres://stampede@127.0.0.1:{}/{name}", self.port)
+    }
+
     /// The same as another user.
     pub fn url_of(&self, user: &str) -> String {
         format!("postgres://{user}@127.0.0.1:{}/postgres", self.port)
@@ -76,13 +86,23 @@ impl PostgresServer {
         Client::connect(&self.url(), NoTls).expect("a connection to PostgreSQL")
     }
 
-    /// From now on it speaks TLS to whoever wants it. The file with its certificate.
+    /// From now on it speaks TLS to whoever wants it. The file with its certificate, which signed
+    /// itself.
     pub fn with_tls(&self) -> PathBuf {
+        self.with_certificate("basicConstraints=critical,CA:FALSE")
+    }
+
+    /// The same with the certificate of an authority, as PostgreSQL's manual has it.
+    pub fn with_tls_of_an_authority(&self) -> PathBuf {
+        self.with_certificate("basicConstraints=critical,CA:TRUE")
+    }
+
+    fn with_certificate(&self, constraints: &str) -> PathBuf {
         let (certificate, key) = (self.data().join("server.crt"), self.data().join("server.key"));
         let mut openssl = self.program("openssl");
         openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]);
         openssl.args(["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]);
-        openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+        openssl.args(["-addext", constraints]);
         let made = openssl.arg("-keyout").arg(&key).arg("-out").arg(&certificate).output();
         assert!(made.expect("openssl").status.success());
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("chmod");
@@ -195,7 +215,7 @@ fn programs() -> PathBuf {
 }
 
 /// The user and group that run it where we are root.
-fn account() -> (u32, u32) {
+pub fn account() -> (u32, u32) {
     let users = fs::read_to_string("/etc/passwd").expect("/etc/passwd");
     let find = |name: &str| {
         let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
@@ -205,7 +225,8 @@ fn account() -> (u32, u32) {
     find("postgres").or_else(|| find("nobody")).expect("a user postgres or nobody")
 }
 
-fn free_port() -> u16 {
+/// A port that nobody has at the moment.
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("its address").port()
 }

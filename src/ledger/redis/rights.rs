@@ -83,11 +83,13 @@ const READING: &[&str] = &[
     "XREADGROUP GROUP a b STREAMS @ >",
 ];
 
-/// Trimming them, and measuring how far behind the workers are.
+/// Trimming them, taking dead workers out of the group, and measuring how far behind the others are.
 const TRIMMING: &[&str] = &[
     "EXISTS @",
     "HLEN @",
     "HINCRBY @ a 1",
+    "XGROUP DELCONSUMER @ a b",
+    "XINFO CONSUMERS @ a",
     "XINFO GROUPS @",
     "XLEN @",
     "XPENDING @ a",

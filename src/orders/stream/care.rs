@@ -18,18 +18,21 @@ pub(super) const INTERVAL: Duration = Duration::from_secs(10);
 const IDLE_INTERVAL: Duration = Duration::from_secs(600);
 /// Time between two trimmings of a stream that has more to trim.
 const TRIM_ON_INTERVAL: Duration = Duration::from_millis(100);
-/// A worker without entries that has not been heard of for this long is gone. Living ones ask every
-/// second.
-const CONSUMER_GONE: Duration = Duration::from_secs(3600);
-
-/// Removes workers that are gone, but none that has an entry: those would go with it. In one step,
-/// since a worker may come back between two.
+/// Removes from the group workers that have no entry: those would go with it. Either the one that is
+/// named (ARGV[2]), or all others that were not heard of for ARGV[3] ms. In one step, since a worker
+/// may come back between two.
 const REMOVE_CONSUMERS: &str = "\
 local removed = 0
 for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
   local at = {}
   for i = 1, #consumer, 2 do at[consumer[i]] = consumer[i + 1] end
-  if at.pending == 0 and at.idle > tonumber(ARGV[2]) and at.name ~= ARGV[3] then
+  local goes
+  if ARGV[3] then
+    goes = at.name ~= ARGV[2] and at.idle > tonumber(ARGV[3])
+  else
+    goes = at.name == ARGV[2]
+  end
+  if at.pending == 0 and goes then
     redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], at.name)
     removed = removed + 1
   end
@@ -111,7 +114,8 @@ impl StreamSource {
 
     /// Removes workers that are gone, and trims.
     fn tidy(&mut self, due: &[usize]) -> Result<(), SourceError> {
-        let gone_ms = CONSUMER_GONE.max(self.options.claim_after * 2).as_millis().to_string();
+        let gone_after = self.options.gone_after.max(self.options.claim_after * 2);
+        let gone_ms = gone_after.as_millis().to_string();
         let mut tidy = Pipeline::new();
         let keys = self.client.codec().keys();
         for &at in due {
@@ -126,13 +130,14 @@ impl StreamSource {
                 b"1",
                 stream.key.as_bytes(),
                 group.as_bytes(),
-                gone_ms.as_bytes(),
                 consumer.as_bytes(),
+                gone_ms.as_bytes(),
             ]);
             let trim = trim_command(&keys.of(&stream.sale), &self.groups);
             tidy.add(&trim.iter().map(Vec::as_slice).collect::<Vec<_>>());
         }
         let replies = self.exchange(&tidy)?;
+        self.note_refusals(&replies);
         for (&at, trimmed) in due.iter().zip(replies.iter().skip(1).step_by(2)) {
             // There is more to trim than one script may.
             if matches!(trimmed, Value::Int(count) if *count as usize >= STREAM_TRIM_MAX / 2) {
@@ -140,5 +145,51 @@ impl StreamSource {
             }
         }
         Ok(())
+    }
+
+    /// Logs once that Redis refuses a script, which costs nothing but room in it, without end.
+    fn note_refusals(&mut self, replies: &[Value]) {
+        // A stream that is not there yet, or has no group yet, is no matter.
+        let is_new = |told: &str| told.contains("NOGROUP") || told.contains("no such key");
+        let refused = replies.iter().find_map(|reply| match reply {
+            Value::ServerError(error) => {
+                let told = format!("{} {}", error.code(), error.details().unwrap_or_default());
+                (!is_new(&told)).then_some(told)
+            }
+            _ => None,
+        });
+        let Some(reason) = refused else { return };
+        if !std::mem::replace(&mut self.care_refused, true) {
+            tracing::warn!(%reason, "streams can't be trimmed or dead workers can't be removed; this \
+                user of Redis needs EVAL, XINFO CONSUMERS, XGROUP DELCONSUMER, XTRIM and HINCRBY");
+        }
+    }
+
+    /// Takes this worker's name out of the group, where it has no entry. Else others take them over
+    /// first, and remove the name later.
+    pub(super) fn remove_itself(&mut self) {
+        let (group, consumer) = (&self.options.group, &self.options.consumer);
+        let grouped = self.streams.iter().filter(|stream| stream.grouped).collect::<Vec<_>>();
+        let mut rounds = Vec::new();
+        for streams in grouped.chunks(CARE_PER_ROUND) {
+            let mut remove = Pipeline::new();
+            for stream in streams {
+                remove.add(&[
+                    b"EVAL",
+                    REMOVE_CONSUMERS.as_bytes(),
+                    b"1",
+                    stream.key.as_bytes(),
+                    group.as_bytes(),
+                    consumer.as_bytes(),
+                ]);
+            }
+            rounds.push(remove);
+        }
+        for remove in rounds {
+            if self.exchange(&remove).is_err() {
+                // Redis is away: another worker removes the name when it is old.
+                return;
+            }
+        }
     }
 }

@@ -4,6 +4,7 @@
 use redis::Value;
 
 use super::{EntryId, Lag, Pipeline, SourceError, StreamSource, entries, text};
+use crate::orders::entry::{member, number};
 
 /// Entries counted by hand where Redis has lost count (somebody deleted one).
 const COUNTED_MAX: usize = 1_000;
@@ -79,10 +80,7 @@ impl StreamSource {
             let Value::Array(groups) = &pair[0] else { continue };
             let ours = groups.iter().find_map(|group| {
                 let Value::Array(fields) = group else { return None };
-                let field = |name: &str| {
-                    let pairs = fields.chunks_exact(2);
-                    pairs.into_iter().find(|p| text(&p[0]) == Some(name)).map(|p| &p[1])
-                };
+                let field = |name: &str| member(fields, name);
                 (field("name").and_then(text) == Some(self.options.group.as_str())).then(|| {
                     Behind {
                         stream,
@@ -111,13 +109,6 @@ impl StreamSource {
             }
         }
         Ok(behind)
-    }
-}
-
-fn number(value: &Value) -> Option<u64> {
-    match value {
-        Value::Int(number) => u64::try_from(*number).ok(),
-        _ => None,
     }
 }
 

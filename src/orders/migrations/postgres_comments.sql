@@ -1,0 +1,13 @@
+COMMENT ON TABLE orders IS 'written by stampede: one row per reservation, as its latest change left it';
+COMMENT ON COLUMN orders.reservation IS 'public id of the reservation, as the API gives it; unique';
+COMMENT ON COLUMN orders.sale IS 'id of the sale';
+COMMENT ON COLUMN orders.user_id IS 'user as the shop names it; NULL: anonymous';
+COMMENT ON COLUMN orders.idempotency_key IS 'Idempotency-Key of the request that made the reservation; NULL: it had none';
+COMMENT ON COLUMN orders.quantity IS 'units of the sale';
+COMMENT ON COLUMN orders.status IS 'held: taken, not paid; confirmed: paid; cancelled, expired: the units are for sale again';
+COMMENT ON COLUMN orders.expires_at IS 'time until which it is held; keeps its value when the status changes';
+COMMENT ON COLUMN orders.created_at IS 'time of the first change that was written here: of the purchase, unless the row was written late';
+COMMENT ON COLUMN orders.updated_at IS 'time of the change that was written last';
+COMMENT ON COLUMN orders.version IS 'number of the change that was written last; a row is only written over by a later one';
+COMMENT ON TABLE stampede_positions IS 'written by stampede: up to which change of an embedded ledger orders has been written';
+COMMENT ON TABLE stampede_migrations IS 'written by stampede: versions of these tables';

@@ -1,0 +1,152 @@
+//! The tables: made, found as an older version left them, damaged, or in a database that can't hold
+//! them.
+
+use stampede::orders::open;
+use stampede::sale::{Status, User};
+
+use super::databases::{fatal, rows};
+use super::postgres_server::PostgresServer;
+use super::{change, sale};
+
+const POSTGRES_1: &str = include_str!("../../src/orders/migrations/postgres_1.sql");
+const SQLITE_1: &str = include_str!("../../src/orders/migrations/sqlite_1.sql");
+const INDEXES: [&str; 4] = ["orders_expires_at", "orders_pkey", "orders_sale", "orders_user_id"];
+
+/// The tables as 0.1.0 makes them.
+fn tables_of_0_1_0(client: &mut postgres::Client) {
+    client.batch_execute(POSTGRES_1).expect("tables");
+    client
+        .batch_execute(
+            "CREATE TABLE stampede_migrations (
+                 version integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now());
+             INSERT INTO stampede_migrations (version) VALUES (1)",
+        )
+        .expect("their version");
+}
+
+fn indexes(client: &mut postgres::Client) -> Vec<String> {
+    let sql = "SELECT indexname::text FROM pg_indexes WHERE tablename = 'orders' ORDER BY 1";
+    client.query(sql, &[]).expect("indexes").iter().map(|row| row.get(0)).collect()
+}
+
+#[test]
+fn tables_of_0_1_0_get_an_index_and_comments_and_stay_tables_of_0_1_0() {
+    let server = PostgresServer::start();
+    let mut admin = server.connect();
+    tables_of_0_1_0(&mut admin);
+    let mut database = open(&server.url()).expect("a database");
+    database.write(&[change(&sale("a"), 1, Status::Held, 1)], None).expect("a row");
+    assert_eq!(indexes(&mut admin), INDEXES);
+    let bare = "SELECT count(*) FROM pg_attribute WHERE attrelid = 'orders'::regclass
+                AND attnum > 0 AND col_description(attrelid, attnum) IS NULL";
+    assert_eq!(admin.query_one(bare, &[]).expect("a count").get::<_, i64>(0), 0);
+    // A worker of 0.1.0 takes no other version than this.
+    let version = "SELECT max(version) FROM stampede_migrations";
+    assert_eq!(admin.query_one(version, &[]).expect("a version").get::<_, i32>(0), 1);
+    // No change of a status may touch an index.
+    let by_status = "SELECT count(*) FROM pg_indexes
+                     WHERE tablename = 'orders' AND indexdef LIKE '%status%'";
+    assert_eq!(admin.query_one(by_status, &[]).expect("a count").get::<_, i64>(0), 0);
+}
+
+#[test]
+fn a_large_table_or_a_locked_one_gets_no_index_while_orders_wait() {
+    let server = PostgresServer::start();
+    let mut admin = server.connect();
+    tables_of_0_1_0(&mut admin);
+    let mut lock = admin.transaction().expect("a transaction");
+    // What a program of the shop holds that writes to the table, or reads it.
+    lock.batch_execute("LOCK TABLE orders IN ROW EXCLUSIVE MODE").expect("a lock");
+    let mut database = open(&server.url()).expect("a database");
+    database.write(&[change(&sale("a"), 1, Status::Held, 1)], None).expect("a row");
+    lock.rollback().expect("unlocked");
+    assert_eq!(indexes(&mut admin), INDEXES[1..]);
+
+    admin
+        .batch_execute(
+            "INSERT INTO orders SELECT n, 'large', NULL, repeat('x', 1500), 1, 'held', now(), now(),
+                                       now(), 1 FROM generate_series(1, 50000) AS n",
+        )
+        .expect("a large table");
+    drop(open(&server.url()).expect("a database"));
+    assert_eq!(indexes(&mut admin), INDEXES[1..]);
+    admin.batch_execute("DELETE FROM orders WHERE sale = 'large'").expect("delete");
+    admin.batch_execute("VACUUM FULL orders").expect("vacuum");
+    drop(open(&server.url()).expect("a database"));
+    assert_eq!(indexes(&mut admin), INDEXES);
+}
+
+#[test]
+fn a_database_that_lacks_letters_is_refused_at_the_start() {
+    let server = PostgresServer::start();
+    let mut admin = server.connect();
+    for (name, encoding) in [("latin", "LATIN1"), ("china", "EUC_CN"), ("bytes", "SQL_ASCII")] {
+        let create =
+            format!("CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0");
+        admin.batch_execute(&create).expect("a database");
+    }
+    for (name, encoding) in [("latin", "LATIN1"), ("china", "EUC_CN")] {
+        let said = fatal(&server.url_of_database(name));
+        let told = format!("{name} is encoded in {encoding}");
+        assert!(said.contains(&told) && said.contains("must be UTF8"), "{said}");
+        // What it says is right.
+        let create = said.split("Make another: ").nth(1).expect("a command");
+        admin.batch_execute(create).expect("a database that is UTF8");
+        drop(open(&server.url_of_database(&format!("{name}_utf8"))).expect("UTF8"));
+    }
+    let a = sale("a");
+    let mut row = change(&a, 1, Status::Held, 1);
+    row.reservation.user = Some(User::new("张三 👩").expect("a user"));
+    for url in [server.url(), server.url_of_database("bytes")] {
+        let mut database = open(&url).expect("a database");
+        database.write(std::slice::from_ref(&row), None).expect("a row");
+        assert_eq!(rows(&mut *database, &a)[0].user.as_deref(), Some("张三 👩"));
+    }
+}
+
+#[test]
+fn tables_that_are_gone_are_missed_and_what_to_do_is_said() {
+    let server = PostgresServer::start();
+    let mut admin = server.connect();
+    for table in ["orders", "stampede_positions"] {
+        drop(open(&server.url()).expect("set up"));
+        admin.batch_execute(&format!("DROP TABLE {table}")).expect("drop");
+        let said = fatal(&server.url());
+        assert!(said.contains(&format!("the table {table} is gone")), "{said}");
+        let from = said.find("DROP TABLE").expect("a command");
+        let to = said.find(" and start again").expect("its end");
+        admin.batch_execute(&said[from..to]).expect("what it says");
+    }
+    drop(open(&server.url()).expect("anew"));
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("orders.db");
+    let url = format!("sqlite:{}", file.display());
+    drop(open(&url).expect("set up"));
+    let by_hand = rusqlite::Connection::open(&file).expect("a database");
+    by_hand.execute_batch("DROP TABLE orders").expect("drop");
+    assert!(fatal(&url).contains("has lost a table"), "{}", fatal(&url));
+}
+
+#[test]
+fn a_file_of_0_1_0_gets_an_index_and_a_view_for_people() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("orders.db");
+    let by_hand = rusqlite::Connection::open(&file).expect("a database");
+    by_hand.execute_batch(SQLITE_1).expect("tables");
+    let marks = format!("PRAGMA application_id = {}; PRAGMA user_version = 1", 0x5374_616d);
+    by_hand.execute_batch(&marks).expect("marks");
+    let mut database = open(&format!("sqlite:{}", file.display())).expect("a database");
+    database.write(&[change(&sale("a"), 5, Status::Held, 5)], None).expect("a row");
+
+    let text = |sql: &str| by_hand.query_row(sql, [], |row| row.get::<_, String>(0)).expect(sql);
+    let names = text(
+        "SELECT group_concat(name, ' ' ORDER BY name) FROM sqlite_schema
+         WHERE name LIKE 'orders_%' AND type IN ('index', 'view')",
+    );
+    assert_eq!(names, "orders_expires_at orders_readable orders_sale orders_user_id");
+    let times = text("SELECT expires_at || ' ' || created_at FROM orders_readable");
+    assert_eq!(times, "2030-01-01T00:00:00.005Z 2029-12-31T23:43:20.005Z");
+    let version = "SELECT user_version FROM pragma_user_version";
+    assert_eq!(by_hand.query_row(version, [], |row| row.get::<_, i32>(0)), Ok(1));
+}
