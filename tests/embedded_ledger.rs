@@ -74,6 +74,10 @@ fn journal(folder: &Path) -> PathBuf {
     folder.join("journal-0000000001")
 }
 
+fn marker(folder: &Path) -> PathBuf {
+    folder.join("stampede-ledger")
+}
+
 #[test]
 fn a_second_owner_is_told_so() {
     let dir = tempfile::tempdir().unwrap();
@@ -107,16 +111,16 @@ fn a_missing_folder_is_made_and_a_foreign_one_left_alone() {
 fn another_format_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     open(dir.path());
-    fs::write(dir.path().join("stampede-ledger"), "stampede ledger, format 3\n").unwrap();
+    fs::write(dir.path().join("stampede-ledger"), "stampede ledger, format 4\n").unwrap();
     let error = open_error(dir.path());
-    assert!(matches!(error, OpenError::Newer { found: 3, .. }), "{error}");
+    assert!(matches!(error, OpenError::Newer { found: 4, .. }), "{error}");
     fs::write(dir.path().join("stampede-ledger"), "stampede ledger, format 1\n").unwrap();
     let error = open_error(dir.path());
     assert!(matches!(error, OpenError::Older { found: 1, .. }), "{error}");
     assert!(error.to_string().contains("start anew in another folder"), "{error}");
     for text in ["", "stampede ledger, format 0\n", "stampede ledger, format x\n", "\u{0}"]
         .into_iter()
-        .chain(["stampede ledger, format 2\n", "stampede ledger, format 2\nid x\n"])
+        .chain(["stampede ledger, format 2\n", "stampede ledger, format 3\nid 1\n"])
     {
         fs::write(dir.path().join("stampede-ledger"), text).unwrap();
         assert!(matches!(open_error(dir.path()), OpenError::Corrupt { .. }));
@@ -149,7 +153,10 @@ fn history(folder: &Path, count: u128) -> Vec<u8> {
     for id in 0..count {
         commit(&mut store, 2 + id as u64, vec![reserve(id)]);
     }
+    // What the close notes of it is taken back: it is as it would be after a kill.
+    let marker = fs::read(marker(folder)).unwrap();
     store.close().unwrap();
+    fs::write(self::marker(folder), marker).unwrap();
     fs::read(journal(folder)).unwrap()
 }
 
@@ -252,7 +259,7 @@ fn a_missing_journal_is_reported() {
     let journal = format!("journal-{}", snapshot.expect("a snapshot"));
     fs::remove_file(dir.path().join(journal)).unwrap();
     let error = open_error(dir.path());
-    assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
+    assert!(matches!(error, OpenError::FileMissing { .. }), "{error}");
 }
 
 /// Runs this test again in a process of its own, as `role`. Fails if that fails or can't be run.
