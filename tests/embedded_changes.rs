@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use stampede::clock::wall_ms;
 use stampede::ledger::client::{Client, SaleAudit};
 use stampede::ledger::embedded::{
-    Embedded, EmbeddedClient, EmbeddedSource, OfflineClient, OpenError, Options, Store, source_name,
+    Embedded, EmbeddedClient, EmbeddedSource, LedgerId, OfflineClient, OpenError, Options, Store,
+    renew_id, source_name,
 };
 use stampede::ledger::{Batch, Group, LedgerError};
 use stampede::orders::{self, DatabaseUrl, Done, Source, WorkerError, WorkerOptions};
@@ -221,6 +222,94 @@ fn a_worker_brings_a_database_up_to_date_and_writes_nothing_twice() {
     let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
     let report = stampede::audit::audit(&mut client, Some(&mut *database), &[], false).unwrap();
     assert_eq!((report.on_their_way, report.differences), (0, 0));
+}
+
+fn copy(from: &Path, to: &Path) {
+    let _ = std::fs::remove_dir_all(to);
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// The orders know of sales that a folder, put back to an earlier state, has not made. However far it
+/// has come since, it must not sell what they may have paid for.
+#[test]
+fn a_folder_that_is_behind_its_orders_sells_nothing() {
+    for (sold_since, restarts) in [(0, 0), (0, 1), (10, 1), (60, 1), (60, 3)] {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, backup) = (dir.path().join("data"), dir.path().join("backup"));
+        let url = format!("sqlite:{}", dir.path().join("orders.db").display());
+        let url = DatabaseUrl::parse(&url).unwrap();
+        let context = format!("{sold_since} sold since in {restarts} runs");
+        let ledger = start(&folder);
+        let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
+        apply(&mut client, "t", vec![create(1000, 60_000)]);
+        (0..20).for_each(|id| _ = apply(&mut client, "t", vec![reserve(id)]));
+        assert_eq!(work(&ledger, &url).changes, 20);
+        ledger.stop();
+        copy(&folder, &backup);
+        let ledger = start(&folder);
+        let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
+        (20..50).for_each(|id| _ = apply(&mut client, "t", vec![reserve(id)]));
+        assert_eq!(work(&ledger, &url).changes, 30);
+        ledger.stop();
+
+        copy(&backup, &folder);
+        for run in 0..restarts {
+            let ledger = start(&folder);
+            let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
+            let first = 1000 * (run + 1);
+            let ids = first..first + sold_since / restarts;
+            ids.for_each(|id| _ = apply(&mut client, "t", vec![reserve(id)]));
+            ledger.stop();
+        }
+        let ledger = start(&folder);
+        let id = LedgerId(ledger.handle().ledger_id());
+        let refused = try_work(&ledger, &url).unwrap_err().to_string();
+        assert!(refused.contains(&format!("--restored-ledger {id}")), "{context}: {refused}");
+        let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
+        let sold = client.apply(&batch("t", vec![reserve(7)]));
+        assert!(matches!(sold, Err(LedgerError::Refused(_))), "{context}: {sold:?}");
+        let until = Instant::now() + ANSWER;
+        while !ledger.has_failed() {
+            assert!(Instant::now() < until, "{context}: the server goes on");
+            std::thread::yield_now();
+        }
+        ledger.stop();
+
+        // Only for the ledger that was meant, and only once.
+        assert!(!renew_id(&folder, id.0 ^ 1).unwrap());
+        assert!(renew_id(&folder, id.0).unwrap());
+        assert!(!renew_id(&folder, id.0).unwrap());
+        let ledger = start(&folder);
+        assert_ne!(ledger.handle().ledger_id(), id.0);
+        assert_eq!(work(&ledger, &url).changes as u128, 20 + sold_since);
+        ledger.stop();
+        let ledger = start(&folder);
+        assert_eq!(work(&ledger, &url).changes, 0);
+    }
+}
+
+#[test]
+fn a_source_on_a_walk_looks_at_the_time() {
+    const SALES: usize = 210_000;
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = start(dir.path());
+    let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
+    let names: Vec<SaleId> = (0..SALES).map(|n| sale(&format!("sale-{n}"))).collect();
+    for names in names.chunks(30_000) {
+        let group =
+            |sale: &SaleId| Group { sale: sale.detached(), commands: vec![create(1, 1000)] };
+        client.apply(&Batch { groups: names.iter().map(group).collect() }).unwrap();
+    }
+    let version = ledger.handle().ask(ANSWER, |store| store.version()).unwrap();
+    apply(&mut client, names[SALES - 1].as_str(), vec![reserve(1)]);
+    // One step passes over 100,000 sales.
+    let mut source = EmbeddedSource::new(ledger.handle(), version);
+    assert_eq!(source.next(10, Duration::ZERO).unwrap(), []);
+    assert_eq!(source.next(10, ANSWER).unwrap().len(), 1);
 }
 
 #[test]
