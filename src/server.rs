@@ -130,7 +130,9 @@ pub enum RunError {
         hint: &'static str,
     },
     /// The embedded ledger can't commit any more; the log says why.
-    #[error("the ledger has failed: start again, so that it reads what is really on the disk")]
+    #[error(
+        "the ledger has failed (the log says why): start again, so that it reads what is on the disk"
+    )]
     LedgerFailed,
     /// The embedded ledger is behind its orders.
     #[error("--orders: {0}")]

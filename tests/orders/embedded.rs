@@ -116,8 +116,7 @@ fn a_restored_folder_that_is_behind_its_orders_does_not_sell() {
     assert_eq!(server.wait(), 1);
     assert!(server.log().contains("the ledger is behind its orders"), "{}", server.log());
 
-    let id = told.split("--restored-ledger ").nth(1).expect("the way out");
-    let id = id.split_whitespace().next().expect("an id");
+    let id = told.trim_end().rsplit_once("--restored-ledger ").expect("the way out").1;
     let mut server = Server::start(&[&with_orders[..], &["--restored-ledger", id]].concat());
     sell(&server, 1, &mut became);
     // All that this ledger has, and the orders that it doesn't know.

@@ -71,6 +71,7 @@ fn live(path: &Path, buyers: &mut Buyers) {
                 let changed = opened.change_journal().is_ok();
                 let generation = opened.journal.generation();
                 if changed && step != 4 {
+                    _ = opened.folder.notice().write();
                     let stop = StopFlag::default();
                     _ = fold(path, generation, opened.next_number, &stop, |_| ());
                 }

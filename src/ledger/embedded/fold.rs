@@ -12,7 +12,7 @@ use std::io;
 use std::path::Path;
 use std::thread::{self, JoinHandle};
 
-use super::folder::{contents, journal_path};
+use super::folder::{Notice, contents, journal_path};
 use super::journal::EXTENT_BYTES;
 use super::open_error::OpenError;
 use super::record::StopFlag;
@@ -53,16 +53,22 @@ pub(super) enum Step {
     Removed,
 }
 
-/// Starts a fold of everything before a journal generation. Gives the reservations in the snapshot.
+/// Starts a fold of everything before a journal generation, once the marker says that this one
+/// exists. Gives the reservations in the snapshot.
 pub(super) fn start(
     folder: &Path,
     generation: u64,
     first_number: u64,
+    notice: Notice,
     stop: StopFlag,
 ) -> io::Result<JoinHandle<Result<u64, FoldError>>> {
     let folder = folder.to_owned();
     thread::Builder::new().name("fold".into()).spawn(move || {
         lower_priority();
+        if let Err(error) = notice.write() {
+            // The journals say it too; the next start writes it.
+            tracing::warn!(%error, "the marker of the data folder can't be written now");
+        }
         fold(&folder, generation, first_number, &stop, |_| ())
     })
 }

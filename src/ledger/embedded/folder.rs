@@ -37,6 +37,19 @@ pub(super) struct Folder {
     _lock: File,
 }
 
+/// A marker to be written.
+pub(super) struct Notice {
+    folder: PathBuf,
+    marker: Marker,
+}
+
+impl Notice {
+    /// Makes it durable.
+    pub(super) fn write(&self) -> io::Result<()> {
+        write_marker(&self.folder, &self.marker)
+    }
+}
+
 /// What a folder holds, in ascending order of generation.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
@@ -137,6 +150,12 @@ impl Folder {
         self.is_stale = true;
     }
 
+    /// What the marker is to say, to be written by another thread. Meanwhile nothing may be
+    /// [noted](Self::note) here.
+    pub(super) fn notice(&self) -> Notice {
+        Notice { folder: self.path.clone(), marker: self.marker.clone() }
+    }
+
     /// Makes durable what the marker is to say, if that has changed.
     pub(super) fn note(&mut self) -> io::Result<()> {
         if self.is_stale {
@@ -222,7 +241,8 @@ impl FromStr for LedgerId {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let id = (text.len() == 32).then(|| u128::from_str_radix(text, 16).ok()).flatten();
+        let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let id = is_hex.then(|| u128::from_str_radix(text, 16).ok()).flatten();
         id.map(Self).ok_or_else(|| "must be the id of a ledger: 32 hexadecimal digits".into())
     }
 }

@@ -39,10 +39,14 @@ impl Store {
 
     pub(super) fn try_start_fold(&mut self) -> io::Result<()> {
         let started = Instant::now();
+        if !self.folder.is_run_noted() {
+            self.folder.note()?;
+        }
         let closed = self.change_journal()?;
         let generation = self.journal.generation();
-        let stop = StopFlag::default();
-        let thread = fold::start(self.folder.path(), generation, self.next_number, stop.clone())?;
+        let (notice, stop) = (self.folder.notice(), StopFlag::default());
+        let folder = self.folder.path();
+        let thread = fold::start(folder, generation, self.next_number, notice, stop.clone())?;
         self.fold = Some(Fold { thread, changes: self.journal_changes, started, stop });
         if let Err(error) = closed.trim() {
             tracing::warn!(%error, "can't give back unused room");
@@ -58,19 +62,18 @@ impl Store {
     /// Goes on in a new journal. Gives the one before.
     ///
     /// The order makes every start right that finds only the first of these steps. The new journal
-    /// is durable before the marker says that it exists, and both before the old one is closed. Until
-    /// then the new one is empty, and whoever finds it so goes on with the old one. Nothing is
-    /// written to it until the old one is closed: deleting it is noticed from its first record on.
+    /// is durable before the old one is closed. Until then it is empty, and a start that finds it so
+    /// goes on with the old one. It gets records only when the old one is closed: that it is missing
+    /// is noticed from its first record on. The marker may come late.
     pub(super) fn change_journal(&mut self) -> io::Result<Journal> {
         self.journal.make_room(CLOSING_BYTES)?;
         let generation = self.journal.generation() + 1;
         let next = Journal::create(self.folder.path(), generation, self.next_number)?;
-        self.folder.change(generation, self.version());
-        self.folder.note()?;
         if let Err(error) = self.journal.close(self.next_number) {
             self.fail(format!("closing {} failed: {error}", self.journal.path().display()));
             return Err(error);
         }
+        self.folder.change(generation, self.version());
         Ok(std::mem::replace(&mut self.journal, next))
     }
 

@@ -1,6 +1,6 @@
 //! The marker: the small text file that says that a folder is ours, and what must be in it.
 //!
-//! It is written anew, wholly or not at all, at every start, at every change of journal and at a
+//! It is written anew, wholly or not at all, at every start, after every change of journal and at a
 //! clean end. What it says of journals and records was durable before, so that a folder that lacks
 //! any of it has lost it: nothing that a crash leaves is refused, and nothing that a hand has removed
 //! is overlooked.
