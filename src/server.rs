@@ -18,7 +18,7 @@ use crate::config::{Config, LedgerSetting, Listen};
 use crate::control::Control;
 use crate::core::{Mailbox, Shared};
 use crate::ledger::client::Client;
-use crate::ledger::embedded::{self, Embedded, OpenError};
+use crate::ledger::embedded::{self, Embedded, LedgerId, OpenError};
 use crate::ledger::redis::{Purpose, RedisLedger};
 use crate::limits::{STACK_BYTES, STARTUP_WAIT_MS};
 use crate::listener::Listener;
@@ -39,7 +39,7 @@ mod watchdog;
 
 use boot::{LinkTo, configure_may, no_memory_for_a_coroutine, start_core};
 use listening::{Listening, listen_all, tcp_hint};
-use orders::OrdersThread;
+use orders::{OrdersStartError, OrdersThread};
 use watchdog::{Stuck, WATCHDOG_INTERVAL, Watchdog};
 
 /// Time to write the rest of `stat.log` at the end.
@@ -129,8 +129,13 @@ pub enum RunError {
         hint: &'static str,
     },
     /// The embedded ledger can't commit any more; the log says why.
-    #[error("the ledger has failed: start again, so that it reads what is really on the disk")]
+    #[error(
+        "the ledger has failed (the log says why): start again, so that it reads what is on the disk"
+    )]
     LedgerFailed,
+    /// The embedded ledger is behind its orders.
+    #[error("--orders: {0}")]
+    Orders(String),
     /// The stat log can't be written.
     #[error("--stat-log: {0}")]
     StatLog(io::Error),
@@ -188,6 +193,8 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
     watch_signals(events.clone())?;
 
     let shared = share(config, events)?;
+    // Before anything is sold: the orders may know of more than the ledger does.
+    let orders = ledger.orders(&shared.config)?;
     configure_may(cores);
     for index in 0..cores {
         let link = ledger.link();
@@ -195,7 +202,6 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
         start_core(index, shared.clone(), link, stat_log);
     }
     let sweep = ledger.sweep()?;
-    let orders = ledger.orders(&shared.config)?;
     let connections_max = shared.connections_max;
     let instance = members::instance(&shared, &addresses);
     let control = start_control(&shared, &ledger, &instance)?;
@@ -280,6 +286,9 @@ impl Ledger {
         match &config.ledger {
             LedgerSetting::Embedded(folder) => {
                 let options = embedded::Options::default();
+                if let Some(LedgerId(id)) = config.restored_ledger {
+                    embedded::renew_id(folder, id)?;
+                }
                 Ok(Self::Embedded(Embedded::start(folder, options, wall_ms)?))
             }
             LedgerSetting::Redis(setting) => {
@@ -320,7 +329,11 @@ impl Ledger {
     fn orders(&self, config: &Config) -> Result<Option<OrdersThread>, RunError> {
         match (self, &config.orders) {
             (Self::Embedded(ledger), Some(url)) => {
-                Ok(Some(OrdersThread::start(ledger.handle(), url.clone())?))
+                let started = OrdersThread::start(ledger.handle(), url.clone());
+                started.map(Some).map_err(|error| match error {
+                    OrdersStartError::Thread(error) => error.into(),
+                    OrdersStartError::Behind(reason) => RunError::Orders(reason),
+                })
             }
             _ => Ok(None),
         }

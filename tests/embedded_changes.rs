@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use stampede::clock::wall_ms;
 use stampede::ledger::client::{Client, SaleAudit};
 use stampede::ledger::embedded::{
-    Embedded, EmbeddedClient, EmbeddedSource, OfflineClient, OpenError, Options, Store, source_name,
+    Embedded, EmbeddedClient, EmbeddedSource, LedgerId, OfflineClient, OpenError, Options, Store,
+    renew_id, source_name,
 };
 use stampede::ledger::{Batch, Group, LedgerError};
-use stampede::orders::{self, DatabaseUrl, Done, Source, WorkerOptions};
+use stampede::orders::{self, DatabaseUrl, Done, Source, WorkerError, WorkerOptions};
 use stampede::sale::{
     Change, Command, Key, Outcome, Reservation, ReservationId, Reserve, SaleId, SaleSpec, Status,
     User,
@@ -108,7 +109,7 @@ fn orders_follow_a_running_ledger_and_audits_agree_all_along() {
             })
         })
         .collect();
-    let mut source = EmbeddedSource::new(ledger.handle(), 0).unwrap();
+    let mut source = EmbeddedSource::new(ledger.handle(), 0);
     let mut orders: HashMap<ReservationId, Change> = HashMap::new();
     for _ in 0..20 {
         let audit = client.audit(&sale("t"), false).unwrap().unwrap();
@@ -142,7 +143,7 @@ fn a_source_goes_on_where_the_database_is_also_in_another_process() {
     let name = source_name(ledger.handle().ledger_id());
     let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
     apply(&mut client, "t", vec![create(100, 60_000), reserve(1), reserve(2)]);
-    let mut source = EmbeddedSource::new(ledger.handle(), 0).unwrap();
+    let mut source = EmbeddedSource::new(ledger.handle(), 0);
     assert_eq!(source.next(10, ANSWER).unwrap().len(), 2);
     let (found, position) = source.position().unwrap();
     assert_eq!(found, name);
@@ -153,26 +154,26 @@ fn a_source_goes_on_where_the_database_is_also_in_another_process() {
 
     let ledger = start(dir.path());
     assert_eq!(source_name(ledger.handle().ledger_id()), name);
-    let mut source = EmbeddedSource::new(ledger.handle(), position).unwrap();
+    let mut source = EmbeddedSource::new(ledger.handle(), position);
     let changes = source.next(10, ANSWER).unwrap();
     assert_eq!(changes.len(), 1);
     assert_eq!(changes[0].reservation.status, Status::Confirmed);
-    // A position that this ledger never had: everything is told again.
-    let mut source = EmbeddedSource::new(ledger.handle(), 1 << 40).unwrap();
-    assert_eq!(source.next(10, ANSWER).unwrap().len(), 2);
     let other = tempfile::tempdir().unwrap();
     assert_ne!(start(other.path()).handle().ledger_id(), ledger.handle().ledger_id());
 }
 
-/// Writes what a database lacks, until nothing is left.
-fn work(ledger: &Embedded, url: &DatabaseUrl) -> Done {
+fn try_work(ledger: &Embedded, url: &DatabaseUrl) -> Result<Done, WorkerError> {
     let mut connect = |database: &mut dyn orders::Database| {
-        let name = source_name(ledger.handle().ledger_id());
-        let position = database.position(&name)?.unwrap_or(0);
-        Ok(Box::new(EmbeddedSource::new(ledger.handle(), position)?) as Box<dyn Source>)
+        let source = EmbeddedSource::connect(ledger.handle(), database)?;
+        Ok(Box::new(source) as Box<dyn Source>)
     };
     let options = WorkerOptions { batch: 70, once: true, away_max: None };
-    orders::run(url, &mut connect, options, &AtomicBool::new(false)).unwrap()
+    orders::run(url, &mut connect, options, &AtomicBool::new(false))
+}
+
+/// Writes what a database lacks, until nothing is left.
+fn work(ledger: &Embedded, url: &DatabaseUrl) -> Done {
+    try_work(ledger, url).unwrap()
 }
 
 #[test]
@@ -223,13 +224,101 @@ fn a_worker_brings_a_database_up_to_date_and_writes_nothing_twice() {
     assert_eq!((report.on_their_way, report.differences), (0, 0));
 }
 
+fn copy(from: &Path, to: &Path) {
+    let _ = std::fs::remove_dir_all(to);
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// The orders know of sales that a folder, put back to an earlier state, has not made. However far it
+/// has come since, it must not sell what they may have paid for.
+#[test]
+fn a_folder_that_is_behind_its_orders_sells_nothing() {
+    for (sold_since, restarts) in [(0, 0), (0, 1), (10, 1), (60, 1), (60, 3)] {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, backup) = (dir.path().join("data"), dir.path().join("backup"));
+        let url = format!("sqlite:{}", dir.path().join("orders.db").display());
+        let url = DatabaseUrl::parse(&url).unwrap();
+        let context = format!("{sold_since} sold since in {restarts} runs");
+        let ledger = start(&folder);
+        let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
+        apply(&mut client, "t", vec![create(1000, 60_000)]);
+        (0..20).for_each(|id| _ = apply(&mut client, "t", vec![reserve(id)]));
+        assert_eq!(work(&ledger, &url).changes, 20);
+        ledger.stop();
+        copy(&folder, &backup);
+        let ledger = start(&folder);
+        let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
+        (20..50).for_each(|id| _ = apply(&mut client, "t", vec![reserve(id)]));
+        assert_eq!(work(&ledger, &url).changes, 30);
+        ledger.stop();
+
+        copy(&backup, &folder);
+        for run in 0..restarts {
+            let ledger = start(&folder);
+            let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
+            let first = 1000 * (run + 1);
+            let ids = first..first + sold_since / restarts;
+            ids.for_each(|id| _ = apply(&mut client, "t", vec![reserve(id)]));
+            ledger.stop();
+        }
+        let ledger = start(&folder);
+        let id = LedgerId(ledger.handle().ledger_id());
+        let refused = try_work(&ledger, &url).unwrap_err().to_string();
+        assert!(refused.contains(&format!("--restored-ledger {id}")), "{context}: {refused}");
+        let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
+        let sold = client.apply(&batch("t", vec![reserve(7)]));
+        assert!(matches!(sold, Err(LedgerError::Refused(_))), "{context}: {sold:?}");
+        let until = Instant::now() + ANSWER;
+        while !ledger.has_failed() {
+            assert!(Instant::now() < until, "{context}: the server goes on");
+            std::thread::yield_now();
+        }
+        ledger.stop();
+
+        // Only for the ledger that was meant, and only once.
+        assert!(!renew_id(&folder, id.0 ^ 1).unwrap());
+        assert!(renew_id(&folder, id.0).unwrap());
+        assert!(!renew_id(&folder, id.0).unwrap());
+        let ledger = start(&folder);
+        assert_ne!(ledger.handle().ledger_id(), id.0);
+        assert_eq!(work(&ledger, &url).changes as u128, 20 + sold_since);
+        ledger.stop();
+        let ledger = start(&folder);
+        assert_eq!(work(&ledger, &url).changes, 0);
+    }
+}
+
+#[test]
+fn a_source_on_a_walk_looks_at_the_time() {
+    const SALES: usize = 210_000;
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = start(dir.path());
+    let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
+    let names: Vec<SaleId> = (0..SALES).map(|n| sale(&format!("sale-{n}"))).collect();
+    for names in names.chunks(30_000) {
+        let group =
+            |sale: &SaleId| Group { sale: sale.detached(), commands: vec![create(1, 1000)] };
+        client.apply(&Batch { groups: names.iter().map(group).collect() }).unwrap();
+    }
+    let version = ledger.handle().ask(ANSWER, |store| store.version()).unwrap();
+    apply(&mut client, names[SALES - 1].as_str(), vec![reserve(1)]);
+    // One step passes over 100,000 sales.
+    let mut source = EmbeddedSource::new(ledger.handle(), version);
+    assert_eq!(source.next(10, Duration::ZERO).unwrap(), []);
+    assert_eq!(source.next(10, ANSWER).unwrap().len(), 1);
+}
+
 #[test]
 fn a_waiting_source_is_woken_by_a_change() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = start(dir.path());
     let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
     apply(&mut client, "t", vec![create(100, 60_000)]);
-    let mut source = EmbeddedSource::new(ledger.handle(), 0).unwrap();
+    let mut source = EmbeddedSource::new(ledger.handle(), 0);
     assert_eq!(source.next(10, Duration::ZERO).unwrap(), []);
     let reader = std::thread::spawn(move || source.next(10, Duration::from_secs(600)).unwrap());
     apply(&mut client, "t", vec![reserve(1)]);

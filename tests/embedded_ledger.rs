@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
@@ -74,6 +74,10 @@ fn journal(folder: &Path) -> PathBuf {
     folder.join("journal-0000000001")
 }
 
+fn marker(folder: &Path) -> PathBuf {
+    folder.join("stampede-ledger")
+}
+
 #[test]
 fn a_second_owner_is_told_so() {
     let dir = tempfile::tempdir().unwrap();
@@ -107,16 +111,16 @@ fn a_missing_folder_is_made_and_a_foreign_one_left_alone() {
 fn another_format_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     open(dir.path());
-    fs::write(dir.path().join("stampede-ledger"), "stampede ledger, format 3\n").unwrap();
+    fs::write(dir.path().join("stampede-ledger"), "stampede ledger, format 4\n").unwrap();
     let error = open_error(dir.path());
-    assert!(matches!(error, OpenError::Newer { found: 3, .. }), "{error}");
+    assert!(matches!(error, OpenError::Newer { found: 4, .. }), "{error}");
     fs::write(dir.path().join("stampede-ledger"), "stampede ledger, format 1\n").unwrap();
     let error = open_error(dir.path());
     assert!(matches!(error, OpenError::Older { found: 1, .. }), "{error}");
     assert!(error.to_string().contains("start anew in another folder"), "{error}");
     for text in ["", "stampede ledger, format 0\n", "stampede ledger, format x\n", "\u{0}"]
         .into_iter()
-        .chain(["stampede ledger, format 2\n", "stampede ledger, format 2\nid x\n"])
+        .chain(["stampede ledger, format 2\n", "stampede ledger, format 3\nid 1\n"])
     {
         fs::write(dir.path().join("stampede-ledger"), text).unwrap();
         assert!(matches!(open_error(dir.path()), OpenError::Corrupt { .. }));
@@ -149,7 +153,10 @@ fn history(folder: &Path, count: u128) -> Vec<u8> {
     for id in 0..count {
         commit(&mut store, 2 + id as u64, vec![reserve(id)]);
     }
+    // What the close notes of it is taken back: it is as it would be after a kill.
+    let marker = fs::read(marker(folder)).unwrap();
     store.close().unwrap();
+    fs::write(self::marker(folder), marker).unwrap();
     fs::read(journal(folder)).unwrap()
 }
 
@@ -168,9 +175,12 @@ fn a_journal_cut_at_any_byte_opens_with_what_is_before() {
     const COUNT: u128 = 12;
     let dir = tempfile::tempdir().unwrap();
     let bytes = history(dir.path(), COUNT);
+    let killed = fs::read(marker(dir.path())).unwrap();
     let mut last = 0;
     for end in 0..=bytes.len() {
         fs::write(journal(dir.path()), &bytes[..end]).unwrap();
+        // Each start notes how far the records go.
+        fs::write(marker(dir.path()), &killed).unwrap();
         let mut store = match reopen(dir.path()) {
             Ok(store) => store,
             // The file's header, which no crash cuts: it is durable before the file has its name.
@@ -195,7 +205,9 @@ fn an_unfinished_record_before_unused_room_is_dropped() {
     const COUNT: u128 = 6;
     let dir = tempfile::tempdir().unwrap();
     let bytes = history(dir.path(), COUNT);
+    let killed = fs::read(marker(dir.path())).unwrap();
     for lost in 1..120 {
+        fs::write(marker(dir.path()), &killed).unwrap();
         let mut torn = bytes.clone();
         let end = torn.len() - lost;
         torn[end..].fill(0);
@@ -211,8 +223,10 @@ fn damage_is_reported_wherever_something_follows_it() {
     const COUNT: u128 = 12;
     let dir = tempfile::tempdir().unwrap();
     let bytes = history(dir.path(), COUNT);
+    let killed = fs::read(marker(dir.path())).unwrap();
     let mut dropped = 0;
     for at in 0..bytes.len() {
+        fs::write(marker(dir.path()), &killed).unwrap();
         let mut bad = bytes.clone();
         bad[at] ^= 1 << (at % 8);
         fs::write(journal(dir.path()), &bad).unwrap();
@@ -252,7 +266,153 @@ fn a_missing_journal_is_reported() {
     let journal = format!("journal-{}", snapshot.expect("a snapshot"));
     fs::remove_file(dir.path().join(journal)).unwrap();
     let error = open_error(dir.path());
-    assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
+    assert!(matches!(error, OpenError::FileMissing { .. }), "{error}");
+}
+
+/// Opens a folder once each of its files is gone, and once all of these are.
+fn assert_missing(folder: &Path, names: &[&str]) {
+    let away = tempfile::tempdir().unwrap();
+    for name in names {
+        fs::rename(folder.join(name), away.path().join(name)).unwrap();
+    }
+    let error = open_error(folder);
+    assert!(matches!(error, OpenError::FileMissing { .. }), "{names:?}: {error}");
+    assert!(error.to_string().contains("put it back"), "{error}");
+    for name in names {
+        fs::rename(away.path().join(name), folder.join(name)).unwrap();
+    }
+}
+
+#[test]
+fn a_folder_whose_only_journal_is_gone_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    history(dir.path(), 3);
+    assert_missing(dir.path(), &["journal-0000000001"]);
+    let mut store = Store::open(dir.path(), Options { fold_changes_min: 1 }).unwrap();
+    commit(&mut store, 9, vec![reserve(3)]);
+    store.maintain();
+    while store.is_folding() {
+        std::thread::yield_now();
+        store.maintain();
+    }
+    drop(store);
+    for names in [
+        &["journal-0000000002"][..],
+        &["snapshot-0000000002"],
+        &["journal-0000000002", "snapshot-0000000002"],
+    ] {
+        assert_missing(dir.path(), names);
+    }
+    assert_eq!(open(dir.path()).reservation_count(), 4);
+}
+
+#[test]
+fn what_is_cut_off_after_a_clean_end_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = journal(dir.path());
+    history(dir.path(), 3);
+    open(dir.path()).close().unwrap();
+    let (whole, end) = (fs::read(&path).unwrap(), fs::read(marker(dir.path())).unwrap());
+    for bytes in [&whole[..whole.len() - 1], &whole[..52], &{
+        let mut bad = whole.clone();
+        bad[whole.len() - 1] ^= 1;
+        bad
+    }] {
+        fs::write(&path, bytes).unwrap();
+        let error = open_error(dir.path());
+        assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+    }
+    fs::write(&path, whole).unwrap();
+    assert_eq!(fs::read(marker(dir.path())).unwrap(), end);
+    assert_eq!(open(dir.path()).reservation_count(), 3);
+}
+
+#[test]
+fn folder_and_files_are_their_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("above/data");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let set = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let all = || {
+        let entries = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path());
+        entries.collect::<Vec<_>>()
+    };
+    let fold = || {
+        let mut store = Store::open(&data, Options { fold_changes_min: 1 }).unwrap();
+        commit(&mut store, 1, vec![create(9)]);
+        commit(&mut store, 1, vec![Command::AddStock(1)]);
+        store.maintain();
+        while store.is_folding() {
+            std::thread::yield_now();
+            store.maintain();
+        }
+    };
+    fold();
+    assert_eq!(all().len(), 4);
+    let check = |folder_mode, file_mode| {
+        assert_eq!(mode(&data), folder_mode);
+        for path in all() {
+            assert_eq!(mode(&path), file_mode, "{path:?}");
+        }
+    };
+    check(0o700, 0o600);
+    // As 0.1.0 left them.
+    set(&data, 0o755);
+    all().iter().for_each(|path| set(path, 0o644));
+    drop(open(&data));
+    check(0o700, 0o600);
+    // A group's access is somebody's decision, and a file of somebody else is no business of ours.
+    set(&data, 0o750);
+    all().iter().for_each(|path| set(path, 0o640));
+    let theirs = data.join("README");
+    fs::write(&theirs, "").unwrap();
+    set(&theirs, 0o644);
+    drop(open(&data));
+    assert_eq!((mode(&data), mode(&journal(&data).with_file_name("lock"))), (0o750, 0o640));
+    assert_eq!(mode(&theirs), 0o644);
+}
+
+/// What is logged while `act` runs, on this thread.
+fn logged(act: impl FnOnce()) -> String {
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
+    tracing::subscriber::with_default(subscriber.finish(), act);
+    let bytes = log.0.lock().unwrap().clone();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn what_is_cut_off_a_journal_is_logged() {
+    const LINE: &str = "an unfinished record is cut off";
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = history(dir.path(), 3);
+    let mut torn = bytes[..bytes.len() - 40].to_vec();
+    // Behind it, room that was set aside.
+    torn.resize(bytes.len() + 5000, 0);
+    fs::write(journal(dir.path()), torn).unwrap();
+    let log = logged(|| drop(open(dir.path())));
+    let line = log.lines().find(|line| line.contains(LINE)).expect("a line");
+    assert!(line.contains("WARN") && line.contains("journal-0000000001"), "{line}");
+    assert!(line.contains("bytes=") && line.contains("at="), "{line}");
+    // Unused room alone is what every kill leaves.
+    fs::write(journal(dir.path()), [&bytes[..], &[0; 5000]].concat()).unwrap();
+    let log = logged(|| drop(open(dir.path())));
+    assert!(!log.contains(LINE), "{log}");
 }
 
 /// Runs this test again in a process of its own, as `role`. Fails if that fails or can't be run.
@@ -364,6 +524,55 @@ fn a_full_disk_refuses_and_goes_on_when_there_is_room_again() {
     commit(&mut store, 1, vec![reserve(granted)]);
     drop(store);
     assert_eq!(open(&data).reservation_count() as u128, granted + 1);
+    println!("child done");
+}
+
+/// A snapshot that would take the journal's room is not begun, however often its time comes, and one
+/// that the disk has no room for after all leaves nothing.
+#[test]
+fn a_fold_never_fills_the_disk() {
+    if !is_child("fold") {
+        return run_child("a_fold_never_fills_the_disk", "fold", NAMESPACE);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    mount(&["-t", "tmpfs", "-o", "size=32m", "none", path]);
+    let data = dir.path().join("data");
+    let mut store = Store::open(&data, Options { fold_changes_min: 3000 }).unwrap();
+    commit(&mut store, 1, vec![create(1_000_000)]);
+    let mut next = 0;
+    let mut sell = |store: &mut Store, count: u128| {
+        let log = logged(|| {
+            for _ in 0..count {
+                commit(store, 1, (next..next + 100).map(reserve).collect());
+                next += 100;
+                store.maintain();
+                while store.is_folding() {
+                    std::thread::yield_now();
+                    store.maintain();
+                }
+            }
+        });
+        let names = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name());
+        let names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+        assert!(!names.iter().any(|name| name.ends_with(".tmp")), "{names:?}");
+        (names.iter().filter(|name| name.starts_with("snapshot-")).count(), log)
+    };
+    let ballast = dir.path().join("ballast");
+    fs::write(&ballast, vec![1; 20 << 20]).unwrap();
+    let (snapshots, log) = sell(&mut store, 100);
+    assert_eq!(snapshots, 0);
+    assert!(log.contains("not enough space to fold") && log.contains("needed_bytes="), "{log}");
+    // The same after a restart, which finds that it is time at once.
+    drop(store);
+    let mut store = Store::open(&data, Options { fold_changes_min: 3000 }).unwrap();
+    let (snapshots, log) = sell(&mut store, 1);
+    assert!(snapshots == 0 && log.contains("not enough space to fold"), "{log}");
+    fs::remove_file(&ballast).unwrap();
+    let (snapshots, log) = sell(&mut store, 100);
+    assert_eq!(snapshots, 1, "{log}");
+    drop(store);
+    assert_eq!(open(&data).reservation_count(), 20_100);
     println!("child done");
 }
 
@@ -492,6 +701,39 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
     let folded = fs::read_dir(dir.path()).unwrap();
     let names = folded.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert!(names.filter(|name| name.starts_with("snapshot-")).count() == 1);
+}
+
+/// As above, but the kill comes at any moment from the first instruction on: in the start, while the
+/// folder is made, in a fold, in the change of journal.
+#[test]
+fn a_kill_at_any_moment_leaves_a_folder_that_opens() {
+    if let Ok(folder) = std::env::var("STAMPEDE_TEST_FOLDER") {
+        return child_to_be_killed(Path::new(&folder));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let mut granted = Vec::new();
+    for round in 0..20u64 {
+        let mut child = Process::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_kill_at_any_moment_leaves_a_folder_that_opens", "--nocapture"])
+            .env("STAMPEDE_TEST_FOLDER", &data)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        std::thread::sleep(Duration::from_millis(round * 7));
+        child.kill().unwrap();
+        let lines = lines.map_while(Result::ok);
+        granted
+            .extend(lines.filter_map(|line| line.strip_prefix("granted ")?.parse::<u128>().ok()));
+        child.wait().unwrap();
+        if data.exists() {
+            let mut store = open(&data);
+            for &id in &granted {
+                assert_eq!(status(&mut store, id), Some(Status::Held), "round {round}: {id}");
+            }
+        }
+    }
 }
 
 #[test]

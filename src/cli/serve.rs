@@ -130,6 +130,15 @@ pub struct ServeOptions {
     #[arg(long, value_name = "URL", help_heading = "Ledger")]
     pub orders: Option<String>,
 
+    /// Sell from the embedded ledger with this id although it is behind its orders [default: none]
+    ///
+    /// A server whose database has orders of sales that its ledger never made does not start: the
+    /// folder was restored from a backup, and the same units would be sold again. The refusal names
+    /// the id. Settle those orders first (stampede audit --orders names them). The ledger then goes
+    /// on under another id, so that this is good for one start, and its orders are written anew.
+    #[arg(long, value_name = "ID", help_heading = "Ledger")]
+    pub restored_ledger: Option<String>,
+
     /// Create this sale if it is missing (repeatable) [default: ticket=10000 if embedded]
     ///
     /// ID=TOTAL, and as needed: hold=30s, how long a reservation is held for payment (5m if not
@@ -306,6 +315,7 @@ impl ServeOptions {
             "redis-wait" => &self.redis_wait,
             "redis-sentinel-user" => &self.redis_sentinel_user,
             "orders" => &self.orders,
+            "restored-ledger" => &self.restored_ledger,
             "splits" => &self.splits,
             "stock" => &self.stock,
             "stock-buffer" => &self.stock_buffer,

@@ -21,6 +21,7 @@ mod value;
 use std::path::PathBuf;
 
 use crate::cli::ServeOptions;
+use crate::ledger::embedded::LedgerId;
 use crate::ledger::redis::TlsFiles;
 use crate::limits;
 use crate::orders::DatabaseUrl;
@@ -85,6 +86,8 @@ pub struct Config {
     pub ledger: LedgerSetting,
     /// Where an embedded ledger writes its orders, if anywhere.
     pub orders: Option<DatabaseUrl>,
+    /// The embedded ledger that sells although it was restored and is behind its orders.
+    pub restored_ledger: Option<LedgerId>,
     /// Sales to create if missing. No id twice.
     pub sales: Vec<(SaleId, SaleSpec)>,
     /// Whether somebody asked for these sales, or they are the default.
@@ -201,6 +204,7 @@ impl Taker {
         let ledger = self.ledger();
         let connections_max = self.connections_max(host, cores.len(), ledger.is_cluster());
         let orders = self.orders(&ledger);
+        let restored_ledger = self.restored_ledger(&ledger);
         let split = self.splits(&ledger);
         let (sales, sales_given) = self.sales(&ledger, split);
         let (stock, stock_buffer_percent) = self.stock();
@@ -214,6 +218,7 @@ impl Taker {
             connections_max,
             ledger,
             orders,
+            restored_ledger,
             sales,
             sales_given,
             splits: split.parts(),
@@ -393,6 +398,14 @@ impl Taker {
                                   workers write orders: run `stampede orders`"
                 .into()),
             url => Ok(Some(url)),
+        })
+    }
+
+    fn restored_ledger(&mut self, ledger: &LedgerSetting) -> Option<LedgerId> {
+        let to_redis = matches!(ledger, LedgerSetting::Redis(_));
+        self.one("restored-ledger", None, |text| match text.parse()? {
+            _ if to_redis => Err("is for an embedded ledger only".into()),
+            id => Ok(Some(id)),
         })
     }
 

@@ -30,6 +30,10 @@ impl Config {
             Some(url) => page.setting("orders", &quoted(&url.to_string())),
             None => page.off("orders"),
         }
+        match self.restored_ledger {
+            Some(id) => page.setting("restored-ledger", &quoted(&id.to_string())),
+            None => page.off("restored-ledger"),
+        }
         page.setting("splits", &self.splits.to_string());
         match self.stock {
             StockSetting::Auto => page.setting("stock", "\"auto\""),

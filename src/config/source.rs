@@ -57,6 +57,7 @@ pub const SETTINGS: &[Setting] = &[
     one("redis-sentinel-user"),
     secret("redis-sentinel-password"),
     one("orders"),
+    one("restored-ledger"),
     several("sale", ';'),
     one("splits"),
     one("stock"),

@@ -288,6 +288,21 @@ fn sentinels_may_want_a_login_of_their_own() {
 }
 
 #[test]
+fn a_restored_ledger_is_named_by_its_whole_id() {
+    let id = "0123456789abcdef0123456789ABCDEF";
+    let (_file, options) = file(&format!("restored-ledger = '{id}'"));
+    let shown = load(&options, &[]).unwrap().to_toml();
+    assert!(shown.contains(&format!("restored-ledger = \"{}\"", id.to_lowercase())), "{shown}");
+    for text in [&id[1..], "yes", "+123456789abcdef0123456789abcdef"] {
+        let (_file, options) = file(&format!("restored-ledger = '{text}'"));
+        let error = load(&options, &[]).unwrap_err().to_string();
+        assert!(error.contains("32 hexadecimal digits"), "{error}");
+    }
+    let (_file, options) = file(&format!("restored-ledger = '{id}'\nledger = 'redis://host'"));
+    assert!(load(&options, &[]).unwrap_err().to_string().contains("embedded ledger only"));
+}
+
+#[test]
 fn orders_are_an_embedded_ledgers_and_never_show_a_password() {
     let url = "postgres://ann:hunter2@host/shop?sslmode=require";
     let config = load(&ServeOptions::default(), &[("STAMPEDE_ORDERS", url)]).unwrap();

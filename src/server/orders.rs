@@ -8,12 +8,15 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::ledger::embedded::{EmbeddedSource, Handle, Store, source_name};
+use crate::ledger::embedded::{EmbeddedSource, Handle, Store};
 use crate::limits::ORDERS_BATCH;
-use crate::orders::{ConnectError, Database, DatabaseUrl, Source, WorkerOptions, run};
+use crate::orders::{
+    ConnectError, Database, DatabaseUrl, Source, SourceError, WorkerError, WorkerOptions, run,
+};
 
 /// Time before a worker that gave up is started again: by then somebody may have acted.
 const RESTART_PAUSE: Duration = Duration::from_secs(10);
@@ -21,6 +24,9 @@ const RESTART_PAUSE: Duration = Duration::from_secs(10);
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 /// Time for a question to the ledger at the start.
 const LOOK_DEADLINE: Duration = Duration::from_secs(5);
+/// Time at the start for a database to say whether the ledger is behind it. One that is away doesn't
+/// keep anybody from selling: it is compared when it is back.
+const COMPARE_PATIENCE: Duration = Duration::from_secs(3);
 /// Time between two looks at whether it is to stop, or has.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -31,21 +37,31 @@ pub struct OrdersThread {
 }
 
 impl OrdersThread {
-    /// Starts it. It waits for a database that is away.
-    pub fn start(ledger: Handle, url: DatabaseUrl) -> io::Result<Self> {
+    /// Starts it, once the ledger is compared with what the database has. It waits for a database
+    /// that is away.
+    pub fn start(ledger: Handle, url: DatabaseUrl) -> Result<Self, OrdersStartError> {
         let stop = Arc::new(AtomicBool::new(false));
         let told = stop.clone();
+        let (compared, verdict) = sync_channel(1);
         let thread = thread::Builder::new().name("orders".into()).spawn(move || {
             // Until the database says where it is, it has nothing: no sale is removed meanwhile.
             let none = |store: &mut Store| store.set_orders_position(0);
             if let Err(error) = ledger.ask(LOOK_DEADLINE, none) {
                 tracing::warn!(%error, "the ledger does not know of its orders yet");
             }
+            let first = compare(&ledger, &url);
+            let is_behind = first.is_err();
+            let _ = compared.try_send(first);
+            if is_behind {
+                return;
+            }
             while !told.load(Ordering::Relaxed) {
                 // A panic is in the log already.
                 let worked = catch_unwind(AssertUnwindSafe(|| work(&ledger, &url, &told)));
                 match worked {
                     Ok(Ok(())) => return,
+                    // The database was away at the start. What it says now has stopped the ledger.
+                    Ok(Err(WorkerError::Source(_))) => return,
                     Ok(Err(error)) => tracing::error!(
                         %error,
                         "orders are not written, selling goes on; another attempt in {} s",
@@ -59,7 +75,36 @@ impl OrdersThread {
                 }
             }
         })?;
-        Ok(Self { stop, thread: Some(thread) })
+        let orders = Self { stop, thread: Some(thread) };
+        match verdict.recv_timeout(COMPARE_PATIENCE) {
+            Ok(Ok(())) => {}
+            Ok(Err(reason)) => return Err(OrdersStartError::Behind(reason)),
+            Err(_) => tracing::warn!(
+                "the database takes its time; the ledger is compared with its orders when it answers"
+            ),
+        }
+        Ok(orders)
+    }
+}
+
+/// Why a server that writes orders can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum OrdersStartError {
+    /// No thread is to be had.
+    #[error(transparent)]
+    Thread(#[from] io::Error),
+    /// The ledger is behind its orders.
+    #[error("{0}")]
+    Behind(String),
+}
+
+/// An error if the database shows that the ledger is behind its orders. All other errors the worker
+/// meets too, and logs.
+fn compare(ledger: &Handle, url: &DatabaseUrl) -> Result<(), String> {
+    let Ok(mut database) = url.open() else { return Ok(()) };
+    match EmbeddedSource::connect(ledger.clone(), &mut *database) {
+        Err(ConnectError::Source(SourceError::Fatal(reason))) => Err(reason),
+        _ => Ok(()),
     }
 }
 
@@ -69,8 +114,7 @@ fn work(
     stop: &AtomicBool,
 ) -> Result<(), crate::orders::WorkerError> {
     let mut connect = |database: &mut dyn Database| -> Result<Box<dyn Source>, ConnectError> {
-        let position = database.position(&source_name(ledger.ledger_id()))?.unwrap_or(0);
-        Ok(Box::new(EmbeddedSource::new(ledger.clone(), position)?))
+        Ok(Box::new(EmbeddedSource::connect(ledger.clone(), database)?))
     };
     let options = WorkerOptions { batch: ORDERS_BATCH, once: false, away_max: None };
     run(url, &mut connect, options, stop).map(drop)

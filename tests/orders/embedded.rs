@@ -128,3 +128,65 @@ fn a_database_that_went_back_in_time_is_written_again_from_the_ledger() {
     assert_eq!(server.terminate(), 0);
     assert!(server.log().contains("was it restored, or did a standby take over?"));
 }
+
+/// Runs a server that is to end by itself, and soon. Gives its exit code and what it says.
+fn run_to_the_end(arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_stampede"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--control", "off"]).args(arguments);
+    let output = command.output().expect("run stampede");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// A data folder that was put back to an earlier state sells nothing that its orders know to be sold.
+#[test]
+fn a_restored_folder_that_is_behind_its_orders_does_not_sell() {
+    let mut postgres = PostgresServer::start();
+    let url = postgres.url();
+    let dir = tempfile::tempdir().expect("a folder");
+    let (data, backup) = (dir.path().join("data"), dir.path().join("backup"));
+    let ledger = format!("embedded:{}", data.display());
+    let arguments = ["--ledger", &ledger, "--cores", "0", "--sale", "ticket=1000,hold=1h"];
+    let with_orders = [&arguments[..], &["--orders", &url]].concat();
+    let copy = |from: &std::path::Path, to: &std::path::Path| {
+        let copied = std::process::Command::new("cp").arg("-a").args([from, to]).status();
+        assert!(copied.expect("cp").success());
+    };
+    let mut became = BTreeMap::new();
+    let mut server = Server::start(&with_orders);
+    sell(&server, 15, &mut became);
+    wait_for_all(&url, &became);
+    assert_eq!(server.terminate(), 0);
+    copy(&data, &backup);
+    server.restart();
+    let mut lost = became.clone();
+    sell(&server, 15, &mut lost);
+    wait_for_all(&url, &lost);
+    assert_eq!(server.terminate(), 0);
+    std::fs::remove_dir_all(&data).expect("remove the folder");
+    copy(&backup, &data);
+
+    // Whoever sells without asking the orders gets past where they are.
+    let mut server = Server::start(&arguments);
+    sell(&server, 60, &mut became);
+    assert_eq!(server.terminate(), 0);
+    let (code, told) = run_to_the_end(&with_orders);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("the ledger is behind its orders"), "{told}");
+    // Found out late: the database was away.
+    postgres.stop();
+    let mut server = Server::start(&with_orders);
+    sell(&server, 1, &mut became);
+    postgres.restart();
+    assert_eq!(server.wait(), 1);
+    assert!(server.log().contains("the ledger is behind its orders"), "{}", server.log());
+
+    let id = told.trim_end().rsplit_once("--restored-ledger ").expect("the way out").1;
+    let mut server = Server::start(&[&with_orders[..], &["--restored-ledger", id]].concat());
+    sell(&server, 1, &mut became);
+    // All that this ledger has, and the orders that it doesn't know.
+    lost.extend(became);
+    wait_for_all(&url, &lost);
+    assert_eq!(server.terminate(), 0);
+    let mut server = Server::start(&with_orders);
+    assert_eq!(server.terminate(), 0);
+}

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::audit::{self, Ask};
 use super::feed::source_name;
-use super::folder::{OpenError, has_ledger};
+use super::folder::has_ledger;
+use super::open_error::OpenError;
 use super::store::{Options, Store};
 use super::thread::{Handle, Job};
 use crate::clock::{SteadyClock, wall_ms};

@@ -4,7 +4,7 @@
 //! up to its end; an entry that names a sale says which sale those after it change. Decoding takes
 //! any bytes: it never panics and allocates no more than it was given.
 //!
-//! Changing anything here needs a new [`FORMAT_VERSION`](super::folder::FORMAT_VERSION).
+//! Changing anything here needs a new [`FORMAT_VERSION`](super::marker::FORMAT_VERSION).
 
 use crate::limits::{
     HOLD_MS_MAX, KEY_BYTES_MAX, QUANTITY_MAX, SALE_ID_BYTES_MAX, TIME_MS_MAX, TOTAL_MAX,

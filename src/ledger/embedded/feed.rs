@@ -1,16 +1,19 @@
 //! The embedded ledger as a source of orders: asks the ledger thread for what the database lacks.
 //!
 //! It keeps no position of its own: the database does, written with the changes, so that the two
-//! can't come apart. Nothing is kept for it but a queue of row numbers while it reads (`changes`).
+//! can't come apart. Beside it the database keeps the run of the ledger (`runs`) that wrote it, so that
+//! a folder that was put back to an earlier state is noticed, however far it has come since. Nothing is kept for it but a queue of row numbers while it reads (`changes`).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use super::changes::{self, Cursor};
+use super::folder::LedgerId;
+use super::runs::Diverged;
 use super::thread::Handle;
 use crate::ledger::LedgerError;
-use crate::orders::{Lag, Source, SourceCounts, SourceError};
+use crate::orders::{ConnectError, Database, Lag, Source, SourceCounts, SourceError};
 use crate::sale::Change;
 
 /// Time for an answer of the ledger thread: longer than any fdatasync but a hopeless one.
@@ -41,31 +44,44 @@ pub struct EmbeddedSource {
 }
 
 impl EmbeddedSource {
-    /// The changes after the position that the database has under the ledger's
-    /// [name](source_name).
-    pub fn new(handle: Handle, position: u64) -> Result<Self, SourceError> {
-        let version = handle.ask(ANSWER_DEADLINE, |store| store.version()).map_err(away)?;
+    /// The changes that a database lacks, once it has been compared with the ledger. A database that
+    /// knows of a future that this ledger never had is [`SourceError::Fatal`], and then the ledger
+    /// sells no more: what is missing may have been sold and paid for.
+    pub fn connect(handle: Handle, database: &mut dyn Database) -> Result<Self, ConnectError> {
         let name = source_name(handle.ledger_id());
-        let position = if position <= version {
-            position
-        } else {
-            tracing::error!(
-                position,
-                version,
-                "the database has changes that the ledger never made: was its folder restored from \
-                 a backup? Everything is written again; `stampede audit --repair` mends the rest"
-            );
-            0
-        };
-        Ok(Self {
+        let run_name = format!("{name}:run");
+        let position = database.position(&name)?.unwrap_or(0);
+        let known_run = database.position(&run_name)?;
+        let asked = handle.ask(ANSWER_DEADLINE, move |store| {
+            let checked = store.check_history(position, known_run);
+            (checked, store.run())
+        });
+        let (checked, run) = asked.map_err(away)?;
+        if let Err(diverged) = checked {
+            let reason = behind(handle.ledger_id(), diverged);
+            let told = reason.clone();
+            handle.ask(ANSWER_DEADLINE, move |store| store.fail(told)).map_err(away)?;
+            return Err(SourceError::Fatal(reason).into());
+        }
+        // Before any change of this run is written.
+        let run = run.map_err(away)?;
+        if known_run != Some(run) {
+            database.write(&[], Some((&run_name, run)))?;
+        }
+        Ok(Self::new(handle, position))
+    }
+
+    /// The changes after a position.
+    pub fn new(handle: Handle, position: u64) -> Self {
+        Self {
+            name: source_name(handle.ledger_id()),
             handle,
-            name,
             cursor: new_cursor(position),
             acknowledged: position,
             began_at: position,
             given_at_ms: None,
             acknowledged_at_ms: None,
-        })
+        }
     }
 
     /// What there is now. After an error nobody knows what was taken from the queue: everything
@@ -115,14 +131,14 @@ impl Source for EmbeddedSource {
             if self.given_at_ms.is_none() {
                 self.acknowledged = self.cursor.position();
             }
-            if self.cursor.is_walking() {
-                continue;
-            }
+            // On a walk over many rows, too: who asks may have been told to stop.
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(changes);
             }
-            self.wait(left)?;
+            if !self.cursor.is_walking() {
+                self.wait(left)?;
+            }
         }
     }
 
@@ -155,6 +171,17 @@ impl Source for EmbeddedSource {
         let entries = self.acknowledged.saturating_sub(self.began_at);
         SourceCounts { entries, ..SourceCounts::default() }
     }
+}
+
+/// What to do about a ledger that is behind its orders.
+fn behind(ledger_id: u128, diverged: Diverged) -> String {
+    format!(
+        "the ledger is behind its orders: {diverged}. Its folder was restored from a backup, or \
+         another copy of it has sold. Nothing is sold from it, since the same units may be paid for: \
+         put the newer folder back. If there is none, `stampede audit --orders` names the orders that \
+         the ledger lacks; when they are settled, start once with --restored-ledger {}",
+        LedgerId(ledger_id)
+    )
 }
 
 fn new_cursor(position: u64) -> Cursor {

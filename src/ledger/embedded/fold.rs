@@ -12,9 +12,33 @@ use std::io;
 use std::path::Path;
 use std::thread::{self, JoinHandle};
 
-use super::folder::{OpenError, contents};
+use super::folder::{Notice, contents, journal_path};
+use super::journal::EXTENT_BYTES;
+use super::open_error::OpenError;
 use super::record::StopFlag;
-use super::{recover, snapshot};
+use super::{disk, recover, snapshot};
+
+/// Room on the disk that a fold leaves to the journal, which goes on meanwhile.
+const SPARE_BYTES: u64 = 2 * EXTENT_BYTES;
+
+/// Why a journal can't be folded. It grows on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FoldError {
+    /// The files can't be read, or the snapshot not written.
+    #[error(transparent)]
+    Files(#[from] OpenError),
+    /// The snapshot would take the room that the journal needs. Nothing was written.
+    #[error(
+        "the snapshot takes {needed_bytes} bytes, of the {free_bytes} that are free, and must leave \
+         {SPARE_BYTES} to the journal"
+    )]
+    NoRoom {
+        /// Bytes that the snapshot takes.
+        needed_bytes: u64,
+        /// Bytes that there are.
+        free_bytes: u64,
+    },
+}
 
 /// A step of a fold, after which a crash finds another set of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,16 +53,22 @@ pub(super) enum Step {
     Removed,
 }
 
-/// Starts a fold of everything before a journal generation. Gives the reservations in the snapshot.
+/// Starts a fold of everything before a journal generation, once the marker says that this one
+/// exists. Gives the reservations in the snapshot.
 pub(super) fn start(
     folder: &Path,
     generation: u64,
     first_number: u64,
+    notice: Notice,
     stop: StopFlag,
-) -> io::Result<JoinHandle<Result<u64, OpenError>>> {
+) -> io::Result<JoinHandle<Result<u64, FoldError>>> {
     let folder = folder.to_owned();
     thread::Builder::new().name("fold".into()).spawn(move || {
         lower_priority();
+        if let Err(error) = notice.write() {
+            // The journals say it too; the next start writes it.
+            tracing::warn!(%error, "the marker of the data folder can't be written now");
+        }
         fold(&folder, generation, first_number, &stop, |_| ())
     })
 }
@@ -51,18 +81,24 @@ pub(super) fn fold(
     first_number: u64,
     stop: &StopFlag,
     mut observe: impl FnMut(Step),
-) -> Result<u64, OpenError> {
+) -> Result<u64, FoldError> {
     let fail = |error| OpenError::from_io(folder, error);
     let before = contents(folder).map_err(fail)?;
     let recovered = recover::recover(folder, &before, generation - 1, stop)?;
     if recovered.next_number != first_number {
         let what = format!("it ends before record {} of {first_number}", recovered.next_number);
-        let last = super::folder::journal_path(folder, generation - 1);
-        return Err(OpenError::corrupt(&last, 0, what));
+        let last = journal_path(folder, generation - 1);
+        return Err(OpenError::corrupt(&last, 0, what).into());
     }
     observe(Step::Read);
-    let written = || observe(Step::Written);
     let state = &recovered.state;
+    let needed_bytes = snapshot::bytes(state, stop).map_err(fail)?;
+    if let Some(free_bytes) = disk::free_bytes(folder)
+        && free_bytes < needed_bytes + SPARE_BYTES
+    {
+        return Err(FoldError::NoRoom { needed_bytes, free_bytes });
+    }
+    let written = || observe(Step::Written);
     snapshot::write(folder, generation, first_number, state, stop, written).map_err(fail)?;
     observe(Step::Named);
     let after = contents(folder).map_err(fail)?;

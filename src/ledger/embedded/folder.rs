@@ -1,115 +1,53 @@
 //! The data folder: whose it is, who has it open, what its files are called.
 //!
-//! A marker file says that the folder is ours, in which format, and what its ledger is called; a lock on another keeps a second
-//! process out and falls with the process that holds it, however that dies.
+//! The marker (`marker`) says that the folder is ours, in which format, what its ledger is called and
+//! what must be in it; a lock on another file keeps a second process out and falls with the process
+//! that holds it, however that dies.
 
+use std::ffi::OsStr;
+use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The format this build writes and reads. The older ones were never released.
-pub(super) const FORMAT_VERSION: u32 = 2;
+use super::disk::{self, FILE_MODE, FOLDER_MODE, Unfinished};
+use super::marker::{Marker, Unreadable};
+use super::open_error::OpenError;
+use super::record::Kind;
+use super::runs::Runs;
 
 const MARKER: &str = "stampede-ledger";
-const MARKER_TEXT: &str = "stampede ledger, format ";
-/// Before the id, on the marker's second line.
-const MARKER_ID: &str = "id ";
 /// Time to wait for the lock.
 const LOCK_PATIENCE: Duration = Duration::from_millis(200);
 const LOCK: &str = "lock";
 const UNFINISHED: &str = ".tmp";
 
-/// Why the folder can't be used. Says what to do about it.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process has it open.
-    #[error("{0} is in use by another stampede: stop that one or choose another folder")]
-    InUse(PathBuf),
-    /// There are files in it and none of them is our marker.
-    #[error("{0} isn't a stampede data folder and isn't empty (it has {1}): choose another folder")]
-    Foreign(PathBuf, String),
-    /// The path is a file.
-    #[error("{0} is not a folder: choose another path")]
-    NotAFolder(PathBuf),
-    /// Written by a newer stampede.
-    #[error(
-        "{folder} is in format {found}, this stampede reads up to {FORMAT_VERSION}: use a newer one"
-    )]
-    Newer {
-        /// The folder.
-        folder: PathBuf,
-        /// Its format.
-        found: u32,
-    },
-    /// Written by an older stampede.
-    #[error(
-        "{folder} is in format {found}, this stampede reads {FORMAT_VERSION} only: go on with the \
-         program that wrote it, or start anew in another folder"
-    )]
-    Older {
-        /// The folder.
-        folder: PathBuf,
-        /// Its format.
-        found: u32,
-    },
-    /// There is no ledger and none was to be made.
-    #[error("there is no ledger in {0}: name the data folder of a server")]
-    Missing(PathBuf),
-    /// We may not read or write it.
-    #[error("no permission for {0}: run as its owner, or give this user read and write access")]
-    Permission(PathBuf),
-    /// It is on a read-only file system.
-    #[error("{0} is on a read-only file system: remount it writable or choose another folder")]
-    ReadOnly(PathBuf),
-    /// There is no room on its disk, or no quota.
-    #[error("no space left for {0}: free some and start again")]
-    Full(PathBuf),
-    /// What is in the file is not what was written. Nothing was changed.
-    #[error(
-        "{file} is damaged at byte {offset} ({what}): restore the folder from a backup; \
-         starting without what is after that byte could sell the same units twice"
-    )]
-    Corrupt {
-        /// The file.
-        file: PathBuf,
-        /// Where.
-        offset: u64,
-        /// What is wrong there.
-        what: String,
-    },
-    /// Anything else that the system reports.
-    #[error("can't use {0}: {1}")]
-    Io(PathBuf, #[source] io::Error),
-}
-
-impl OpenError {
-    /// The error for what the system said about a path.
-    pub(super) fn from_io(path: &Path, error: io::Error) -> Self {
-        let path = path.to_owned();
-        match error.kind() {
-            ErrorKind::PermissionDenied => Self::Permission(path),
-            ErrorKind::ReadOnlyFilesystem => Self::ReadOnly(path),
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-                Self::Full(path)
-            }
-            ErrorKind::NotADirectory => Self::NotAFolder(path),
-            _ => Self::Io(path, error),
-        }
-    }
-
-    /// A damaged file.
-    pub(super) fn corrupt(file: &Path, offset: u64, what: impl Into<String>) -> Self {
-        Self::Corrupt { file: file.to_owned(), offset, what: what.into() }
-    }
-}
-
 /// An open data folder. One process at a time has it.
 pub(super) struct Folder {
     path: PathBuf,
-    id: u128,
+    marker: Marker,
+    /// Whether the file says less than `marker`.
+    is_stale: bool,
+    /// Whether it names the current run.
+    is_run_noted: bool,
     _lock: File,
+}
+
+/// A marker to be written.
+pub(super) struct Notice {
+    folder: PathBuf,
+    marker: Marker,
+}
+
+impl Notice {
+    /// Makes it durable.
+    pub(super) fn write(&self) -> io::Result<()> {
+        write_marker(&self.folder, &self.marker)
+    }
 }
 
 /// What a folder holds, in ascending order of generation.
@@ -123,46 +61,36 @@ impl Folder {
     /// Opens a folder, making it if it is missing or empty.
     pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
         let fail = |error| OpenError::from_io(path, error);
-        create(path).map_err(fail)?;
-        let marked = path.join(MARKER).try_exists().map_err(fail)?;
+        make(path).map_err(fail)?;
+        let marked = has_ledger(path)?;
         if !marked && let Some(stranger) = first_stranger(path).map_err(fail)? {
             return Err(OpenError::Foreign(path.to_owned(), stranger));
         }
-        let mut folder = Self { path: path.to_owned(), id: 0, _lock: lock(path)? };
+        let lock = lock(path)?;
         // Asked again: another process may have made it its own before we had the lock.
-        if !path.join(MARKER).try_exists().map_err(fail)? {
-            let id = getrandom::u64().and_then(|high| Ok((high, getrandom::u64()?)));
-            let (high, low) = id.map_err(|error| fail(io::Error::other(error)))?;
-            let text = format!("{MARKER_TEXT}{FORMAT_VERSION}\n{MARKER_ID}{high:016x}{low:016x}\n");
-            folder.write_whole(MARKER, text.as_bytes()).map_err(fail)?;
-        }
-        folder.id = folder.read_marker()?;
+        let marker = match has_ledger(path)? {
+            true => read_marker(path)?,
+            false => {
+                // A start that was killed may have made these without.
+                for above in path.ancestors().skip(1) {
+                    // Those that we may not even read, we did not make.
+                    let _ = disk::sync_folder(above);
+                }
+                let marker = Marker::new(random_id().map_err(fail)?);
+                write_marker(path, &marker).map_err(fail)?;
+                marker
+            }
+        };
+        let path = path.to_owned();
+        let folder = Self { path, marker, is_stale: false, is_run_noted: false, _lock: lock };
         folder.remove_unfinished().map_err(fail)?;
+        folder.close_to_others().map_err(fail)?;
         Ok(folder)
-    }
-
-    /// Checks the format and gives the id.
-    fn read_marker(&self) -> Result<u128, OpenError> {
-        let marker = self.path.join(MARKER);
-        let text = fs::read(&marker).map_err(|error| OpenError::from_io(&marker, error))?;
-        let text = String::from_utf8_lossy(&text);
-        let mut lines = text.lines();
-        let version = lines.next().and_then(|line| line.strip_prefix(MARKER_TEXT)?.parse().ok());
-        let id = lines.next().and_then(|line| line.strip_prefix(MARKER_ID));
-        let id = id.and_then(|id| u128::from_str_radix(id, 16).ok());
-        let folder = self.path.clone();
-        match (version, id) {
-            (Some(FORMAT_VERSION), Some(id)) => Ok(id),
-            (Some(FORMAT_VERSION), None) => Err(OpenError::corrupt(&marker, 0, "no id")),
-            (Some(found), _) if found > FORMAT_VERSION => Err(OpenError::Newer { folder, found }),
-            (Some(found), _) if found > 0 => Err(OpenError::Older { folder, found }),
-            _ => Err(OpenError::corrupt(&marker, 0, "not a format that ever was")),
-        }
     }
 
     /// What tells this folder's ledger from any other: drawn at random when the folder was made.
     pub(super) fn id(&self) -> u128 {
-        self.id
+        self.marker.id
     }
 
     /// Where the folder is.
@@ -170,25 +98,179 @@ impl Folder {
         &self.path
     }
 
-    /// Writes a small file that is there wholly or not at all, also after a crash.
-    fn write_whole(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let unfinished = self.path.join(format!("{name}{UNFINISHED}"));
-        let mut file = File::create(&unfinished)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&unfinished, self.path.join(name))?;
-        sync_folder(&self.path)
+    /// The runs of the ledger, the current one included.
+    pub(super) fn runs(&self) -> &Runs {
+        &self.marker.runs
+    }
+
+    /// Whether the marker names the current run. Until then the run must write nothing.
+    pub(super) fn is_run_noted(&self) -> bool {
+        self.is_run_noted
+    }
+
+    /// Checks that the journals are there that must be.
+    pub(super) fn check_files(&self, contents: &Contents) -> Result<(), OpenError> {
+        let last = contents.journals.last().copied().unwrap_or(0);
+        if last >= self.marker.journal {
+            return Ok(());
+        }
+        let missing = journal_path(&self.path, self.marker.journal);
+        Err(OpenError::missing(missing, format!("{MARKER} says that it was made")))
+    }
+
+    /// Checks that the records are there that must be: what was read ends with record `last` at a
+    /// byte of the journal of this generation.
+    pub(super) fn check_records(
+        &self,
+        last: u64,
+        (generation, end): (u64, u64),
+    ) -> Result<(), OpenError> {
+        let known = self.marker.record;
+        if last >= known {
+            return Ok(());
+        }
+        let file = journal_path(&self.path, generation);
+        let what = format!("it ends with record {last}, but {MARKER} says that there was {known}");
+        Err(OpenError::corrupt(&file, end, what))
+    }
+
+    /// Begins a run of the ledger after record `last` in the journal of this generation. To be
+    /// [noted](Self::note) before the run writes anything.
+    pub(super) fn begin_run(&mut self, journal: u64, last: u64) -> io::Result<()> {
+        let salt = getrandom::u32().map_err(io::Error::other)?;
+        self.marker.runs.begin(last + 1, salt);
+        self.change(journal, last);
+        Ok(())
+    }
+
+    /// The marker is to say that this journal exists and that these records are durable.
+    pub(super) fn change(&mut self, journal: u64, last: u64) {
+        self.marker.journal = self.marker.journal.max(journal);
+        self.marker.record = self.marker.record.max(last);
+        self.is_stale = true;
+    }
+
+    /// What the marker is to say, to be written by another thread. Meanwhile nothing may be
+    /// [noted](Self::note) here.
+    pub(super) fn notice(&self) -> Notice {
+        Notice { folder: self.path.clone(), marker: self.marker.clone() }
+    }
+
+    /// Makes durable what the marker is to say, if that has changed.
+    pub(super) fn note(&mut self) -> io::Result<()> {
+        if self.is_stale {
+            write_marker(&self.path, &self.marker)?;
+            (self.is_stale, self.is_run_noted) = (false, true);
+        }
+        Ok(())
     }
 
     fn remove_unfinished(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
             if entry.file_name().to_string_lossy().ends_with(UNFINISHED) {
-                fs::remove_file(entry.path())?;
+                disk::remove(&entry.path())?;
             }
         }
         Ok(())
     }
+
+    /// Builds before 0.2.0 left the modes to the umask.
+    fn close_to_others(&self) -> io::Result<()> {
+        let mut closed = 0;
+        let mut close = |path: &Path, mode| match disk::close_to_others(path, mode) {
+            Ok(changed) => closed += u32::from(changed),
+            Err(error) => tracing::warn!(
+                path = %path.display(), %error,
+                "everybody on this machine may read users and keys here: can't change the mode"
+            ),
+        };
+        close(&self.path, FOLDER_MODE);
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if [MARKER, LOCK].iter().any(|&ours| name == ours) || kind_of(&name).is_some() {
+                close(&entry.path(), FILE_MODE);
+            }
+        }
+        if closed > 0 {
+            tracing::info!(
+                folder = %self.path.display(), changed = closed,
+                "data folder closed to other users: everybody could read it"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Makes the ledger with this id, if it is in this folder, another one, which no database knows: it
+/// was restored from a backup, and is to sell although its orders know of more than it does. Whether
+/// it was.
+pub fn renew_id(path: &Path, id: u128) -> Result<bool, OpenError> {
+    if !has_ledger(path)? {
+        return Ok(false);
+    }
+    let mut folder = Folder::open(path)?;
+    if folder.marker.id != id {
+        return Ok(false);
+    }
+    let fail = |error| OpenError::from_io(path, error);
+    folder.marker.id = random_id().map_err(fail)?;
+    folder.is_stale = true;
+    folder.note().map_err(fail)?;
+    tracing::warn!(
+        folder = %path.display(),
+        was = %LedgerId(id),
+        is = %LedgerId(folder.marker.id),
+        "restored ledger: it goes on under another id, and its orders are written anew"
+    );
+    Ok(true)
+}
+
+/// The id of a ledger as people see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LedgerId(pub u128);
+
+impl fmt::Display for LedgerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl FromStr for LedgerId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let id = is_hex.then(|| u128::from_str_radix(text, 16).ok()).flatten();
+        id.map(Self).ok_or_else(|| "must be the id of a ledger: 32 hexadecimal digits".into())
+    }
+}
+
+fn random_id() -> io::Result<u128> {
+    let id = getrandom::u64().and_then(|high| Ok((high, getrandom::u64()?)));
+    let (high, low) = id.map_err(io::Error::other)?;
+    Ok(u128::from(high) << 64 | u128::from(low))
+}
+
+fn read_marker(folder: &Path) -> Result<Marker, OpenError> {
+    let path = folder.join(MARKER);
+    let bytes = fs::read(&path).map_err(|error| OpenError::from_io(&path, error))?;
+    Marker::decode(&bytes).map_err(|unreadable| match unreadable {
+        Unreadable::Newer(found) => OpenError::Newer { folder: folder.to_owned(), found },
+        Unreadable::Older(found) => OpenError::Older { folder: folder.to_owned(), found },
+        Unreadable::Damaged(what) => OpenError::corrupt(&path, 0, what),
+    })
+}
+
+/// Writes the marker: it is there wholly or as it was, also after a crash.
+fn write_marker(folder: &Path, marker: &Marker) -> io::Result<()> {
+    let path = folder.join(MARKER);
+    let unfinished = Unfinished::create(unfinished_path(&path), path)?;
+    disk::write_at(unfinished.file(), marker.encode().as_bytes(), 0)?;
+    disk::sync(unfinished.file())?;
+    unfinished.name()?;
+    disk::sync_folder(folder)
 }
 
 /// Whether a path has a ledger of ours.
@@ -200,19 +282,26 @@ pub(super) fn has_ledger(path: &Path) -> Result<bool, OpenError> {
 pub(super) fn contents(folder: &Path) -> io::Result<Contents> {
     let mut contents = Contents::default();
     for entry in fs::read_dir(folder)? {
-        let name = entry?.file_name();
-        let Some((kind, generation)) = name.to_str().and_then(|name| name.split_once('-')) else {
-            continue;
-        };
-        match (kind, generation.parse()) {
-            ("journal", Ok(generation)) => contents.journals.push(generation),
-            ("snapshot", Ok(generation)) => contents.snapshots.push(generation),
-            _ => {}
+        match kind_of(&entry?.file_name()) {
+            Some((Kind::Journal, generation)) => contents.journals.push(generation),
+            Some((Kind::Snapshot, generation)) => contents.snapshots.push(generation),
+            None => {}
         }
     }
     contents.journals.sort_unstable();
     contents.snapshots.sort_unstable();
     Ok(contents)
+}
+
+/// Which of ours a name is.
+fn kind_of(name: &OsStr) -> Option<(Kind, u64)> {
+    let (kind, generation) = name.to_str()?.split_once('-')?;
+    let kind = match kind {
+        "journal" => Kind::Journal,
+        "snapshot" => Kind::Snapshot,
+        _ => return None,
+    };
+    Some((kind, generation.parse().ok()?))
 }
 
 /// The file of a journal generation.
@@ -230,24 +319,27 @@ pub(super) fn unfinished_path(path: &Path) -> PathBuf {
     path.with_extension(&UNFINISHED[1..])
 }
 
-/// Makes the names in a folder durable.
-pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
-fn create(path: &Path) -> io::Result<()> {
+/// Makes the folder if it is missing, with the folders above it. All their names are durable after.
+fn make(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
     if path.exists() {
         return Err(ErrorKind::NotADirectory.into());
     }
-    fs::create_dir_all(path)?;
-    match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => sync_folder(Path::new(".")),
-        Some(parent) => sync_folder(parent),
-        None => Ok(()),
+    let missing = path.ancestors().take_while(|above| !above.as_os_str().is_empty());
+    let missing: Vec<&Path> = missing.take_while(|above| !above.exists()).collect();
+    for level in missing.into_iter().rev() {
+        // Those above it are as the umask has it.
+        let mode = if level == path { FOLDER_MODE } else { 0o777 };
+        match disk::create_folder(level, mode) {
+            // Another process was faster, or the path goes up again by `..`.
+            Err(_) if level.is_dir() => {}
+            result => result?,
+        }
+        disk::sync_folder(level.parent().unwrap_or(Path::new("/")))?;
     }
+    Ok(())
 }
 
 /// Something that neither we nor `mkfs` put there.
@@ -268,6 +360,7 @@ fn lock(folder: &Path) -> Result<File, OpenError> {
         .create(true)
         .truncate(false)
         .write(true)
+        .mode(FILE_MODE)
         .open(&path)
         .map_err(|error| OpenError::from_io(&path, error))?;
     // One who has it may be about to end; and a program that a thread of its owner started has it

@@ -4,7 +4,9 @@
 //! became. `thread` takes the cores' batches; `store` applies all that wait to the machines,
 //! writes those commands that changed something as one record, makes it durable with one fdatasync,
 //! and only then answers. `fold` turns a long journal into a snapshot beside it, so that a restart
-//! stays short. `recover` is the way back: newest snapshot, then the journals after it.
+//! stays short. `recover` is the way back: newest snapshot, then the journals after it. `marker` says
+//! which of them must be there, and `runs` tells this history from one that parted from it. `disk` is
+//! the only one that changes a file.
 //!
 //! The files are our own and plain (`record`), not an embedded database. A journal and a snapshot
 //! are all this needs, and a general store (fjall 3.1, by experiment) silently drops every record
@@ -19,13 +21,18 @@ mod audit;
 mod changes;
 mod client;
 mod codec;
+mod disk;
 mod feed;
 mod fold;
 mod folder;
+mod folding;
 mod journal;
 mod link;
+mod marker;
+mod open_error;
 mod record;
 mod recover;
+mod runs;
 mod sales;
 mod snapshot;
 mod state;
@@ -35,7 +42,9 @@ mod thread;
 pub use changes::Cursor;
 pub use client::{EmbeddedClient, OfflineClient};
 pub use feed::{EmbeddedSource, source_name};
-pub use folder::OpenError;
+pub use folder::{LedgerId, renew_id};
 pub use link::run as run_link;
+pub use open_error::OpenError;
+pub use runs::Diverged;
 pub use store::{COMMIT_COMMANDS_MAX, Options, Store};
 pub use thread::{Embedded, Handle, Job, Reply};

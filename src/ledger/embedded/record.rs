@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use memchr::memmem;
 
-use super::folder::{FORMAT_VERSION, OpenError};
+use super::marker::{FORMAT_VERSION, FORMAT_VERSION_MIN};
+use super::open_error::OpenError;
 
 /// Bytes before a record's payload.
 pub(super) const RECORD_HEADER_BYTES: usize = 8 + 8 + 4 + 4;
@@ -89,7 +90,7 @@ impl FileHeader {
         let whole = crc32fast::hash(body) == u32::from_le_bytes(*checksum)
             && body.starts_with(MAGIC)
             && u32_at(body, 16) == kind as u32
-            && u32_at(body, 20) == FORMAT_VERSION;
+            && (FORMAT_VERSION_MIN..=FORMAT_VERSION).contains(&u32_at(body, 20));
         let [generation, first_number, salt] = [24, 32, 40].map(|at| u64_at(body, at));
         whole.then_some(Self { kind, generation, first_number, salt })
     }
@@ -114,7 +115,12 @@ pub(super) struct Records {
     header: FileHeader,
     file_bytes: u64,
     offset: u64,
-    payload: Vec<u8>,
+    /// Where the last record that was read begins.
+    record_at: u64,
+    /// It, after room for its header.
+    record: Vec<u8>,
+    /// One that may be none.
+    candidate: Vec<u8>,
     stop: StopFlag,
 }
 
@@ -135,8 +141,17 @@ impl Records {
         let header = FileHeader::decode(&bytes, kind)
             .filter(|header| whole && header.generation == generation)
             .ok_or_else(|| OpenError::corrupt(path, 0, "file header"))?;
-        let (path, payload, stop) = (path.to_owned(), Vec::new(), stop.clone());
-        Ok(Self { path, input, header, file_bytes, offset: bytes.len() as u64, payload, stop })
+        Ok(Self {
+            path: path.to_owned(),
+            input,
+            header,
+            file_bytes,
+            offset: bytes.len() as u64,
+            record_at: 0,
+            record: vec![0; RECORD_HEADER_BYTES],
+            candidate: Vec::new(),
+            stop: stop.clone(),
+        })
     }
 
     /// The file's header.
@@ -167,14 +182,40 @@ impl Records {
         let Some(length) = self.payload_bytes(&header, payload_at, |found| found == number) else {
             return Ok(None);
         };
-        self.payload.resize(length, 0);
-        if !read_whole(&mut self.input, &mut self.payload).map_err(fail)?
-            || checksum(&header[..20], &self.payload) != u32_at(&header, 20)
+        self.candidate.resize(RECORD_HEADER_BYTES + length, 0);
+        let payload = &mut self.candidate[RECORD_HEADER_BYTES..];
+        if !read_whole(&mut self.input, payload).map_err(fail)?
+            || checksum(&header[..20], payload) != u32_at(&header, 20)
         {
             return Ok(None);
         }
-        self.offset = payload_at + length as u64;
-        Ok(Some(&self.payload))
+        std::mem::swap(&mut self.record, &mut self.candidate);
+        (self.record_at, self.offset) = (self.offset, payload_at + length as u64);
+        Ok(Some(&self.record[RECORD_HEADER_BYTES..]))
+    }
+
+    /// Where the last record that was read begins, and it, after room for its header. `None`: none
+    /// was.
+    pub(super) fn into_last(self) -> Option<(u64, Vec<u8>)> {
+        (self.record_at > 0).then_some((self.record_at, self.record))
+    }
+
+    /// Bytes after [`offset`](Self::offset) that are not unused room: up to the last one that is not
+    /// zero.
+    pub(super) fn rest_bytes(&self) -> Result<u64, OpenError> {
+        let fail = |error| OpenError::from_io(&self.path, error);
+        let mut window = vec![0; READ_BYTES];
+        let (mut start, mut end) = (self.offset, self.offset);
+        loop {
+            let read = read_at(self.input.get_ref(), &mut window, start).map_err(fail)?;
+            if let Some(last) = window[..read].iter().rposition(|&byte| byte != 0) {
+                end = start + last as u64 + 1;
+            }
+            if read < window.len() {
+                return Ok(end - self.offset);
+            }
+            start += read as u64;
+        }
     }
 
     /// The error for what is wrong with the last record that was read, or where the next should be.
@@ -219,9 +260,9 @@ impl Records {
         let Some(length) = self.payload_bytes(&header, payload_at, |found| found >= number) else {
             return Ok(false);
         };
-        self.payload.resize(length, 0);
-        let read = read_at(self.input.get_ref(), &mut self.payload, payload_at)?;
-        Ok(read == length && checksum(&header[..20], &self.payload) == u32_at(&header, 20))
+        self.candidate.resize(length, 0);
+        let read = read_at(self.input.get_ref(), &mut self.candidate, payload_at)?;
+        Ok(read == length && checksum(&header[..20], &self.candidate) == u32_at(&header, 20))
     }
 
     /// The payload's length, if the header can be that of a record in this file.

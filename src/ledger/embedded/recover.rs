@@ -1,16 +1,20 @@
 //! From files to state: the newest snapshot, then the journals after it.
 //!
-//! A crash can leave only one thing wrong: an unfinished last record in the last journal, since a
-//! record is begun only when the one before it is durable. That one was never answered and is
-//! dropped. Everything else that is wrong is damage, and is reported, not repaired: a good record
-//! after a bad one proves that the bad one had been durable.
+//! A crash can leave two things unfinished. One is the last record of the last journal, since a
+//! record is begun only when the one before it is durable: it was never answered and is dropped. The
+//! other is a change of journal: a new one that is empty, while the one before it is not closed and
+//! may have grown since; then that one is the last. Everything else that is wrong is damage, and is
+//! reported, not repaired: a good record after a bad one proves that the bad one had been durable,
+//! and a closed journal that the next one was.
 
 use std::path::Path;
 
-use super::folder::{Contents, OpenError, journal_path, snapshot_path};
-use super::record::{FileHeader, Kind, Records, StopFlag};
-use super::snapshot;
+use super::folder::{Contents, journal_path, snapshot_path};
+use super::journal::{Found, next_generation};
+use super::open_error::OpenError;
+use super::record::{Kind, Records, StopFlag};
 use super::state::State;
+use super::{disk, snapshot};
 
 /// What the files hold.
 pub(super) struct Recovered {
@@ -21,8 +25,8 @@ pub(super) struct Recovered {
     pub snapshot_rows: u64,
     /// Changes in the journals.
     pub journal_changes: u64,
-    /// The last journal and the end of its last good record. `None`: there is no journal.
-    pub last: Option<(FileHeader, u64)>,
+    /// The last journal that was begun. `None`: there is no journal.
+    pub last: Option<Found>,
 }
 
 /// Reads the newest snapshot and the journals from its generation to `last_generation`. Changes no
@@ -49,28 +53,66 @@ pub(super) fn recover(
     let journals: Vec<u64> = (contents.journals.iter().copied())
         .filter(|generation| (first..=last_generation).contains(generation))
         .collect();
+    // A snapshot is written only when the journal after it exists.
+    if journals.is_empty() && base.is_some() {
+        let why = "its snapshot is there, and was written after it";
+        return Err(OpenError::missing(journal_path(folder, first), why));
+    }
     for (expected, &generation) in (first..).zip(&journals) {
         if generation != expected {
-            let missing = journal_path(folder, expected);
-            return Err(OpenError::corrupt(&missing, 0, "the file is missing"));
+            return Err(gap(folder, base, expected, generation));
         }
         let is_last = Some(&generation) == journals.last();
-        recovered.replay_journal(folder, generation, is_last, stop)?;
+        if is_last && recovered.is_unbegun(folder, generation, stop)? {
+            let file = journal_path(folder, generation);
+            tracing::info!(file = %file.display(), "a change of journal was not finished");
+            break;
+        }
+        recovered.replay_journal(folder, generation, stop)?;
     }
-    // A snapshot is written only when the journal after it exists.
-    if let (Some(generation), None) = (base, recovered.last) {
-        let missing = journal_path(folder, generation);
-        return Err(OpenError::corrupt(&missing, 0, "the file is missing"));
+    if let Some(next) = recovered.last.as_ref().and_then(|last| last.next)
+        && next <= last_generation
+    {
+        let why = "the journal before it was closed when it had been made";
+        return Err(OpenError::missing(journal_path(folder, next), why));
     }
     Ok(recovered)
 }
 
+/// The error for a journal that is not the one expected.
+fn gap(folder: &Path, base: Option<u64>, expected: u64, found: u64) -> OpenError {
+    let found_path = journal_path(folder, found);
+    let why = format!("{} goes on after it", found_path.display());
+    match base {
+        // All that is before it, in a snapshot.
+        None if expected == 1 => OpenError::missing(snapshot_path(folder, found), why),
+        _ => OpenError::missing(journal_path(folder, expected), why),
+    }
+}
+
 impl Recovered {
+    /// Whether this journal was made when the one before it was the last, and then never begun.
+    fn is_unbegun(
+        &self,
+        folder: &Path,
+        generation: u64,
+        stop: &StopFlag,
+    ) -> Result<bool, OpenError> {
+        if self.last.as_ref().is_none_or(|before| before.next.is_some()) {
+            return Ok(false);
+        }
+        let path = journal_path(folder, generation);
+        let mut records = Records::open(&path, Kind::Journal, generation, stop)?;
+        let first = records.header().first_number;
+        Ok(first <= self.next_number
+            && records.next(first)?.is_none()
+            && records.find_later(first)?.is_none())
+    }
+
     fn replay_journal(
         &mut self,
         folder: &Path,
         generation: u64,
-        is_last: bool,
         stop: &StopFlag,
     ) -> Result<(), OpenError> {
         let path = journal_path(folder, generation);
@@ -83,19 +125,29 @@ impl Recovered {
             );
             return Err(OpenError::corrupt(&path, 0, what));
         }
+        let mut next = None;
         while let Some(record) = records.next(self.next_number)? {
+            next = next_generation(record);
+            if next.is_some() {
+                break;
+            }
             match self.state.replay(record, self.next_number) {
                 Ok(changes) => self.journal_changes += changes,
                 Err(malformed) => return Err(records.corrupt(malformed.0)),
             }
             self.next_number += 1;
         }
+        if next.is_some_and(|next| next != generation + 1) {
+            return Err(records.corrupt("closed before another journal than the next"));
+        }
         if let Some(later) = records.find_later(self.next_number)? {
             return Err(records.corrupt(format!("a good record follows at byte {later}")));
         }
-        if is_last {
-            self.last = Some((header, records.offset()));
-        }
+        let (end, rest_bytes) = (records.offset(), records.rest_bytes()?);
+        // A closing record has the number of the one after it.
+        let number = self.next_number - u64::from(next.is_none());
+        let last_record = records.into_last().map(|(at, record)| (number, at, record));
+        self.last = Some(Found { header, end, rest_bytes, last_record, next });
         Ok(())
     }
 }
@@ -104,10 +156,10 @@ impl Recovered {
 pub(super) fn remove_old(folder: &Path, contents: &Contents) -> std::io::Result<()> {
     let Some(&base) = contents.snapshots.last() else { return Ok(()) };
     for &generation in contents.journals.iter().filter(|&&generation| generation < base) {
-        std::fs::remove_file(journal_path(folder, generation))?;
+        disk::remove(&journal_path(folder, generation))?;
     }
     for &generation in contents.snapshots.iter().filter(|&&generation| generation < base) {
-        std::fs::remove_file(snapshot_path(folder, generation))?;
+        disk::remove(&snapshot_path(folder, generation))?;
     }
     Ok(())
 }

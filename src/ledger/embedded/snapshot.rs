@@ -4,13 +4,17 @@
 //! of its reservations, then records of reservations; a last record says that it is whole. A
 //! snapshot gets its name only when it is complete and durable, so anything wrong in one is damage.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use super::codec::{Malformed, ROW_BYTES_MIN, Reader, put_row, put_sale, put_spec, put_time};
-use super::folder::{OpenError, snapshot_path, sync_folder, unfinished_path};
-use super::record::{FileHeader, Kind, RECORD_HEADER_BYTES, Records, StopFlag, seal};
+use super::disk::{self, Unfinished};
+use super::folder::{snapshot_path, unfinished_path};
+use super::open_error::OpenError;
+use super::record::{
+    FILE_HEADER_BYTES, FileHeader, Kind, RECORD_HEADER_BYTES, Records, StopFlag, seal,
+};
 use super::state::State;
 use crate::sale::{Machine, SaleId};
 
@@ -23,7 +27,8 @@ const WHOLE: &[u8] = b"whole";
 const TOO_FEW: Malformed = Malformed("too few reservations");
 
 /// Writes the state before a journal generation whose first record is `first_number`.
-/// `before_rename` is called when it is durable and has not got its name.
+/// `before_rename` is called when it is durable and has not got its name. After an error there is no
+/// file, or a whole one.
 pub(super) fn write(
     folder: &Path,
     generation: u64,
@@ -33,41 +38,52 @@ pub(super) fn write(
     before_rename: impl FnOnce(),
 ) -> io::Result<()> {
     let path = snapshot_path(folder, generation);
-    let unfinished = unfinished_path(&path);
     let header = FileHeader::new(Kind::Snapshot, generation, first_number)?;
-    let mut output = Output {
-        file: File::create(&unfinished)?,
-        salt: header.salt,
-        number: 0,
-        dirty_bytes: 0,
-        record: vec![0; RECORD_HEADER_BYTES],
-        stop: stop.clone(),
-    };
-    output.file.write_all(&header.encode())?;
-    put_time(&mut output.record, state.now_ms);
-    output.record.extend_from_slice(&(state.sales.count() as u64).to_le_bytes());
-    output.finish_record()?;
-    for (id, machine) in state.sales.iter() {
-        output.sale(id, machine)?;
-    }
-    output.record.extend_from_slice(WHOLE);
-    output.finish_record()?;
-    output.file.sync_all()?;
+    let unfinished = Unfinished::create(unfinished_path(&path), path)?;
+    disk::write_at(unfinished.file(), &header.encode(), 0)?;
+    Output::new(Some(unfinished.file()), header.salt, stop).state(state)?;
+    disk::sync(unfinished.file())?;
     before_rename();
-    fs::rename(&unfinished, &path)?;
-    sync_folder(folder)
+    unfinished.name()?;
+    disk::sync_folder(folder)
 }
 
-struct Output {
-    file: File,
+/// Bytes that [`write`] writes.
+pub(super) fn bytes(state: &State, stop: &StopFlag) -> io::Result<u64> {
+    Output::new(None, 0, stop).state(state)
+}
+
+struct Output<'a> {
+    /// `None`: it is only measured.
+    file: Option<&'a File>,
     salt: u64,
     number: u64,
+    /// Where the next record goes.
+    offset: u64,
     dirty_bytes: usize,
     record: Vec<u8>,
-    stop: StopFlag,
+    stop: &'a StopFlag,
 }
 
-impl Output {
+impl<'a> Output<'a> {
+    fn new(file: Option<&'a File>, salt: u64, stop: &'a StopFlag) -> Self {
+        let (offset, record) = (FILE_HEADER_BYTES as u64, vec![0; RECORD_HEADER_BYTES]);
+        Self { file, salt, number: 0, offset, dirty_bytes: 0, record, stop }
+    }
+
+    /// All records. Gives the end of the last one.
+    fn state(mut self, state: &State) -> io::Result<u64> {
+        put_time(&mut self.record, state.now_ms);
+        self.record.extend_from_slice(&(state.sales.count() as u64).to_le_bytes());
+        self.finish_record()?;
+        for (id, machine) in state.sales.iter() {
+            self.sale(id, machine)?;
+        }
+        self.record.extend_from_slice(WHOLE);
+        self.finish_record()?;
+        Ok(self.offset)
+    }
+
     fn sale(&mut self, id: &SaleId, machine: &Machine) -> io::Result<()> {
         let view = machine.view();
         put_sale(&mut self.record, id);
@@ -86,15 +102,18 @@ impl Output {
 
     fn finish_record(&mut self) -> io::Result<()> {
         self.stop.check()?;
-        seal(&mut self.record, self.salt, self.number);
-        self.file.write_all(&self.record)?;
-        self.number += 1;
-        self.dirty_bytes += self.record.len();
-        self.record.truncate(RECORD_HEADER_BYTES);
-        if self.dirty_bytes >= DIRTY_BYTES_MAX {
-            self.file.sync_data()?;
-            self.dirty_bytes = 0;
+        if let Some(file) = self.file {
+            seal(&mut self.record, self.salt, self.number);
+            disk::write_at(file, &self.record, self.offset)?;
+            self.dirty_bytes += self.record.len();
+            if self.dirty_bytes >= DIRTY_BYTES_MAX {
+                disk::sync_data(file)?;
+                self.dirty_bytes = 0;
+            }
         }
+        self.number += 1;
+        self.offset += self.record.len() as u64;
+        self.record.truncate(RECORD_HEADER_BYTES);
         Ok(())
     }
 }

@@ -6,18 +6,19 @@
 //! not even reading it back would tell. So that batch is answered "lost", and every later one is
 //! refused until a restart has read what is really there.
 
-use std::io;
 use std::path::Path;
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::changes::{self, Cursor};
 use super::codec::{COMMAND_BYTES_MAX, put_time};
-use super::folder::{Folder, OpenError, contents};
-use super::journal::{Journal, is_full};
+use super::folder::{Folder, contents, journal_path};
+use super::folding::Fold;
+use super::journal::{Found, Journal, is_full};
+use super::open_error::OpenError;
 use super::record::{RECORD_BYTES_MAX, RECORD_HEADER_BYTES, StopFlag};
+use super::recover;
+use super::runs::Diverged;
 use super::state::State;
-use super::{fold, recover};
 use crate::ledger::{Batch, BatchReply, LedgerError};
 use crate::limits::{SALE_ID_BYTES_MAX, TIME_MS_MAX};
 use crate::sale::{Change, Command, SaleId, SaleView};
@@ -52,46 +53,54 @@ impl Default for Options {
 
 /// All sales of a data folder. Not for several threads: it has one owner.
 pub struct Store {
-    folder: Folder,
-    options: Options,
+    pub(super) folder: Folder,
+    pub(super) options: Options,
     state: State,
-    journal: Journal,
-    next_number: u64,
+    pub(super) journal: Journal,
+    pub(super) next_number: u64,
     /// The record being built, with room for its header.
     record: Vec<u8>,
     /// Why nothing can be committed any more.
-    failure: Option<String>,
+    pub(super) failure: Option<String>,
     /// Changes in all journals since the snapshot.
-    journal_changes: u64,
-    snapshot_rows: u64,
+    pub(super) journal_changes: u64,
+    pub(super) snapshot_rows: u64,
     /// Up to where the orders have everything, once their reader has said so.
     orders_position: Option<u64>,
     /// A journal with this many changes is to be folded.
-    fold_at_changes: u64,
-    fold: Option<Fold>,
-}
-
-struct Fold {
-    thread: JoinHandle<Result<u64, OpenError>>,
-    changes: u64,
-    started: Instant,
-    stop: StopFlag,
+    pub(super) fold_at_changes: u64,
+    pub(super) fold: Option<Fold>,
 }
 
 impl Store {
     /// Opens a data folder, making it if it is missing, and reads all sales into memory.
     pub fn open(path: &Path, options: Options) -> Result<Self, OpenError> {
         let started = Instant::now();
-        let folder = Folder::open(path)?;
+        let mut folder = Folder::open(path)?;
         let fail = |error| OpenError::from_io(path, error);
         let files = contents(path).map_err(fail)?;
+        folder.check_files(&files)?;
         let recovered = recover::recover(path, &files, u64::MAX, &StopFlag::default())?;
+        let last_number = recovered.next_number - 1;
+        if let Some(last) = &recovered.last {
+            folder.check_records(last_number, (last.header.generation, last.end))?;
+            log_rest(path, last);
+        }
         let journal = match recovered.last {
-            Some((header, end)) => Journal::resume(path, header, end),
+            Some(last) => Journal::resume(path, last),
             None => Journal::create(path, 1, recovered.next_number),
         }
         .map_err(fail)?;
         recover::remove_old(path, &files).map_err(fail)?;
+        let last_journal = files.journals.last().copied().unwrap_or(0).max(journal.generation());
+        folder.begin_run(last_journal, last_number).map_err(fail)?;
+        match folder.note() {
+            // It is noted before anything is written: there is no room for that either.
+            Err(error) if is_full(&error) && last_number > 0 => {
+                tracing::error!(folder = %path.display(), "no space left: the ledger only answers");
+            }
+            result => result.map_err(fail)?,
+        }
         let mut store = Self {
             folder,
             options,
@@ -164,7 +173,7 @@ impl Store {
     /// is folded. Cheap when there is nothing to do; to be called often.
     pub fn maintain(&mut self) {
         self.free_removed();
-        if self.fold.as_ref().is_some_and(|fold| fold.thread.is_finished()) {
+        if self.fold.as_ref().is_some_and(|fold| fold.is_finished()) {
             self.finish_fold();
         }
         let is_due = self.journal_changes >= self.fold_at_changes;
@@ -201,6 +210,23 @@ impl Store {
     /// What tells this ledger from any other, whatever its folder is called.
     pub fn id(&self) -> u128 {
         self.folder.id()
+    }
+
+    /// Whether a database that has the changes up to `position`, the last of them written in the run
+    /// with this id, knows of nothing but this ledger's history.
+    pub fn check_history(&self, position: u64, run: Option<u64>) -> Result<(), Diverged> {
+        self.folder.runs().check(self.version(), position, run)
+    }
+
+    /// The id of this run of the ledger. `Refused`: the disk is too full to keep it.
+    pub fn run(&self) -> Result<u64, LedgerError> {
+        match self.folder.runs().current() {
+            Some(run) if self.folder.is_run_noted() => Ok(run.id()),
+            _ => Err(LedgerError::Refused(format!(
+                "no space left for {}",
+                self.folder.path().display()
+            ))),
+        }
     }
 
     /// Up to where the orders have everything, if a reader of changes has told.
@@ -247,15 +273,18 @@ impl Store {
         self.fold.is_some()
     }
 
-    /// Closes it: gives up a fold, notes the time so that it can't go back over the restart, and
-    /// gives unused room back. Not needed for anything committed, which is durable already.
+    /// Closes it: gives up a fold, notes the time so that it can't go back over the restart, gives
+    /// unused room back, and notes how far the records go, so that a file that is cut off later is
+    /// found out. Not needed for anything committed, which is durable already.
     pub fn close(mut self) -> Result<(), LedgerError> {
         self.abandon_fold();
         self.check()?;
         self.journal_room(0)?;
         self.begin(self.state.now_ms);
         self.write()?;
-        self.journal.trim().map_err(|error| LedgerError::Lost(error.to_string()))
+        self.folder.change(self.journal.generation(), self.version());
+        let trimmed = self.journal.trim().and_then(|()| self.folder.note());
+        trimmed.map_err(|error| LedgerError::Lost(error.to_string()))
     }
 
     /// Commits nothing any more, for this reason. For the owner who has seen it panic.
@@ -331,7 +360,8 @@ impl Store {
 
     fn journal_room(&mut self, bytes: usize) -> Result<(), LedgerError> {
         let bytes = RECORD_HEADER_BYTES + size_of_val(&self.state.now_ms) + bytes;
-        self.journal.make_room(bytes as u64).map_err(|error| {
+        let noted = if self.folder.is_run_noted() { Ok(()) } else { self.folder.note() };
+        noted.and_then(|()| self.journal.make_room(bytes as u64)).map_err(|error| {
             let path = self.journal.path().display();
             LedgerError::Refused(match is_full(&error) {
                 true => format!("no space left for {path}"),
@@ -339,67 +369,24 @@ impl Store {
             })
         })
     }
-
-    fn plan_fold(&mut self) {
-        self.fold_at_changes = self.options.fold_changes_min.max(self.snapshot_rows / 2);
-    }
-
-    fn start_fold(&mut self) {
-        // Whatever comes of it, the next attempt is a good while away.
-        self.fold_at_changes = self.journal_changes + self.options.fold_changes_min;
-        if let Err(error) = self.try_start_fold() {
-            tracing::error!(%error, "the journal can't be folded now; it grows on");
-        }
-    }
-
-    fn try_start_fold(&mut self) -> io::Result<()> {
-        let started = Instant::now();
-        let generation = self.journal.generation() + 1;
-        let journal = Journal::create(self.folder.path(), generation, self.next_number)?;
-        let closed = std::mem::replace(&mut self.journal, journal);
-        let stop = StopFlag::default();
-        let thread = fold::start(self.folder.path(), generation, self.next_number, stop.clone())?;
-        self.fold = Some(Fold { thread, changes: self.journal_changes, started, stop });
-        if let Err(error) = closed.trim() {
-            tracing::warn!(%error, "can't give back unused room");
-        }
-        tracing::info!(
-            generation,
-            took_us = started.elapsed().as_micros() as u64,
-            "new journal; folding the one before"
-        );
-        Ok(())
-    }
-
-    /// Leaves a fold to the next start: the files are as a crash would leave them.
-    fn abandon_fold(&mut self) {
-        if let Some(fold) = &self.fold {
-            fold.stop.raise();
-        }
-        self.finish_fold();
-    }
-
-    fn finish_fold(&mut self) {
-        let Some(fold) = self.fold.take() else { return };
-        let took_ms = fold.started.elapsed().as_millis() as u64;
-        match fold.thread.join() {
-            Ok(Ok(rows)) => {
-                self.journal_changes -= fold.changes;
-                self.snapshot_rows = rows;
-                self.plan_fold();
-                tracing::info!(reservations = rows, took_ms, "journal folded");
-            }
-            Ok(Err(_)) if fold.stop.check().is_err() => tracing::info!("fold given up"),
-            Ok(Err(error)) => tracing::error!(%error, "the journal can't be folded; it grows on"),
-            Err(_) => tracing::error!("the fold panicked; the journal grows on"),
-        }
-    }
 }
 
 impl Drop for Store {
     /// A fold must not outlive the lock on the folder.
     fn drop(&mut self) {
         self.abandon_fold();
+    }
+}
+
+/// Logs what the next write puts an end to.
+fn log_rest(folder: &Path, last: &Found) {
+    if last.rest_bytes > 0 {
+        tracing::warn!(
+            file = %journal_path(folder, last.header.generation).display(),
+            at = last.end,
+            bytes = last.rest_bytes,
+            "an unfinished record is cut off the end of the journal: it was never answered"
+        );
     }
 }
 
@@ -415,3 +402,7 @@ fn may_change(command: &Command) -> bool {
 #[cfg(test)]
 #[path = "store_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "fault_tests.rs"]
+mod fault_tests;

@@ -148,9 +148,12 @@ fn a_removal_cut_at_any_byte_is_there_or_not() {
     store.journal.trim().unwrap();
     drop(store);
     let bytes = fs::read(&path).unwrap();
+    let marker = fs::read(dir.path().join("stampede-ledger")).unwrap();
     let mut last = states.len() - 1;
     for end in (0..=bytes.len()).rev() {
         fs::write(&path, &bytes[..end]).unwrap();
+        // As it was at the kill: each start notes how far the records go.
+        fs::write(dir.path().join("stampede-ledger"), &marker).unwrap();
         let dump = dump(&open(dir.path()));
         // The same as with more of it, or one commit less.
         match (last.saturating_sub(1)..=last).rev().find(|&state| states[state] == dump) {
@@ -186,7 +189,7 @@ fn a_crash_at_any_step_of_a_fold_recovers() {
         let next = unfinished_path(&journal_path(dir.path(), generation));
         fs::write(&next, b"stampede rec").unwrap();
         let mut found = vec![image(dir.path(), &format!("{round}-making"), images.path())];
-        store.journal = Journal::create(dir.path(), generation, store.next_number).unwrap();
+        store.change_journal().unwrap();
         found.push(image(dir.path(), &format!("{round}-made"), images.path()));
         let mut steps = Vec::new();
         fold(dir.path(), generation, store.next_number, &StopFlag::default(), |step| {

@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::folder::OpenError;
+use super::open_error::OpenError;
 use super::store::{COMMIT_COMMANDS_MAX, Options, Store};
 use crate::clock::SteadyClock;
 use crate::ledger::{Batch, BatchReply, LedgerError};

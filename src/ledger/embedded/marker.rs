@@ -1,0 +1,174 @@
+//! The marker: the small text file that says that a folder is ours, and what must be in it.
+//!
+//! It is written anew, wholly or not at all, at every start, after every change of journal and at a
+//! clean end. What it says of journals and records was durable before, so that a folder that lacks
+//! any of it has lost it: nothing that a crash leaves is refused, and nothing that a hand has removed
+//! is overlooked.
+
+use std::fmt::Write;
+
+use super::runs::{Run, Runs};
+
+/// The format this build writes.
+pub(super) const FORMAT_VERSION: u32 = 3;
+/// The oldest one it reads, that of 0.1.0: a marker of an id only, and journals that don't say that
+/// they are closed.
+pub(super) const FORMAT_VERSION_MIN: u32 = 2;
+
+const FORMAT: &str = "stampede ledger, format ";
+const ID: &str = "id ";
+const JOURNAL: &str = "journal ";
+const RECORD: &str = "record ";
+const RUN: &str = "run ";
+const CHECKSUM: &str = "checksum ";
+
+/// What the file says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Marker {
+    /// Tells this ledger from any other: drawn at random.
+    pub id: u128,
+    /// A journal of this generation, or a later one, exists. 0: none was ever made.
+    pub journal: u64,
+    /// Every record up to this number was durable.
+    pub record: u64,
+    pub runs: Runs,
+}
+
+/// Why a text is no marker of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    /// A newer build wrote it, in this format.
+    Newer(u32),
+    /// An older one than we know wrote it.
+    Older(u32),
+    /// It is damaged: what is wrong.
+    Damaged(&'static str),
+}
+
+impl Marker {
+    /// The marker of a ledger in which there is nothing yet.
+    pub(super) fn new(id: u128) -> Self {
+        Self { id, journal: 0, record: 0, runs: Runs::default() }
+    }
+
+    /// The file's text.
+    pub(super) fn encode(&self) -> String {
+        let Self { id, journal, record, runs } = self;
+        let mut text = format!("{FORMAT}{FORMAT_VERSION}\n{ID}{id:032x}\n");
+        text += &format!("{JOURNAL}{journal}\n{RECORD}{record}\n");
+        for Run { number, salt, first } in runs.iter() {
+            // Writing into a string can't fail.
+            let _ = writeln!(text, "{RUN}{number} {salt:08x} {first}");
+        }
+        let checksum = crc32fast::hash(text.as_bytes());
+        text + &format!("{CHECKSUM}{checksum:08x}\n")
+    }
+
+    /// Reads the file's bytes.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+        let text = str::from_utf8(bytes).map_err(|_| Unreadable::Damaged("not a text"))?;
+        let first = text.lines().next().and_then(|line| line.strip_prefix(FORMAT)?.parse().ok());
+        match first {
+            Some(FORMAT_VERSION) => Self::decode_lines(text),
+            Some(FORMAT_VERSION_MIN) => Self::decode_2(text),
+            Some(found) if found > FORMAT_VERSION => Err(Unreadable::Newer(found)),
+            Some(found) if found > 0 => Err(Unreadable::Older(found)),
+            _ => Err(Unreadable::Damaged("not a format that ever was")),
+        }
+    }
+
+    fn decode_lines(text: &str) -> Result<Self, Unreadable> {
+        let body = text.strip_suffix('\n').and_then(|text| text.rsplit_once('\n'));
+        let (body, last) = body.ok_or(Unreadable::Damaged("cut off"))?;
+        let sum = crc32fast::hash(&text.as_bytes()[..=body.len()]);
+        if last.strip_prefix(CHECKSUM) != Some(&format!("{sum:08x}")) {
+            return Err(Unreadable::Damaged("checksum"));
+        }
+        let mut lines = body.lines().skip(1);
+        let id = next_id(&mut lines)?;
+        let mut number = |prefix: &str| {
+            let number = lines.next().and_then(|line| line.strip_prefix(prefix)?.parse().ok());
+            number.ok_or(Unreadable::Damaged("a number is missing"))
+        };
+        let mut marker =
+            Self { journal: number(JOURNAL)?, record: number(RECORD)?, ..Self::new(id) };
+        for line in lines {
+            let run = read_run(line).filter(|&run| marker.runs.push(run));
+            run.ok_or(Unreadable::Damaged("a run that can't be"))?;
+        }
+        Ok(marker)
+    }
+
+    /// That of 0.1.0, which made the first journal straight after it.
+    fn decode_2(text: &str) -> Result<Self, Unreadable> {
+        let mut lines = text.lines().skip(1);
+        let id = next_id(&mut lines)?;
+        match lines.next() {
+            None => Ok(Self { journal: 1, ..Self::new(id) }),
+            Some(_) => Err(Unreadable::Damaged("more than its format has")),
+        }
+    }
+}
+
+fn next_id<'a>(lines: &mut impl Iterator<Item = &'a str>) -> Result<u128, Unreadable> {
+    let id = lines.next().and_then(|line| line.strip_prefix(ID));
+    let id = id.and_then(|id| u128::from_str_radix(id, 16).ok());
+    id.ok_or(Unreadable::Damaged("no id"))
+}
+
+fn read_run(line: &str) -> Option<Run> {
+    let mut words = line.strip_prefix(RUN)?.split(' ');
+    let (number, salt, first) = (words.next()?, words.next()?, words.next()?);
+    let salt = u32::from_str_radix(salt, 16).ok()?;
+    let run = Run { number: number.parse().ok()?, salt, first: first.parse().ok()? };
+    words.next().is_none().then_some(run)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marker() -> Marker {
+        let mut marker = Marker { journal: 7, record: 1234, ..Marker::new(u128::MAX / 3) };
+        marker.runs.begin(1, 0);
+        marker.runs.begin(900, u32::MAX);
+        marker
+    }
+
+    #[test]
+    fn it_reads_what_it_writes() {
+        for marker in [Marker::new(0), marker()] {
+            assert_eq!(Marker::decode(marker.encode().as_bytes()), Ok(marker));
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_noticed() {
+        let good = marker().encode().into_bytes();
+        for at in 0..good.len() {
+            assert!(Marker::decode(&good[..at]).is_err(), "{at} bytes");
+            for bit in 0..8 {
+                let mut bad = good.clone();
+                bad[at] ^= 1 << bit;
+                assert!(Marker::decode(&bad).is_err(), "byte {at}, bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_marker_of_0_1_0_is_read() {
+        let text = "stampede ledger, format 2\nid 000000000000000000000000000000ff\n";
+        let marker = Marker { journal: 1, ..Marker::new(255) };
+        assert_eq!(Marker::decode(text.as_bytes()), Ok(marker));
+    }
+
+    #[test]
+    fn other_formats_are_named() {
+        let decode = |format: &str| Marker::decode(format!("{FORMAT}{format}\n").as_bytes());
+        assert_eq!(decode("4"), Err(Unreadable::Newer(4)));
+        assert_eq!(decode("1"), Err(Unreadable::Older(1)));
+        for text in ["0", "x", "2", "3", "2\nid x", "2\nid 1\njournal 1"] {
+            assert!(matches!(decode(text), Err(Unreadable::Damaged(_))), "{text}");
+        }
+    }
+}
