@@ -20,13 +20,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const FAILURE: u8 = 1;
 /// Exit code of a wrong option or setting. clap uses the same.
 const USAGE: u8 = 2;
+/// Exit code of an audit that could not look.
+const NOT_LOOKED: u8 = 3;
 
 fn main() -> ExitCode {
     match Cli::parse().into_command() {
         Command::Serve(options) => serve(&options),
         Command::CheckConfig(options) => check_config(&options),
         Command::Orders(options) => write_orders(&options),
-        Command::Audit(options) => operate(|out| operator::audit(&options, out)),
+        Command::Audit(options) => operate(|out| operator::audit(*options, out)),
         Command::Instances(options) => operate(|out| operator::instances(&options, out)),
         Command::Sale(action, options) => operate(|out| operator::sale(&action, &options, out)),
         Command::Reservation(action, options) => {
@@ -175,7 +177,8 @@ fn operate(command: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) -> ExitC
         }
         Err(error) => {
             let _ = out.flush();
-            failure(&error)
+            let code = failure(&error);
+            if let Failure::NotLooked(_) = error { ExitCode::from(NOT_LOOKED) } else { code }
         }
     }
 }

@@ -111,7 +111,7 @@ fn orders_follow_a_running_ledger_and_audits_agree_all_along() {
     let mut source = EmbeddedSource::new(ledger.handle(), 0).unwrap();
     let mut orders: HashMap<ReservationId, Change> = HashMap::new();
     for _ in 0..20 {
-        let audit = client.audit(&sale("t"), false).unwrap().unwrap();
+        let audit = client.audit(&sale("t"), None).unwrap().unwrap();
         assert_agrees(&audit);
         // What the ledger believes that the orders have, they have.
         let undelivered_from = audit.undelivered_from.unwrap_or(0);
@@ -122,7 +122,7 @@ fn orders_follow_a_running_ledger_and_audits_agree_all_along() {
     }
     stop.store(true, Ordering::Relaxed);
     writers.into_iter().for_each(|writer| writer.join().unwrap());
-    let audit = client.audit(&sale("t"), false).unwrap().unwrap();
+    let audit = client.audit(&sale("t"), None).unwrap().unwrap();
     assert!(audit.reservations.len() > 1000, "{}", audit.reservations.len());
     read_until(&mut source, audit.version, &mut orders);
     let mut orders: Vec<_> = orders.into_values().collect();
@@ -131,7 +131,7 @@ fn orders_follow_a_running_ledger_and_audits_agree_all_along() {
     assert_eq!(source.next(10, Duration::ZERO).unwrap(), []);
     let lag = source.lag().unwrap();
     assert_eq!((lag.entries, lag.oldest_ms), (0, 0));
-    let audit = client.audit(&sale("t"), false).unwrap().unwrap();
+    let audit = client.audit(&sale("t"), None).unwrap().unwrap();
     assert_eq!(audit.undelivered_from, Some(audit.version + 1));
 }
 
@@ -192,7 +192,7 @@ fn a_worker_brings_a_database_up_to_date_and_writes_nothing_twice() {
     assert_eq!(work(&ledger, &url).changes, 100);
     assert_eq!(work(&ledger, &url).changes, 0);
     let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
-    let audit = client.audit(&sale("t"), false).unwrap().unwrap();
+    let audit = client.audit(&sale("t"), None).unwrap().unwrap();
     let mut rows = Vec::new();
     let mut database = url.open().unwrap();
     database
@@ -247,13 +247,13 @@ fn clients_do_the_same_with_and_without_a_server() {
     apply(&mut offline, "b", vec![create(10, 60_000), reserve(1), confirm(1)]);
     apply(&mut offline, "a", vec![create(10, 60_000)]);
     assert_eq!(offline.sales().unwrap(), [sale("a"), sale("b")]);
-    let before = offline.audit(&sale("b"), true).unwrap().unwrap();
+    let before = offline.audit(&sale("b"), Some(&Repair::default())).unwrap().unwrap();
     assert_agrees(&before);
     assert_eq!(before.undelivered_from, None);
     offline.orders_have(0).unwrap();
-    let behind = offline.audit(&sale("b"), true).unwrap().unwrap();
+    let behind = offline.audit(&sale("b"), Some(&Repair::default())).unwrap().unwrap();
     assert_eq!(behind.undelivered_from, Some(1));
-    assert!(offline.audit(&sale("c"), false).unwrap().is_none());
+    assert!(offline.audit(&sale("c"), None).unwrap().is_none());
     let server = Embedded::start(&folder, never_fold(), wall_ms).map(|_| ());
     assert!(matches!(server, Err(OpenError::InUse(_))), "{server:?}");
     let id = offline.ledger_id();
@@ -263,7 +263,7 @@ fn clients_do_the_same_with_and_without_a_server() {
     let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
     assert_eq!(client.ledger_id(), id);
     assert_eq!(client.sales().unwrap(), [sale("a"), sale("b")]);
-    let after = client.audit(&sale("b"), false).unwrap().unwrap();
+    let after = client.audit(&sale("b"), None).unwrap().unwrap();
     assert_eq!(after.reservations, before.reservations);
     assert!(matches!(OfflineClient::open(&folder, false), Err(OpenError::InUse(_))));
     ledger.stop();
@@ -359,7 +359,7 @@ fn a_clock_that_jumps_expires_nothing_early_and_strands_nothing() {
         let granted = apply(&mut client, "short", vec![reserve(id)]);
         assert!(matches!(granted[..], [Outcome::Granted { .. }]), "{granted:?}");
         wait_for_free(&mut client, "short", 1);
-        let view = client.audit(&sale("long"), false).unwrap().unwrap().view;
+        let view = client.audit(&sale("long"), None).unwrap().unwrap().view;
         assert_eq!(view.held, 1);
         assert!((100 * HOUR_MS..100 * HOUR_MS + HOUR_MS / 2).contains(&view.now_ms));
     }

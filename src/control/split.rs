@@ -96,10 +96,10 @@ pub fn reservations(
     id: &SaleId,
     split: Split,
 ) -> Result<Option<SaleAudit>, LedgerError> {
-    let Some(mut audit) = client.audit(id, false)? else { return Ok(None) };
+    let Some(mut audit) = client.audit(id, None)? else { return Ok(None) };
     if let Split::Head { parts } = split {
         for number in 1..=parts as usize {
-            if let Some(part) = client.audit(&splits::place_id(id, number, parts), false)? {
+            if let Some(part) = client.audit(&splits::place_id(id, number, parts), None)? {
                 audit.reservations.extend(part.reservations);
             }
         }

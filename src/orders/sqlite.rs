@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rusqlite::types::FromSql;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
 
-use super::rows::{id_of, is_of_another_part, latest, public_id, signed, unsigned};
-use super::{Database, DatabaseError, Order};
-use crate::sale::{Change, SaleId, Status};
+use super::rows::{Column, Columns, latest, public_id, signed, unsigned};
+use super::{Database, DatabaseError, Row};
+use crate::sale::{Change, SaleId};
 
 /// What marks a file as ours: `Stam`.
 const APPLICATION_ID: i32 = 0x5374_616d;
@@ -117,36 +118,40 @@ impl Database for Sqlite {
         found.map(|version| version.map(unsigned)).map_err(|error| judge(&self.file, &error))
     }
 
-    fn orders(&mut self, sale: &SaleId, each: &mut dyn FnMut(Order)) -> Result<(), DatabaseError> {
+    fn rows(&mut self, sale: &SaleId, each: &mut dyn FnMut(Row)) -> Result<(), DatabaseError> {
         let judge = |error| judge(&self.file, &error);
         let sql = "SELECT reservation, user_id, quantity, status, version
                    FROM orders WHERE sale = ?1 ORDER BY reservation";
         let mut select = self.connection.prepare_cached(sql).map_err(judge)?;
         let mut rows = select.query([sale.whole_str()]).map_err(judge)?;
         while let Some(row) = rows.next().map_err(judge)? {
-            let mut read = || {
-                let public: String = row.get(0)?;
-                let Some(id) = id_of(sale, &public) else {
-                    if is_of_another_part(sale, &public) {
-                        return Ok(());
-                    }
-                    tracing::warn!(row = public, %sale, "a row of orders has no reservation's id");
-                    return Ok(());
-                };
-                let status: String = row.get(3)?;
-                let status = Status::from_name(&status);
-                let (user, quantity, version) = (row.get(1)?, row.get(2)?, row.get(4)?);
-                each(Order { id, user, quantity, status, version: unsigned(version) });
-                Ok(())
+            let columns = Columns {
+                reservation: column(row, 0),
+                user: column(row, 1),
+                quantity: column(row, 2),
+                status: column(row, 3),
+                version: column(row, 4),
             };
-            read().map_err(judge)?;
+            columns.read(sale).into_iter().for_each(&mut *each);
         }
         Ok(())
+    }
+
+    fn sales(&mut self) -> Result<Vec<Option<String>>, DatabaseError> {
+        let judge = |error| judge(&self.file, &error);
+        let sql = "SELECT DISTINCT CAST(sale AS TEXT) FROM orders";
+        let mut select = self.connection.prepare_cached(sql).map_err(judge)?;
+        let names = select.query_map([], |row| row.get(0)).map_err(judge)?;
+        names.collect::<Result<_, _>>().map_err(judge)
     }
 
     fn overwrite(&mut self, changes: &[Change]) -> Result<(), DatabaseError> {
         self.upsert(UPSERT, changes, None)
     }
+}
+
+fn column<T: FromSql>(row: &rusqlite::Row<'_>, at: usize) -> Column<T> {
+    row.get(at).map_err(|error| error.to_string())
 }
 
 /// Brings the schema up to date. A file that isn't ours is left alone.

@@ -11,7 +11,7 @@ use super::folder::{OpenError, has_ledger};
 use super::store::{Options, Store};
 use super::thread::{Handle, Job};
 use crate::clock::{SteadyClock, wall_ms};
-use crate::ledger::client::{Client, SaleAudit};
+use crate::ledger::client::{Client, Repair, SaleAudit};
 use crate::ledger::{Batch, BatchReply, Group, LedgerError};
 use crate::sale::{Command, SaleId};
 
@@ -80,9 +80,17 @@ impl Client for EmbeddedClient {
         audit::sales(self)
     }
 
-    /// Nothing is ever mended: see `audit`.
-    fn audit(&mut self, sale: &SaleId, _repair: bool) -> Result<Option<SaleAudit>, LedgerError> {
+    /// Nothing is ever repaired: see `audit`.
+    fn audit(
+        &mut self,
+        sale: &SaleId,
+        _repair: Option<&Repair>,
+    ) -> Result<Option<SaleAudit>, LedgerError> {
         audit::audit(self, sale)
+    }
+
+    fn removed_at(&mut self, sale: &SaleId) -> Result<Option<u64>, LedgerError> {
+        audit::removed_at(self, sale)
     }
 
     fn orders_source(&self) -> Option<String> {
@@ -144,9 +152,17 @@ impl Client for OfflineClient {
         audit::sales(self)
     }
 
-    /// Nothing is ever mended: see `audit`.
-    fn audit(&mut self, sale: &SaleId, _repair: bool) -> Result<Option<SaleAudit>, LedgerError> {
+    /// Nothing is ever repaired: see `audit`.
+    fn audit(
+        &mut self,
+        sale: &SaleId,
+        _repair: Option<&Repair>,
+    ) -> Result<Option<SaleAudit>, LedgerError> {
         audit::audit(self, sale)
+    }
+
+    fn removed_at(&mut self, sale: &SaleId) -> Result<Option<u64>, LedgerError> {
+        audit::removed_at(self, sale)
     }
 
     fn orders_source(&self) -> Option<String> {
