@@ -235,10 +235,11 @@ fn lost_sales(
     let mut lost = Vec::new();
     for name in names {
         let Some(sale) = name.as_deref().and_then(|name| SaleId::new(name).ok()) else {
-            let shown = name.unwrap_or_else(|| "NULL".into());
+            // Whatever stands there, on one line.
+            let shown = name.map_or_else(|| "NULL".to_owned(), |name| format!("{name:?}"));
             let check = CheckReport {
                 differences: 1,
-                examples: vec![format!("rows of {shown:?}, which is no name of a sale")],
+                examples: vec![format!("rows of {shown}, which is no name of a sale")],
                 ..CheckReport::of("orders", "no such sale", "rows")
             };
             lost.push(empty_report(shown, vec![check]));

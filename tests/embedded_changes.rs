@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use stampede::audit::Mode;
 use stampede::clock::wall_ms;
-use stampede::ledger::client::{Client, SaleAudit};
+use stampede::ledger::client::{Client, Repair, SaleAudit};
 use stampede::ledger::embedded::{
     Embedded, EmbeddedClient, EmbeddedSource, OfflineClient, OpenError, Options, Store, source_name,
 };
@@ -209,17 +210,20 @@ fn a_worker_brings_a_database_up_to_date_and_writes_nothing_twice() {
     let status = Status::Cancelled;
     let reservation = Reservation { status, ..wrong.reservation.clone() };
     database.overwrite(&[Change { reservation, ..wrong.clone() }]).unwrap();
-    let report = stampede::audit::audit(&mut client, Some(&mut *database), &[], false).unwrap();
+    let report =
+        stampede::audit::audit(&mut client, Some(&mut *database), &[], Mode::Look).unwrap();
     assert_eq!((report.on_their_way, report.differences), (30, 1));
     ledger.stop();
     let mut client = OfflineClient::open(&folder, false).unwrap();
-    let report = stampede::audit::audit(&mut client, Some(&mut *database), &[], true).unwrap();
+    let report =
+        stampede::audit::audit(&mut client, Some(&mut *database), &[], Mode::Repair).unwrap();
     assert_eq!((report.on_their_way, report.repaired), (30, 1));
     drop(client);
     let ledger = start(&folder);
     assert_eq!(work(&ledger, &url).changes, 30);
     let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
-    let report = stampede::audit::audit(&mut client, Some(&mut *database), &[], false).unwrap();
+    let report =
+        stampede::audit::audit(&mut client, Some(&mut *database), &[], Mode::Look).unwrap();
     assert_eq!((report.on_their_way, report.differences), (0, 0));
 }
 

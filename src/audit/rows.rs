@@ -171,7 +171,10 @@ fn judge_newer(newer: &[Order], later: &SaleAudit, compared: &mut Compared) {
         match change {
             Ok(_) if !of_lost => compared.on_their_way += 1,
             Ok(change) => compared.dispute(change, NEWER),
-            Err(_) if of_lost => compared.stray(order, || format!("{}: {NEWER}", order.id)),
+            Err(_) if of_lost => {
+                compared
+                    .stray(order, || format!("a row without a reservation: {}: {NEWER}", order.id));
+            }
             Err(_) => {
                 compared.stray(order, || format!("a row without a reservation: {}", order.id));
             }
@@ -179,7 +182,7 @@ fn judge_newer(newer: &[Order], later: &SaleAudit, compared: &mut Compared) {
     }
 }
 
-const NEWER: &str = "the row is newer than anything in the ledger, which has lost what it tells";
+const NEWER: &str = "it is newer than anything in the ledger, which has lost what it tells";
 
 /// Whether a row tells of more units than the reservation, or of units that are paid and not held.
 fn says_more(order: &Order, reservation: &Reservation) -> bool {
