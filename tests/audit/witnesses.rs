@@ -241,6 +241,11 @@ fn a_claim_of_nobody_goes_only_if_nobody_can_have_what_it_names() {
     // The stream that could tell is trimmed.
     look(&mut all.client, true);
     assert_eq!(all.redis.text(&is_there), "1");
+    // A claim whose reservation is there is put right all the same.
+    all.redis.ask(&format!("HSET {CLAIMS} user0\tkey0 {}", id(4)));
+    look(&mut all.client, true);
+    assert_eq!(all.redis.text(&format!("HGET {CLAIMS} user0\tkey0")), id(0).to_string());
+    assert_eq!(all.redis.text(&is_there), "1");
     // The orders know of no such reservation, and the count of none.
     assert!(all.audit(true).agrees());
     assert_eq!(all.redis.text(&is_there), "0");

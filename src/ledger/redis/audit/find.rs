@@ -62,8 +62,8 @@ pub(super) struct Found {
     pub(super) claims_missing: Vec<(String, ReservationId)>,
     /// Claims of a reservation that is not there or is another's, and its id.
     pub(super) claims_wrong: Vec<(String, String)>,
-    /// Those of them that no reservation has, so that somebody may have what they name.
-    pub(super) orphans: usize,
+    /// Those of them that no reservation has: somebody may have what they name.
+    pub(super) orphans: HashSet<String>,
     pub(super) users: Vec<UserUnits>,
     /// Members that are not there, or have another score.
     pub(super) deadlines_missing: Vec<String>,

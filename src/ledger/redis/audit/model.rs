@@ -272,14 +272,14 @@ impl Model {
         unclaimed.filter_map(|(id, item)| Some((id, item.claim()?)))
     }
 
-    /// How many of these claims no reservation was made with.
-    pub(super) fn without_reservation(&self, claims: &[(String, String)]) -> usize {
-        let mut left: HashSet<&str> = claims.iter().map(|(claim, _)| &**claim).collect();
+    /// Those of these claims that no reservation was made with.
+    pub(super) fn without_reservation(&self, claims: &[(String, String)]) -> HashSet<String> {
+        let mut left: HashSet<String> = claims.iter().map(|(claim, _)| claim.clone()).collect();
         if !left.is_empty() {
             let claims = self.stored_items().filter_map(|(_, item)| item.claim());
             claims.for_each(|claim| _ = left.remove(claim));
         }
-        left.len()
+        left
     }
 
     /// Those that the stream tells of and the ledger has not.

@@ -62,13 +62,15 @@ pub(super) fn repair(
     let pairs = |list: &[(String, String)]| -> Vec<String> {
         list.iter().flat_map(|(a, b)| [a.clone(), b.clone()]).collect()
     };
-    match &doubt {
-        Some(doubt) if found.orphans > 0 => notes.withheld.push(("claims", doubt.clone())),
-        _ => {
-            let n = scripts.each("orphans", &pairs(&found.claims_wrong), 2)?;
-            note(&mut notes.done, "claims", n, "claims of no reservation removed");
-        }
+    // Those whose reservation is there are only in the way of the right ones.
+    let wrong = found.claims_wrong.iter();
+    let (kept, wrong): (Vec<_>, Vec<_>) =
+        wrong.cloned().partition(|(claim, _)| doubt.is_some() && found.orphans.contains(claim));
+    if !kept.is_empty() {
+        notes.withheld.push(("claims", doubt.clone().unwrap_or_default()));
     }
+    let n = scripts.each("orphans", &pairs(&wrong), 2)?;
+    note(&mut notes.done, "claims", n, "claims of no reservation removed");
     let claims = found.claims_missing.iter().map(|(claim, id)| (claim.clone(), id.to_string()));
     let n = scripts.each("claims", &pairs(&claims.collect::<Vec<_>>()), 2)?;
     note(&mut notes.done, "claims", n, "claims made anew");
@@ -108,7 +110,7 @@ fn doubt(found: &Found, how: &Repair) -> Option<String> {
         OWED
     } else if !how.disputed.is_empty() {
         DISPUTED
-    } else if found.orphans > 0 && (sold_is_high || !told_everything && !how.orders_seen) {
+    } else if !found.orphans.is_empty() && (sold_is_high || !told_everything && !how.orders_seen) {
         CLAIMED
     } else if !told_everything && !how.orders_seen {
         UNTOLD
@@ -235,18 +237,19 @@ impl Scripts<'_> {
         notes: &mut Notes,
     ) -> Result<(), LedgerError> {
         let counted = |user: &UserUnits| user.found.as_deref().map_or(Some(0), number);
-        let (mut moved, mut set) = (Vec::new(), Vec::new());
+        let (mut moved, mut set, mut kept) = (Vec::new(), Vec::new(), 0);
         for user in &found.users {
             match counted(user) {
-                is if doubt.is_some() && is.is_none_or(|is| is > user.expected) => {
-                    notes.withheld.push(("users", doubt.unwrap_or_default().to_owned()));
-                }
+                is if doubt.is_some() && is.is_none_or(|is| is > user.expected) => kept += 1,
                 Some(is) => {
                     let difference = i128::from(user.expected) - i128::from(is);
                     moved.extend([user.user.clone(), difference.to_string()]);
                 }
                 None => set.extend([user.user.clone(), user.expected.to_string()]),
             }
+        }
+        if kept > 0 {
+            notes.withheld.push(("users", doubt.unwrap_or_default().to_owned()));
         }
         let n = self.each("users", &moved, 2)? + self.each("users_set", &set, 2)?;
         note(&mut notes.done, "users", n, "users counted anew");
