@@ -155,6 +155,12 @@ pub const EPOCH_MAX: u64 = (1 << 53) - 1;
 pub const REDIS_WAIT_MAX: u64 = 16;
 /// Time after which a core's link adds a sale to the index of sales again, with its next batch.
 pub const INDEX_AGE_MS_MAX: u64 = 1_000;
+/// Longest time that an audit may be given.
+pub const AUDIT_TIMEOUT_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
+/// Keys at whose names an audit looks to find sales that the index does not list.
+pub const AUDIT_KEYS_MAX: u64 = 50_000_000;
+/// Sales that were removed of which a Redis keeps a note.
+pub const REMOVED_SALES_MAX: usize = 100_000;
 /// Oldest view of a sale that `GET /v1/sales/{sale}` may show.
 pub const VIEW_AGE_MS_MAX: u64 = 100;
 /// Sales whose state a core keeps.

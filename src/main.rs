@@ -27,6 +27,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const FAILURE: u8 = 1;
 /// Exit code of a wrong option or setting. clap uses the same.
 const USAGE: u8 = 2;
+/// Exit code of an audit that could not look.
+const NOT_LOOKED: u8 = 3;
 
 fn main() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|error| explain(&error));
@@ -34,7 +36,7 @@ fn main() -> ExitCode {
         Command::Serve(options) => serve(&options),
         Command::CheckConfig(options) => check_config(&options),
         Command::Orders(options) => write_orders(&options),
-        Command::Audit(options) => operate(|out| operator::audit(&options, out)),
+        Command::Audit(options) => operate(|out| operator::audit(*options, out)),
         Command::Instances(options) => operate(|out| operator::instances(&options, out)),
         Command::Sale(action, options) => operate(|out| operator::sale(&action, &options, out)),
         Command::Reservation(action, options) => {
@@ -244,7 +246,10 @@ fn operate(command: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) -> ExitC
         }
         Err(error) => {
             let _ = out.flush();
-            failure(&error)
+            match error {
+                Failure::NotLooked(_) => end_with(NOT_LOOKED, &error),
+                _ => failure(&error),
+            }
         }
     }
 }
@@ -256,5 +261,9 @@ fn usage(error: &ConfigError) -> ! {
 }
 
 fn failure(error: &dyn std::fmt::Display) -> ! {
-    logging::end(FAILURE, &format!("error: {error}\n"))
+    end_with(FAILURE, error)
+}
+
+fn end_with(code: u8, error: &dyn std::fmt::Display) -> ! {
+    logging::end(code, &format!("error: {error}\n"))
 }

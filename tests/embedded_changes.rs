@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use stampede::audit::Mode;
 use stampede::clock::wall_ms;
-use stampede::ledger::client::{Client, SaleAudit};
+use stampede::ledger::client::{Client, Repair, SaleAudit};
 use stampede::ledger::embedded::{
     Embedded, EmbeddedClient, EmbeddedSource, LedgerId, OfflineClient, OpenError, Options, Store,
     renew_id, source_name,
@@ -112,7 +113,7 @@ fn orders_follow_a_running_ledger_and_audits_agree_all_along() {
     let mut source = EmbeddedSource::new(ledger.handle(), 0);
     let mut orders: HashMap<ReservationId, Change> = HashMap::new();
     for _ in 0..20 {
-        let audit = client.audit(&sale("t"), false).unwrap().unwrap();
+        let audit = client.audit(&sale("t"), None).unwrap().unwrap();
         assert_agrees(&audit);
         // What the ledger believes that the orders have, they have.
         let undelivered_from = audit.undelivered_from.unwrap_or(0);
@@ -123,7 +124,7 @@ fn orders_follow_a_running_ledger_and_audits_agree_all_along() {
     }
     stop.store(true, Ordering::Relaxed);
     writers.into_iter().for_each(|writer| writer.join().unwrap());
-    let audit = client.audit(&sale("t"), false).unwrap().unwrap();
+    let audit = client.audit(&sale("t"), None).unwrap().unwrap();
     assert!(audit.reservations.len() > 1000, "{}", audit.reservations.len());
     read_until(&mut source, audit.version, &mut orders);
     let mut orders: Vec<_> = orders.into_values().collect();
@@ -132,7 +133,7 @@ fn orders_follow_a_running_ledger_and_audits_agree_all_along() {
     assert_eq!(source.next(10, Duration::ZERO).unwrap(), []);
     let lag = source.lag().unwrap();
     assert_eq!((lag.entries, lag.oldest_ms), (0, 0));
-    let audit = client.audit(&sale("t"), false).unwrap().unwrap();
+    let audit = client.audit(&sale("t"), None).unwrap().unwrap();
     assert_eq!(audit.undelivered_from, Some(audit.version + 1));
 }
 
@@ -193,7 +194,7 @@ fn a_worker_brings_a_database_up_to_date_and_writes_nothing_twice() {
     assert_eq!(work(&ledger, &url).changes, 100);
     assert_eq!(work(&ledger, &url).changes, 0);
     let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
-    let audit = client.audit(&sale("t"), false).unwrap().unwrap();
+    let audit = client.audit(&sale("t"), None).unwrap().unwrap();
     let mut rows = Vec::new();
     let mut database = url.open().unwrap();
     database
@@ -210,17 +211,20 @@ fn a_worker_brings_a_database_up_to_date_and_writes_nothing_twice() {
     let status = Status::Cancelled;
     let reservation = Reservation { status, ..wrong.reservation.clone() };
     database.overwrite(&[Change { reservation, ..wrong.clone() }]).unwrap();
-    let report = stampede::audit::audit(&mut client, Some(&mut *database), &[], false).unwrap();
+    let report =
+        stampede::audit::audit(&mut client, Some(&mut *database), &[], Mode::Look).unwrap();
     assert_eq!((report.on_their_way, report.differences), (30, 1));
     ledger.stop();
     let mut client = OfflineClient::open(&folder, false).unwrap();
-    let report = stampede::audit::audit(&mut client, Some(&mut *database), &[], true).unwrap();
+    let report =
+        stampede::audit::audit(&mut client, Some(&mut *database), &[], Mode::Repair).unwrap();
     assert_eq!((report.on_their_way, report.repaired), (30, 1));
     drop(client);
     let ledger = start(&folder);
     assert_eq!(work(&ledger, &url).changes, 30);
     let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
-    let report = stampede::audit::audit(&mut client, Some(&mut *database), &[], false).unwrap();
+    let report =
+        stampede::audit::audit(&mut client, Some(&mut *database), &[], Mode::Look).unwrap();
     assert_eq!((report.on_their_way, report.differences), (0, 0));
 }
 
@@ -336,13 +340,13 @@ fn clients_do_the_same_with_and_without_a_server() {
     apply(&mut offline, "b", vec![create(10, 60_000), reserve(1), confirm(1)]);
     apply(&mut offline, "a", vec![create(10, 60_000)]);
     assert_eq!(offline.sales().unwrap(), [sale("a"), sale("b")]);
-    let before = offline.audit(&sale("b"), true).unwrap().unwrap();
+    let before = offline.audit(&sale("b"), Some(&Repair::default())).unwrap().unwrap();
     assert_agrees(&before);
     assert_eq!(before.undelivered_from, None);
     offline.orders_have(0).unwrap();
-    let behind = offline.audit(&sale("b"), true).unwrap().unwrap();
+    let behind = offline.audit(&sale("b"), Some(&Repair::default())).unwrap().unwrap();
     assert_eq!(behind.undelivered_from, Some(1));
-    assert!(offline.audit(&sale("c"), false).unwrap().is_none());
+    assert!(offline.audit(&sale("c"), None).unwrap().is_none());
     let server = Embedded::start(&folder, never_fold(), wall_ms).map(|_| ());
     assert!(matches!(server, Err(OpenError::InUse(_))), "{server:?}");
     let id = offline.ledger_id();
@@ -352,7 +356,7 @@ fn clients_do_the_same_with_and_without_a_server() {
     let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
     assert_eq!(client.ledger_id(), id);
     assert_eq!(client.sales().unwrap(), [sale("a"), sale("b")]);
-    let after = client.audit(&sale("b"), false).unwrap().unwrap();
+    let after = client.audit(&sale("b"), None).unwrap().unwrap();
     assert_eq!(after.reservations, before.reservations);
     assert!(matches!(OfflineClient::open(&folder, false), Err(OpenError::InUse(_))));
     ledger.stop();
@@ -448,7 +452,7 @@ fn a_clock_that_jumps_expires_nothing_early_and_strands_nothing() {
         let granted = apply(&mut client, "short", vec![reserve(id)]);
         assert!(matches!(granted[..], [Outcome::Granted { .. }]), "{granted:?}");
         wait_for_free(&mut client, "short", 1);
-        let view = client.audit(&sale("long"), false).unwrap().unwrap().view;
+        let view = client.audit(&sale("long"), None).unwrap().unwrap().view;
         assert_eq!(view.held, 1);
         assert!((100 * HOUR_MS..100 * HOUR_MS + HOUR_MS / 2).contains(&view.now_ms));
     }

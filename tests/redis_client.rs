@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use redis::Value;
 use rustix::process::{Pid, Signal, kill_process};
 use server::RedisServer;
-use stampede::ledger::client::Client;
+use stampede::ledger::client::{Client, Repair};
 use stampede::ledger::members::{Member, MemberId, Roll};
 use stampede::ledger::redis::{
     Codec, KeyTemplates, Pipeline, RedisClient, RedisLedger, RedisSettings, ScriptName,
@@ -357,7 +357,7 @@ fn the_users_of_tuning_may_what_they_must() {
         Command::Show,
     ];
     client.apply(&batch(vec![("s", commands)])).expect("replies");
-    client.audit(&sale("s"), false).expect("an audit").expect("a sale");
+    client.audit(&sale("s"), None).expect("an audit").expect("a sale");
     let id = MemberId::random();
     client.renew_lease(id, None, &member("a")).expect("a lease");
     client.end_lease(id).expect("a roll");
@@ -374,7 +374,9 @@ fn the_users_of_tuning_may_what_they_must() {
         "XTRIM {s_hash_key}:stream MAXLEN 1",
     ] {
         redis.ask(spoil);
-        client.audit(&sale("s"), true).unwrap_or_else(|error| panic!("{spoil}: {error}"));
+        client
+            .audit(&sale("s"), Some(&Repair::default()))
+            .unwrap_or_else(|error| panic!("{spoil}: {error}"));
     }
 
     let folder = tempfile::tempdir().expect("a folder");

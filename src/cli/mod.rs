@@ -79,7 +79,7 @@ enum CliCommand {
     /// waits for either. An embedded ledger has one server, the one that is asked.
     #[command(after_long_help = operator::AFTER_INSTANCES_HELP, max_term_width = 100)]
     Instances(Box<OperatorOptions>),
-    /// Compare counts, reservations, the order stream and the orders, and mend what differs
+    /// Compare counts, reservations, the order stream and the orders, and repair what differs
     ///
     /// Prints a table of what was compared. Exact while the sales go on, and stops none of them.
     Audit(Box<AuditOptions>),

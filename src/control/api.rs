@@ -15,7 +15,7 @@ use super::problem::Problem;
 use super::request::{Reply, Request};
 use super::snapshot::Snapshot;
 use super::split;
-use crate::audit::{AuditError, audit};
+use crate::audit::{AuditError, Mode, audit};
 use crate::config::whole_number;
 use crate::http::Code;
 use crate::ledger::client::Client;
@@ -122,8 +122,8 @@ impl Api {
                 _ => Err(Problem::method_not_allowed("Allow: GET")),
             },
             ["v1", "audit"] => match method {
-                "GET" => self.audit(request, false),
-                "POST" => self.audit(request, true),
+                "GET" => self.audit(request, Mode::Look),
+                "POST" => self.audit(request, Mode::Repair),
                 _ => Err(Problem::method_not_allowed("Allow: GET, POST")),
             },
             ["livez" | "readyz"] => Err(Problem::method_not_allowed("Allow: GET")),
@@ -268,14 +268,23 @@ impl Api {
         Ok(Reply::json(200, &json!({ "instances": instances })))
     }
 
-    /// Compares what must agree, of the sales that are named or of all; with `repair` also mends it.
-    /// Differences are no failure of the request.
-    fn audit(&mut self, request: &Request, repair: bool) -> Answer {
+    /// Compares what must agree, of the sales that are named or of all, and repairs it if it is to.
+    /// Differences are no failure of the request; not to be able to look is one.
+    fn audit(&mut self, request: &Request, mut mode: Mode) -> Answer {
         let mut sales = Vec::new();
         for part in request.query().split('&').filter(|part| !part.is_empty()) {
             match part.split_once('=') {
                 Some(("sale", id)) => sales.push(sale_id(id)?),
-                _ => return Err(Problem::invalid("query", "The only parameter is sale.")),
+                Some(("release_units", "true")) if mode != Mode::Look => mode = Mode::ReleaseUnits,
+                Some(("release_units", "false")) if mode != Mode::Look => {}
+                Some(("release_units", _)) if mode != Mode::Look => {
+                    let detail = "release_units must be true or false.";
+                    return Err(Problem::invalid("release_units", detail));
+                }
+                _ => {
+                    let detail = "The parameters are sale and, with POST, release_units.";
+                    return Err(Problem::invalid("query", detail));
+                }
             }
         }
         let unavailable = |error: AuditError| match error {
@@ -288,7 +297,7 @@ impl Api {
         let open = self.orders.as_ref().map(DatabaseUrl::open).transpose();
         let mut orders = open.map_err(|error| unavailable(error.into()))?;
         let orders = orders.as_mut().map(|orders| &mut **orders as _);
-        let report = audit(&mut *self.client, orders, &sales, repair).map_err(unavailable)?;
+        let report = audit(&mut *self.client, orders, &sales, mode).map_err(unavailable)?;
         Ok(Reply::json(200, &report))
     }
 }

@@ -62,6 +62,11 @@ pub fn apply(client: &mut dyn Client, id: &SaleId, command: Command) -> Result<O
             if places.view().spec.total.saturating_add(units) > TOTAL_MAX {
                 return Ok(Outcome::TotalTooLarge);
             }
+            // 0.1.0 noted no stock. If every move has ended, the places show it.
+            let ended = places.under_way().is_empty() && places.from_nowhere(&places).is_empty();
+            if places.head().moves.stock.is_none() && ended && places.missing().is_empty() {
+                client.note_stock(id, places.head(), places.view().spec.total)?;
+            }
             // The head has it until a part needs it.
             on_all(client, id, parts, &places, &[0], Command::AddStock(units))
         }
@@ -96,10 +101,10 @@ pub fn reservations(
     id: &SaleId,
     split: Split,
 ) -> Result<Option<SaleAudit>, LedgerError> {
-    let Some(mut audit) = client.audit(id, false)? else { return Ok(None) };
+    let Some(mut audit) = client.audit(id, None)? else { return Ok(None) };
     if let Split::Head { parts } = split {
         for number in 1..=parts as usize {
-            if let Some(part) = client.audit(&splits::place_id(id, number, parts), false)? {
+            if let Some(part) = client.audit(&splits::place_id(id, number, parts), None)? {
                 audit.reservations.extend(part.reservations);
             }
         }

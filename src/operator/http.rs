@@ -25,6 +25,7 @@ pub struct Remote {
     /// HOST:PORT.
     authority: String,
     token: Option<Token>,
+    answer_time: Duration,
 }
 
 impl Remote {
@@ -62,7 +63,12 @@ impl Remote {
             ),
             _ => None,
         };
-        Ok(Self { authority: authority.to_owned(), token })
+        Ok(Self { authority: authority.to_owned(), token, answer_time: ANSWER_DEADLINE })
+    }
+
+    /// One that waits this long for an answer, if it is given.
+    pub fn with_answer_time(self, time: Option<Duration>) -> Self {
+        Self { answer_time: time.unwrap_or(self.answer_time), ..self }
     }
 
     /// Sends a request and takes its answer.
@@ -98,8 +104,8 @@ impl Remote {
     }
 
     fn exchange(&self, mut stream: TcpStream, request: &Request) -> io::Result<Reply> {
-        stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
-        stream.set_write_timeout(Some(ANSWER_DEADLINE))?;
+        stream.set_read_timeout(Some(self.answer_time))?;
+        stream.set_write_timeout(Some(self.answer_time))?;
         let mut head = format!(
             "{} {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n",
             request.method,

@@ -39,6 +39,9 @@ pub enum Failure {
     /// Anything else: exit code 1.
     #[error("{0}")]
     Failed(String),
+    /// An audit could not look: exit code 3.
+    #[error("{0}")]
+    NotLooked(String),
     /// What it says can't be written.
     #[error("can't print: {0}")]
     Print(#[from] io::Error),

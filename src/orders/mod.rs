@@ -100,6 +100,24 @@ pub struct Order {
     pub version: u64,
 }
 
+/// A row, as far as it can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Row {
+    /// An order.
+    Order(Order),
+    /// An order of another place of the sale: a part, or the whole if a part was asked for.
+    Elsewhere(SaleId, Order),
+    /// A row that is no order.
+    Unreadable {
+        /// What stands for the reservation's id.
+        row: String,
+        /// The reservation, if the row names one of this sale.
+        id: Option<ReservationId>,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
 /// Where orders are kept.
 pub trait Database: Send {
     /// Writes changes in one transaction: one row a reservation, and of two versions the later. For
@@ -113,8 +131,21 @@ pub trait Database: Send {
     /// Up to where a source of this name has been written.
     fn position(&mut self, source: &str) -> Result<Option<u64>, DatabaseError>;
 
-    /// Every order of a sale, in the order of reservation ids.
-    fn orders(&mut self, sale: &SaleId, each: &mut dyn FnMut(Order)) -> Result<(), DatabaseError>;
+    /// Every row of a sale, in the order of reservation ids; of one part of a sale, its own rows and
+    /// none that can't be read. Rows of other places of the sale come as [`Row::Elsewhere`].
+    fn rows(&mut self, sale: &SaleId, each: &mut dyn FnMut(Row)) -> Result<(), DatabaseError>;
+
+    /// Every order of a sale, in the order of reservation ids: the rows that can be read.
+    fn orders(&mut self, sale: &SaleId, each: &mut dyn FnMut(Order)) -> Result<(), DatabaseError> {
+        self.rows(sale, &mut |row| {
+            if let Row::Order(order) = row {
+                each(order);
+            }
+        })
+    }
+
+    /// The names of sales that the rows have, each once. `None` for rows without one.
+    fn sales(&mut self) -> Result<Vec<Option<String>>, DatabaseError>;
 
     /// Writes rows as they are given, whatever version the database has: a repair.
     fn overwrite(&mut self, changes: &[Change]) -> Result<(), DatabaseError>;

@@ -13,12 +13,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use postgres::binary_copy::BinaryCopyInWriter;
 use postgres::error::SqlState;
 use postgres::fallible_iterator::FallibleIterator;
-use postgres::types::{ToSql, Type};
+use postgres::types::{FromSql, ToSql, Type};
 use postgres::{Client, Config, NoTls, Transaction};
 
 use super::postgres_url::PostgresUrl;
-use super::rows::{id_of, is_of_another_part, latest, public_id, signed, unsigned};
-use super::{Database, DatabaseError, Order};
+use super::rows::{Column, latest, public_id, signed, unsigned};
+use super::{Database, DatabaseError, Row, rows};
 use crate::sale::{Change, SaleId, Status};
 
 mod errors;
@@ -157,7 +157,7 @@ impl Database for Postgres {
         })
     }
 
-    fn orders(&mut self, sale: &SaleId, each: &mut dyn FnMut(Order)) -> Result<(), DatabaseError> {
+    fn rows(&mut self, sale: &SaleId, each: &mut dyn FnMut(Row)) -> Result<(), DatabaseError> {
         self.with(|session| {
             let sql = "SELECT reservation, user_id, quantity, status, version
                        FROM orders WHERE sale = $1 ORDER BY reservation";
@@ -165,25 +165,29 @@ impl Database for Postgres {
             transaction.batch_execute("SET LOCAL statement_timeout = 0")?;
             let mut rows = transaction.query_typed_raw(sql, [(sale.whole_str(), Type::TEXT)])?;
             while let Some(row) = rows.next()? {
-                let Some(id) = id_of(sale, row.try_get(0)?) else {
-                    let row: &str = row.try_get(0)?;
-                    if is_of_another_part(sale, row) {
-                        continue;
-                    }
-                    tracing::warn!(row, %sale, "a row of orders has no reservation's id");
-                    continue;
+                let columns = rows::Columns {
+                    reservation: column(&row, 0),
+                    user: column(&row, 1),
+                    quantity: column::<i32>(&row, 2).map(|quantity| quantity.map(i64::from)),
+                    status: column(&row, 3),
+                    version: column(&row, 4),
                 };
-                let quantity: i32 = row.try_get(2)?;
-                each(Order {
-                    id,
-                    user: row.try_get(1)?,
-                    quantity: u32::try_from(quantity).unwrap_or(0),
-                    status: Status::from_name(row.try_get(3)?),
-                    version: unsigned(row.try_get(4)?),
-                });
+                columns.read(sale).into_iter().for_each(&mut *each);
             }
             drop(rows);
             transaction.commit()
+        })
+    }
+
+    fn sales(&mut self) -> Result<Vec<Option<String>>, DatabaseError> {
+        self.with(|session| {
+            let mut transaction = session.client.transaction()?;
+            transaction.batch_execute("SET LOCAL statement_timeout = 0")?;
+            let sql = "SELECT DISTINCT sale::text FROM orders";
+            let names = transaction.query(sql, &[])?;
+            let names = names.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+            transaction.commit()?;
+            Ok(names)
         })
     }
 
@@ -272,6 +276,10 @@ fn copy(transaction: &mut Transaction<'_>, rows: &[&Change]) -> Result<(), postg
 fn copy_can_not(error: &postgres::Error) -> bool {
     let codes = [SqlState::UNIQUE_VIOLATION, SqlState::DUPLICATE_PSTATEMENT];
     error.code().is_some_and(|code| codes.contains(code))
+}
+
+fn column<'a, T: FromSql<'a>>(row: &'a postgres::Row, at: usize) -> Column<T> {
+    row.try_get(at).map_err(|error| errors::with_causes(&error))
 }
 
 fn time(ms: u64) -> SystemTime {

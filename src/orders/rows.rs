@@ -3,7 +3,8 @@
 //! In one order for everybody, two workers that write the same rows wait for each other instead of
 //! deadlocking, and neighbours in the index are written together.
 
-use crate::sale::{Change, ReservationId, SaleId};
+use super::{Order, Row};
+use crate::sale::{Change, ReservationId, SaleId, Status};
 
 /// The latest change of each reservation, in the order of public ids.
 pub(super) fn latest(changes: &[Change]) -> Vec<&Change> {
@@ -19,18 +20,6 @@ pub(super) fn public_id(change: &Change) -> String {
     format!("{}~{}", change.sale, change.reservation.id)
 }
 
-/// The reservation that a row stands for, if it is one of this sale's.
-pub(super) fn id_of(sale: &SaleId, public: &str) -> Option<ReservationId> {
-    let (of, id) = ReservationId::from_public(public).ok()?;
-    (of == *sale).then_some(id)
-}
-
-/// Whether a row is of the same sale as people know it, but of another part of it.
-pub(super) fn is_of_another_part(sale: &SaleId, public: &str) -> bool {
-    let of = ReservationId::from_public(public).map(|(of, _)| of);
-    of.is_ok_and(|of| of != *sale && of.whole() == sale.whole())
-}
-
 /// A version as databases have it. Those of Redis end in the year 2248, those of the embedded
 /// ledger count its records.
 pub(super) fn signed(version: u64) -> i64 {
@@ -42,10 +31,126 @@ pub(super) fn unsigned(version: i64) -> u64 {
     u64::try_from(version).unwrap_or(0)
 }
 
+/// A column as the database's client gives it: a value, NULL, or why it can't be read.
+pub(super) type Column<T> = Result<Option<T>, String>;
+
+/// The columns of a row that an audit reads. Somebody may have changed the table, or a row by hand.
+pub(super) struct Columns {
+    pub(super) reservation: Column<String>,
+    pub(super) user: Column<String>,
+    pub(super) quantity: Column<i64>,
+    pub(super) status: Column<String>,
+    pub(super) version: Column<i64>,
+}
+
+impl Columns {
+    /// The row. `None`: it is of no account to who asks for one part of a sale.
+    pub(super) fn read(self, sale: &SaleId) -> Option<Row> {
+        let row = match &self.reservation {
+            Ok(Some(text)) => text.clone(),
+            Ok(None) => "NULL".to_owned(),
+            Err(problem) => problem.clone(),
+        };
+        let (of, id) = match ReservationId::from_public(&row) {
+            Ok((of, id)) if of.whole() == sale.whole() => (of, id),
+            // Those that belong nowhere are told once, with the whole sale.
+            _ if sale.is_part() => return None,
+            Ok(_) => return Some(unreadable(row, None, "its id is of another sale".into())),
+            Err(error) => return Some(unreadable(row, None, error.to_string())),
+        };
+        Some(match self.order(id) {
+            Ok(order) if of == *sale => Row::Order(order),
+            Ok(order) => Row::Elsewhere(of, order),
+            Err(problem) if of == *sale => unreadable(row, Some(id), problem),
+            // Whoever looks at that place is told.
+            Err(_) => return None,
+        })
+    }
+
+    fn order(self, id: ReservationId) -> Result<Order, String> {
+        let number = |name: &str, column: Column<i64>| {
+            let number = column.map_err(|problem| format!("{name}: {problem}"))?;
+            number.ok_or_else(|| format!("{name} is NULL"))
+        };
+        let quantity = number("quantity", self.quantity)?;
+        let version = number("version", self.version)?;
+        let status = self.status.map_err(|problem| format!("status: {problem}"))?;
+        Ok(Order {
+            id,
+            user: self.user.map_err(|problem| format!("user_id: {problem}"))?,
+            quantity: u32::try_from(quantity)
+                .map_err(|_| format!("quantity is {quantity}, no number of units"))?,
+            status: status.and_then(|status| Status::from_name(&status)),
+            version: u64::try_from(version)
+                .map_err(|_| format!("version is {version}, below any"))?,
+        })
+    }
+}
+
+fn unreadable(row: String, id: Option<ReservationId>, problem: String) -> Row {
+    Row::Unreadable { row, id, problem }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::sale::{Reservation, Status};
+
+    fn columns(reservation: &str) -> Columns {
+        Columns {
+            reservation: Ok(Some(reservation.to_owned())),
+            user: Ok(None),
+            quantity: Ok(Some(1)),
+            status: Ok(Some("held".into())),
+            version: Ok(Some(5)),
+        }
+    }
+
+    #[test]
+    fn a_row_that_is_no_order_says_why() {
+        let ticket = SaleId::new("ticket").unwrap();
+        let (part, other) = (ticket.part(1, 2).unwrap(), ticket.part(2, 2).unwrap());
+        let id = |sale: &SaleId| format!("{sale}~{}", ReservationId(7));
+        let order = Order {
+            id: ReservationId(7),
+            user: None,
+            quantity: 1,
+            status: Some(Status::Held),
+            version: 5,
+        };
+        let read = |columns: Columns, sale: &SaleId| columns.read(sale);
+        assert_eq!(read(columns(&id(&ticket)), &ticket), Some(Row::Order(order.clone())));
+        let elsewhere = Some(Row::Elsewhere(other.clone(), order));
+        assert_eq!(read(columns(&id(&other)), &ticket), elsewhere);
+        assert_eq!(read(columns(&id(&other)), &part), elsewhere);
+        for row in ["none", "", "poster~0000000000000000000000000A"] {
+            assert!(matches!(
+                read(columns(row), &ticket),
+                Some(Row::Unreadable { row: named, id: None, .. }) if named == row
+            ));
+            assert_eq!(read(columns(row), &part), None);
+        }
+        let wrong: [fn(&mut Columns); 5] = [
+            |row| row.quantity = Ok(None),
+            |row| row.quantity = Ok(Some(-1)),
+            |row| row.version = Ok(Some(-1)),
+            |row| row.version = Err("a text".into()),
+            |row| row.status = Err("a number".into()),
+        ];
+        for spoil in wrong {
+            let mut row = columns(&id(&ticket));
+            spoil(&mut row);
+            let read = read(row, &ticket);
+            let named = matches!(&read, Some(Row::Unreadable { id: Some(id), .. }) if id.0 == 7);
+            assert!(named, "{read:?}");
+        }
+        let mut null = columns("");
+        null.reservation = Ok(None);
+        assert!(matches!(
+            read(null, &ticket),
+            Some(Row::Unreadable { row, .. }) if row == "NULL"
+        ));
+    }
 
     #[test]
     fn of_two_changes_the_later_stays_whatever_their_order() {

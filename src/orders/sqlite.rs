@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
+use rusqlite::types::FromSql;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, params};
 use rustix::fs::{FileType, Mode};
 
-use super::rows::{id_of, is_of_another_part, latest, public_id, signed, unsigned};
-use super::{Database, DatabaseError, Order};
-use crate::sale::{Change, SaleId, Status};
+use super::rows::{Column, Columns, latest, public_id, signed, unsigned};
+use super::{Database, DatabaseError, Row};
+use crate::sale::{Change, SaleId};
 
 /// What marks a file as ours: `Stam`.
 const APPLICATION_ID: i32 = 0x5374_616d;
@@ -194,26 +195,32 @@ impl Database for Sqlite {
         Ok(found.map(unsigned))
     }
 
-    fn orders(&mut self, sale: &SaleId, each: &mut dyn FnMut(Order)) -> Result<(), DatabaseError> {
+    fn rows(&mut self, sale: &SaleId, each: &mut dyn FnMut(Row)) -> Result<(), DatabaseError> {
         let sql = "SELECT reservation, user_id, quantity, status, version
                    FROM orders WHERE sale = ?1 ORDER BY reservation";
         self.with(|connection| {
             let mut select = connection.prepare_cached(sql)?;
             let mut rows = select.query([sale.whole_str()])?;
             while let Some(row) = rows.next()? {
-                let public: String = row.get(0)?;
-                let Some(id) = id_of(sale, &public) else {
-                    if !is_of_another_part(sale, &public) {
-                        tracing::warn!(row = public, %sale, "a row of orders has no reservation's id");
-                    }
-                    continue;
+                let columns = Columns {
+                    reservation: column(row, 0),
+                    user: column(row, 1),
+                    quantity: column(row, 2),
+                    status: column(row, 3),
+                    version: column(row, 4),
                 };
-                let status: String = row.get(3)?;
-                let status = Status::from_name(&status);
-                let (user, quantity, version) = (row.get(1)?, row.get(2)?, row.get(4)?);
-                each(Order { id, user, quantity, status, version: unsigned(version) });
+                columns.read(sale).into_iter().for_each(&mut *each);
             }
             Ok(())
+        })
+    }
+
+    fn sales(&mut self) -> Result<Vec<Option<String>>, DatabaseError> {
+        let sql = "SELECT DISTINCT CAST(sale AS TEXT) FROM orders";
+        self.with(|connection| {
+            let mut select = connection.prepare_cached(sql)?;
+            let names = select.query_map([], |row| row.get(0))?;
+            names.collect()
         })
     }
 
@@ -257,6 +264,10 @@ fn add(path: &Path, connection: &mut Connection) -> rusqlite::Result<()> {
         write.commit()?;
     }
     Ok(())
+}
+
+fn column<T: FromSql>(row: &rusqlite::Row<'_>, at: usize) -> Column<T> {
+    row.get(at).map_err(|error| error.to_string())
 }
 
 /// Brings the schema up to date. A file that isn't ours is left alone.

@@ -154,6 +154,13 @@ impl SaleView {
         self.spec.total.saturating_sub(self.held + self.confirmed)
     }
 
+    /// Units that it had if nothing had ever been moved to or from it. Only stock that is added
+    /// changes that.
+    pub fn owned(&self) -> u64 {
+        let [gave, took] = [&self.moves.gave, &self.moves.took].map(|m| m.iter().sum::<u64>());
+        (self.spec.total + gave).saturating_sub(took)
+    }
+
     /// Whether it sells at the ledger's time.
     pub fn state(&self) -> State {
         self.spec.state(self.now_ms)

@@ -101,7 +101,11 @@ impl Machine {
     /// A sale that has sold nothing. The definition must have been [checked](SaleSpec::check).
     pub fn new(spec: SaleSpec) -> Self {
         debug_assert!(spec.check().is_ok(), "unchecked definition: {spec:?}");
-        Self::restore(spec, 0)
+        let mut machine = Self::restore(spec, 0);
+        if let Split::Head { .. } = machine.spec.split {
+            machine.moves.stock = Some(machine.spec.total);
+        }
+        machine
     }
 
     /// A sale as a snapshot has it, still without its rows. Its definition is as open and close
@@ -379,6 +383,7 @@ impl Machine {
         match self.spec.total.checked_add(units) {
             Some(total) if total <= TOTAL_MAX => {
                 self.spec.total = total;
+                self.moves.stock = self.moves.stock.map(|stock| stock + units);
                 Outcome::Sale(Box::new(self.view()))
             }
             _ => Outcome::TotalTooLarge,

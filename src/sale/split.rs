@@ -84,12 +84,14 @@ pub struct Moves {
     pub gave: Vec<u64>,
     /// Taken.
     pub took: Vec<u64>,
+    /// In the head: units of all places together, which no move changes. `None`: it was not noted.
+    pub stock: Option<u64>,
 }
 
 impl Moves {
     /// None yet.
     pub fn none(split: Split) -> Self {
-        Self { gave: vec![0; split.places()], took: vec![0; split.places()] }
+        Self { gave: vec![0; split.places()], took: vec![0; split.places()], stock: None }
     }
 }
 
@@ -168,12 +170,8 @@ impl Places {
     /// The sale as people know it. Its total is exact, however the places were looked at.
     pub fn view(&self) -> SaleView {
         let sum = |of: fn(&SaleView) -> u64| self.all().map(|(_, view)| of(view)).sum::<u64>();
-        let owned = |view: &SaleView| {
-            let [gave, took] = [&view.moves.gave, &view.moves.took].map(|m| m.iter().sum::<u64>());
-            (view.spec.total + gave).saturating_sub(took)
-        };
         let mut view = self.head.clone();
-        view.spec.total = sum(owned);
+        view.spec.total = sum(SaleView::owned);
         (view.held, view.confirmed) = (sum(|view| view.held), sum(|view| view.confirmed));
         view.now_ms = self.all().map(|(_, view)| view.now_ms).max().unwrap_or(view.now_ms);
         view.moves = Moves::default();

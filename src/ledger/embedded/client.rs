@@ -12,7 +12,7 @@ use super::open_error::OpenError;
 use super::store::{Options, Store};
 use super::thread::{Handle, Job};
 use crate::clock::{SteadyClock, wall_ms};
-use crate::ledger::client::{Client, SaleAudit};
+use crate::ledger::client::{Client, Repair, SaleAudit};
 use crate::ledger::{Batch, BatchReply, Group, LedgerError};
 use crate::sale::{Command, SaleId};
 
@@ -81,9 +81,17 @@ impl Client for EmbeddedClient {
         audit::sales(self)
     }
 
-    /// Nothing is ever mended: see `audit`.
-    fn audit(&mut self, sale: &SaleId, _repair: bool) -> Result<Option<SaleAudit>, LedgerError> {
+    /// Nothing is ever repaired: see `audit`.
+    fn audit(
+        &mut self,
+        sale: &SaleId,
+        _repair: Option<&Repair>,
+    ) -> Result<Option<SaleAudit>, LedgerError> {
         audit::audit(self, sale)
+    }
+
+    fn removed_at(&mut self, sale: &SaleId) -> Result<Option<u64>, LedgerError> {
+        audit::removed_at(self, sale)
     }
 
     fn orders_source(&self) -> Option<String> {
@@ -145,9 +153,17 @@ impl Client for OfflineClient {
         audit::sales(self)
     }
 
-    /// Nothing is ever mended: see `audit`.
-    fn audit(&mut self, sale: &SaleId, _repair: bool) -> Result<Option<SaleAudit>, LedgerError> {
+    /// Nothing is ever repaired: see `audit`.
+    fn audit(
+        &mut self,
+        sale: &SaleId,
+        _repair: Option<&Repair>,
+    ) -> Result<Option<SaleAudit>, LedgerError> {
         audit::audit(self, sale)
+    }
+
+    fn removed_at(&mut self, sale: &SaleId) -> Result<Option<u64>, LedgerError> {
+        audit::removed_at(self, sale)
     }
 
     fn orders_source(&self) -> Option<String> {

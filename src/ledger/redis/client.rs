@@ -22,11 +22,11 @@ use super::{
     Codec, DecodeError, Endpoint, HandshakeError, RedisLedger, decode, handshake, load_scripts,
 };
 use super::{audit, index, replicas};
-use crate::ledger::client::{Client, SaleAudit};
+use crate::ledger::client::{Client, Repair, SaleAudit, Unlisted};
 use crate::ledger::members::Roll;
 use crate::ledger::{Batch, BatchReply, GroupReply, LedgerError};
 use crate::limits::{CLIENT_ANSWER_DEADLINE_MS, CLIENT_CONNECT_DEADLINE_MS};
-use crate::sale::{Command, SaleId};
+use crate::sale::{SaleId, SaleView};
 
 /// Members of the index that one SSCAN is to return, about.
 const SCAN_COUNT: &[u8] = b"1000";
@@ -162,7 +162,9 @@ impl RedisClient {
         }
         // What is done is done: the index can be mended later, by whoever meets the sale.
         let _ = self.register(&created);
-        let _ = self.forget(&index::removed(batch, &replies));
+        let removed = index::removed(batch, &replies);
+        let _ = self.forget(&removed);
+        let _ = self.note_removed(&removed);
         Ok(replies.into_iter().map(|reply| reply.map_err(LedgerError::from)).collect())
     }
 
@@ -203,40 +205,6 @@ impl RedisClient {
         redis::from_redis_value(members).map_err(|error| LedgerError::Refused(error.to_string()))
     }
 
-    /// A sale that is removed takes its stream along. The script sees the groups that have begun with
-    /// it; one that has not begun yet is seen here.
-    fn check_removal(&mut self, batch: &Batch) -> Result<(), LedgerError> {
-        for group in batch.groups.iter().filter(|g| g.commands.contains(&Command::Remove)) {
-            let keys = self.codec().keys();
-            let (groups, stream) = (keys.groups(), keys.of(&group.sale).stream());
-            let mut ask = Pipeline::new();
-            ask.add(&[b"SMEMBERS", groups.as_bytes()]);
-            ask.add(&[b"XINFO", b"GROUPS", stream.as_bytes()]);
-            let mut replies = self.pipeline(&ask)?;
-            let begun = match replies.remove(1) {
-                Value::Array(begun) => begun,
-                Value::ServerError(error) => match error_text(&error) {
-                    // Without a stream there is nothing to read.
-                    text if text.starts_with("ERR no such key") => continue,
-                    text => return Err(LedgerError::Refused(text)),
-                },
-                other => return Err(LedgerError::Refused(format!("XINFO GROUPS: {other:?}"))),
-            };
-            let begun: Vec<String> = begun.into_iter().filter_map(group_name).collect();
-            let groups: Vec<String> = redis::from_redis_value(replies.remove(0))
-                .map_err(|error| LedgerError::Refused(error.to_string()))?;
-            if let Some(name) = groups.iter().find(|name| !begun.contains(name)) {
-                return Err(LedgerError::Refused(format!(
-                    "the group {name} has yet to read the stream of {}: remove the sale when it \
-                     has, or the group from {} if nobody needs it any more",
-                    group.sale,
-                    self.codec().keys().groups()
-                )));
-            }
-        }
-        Ok(())
-    }
-
     /// How many members the index of sales has.
     pub fn sales_count(&mut self) -> Result<u64, LedgerError> {
         let key = self.codec().keys().index();
@@ -244,6 +212,12 @@ impl RedisClient {
         let reply = self.pipeline(count.add(&[b"SCARD", key.as_bytes()]))?.remove(0);
         index::judge(self.codec().keys(), &reply)?;
         redis::from_redis_value(reply).map_err(|error| LedgerError::Refused(error.to_string()))
+    }
+
+    /// A slot of each node; without a Cluster any slot, of the one server that there is.
+    pub(super) fn slot_of_each_node(&mut self) -> Result<Vec<u16>, LedgerError> {
+        self.connect().map_err(refused)?;
+        Ok(self.nodes.as_ref().map_or_else(|| vec![0], Nodes::one_slot_each))
     }
 
     /// One command about the index.
@@ -381,9 +355,45 @@ impl Client for RedisClient {
         Ok(sales)
     }
 
-    fn audit(&mut self, sale: &SaleId, repair: bool) -> Result<Option<SaleAudit>, LedgerError> {
+    fn audit(
+        &mut self,
+        sale: &SaleId,
+        repair: Option<&Repair>,
+    ) -> Result<Option<SaleAudit>, LedgerError> {
         let keys = self.codec().keys().of(sale);
         audit::audit(self, &keys, sale, repair)
+    }
+
+    fn unlisted(&mut self) -> Result<Unlisted, LedgerError> {
+        let listed = self.sales()?.into_iter().collect();
+        let mut found = self.scan_for_sales(&listed)?;
+        if !found.sales.is_empty() {
+            // One may have been created meanwhile.
+            let listed = self.sales()?;
+            found.sales.retain(|sale| listed.binary_search(sale).is_err());
+        }
+        Ok(found)
+    }
+
+    fn list(&mut self, sales: &[SaleId]) -> Result<(), LedgerError> {
+        self.register(&sales.iter().collect::<Vec<_>>())
+    }
+
+    fn remains(&mut self, sale: &SaleId) -> Result<bool, LedgerError> {
+        self.any_key_of(sale)
+    }
+
+    fn removed_at(&mut self, sale: &SaleId) -> Result<Option<u64>, LedgerError> {
+        self.removed_version(sale)
+    }
+
+    fn note_stock(
+        &mut self,
+        sale: &SaleId,
+        head: &SaleView,
+        units: u64,
+    ) -> Result<bool, LedgerError> {
+        self.set_stock(sale, head, units)
     }
 
     fn members(&mut self) -> Result<Option<Roll>, LedgerError> {
@@ -481,10 +491,4 @@ fn changed(batch: &Batch, replies: &[Result<GroupReply, LedgerError>]) -> bool {
         batch.groups.iter().zip(replies).filter_map(|(g, r)| Some((g, r.as_ref().ok()?)));
     let mut each = answered.flat_map(|(group, reply)| group.commands.iter().zip(&reply.outcomes));
     each.any(|(command, outcome)| may_change(command, outcome))
-}
-
-/// The name in one group's answer to XINFO GROUPS, which begins with it.
-fn group_name(group: Value) -> Option<String> {
-    let Value::Array(parts) = group else { return None };
-    redis::from_redis_value(parts.into_iter().nth(1)?).ok()
 }

@@ -21,6 +21,16 @@ impl EntryId {
         Some(Self { ms: number(ms)?, sequence: number(sequence)? })
     }
 
+    /// The entry whose changes have this version, unless its sequence number carried over.
+    pub fn of_version(version: u64) -> Self {
+        Self { ms: version >> SEQUENCE_BITS, sequence: version & ((1 << SEQUENCE_BITS) - 1) }
+    }
+
+    /// The version up to which changes are of this millisecond or an earlier one.
+    pub fn last_version_of_ms(ms: u64) -> u64 {
+        Self { ms, sequence: (1 << SEQUENCE_BITS) - 1 }.version()
+    }
+
     /// The version of the changes in the entry.
     pub fn version(self) -> u64 {
         // A sequence beyond its bits carries over: it does when Redis' clock has gone back, and the

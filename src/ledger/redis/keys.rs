@@ -130,6 +130,47 @@ impl KeyTemplates {
         self.index() + ":leases"
     }
 
+    /// The key beside the index: a sorted set with the sales that were removed, and when.
+    pub fn removed(&self) -> String {
+        self.index() + ":removed"
+    }
+
+    /// A pattern for `SCAN` that matches every key that stands beside the counters of a sale, and
+    /// others.
+    pub fn pattern(&self) -> String {
+        let mut pattern = String::new();
+        for (i, piece) in self.counters.pieces.iter().enumerate() {
+            if i > 0 {
+                pattern.push('*');
+            }
+            for c in piece.chars() {
+                if matches!(c, '*' | '?' | '[' | ']' | '\\') {
+                    pattern.push('\\');
+                }
+                pattern.push(c);
+            }
+        }
+        let (open, close) = braces(self.tagged);
+        [open, &pattern, close, ":*"].concat()
+    }
+
+    /// The sale beside whose counters a key stands. `None`: it is no such key.
+    pub fn sale_of(&self, key: &[u8]) -> Option<SaleId> {
+        let key = str::from_utf8(key).ok()?;
+        let counters = SUFFIXES.iter().find_map(|suffix| key.strip_suffix(suffix))?;
+        let (open, close) = braces(self.tagged);
+        let counters = counters.strip_prefix(open)?.strip_suffix(close)?;
+        // Every placeholder stands for the same text.
+        let pieces = &self.counters.pieces;
+        let text: usize = pieces.iter().map(|piece| piece.len()).sum();
+        let length = counters.len().checked_sub(text)? / (pieces.len() - 1);
+        let from = pieces[0].len();
+        let sale = SaleId::from_ledger(counters.get(from..from + length)?).ok()?;
+        let mut filled = String::with_capacity(counters.len());
+        self.counters.fill(&sale, &mut filled);
+        (filled == counters).then_some(sale)
+    }
+
     /// The names for one sale.
     pub fn of(&self, sale: &SaleId) -> SaleKeys {
         let mut text = String::with_capacity(192);
@@ -185,21 +226,22 @@ impl SaleKeys {
     }
 
     fn beside(&self, suffix: &str) -> String {
-        let (open, close) = self.braces();
+        let (open, close) = braces(self.tagged);
         [open, self.counters(), close, suffix].concat()
-    }
-
-    fn braces(&self) -> (&'static str, &'static str) {
-        if self.tagged { ("", "") } else { ("{", "}") }
     }
 
     /// Every key as the pieces it is made of, for the encoder.
     pub(super) fn pieces(&self) -> impl Iterator<Item = [&str; 4]> {
-        let (open, close) = self.braces();
+        let (open, close) = braces(self.tagged);
         let counters = self.counters();
         let beside = SUFFIXES.iter().map(move |suffix| [open, counters, close, *suffix]);
         std::iter::once(["", counters, "", ""]).chain(beside)
     }
+}
+
+/// What stands around the counters' key in the names of the others.
+fn braces(tagged: bool) -> (&'static str, &'static str) {
+    if tagged { ("", "") } else { ("{", "}") }
 }
 
 /// The part of a key that decides its slot, if it isn't the whole: what stands between the first
@@ -250,6 +292,29 @@ mod tests {
             let slots = keys.iter().map(|key| slot_of(key.as_bytes()));
             assert!(slots.clone().all(|slot| Some(slot) == slots.clone().next()), "{keys:?}");
         }
+    }
+
+    #[test]
+    fn a_sale_is_known_by_its_keys() {
+        for counters in ["{sale}_hash_key", "{{sale}}", "x:{sale}:{sale}", "[{sale}]*?"] {
+            let templates = KeyTemplates::new(counters, "t", "s").unwrap();
+            for sale in [ticket(), ticket().part(2, 4).unwrap()] {
+                let all = templates.of(&sale).all();
+                assert_eq!(templates.sale_of(all[0].as_bytes()), None, "the counters alone");
+                for key in &all[1..] {
+                    assert_eq!(templates.sale_of(key.as_bytes()), Some(sale.clone()), "{key}");
+                }
+            }
+        }
+        let templates = KeyTemplates::new("x:{sale}:{sale}", "t", "s").unwrap();
+        for other in
+            ["{x:a:b}:sale", "{x:a:a}:other", "{x::}:sale", "x:a:a:sale", "{x:a b:a b}:sale"]
+        {
+            assert_eq!(templates.sale_of(other.as_bytes()), None, "{other}");
+        }
+        assert_eq!(templates.pattern(), "{x:*:*}:*");
+        let odd = KeyTemplates::new("[{sale}]*?", "t", "s").unwrap();
+        assert_eq!(odd.pattern(), r"{\[*\]\*\?}:*");
     }
 
     #[test]

@@ -31,6 +31,14 @@ impl Pipeline {
         self.end(key_of(arguments).map(slot_of))
     }
 
+    /// Adds a command for the node of a slot.
+    pub(super) fn add_for(&mut self, slot: u16, arguments: &[&[u8]]) -> &mut Self {
+        self.write(slot, |out| {
+            command(out, arguments.len());
+            arguments.iter().for_each(|argument| bulk(out, argument));
+        })
+    }
+
     /// Adds a command for a slot, as it is written.
     pub(super) fn write(&mut self, slot: u16, write: impl FnOnce(&mut Vec<u8>)) -> &mut Self {
         write(&mut self.bytes);

@@ -6,7 +6,7 @@
 use redis::{ServerError, Value};
 
 use super::codec::{runs, settle_of};
-use super::line::parse_value;
+use super::line::{number, parse_value};
 use crate::ledger::{Group, GroupReply, LedgerError};
 use crate::sale::{Command, Moves, Outcome, Reservation, ReservationId, SaleSpec, SaleView, Split};
 
@@ -251,6 +251,13 @@ impl<'a> Elements<'a> {
             moves = Moves::none(spec.split);
             for units in moves.gave.iter_mut().chain(&mut moves.took) {
                 *units = self.number()?;
+            }
+            if let Split::Head { .. } = spec.split {
+                // 0.1.0 noted none.
+                moves.stock = match self.text()? {
+                    "" => None,
+                    text => Some(number(text).ok_or_else(|| malformed(text))?),
+                };
             }
         }
         let confirmed = sold.checked_sub(held).ok_or_else(|| malformed("more held than sold"))?;

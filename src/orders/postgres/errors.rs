@@ -78,7 +78,7 @@ fn describe(error: &DbError) -> String {
     format!("PostgreSQL: {}{more} [{}]", error.message(), error.code().code())
 }
 
-fn with_causes(error: &dyn std::error::Error) -> String {
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

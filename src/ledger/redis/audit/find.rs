@@ -56,10 +56,14 @@ pub(super) struct Found {
     pub(super) missing: Vec<ReservationId>,
     /// Stored, and not told by the stream as they stand.
     pub(super) untold: Vec<ReservationId>,
+    /// Stored as somebody else has written them, and their lines as the stream tells them.
+    pub(super) edited: Vec<(ReservationId, String)>,
     /// Claims that are not there, and of which reservation.
     pub(super) claims_missing: Vec<(String, ReservationId)>,
     /// Claims of a reservation that is not there or is another's, and its id.
     pub(super) claims_wrong: Vec<(String, String)>,
+    /// Those of them that no reservation has: somebody may have what they name.
+    pub(super) orphans: HashSet<String>,
     pub(super) users: Vec<UserUnits>,
     /// Members that are not there, or have another score.
     pub(super) deadlines_missing: Vec<String>,
@@ -252,11 +256,14 @@ impl<'a> Pass<'a> {
         claims_missing.sort_unstable();
         claims_wrong.sort_unstable();
         users.sort_unstable_by(|a, b| a.user.cmp(&b.user));
-        let silent = look.trimmed == 0 || look.entries_gone() != 0;
+        let lost_some = look.entries_gone() != 0;
+        let silent = look.trimmed == 0 || lost_some;
         let mut found = Found {
             missing: self.model.missing(),
-            untold: self.model.untold(silent),
+            untold: self.model.untold(silent, lost_some),
+            edited: self.model.edited(lost_some),
             claims_missing,
+            orphans: self.model.without_reservation(&claims_wrong),
             claims_wrong,
             users,
             deadlines_missing,
@@ -446,6 +453,11 @@ impl Found {
 
     pub(super) fn lines_problems(&self) -> Problems {
         let missing = Problems::of(&self.missing, |id| format!("in the stream only: {id}"));
-        self.model.unreadable.clone().and(missing)
+        let edited = Problems::of(&self.edited, |(id, told)| {
+            let line = self.model.get(*id).map(|item: &Item| item.line(*id)).unwrap_or_default();
+            let told = told.split_once(' ').map_or("", |(_, rest)| rest);
+            format!("{line}, but the stream tells: {told}")
+        });
+        self.model.unreadable.clone().and(missing).and(edited)
     }
 }

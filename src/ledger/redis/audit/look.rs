@@ -28,6 +28,8 @@ pub(super) struct Look {
     settings: [Option<String>; 5],
     pub(super) trimmed: u64,
     pub(super) repairs: u64,
+    /// A repair has told once more what the stream had lost.
+    retold: bool,
     pub(super) length: u64,
     pub(super) last: EntryId,
     pub(super) added: u64,
@@ -44,7 +46,7 @@ impl Look {
         let now_ms = count(next()?)?;
         let exists = count(next()?)? == 1;
         let [total, sold] = fixed(texts(next()?)?)?;
-        let [held, hold, opens, closes, limit, quantity, trimmed, repairs] =
+        let [held, hold, opens, closes, limit, quantity, trimmed, repairs, retold] =
             fixed(texts(next()?)?)?;
         let [length, last, added] = fixed(texts(next()?)?)?;
         let groups = list(next()?)?.into_iter().map(|group| {
@@ -65,6 +67,7 @@ impl Look {
             settings: [hold, opens, closes, limit, quantity],
             trimmed: or_zero(trimmed).ok_or_else(|| unreadable("stream_trimmed"))?,
             repairs: or_zero(repairs).ok_or_else(|| unreadable("repairs"))?,
+            retold: retold.is_some(),
             length: or_zero(length).ok_or_else(|| odd("a length"))?,
             last: entry(last)?,
             added: or_zero(added).ok_or_else(|| odd("entries-added"))?,
@@ -119,6 +122,16 @@ impl Look {
     /// Entries that are gone and that we did not trim.
     pub(super) fn entries_gone(&self) -> i64 {
         self.added as i64 - self.length as i64 - self.trimmed as i64
+    }
+
+    /// Whether the stream has told every change since the sale began, and still does.
+    pub(super) fn tells_everything(&self) -> bool {
+        self.added > 0 && self.trimmed == 0 && self.entries_gone() == 0 && !self.retold
+    }
+
+    /// Whether somebody reads the stream, or has read what is gone from it.
+    pub(super) fn has_readers(&self) -> bool {
+        !self.groups.is_empty() || self.trimmed > 0
     }
 
     /// The version from which on some group has changes before it.

@@ -5,7 +5,7 @@
 //! to an entry of the stream, is the sale right after that entry (`model`); and the counts are read
 //! together with the id of the last entry, by one script (`look`). What doesn't agree then is read
 //! once more in the same way, together with the stream's end: what still doesn't is a difference, not
-//! the echo of a purchase. `repair` mends it.
+//! the echo of a purchase. `repair` repairs it.
 //!
 //! Architecture invariant: never stops a sale, and never keeps Redis for longer than a batch does.
 
@@ -18,9 +18,10 @@ use redis::Value;
 
 use self::find::{Found, find};
 use self::model::Problems;
+use self::repair::Notes;
 use super::SaleKeys;
 use crate::ledger::LedgerError;
-use crate::ledger::client::{Check, SaleAudit};
+use crate::ledger::client::{Amount, Check, Relation, Repair, SaleAudit};
 use crate::sale::SaleId;
 
 /// A blocking connection to Redis: one command, one reply. An error reply is an error.
@@ -29,12 +30,12 @@ pub trait Ask {
     fn ask(&mut self, arguments: &[&[u8]]) -> Result<Value, LedgerError>;
 }
 
-/// Rounds of finding and mending, after which what is left is told as it is: mending a lost line
+/// Rounds of finding and repairing, after which what is left is told as it is: repairing a lost line
 /// shows what depends on it, and that what depends on that.
 const REPAIR_ROUNDS_MAX: usize = 6;
 
-/// Compares all that Redis has of a sale; with `mend`, puts right what can be. `None`: there is no
-/// such sale.
+/// Compares all that Redis has of a sale; with a `repair`, puts right what that allows. `None`: there
+/// is no such sale.
 ///
 /// # Errors
 /// Redis can't be asked, or the stream loses entries while it is read.
@@ -42,60 +43,57 @@ pub fn audit(
     redis: &mut dyn Ask,
     keys: &SaleKeys,
     sale: &SaleId,
-    mend: bool,
+    repair: Option<&Repair>,
 ) -> Result<Option<SaleAudit>, LedgerError> {
     let Some(mut found) = find(redis, keys)? else { return Ok(None) };
     let mut checks = checks(&found);
-    let mut notes = Vec::new();
-    for _ in 0..if mend { REPAIR_ROUNDS_MAX } else { 0 } {
-        let before = notes.len();
-        repair::repair(redis, keys, &found, &mut notes)?;
-        if notes.len() == before {
+    let mut notes = Notes::default();
+    for _ in 0..REPAIR_ROUNDS_MAX {
+        let Some(how) = repair else { break };
+        let before = notes.done.len();
+        repair::repair(redis, keys, &found, how, &mut notes)?;
+        if notes.done.len() == before {
             break;
         }
         let Some(again) = find(redis, keys)? else { return Ok(None) };
         found = again;
-        merge(&mut checks, self::checks(&found), &notes);
-    }
-    let (view, last) = (found.look.view(), found.look.last.version());
-    let undelivered_from = found.look.undelivered_from();
-    let reservations = found.model.changes(sale, view.spec.hold_ms, last);
-    Ok(Some(SaleAudit { view, checks, reservations, version: last, undelivered_from }))
-}
-
-/// Puts what a later round found beside what the first one did: a check tells what was wrong when it
-/// was first seen, and whether it still is.
-fn merge(checks: &mut [Check], later: Vec<Check>, notes: &[(&'static str, String)]) {
-    for (check, now) in checks.iter_mut().zip(later) {
-        debug_assert_eq!(check.name, now.name);
-        if check.differences == 0 {
-            *check = now;
-        } else if now.differences == 0 {
-            let done = notes.iter().filter(|note| note.0 == check.name);
+        for (check, now) in checks.iter_mut().zip(self::checks(&found)) {
+            let done = notes.done.iter().filter(|note| note.0 == check.name);
             let done: Vec<&str> = done.map(|note| &*note.1).collect();
-            // What was mended with something else has no note of its own.
-            check.repaired = Some(if done.is_empty() { "agrees".into() } else { done.join(", ") });
-        } else {
-            *check = now;
+            check.update(now, &done);
         }
     }
+    for check in checks.iter_mut().filter(|check| check.repaired.is_none()) {
+        let mut why = notes.withheld.iter().filter(|note| note.0 == check.name);
+        check.withheld = why.next().filter(|_| check.differences > 0).map(|note| note.1.clone());
+    }
+    let (view, version) = (found.look.view(), found.look.last.version());
+    Ok(Some(SaleAudit {
+        checks,
+        version,
+        told_from: found.model.told_from(version),
+        undelivered_from: found.look.undelivered_from(),
+        has_orders: found.look.has_readers(),
+        reservations: found.model.changes(sale, view.spec.hold_ms, version),
+        view,
+    }))
 }
 
 /// Every comparison, always in the same order.
 fn checks(found: &Found) -> Vec<Check> {
     let Found { look, model, .. } = found;
-    let shown = |text: &Option<String>| text.clone().unwrap_or_else(|| "nothing".into());
+    let shown = |text: &Option<String>| Amount::from(text.as_deref().unwrap_or("nothing"));
     let count = |name, expected: u64, is: Option<u64>, text: &Option<String>| Check {
         name,
-        expected: expected.to_string(),
-        found: is.map_or_else(|| shown(text), |n| n.to_string()),
+        expected: expected.into(),
+        found: is.map_or_else(|| shown(text), Amount::from),
         differences: u64::from(is != Some(expected)),
         ..Check::default()
     };
     let list = |name, expected: u64, is: u64, problems: Problems| Check {
         name,
-        expected: expected.to_string(),
-        found: is.to_string(),
+        expected: expected.into(),
+        found: is.into(),
         differences: problems.count,
         examples: problems.examples,
         ..Check::default()
@@ -110,11 +108,12 @@ fn checks(found: &Found) -> Vec<Check> {
         count("sold", model.sold(), look.sold_units(), &look.sold),
         Check {
             name: "total",
-            expected: format!("{sold} or more"),
-            found: shown(&look.total),
+            expected: sold.into(),
+            relation: Relation::AtLeast,
+            found: total_read.map_or_else(|| shown(&look.total), Amount::from),
             differences: u64::from(total_read.is_none_or(|total| total < sold)) + settings.count,
             examples: settings.examples,
-            repaired: None,
+            ..Check::default()
         },
         list(
             "users",

@@ -6,9 +6,10 @@
 //!
 //! Architecture invariant: no I/O, no clock.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::ledger::client::EXAMPLES_MAX;
+use crate::ledger::redis::entry_id::EntryId;
 use crate::ledger::redis::line::{Line, split_owner};
 use crate::sale::{
     Change, ID_PREFIX_TEXT_BYTES, Key, Reservation, ReservationId, SaleId, Status, User,
@@ -62,6 +63,8 @@ pub(super) struct Item {
     stored: bool,
     /// The stream's last word is not what is stored.
     differs: bool,
+    /// That word, as a line without its newline, if it differs and there is one.
+    told: Option<Box<str>>,
     claim_seen: bool,
 }
 
@@ -76,6 +79,7 @@ impl Item {
             status: line.status,
             stored: false,
             differs: false,
+            told: None,
             claim_seen: false,
         }
     }
@@ -106,6 +110,19 @@ impl Item {
     pub(super) fn deadline(&self, id: ReservationId) -> Option<String> {
         let held = self.stored && self.status == Status::Held;
         held.then(|| deadline_member(id, self.expires_at_ms))
+    }
+
+    /// Whether changes that the stream has lost can have made of the stream's last word what is
+    /// stored; if it has lost none, whether a change can have ended before it was in the stream and
+    /// left more with the buyer than the stream tells.
+    fn can_have_become(&self, told: &Line<'_>, lost_some: bool) -> bool {
+        let same = (self.quantity, self.expires_at_ms, &*self.owner)
+            == (told.quantity, told.expires_at_ms, told.owner);
+        same && match (told.status, self.status) {
+            (Status::Held | Status::Expired, Status::Confirmed) => true,
+            (Status::Held, Status::Cancelled | Status::Expired) => lost_some,
+            _ => false,
+        }
     }
 
     /// As a line of the reservations, without its newline.
@@ -181,13 +198,15 @@ impl Model {
         self.first.get_or_insert(version);
         for text in lines.lines() {
             let Some(line) = Line::parse(text) else {
-                self.unreadable.add(|| format!("in the stream: {text:?}"));
+                let entry = EntryId::of_version(version);
+                self.unreadable.add(|| format!("in the entry {entry} of the stream: {text:?}"));
                 continue;
             };
             let live = version > self.since;
             self.change(&line, |item| {
                 item.set(&line);
-                (item.version, item.at_ms, item.differs) = (version, at_ms, false);
+                (item.version, item.at_ms) = (version, at_ms);
+                (item.differs, item.told) = (false, None);
                 item.stored |= live;
             });
         }
@@ -205,7 +224,10 @@ impl Model {
                 Some(line) => {
                     ids.push(line.id);
                     self.change(&line, |item| {
-                        item.differs |= !item.is(&line);
+                        if !item.differs && !item.is(&line) {
+                            item.differs = true;
+                            item.told = (item.version > 0).then(|| item.line(line.id).into());
+                        }
                         item.set(&line);
                         item.stored = true;
                     });
@@ -250,6 +272,16 @@ impl Model {
         unclaimed.filter_map(|(id, item)| Some((id, item.claim()?)))
     }
 
+    /// Those of these claims that no reservation was made with.
+    pub(super) fn without_reservation(&self, claims: &[(String, String)]) -> HashSet<String> {
+        let mut left: HashSet<String> = claims.iter().map(|(claim, _)| claim.clone()).collect();
+        if !left.is_empty() {
+            let claims = self.stored_items().filter_map(|(_, item)| item.claim());
+            claims.for_each(|claim| _ = left.remove(claim));
+        }
+        left
+    }
+
     /// Those that the stream tells of and the ledger has not.
     pub(super) fn missing(&self) -> Vec<ReservationId> {
         let missing = self.items.iter().filter(|(_, item)| !item.stored).map(|(id, _)| *id);
@@ -257,11 +289,26 @@ impl Model {
     }
 
     /// Those whose last change the stream does not tell: it tells another, or, if `silent` counts,
-    /// none.
-    pub(super) fn untold(&self, silent: bool) -> Vec<ReservationId> {
-        let untold = |item: &Item| item.differs || silent && item.version == 0;
+    /// none. Not those of which what is stored is wrong: see [`edited`](Self::edited).
+    pub(super) fn untold(&self, silent: bool, lost_some: bool) -> Vec<ReservationId> {
+        let untold = |item: &Item| match &item.told {
+            Some(told) => !is_edited(item, told, lost_some),
+            None => item.differs || silent && item.version == 0,
+        };
         let items = self.stored_items().filter(|(_, item)| untold(item));
         sorted(items.map(|(id, _)| id).collect())
+    }
+
+    /// Those of which no change can have made what is stored, with the stream's last word: somebody
+    /// else has written it.
+    pub(super) fn edited(&self, lost_some: bool) -> Vec<(ReservationId, String)> {
+        let edited = self.stored_items().filter_map(|(id, item)| {
+            let told = item.told.as_ref().filter(|told| is_edited(item, told, lost_some))?;
+            Some((id, told.to_string()))
+        });
+        let mut edited: Vec<_> = edited.collect();
+        edited.sort_unstable();
+        edited
     }
 
     /// One reservation.
@@ -287,6 +334,11 @@ impl Model {
     /// Every user that has or had units.
     pub(super) fn users(&self) -> impl Iterator<Item = (&str, u64)> {
         self.sums.units.iter().map(|(user, &units)| (&**user, units))
+    }
+
+    /// The version from which on the stream tells changes. `last` is that of the last entry.
+    pub(super) fn told_from(&self, last: u64) -> u64 {
+        self.first.unwrap_or(last + 1)
     }
 
     /// Every reservation that the ledger has, in the order of ids. `last` is the version of the last
@@ -315,6 +367,10 @@ impl Model {
         changes.sort_unstable_by_key(|change| change.reservation.id);
         changes
     }
+}
+
+fn is_edited(item: &Item, told: &str, lost_some: bool) -> bool {
+    Line::parse(told).is_some_and(|told| !item.can_have_become(&told, lost_some))
 }
 
 fn sorted(mut ids: Vec<ReservationId>) -> Vec<ReservationId> {
@@ -355,21 +411,52 @@ mod tests {
         assert_eq!((model.held(), model.missing().len()), (0, 1), "the stream alone is no stock");
         model.stored(&name, &[text(1, "held 2 9 ann"), text(2, "confirmed 1 9 ann\tk")].concat());
         assert_eq!((model.held(), model.sold(), model.units_of("ann")), (2, 3, 3));
-        assert_eq!(model.untold(true), [ReservationId(2)]);
+        assert_eq!(model.untold(true, false), [ReservationId(2)]);
         // Read a second time, newer than the stream, which then follows.
         model
             .stored(&name, &[text(1, "expired 2 9 ann"), text(2, "confirmed 1 9 ann\tk")].concat());
-        assert_eq!(model.untold(false), [ReservationId(1)]);
+        assert_eq!(model.untold(false, true), [ReservationId(1)]);
         model.streamed(11, 2, &text(1, "expired 2 9 ann"));
         model.streamed(12, 3, &text(3, "held 4 9"));
         assert_eq!((model.held(), model.sold(), model.units_of("ann")), (4, 5, 1));
-        assert!(model.untold(false).is_empty() && model.missing().is_empty());
+        assert!(model.untold(false, false).is_empty() && model.missing().is_empty());
         assert!(!model.claimed("ann\tk", &ReservationId(1).to_string()));
         assert!(model.claimed("ann\tk", &ReservationId(2).to_string()));
         assert_eq!(model.unclaimed().count(), 0);
         let changes = model.changes(&SaleId::new("s").unwrap(), 4, 12);
         let versions: Vec<_> = changes.iter().map(|change| change.version).collect();
         assert_eq!(versions, [11, 4, 12], "an older change than any in the stream");
+    }
+
+    #[test]
+    fn what_no_change_can_have_made_was_edited() {
+        let edited = |told: &str, stored: &str, lost_some| {
+            let mut model = Model::new(10, false);
+            model.streamed(5, 1, &text(1, told));
+            model.stored(&field_name(ReservationId(1)), &text(1, stored));
+            let edited = model.edited(lost_some);
+            assert_ne!(edited.is_empty(), model.untold(false, lost_some).is_empty());
+            edited.first().map(|(_, line)| line.clone())
+        };
+        let line = |rest: &str| Some(text(1, rest).trim_end().to_owned());
+        // A script that ended before it told, or entries that are gone.
+        for told in ["held 1 9 ann", "expired 1 9 ann"] {
+            assert_eq!(edited(told, "confirmed 1 9 ann", false), None);
+            assert_eq!(edited(told, "confirmed 2 9 ann", true), line(told));
+        }
+        for less in ["cancelled 1 9 ann", "expired 1 9 ann"] {
+            assert_eq!(edited("held 1 9 ann", less, true), None);
+            assert_eq!(edited("held 1 9 ann", less, false), line("held 1 9 ann"));
+        }
+        for (told, stored) in [
+            ("confirmed 1 9 ann", "held 1 9 ann"),
+            ("cancelled 1 9", "held 1 9"),
+            ("held 1 9", "held 3 9"),
+            ("held 1 9 ann", "held 1 9 eve"),
+            ("held 1 9", "held 1 99"),
+        ] {
+            assert_eq!(edited(told, stored, true), line(told), "{stored}");
+        }
     }
 
     #[test]

@@ -1,66 +1,145 @@
-//! Mending what an audit found: each piece by one script that looks once more before it writes.
+//! Repairing what an audit found: each piece by one script that looks once more before it writes.
 //!
-//! Nothing is mended in the direction of selling too much: a count becomes what the reservations come
-//! to, never less; a total below what is sold is left to people. A lost line comes back before
-//! anything is counted without it.
+//! What takes units from nobody is always done. What raises what can be sold waits until nothing
+//! tells of somebody who has them ([`doubt`]), or until the operator says that it is to be done. A
+//! total below what is sold is left to people. A lost line comes back before anything is counted
+//! without it.
+
+use std::collections::HashSet;
 
 use super::Ask;
-use super::find::Found;
+use super::find::{Found, UserUnits};
 use super::look::text;
 use crate::ledger::LedgerError;
+use crate::ledger::client::Repair;
 use crate::ledger::redis::SaleKeys;
 use crate::ledger::redis::line::number;
 use crate::sale::{ID_PREFIX_TEXT_BYTES, ReservationId};
 
 const REPAIR: &str = include_str!("../lua/repair.lua");
 
-/// Things that one script mends.
+/// Things that one script repairs.
 const REPAIRS_PER_SCRIPT: usize = 250;
 
-/// What was done: the check's name, and in words.
-pub(super) type Notes = Vec<(&'static str, String)>;
+/// What was done and what was not: the check's name, and in words.
+#[derive(Default)]
+pub(super) struct Notes {
+    pub(super) done: Vec<(&'static str, String)>,
+    pub(super) withheld: Vec<(&'static str, String)>,
+}
 
-/// Mends what can be mended at once. What it did is in `notes`; nothing: nothing can be done.
+/// Repairs what can be repaired at once. If that adds nothing to what was done, nothing can be.
 pub(super) fn repair(
     redis: &mut dyn Ask,
     keys: &SaleKeys,
     found: &Found,
+    how: &Repair,
     notes: &mut Notes,
 ) -> Result<(), LedgerError> {
+    notes.withheld.clear();
     let mut scripts = Scripts { redis, keys, repairs: found.look.repairs, passed: false };
     let line = |id: &ReservationId| found.model.get(*id).map(|item| item.line(*id));
     let missing: Vec<String> = found.missing.iter().filter_map(line).collect();
-    if !missing.is_empty() {
+    // As it was seen, and as it should be.
+    let edit = |(id, told): &(ReservationId, String)| Some([line(id)?, told.clone()]);
+    let edited: Vec<String> = found.edited.iter().filter_map(edit).flatten().collect();
+    if !missing.is_empty() || !edited.is_empty() {
         let n = scripts.each("lines", &missing, 1)?;
-        note(notes, "lines", n, "lines put back as the stream tells them");
+        note(&mut notes.done, "lines", n, "lines put back as the stream tells them");
+        let n = scripts.each("edited", &edited, 2)?;
+        note(&mut notes.done, "lines", n, "lines set to what the stream tells");
         return Ok(()); // Counting goes on with what is there again.
     }
     // A line that can't be read may hold units: to count without it would sell them again.
     if found.model.unreadable.count > 0 {
+        notes.withheld.push(("lines", UNREADABLE.into()));
         return Ok(());
     }
-    scripts.counts(found, notes)?;
+    let doubt = doubt(found, how);
+    let disputed = Disputed::of(found, how);
+    scripts.counts(found, doubt.as_deref(), notes)?;
 
     let pairs = |list: &[(String, String)]| -> Vec<String> {
         list.iter().flat_map(|(a, b)| [a.clone(), b.clone()]).collect()
     };
-    let n = scripts.each("orphans", &pairs(&found.claims_wrong), 2)?;
-    note(notes, "claims", n, "claims of no reservation removed");
+    // Those whose reservation is there are only in the way of the right ones.
+    let wrong = found.claims_wrong.iter();
+    let (kept, wrong): (Vec<_>, Vec<_>) =
+        wrong.cloned().partition(|(claim, _)| doubt.is_some() && found.orphans.contains(claim));
+    if !kept.is_empty() {
+        notes.withheld.push(("claims", doubt.clone().unwrap_or_default()));
+    }
+    let n = scripts.each("orphans", &pairs(&wrong), 2)?;
+    note(&mut notes.done, "claims", n, "claims of no reservation removed");
     let claims = found.claims_missing.iter().map(|(claim, id)| (claim.clone(), id.to_string()));
     let n = scripts.each("claims", &pairs(&claims.collect::<Vec<_>>()), 2)?;
-    note(notes, "claims", n, "claims made anew");
+    note(&mut notes.done, "claims", n, "claims made anew");
 
-    scripts.users(found, notes)?;
+    scripts.users(found, doubt.as_deref(), notes)?;
 
-    let n = scripts.each("deadlines", &found.deadlines_missing, 1)?;
-    note(notes, "deadlines", n, "deadlines added");
+    let missing = found.deadlines_missing.iter();
+    let (kept, missing): (Vec<_>, Vec<_>) =
+        missing.cloned().partition(|member| disputed.members.contains(member));
+    let n = scripts.each("deadlines", &missing, 1)?;
+    note(&mut notes.done, "deadlines", n, "deadlines added");
+    if !kept.is_empty() {
+        notes.withheld.push(("deadlines", DISPUTED.into()));
+    }
     let n = scripts.each("no_deadlines", &found.deadlines_wrong, 1)?;
-    note(notes, "deadlines", n, "members removed");
+    note(&mut notes.done, "deadlines", n, "members removed");
 
-    scripts.stream(found, notes)
+    scripts.stream(found, &disputed, notes)
 }
 
-fn note(notes: &mut Notes, check: &'static str, count: u64, what: &str) {
+const UNREADABLE: &str = "nothing is counted while a line can't be read; one in the stream has to be \
+                          acknowledged (XACK) and deleted (XDEL) by hand";
+const DISPUTED: &str = "the orders say more of some reservations than the ledger";
+const OWED: &str = "the orders tell of units that the ledger knows nothing of";
+const CLAIMED: &str = "claims name reservations that are not there";
+const UNTOLD: &str =
+    "the stream does not tell everything any more, and the orders were not looked at";
+
+/// Why nothing may be put up for sale that is not for sale now: something tells of somebody who has
+/// it, or who could tell was not asked. `None`: nothing does, or it is to be done all the same.
+fn doubt(found: &Found, how: &Repair) -> Option<String> {
+    let told_everything = found.look.tells_everything();
+    let sold_is_high = found.look.sold_units().is_none_or(|sold| sold > found.model.sold());
+    let reason = if how.release_units {
+        return None;
+    } else if how.owed {
+        OWED
+    } else if !how.disputed.is_empty() {
+        DISPUTED
+    } else if !found.orphans.is_empty() && (sold_is_high || !told_everything && !how.orders_seen) {
+        CLAIMED
+    } else if !told_everything && !how.orders_seen {
+        UNTOLD
+    } else {
+        return None;
+    };
+    Some(reason.to_owned())
+}
+
+/// Reservations of which the orders say more than the ledger: what the ledger says of them is not
+/// told again, and they do not begin to expire.
+struct Disputed {
+    ids: HashSet<ReservationId>,
+    /// Their members of the deadlines.
+    members: HashSet<String>,
+}
+
+impl Disputed {
+    fn of(found: &Found, how: &Repair) -> Self {
+        let all = if how.release_units { &[][..] } else { &how.disputed };
+        let member = |id: &ReservationId| found.model.get(*id)?.deadline(*id);
+        Self {
+            ids: all.iter().copied().collect(),
+            members: all.iter().filter_map(member).collect(),
+        }
+    }
+}
+
+fn note(notes: &mut Vec<(&'static str, String)>, check: &'static str, count: u64, what: &str) {
     if count > 0 {
         notes.push((check, format!("{count} {what}")));
     }
@@ -89,9 +168,9 @@ impl Scripts<'_> {
         command.extend(arguments.iter().map(String::as_str));
         let command: Vec<&[u8]> = command.iter().map(|argument| argument.as_bytes()).collect();
         match text(self.redis.ask(&command)?)?.as_deref().and_then(number) {
-            Some(mended) => {
+            Some(repaired) => {
                 self.repairs += 1;
-                Ok(mended)
+                Ok(repaired)
             }
             None => {
                 self.passed = true;
@@ -102,25 +181,40 @@ impl Scripts<'_> {
 
     /// Runs a script for as many as it takes at a time, each of `size` arguments.
     fn each(&mut self, what: &str, arguments: &[String], size: usize) -> Result<u64, LedgerError> {
-        let mut mended = 0;
+        let mut repaired = 0;
         for chunk in arguments.chunks(REPAIRS_PER_SCRIPT * size) {
-            mended += self.run(what, chunk)?;
+            repaired += self.run(what, chunk)?;
         }
-        Ok(mended)
+        Ok(repaired)
     }
 
-    fn counts(&mut self, found: &Found, notes: &mut Notes) -> Result<(), LedgerError> {
+    fn counts(
+        &mut self,
+        found: &Found,
+        doubt: Option<&str>,
+        notes: &mut Notes,
+    ) -> Result<(), LedgerError> {
         let (look, model) = (&found.look, &found.model);
-        let difference = |is: Option<u64>, should: u64| {
-            is.map_or(0, |is| i128::from(should) - i128::from(is)).to_string()
+        // In doubt a count only rises.
+        let may =
+            |is: Option<u64>, should: u64| doubt.is_none() || is.is_some_and(|is| is < should);
+        let difference = |is: Option<u64>, should: u64| match is {
+            Some(is) if may(Some(is), should) => (i128::from(should) - i128::from(is)).to_string(),
+            _ => "0".to_owned(),
         };
         // A count that is no number stops the sale, so that its sum is known exactly.
         let anew = |is: Option<u64>, should: u64| match is {
-            Some(_) => String::new(),
-            None => should.to_string(),
+            None if may(None, should) => should.to_string(),
+            _ => String::new(),
         };
         let (sold, held) = (look.sold_units(), look.held_units());
-        if (sold, held) == (Some(model.sold()), Some(model.held())) {
+        let counts = [("held", held, model.held()), ("sold", sold, model.sold())];
+        let wrong = counts.into_iter().filter(|&(_, is, should)| is != Some(should));
+        let (right, left): (Vec<_>, Vec<_>) = wrong.partition(|&(_, is, should)| may(is, should));
+        for (name, ..) in left {
+            notes.withheld.push((name, doubt.unwrap_or_default().to_owned()));
+        }
+        if right.is_empty() {
             return Ok(());
         }
         let arguments = [
@@ -131,19 +225,22 @@ impl Scripts<'_> {
             anew(held, model.held()),
         ];
         if self.run("counts", &arguments)? > 0 {
-            for (name, is, should) in [("held", held, model.held()), ("sold", sold, model.sold())] {
-                if is != Some(should) {
-                    notes.push((name, "counted anew".into()));
-                }
-            }
+            notes.done.extend(right.iter().map(|&(name, ..)| (name, "counted anew".into())));
         }
         Ok(())
     }
 
-    fn users(&mut self, found: &Found, notes: &mut Notes) -> Result<(), LedgerError> {
-        let (mut moved, mut set) = (Vec::new(), Vec::new());
+    fn users(
+        &mut self,
+        found: &Found,
+        doubt: Option<&str>,
+        notes: &mut Notes,
+    ) -> Result<(), LedgerError> {
+        let counted = |user: &UserUnits| user.found.as_deref().map_or(Some(0), number);
+        let (mut moved, mut set, mut kept) = (Vec::new(), Vec::new(), 0);
         for user in &found.users {
-            match user.found.as_deref().map_or(Some(0), number) {
+            match counted(user) {
+                is if doubt.is_some() && is.is_none_or(|is| is > user.expected) => kept += 1,
                 Some(is) => {
                     let difference = i128::from(user.expected) - i128::from(is);
                     moved.extend([user.user.clone(), difference.to_string()]);
@@ -151,19 +248,32 @@ impl Scripts<'_> {
                 None => set.extend([user.user.clone(), user.expected.to_string()]),
             }
         }
+        if kept > 0 {
+            notes.withheld.push(("users", doubt.unwrap_or_default().to_owned()));
+        }
         let n = self.each("users", &moved, 2)? + self.each("users_set", &set, 2)?;
-        note(notes, "users", n, "users counted anew");
+        note(&mut notes.done, "users", n, "users counted anew");
         Ok(())
     }
 
     /// Tells once more what the stream no longer tells, and takes note of the entries that are gone.
-    fn stream(&mut self, found: &Found, notes: &mut Notes) -> Result<(), LedgerError> {
-        let untold: Vec<String> = found.untold.iter().map(ReservationId::to_string).collect();
+    fn stream(
+        &mut self,
+        found: &Found,
+        disputed: &Disputed,
+        notes: &mut Notes,
+    ) -> Result<(), LedgerError> {
+        let (kept, untold): (Vec<ReservationId>, Vec<_>) =
+            found.untold.iter().partition(|id| disputed.ids.contains(id));
+        if !kept.is_empty() {
+            notes.withheld.push(("stream", DISPUTED.into()));
+        }
+        let untold: Vec<String> = untold.iter().map(ReservationId::to_string).collect();
         let n = self.each("stream", &untold, 1)?;
-        note(notes, "stream", n, "reservations told once more");
+        note(&mut notes.done, "stream", n, "reservations told once more");
         let gone = found.look.entries_gone();
         if gone != 0 && self.run("deleted", &[gone.to_string()])? > 0 {
-            notes.push(("stream", format!("{} entries taken as gone", gone.abs())));
+            notes.done.push(("stream", format!("{} entries taken as gone", gone.abs())));
         }
         Ok(())
     }

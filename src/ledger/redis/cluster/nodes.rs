@@ -90,6 +90,11 @@ impl Nodes {
         connected
     }
 
+    /// A slot of each node that has one.
+    pub(crate) fn one_slot_each(&self) -> Vec<u16> {
+        self.cluster.slots.one_of_each()
+    }
+
     /// Carries out commands, with a reply for each, in order. Behind those of each node it sends
     /// `wait`, which has one answer, or nothing.
     pub(in crate::ledger::redis) fn exchange(

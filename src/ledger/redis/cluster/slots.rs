@@ -69,6 +69,17 @@ impl Slots {
         self.read(|known| known.primaries.clone())
     }
 
+    /// A slot of each primary that has one.
+    pub(crate) fn one_of_each(&self) -> Vec<u16> {
+        self.read(|known| {
+            let of = |primary: &Arc<Endpoint>| {
+                let at = known.nodes.iter().position(|node| node.as_ref() == Some(primary))?;
+                u16::try_from(at).ok()
+            };
+            known.primaries.iter().filter_map(of).collect()
+        })
+    }
+
     /// Whether a node is among them.
     pub(crate) fn has(&self, node: &Endpoint) -> bool {
         self.read(|known| known.primaries.iter().any(|primary| **primary == *node))

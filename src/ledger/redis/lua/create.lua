@@ -12,7 +12,10 @@ total, hold, opens, closes, limit, quantity_max = tonumber(ARGV[4]), tonumber(AR
 sold, held = 0, 0
 if ARGV[10] ~= '' then
   split, parts = ARGV[10], tonumber(string.match(ARGV[10], '%d+'))
+  is_head = string.sub(split, 1, 4) == 'into'
   call('HSET', SALE, 'split', split)
+  -- What all places have together, for an audit: no move changes it.
+  if is_head then call('HSET', SALE, 'stock', ARGV[4]) end
 end
 call('HSET', SALE, 'held', '0', 'hold_ms', ARGV[5], 'opens_at_ms', ARGV[6], 'closes_at_ms', ARGV[7],
   'limit_per_user', ARGV[8], 'quantity_max', ARGV[9], 'last_ms', format('%d', now))

@@ -1,7 +1,7 @@
--- Mends one kind of thing that an audit found. KEYS as in every script; ARGV[1] is the prefix of a
+-- Repairs one kind of thing that an audit found. KEYS as in every script; ARGV[1] is the prefix of a
 -- reservation's field in characters, ARGV[2] what to do, ARGV[3] how many repairs the audit had seen:
 -- after another one, this one knows too little and does nothing (reply: -1). Otherwise the reply is
--- how many things it mended. Each one is looked at once more before it is written. Counts are moved
+-- how many things it repaired. Each one is looked at once more before it is written. Counts are moved
 -- by what was wrong with them, not set: a sale goes on meanwhile, and every other change of a count
 -- is by a difference as well.
 local call, tonumber, find, sub, match = redis.call, tonumber, string.find, string.sub, string.match
@@ -53,7 +53,7 @@ local function add(key, field, difference)
   call('HSET', key, field, string.format('%d', n))
 end
 
-local mended = 0
+local repaired = 0
 
 if what == 'counts' then
   -- ARGV[4] sold field, ARGV[5], ARGV[6] differences of sold and held; a count that is no number
@@ -62,40 +62,40 @@ if what == 'counts' then
   if ARGV[8] ~= '' then call('HSET', SALE, 'held', ARGV[8]) end
   if ARGV[5] ~= '0' then add(COUNTERS, ARGV[4], ARGV[5]) end
   if ARGV[6] ~= '0' then add(SALE, 'held', ARGV[6]) end
-  mended = 1
+  repaired = 1
 elseif what == 'users' then
   for i = 4, #ARGV, 2 do
     add(USERS, ARGV[i], ARGV[i + 1])
     if call('HGET', USERS, ARGV[i]) == '0' then call('HDEL', USERS, ARGV[i]) end
-    mended = mended + 1
+    repaired = repaired + 1
   end
 elseif what == 'users_set' then
   for i = 4, #ARGV, 2 do
     call('HSET', USERS, ARGV[i], ARGV[i + 1])
-    mended = mended + 1
+    repaired = repaired + 1
   end
 elseif what == 'claims' then
   for i = 4, #ARGV, 2 do
     local now = line(ARGV[i + 1])
     if now and owner(now) == ARGV[i] then
-      mended = mended + call('HSETNX', CLAIMS, ARGV[i], ARGV[i + 1])
+      repaired = repaired + call('HSETNX', CLAIMS, ARGV[i], ARGV[i + 1])
     end
   end
 elseif what == 'orphans' then
   for i = 4, #ARGV, 2 do
     local now = line(ARGV[i + 1])
     if call('HGET', CLAIMS, ARGV[i]) == ARGV[i + 1] and not (now and owner(now) == ARGV[i]) then
-      mended = mended + call('HDEL', CLAIMS, ARGV[i])
+      repaired = repaired + call('HDEL', CLAIMS, ARGV[i])
     end
   end
 elseif what == 'deadlines' then
   for i = 4, #ARGV do
     call('ZADD', DEADLINES, match(ARGV[i], ':(%d+)$'), ARGV[i])
-    mended = mended + 1
+    repaired = repaired + 1
   end
 elseif what == 'no_deadlines' then
   for i = 4, #ARGV do
-    if not match(ARGV[i], '^%w+:%d+$') then mended = mended + call('ZREM', DEADLINES, ARGV[i]) end
+    if not match(ARGV[i], '^%w+:%d+$') then repaired = repaired + call('ZREM', DEADLINES, ARGV[i]) end
   end
 elseif what == 'lines' then
   -- A line that the stream has and the reservations have not, or not so that it can be read.
@@ -111,7 +111,17 @@ elseif what == 'lines' then
     end
     if not now or not readable(now) then
       call('HSET', RESERVATIONS, name, texts[name])
-      mended = mended + 1
+      repaired = repaired + 1
+    end
+  end
+elseif what == 'edited' then
+  -- A line that somebody else has changed, as it was seen, and what the stream tells in its place.
+  for i = 4, #ARGV, 2 do
+    local now, name, from, to = line(match(ARGV[i], '^(%w+) '))
+    if now == ARGV[i] then
+      texts[name] = sub(texts[name], 1, from - 1) .. ARGV[i + 1] .. '\n' .. sub(texts[name], to + 2)
+      call('HSET', RESERVATIONS, name, texts[name])
+      repaired = repaired + 1
     end
   end
 elseif what == 'stream' then
@@ -119,17 +129,19 @@ elseif what == 'stream' then
   local lines = {}
   for i = 4, #ARGV do lines[#lines + 1] = line(ARGV[i]) end
   if #lines > 0 then
+    -- From now on it tells less than everything that ever was.
+    call('HSET', SALE, 'stream_retold', '1')
     local time = call('TIME')
     call('XADD', STREAM, '*', 'at_ms',
       string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)),
       'reservations', table.concat(lines, '\n') .. '\n')
-    mended = #lines
+    repaired = #lines
   end
 elseif what == 'deleted' then
   -- What ARGV[4] entries that are gone had told has been told once more.
   call('HINCRBY', SALE, 'stream_trimmed', ARGV[4])
-  mended = 1
+  repaired = 1
 end
 
 call('HINCRBY', SALE, 'repairs', 1)
-return mended
+return repaired

@@ -1,5 +1,6 @@
 -- The reply that shows the whole sale. Of a split one's head or part also which it is, and what it has
--- given to each place and taken from it, by their numbers from 0, the head.
+-- given to each place and taken from it, by their numbers from 0, the head; and of the head the units
+-- of all places together, '' if that was never noted.
 local function view(outcome)
   free = math.max(total - sold, 0)
   local reply = {now, free, outcome, total, sold, held, hold, opens, closes, limit, quantity_max}
@@ -13,6 +14,10 @@ local function view(outcome)
     if not reply[12 + i] then
       return refuse(names[i] .. ' of ' .. SALE .. ' is no number of units')
     end
+  end
+  if is_head then
+    local stock = integer(call('HGET', SALE, 'stock'), nil, 0, MOVED_MAX)
+    reply[#reply + 1] = stock and format('%d', stock) or ''
   end
   return reply
 end
