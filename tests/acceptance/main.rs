@@ -34,6 +34,7 @@ mod signals;
 mod splits;
 mod standard_error;
 
+use std::net::SocketAddr;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -77,6 +78,13 @@ fn reservations(redis: &RedisServer) -> std::collections::HashSet<String> {
 
 fn buyer(server: &Server) -> Buyer {
     Buyer::connect(server.address()).expect("connect to the server")
+}
+
+/// An address for a server that can't be asked which one it got: below the ports that the kernel
+/// gives away, and of an address that this process alone uses.
+fn own_address(port: u16) -> SocketAddr {
+    let [.., a, b] = std::process::id().to_be_bytes();
+    SocketAddr::from(([127, 77, a, b], port))
 }
 
 /// Waits until it is so, at most for this time, and fails with this text.

@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -13,7 +12,7 @@ use tempfile::TempDir;
 use crate::postgres_server::PostgresServer;
 use crate::redis_server::RedisServer;
 use crate::server::Server;
-use crate::{eventually, run};
+use crate::{eventually, own_address, run};
 
 /// What serves until it is told to end, and what else may stand in a block.
 enum Kind {
@@ -124,8 +123,7 @@ impl Drop for Shop {
 
 #[test]
 fn every_command_in_it_does_what_it_says() {
-    let ports = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    let [public, control] = ports.map(|port| port.local_addr().expect("its address").to_string());
+    let [public, control] = [21_003, 21_004].map(|port| own_address(port).to_string());
     let mut shop = Shop {
         folder: tempfile::tempdir().expect("a temporary folder"),
         public,

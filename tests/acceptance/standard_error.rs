@@ -3,11 +3,10 @@
 
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Read, Write};
-use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::pipe::fcntl_setpipe_size;
@@ -15,7 +14,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use crate::redis_server::RedisServer;
 use crate::server::Server;
-use crate::{Buyer, buyer, cores, eventually};
+use crate::{Buyer, buyer, cores, eventually, own_address};
 
 /// Seconds of sales with a standard error that stands still, and as many with one that is gone:
 /// `STAMPEDE_TEST_SECONDS=30` for a longer look.
@@ -162,16 +161,11 @@ fn code(mut child: Child) -> Option<i32> {
     ended.expect("it has").code()
 }
 
-fn free() -> SocketAddr {
-    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    free.local_addr().expect("its address")
-}
-
 #[test]
 fn one_and_an_output_that_stand_still_from_the_start_on_stop_neither_start_nor_end() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (_reader, writer) = stuck();
-    let [public, control] = [free(), free()].map(|address| address.to_string());
+    let [public, control] = [21_001, 21_002].map(|port| own_address(port).to_string());
     let ledger = format!("embedded:{}", folder.path().join("data").display());
     let mut command = stampede();
     command.args(["--listen", &public, "--control", &control, "--ledger", &ledger]);
@@ -270,15 +264,28 @@ fn core_thread(pid: u32, processor: &str) -> Pid {
         .expect("the thread of a core")
 }
 
-/// Has a thread stand still, whatever it does, for as long as its process lives.
-fn stop_thread(thread: Pid) {
+/// Has a thread stand still for as long as its process lives, while it waits for events: there it
+/// holds nothing that others need.
+fn stop_thread(process: u32, thread: Pid) {
     let id = thread.as_raw_nonzero().get();
+    eventually("the core waits", 20, || {
+        let status = std::fs::read_to_string(format!("/proc/{process}/task/{id}/status"));
+        status.expect("its status").contains("S (sleeping)")
+    });
     for request in [libc::PTRACE_SEIZE, libc::PTRACE_INTERRUPT] {
         let none = std::ptr::null_mut::<libc::c_void>();
         // SAFETY: neither request reads or writes memory of ours.
         let done = unsafe { libc::ptrace(request, id, none, none) };
         assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
     }
+}
+
+/// Whether a stopped thread has ended. Who traces a thread has to ask before the thread's process
+/// can be waited for.
+fn has_ended(thread: Pid) -> bool {
+    let options = WaitOptions::NOHANG | WaitOptions::from_bits_retain(libc::__WALL as u32);
+    let status = waitpid(Some(thread), options).expect("wait");
+    status.is_some_and(|(_, status)| status.exited() || status.signaled())
 }
 
 #[test]
@@ -288,15 +295,21 @@ fn a_stuck_core_ends_the_server_and_is_named_also_if_nobody_can_be_told() {
     let options = ["--sale", "ticket=100", "--cores", &core];
     let mut told = Server::start(&options);
     let mut untold = Server::start_to(file(writer), "", &options);
-    let threads = [&told, &untold].map(|server| core_thread(server.pid(), &core));
-    threads.into_iter().for_each(stop_thread);
-    // Who traces a thread has to be told of its end before its process can be waited for.
-    for thread in threads {
-        eventually("the watchdog has ended it", 60, || {
-            let options = WaitOptions::NOHANG | WaitOptions::from_bits_retain(libc::__WALL as u32);
-            let status = waitpid(Some(thread), options).expect("wait");
-            status.is_some_and(|(_, status)| status.exited() || status.signaled())
-        });
+    let stopped = [&told, &untold].map(|server| {
+        let thread = core_thread(server.pid(), &core);
+        stop_thread(server.pid(), thread);
+        (server, thread)
+    });
+    for (server, thread) in stopped {
+        let until = Instant::now() + Duration::from_secs(60);
+        while !has_ended(thread) {
+            if Instant::now() > until {
+                server.signal(Signal::KILL);
+                eventually("it is dead", 10, || has_ended(thread));
+                panic!("the watchdog has not ended it");
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
     }
     assert_eq!((told.wait(), untold.wait()), (1, 1));
     let log = told.log();
