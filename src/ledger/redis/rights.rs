@@ -239,7 +239,7 @@ mod tests {
         assert!(error.is_fatal());
         let told = "the user shop may not run XADD, SSCAN: ACL SETUSER shop +xadd +sscan";
         assert!(error.to_string().contains(told), "{error}");
-        let groups = READING.len() as i64 + place(TRIMMING, "XINFO");
+        let groups = READING.len() as i64 + place(TRIMMING, "XINFO GROUPS");
         let warning = judged(Purpose::Orders, &[groups]).unwrap().unwrap().detail;
         assert!(warning.contains("+xinfo|groups") && warning.contains("trimmed"), "{warning}");
         let error = judged(Purpose::Serve, &[-xadd]).unwrap_err();
