@@ -90,6 +90,9 @@ fn announce(config: &Config, ready: &Ready) {
             SaleStart::Existing(view) => {
                 format!("  sale       {id}: {} of {} left\n", view.free(), view.spec.total)
             }
+            SaleStart::Refused(reason) => {
+                format!("  sale       {id}: refused, nobody can buy\n             {reason}\n")
+            }
             SaleStart::Missing => {
                 format!("  sale       {id}: there is none; --sale {id}=10000 makes one\n")
             }

@@ -76,6 +76,8 @@ pub enum Refused {
         /// The sale's maximum.
         quantity_max: u32,
     },
+    /// What the ledger has stored of the sale contradicts itself.
+    Damaged,
     /// This instance's `--stock` is used up. Another may sell.
     AllowanceExhausted,
     /// There is no such sale.
@@ -105,8 +107,10 @@ pub enum Begun {
 pub struct Asked {
     id: ReservationId,
     ticket: Ticket,
-    /// What was asked and at which place, if it may have to be asked at another one.
-    elsewhere: Option<Box<(Ask, Rc<SaleSlot>)>>,
+    /// What was asked: it may have to be asked again at another place.
+    ask: Ask,
+    /// Where it was asked: the sale, or a part of it.
+    place: Rc<SaleSlot>,
 }
 
 /// The local step of a purchase: latch, allowance, queue. Does not suspend.
@@ -117,10 +121,9 @@ pub fn begin(core: &Core, slot: &Rc<SaleSlot>, ask: Ask) -> Begun {
     {
         return decided(core, Verdict::Refused(refusal.into()));
     }
-    let place = slot.home(&ask);
-    let elsewhere = slot.may_be_split().then(|| Box::new((ask.clone(), place.clone())));
-    match put(core, slot, place.id(), ask) {
-        Ok((id, ticket)) => Begun::Asked(Asked { id, ticket, elsewhere }),
+    let place = slot.home(&ask).clone();
+    match put(core, slot, place.id(), ask.clone()) {
+        Ok((id, ticket)) => Begun::Asked(Asked { id, ticket, ask, place }),
         Err(verdict) => decided(core, verdict),
     }
 }
@@ -155,17 +158,20 @@ impl Asked {
     /// Suspends until the ledger has answered. Gives also where the purchase was made: the sale that was
     /// asked, or the part of it.
     pub fn wait(self, core: &Core, slot: Rc<SaleSlot>) -> (Verdict, Rc<SaleSlot>) {
-        let (verdict, place) = match (core.batcher.wait(self.ticket), self.elsewhere) {
-            (Ok(outcome), Some(asked)) if parts::leads_elsewhere(&outcome) => {
-                let (ask, place) = *asked;
+        let Self { id, ticket, ask, place } = self;
+        let (mut verdict, place) = match core.batcher.wait(ticket) {
+            Ok(outcome) if parts::leads_elsewhere(&outcome) => {
                 parts::ask_elsewhere(core, slot, ask, place, outcome)
             }
-            (Ok(outcome), asked) => {
-                (verdict(self.id, outcome), asked.map_or(slot, |asked| asked.1))
-            }
-            (Err(failure), _) => (Verdict::Failed(failure), slot),
+            Ok(outcome) => (verdict(id, outcome), place),
+            Err(failure) => (Verdict::Failed(failure), place),
         };
         core.assert_here();
+        if matches!(verdict, Verdict::Failed(Failure::Unavailable))
+            && core.shared.refused_sales.contains(place.id())
+        {
+            verdict = Verdict::Refused(Refused::Damaged);
+        }
         record(core, &verdict);
         (verdict, place)
     }

@@ -22,6 +22,7 @@ use crate::core::{Mailbox, Shared};
 use crate::ledger::client::Client;
 use crate::ledger::embedded::{self, Embedded, OpenError};
 use crate::ledger::redis::RedisLedger;
+use crate::ledger::refused::RefusedSales;
 use crate::limits::{MAPS_MAX_DEFAULT, MAPS_PER_STACK, STACK_BYTES, STARTUP_WAIT_MS};
 use crate::listener::Listener;
 use crate::members::Instance;
@@ -93,6 +94,8 @@ pub enum SaleStart {
     Existing(SaleView),
     /// Nobody asked for it to be created, and it is not there.
     Missing,
+    /// The ledger refuses it for what is stored of it, and why. It is tried again.
+    Refused(String),
 }
 
 /// Why the server ends other than by being told to.
@@ -169,7 +172,7 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
     let (events, heard) = mpsc::channel();
     watch_signals(events.clone())?;
 
-    let shared = share(config, events)?;
+    let shared = share(config, events, ledger.refused_sales())?;
     configure_may(cores);
     for index in 0..cores {
         let link = ledger.link();
@@ -263,6 +266,14 @@ impl Ledger {
         }
     }
 
+    /// The sales that it refuses for what is stored of them.
+    fn refused_sales(&self) -> Arc<RefusedSales> {
+        match self {
+            Self::Embedded(_) => Arc::default(),
+            Self::Redis(ledger) => ledger.refused_sales().clone(),
+        }
+    }
+
     fn link(&self) -> LinkTo {
         match self {
             Self::Embedded(ledger) => LinkTo::Embedded(ledger.handle()),
@@ -310,7 +321,11 @@ impl Ledger {
     }
 }
 
-fn share(config: Config, events: Sender<Event>) -> io::Result<Arc<Shared>> {
+fn share(
+    config: Config,
+    events: Sender<Event>,
+    refused_sales: Arc<RefusedSales>,
+) -> io::Result<Arc<Shared>> {
     let cores = config.cores.len();
     Ok(Arc::new(Shared {
         connections_max: connections_max(&config),
@@ -325,6 +340,7 @@ fn share(config: Config, events: Sender<Event>) -> io::Result<Arc<Shared>> {
         ticks: (0..cores).map(|_| CachePadded::default()).collect(),
         allowances: Mutex::default(),
         fleet: Arc::new(Fleet::new(cores, config.stock_buffer_percent)),
+        refused_sales,
         mailboxes: (0..cores).map(|_| Mailbox::new()).collect::<io::Result<_>>()?,
         events,
         config,
@@ -396,7 +412,11 @@ impl Server {
         let mut sales = Vec::new();
         while sales.len() < wanted || self.links.iter().any(|link| *link != Some(LinkState::Up)) {
             match self.heard.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(Event::Sale(id, start)) => sales.push((id, start)),
+                Ok(Event::Sale(id, start)) => {
+                    // One that was refused at first may have been repaired.
+                    sales.retain(|(sale, _)| *sale != id);
+                    sales.push((id, start));
+                }
                 Ok(Event::Failed(error)) => return Err(error.into()),
                 Ok(Event::Signal) => return Err(RunError::Interrupted),
                 Ok(Event::Link(core, state)) => self.note_link(core, state, true)?,
@@ -471,6 +491,8 @@ fn log_sale(config: &Config, id: &SaleId, start: &SaleStart) {
             }
         }
         SaleStart::Missing => tracing::warn!(sale = %id, "does not exist"),
+        // Whoever was refused has logged it.
+        SaleStart::Refused(_) => {}
     }
 }
 

@@ -12,6 +12,7 @@ pub mod client;
 pub mod embedded;
 pub mod members;
 pub mod redis;
+pub mod refused;
 
 use crate::sale::{Command, Outcome, SaleId};
 

@@ -25,6 +25,16 @@ pub struct SaleSpec {
     pub split: Split,
 }
 
+/// Which making of a sale this is. A sale that is removed and created again under its name is another:
+/// with another number, where the ledger gives numbers. The embedded ledger gives none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Creation(pub u64);
+
+impl Creation {
+    /// The sale was made by hand, or by a version before 0.2.0.
+    pub const UNKNOWN: Self = Self(0);
+}
+
 /// Why a definition can't be taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
@@ -100,6 +110,22 @@ impl SaleSpec {
             return Err(SpecError::Splits(self.split.parts()));
         }
         Ok(())
+    }
+
+    /// What differs from a definition that is asked for: `hold_ms is 300000, not 1000`.
+    pub fn differences(&self, asked: &Self) -> Vec<String> {
+        let both = |of: fn(&Self) -> u64| (of(self), of(asked));
+        let members = [
+            ("total", both(|spec| spec.total)),
+            ("hold_ms", both(|spec| spec.hold_ms)),
+            ("limit_per_user", both(|spec| spec.limit_per_user.into())),
+            ("quantity_max", both(|spec| spec.quantity_max.into())),
+            ("splits", both(|spec| spec.split.parts().into())),
+            ("opens_at_ms", both(|spec| spec.opens_at_ms)),
+            ("closes_at_ms", both(|spec| spec.closes_at_ms)),
+        ];
+        let differ = members.into_iter().filter(|(_, (is, asked))| is != asked);
+        differ.map(|(name, (is, asked))| format!("{name} is {is}, not {asked}")).collect()
     }
 
     /// The state at a time.

@@ -19,7 +19,8 @@ use super::reply::{classify, error_text};
 use super::stream::Stream;
 use super::timed::Timed;
 use super::{
-    Codec, DecodeError, Endpoint, HandshakeError, RedisLedger, decode, handshake, load_scripts,
+    Codec, DecodeError, Endpoint, EntryId, HandshakeError, RedisLedger, decode, handshake,
+    load_scripts,
 };
 use super::{audit, index, replicas};
 use crate::ledger::client::{Client, SaleAudit};
@@ -162,6 +163,7 @@ impl RedisClient {
         }
         // What is done is done: the index can be mended later, by whoever meets the sale.
         let _ = self.register(&created);
+        self.announce(&created);
         let _ = self.forget(&index::removed(batch, &replies));
         Ok(replies.into_iter().map(|reply| reply.map_err(LedgerError::from)).collect())
     }
@@ -173,6 +175,14 @@ impl RedisClient {
         }
         let ledger = self.ledger.clone();
         self.index(|out| index::add(ledger.codec.keys(), sales, out))
+    }
+
+    /// Tells all sweeps that sales may just have been made. A hint: it may be lost.
+    fn announce(&mut self, sales: &[&SaleId]) {
+        if !sales.is_empty() {
+            let ledger = self.ledger.clone();
+            let _ = self.index(|out| index::announce(ledger.codec.keys(), sales, out));
+        }
     }
 
     /// Removes sales from the index that are gone, but not one that is there after all.
@@ -206,7 +216,10 @@ impl RedisClient {
     /// A sale that is removed takes its stream along. The script sees the groups that have begun with
     /// it; one that has not begun yet is seen here.
     fn check_removal(&mut self, batch: &Batch) -> Result<(), LedgerError> {
-        for group in batch.groups.iter().filter(|g| g.commands.contains(&Command::Remove)) {
+        let forgets = |command: &Command| {
+            matches!(command, Command::Remove | Command::Reset { force: false, .. })
+        };
+        for group in batch.groups.iter().filter(|group| group.commands.iter().any(forgets)) {
             let keys = self.codec().keys();
             let (groups, stream) = (keys.groups(), keys.of(&group.sale).stream());
             let mut ask = Pipeline::new();
@@ -239,11 +252,33 @@ impl RedisClient {
 
     /// How many members the index of sales has.
     pub fn sales_count(&mut self) -> Result<u64, LedgerError> {
-        let key = self.codec().keys().index();
-        let mut count = Pipeline::new();
-        let reply = self.pipeline(count.add(&[b"SCARD", key.as_bytes()]))?.remove(0);
-        index::judge(self.codec().keys(), &reply)?;
-        redis::from_redis_value(reply).map_err(|error| LedgerError::Refused(error.to_string()))
+        self.sales_news(None).map(|(count, _)| count)
+    }
+
+    /// The same, and what was made after an entry of the stream
+    /// beside it, if anything was: the sales, and the last entry.
+    pub fn sales_news(
+        &mut self,
+        after: Option<EntryId>,
+    ) -> Result<(u64, Option<(Vec<SaleId>, EntryId)>), LedgerError> {
+        let keys = self.codec().keys().clone();
+        let (key, slot) = (keys.index(), slot_of(keys.index().as_bytes()));
+        let mut ask = Pipeline::new();
+        ask.add(&[b"SCARD", key.as_bytes()]);
+        if let Some(after) = after {
+            ask.write(slot, |out| index::read_announced(&keys, after, out));
+        }
+        let mut replies = self.pipeline(&ask)?.into_iter();
+        let count = replies.next().unwrap_or(Value::Nil);
+        index::judge(&keys, &count)?;
+        let count = redis::from_redis_value(count)
+            .map_err(|error| LedgerError::Refused(error.to_string()))?;
+        Ok((count, replies.next().and_then(index::announced)))
+    }
+
+    /// What every connection to the same Redis shares.
+    pub fn ledger(&self) -> &Arc<RedisLedger> {
+        &self.ledger
     }
 
     /// One command about the index.

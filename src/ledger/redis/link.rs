@@ -7,7 +7,7 @@
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use hashbrown::HashSet;
@@ -27,8 +27,11 @@ use super::{
 };
 use crate::core::Core;
 use crate::ledger::batch::Failure;
+use crate::ledger::refused::RefusedSales;
 use crate::ledger::{Batch, Group, GroupReply, LedgerError};
-use crate::limits::{RECONNECT_BACKOFF_MS_MAX, RECONNECT_BACKOFF_MS_MIN, REFUSAL_LOG_INTERVAL_MS};
+use crate::limits::{
+    RECONNECT_BACKOFF_MS_MAX, RECONNECT_BACKOFF_MS_MIN, REFUSAL_LOG_INTERVAL_MS, SWEEP_TOLD_MAX,
+};
 use crate::sale::{Outcome, SaleId};
 use crate::server::LinkState;
 
@@ -43,6 +46,10 @@ pub struct RedisLedger {
     primary: Option<Arc<Primary>>,
     login: Option<Login>,
     following: Once,
+    /// The sales that are refused for what is stored of them.
+    refused: Arc<RefusedSales>,
+    /// Sales of which the sweep is to look what they are defined as. `None`: all.
+    to_sweep: Mutex<Option<HashSet<SaleId>>>,
 }
 
 impl RedisLedger {
@@ -61,7 +68,8 @@ impl RedisLedger {
         }
         let tls = if settings.tls { Some(Arc::new(tls_config(ca)?)) } else { None };
         let (login, following) = (None, Once::new());
-        Ok(Self { settings, codec, tls, cluster, primary, login, following })
+        let (refused, to_sweep) = (Arc::default(), Mutex::new(Some(HashSet::new())));
+        Ok(Self { settings, codec, tls, cluster, primary, login, following, refused, to_sweep })
     }
 
     /// Acknowledges only what so many replicas have received too.
@@ -74,6 +82,53 @@ impl RedisLedger {
     /// Who we are at the Sentinels; nobody, unless this says so.
     pub fn with_sentinel_login(self, user: Option<String>, password: Password) -> Self {
         Self { login: Some(Login { user, password }), ..self }
+    }
+
+    /// The sales that are refused for what is stored of them.
+    pub fn refused_sales(&self) -> &Arc<RefusedSales> {
+        &self.refused
+    }
+
+    /// Takes in what a reply says of a sale: that it is refused for what is stored of it, or that it is
+    /// not. Whether it is.
+    pub fn note_reply(&self, sale: &SaleId, reply: Result<&GroupReply, &str>) -> bool {
+        let text = match reply {
+            Ok(reply) => {
+                if reply.free.is_some() {
+                    self.refused.clear(sale);
+                }
+                return false;
+            }
+            Err(text) => text,
+        };
+        if let Some(reason) = text.strip_prefix("STAMPEDE ") {
+            self.refused.note(sale, reason);
+            return true;
+        }
+        let is_of_a_type = text.starts_with("WRONGTYPE");
+        if is_of_a_type {
+            let keys = self.codec.keys().of(sale).all().join(", ");
+            let reason = format!("one of its keys has another type than ours: {keys}");
+            self.refused.note(sale, &reason);
+        }
+        is_of_a_type
+    }
+
+    /// Has the sweep look what a sale is defined as: what it knows of it may be of another.
+    pub(super) fn tell_sweep(&self, sale: &SaleId) {
+        let mut told = self.to_sweep.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sales) = told.as_mut() {
+            sales.insert(sale.detached());
+            if sales.len() > SWEEP_TOLD_MAX {
+                *told = None;
+            }
+        }
+    }
+
+    /// For the sweep: the sales that it was told to look at since it asked last. `None`: all.
+    pub fn take_told(&self) -> Option<HashSet<SaleId>> {
+        let mut told = self.to_sweep.lock().unwrap_or_else(PoisonError::into_inner);
+        told.replace(HashSet::new())
     }
 
     /// Begins to follow what Sentinels say, unless that has begun; whoever connects does so too. Best
@@ -221,13 +276,20 @@ impl<'a> Link<'a> {
         } else {
             self.meet(&groups)
         };
-        let mut errors = replies.iter().filter_map(|reply| reply.as_ref().err());
-        if let Some(error) = errors.clone().next() {
+        let mut others = Vec::new();
+        for (group, reply) in groups.iter().zip(&replies) {
+            let noted = match reply {
+                Ok(reply) => self.ledger.note_reply(&group.sale, Ok(reply)),
+                Err(error) => self.ledger.note_reply(&group.sale, Err(&error.to_string())),
+            };
+            others.extend(reply.as_ref().err().filter(|_| !noted));
+        }
+        if let Some(error) = others.first() {
             // A broken connection is told of by whoever opens the next one.
             if self.broken.is_none() {
                 self.log_refusal(error);
             }
-            if errors.any(|error| ends_connection(error, self.term.as_ref())) {
+            if others.iter().any(|error| ends_connection(error, self.term.as_ref())) {
                 let ended = || io::Error::other("Redis is the primary no longer");
                 self.broken.get_or_insert_with(ended);
             }
@@ -280,6 +342,7 @@ impl<'a> Link<'a> {
         let mut again = Extra::default();
         if !created.is_empty() && refusal.is_none() {
             again.add(|out| index::add(keys, &created, out));
+            again.add(|out| index::announce(keys, &created, out));
         }
         let (fresh_replies, _) = self.talk(&fresh, again);
         let mut fresh_replies = fresh_replies.into_iter();
@@ -351,8 +414,11 @@ impl<'a> Link<'a> {
             }
         }
         for (group, reply) in groups.iter().zip(&replies) {
-            if reply.as_ref().is_ok_and(|reply| reply.free.is_none()) {
+            let Ok(reply) = reply else { continue };
+            if reply.free.is_none() {
                 self.registered.forget(&group.sale);
+            } else if self.registered.holds_otherwise(&group.sale, reply) {
+                self.ledger.tell_sweep(&group.sale);
             }
         }
         (replies, answers)
