@@ -78,9 +78,11 @@ fn late() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "no answer in time")
 }
 
-/// Whether only the slice is over: a socket's time-out comes as `WouldBlock`.
+/// Whether only the slice is over: a socket's time-out comes as `WouldBlock`. Or the process was
+/// stopped and goes on (SIGSTOP, SIGCONT), which interrupts such a call whatever its handlers say.
 fn goes_on<T>(done: &io::Result<T>) -> bool {
-    done.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    let kinds = [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted];
+    done.as_ref().is_err_and(|error| kinds.contains(&error.kind()))
 }
 
 impl Read for Timed {
