@@ -200,6 +200,8 @@ impl Sales {
     fn renew(&self, core: &Core, slot: &Rc<SaleSlot>) -> Option<Rc<SaleSlot>> {
         let waiters = slot.view_waiters.take();
         slot.view_asked_ms.set(None);
+        // Whoever waits still has the old slot, and is not to be shown its view.
+        slot.view.take();
         self.forget(core, slot);
         {
             let mut allowances = lock(&core.shared.allowances);
@@ -433,7 +435,10 @@ impl Settle for Settler {
                 }
                 match reply.free {
                     Some(free) => {
-                        slot.exists.set(true);
+                        if !slot.exists.replace(true) {
+                            // Which sale of that name it is, a view says.
+                            core.sales.want(&slot);
+                        }
                         slot.shards.note_free(free);
                         if free > 0 {
                             slot.latch.borrow_mut().stock_is_back();
