@@ -144,8 +144,10 @@ impl Sweeper {
         }
         if self.connections != self.client.connections() {
             // What answers now may be another Redis, or one that has forgotten.
+            if self.connections > 0 {
+                self.made = EntryId::default();
+            }
             self.connections = self.client.connections();
-            self.made = EntryId::default();
             self.schedule.doubt_all(now_ms);
         }
         loop {

@@ -304,7 +304,7 @@ impl Machine {
     /// What an earlier making of the sale left, and nobody ever gave anything, becomes part of this one.
     fn create_part(&mut self, spec: &SaleSpec, creation: Creation) -> Outcome {
         let moved = self.moves.gave.iter().chain(&self.moves.took).any(|&units| units > 0);
-        let is_touched = moved || self.spec.total > 0 || self.rows.len() > 0;
+        let is_touched = moved || self.spec.total > 0 || !self.rows.is_empty();
         if self.spec.split == Split::Whole || is_touched || creation <= self.creation {
             return Outcome::Sale(Box::new(self.view()));
         }

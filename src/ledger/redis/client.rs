@@ -163,7 +163,11 @@ impl RedisClient {
         }
         // What is done is done: the index can be mended later, by whoever meets the sale.
         let _ = self.register(&created);
-        self.announce(&created);
+        let both = batch.groups.iter().zip(&replies);
+        let made = both.filter(|(group, reply)| {
+            reply.as_ref().is_ok_and(|reply| index::was_made(group, reply))
+        });
+        self.announce(&made.map(|(group, _)| &group.sale).collect::<Vec<_>>());
         let _ = self.forget(&index::removed(batch, &replies));
         Ok(replies.into_iter().map(|reply| reply.map_err(LedgerError::from)).collect())
     }
@@ -177,7 +181,7 @@ impl RedisClient {
         self.index(|out| index::add(ledger.codec.keys(), sales, out))
     }
 
-    /// Tells all sweeps that sales may just have been made. A hint: it may be lost.
+    /// Tells all sweeps that sales were made. A hint: it may be lost.
     fn announce(&mut self, sales: &[&SaleId]) {
         if !sales.is_empty() {
             let ledger = self.ledger.clone();
@@ -260,7 +264,7 @@ impl RedisClient {
     pub fn sales_news(
         &mut self,
         after: Option<EntryId>,
-    ) -> Result<(u64, Option<(Vec<SaleId>, EntryId)>), LedgerError> {
+    ) -> Result<(u64, Option<index::Announced>), LedgerError> {
         let keys = self.codec().keys().clone();
         let (key, slot) = (keys.index(), slot_of(keys.index().as_bytes()));
         let mut ask = Pipeline::new();

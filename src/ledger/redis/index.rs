@@ -106,6 +106,15 @@ pub(super) fn created(batch: &Batch) -> Vec<&SaleId> {
     batch.groups.iter().filter(|group| creates(group)).map(|group| &group.sale).collect()
 }
 
+/// Whether a sale was just made, or has begun anew.
+pub(super) fn was_made(group: &Group, reply: &GroupReply) -> bool {
+    group.commands.iter().zip(&reply.outcomes).any(|(command, outcome)| match outcome {
+        Outcome::Created(_) => true,
+        Outcome::Sale(_) => matches!(command, Command::Reset { .. }),
+        _ => false,
+    })
+}
+
 /// The sales that a batch has removed.
 pub(super) fn removed<'a, E>(
     batch: &'a Batch,
@@ -123,7 +132,7 @@ pub(super) fn add(keys: &KeyTemplates, sales: &[&SaleId], out: &mut Vec<u8>) {
     members(b"SADD", keys, sales, out);
 }
 
-/// Writes a command that tells all sweeps of sales (at least one) that may just have been made. Nothing
+/// Writes a command that tells all sweeps of sales (at least one) that [were made](was_made). Nothing
 /// depends on its reply.
 pub(super) fn announce(keys: &KeyTemplates, sales: &[&SaleId], out: &mut Vec<u8>) {
     let names: Vec<&str> = sales.iter().map(|sale| sale.as_str()).collect();
@@ -147,8 +156,11 @@ pub(super) fn read_announced(keys: &KeyTemplates, after: EntryId, out: &mut Vec<
     bulk_number(out, MADE_ENTRIES_MAX);
 }
 
-/// The sales that were announced, and the last entry. `None`: nothing was, or it can't be read.
-pub(super) fn announced(reply: Value) -> Option<(Vec<SaleId>, EntryId)> {
+/// Sales that were announced, and the last entry of the stream that did so.
+pub type Announced = (Vec<SaleId>, EntryId);
+
+/// What was announced. `None`: nothing was, or it can't be read.
+pub(super) fn announced(reply: Value) -> Option<Announced> {
     let entries: Vec<(String, Vec<String>)> = redis::from_redis_value(reply).ok()?;
     let last = EntryId::parse(&entries.last()?.0)?;
     let names =

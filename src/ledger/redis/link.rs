@@ -342,9 +342,17 @@ impl<'a> Link<'a> {
         let mut again = Extra::default();
         if !created.is_empty() && refusal.is_none() {
             again.add(|out| index::add(keys, &created, out));
-            again.add(|out| index::announce(keys, &created, out));
         }
         let (fresh_replies, _) = self.talk(&fresh, again);
+        let made = fresh.iter().zip(&fresh_replies).filter(|(group, reply)| {
+            reply.as_ref().is_ok_and(|reply| index::was_made(group, reply))
+        });
+        let made: Vec<&SaleId> = made.map(|(group, _)| &group.sale).collect();
+        if !made.is_empty() {
+            let mut announcement = Extra::default();
+            announcement.add(|out| index::announce(keys, &made, out));
+            self.talk(&[], announcement);
+        }
         let mut fresh_replies = fresh_replies.into_iter();
         let replies = groups.iter().zip(&is_known).map(|(group, &known)| {
             let reply = match &refusal {

@@ -346,6 +346,8 @@ impl Link {
         if run.creates {
             // Somebody may have removed it from the index meanwhile.
             self.add_to_index(vec![sale.clone()], self.until_ms());
+        }
+        if done.as_ref().is_ok_and(|reply| index::was_made(&run.group, reply)) {
             let made = What::Made(sale.clone());
             self.dispatch(Self::work(made, self.index_slot, self.until_ms()));
         }

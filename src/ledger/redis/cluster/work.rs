@@ -29,7 +29,7 @@ pub(super) enum What {
     Exists(SaleId),
     /// Sales to be added to the index.
     Index(Vec<SaleId>),
-    /// A sale of which all sweeps are to hear that it may just have been made.
+    /// A sale of which all sweeps are to hear that it was made.
     Made(SaleId),
 }
 
