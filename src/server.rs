@@ -27,7 +27,7 @@ use crate::limits::{MAPS_MAX_DEFAULT, MAPS_PER_STACK, STACK_BYTES, STARTUP_WAIT_
 use crate::listener::Listener;
 use crate::members::Instance;
 use crate::operator;
-use crate::sale::{SaleId, SaleSpec, SaleView};
+use crate::sale::{SaleId, SaleView};
 use crate::stat_log::StatLog;
 use crate::stock::Fleet;
 use crate::sweep::Sweep;
@@ -499,23 +499,6 @@ fn log_sale(config: &Config, id: &SaleId, start: &SaleStart) {
 /// How a sale that exists differs from what the configuration asks for. It is left as it is.
 pub fn difference(config: &Config, id: &SaleId, view: &SaleView) -> Option<String> {
     let (_, asked) = config.sales.iter().find(|(sale, _)| sale == id)?;
-    let is = &view.spec;
-    let defaults = SaleSpec::with_total(asked.total);
-    let mut differences = Vec::new();
-    let mut compare = |name: &str, is: u64, asked: u64, default: u64| {
-        if is != asked && (name == "total" || asked != default) {
-            differences.push(format!("{name} is {is}, not {asked}"));
-        }
-    };
-    compare("total", is.total, asked.total, defaults.total);
-    compare("hold_ms", is.hold_ms, asked.hold_ms, defaults.hold_ms);
-    let (limit, default) = (asked.limit_per_user, defaults.limit_per_user);
-    compare("limit_per_user", is.limit_per_user.into(), limit.into(), default.into());
-    let (quantity, default) = (asked.quantity_max, defaults.quantity_max);
-    compare("quantity_max", is.quantity_max.into(), quantity.into(), default.into());
-    compare("splits", is.split.parts().into(), asked.split.parts().into(), 1);
-    compare("opens_at_ms", is.opens_at_ms, asked.opens_at_ms, defaults.opens_at_ms);
-    compare("closes_at_ms", is.closes_at_ms, asked.closes_at_ms, defaults.closes_at_ms);
-    let said = differences.join(", ");
+    let said = view.spec.differences_from_set(asked).join(", ");
     (!said.is_empty()).then(|| format!("the sale exists and is left as it is: {said}"))
 }

@@ -114,18 +114,31 @@ impl SaleSpec {
 
     /// What differs from a definition that is asked for: `hold_ms is 300000, not 1000`.
     pub fn differences(&self, asked: &Self) -> Vec<String> {
-        let both = |of: fn(&Self) -> u64| (of(self), of(asked));
-        let members = [
-            ("total", both(|spec| spec.total)),
-            ("hold_ms", both(|spec| spec.hold_ms)),
-            ("limit_per_user", both(|spec| spec.limit_per_user.into())),
-            ("quantity_max", both(|spec| spec.quantity_max.into())),
-            ("splits", both(|spec| spec.split.parts().into())),
-            ("opens_at_ms", both(|spec| spec.opens_at_ms)),
-            ("closes_at_ms", both(|spec| spec.closes_at_ms)),
-        ];
-        let differ = members.into_iter().filter(|(_, (is, asked))| is != asked);
-        differ.map(|(name, (is, asked))| format!("{name} is {is}, not {asked}")).collect()
+        self.compare(asked, |_, _| true)
+    }
+
+    /// The same, but for what is asked for only by default.
+    pub fn differences_from_set(&self, asked: &Self) -> Vec<String> {
+        let defaults = Self::with_total(asked.total).members();
+        self.compare(asked, |name, value| name == "total" || !defaults.contains(&(name, value)))
+    }
+
+    fn compare(&self, asked: &Self, counts: impl Fn(&'static str, u64) -> bool) -> Vec<String> {
+        let both = self.members().into_iter().zip(asked.members());
+        let differ = both.filter(|((_, is), (name, asked))| is != asked && counts(name, *asked));
+        differ.map(|((name, is), (_, asked))| format!("{name} is {is}, not {asked}")).collect()
+    }
+
+    fn members(&self) -> [(&'static str, u64); 7] {
+        [
+            ("total", self.total),
+            ("hold_ms", self.hold_ms),
+            ("limit_per_user", self.limit_per_user.into()),
+            ("quantity_max", self.quantity_max.into()),
+            ("splits", self.split.parts().into()),
+            ("opens_at_ms", self.opens_at_ms),
+            ("closes_at_ms", self.closes_at_ms),
+        ]
     }
 
     /// The state at a time.

@@ -7,7 +7,7 @@
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use hashbrown::HashSet;
@@ -29,9 +29,7 @@ use crate::core::Core;
 use crate::ledger::batch::Failure;
 use crate::ledger::refused::RefusedSales;
 use crate::ledger::{Batch, Group, GroupReply, LedgerError};
-use crate::limits::{
-    RECONNECT_BACKOFF_MS_MAX, RECONNECT_BACKOFF_MS_MIN, REFUSAL_LOG_INTERVAL_MS, SWEEP_TOLD_MAX,
-};
+use crate::limits::{RECONNECT_BACKOFF_MS_MAX, RECONNECT_BACKOFF_MS_MIN, REFUSAL_LOG_INTERVAL_MS};
 use crate::sale::{Outcome, SaleId};
 use crate::server::LinkState;
 
@@ -47,9 +45,9 @@ pub struct RedisLedger {
     login: Option<Login>,
     following: Once,
     /// The sales that are refused for what is stored of them.
-    refused: Arc<RefusedSales>,
+    pub(super) refused: Arc<RefusedSales>,
     /// Sales of which the sweep is to look what they are defined as. `None`: all.
-    to_sweep: Mutex<Option<HashSet<SaleId>>>,
+    pub(super) to_sweep: Mutex<Option<HashSet<SaleId>>>,
 }
 
 impl RedisLedger {
@@ -82,53 +80,6 @@ impl RedisLedger {
     /// Who we are at the Sentinels; nobody, unless this says so.
     pub fn with_sentinel_login(self, user: Option<String>, password: Password) -> Self {
         Self { login: Some(Login { user, password }), ..self }
-    }
-
-    /// The sales that are refused for what is stored of them.
-    pub fn refused_sales(&self) -> &Arc<RefusedSales> {
-        &self.refused
-    }
-
-    /// Takes in what a reply says of a sale: that it is refused for what is stored of it, or that it is
-    /// not. Whether it is.
-    pub fn note_reply(&self, sale: &SaleId, reply: Result<&GroupReply, &str>) -> bool {
-        let text = match reply {
-            Ok(reply) => {
-                if reply.free.is_some() {
-                    self.refused.clear(sale);
-                }
-                return false;
-            }
-            Err(text) => text,
-        };
-        if let Some(reason) = text.strip_prefix("STAMPEDE ") {
-            self.refused.note(sale, reason);
-            return true;
-        }
-        let is_of_a_type = text.starts_with("WRONGTYPE");
-        if is_of_a_type {
-            let keys = self.codec.keys().of(sale).all().join(", ");
-            let reason = format!("one of its keys has another type than ours: {keys}");
-            self.refused.note(sale, &reason);
-        }
-        is_of_a_type
-    }
-
-    /// Has the sweep look what a sale is defined as: what it knows of it may be of another.
-    pub(super) fn tell_sweep(&self, sale: &SaleId) {
-        let mut told = self.to_sweep.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sales) = told.as_mut() {
-            sales.insert(sale.detached());
-            if sales.len() > SWEEP_TOLD_MAX {
-                *told = None;
-            }
-        }
-    }
-
-    /// For the sweep: the sales that it was told to look at since it asked last. `None`: all.
-    pub fn take_told(&self) -> Option<HashSet<SaleId>> {
-        let mut told = self.to_sweep.lock().unwrap_or_else(PoisonError::into_inner);
-        told.replace(HashSet::new())
     }
 
     /// Begins to follow what Sentinels say, unless that has begun; whoever connects does so too. Best
