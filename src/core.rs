@@ -34,6 +34,7 @@ use crate::gate::{Gate, Source};
 use crate::handler::Responses;
 use crate::http::HttpDate;
 use crate::ledger::batch::Batcher;
+use crate::ledger::refused::RefusedSales;
 use crate::ledger::{BatchReply, LedgerError};
 use crate::limits::{
     LEDGER_LOOK_INTERVAL_US, OUT_BUFFER_BYTES_MAX, READ_BUFFER_BYTES, SPARE_COROUTINES, STACK_BYTES,
@@ -74,6 +75,8 @@ pub struct Shared {
     pub allowances: Mutex<hashbrown::HashMap<String, Arc<Shards>>>,
     /// What the allowances are shares of.
     pub fleet: Arc<Fleet>,
+    /// The sales that the ledger refuses for what is stored of them.
+    pub refused_sales: Arc<RefusedSales>,
     /// One mailbox a core.
     pub mailboxes: Box<[Mailbox]>,
     /// What the main thread hears.

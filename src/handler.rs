@@ -133,7 +133,7 @@ impl Waiting {
         if out.capacity() == 0 {
             *out = core.take_buffer();
         }
-        answered.write(&manner.envelope(&core.date.borrow()), out);
+        answered.write(core, &manner.envelope(&core.date.borrow()), out);
     }
 }
 
@@ -171,13 +171,15 @@ impl Question {
 }
 
 impl Answered {
-    fn write(self, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    fn write(self, core: &Core, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
         match self {
             Self::Buy { verdict, slot } => buy::write(slot.id(), &verdict, envelope, out),
             Self::Reserve { verdict, slot, user, quantity } => {
                 reservations::write_verdict(slot.id(), user, quantity, verdict, envelope, out);
             }
-            Self::ShowSale { answer, slot } => sales::write_answer(&slot, answer, envelope, out),
+            Self::ShowSale { answer, slot } => {
+                sales::write_answer(core, &slot, answer, envelope, out);
+            }
             Self::Reservation { answer, sale, wish } => {
                 reservations::write_answer(&sale, wish, answer, envelope, out);
             }

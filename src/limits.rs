@@ -151,6 +151,8 @@ pub const REPLICAS_FIND_MS: u64 = 50;
 pub const TERM_LOOK_INTERVAL_MS: u64 = 100;
 /// Greatest epoch of Sentinels that a sale may have: what a script's number holds exactly.
 pub const EPOCH_MAX: u64 = (1 << 53) - 1;
+/// Greatest number of a sale's making: what a script's number holds exactly.
+pub const CREATION_MAX: u64 = (1 << 53) - 1;
 /// Most replicas that `--redis-wait` may ask for.
 pub const REDIS_WAIT_MAX: u64 = 16;
 /// Time after which a core's link adds a sale to the index of sales again, with its next batch.
@@ -161,6 +163,19 @@ pub const AUDIT_TIMEOUT_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
 pub const AUDIT_KEYS_MAX: u64 = 50_000_000;
 /// Sales that were removed of which a Redis keeps a note.
 pub const REMOVED_SALES_MAX: usize = 100_000;
+/// Entries about sales that were just made which are kept for the sweeps, about: they read them every
+/// [`SWEEP_COUNT_INTERVAL_MS`].
+pub const MADE_ENTRIES_MAX: u64 = 4_096;
+/// Sales that the cores may have told their server's sweep to look at; beyond, it looks at all.
+pub const SWEEP_TOLD_MAX: usize = 1_024;
+/// Sales of which a server keeps that the ledger refuses them, and why.
+pub const REFUSED_SALES_MAX: usize = 1_024;
+/// Time between two lines in the log about one sale that the ledger refuses.
+pub const REFUSED_SALE_LOG_INTERVAL_MS: u64 = 60_000;
+/// Longest reason of those that is kept, in bytes.
+pub const REFUSED_REASON_BYTES_MAX: usize = 1_024;
+/// Sales that `/readyz` names of those.
+pub const REFUSED_SALES_SHOWN_MAX: usize = 8;
 /// Oldest view of a sale that `GET /v1/sales/{sale}` may show.
 pub const VIEW_AGE_MS_MAX: u64 = 100;
 /// Sales whose state a core keeps.

@@ -118,6 +118,9 @@ fn announcement(config: &Config, ready: &Ready) -> String {
                 let (free, total) = (view.free(), view.spec.total);
                 format!("  sale       {id}: {free} of {total} left{}\n", conditions(view))
             }
+            SaleStart::Refused(reason) => {
+                format!("  sale       {id}: refused, nobody can buy\n             {reason}\n")
+            }
             SaleStart::Missing => {
                 format!("  sale       {id}: there is none; --sale {id}=10000 makes one\n")
             }
@@ -153,7 +156,7 @@ fn conditions(view: &SaleView) -> String {
 fn how_to_buy<'a>(base: &str, sales: &'a [(SaleId, SaleStart)]) -> String {
     let there = |(id, start): &'a (SaleId, SaleStart)| match start {
         SaleStart::Created(view) | SaleStart::Existing(view) => Some((id.as_str(), view)),
-        SaleStart::Missing => None,
+        SaleStart::Refused(_) | SaleStart::Missing => None,
     };
     let mut found = sales.iter().filter_map(there);
     let first = found.clone().next();

@@ -77,6 +77,8 @@ pub enum Refused {
         /// The sale's maximum.
         quantity_max: u32,
     },
+    /// What the ledger has stored of the sale contradicts itself.
+    Damaged,
     /// This instance's `--stock` is used up. Another may sell.
     AllowanceExhausted,
     /// There is no such sale.
@@ -116,9 +118,11 @@ enum Waits {
 struct Put {
     id: ReservationId,
     ticket: Ticket,
-    /// What was asked and at which place, if it may have to be asked at another one.
-    elsewhere: Option<Box<(Ask, Rc<SaleSlot>)>>,
-    /// Until when it may be, on the core's clock.
+    /// What was asked: it may have to be asked again at another place.
+    ask: Ask,
+    /// Where it was asked: the sale, or a part of it.
+    place: Rc<SaleSlot>,
+    /// Until when it may be asked again, on the core's clock.
     until_ms: u64,
 }
 
@@ -160,11 +164,10 @@ fn not_sent(failure: Failure) -> Failure {
 
 /// Asks the ledger at the place of the sale where this is to be asked.
 fn put(core: &Core, slot: &Rc<SaleSlot>, ask: Ask) -> Result<Put, Verdict> {
-    let place = slot.home(&ask);
-    let elsewhere = slot.may_be_split().then(|| Box::new((ask.clone(), place.clone())));
-    let (id, ticket) = put_at(core, slot, place.id(), ask)?;
+    let place = slot.home(&ask).clone();
+    let (id, ticket) = put_at(core, slot, place.id(), ask.clone())?;
     let until_ms = core.clock.now_ms() + core.batcher.answer_deadline_ms();
-    Ok(Put { id, ticket, elsewhere, until_ms })
+    Ok(Put { id, ticket, ask, place, until_ms })
 }
 
 /// Allowance and queue: asks the ledger at a sale, or at a part of it.
@@ -197,7 +200,7 @@ impl Asked {
     /// Suspends until the ledger has answered. Gives also where the purchase was made: the sale that was
     /// asked, or the part of it.
     pub fn wait(self, core: &Core, slot: Rc<SaleSlot>) -> (Verdict, Rc<SaleSlot>) {
-        let (verdict, place) = match self.0 {
+        let (mut verdict, place) = match self.0 {
             Waits::Outcome(put) => put.wait(core, slot),
             Waits::View { ask, ticket, came_ms } => {
                 match after_view(core, &slot, *ask, ticket, came_ms) {
@@ -207,6 +210,11 @@ impl Asked {
             }
         };
         core.assert_here();
+        if matches!(verdict, Verdict::Failed(Failure::Unavailable))
+            && core.shared.refused_sales.contains(place.id())
+        {
+            verdict = Verdict::Refused(Refused::Damaged);
+        }
         record(core, &verdict);
         (verdict, place)
     }
@@ -214,15 +222,13 @@ impl Asked {
 
 impl Put {
     fn wait(self, core: &Core, slot: Rc<SaleSlot>) -> (Verdict, Rc<SaleSlot>) {
-        match (core.batcher.wait(self.ticket), self.elsewhere) {
-            (Ok(outcome), Some(asked)) if parts::leads_elsewhere(&outcome) => {
-                let (ask, place) = *asked;
-                parts::ask_elsewhere(core, slot, ask, place, outcome, self.until_ms)
+        let Self { id, ticket, ask, place, until_ms } = self;
+        match core.batcher.wait(ticket) {
+            Ok(outcome) if parts::leads_elsewhere(&outcome) => {
+                parts::ask_elsewhere(core, slot, ask, place, outcome, until_ms)
             }
-            (Ok(outcome), asked) => {
-                (verdict(self.id, outcome), asked.map_or(slot, |asked| asked.1))
-            }
-            (Err(failure), _) => (Verdict::Failed(failure), slot),
+            Ok(outcome) => (verdict(id, outcome), place),
+            Err(failure) => (Verdict::Failed(failure), place),
         }
     }
 }

@@ -20,11 +20,12 @@ use crate::core::{Mailbox, Shared};
 use crate::ledger::client::Client;
 use crate::ledger::embedded::{self, Embedded, LedgerId, OpenError};
 use crate::ledger::redis::{Purpose, RedisLedger};
+use crate::ledger::refused::RefusedSales;
 use crate::limits::{STACK_BYTES, STARTUP_WAIT_MS};
 use crate::listener::Listener;
 use crate::members::Instance;
 use crate::operator;
-use crate::sale::{SaleId, SaleSpec, SaleView};
+use crate::sale::{SaleId, SaleView};
 use crate::signals;
 use crate::stat_log::StatLog;
 use crate::stock::Fleet;
@@ -92,6 +93,8 @@ pub enum SaleStart {
     Existing(SaleView),
     /// Nobody asked for it to be created, and it is not there.
     Missing,
+    /// The ledger refuses it for what is stored of it, and why. It is tried again.
+    Refused(String),
 }
 
 /// Why the server ends other than by being told to.
@@ -192,7 +195,7 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
     let (events, heard) = mpsc::channel();
     watch_signals(events.clone())?;
 
-    let shared = share(config, events)?;
+    let shared = share(config, events, ledger.refused_sales())?;
     // Before anything is sold: the orders may know of more than the ledger does.
     let orders = ledger.orders(&shared.config)?;
     configure_may(cores);
@@ -302,6 +305,14 @@ impl Ledger {
         }
     }
 
+    /// The sales that it refuses for what is stored of them.
+    fn refused_sales(&self) -> Arc<RefusedSales> {
+        match self {
+            Self::Embedded(_) => Arc::default(),
+            Self::Redis(ledger) => ledger.refused_sales().clone(),
+        }
+    }
+
     fn link(&self) -> LinkTo {
         match self {
             Self::Embedded(ledger) => LinkTo::Embedded(ledger.handle()),
@@ -353,7 +364,11 @@ impl Ledger {
     }
 }
 
-fn share(config: Config, events: Sender<Event>) -> io::Result<Arc<Shared>> {
+fn share(
+    config: Config,
+    events: Sender<Event>,
+    refused_sales: Arc<RefusedSales>,
+) -> io::Result<Arc<Shared>> {
     let cores = config.cores.len();
     Ok(Arc::new(Shared {
         connections_max: connections_max(&config),
@@ -369,6 +384,7 @@ fn share(config: Config, events: Sender<Event>) -> io::Result<Arc<Shared>> {
         ticks: (0..cores).map(|_| CachePadded::default()).collect(),
         allowances: Mutex::default(),
         fleet: Arc::new(Fleet::new(cores, config.stock_buffer_percent)),
+        refused_sales,
         mailboxes: (0..cores).map(|_| Mailbox::new()).collect::<io::Result<_>>()?,
         events,
         config,
@@ -421,7 +437,11 @@ impl Server {
         let mut sales = Vec::new();
         while sales.len() < wanted || self.links.iter().any(|link| *link != Some(LinkState::Up)) {
             match self.heard.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(Event::Sale(id, start)) => sales.push((id, start)),
+                Ok(Event::Sale(id, start)) => {
+                    // One that was refused at first may have been repaired.
+                    sales.retain(|(sale, _)| *sale != id);
+                    sales.push((id, start));
+                }
                 Ok(Event::Failed(error)) => return Err(error.into()),
                 Ok(Event::Signal) => return Ok(None),
                 Ok(Event::Link(core, state)) => self.note_link(core, state, true)?,
@@ -494,29 +514,14 @@ fn log_sale(config: &Config, id: &SaleId, start: &SaleStart) {
             }
         }
         SaleStart::Missing => tracing::warn!(sale = %id, "does not exist"),
+        // Whoever was refused has logged it.
+        SaleStart::Refused(_) => {}
     }
 }
 
 /// How a sale that exists differs from what the configuration asks for. It is left as it is.
 pub fn difference(config: &Config, id: &SaleId, view: &SaleView) -> Option<String> {
     let (_, asked) = config.sales.iter().find(|(sale, _)| sale == id)?;
-    let is = &view.spec;
-    let defaults = SaleSpec::with_total(asked.total);
-    let mut differences = Vec::new();
-    let mut compare = |name: &str, is: u64, asked: u64, default: u64| {
-        if is != asked && (name == "total" || asked != default) {
-            differences.push(format!("{name} is {is}, not {asked}"));
-        }
-    };
-    compare("total", is.total, asked.total, defaults.total);
-    compare("hold_ms", is.hold_ms, asked.hold_ms, defaults.hold_ms);
-    let (limit, default) = (asked.limit_per_user, defaults.limit_per_user);
-    compare("limit_per_user", is.limit_per_user.into(), limit.into(), default.into());
-    let (quantity, default) = (asked.quantity_max, defaults.quantity_max);
-    compare("quantity_max", is.quantity_max.into(), quantity.into(), default.into());
-    compare("splits", is.split.parts().into(), asked.split.parts().into(), 1);
-    compare("opens_at_ms", is.opens_at_ms, asked.opens_at_ms, defaults.opens_at_ms);
-    compare("closes_at_ms", is.closes_at_ms, asked.closes_at_ms, defaults.closes_at_ms);
-    let said = differences.join(", ");
+    let said = view.spec.differences_from_set(asked).join(", ");
     (!said.is_empty()).then(|| format!("the sale exists and is left as it is: {said}"))
 }

@@ -11,8 +11,7 @@ use crate::ledger::client::Client;
 use crate::ledger::{Batch, Group, LedgerError};
 use crate::limits::SPLIT_ROUNDS_MAX;
 use crate::sale::{
-    Command, Gift, Outcome, Places, ReservationId, SaleId, SaleSpec, SaleView, Split, State,
-    UnderWay,
+    Command, Gift, Outcome, Places, ReservationId, SaleId, SaleSpec, SaleView, Split, UnderWay,
 };
 
 /// A way to a ledger that waits for the answers.
@@ -38,8 +37,11 @@ impl Ask for &mut dyn Client {
 pub enum Made {
     /// They are there.
     Whole(Places),
-    /// Parts that had units are gone, or the sale is closed and is being removed: nothing was made.
+    /// Parts that had units are gone: nothing was made.
     Missing(Vec<usize>),
+    /// Parts are there that an earlier sale of this name has left, with units or reservations in them,
+    /// or that are defined otherwise than the head.
+    Foreign(Vec<usize>),
     /// There is no such split sale.
     Gone,
 }
@@ -117,19 +119,27 @@ pub fn take_back<A: Ask>(
 /// be created, also one that is there: whoever began may not have come to the end.
 pub fn make<A: Ask>(ask: &mut A, head: &SaleId, parts: u32) -> Result<Made, A::Error> {
     let Some(mut places) = look(ask, head, parts)? else { return Ok(Made::Gone) };
-    let missing = places.missing();
-    if !missing.is_empty() {
-        let is_over = places.head().state() == State::Closed;
-        if is_over || missing.iter().any(|&number| places.was_given(number)) {
-            return Ok(Made::Missing(missing));
-        }
+    let (missing, foreign) = (places.missing(), places.foreign());
+    let was_given = |number: &usize| places.was_given(*number);
+    if missing.iter().any(was_given) {
+        return Ok(Made::Missing(missing));
+    }
+    if foreign.iter().any(was_given) {
+        return Ok(Made::Foreign(foreign));
+    }
+    if !(missing.is_empty() && foreign.is_empty()) {
         let split = Split::Part { of: parts };
         let spec = SaleSpec { total: 0, split, ..places.head().spec.clone() };
-        let create = |number: usize| (number, Command::Create(spec.clone()));
-        ask.ask(groups(head, parts, missing.into_iter().map(create)))?;
+        let creation = places.head().creation;
+        let create = |number| (number, Command::CreatePart { spec: spec.clone(), creation });
+        ask.ask(groups(head, parts, missing.into_iter().chain(foreign).map(create)))?;
         match look(ask, head, parts)? {
             Some(again) => places = again,
             None => return Ok(Made::Gone),
+        }
+        let foreign = places.foreign();
+        if !foreign.is_empty() {
+            return Ok(Made::Foreign(foreign));
         }
     }
     let shares = places.shares();

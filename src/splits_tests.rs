@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use proptest::prelude::*;
 
 use super::*;
-use crate::sale::{Machine, Moves, Reserve};
+use crate::sale::{Creation, Machine, Moves, Reserve, State};
 
 const PARTS: u32 = 3;
 
@@ -16,6 +16,8 @@ const PARTS: u32 = 3;
 struct World {
     places: HashMap<SaleId, Machine>,
     ids: u128,
+    /// Sales that were made, the parts of which have their number.
+    made: u64,
 }
 
 impl World {
@@ -23,13 +25,20 @@ impl World {
         match (self.places.get_mut(sale), command) {
             (Some(machine), command) => machine.apply(0, command),
             (None, Command::Create(spec)) => {
-                let machine = Machine::new(spec.clone());
-                let view = machine.view();
-                self.places.insert(sale.clone(), machine);
-                Outcome::Created(Box::new(view))
+                self.made += 1;
+                self.insert(sale, Machine::of_making(spec.clone(), Creation(self.made)))
+            }
+            (None, Command::CreatePart { spec, creation }) => {
+                self.insert(sale, Machine::of_making(spec.clone(), *creation))
             }
             (None, _) => Outcome::UnknownSale,
         }
+    }
+
+    fn insert(&mut self, sale: &SaleId, machine: Machine) -> Outcome {
+        let view = machine.view();
+        self.places.insert(sale.clone(), machine);
+        Outcome::Created(Box::new(view))
     }
 
     fn sold(&self) -> u64 {
@@ -204,4 +213,75 @@ fn what_a_giver_has_forgotten_it_gives_again() {
     let places = look(&mut ask, &head(), PARTS).unwrap().unwrap();
     assert_eq!((places.view().spec.total, places.free()), (9, 0));
     assert!(places.from_nowhere(&places).is_empty() && places.under_way().is_empty());
+}
+
+/// The head of a sale of 8 in parts, and what comes of making those.
+fn made(world: &RefCell<World>, spec: SaleSpec) -> Made {
+    let spec = SaleSpec { split: Split::Head { parts: PARTS }, ..spec };
+    world.borrow_mut().apply(&head(), &Command::Create(spec));
+    make(&mut Fallible { world, fates: RefCell::default() }, &head(), PARTS).unwrap()
+}
+
+fn part(world: &RefCell<World>, number: usize) -> SaleView {
+    world.borrow().places[&place_id(&head(), number, PARTS)].view()
+}
+
+#[test]
+fn empty_parts_of_an_earlier_sale_become_parts_of_the_new_one() {
+    let world = RefCell::new(World::default());
+    let old = SaleSpec { hold_ms: 60_000, ..SaleSpec::with_total(0) };
+    assert!(matches!(made(&world, old), Made::Whole(_)));
+    world.borrow_mut().places.remove(&head());
+
+    let new = SaleSpec { hold_ms: 300, limit_per_user: 1, ..SaleSpec::with_total(8) };
+    let Made::Whole(places) = made(&world, new) else { panic!("not made") };
+    assert_eq!((places.view().spec.total, places.free()), (8, 8));
+    for number in 1..=PARTS as usize {
+        let part = part(&world, number);
+        assert_eq!((part.spec.hold_ms, part.spec.limit_per_user), (300, 1));
+        assert_eq!(part.creation, places.head().creation);
+    }
+    // Whoever is late with the sale before changes nothing any more.
+    let spec = SaleSpec { split: Split::Part { of: PARTS }, ..SaleSpec::with_total(0) };
+    let late = Command::CreatePart { spec, creation: Creation(1) };
+    world.borrow_mut().apply(&place_id(&head(), 2, PARTS), &late);
+    assert_eq!(part(&world, 2).creation, Creation(2));
+}
+
+#[test]
+fn parts_of_an_earlier_sale_that_have_something_are_told_and_left_alone() {
+    let world = RefCell::new(World::default());
+    assert!(matches!(made(&world, SaleSpec::with_total(8)), Made::Whole(_)));
+    world.borrow_mut().places.remove(&head());
+    world.borrow_mut().places.remove(&place_id(&head(), 3, PARTS));
+    let again = made(&world, SaleSpec::with_total(8));
+    assert_eq!(again, Made::Foreign(vec![1, 2]));
+    assert_eq!(part(&world, 1).creation, Creation(1));
+}
+
+#[test]
+fn parts_whose_making_is_not_known_belong_to_a_head_of_the_same_terms() {
+    let world = RefCell::new(World::default());
+    assert!(matches!(made(&world, SaleSpec::with_total(9)), Made::Whole(_)));
+    // As a version before 0.2.0 makes them; it has been closed half way since.
+    let split = Split::Part { of: PARTS };
+    let spec = SaleSpec { split, closes_at_ms: 5, ..SaleSpec::with_total(0) };
+    let put = |spec: SaleSpec| {
+        let part = Machine::of_making(spec, Creation::UNKNOWN);
+        world.borrow_mut().places.insert(place_id(&head(), 2, PARTS), part);
+    };
+    put(spec.clone());
+    let mut ask = Fallible { world: &world, fates: RefCell::default() };
+    assert!(matches!(make(&mut ask, &head(), PARTS), Ok(Made::Whole(_))));
+    put(SaleSpec { limit_per_user: 7, ..spec });
+    assert_eq!(make(&mut ask, &head(), PARTS).unwrap(), Made::Foreign(vec![2]));
+}
+
+#[test]
+fn a_sale_that_is_over_before_it_is_made_gets_its_parts() {
+    let world = RefCell::new(World::default());
+    let spec = SaleSpec { closes_at_ms: 0, ..SaleSpec::with_total(9) };
+    let Made::Whole(places) = made(&world, spec) else { panic!("not made") };
+    assert_eq!((places.view().state(), places.free()), (State::Closed, 9));
+    assert!((1..=PARTS as usize).all(|number| part(&world, number).state() == State::Closed));
 }

@@ -3,8 +3,9 @@
 //!
 //! Every instance has one, a thread with a blocking connection of its own, and none leads: the
 //! ledger decides what has expired, in one step, so two that sweep the same sale do no harm, and one
-//! that dies is not missed. It learns of sales from the index in Redis; [`Schedule`] says when to
-//! look at which.
+//! that dies is not missed. It learns of sales from the index in Redis, and from the stream beside it
+//! and the cores of its server which of them may have been made anew; [`Schedule`] says when to look
+//! at which.
 //!
 //! Architecture invariant: it knows no core and no HTTP, and never decides by this machine's time.
 
@@ -16,7 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::ledger::client::Client;
-use crate::ledger::redis::{RedisClient, RedisLedger};
+use crate::ledger::redis::{EntryId, RedisClient, RedisLedger};
 use crate::ledger::{Batch, Group, GroupReply, LedgerError};
 use crate::limits::{
     EXPIRE_BATCH_MAX, RECONNECT_BACKOFF_MS_MAX, RECONNECT_BACKOFF_MS_MIN, REFUSAL_LOG_INTERVAL_MS,
@@ -75,6 +76,8 @@ struct Sweeper {
     index_error: Option<LedgerError>,
     /// The connection that the schedule's knowledge comes from.
     connections: u64,
+    /// The last entry of the stream that says which sales were made.
+    made: EntryId,
     /// How many members the index had when it was read.
     counted: Option<u64>,
     count_at_ms: u64,
@@ -92,6 +95,7 @@ impl Sweeper {
             pace: Pace { last: Instant::now(), passed: Duration::ZERO },
             index_error: None,
             connections: 0,
+            made: EntryId::default(),
             counted: None,
             count_at_ms: 0,
             scan_at_ms: 0,
@@ -140,6 +144,9 @@ impl Sweeper {
         }
         if self.connections != self.client.connections() {
             // What answers now may be another Redis, or one that has forgotten.
+            if self.connections > 0 {
+                self.made = EntryId::default();
+            }
             self.connections = self.client.connections();
             self.schedule.doubt_all(now_ms);
         }
@@ -165,9 +172,17 @@ impl Sweeper {
         Ok(next_ms.saturating_sub(now_ms))
     }
 
-    /// Learns which sales there are, if that may have changed.
+    /// Learns which sales there are, if that may have changed, and which may be others than before.
     fn read_index(&mut self, now_ms: u64) -> Result<(), LedgerError> {
-        let count = self.client.sales_count()?;
+        match self.client.ledger().take_told() {
+            Some(sales) => sales.iter().for_each(|sale| self.schedule.doubt(sale, now_ms)),
+            None => self.schedule.doubt_all(now_ms),
+        }
+        let (count, made) = self.client.sales_news(Some(self.made))?;
+        if let Some((sales, last)) = made {
+            self.made = last;
+            sales.iter().for_each(|sale| self.schedule.doubt(sale, now_ms));
+        }
         if Some(count) == self.counted && now_ms < self.scan_at_ms {
             return Ok(());
         }
@@ -198,8 +213,12 @@ impl Sweeper {
         let (mut gone, mut unlisted, mut heads) = (Vec::new(), Vec::new(), Vec::new());
         for (look, reply) in looks.iter().zip(replies) {
             match reply {
-                Ok(GroupReply { free: None, .. }) => gone.push(&look.sale),
+                Ok(GroupReply { free: None, .. }) => {
+                    self.client.ledger().refused_sales().clear(&look.sale);
+                    gone.push(&look.sale);
+                }
                 Ok(reply) => {
+                    self.client.ledger().note_reply(&look.sale, Ok(&reply));
                     self.told.remove(&look.sale);
                     if let Some(Outcome::Sale(view)) = reply.outcomes.first()
                         && let Split::Head { parts } = view.spec.split
@@ -213,7 +232,15 @@ impl Sweeper {
                 }
                 Err(error) => {
                     self.schedule.refused(&look.sale, now_ms);
-                    self.log_refusal(&look.sale, &error, now_ms);
+                    let noted = match &error {
+                        LedgerError::Refused(text) => {
+                            self.client.ledger().note_reply(&look.sale, Err(text))
+                        }
+                        LedgerError::Lost(_) => false,
+                    };
+                    if !noted {
+                        self.log_refusal(&look.sale, &error, now_ms);
+                    }
                 }
             }
         }

@@ -128,7 +128,9 @@ fn one_spoilt_sale_does_not_spoil_the_others() {
     server.connect().ask("SET bad_hash_key 1");
     let both = batch(vec![("bad", vec![Command::Show]), ("good", vec![create(1)])]);
     let replies = client.apply_each(&both).expect("replies");
-    assert!(matches!(&replies[0], Err(LedgerError::Refused(text)) if text.contains("WRONGTYPE")));
+    assert!(
+        matches!(&replies[0], Err(LedgerError::Refused(text)) if text.contains("bad_hash_key is no hash"))
+    );
     assert!(replies[1].is_ok());
     // Whoever wants all or nothing is told that it is neither.
     assert!(matches!(client.apply(&both), Err(LedgerError::Lost(_))));

@@ -440,7 +440,10 @@ fn junk_in_the_hashes_is_an_error_and_nothing_is_written() {
         (format!("{counters} ticket_total_nums -1"), "not -1"),
         (format!("{counters} ticket_total_nums 99999999999999999999"), "whole numbers"),
         (format!("{counters} ticket_sold_nums 1.5"), "and 1.5"),
-        (format!("{counters} ticket_sold_nums 1"), "to start the sale anew"),
+        (format!("{counters} ticket_sold_nums 1"), "`stampede sale reset` begins"),
+        ("HDEL ticket_hash_key ticket_sold_nums".to_owned(), "has no ticket_sold_nums"),
+        (format!("{sale} confirmed 9"), "and 9 confirmed"),
+        (format!("{sale} creation x"), "creation x"),
         (format!("{sale} held x"), "held x"),
         (format!("{sale} hold_ms 0"), "hold_ms 0"),
         (format!("{sale} last_ms 253402300800000"), "last_ms"),
@@ -480,10 +483,83 @@ fn a_damaged_line_is_an_error_and_nothing_is_written() {
 #[test]
 fn a_key_of_the_wrong_type_is_an_error_and_nothing_is_written() {
     let keys = KeyTemplates::default().of(&ticket()).all();
-    for key in keys {
-        let spoil = [&["DEL", &key][..], &["SET", &key, "1"]];
-        refuses_and_writes_nothing(&spoil, "WRONGTYPE");
+    for (n, key) in keys.iter().enumerate() {
+        let spoil = [&["DEL", key][..], &["SET", key, "1"]];
+        let named = format!("the key {key} is no hash");
+        refuses_and_writes_nothing(&spoil, if n < 2 { &named } else { "WRONGTYPE" });
     }
+}
+
+#[test]
+fn a_count_of_what_is_sold_may_be_missing_only_if_nothing_was() {
+    let server = RedisServer::start(&[]);
+    let (mut client, mut connection) = (Client::new(&server), server.connect());
+    // As a hand may do it, with a definition or without.
+    connection.ask("HSET ticket_hash_key ticket_total_nums 4");
+    connection.ask("HSET {ticket_hash_key}:sale hold_ms 60000");
+    let Outcome::Sale(view) = client.one(Command::Show) else { panic!("no sale") };
+    assert_eq!((view.spec.total, view.free()), (4, 4));
+    assert_eq!(granted(&client.ask((1..=2).map(ask).collect()).expect("a reply").outcomes), 2);
+    (1..=2).for_each(|n| drop(client.one(Command::Confirm(ReservationId(n)))));
+
+    let refused = |client: &mut Client| {
+        let commands = [
+            ask(9),
+            Command::Show,
+            Command::Expire { batch_max: 9 },
+            Command::Confirm(ReservationId(1)),
+        ];
+        commands.into_iter().all(|command| {
+            matches!(client.ask(vec![command]), Err(DecodeError::Refused(text)) if text.contains("ticket_sold_nums"))
+        })
+    };
+    // Nothing is held any more, so only what was confirmed says that it is no new sale.
+    connection.ask("HDEL ticket_hash_key ticket_sold_nums");
+    assert!(refused(&mut client));
+    connection.ask("HMSET ticket_hash_key ticket_total_nums 4 ticket_sold_nums 0");
+    assert!(refused(&mut client));
+    connection.ask("HSET ticket_hash_key ticket_sold_nums 1");
+    assert!(refused(&mut client));
+    connection.ask("HSET ticket_hash_key ticket_sold_nums 2");
+    assert_eq!(granted(&client.ask((3..=9).map(ask).collect()).expect("a reply").outcomes), 2);
+}
+
+#[test]
+fn a_sale_begins_anew_with_its_definition_and_nothing_else() {
+    let server = RedisServer::start(&[]);
+    let (mut client, mut connection) = (Client::new(&server), server.connect());
+    let reset = |total, force| Command::Reset { total, force };
+    assert_eq!(client.one(reset(Some(1), true)), Outcome::UnknownSale);
+    let spec = SaleSpec { hold_ms: 60_000, limit_per_user: 1, ..SaleSpec::with_total(3) };
+    let Outcome::Created(made) = client.one(Command::Create(spec.clone())) else {
+        panic!("not made")
+    };
+    client.ask(vec![ask_as(1, "ann", "k"), ask_as(2, "bob", "")]).expect("a reply");
+    client.one(Command::Confirm(ReservationId(1)));
+    assert_eq!(client.one(reset(None, false)), Outcome::HasSold { held: 1, confirmed: 1 });
+    connection.ask("HSET ticket_hash_key ticket_sold_nums 0");
+    let before = dump(&mut connection);
+    assert_eq!(client.one(reset(None, false)), Outcome::HasSold { held: 1, confirmed: 1 });
+    assert_eq!(dump(&mut connection), before);
+
+    let Outcome::Sale(view) = client.one(reset(None, true)) else { panic!("no sale") };
+    assert_eq!((&view.spec, view.free()), (&spec, 3));
+    assert!(view.creation > made.creation, "it is another sale");
+    assert_eq!(connection.list("KEYS *").len(), 2, "{:?}", connection.list("KEYS *"));
+    // Neither the key nor what the user had is remembered.
+    let again = client.ask(vec![ask_as(3, "ann", "k"), ask_as(4, "ann", "l")]).expect("a reply");
+    assert!(matches!(again.outcomes[..], [Outcome::Granted { .. }, Outcome::LimitReached { .. }]));
+    connection.ask("DEL ticket_hash_key");
+    assert_eq!(client.one(reset(None, true)), Outcome::TotalRequired);
+    let Outcome::Sale(view) = client.one(reset(Some(7), true)) else { panic!("no sale") };
+    assert_eq!((view.spec.total, view.spec.limit_per_user, view.free()), (7, 1, 7));
+    // What a group has yet to read goes only by force.
+    client.one(ask_as(5, "bob", ""));
+    client.one(Command::Cancel(ReservationId(5)));
+    connection.ask("XGROUP CREATE {ticket_hash_key}:stream orders 0");
+    let got = client.ask(vec![reset(None, false)]);
+    assert!(matches!(got, Err(DecodeError::Refused(text)) if text.contains("the group orders")));
+    assert!(matches!(client.one(reset(None, true)), Outcome::Sale(_)));
 }
 
 #[test]

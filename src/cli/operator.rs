@@ -77,6 +77,25 @@ pub enum SaleAction {
         #[arg(long, value_name = "FILE")]
         to: String,
     },
+    /// Begin a sale anew: all units for sale, as if it had just been created
+    ///
+    /// Forgets what is held and confirmed, with every reservation, idempotency key and user's count
+    /// of the sale. Times, hold time and limits stay as they are. Meant for the time after a test
+    /// run, and for a sale whose counts were set by hand. What the orders' tables have of it stays
+    /// there: remove those rows yourself.
+    Reset {
+        /// The sale
+        id: String,
+        /// Units for sale [default: the total that the sale has]
+        #[arg(long, value_name = "N", allow_negative_numbers = true)]
+        total: Option<String>,
+        /// Also if units are held or confirmed, or changes are not yet in the orders
+        ///
+        /// A sale of the embedded ledger must hold nothing, and have all its orders written, all the
+        /// same.
+        #[arg(long)]
+        force: bool,
+    },
     /// Forget a sale and all its reservations
     ///
     /// Only one that is closed and holds nothing. There is no way back: archive it before.
@@ -149,6 +168,9 @@ Examples:
       stampede sale create ticket=10000,hold=5m poster=500,opens=2030-01-01T10:00:00+08:00
   A hundred more, at once for sale on every server:
       stampede sale add-stock ticket 100
+  All of it once more, after a test run, on a server and in Redis:
+      stampede sale reset ticket --force
+      stampede sale reset ticket --total 10000 --force --ledger redis://127.0.0.1:6379
   On a server elsewhere:
       stampede sale list --control http://10.0.0.7:3006 --token-file /etc/stampede/token
   In Redis, without a server:

@@ -97,10 +97,15 @@ impl Api {
                 "GET" => self.reservations(sale, request),
                 _ => Err(Problem::method_not_allowed("Allow: GET")),
             },
-            ["v1", "sales", sale, verb @ ("open" | "close" | "add-stock")] => {
+            ["v1", "sales", sale, verb @ ("open" | "close" | "add-stock" | "reset")] => {
                 match (method, verb) {
                     ("POST", "open") => self.on_sale(sale, Command::Open),
                     ("POST", "close") => self.on_sale(sale, Command::Close),
+                    ("POST", "reset") => {
+                        let (total, force) = body::reset(request)?;
+                        self.tell_orders_position()?;
+                        self.on_sale(sale, Command::Reset { total, force })
+                    }
                     ("POST", _) => {
                         let units = body::units(request)?;
                         self.on_sale(sale, Command::AddStock(units))
@@ -144,8 +149,10 @@ impl Api {
                 Ok(Reply::json(200, &SaleJson::of(&id, &view)))
             }
             Outcome::Sale(view) => {
-                let detail =
-                    format!("The sale {id} exists and is not as asked; it is left as it is.");
+                let differences = view.spec.differences(&spec).join(", ");
+                let detail = format!(
+                    "The sale {id} exists and is left as it is, which is not as asked: {differences}."
+                );
                 let sale = serde_json::to_value(SaleJson::of(&id, &view)).unwrap_or_default();
                 Err(Problem::new(409, "exists", detail).with("sale", sale))
             }
@@ -156,10 +163,13 @@ impl Api {
     fn on_sale(&mut self, sale: &str, command: Command) -> Answer {
         let id = sale_id(sale)?;
         match self.ask(&id, command)? {
-            Outcome::Sale(view) => Ok(Reply::json(200, &SaleJson::of(&id, &view))),
+            Outcome::Sale(view) | Outcome::Created(view) => {
+                Ok(Reply::json(200, &SaleJson::of(&id, &view)))
+            }
             Outcome::Removed => {
                 Ok(Reply::json(200, &json!({ "id": id.as_str(), "removed": true })))
             }
+            Outcome::UnknownSale => Err(unknown_sale(&id)),
             outcome => Err(refusal(outcome)),
         }
     }
@@ -288,9 +298,7 @@ impl Api {
             }
         }
         let unavailable = |error: AuditError| match error {
-            AuditError::UnknownSale(ref id) => {
-                Problem::of(Code::NotFound).saying(format!("There is no sale {id}."))
-            }
+            AuditError::UnknownSale(ref id) => unknown_sale(id),
             AuditError::Ledger(error) => Problem::from(error),
             AuditError::Orders(_) => Problem::of(Code::Unavailable).saying(error.to_string()),
         };
@@ -346,6 +354,10 @@ fn check_final(view: &SaleView) -> Result<(), Problem> {
     if view.held > 0 { Err(refusal(Outcome::StillHeld { held: view.held })) } else { Ok(()) }
 }
 
+fn unknown_sale(id: &SaleId) -> Problem {
+    Problem::of(Code::NotFound).saying(format!("There is no sale {id}."))
+}
+
 /// What the ledger says instead of what was asked.
 fn refusal(outcome: Outcome) -> Problem {
     match outcome {
@@ -359,6 +371,16 @@ fn refusal(outcome: Outcome) -> Problem {
                 "{held} units of the sale are held: wait until they are paid or expire, or cancel them."
             );
             Problem::new(409, "still_held", detail).with("held", held)
+        }
+        Outcome::HasSold { held, confirmed } => {
+            let detail = format!(
+                "{held} units of the sale are held and {confirmed} confirmed: they would be forgotten \
+                 with their reservations. If that is meant, say --force, or {{\"force\": true}}."
+            );
+            Problem::new(409, "has_sold", detail).with("held", held).with("confirmed", confirmed)
+        }
+        Outcome::TotalRequired => {
+            Problem::invalid("total", "The sale's total can't be read: say what it is to be.")
         }
         Outcome::TotalTooLarge => {
             let detail = format!("A sale has at most {TOTAL_MAX} units; nothing changed.");

@@ -149,6 +149,21 @@ pub fn sale(request: &Request) -> Result<(SaleId, SaleSpec), Problem> {
     Ok((id, spec))
 }
 
+/// How to begin a sale anew: `{"total": N, "force": true}`, either of which may be left out. A request
+/// without a body leaves out both.
+pub fn reset(request: &Request) -> Result<(Option<u64>, bool), Problem> {
+    if request.body.is_empty() {
+        return Ok((None, false));
+    }
+    let body = Members::read(request, &["total", "force"])?;
+    let force = match body.get("force") {
+        None => false,
+        Some(Value::Bool(force)) => *force,
+        Some(_) => return Err(Problem::invalid("force", "force must be true or false.")),
+    };
+    Ok((body.number("total", 0, TOTAL_MAX)?, force))
+}
+
 /// The units to add: `{"units": N}`.
 pub fn units(request: &Request) -> Result<u64, Problem> {
     let body = Members::read(request, &["units"])?;

@@ -58,7 +58,7 @@ impl Reply {
     }
 
     /// 200 with a word.
-    pub fn text(text: &'static str) -> Self {
+    pub fn text(text: &str) -> Self {
         let headers = vec!["Content-Type: text/plain; charset=utf-8"];
         Self { status: 200, headers, body: text.as_bytes().to_vec() }
     }

@@ -23,6 +23,7 @@ use crate::http::Code;
 use crate::limits::{
     BODY_DEADLINE_MS, CONTROL_ANSWER_BYTES_MAX, CONTROL_BODY_BYTES_MAX, CONTROL_BYTES_PER_MS_MIN,
     CONTROL_CLOSE_MS, CONTROL_DISCARD_BYTES_MAX, CONTROL_PROMPT_BYTES_MAX, HEAD_DEADLINE_MS,
+    REFUSED_SALES_SHOWN_MAX,
 };
 
 /// Makes a [`Service`] for each connection.
@@ -140,11 +141,25 @@ impl Service {
         match (request.method.as_str(), request.path()) {
             ("GET", "/livez") => Reply::text("ok\n"),
             ("GET", "/readyz") => match self.not_ready() {
-                None => Reply::text("ready\n"),
+                None => self.ready(),
                 Some(problem) => problem.into(),
             },
             _ => self.ask(request),
         }
+    }
+
+    /// Ready also with sales that the ledger refuses: other servers could not sell them either. They
+    /// are named.
+    fn ready(&self) -> Reply {
+        let (refused, count) = self.factory.shared.refused_sales.list(REFUSED_SALES_SHOWN_MAX);
+        let mut text = "ready\n".to_owned();
+        for (sale, reason) in &refused {
+            text += &format!("sale {sale} is refused: {reason}\n");
+        }
+        if count > refused.len() {
+            text += &format!("and {} more sales\n", count - refused.len());
+        }
+        Reply::text(&text)
     }
 
     /// Why buyers should be sent elsewhere, if they should.

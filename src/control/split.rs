@@ -7,8 +7,8 @@ use crate::http::Code;
 use crate::ledger::LedgerError;
 use crate::ledger::client::{Client, SaleAudit};
 use crate::ledger::{Batch, Group};
-use crate::limits::TOTAL_MAX;
-use crate::sale::{Command, Outcome, Places, SaleId, SaleView, Split, State};
+use crate::limits::{SPLIT_ROUNDS_MAX, TIME_MS_MAX, TOTAL_MAX};
+use crate::sale::{Command, Outcome, Places, SaleId, SaleSpec, SaleView, Split, State};
 use crate::splits::{self, Made};
 
 /// The outcome of a command to a sale that may be split, as if it were one place.
@@ -22,6 +22,7 @@ pub fn apply(client: &mut dyn Client, id: &SaleId, command: Command) -> Result<O
                 "splits",
                 "An embedded ledger splits no sale: it has one core to sell from. Use redis://…",
             )),
+            Command::Reset { total, force } => remove_and_create(client, id, total, force),
             command => Ok(one(client, id, command)?),
         };
     }
@@ -36,20 +37,10 @@ pub fn apply(client: &mut dyn Client, id: &SaleId, command: Command) -> Result<O
             _ => Ok(outcome),
         };
     }
-    if let Command::Create(spec) = &command {
-        return match (one(client, id, command.clone())?, spec.split) {
-            (Outcome::Created(view), Split::Head { parts }) => {
-                Ok(Outcome::Created(Box::new(make(client, id, parts)?.unwrap_or(*view))))
-            }
-            (Outcome::Sale(view), Split::Head { .. } | Split::Whole) => match view.spec.split {
-                // Whoever created it may not have come to its end.
-                Split::Head { parts } => {
-                    Ok(make(client, id, parts)?.map_or(Outcome::UnknownSale, sale))
-                }
-                _ => Ok(Outcome::Sale(view)),
-            },
-            (outcome, _) => Ok(outcome),
-        };
+    match command {
+        Command::Create(spec) => return create(client, id, &spec),
+        Command::Reset { total, force } => return reset(client, id, total, force),
+        _ => {}
     }
     let Outcome::Sale(view) = one(client, id, Command::Show)? else {
         return Ok(Outcome::UnknownSale);
@@ -152,7 +143,125 @@ fn remove(
     if view.held > 0 {
         return Ok(Outcome::StillHeld { held: view.held });
     }
-    on_all(client, id, parts, places, &parts_then_head(parts), Command::Remove)
+    for number in (1..=parts as usize).filter(|&number| places.get(number).is_some()) {
+        match one(client, &splits::place_id(id, number, parts), Command::Remove)? {
+            Outcome::Removed | Outcome::UnknownSale => {}
+            outcome => return Ok(outcome),
+        }
+    }
+    // Of two who do so, one has removed the sale, and the other is told that there is none.
+    Ok(one(client, id, Command::Remove)?)
+}
+
+/// Creates a sale, or finishes what somebody else began.
+fn create(client: &mut dyn Client, id: &SaleId, spec: &SaleSpec) -> Result<Outcome, Problem> {
+    for _ in 0..SPLIT_ROUNDS_MAX {
+        let outcome = one(client, id, Command::Create(spec.clone()))?;
+        let (Outcome::Created(view) | Outcome::Sale(view)) = &outcome else { return Ok(outcome) };
+        let Split::Head { parts } = view.spec.split else { return Ok(outcome) };
+        let whole = make(client, id, parts)?.map(Box::new);
+        match (outcome, whole) {
+            (Outcome::Created(view), Some(whole)) if whole.creation == view.creation => {
+                return Ok(Outcome::Created(whole));
+            }
+            // It was created, and somebody has removed it since.
+            (outcome @ Outcome::Created(_), _) => return Ok(outcome),
+            (_, Some(whole)) => return Ok(Outcome::Sale(whole)),
+            // It was there, and somebody has removed it before it was whole.
+            (_, None) => {}
+        }
+    }
+    Err(Problem::of(Code::Busy).saying("Others create and remove the sale all the time."))
+}
+
+/// Begins a sale anew. One in parts can't be in one step: all of it is forgotten, the head last, and
+/// then created. Whoever is stopped in between has it finished by asking for the same again, or, once
+/// the head is gone, by creating it.
+fn reset(
+    client: &mut dyn Client,
+    id: &SaleId,
+    total: Option<u64>,
+    force: bool,
+) -> Result<Outcome, Problem> {
+    let shown = match one(client, id, Command::Show) {
+        Ok(Outcome::Sale(view)) => Some(view),
+        Ok(_) => None,
+        // What contradicts itself in a sale is no hindrance. That of a head hides how many parts it has.
+        Err(error @ LedgerError::Refused(_)) => {
+            if client.sales()?.iter().any(|sale| sale.is_part() && sale.whole_str() == id.as_str())
+            {
+                return Err(error.into());
+            }
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let Some((head, parts)) = shown.and_then(|view| match view.spec.split {
+        Split::Head { parts } => Some((view, parts)),
+        Split::Whole | Split::Part { .. } => None,
+    }) else {
+        return Ok(one(client, id, Command::Reset { total, force })?);
+    };
+    let places = match look(client, id, parts) {
+        // A part that contradicts itself is no hindrance either, but its units can't be counted.
+        Err(_) if force && total.is_some() => None,
+        places => match places? {
+            None => return Ok(Outcome::UnknownSale),
+            Some(places) => Some(places),
+        },
+    };
+    let mut spec = head.spec;
+    if let Some(places) = places {
+        let view = places.view();
+        if !force && view.held + view.confirmed > 0 {
+            return Ok(Outcome::HasSold { held: view.held, confirmed: view.confirmed });
+        }
+        if total.is_none() && !places.missing().is_empty() {
+            return Ok(Outcome::TotalRequired);
+        }
+        spec.total = view.spec.total;
+    }
+    spec.total = total.unwrap_or(spec.total);
+    for number in parts_then_head(parts) {
+        let place = splits::place_id(id, number, parts);
+        match one(client, &place, Command::Reset { total: None, force })? {
+            Outcome::Removed | Outcome::UnknownSale => {}
+            outcome => return Ok(outcome),
+        }
+    }
+    create(client, id, &spec)
+}
+
+/// Begins a sale anew where that is to remove and to create it: what is held must be over first.
+fn remove_and_create(
+    client: &mut dyn Client,
+    id: &SaleId,
+    total: Option<u64>,
+    force: bool,
+) -> Result<Outcome, Problem> {
+    let Outcome::Sale(view) = one(client, id, Command::Show)? else {
+        return Ok(Outcome::UnknownSale);
+    };
+    if view.held > 0 {
+        return Ok(Outcome::StillHeld { held: view.held });
+    }
+    if view.confirmed > 0 && !force {
+        return Ok(Outcome::HasSold { held: 0, confirmed: view.confirmed });
+    }
+    let mut spec = view.spec;
+    spec.total = total.unwrap_or(spec.total);
+    one(client, id, Command::Close)?;
+    let removed = one(client, id, Command::Remove);
+    if removed != Ok(Outcome::Removed) {
+        if spec.closes_at_ms == TIME_MS_MAX {
+            one(client, id, Command::Open)?;
+        }
+        return Ok(removed?);
+    }
+    // The definition of one that was closed before it opened would not be taken.
+    spec.closes_at_ms =
+        if spec.opens_at_ms < spec.closes_at_ms { spec.closes_at_ms } else { TIME_MS_MAX };
+    Ok(one(client, id, Command::Create(spec))?)
 }
 
 fn make(client: &mut dyn Client, id: &SaleId, parts: u32) -> Result<Option<SaleView>, Problem> {
@@ -160,6 +269,7 @@ fn make(client: &mut dyn Client, id: &SaleId, parts: u32) -> Result<Option<SaleV
     match splits::make(&mut client, id, parts)? {
         Made::Whole(places) => Ok(Some(places.view())),
         Made::Missing(numbers) => Err(missing(id, parts, &numbers)),
+        Made::Foreign(numbers) => Err(foreign(id, parts, &numbers)),
         Made::Gone => Ok(None),
     }
 }
@@ -181,13 +291,25 @@ fn whole(id: &SaleId, places: &Places) -> Result<SaleView, Problem> {
     }
 }
 
+fn names(id: &SaleId, parts: u32, numbers: &[usize]) -> String {
+    let names = numbers.iter().map(|&n| splits::place_id(id, n, parts).to_string());
+    names.collect::<Vec<_>>().join(", ")
+}
+
+fn foreign(id: &SaleId, parts: u32, numbers: &[usize]) -> Problem {
+    let detail = format!(
+        "Parts of an earlier sale {id}, or with other terms than its own, are there: {}. \
+         `stampede sale reset {id}` begins the sale anew without them.",
+        names(id, parts, numbers)
+    );
+    Problem::new(409, "foreign_parts", detail)
+}
+
 fn missing(id: &SaleId, parts: u32, numbers: &[usize]) -> Problem {
-    let names: Vec<String> =
-        numbers.iter().map(|&n| splits::place_id(id, n, parts).to_string()).collect();
     Problem::of(Code::Unavailable).saying(format!(
         "Parts of the sale are not there: {}. One that is being removed is to be removed again; \
          otherwise restore their keys in Redis.",
-        names.join(", ")
+        names(id, parts, numbers)
     ))
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 
 use super::Question;
-use super::refusal::{public_id, verdict_code};
+use super::refusal::{DAMAGED, public_id, verdict_code};
 use crate::clock::rfc3339;
 use crate::core::Core;
 use crate::http::{
@@ -123,6 +123,9 @@ fn write_refusal(verdict: &Verdict, envelope: &Envelope<'_>, out: &mut Vec<u8>) 
         Verdict::Refused(Refused::NotOpen { opens_at_ms }) => {
             let opens_at = rfc3339(*opens_at_ms);
             write_buy_refused_with(code, ("opens_at", &opens_at), envelope, out);
+        }
+        Verdict::Refused(Refused::Damaged) => {
+            write_buy_refused_with(code, ("reason", DAMAGED), envelope, out);
         }
         Verdict::Refused(Refused::UserRequired) => {
             write_buy_refused_with(code, ("field", USER_FIELD), envelope, out);

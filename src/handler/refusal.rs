@@ -21,6 +21,19 @@ pub fn limit_reached(limit_per_user: u32) -> Problem {
     Problem::of(Code::LimitReached).with("limit_per_user", limit_per_user)
 }
 
+/// What is stored of the sale contradicts itself. What exactly is for its operator.
+pub fn damaged() -> Problem {
+    Problem::new(
+        Code::Unavailable,
+        "What is stored of this sale contradicts itself; its operator must repair it. Nothing was \
+         reserved.",
+    )
+    .with("reason", DAMAGED)
+}
+
+/// What `reason` says then.
+pub const DAMAGED: &str = "sale_damaged";
+
 /// Why there is no answer of the ledger.
 pub fn failure_code(failure: Failure) -> Code {
     match failure {
@@ -43,6 +56,7 @@ pub fn verdict_code(verdict: &Verdict) -> Code {
             Refused::QuantityTooLarge { .. } => Code::Invalid,
             Refused::AllowanceExhausted => Code::AllowanceExhausted,
             Refused::UnknownSale => Code::NotFound,
+            Refused::Damaged => Code::Unavailable,
         },
         // These are not refusals; each caller has written them before it asks for a code.
         Verdict::Granted { .. } | Verdict::Replayed(_) => Code::Internal,
@@ -64,6 +78,7 @@ pub fn verdict_problem(verdict: &Verdict) -> Problem {
             format!("A reservation in this sale has at most {quantity_max} units."),
         ),
         Refused::UnknownSale => not_found("sale"),
+        Refused::Damaged => damaged(),
         Refused::Closed | Refused::UserRequired | Refused::AllowanceExhausted => Problem::of(code),
     }
 }

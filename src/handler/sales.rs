@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::Question;
-use super::refusal::{failure_code, not_found, verdict_problem};
+use super::refusal::{damaged, failure_code, not_found, verdict_problem};
 use crate::core::Core;
 use crate::http::{Envelope, Problem, json_bytes, write_json_bytes};
 use crate::ledger::batch::{Answer, Failure};
@@ -41,6 +41,7 @@ pub fn show(
 
 /// Says what the ledger said about a sale.
 pub fn write_answer(
+    core: &Core,
     slot: &Rc<SaleSlot>,
     answer: Answer,
     envelope: &Envelope<'_>,
@@ -52,6 +53,9 @@ pub fn write_answer(
             write_json_bytes(&sale_json(slot.id(), &view), envelope, out);
         }
         (Ok(_), _) => not_found("sale").write(envelope, out),
+        (Err(Failure::Unavailable), _) if core.shared.refused_sales.contains(slot.id()) => {
+            damaged().write(envelope, out);
+        }
         (Err(failure), _) => failed(failure).write(envelope, out),
     }
 }

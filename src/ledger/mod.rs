@@ -13,6 +13,7 @@ pub mod embedded;
 pub mod members;
 mod queue;
 pub mod redis;
+pub mod refused;
 
 use crate::sale::{Command, Outcome, SaleId};
 

@@ -143,6 +143,15 @@ fn sale_requests(action: &SaleAction) -> Result<Vec<Request>, Failure> {
                 .map_err(|problem| Failure::Usage(format!("{}: UNITS {problem}", shown(units))))?;
             on("POST", id, "/add-stock")?.with_json(&json!({ "units": number }))
         }
+        SaleAction::Reset { id, total, force } => {
+            let total = total.as_deref().map(|text| {
+                whole_number(text, 0, TOTAL_MAX).map_err(|problem| {
+                    Failure::Usage(format!("--total {}: {problem}", shown(text)))
+                })
+            });
+            let body = json!({ "total": total.transpose()?, "force": force });
+            on("POST", id, "/reset")?.with_json(&body)
+        }
         SaleAction::Show { id } => on("GET", id, "")?,
         SaleAction::Remove { id } => on("DELETE", id, "")?,
         SaleAction::List => return Ok(Vec::new()),

@@ -118,11 +118,6 @@ impl SaleSlot {
     pub(super) fn home<'a>(self: &'a Rc<Self>, ask: &Ask) -> &'a Rc<SaleSlot> {
         self.parts.get().map_or(self, |parts| parts.home(ask))
     }
-
-    /// Whether a purchase may have to be asked again elsewhere: the sale is split, or nobody knows.
-    pub(super) fn may_be_split(&self) -> bool {
-        self.parts.get().is_some() || !self.exists.get()
-    }
 }
 
 /// A core's way to the ledger, for a coroutine that may suspend. It takes as many steps as begin
@@ -187,6 +182,14 @@ pub fn gather(core: &Core, id: &SaleId, parts: u32, make: bool) -> Result<SaleVi
                 sale = %id,
                 parts = ?numbers,
                 "parts of the sale are not there; their users can't buy until they are restored"
+            );
+            splits::look(ask, id, parts)?
+        }
+        Made::Foreign(numbers) => {
+            tracing::error!(
+                sale = %id,
+                parts = ?numbers,
+                "parts of the sale are not its own: their terms or their making are another's"
             );
             splits::look(ask, id, parts)?
         }

@@ -43,6 +43,8 @@ pub struct SaleSlot {
     /// Whether [`Sales::wanted`] has it.
     wanted: Cell<bool>,
     refused_at_ms: Cell<u64>,
+    /// It took the place of one whose parts were gone, and has not been seen whole since.
+    renewed: Cell<bool>,
 }
 
 /// A sale as the ledger last showed it.
@@ -70,6 +72,7 @@ impl SaleSlot {
             view_waiters: RefCell::default(),
             wanted: Cell::default(),
             refused_at_ms: Cell::default(),
+            renewed: Cell::default(),
         }
     }
 
@@ -211,6 +214,34 @@ impl Sales {
         slots.len() < SALES_MAX
     }
 
+    /// Forgets a sale because another one has its name now, or it is kept otherwise. Gives the slot of
+    /// that one; whoever waited for a view of the old one waits for its view.
+    fn renew(&self, core: &Core, slot: &Rc<SaleSlot>) -> Option<Rc<SaleSlot>> {
+        let waiters = slot.view_waiters.take();
+        slot.view_asked_ms.set(None);
+        // Whoever waits still has the old slot, and is not to be shown its view.
+        slot.view.take();
+        self.forget(core, slot);
+        {
+            let mut allowances = lock(&core.shared.allowances);
+            let ours = allowances.get_mut(slot.id.as_str());
+            if let Some(shards) = ours.filter(|shards| Arc::ptr_eq(shards, &slot.shards)) {
+                *shards = new_shards(core);
+            }
+        }
+        match self.slot(core, slot.id.as_str()) {
+            Ok(fresh) => {
+                fresh.view_waiters.borrow_mut().extend(waiters);
+                Some(fresh)
+            }
+            Err(_) => {
+                *slot.view_waiters.borrow_mut() = waiters;
+                slot.answer_view(core, &Err(Failure::Unavailable));
+                None
+            }
+        }
+    }
+
     /// Forgets a sale, with its parts: what is known of them is no longer so. What the ledger answers
     /// from now on does not find it, so who waits for its view is told.
     pub(super) fn forget(&self, core: &Core, slot: &Rc<SaleSlot>) {
@@ -247,15 +278,18 @@ impl hashbrown::Equivalent<SaleId> for LookUp<'_> {
 
 /// The instance's allowance of a sale, shared by its cores.
 fn shards(core: &Core, id: &SaleId) -> Arc<Shards> {
-    let (stock, cores) = (core.shared.config.stock, core.shared.cores());
     let mut allowances = lock(&core.shared.allowances);
     if allowances.len() == allowances.capacity() {
         // Before it grows: those of sales that two cores forgot at the same time. What is left of a
         // fixed allowance must not be forgotten.
         allowances.retain(|_, shards| !shards.is_whole() || Arc::strong_count(shards) > 1);
     }
-    let make = || Arc::new(Shards::new(stock, cores, core.shared.fleet.clone()));
-    allowances.entry_ref(id.as_str()).or_insert_with(make).clone()
+    allowances.entry_ref(id.as_str()).or_insert_with(|| new_shards(core)).clone()
+}
+
+fn new_shards(core: &Core) -> Arc<Shards> {
+    let shared = &core.shared;
+    Arc::new(Shards::new(shared.config.stock, shared.cores(), shared.fleet.clone()))
 }
 
 /// Shows a sale from memory if what is there is young enough. It is renewed in the background
@@ -310,6 +344,16 @@ impl SaleSlot {
 
     /// A view of one place has come: of a sale that is not split that is all.
     fn see_place(self: &Rc<Self>, core: &Core, number: usize, view: &SaleView) {
+        let parts = self.parts.get().map(|parts| parts.slots().len());
+        let is_kept_so = parts.is_none_or(|parts| view.spec.split.places() == parts + 1);
+        if number == 0 && !(is_kept_so && self.shards.is_of(view.creation.0)) {
+            // Another sale has its name.
+            if let Some(fresh) = core.sales.renew(core, self) {
+                fresh.shards.is_of(view.creation.0);
+                fresh.see_place(core, 0, view);
+            }
+            return;
+        }
         if view.spec.split == Split::Whole && self.parts.get().is_none() {
             return self.see(core, view);
         }
@@ -328,6 +372,7 @@ impl SaleSlot {
 
     fn see(&self, core: &Core, view: &SaleView) {
         let now_ms = core.clock.now_ms();
+        self.renewed.set(false);
         self.shards.note_free(view.free());
         let asked_at_ms = self.view_asked_ms.take();
         self.latch.borrow_mut().shown(view, asked_at_ms.unwrap_or(now_ms));
@@ -372,7 +417,13 @@ impl SaleSlot {
             Outcome::Split { parts } => self.become_split(core, *parts),
             Outcome::UnknownSale if number > 0 => {
                 self.view_asked_ms.set(None);
-                self.answer_view(core, &Err(Failure::Unavailable));
+                if self.renewed.get() || self.view_waiters.borrow().is_empty() {
+                    self.answer_view(core, &Err(Failure::Unavailable));
+                } else if let Some(fresh) = core.sales.renew(core, self) {
+                    // The sale is gone, or another one has its name: the head says which.
+                    fresh.renewed.set(true);
+                    fresh.ask_view(core);
+                }
             }
             Outcome::UnknownSale => {
                 self.view_asked_ms.set(None);
@@ -427,7 +478,10 @@ impl Settle for Settler {
                 }
                 match reply.free {
                     Some(free) => {
-                        slot.exists.set(true);
+                        if !slot.exists.replace(true) {
+                            // Which sale of that name it is, a view says.
+                            core.sales.want(&slot);
+                        }
                         slot.shards.note_free(free);
                         if free > 0 {
                             slot.latch.borrow_mut().stock_is_back();

@@ -1,6 +1,6 @@
 //! What can be asked of a sale, and what it can answer.
 
-use super::{Key, Moves, ReservationId, SaleSpec, State, User};
+use super::{Creation, Key, Moves, ReservationId, SaleSpec, State, User};
 
 /// A request for units. The id is made by the one who asks; it becomes the reservation's if the
 /// request is granted.
@@ -43,6 +43,21 @@ pub enum Command {
     Remove,
     /// Define the sale if it does not exist; never change one that does.
     Create(SaleSpec),
+    /// Define a part of a split sale if it does not exist, or is what an earlier making of the sale
+    /// left and nobody ever gave anything.
+    CreatePart {
+        /// What it is defined as.
+        spec: SaleSpec,
+        /// Of which making its head is.
+        creation: Creation,
+    },
+    /// Begin the sale anew, as if it had just been made. A place of a split sale is only forgotten.
+    Reset {
+        /// The new total. `None`: the one it has.
+        total: Option<u64>,
+        /// Forget what is held, confirmed, and not yet in the orders.
+        force: bool,
+    },
     /// The sale as it stands.
     Show,
     /// One reservation as it stands.
@@ -146,6 +161,8 @@ pub struct SaleView {
     pub now_ms: u64,
     /// What it has given to other places of a split sale, and taken from them.
     pub moves: Moves,
+    /// Which making of the sale it is.
+    pub creation: Creation,
 }
 
 impl SaleView {
@@ -236,6 +253,15 @@ pub enum Outcome {
         /// How many units.
         held: u64,
     },
+    /// Reset: units would be forgotten; nothing changed.
+    HasSold {
+        /// Units held.
+        held: u64,
+        /// Units confirmed.
+        confirmed: u64,
+    },
+    /// Reset: the total that the sale has can't be read, and none was given; nothing changed.
+    TotalRequired,
     /// Reserve: this is the head of a split sale, which sells in its parts.
     Split {
         /// How many there are.

@@ -12,8 +12,8 @@ use std::hash::BuildHasher;
 
 use super::rows::{Rows, Table};
 use super::{
-    Change, Command, Key, Moves, Outcome, Reservation, ReservationId, Reserve, SaleId, SaleSpec,
-    SaleView, Split, State, Status, User,
+    Change, Command, Creation, Key, Moves, Outcome, Reservation, ReservationId, Reserve, SaleId,
+    SaleSpec, SaleView, Split, State, Status, User,
 };
 use crate::limits::{MOVED_MAX, TIME_MS_MAX, TOTAL_MAX};
 
@@ -87,6 +87,7 @@ pub struct Machine {
     now_ms: u64,
     version: u64,
     moves: Moves,
+    creation: Creation,
     /// Rows that the last command changed.
     changed: Vec<u32>,
     rows: Rows,
@@ -108,11 +109,18 @@ impl Machine {
         machine
     }
 
+    /// The same, of this making.
+    pub fn of_making(spec: SaleSpec, creation: Creation) -> Self {
+        // A part may be made after its sale was closed, even before that opened.
+        Self { creation, ..Self::restore(spec, 0) }
+    }
+
     /// A sale as a snapshot has it, still without its rows. Its definition is as open and close
     /// have left it: one that was closed before it opened would not pass a check any more.
     pub fn restore(spec: SaleSpec, now_ms: u64) -> Self {
         Self {
             moves: Moves::none(spec.split),
+            creation: Creation::UNKNOWN,
             spec,
             held: 0,
             confirmed: 0,
@@ -202,6 +210,7 @@ impl Machine {
             confirmed: self.confirmed,
             now_ms: self.now_ms,
             moves: self.moves.clone(),
+            creation: self.creation,
         }
     }
 
@@ -232,6 +241,8 @@ impl Machine {
             },
             Command::Give { to, gave, units } => self.give(*to, *gave, *units),
             Command::Take { from, gave } => self.take(*from, *gave),
+            Command::CreatePart { spec, creation } => self.create_part(spec, *creation),
+            Command::Reset { total, force } => self.reset(*total, *force),
         };
         assert!(self.held + self.confirmed <= self.spec.total, "oversold by {command:?}");
         outcome
@@ -292,6 +303,31 @@ impl Machine {
             changed_at_ms: self.now_ms,
         });
         Outcome::Granted { expires_at_ms }
+    }
+
+    /// What an earlier making of the sale left, and nobody ever gave anything, becomes part of this one.
+    fn create_part(&mut self, spec: &SaleSpec, creation: Creation) -> Outcome {
+        let moved = self.moves.gave.iter().chain(&self.moves.took).any(|&units| units > 0);
+        let is_touched = moved || self.spec.total > 0 || !self.rows.is_empty();
+        if self.spec.split == Split::Whole || is_touched || creation <= self.creation {
+            return Outcome::Sale(Box::new(self.view()));
+        }
+        let now_ms = self.now_ms;
+        *self = Self { now_ms, ..Self::of_making(spec.clone(), creation) };
+        Outcome::Created(Box::new(self.view()))
+    }
+
+    fn reset(&mut self, total: Option<u64>, force: bool) -> Outcome {
+        let (held, confirmed) = (self.held, self.confirmed);
+        if !force && held + confirmed > 0 {
+            return Outcome::HasSold { held, confirmed };
+        }
+        if self.spec.split != Split::Whole {
+            return Outcome::Removed;
+        }
+        let spec = SaleSpec { total: total.unwrap_or(self.spec.total), ..self.spec.clone() };
+        *self = Self { creation: self.creation, ..Self::restore(spec, self.now_ms) };
+        Outcome::Sale(Box::new(self.view()))
     }
 
     /// A held reservation becomes confirmed, also one past its deadline that nobody has returned to

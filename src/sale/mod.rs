@@ -23,5 +23,5 @@ pub use id::{
 };
 pub use machine::{Machine, Row};
 pub use rows::Rows;
-pub use spec::{SaleSpec, SpecError, State};
+pub use spec::{Creation, SaleSpec, SpecError, State};
 pub use split::{Gift, Moves, Places, Split, UnderWay, home_part};

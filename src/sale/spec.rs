@@ -25,6 +25,16 @@ pub struct SaleSpec {
     pub split: Split,
 }
 
+/// Which making of a sale this is. A sale that is removed and created again under its name is another:
+/// with another number, where the ledger gives numbers. The embedded ledger gives none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Creation(pub u64);
+
+impl Creation {
+    /// The sale was made by hand, or by a version before 0.2.0.
+    pub const UNKNOWN: Self = Self(0);
+}
+
 /// Why a definition can't be taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
@@ -100,6 +110,35 @@ impl SaleSpec {
             return Err(SpecError::Splits(self.split.parts()));
         }
         Ok(())
+    }
+
+    /// What differs from a definition that is asked for: `hold_ms is 300000, not 1000`.
+    pub fn differences(&self, asked: &Self) -> Vec<String> {
+        self.compare(asked, |_, _| true)
+    }
+
+    /// The same, but for what is asked for only by default.
+    pub fn differences_from_set(&self, asked: &Self) -> Vec<String> {
+        let defaults = Self::with_total(asked.total).members();
+        self.compare(asked, |name, value| name == "total" || !defaults.contains(&(name, value)))
+    }
+
+    fn compare(&self, asked: &Self, counts: impl Fn(&'static str, u64) -> bool) -> Vec<String> {
+        let both = self.members().into_iter().zip(asked.members());
+        let differ = both.filter(|((_, is), (name, asked))| is != asked && counts(name, *asked));
+        differ.map(|((name, is), (_, asked))| format!("{name} is {is}, not {asked}")).collect()
+    }
+
+    fn members(&self) -> [(&'static str, u64); 7] {
+        [
+            ("total", self.total),
+            ("hold_ms", self.hold_ms),
+            ("limit_per_user", self.limit_per_user.into()),
+            ("quantity_max", self.quantity_max.into()),
+            ("splits", self.split.parts().into()),
+            ("opens_at_ms", self.opens_at_ms),
+            ("closes_at_ms", self.closes_at_ms),
+        ]
     }
 
     /// The state at a time.

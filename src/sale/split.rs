@@ -12,7 +12,7 @@
 //! sees it may finish it. `total + given - taken` of a place changes only when stock is added, so the
 //! sum of these is the sale's total, at whatever different times the places were looked at.
 
-use super::SaleView;
+use super::{Creation, SaleView};
 use crate::limits::SPLITS_MAX;
 
 /// How a sale is kept.
@@ -161,6 +161,21 @@ impl Places {
         (1..=self.parts.len()).filter(|&number| self.get(number).is_none()).collect()
     }
 
+    /// Numbers of the parts that are there and not this sale's: of another making or, where the making
+    /// of one of both is not known, with other terms for those who buy. When a sale opens and closes
+    /// may differ for as long as somebody is changing it.
+    pub fn foreign(&self) -> Vec<usize> {
+        let terms =
+            |view: &SaleView| (view.spec.hold_ms, view.spec.limit_per_user, view.spec.quantity_max);
+        let head = &self.head;
+        let is_ours = |part: &SaleView| match (head.creation, part.creation) {
+            (Creation::UNKNOWN, _) | (_, Creation::UNKNOWN) => terms(head) == terms(part),
+            (ours, other) => ours == other,
+        };
+        let not_ours = |number: &usize| self.get(*number).is_some_and(|part| !is_ours(part));
+        (1..=self.parts.len()).filter(not_ours).collect()
+    }
+
     /// Whether anybody ever gave units to a place: one that is missing then has been lost or removed,
     /// and must not be made again, or its units would be for sale twice.
     pub fn was_given(&self, number: usize) -> bool {
@@ -283,7 +298,8 @@ mod tests {
 
     fn place(split: Split, total: u64, sold: u64) -> SaleView {
         let spec = SaleSpec { split, ..SaleSpec::with_total(total) };
-        SaleView { spec, held: sold, confirmed: 0, now_ms: 0, moves: Moves::none(split) }
+        let (moves, creation) = (Moves::none(split), Creation::UNKNOWN);
+        SaleView { spec, held: sold, confirmed: 0, now_ms: 0, moves, creation }
     }
 
     fn places(totals: [u64; 4]) -> Places {

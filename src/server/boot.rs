@@ -1,6 +1,6 @@
 //! Starting the cores: each on its own worker, with everything that lives on it but its listeners.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 
@@ -119,6 +119,7 @@ fn look_after_sales(core: &'static Core) {
     let pause = core.gate.signal();
     let mut wanted = VecDeque::from(wanted);
     let mut under_way = VecDeque::new();
+    let mut refused = HashSet::new();
     while !(wanted.is_empty() && under_way.is_empty()) {
         // Many at a time: what is under way together leaves together.
         while under_way.len() < START_SALES_MAX
@@ -147,6 +148,13 @@ fn look_after_sales(core: &'static Core) {
             Some((id, _, Ok(Outcome::Sale(view)))) => (id, SaleStart::Existing(*view)),
             Some((id, _, Ok(_))) => (id, SaleStart::Missing),
             failed => {
+                if let Some((id, _, Err(Failure::Unavailable))) = &failed
+                    && let Some(reason) = core.shared.refused_sales.reason(id)
+                    && refused.insert(id.clone())
+                {
+                    let start = SaleStart::Refused(reason);
+                    let _ = core.shared.events.send(Event::Sale(id.detached(), start));
+                }
                 // Creating is idempotent: also after an unknown answer it may be asked again.
                 wanted.extend(failed.map(|(id, command, _)| (id, command)));
                 if under_way.is_empty() {

@@ -141,11 +141,11 @@ impl Latch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sale::{Moves, SaleSpec};
+    use crate::sale::{Creation, Moves, SaleSpec};
 
     fn view(total: u64, now_ms: u64) -> SaleView {
-        let moves = Moves::default();
-        SaleView { spec: SaleSpec::with_total(total), held: 0, confirmed: 0, now_ms, moves }
+        let (spec, moves) = (SaleSpec::with_total(total), Moves::default());
+        SaleView { spec, held: 0, confirmed: 0, now_ms, moves, creation: Creation::UNKNOWN }
     }
 
     #[test]

@@ -31,7 +31,12 @@ pub struct Shards {
     shards: Box<[CachePadded<AtomicU64>]>,
     fleet: Arc<Fleet>,
     free: CachePadded<AtomicU64>,
+    /// Which making of the sale it is of. [`NOT_SEEN`] until a core has seen the sale.
+    making: AtomicU64,
 }
+
+/// No making of a sale has this number.
+const NOT_SEEN: u64 = u64::MAX;
 
 impl Shards {
     /// The allowance of one sale for an instance of `cores` cores in this fleet.
@@ -48,6 +53,16 @@ impl Shards {
             shards: (0..cores).map(|core| CachePadded::new(AtomicU64::new(share(core)))).collect(),
             fleet,
             free: CachePadded::new(AtomicU64::new(TOP_UP_MAX)),
+            making: AtomicU64::new(NOT_SEEN),
+        }
+    }
+
+    /// Whether it is of this making of the sale: the first one that a core has seen.
+    pub fn is_of(&self, making: u64) -> bool {
+        let order = Ordering::Relaxed;
+        match self.making.compare_exchange(NOT_SEEN, making, order, order) {
+            Ok(_) => true,
+            Err(seen) => seen == making,
         }
     }
 

@@ -90,6 +90,13 @@ impl Schedule {
         }
     }
 
+    /// What is known of a sale may be of another of its name: it is due at once, as if it were new.
+    pub fn doubt(&mut self, sale: &SaleId, now_ms: u64) {
+        let new = Entry { next_ms: now_ms, hold_ms: 0, defined_ms: None, listed: true };
+        self.sales.entry(sale.clone()).or_insert(new).doubt(now_ms);
+        self.looks.push(Reverse((now_ms, sale.clone())));
+    }
+
     /// When something is due next, if anything ever is.
     pub fn next_ms(&self) -> Option<u64> {
         self.looks.peek().map(|Reverse((at_ms, _))| *at_ms)
@@ -240,6 +247,27 @@ mod tests {
         let looks = schedule.due(2, 9);
         assert!(looks.len() == 2 && looks.iter().all(|look| look.define), "{looks:?}");
         assert_eq!(schedule.next_ms(), None);
+    }
+
+    #[test]
+    fn a_sale_that_was_made_anew_is_looked_at_at_once_and_no_more_than_once() {
+        let mut schedule = Schedule::default();
+        schedule.set_listed(&listing(&["a", "b"]), 0);
+        for look in schedule.due(0, 9) {
+            schedule.looked(&look.sale, &Seen { hold_ms: Some(300_000), ..at(0) });
+        }
+        // Listed as before: only who made it says so.
+        schedule.set_listed(&listing(&["a", "b"]), 5);
+        assert_eq!(schedule.due(5, 9), []);
+        schedule.doubt(&sale("a"), 6);
+        schedule.doubt(&sale("a"), 6);
+        schedule.doubt(&sale("new"), 6);
+        let looks = schedule.due(6, 9);
+        assert!(looks.iter().all(|look| look.define), "{looks:?}");
+        assert_eq!(names(looks), ["a", "new"]);
+        schedule.looked(&sale("a"), &Seen { hold_ms: Some(1_000), ..at(7) });
+        assert_eq!(schedule.due(1_006, 9), []);
+        assert_eq!(names(schedule.due(1_007, 9)), ["a"]);
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod redis_server;
 #[path = "../support/server.rs"]
 mod server;
 
+mod anew;
 mod article;
 mod clock;
 mod crash;

@@ -484,3 +484,120 @@ fn an_operator_sees_and_commands_one_sale() {
         sold == 3
     });
 }
+
+/// A sale of this name is closed, removed and created again, in so many parts.
+fn remake(redis: &RedisServer, parts: u32) {
+    for arguments in [&["sale", "close", "ticket"][..], &["sale", "remove", "ticket"]] {
+        let (done, told) = stampede(redis, arguments);
+        assert!(done, "{told}");
+    }
+    let (done, told) =
+        stampede(redis, &["sale", "create", "ticket=40", "--splits", &parts.to_string()]);
+    assert!(done, "{told}");
+}
+
+#[test]
+fn a_sale_made_again_in_other_parts_is_shown_and_sold_at_the_first_request() {
+    let redis = RedisServer::start(&[]);
+    assert!(stampede(&redis, &["sale", "create", "ticket=40"]).0);
+    let server = on_redis(&redis, &["--cores", &cores(2)]);
+    // Some of them on each core.
+    let mut buyers: Vec<Buyer> = (0..8).map(|_| buyer(&server)).collect();
+    let mut round = 0;
+    for parts in [4, 2, 4, 1, 4, 4] {
+        for keyed in [false, true] {
+            round += 1;
+            for (n, buyer) in buyers.iter_mut().enumerate() {
+                assert_eq!(buyer.sale("ticket").expect("an answer")["total"], 40);
+                let key = if keyed { format!("{round}-{n}") } else { String::new() };
+                let user = format!("user{n}");
+                let answer = buyer.reserve("ticket", &user, 1, &key).expect("an answer");
+                let id = answer.bought().granted().unwrap_or_else(|| panic!("{answer:?}"));
+                assert_eq!(buyer.cancel(&id).expect("an answer").status, 200);
+            }
+            remake(&redis, parts);
+            if keyed {
+                // Not asked to show the sale first.
+                for (n, buyer) in buyers.iter_mut().enumerate() {
+                    let (user, key) = (format!("user{n}"), format!("{round}-{n} again"));
+                    let answer = buyer.reserve("ticket", &user, 1, &key).expect("an answer");
+                    let id =
+                        answer.bought().granted().unwrap_or_else(|| panic!("{parts}: {answer:?}"));
+                    assert_eq!(buyer.cancel(&id).expect("an answer").status, 200);
+                }
+            }
+            for buyer in &mut buyers {
+                let view = buyer.sale("ticket").expect("an answer");
+                assert_eq!(view["total"], 40, "{parts}: {view}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_split_sale_that_is_over_can_be_made_opened_and_removed() {
+    let redis = RedisServer::start(&[]);
+    let create = ["sale", "create", "ticket=5,closes=2020-01-01T00:00:00Z,splits=4"];
+    for _ in 0..2 {
+        let (done, told) = stampede(&redis, &create);
+        assert!(done, "{told}");
+    }
+    assert_agrees(&redis);
+    let server = on_redis(&redis, &[]);
+    assert!(reserve(&mut buyer(&server), "ann").is("closed"));
+    assert_eq!(buyer(&server).sale("ticket").expect("an answer")["state"], "closed");
+    assert!(stampede(&redis, &["sale", "open", "ticket"]).0);
+    eventually("open", 5, || reserve(&mut buyer(&server), "ann").granted().is_some());
+}
+
+#[test]
+fn parts_that_an_earlier_sale_has_left_are_told_and_begin_anew() {
+    let redis = RedisServer::start(&[]);
+    let create = ["sale", "create", "ticket=8,limit=1,splits=4"];
+    assert!(stampede(&redis, &create).0);
+    let server = on_redis(&redis, &[]);
+    let user = |n: u32| format!("user{n}");
+    let before =
+        (0..4).map(user).filter(|user| reserve(&mut buyer(&server), user).granted().is_some());
+    assert_eq!(before.count(), 4);
+    redis.connect().text("DEL ticket_hash_key {ticket_hash_key}:sale");
+    let (done, told) = stampede(&redis, &create);
+    assert!(!done && told.contains("Parts of an earlier sale ticket"), "{told}");
+    let reset = ["sale", "reset", "ticket", "--total", "8"];
+    let (done, told) = stampede(&redis, &reset);
+    assert!(!done && told.contains("4 units of the sale are held"), "{told}");
+    let (done, told) = stampede(&redis, &[&reset[..], &["--force"]].concat());
+    assert!(done, "{told}");
+    let mut sold_to = 0;
+    eventually("all is sold once more, one to each", 20, || {
+        sold_to += 1;
+        _ = reserve(&mut buyer(&server), &user(sold_to)).granted();
+        sold(&redis) == 8
+    });
+    assert!(reserve(&mut buyer(&server), "late").is("sold_out"));
+    assert_agrees(&redis);
+}
+
+#[test]
+fn of_two_who_remove_a_split_sale_one_has_done_so() {
+    let redis = RedisServer::start(&[]);
+    for _ in 0..12 {
+        for arguments in
+            [&["sale", "create", "ticket=8,splits=4"][..], &["sale", "close", "ticket"]]
+        {
+            let (done, told) = stampede(&redis, arguments);
+            assert!(done, "{told}");
+        }
+        let barrier = Barrier::new(2);
+        let remove = || {
+            barrier.wait();
+            stampede(&redis, &["sale", "remove", "ticket"])
+        };
+        let told = thread::scope(|scope| {
+            let other = scope.spawn(remove);
+            [remove(), other.join().expect("no panic")]
+        });
+        assert_eq!(told.iter().filter(|(done, _)| *done).count(), 1, "{told:?}");
+        assert!(told.iter().any(|(_, told)| told.contains("There is no sale ticket")), "{told:?}");
+    }
+}

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use stampede::ledger::{Group, GroupReply};
 use stampede::limits::{BATCH_MAX, TIME_MS_MAX, TOTAL_MAX};
 use stampede::sale::{
-    Command, Key, Machine, Outcome, ReservationId, Reserve, SaleId, SaleSpec, Split, User,
+    Command, Creation, Key, Machine, Outcome, ReservationId, Reserve, SaleId, SaleSpec, Split, User,
 };
 
 /// What a history is put to. Time comes with the group and does not go back.
@@ -35,6 +35,13 @@ impl Ledger for Model {
             (machine, Command::Create(spec)) => {
                 let machine = machine.insert(Machine::new(spec.clone()));
                 match machine.apply(now_ms, &Command::Show) {
+                    Outcome::Sale(view) => Outcome::Created(view),
+                    outcome => outcome,
+                }
+            }
+            (machine, Command::CreatePart { spec, creation }) => {
+                let made = machine.insert(Machine::of_making(spec.clone(), *creation));
+                match made.apply(now_ms, &Command::Show) {
                     Outcome::Sale(view) => Outcome::Created(view),
                     outcome => outcome,
                 }
@@ -88,6 +95,17 @@ fn histories_of(split: BoxedStrategy<Split>, steps: usize) -> impl Strategy<Valu
         reserves.zip(0..).for_each(|(reserve, n)| {
             reserve.id = id(n);
         });
+        for command in steps.iter_mut().flat_map(|step| &mut step.commands) {
+            // As whoever makes a split sale does, and some that were left by an earlier one.
+            if let Command::Create(spec) = command
+                && matches!(spec.split, Split::Part { .. })
+                && spec.hold_ms % 2 == 0
+            {
+                let creation = Creation((spec.quantity_max % 4).into());
+                let spec = SaleSpec { total: 0, ..spec.clone() };
+                *command = Command::CreatePart { spec, creation };
+            }
+        }
         steps
     })
 }

@@ -98,7 +98,9 @@ pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) {
         | Command::Show
         | Command::ShowReservation(_)
         | Command::Give { .. }
-        | Command::Take { .. } => {
+        | Command::Take { .. }
+        | Command::CreatePart { .. }
+        | Command::Reset { .. } => {
             debug_assert!(false, "not a change: {command:?}");
         }
     }

@@ -195,6 +195,8 @@ fn apply(machine: &mut Machine, now_ms: u64, command: &Command) -> (Outcome, boo
         | Command::ShowReservation(_)
         | Command::Give { .. }
         | Command::Take { .. } => (machine.apply(now_ms, command), false),
+        // Nobody asks: there are no parts, and a sale is removed and created to begin anew.
+        Command::CreatePart { .. } | Command::Reset { .. } => (Outcome::UnknownSale, false),
         Command::Remove => {
             let outcome = machine.apply(now_ms, command);
             let changed = outcome == Outcome::Removed;

@@ -395,6 +395,7 @@ fn may_change(command: &Command) -> bool {
         Command::Reserve(reserve) => !reserve.claim_only,
         Command::Show | Command::ShowReservation(_) => false,
         Command::Give { .. } | Command::Take { .. } => false,
+        Command::CreatePart { .. } | Command::Reset { .. } => false,
         _ => true,
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use redis::{Parser, Value};
 
-use super::cluster::{Nodes, slot_of};
+use super::cluster::Nodes;
 use super::codec::runs;
 use super::pipeline::Pipeline;
 use super::primary::{Term, ends_connection};
@@ -162,56 +162,15 @@ impl RedisClient {
         }
         // What is done is done: the index can be mended later, by whoever meets the sale.
         let _ = self.register(&created);
+        let both = batch.groups.iter().zip(&replies);
+        let made = both.filter(|(group, reply)| {
+            reply.as_ref().is_ok_and(|reply| index::was_made(group, reply))
+        });
+        self.announce(&made.map(|(group, _)| &group.sale).collect::<Vec<_>>());
         let removed = index::removed(batch, &replies);
         let _ = self.forget(&removed);
-        let _ = self.note_removed(&removed);
+        let _ = self.note_removed(&[removed, index::begun_anew(batch, &replies)].concat());
         Ok(replies.into_iter().map(|reply| reply.map_err(LedgerError::from)).collect())
-    }
-
-    /// Adds sales to the index.
-    pub fn register(&mut self, sales: &[&SaleId]) -> Result<(), LedgerError> {
-        if sales.is_empty() {
-            return Ok(());
-        }
-        let ledger = self.ledger.clone();
-        self.index(|out| index::add(ledger.codec.keys(), sales, out))
-    }
-
-    /// Removes sales from the index that are gone, but not one that is there after all.
-    pub fn forget(&mut self, sales: &[&SaleId]) -> Result<(), LedgerError> {
-        if sales.is_empty() {
-            return Ok(());
-        }
-        let ledger = self.ledger.clone();
-        let keys = ledger.codec.keys();
-        self.index(|out| index::remove(keys, sales, out))?;
-        let mut ask = Pipeline::new();
-        for sale in sales {
-            ask.write(keys.of(sale).slot(), |out| index::exists(keys, sale, out));
-        }
-        let there = index::found(sales, &self.pipeline(&ask)?)?;
-        self.register(&there)
-    }
-
-    /// Notes that a consumer group reads the sales' streams, and gives all that do.
-    pub fn join_groups(&mut self, group: &str) -> Result<Vec<String>, LedgerError> {
-        let key = self.codec().keys().groups();
-        let mut join = Pipeline::new();
-        join.add(&[b"SADD", key.as_bytes(), group.as_bytes()]);
-        join.add(&[b"SMEMBERS", key.as_bytes()]);
-        let mut replies = self.pipeline(&join)?;
-        replies.iter().try_for_each(|reply| index::judge(self.codec().keys(), reply))?;
-        let members = replies.remove(1);
-        redis::from_redis_value(members).map_err(|error| LedgerError::Refused(error.to_string()))
-    }
-
-    /// How many members the index of sales has.
-    pub fn sales_count(&mut self) -> Result<u64, LedgerError> {
-        let key = self.codec().keys().index();
-        let mut count = Pipeline::new();
-        let reply = self.pipeline(count.add(&[b"SCARD", key.as_bytes()]))?.remove(0);
-        index::judge(self.codec().keys(), &reply)?;
-        redis::from_redis_value(reply).map_err(|error| LedgerError::Refused(error.to_string()))
     }
 
     /// A slot of each node; without a Cluster any slot, of the one server that there is.
@@ -220,12 +179,9 @@ impl RedisClient {
         Ok(self.nodes.as_ref().map_or_else(|| vec![0], Nodes::one_slot_each))
     }
 
-    /// One command about the index.
-    fn index(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), LedgerError> {
-        let slot = slot_of(self.codec().keys().index().as_bytes());
-        let mut one = Pipeline::new();
-        let reply = self.pipeline(one.write(slot, write))?.remove(0);
-        Ok(index::judge(self.codec().keys(), &reply)?)
+    /// What every connection to the same Redis shares.
+    pub fn ledger(&self) -> &Arc<RedisLedger> {
+        &self.ledger
     }
 
     fn groups(

@@ -11,7 +11,7 @@ use super::resp::{bulk, bulk_number, bulk_pieces, command};
 use super::scripts::{ScriptName, Scripts};
 use crate::ledger::Group;
 use crate::limits::{BATCH_MAX, MOVED_MAX, TOTAL_MAX};
-use crate::sale::{Command, ID_PREFIX_BITS, Key, ReservationId, Reserve, SaleSpec, User};
+use crate::sale::{Command, Creation, ID_PREFIX_BITS, Key, ReservationId, Reserve, SaleSpec, User};
 
 /// Arguments of every script before its own: time and epoch, field of the total, field of what is
 /// sold.
@@ -105,7 +105,21 @@ impl Codec {
             Command::Close => self.begin(keys, ScriptName::Close, 0, out),
             Command::Show => self.begin(keys, ScriptName::Show, 0, out),
             Command::Remove => self.begin(keys, ScriptName::Remove, 0, out),
-            Command::Create(spec) => self.create(keys, spec, out),
+            Command::Create(spec) => {
+                debug_assert!(spec.check().is_ok(), "unchecked definition: {spec:?}");
+                self.create(keys, spec, None, out);
+            }
+            Command::CreatePart { spec, creation } => {
+                self.create(keys, spec, Some(*creation), out);
+            }
+            Command::Reset { total, force } => {
+                self.begin(keys, ScriptName::Reset, 2, out);
+                match total {
+                    Some(total) => bulk_number(out, *total),
+                    None => bulk(out, b""),
+                }
+                bulk_number(out, (*force).into());
+            }
             Command::Give { to, gave, units } => {
                 self.begin(keys, ScriptName::Give, 3, out);
                 bulk_number(out, u64::from(*to));
@@ -130,9 +144,14 @@ impl Codec {
         commands().for_each(|(_, id)| bulk(out, &id.to_text()));
     }
 
-    fn create(&self, keys: &SaleKeys, spec: &SaleSpec, out: &mut Vec<u8>) {
-        debug_assert!(spec.check().is_ok(), "unchecked definition: {spec:?}");
-        self.begin(keys, ScriptName::Create, 7, out);
+    fn create(
+        &self,
+        keys: &SaleKeys,
+        spec: &SaleSpec,
+        creation: Option<Creation>,
+        out: &mut Vec<u8>,
+    ) {
+        self.begin(keys, ScriptName::Create, 8, out);
         bulk_number(out, spec.total);
         bulk_number(out, spec.hold_ms);
         bulk_number(out, spec.opens_at_ms);
@@ -140,6 +159,10 @@ impl Codec {
         bulk_number(out, u64::from(spec.limit_per_user));
         bulk_number(out, u64::from(spec.quantity_max));
         bulk(out, spec.split.to_text().unwrap_or_default().as_bytes());
+        match creation {
+            Some(creation) => bulk_number(out, creation.0),
+            None => bulk(out, b""),
+        }
     }
 
     /// A run of reserve commands. Columns that nobody needs are left out: see `lua/plain.lua`.

@@ -6,22 +6,36 @@
 //! was made by hand when it first meets it. Who removes one from the index adds it again if the
 //! sale is there after all. So, in whatever order two of them come, a sale that exists is in the
 //! index in the end. A member without a sale does no harm.
+//!
+//! Beside it a stream names the sales that were just made, so that the sweeps of all servers look at
+//! them: a sale that was removed and made again under its name is in the index as before, but what
+//! they know of it no longer holds. It is a hint: who can't read or write it goes without.
 
 use hashbrown::HashMap;
 use redis::{ServerError, Value};
 
 use super::reply::error_text;
-use super::resp::{bulk, command};
-use super::{DecodeError, KeyTemplates};
+use super::resp::{bulk, bulk_number, command};
+use super::{DecodeError, EntryId, KeyTemplates};
 use crate::ledger::{Batch, Group, GroupReply};
-use crate::limits::{INDEX_AGE_MS_MAX, SALES_MAX};
+use crate::limits::{INDEX_AGE_MS_MAX, MADE_ENTRIES_MAX, SALES_MAX};
 use crate::sale::{Command, Outcome, SaleId};
 
-/// The sales of which a link knows that they are in the index, with the time at which it saw to
-/// that. After a while it adds them again, with a batch that goes out anyway: somebody may have
-/// flushed the database and made the sale anew.
+/// The field of an announcement with the ids of the sales, a space between two.
+const MADE_FIELD: &str = "made";
+
+/// The sales of which a link knows that they are in the index. After a while it adds them again, with
+/// a batch that goes out anyway: somebody may have flushed the database and made the sale anew.
 #[derive(Default)]
-pub(super) struct Registered(HashMap<SaleId, u64>);
+pub(super) struct Registered(HashMap<SaleId, Known>);
+
+/// What a link knows of a sale in the index.
+struct Known {
+    /// When the link saw to it that it is there.
+    seen_ms: u64,
+    /// How long its last reservation is held. `None`: the link has seen none yet.
+    hold_ms: Option<u64>,
+}
 
 impl Registered {
     /// Whether a sale is known to be in the index.
@@ -34,17 +48,34 @@ impl Registered {
         if self.0.len() + sales.len() > SALES_MAX {
             self.0.clear();
         }
-        self.0.extend(sales.iter().map(|&sale| (sale.clone(), now_ms)));
+        for &sale in sales {
+            let known = Known { seen_ms: now_ms, hold_ms: None };
+            self.0.entry(sale.clone()).or_insert(known).seen_ms = now_ms;
+        }
+    }
+
+    /// Whether a reservation in this reply is held for another time than the one before: it is another
+    /// sale of that name, or it was changed by hand.
+    pub(super) fn holds_otherwise(&mut self, sale: &SaleId, reply: &GroupReply) -> bool {
+        let granted = reply.outcomes.iter().find_map(|outcome| match outcome {
+            Outcome::Granted { expires_at_ms } => Some(*expires_at_ms),
+            _ => None,
+        });
+        let (Some(expires_at_ms), Some(known)) = (granted, self.0.get_mut(sale)) else {
+            return false;
+        };
+        let hold_ms = Some(expires_at_ms.saturating_sub(reply.now_ms));
+        hold_ms != std::mem::replace(&mut known.hold_ms, hold_ms)
     }
 
     /// Those of these sales that are to be added again, which they are taken to be.
     pub(super) fn aged<'a>(&mut self, groups: &[&'a Group], now_ms: u64) -> Vec<&'a SaleId> {
         let mut aged = Vec::new();
         for group in groups {
-            if let Some(seen_ms) = self.0.get_mut(&group.sale)
-                && now_ms > *seen_ms + INDEX_AGE_MS_MAX
+            if let Some(known) = self.0.get_mut(&group.sale)
+                && now_ms > known.seen_ms + INDEX_AGE_MS_MAX
             {
-                *seen_ms = now_ms;
+                known.seen_ms = now_ms;
                 aged.push(&group.sale);
             }
         }
@@ -59,18 +90,45 @@ impl Registered {
 
 /// Whether commands define a sale, which need not be there before.
 pub(super) fn creates(group: &Group) -> bool {
-    group.commands.iter().any(|command| matches!(command, Command::Create(_)))
+    let may = |command: &Command| {
+        matches!(command, Command::Create(_) | Command::CreatePart { .. } | Command::Reset { .. })
+    };
+    group.commands.iter().any(may)
 }
 
 /// Whether commands may hold units, or make a sale that does: not before it is in the index.
 pub(super) fn holds(group: &Group) -> bool {
-    let may = |command: &Command| matches!(command, Command::Create(_) | Command::Reserve(_));
-    group.commands.iter().any(may)
+    creates(group) || group.commands.iter().any(|command| matches!(command, Command::Reserve(_)))
 }
 
 /// The sales that a batch creates.
 pub(super) fn created(batch: &Batch) -> Vec<&SaleId> {
     batch.groups.iter().filter(|group| creates(group)).map(|group| &group.sale).collect()
+}
+
+/// Whether a sale was just made, or has begun anew.
+pub(super) fn was_made(group: &Group, reply: &GroupReply) -> bool {
+    group.commands.iter().zip(&reply.outcomes).any(|(command, outcome)| match outcome {
+        Outcome::Created(_) => true,
+        Outcome::Sale(_) => matches!(command, Command::Reset { .. }),
+        _ => false,
+    })
+}
+
+/// The sales that a batch has begun anew: what they were before is gone.
+pub(super) fn begun_anew<'a, E>(
+    batch: &'a Batch,
+    replies: &[Result<GroupReply, E>],
+) -> Vec<&'a SaleId> {
+    let is_anew = |(command, outcome): (&Command, &Outcome)| {
+        matches!((command, outcome), (Command::Reset { .. }, Outcome::Sale(_)))
+    };
+    let groups = batch.groups.iter().zip(replies);
+    let anew = groups.filter(|(group, reply)| {
+        let outcomes = reply.as_ref().map_or(&[][..], |reply| &reply.outcomes);
+        group.commands.iter().zip(outcomes).any(is_anew)
+    });
+    anew.map(|(group, _)| &group.sale).collect()
 }
 
 /// The sales that a batch has removed.
@@ -88,6 +146,42 @@ pub(super) fn removed<'a, E>(
 /// Writes one command that adds sales (at least one). Its reply is to be judged.
 pub(super) fn add(keys: &KeyTemplates, sales: &[&SaleId], out: &mut Vec<u8>) {
     members(b"SADD", keys, sales, out);
+}
+
+/// Writes a command that tells all sweeps of sales (at least one) that [were made](was_made). Nothing
+/// depends on its reply.
+pub(super) fn announce(keys: &KeyTemplates, sales: &[&SaleId], out: &mut Vec<u8>) {
+    let names: Vec<&str> = sales.iter().map(|sale| sale.as_str()).collect();
+    command(out, 8);
+    for text in ["XADD", &keys.made(), "MAXLEN", "~"] {
+        bulk(out, text.as_bytes());
+    }
+    bulk_number(out, MADE_ENTRIES_MAX);
+    for text in ["*", MADE_FIELD, &names.join(" ")] {
+        bulk(out, text.as_bytes());
+    }
+}
+
+/// Writes the command that reads what was announced after an entry: see [`announced`].
+pub(super) fn read_announced(keys: &KeyTemplates, after: EntryId, out: &mut Vec<u8>) {
+    command(out, 6);
+    let after = format!("({after}");
+    for text in ["XRANGE", &keys.made(), &after, "+", "COUNT"] {
+        bulk(out, text.as_bytes());
+    }
+    bulk_number(out, MADE_ENTRIES_MAX);
+}
+
+/// Sales that were announced, and the last entry of the stream that did so.
+pub type Announced = (Vec<SaleId>, EntryId);
+
+/// What was announced. `None`: nothing was, or it can't be read.
+pub(super) fn announced(reply: Value) -> Option<Announced> {
+    let entries: Vec<(String, Vec<String>)> = redis::from_redis_value(reply).ok()?;
+    let last = EntryId::parse(&entries.last()?.0)?;
+    let names =
+        entries.iter().filter_map(|(_, fields)| fields.get(1)).flat_map(|all| all.split(' '));
+    Some((names.filter_map(|name| SaleId::from_ledger(name).ok()).collect(), last))
 }
 
 /// Writes one command that removes sales (at least one). Its reply is to be judged.
@@ -187,6 +281,36 @@ mod tests {
         assert!(registered.aged(&[&a, &c], later_ms).is_empty());
         registered.forget(&sale("a"));
         assert!(!registered.contains(&sale("a")) && registered.contains(&sale("b")));
+    }
+
+    #[test]
+    fn a_reservation_that_is_held_for_another_time_is_noticed_once() {
+        let mut registered = Registered::default();
+        let granted = |expires_at_ms| {
+            let outcomes = vec![Outcome::Closed, Outcome::Granted { expires_at_ms }];
+            GroupReply { outcomes, free: Some(1), now_ms: 10 }
+        };
+        assert!(!registered.holds_otherwise(&sale("a"), &granted(15)), "it is not known");
+        registered.note(&[&sale("a")], 0);
+        let mut asks =
+            |expires_at_ms| registered.holds_otherwise(&sale("a"), &granted(expires_at_ms));
+        assert_eq!([15, 15, 12, 12, 15].map(&mut asks), [true, false, true, false, true]);
+        registered.note(&[&sale("a")], 1);
+        assert!(!registered.holds_otherwise(&sale("a"), &granted(15)), "seen in the index again");
+    }
+
+    #[test]
+    fn an_announcement_is_read_as_it_was_written() {
+        let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let entry = |id: &str, names: &str| {
+            Value::Array(vec![text(id), Value::Array(vec![text(MADE_FIELD), text(names)])])
+        };
+        let reply = Value::Array(vec![entry("5-0", "a b~1of2"), entry("6-1", "c \u{1} d")]);
+        let (sales, last) = announced(reply).unwrap();
+        assert_eq!(sales, ["a", "b~1of2", "c", "d"].map(|id| SaleId::from_ledger(id).unwrap()));
+        assert_eq!(last, EntryId { ms: 6, sequence: 1 });
+        assert_eq!(announced(Value::Array(vec![])), None);
+        assert_eq!(announced(Value::Int(1)), None);
     }
 
     #[test]

@@ -119,6 +119,11 @@ impl KeyTemplates {
         self.index() + ":groups"
     }
 
+    /// The key beside the index: a stream with the ids of the sales that were made last.
+    pub fn made(&self) -> String {
+        self.index() + ":made"
+    }
+
     /// The key beside the index: a hash with what the servers that share the ledger say of
     /// themselves.
     pub fn members(&self) -> String {
@@ -285,7 +290,8 @@ mod tests {
                 assert_eq!(counters, "{a{sale}");
                 continue;
             };
-            let beside = [templates.index(), templates.leases(), templates.members()];
+            let beside =
+                [templates.index(), templates.leases(), templates.members(), templates.made()];
             let slot = slot_of(beside[0].as_bytes());
             assert!(beside.iter().all(|key| slot_of(key.as_bytes()) == slot), "{beside:?}");
             let keys = templates.of(&ticket()).all();

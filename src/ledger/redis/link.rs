@@ -27,6 +27,7 @@ use super::{
 };
 use crate::core::{Core, lock};
 use crate::ledger::batch::Failure;
+use crate::ledger::refused::RefusedSales;
 use crate::ledger::{Batch, Group, GroupReply, LedgerError};
 use crate::limits::{
     IDLE_CLOSE_MS_MIN, RECONNECT_BACKOFF_MS_MAX, RECONNECT_BACKOFF_MS_MIN, REDIS_SALES_CHECKED_MAX,
@@ -48,6 +49,10 @@ pub struct RedisLedger {
     following: Once,
     /// What was warned of: once for all connections.
     warned: Mutex<HashSet<Warning>>,
+    /// The sales that are refused for what is stored of them.
+    pub(super) refused: Arc<RefusedSales>,
+    /// Sales of which the sweep is to look what they are defined as. `None`: all.
+    pub(super) to_sweep: Mutex<Option<HashSet<SaleId>>>,
 }
 
 impl RedisLedger {
@@ -74,8 +79,18 @@ impl RedisLedger {
             Topology::Cluster { seeds } => cluster = Some(Arc::new(Cluster::new(seeds))),
         }
         let tls = if settings.tls { Some(Arc::new(tls_config_of(files)?)) } else { None };
-        let (login, following, warned) = (None, Once::new(), Mutex::default());
-        Ok(Self { settings, codec, tls, cluster, primary, login, following, warned })
+        Ok(Self {
+            settings,
+            codec,
+            tls,
+            cluster,
+            primary,
+            login: None,
+            following: Once::new(),
+            warned: Mutex::default(),
+            refused: Arc::default(),
+            to_sweep: Mutex::new(Some(HashSet::new())),
+        })
     }
 
     /// Has every connection checked for what it is to be used for when it is made, also with these
@@ -274,13 +289,20 @@ impl<'a> Link<'a> {
         } else {
             self.meet(&groups)
         };
-        let mut errors = replies.iter().filter_map(|reply| reply.as_ref().err());
-        if let Some(error) = errors.clone().next() {
+        let mut others = Vec::new();
+        for (group, reply) in groups.iter().zip(&replies) {
+            let noted = match reply {
+                Ok(reply) => self.ledger.note_reply(&group.sale, Ok(reply)),
+                Err(error) => self.ledger.note_reply(&group.sale, Err(&error.to_string())),
+            };
+            others.extend(reply.as_ref().err().filter(|_| !noted));
+        }
+        if let Some(error) = others.first() {
             // A broken connection is told of by whoever opens the next one.
             if self.broken.is_none() {
                 self.log_refusal(error);
             }
-            if errors.any(|error| ends_connection(error, self.term.as_ref())) {
+            if others.iter().any(|error| ends_connection(error, self.term.as_ref())) {
                 let ended = || io::Error::other("Redis is the primary no longer");
                 self.broken.get_or_insert_with(ended);
             }
@@ -335,6 +357,15 @@ impl<'a> Link<'a> {
             again.add(|out| index::add(keys, &created, out));
         }
         let (fresh_replies, _) = self.talk(&fresh, again);
+        let made = fresh.iter().zip(&fresh_replies).filter(|(group, reply)| {
+            reply.as_ref().is_ok_and(|reply| index::was_made(group, reply))
+        });
+        let made: Vec<&SaleId> = made.map(|(group, _)| &group.sale).collect();
+        if !made.is_empty() {
+            let mut announcement = Extra::default();
+            announcement.add(|out| index::announce(keys, &made, out));
+            self.talk(&[], announcement);
+        }
         let mut fresh_replies = fresh_replies.into_iter();
         let replies = groups.iter().zip(&is_known).map(|(group, &known)| {
             let reply = match &refusal {
@@ -398,8 +429,11 @@ impl<'a> Link<'a> {
             }
         }
         for (group, reply) in groups.iter().zip(&replies) {
-            if reply.as_ref().is_ok_and(|reply| reply.free.is_none()) {
+            let Ok(reply) = reply else { continue };
+            if reply.free.is_none() {
                 self.registered.forget(&group.sale);
+            } else if self.registered.holds_otherwise(&group.sale, reply) {
+                self.ledger.tell_sweep(&group.sale);
             }
         }
         (replies, answers)

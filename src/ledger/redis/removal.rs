@@ -26,7 +26,10 @@ impl RedisClient {
     /// A sale that is removed takes its stream along. The script sees the groups that have begun with
     /// it; one that has not begun yet is seen here.
     pub(super) fn check_removal(&mut self, batch: &Batch) -> Result<(), LedgerError> {
-        for group in batch.groups.iter().filter(|g| g.commands.contains(&Command::Remove)) {
+        let forgets = |command: &Command| {
+            matches!(command, Command::Remove | Command::Reset { force: false, .. })
+        };
+        for group in batch.groups.iter().filter(|group| group.commands.iter().any(forgets)) {
             let keys = self.codec().keys();
             let (groups, stream) = (keys.groups(), keys.of(&group.sale).stream());
             let mut ask = Pipeline::new();

@@ -84,6 +84,8 @@ fn is_promise(command: &Command, outcome: &Outcome) -> bool {
         | Outcome::TotalTooLarge
         | Outcome::NotClosed
         | Outcome::StillHeld { .. }
+        | Outcome::HasSold { .. }
+        | Outcome::TotalRequired
         | Outcome::Split { .. }
         | Outcome::NotSplit
         | Outcome::UnknownSale

@@ -8,7 +8,9 @@ use redis::{ServerError, Value};
 use super::codec::{runs, settle_of};
 use super::line::{number, parse_value};
 use crate::ledger::{Group, GroupReply, LedgerError};
-use crate::sale::{Command, Moves, Outcome, Reservation, ReservationId, SaleSpec, SaleView, Split};
+use crate::sale::{
+    Command, Creation, Moves, Outcome, Reservation, ReservationId, SaleSpec, SaleView, Split,
+};
 
 /// Why the replies to a group are no [`GroupReply`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -116,6 +118,8 @@ pub(super) fn may_change(command: &Command, outcome: &Outcome) -> bool {
             | Outcome::TotalTooLarge
             | Outcome::NotClosed
             | Outcome::StillHeld { .. }
+            | Outcome::HasSold { .. }
+            | Outcome::TotalRequired
             | Outcome::Split { .. }
             | Outcome::NotSplit
             | Outcome::UnknownSale
@@ -244,6 +248,7 @@ impl<'a> Elements<'a> {
             quantity_max: self.number()?,
             split: Split::Whole,
         };
+        let creation = Creation(self.number()?);
         let mut moves = Moves::default();
         if self.0.len() > 0 {
             let text = self.text()?;
@@ -261,7 +266,7 @@ impl<'a> Elements<'a> {
             }
         }
         let confirmed = sold.checked_sub(held).ok_or_else(|| malformed("more held than sold"))?;
-        Ok(Box::new(SaleView { spec, held, confirmed, now_ms, moves }))
+        Ok(Box::new(SaleView { spec, held, confirmed, now_ms, moves, creation }))
     }
 }
 
@@ -272,7 +277,7 @@ fn decode_run(
 ) -> Result<Header, DecodeError> {
     let (header, mut elements) = Elements::of(reply)?;
     let Some(free) = header.free else {
-        if elements.0.len() > 0 && run == [Command::Remove] {
+        if elements.0.len() > 0 && matches!(run, [Command::Remove | Command::Reset { .. }]) {
             outcomes.push(one_outcome(&run[0], header.now_ms, &mut elements)?);
             return Ok(header);
         }
@@ -369,12 +374,18 @@ fn one_outcome(
             next_due_ms: if elements.0.len() > 0 { Some(elements.number()?) } else { None },
         },
         ("sale", _) => Outcome::Sale(elements.view(now_ms)?),
-        ("created", Command::Create(_)) => Outcome::Created(elements.view(now_ms)?),
+        ("created", Command::Create(_) | Command::CreatePart { .. }) => {
+            Outcome::Created(elements.view(now_ms)?)
+        }
         ("total_too_large", Command::AddStock(_) | Command::Take { .. }) => Outcome::TotalTooLarge,
         ("gave", Command::Give { .. }) => Outcome::Gave { gave: elements.number()? },
         ("took", Command::Take { .. }) => Outcome::Took { units: elements.number()? },
         ("not_split", Command::Give { .. } | Command::Take { .. }) => Outcome::NotSplit,
-        ("removed", Command::Remove) => Outcome::Removed,
+        ("removed", Command::Remove | Command::Reset { .. }) => Outcome::Removed,
+        ("has_sold", Command::Reset { .. }) => {
+            Outcome::HasSold { held: elements.number()?, confirmed: elements.number()? }
+        }
+        ("total_required", Command::Reset { .. }) => Outcome::TotalRequired,
         ("not_closed", Command::Remove) => Outcome::NotClosed,
         ("still_held", Command::Remove) => Outcome::StillHeld { held: elements.number()? },
         (word, _) => return Err(malformed(word)),

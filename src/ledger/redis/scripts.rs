@@ -5,8 +5,8 @@
 //! none is written twice. The scripts are the twin of `sale/machine.rs`: outcome for outcome.
 
 use crate::limits::{
-    BATCH_MAX, EPOCH_MAX, HOLD_MS_DEFAULT, HOLD_MS_MAX, LEASE_MS, MEMBERS_MAX, MOVED_MAX,
-    QUANTITY_MAX, QUANTITY_MAX_DEFAULT, SPLITS_MAX, TIME_MS_MAX, TOTAL_MAX,
+    BATCH_MAX, CREATION_MAX, EPOCH_MAX, HOLD_MS_DEFAULT, HOLD_MS_MAX, LEASE_MS, MEMBERS_MAX,
+    MOVED_MAX, QUANTITY_MAX, QUANTITY_MAX_DEFAULT, SPLITS_MAX, TIME_MS_MAX, TOTAL_MAX,
 };
 use crate::sale::ID_PREFIX_TEXT_BYTES;
 
@@ -18,10 +18,16 @@ const EXPIRE_MAX: usize = 2 * BATCH_MAX;
 const _: () = assert!(2 * (EXPIRE_MAX + BATCH_MAX) < 7_000);
 
 const CALL: &str = include_str!("lua/call.lua");
+const BEGIN: &str = include_str!("lua/begin.lua");
 const SALE: &str = include_str!("lua/sale.lua");
+const GROUPS: &str = include_str!("lua/groups.lua");
 const VIEW: &str = include_str!("lua/view.lua");
 const ROW: &str = include_str!("lua/row.lua");
 const CHANGE: &str = include_str!("lua/change.lua");
+
+/// What a script says of a sale whose counts were set by hand.
+const REPAIR: &str = "`stampede audit --repair` counts it from the reservations and the sale goes on, \
+    `stampede sale reset` begins the sale anew";
 
 /// A script, by what it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +55,8 @@ pub enum ScriptName {
     Give,
     /// Take units that another place of a split sale gave.
     Take,
+    /// Begin the sale anew.
+    Reset,
     /// Renew a member's lease, end it, or look at all of them. Of no sale.
     Members,
     /// Find which commands the user may not run. Of no sale.
@@ -81,7 +89,7 @@ impl Scripts {
     /// Puts the scripts together.
     pub fn new() -> Self {
         let bounds = bounds();
-        let parts: [&[&str]; 11] = [
+        let parts: [&[&str]; 12] = [
             &[SALE, include_str!("lua/plain.lua"), ROW, include_str!("lua/reserve.lua")],
             &[SALE, ROW, CHANGE, include_str!("lua/settle.lua")],
             &[SALE, ROW, CHANGE, include_str!("lua/expire.lua")],
@@ -90,12 +98,14 @@ impl Scripts {
             &[SALE, VIEW, include_str!("lua/close.lua")],
             &[SALE, VIEW, include_str!("lua/create.lua")],
             &[SALE, VIEW, include_str!("lua/show.lua")],
-            &[SALE, include_str!("lua/remove.lua")],
+            &[SALE, GROUPS, include_str!("lua/remove.lua")],
             &[SALE, include_str!("lua/give.lua")],
             &[SALE, include_str!("lua/take.lua")],
+            &[VIEW, GROUPS, include_str!("lua/reset.lua")],
         ];
-        let of_sales =
-            parts.iter().map(|parts| Script::new(bounds.clone() + CALL + &parts.concat()));
+        let of_sales = parts
+            .iter()
+            .map(|parts| Script::new([&*bounds, CALL, BEGIN, &parts.concat()].concat()));
         let members = format!("local LEASE_MS, MEMBERS_MAX = {LEASE_MS}, {MEMBERS_MAX}\n")
             + include_str!("lua/members.lua");
         let rights = include_str!("lua/rights.lua").to_owned();
@@ -128,7 +138,8 @@ fn bounds() -> String {
          {TOTAL_MAX}, {TIME_MS_MAX}, {}, {EXPIRE_MAX}\n\
          local HOLD_MS_DEFAULT, HOLD_MS_MAX = {HOLD_MS_DEFAULT}, {HOLD_MS_MAX}\n\
          local QUANTITY_MAX_DEFAULT, QUANTITY_MAX = {QUANTITY_MAX_DEFAULT}, {QUANTITY_MAX}\n\
-         local SPLITS_MAX, MOVED_MAX = {SPLITS_MAX}, {MOVED_MAX}\n",
+         local SPLITS_MAX, MOVED_MAX = {SPLITS_MAX}, {MOVED_MAX}\n\
+         local CREATION_MAX, REPAIR = {CREATION_MAX}, '{REPAIR}'\n",
         u32::MAX
     )
 }

@@ -6,7 +6,7 @@ use crate::ledger::LedgerError;
 use crate::ledger::redis::entry_id::EntryId;
 use crate::ledger::redis::line::number;
 use crate::limits::{HOLD_MS_DEFAULT, QUANTITY_MAX_DEFAULT, TIME_MS_MAX, TOTAL_MAX};
-use crate::sale::{Moves, SaleSpec, SaleView, Split};
+use crate::sale::{Creation, Moves, SaleSpec, SaleView, Split};
 
 /// A consumer group.
 #[derive(Debug, Clone)]
@@ -116,7 +116,8 @@ impl Look {
         let held = self.held_units().unwrap_or(0);
         let confirmed = self.sold_units().unwrap_or(0).saturating_sub(held);
         let moves = Moves::default();
-        SaleView { spec: self.spec().0, held, confirmed, now_ms: self.now_ms, moves }
+        let (spec, creation) = (self.spec().0, Creation::UNKNOWN);
+        SaleView { spec, held, confirmed, now_ms: self.now_ms, moves, creation }
     }
 
     /// Entries that are gone and that we did not trim.

@@ -275,7 +275,7 @@ impl Link {
     pub(super) fn waits(&self, works: &VecDeque<Work>) -> bool {
         let groups = works.iter().filter_map(|work| match &work.what {
             What::Run(run) => Some(&run.group),
-            What::Exists(_) | What::Index(_) => None,
+            What::Exists(_) | What::Index(_) | What::Made(_) => None,
         });
         self.ledger.settings.replicas > 0 && replicas::are_needed(groups)
     }
@@ -324,20 +324,38 @@ impl Link {
                 self.found(sale, found, work.until_ms);
             }
             What::Index(sales) => self.indexed(&sales, index::judge(keys, &values[0])),
+            // A hint: who may not give it goes without.
+            What::Made(_) => {}
         }
         None
     }
 
     fn settle_run(self: &Rc<Self>, run: Run, done: Result<GroupReply, DecodeError>) {
-        if done.as_ref().is_ok_and(|reply| reply.free.is_none()) {
-            self.registered.borrow_mut().forget(&run.group.sale);
-        }
+        let sale = &run.group.sale;
+        let noted = match &done {
+            Ok(reply) => {
+                let mut registered = self.registered.borrow_mut();
+                if reply.free.is_none() {
+                    registered.forget(sale);
+                } else if registered.holds_otherwise(sale, reply) {
+                    self.ledger.tell_sweep(sale);
+                }
+                self.ledger.note_reply(sale, Ok(reply))
+            }
+            Err(error) => self.ledger.note_reply(sale, Err(&error.to_string())),
+        };
         if run.creates {
             // Somebody may have removed it from the index meanwhile.
-            self.add_to_index(vec![run.group.sale], self.until_ms());
+            self.add_to_index(vec![sale.clone()], self.until_ms());
+        }
+        if done.as_ref().is_ok_and(|reply| index::was_made(&run.group, reply)) {
+            let made = What::Made(sale.clone());
+            self.dispatch(Self::work(made, self.index_slot, self.until_ms()));
         }
         let result = done.map_err(|error| {
-            self.log_refusal(&error.to_string());
+            if !noted {
+                self.log_refusal(&error.to_string());
+            }
             Failure::from(&LedgerError::from(error))
         });
         self.core.batcher.complete(run.flight, vec![result]);
@@ -402,6 +420,7 @@ impl Link {
             What::Run(_) => self.fail(work, Failure::Unknown),
             // May be done twice.
             What::Exists(_) | What::Index(_) => self.try_later(work),
+            What::Made(_) => {}
         }
     }
 
@@ -415,6 +434,7 @@ impl Link {
                 waiting.into_iter().flatten().for_each(|work| self.fail(work, failure));
             }
             What::Index(sales) => self.indexed(&sales, Err(refused())),
+            What::Made(_) => {}
         }
     }
 

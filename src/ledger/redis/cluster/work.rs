@@ -101,6 +101,8 @@ pub(super) enum What {
     Exists(SaleId),
     /// Sales to be added to the index.
     Index(Vec<SaleId>),
+    /// A sale of which all sweeps are to hear that it was made.
+    Made(SaleId),
 }
 
 pub(super) struct Run {
@@ -116,7 +118,7 @@ impl Work {
         match &self.what {
             What::Run(run) => Some(&run.group.sale),
             What::Exists(sale) => Some(sale),
-            What::Index(_) => None,
+            What::Index(_) | What::Made(_) => None,
         }
     }
 
@@ -124,7 +126,7 @@ impl Work {
     pub(super) fn commands(&self) -> usize {
         match &self.what {
             What::Run(run) => run.group.commands.len(),
-            What::Exists(_) | What::Index(_) => 1,
+            What::Exists(_) | What::Index(_) | What::Made(_) => 1,
         }
     }
 
@@ -142,6 +144,10 @@ impl Work {
             }
             What::Index(sales) => {
                 index::add(codec.keys(), &sales.iter().collect::<Vec<_>>(), out);
+                1
+            }
+            What::Made(sale) => {
+                index::announce(codec.keys(), &[sale], out);
                 1
             }
         };

@@ -63,7 +63,8 @@ local function write(lines, sold_then, held_then)
   if #fewer > 0 then call('HSET', USERS, unpack(fewer)) end
   if #gone > 0 then call('HDEL', USERS, unpack(gone)) end
   call('XADD', STREAM, '*', 'at_ms', now_text, 'reservations', lines)
-  call('HSET', SALE, 'held', format('%d', held_then), 'last_ms', now_text)
+  call('HSET', SALE, 'held', format('%d', held_then), 'confirmed',
+    format('%d', sold_then - held_then), 'last_ms', now_text)
   if sold_then < sold then call('HSET', COUNTERS, SOLD_FIELD, sold_text) end
   sold, held = sold_then, held_then
   free = math.max(total - sold, 0)

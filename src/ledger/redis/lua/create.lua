@@ -1,15 +1,36 @@
 -- Defines the sale if it does not exist: ARGV[4] on are total, hold_ms, opens_at_ms, closes_at_ms,
--- limit_per_user, quantity_max and, unless it is empty, how the sale is split. Never changes one that
--- does.
-if known then return view('sale') end
-if call('EXISTS', SALE, RESERVATIONS, CLAIMS, USERS, DEADLINES, STREAM) > 0 then
-  return refuse('the hash ' .. COUNTERS .. ' is gone, but not all of its sale: restore it, or '
-    .. 'delete ' .. SALE .. ', ' .. RESERVATIONS .. ', ' .. CLAIMS .. ', ' .. USERS .. ', '
-    .. DEADLINES .. ' and ' .. STREAM)
+-- limit_per_user, quantity_max; unless it is empty, how the sale is split; and the number of this
+-- making, which a part has from its head and any other sale from Redis' clock, if it is empty.
+--
+-- Never changes one that exists, but for a part that an earlier making has left and nobody ever gave
+-- anything: that becomes part of this one.
+local given = tonumber(ARGV[11])
+
+local function is_untouched()
+  if total > 0 or sold > 0
+    or call('EXISTS', RESERVATIONS, CLAIMS, USERS, DEADLINES, STREAM) > 0 then
+    return false
+  end
+  local moves = {}
+  for n = 0, parts do
+    moves[#moves + 1] = 'gave_' .. n
+    moves[#moves + 1] = 'took_' .. n
+  end
+  for _, units in ipairs(call('HMGET', SALE, unpack(moves))) do
+    if units and units ~= '0' then return false end
+  end
+  return true
+end
+
+if known and not (given and parts and given > creation and is_untouched()) then return view('sale') end
+if not known
+  and call('EXISTS', SALE, RESERVATIONS, CLAIMS, USERS, DEADLINES, STREAM) > 0 then
+  return refuse('the hash ' .. COUNTERS .. ' is gone, but not all of its sale: restore it, or begin '
+    .. 'the sale anew: stampede sale reset SALE --total N --force')
 end
 total, hold, opens, closes, limit, quantity_max = tonumber(ARGV[4]), tonumber(ARGV[5]),
   tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
-sold, held = 0, 0
+sold, held, creation = 0, 0, given or micros or 0
 if ARGV[10] ~= '' then
   split, parts = ARGV[10], tonumber(string.match(ARGV[10], '%d+'))
   is_head = string.sub(split, 1, 4) == 'into'
@@ -17,6 +38,7 @@ if ARGV[10] ~= '' then
   -- What all places have together, for an audit: no move changes it.
   if is_head then call('HSET', SALE, 'stock', ARGV[4]) end
 end
+if creation > 0 then call('HSET', SALE, 'creation', format('%d', creation)) end
 call('HSET', SALE, 'held', '0', 'hold_ms', ARGV[5], 'opens_at_ms', ARGV[6], 'closes_at_ms', ARGV[7],
   'limit_per_user', ARGV[8], 'quantity_max', ARGV[9], 'last_ms', format('%d', now))
 call('HSET', COUNTERS, TOTAL_FIELD, ARGV[4], SOLD_FIELD, '0')

@@ -62,6 +62,8 @@ if what == 'counts' then
   if ARGV[8] ~= '' then call('HSET', SALE, 'held', ARGV[8]) end
   if ARGV[5] ~= '0' then add(COUNTERS, ARGV[4], ARGV[5]) end
   if ARGV[6] ~= '0' then add(SALE, 'held', ARGV[6]) end
+  -- What the scripts hold against a count that is set by hand begins anew with these.
+  call('HDEL', SALE, 'confirmed')
   repaired = 1
 elseif what == 'users' then
   for i = 4, #ARGV, 2 do

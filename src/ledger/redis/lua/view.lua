@@ -3,15 +3,16 @@
 -- of all places together, '' if that was never noted.
 local function view(outcome)
   free = math.max(total - sold, 0)
-  local reply = {now, free, outcome, total, sold, held, hold, opens, closes, limit, quantity_max}
+  local reply = {now, free, outcome, total, sold, held, hold, opens, closes, limit, quantity_max,
+    creation}
   if not parts then return reply end
   local names = {}
   for n = 0, parts do names[n + 1] = 'gave_' .. n end
   for n = 0, parts do names[parts + 2 + n] = 'took_' .. n end
-  reply[12] = split
+  reply[13] = split
   for i, text in ipairs(call('HMGET', SALE, unpack(names))) do
-    reply[12 + i] = integer(text, 0, 0, MOVED_MAX)
-    if not reply[12 + i] then
+    reply[13 + i] = integer(text, 0, 0, MOVED_MAX)
+    if not reply[13 + i] then
       return refuse(names[i] .. ' of ' .. SALE .. ' is no number of units')
     end
   end

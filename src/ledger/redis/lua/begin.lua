@@ -1,0 +1,75 @@
+-- Whose sale it is, what time it is, and whether who asks is behind a failover. Stands before every
+-- script about a sale; the bounds (TOTAL_MAX, ...) stand before it.
+--
+-- A script that fails halfway keeps what it wrote, so everything is read and checked first. What is
+-- wrong with the data is an error that starts with STAMPEDE: nothing was written. Writes come in
+-- the order in which an end between two of them would sell too few and never too many.
+--
+-- ARGV[1] is empty but for three things: the time in ms for a replayed history (in production it is
+-- Redis' own), and behind an @ the epoch in which Sentinels named this primary to who asks. A sale
+-- that was written in a later epoch takes nothing from them: they are behind a failover. And at the
+-- end a w if WAIT follows: it waits for what the connection wrote last, so something is written even
+-- where nothing changes.
+local COUNTERS, SALE, RESERVATIONS, CLAIMS, USERS, DEADLINES, STREAM =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local TOTAL_FIELD, SOLD_FIELD = ARGV[2], ARGV[3]
+local format, tonumber = string.format, tonumber
+
+local function refuse(text)
+  return redis.error_reply('STAMPEDE ' .. text)
+end
+
+local function shown(text)
+  return text or 'nothing'
+end
+
+-- A whole number from min to max, or nil. What is missing has its default.
+local function integer(text, default, min, max)
+  if not text then return default end
+  local n = tonumber(text)
+  if n and n >= min and n <= max and n % 1 == 0 then return n end
+end
+
+-- `micros` is Redis' own time in microseconds, but for a replayed history.
+local now, epoch, mark, micros = ARGV[1], nil, '', nil
+if now ~= '' then
+  now, epoch, mark = string.match(now, '^(%d*)@?(%d*)(w?)$')
+  epoch = tonumber(epoch)
+end
+if now == '' then
+  local time = call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+  micros = time[1] * 1000000 + time[2]
+else
+  now = tonumber(now)
+end
+
+-- Fields of a hash. A key of another type is named: Redis' own error does not say which it is.
+local function fields_of(key, ...)
+  local values = redis.pcall('HMGET', key, ...)
+  if not values.err or not string.find(values.err, 'WRONGTYPE', 1, true) then return values end
+  return refuse('the key ' .. key .. ' is no hash: rename or delete it')
+end
+
+local counters = fields_of(COUNTERS, TOTAL_FIELD, SOLD_FIELD)
+if counters.err then return counters end
+local known = counters[1] or counters[2] or call('EXISTS', COUNTERS) == 1
+if known and epoch then
+  local written = integer(call('HGET', SALE, 'epoch'), 0, 0, EPOCH_MAX)
+  if not written then return refuse('the field epoch of the hash ' .. SALE .. ' is no epoch') end
+  if epoch < written then
+    return redis.error_reply('FENCED ' .. format('%d', written) .. ' is the epoch in which ' .. SALE
+      .. ' was written, and the Sentinels say ' .. format('%d', epoch)
+      .. ': they are behind, or were set up anew without `sentinel config-epoch`')
+  end
+  -- It does no harm alone. If it can't be written, neither can what follows, and that is told.
+  if epoch > written then redis.pcall('HSET', SALE, 'epoch', format('%d', epoch)) end
+end
+
+-- What the scripts know of the sale.
+local free, total, sold, held, hold, opens, closes, limit, quantity_max
+-- Of a split sale's head or part: which it is, how many parts there are, whether it is the head.
+local split, parts, is_head
+-- Which making of the sale this is, 0 if it was made by hand or by a version before 0.2.0: one that is
+-- removed and made again has its name and another number.
+local creation

@@ -1,0 +1,55 @@
+-- Begins a sale anew, as if it had just been made: with the total ARGV[4], or the one it has if that is
+-- empty, and with what it was defined as, as far as that can be read. Whatever contradicts itself in it
+-- is no hindrance. What it has sold goes with its reservations, claims, users, deadlines and stream:
+-- not unless ARGV[5] is 1, nor what a group that reads the stream has not processed.
+--
+-- A place of a split sale is only forgotten: its stock depends on what others have given and taken.
+--
+-- Reply, beside views: 'has_sold' and units held and confirmed; 'total_required'; 'removed'.
+local may_forget = ARGV[5] == '1'
+if call('EXISTS', unpack(KEYS)) == 0 then return {now, -1} end
+local readable = fields_of(SALE, 'held')
+if readable.err then return readable end
+local all = call('HGETALL', SALE)
+local set = {}
+for i = 1, #all, 2 do set[all[i]] = all[i + 1] end
+total = tonumber(ARGV[4]) or integer(counters[1], nil, 0, TOTAL_MAX)
+sold, held = integer(counters[2], 0, 0, TOTAL_MAX) or 0, integer(set.held, 0, 0, TOTAL_MAX) or 0
+local confirmed = math.max(sold - held, integer(set.confirmed, 0, 0, TOTAL_MAX) or 0)
+if not may_forget then
+  if held + confirmed > 0 then return {now, 0, 'has_sold', held, confirmed} end
+  local group = busy_group()
+  if group then
+    return refuse('the group ' .. group .. ' has yet to process entries of ' .. STREAM
+      .. ': begin the sale anew when it has, or with --force')
+  end
+end
+needs('UNLINK', SALE)
+needs('HDEL', SALE, 'a')
+needs('HSET', SALE, 'a', 'b')
+if set.split then
+  call('UNLINK', unpack(KEYS))
+  return {now, -1, 'removed'}
+end
+if not total then return {now, 0, 'total_required'} end
+
+hold = integer(set.hold_ms, nil, 1, HOLD_MS_MAX) or HOLD_MS_DEFAULT
+opens = integer(set.opens_at_ms, nil, 0, TIME_MS_MAX) or 0
+closes = integer(set.closes_at_ms, nil, 0, TIME_MS_MAX) or TIME_MS_MAX
+limit = integer(set.limit_per_user, nil, 0, LIMIT_MAX) or 0
+quantity_max = integer(set.quantity_max, nil, 1, QUANTITY_MAX) or QUANTITY_MAX_DEFAULT
+creation = micros or 0
+-- The two hashes stay and are written over: in a Cluster, a key that a script has emptied can't be
+-- written again while its slot is on its way.
+call('UNLINK', RESERVATIONS, CLAIMS, USERS, DEADLINES, STREAM)
+local gone = {'confirmed', 'repairs', 'stream_trimmed'}
+for name in pairs(set) do
+  if string.match(name, '^gave_') or string.match(name, '^took_') then gone[#gone + 1] = name end
+end
+call('HDEL', SALE, unpack(gone))
+call('HSET', SALE, 'held', '0', 'hold_ms', format('%d', hold), 'opens_at_ms', format('%d', opens),
+  'closes_at_ms', format('%d', closes), 'limit_per_user', format('%d', limit), 'quantity_max',
+  format('%d', quantity_max), 'creation', format('%d', creation), 'last_ms', format('%d', now))
+sold, held = 0, 0
+call('HSET', COUNTERS, TOTAL_FIELD, format('%d', total), SOLD_FIELD, '0')
+return view('sale')
