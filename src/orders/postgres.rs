@@ -184,7 +184,7 @@ impl Database for Postgres {
             let mut transaction = session.client.transaction()?;
             transaction.batch_execute("SET LOCAL statement_timeout = 0")?;
             let sql = "SELECT DISTINCT sale::text FROM orders";
-            let names = transaction.query(sql, &[])?;
+            let names = transaction.query_typed(sql, &[])?;
             let names = names.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
             transaction.commit()?;
             Ok(names)

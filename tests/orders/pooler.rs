@@ -62,6 +62,7 @@ fn statements_and_settings_of_others_on_a_shared_connection_are_no_trouble() {
     database.write(&held, Some(("x", 5))).expect("without COPY");
     assert_eq!(rows(&mut *database, &a).len(), 500);
     assert_eq!(database.position("x").expect("a position"), Some(5));
+    assert_eq!(database.sales().expect("sales"), [Some("a".to_owned())]);
     database.overwrite(&held[..1]).expect("a repair");
     // What is ours does not stay for others.
     let row = before.simple_query("SHOW statement_timeout").expect("a setting");
