@@ -42,7 +42,7 @@ creation = micros or 0
 -- The two hashes stay and are written over: in a Cluster, a key that a script has emptied can't be
 -- written again while its slot is on its way.
 call('UNLINK', RESERVATIONS, CLAIMS, USERS, DEADLINES, STREAM)
-local gone = {'confirmed', 'repairs', 'stream_trimmed'}
+local gone = {'confirmed', 'repairs', 'stream_trimmed', 'stream_retold', 'stock'}
 for name in pairs(set) do
   if string.match(name, '^gave_') or string.match(name, '^took_') then gone[#gone + 1] = name end
 end
