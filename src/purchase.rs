@@ -203,7 +203,8 @@ impl Asked {
         let (mut verdict, place) = match self.0 {
             Waits::Outcome(put) => put.wait(core, slot),
             Waits::View { ask, ticket, came_ms } => {
-                match after_view(core, &slot, *ask, ticket, came_ms) {
+                let mut slot = slot;
+                match after_view(core, &mut slot, *ask, ticket, came_ms) {
                     Ok(put) => put.wait(core, slot),
                     Err(verdict) => (verdict, slot),
                 }
@@ -234,10 +235,10 @@ impl Put {
 }
 
 /// Waits for the ledger's view of a sale, and puts the purchase to the ledger if that does not
-/// refuse it.
+/// refuse it. `slot` becomes what the core knows of the sale then: another one may have its name.
 fn after_view(
     core: &Core,
-    slot: &Rc<SaleSlot>,
+    slot: &mut Rc<SaleSlot>,
     ask: Ask,
     mut ticket: Ticket,
     came_ms: u64,
@@ -247,6 +248,7 @@ fn after_view(
         if core.batcher.wait(ticket).map_err(failed)? == Outcome::UnknownSale {
             return Err(Verdict::Refused(Refused::UnknownSale));
         }
+        *slot = core.sales.slot(core, slot.id().as_str())?;
         match slot.word_after_view(core, came_ms) {
             Word::Refuse(refusal) => return Err(Verdict::Refused(refusal.into())),
             Word::Ask => break,

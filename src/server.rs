@@ -18,7 +18,7 @@ use crate::config::{Config, LedgerSetting, Listen};
 use crate::control::Control;
 use crate::core::{Mailbox, Shared};
 use crate::ledger::client::Client;
-use crate::ledger::embedded::{self, Embedded, LedgerId, OpenError};
+use crate::ledger::embedded::{self, Embedded, LedgerId};
 use crate::ledger::redis::{Purpose, RedisLedger};
 use crate::ledger::refused::RefusedSales;
 use crate::limits::{STACK_BYTES, STARTUP_WAIT_MS};
@@ -33,15 +33,18 @@ use crate::sweep::Sweep;
 
 mod boot;
 mod drain;
+mod error;
 mod listening;
 mod members;
 mod orders;
 mod watchdog;
 
+pub use error::RunError;
+
 use boot::{LinkTo, configure_may, no_memory_for_a_coroutine, start_core};
 use listening::{Listening, listen_all, tcp_hint};
 use orders::{OrdersStartError, OrdersThread};
-use watchdog::{Stuck, WATCHDOG_INTERVAL, Watchdog};
+use watchdog::{WATCHDOG_INTERVAL, Watchdog};
 
 /// Time to write the rest of `stat.log` at the end.
 const STAT_LOG_CLOSE: Duration = Duration::from_secs(2);
@@ -95,78 +98,6 @@ pub enum SaleStart {
     Missing,
     /// The ledger refuses it for what is stored of it, and why. It is tried again.
     Refused(String),
-}
-
-/// Why the server ends other than by being told to.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// An address or a path can't be listened on.
-    #[error("--listen {address}: {error}{hint}")]
-    Listen {
-        /// The address.
-        address: Listen,
-        /// What the system says.
-        error: io::Error,
-        /// What would help.
-        hint: &'static str,
-    },
-    /// The embedded ledger can't be opened.
-    #[error("--ledger embedded: {0}")]
-    Embedded(#[from] OpenError),
-    /// Redis refuses us.
-    #[error("--ledger {url}: {reason}")]
-    Redis {
-        /// Without its password.
-        url: String,
-        /// What Redis says.
-        reason: String,
-    },
-    /// The control port can't be had.
-    #[error("--control {address}: {error}{hint}")]
-    Control {
-        /// The address.
-        address: SocketAddr,
-        /// What the system says.
-        error: io::Error,
-        /// What would help.
-        hint: &'static str,
-    },
-    /// The embedded ledger can't commit any more; the log says why.
-    #[error(
-        "the ledger has failed (the log says why): start again, so that it reads what is on the disk"
-    )]
-    LedgerFailed,
-    /// The embedded ledger is behind its orders.
-    #[error("--orders: {0}")]
-    Orders(String),
-    /// The stat log can't be written.
-    #[error("--stat-log: {0}")]
-    StatLog(io::Error),
-    /// A core can't be started, or the system refuses something else we need.
-    #[error("the server can't start: {0}")]
-    Start(#[from] io::Error),
-    /// A core lacks one of its parts.
-    #[error("{0}; the log says why; start again")]
-    Failed(io::Error),
-    /// A core runs no more.
-    #[error("core {0} is stuck: it has not run for {1} s; start again")]
-    Stuck(usize, u32),
-    /// A second signal came while it drained.
-    #[error("ended by a second signal, without waiting for open connections")]
-    Interrupted,
-}
-
-impl RunError {
-    /// Whether something is stuck or broken for which a destructor could wait.
-    fn is_beyond_repair(&self) -> bool {
-        matches!(self, Self::Failed(_) | Self::Stuck(..) | Self::LedgerFailed)
-    }
-}
-
-impl From<Stuck> for RunError {
-    fn from(stuck: Stuck) -> Self {
-        Self::Stuck(stuck.core, stuck.seconds)
-    }
 }
 
 /// What the server says when it is ready to sell.

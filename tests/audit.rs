@@ -418,9 +418,12 @@ fn a_sale_that_goes_on_shows_no_difference() {
         allowed.fetch_add(10 * ROUNDS_PER_AUDIT, Ordering::Relaxed);
         // Mended while it goes on, and the counts are exact all the same.
         let mut redis = server.connect();
+        // In one step: a sale that has fewer sold than are held is refused.
+        redis.ask("MULTI");
         redis.ask("HINCRBY ticket_hash_key ticket_sold_nums 5");
         redis.ask(&format!("HINCRBY {SALE} held 3"));
         redis.ask(&format!("HINCRBY {USERS} user7 2"));
+        redis.ask("EXEC");
         let audit = look(&mut auditor, true);
         let repaired = audit.checks.iter().filter(|check| check.repaired.is_some());
         let names: Vec<_> = repaired.map(|check| check.name).collect();

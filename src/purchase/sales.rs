@@ -313,6 +313,8 @@ pub fn ask(core: &Core, slot: &SaleSlot) -> Result<Ticket, Failure> {
     if slot.view_asked_ms.get().is_some_and(|asked_ms| asked_ms < overdue_ms) {
         return Err(Failure::Unknown);
     }
+    // A slot that was forgotten is told nothing any more.
+    debug_assert!(core.sales.known(slot.id()).is_some_and(|known| std::ptr::eq(&*known, slot)));
     let ticket = core.batcher.new_ticket(slot.id(), slot.exists.get())?;
     slot.view_waiters.borrow_mut().push(core.batcher.number(&ticket));
     slot.ask_view(core);

@@ -50,7 +50,8 @@ fn ready(server: &Server) -> String {
 fn a_second_test_run_is_named_everywhere_and_one_command_begins_it() {
     let redis = RedisServer::start(&[]);
     set_up_by_hand(&redis, 20, 0);
-    let servers = [on_redis(&redis, &["--cores", &cores(2)]), on_redis(&redis, &[])];
+    let servers =
+        [on_redis(&redis, &["--cores", &cores(2)]), on_redis(&redis, &["--public-confirm"])];
     let control = servers[0].control().to_string();
     let reset = |more: &[&str]| {
         stampede(&[&["sale", "reset", "ticket", "--control", &control], more].concat())
@@ -150,7 +151,7 @@ fn a_broken_key_is_named_at_once_and_other_sales_go_on() {
 
 #[test]
 fn an_embedded_sale_begins_anew_once_nothing_is_held() {
-    let server = Server::start(&["--sale", "ticket=3,hold=1h"]);
+    let server = Server::start(&["--sale", "ticket=3,hold=1h", "--public-confirm"]);
     let control = server.control().to_string();
     let reset = |more: &[&str]| {
         stampede(&[&["sale", "reset", "ticket", "--control", &control], more].concat())

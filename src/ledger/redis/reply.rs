@@ -522,8 +522,7 @@ mod tests {
         }
         let both = decode_text(&two, "-NOSCRIPT x\r\n-LOADING x\r\n");
         assert_eq!(both, Err(DecodeError::NoScript));
-        let view =
-            "*11\r\n:1\r\n:1\r\n$4\r\nsale\r\n:1\r\n:0\r\n:0\r\n:1\r\n:0\r\n:9\r\n:0\r\n:1\r\n";
+        let view = "*12\r\n:1\r\n:1\r\n$4\r\nsale\r\n:1\r\n:0\r\n:0\r\n:1\r\n:0\r\n:9\r\n:0\r\n:1\r\n:0\r\n";
         let got = decode_text(&two, &format!("-OOM x\r\n{view}"));
         assert_eq!(got, Err(DecodeError::Refused("OOM x".to_owned())));
         assert!(decode_text(&group(0, &[Command::Show]), view).is_ok());

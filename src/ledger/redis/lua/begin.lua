@@ -47,8 +47,12 @@ end
 -- Fields of a hash. A key of another type is named: Redis' own error does not say which it is.
 local function fields_of(key, ...)
   local values = redis.pcall('HMGET', key, ...)
-  if not values.err or not string.find(values.err, 'WRONGTYPE', 1, true) then return values end
-  return refuse('the key ' .. key .. ' is no hash: rename or delete it')
+  if not values.err then return values end
+  if string.find(values.err, 'WRONGTYPE', 1, true) then
+    return refuse('the key ' .. key .. ' is no hash: rename or delete it')
+  end
+  -- Nothing is written before the sale is read.
+  return redis.error_reply('UNDONE ' .. values.err)
 end
 
 local counters = fields_of(COUNTERS, TOTAL_FIELD, SOLD_FIELD)

@@ -1,0 +1,144 @@
+//! What every connection to the same Redis shares: its settings, what Sentinels or the Cluster say,
+//! and what was noticed on one connection that concerns all.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, Once};
+use std::time::Duration;
+
+use hashbrown::HashSet;
+use rustls::ClientConfig;
+
+use super::cluster::Cluster;
+use super::primary::{Primary, Term};
+use super::sentinel::{self, Login};
+use super::tls::tls_config_of;
+use super::{
+    Codec, Endpoint, HandshakeError, Needs, Password, Purpose, RedisSettings, TlsFiles, Topology,
+    Warning,
+};
+use crate::core::lock;
+use crate::ledger::refused::RefusedSales;
+use crate::limits::{REDIS_SALES_CHECKED_MAX, REDIS_WARNINGS_MAX};
+use crate::sale::SaleId;
+
+/// What every connection to the same Redis shares.
+pub struct RedisLedger {
+    pub(super) settings: RedisSettings,
+    pub(super) codec: Codec,
+    pub(super) tls: Option<Arc<ClientConfig>>,
+    /// What is known of the Cluster, if it is one.
+    pub(super) cluster: Option<Arc<Cluster>>,
+    /// What Sentinels say, where there are some.
+    pub(super) primary: Option<Arc<Primary>>,
+    login: Option<Login>,
+    following: Once,
+    /// What was warned of: once for all connections.
+    warned: Mutex<HashSet<Warning>>,
+    /// The sales that are refused for what is stored of them.
+    pub(super) refused: Arc<RefusedSales>,
+    /// Sales of which the sweep is to look what they are defined as. `None`: all.
+    pub(super) to_sweep: Mutex<Option<HashSet<SaleId>>>,
+}
+
+impl RedisLedger {
+    /// Prepares connections to a Redis. `ca` names a PEM file of roots to trust instead of the system's.
+    ///
+    /// # Errors
+    /// The roots can't be read.
+    pub fn new(settings: RedisSettings, codec: Codec, ca: Option<&Path>) -> io::Result<Self> {
+        let files = TlsFiles { ca: ca.map(Path::to_owned), client: None };
+        Self::with_tls(settings, codec, &files)
+    }
+
+    /// The same, with all that TLS can need.
+    ///
+    /// # Errors
+    /// The files can't be read or don't belong together.
+    pub fn with_tls(settings: RedisSettings, codec: Codec, files: &TlsFiles) -> io::Result<Self> {
+        let (mut primary, mut cluster) = (None, None);
+        match &settings.topology {
+            Topology::One(_) => {}
+            Topology::Sentinel { sentinels, primary: name } => {
+                primary = Some(Arc::new(Primary::new(name, sentinels.len())));
+            }
+            Topology::Cluster { seeds } => cluster = Some(Arc::new(Cluster::new(seeds))),
+        }
+        let tls = if settings.tls { Some(Arc::new(tls_config_of(files)?)) } else { None };
+        Ok(Self {
+            settings,
+            codec,
+            tls,
+            cluster,
+            primary,
+            login: None,
+            following: Once::new(),
+            warned: Mutex::default(),
+            refused: Arc::default(),
+            to_sweep: Mutex::new(Some(HashSet::new())),
+        })
+    }
+
+    /// Has every connection checked for what it is to be used for when it is made, also with these
+    /// sales.
+    pub fn with_purpose<'a>(
+        self,
+        purpose: Purpose,
+        sales: impl IntoIterator<Item = &'a SaleId>,
+    ) -> Self {
+        let keys = self.codec.keys();
+        let sales = sales.into_iter().take(REDIS_SALES_CHECKED_MAX);
+        let sales = sales.map(|sale| keys.of(sale).all()).collect();
+        let needs = Some(Needs { purpose, index: keys.index(), sales });
+        Self { settings: RedisSettings { needs, ..self.settings }, ..self }
+    }
+
+    /// Logs what was seen when a connection was made, unless that was logged before.
+    pub(super) fn warn(&self, warnings: Vec<Warning>) {
+        for warning in warnings {
+            let mut warned = lock(&self.warned);
+            if warned.len() < REDIS_WARNINGS_MAX && warned.insert(warning.clone()) {
+                let Warning { message, detail } = warning;
+                tracing::warn!(redis = %self.settings, detail, "{message}");
+            }
+        }
+    }
+
+    /// Acknowledges only what so many replicas have received too.
+    pub fn with_replicas(self, count: u32) -> Self {
+        let codec = self.codec.marking(count > 0);
+        let settings = RedisSettings { replicas: count, ..self.settings };
+        Self { settings, codec, ..self }
+    }
+
+    /// Who we are at the Sentinels; nobody, unless this says so.
+    pub fn with_sentinel_login(self, user: Option<String>, password: Password) -> Self {
+        Self { login: Some(Login { user, password }), ..self }
+    }
+
+    /// Begins to follow what Sentinels say, unless that has begun; whoever connects does so too. Best
+    /// called on a thread that may run on every processor: those that are started here inherit it.
+    pub fn follow(&self) {
+        let (Topology::Sentinel { sentinels, .. }, Some(primary)) =
+            (&self.settings.topology, &self.primary)
+        else {
+            return;
+        };
+        let (tls, login) = (self.tls.as_ref(), self.login.as_ref());
+        self.following.call_once(|| sentinel::follow(primary, sentinels, tls, login));
+    }
+
+    /// The server to connect to, and for how long it is the right one if Sentinels name it. Waits
+    /// so long until they do.
+    ///
+    /// # Errors
+    /// They don't, and why.
+    pub(super) fn place(&self, time: Duration) -> Result<(Endpoint, Option<Term>), HandshakeError> {
+        self.follow();
+        match (&self.settings.topology, &self.primary) {
+            (_, Some(primary)) => primary.find(time).map(|(endpoint, term)| (endpoint, Some(term))),
+            (Topology::One(endpoint), None) => Ok((endpoint.clone(), None)),
+            _ => Err(HandshakeError::Fatal(format!("{} has more than one place", self.settings))),
+        }
+    }
+}
