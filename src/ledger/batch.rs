@@ -351,10 +351,13 @@ impl Batcher {
     }
 
     /// For a link: the ledger has answered a batch, one result per group.
+    /// The sales with the fewest commands are answered first: they wait for nobody's crowd.
     pub fn complete(&self, flight: Flight, results: Vec<Result<GroupReply, Failure>>) {
         debug_assert_eq!(flight.groups.len(), results.len());
         let asked_ms = flight.asked_ms;
-        for ((sale, entries), result) in flight.groups.into_iter().zip(results) {
+        let mut groups: Vec<_> = flight.groups.into_iter().zip(results).collect();
+        groups.sort_by_key(|((_, entries), _)| entries.len());
+        for ((sale, entries), result) in groups {
             match result {
                 Err(failure) => self.fail_group(&sale, &entries, failure, asked_ms),
                 Ok(reply) => {

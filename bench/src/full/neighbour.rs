@@ -1,11 +1,11 @@
 //! One buyer of one sale beside a crowd that buys from another one of the same core.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
+use crate::answer::number_field;
 use crate::client::Client;
 use crate::error::{Because, Result, fail};
 use crate::full::measure::{under_load, warm_up};
@@ -18,6 +18,9 @@ use crate::tools::LoadPlan;
 pub const CROWD: u32 = 4_000;
 /// Commands of a batch, of which the crowd always has several waiting.
 const BATCH: f64 = 512.0;
+/// For so long the crowd buys before and after the buyer beside it.
+const LEAD: Duration = Duration::from_secs(2);
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Both have more than anybody can buy.
 const HOT: &str = "hot=100000000";
 const HOT_TARGET: &str = "POST /v1/sales/hot/reservations";
@@ -46,11 +49,14 @@ pub fn measure(lab: &mut Lab, store: Store, plan: &LoadPlan<'_>) -> Result<Figur
 
     let plan = LoadPlan { connections: CROWD, target: HOT_TARGET, expect: "granted", ..*plan };
     warm_up(lab, &served, &plan)?;
-    let over = AtomicBool::new(false);
+    // He buys only while all of the crowd do: what he met before or after would be his alone.
+    let plan = LoadPlan { seconds: plan.seconds + LEAD.as_secs(), ..plan };
     let (crowd, beside) = thread::scope(|scope| {
-        let buying = scope.spawn(|| buy_until(&served, || over.load(Ordering::Relaxed)));
+        let buying = scope.spawn(|| {
+            wait_for_the_crowd(&served)?;
+            buy_for(&served, time)
+        });
         let crowd = under_load(lab, &served, &plan);
-        over.store(true, Ordering::Relaxed);
         (crowd, buying.join())
     });
     let crowd = crowd?;
@@ -72,17 +78,30 @@ pub fn measure(lab: &mut Lab, store: Store, plan: &LoadPlan<'_>) -> Result<Figur
     ])
 }
 
-fn buy_for(served: &Served, time: Duration) -> Result<Histogram<u64>> {
-    let until = Instant::now() + time;
-    buy_until(served, || Instant::now() >= until)
+/// Returns once each of the crowd can have bought twice in this measurement.
+fn wait_for_the_crowd(served: &Served) -> Result<()> {
+    let mut client = Client::connect(served.address)?;
+    let mut sold = || -> Result<u64> {
+        let sale = client.get("/v1/sales/hot")?.body;
+        match number_field(&sale, "held") {
+            Some(held) => Ok(held),
+            None => fail(format!("an unexpected sale: {sale}")),
+        }
+    };
+    let wanted = sold()? + 2 * u64::from(CROWD);
+    while sold()? < wanted {
+        thread::sleep(LOOK_INTERVAL);
+    }
+    Ok(())
 }
 
 /// Buys one after the other on one connection; each is granted.
-fn buy_until(served: &Served, is_over: impl Fn() -> bool) -> Result<Histogram<u64>> {
+fn buy_for(served: &Served, time: Duration) -> Result<Histogram<u64>> {
+    let until = Instant::now() + time;
     let mut latencies = Histogram::new(3).because(|| "a histogram".into())?;
     let mut client = Client::connect(served.address)?;
     let mut number = 0u64;
-    while !is_over() {
+    while Instant::now() < until {
         number += 1;
         let asked = Instant::now();
         let answer = client.post(QUIET_PATH, &format!("{{\"user\":\"b{number}\"}}"))?;
