@@ -91,7 +91,7 @@ pub const BATCH_MAX: usize = 512;
 /// Scripts that a ledger runs for one batch at the most: each costs it some 40 us, whatever it does.
 pub const BATCH_SCRIPTS_MAX: usize = 128;
 /// Time for which a core may serve connections before it looks whether its ledger has answered, in
-/// microseconds, measured: see ARCHITECTURE.md.
+/// microseconds: a look that finds nothing takes less than one of them.
 pub const LEDGER_LOOK_INTERVAL_US: u64 = 500;
 /// Time for the ledger's answer. Beyond it: 503 `unknown` (sent) or `busy` (not sent).
 pub const LEDGER_ANSWER_DEADLINE_MS: u64 = 2_000;
