@@ -21,6 +21,8 @@ const BATCH: f64 = 512.0;
 /// For so long the crowd buys before and after the buyer beside it.
 const LEAD: Duration = Duration::from_secs(2);
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// Longer than anybody waits for an answer.
+const LATENCY_US_MAX: u64 = 60_000_000;
 /// Both have more than anybody can buy.
 const HOT: &str = "hot=100000000";
 const HOT_TARGET: &str = "POST /v1/sales/hot/reservations";
@@ -98,7 +100,8 @@ fn wait_for_the_crowd(served: &Served) -> Result<()> {
 /// Buys one after the other on one connection; each is granted.
 fn buy_for(served: &Served, time: Duration) -> Result<Histogram<u64>> {
     let until = Instant::now() + time;
-    let mut latencies = Histogram::new(3).because(|| "a histogram".into())?;
+    let mut latencies =
+        Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).because(|| "a histogram".into())?;
     let mut client = Client::connect(served.address)?;
     let mut number = 0u64;
     while Instant::now() < until {

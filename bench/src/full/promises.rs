@@ -65,8 +65,8 @@ const CONNECTION_NOTE: &str = "A connection costs four system calls here (accept
 const NEIGHBOUR_NOTE: &str = "His purchase is in the next batch as soon as the core has read it, and \
      always granted. But the core is saturated: 4,000 connections ask again as soon as they are \
      answered, and it reads connections in the order in which they became ready, so he waits in the \
-     socket as long as the crowd does. Answering fewer at a time so as to read sooner was tried, and \
-     cost a quarter to half of the sales.";
+     socket as long as the crowd does. Answering fewer at a time, so as to read sooner, did not change \
+     that.";
 
 /// What is promised, in the order in which it is asked for.
 pub const PROMISES: [Promise; 45] = [
