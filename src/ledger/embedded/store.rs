@@ -393,7 +393,7 @@ fn log_rest(folder: &Path, last: &Found) {
 fn may_change(command: &Command) -> bool {
     match command {
         Command::Reserve(reserve) => !reserve.claim_only,
-        Command::Show | Command::ShowReservation(_) => false,
+        command if command.only_looks() => false,
         Command::Give { .. } | Command::Take { .. } => false,
         Command::CreatePart { .. } | Command::Reset { .. } => false,
         _ => true,

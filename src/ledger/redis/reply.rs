@@ -91,7 +91,7 @@ pub fn decode(group: &Group, replies: &[Value]) -> Result<GroupReply, DecodeErro
 /// nothing was carried out.
 pub(super) fn may_change(command: &Command, outcome: &Outcome) -> bool {
     match (command, outcome) {
-        (Command::Show | Command::ShowReservation(_), _) => false,
+        (command, _) if command.only_looks() => false,
         (_, Outcome::Released { units, .. } | Outcome::Took { units }) => *units > 0,
         (
             _,
