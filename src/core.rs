@@ -194,6 +194,8 @@ pub struct Core {
     looked_at: Cell<Instant>,
 }
 
+/// Events that are served for each answered request that goes on within a round.
+const EVENTS_PER_ANSWER: u32 = 2;
 /// Events after which the time is read, to see whether the ledger is to be looked at.
 const EVENTS_PER_CLOCK_READ: u32 = 4;
 /// Time after which it is.
@@ -289,8 +291,11 @@ impl Core {
     /// To be called between two events of a round. A round of hundreds takes milliseconds: now and
     /// then the ledger's answers are taken in meanwhile, and what waits for it is sent.
     fn look_at_ledger(&self) {
-        let served = self.events_served.get() + 1;
+        let served = self.events_served.get().wrapping_add(1);
         self.events_served.set(served);
+        if served.is_multiple_of(EVENTS_PER_ANSWER) {
+            self.batcher.wake_one();
+        }
         if !served.is_multiple_of(EVENTS_PER_CLOCK_READ) {
             return;
         }
@@ -302,8 +307,7 @@ impl Core {
         self.refresh_clock();
         let woken = self.gate.look_at_urgent();
         let kicked = self.batcher.kick();
-        let answered = self.batcher.wake_more();
-        if woken || kicked || answered {
+        if woken || kicked {
             // Once for who was woken (the mailbox, maybe), and once for the link that it has woken.
             coroutine::yield_now();
             coroutine::yield_now();

@@ -22,10 +22,15 @@ use crate::sale::{Command, Outcome, SaleId};
 /// Most rounds of events that a batch waits for while each brings more for it.
 const ROUNDS_WAITED_MAX: usize = 8;
 
-/// Most waiting requests that go on before their core does something else. An answer may be for all
-/// who wait; if they ran one after the other, nothing else would for as long, and what the core
-/// knows of the sales would be too old for those who come next.
-const WAKES_MAX: usize = BATCH_MAX;
+/// Most answered requests that go on at a time. An answer may be for all who wait; if they ran one
+/// after the other, what came meanwhile would not be read for as long, and what the core knows of
+/// the sales would be too old for those who come next.
+const WAKES_MAX: usize = 64;
+
+/// Answered requests that have yet to go on, above which the next batch waits. So those who wait on
+/// a busy core wait in the queues, where each sale has its turn, and not in one long line to be told
+/// their answers; and the ledger has work while the rest of a batch is told.
+const UNTOLD_MAX: usize = BATCH_MAX / 2;
 
 /// Why a command has no outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -248,13 +253,9 @@ impl Batcher {
         }
     }
 
-    /// Answers a ticket.
+    /// Answers a ticket. Its request goes on when its turn comes: see [`wake_more`](Self::wake_more).
     pub fn deliver(&self, ticket: usize, answer: Answer) {
-        let mut slots = self.slots.borrow_mut();
-        let slot = &mut slots[ticket];
-        debug_assert!(slot.answer.is_none(), "ticket {ticket} answered twice");
-        slot.answer = Some(answer);
-        let Some(waiter) = slot.waiter.take() else { return };
+        let Some(waiter) = self.answer(ticket, answer) else { return };
         let mut to_wake = self.to_wake.borrow_mut();
         if to_wake.is_empty() && self.woken.get() < WAKES_MAX {
             self.woken.set(self.woken.get() + 1);
@@ -264,14 +265,31 @@ impl Batcher {
         }
     }
 
+    /// Notes the answer of a ticket; who is suspended until it is there.
+    fn answer(&self, ticket: usize, answer: Answer) -> Option<Coroutine> {
+        let mut slots = self.slots.borrow_mut();
+        let slot = &mut slots[ticket];
+        debug_assert!(slot.answer.is_none(), "ticket {ticket} answered twice");
+        slot.answer = Some(answer);
+        slot.waiter.take()
+    }
+
     /// Lets the next requests go on whose answers are there; whether there are any. To be called
-    /// between two turns of the core's events; the caller must let them run.
+    /// between two rounds of the core's events; the caller must let them run.
     pub fn wake_more(&self) -> bool {
         let mut to_wake = self.to_wake.borrow_mut();
         let count = to_wake.len().min(WAKES_MAX);
         to_wake.drain(..count).for_each(|waiter| waiter.unpark());
         self.woken.set(count);
         count > 0
+    }
+
+    /// Lets one of them go on. To be called within a round, after every second event, so that what
+    /// has come is read sooner than what is known is told, but the telling never stands still.
+    pub fn wake_one(&self) {
+        if let Some(waiter) = self.to_wake.borrow_mut().pop_front() {
+            waiter.unpark();
+        }
     }
 
     /// Whether answers are there for requests that have yet to go on.
@@ -284,6 +302,7 @@ impl Batcher {
     /// round that takes long.
     pub fn kick(&self) -> bool {
         if self.has_more()
+            && self.has_told()
             && let Some(link) = self.idle_link.borrow_mut().take()
         {
             link.unpark();
@@ -320,7 +339,7 @@ impl Batcher {
             if interrupted() {
                 return None;
             }
-            if self.queues.borrow().len() >= BATCH_MAX {
+            if self.queues.borrow().len() >= BATCH_MAX && self.has_told() {
                 return Some(self.take_batch(now_ms()));
             }
             *self.idle_link.borrow_mut() = Some(coroutine::current());
@@ -330,6 +349,11 @@ impl Batcher {
                 return Some(self.take_batch(now_ms()));
             }
         }
+    }
+
+    /// Whether most of those who were answered have gone on, so that the next batch may leave.
+    fn has_told(&self) -> bool {
+        self.to_wake.borrow().len() <= UNTOLD_MAX
     }
 
     /// Whether something waits to be sent.
@@ -351,21 +375,28 @@ impl Batcher {
     }
 
     /// For a link: the ledger has answered a batch, one result per group.
-    /// The sales with the fewest commands are answered first: they wait for nobody's crowd.
+    /// The sales with the fewest commands are answered first, and go on at once if they are few: they
+    /// wait for nobody's crowd.
     pub fn complete(&self, flight: Flight, results: Vec<Result<GroupReply, Failure>>) {
         debug_assert_eq!(flight.groups.len(), results.len());
         let asked_ms = flight.asked_ms;
         let mut groups: Vec<_> = flight.groups.into_iter().zip(results).collect();
         groups.sort_by_key(|((_, entries), _)| entries.len());
-        for ((sale, entries), result) in groups {
+        let (last, mut told) = (groups.len().saturating_sub(1), 0);
+        for (index, ((sale, entries), result)) in groups.into_iter().enumerate() {
+            told += entries.len();
+            let at_once = index < last && told <= WAKES_MAX;
             match result {
                 Err(failure) => self.fail_group(&sale, &entries, failure, asked_ms),
                 Ok(reply) => {
                     self.settle_group(&sale, &entries, Ok(&reply), asked_ms);
                     debug_assert_eq!(entries.len(), reply.outcomes.len());
                     for (entry, outcome) in entries.into_iter().zip(reply.outcomes) {
-                        if let Some(ticket) = entry.ticket {
+                        let Some(ticket) = entry.ticket else { continue };
+                        if !at_once {
                             self.deliver(ticket, Ok(outcome));
+                        } else if let Some(waiter) = self.answer(ticket, Ok(outcome)) {
+                            waiter.unpark();
                         }
                     }
                 }
