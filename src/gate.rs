@@ -413,6 +413,7 @@ fn place(descriptor: OwnedFd, worker: usize, workers: usize) -> io::Result<Owned
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_coroutines::{beside, run};
 
     #[test]
     fn tokens_survive_the_kernel() {
@@ -477,20 +478,7 @@ mod tests {
             }
             seen.get()
         };
-        // SAFETY: the test's stacks are of the default size, and nothing here is deep.
-        let test = unsafe { coroutine::Builder::new().id(0).spawn(body) }.unwrap();
-        test.join().unwrap()
-    }
-
-    /// Runs something as another coroutine of this thread.
-    fn beside<T: 'static>(with: T, body: impl FnOnce(T) + Send + 'static) {
-        let with = OnThisThread(with);
-        let body = move || {
-            let OnThisThread(with) = { with };
-            body(with);
-        };
-        // SAFETY: as in `looks_outside`.
-        unsafe { coroutine::Builder::new().spawn_local(body) }.unwrap();
+        run(body)
     }
 
     #[test]
@@ -516,11 +504,6 @@ mod tests {
         }
         assert!(seen.into_iter().eq(tokens()));
     }
-
-    struct OnThisThread<T>(T);
-
-    // SAFETY: the coroutine that it is carried into starts and stays on the thread that made it.
-    unsafe impl<T> Send for OnThisThread<T> {}
 
     #[test]
     fn a_descriptor_finds_its_worker() {

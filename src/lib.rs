@@ -45,3 +45,5 @@ pub mod logging;
 pub mod signals;
 pub mod output;
 pub mod stat_log;
+#[cfg(test)]
+mod test_coroutines;

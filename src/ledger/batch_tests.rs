@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::*;
 use crate::ledger::LedgerError;
 use crate::sale::{Key, ReservationId, Reserve, User};
+use crate::test_coroutines::{beside, run};
 
 const DEADLINE_MS: u64 = 2_000;
 
@@ -92,6 +93,70 @@ fn a_buyer_beside_four_thousand_of_another_sale_is_in_the_next_batch() {
         waiting.extend((1..BATCH_MAX).map(|_| buy(&batcher, now_ms, "hot").unwrap()));
     }
     drop_all(&batcher, waiting);
+}
+
+/// Who of a crowd has gone on with his answer, whether the one buyer of another sale has, and whether
+/// the next batch may leave.
+#[derive(Debug, PartialEq)]
+struct Told {
+    crowd: usize,
+    other: bool,
+    may_leave: bool,
+}
+
+#[test]
+fn a_crowd_is_told_in_turns_another_sale_first_and_the_next_batch_waits_for_it() {
+    let told = run(|| {
+        let batcher = Rc::new(batcher(5_000));
+        let mut ledger = FakeLedger::with(&[("hot", 1_000_000), ("cold", 10)]);
+        let (crowd, other) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(false)));
+        for _ in 0..2 * BATCH_MAX {
+            beside((batcher.clone(), crowd.clone()), |(batcher, crowd)| {
+                let ticket = buy(&batcher, 0, "hot").unwrap();
+                assert!(granted(&batcher.wait(ticket)));
+                crowd.set(crowd.get() + 1);
+            });
+        }
+        beside((batcher.clone(), other.clone()), |(batcher, other)| {
+            let ticket = buy(&batcher, 0, "cold").unwrap();
+            other.set(granted(&batcher.wait(ticket)));
+        });
+        // A link that is idle, so that it can be told to go on.
+        beside(batcher.clone(), |batcher| {
+            *batcher.idle_link.borrow_mut() = Some(coroutine::current());
+            while batcher.has_more() {
+                coroutine::park();
+            }
+        });
+        let look = || {
+            coroutine::yield_now();
+            Told { crowd: crowd.get(), other: other.get(), may_leave: batcher.has_told() }
+        };
+        ledger.serve(&batcher, 0);
+        let kicked = batcher.kick();
+        let mut told = vec![look()];
+        batcher.wake_more();
+        told.push(look());
+        (0..128).for_each(|_| batcher.wake_one());
+        told.push(look());
+        while batcher.wake_more() {}
+        told.push(look());
+        let then_kicked = batcher.kick();
+        ledger.serve(&batcher, 0);
+        ledger.serve(&batcher, 0);
+        while batcher.wake_more() {}
+        told.push(look());
+        (told, kicked, then_kicked)
+    });
+    let step = |crowd, may_leave| Told { crowd, other: true, may_leave };
+    let steps = vec![
+        step(WAKES_MAX, false),
+        step(2 * WAKES_MAX, false),
+        step(2 * WAKES_MAX + 128, true),
+        step(BATCH_MAX - 1, true),
+        step(2 * BATCH_MAX, true),
+    ];
+    assert_eq!(told, (steps, false, true));
 }
 
 #[test]
