@@ -79,7 +79,7 @@ fn measure(lab: &mut Lab, outage: Duration, rate: u64) -> Result<Figures> {
     let url = postgres.database(DATABASE)?;
     let redis = lab.redis()?;
     let sale = "ticket=100000000,hold=1d";
-    let served = lab.stampede(&[lab.server_core], &["--ledger", &redis.url(), "--sale", sale])?;
+    let served = lab.stampede(&[lab.server_core], &redis.url(), &["--sale", sale])?;
     let line = lab.programs.orders(lab.load_core, &redis.url(), &url, false);
     let orders = lab.background("stampede-orders", &line)?;
     let mut world = World { redis, served, postgres, url, orders };

@@ -76,15 +76,20 @@ impl Lab {
         writeln!(self.commands, "# {text}").because(|| "writing commands.txt".into())
     }
 
+    /// An embedded ledger that nothing else has that was started here, as `--ledger` takes it.
+    pub fn fresh_ledger(&self) -> String {
+        format!("embedded:{}", self.fresh_folder("ledger").display())
+    }
+
     /// A folder that nothing else has that was started here. It isn't there yet.
     pub fn fresh_folder(&self, name: &str) -> PathBuf {
         self.data.0.join(format!("{name}-{}", self.started))
     }
 
-    /// Starts a stampede on these cores with these options beside its address, and no sale but theirs.
-    pub fn stampede(&mut self, cores: &[usize], options: &[&str]) -> Result<Served> {
+    /// Starts a stampede on these cores with this ledger, and no sale but those of the options.
+    pub fn stampede(&mut self, cores: &[usize], ledger: &str, options: &[&str]) -> Result<Served> {
         let address = free_address()?;
-        let line = self.programs.stampede_serve(cores, address, options);
+        let line = self.programs.stampede_serve(cores, address, ledger, options);
         self.serve_line("stampede", &line, address)
     }
 

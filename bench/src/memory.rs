@@ -84,9 +84,8 @@ fn in_redis(lab: &mut Lab, reservations: usize, batch: usize, kind: Kind) -> Res
 fn embedded(lab: &mut Lab, seconds: u64, kind: Kind) -> Result<Figures> {
     let folder = lab.fresh_folder("ledger");
     let ledger = format!("embedded:{}", folder.display());
-    let sales = ["--sale", "ticket=10000000,hold=1h", "--sale", "none=0"];
-    let options: Vec<&str> = ["--ledger", &*ledger].into_iter().chain(sales).collect();
-    let served = lab.stampede(&[lab.server_core], &options)?;
+    let options = ["--sale", "ticket=10000000,hold=1h", "--sale", "none=0"];
+    let served = lab.stampede(&[lab.server_core], &ledger, &options)?;
     let path = lab.data().join("memory.lua");
     let load = |lab: &mut Lab, script: String, seconds: u64| {
         fs::write(&path, script).because(|| "writing a script for wrk".into())?;

@@ -84,7 +84,7 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
     filler.create(0, 3_600_000)?;
     let mut served = Vec::new();
     for _ in 0..SERVERS {
-        served.push(lab.stampede(&cores, &["--ledger", &redis.url()])?);
+        served.push(lab.stampede(&cores, &redis.url(), &[])?);
     }
     for server in &served {
         server.expect(Answer::SoldOut)?;

@@ -132,13 +132,13 @@ pub fn measure(
     let redis: Option<Redis> = if in_redis { Some(lab.redis()?) } else { None };
     let ledger = match &redis {
         Some(redis) => redis.url(),
-        None => format!("embedded:{}", lab.fresh_folder("ledger").display()),
+        None => lab.fresh_ledger(),
     };
     let total = if what == What::Rejections { TOTAL_TINY } else { TOTAL_HUGE };
     let config = lab.data().join("sales.toml");
     fs::write(&config, definitions(sales, total)).because(|| "writing the sales".into())?;
-    let options = ["--config", &config.to_string_lossy(), "--ledger", &ledger];
-    let served = lab.stampede(&[lab.server_core], &options)?;
+    let options = ["--config", &*config.to_string_lossy()];
+    let served = lab.stampede(&[lab.server_core], &ledger, &options)?;
     let wanted = if what == What::Rejections { Answer::SoldOut } else { Answer::Granted };
     served.expect(wanted)?;
     await_idle(lab, &served)?;

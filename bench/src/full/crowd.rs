@@ -106,8 +106,7 @@ pub fn storm(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<Figures> {
     let redis = lab.redis()?;
     let mut filler = Filler::open(redis.address, "ticket")?;
     filler.create(EMPTY, HOLD_MS)?;
-    let url = redis.url();
-    let served = lab.stampede(&[lab.server_core], &["--ledger", &*url])?;
+    let served = lab.stampede(&[lab.server_core], &redis.url(), &[])?;
     served.expect(Answer::SoldOut)?;
     let seconds = RETURNS_AFTER.as_secs() + GOES_ON;
     let plan = LoadPlan { seconds, total: Some(TICKETS), expect: "granted,sold_out", ..*plan };
@@ -143,9 +142,8 @@ const STALL: Duration = Duration::from_secs(1);
 /// answered `sold_out`, those of that second when Redis is back.
 pub fn stall(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<Figures> {
     let redis = lab.redis()?;
-    let (url, ticket) = (redis.url(), format!("ticket={TOTAL_TINY}"));
-    let options = ["--ledger", &*url, "--sale", &*ticket];
-    let served = lab.stampede(&[lab.server_core], &options)?;
+    let ticket = format!("ticket={TOTAL_TINY}");
+    let served = lab.stampede(&[lab.server_core], &redis.url(), &["--sale", &*ticket])?;
     served.expect(Answer::SoldOut)?;
     let seconds = (STALLS_AFTER + STALL).as_secs() + GOES_ON;
     let plan = LoadPlan { seconds, expect: "sold_out", ..*plan };
@@ -262,9 +260,9 @@ pub fn beside(lab: &mut Lab, beside: Beside, plan: &LoadPlan<'_>) -> Result<Figu
 
 /// A stampede on a Redis with `ticket`, sold out, and another sale that has plenty.
 fn two_sales(lab: &mut Lab, redis: &Redis) -> Result<Served> {
-    let (url, ticket) = (redis.url(), format!("ticket={TOTAL_TINY}"));
-    let options = ["--ledger", &*url, "--sale", &*ticket, "--sale", OPEN_SALE];
-    let served = lab.stampede(&[lab.server_core], &options)?;
+    let ticket = format!("ticket={TOTAL_TINY}");
+    let options = ["--sale", &*ticket, "--sale", OPEN_SALE];
+    let served = lab.stampede(&[lab.server_core], &redis.url(), &options)?;
     served.expect(Answer::SoldOut)?;
     Ok(served)
 }

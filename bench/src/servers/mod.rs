@@ -122,11 +122,13 @@ impl Programs {
         CommandLine::on_cores(cores, words.into_iter().chain(more.iter().copied()))
     }
 
-    /// The command that starts a stampede on these cores.
+    /// The command that starts a stampede on these cores. The ledger must be named: the default is a
+    /// folder of whoever runs this.
     pub fn stampede_serve(
         &self,
         cores: &[usize],
         listen: SocketAddr,
+        ledger: &str,
         options: &[&str],
     ) -> CommandLine {
         let cores = list(cores);
@@ -134,7 +136,7 @@ impl Programs {
         // Several may run at a time, and the control port is one.
         let listen = listen.to_string();
         let words = [&*program, "serve", "--cores", &cores, "--listen", &listen];
-        let words = words.into_iter().chain(["--control", "off"]);
+        let words = words.into_iter().chain(["--control", "off", "--ledger", ledger]);
         CommandLine::on_cores(&cores, words.chain(options.iter().copied()))
     }
 

@@ -82,16 +82,14 @@ impl Lab {
             }
             (Server::Stampede, ledger) => {
                 let ledger = match ledger {
-                    Ledger::None | Ledger::Embedded => {
-                        format!("embedded:{}", self.fresh_folder("ledger").display())
-                    }
+                    Ledger::None | Ledger::Embedded => self.fresh_ledger(),
                     Ledger::Redis(redis) => format!("redis://{redis}/0"),
                     Ledger::Postgres(_) => return cannot(server, setup),
                 };
                 let sale = format!("ticket={}", setup.total);
-                let mut options = vec!["--ledger", &ledger, "--sale", &sale];
+                let mut options = vec!["--sale", &*sale];
                 options.extend(setup.options);
-                Ok(self.programs.stampede_serve(setup.cores, listen, &options))
+                Ok(self.programs.stampede_serve(setup.cores, listen, &ledger, &options))
             }
             _ => cannot(server, setup),
         }

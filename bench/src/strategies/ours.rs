@@ -25,8 +25,8 @@ impl Ours {
     pub fn start(lab: &mut Lab, redis: &Redis, database: String, sale: &str) -> Result<Self> {
         check_orders(lab)?;
         let core = lab.server_core;
-        let options = ["--ledger", &*redis.url(), "--sale", sale, "--public-confirm"];
-        let served = lab.stampede(&[core], &options)?;
+        let options = ["--sale", sale, "--public-confirm"];
+        let served = lab.stampede(&[core], &redis.url(), &options)?;
         let line = lab.programs.orders(core, &redis.url(), &database, false);
         let mut orders = lab.background("stampede-orders", &line)?;
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
