@@ -1,8 +1,8 @@
 //! From what a request asks to what it is answered. The only place where HTTP meets purchases.
 //!
-//! [`handle`] answers at once whatever needs no ledger, into the connection's out-buffer. What needs
-//! one is put into the ledger's queue and returned as [`Waiting`], which owns all that the answer
-//! will need, so that nothing of the request is borrowed while its coroutine is suspended.
+//! A core's [`Buyers`] are the engine's service at the public port: whatever needs no ledger is
+//! answered at once. What needs one is put into the ledger's queue and returned as a [`Pending`], which
+//! owns all that the answer will need, so that nothing of the request is borrowed while it waits.
 
 mod buy;
 mod refusal;
@@ -11,43 +11,112 @@ mod sales;
 
 pub use buy::BUY_SALE;
 
-use std::rc::Rc;
-
-use crate::core::{Core, Worker};
+use crate::engine::core::{Action, Core, Pending, Service};
 use crate::http::{
     Canned, Code, Envelope, Head, HttpDate, Method, Persistence, Problem, write_options,
     write_plaintext, write_techempower_json,
 };
-use crate::ledger::batch::{Answer, Ticket};
-use crate::purchase::{self, Asked, SaleSlot, Verdict};
+use crate::purchase::Seller;
 use crate::route::{Route, route};
-use crate::sale::{Outcome, ReservationId, SaleId, User};
 use reservations::Wish;
 
-/// Responses that are the same for everybody, encoded once a core.
-pub struct Responses {
-    buy: buy::Refusals,
+/// What a core answers to buyers.
+pub struct Buyers {
+    seller: &'static Seller,
+    /// Whether buyers may confirm their own reservations.
+    public_confirm: bool,
+    /// What is the same for everybody, encoded once.
+    buy_refusals: buy::Refusals,
     sold_out: Canned,
 }
 
-impl Default for Responses {
-    fn default() -> Self {
-        Self { buy: buy::Refusals::default(), sold_out: Canned::problem(&refusal::sold_out(0)) }
+impl Buyers {
+    /// Sells with this core's seller.
+    pub fn new(seller: &'static Seller, public_confirm: bool) -> Self {
+        Self {
+            seller,
+            public_confirm,
+            buy_refusals: buy::Refusals::default(),
+            sold_out: Canned::problem(&refusal::sold_out(0)),
+        }
     }
 }
 
-/// What became of a request.
-pub enum Action {
-    /// Its answer is in the out-buffer.
-    Answered,
-    /// Its answer waits for the ledger. In a box: refusals, which are many, move it about empty.
-    Wait(Box<Waiting>),
-}
+impl Service for Buyers {
+    fn serve(
+        &self,
+        core: &'static Core,
+        head: &Head<'_>,
+        body: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Action {
+        let manner = Manner::of(core, head);
+        let date = core.date.borrow();
+        let envelope = &manner.envelope(&date);
+        let seller = self.seller;
+        let ask = |id: &str, wish, out| reservations::ask(core, seller, id, wish, envelope, out);
+        let question = match route(head, self.public_confirm) {
+            Route::BuyTicket { user } => {
+                buy::begin(core, seller, &self.buy_refusals, head, user, envelope, out)
+                    .map(Question::Buy)
+            }
+            Route::CreateReservation { sale } => {
+                match reservations::begin(core, seller, head, body, &sale) {
+                    Ok(creating) => Some(Question::Reserve(creating)),
+                    Err(declined) => {
+                        if declined.is_sold_out() {
+                            self.sold_out.write(envelope, out);
+                        } else {
+                            declined.write(envelope, out);
+                        }
+                        None
+                    }
+                }
+            }
+            Route::ShowSale { sale } => {
+                sales::show(core, seller, &sale, envelope, out).map(Question::ShowSale)
+            }
+            Route::ShowReservation { id } => ask(&id, Wish::Show, out).map(Question::Reservation),
+            Route::ConfirmReservation { id } => {
+                ask(&id, Wish::Confirm, out).map(Question::Reservation)
+            }
+            Route::CancelReservation { id } => {
+                ask(&id, Wish::Cancel, out).map(Question::Reservation)
+            }
+            route => {
+                write_fixed(route, envelope, out);
+                None
+            }
+        };
+        match question {
+            Some(question) => Action::Wait(Box::new(Waiting { seller, manner, question })),
+            None => Action::Answered,
+        }
+    }
 
-/// A request that waits for the ledger, with all its answer needs.
-pub struct Waiting {
-    manner: Manner,
-    question: Question,
+    fn send(&self) -> bool {
+        self.seller.batcher.kick()
+    }
+
+    fn end_round(&self) -> bool {
+        self.seller.batcher.kick_or_wait()
+    }
+
+    fn tell_one(&self) {
+        self.seller.batcher.wake_one();
+    }
+
+    fn tell_some(&self) -> bool {
+        self.seller.batcher.wake_more()
+    }
+
+    fn tick(&self) -> bool {
+        self.seller.tick()
+    }
+
+    fn finish(&self) {
+        self.seller.finish();
+    }
 }
 
 /// How a client wants its answer, without borrowing its request.
@@ -68,43 +137,6 @@ impl Manner {
     }
 }
 
-enum Question {
-    Buy { asked: Asked, slot: Rc<SaleSlot> },
-    Reserve { asked: Asked, slot: Rc<SaleSlot>, user: User, quantity: u32 },
-    ShowSale { ticket: Ticket, slot: Rc<SaleSlot> },
-    Reservation { ticket: Ticket, sale: SaleId, id: ReservationId, wish: Wish },
-}
-
-/// Serves one request, as far as that goes without waiting.
-pub fn handle(core: &'static Core, head: &Head<'_>, body: &[u8], out: &mut Vec<u8>) -> Action {
-    let manner = Manner::of(core, head);
-    let date = core.date.borrow();
-    let envelope = manner.envelope(&date);
-    let envelope = &envelope;
-    let question = match route(head, core.shared.config.public_confirm) {
-        Route::BuyTicket { user } => buy::begin(core, head, user, envelope, out),
-        Route::CreateReservation { sale } => {
-            reservations::create(core, head, body, &sale, envelope, out)
-        }
-        Route::ShowSale { sale } => sales::show(core, &sale, envelope, out),
-        Route::ShowReservation { id } => reservations::ask(core, &id, Wish::Show, envelope, out),
-        Route::ConfirmReservation { id } => {
-            reservations::ask(core, &id, Wish::Confirm, envelope, out)
-        }
-        Route::CancelReservation { id } => {
-            reservations::ask(core, &id, Wish::Cancel, envelope, out)
-        }
-        route => {
-            write_fixed(route, envelope, out);
-            None
-        }
-    };
-    match question {
-        Some(question) => Action::Wait(Box::new(Waiting { manner, question })),
-        None => Action::Answered,
-    }
-}
-
 /// Answers what has nothing to do with sales.
 fn write_fixed(route: Route<'_>, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
     match route {
@@ -119,70 +151,67 @@ fn write_fixed(route: Route<'_>, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
     }
 }
 
-impl Waiting {
-    /// Suspends until the ledger has answered and writes what it said.
-    pub fn wait(self, worker: &Worker, out: &mut Vec<u8>) {
-        let core = worker.core;
-        worker.release_lead();
-        let mut manner = self.manner;
-        let answered = self.question.wait(core);
+/// A request that waits for the ledger.
+struct Waiting {
+    seller: &'static Seller,
+    manner: Manner,
+    question: Question,
+}
+
+enum Question {
+    Buy(buy::Waiting),
+    Reserve(reservations::Creating),
+    ShowSale(sales::Showing),
+    Reservation(reservations::Asking),
+}
+
+impl Pending for Waiting {
+    fn wait(self: Box<Self>, core: &'static Core, out: &mut Vec<u8>) {
+        let Self { seller, manner, question } = *self;
+        match question {
+            Question::Buy(waiting) => {
+                let (verdict, slot) = waiting.wait(seller);
+                manner.answer(core, out, |envelope, out| {
+                    buy::write(slot.id(), &verdict, envelope, out);
+                });
+            }
+            Question::Reserve(creating) => {
+                let created = creating.wait(seller);
+                manner.answer(core, out, |envelope, out| {
+                    reservations::write_created_or_not(created, envelope, out);
+                });
+            }
+            Question::ShowSale(showing) => {
+                let (answer, slot) = showing.wait(seller);
+                manner.answer(core, out, |envelope, out| {
+                    sales::write_answer(seller, &slot, answer, envelope, out);
+                });
+            }
+            Question::Reservation(asking) => {
+                let told = asking.wait(seller);
+                manner.answer(core, out, |envelope, out| {
+                    reservations::write_told(told, envelope, out);
+                });
+            }
+        }
+    }
+}
+
+impl Manner {
+    /// Has an answer written after a wait, in which the server may have begun to leave.
+    fn answer(
+        mut self,
+        core: &Core,
+        out: &mut Vec<u8>,
+        write: impl FnOnce(&Envelope<'_>, &mut Vec<u8>),
+    ) {
         core.assert_here();
         if core.leaving() {
-            manner.persistence = Persistence::Close;
+            self.persistence = Persistence::Close;
         }
         if out.capacity() == 0 {
             *out = core.take_buffer();
         }
-        answered.write(core, &manner.envelope(&core.date.borrow()), out);
-    }
-}
-
-/// A question with its answer.
-enum Answered {
-    Buy { verdict: Verdict, slot: Rc<SaleSlot> },
-    Reserve { verdict: Verdict, slot: Rc<SaleSlot>, user: User, quantity: u32 },
-    ShowSale { answer: Answer, slot: Rc<SaleSlot> },
-    Reservation { answer: Answer, sale: SaleId, wish: Wish },
-}
-
-impl Question {
-    fn wait(self, core: &Core) -> Answered {
-        match self {
-            Self::Buy { asked, slot } => {
-                let (verdict, slot) = asked.wait(core, slot);
-                Answered::Buy { verdict, slot }
-            }
-            Self::Reserve { asked, slot, user, quantity } => {
-                let (verdict, slot) = asked.wait(core, slot);
-                Answered::Reserve { verdict, slot, user, quantity }
-            }
-            Self::ShowSale { ticket, slot } => {
-                Answered::ShowSale { answer: core.batcher.wait(ticket), slot }
-            }
-            Self::Reservation { ticket, sale, id, wish } => {
-                let mut answer = core.batcher.wait(ticket);
-                if sale.is_part() && wish == Wish::Confirm && answer == Ok(Outcome::Expired) {
-                    answer = purchase::confirm_late(core, &sale, id);
-                }
-                Answered::Reservation { answer, sale, wish }
-            }
-        }
-    }
-}
-
-impl Answered {
-    fn write(self, core: &Core, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
-        match self {
-            Self::Buy { verdict, slot } => buy::write(slot.id(), &verdict, envelope, out),
-            Self::Reserve { verdict, slot, user, quantity } => {
-                reservations::write_verdict(slot.id(), user, quantity, verdict, envelope, out);
-            }
-            Self::ShowSale { answer, slot } => {
-                sales::write_answer(core, &slot, answer, envelope, out);
-            }
-            Self::Reservation { answer, sale, wish } => {
-                reservations::write_answer(&sale, wish, answer, envelope, out);
-            }
-        }
+        write(&self.envelope(&core.date.borrow()), out);
     }
 }

@@ -14,8 +14,7 @@
 //! [`server`] starts, drains and stops the cores. [`control`] is the port for operators, [`operator`]
 //! their commands.
 
-pub mod listener;
-pub mod connection;
+pub mod engine;
 pub mod http;
 pub mod route;
 pub mod views;
@@ -28,12 +27,11 @@ pub mod sale;
 pub mod orders;
 pub mod audit;
 
-pub mod core;
-pub mod gate;
-pub mod tick;
 pub mod sweep;
 pub mod members;
 pub mod clock;
+pub mod sync;
+pub mod status;
 pub mod server;
 pub mod control;
 

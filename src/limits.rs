@@ -92,7 +92,7 @@ pub const BATCH_MAX: usize = 512;
 pub const BATCH_SCRIPTS_MAX: usize = 128;
 /// Time for which a core may serve connections before it looks whether its ledger has answered, in
 /// microseconds: a look that finds nothing takes less than one of them.
-pub const LEDGER_LOOK_INTERVAL_US: u64 = 500;
+pub const URGENT_LOOK_INTERVAL_US: u64 = 500;
 /// Time for the ledger's answer. Beyond it: 503 `unknown` (sent) or `busy` (not sent).
 pub const LEDGER_ANSWER_DEADLINE_MS: u64 = 2_000;
 /// First and longest pause between two attempts to reach a ledger that is away.

@@ -19,17 +19,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::clock::wall_ms;
-use crate::core::Shared;
 use crate::ledger::LedgerError;
 use crate::ledger::members::{Lease, Member, MemberId, MemberState, Roll};
 use crate::ledger::redis::{RedisClient, RedisLedger};
 use crate::limits::{
     LEASE_ANSWER_DEADLINE_MS, LEASE_END_DEADLINE_MS, LEASE_MS, LEASE_RENEW_INTERVAL_MS,
 };
+use crate::status::Status;
 
 /// This server as a member, whether or not there are others.
 pub struct Instance {
-    shared: Arc<Shared>,
+    status: Arc<Status>,
     id: MemberId,
     name: String,
     addresses: Vec<String>,
@@ -39,8 +39,8 @@ pub struct Instance {
 
 impl Instance {
     /// The server of these cores under this name, listening on these addresses.
-    pub fn new(shared: Arc<Shared>, name: String, addresses: Vec<String>) -> Self {
-        Self { shared, id: MemberId::random(), name, addresses, started_ms: wall_ms() }
+    pub fn new(status: Arc<Status>, name: String, addresses: Vec<String>) -> Self {
+        Self { status, id: MemberId::random(), name, addresses, started_ms: wall_ms() }
     }
 
     /// Which member it is.
@@ -55,15 +55,15 @@ impl Instance {
 
     /// What it says of itself now.
     pub fn member(&self) -> Member {
-        let ends = [&self.shared.leaving, &self.shared.draining];
+        let ends = [&self.status.engine.leaving, &self.status.engine.draining];
         let draining = ends.iter().any(|ends| ends.load(Ordering::Relaxed));
         Member {
             name: self.name.clone(),
             addresses: self.addresses.clone(),
-            cores: self.shared.cores() as u64,
+            cores: self.status.engine.cores() as u64,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             state: if draining { MemberState::Draining } else { MemberState::Ready },
-            allowance: self.shared.allowance_left(),
+            allowance: self.status.selling.allowance_left(),
         }
     }
 }
@@ -156,7 +156,7 @@ impl Keeper {
             member.state = MemberState::Draining;
         }
         let roll = self.client.renew_lease(self.instance.id, self.since_ms, &member)?;
-        self.instance.shared.fleet.set_cores(roll.cores());
+        self.instance.status.selling.fleet.set_cores(roll.cores());
         let own = roll.leases.iter().find(|lease| lease.id == self.instance.id);
         let came = self.since_ms.is_none();
         self.since_ms = own.map(|lease| lease.since_ms);

@@ -7,16 +7,16 @@
 mod ids;
 mod parts;
 mod sales;
+mod seller;
 mod vanished;
 
 pub use ids::IdSource;
 pub use parts::{confirm_late, gather};
 pub use sales::{SaleSlot, Sales, SeenView, Settler, ask, look};
+pub use seller::{Seller, Selling};
 
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 
-use crate::core::Core;
 use crate::ledger::batch::{Failure, Ticket};
 use crate::sale::{Command, Key, Outcome, Reservation, ReservationId, Reserve, SaleId, User};
 use crate::stock::{Refusal, Word};
@@ -127,30 +127,30 @@ struct Put {
 }
 
 /// The local step of a purchase: latch, allowance, queue. Does not suspend.
-pub fn begin(core: &Core, slot: &Rc<SaleSlot>, ask: Ask) -> Begun {
+pub fn begin(seller: &Seller, slot: &Rc<SaleSlot>, ask: Ask) -> Begun {
     // A repeated key must find its reservation whatever the core knows of the sale.
     if ask.key.is_none() {
-        match slot.word(core) {
-            Word::Refuse(refusal) => return decided(core, Verdict::Refused(refusal.into())),
-            Word::Doubt => return wait_for_view(core, slot, ask),
+        match slot.word(seller) {
+            Word::Refuse(refusal) => return decided(seller, Verdict::Refused(refusal.into())),
+            Word::Doubt => return wait_for_view(seller, slot, ask),
             Word::Ask => {}
         }
     }
-    match put(core, slot, ask) {
+    match put(seller, slot, ask) {
         Ok(put) => Begun::Asked(Asked(Waits::Outcome(put))),
-        Err(verdict) => decided(core, verdict),
+        Err(verdict) => decided(seller, verdict),
     }
 }
 
 /// One question for all who come while the core does not know whether the sale still refuses: a
 /// ledger that is slow must not be given every rejection to decide as well.
-fn wait_for_view(core: &Core, slot: &Rc<SaleSlot>, ask: Ask) -> Begun {
-    match sales::ask(core, slot) {
+fn wait_for_view(seller: &Seller, slot: &Rc<SaleSlot>, ask: Ask) -> Begun {
+    match sales::ask(seller, slot) {
         Ok(ticket) => {
-            let came_ms = core.clock.now_ms();
+            let came_ms = seller.clock.now_ms();
             Begun::Asked(Asked(Waits::View { ask: Box::new(ask), ticket, came_ms }))
         }
-        Err(failure) => decided(core, Verdict::Failed(not_sent(failure))),
+        Err(failure) => decided(seller, Verdict::Failed(not_sent(failure))),
     }
 }
 
@@ -163,34 +163,34 @@ fn not_sent(failure: Failure) -> Failure {
 }
 
 /// Asks the ledger at the place of the sale where this is to be asked.
-fn put(core: &Core, slot: &Rc<SaleSlot>, ask: Ask) -> Result<Put, Verdict> {
+fn put(seller: &Seller, slot: &Rc<SaleSlot>, ask: Ask) -> Result<Put, Verdict> {
     let place = slot.home(&ask).clone();
-    let (id, ticket) = put_at(core, slot, place.id(), ask.clone())?;
-    let until_ms = core.clock.now_ms() + core.batcher.answer_deadline_ms();
+    let (id, ticket) = put_at(seller, slot, place.id(), ask.clone())?;
+    let until_ms = seller.clock.now_ms() + seller.batcher.answer_deadline_ms();
     Ok(Put { id, ticket, ask, place, until_ms })
 }
 
 /// Allowance and queue: asks the ledger at a sale, or at a part of it.
 fn put_at(
-    core: &Core,
+    seller: &Seller,
     slot: &SaleSlot,
     place: &SaleId,
     ask: Ask,
 ) -> Result<(ReservationId, Ticket), Verdict> {
-    let now_ms = core.clock.now_ms();
+    let now_ms = seller.clock.now_ms();
     let units = u64::from(ask.quantity);
-    let allowed = slot.shards.take(core.index, units);
+    let allowed = slot.shards.take(seller.index, units);
     if !allowed && ask.key.is_none() {
         return Err(Verdict::Refused(Refused::AllowanceExhausted));
     }
     let allowance = if allowed { ask.quantity } else { 0 };
-    let id = core.ids.borrow_mut().next_id(core.batcher.batches_taken());
+    let id = seller.ids.borrow_mut().next_id(seller.batcher.batches_taken());
     let Ask { quantity, user, key } = ask;
     let reserve = Command::Reserve(Reserve { id, quantity, user, key, claim_only: !allowed });
-    match core.batcher.submit(now_ms, place, slot.exists.get(), reserve, allowance) {
+    match seller.batcher.submit(now_ms, place, slot.exists.get(), reserve, allowance) {
         Ok(ticket) => Ok((id, ticket)),
         Err(failure) => {
-            slot.shards.give_back(core.index, u64::from(allowance));
+            slot.shards.give_back(seller.index, u64::from(allowance));
             Err(Verdict::Failed(failure))
         }
     }
@@ -199,34 +199,33 @@ fn put_at(
 impl Asked {
     /// Suspends until the ledger has answered. Gives also where the purchase was made: the sale that was
     /// asked, or the part of it.
-    pub fn wait(self, core: &Core, slot: Rc<SaleSlot>) -> (Verdict, Rc<SaleSlot>) {
+    pub fn wait(self, seller: &Seller, slot: Rc<SaleSlot>) -> (Verdict, Rc<SaleSlot>) {
         let (mut verdict, place) = match self.0 {
-            Waits::Outcome(put) => put.wait(core, slot),
+            Waits::Outcome(put) => put.wait(seller, slot),
             Waits::View { ask, ticket, came_ms } => {
                 let mut slot = slot;
-                match after_view(core, &mut slot, *ask, ticket, came_ms) {
-                    Ok(put) => put.wait(core, slot),
+                match after_view(seller, &mut slot, *ask, ticket, came_ms) {
+                    Ok(put) => put.wait(seller, slot),
                     Err(verdict) => (verdict, slot),
                 }
             }
         };
-        core.assert_here();
         if matches!(verdict, Verdict::Failed(Failure::Unavailable))
-            && core.shared.refused_sales.contains(place.id())
+            && seller.selling.refused_sales.contains(place.id())
         {
             verdict = Verdict::Refused(Refused::Damaged);
         }
-        record(core, &verdict);
+        record(seller, &verdict);
         (verdict, place)
     }
 }
 
 impl Put {
-    fn wait(self, core: &Core, slot: Rc<SaleSlot>) -> (Verdict, Rc<SaleSlot>) {
+    fn wait(self, seller: &Seller, slot: Rc<SaleSlot>) -> (Verdict, Rc<SaleSlot>) {
         let Self { id, ticket, ask, place, until_ms } = self;
-        match core.batcher.wait(ticket) {
+        match seller.batcher.wait(ticket) {
             Ok(outcome) if parts::leads_elsewhere(&outcome) => {
-                parts::ask_elsewhere(core, slot, ask, place, outcome, until_ms)
+                parts::ask_elsewhere(seller, slot, ask, place, outcome, until_ms)
             }
             Ok(outcome) => (verdict(id, outcome), place),
             Err(failure) => (Verdict::Failed(failure), place),
@@ -237,7 +236,7 @@ impl Put {
 /// Waits for the ledger's view of a sale, and puts the purchase to the ledger if that does not
 /// refuse it. `slot` becomes what the core knows of the sale then: another one may have its name.
 fn after_view(
-    core: &Core,
+    seller: &Seller,
     slot: &mut Rc<SaleSlot>,
     ask: Ask,
     mut ticket: Ticket,
@@ -245,20 +244,20 @@ fn after_view(
 ) -> Result<Put, Verdict> {
     let failed = |failure| Verdict::Failed(not_sent(failure));
     loop {
-        if core.batcher.wait(ticket).map_err(failed)? == Outcome::UnknownSale {
+        if seller.batcher.wait(ticket).map_err(failed)? == Outcome::UnknownSale {
             return Err(Verdict::Refused(Refused::UnknownSale));
         }
-        *slot = core.sales.slot(core, slot.id().as_str())?;
-        match slot.word_after_view(core, came_ms) {
+        *slot = seller.sales.slot(seller, slot.id().as_str())?;
+        match slot.word_after_view(seller, came_ms) {
             Word::Refuse(refusal) => return Err(Verdict::Refused(refusal.into())),
             Word::Ask => break,
             // The question was asked before this request came, and its answer is too old.
-            Word::Doubt => ticket = sales::ask(core, slot).map_err(failed)?,
+            Word::Doubt => ticket = sales::ask(seller, slot).map_err(failed)?,
         }
-        core.batcher.kick();
+        seller.batcher.kick();
     }
-    let put = put(core, slot, ask);
-    core.batcher.kick();
+    let put = put(seller, slot, ask);
+    seller.batcher.kick();
     put
 }
 
@@ -283,18 +282,24 @@ fn verdict(id: ReservationId, outcome: Outcome) -> Verdict {
     })
 }
 
-fn decided(core: &Core, verdict: Verdict) -> Begun {
-    record(core, &verdict);
+fn decided(seller: &Seller, verdict: Verdict) -> Begun {
+    record(seller, &verdict);
     Begun::Decided(verdict)
 }
 
-/// One line of `stat.log` for each attempt.
-fn record(core: &Core, verdict: &Verdict) {
-    let granted = matches!(verdict, Verdict::Granted { .. });
-    if granted {
-        core.shared.grants[core.index].fetch_add(1, Ordering::Relaxed);
-    }
-    if let Some(log) = core.stat_log.borrow_mut().as_mut() {
-        log.record(granted, core.shared.grants_total());
+fn record(seller: &Seller, verdict: &Verdict) {
+    seller.record(matches!(verdict, Verdict::Granted { .. }));
+}
+
+impl Seller {
+    /// What is done at regular times. `true`: there are answers left to tell.
+    pub fn tick(&self) -> bool {
+        // By the last tick's time: a link whose own wait was overdue then has had its turn since. If
+        // the ledger is silent, what waits behind it is told so, and not that it is busy.
+        self.batcher.fail_overdue(self.last_tick_ms.replace(self.clock.now_ms()));
+        self.sales.refresh(self);
+        self.flush_stat_log();
+        self.batcher.kick();
+        self.batcher.has_answered()
     }
 }

@@ -5,30 +5,33 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crossbeam_utils::CachePadded;
 use signal_hook::consts::SIGXFSZ;
 
 use crate::clock::wall_ms;
 use crate::config::{Config, LedgerSetting, Listen};
 use crate::control::Control;
-use crate::core::{Mailbox, Shared};
+use crate::engine;
+use crate::engine::core::{Engine, Settings};
+use crate::engine::listener::Listener;
+use crate::engine::no_memory_for_a_coroutine;
 use crate::ledger::client::Client;
 use crate::ledger::embedded::{self, Embedded, LedgerId};
+use crate::ledger::link::LinkState;
 use crate::ledger::redis::{Purpose, RedisLedger};
 use crate::ledger::refused::RefusedSales;
 use crate::limits::{STACK_BYTES, STARTUP_WAIT_MS};
-use crate::listener::Listener;
 use crate::members::Instance;
 use crate::operator;
+use crate::purchase::Selling;
 use crate::sale::{SaleId, SaleView};
 use crate::signals;
 use crate::stat_log::StatLog;
-use crate::stock::Fleet;
+use crate::status::Status;
 use crate::sweep::Sweep;
 
 mod boot;
@@ -41,7 +44,7 @@ mod watchdog;
 
 pub use error::RunError;
 
-use boot::{LinkTo, configure_may, no_memory_for_a_coroutine, start_core};
+use boot::{LinkTo, configure_may, start_core};
 use listening::{Listening, listen_all, tcp_hint};
 use orders::{OrdersStartError, OrdersThread};
 use watchdog::{WATCHDOG_INTERVAL, Watchdog};
@@ -61,30 +64,6 @@ pub enum Event {
     Sale(SaleId, SaleStart),
     /// A core has no connection left.
     Drained,
-}
-
-/// How a core's link to the ledger stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LinkState {
-    /// It carries batches.
-    Up,
-    /// It does not.
-    Away {
-        /// What went wrong.
-        reason: String,
-        /// Trying again is of no use until somebody changes something.
-        fatal: bool,
-    },
-}
-
-impl LinkState {
-    /// Why it is away, if it is.
-    fn away(&self) -> Option<&str> {
-        match self {
-            Self::Up => None,
-            Self::Away { reason, .. } => Some(reason),
-        }
-    }
 }
 
 /// What became of a sale at the start.
@@ -126,20 +105,20 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
     let (events, heard) = mpsc::channel();
     watch_signals(events.clone())?;
 
-    let shared = share(config, events, ledger.refused_sales())?;
+    let status = make_status(config, events.clone(), ledger.refused_sales())?;
     // Before anything is sold: the orders may know of more than the ledger does.
-    let orders = ledger.orders(&shared.config)?;
+    let orders = ledger.orders(&status.config)?;
     configure_may(cores);
     for index in 0..cores {
         let link = ledger.link();
         let stat_log = stat_log.as_ref().map(StatLog::buffer);
-        start_core(index, shared.clone(), link, stat_log);
+        start_core(index, status.clone(), events.clone(), link, stat_log);
     }
     let sweep = ledger.sweep()?;
-    let connections_max = shared.connections_max;
-    let instance = members::instance(&shared, &addresses);
-    let control = start_control(&shared, &ledger, &instance)?;
-    let mut server = Server { shared, heard, links: vec![None; cores] };
+    let connections_max = status.engine.settings.connections_max;
+    let instance = members::instance(&status, &addresses);
+    let control = start_control(&status, &ledger, &instance)?;
+    let mut server = Server { status, heard, links: vec![None; cores] };
     let Some(started) = server.wait_for_sales()? else {
         tracing::info!("told to end before it was ready");
         return Ok(());
@@ -147,7 +126,7 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
     server.accept(listeners);
     let members = ledger.members(&instance)?;
     ready(
-        &server.shared.config,
+        &server.status.config,
         &Ready {
             addresses,
             control: control.as_ref().map(Control::address),
@@ -191,13 +170,13 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
 }
 
 fn start_control(
-    shared: &Arc<Shared>,
+    status: &Arc<Status>,
     ledger: &Ledger,
     instance: &Arc<Instance>,
 ) -> Result<Option<Control>, RunError> {
-    let Some(setting) = &shared.config.control else { return Ok(None) };
+    let Some(setting) = &status.config.control else { return Ok(None) };
     let address = setting.address;
-    let control = Control::start(setting, shared.clone(), ledger.client(), instance.clone());
+    let control = Control::start(setting, status.clone(), ledger.client(), instance.clone());
     let control = control.map_err(|error| {
         let hint = match error.kind() {
             io::ErrorKind::AddrInUse => {
@@ -295,29 +274,33 @@ impl Ledger {
     }
 }
 
-fn share(
+fn make_status(
     config: Config,
     events: Sender<Event>,
     refused_sales: Arc<RefusedSales>,
-) -> io::Result<Arc<Shared>> {
+) -> io::Result<Arc<Status>> {
     let cores = config.cores.len();
-    Ok(Arc::new(Shared {
+    let settings = Settings {
         connections_max: connections_max(&config),
         // A worker for each request that may wait, and the leader.
         workers_max: config.waiting_max + 1,
-        connections: CachePadded::default(),
-        refused: CachePadded::default(),
-        handed: CachePadded::default(),
-        leaving: AtomicBool::new(false),
-        draining: AtomicBool::new(false),
+        idle_timeout_ms: config.idle_timeout_ms,
+        head_timeout_ms: config.head_timeout_ms,
+        body_timeout_ms: config.body_timeout_ms,
+        write_timeout_ms: config.write_timeout_ms,
+    };
+    let report = move |event| {
+        let event = match event {
+            engine::core::Event::Failed(error) => Event::Failed(error),
+            engine::core::Event::Drained => Event::Drained,
+        };
+        let _ = events.send(event);
+    };
+    let selling = Selling::new(cores, config.stock, config.stock_buffer_percent, refused_sales);
+    Ok(Arc::new(Status {
+        engine: Arc::new(Engine::new(cores, settings, report)?),
+        selling: Arc::new(selling),
         ledger_up: (0..cores).map(|_| AtomicBool::new(false)).collect(),
-        grants: (0..cores).map(|_| CachePadded::default()).collect(),
-        ticks: (0..cores).map(|_| CachePadded::default()).collect(),
-        allowances: Mutex::default(),
-        fleet: Arc::new(Fleet::new(cores, config.stock_buffer_percent)),
-        refused_sales,
-        mailboxes: (0..cores).map(|_| Mailbox::new()).collect::<io::Result<_>>()?,
-        events,
         config,
     }))
 }
@@ -334,7 +317,7 @@ fn watch_signals(events: Sender<Event>) -> io::Result<()> {
 
 /// The main thread's view.
 struct Server {
-    shared: Arc<Shared>,
+    status: Arc<Status>,
     heard: Receiver<Event>,
     /// One a core. `None`: not heard of yet.
     links: Vec<Option<LinkState>>,
@@ -347,13 +330,13 @@ impl Server {
 
     /// Has the cores accept connections. Those who came before have been waiting in the backlog.
     fn accept(&self, listeners: Vec<Vec<Listener>>) {
-        for (mailbox, listeners) in self.shared.mailboxes.iter().zip(listeners) {
+        for (mailbox, listeners) in self.status.engine.mailboxes.iter().zip(listeners) {
             mailbox.send(Box::new(|core| {
                 for listener in listeners {
                     let run = move |core| listener.run(core);
                     if !core.spawn_here("listener", STACK_BYTES, run) {
-                        let error = no_memory_for_a_coroutine();
-                        let _ = core.shared.events.send(Event::Failed(error));
+                        core.engine
+                            .report(engine::core::Event::Failed(no_memory_for_a_coroutine()));
                     }
                 }
             }));
@@ -363,7 +346,7 @@ impl Server {
     /// Waits until every core has its ledger and the sales are looked after, or the ledger has been
     /// away for a while. `None`: told to end.
     fn wait_for_sales(&mut self) -> Result<Option<Vec<(SaleId, SaleStart)>>, RunError> {
-        let wanted = self.shared.config.sales.len().max(1);
+        let wanted = self.status.config.sales.len().max(1);
         let until = Instant::now() + Duration::from_millis(STARTUP_WAIT_MS);
         let mut sales = Vec::new();
         while sales.len() < wanted || self.links.iter().any(|link| *link != Some(LinkState::Up)) {
@@ -394,7 +377,7 @@ impl Server {
             LinkState::Up => tracing::info!("the ledger can be reached again"),
             LinkState::Away { .. } if known => {}
             LinkState::Away { reason, fatal: true } if starting => {
-                let url = self.shared.config.ledger.to_string();
+                let url = self.status.config.ledger.to_string();
                 return Err(RunError::Redis { url, reason: reason.clone() });
             }
             LinkState::Away { reason, .. } => {
@@ -418,7 +401,7 @@ impl Server {
         watchdog: &mut Watchdog,
         time: Duration,
     ) -> Result<bool, RunError> {
-        if watchdog.look(Instant::now(), &self.shared.ticks)? && ledger.has_failed() {
+        if watchdog.look(Instant::now(), &self.status.engine.ticks)? && ledger.has_failed() {
             // It would refuse everything until a restart: better started anew at once.
             return Err(RunError::LedgerFailed);
         }
@@ -426,7 +409,7 @@ impl Server {
             Ok(Event::Signal) | Err(RecvTimeoutError::Disconnected) => return Ok(true),
             Ok(Event::Failed(error)) => return Err(RunError::Failed(error)),
             Ok(Event::Link(core, state)) => self.note_link(core, state, false)?,
-            Ok(Event::Sale(id, start)) => log_sale(&self.shared.config, &id, &start),
+            Ok(Event::Sale(id, start)) => log_sale(&self.status.config, &id, &start),
             Ok(Event::Drained) => {}
             Err(RecvTimeoutError::Timeout) => {}
         }

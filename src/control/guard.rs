@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{Shutdown, shutdown};
 
-use crate::core::lock;
 use crate::limits::{CONTROL_CONNECTIONS_MAX, HEAD_DEADLINE_MS};
+use crate::sync::lock;
 
 /// The connections there are.
 pub struct Guard {

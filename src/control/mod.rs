@@ -7,7 +7,7 @@
 //! ledger, so that both ways give the same answers.
 //!
 //! Architecture invariant: knows no connection of a buyer and nothing that a core owns. It learns of
-//! the cores through atomics in `core::Shared`; they learn of what it changes from the ledger.
+//! the cores through atomics in `status::Status`; they learn of what it changes from the ledger.
 
 pub mod access;
 pub mod api;
@@ -40,11 +40,11 @@ use self::problem::Problem;
 use self::request::{Reply, Request};
 use self::service::Factory;
 use crate::config::ControlSetting;
-use crate::core::Shared;
 use crate::http::Code;
 use crate::ledger::client::Client;
 use crate::limits::{CONTROL_STOP_MS, CONTROL_SWEEP_INTERVAL_MS, CONTROL_WAITING_MAX};
 use crate::members::Instance;
+use crate::status::Status;
 
 const SWEEP_INTERVAL: Duration = Duration::from_millis(CONTROL_SWEEP_INTERVAL_MS);
 /// Attempts to get a free port where the setting names none.
@@ -69,19 +69,19 @@ impl Control {
     /// Listens and starts the control thread. Needs the cores to run.
     pub fn start(
         setting: &ControlSetting,
-        shared: Arc<Shared>,
+        status: Arc<Status>,
         client: Box<dyn Client>,
         instance: Arc<Instance>,
     ) -> io::Result<Self> {
         let (jobs, waiting) = sync_channel(CONTROL_WAITING_MAX);
         let closing = Arc::new(AtomicBool::new(false));
         let api =
-            Api::new(client).with_orders(shared.config.orders.clone()).with_instance(instance);
+            Api::new(client).with_orders(status.config.orders.clone()).with_instance(instance);
         let factory = Factory {
             access: Arc::new(Access::new(setting.token.clone())),
             jobs: jobs.clone(),
             guard: Arc::new(Guard::default()),
-            shared,
+            status,
             closing: closing.clone(),
         };
         let (address, acceptor, claimed) = listen(setting.address, &factory)?;

@@ -18,13 +18,13 @@ use super::access::{Access, Shown};
 use super::guard::{Guard, Place};
 use super::problem::Problem;
 use super::request::{Reply, Request};
-use crate::core::Shared;
 use crate::http::Code;
 use crate::limits::{
     BODY_DEADLINE_MS, CONTROL_ANSWER_BYTES_MAX, CONTROL_BODY_BYTES_MAX, CONTROL_BYTES_PER_MS_MIN,
     CONTROL_CLOSE_MS, CONTROL_DISCARD_BYTES_MAX, CONTROL_PROMPT_BYTES_MAX, HEAD_DEADLINE_MS,
     REFUSED_SALES_SHOWN_MAX,
 };
+use crate::status::Status;
 
 /// Makes a [`Service`] for each connection.
 #[derive(Clone)]
@@ -32,7 +32,7 @@ pub(super) struct Factory {
     pub(super) access: Arc<Access>,
     pub(super) jobs: SyncSender<Job>,
     pub(super) guard: Arc<Guard>,
-    pub(super) shared: Arc<Shared>,
+    pub(super) status: Arc<Status>,
     /// The server ends and takes no more requests.
     pub(super) closing: Arc<AtomicBool>,
 }
@@ -151,7 +151,8 @@ impl Service {
     /// Ready also with sales that the ledger refuses: other servers could not sell them either. They
     /// are named.
     fn ready(&self) -> Reply {
-        let (refused, count) = self.factory.shared.refused_sales.list(REFUSED_SALES_SHOWN_MAX);
+        let (refused, count) =
+            self.factory.status.selling.refused_sales.list(REFUSED_SALES_SHOWN_MAX);
         let mut text = "ready\n".to_owned();
         for (sale, reason) in &refused {
             text += &format!("sale {sale} is refused: {reason}\n");
@@ -164,12 +165,12 @@ impl Service {
 
     /// Why buyers should be sent elsewhere, if they should.
     fn not_ready(&self) -> Option<Problem> {
-        let shared = &self.factory.shared;
+        let status = &self.factory.status;
         let not_ready =
             |code, detail| Some(Problem::new(503, code, detail).with_header("Retry-After: 1"));
-        if shared.leaving.load(Ordering::Relaxed) {
+        if status.engine.leaving.load(Ordering::Relaxed) {
             not_ready("draining", "The server ends soon: it takes no more buyers.")
-        } else if !shared.ledger_is_up() {
+        } else if !status.ledger_is_up() {
             not_ready("unavailable", "No core reaches the ledger.")
         } else {
             None

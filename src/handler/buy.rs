@@ -2,15 +2,15 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::rc::Rc;
 
-use super::Question;
 use super::refusal::{DAMAGED, public_id, verdict_code};
 use crate::clock::rfc3339;
-use crate::core::Core;
+use crate::engine::core::Core;
 use crate::http::{
     Canned, Code, Envelope, Head, write_buy_granted, write_buy_refused, write_buy_refused_with,
 };
-use crate::purchase::{self, Ask, Begun, Refused, Verdict};
+use crate::purchase::{self, Ask, Asked, Begun, Refused, SaleSlot, Seller, Verdict};
 use crate::route::{USER_FIELD, USER_HEADER, idempotency_key};
 use crate::sale::{SaleId, Status, User};
 
@@ -56,14 +56,29 @@ impl Refusals {
     }
 }
 
+/// A purchase that waits for the ledger.
+pub struct Waiting {
+    asked: Asked,
+    slot: Rc<SaleSlot>,
+}
+
+impl Waiting {
+    /// Suspends until the ledger has answered. Gives what became of it, and where.
+    pub fn wait(self, seller: &Seller) -> (Verdict, Rc<SaleSlot>) {
+        self.asked.wait(seller, self.slot)
+    }
+}
+
 /// The local step of a purchase; answers it if that is all it takes.
 pub fn begin(
     core: &'static Core,
+    seller: &Seller,
+    refusals: &Refusals,
     head: &Head<'_>,
     user: Result<Option<Cow<'_, str>>, &'static str>,
     envelope: &Envelope<'_>,
     out: &mut Vec<u8>,
-) -> Option<Question> {
+) -> Option<Waiting> {
     let named_by = if head.user.is_some() { USER_HEADER } else { USER_FIELD };
     let named = |user: Cow<'_, str>| User::new(&user).map_err(|_| named_by);
     let user = match user.and_then(|user| user.map(named).transpose()) {
@@ -82,17 +97,16 @@ pub fn begin(
         write_buy_refused(Code::Busy, envelope, out);
         return None;
     }
-    let slot = match core.sales.slot(core, BUY_SALE) {
+    let slot = match seller.sales.slot(seller, BUY_SALE) {
         Ok(slot) => slot,
         Err(verdict) => {
             write_refusal(&verdict, envelope, out);
             return None;
         }
     };
-    match purchase::begin(core, &slot, Ask { quantity: 1, user, key }) {
-        Begun::Asked(asked) => return Some(Question::Buy { asked, slot }),
-        Begun::Decided(Verdict::Refused(refused))
-            if core.responses.buy.write(refused, envelope, out) => {}
+    match purchase::begin(seller, &slot, Ask { quantity: 1, user, key }) {
+        Begun::Asked(asked) => return Some(Waiting { asked, slot }),
+        Begun::Decided(Verdict::Refused(refused)) if refusals.write(refused, envelope, out) => {}
         Begun::Decided(verdict) => write_refusal(&verdict, envelope, out),
     }
     None

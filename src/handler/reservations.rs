@@ -1,11 +1,12 @@
 //! `/v1/…/reservations`: made, shown, paid for, given back.
 
-use super::Question;
+use std::rc::Rc;
+
 use super::refusal::{failure_code, limit_reached, not_found, public_id, verdict_problem};
-use crate::core::Core;
+use crate::engine::core::Core;
 use crate::http::{Code, Envelope, Head, Problem, write_created, write_json};
-use crate::ledger::batch::{Answer, Failure};
-use crate::purchase::{self, Ask, Begun, Refused, Verdict};
+use crate::ledger::batch::{Answer, Failure, Ticket};
+use crate::purchase::{self, Ask, Asked, Begun, Refused, SaleSlot, Seller, Verdict};
 use crate::route::{idempotency_key, parse_reservation_request};
 use crate::sale::{Command, Outcome, Reservation, ReservationId, SaleId, Status, User};
 use crate::views::ReservationJson;
@@ -21,59 +22,112 @@ pub enum Wish {
     Cancel,
 }
 
-/// Makes a reservation; answers at once if that takes no ledger.
-pub fn create(
-    core: &'static Core,
-    head: &Head<'_>,
-    body: &[u8],
-    sale: &str,
-    envelope: &Envelope<'_>,
-    out: &mut Vec<u8>,
-) -> Option<Question> {
-    match begin(core, head, body, sale) {
-        Ok(Ok(question)) => return Some(question),
-        Ok(Err(Verdict::Refused(Refused::SoldOut { free: 0 }))) => {
-            core.responses.sold_out.write(envelope, out);
-        }
-        Ok(Err(verdict)) => verdict_problem(&verdict).write(envelope, out),
-        Err(problem) => problem.write(envelope, out),
-    }
-    None
+/// A request to reserve that waits for the ledger.
+pub struct Creating {
+    asked: Asked,
+    slot: Rc<SaleSlot>,
+    user: User,
+    quantity: u32,
 }
 
-/// The inner error: what the local step has decided, which never is a grant.
-fn begin(
+/// What became of one.
+pub struct Created {
+    verdict: Verdict,
+    slot: Rc<SaleSlot>,
+    user: User,
+    quantity: u32,
+}
+
+impl Creating {
+    /// Suspends until the ledger has answered.
+    pub fn wait(self, seller: &Seller) -> Created {
+        let (verdict, slot) = self.asked.wait(seller, self.slot);
+        Created { verdict, slot, user: self.user, quantity: self.quantity }
+    }
+}
+
+/// A question about a reservation that waits for the ledger.
+pub struct Asking {
+    ticket: Ticket,
+    sale: SaleId,
+    id: ReservationId,
+    wish: Wish,
+}
+
+/// One that was answered.
+pub struct Told {
+    answer: Answer,
+    sale: SaleId,
+    wish: Wish,
+}
+
+impl Asking {
+    /// Suspends until the ledger has answered.
+    pub fn wait(self, seller: &Seller) -> Told {
+        let Self { ticket, sale, id, wish } = self;
+        let mut answer = seller.batcher.wait(ticket);
+        if sale.is_part() && wish == Wish::Confirm && answer == Ok(Outcome::Expired) {
+            answer = purchase::confirm_late(seller, &sale, id);
+        }
+        Told { answer, sale, wish }
+    }
+}
+
+/// Why a request to reserve needs no ledger.
+pub enum Declined {
+    /// The local step has decided, and never for it.
+    Decided(Verdict),
+    /// The request is wrong, or the server has no room for it.
+    Wrong(Problem),
+}
+
+impl Declined {
+    /// Whether nothing is left, which everybody is told alike.
+    pub fn is_sold_out(&self) -> bool {
+        matches!(self, Self::Decided(Verdict::Refused(Refused::SoldOut { free: 0 })))
+    }
+
+    /// Says so.
+    pub fn write(&self, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+        match self {
+            Self::Decided(verdict) => verdict_problem(verdict).write(envelope, out),
+            Self::Wrong(problem) => problem.write(envelope, out),
+        }
+    }
+}
+
+impl From<Problem> for Declined {
+    fn from(problem: Problem) -> Self {
+        Self::Wrong(problem)
+    }
+}
+
+/// The local step of making a reservation.
+pub fn begin(
     core: &'static Core,
+    seller: &Seller,
     head: &Head<'_>,
     body: &[u8],
     sale: &str,
-) -> Result<Result<Question, Verdict>, Problem> {
+) -> Result<Creating, Declined> {
     let request = parse_reservation_request(body, head.content_type, head.user)?;
     let key = idempotency_key(head)?;
     if !core.ensure_spare() {
-        return Err(Problem::of(Code::Busy));
+        return Err(Problem::of(Code::Busy).into());
     }
-    let slot = match core.sales.slot(core, sale) {
-        Ok(slot) => slot,
-        Err(verdict) => return Ok(Err(verdict)),
-    };
+    let slot = seller.sales.slot(seller, sale).map_err(Declined::Decided)?;
     let (user, quantity) = (request.user, request.quantity);
     let ask = Ask { quantity, user: Some(user.clone()), key };
-    Ok(match purchase::begin(core, &slot, ask) {
-        Begun::Asked(asked) => Ok(Question::Reserve { asked, slot, user, quantity }),
-        Begun::Decided(verdict) => Err(verdict),
-    })
+    match purchase::begin(seller, &slot, ask) {
+        Begun::Asked(asked) => Ok(Creating { asked, slot, user, quantity }),
+        Begun::Decided(verdict) => Err(Declined::Decided(verdict)),
+    }
 }
 
 /// Says what became of a request to reserve.
-pub fn write_verdict(
-    sale: &SaleId,
-    user: User,
-    quantity: u32,
-    verdict: Verdict,
-    envelope: &Envelope<'_>,
-    out: &mut Vec<u8>,
-) {
+pub fn write_created_or_not(created: Created, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    let Created { verdict, slot, user, quantity } = created;
+    let sale = slot.id();
     match verdict {
         Verdict::Granted { id, expires_at_ms } => {
             let user = Some(user);
@@ -91,11 +145,12 @@ pub fn write_verdict(
 /// Asks the ledger about a reservation; answers at once if it can't be asked.
 pub fn ask(
     core: &'static Core,
+    seller: &Seller,
     id: &str,
     wish: Wish,
     envelope: &Envelope<'_>,
     out: &mut Vec<u8>,
-) -> Option<Question> {
+) -> Option<Asking> {
     let Ok((sale, id)) = ReservationId::from_public(id) else {
         not_found("reservation").write(envelope, out);
         return None;
@@ -106,13 +161,13 @@ pub fn ask(
         Wish::Cancel => Command::Cancel(id),
     };
     let submitted = if core.ensure_spare() {
-        let is_known = core.sales.exists(&sale);
-        core.batcher.submit(core.clock.now_ms(), &sale, is_known, command, 0)
+        let is_known = seller.sales.exists(&sale);
+        seller.batcher.submit(seller.clock.now_ms(), &sale, is_known, command, 0)
     } else {
         Err(Failure::Busy)
     };
     match submitted {
-        Ok(ticket) => Some(Question::Reservation { ticket, sale, id, wish }),
+        Ok(ticket) => Some(Asking { ticket, sale, id, wish }),
         Err(failure) => {
             failed(wish, failure).write(envelope, out);
             None
@@ -121,16 +176,11 @@ pub fn ask(
 }
 
 /// Says how a reservation stands now, or why it can't become what was wished.
-pub fn write_answer(
-    sale: &SaleId,
-    wish: Wish,
-    answer: Answer,
-    envelope: &Envelope<'_>,
-    out: &mut Vec<u8>,
-) {
+pub fn write_told(told: Told, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    let Told { answer, sale, wish } = told;
     let problem = match answer {
         Ok(Outcome::Reservation(reservation)) => {
-            return write_json(&ReservationJson::of(sale, &reservation), envelope, out);
+            return write_json(&ReservationJson::of(&sale, &reservation), envelope, out);
         }
         Ok(Outcome::Expired) if wish == Wish::Confirm => Problem::new(
             Code::Expired,

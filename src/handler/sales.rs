@@ -2,36 +2,49 @@
 
 use std::rc::Rc;
 
-use super::Question;
 use super::refusal::{damaged, failure_code, not_found, verdict_problem};
-use crate::core::Core;
+use crate::engine::core::Core;
 use crate::http::{Envelope, Problem, json_bytes, write_json_bytes};
-use crate::ledger::batch::{Answer, Failure};
-use crate::purchase::{self, SaleSlot, SeenView};
+use crate::ledger::batch::{Answer, Failure, Ticket};
+use crate::purchase::{self, SaleSlot, SeenView, Seller};
 use crate::sale::{Outcome, SaleId, SaleView};
 use crate::views::SaleJson;
+
+/// A sale that is to be shown once the ledger has answered.
+pub struct Showing {
+    ticket: Ticket,
+    slot: Rc<SaleSlot>,
+}
+
+impl Showing {
+    /// Suspends until the ledger has answered.
+    pub fn wait(self, seller: &Seller) -> (Answer, Rc<SaleSlot>) {
+        (seller.batcher.wait(self.ticket), self.slot)
+    }
+}
 
 /// Shows a sale; asks the ledger only if there is no young view of it.
 pub fn show(
     core: &'static Core,
+    seller: &Seller,
     sale: &str,
     envelope: &Envelope<'_>,
     out: &mut Vec<u8>,
-) -> Option<Question> {
-    let slot = match core.sales.slot(core, sale) {
+) -> Option<Showing> {
+    let slot = match seller.sales.slot(seller, sale) {
         Ok(slot) => slot,
         Err(verdict) => {
             verdict_problem(&verdict).write(envelope, out);
             return None;
         }
     };
-    if let Some(seen) = purchase::look(core, &slot) {
+    if let Some(seen) = purchase::look(seller, &slot) {
         write_seen(slot.id(), &seen, envelope, out);
         return None;
     }
-    let asked = if core.ensure_spare() { purchase::ask(core, &slot) } else { Err(Failure::Busy) };
+    let asked = if core.ensure_spare() { purchase::ask(seller, &slot) } else { Err(Failure::Busy) };
     match asked {
-        Ok(ticket) => Some(Question::ShowSale { ticket, slot }),
+        Ok(ticket) => Some(Showing { ticket, slot }),
         Err(failure) => {
             failed(failure).write(envelope, out);
             None
@@ -41,7 +54,7 @@ pub fn show(
 
 /// Says what the ledger said about a sale.
 pub fn write_answer(
-    core: &Core,
+    seller: &Seller,
     slot: &Rc<SaleSlot>,
     answer: Answer,
     envelope: &Envelope<'_>,
@@ -53,7 +66,7 @@ pub fn write_answer(
             write_json_bytes(&sale_json(slot.id(), &view), envelope, out);
         }
         (Ok(_), _) => not_found("sale").write(envelope, out),
-        (Err(Failure::Unavailable), _) if core.shared.refused_sales.contains(slot.id()) => {
+        (Err(Failure::Unavailable), _) if seller.selling.refused_sales.contains(slot.id()) => {
             damaged().write(envelope, out);
         }
         (Err(failure), _) => failed(failure).write(envelope, out),

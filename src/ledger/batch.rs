@@ -169,6 +169,11 @@ impl Batcher {
         self.answer_deadline_ms
     }
 
+    /// Requests that may wait for an answer.
+    pub fn waiting_max(&self) -> usize {
+        self.waiting_max
+    }
+
     /// Whether the ledger can be reached.
     pub fn is_available(&self) -> bool {
         self.available.get()

@@ -10,6 +10,7 @@
 pub mod batch;
 pub mod client;
 pub mod embedded;
+pub mod link;
 pub mod members;
 mod queue;
 pub mod redis;

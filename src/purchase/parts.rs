@@ -8,8 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
-use super::{Ask, Refused, SaleSlot, Verdict, put_at, verdict};
-use crate::core::Core;
+use super::{Ask, Refused, SaleSlot, Seller, Verdict, put_at, verdict};
 use crate::ledger::Group;
 use crate::ledger::batch::{Answer, Failure};
 use crate::limits::{REFUSAL_LOG_INTERVAL_MS, SPLIT_ROUNDS_MAX};
@@ -93,11 +92,11 @@ impl Parts {
 
 impl SaleSlot {
     /// The ledger says that the sale is split.
-    pub(super) fn become_split(self: &Rc<Self>, core: &Core, parts: u32) {
+    pub(super) fn become_split(self: &Rc<Self>, seller: &Seller, parts: u32) {
         if let Some(known) = self.parts.get() {
             if known.slots.len() != parts as usize {
                 // Another sale of the same name.
-                core.sales.forget(core, self);
+                seller.sales.forget(seller, self);
             }
             return;
         }
@@ -108,9 +107,9 @@ impl SaleSlot {
             Rc::new(SaleSlot::new(id, self.shards.clone(), Some(part_of)))
         };
         let slots: Vec<_> = (1..=parts).map(part).collect();
-        core.sales.add_parts(&slots);
+        seller.sales.add_parts(&slots);
         let views = RefCell::default();
-        let turn = Cell::new(core.index % slots.len());
+        let turn = Cell::new(seller.index % slots.len());
         let _ = self.parts.set(Parts { slots, views, turn, missing_told_ms: Cell::new(0) });
     }
 
@@ -122,41 +121,41 @@ impl SaleSlot {
 
 /// A core's way to the ledger, for a coroutine that may suspend. It takes as many steps as begin
 /// before its deadline.
-struct CoreAsk<'a> {
-    core: &'a Core,
+struct SellerAsk<'a> {
+    seller: &'a Seller,
     until_ms: u64,
 }
 
-impl<'a> CoreAsk<'a> {
+impl<'a> SellerAsk<'a> {
     /// For something that begins now and may take as long as a batch.
-    fn from_now(core: &'a Core) -> Self {
-        Self { core, until_ms: core.clock.now_ms() + core.batcher.answer_deadline_ms() }
+    fn from_now(seller: &'a Seller) -> Self {
+        Self { seller, until_ms: seller.clock.now_ms() + seller.batcher.answer_deadline_ms() }
     }
 }
 
-impl splits::Ask for CoreAsk<'_> {
+impl splits::Ask for SellerAsk<'_> {
     type Error = Failure;
 
     fn ask(&mut self, groups: Vec<Group>) -> Result<Vec<Vec<Outcome>>, Failure> {
-        let core = self.core;
-        let now_ms = core.clock.now_ms();
+        let seller = self.seller;
+        let now_ms = seller.clock.now_ms();
         if now_ms >= self.until_ms {
             return Err(Failure::Busy);
         }
         let mut failure = None;
         let mut tickets = Vec::with_capacity(groups.len());
         for Group { sale, commands } in groups {
-            let submit = |command| core.batcher.submit(now_ms, &sale, true, command, 0);
+            let submit = |command| seller.batcher.submit(now_ms, &sale, true, command, 0);
             let submitted: Vec<_> = commands.into_iter().map(submit).collect();
             tickets.push(submitted);
         }
-        core.batcher.kick();
+        seller.batcher.kick();
         // All are waited for: a ticket must be.
         let mut outcomes = Vec::with_capacity(tickets.len());
         for group in tickets {
             let mut group_outcomes = Vec::with_capacity(group.len());
             for ticket in group {
-                match ticket.and_then(|ticket| core.batcher.wait(ticket)) {
+                match ticket.and_then(|ticket| seller.batcher.wait(ticket)) {
                     Ok(outcome) => group_outcomes.push(outcome),
                     Err(error) => failure = Some(error),
                 }
@@ -172,8 +171,8 @@ impl splits::Ask for CoreAsk<'_> {
 ///
 /// # Errors
 /// The ledger did not answer, or there is no such sale any more.
-pub fn gather(core: &Core, id: &SaleId, parts: u32, make: bool) -> Result<SaleView, Failure> {
-    let ask = &mut CoreAsk::from_now(core);
+pub fn gather(seller: &Seller, id: &SaleId, parts: u32, make: bool) -> Result<SaleView, Failure> {
+    let ask = &mut SellerAsk::from_now(seller);
     let made = if make { splits::make(ask, id, parts)? } else { Made::Gone };
     let places = match made {
         Made::Whole(places) => Some(places),
@@ -206,7 +205,7 @@ pub(super) fn leads_elsewhere(outcome: &Outcome) -> bool {
 /// Goes on with a purchase that was answered so: asks again where it is to be asked, and has units
 /// fetched there if they are lacking, until `until_ms`. Returns what became of it, and where.
 pub(super) fn ask_elsewhere(
-    core: &Core,
+    seller: &Seller,
     mut slot: Rc<SaleSlot>,
     ask: Ask,
     asked_at: Rc<SaleSlot>,
@@ -215,20 +214,20 @@ pub(super) fn ask_elsewhere(
 ) -> (Verdict, Rc<SaleSlot>) {
     let (mut part, mut outcome) = (asked_at, outcome);
     for _ in 0..SPLIT_ROUNDS_MAX {
-        if core.clock.now_ms() >= until_ms {
+        if seller.clock.now_ms() >= until_ms {
             break;
         }
         match &outcome {
             Outcome::SoldOut { .. } if part.part_of.is_some() => {
                 // The part has none under this key, and the whole is known to have nothing left.
-                if let Word::Refuse(refusal @ Refusal::SoldOut) = slot.word(core) {
+                if let Word::Refuse(refusal @ Refusal::SoldOut) = slot.word(seller) {
                     return (Verdict::Refused(refusal.into()), slot);
                 }
-                match fetch(core, &slot, &part, ask.quantity, until_ms) {
+                match fetch(seller, &slot, &part, ask.quantity, until_ms) {
                     Ok(takes) => takes.into_iter().for_each(|take| {
                         // If they do not get there, the units are under way, and found again.
-                        let now_ms = core.clock.now_ms();
-                        _ = core.batcher.submit_unattended(now_ms, part.id(), true, take);
+                        let now_ms = seller.clock.now_ms();
+                        _ = seller.batcher.submit_unattended(now_ms, part.id(), true, take);
                     }),
                     Err(verdict) => return (verdict, slot),
                 }
@@ -237,7 +236,7 @@ pub(super) fn ask_elsewhere(
                 return (verdict(ReservationId(0), outcome), slot);
             }
             // Its parts are known now, or it is another sale of the same name.
-            _ => match core.sales.slot(core, slot.id().as_str()) {
+            _ => match seller.sales.slot(seller, slot.id().as_str()) {
                 Ok(found) => {
                     part = found.home(&ask).clone();
                     slot = found;
@@ -245,12 +244,12 @@ pub(super) fn ask_elsewhere(
                 Err(verdict) => return (verdict, slot),
             },
         }
-        let (id, ticket) = match put_at(core, &slot, part.id(), ask.clone()) {
+        let (id, ticket) = match put_at(seller, &slot, part.id(), ask.clone()) {
             Ok(asked) => asked,
             Err(verdict) => return (verdict, slot),
         };
-        core.batcher.kick();
-        outcome = match core.batcher.wait(ticket) {
+        seller.batcher.kick();
+        outcome = match seller.batcher.wait(ticket) {
             Ok(outcome) if leads_elsewhere(&outcome) => outcome,
             Ok(outcome) => return (verdict(id, outcome), part),
             Err(failure) => return (Verdict::Failed(failure), part),
@@ -267,22 +266,22 @@ pub(super) fn ask_elsewhere(
 /// One purchase fetches units for a part while others wait for them. However that ends, also by a
 /// panic, they are answered.
 struct Fetching<'a> {
-    core: &'a Core,
+    seller: &'a Seller,
     part_of: &'a PartOf,
     answer: Answer,
 }
 
 impl<'a> Fetching<'a> {
-    fn begin(core: &'a Core, part_of: &'a PartOf) -> Self {
+    fn begin(seller: &'a Seller, part_of: &'a PartOf) -> Self {
         *part_of.waiters.borrow_mut() = Some(Vec::new());
-        Self { core, part_of, answer: Err(Failure::Unavailable) }
+        Self { seller, part_of, answer: Err(Failure::Unavailable) }
     }
 }
 
 impl Drop for Fetching<'_> {
     fn drop(&mut self) {
         for waiter in self.part_of.waiters.take().into_iter().flatten() {
-            self.core.batcher.deliver(waiter, self.answer.clone());
+            self.seller.batcher.deliver(waiter, self.answer.clone());
         }
     }
 }
@@ -291,7 +290,7 @@ impl Drop for Fetching<'_> {
 /// for what comes of it. What the part is to take then, before it is asked again; or what the
 /// purchase comes to.
 fn fetch(
-    core: &Core,
+    seller: &Seller,
     slot: &Rc<SaleSlot>,
     part: &Rc<SaleSlot>,
     quantity: u32,
@@ -301,20 +300,20 @@ fn fetch(
         return Err(Verdict::Failed(Failure::Busy));
     };
     if part_of.waiters.borrow().is_some() {
-        let ticket = core.batcher.new_ticket(part.id(), true).map_err(Verdict::Failed)?;
-        part_of.waiters.borrow_mut().get_or_insert_default().push(core.batcher.number(&ticket));
-        return match core.batcher.wait(ticket).map_err(Verdict::Failed)? {
+        let ticket = seller.batcher.new_ticket(part.id(), true).map_err(Verdict::Failed)?;
+        part_of.waiters.borrow_mut().get_or_insert_default().push(seller.batcher.number(&ticket));
+        return match seller.batcher.wait(ticket).map_err(Verdict::Failed)? {
             Outcome::SoldOut { free } if free < u64::from(quantity) => {
                 Err(Verdict::Refused(Refused::SoldOut { free }))
             }
             _ => Ok(Vec::new()),
         };
     }
-    let mut fetching = Fetching::begin(core, part_of);
+    let mut fetching = Fetching::begin(seller, part_of);
     let (count, units) = (parts.slots.len() as u32, u64::from(quantity));
-    let ask = &mut CoreAsk { core, until_ms };
+    let ask = &mut SellerAsk { seller, until_ms };
     let found = splits::search(ask, slot.id(), count, part_of.number, units);
-    let found = parts.judge(core, slot, found);
+    let found = parts.judge(seller, slot, found);
     fetching.answer = match &found {
         Ok(_) => Ok(Outcome::Took { units: 0 }),
         Err(Verdict::Refused(Refused::SoldOut { free })) => Ok(Outcome::SoldOut { free: *free }),
@@ -328,17 +327,17 @@ impl Parts {
     /// What a search means for who wants to buy.
     fn judge(
         &self,
-        core: &Core,
+        seller: &Seller,
         slot: &Rc<SaleSlot>,
         found: Result<Search, Failure>,
     ) -> Result<Vec<Command>, Verdict> {
-        let now_ms = core.clock.now_ms();
+        let now_ms = seller.clock.now_ms();
         Err(match found {
             Ok(Search::Ready(takes)) => return Ok(takes),
             Ok(Search::TooFew { free, view }) => {
                 if free == 0 {
                     slot.latch.borrow_mut().close(Refusal::SoldOut, now_ms, view.now_ms);
-                    slot.note_refusal(core, now_ms);
+                    slot.note_refusal(seller, now_ms);
                 }
                 Verdict::Refused(Refused::SoldOut { free })
             }
@@ -351,7 +350,7 @@ impl Parts {
             }
             // It is another sale now, if it is one: the next who asks learns that.
             Ok(Search::Gone) => {
-                core.sales.forget(core, slot);
+                seller.sales.forget(seller, slot);
                 Verdict::Failed(Failure::Unavailable)
             }
             Ok(Search::Restless) => Verdict::Failed(Failure::Busy),
@@ -364,6 +363,6 @@ impl Parts {
 }
 
 /// Confirms a reservation of a part that has expired, with units from other parts if its own are sold.
-pub fn confirm_late(core: &Core, part: &SaleId, id: ReservationId) -> Answer {
-    splits::confirm_late(&mut CoreAsk::from_now(core), part, id)?.ok_or(Failure::Unavailable)
+pub fn confirm_late(seller: &Seller, part: &SaleId, id: ReservationId) -> Answer {
+    splits::confirm_late(&mut SellerAsk::from_now(seller), part, id)?.ok_or(Failure::Unavailable)
 }

@@ -13,8 +13,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::parts::{PartOf, Parts};
-use super::{Refused, Verdict, vanished};
-use crate::core::{Core, lock};
+use super::{Refused, Seller, Verdict, vanished};
 use crate::ledger::GroupReply;
 use crate::ledger::batch::{Answer, Entry, Failure, Settle, Ticket};
 use crate::limits::{
@@ -23,6 +22,7 @@ use crate::limits::{
 };
 use crate::sale::{Command, Outcome, SaleId, SaleView, Split};
 use crate::stock::{Latch, Refusal, Shards, Word};
+use crate::sync::lock;
 
 /// What one core knows of one sale.
 pub struct SaleSlot {
@@ -87,29 +87,29 @@ impl SaleSlot {
     }
 
     /// What the latch says. If it refuses, the core goes on asking the ledger in the background.
-    pub(super) fn word(self: &Rc<Self>, core: &Core) -> Word {
-        let now_ms = core.clock.now_ms();
+    pub(super) fn word(self: &Rc<Self>, seller: &Seller) -> Word {
+        let now_ms = seller.clock.now_ms();
         let word = self.latch.borrow().check(now_ms, self.view_asked_ms.get());
-        self.note(core, word, now_ms)
+        self.note(seller, word, now_ms)
     }
 
     /// The same for a request that came at `came_ms` and has waited for a view of the sale.
-    pub(super) fn word_after_view(self: &Rc<Self>, core: &Core, came_ms: u64) -> Word {
-        let now_ms = core.clock.now_ms();
+    pub(super) fn word_after_view(self: &Rc<Self>, seller: &Seller, came_ms: u64) -> Word {
+        let now_ms = seller.clock.now_ms();
         let word = self.latch.borrow().check_after_view(now_ms, came_ms);
-        self.note(core, word, now_ms)
+        self.note(seller, word, now_ms)
     }
 
-    fn note(self: &Rc<Self>, core: &Core, word: Word, now_ms: u64) -> Word {
+    fn note(self: &Rc<Self>, seller: &Seller, word: Word, now_ms: u64) -> Word {
         if let Word::Refuse(_) = word {
-            self.note_refusal(core, now_ms);
+            self.note_refusal(seller, now_ms);
         }
         word
     }
 
-    pub(super) fn note_refusal(self: &Rc<Self>, core: &Core, now_ms: u64) {
+    pub(super) fn note_refusal(self: &Rc<Self>, seller: &Seller, now_ms: u64) {
         self.refused_at_ms.set(now_ms);
-        core.sales.want(self);
+        seller.sales.want(self);
     }
 }
 
@@ -128,8 +128,8 @@ pub struct Sales {
 impl Sales {
     /// The core's slot of a sale, made when it is first asked for. A sale that turns out not to
     /// exist is forgotten again, so that what a client invents does not stay.
-    pub fn slot(&self, core: &Core, id: &str) -> Result<Rc<SaleSlot>, Verdict> {
-        let now_ms = core.clock.now_ms();
+    pub fn slot(&self, seller: &Seller, id: &str) -> Result<Rc<SaleSlot>, Verdict> {
+        let now_ms = seller.clock.now_ms();
         if let Some(slot) = self.last.borrow().as_ref().filter(|slot| slot.id.as_str() == id) {
             slot.used_at_ms.set(now_ms);
             return Ok(slot.clone());
@@ -140,13 +140,13 @@ impl Sales {
             return Ok(slot.clone());
         }
         let id = SaleId::new(id).map_err(|_| Verdict::Refused(Refused::UnknownSale))?;
-        if !core.batcher.is_available() {
+        if !seller.batcher.is_available() {
             return Err(Verdict::Failed(Failure::Unavailable));
         }
         if self.slots.borrow().len() >= SALES_MAX && !self.make_room(now_ms) {
             return Err(Verdict::Failed(Failure::Busy));
         }
-        let slot = Rc::new(SaleSlot::new(id.clone(), shards(core, &id), None));
+        let slot = Rc::new(SaleSlot::new(id.clone(), shards(seller, &id), None));
         slot.used_at_ms.set(now_ms);
         self.slots.borrow_mut().insert(id, slot.clone());
         Ok(slot)
@@ -157,8 +157,8 @@ impl Sales {
     ///
     /// A few that were refused lately are asked about also while nobody comes: a crowd that returns
     /// all at once must find what the core knows, and not go to the ledger one by one.
-    pub fn refresh(&self, core: &Core) {
-        let now_ms = core.clock.now_ms();
+    pub fn refresh(&self, seller: &Seller) {
+        let now_ms = seller.clock.now_ms();
         let mut wanted = self.wanted.take();
         let (mut asked, mut kept) = (0, 0);
         wanted.retain(|slot| {
@@ -166,7 +166,7 @@ impl Sales {
                 return true;
             }
             asked += 1;
-            slot.ask_view(core);
+            slot.ask_view(seller);
             let lately = now_ms < slot.refused_at_ms.get() + LATCH_KEPT_MS;
             let keep = kept < LATCHES_KEPT_MAX && lately && slot.latch.borrow().is_closed();
             kept += usize::from(keep);
@@ -216,27 +216,27 @@ impl Sales {
 
     /// Forgets a sale because another one has its name now, or it is kept otherwise. Gives the slot of
     /// that one; whoever waited for a view of the old one waits for its view.
-    fn renew(&self, core: &Core, slot: &Rc<SaleSlot>) -> Option<Rc<SaleSlot>> {
+    fn renew(&self, seller: &Seller, slot: &Rc<SaleSlot>) -> Option<Rc<SaleSlot>> {
         let waiters = slot.view_waiters.take();
         slot.view_asked_ms.set(None);
         // Whoever waits still has the old slot, and is not to be shown its view.
         slot.view.take();
-        self.forget(core, slot);
+        self.forget(seller, slot);
         {
-            let mut allowances = lock(&core.shared.allowances);
+            let mut allowances = lock(&seller.selling.allowances);
             let ours = allowances.get_mut(slot.id.as_str());
             if let Some(shards) = ours.filter(|shards| Arc::ptr_eq(shards, &slot.shards)) {
-                *shards = new_shards(core);
+                *shards = new_shards(seller);
             }
         }
-        match self.slot(core, slot.id.as_str()) {
+        match self.slot(seller, slot.id.as_str()) {
             Ok(fresh) => {
                 fresh.view_waiters.borrow_mut().extend(waiters);
                 Some(fresh)
             }
             Err(_) => {
                 *slot.view_waiters.borrow_mut() = waiters;
-                slot.answer_view(core, &Err(Failure::Unavailable));
+                slot.answer_view(seller, &Err(Failure::Unavailable));
                 None
             }
         }
@@ -244,8 +244,8 @@ impl Sales {
 
     /// Forgets a sale, with its parts: what is known of them is no longer so. What the ledger answers
     /// from now on does not find it, so who waits for its view is told.
-    pub(super) fn forget(&self, core: &Core, slot: &Rc<SaleSlot>) {
-        slot.answer_view(core, &Err(Failure::Unavailable));
+    pub(super) fn forget(&self, seller: &Seller, slot: &Rc<SaleSlot>) {
+        slot.answer_view(seller, &Err(Failure::Unavailable));
         let (id, mut slots) = (&slot.id, self.slots.borrow_mut());
         if !slots.get(id).is_some_and(|known| Rc::ptr_eq(known, slot)) {
             // Forgotten already, and perhaps met anew.
@@ -256,7 +256,7 @@ impl Sales {
         let parts = slot.parts.get().map_or(&[][..], Parts::slots);
         parts.iter().for_each(|part| _ = slots.remove(&part.id));
         drop(slots);
-        let mut allowances = lock(&core.shared.allowances);
+        let mut allowances = lock(&seller.selling.allowances);
         // Ours was the last: no other core has the sale either.
         let last = |shards: &&Arc<Shards>| Arc::strong_count(shards) <= 2;
         // What is left of a fixed allowance must not be forgotten.
@@ -277,103 +277,103 @@ impl hashbrown::Equivalent<SaleId> for LookUp<'_> {
 }
 
 /// The instance's allowance of a sale, shared by its cores.
-fn shards(core: &Core, id: &SaleId) -> Arc<Shards> {
-    let mut allowances = lock(&core.shared.allowances);
+fn shards(seller: &Seller, id: &SaleId) -> Arc<Shards> {
+    let mut allowances = lock(&seller.selling.allowances);
     if allowances.len() == allowances.capacity() {
         // Before it grows: those of sales that two cores forgot at the same time. What is left of a
         // fixed allowance must not be forgotten.
         allowances.retain(|_, shards| !shards.is_whole() || Arc::strong_count(shards) > 1);
     }
-    allowances.entry_ref(id.as_str()).or_insert_with(|| new_shards(core)).clone()
+    allowances.entry_ref(id.as_str()).or_insert_with(|| new_shards(seller)).clone()
 }
 
-fn new_shards(core: &Core) -> Arc<Shards> {
-    let shared = &core.shared;
-    Arc::new(Shards::new(shared.config.stock, shared.cores(), shared.fleet.clone()))
+fn new_shards(seller: &Seller) -> Arc<Shards> {
+    let selling = &seller.selling;
+    Arc::new(Shards::new(selling.stock, selling.cores(), selling.fleet.clone()))
 }
 
 /// Shows a sale from memory if what is there is young enough. It is renewed in the background
 /// while it is asked for, so that nobody waits.
-pub fn look(core: &Core, slot: &Rc<SaleSlot>) -> Option<Rc<SeenView>> {
+pub fn look(seller: &Seller, slot: &Rc<SaleSlot>) -> Option<Rc<SeenView>> {
     let view = slot.view.borrow();
     let seen = view.as_ref()?;
-    if core.clock.now_ms() > seen.asked_at_ms + VIEW_AGE_MS_MAX {
+    if seller.clock.now_ms() > seen.asked_at_ms + VIEW_AGE_MS_MAX {
         return None;
     }
-    core.sales.want(slot);
+    seller.sales.want(slot);
     Some(seen.clone())
 }
 
 /// Asks the ledger to show a sale; those who ask meanwhile share the question.
-pub fn ask(core: &Core, slot: &SaleSlot) -> Result<Ticket, Failure> {
-    if !core.batcher.is_available() {
+pub fn ask(seller: &Seller, slot: &SaleSlot) -> Result<Ticket, Failure> {
+    if !seller.batcher.is_available() {
         return Err(Failure::Unavailable);
     }
-    let overdue_ms = core.clock.now_ms().saturating_sub(core.batcher.answer_deadline_ms());
+    let overdue_ms = seller.clock.now_ms().saturating_sub(seller.batcher.answer_deadline_ms());
     if slot.view_asked_ms.get().is_some_and(|asked_ms| asked_ms < overdue_ms) {
         return Err(Failure::Unknown);
     }
     // A slot that was forgotten is told nothing any more.
-    debug_assert!(core.sales.known(slot.id()).is_some_and(|known| std::ptr::eq(&*known, slot)));
-    let ticket = core.batcher.new_ticket(slot.id(), slot.exists.get())?;
-    slot.view_waiters.borrow_mut().push(core.batcher.number(&ticket));
-    slot.ask_view(core);
+    debug_assert!(seller.sales.known(slot.id()).is_some_and(|known| std::ptr::eq(&*known, slot)));
+    let ticket = seller.batcher.new_ticket(slot.id(), slot.exists.get())?;
+    slot.view_waiters.borrow_mut().push(seller.batcher.number(&ticket));
+    slot.ask_view(seller);
     Ok(ticket)
 }
 
 impl SaleSlot {
-    fn ask_view(&self, core: &Core) {
+    fn ask_view(&self, seller: &Seller) {
         if self.view_asked_ms.get().is_none() {
-            let now_ms = core.clock.now_ms();
+            let now_ms = seller.clock.now_ms();
             let known = self.exists.get();
-            let show = |id| core.batcher.submit_unattended(now_ms, id, known, Command::Show);
+            let show = |id| seller.batcher.submit_unattended(now_ms, id, known, Command::Show);
             let parts = self.parts.get();
             parts.inspect(|parts| parts.forget_views());
             let parts = parts.map_or(&[][..], Parts::slots);
             if show(&self.id) && parts.iter().all(|part| show(&part.id)) {
                 self.view_asked_ms.set(Some(now_ms));
             } else {
-                self.answer_view(core, &Err(Failure::Unavailable));
+                self.answer_view(seller, &Err(Failure::Unavailable));
             }
         }
     }
 
-    pub(super) fn answer_view(&self, core: &Core, answer: &Answer) {
+    pub(super) fn answer_view(&self, seller: &Seller, answer: &Answer) {
         for ticket in self.view_waiters.take() {
-            core.batcher.deliver(ticket, answer.clone());
+            seller.batcher.deliver(ticket, answer.clone());
         }
     }
 
     /// A view of one place has come: of a sale that is not split that is all.
-    fn see_place(self: &Rc<Self>, core: &Core, number: usize, view: &SaleView) {
+    fn see_place(self: &Rc<Self>, seller: &Seller, number: usize, view: &SaleView) {
         let parts = self.parts.get().map(|parts| parts.slots().len());
         let is_kept_so = parts.is_none_or(|parts| view.spec.split.places() == parts + 1);
         if number == 0 && !(is_kept_so && self.shards.is_of(view.creation.0)) {
             // Another sale has its name.
-            if let Some(fresh) = core.sales.renew(core, self) {
+            if let Some(fresh) = seller.sales.renew(seller, self) {
                 fresh.shards.is_of(view.creation.0);
-                fresh.see_place(core, 0, view);
+                fresh.see_place(seller, 0, view);
             }
             return;
         }
         if view.spec.split == Split::Whole && self.parts.get().is_none() {
-            return self.see(core, view);
+            return self.see(seller, view);
         }
         if let Split::Head { parts } = view.spec.split {
-            self.become_split(core, parts);
+            self.become_split(seller, parts);
         }
         let Some(parts) = self.parts.get() else { return };
         if !parts.are_asked() {
             // Whoever waits for the view waits on, for that of all.
             self.view_asked_ms.set(None);
-            self.ask_view(core);
+            self.ask_view(seller);
         } else if let Some(view) = parts.seen(number, view) {
-            self.see(core, &view);
+            self.see(seller, &view);
         }
     }
 
-    fn see(&self, core: &Core, view: &SaleView) {
-        let now_ms = core.clock.now_ms();
+    fn see(&self, seller: &Seller, view: &SaleView) {
+        let now_ms = seller.clock.now_ms();
         self.renewed.set(false);
         self.shards.note_free(view.free());
         let asked_at_ms = self.view_asked_ms.take();
@@ -382,18 +382,18 @@ impl SaleSlot {
             let seen = SeenView { asked_at_ms, view: view.clone(), written: OnceCell::new() };
             *self.view.borrow_mut() = Some(Rc::new(seen));
         }
-        self.answer_view(core, &Ok(Outcome::Sale(Box::new(view.clone()))));
+        self.answer_view(seller, &Ok(Outcome::Sale(Box::new(view.clone()))));
         // The answer took longer than a tick, which found the question still open.
         let overdue = asked_at_ms.is_some_and(|ms| now_ms >= ms + TICK_INTERVAL_MS);
         if overdue && self.wanted.get() {
-            self.ask_view(core);
+            self.ask_view(seller);
         }
     }
 
     /// Takes in what became of one command to this place. It is the sale itself, unless that is split.
     fn learn(
         self: &Rc<Self>,
-        core: &Core,
+        seller: &Seller,
         number: usize,
         entry: &Entry,
         outcome: &Outcome,
@@ -402,7 +402,7 @@ impl SaleSlot {
     ) {
         let close = |refusal| {
             self.latch.borrow_mut().close(refusal, asked_ms, reply.now_ms);
-            self.note_refusal(core, core.clock.now_ms());
+            self.note_refusal(seller, seller.clock.now_ms());
         };
         match outcome {
             Outcome::Granted { .. } => {
@@ -415,47 +415,47 @@ impl SaleSlot {
                 close(Refusal::NotOpen { opens_at_ms: *opens_at_ms })
             }
             Outcome::Closed => close(Refusal::Closed),
-            Outcome::Sale(view) | Outcome::Created(view) => self.see_place(core, number, view),
-            Outcome::Split { parts } => self.become_split(core, *parts),
+            Outcome::Sale(view) | Outcome::Created(view) => self.see_place(seller, number, view),
+            Outcome::Split { parts } => self.become_split(seller, *parts),
             Outcome::UnknownSale if number > 0 => {
                 self.view_asked_ms.set(None);
                 if self.renewed.get() || self.view_waiters.borrow().is_empty() {
-                    self.answer_view(core, &Err(Failure::Unavailable));
-                } else if let Some(fresh) = core.sales.renew(core, self) {
+                    self.answer_view(seller, &Err(Failure::Unavailable));
+                } else if let Some(fresh) = seller.sales.renew(seller, self) {
                     // The sale is gone, or another one has its name: the head says which.
                     fresh.renewed.set(true);
-                    fresh.ask_view(core);
+                    fresh.ask_view(seller);
                 }
             }
             Outcome::UnknownSale => {
                 self.view_asked_ms.set(None);
-                self.answer_view(core, &Ok(Outcome::UnknownSale));
+                self.answer_view(seller, &Ok(Outcome::UnknownSale));
             }
             _ => {}
         }
-        self.shards.give_back(core.index, u64::from(entry.allowance));
+        self.shards.give_back(seller.index, u64::from(entry.allowance));
     }
 }
 
 impl SaleSlot {
     /// Whoever asked for this place and has not been sent is told what everybody is told by now: so
     /// the end of a sale costs the ledger one batch, however many wait.
-    fn refuse_unsent(self: &Rc<Self>, core: &Core, place: &SaleId) {
+    fn refuse_unsent(self: &Rc<Self>, seller: &Seller, place: &SaleId) {
         let latch = self.latch.borrow();
-        let Word::Refuse(refusal) = latch.check(core.clock.now_ms(), None) else { return };
+        let Word::Refuse(refusal) = latch.check(seller.clock.now_ms(), None) else { return };
         drop(latch);
         let outcome = match refusal {
             Refusal::SoldOut => Outcome::SoldOut { free: 0 },
             Refusal::NotOpen { opens_at_ms } => Outcome::NotOpen { opens_at_ms },
             Refusal::Closed => Outcome::Closed,
         };
-        let units = core.batcher.answer_unsent(place, &outcome);
-        self.shards.give_back(core.index, units);
+        let units = seller.batcher.answer_unsent(place, &outcome);
+        self.shards.give_back(seller.index, units);
     }
 }
 
 /// Keeps a core's knowledge true: told of every answer of the ledger.
-pub struct Settler(pub &'static Core);
+pub struct Settler(pub &'static Seller);
 
 impl Settle for Settler {
     fn give_up(&self, sale: &SaleId) {
@@ -471,18 +471,20 @@ impl Settle for Settler {
         result: Result<&GroupReply, Failure>,
         asked_ms: u64,
     ) {
-        let core = self.0;
-        let Some((slot, number)) = core.sales.known(sale).and_then(PartOf::resolve) else { return };
+        let seller = self.0;
+        let Some((slot, number)) = seller.sales.known(sale).and_then(PartOf::resolve) else {
+            return;
+        };
         match result {
             Ok(reply) => {
                 for (entry, outcome) in entries.iter().zip(&reply.outcomes) {
-                    slot.learn(core, number, entry, outcome, reply, asked_ms);
+                    slot.learn(seller, number, entry, outcome, reply, asked_ms);
                 }
                 match reply.free {
                     Some(free) => {
                         if !slot.exists.replace(true) {
                             // Which sale of that name it is, a view says.
-                            core.sales.want(&slot);
+                            seller.sales.want(&slot);
                         }
                         slot.shards.note_free(free);
                         if free > 0 {
@@ -493,22 +495,22 @@ impl Settle for Settler {
                         if slot.exists.get() {
                             vanished::log(&slot);
                         }
-                        core.sales.forget(core, &slot);
+                        seller.sales.forget(seller, &slot);
                     }
                 }
                 if number == 0 {
-                    slot.refuse_unsent(core, sale);
+                    slot.refuse_unsent(seller, sale);
                 }
             }
             Err(failure) => {
                 if failure != Failure::Unknown {
                     let units = entries.iter().map(|entry| u64::from(entry.allowance)).sum();
-                    slot.shards.give_back(core.index, units);
+                    slot.shards.give_back(seller.index, units);
                 }
                 slot.view_asked_ms.set(None);
-                slot.answer_view(core, &Err(failure));
+                slot.answer_view(seller, &Err(failure));
                 if !slot.exists.get() {
-                    core.sales.forget(core, &slot);
+                    seller.sales.forget(seller, &slot);
                 }
             }
         }

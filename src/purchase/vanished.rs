@@ -6,9 +6,9 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::SaleSlot;
-use crate::core::lock;
 use crate::limits::{SALES_MAX, VANISHED_LOG_INTERVAL_MS};
 use crate::sale::State;
+use crate::sync::lock;
 
 /// When each was logged last, by any core.
 static LOGGED: Mutex<Option<HashMap<String, Instant>>> = Mutex::new(None);

@@ -2,21 +2,28 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
 
 use may::coroutine;
 
 use super::{Event, SaleStart};
-use crate::core::{Core, Shared};
-use crate::handler::BUY_SALE;
-use crate::ledger::batch::Failure;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::engine::core::Core;
+use crate::engine::{self, no_memory_for_a_coroutine};
+use crate::handler::{BUY_SALE, Buyers};
+use crate::ledger::batch::{Batcher, Failure};
 use crate::ledger::embedded;
+use crate::ledger::link::{LinkState, Site};
 use crate::ledger::redis::{self, RedisLedger};
 use crate::limits::{LINK_STACK_BYTES, STACK_BYTES, START_SALES_MAX};
-use crate::purchase::gather;
+use crate::purchase::{Seller, Settler, gather};
 use crate::sale::{Command, Outcome, SaleId, SaleView, Split};
 use crate::stat_log::StatLogBuffer;
-use crate::{core, tick};
+use crate::status::Status;
 
 /// What a core's link needs.
 pub(super) enum LinkTo {
@@ -36,13 +43,13 @@ pub(super) fn configure_may(cores: usize) {
 /// Has worker `index` start its core.
 pub(super) fn start_core(
     index: usize,
-    shared: Arc<Shared>,
+    status: Arc<Status>,
+    events: Sender<Event>,
     link: LinkTo,
     stat_log: Option<StatLogBuffer>,
 ) {
     let boot = move || {
-        let events = shared.events.clone();
-        if let Err(error) = boot_core(index, shared, link, stat_log) {
+        if let Err(error) = boot_core(index, status, events.clone(), link, stat_log) {
             let _ = events.send(Event::Failed(error));
         }
     };
@@ -56,44 +63,51 @@ pub(super) fn start_core(
 /// On the core's own worker: pins it and starts everything that lives on it.
 fn boot_core(
     index: usize,
-    shared: Arc<Shared>,
+    status: Arc<Status>,
+    events: Sender<Event>,
     link: LinkTo,
     stat_log: Option<StatLogBuffer>,
 ) -> io::Result<()> {
-    let processor = shared.config.cores[index];
+    let config = &status.config;
+    let processor = config.cores[index];
     if !core_affinity::set_for_current(core_affinity::CoreId { id: processor }) {
         tracing::warn!(core = index, processor, "can't be pinned to its processor");
     }
-    let core: &'static Core = Box::leak(Box::new(Core::new(index, shared, stat_log)?));
-    core.start_settling();
-    core::start(core)?;
-    let mut started = core.spawn_here("tick", STACK_BYTES, tick::run)
-        && core.spawn_here("mailbox", STACK_BYTES, tick::run_mailbox)
-        && core.spawn_here("link", LINK_STACK_BYTES, move |core| match link {
-            LinkTo::Embedded(handle) => embedded::run_link(core, &handle),
-            LinkTo::Redis(ledger) => redis::run_link(core, &ledger),
-        });
+    let clock = Rc::new(Clock::default());
+    let batcher = Batcher::new(config.waiting_max, config.ledger_timeout_ms);
+    let selling = status.selling.clone();
+    let seller = Seller::new(index, selling, clock.clone(), batcher, stat_log);
+    let seller: &'static Seller = Box::leak(Box::new(seller));
+    seller.batcher.set_settle(Box::new(Settler(seller)));
+    let service = Box::new(Buyers::new(seller, config.public_confirm));
+    let core = engine::start_core(index, status.engine.clone(), clock, service)?;
+    let (told, theirs) = (events.clone(), status.clone());
+    let report = Box::new(move |state: LinkState| {
+        theirs.ledger_up[index].store(state == LinkState::Up, Ordering::Relaxed);
+        let _ = told.send(Event::Link(index, state));
+    });
+    let site: &'static Site = Box::leak(Box::new(Site { core, batcher: &seller.batcher, report }));
+    let mut started = core.spawn_here("link", LINK_STACK_BYTES, move |_| match link {
+        LinkTo::Embedded(handle) => embedded::run_link(site, &handle),
+        LinkTo::Redis(ledger) => redis::run_link(site, &ledger),
+    });
     if index == 0 {
-        started = started && core.spawn_here("sales", STACK_BYTES, look_after_sales);
+        let look = move |core| look_after_sales(core, seller, &status.config, &events);
+        started = started && core.spawn_here("sales", STACK_BYTES, look);
     }
     started.then_some(()).ok_or_else(no_memory_for_a_coroutine)
 }
 
-/// A coroutine's stack can't be had.
-pub(super) fn no_memory_for_a_coroutine() -> io::Error {
-    io::Error::new(io::ErrorKind::OutOfMemory, "no memory for a coroutine")
-}
-
 /// The outcome with the view of all parts, which are made if the sale was to be.
 fn with_parts(
-    core: &Core,
+    seller: &Seller,
     id: &SaleId,
     command: &Command,
     outcome: Outcome,
 ) -> Result<Outcome, Failure> {
     let make = matches!(command, Command::Create(_));
     let all = |view: &SaleView| match view.spec.split {
-        Split::Head { parts } => gather(core, id, parts, make).map(Box::new),
+        Split::Head { parts } => gather(seller, id, parts, make).map(Box::new),
         Split::Whole | Split::Part { .. } => Ok(Box::new(view.clone())),
     };
     Ok(match outcome {
@@ -104,8 +118,12 @@ fn with_parts(
 }
 
 /// Creates the sales of the configuration that are missing, as soon as the ledger can be reached.
-fn look_after_sales(core: &'static Core) {
-    let config = &core.shared.config;
+fn look_after_sales(
+    core: &'static Core,
+    seller: &'static Seller,
+    config: &Config,
+    events: &Sender<Event>,
+) {
     let mut wanted: Vec<(SaleId, Command)> = config
         .sales
         .iter()
@@ -125,7 +143,7 @@ fn look_after_sales(core: &'static Core) {
         while under_way.len() < START_SALES_MAX
             && let Some((id, command)) = wanted.pop_front()
         {
-            match core.batcher.submit(core.clock.now_ms(), &id, true, command.clone(), 0) {
+            match seller.batcher.submit(core.clock.now_ms(), &id, true, command.clone(), 0) {
                 Ok(ticket) => under_way.push_back((id, command, ticket)),
                 Err(_) => {
                     wanted.push_front((id, command));
@@ -133,14 +151,14 @@ fn look_after_sales(core: &'static Core) {
                 }
             }
         }
-        core.batcher.kick();
+        seller.batcher.kick();
         let answer = under_way.pop_front().map(|(id, command, ticket)| {
-            let answer = core.batcher.wait(ticket);
+            let answer = seller.batcher.wait(ticket);
             (id, command, answer)
         });
         // Of a split sale the parts too, which may be missing also if the sale is there.
         let answer = answer.map(|(id, command, answer)| {
-            let answer = answer.and_then(|outcome| with_parts(core, &id, &command, outcome));
+            let answer = answer.and_then(|outcome| with_parts(seller, &id, &command, outcome));
             (id, command, answer)
         });
         let (id, start) = match answer {
@@ -149,11 +167,11 @@ fn look_after_sales(core: &'static Core) {
             Some((id, _, Ok(_))) => (id, SaleStart::Missing),
             failed => {
                 if let Some((id, _, Err(Failure::Unavailable))) = &failed
-                    && let Some(reason) = core.shared.refused_sales.reason(id)
+                    && let Some(reason) = seller.selling.refused_sales.reason(id)
                     && refused.insert(id.clone())
                 {
                     let start = SaleStart::Refused(reason);
-                    let _ = core.shared.events.send(Event::Sale(id.detached(), start));
+                    let _ = events.send(Event::Sale(id.detached(), start));
                 }
                 // Creating is idempotent: also after an unknown answer it may be asked again.
                 wanted.extend(failed.map(|(id, command, _)| (id, command)));
@@ -163,7 +181,7 @@ fn look_after_sales(core: &'static Core) {
                 continue;
             }
         };
-        let _ = core.shared.events.send(Event::Sale(id.detached(), start));
+        let _ = events.send(Event::Sale(id.detached(), start));
     }
     core.gate.forget_source(&pause);
 }

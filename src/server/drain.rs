@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::watchdog::Watchdog;
 use super::{Event, Ledger, RunError, Server};
-use crate::connection;
+use crate::engine::connection;
 
 impl Server {
     /// For the time of the setting: serves on, but is not ready, and closes each connection after
@@ -17,8 +17,8 @@ impl Server {
         ledger: &Ledger,
         watchdog: &mut Watchdog,
     ) -> Result<(), RunError> {
-        self.shared.leaving.store(true, Ordering::SeqCst);
-        let delay_ms = self.shared.config.drain_delay_ms;
+        self.status.engine.leaving.store(true, Ordering::SeqCst);
+        let delay_ms = self.status.config.drain_delay_ms;
         if delay_ms == 0 {
             return Ok(());
         }
@@ -38,25 +38,25 @@ impl Server {
     /// No new connections, idle ones closed, requests in flight answered; then it ends, or when
     /// the time is up.
     pub(super) fn drain(&mut self) -> Result<(), RunError> {
-        let timeout_ms = self.shared.config.drain_timeout_ms;
+        let timeout_ms = self.status.config.drain_timeout_ms;
         let until = Instant::now() + Duration::from_millis(timeout_ms);
-        let open = self.shared.connections.load(Ordering::Relaxed);
+        let open = self.status.engine.connections.load(Ordering::Relaxed);
         tracing::info!(connections = open, timeout_ms, "draining; a second signal ends at once");
-        self.shared.draining.store(true, Ordering::SeqCst);
-        for mailbox in &self.shared.mailboxes {
+        self.status.engine.draining.store(true, Ordering::SeqCst);
+        for mailbox in &self.status.engine.mailboxes {
             mailbox.send(Box::new(|core| {
                 core.listeners.notify();
                 connection::begin_drain(core);
             }));
         }
-        let mut left = self.shared.cores();
+        let mut left = self.status.engine.cores();
         while left > 0 {
             match self.heard.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(Event::Drained) => left -= 1,
                 Ok(Event::Signal) => return Err(RunError::Interrupted),
                 Ok(_) => {}
                 Err(_) => {
-                    let open = self.shared.connections.load(Ordering::Relaxed);
+                    let open = self.status.engine.connections.load(Ordering::Relaxed);
                     tracing::warn!(connections = open, "the time to drain is up");
                     return Ok(());
                 }

@@ -4,7 +4,7 @@ use std::io;
 
 use super::RunError;
 use crate::config::Listen;
-use crate::listener::{self, Listener, SocketFile};
+use crate::engine::listener::{self, Listener, SocketFile};
 
 /// What an instance listens on.
 pub(super) struct Listening {

@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use super::Ledger;
 use crate::config::Listen;
-use crate::core::Shared;
 use crate::limits::{MEMBER_ADDRESSES_MAX, MEMBER_NAME_BYTES_MAX};
 use crate::members::{Instance, Members};
+use crate::status::Status;
 
 /// This server, under the name that it was given or that its addresses come to.
-pub(super) fn instance(shared: &Arc<Shared>, addresses: &[Listen]) -> Arc<Instance> {
-    let given = shared.config.instance.clone();
+pub(super) fn instance(status: &Arc<Status>, addresses: &[Listen]) -> Arc<Instance> {
+    let given = status.config.instance.clone();
     let name = given.unwrap_or_else(|| default_name(&host_name(), addresses));
     let addresses = addresses.iter().take(MEMBER_ADDRESSES_MAX).map(Listen::to_string).collect();
-    Arc::new(Instance::new(shared.clone(), name, addresses))
+    Arc::new(Instance::new(status.clone(), name, addresses))
 }
 
 impl Ledger {

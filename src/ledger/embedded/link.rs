@@ -5,45 +5,51 @@
 //! (`unknown`) but not forgotten: its answer still settles what the core took for it.
 
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 
 use super::{Handle, Job};
-use crate::core::Core;
-use crate::gate::Source;
+use crate::engine::core::Core;
+use crate::engine::gate::Source;
 use crate::ledger::batch::Failure;
+use crate::ledger::link::{LinkState, Site};
 use crate::ledger::{BatchReply, LedgerError};
 use crate::limits::REFUSAL_LOG_INTERVAL_MS;
-use crate::server::LinkState;
+use crate::sync::lock;
+
+/// The answer to the batch under way, from the ledger thread.
+type Answered = Mutex<Option<Result<BatchReply, LedgerError>>>;
 
 /// The life of a core's link.
-pub fn run(core: &'static Core, ledger: &Handle) {
-    core.batcher.set_available();
-    core.report(LinkState::Up);
-    let signal = core.ledger_signal.clone();
+pub fn run(site: &'static Site, ledger: &Handle) {
+    let core = site.core;
+    site.batcher.set_available();
+    site.report(LinkState::Up);
+    let signal = core.gate.signal();
+    let (answered, place) = (Arc::new(Mutex::new(None)), signal.place());
     let mut failure_logged_ms: Option<u64> = None;
     loop {
         let now_ms = || core.clock.now_ms();
-        let Some((batch, mut flight)) = core.batcher.next_batch(now_ms, || false) else { continue };
+        let Some((batch, mut flight)) = site.batcher.next_batch(now_ms, || false) else { continue };
         let sent_ms = core.clock.now_ms();
-        let (shared, index) = (core.shared.clone(), core.index);
+        let (engine, index) = (core.engine.clone(), core.index);
+        let theirs = answered.clone();
         let reply = move |result| {
-            shared.mailboxes[index].send(Box::new(|core| {
-                *core.ledger_answer.borrow_mut() = Some(result);
-                core.ledger_signal.notify();
-            }));
+            *lock(&theirs) = Some(result);
+            engine.mailboxes[index].send(Box::new(move |core| core.gate.notify(place)));
         };
         ledger.send(Job::new(batch, Box::new(reply)));
-        let deadline_ms = sent_ms + core.batcher.answer_deadline_ms();
-        let answer = match answer(core, &signal, deadline_ms) {
+        let deadline_ms = sent_ms + site.batcher.answer_deadline_ms();
+        let answer = match answer(core, &signal, &answered, deadline_ms) {
             Some(answer) => answer,
             None => {
-                core.batcher.give_up_waiting(&mut flight);
+                site.batcher.give_up_waiting(&mut flight);
                 tracing::warn!(core = core.index, "the ledger is slow: a batch is overdue");
-                answer(core, &signal, u64::MAX).expect("waits without end")
+                answer(core, &signal, &answered, u64::MAX).expect("waits without end")
             }
         };
         match answer {
             Ok(replies) => {
-                core.batcher.complete(flight, replies.into_iter().map(Ok).collect());
+                site.batcher.complete(flight, replies.into_iter().map(Ok).collect());
             }
             Err(error) => {
                 let now_ms = core.clock.now_ms();
@@ -52,7 +58,7 @@ pub fn run(core: &'static Core, ledger: &Handle) {
                     failure_logged_ms = Some(now_ms);
                     tracing::error!(core = core.index, %error, "the ledger failed");
                 }
-                core.batcher.fail(flight, Failure::from(&error));
+                site.batcher.fail(flight, Failure::from(&error));
             }
         }
         core.gate.hurry();
@@ -62,10 +68,11 @@ pub fn run(core: &'static Core, ledger: &Handle) {
 fn answer(
     core: &'static Core,
     signal: &Rc<Source>,
+    answered: &Answered,
     deadline_ms: u64,
 ) -> Option<Result<BatchReply, LedgerError>> {
     loop {
-        if let Some(answer) = core.ledger_answer.borrow_mut().take() {
+        if let Some(answer) = lock(answered).take() {
             return Some(answer);
         }
         signal.wait(|| core.clock.now_ms(), deadline_ms).ok()?;

@@ -21,35 +21,36 @@ use super::{
     Codec, DecodeError, Endpoint, HandshakeError, RedisLedger, decode, handshake, load_scripts,
     replicas,
 };
-use crate::core::Core;
+use crate::engine::core::Core;
 use crate::ledger::batch::Failure;
+use crate::ledger::link::{LinkState, Site};
 use crate::ledger::{Batch, Group, GroupReply, LedgerError};
 use crate::limits::{
     IDLE_CLOSE_MS_MIN, RECONNECT_BACKOFF_MS_MAX, RECONNECT_BACKOFF_MS_MIN, REFUSAL_LOG_INTERVAL_MS,
 };
 use crate::sale::{Outcome, SaleId};
-use crate::server::LinkState;
 
 /// The life of a core's link.
-pub fn run(core: &'static Core, ledger: &Arc<RedisLedger>) {
+pub fn run(site: &'static Site, ledger: &Arc<RedisLedger>) {
+    let core = site.core;
     if let Some(cluster) = &ledger.cluster {
-        return cluster::run(core, ledger, cluster);
+        return cluster::run(site, ledger, cluster);
     }
     let mut backoff_ms = RECONNECT_BACKOFF_MS_MIN;
     let pause = core.gate.signal();
     if let Some(primary) = &ledger.primary {
-        let (shared, index) = (core.shared.clone(), core.index);
+        let (engine, index) = (core.engine.clone(), core.index);
         primary.on_change(Box::new(move || {
             // Whatever the link waits for, it looks whether its connection is of use.
-            shared.mailboxes[index].send(Box::new(|core| core.gate.notify_all()));
+            engine.mailboxes[index].send(Box::new(|core| core.gate.notify_all()));
         }));
     }
     loop {
-        match Link::open(core, ledger) {
+        match Link::open(site, ledger) {
             Ok(mut link) => {
                 backoff_ms = RECONNECT_BACKOFF_MS_MIN;
-                core.batcher.set_available();
-                core.report(LinkState::Up);
+                site.batcher.set_available();
+                site.report(LinkState::Up);
                 let until_ms = core.clock.now_ms() + IDLE_CLOSE_MS_MIN;
                 let error = link.serve();
                 if link.was_idle && core.clock.now_ms() >= until_ms {
@@ -57,13 +58,13 @@ pub fn run(core: &'static Core, ledger: &Arc<RedisLedger>) {
                     tracing::debug!(core = core.index, %error, "an idle connection to Redis ended");
                     continue;
                 }
-                core.batcher.set_unavailable();
-                core.report(LinkState::Away { reason: error.to_string(), fatal: false });
+                site.batcher.set_unavailable();
+                site.report(LinkState::Away { reason: error.to_string(), fatal: false });
             }
             Err(error) => {
-                core.batcher.set_unavailable();
+                site.batcher.set_unavailable();
                 let fatal = error.is_fatal();
-                core.report(LinkState::Away { reason: error.to_string(), fatal });
+                site.report(LinkState::Away { reason: error.to_string(), fatal });
             }
         }
         let until_ms = core.clock.now_ms() + backoff_ms;
@@ -75,6 +76,7 @@ pub fn run(core: &'static Core, ledger: &Arc<RedisLedger>) {
 /// A connection that carries batches.
 struct Link<'a> {
     core: &'static Core,
+    site: &'static Site,
     ledger: &'a RedisLedger,
     /// The ledger's, with the epoch of this connection.
     codec: Codec,
@@ -92,8 +94,9 @@ struct Link<'a> {
 }
 
 impl<'a> Link<'a> {
-    fn open(core: &'static Core, ledger: &'a RedisLedger) -> Result<Self, HandshakeError> {
-        let deadline_ms = core.clock.now_ms() + core.batcher.answer_deadline_ms();
+    fn open(site: &'static Site, ledger: &'a RedisLedger) -> Result<Self, HandshakeError> {
+        let core = site.core;
+        let deadline_ms = core.clock.now_ms() + site.batcher.answer_deadline_ms();
         let settings = &ledger.settings;
         // The link learns of it as of any change, so it does not wait here.
         let (Endpoint { host, port }, term) = ledger.place(Duration::ZERO)?;
@@ -106,6 +109,7 @@ impl<'a> Link<'a> {
         let (parser, out) = (Parser::new(), Vec::with_capacity(64 << 10));
         Ok(Self {
             core,
+            site,
             ledger,
             codec: ledger.codec.in_epoch(term.as_ref().map(Term::epoch)),
             term,
@@ -129,7 +133,7 @@ impl<'a> Link<'a> {
                 source.is_ready()
             };
             let now_ms = || self.core.clock.now_ms();
-            let Some((batch, flight)) = self.core.batcher.next_batch(now_ms, interrupted) else {
+            let Some((batch, flight)) = self.site.batcher.next_batch(now_ms, interrupted) else {
                 match self.stream.socket().probe() {
                     Ok(()) => continue,
                     Err(error) => {
@@ -139,13 +143,13 @@ impl<'a> Link<'a> {
                 }
             };
             if let Err(error) = self.stream.socket().check_term() {
-                self.core.batcher.fail(flight, Failure::Unavailable);
+                self.site.batcher.fail(flight, Failure::Unavailable);
                 return error;
             }
-            let deadline_ms = self.core.clock.now_ms() + self.core.batcher.answer_deadline_ms();
+            let deadline_ms = self.core.clock.now_ms() + self.site.batcher.answer_deadline_ms();
             self.stream.socket().deadline_ms.set(deadline_ms);
             let results = self.carry(&batch);
-            self.core.batcher.complete(flight, results);
+            self.site.batcher.complete(flight, results);
             self.core.gate.hurry();
             if let Some(error) = self.broken.take() {
                 return error;

@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 
 use super::settings::Endpoint;
 use super::{DecodeError, HandshakeError};
-use crate::core::lock;
 use crate::limits::{SENTINEL_DISSENT_MS, SENTINEL_MAJORITY_WAIT_MS};
+use crate::sync::lock;
 
 /// A primary's place, and the epoch in which it became one.
 #[derive(Debug, Clone, PartialEq, Eq)]

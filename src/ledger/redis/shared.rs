@@ -17,10 +17,10 @@ use super::{
     Codec, Endpoint, HandshakeError, Needs, Password, Purpose, RedisSettings, TlsFiles, Topology,
     Warning,
 };
-use crate::core::lock;
 use crate::ledger::refused::RefusedSales;
 use crate::limits::{REDIS_SALES_CHECKED_MAX, REDIS_WARNINGS_MAX};
 use crate::sale::SaleId;
+use crate::sync::lock;
 
 /// What every connection to the same Redis shares.
 pub struct RedisLedger {

@@ -15,8 +15,9 @@ use rustix::net::sockopt::{set_socket_keepalive, set_tcp_nodelay, socket_error};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, connect, send, socket_with};
 
 use super::primary::Term;
-use crate::core::{Core, lock};
-use crate::gate::Source;
+use crate::engine::core::Core;
+use crate::engine::gate::Source;
+use crate::sync::lock;
 
 /// A socket that suspends its coroutine where it would block, until a deadline.
 pub(super) struct Socket {
@@ -186,13 +187,13 @@ fn resolve(
     // One of its own: several nodes of a Cluster may be looked up at the same time.
     let signal = core.gate.signal();
     let found = Arc::new(Mutex::new(None));
-    let (theirs, shared, index) = (found.clone(), core.shared.clone(), core.index);
+    let (theirs, engine, index) = (found.clone(), core.engine.clone(), core.index);
     let (query, place) = ((host.to_owned(), port), signal.place());
     let lookup = move || {
         let addresses = query.to_socket_addrs().map(Iterator::collect);
         drop(pending);
         *lock(&theirs) = Some(addresses);
-        shared.mailboxes[index].send(Box::new(move |core| core.gate.notify(place)));
+        engine.mailboxes[index].send(Box::new(move |core| core.gate.notify(place)));
     };
     let started = thread::Builder::new().name("resolver".into()).spawn(lookup);
     let addresses = started.and_then(|_| {

@@ -22,11 +22,11 @@ use super::super::stream::Stream;
 use super::super::timed::Timed;
 use super::super::{HandshakeError, RedisLedger};
 use super::slots::{Range, Slots, ranges};
-use crate::core::lock;
 use crate::limits::{
     CLIENT_CONNECT_DEADLINE_MS, CLUSTER_NODE_DEADLINE_MS, CLUSTER_REFRESH_MS_MAX,
     CLUSTER_REFRESH_MS_MIN, CLUSTER_REFRESH_PAUSE_MS_MAX,
 };
+use crate::sync::lock;
 
 /// What a process knows of a Cluster.
 pub(crate) struct Cluster {

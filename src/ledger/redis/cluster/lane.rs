@@ -16,7 +16,7 @@ use super::super::stream::Stream;
 use super::super::{HandshakeError, handshake, load_scripts, replicas};
 use super::link::Link;
 use super::work::{Work, Works};
-use crate::gate::Source;
+use crate::engine::gate::Source;
 use crate::ledger::batch::Failure;
 use crate::limits::{
     BATCH_MAX, BATCH_SCRIPTS_MAX, IDLE_CLOSE_MS_MIN, RECONNECT_BACKOFF_MS_MAX,
@@ -217,8 +217,8 @@ impl Lane {
         connection: &mut Connection,
         works: &mut VecDeque<Work>,
     ) -> io::Result<()> {
-        let core = link.core;
-        let deadline_ms = core.clock.now_ms() + core.batcher.answer_deadline_ms();
+        let (core, site) = (link.core, link.site);
+        let deadline_ms = core.clock.now_ms() + site.batcher.answer_deadline_ms();
         connection.stream.socket().deadline_ms.set(deadline_ms);
         let mut again = Vec::new();
         let read = self.exchange(link, connection, works, &mut again);
@@ -274,8 +274,8 @@ struct Connection {
 
 impl Connection {
     fn open(link: &Link, node: &Endpoint) -> Result<Self, HandshakeError> {
-        let (core, ledger) = (link.core, &link.ledger);
-        let deadline_ms = core.clock.now_ms() + core.batcher.answer_deadline_ms();
+        let (core, site, ledger) = (link.core, link.site, &link.ledger);
+        let deadline_ms = core.clock.now_ms() + site.batcher.answer_deadline_ms();
         let socket = Socket::connect(core, &node.host, node.port, deadline_ms, None)?;
         let mut stream = Stream::open(socket, &node.host, ledger.tls.as_ref())?;
         let name = format!("stampede-core-{}", core.index);
@@ -289,7 +289,7 @@ impl Connection {
         let codec = &link.ledger.codec;
         let counts = works.iter().map(|work| work.encode(codec, &mut self.out)).collect();
         if waits {
-            let time_ms = replicas::wait_time_ms(link.core.batcher.answer_deadline_ms());
+            let time_ms = replicas::wait_time_ms(link.site.batcher.answer_deadline_ms());
             replicas::wait(link.ledger.settings.replicas, time_ms, &mut self.out);
         }
         if self.out.is_empty() {

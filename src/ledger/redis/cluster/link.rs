@@ -29,19 +29,20 @@ use super::discover::Cluster;
 use super::lane::Lane;
 use super::slots::{Redirection, slot_of};
 use super::work::{Run, What, Work};
-use crate::core::Core;
+use crate::engine::core::Core;
 use crate::ledger::batch::{Failure, Flight};
+use crate::ledger::link::{LinkState, Site};
 use crate::ledger::{Batch, Group, GroupReply, LedgerError};
 use crate::limits::{
     CLUSTER_LANE_IDLE_MS, CLUSTER_LANES_MAX, CLUSTER_REDIRECTS_MAX, LINK_STACK_BYTES,
     REFUSAL_LOG_INTERVAL_MS, SALES_MAX, STACK_BYTES, TICK_INTERVAL_MS,
 };
 use crate::sale::{Command, Outcome, SaleId};
-use crate::server::LinkState;
 
 /// See the module's header.
 pub(super) struct Link {
     pub(super) core: &'static Core,
+    pub(super) site: &'static Site,
     pub(super) ledger: Arc<RedisLedger>,
     pub(super) cluster: Arc<Cluster>,
     index_slot: u16,
@@ -64,9 +65,11 @@ struct Trouble {
 }
 
 /// The life of a core's link to a Cluster.
-pub(crate) fn run(core: &'static Core, ledger: &Arc<RedisLedger>, cluster: &Arc<Cluster>) {
+pub(crate) fn run(site: &'static Site, ledger: &Arc<RedisLedger>, cluster: &Arc<Cluster>) {
+    let core = site.core;
     let link = Rc::new(Link {
         core,
+        site,
         ledger: ledger.clone(),
         cluster: cluster.clone(),
         index_slot: slot_of(ledger.codec.keys().index().as_bytes()),
@@ -81,12 +84,12 @@ pub(crate) fn run(core: &'static Core, ledger: &Arc<RedisLedger>, cluster: &Arc<
     let ticking = link.clone();
     if !core.spawn_here("redis-again", STACK_BYTES, move |_| ticking.tick_on()) {
         let reason = "no memory for a coroutine".to_owned();
-        return core.report(LinkState::Away { reason, fatal: true });
+        return site.report(LinkState::Away { reason, fatal: true });
     }
     let now_ms = || core.clock.now_ms();
-    while let Some((batch, flight)) = core.batcher.next_batch(now_ms, || false) {
+    while let Some((batch, flight)) = site.batcher.next_batch(now_ms, || false) {
         link.take(batch, flight);
-        if core.batcher.has_more() {
+        if site.batcher.has_more() {
             core.gate.hurry();
         }
     }
@@ -137,7 +140,7 @@ impl Link {
 
     /// Until when something that comes now may wait to be sent.
     fn until_ms(&self) -> u64 {
-        self.core.clock.now_ms() + self.core.batcher.answer_deadline_ms()
+        self.core.clock.now_ms() + self.site.batcher.answer_deadline_ms()
     }
 
     fn work(what: What, slot: u16, until_ms: u64) -> Work {
@@ -183,7 +186,7 @@ impl Link {
                     let What::Run(run) = work.what else { continue };
                     let outcomes = vec![Outcome::UnknownSale; run.group.commands.len()];
                     let reply = GroupReply { outcomes, free: None, now_ms };
-                    self.core.batcher.complete(run.flight, vec![Ok(reply)]);
+                    self.site.batcher.complete(run.flight, vec![Ok(reply)]);
                 }
             }
             Err(error) => {
@@ -237,7 +240,7 @@ impl Link {
                 self.cluster.want();
                 self.try_later(work);
             }
-            Some(lane) if lane.waiting() >= self.core.shared.config.waiting_max => {
+            Some(lane) if lane.waiting() >= self.site.batcher.waiting_max() => {
                 self.fail(work, Failure::Busy);
             }
             Some(lane) => lane.push(work, self.core.clock.now_ms()),
@@ -358,7 +361,7 @@ impl Link {
             }
             Failure::from(&LedgerError::from(error))
         });
-        self.core.batcher.complete(run.flight, vec![result]);
+        self.site.batcher.complete(run.flight, vec![result]);
     }
 
     fn redirect(self: &Rc<Self>, mut work: Work, redirection: Redirection) {
@@ -391,7 +394,7 @@ impl Link {
     /// Keeps something that was not carried out for the next tick, if there is time.
     pub(super) fn try_later(self: &Rc<Self>, mut work: Work) {
         let now_ms = self.core.clock.now_ms();
-        let patience_ms = self.core.batcher.answer_deadline_ms();
+        let patience_ms = self.site.batcher.answer_deadline_ms();
         let since_ms = work.sale().map_or(now_ms, |sale| {
             let mut troubled = self.troubled.borrow_mut();
             if troubled.len() >= SALES_MAX {
@@ -428,7 +431,7 @@ impl Link {
     pub(super) fn fail(self: &Rc<Self>, work: Work, failure: Failure) {
         let refused = || DecodeError::Refused("the node of the index is away".to_owned());
         match work.what {
-            What::Run(run) => self.core.batcher.fail(run.flight, failure),
+            What::Run(run) => self.site.batcher.fail(run.flight, failure),
             What::Exists(sale) => {
                 let waiting = self.meeting.borrow_mut().remove(&sale);
                 waiting.into_iter().flatten().for_each(|work| self.fail(work, failure));
@@ -480,11 +483,11 @@ impl Link {
             return;
         }
         match state {
-            LinkState::Up => self.core.batcher.set_available(),
-            LinkState::Away { .. } => self.core.batcher.set_unavailable(),
+            LinkState::Up => self.site.batcher.set_available(),
+            LinkState::Away { .. } => self.site.batcher.set_unavailable(),
         }
         self.reported.replace(Some(state.clone()));
-        self.core.report(state);
+        self.site.report(state);
     }
 
     /// `None`: it is on its way.

@@ -7,11 +7,11 @@ use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 
-use super::progress::{Progress, START};
-use super::{Closing, Connection, Phase, close, linger, put_back, queued_bytes};
-use crate::core::Worker;
-use crate::gate::Token;
-use crate::handler::{self, Action};
+use super::ending::{close, linger, put_back};
+use super::progress::{self, Measured, Progress, START};
+use super::state::{Closing, Connection, Phase, queued_bytes};
+use crate::engine::core::{Action, Settings, Worker};
+use crate::engine::gate::Token;
 use crate::http::{Framing, Head, Reject, parse_head};
 use crate::limits::{LINGER_BYTES_MAX, OUT_BUFFER_BYTES_MAX, READS_PER_TURN_MAX};
 
@@ -43,9 +43,9 @@ fn take_front(buffer: &mut Vec<u8>, bytes: usize) {
 pub(super) struct Session<'a> {
     worker: &'a Worker,
     token: Token,
-    pub(super) connection: Box<Connection>,
-    pub(super) input: Vec<u8>,
-    pub(super) out: Vec<u8>,
+    connection: Box<Connection>,
+    input: Vec<u8>,
+    out: Vec<u8>,
 }
 
 impl<'a> Session<'a> {
@@ -141,30 +141,30 @@ impl<'a> Session<'a> {
         core.give_buffer(self.out);
     }
 
-    pub(super) fn config(&self) -> &'static crate::config::Config {
-        &self.worker.core.shared.config
+    fn settings(&self) -> &'static Settings {
+        &self.worker.core.engine.settings
     }
 
-    pub(super) fn set_phase(&mut self, phase: Phase, timeout_ms: u64) {
+    fn set_phase(&mut self, phase: Phase, timeout_ms: u64) {
         self.connection.phase = phase;
         self.connection.deadline_ms = self.worker.core.clock.now_ms() + timeout_ms;
     }
 
     fn await_room(&mut self) {
-        self.set_phase(Phase::Write, self.config().write_timeout_ms);
+        self.set_phase(Phase::Write, self.settings().write_timeout_ms);
         self.connection.queued_bytes = queued_bytes(&self.connection.socket);
     }
 
     /// After the client has taken everything: what it was doing before it stopped taking.
     fn resume_phase(&mut self) {
         if self.connection.phase == Phase::Write {
-            let config = self.config();
+            let settings = self.settings();
             match self.connection.progress {
                 Progress::Head { .. } if self.input.is_empty() => {
-                    self.set_phase(Phase::Idle, config.idle_timeout_ms);
+                    self.set_phase(Phase::Idle, settings.idle_timeout_ms);
                 }
-                Progress::Head { .. } => self.set_phase(Phase::Head, config.head_timeout_ms),
-                _ => self.set_phase(Phase::Body, config.body_timeout_ms),
+                Progress::Head { .. } => self.set_phase(Phase::Head, settings.head_timeout_ms),
+                _ => self.set_phase(Phase::Body, settings.body_timeout_ms),
             }
         }
     }
@@ -256,7 +256,9 @@ impl<'a> Session<'a> {
             Action::Answered => {}
             Action::Wait(waiting) => {
                 self.before_wait(start);
-                waiting.wait(self.worker, &mut self.out);
+                self.worker.release_lead();
+                waiting.wait(core, &mut self.out);
+                core.assert_here();
             }
         }
         if core.leaving() {
@@ -268,7 +270,7 @@ impl<'a> Session<'a> {
                 self.connection.closing = Closing::Linger;
             }
         }
-        self.set_phase(Phase::Idle, self.config().idle_timeout_ms);
+        self.set_phase(Phase::Idle, self.settings().idle_timeout_ms);
         Ok(true)
     }
 
@@ -295,7 +297,7 @@ impl<'a> Session<'a> {
             }
             let Some((_, head)) = &known else { break };
             *start += head.head_bytes;
-            let action = handler::handle(core, head, &[], &mut self.out);
+            let action = core.service.serve(core, head, &[], &mut self.out);
             if !head.keep_alive {
                 self.connection.closing = Closing::Now;
             }
@@ -306,6 +308,23 @@ impl<'a> Session<'a> {
             }
         }
         Ok(served)
+    }
+
+    /// Where the request at `start` ends: bytes of its head and, unless it is chunked, of its body.
+    /// `None`: not yet.
+    fn measure(&mut self, start: usize) -> Result<Option<(usize, usize)>, Reject> {
+        let progress = &mut self.connection.progress;
+        match progress::measure(progress, &mut self.input, start, &mut self.out)? {
+            Measured::Whole { head_bytes, body_bytes } => {
+                return Ok(Some((head_bytes, body_bytes)));
+            }
+            Measured::Head if self.connection.phase != Phase::Head => {
+                self.set_phase(Phase::Head, self.settings().head_timeout_ms);
+            }
+            Measured::BodyBegins => self.set_phase(Phase::Body, self.settings().body_timeout_ms),
+            Measured::Head | Measured::AsBefore => {}
+        }
+        Ok(None)
     }
 
     /// Every other case: what is needed of the request is found out step by step.
@@ -322,7 +341,8 @@ impl<'a> Session<'a> {
             self.connection.closing = Closing::Now;
         }
         *start += head_bytes + body_bytes;
-        Ok(Some(handler::handle(self.worker.core, &head, body, &mut self.out)))
+        let core = self.worker.core;
+        Ok(Some(core.service.serve(core, &head, body, &mut self.out)))
     }
 
     /// Before the worker waits for the ledger: answers that are ready go out, and buffers that hold
@@ -331,7 +351,7 @@ impl<'a> Session<'a> {
         self.flush();
         let core = self.worker.core;
         // What the client sends meanwhile is to be known. If it can't be, that ends it afterwards.
-        let _ = self.connection.watch(core, self.token);
+        let _ = self.connection.watch(&core.gate, self.token);
         take_front(&mut self.input, *start);
         *start = 0;
         if self.input.is_empty() {

@@ -5,35 +5,23 @@
 //! core accepts its connections and hands them to all in turn. A server that is full, or out of descriptors,
 //! answers 503 and closes; it never stops accepting and never aborts.
 
-use std::cell::RefCell;
-use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::io::Errno;
-use rustix::net::sockopt::{
-    set_ipv6_v6only, set_socket_reuseaddr, set_socket_reuseport, set_tcp_nodelay,
-};
-use rustix::net::{
-    AddressFamily, Shutdown, SocketFlags, SocketType, accept_with, bind, getsockname, listen,
-    shutdown, socket_with,
-};
+use rustix::net::{Shutdown, SocketFlags, accept_with, shutdown};
 
-use crate::connection;
-use crate::core::Core;
-use crate::gate::Source;
-use crate::http::{Code, Envelope, Problem};
+use super::connection;
+use super::core::Core;
 use crate::limits::{ACCEPT_LOG_INTERVAL_MS, DESCRIPTORS_RESERVE};
 
+mod socket;
 mod unix;
 
+use socket::BACKLOG;
+pub use socket::{Listener, bind_all};
 pub use unix::{SocketFile, bind_unix};
 
-/// Connections the kernel may hold for us before we accept them (the kernel's own
-/// `net.core.somaxconn` may be lower).
-const BACKLOG: i32 = 65_535;
 /// Connections accepted in one go, before whatever else waits on the core has its turn.
 const ACCEPT_MAX: usize = 64;
 /// Connections beyond the limit that are told so; of those beyond even this, nothing is read.
@@ -41,63 +29,6 @@ const REFUSED_MAX: usize = DESCRIPTORS_RESERVE as usize / 2;
 /// Pause after an accept that failed for a reason that will still be there: no memory or descriptors,
 /// no right, a socket that is none any more.
 const ACCEPT_PAUSE_MS: u64 = 50;
-
-/// Binds an address once for each core. Port 0 takes a free one, the same for all.
-///
-/// # Errors
-/// The address is in use (also by another server that shares ports), or can't be bound.
-pub fn bind_all(address: SocketAddr, cores: usize) -> io::Result<(SocketAddr, Vec<Listener>)> {
-    // Sharing a port between sockets would also share it with another server of the same user
-    // without a word, so first see whether it can be had alone.
-    let alone = bound(address, false)?;
-    listen(&alone, 1)?;
-    let address = SocketAddr::try_from(getsockname(&alone)?).map_err(io::Error::from)?;
-    drop(alone);
-    let sockets = (0..cores).map(|_| {
-        let socket = bound(address, true)?;
-        listen(&socket, BACKLOG)?;
-        Ok(Listener { socket, spread: false })
-    });
-    Ok((address, sockets.collect::<io::Result<_>>()?))
-}
-
-fn bound(address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
-    set_socket_reuseaddr(&socket, true)?;
-    set_socket_reuseport(&socket, shared)?;
-    // Answers are written whole, so there is nothing to wait for. Accepted sockets inherit this.
-    set_tcp_nodelay(&socket, true)?;
-    if address.is_ipv6() {
-        set_ipv6_v6only(&socket, true)?;
-    }
-    bind(&socket, &address)?;
-    Ok(socket)
-}
-
-/// A listening socket, for the core that accepts on it.
-pub struct Listener {
-    socket: OwnedFd,
-    /// Whether what it accepts belongs to all cores in turn.
-    spread: bool,
-}
-
-/// A core's listening sockets: open until the server drains.
-#[derive(Default)]
-pub struct Listeners(RefCell<Vec<Rc<Source>>>);
-
-impl Listeners {
-    /// Has every listener look around: at the beginning of a drain.
-    pub fn notify(&self) {
-        self.0.borrow().iter().for_each(|source| source.notify());
-    }
-
-    /// Whether none is left.
-    pub fn closed(&self) -> bool {
-        self.0.borrow().is_empty()
-    }
-}
 
 /// A descriptor kept in reserve, to be given up for the moment it takes to refuse a connection.
 struct Spare(Option<OwnedFd>);
@@ -118,7 +49,7 @@ impl Listener {
                 return;
             }
         };
-        core.listeners.0.borrow_mut().push(source.clone());
+        core.listeners.add(source.clone());
         let mut acceptor = Acceptor {
             core,
             socket: self.socket,
@@ -150,7 +81,7 @@ impl Listener {
             }
         }
         core.gate.forget_source(&source);
-        core.listeners.0.borrow_mut().retain(|open| !Rc::ptr_eq(open, &source));
+        core.listeners.remove(&source);
     }
 }
 
@@ -226,9 +157,9 @@ impl Acceptor {
     }
 
     fn admit(&mut self, connection: OwnedFd) {
-        let shared = &self.core.shared;
-        let admitted = take_place(&shared.connections, shared.connections_max);
-        if !admitted && !take_place(&shared.refused, REFUSED_MAX) {
+        let engine = &self.core.engine;
+        let admitted = take_place(&engine.connections, engine.settings.connections_max);
+        if !admitted && !take_place(&engine.refused, REFUSED_MAX) {
             return refuse(self.core, &connection);
         }
         match self.next_core() {
@@ -241,7 +172,7 @@ impl Acceptor {
     fn next_core(&mut self) -> usize {
         let Some(turn) = &mut self.turn else { return self.core.index };
         let index = *turn;
-        *turn = (index + 1) % self.core.shared.cores();
+        *turn = (index + 1) % self.core.engine.cores();
         index
     }
 }
@@ -250,16 +181,16 @@ impl Acceptor {
 /// told already that it has none left. It doesn't while one is counted as handed over, and whoever
 /// counts one after the drain has begun sees that it has.
 fn hand_over(core: &Core, index: usize, connection: OwnedFd, admitted: bool) {
-    let shared = &core.shared;
-    shared.handed.fetch_add(1, Ordering::SeqCst);
-    if shared.draining.load(Ordering::SeqCst) {
+    let engine = &core.engine;
+    engine.handed.fetch_add(1, Ordering::SeqCst);
+    if engine.draining.load(Ordering::SeqCst) {
         connection::add(core, connection, admitted);
-        shared.handed.fetch_sub(1, Ordering::SeqCst);
+        engine.handed.fetch_sub(1, Ordering::SeqCst);
         return;
     }
-    shared.mailboxes[index].send(Box::new(move |core| {
+    engine.mailboxes[index].send(Box::new(move |core| {
         connection::add(core, connection, admitted);
-        core.shared.handed.fetch_sub(1, Ordering::SeqCst);
+        core.engine.handed.fetch_sub(1, Ordering::SeqCst);
     }));
 }
 
@@ -274,14 +205,8 @@ fn take_place(taken: &AtomicUsize, places: usize) -> bool {
 /// Says 503 to a connection that gets no place, as well as that goes without waiting for it.
 fn refuse(core: &Core, connection: &OwnedFd) {
     let mut response = Vec::new();
-    refusal(core, &mut response);
+    connection::write_refusal(&core.date.borrow(), &mut response);
     let _ = rustix::io::read(connection, &mut [0u8; 1024]);
     let _ = rustix::net::send(connection, &response, rustix::net::SendFlags::NOSIGNAL);
     let _ = shutdown(connection, Shutdown::Write);
-}
-
-/// What a connection beyond the limit is told.
-pub fn refusal(core: &Core, out: &mut Vec<u8>) {
-    let problem = Problem::new(Code::Busy, "The server has as many connections as it may have.");
-    problem.write(&Envelope::closing(&core.date.borrow()), out);
 }

@@ -1,4 +1,5 @@
-//! What a core does at regular times, and its mailbox: the two coroutines that keep house.
+//! What a core does at regular times, and what other threads have it do: the two coroutines that keep
+//! house.
 //!
 //! One timer a core drives everything that has a deadline, so that no request needs one of its own.
 
@@ -9,10 +10,9 @@ use rustix::time::{
     timerfd_settime,
 };
 
-use crate::connection;
-use crate::core::Core;
+use super::connection;
+use super::core::{Core, Event};
 use crate::limits::TICK_INTERVAL_MS;
-use crate::server::Event;
 
 /// The life of a core's tick.
 pub fn run(core: &'static Core) {
@@ -29,55 +29,44 @@ pub fn run(core: &'static Core) {
     let (source, timer) = match watched {
         Ok(watched) => watched,
         Err(error) => {
-            let _ = core.shared.events.send(Event::Failed(error));
+            core.engine.report(Event::Failed(error));
             return;
         }
     };
-    let mut last_ms = 0;
     let mut told_drained = false;
     loop {
         let _ = source.wait(|| core.clock.now_ms(), u64::MAX);
         core.assert_here();
         let _ = rustix::io::read(&timer, &mut [0u8; 8]);
         core.refresh_clock();
-        core.shared.ticks[core.index].fetch_add(1, Ordering::Relaxed);
-        let now_ms = core.clock.now_ms();
-        core.gate.wake_overdue(now_ms);
-        // By the last tick's time: a link whose own wait was overdue then has had its turn since. If
-        // the ledger is silent, what waits behind it is told so, and not that it is busy.
-        core.batcher.fail_overdue(last_ms);
-        last_ms = now_ms;
-        core.sales.refresh(core);
+        core.engine.ticks[core.index].fetch_add(1, Ordering::Relaxed);
+        core.gate.wake_overdue(core.clock.now_ms());
         core.dismiss_spare();
-        if let Some(log) = core.stat_log.borrow_mut().as_mut() {
-            log.flush();
-        }
         connection::sweep(core);
-        if core.draining() {
+        if core.service.tick() {
+            core.gate.hurry();
+        }
+        if core.draining() && !told_drained {
             // Nothing is handed over once the drain has begun, so none is missed.
             let drained = core.connections.borrow().count() == 0
                 && core.listeners.closed()
-                && core.shared.handed.load(Ordering::SeqCst) == 0;
-            if drained && !told_drained {
-                // Its last lines go to the writer as it is dropped.
-                drop(core.stat_log.borrow_mut().take());
-                told_drained = core.shared.events.send(Event::Drained).is_ok();
+                && core.engine.handed.load(Ordering::SeqCst) == 0;
+            if drained {
+                core.service.finish();
+                core.engine.report(Event::Drained);
+                told_drained = true;
             }
-        }
-        core.batcher.kick();
-        if core.batcher.has_answered() {
-            core.gate.hurry();
         }
     }
 }
 
 /// The life of a core's mailbox.
 pub fn run_mailbox(core: &'static Core) {
-    let mailbox = &core.shared.mailboxes[core.index];
+    let mailbox = &core.engine.mailboxes[core.index];
     let source = match core.gate.watch_urgent(&mailbox.wakeup) {
         Ok(source) => source,
         Err(error) => {
-            let _ = core.shared.events.send(Event::Failed(error));
+            core.engine.report(Event::Failed(error));
             return;
         }
     };

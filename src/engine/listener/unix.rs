@@ -21,7 +21,7 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
 };
 
-use super::{BACKLOG, Listener};
+use super::socket::{BACKLOG, Listener};
 
 /// The mode of a socket's file, before the umask: its owner and group may connect.
 const MODE: u32 = 0o660;

@@ -3,9 +3,9 @@
 
 use std::mem;
 
+use super::state::{Connection, NOT_FILED};
 use super::wheel::Wheel;
-use super::{Connection, NOT_FILED};
-use crate::gate::{Readiness, Token};
+use crate::engine::gate::{Readiness, Token};
 use crate::limits::TICK_INTERVAL_MS;
 
 enum Place {
@@ -164,29 +164,17 @@ fn file(wheel: &mut Wheel, index: u32, connection: &mut Connection) {
 mod tests {
     use rustix::event::{EventfdFlags, eventfd};
 
-    use super::super::{Closing, Phase, START};
     use super::*;
+    use crate::engine::connection::state::Phase;
     use crate::limits::DRAIN_CLIENT_MS;
 
     const IDLE_MS: u64 = 75_000;
 
     fn connection(phase: Phase, deadline_ms: u64) -> Box<Connection> {
-        Box::new(Connection {
-            socket: eventfd(0, EventfdFlags::CLOEXEC).expect("a descriptor"),
-            input: Vec::new(),
-            output: Vec::new(),
-            progress: START,
-            phase,
-            deadline_ms,
-            filed_step: NOT_FILED,
-            watched: true,
-            readable: false,
-            hung_up: false,
-            ended: false,
-            closing: Closing::No,
-            discarded_bytes: 0,
-            queued_bytes: 0,
-        })
+        let socket = eventfd(0, EventfdFlags::CLOEXEC).expect("a descriptor");
+        let mut connection = Box::new(Connection::new(socket, deadline_ms));
+        connection.phase = phase;
+        connection
     }
 
     /// Connections in these phases, between two events.

@@ -1,0 +1,103 @@
+//! One connection: reads, has each request served in order, writes once a batch, keeps deadlines.
+//!
+//! An idle connection is a small entry in its core's table. Its buffers are the core's: taken when
+//! it has something to read, given back when it is done. Only what has to be kept (half a request,
+//! a response that the client does not take) is kept with the connection, within bounds.
+//!
+//! Descriptors are watched edge triggered, so `readable` is remembered here until a read has found
+//! nothing more.
+//!
+//! Architecture invariant: a connection is touched by its own core only, and while a worker serves
+//! it by that worker only; events that come meanwhile are noted for it.
+
+use std::os::fd::OwnedFd;
+
+use rustix::net::{SendFlags, send};
+
+use super::core::{Core, Worker};
+use super::gate::{Readiness, Token};
+use crate::http::{Code, Reject};
+use crate::limits::{CONNECTION_ENDS_MAX, CONNECTION_LOOKS_MAX};
+
+mod ending;
+mod progress;
+mod refusal;
+mod session;
+mod state;
+pub(super) mod table;
+mod wheel;
+
+pub(super) use ending::close;
+pub(super) use refusal::write_refusal;
+
+use ending::{linger, put_back};
+use session::Session;
+use state::{Closing, Connection, Phase, has_taken};
+
+/// Takes on an accepted connection. One that is not `admitted` is told so and closed.
+///
+/// Its first request is mostly here already, so it is read before the connection is watched; one
+/// that is answered and closed at once never is.
+pub fn add(core: &Core, socket: OwnedFd, admitted: bool) {
+    let deadline_ms = core.clock.now_ms() + core.engine.settings.idle_timeout_ms;
+    let mut connection = Box::new(Connection::new(socket, deadline_ms));
+    if !admitted {
+        write_refusal(&core.date.borrow(), &mut connection.output);
+        connection.closing = Closing::Linger;
+    }
+    let token = core.connections.borrow_mut().insert(connection, admitted);
+    core.gate.look_at(token);
+}
+
+/// Something happened to a connection: serves it as far as that goes.
+pub fn on_event(worker: &Worker, token: Token, readiness: Readiness) {
+    let core = worker.core;
+    let taken = core.connections.borrow_mut().take(token, readiness);
+    let Some(mut connection) = taken else { return };
+    connection.note(readiness);
+    if !connection.readable && connection.output.is_empty() {
+        // Only room to write, and nothing to be written.
+        return put_back(core, token, connection);
+    }
+    Session::new(worker, token, connection).run();
+}
+
+/// Ends what has passed its deadline. What is more than its turn allows is ended at the next tick; a
+/// drain allows more.
+pub fn sweep(core: &Core) {
+    let now_ms = core.clock.now_ms();
+    let ends = if core.draining() { CONNECTION_LOOKS_MAX } else { CONNECTION_ENDS_MAX };
+    let mut looks = CONNECTION_LOOKS_MAX;
+    for _ in 0..ends {
+        let overdue = core.connections.borrow_mut().next_overdue(now_ms, &mut looks);
+        let Some(token) = overdue else { return };
+        end_overdue(core, token);
+    }
+}
+
+fn end_overdue(core: &Core, token: Token) {
+    let taken = core.connections.borrow_mut().take(token, Readiness::default());
+    let Some(mut connection) = taken else { return };
+    let phase = connection.phase;
+    match phase {
+        Phase::Write if !core.draining() && has_taken(&mut connection) => {
+            connection.deadline_ms = core.clock.now_ms() + core.engine.settings.write_timeout_ms;
+        }
+        // Its next request is here already, and is answered first.
+        Phase::Idle if core.draining() && connection.has_unread() => {}
+        Phase::Head | Phase::Body => {
+            let mut response = Vec::new();
+            Reject::of(Code::RequestTimeout).write(&core.date.borrow(), &mut response);
+            let _ = send(&connection.socket, &response, SendFlags::NOSIGNAL);
+            linger(core, &mut connection);
+        }
+        Phase::Idle | Phase::Write | Phase::Linger => return close(core, token),
+    }
+    put_back(core, token, connection);
+}
+
+/// The server drains: from now on connections that are between two requests are closed, and clients
+/// that are in the middle of one, or don't take their answers, have little time left.
+pub fn begin_drain(core: &Core) {
+    core.connections.borrow_mut().begin_drain(core.clock.now_ms());
+}

@@ -1,0 +1,40 @@
+//! Where a worker leaves a connection: back in its table, lingering, or closed.
+
+use std::sync::atomic::Ordering;
+
+use rustix::net::{Shutdown, shutdown};
+
+use super::state::{Connection, Phase};
+use crate::engine::core::Core;
+use crate::engine::gate::Token;
+use crate::limits::{DRAIN_LINGER_MS, LINGER_DEADLINE_MS};
+
+/// Closes a connection whatever its state.
+pub(in crate::engine) fn close(core: &Core, token: Token) {
+    let removed = core.connections.borrow_mut().remove(token);
+    if let Some(admitted) = removed {
+        core.engine.counter(admitted).fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Puts a connection back that was taken. One that can't be watched is closed.
+pub(super) fn put_back(core: &Core, token: Token, mut connection: Box<Connection>) {
+    match connection.watch(&core.gate, token) {
+        Ok(()) => core.connections.borrow_mut().put_back(token, connection),
+        Err(error) => {
+            tracing::debug!(core = core.index, %error, "a connection can't be watched");
+            close(core, token);
+        }
+    }
+}
+
+/// Says that nothing more is coming, and waits a while for what the client still sends: to close at
+/// once could take the answer away from it.
+pub(super) fn linger(core: &Core, connection: &mut Connection) {
+    let _ = shutdown(&connection.socket, Shutdown::Write);
+    connection.phase = Phase::Linger;
+    let time_ms = if core.draining() { DRAIN_LINGER_MS } else { LINGER_DEADLINE_MS };
+    connection.deadline_ms = core.clock.now_ms() + time_ms;
+    connection.input = Vec::new();
+    connection.readable = true;
+}

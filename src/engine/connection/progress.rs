@@ -1,0 +1,157 @@
+//! How far the request at the start of a connection's input has come, and where it ends.
+
+use crate::http::{CONTINUE, ChunkedDecoder, Framing, Head, Reject, Version, parse_head};
+use crate::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, REQUEST_LINE_BYTES_MAX};
+
+/// Growth of an unfinished head after which it is looked at again though no line has ended.
+const HEAD_STEP_BYTES: usize = 512;
+
+/// How far the request at the start of the input has come.
+pub(super) enum Progress {
+    /// Its head is incomplete; this much was there when it was last looked at.
+    Head { seen_bytes: usize },
+    /// Its head and body together have this many bytes.
+    Length { total_bytes: usize },
+    /// Its head has been read, its chunked body is being decoded.
+    Chunked(Box<Chunked>),
+}
+
+pub(super) struct Chunked {
+    head_bytes: usize,
+    decoder: ChunkedDecoder,
+    pub(super) body: Vec<u8>,
+    done: bool,
+}
+
+/// Nothing of the next request is known.
+pub(super) const START: Progress = Progress::Head { seen_bytes: 0 };
+
+/// How far it is now.
+pub(super) enum Measured {
+    /// It is whole: bytes of its head and, unless it is chunked, of its body.
+    Whole { head_bytes: usize, body_bytes: usize },
+    /// Its head is not, and has been looked at as far as it has come.
+    Head,
+    /// Its head is, and its body is awaited from now on.
+    BodyBegins,
+    /// Too little has come to look again.
+    AsBefore,
+}
+
+/// Finds where the request at `start` of the input ends. What has come of a chunked body is decoded
+/// and taken out of the input. `out`: for "100 Continue".
+pub(super) fn measure(
+    progress: &mut Progress,
+    input: &mut Vec<u8>,
+    start: usize,
+    out: &mut Vec<u8>,
+) -> Result<Measured, Reject> {
+    let whole = |head_bytes, body_bytes| Measured::Whole { head_bytes, body_bytes };
+    Ok(match progress {
+        Progress::Head { seen_bytes } => {
+            let rest = &input[start..];
+            let new = rest.get(*seen_bytes..).unwrap_or(rest);
+            let reached = |bound| *seen_bytes < bound && bound <= rest.len();
+            if rest.is_empty()
+                || (*seen_bytes > 0
+                    && new.len() < HEAD_STEP_BYTES
+                    && !reached(REQUEST_LINE_BYTES_MAX)
+                    && !reached(HEAD_BYTES_MAX)
+                    && memchr::memchr(b'\n', new).is_none())
+            {
+                return Ok(Measured::AsBefore);
+            }
+            match parse_head(rest)? {
+                Some(head) => {
+                    let facts = Facts::of(&head);
+                    return begin_body(progress, input, start, out, facts);
+                }
+                None => *seen_bytes = rest.len(),
+            }
+            Measured::Head
+        }
+        Progress::Length { total_bytes } => {
+            let total_bytes = *total_bytes;
+            if input.len() - start < total_bytes {
+                return Ok(Measured::AsBefore);
+            }
+            match parse_head(&input[start..])? {
+                Some(head) => whole(head.head_bytes, total_bytes - head.head_bytes),
+                None => Measured::AsBefore,
+            }
+        }
+        Progress::Chunked(chunked) => {
+            decode(chunked, input, start)?;
+            if chunked.done { whole(chunked.head_bytes, 0) } else { Measured::AsBefore }
+        }
+    })
+}
+
+/// A head is complete: so is the request, or its body is awaited from now on.
+fn begin_body(
+    progress: &mut Progress,
+    input: &mut Vec<u8>,
+    start: usize,
+    out: &mut Vec<u8>,
+    facts: Facts,
+) -> Result<Measured, Reject> {
+    let Facts { head_bytes, framing, wants_continue } = facts;
+    match framing {
+        Framing::None => return Ok(Measured::Whole { head_bytes, body_bytes: 0 }),
+        Framing::Length(body_bytes) => {
+            // `parse_head` refuses more than BODY_BYTES_MAX.
+            let body_bytes = (body_bytes as usize).min(BODY_BYTES_MAX);
+            let total_bytes = head_bytes + body_bytes;
+            if input.len() - start >= total_bytes {
+                return Ok(Measured::Whole { head_bytes, body_bytes });
+            }
+            *progress = Progress::Length { total_bytes };
+        }
+        Framing::Chunked => {
+            let mut chunked = Box::new(Chunked {
+                head_bytes,
+                decoder: ChunkedDecoder::new(),
+                body: Vec::new(),
+                done: false,
+            });
+            decode(&mut chunked, input, start)?;
+            let done = chunked.done;
+            *progress = Progress::Chunked(chunked);
+            if done {
+                return Ok(Measured::Whole { head_bytes, body_bytes: 0 });
+            }
+        }
+    }
+    if wants_continue && input.len() - start == head_bytes {
+        out.extend_from_slice(CONTINUE);
+    }
+    Ok(Measured::BodyBegins)
+}
+
+/// What the framing of a request needs of its head, without borrowing it.
+struct Facts {
+    head_bytes: usize,
+    framing: Framing,
+    wants_continue: bool,
+}
+
+impl Facts {
+    fn of(head: &Head<'_>) -> Self {
+        Self {
+            head_bytes: head.head_bytes,
+            framing: head.framing,
+            wants_continue: head.expect_continue && head.version == Version::Http11,
+        }
+    }
+}
+
+/// Decodes what has come of a chunked body and takes it out of the input.
+fn decode(chunked: &mut Chunked, input: &mut Vec<u8>, start: usize) -> Result<(), Reject> {
+    if !chunked.done {
+        let body_at = start + chunked.head_bytes;
+        let (consumed, done) = chunked.decoder.feed(&input[body_at..], &mut chunked.body)?;
+        input.drain(body_at..body_at + consumed);
+        chunked.done = done;
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! What is kept of a connection while nobody serves it.
+
+use std::io;
+use std::mem;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use rustix::net::{RecvFlags, recv};
+
+use super::progress::{Progress, START};
+use crate::engine::gate::{Gate, Readiness, Token};
+use crate::limits::DRAIN_CLIENT_MS;
+
+/// What a connection is doing between two events; decides its deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Idle,
+    Head,
+    Body,
+    Write,
+    Linger,
+}
+
+/// In place of a step of the wheel.
+pub(super) const NOT_FILED: u32 = u32::MAX;
+
+/// What is kept of a connection while nobody serves it.
+pub(super) struct Connection {
+    pub(super) socket: OwnedFd,
+    pub(super) input: Vec<u8>,
+    pub(super) output: Vec<u8>,
+    pub(super) progress: Progress,
+    pub(super) phase: Phase,
+    pub(super) deadline_ms: u64,
+    /// When the table looks at it, at the latest: before or soon after its deadline.
+    pub(super) filed_step: u32,
+    /// The gate tells of it.
+    pub(super) watched: bool,
+    pub(super) readable: bool,
+    pub(super) hung_up: bool,
+    pub(super) ended: bool,
+    pub(super) closing: Closing,
+    pub(super) discarded_bytes: u32,
+    pub(super) queued_bytes: i32,
+}
+
+// What an idle connection costs, beside its place in the table.
+const _: () = assert!(size_of::<Connection>() <= 96);
+
+impl Connection {
+    /// One that has just been accepted.
+    pub(super) fn new(socket: OwnedFd, deadline_ms: u64) -> Self {
+        Self {
+            socket,
+            input: Vec::new(),
+            output: Vec::new(),
+            progress: START,
+            phase: Phase::Idle,
+            deadline_ms,
+            filed_step: NOT_FILED,
+            watched: false,
+            readable: true,
+            hung_up: false,
+            ended: false,
+            closing: Closing::No,
+            discarded_bytes: 0,
+            queued_bytes: 0,
+        }
+    }
+
+    /// Whether the client has sent something that has not been read yet.
+    pub(super) fn has_unread(&self) -> bool {
+        let peeked = recv(&self.socket, &mut [0u8; 1][..], RecvFlags::PEEK);
+        matches!(peeked, Ok((1.., _)))
+    }
+
+    /// Sees to it that the gate tells of it from now on, also of what is there by now.
+    pub(super) fn watch(&mut self, gate: &Gate, token: Token) -> io::Result<()> {
+        if !self.watched {
+            gate.watch_connection(&self.socket, token)?;
+            self.watched = true;
+        }
+        Ok(())
+    }
+
+    /// Leaves the client no more time than a drain has, which began then. What it has sent already is
+    /// looked for before an idle one is closed.
+    pub(super) fn hurry(&mut self, began_ms: u64) {
+        let latest_ms = match self.phase {
+            Phase::Idle => began_ms,
+            Phase::Head | Phase::Body | Phase::Write => began_ms + DRAIN_CLIENT_MS,
+            Phase::Linger => return,
+        };
+        self.deadline_ms = self.deadline_ms.min(latest_ms);
+    }
+
+    pub(super) fn note(&mut self, readiness: Readiness) {
+        self.hung_up |= readiness.hung_up;
+        self.readable |= readiness.readable || readiness.hung_up || readiness.broken;
+    }
+}
+
+/// Whether and how the connection closes once its output is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Closing {
+    No,
+    /// The client has nothing more to say.
+    Now,
+    /// The client may still be sending: closing at once could take our answer away from it.
+    Linger,
+}
+
+/// Whether the client has taken some of what the system holds for it since that was last noted. The
+/// system tells of room to write only when there is much of it: of a client that takes its answers
+/// slowly nothing may be heard for longer than the deadline.
+pub(super) fn has_taken(connection: &mut Connection) -> bool {
+    let before = mem::replace(&mut connection.queued_bytes, queued_bytes(&connection.socket));
+    connection.queued_bytes < before
+}
+
+/// Bytes that the system holds for a connection's client.
+pub(super) fn queued_bytes(socket: &OwnedFd) -> i32 {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ (of a socket: SIOCOUTQ, tcp(7)) writes one int, which lives through the call.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if done == 0 { bytes } else { i32::MAX }
+}

@@ -1,0 +1,130 @@
+//! What a core sells with: its queues to the ledger, what it knows of the sales, ids, allowances.
+//!
+//! Architecture invariant: it needs a clock and no core, so that a test can make one.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crossbeam_utils::CachePadded;
+
+use super::ids::IdSource;
+use super::sales::Sales;
+use crate::clock::Clock;
+use crate::ledger::batch::Batcher;
+use crate::ledger::refused::RefusedSales;
+use crate::stat_log::StatLogBuffer;
+use crate::stock::{Fleet, Shards, StockSetting};
+use crate::sync::lock;
+
+/// What the cores of an instance share of selling: settings, and counters that each core writes on a
+/// cache line of its own.
+pub struct Selling {
+    /// The instance's allowance of each sale.
+    pub stock: StockSetting,
+    /// What the allowances are shares of.
+    pub fleet: Arc<Fleet>,
+    /// The sales that the ledger refuses for what is stored of them.
+    pub refused_sales: Arc<RefusedSales>,
+    /// Grants by core, for `stat.log`.
+    grants: Box<[CachePadded<AtomicU64>]>,
+    /// The allowances of the sales, by sale id.
+    pub(super) allowances: Mutex<hashbrown::HashMap<String, Arc<Shards>>>,
+}
+
+impl Selling {
+    /// For so many cores, with as many percent more than their share of what is left.
+    pub fn new(
+        cores: usize,
+        stock: StockSetting,
+        buffer_percent: u64,
+        refused_sales: Arc<RefusedSales>,
+    ) -> Self {
+        Self {
+            stock,
+            fleet: Arc::new(Fleet::new(cores, buffer_percent)),
+            refused_sales,
+            grants: (0..cores).map(|_| CachePadded::default()).collect(),
+            allowances: Mutex::default(),
+        }
+    }
+
+    /// Number of cores.
+    pub fn cores(&self) -> usize {
+        self.grants.len()
+    }
+
+    /// Grants of this instance so far.
+    pub fn grants_total(&self) -> u64 {
+        self.grants.iter().map(|grants| grants.load(Ordering::Relaxed)).sum()
+    }
+
+    /// What this instance may still ask for, over all sales that it was asked for.
+    pub fn allowance_left(&self) -> u64 {
+        lock(&self.allowances).values().map(|shards| shards.left()).sum()
+    }
+}
+
+/// See the module's header.
+pub struct Seller {
+    /// Number of its core within the instance, from 0.
+    pub index: usize,
+    /// What it shares with the others.
+    pub selling: Arc<Selling>,
+    /// Its core's clock.
+    pub clock: Rc<Clock>,
+    /// Its ledger queues.
+    pub batcher: Batcher,
+    /// What it knows of the sales.
+    pub sales: Sales,
+    /// Makes reservation ids.
+    pub(super) ids: RefCell<IdSource>,
+    /// Lines for `stat.log`, if there is one.
+    stat_log: RefCell<Option<StatLogBuffer>>,
+    pub(super) last_tick_ms: Cell<u64>,
+}
+
+impl Seller {
+    /// The seller of one core.
+    pub fn new(
+        index: usize,
+        selling: Arc<Selling>,
+        clock: Rc<Clock>,
+        batcher: Batcher,
+        stat_log: Option<StatLogBuffer>,
+    ) -> Self {
+        Self {
+            index,
+            selling,
+            clock,
+            batcher,
+            sales: Sales::default(),
+            ids: RefCell::default(),
+            stat_log: RefCell::new(stat_log),
+            last_tick_ms: Cell::new(0),
+        }
+    }
+
+    /// Notes that a purchase was attempted: one line of `stat.log` for each.
+    pub(super) fn record(&self, granted: bool) {
+        if granted {
+            self.selling.grants[self.index].fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(log) = self.stat_log.borrow_mut().as_mut() {
+            log.record(granted, self.selling.grants_total());
+        }
+    }
+
+    /// Gives the lines of `stat.log` to their writer.
+    pub(super) fn flush_stat_log(&self) {
+        if let Some(log) = self.stat_log.borrow_mut().as_mut() {
+            log.flush();
+        }
+    }
+
+    /// Nothing more is sold. The last lines of `stat.log` go to their writer.
+    pub fn finish(&self) {
+        drop(self.stat_log.borrow_mut().take());
+    }
+}

@@ -1,0 +1,27 @@
+//! A running server, as whoever is no core sees it: settings, and atomics that the cores keep.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::config::Config;
+use crate::engine::core::Engine;
+use crate::purchase::Selling;
+
+/// See the module's header.
+pub struct Status {
+    /// The validated configuration.
+    pub config: Config,
+    /// Its cores.
+    pub engine: Arc<Engine>,
+    /// What they sell with.
+    pub selling: Arc<Selling>,
+    /// Cores whose link to the ledger carries batches.
+    pub ledger_up: Box<[AtomicBool]>,
+}
+
+impl Status {
+    /// Whether any core reaches the ledger.
+    pub fn ledger_is_up(&self) -> bool {
+        self.ledger_up.iter().any(|up| up.load(Ordering::Relaxed))
+    }
+}
