@@ -8,8 +8,9 @@ use std::time::Duration;
 use super::{Failure, Way, check_sale, shown, value};
 use crate::audit::Report;
 use crate::cli::AuditOptions;
-use crate::config::{duration_within, format_duration};
+use crate::config::duration_within;
 use crate::control::request::Request;
+use crate::duration::format_duration;
 use crate::limits::AUDIT_TIMEOUT_MS_MAX;
 use crate::orders::DatabaseUrl;
 
