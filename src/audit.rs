@@ -11,58 +11,22 @@
 //!
 //! Architecture invariant: knows no kind of ledger or database, and prints nothing.
 
+mod error;
+mod mode;
 mod places;
 mod report;
 mod rows;
 
 use std::collections::HashSet;
 
+pub use error::AuditError;
+pub use mode::Mode;
 pub use report::{CheckReport, Report, SaleReport};
 
-use crate::ledger::LedgerError;
 use crate::ledger::client::{Client, Repair, SaleAudit};
-use crate::orders::{Database, DatabaseError, Row};
+use crate::orders::{Database, Row};
 use crate::sale::{SaleId, Status};
-
-/// Rounds of comparing and repairing: a repair of the ledger shows more, and a worker may be writing
-/// some of the rows meanwhile.
-const REPAIR_ROUNDS_MAX: usize = 5;
-
-/// Why there is no report.
-#[derive(Debug, thiserror::Error)]
-pub enum AuditError {
-    /// A sale that was named.
-    #[error("there is no sale {0}")]
-    UnknownSale(SaleId),
-    /// The ledger gave no answer.
-    #[error("{0}")]
-    Ledger(#[from] LedgerError),
-    /// The database gave no answer.
-    #[error("the orders: {0}")]
-    Orders(#[from] DatabaseError),
-}
-
-/// What an audit does about what differs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Nothing.
-    Look,
-    /// Repairs what takes no units from anybody who may have them.
-    Repair,
-    /// Repairs, and puts units up for sale although claims, stream, rows or places tell of somebody
-    /// who has them.
-    ReleaseUnits,
-}
-
-impl Mode {
-    fn repairs(self) -> bool {
-        self != Self::Look
-    }
-
-    fn releases(self) -> bool {
-        self == Self::ReleaseUnits
-    }
-}
+use mode::REPAIR_ROUNDS_MAX;
 
 /// Audits these sales, or all if none is named.
 ///

@@ -39,6 +39,8 @@ pub mod cli;
 pub mod operator;
 pub mod config;
 pub mod limits;
+pub mod duration;
+mod redact;
 pub mod logging;
 pub mod signals;
 pub mod output;

@@ -14,7 +14,6 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::config::LogFormat;
 use crate::limits::{COMMAND_LAST_WORDS_MS, LAST_WORDS_MS};
 use crate::output::Aside;
 
@@ -26,6 +25,15 @@ pub use standard_error::real as real_standard_error;
 
 /// What all lines go through once logging has started.
 static QUEUE: OnceLock<Queue> = OnceLock::new();
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
 
 /// Why logging can't start.
 #[derive(Debug, thiserror::Error)]

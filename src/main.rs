@@ -7,14 +7,16 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use stampede::cli::{Cli, Command, OrdersAction, OrdersOptions, ServeOptions};
+use stampede::cli::{Cli, Command, OrdersOptions, ServeOptions};
 use stampede::clock::rfc3339;
-use stampede::config::{Config, ConfigError, Listen, raise_file_limit};
+use stampede::config::{
+    Config, ConfigError, Listen, OrdersAction, OrdersCommand, raise_file_limit,
+};
 use stampede::handler::BUY_SALE;
 use stampede::limits::LAST_WORDS_MS;
 use stampede::logging;
 use stampede::operator::{self, Failure};
-use stampede::orders;
+use stampede::orders::{self, OrdersError};
 use stampede::output::Aside;
 use stampede::sale::{SaleId, SaleView, State};
 use stampede::server::{self, Ready, SaleStart};
@@ -201,17 +203,20 @@ fn curl_base(listen: &Listen) -> String {
 }
 
 fn write_orders(options: &OrdersOptions) -> ExitCode {
-    let command = options.judge().unwrap_or_else(|problems| usage(&ConfigError { problems }));
+    let command = OrdersCommand::load(options).unwrap_or_else(|error| usage(&error));
     logging::start(&command.log_filter, command.log_format).unwrap_or_else(|error| failure(&error));
     signals::ignore_others().unwrap_or_else(|error| failure(&error));
+    let url = &command.from.url;
+    let ledger = command
+        .from
+        .ledger()
+        .unwrap_or_else(|why| failure(&OrdersError::From(url.to_string(), why)));
     let done = match command.action {
         OrdersAction::Work(work) => {
-            orders::work(&command.from, &work.to, &work.stream, work.worker).map(drop)
+            orders::work(url, ledger, &work.to, &work.stream, work.worker).map(drop)
         }
-        OrdersAction::Groups => orders::print_groups(&command.from, &mut io::stdout().lock()),
-        OrdersAction::DropGroup(name) => {
-            orders::end_group(&command.from, &name, &mut io::stdout().lock())
-        }
+        OrdersAction::Groups => orders::print_groups(ledger, &mut io::stdout().lock()),
+        OrdersAction::DropGroup(name) => orders::end_group(ledger, &name, &mut io::stdout().lock()),
     };
     match done {
         Ok(()) => logging::end(0, ""),

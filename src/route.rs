@@ -5,13 +5,16 @@
 
 mod json;
 pub mod percent;
+mod user;
 
 pub use json::{ReservationRequest, parse_reservation_request};
+pub use user::{USER_FIELD, USER_HEADER};
 
 use std::borrow::Cow;
 
 use crate::http::{Head, Method, Problem};
 use crate::sale::{IdError, Key};
+use user::buyer;
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,11 +74,6 @@ const ALLOW_ALL: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 const ALLOW_READ: &str = "GET, HEAD, OPTIONS";
 const ALLOW_POST: &str = "POST, OPTIONS";
 const ALLOW_NOTHING: &str = "OPTIONS";
-
-/// The header that names the buyer, set by whoever knows him.
-pub const USER_HEADER: &str = "X-User-Id";
-/// The buyer's own name for himself: a parameter of `/buy/ticket`, a member of a body.
-pub const USER_FIELD: &str = "user";
 
 /// Says what the head asks for. `public_confirm`: buyers may confirm their own reservations.
 #[inline]
@@ -137,34 +135,6 @@ fn read(method: Method, route: Route<'_>) -> Route<'_> {
         Method::Get | Method::Head => route,
         Method::Options => Route::Options { allow: ALLOW_READ },
         _ => Route::MethodNotAllowed { allow: ALLOW_READ },
-    }
-}
-
-/// The user of `/buy/ticket`: the header `X-User-Id` decides, and a parameter `user` beside it must
-/// name the same; else the parameter.
-#[inline]
-fn buyer<'a>(head: &Head<'a>) -> Result<Option<Cow<'a, str>>, &'static str> {
-    let Some(user) = head.user else {
-        return head.query.map_or(Ok(None), user_parameter);
-    };
-    let user = str::from_utf8(user).map_err(|_| USER_HEADER)?;
-    match head.query.map_or(Ok(None), user_parameter)? {
-        Some(other) if other != user => Err(USER_FIELD),
-        _ => Ok(Some(Cow::Borrowed(user))),
-    }
-}
-
-/// Two parameters would name two users: neither counts.
-fn user_parameter(query: &str) -> Result<Option<Cow<'_, str>>, &'static str> {
-    let mut users = query.split('&').filter_map(|pair| match pair.split_once('=') {
-        Some((USER_FIELD, value)) => Some(value),
-        None if pair == USER_FIELD => Some(""),
-        _ => None,
-    });
-    match (users.next(), users.next()) {
-        (None, _) => Ok(None),
-        (Some(user), None) => percent::decode(user).map(Some).ok_or(USER_FIELD),
-        (Some(_), Some(_)) => Err(USER_FIELD),
     }
 }
 

@@ -7,7 +7,6 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use crate::answer::TARGET;
 use crate::error::{Because, Result, fail};
 
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
@@ -27,7 +26,7 @@ pub struct Response {
 /// A keep-alive connection.
 pub struct Client {
     stream: TcpStream,
-    request: Vec<u8>,
+    address: SocketAddr,
 }
 
 impl Client {
@@ -36,19 +35,12 @@ impl Client {
         let stream = TcpStream::connect(address).because(|| format!("connecting to {address}"))?;
         stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
         stream.set_nodelay(true)?;
-        let request = format!("GET {TARGET} HTTP/1.1\r\nHost: {address}\r\n\r\n").into_bytes();
-        Ok(Self { stream, request })
-    }
-
-    /// Asks for a ticket and reads the answer.
-    pub fn buy(&mut self) -> Result<Response> {
-        self.stream.write_all(&self.request).because(|| "sending a request".into())?;
-        self.receive()
+        Ok(Self { stream, address })
     }
 
     /// Gets something.
     pub fn get(&mut self, path: &str) -> Result<Response> {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address);
         self.stream.write_all(request.as_bytes()).because(|| "sending a request".into())?;
         self.receive()
     }
@@ -56,8 +48,9 @@ impl Client {
     /// Posts JSON, or nothing, and reads the answer.
     pub fn post(&mut self, path: &str, json: &str) -> Result<Response> {
         let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n\
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
              Content-Length: {}\r\n\r\n{json}",
+            self.address,
             json.len()
         );
         self.stream.write_all(request.as_bytes()).because(|| "sending a request".into())?;
@@ -81,11 +74,6 @@ impl Client {
             input.extend_from_slice(&chunk[..read]);
         }
     }
-}
-
-/// Asks once on a connection of its own.
-pub fn buy_once(address: SocketAddr) -> Result<Response> {
-    Client::connect(address)?.buy()
 }
 
 /// `None`: more bytes are needed.

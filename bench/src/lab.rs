@@ -180,7 +180,7 @@ impl Served {
         let mut client = Client::connect(self.address)?;
         let deadline = Instant::now() + START_DEADLINE;
         loop {
-            let response = client.buy()?;
+            let response = client.get(answer::TARGET)?;
             match answer::read(&response) {
                 Some(answer) if answer == wanted => return Ok(()),
                 Some(Answer::Granted) => {}

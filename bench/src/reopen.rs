@@ -150,7 +150,7 @@ fn keep_asking(number: usize, address: SocketAddr, turn: &AtomicU32, bought: &Se
                 return Ok(());
             }
             if now != had {
-                let response = client.buy()?;
+                let response = client.get(answer::TARGET)?;
                 match answer::read(&response) {
                     Some(Answer::SoldOut) => {}
                     Some(Answer::Granted) => {

@@ -178,7 +178,9 @@ pub fn idle_connections(lab: &mut Lab, served: &Served, connections: u32) -> Res
     for number in 1..=connections {
         lab.check_interrupted()?;
         let mut client = Client::connect(served.address)?;
-        let response = client.buy().because(|| format!("connection {number} of {connections}"))?;
+        let response = client
+            .get(answer::TARGET)
+            .because(|| format!("connection {number} of {connections}"))?;
         if answer::read(&response) != Some(Answer::SoldOut) {
             return fail(unexpected(Answer::SoldOut, &response));
         }

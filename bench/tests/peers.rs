@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use bench::answer::{self, Answer, Content};
-use bench::client::{Client, buy_once};
+use bench::answer::{self, Answer, Content, TARGET};
+use bench::client::{Client, Response};
 use bench::lab::{Lab, Served};
 use bench::machine::check_tools;
 use bench::postgres::Postgres;
@@ -223,13 +223,18 @@ fn a_floor_sends_on_when_its_client_reads_on() {
     }
 }
 
+/// Asks for a ticket on a connection of its own.
+fn buy(address: SocketAddr) -> Response {
+    Client::connect(address).and_then(|mut client| client.get(TARGET)).expect("an answer")
+}
+
 /// Sells what there is and not one more, under different ids, to buyers who come at once; then it
 /// goes on saying that it is sold out.
 fn sells_exactly(served: &Served) {
     let buyers: Vec<_> = (0..BUYERS)
         .map(|_| {
             let address = served.address;
-            std::thread::spawn(move || buy_once(address).expect("an answer"))
+            std::thread::spawn(move || buy(address))
         })
         .collect();
     let responses: Vec<_> =
@@ -278,7 +283,7 @@ fn nginx_with_lua_says_so_when_redis_is_away() {
     let served = here.lab.serve(Server::NginxLua, &setup).expect("nginx");
     served.expect(Answer::Granted).expect("a ticket");
     drop(redis);
-    let response = buy_once(served.address).expect("an answer");
+    let response = buy(served.address);
     assert_eq!((response.status, &*response.body), (503, answer::UNAVAILABLE));
 }
 

@@ -69,7 +69,7 @@ fn crowd(address: SocketAddr) -> (Vec<String>, usize) {
         let (mut granted, mut sold_out) = (Vec::new(), 0);
         let mut client = Client::connect(address).expect("a connection");
         for _ in 0..REQUESTS_EACH {
-            let response = client.buy().expect("an answer");
+            let response = client.get(TARGET).expect("an answer");
             match answer::read(&response) {
                 Some(Answer::Granted) => {
                     let id = text_field(&response.body, "reservation").unwrap_or_default();
@@ -135,7 +135,7 @@ fn the_article_sells_exactly_what_there_is() {
 
     // Without Redis nothing is known: that is no "sold out".
     redis.kill();
-    let response = Client::connect(address).and_then(|mut client| client.buy());
+    let response = Client::connect(address).and_then(|mut client| client.get(TARGET));
     assert_eq!(response.expect("an answer").status, 503);
 }
 

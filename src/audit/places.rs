@@ -3,7 +3,8 @@
 
 use std::collections::HashSet;
 
-use super::{CheckReport, Mode};
+use super::mode::Mode;
+use super::report::CheckReport;
 use crate::ledger::client::{Client, EXAMPLES_MAX};
 use crate::ledger::{Batch, Group, LedgerError};
 use crate::sale::{Command, Outcome, Places, SaleId, SaleView, Split, UnderWay};

@@ -6,7 +6,9 @@
 
 use std::collections::HashSet;
 
-use super::{AuditError, CheckReport, Mode, REPAIR_ROUNDS_MAX};
+use super::error::AuditError;
+use super::mode::{Mode, REPAIR_ROUNDS_MAX};
+use super::report::CheckReport;
 use crate::ledger::client::{Client, EXAMPLES_MAX, Repair, SaleAudit};
 use crate::orders::{Database, Order, Row};
 use crate::sale::{Change, Reservation, ReservationId, SaleId, Status, User};

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::OperatorOptions;
+use super::operator::OperatorOptions;
 
 /// The options of audit, unjudged. URLs can hold passwords, so there is no `Debug`.
 #[derive(Args, Default)]

@@ -17,7 +17,7 @@ use clap::{Parser, Subcommand};
 
 pub use audit::AuditOptions;
 pub use operator::{OperatorOptions, ReservationAction, SaleAction};
-pub use orders::{OrdersAction, OrdersCommand, OrdersOptions, OrdersWork};
+pub use orders::OrdersOptions;
 pub use serve::ServeOptions;
 
 use operator::{ReservationCommand, SaleCommand};
@@ -128,7 +128,8 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
-    use crate::config::{CONTROL_DEFAULT, SETTINGS, format_duration};
+    use crate::config::{CONTROL_DEFAULT, SETTINGS};
+    use crate::duration::format_duration;
     use crate::limits;
 
     #[test]

@@ -8,8 +8,13 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::{CONTROL_DEFAULT, Listen, Taker, value};
+use super::listen::Listen;
+use super::taker::Taker;
+use super::value;
 use crate::limits::{CONTROL_TOKEN_BYTES_MAX, CONTROL_TOKEN_BYTES_MIN};
+
+/// Where the control port is unless told otherwise.
+pub const CONTROL_DEFAULT: &str = "127.0.0.1:3006";
 
 /// The control port.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,8 +6,12 @@ use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use super::{LISTEN_DEFAULT, Taker, value};
+use super::taker::Taker;
+use super::value;
 use crate::limits::{LISTEN_MAX, UNIX_PATH_BYTES_MAX};
+
+/// Where an instance listens unless told otherwise.
+pub const LISTEN_DEFAULT: &str = "0.0.0.0:3005";
 
 /// What stands before the path of a Unix socket.
 const UNIX_PREFIX: &str = "unix:";

@@ -10,12 +10,15 @@
 //! log, and nothing prints.
 
 mod control;
+mod error;
 mod host;
 mod ledger;
 mod listen;
+mod orders;
 mod sale;
 mod show;
 mod source;
+mod taker;
 mod value;
 
 use std::path::PathBuf;
@@ -27,44 +30,31 @@ use crate::limits;
 use crate::orders::DatabaseUrl;
 use crate::sale::{SaleId, SaleSpec, Split};
 
+pub use crate::logging::LogFormat;
 pub use crate::stock::StockSetting;
-pub use control::{ControlSetting, Token};
+pub use control::{CONTROL_DEFAULT, ControlSetting, Token};
+pub use error::ConfigError;
 pub use host::{Host, raise_file_limit};
 pub use ledger::{
     CounterNames, LedgerSetting, RedisSetting, RedisUrl, SentinelLogin, TlsOptions, redis_setting,
 };
-pub use listen::Listen;
+pub use listen::{LISTEN_DEFAULT, Listen};
+pub use orders::{ORDERS_GROUP_DEFAULT, OrdersAction, OrdersCommand, OrdersWork};
 pub use sale::{parse as parse_sale, parse_time, splits as parse_splits};
 pub use source::{SETTINGS, Setting, Source, without_newline};
-pub use value::{duration_within, format_duration, log_filter, log_format, whole_number};
-
-pub(crate) use ledger::{redacted, sentinel_login};
+pub use value::{duration_within, whole_number};
 
 use source::Layers;
+use taker::Taker;
 
 /// Why a sale of an embedded ledger is not split.
 const SPLITS_NEED_REDIS: &str =
     "only a sale in Redis can be split; an embedded ledger has one core to sell from";
 
-/// Where an instance listens unless told otherwise.
-pub const LISTEN_DEFAULT: &str = "0.0.0.0:3005";
-/// Where the control port is unless told otherwise.
-pub const CONTROL_DEFAULT: &str = "127.0.0.1:3006";
 /// The folder of the embedded ledger unless told otherwise.
 pub const EMBEDDED_DIR_DEFAULT: &str = "./stampede-data";
 /// The sale that an embedded ledger starts with unless told otherwise.
 pub const SALE_DEFAULT: (&str, u64) = ("ticket", 10_000);
-/// What is logged unless told otherwise.
-pub const LOG_FILTER_DEFAULT: &str = "info";
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
 
 /// Every setting of an instance, checked.
 #[derive(Debug, Clone)]
@@ -129,14 +119,6 @@ pub struct Config {
     pub sources: Vec<(&'static str, Source)>,
 }
 
-/// Why there is no configuration: everything that is wrong, one text each. Shows one a line.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", problems.join("\n"))]
-pub struct ConfigError {
-    /// At least one.
-    pub problems: Vec<String>,
-}
-
 impl Config {
     /// The configuration from these options, the process' environment and the file they name.
     pub fn load(options: &ServeOptions) -> Result<Self, ConfigError> {
@@ -152,48 +134,14 @@ impl Config {
         let (layers, problems) = Layers::gather(options, environment);
         let mut take = Taker { layers, problems };
         let config = take.config(host);
-        if take.problems.is_empty() { Ok(config) } else { Err(take.into_error()) }
+        if !take.problems.is_empty() {
+            return Err(ConfigError { problems: take.problems });
+        }
+        Ok(config)
     }
-}
-
-/// Takes settings out of the layers, one by one, and notes what is wrong with them.
-struct Taker {
-    layers: Layers,
-    problems: Vec<String>,
 }
 
 impl Taker {
-    fn into_error(self) -> ConfigError {
-        ConfigError { problems: self.problems }
-    }
-
-    /// Notes a problem with a setting's value.
-    fn wrong(&mut self, name: &str, value: &str, problem: &str) {
-        let place = self.layers.place(name, value);
-        self.problems.push(format!("{place}: {problem}"));
-    }
-
-    /// A setting with one value, or its default.
-    fn one<T>(
-        &mut self,
-        name: &'static str,
-        default: T,
-        parse: impl FnOnce(&str) -> Result<T, String>,
-    ) -> T {
-        let Some(text) = self.layers.values(name).and_then(|v| v.first()).cloned() else {
-            return default;
-        };
-        parse(&text).unwrap_or_else(|problem| {
-            self.wrong(name, &text, &problem);
-            default
-        })
-    }
-
-    /// A duration within a range.
-    fn duration(&mut self, name: &'static str, default_ms: u64, range: (u64, u64)) -> u64 {
-        self.one(name, default_ms, |text| value::duration_within(text, range))
-    }
-
     fn config(&mut self, host: &Host) -> Config {
         let connection = (limits::CONNECTION_DEADLINE_MS_MIN, limits::CONNECTION_DEADLINE_MS_MAX);
         let ledger_range = (limits::LEDGER_DEADLINE_MS_MIN, limits::LEDGER_DEADLINE_MS_MAX);
@@ -226,7 +174,7 @@ impl Taker {
             stock_buffer_percent,
             instance: self.one("instance", None, |text| value::instance_name(text).map(Some)),
             stat_log: self.one("stat-log", None, |text| value::stat_log(text).map(Some)),
-            log_filter: self.one("log", LOG_FILTER_DEFAULT.into(), value::log_filter),
+            log_filter: self.one("log", value::LOG_FILTER_DEFAULT.into(), value::log_filter),
             log_format: self.one("log-format", LogFormat::Text, value::log_format),
             drain_delay_ms: self.duration(
                 "drain-delay",
@@ -365,7 +313,7 @@ impl Taker {
         let text = |text: &str| Ok(Some(text.to_owned()));
         let user = self.one("redis-sentinel-user", None, text);
         let password = self.one("redis-sentinel-password", None, text);
-        sentinel_login(user.clone(), password).unwrap_or_else(|problem| {
+        ledger::sentinel_login(user.clone(), password).unwrap_or_else(|problem| {
             self.wrong("redis-sentinel-user", &user.unwrap_or_default(), &problem);
             None
         })

@@ -1,8 +1,9 @@
 //! The definition of a sale as text: `ID=TOTAL[,hold=30s][,limit=1][,quantity=4][,opens=…][,closes=…][,splits=4]`.
 
 use super::source::{closest, did_you_mean};
-use super::value::{duration, format_duration, whole_number};
+use super::value::whole_number;
 use crate::clock::parse_rfc3339;
+use crate::duration::{format_duration, parse_duration};
 use crate::limits::{HOLD_MS_MAX, QUANTITY_MAX, SPLITS_MAX, TOTAL_MAX};
 use crate::sale::{SaleId, SaleSpec, Split};
 
@@ -40,7 +41,7 @@ fn set(spec: &mut SaleSpec, key: &str, value: &str) -> Result<(), String> {
     let named = |problem: String| format!("{key} {problem}");
     match key {
         "hold" => {
-            let hold_ms = duration(value).map_err(named)?;
+            let hold_ms = parse_duration(value).map_err(named)?;
             if !(1..=HOLD_MS_MAX).contains(&hold_ms) {
                 return Err(format!("hold must be from 1ms to {}", format_duration(HOLD_MS_MAX)));
             }

@@ -4,10 +4,9 @@
 use std::fmt::Write;
 
 use super::value::format_cores;
-use super::{
-    Config, CounterNames, LedgerSetting, LogFormat, Source, StockSetting, format_duration,
-};
+use super::{Config, CounterNames, LedgerSetting, LogFormat, Source, StockSetting};
 use crate::clock::rfc3339;
+use crate::duration::format_duration;
 use crate::limits::TIME_MS_MAX;
 use crate::sale::{SaleId, SaleSpec};
 

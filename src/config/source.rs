@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use toml::Value;
 
-use super::ledger::redacted;
 use crate::cli::ServeOptions;
 use crate::limits::CONFIG_FILE_BYTES_MAX;
+use crate::redact::redacted;
 
 /// A setting: an option of the command line, a variable of the environment, a name in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

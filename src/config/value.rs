@@ -10,12 +10,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat};
 use rustix::io::Errno;
 
-use super::{LogFormat, StockSetting};
+use crate::duration::{format_duration, parse_duration};
 use crate::limits::{MEMBER_NAME_BYTES_MAX, STOCK_BUFFER_PERCENT_MAX, TOTAL_MAX};
+use crate::logging::LogFormat;
 use crate::stat_log::Standard;
-
-const UNITS: [(&str, u64); 5] =
-    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+use crate::stock::StockSetting;
 
 /// A whole number in decimal digits, within a range.
 pub fn whole_number(text: &str, min: u64, max: u64) -> Result<u64, String> {
@@ -26,35 +25,13 @@ pub fn whole_number(text: &str, min: u64, max: u64) -> Result<u64, String> {
     }
 }
 
-/// A duration in ms: a whole number and a unit.
-pub(super) fn duration(text: &str) -> Result<u64, String> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let unit_ms = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, ms)| *ms);
-    number
-        .parse::<u64>()
-        .ok()
-        .zip(unit_ms)
-        .and_then(|(number, ms)| number.checked_mul(ms))
-        .ok_or_else(|| "must be a whole number and a unit: 500ms, 30s, 5m, 2h or 1d".to_owned())
-}
-
 /// A duration in ms from `min` to `max`.
 pub fn duration_within(text: &str, (min, max): (u64, u64)) -> Result<u64, String> {
-    let value_ms = duration(text)?;
+    let value_ms = parse_duration(text)?;
     if (min..=max).contains(&value_ms) {
         Ok(value_ms)
     } else {
         Err(format!("must be from {} to {}", format_duration(min), format_duration(max)))
-    }
-}
-
-/// A duration as its setting would be written, in the largest unit that is exact.
-pub fn format_duration(ms: u64) -> String {
-    let exact = |(_, unit_ms): &&(&str, u64)| ms.is_multiple_of(*unit_ms);
-    match UNITS.iter().rev().find(exact) {
-        Some((unit, unit_ms)) if ms != 0 => format!("{}{unit}", ms / unit_ms),
-        _ => "0s".into(),
     }
 }
 
@@ -213,8 +190,11 @@ pub(super) fn may_write(folder: &Path) -> io::Result<()> {
     Ok(accessat(CWD, folder, access, AtFlags::EACCESS)?)
 }
 
+/// What is logged unless told otherwise.
+pub const LOG_FILTER_DEFAULT: &str = "info";
+
 /// A level, or a filter of `tracing`.
-pub fn log_filter(text: &str) -> Result<String, String> {
+pub(super) fn log_filter(text: &str) -> Result<String, String> {
     const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
     let shape = "must be error, warn, info, debug, trace or off, \
                  or a filter such as info,stampede::ledger=debug";
@@ -231,7 +211,7 @@ pub fn log_filter(text: &str) -> Result<String, String> {
 }
 
 /// `text` or `json`.
-pub fn log_format(text: &str) -> Result<LogFormat, String> {
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
     match text {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
@@ -242,25 +222,6 @@ pub fn log_format(text: &str) -> Result<LogFormat, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_round_trip() {
-        for (text, ms) in [
-            ("500ms", 500),
-            ("30s", 30_000),
-            ("5m", 300_000),
-            ("2h", 7_200_000),
-            ("1d", 86_400_000),
-        ] {
-            assert_eq!(duration(text), Ok(ms));
-            assert_eq!(format_duration(ms), text);
-        }
-        assert_eq!(format_duration(0), "0s");
-        for bad in ["", "5", "s", "-5s", "1.5s", "5 s", "5S", "5sec", "99999999999999999999s"] {
-            assert!(duration(bad).is_err(), "{bad}");
-        }
-        assert!(duration("213503982335d").is_err(), "overflow");
-    }
 
     #[test]
     fn percentages() {

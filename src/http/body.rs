@@ -5,8 +5,8 @@
 //! for form, bounded and dropped. One byte at a time outside the data, so that the outcome can't
 //! depend on how the input was cut.
 
+use super::head::is_token_byte;
 use super::problem::{Code, Reject};
-use super::request::is_token_byte;
 use crate::limits::{BODY_BYTES_MAX, CHUNK_LINE_BYTES_MAX, CHUNK_OVERHEAD_BYTES_MAX};
 
 /// What the next byte is.

@@ -9,20 +9,24 @@
 
 mod body;
 mod date;
+mod head;
 mod plain;
 mod problem;
 mod request;
 mod response;
+mod status;
 
 pub use body::ChunkedDecoder;
 pub use date::HttpDate;
+pub use head::{Framing, Head, Method, Version};
 pub use problem::{BuyAnswer, Code, Problem, Reject};
-pub use request::{Framing, Head, Method, Version, parse_head};
+pub use request::parse_head;
 pub use response::{
-    CONTINUE, Canned, Envelope, Persistence, Response, Status, json_bytes, write_buy_granted,
+    CONTINUE, Canned, Envelope, Persistence, Response, json_bytes, write_buy_granted,
     write_buy_refused, write_buy_refused_with, write_created, write_json, write_json_bytes,
     write_options, write_plaintext, write_techempower_json,
 };
+pub use status::Status;
 
 #[cfg(test)]
 mod request_tests;

@@ -5,7 +5,7 @@
 //! [`judge`](super::request::judge): what is legal and what is answered to the rest is decided there
 //! alone, and the tests hold that both agree on every head that is read here.
 
-use super::request::{Fields, Head, Method, RequestLine, Version, is_token_byte};
+use super::head::{Fields, Head, Method, RequestLine, Version, is_token_byte};
 use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX};
 
 /// The head that `input` starts with, if it is plain and complete.

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
-use super::response::Status;
+use super::status::Status;
 
 /// A stable code, as clients match on it. Names are in snake case on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

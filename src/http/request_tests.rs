@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::head::*;
 use super::plain::read_plain;
 use super::problem::{Code, Reject};
 use super::request::*;

@@ -3,65 +3,10 @@
 use serde::Serialize;
 
 use super::date::{DATE_BYTES, HttpDate};
+use super::head::{Head, Method, Version};
 use super::problem::{Code, Problem, Reject};
-use super::request::{Head, Method, Version};
+use super::status::Status;
 use crate::sale::{ReservationId, SaleId};
-
-macro_rules! statuses {
-    ($($name:ident = $code:literal $reason:literal,)*) => {
-        /// The statuses that we answer with.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        #[repr(u16)]
-        pub enum Status {
-            $(#[doc = $reason] $name = $code,)*
-        }
-
-        impl Status {
-            /// The three digits.
-            pub const fn code(self) -> u16 {
-                self as u16
-            }
-
-            /// The reason phrase.
-            pub const fn reason(self) -> &'static str {
-                match self {
-                    $(Self::$name => $reason,)*
-                }
-            }
-
-            /// The status line, without its end.
-            const fn line(self) -> &'static str {
-                match self {
-                    $(Self::$name => concat!("HTTP/1.1 ", $code, " ", $reason),)*
-                }
-            }
-        }
-    };
-}
-
-statuses! {
-    Ok = 200 "OK",
-    Created = 201 "Created",
-    NoContent = 204 "No Content",
-    BadRequest = 400 "Bad Request",
-    Forbidden = 403 "Forbidden",
-    NotFound = 404 "Not Found",
-    MethodNotAllowed = 405 "Method Not Allowed",
-    RequestTimeout = 408 "Request Timeout",
-    Conflict = 409 "Conflict",
-    Gone = 410 "Gone",
-    ContentTooLarge = 413 "Content Too Large",
-    UriTooLong = 414 "URI Too Long",
-    UnsupportedMediaType = 415 "Unsupported Media Type",
-    ExpectationFailed = 417 "Expectation Failed",
-    UnprocessableContent = 422 "Unprocessable Content",
-    TooManyRequests = 429 "Too Many Requests",
-    HeadTooLarge = 431 "Request Header Fields Too Large",
-    InternalServerError = 500 "Internal Server Error",
-    NotImplemented = 501 "Not Implemented",
-    ServiceUnavailable = 503 "Service Unavailable",
-    VersionNotSupported = 505 "HTTP Version Not Supported",
-}
 
 /// The interim answer to `Expect: 100-continue` (RFC 9110, section 10.1.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Failure, Way, shown, value};
+use super::arguments::shown;
+use super::failure::Failure;
+use super::way::{Way, value};
 use crate::control::request::Request;
 
 /// Writes the archive. Gives how many reservations are in it.

@@ -5,11 +5,14 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-use super::{Failure, Way, check_sale, shown, value};
+use super::arguments::{check_sale, shown};
+use super::failure::Failure;
+use super::way::{Way, value};
 use crate::audit::Report;
 use crate::cli::AuditOptions;
-use crate::config::{duration_within, format_duration};
+use crate::config::duration_within;
 use crate::control::request::Request;
+use crate::duration::format_duration;
 use crate::limits::AUDIT_TIMEOUT_MS_MAX;
 use crate::orders::DatabaseUrl;
 

@@ -7,7 +7,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::time::Duration;
 
-use super::Failure;
+use super::failure::Failure;
 use crate::cli::OperatorOptions;
 use crate::config::{CONTROL_DEFAULT, Token, without_newline};
 use crate::control::request::{Reply, Request};

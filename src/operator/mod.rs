@@ -9,43 +9,30 @@
 //! say to the writer it is given.
 
 mod archive;
+mod arguments;
 mod audit;
+mod failure;
 mod http;
 mod ledger;
 mod table;
+mod way;
 
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
 pub use audit::audit;
+pub use failure::Failure;
 pub use ledger::{embedded_client, open_client, redis_client};
 
-use self::http::Remote;
-use crate::cli::{OperatorOptions, ReservationAction, SaleAction, ServeOptions};
+use self::arguments::{check_sale, shown};
+use self::way::{Way, value};
+use crate::cli::{OperatorOptions, ReservationAction, SaleAction};
 use crate::clock::rfc3339;
-use crate::config::{Config, parse_sale, parse_splits, whole_number};
-use crate::control::api::Api;
-use crate::control::request::{Reply, Request};
+use crate::config::{parse_sale, parse_splits, whole_number};
+use crate::control::request::Request;
 use crate::limits::{CONTROL_PAGE_MAX, TIME_MS_MAX, TOTAL_MAX};
 use crate::sale::{ReservationId, SaleId, SaleSpec, Split};
-
-/// Why a command did not do what it was to do.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// The command line is wrong: exit code 2.
-    #[error("{0}")]
-    Usage(String),
-    /// Anything else: exit code 1.
-    #[error("{0}")]
-    Failed(String),
-    /// An audit could not look: exit code 3.
-    #[error("{0}")]
-    NotLooked(String),
-    /// What it says can't be written.
-    #[error("can't print: {0}")]
-    Print(#[from] io::Error),
-}
 
 /// Does something with sales.
 pub fn sale(
@@ -162,20 +149,6 @@ fn sale_requests(action: &SaleAction) -> Result<Vec<Request>, Failure> {
     }])
 }
 
-fn check_sale(id: &str) -> Result<(), Failure> {
-    let checked = SaleId::new(id).map(drop);
-    checked.map_err(|error| Failure::Usage(format!("{}: {error}", shown(id))))
-}
-
-/// A text of the command line in an error: on one line, and not endless.
-fn shown(text: &str) -> String {
-    let mut shown: String = text.chars().take(200).collect();
-    if shown.is_empty() || shown.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        shown = format!("{shown:?}");
-    }
-    shown
-}
-
 /// A sale as the control port takes it.
 fn definition(id: &SaleId, spec: &SaleSpec) -> Value {
     let time = |ms: u64, none: u64| (ms != none).then(|| rfc3339(ms));
@@ -224,54 +197,4 @@ fn say(
         text(out)?
     }
     Ok(())
-}
-
-/// How requests get to where they are answered.
-enum Way {
-    Remote(Remote),
-    Direct(Box<Api>),
-}
-
-impl Way {
-    fn open(options: &OperatorOptions) -> Result<Self, Failure> {
-        if options.ledger.is_none() && !options.direct {
-            return Ok(Self::Remote(Remote::from_options(options)?));
-        }
-        let serve = ServeOptions {
-            config: options.config.clone(),
-            ledger: options.ledger.clone(),
-            ..ServeOptions::default()
-        };
-        let config = Config::load(&serve).map_err(|error| Failure::Usage(error.to_string()))?;
-        let client = open_client(&config.ledger, "stampede-operator")
-            .map_err(|reason| Failure::Failed(format!("{}: {reason}", config.ledger)))?;
-        Ok(Self::Direct(Box::new(Api::new(client).with_orders(config.orders))))
-    }
-
-    fn ask(&mut self, request: &Request) -> Result<Reply, Failure> {
-        match self {
-            Self::Remote(remote) => remote.ask(request),
-            Self::Direct(api) => Ok(api.answer(request)),
-        }
-    }
-}
-
-/// The JSON of a reply, or the problem it tells.
-fn value(reply: Reply) -> Result<Value, Failure> {
-    let value: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-    if (200..300).contains(&reply.status) {
-        return Ok(value);
-    }
-    let detail = value["detail"].as_str().unwrap_or("there is no more to it");
-    let told = match value["field"].as_str() {
-        Some(field) => format!("{field}: {detail}"),
-        None => detail.to_owned(),
-    };
-    Err(match reply.status {
-        422 => Failure::Usage(told),
-        401 => Failure::Failed(format!(
-            "{told} Name the file it is in with --token-file, or set STAMPEDE_CONTROL_TOKEN."
-        )),
-        _ => Failure::Failed(told),
-    })
 }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::Value;
 
-use crate::config::format_duration;
+use crate::duration::format_duration;
 
 /// A value as text; nothing is a dash.
 pub fn text(value: &Value) -> String {

@@ -1,6 +1,7 @@
 //! What `stampede orders` does: one worker of a group, from a Redis to a database, until it is told
 //! to stop; and what an operator does with the groups.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -8,11 +9,11 @@ use std::sync::atomic::AtomicBool;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag::{register, register_conditional_shutdown};
 
-use super::{
-    DatabaseUrl, Done, GroupsError, StreamOptions, StreamSource, WorkerError, WorkerOptions,
-    drop_group, groups, run,
-};
-use crate::config::{RedisSetting, format_duration};
+use super::database_url::DatabaseUrl;
+use super::groups::{GroupsError, drop_group, groups};
+use super::stream::{StreamOptions, StreamSource};
+use super::worker::{Done, WorkerError, WorkerOptions, run};
+use crate::duration::format_duration;
 use crate::ledger::redis::{Purpose, RedisLedger};
 
 /// Exit code of a second signal, which ends at once.
@@ -39,21 +40,22 @@ pub enum OrdersError {
 }
 
 /// Runs a worker until SIGTERM or SIGINT; it ends after the batch that it is at, or at once by a
-/// second signal.
+/// second signal. `from` is how the log names the ledger.
 pub fn work(
-    from: &RedisSetting,
+    from: &dyn Display,
+    ledger: RedisLedger,
     to: &DatabaseUrl,
     stream: &StreamOptions,
     options: WorkerOptions,
 ) -> Result<Done, OrdersError> {
-    let ledger = ledger(from)?;
+    let ledger = for_orders(ledger);
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         register_conditional_shutdown(signal, INTERRUPTED, stop.clone())?;
         register(signal, stop.clone())?;
     }
     let StreamOptions { group, consumer, .. } = stream;
-    tracing::info!(from = %from.url, %to, %group, %consumer, "orders");
+    tracing::info!(%from, %to, %group, %consumer, "orders");
     let done = run(
         to,
         &mut |_| Ok(Box::new(StreamSource::connect(ledger.clone(), stream.clone())?)),
@@ -68,14 +70,13 @@ pub fn work(
     }
 }
 
-fn ledger(from: &RedisSetting) -> Result<Arc<RedisLedger>, OrdersError> {
-    let ledger = from.ledger().map_err(|why| OrdersError::From(from.url.to_string(), why))?;
-    Ok(Arc::new(ledger.with_purpose(Purpose::Orders, [])))
+fn for_orders(ledger: RedisLedger) -> Arc<RedisLedger> {
+    Arc::new(ledger.with_purpose(Purpose::Orders, []))
 }
 
 /// Prints how each group stands.
-pub fn print_groups(from: &RedisSetting, out: &mut dyn Write) -> Result<(), OrdersError> {
-    let groups = groups(&ledger(from)?)?;
+pub fn print_groups(ledger: RedisLedger, out: &mut dyn Write) -> Result<(), OrdersError> {
+    let groups = groups(&for_orders(ledger))?;
     writeln!(out, "{:<24} {:>8} {:>12} {:>12}  WORKERS", "GROUP", "STREAMS", "UNREAD", "PENDING")?;
     for group in groups {
         let unread = group.unread.map_or_else(|| "unknown".into(), |unread| unread.to_string());
@@ -93,8 +94,8 @@ pub fn print_groups(from: &RedisSetting, out: &mut dyn Write) -> Result<(), Orde
 }
 
 /// Ends a group that nobody uses, and prints what it had yet to write.
-pub fn end_group(from: &RedisSetting, name: &str, out: &mut dyn Write) -> Result<(), OrdersError> {
-    let group = drop_group(&ledger(from)?, name)?;
+pub fn end_group(ledger: RedisLedger, name: &str, out: &mut dyn Write) -> Result<(), OrdersError> {
+    let group = drop_group(&for_orders(ledger), name)?;
     let unread = group.unread.map_or_else(|| "an unknown number of".into(), |it| it.to_string());
     writeln!(
         out,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use redis::Value;
 
 use super::entry::{member, number};
-use crate::config::format_duration;
+use crate::duration::format_duration;
 use crate::ledger::LedgerError;
 use crate::ledger::client::Client;
 use crate::ledger::redis::{Pipeline, RedisClient, RedisLedger, text};

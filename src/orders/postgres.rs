@@ -8,23 +8,24 @@
 //! Between two transactions nothing of ours stays at the server: no prepared statement and no `SET`.
 //! PgBouncer may give each transaction another connection of PostgreSQL.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use postgres::binary_copy::BinaryCopyInWriter;
 use postgres::error::SqlState;
 use postgres::fallible_iterator::FallibleIterator;
-use postgres::types::{FromSql, ToSql, Type};
+use postgres::types::{FromSql, Type};
 use postgres::{Client, Config, NoTls, Transaction};
 
+use super::database::{Database, DatabaseError, Row};
 use super::postgres_url::PostgresUrl;
-use super::rows::{Column, latest, public_id, signed, unsigned};
-use super::{Database, DatabaseError, Row, rows};
+use super::rows::{self, Column, latest, signed, unsigned};
 use crate::sale::{Change, SaleId, Status};
 
 mod errors;
 mod schema;
+mod statements;
 
 use errors::judge;
+use statements::{Columns, UPSERT, begin, copy};
 
 /// Time for a connection, unless the URL says otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,34 +37,7 @@ const IDLE_AFTER: Duration = Duration::from_secs(1);
 const IDLE_ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time for what was sent to be received.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
-/// Time for one statement; one that waits behind somebody's lock is tried again.
-const STATEMENT_TIMEOUT: &str = "SET LOCAL statement_timeout = '60s'";
 
-const UPSERT: &str = "\
-INSERT INTO orders AS o (reservation, sale, user_id, idempotency_key, quantity, status, expires_at,
-                         created_at, updated_at, version)
-SELECT r, s, u, k, q, t, e, a, a, v
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int[], $6::text[], $7::timestamptz[],
-            $8::timestamptz[], $9::bigint[]) AS rows (r, s, u, k, q, t, e, a, v)
-ON CONFLICT (reservation) DO UPDATE SET
-    user_id = excluded.user_id, idempotency_key = excluded.idempotency_key,
-    quantity = excluded.quantity, status = excluded.status, expires_at = excluded.expires_at,
-    updated_at = excluded.updated_at, version = excluded.version";
-const COPY: &str = "\
-COPY orders (reservation, sale, user_id, idempotency_key, quantity, status, expires_at, created_at,
-             updated_at, version) FROM STDIN BINARY";
-const COPY_TYPES: [Type; 10] = [
-    Type::TEXT,
-    Type::TEXT,
-    Type::TEXT,
-    Type::TEXT,
-    Type::INT4,
-    Type::TEXT,
-    Type::TIMESTAMPTZ,
-    Type::TIMESTAMPTZ,
-    Type::TIMESTAMPTZ,
-    Type::INT8,
-];
 /// Fewer new rows than this are not worth a `COPY` of their own.
 const COPY_ROWS_MIN: usize = 64;
 /// Batches that go without `COPY` after one in which a row was there already: somebody's work is
@@ -201,76 +175,6 @@ impl Database for Postgres {
     }
 }
 
-/// Rows as the arrays that [`UPSERT`] takes.
-#[derive(Default)]
-struct Columns<'a> {
-    reservations: Vec<String>,
-    sales: Vec<&'a str>,
-    users: Vec<Option<&'a str>>,
-    keys: Vec<Option<&'a str>>,
-    quantities: Vec<i32>,
-    statuses: Vec<&'static str>,
-    expires: Vec<SystemTime>,
-    times: Vec<SystemTime>,
-    versions: Vec<i64>,
-}
-
-impl<'a> Columns<'a> {
-    fn of(rows: &[&'a Change]) -> Self {
-        let mut columns = Self::default();
-        for change in rows {
-            let reservation = &change.reservation;
-            columns.reservations.push(public_id(change));
-            columns.sales.push(change.sale.whole_str());
-            columns.users.push(reservation.user.as_ref().map(|user| user.as_str()));
-            columns.keys.push(change.key.as_ref().map(|key| key.as_str()));
-            columns.quantities.push(i32::try_from(reservation.quantity).unwrap_or(i32::MAX));
-            columns.statuses.push(reservation.status.as_str());
-            columns.expires.push(time(reservation.expires_at_ms));
-            columns.times.push(time(change.at_ms));
-            columns.versions.push(signed(change.version));
-        }
-        columns
-    }
-
-    fn parameters(&self) -> [(&(dyn ToSql + Sync), Type); 9] {
-        [
-            (&self.reservations, Type::TEXT_ARRAY),
-            (&self.sales, Type::TEXT_ARRAY),
-            (&self.users, Type::TEXT_ARRAY),
-            (&self.keys, Type::TEXT_ARRAY),
-            (&self.quantities, Type::INT4_ARRAY),
-            (&self.statuses, Type::TEXT_ARRAY),
-            (&self.expires, Type::TIMESTAMPTZ_ARRAY),
-            (&self.times, Type::TIMESTAMPTZ_ARRAY),
-            (&self.versions, Type::INT8_ARRAY),
-        ]
-    }
-}
-
-/// Copies rows. The crate prepares the statement under a name, which it gives back to the server
-/// before this returns, and so within the transaction.
-fn copy(transaction: &mut Transaction<'_>, rows: &[&Change]) -> Result<(), postgres::Error> {
-    let mut writer = BinaryCopyInWriter::new(transaction.copy_in(COPY)?, &COPY_TYPES);
-    for change in rows {
-        let reservation = &change.reservation;
-        let at = time(change.at_ms);
-        writer.write(&[
-            &public_id(change),
-            &change.sale.whole_str(),
-            &reservation.user.as_ref().map(|user| user.as_str()),
-            &change.key.as_ref().map(|key| key.as_str()),
-            &i32::try_from(reservation.quantity).unwrap_or(i32::MAX),
-            &reservation.status.as_str(),
-            &time(reservation.expires_at_ms),
-            &at,
-            &at,
-            &signed(change.version),
-        ])?;
-    }
-    writer.finish().map(drop)
-}
-
 /// Whether a batch that failed is one for the `INSERT`: a row was there already; or behind PgBouncer
 /// another program has left a statement of this name on the connection.
 fn copy_can_not(error: &postgres::Error) -> bool {
@@ -280,10 +184,6 @@ fn copy_can_not(error: &postgres::Error) -> bool {
 
 fn column<'a, T: FromSql<'a>>(row: &'a postgres::Row, at: usize) -> Column<T> {
     row.try_get(at).map_err(|error| errors::with_causes(&error))
-}
-
-fn time(ms: u64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_millis(ms)
 }
 
 impl Session {
@@ -333,13 +233,6 @@ impl Session {
         }
         transaction.commit()
     }
-}
-
-/// A transaction whose statements may not take for ever.
-fn begin(client: &mut Client) -> Result<Transaction<'_>, postgres::Error> {
-    let mut transaction = client.transaction()?;
-    transaction.batch_execute(STATEMENT_TIMEOUT)?;
-    Ok(transaction)
 }
 
 fn with_defaults(config: &mut Config) {

@@ -12,9 +12,9 @@ use postgres::Config;
 use postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::DatabaseError;
-use crate::config::redacted;
+use super::database::DatabaseError;
 use crate::ledger::redis::tls_config;
+use crate::redact::redacted;
 
 const SHAPE: &str = "must be postgres://user:password@host:port/database, with every character of \
                      the password other than letters, digits and -._~ percent-encoded";

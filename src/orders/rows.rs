@@ -3,7 +3,7 @@
 //! In one order for everybody, two workers that write the same rows wait for each other instead of
 //! deadlocking, and neighbours in the index are written together.
 
-use super::{Order, Row};
+use super::database::{Order, Row};
 use crate::sale::{Change, ReservationId, SaleId, Status};
 
 /// The latest change of each reservation, in the order of public ids.

@@ -12,8 +12,8 @@ use rusqlite::types::FromSql;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, params};
 use rustix::fs::{FileType, Mode};
 
+use super::database::{Database, DatabaseError, Row};
 use super::rows::{Column, Columns, latest, public_id, signed, unsigned};
-use super::{Database, DatabaseError, Row};
 use crate::sale::{Change, SaleId};
 
 /// What marks a file as ours: `Stam`.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use redis::Value;
 
 use super::entry::{Entry, changes, entries};
-use super::{Lag, Source, SourceCounts, SourceError};
+use super::source::{Lag, Source, SourceCounts, SourceError};
 use crate::ledger::LedgerError;
 use crate::ledger::client::Client;
 use crate::ledger::redis::{EntryId, Pipeline, RedisClient, RedisLedger, text};
@@ -47,6 +47,8 @@ const FAULT_PAUSE: Duration = Duration::from_secs(10);
 /// Time between two looks for new sales: at their number, and at the sales themselves.
 const COUNT_INTERVAL: Duration = Duration::from_millis(250);
 const INDEX_INTERVAL: Duration = Duration::from_secs(5);
+/// Time until a stream is cared for of which something was acknowledged.
+const CARE_INTERVAL: Duration = Duration::from_secs(10);
 /// Unreadable entries that are remembered, so that each is told once.
 const UNREADABLE_MAX: usize = 10_000;
 
@@ -470,7 +472,7 @@ impl Source for StreamSource {
         for (at, _) in self.given.drain(..) {
             let stream = &mut self.streams[at];
             if !std::mem::replace(&mut stream.dirty, true) {
-                stream.care_at = stream.care_at.min(Instant::now() + care::INTERVAL);
+                stream.care_at = stream.care_at.min(Instant::now() + CARE_INTERVAL);
             }
             self.counts.entries += 1;
         }

@@ -10,8 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Database, DatabaseError, DatabaseUrl, Lag, Source, SourceError};
-use crate::config::format_duration;
+use super::database::{Database, DatabaseError};
+use super::database_url::DatabaseUrl;
+use super::source::{Lag, Source, SourceError};
+use crate::duration::format_duration;
 use crate::limits::{RECONNECT_BACKOFF_MS_MAX, RECONNECT_BACKOFF_MS_MIN};
 
 /// Longest wait for changes, and for anything else, before the order to stop is looked at.

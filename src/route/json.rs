@@ -11,7 +11,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
 
-use super::{USER_FIELD, USER_HEADER};
+use super::user::{USER_FIELD, USER_HEADER};
 use crate::http::{Code, Problem};
 use crate::limits::QUANTITY_MAX;
 use crate::sale::{IdError, User};

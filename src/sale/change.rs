@@ -1,6 +1,7 @@
 //! What happened to a reservation, for those who keep orders.
 
-use super::{Key, Reservation, SaleId};
+use super::command::Reservation;
+use super::id::{Key, SaleId};
 
 /// A reservation as one change left it. Every change of a reservation (held, confirmed, cancelled,
 /// expired) is one, or is contained in a later one of the same reservation.

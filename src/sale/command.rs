@@ -1,6 +1,8 @@
 //! What can be asked of a sale, and what it can answer.
 
-use super::{Creation, Key, Moves, ReservationId, SaleSpec, State, User};
+use super::id::{Key, ReservationId, User};
+use super::spec::{Creation, SaleSpec, State};
+use super::split::Moves;
 
 /// A request for units. The id is made by the one who asks; it becomes the reservation's if the
 /// request is granted.

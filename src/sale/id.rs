@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::home_part;
+use super::split::home_part;
 use crate::limits::{KEY_BYTES_MAX, SALE_ID_BYTES_MAX, SPLITS_MAX, USER_BYTES_MAX};
 
 /// Why a text is not a valid id. Says what would be right.

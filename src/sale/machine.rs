@@ -12,74 +12,16 @@ use std::collections::VecDeque;
 use hashbrown::DefaultHashBuilder;
 use std::hash::BuildHasher;
 
+use super::command::{Command, Outcome, Reserve, SaleView, Status};
+use super::id::{Key, ReservationId, User};
+use super::row::Row;
 use super::rows::{Rows, Table};
-use super::{
-    Change, Command, Creation, Key, Moves, Outcome, Reservation, ReservationId, Reserve, SaleId,
-    SaleSpec, SaleView, Split, State, Status, User,
-};
+use super::spec::{Creation, SaleSpec, State};
+use super::split::{Moves, Split};
 use crate::limits::{TIME_MS_MAX, TOTAL_MAX};
 
 /// Room that stays for the numbers of changed rows.
 const CHANGED_KEPT: usize = 64;
-
-/// One reservation as the machine keeps it and as a snapshot stores it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
-    /// The reservation's id.
-    pub id: ReservationId,
-    /// User, then key: [`user_bytes`](Self::user_bytes) says where one ends. Empty: not given.
-    pub owner: Box<str>,
-    /// Length of the user at the start of `owner`.
-    pub user_bytes: u8,
-    /// What became of it.
-    pub status: Status,
-    /// Units.
-    pub quantity: u32,
-    /// The end of its hold time, in ms since 1970.
-    pub expires_at_ms: u64,
-    /// The machine's [version](Machine::set_version) when it changed last.
-    pub version: u64,
-    /// When it changed last, in ms since 1970.
-    pub changed_at_ms: u64,
-}
-
-const _: () = assert!(size_of::<Row>() == 64, "a row is a cache line");
-
-impl Row {
-    /// For whom. Empty: anonymous.
-    pub fn user(&self) -> &str {
-        &self.owner[..self.user_bytes as usize]
-    }
-
-    fn key(&self) -> &str {
-        &self.owner[self.user_bytes as usize..]
-    }
-
-    fn to_reservation(&self) -> Reservation {
-        Reservation {
-            id: self.id,
-            user: User::new(self.user()).ok(),
-            quantity: self.quantity,
-            status: self.status,
-            expires_at_ms: self.expires_at_ms,
-        }
-    }
-
-    fn boxed(&self) -> Box<Reservation> {
-        Box::new(self.to_reservation())
-    }
-
-    /// The reservation as its last change left it.
-    pub fn to_change(&self, sale: &SaleId) -> Change {
-        Change {
-            sale: sale.clone(),
-            reservation: self.to_reservation(),
-            key: Key::new(self.key()).ok(),
-            at_ms: self.changed_at_ms,
-            version: self.version,
-        }
-    }
-}
 
 /// One sale: its definition, its counts and all its reservations.
 pub struct Machine {

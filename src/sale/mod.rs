@@ -11,6 +11,8 @@ mod change;
 mod command;
 mod id;
 mod machine;
+mod places;
+mod row;
 mod rows;
 mod spec;
 mod split;
@@ -21,7 +23,9 @@ pub use id::{
     ID_PREFIX_BITS, ID_PREFIX_SHARED_MAX, ID_PREFIX_TEXT_BYTES, IdError, Key, ReservationId,
     SaleId, User,
 };
-pub use machine::{Machine, Row};
+pub use machine::Machine;
+pub use places::{Gift, Places, UnderWay};
+pub use row::Row;
 pub use rows::Rows;
 pub use spec::{Creation, SaleSpec, SpecError, State};
-pub use split::{Gift, Moves, Places, Split, UnderWay, home_part};
+pub use split::{Moves, Split, home_part};

@@ -8,7 +8,7 @@ use std::ops::Index;
 
 use hashbrown::hash_table::HashTable;
 
-use super::machine::Row;
+use super::row::Row;
 
 /// Rows in one chunk: 4 MiB.
 const CHUNK_ROWS: usize = 1 << 16;

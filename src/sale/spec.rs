@@ -1,6 +1,6 @@
 //! What defines a sale, and the state that follows from it and the time.
 
-use super::Split;
+use super::split::Split;
 use crate::limits::{
     HOLD_MS_DEFAULT, HOLD_MS_MAX, QUANTITY_MAX, QUANTITY_MAX_DEFAULT, SPLITS_MAX, TIME_MS_MAX,
     TOTAL_MAX,

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 
-use super::Fleet;
+use super::fleet::Fleet;
 
 /// Most permissions that one top-up gives a core.
 const TOP_UP_MAX: u64 = 1024;

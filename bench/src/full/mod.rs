@@ -49,9 +49,6 @@ const MIX_EVERY: u64 = 100;
 const SPIN_US: u64 = 100;
 /// How often the capacity is measured.
 const CAPACITY_MEASUREMENTS: u32 = 5;
-/// Names in the tables of what is no server.
-const BARE_REDIS: &str = "bare_redis";
-const BARE_APPEND: &str = "bare_append";
 /// What a machine is asked for when it is not busy: its rejections/s times these.
 const SHARES: [(f64, &str); 3] =
     [(0.5, scenario::OPEN_50), (0.7, scenario::OPEN_70), (0.9, scenario::OPEN_90)];
@@ -239,7 +236,7 @@ impl<'a> Full<'a> {
             })?;
         }
         if let Some(batch) = batch {
-            self.session.measure(round, scenario::SALES_MEMORY, BARE_REDIS, |lab| {
+            self.session.measure(round, scenario::SALES_MEMORY, scenario::BARE_REDIS, |lab| {
                 stores::bare_redis(lab, batch, seconds)
             })?;
         }
@@ -266,7 +263,7 @@ impl<'a> Full<'a> {
                     alone = bare;
                     Ok(figures)
                 })?;
-                self.session.measure(round, name, BARE_APPEND, |_| Ok(alone))?;
+                self.session.measure(round, name, scenario::BARE_APPEND, |_| Ok(alone))?;
             }
         }
         for server in self.order(round, &[Server::AxumPostgres]) {

@@ -1,7 +1,6 @@
 //! What is promised of the whole comparison.
 
 use super::scenario;
-use super::{BARE_APPEND, BARE_REDIS};
 use crate::report::{Limit, Place, Promise};
 use crate::rows::figure;
 
@@ -98,7 +97,7 @@ pub const PROMISES: [Promise; 45] = [
     least(0.8, "Sales/s, to the floor of a sale", SALES)
         .to(sales(scenario::SALES_MEMORY, "floor_sales")),
     least(0.8, "Sales/s, to a bare client of Redis with the same batches, without HTTP", SALES)
-        .to(sales(scenario::SALES_MEMORY, BARE_REDIS))
+        .to(sales(scenario::SALES_MEMORY, scenario::BARE_REDIS))
         .note(
             "One core of the server answers some 100,000 purchases a second, and the kernel's TCP \
              path is four fifths of that; the load generator shares Redis' core. The bare client \
@@ -109,10 +108,10 @@ pub const PROMISES: [Promise; 45] = [
         "Durable sales/s, to a bare write and fdatasync of the same bytes",
         sales(scenario::SALES_EMBEDDED, OURS),
     )
-    .to(sales(scenario::SALES_EMBEDDED, BARE_APPEND))
+    .to(sales(scenario::SALES_EMBEDDED, scenario::BARE_APPEND))
     .note("As above: with 64 connections HTTP on one core is the limit, and not the disk."),
     least(0.7, "the same with 4 connections", sales(scenario::SALES_EMBEDDED_4, OURS))
-        .to(sales(scenario::SALES_EMBEDDED_4, BARE_APPEND)),
+        .to(sales(scenario::SALES_EMBEDDED_4, scenario::BARE_APPEND)),
     least(
         1.0,
         "A connection each: requests/s, to nginx's",
@@ -205,7 +204,7 @@ pub const PROMISES: [Promise; 45] = [
     shown("CPU of TechEmpower's JSON, to the floor's", cpu(scenario::JSON, OURS))
         .to(cpu(scenario::JSON, FLOOR)),
     shown("Redis CPU a sale, to the bare client's with the same batches", REDIS)
-        .to((scenario::SALES_MEMORY, BARE_REDIS, figure::REDIS_CPU_US)),
+        .to((scenario::SALES_MEMORY, scenario::BARE_REDIS, figure::REDIS_CPU_US)),
     shown("CPU a sale, to the floor of a sale", cpu(scenario::SALES_MEMORY, OURS))
         .to(cpu(scenario::SALES_MEMORY, "floor_sales")),
     shown(

@@ -1,4 +1,4 @@
-//! Names of scenarios, as they stand in `raw.csv`.
+//! Names of scenarios, and of what is measured in them and is no server, as they stand in `raw.csv`.
 
 /// Rejections over 64 kept connections.
 pub const KEEPALIVE: &str = "rejections_keepalive";
@@ -76,3 +76,7 @@ pub const IDLE: &str = "idle_connections";
 pub const DEFINED: &str = "sales_defined";
 /// What each load generator uses, and the rate that it reaches, on the epoll floor.
 pub const GENERATORS: &str = "generators";
+/// Redis alone, in the place of a server.
+pub const BARE_REDIS: &str = "bare_redis";
+/// The disk alone.
+pub const BARE_APPEND: &str = "bare_append";

@@ -19,112 +19,25 @@ pub mod tally;
 pub mod report;
 
 pub mod connection;
+pub mod shared;
 pub mod socket;
 
 use std::io::IsTerminal;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Barrier, OnceLock};
+use std::sync::Barrier;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::error::{Because, Result, fail};
 use crate::pin;
-use crate::process::{Cpu, Interrupted};
+use crate::process::Interrupted;
 use report::LoadReport;
 use settings::{Plan, Settings};
+use shared::Shared;
 use worker::{Seen, Worker};
 
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(20);
-
-/// What the threads share.
-pub struct Shared {
-    interrupted: Interrupted,
-    stop: AtomicBool,
-    /// The threads that could not open their connections.
-    failed: AtomicBool,
-    done: AtomicUsize,
-    /// When the crowd was let in.
-    origin: OnceLock<Instant>,
-    /// The server's process, what it had used then, and when the last answer was read.
-    watched: Option<u32>,
-    used_before: OnceLock<Result<Cpu>>,
-    used_after: OnceLock<Result<Cpu>>,
-    /// Threads that have read their last answer.
-    ended: AtomicUsize,
-    /// Of each thread.
-    progress: Vec<Progress>,
-}
-
-/// What a thread tells of itself while it runs. A cache line of its own: it is written often.
-#[derive(Default)]
-#[repr(align(128))]
-pub struct Progress {
-    open: AtomicU64,
-    answered: AtomicU64,
-    grants: AtomicU64,
-    failures: AtomicU64,
-    backlog: AtomicU64,
-}
-
-impl Shared {
-    fn new(plan: &Plan, interrupted: Interrupted) -> Self {
-        Self {
-            interrupted,
-            stop: AtomicBool::new(false),
-            failed: AtomicBool::new(false),
-            done: AtomicUsize::new(0),
-            origin: OnceLock::new(),
-            watched: plan.watch,
-            used_before: OnceLock::new(),
-            used_after: OnceLock::new(),
-            ended: AtomicUsize::new(0),
-            progress: (0..plan.cores.len()).map(|_| Progress::default()).collect(),
-        }
-    }
-
-    /// Lets the crowd in, and says when that was.
-    fn begin(&self) -> Instant {
-        *self.origin.get_or_init(|| {
-            if let Some(pid) = self.watched {
-                self.used_before.get_or_init(|| Cpu::of_tree(pid));
-            }
-            Instant::now()
-        })
-    }
-
-    /// A thread has read its last answer, and has all its connections still.
-    fn end(&self) {
-        let last = self.ended.fetch_add(1, Ordering::Relaxed) + 1 == self.progress.len();
-        if let (true, Some(pid)) = (last, self.watched) {
-            self.used_after.get_or_init(|| Cpu::of_tree(pid));
-        }
-    }
-
-    /// What the server used in between, in microseconds: all of it, and in user space.
-    fn used(self) -> Result<Option<(f64, f64)>> {
-        let Some(pid) = self.watched else { return Ok(None) };
-        match (self.used_before.into_inner(), self.used_after.into_inner()) {
-            (Some(before), Some(after)) => {
-                let read = || format!("--watch {pid}");
-                Ok(Some(after.because(read)?.us_since(before.because(read)?)))
-            }
-            _ => Ok(None),
-        }
-    }
-
-    fn stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed) || self.interrupted.load(Ordering::Relaxed)
-    }
-
-    fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-
-    fn sum(&self, of: impl Fn(&Progress) -> &AtomicU64) -> u64 {
-        self.progress.iter().map(|progress| of(progress).load(Ordering::Relaxed)).sum()
-    }
-}
 
 /// Runs the load to its end. `Err`: it could not be run; what went wrong in it is in the report.
 pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<LoadReport> {

@@ -29,7 +29,7 @@ use load::{Crowd, Strategy};
 use ours::Ours;
 
 /// The scenario's name in the tables.
-pub const SCENARIO: &str = "strategies";
+const SCENARIO: &str = "strategies";
 /// What is acknowledged by Redis is on the disk, as it is with PostgreSQL.
 const REDIS_DURABLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 
@@ -117,7 +117,8 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
     }
     let text = summary(settings, session.rows());
     let names: Vec<_> = settings.strategies.iter().map(|which| which.name()).collect();
-    picture::draw(&session.out.join("strategies.svg"), &names, settings.stock, session.rows())?;
+    let picture = session.out.join("strategies.svg");
+    picture::draw(&picture, SCENARIO, &names, settings.stock, session.rows())?;
     session.finish("Three strategies of a sale", &text, &[])
 }
 

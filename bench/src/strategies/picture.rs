@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 
-use super::SCENARIO;
 use crate::error::{Because, Result};
 use crate::report::charts::{Bar, bars, bars_height};
 use crate::report::{Spread, draw, spread};
@@ -14,9 +13,15 @@ const WIDTH: u32 = 1_200;
 /// A panel: its title, and one bar a strategy that was measured.
 type Panel<'a> = (String, [(&'static str, Vec<Bar<'a>>); 1]);
 
-/// Draws the medians and quartiles.
-pub fn draw(path: &Path, strategies: &[&'static str], stock: u32, rows: &[Row]) -> Result<()> {
-    let of = |name: &str, figure: &str| spread::values(rows, (SCENARIO, name, figure));
+/// Draws the medians and quartiles of a scenario.
+pub fn draw(
+    path: &Path,
+    scenario: &str,
+    strategies: &[&'static str],
+    stock: u32,
+    rows: &[Row],
+) -> Result<()> {
+    let of = |name: &str, figure: &str| spread::values(rows, (scenario, name, figure));
     let panel = |title: String, values: &dyn Fn(&str) -> Vec<f64>| -> Panel {
         let bar = |name: &&'static str| Some(Bar { name, spread: Spread::of(values(name))? });
         (title, [("", strategies.iter().filter_map(bar).collect())])
@@ -58,7 +63,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("strategies.svg");
         let names = ["order_first", "pay_first", "held_in_sql", "held_by_hand", "stampede"];
-        draw(&path, &names, 2_000, &rows).expect("drawn");
+        draw(&path, "strategies", &names, 2_000, &rows).expect("drawn");
         let drawn = fs::read_to_string(&path).expect("a picture");
         assert!(names.iter().all(|name| drawn.matches(&format!("\n{name}\n")).count() == 4));
     }

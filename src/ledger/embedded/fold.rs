@@ -11,6 +11,7 @@
 use std::io;
 use std::path::Path;
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use super::folder::{Notice, contents, journal_path};
 use super::journal::EXTENT_BYTES;
@@ -38,6 +39,23 @@ pub(super) enum FoldError {
         /// Bytes that there are.
         free_bytes: u64,
     },
+}
+
+/// A fold that runs.
+pub(super) struct Fold {
+    /// Ends with the reservations in the snapshot.
+    pub thread: JoinHandle<Result<u64, FoldError>>,
+    /// Changes in the journals that it folds.
+    pub changes: u64,
+    pub started: Instant,
+    pub stop: StopFlag,
+}
+
+impl Fold {
+    /// Whether it has come to its end.
+    pub(super) fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
 }
 
 /// A step of a fold, after which a crash finds another set of files.

@@ -1,28 +1,12 @@
 //! A store's journals: when one has become long, and how the next one takes its place.
 
 use std::io;
-use std::thread::JoinHandle;
 use std::time::Instant;
 
-use super::fold::{self, FoldError};
+use super::fold::{self, Fold, FoldError};
 use super::journal::{CLOSING_BYTES, Journal};
 use super::record::StopFlag;
 use super::store::Store;
-
-/// A fold that runs.
-pub(super) struct Fold {
-    thread: JoinHandle<Result<u64, FoldError>>,
-    changes: u64,
-    started: Instant,
-    stop: StopFlag,
-}
-
-impl Fold {
-    /// Whether it has come to its end.
-    pub(super) fn is_finished(&self) -> bool {
-        self.thread.is_finished()
-    }
-}
 
 impl Store {
     pub(super) fn plan_fold(&mut self) {

@@ -37,6 +37,7 @@ mod sales;
 mod snapshot;
 mod state;
 mod store;
+mod tail;
 mod thread;
 
 pub use changes::Cursor;

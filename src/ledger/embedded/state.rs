@@ -3,9 +3,9 @@
 //! Both mark the rows that change with the record's number, so that whoever has seen the changes up
 //! to one record can be given those after it (`changes`).
 
-use super::changes::Tail;
 use super::codec::{Entry, Malformed, Reader, put_command, put_expired, put_sale};
 use super::sales::Sales;
+use super::tail::Tail;
 use crate::ledger::{Group, GroupReply};
 use crate::limits::TOTAL_MAX;
 use crate::sale::{Command, Machine, Outcome, SaleId, SaleSpec, Split};

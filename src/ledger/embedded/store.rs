@@ -11,8 +11,8 @@ use std::time::Instant;
 
 use super::changes::{self, Cursor};
 use super::codec::{COMMAND_BYTES_MAX, put_time};
+use super::fold::Fold;
 use super::folder::{Folder, contents, journal_path};
-use super::folding::Fold;
 use super::journal::{Found, Journal, is_full};
 use super::open_error::OpenError;
 use super::record::{RECORD_BYTES_MAX, RECORD_HEADER_BYTES, StopFlag};

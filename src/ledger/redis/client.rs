@@ -5,22 +5,20 @@
 //! wait before it asks again. It says of every failure whether anything can have happened. Beside
 //! the ledger's own commands it carries any other, alone or many in one round trip.
 
-use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use redis::{Parser, Value};
+use redis::Value;
 
 use super::cluster::Nodes;
-use super::codec::runs;
+use super::codec::{Codec, runs};
+use super::connection::{Answers, Connection};
+use super::handshake::load_scripts;
+use super::handshake_error::HandshakeError;
 use super::pipeline::Pipeline;
-use super::primary::{Term, ends_connection};
-use super::reply::{classify, error_text, may_change};
-use super::stream::Stream;
-use super::timed::Timed;
-use super::{
-    Codec, DecodeError, Endpoint, HandshakeError, RedisLedger, decode, handshake, load_scripts,
-};
+use super::primary::ends_connection;
+use super::reply::{DecodeError, classify, decode, error_text, may_change};
+use super::shared::RedisLedger;
 use super::{audit, index, replicas};
 use crate::ledger::client::{Client, Repair, SaleAudit, Unlisted};
 use crate::ledger::members::Roll;
@@ -237,8 +235,8 @@ impl RedisClient {
         }
         self.connect().map_err(refused)?;
         let Some(connection) = &mut self.connection else { return Ok(()) };
-        connection.stream.socket_mut().set_time(self.answer_time);
-        load_scripts(&mut connection.stream, self.ledger.codec.scripts()).map_err(|error| {
+        connection.set_time(self.answer_time);
+        load_scripts(connection.stream(), self.ledger.codec.scripts()).map_err(|error| {
             self.connection = None;
             refused(error)
         })
@@ -360,84 +358,6 @@ impl Client for RedisClient {
 impl audit::Ask for RedisClient {
     fn ask(&mut self, arguments: &[&[u8]]) -> Result<Value, LedgerError> {
         self.command(arguments)
-    }
-}
-
-/// What a round trip brings.
-#[derive(Default)]
-pub(super) struct Answers {
-    /// One a command. An error: it may have been carried out.
-    pub(super) replies: Vec<Result<Value, String>>,
-    /// What `WAIT` answered behind each command; empty if nobody asked.
-    pub(super) waited: Vec<Option<Value>>,
-}
-
-/// A connection on which no reply is outstanding.
-pub(super) struct Connection {
-    stream: Stream<Timed>,
-    parser: Parser,
-    /// The ledger's, with the epoch of this connection.
-    codec: Codec,
-    term: Option<Term>,
-}
-
-impl Connection {
-    pub(super) fn open(
-        ledger: &RedisLedger,
-        endpoint: &Endpoint,
-        term: Option<Term>,
-        name: &str,
-        time: Duration,
-    ) -> Result<Self, HandshakeError> {
-        let Endpoint { host, port } = endpoint;
-        let socket = Timed::connect(host, *port, Instant::now() + time, term.clone())?;
-        let mut stream = Stream::open(socket, host, ledger.tls.as_ref())?;
-        let shaken = handshake(&mut stream, &ledger.settings, name, ledger.codec.scripts());
-        term.as_ref().map_or(Ok(()), |term| term.may_begin(shaken.as_ref().err()))?;
-        ledger.warn(shaken?);
-        let codec = ledger.codec.in_epoch(term.as_ref().map(Term::epoch));
-        Ok(Self { stream, parser: Parser::new(), codec, term })
-    }
-
-    fn exchange(
-        &mut self,
-        commands: &Pipeline,
-        wait: &[u8],
-        time: Duration,
-    ) -> io::Result<Answers> {
-        self.set_time(time);
-        self.stream.write_all(commands.all())?;
-        self.stream.write_all(wait)?;
-        self.stream.flush()?;
-        let mut answers = Answers::default();
-        for _ in 0..commands.len() {
-            answers.replies.push(Ok(self.value()?));
-        }
-        if !wait.is_empty() {
-            answers.waited = vec![Some(self.value()?); commands.len()];
-        }
-        Ok(answers)
-    }
-
-    /// Reads one reply.
-    pub(super) fn value(&mut self) -> io::Result<Value> {
-        self.parser.parse_value(&mut self.stream).map_err(io::Error::other)
-    }
-
-    /// How long it may take from now on.
-    pub(super) fn set_time(&mut self, time: Duration) {
-        self.stream.socket_mut().set_time(time);
-    }
-
-    /// The stream, while no reply is outstanding.
-    pub(super) fn stream(&mut self) -> &mut Stream<Timed> {
-        &mut self.stream
-    }
-
-    /// Whether Redis has closed it since it was last used, or is the primary no longer: nothing is
-    /// lost by making another.
-    pub(super) fn is_stale(&self) -> bool {
-        self.stream.socket().is_stale(matches!(self.stream, Stream::Tls(_)))
     }
 }
 

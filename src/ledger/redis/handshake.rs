@@ -1,13 +1,11 @@
 //! What a fresh connection goes through before it carries a batch: who we are, which database,
 //! whether this is a primary that we can use, and the scripts.
-//!
-//! An error tells what an operator must change (it is *fatal*: trying again is of no use) from what
-//! passes.
 
 use std::io::{self, Read, Write};
 
 use redis::{Parser, RedisError, ServerError, Value};
 
+use super::handshake_error::HandshakeError;
 use super::keeping;
 use super::reply::{error_text, text};
 use super::resp::{bulk, command, text_command};
@@ -15,49 +13,11 @@ use super::rights::{Needs, Purpose, UNASKED};
 use super::scripts::{ScriptName, Scripts};
 use super::settings::{Password, RedisSettings, Topology};
 use super::tls::explained;
+use super::warning::Warning;
 use crate::limits::REPLICAS_FIND_MS;
 
 /// The oldest Redis whose scripts tell what they did not do: see `reply.rs`.
 const REDIS_MAJOR_MIN: u32 = 7;
-
-/// Why a connection can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum HandshakeError {
-    /// The stream failed. Passes.
-    #[error("Redis can't be reached: {0}")]
-    Io(#[from] io::Error),
-    /// Redis is not ready: loading, full, without its replicas. Passes.
-    #[error("Redis is not ready: {0}")]
-    NotReady(String),
-    /// It is no primary, and only a primary takes writes. Passes.
-    #[error("Redis is not ready: it is a {0}, and only a primary takes writes")]
-    NoPrimary(String),
-    /// The operator must act: password, database, permissions, version.
-    #[error("Redis can't be used: {0}")]
-    Fatal(String),
-}
-
-impl HandshakeError {
-    /// Whether trying again is of no use until somebody changes something.
-    pub fn is_fatal(&self) -> bool {
-        matches!(self, Self::Fatal(_))
-    }
-}
-
-/// Something at a Redis that can be used which its operator should know.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Warning {
-    /// What it is, always in the same words.
-    pub message: &'static str,
-    /// What is there, and what to do about it.
-    pub detail: String,
-}
-
-impl Warning {
-    pub(super) fn new(message: &'static str, detail: impl Into<String>) -> Self {
-        Self { message, detail: detail.into() }
-    }
-}
 
 /// Makes a fresh connection fit for [`Codec`](super::Codec)'s commands. `name` is what `CLIENT LIST`
 /// shows for it, printable and without spaces.
@@ -213,7 +173,7 @@ impl<S: Read + Write> Talk<'_, S> {
         };
         match reply {
             Value::ServerError(error) => Ok(Some(Warning::new(UNASKED, error_text(&error)))),
-            reply => needs.judge(settings, &reply),
+            reply => needs.judge(settings.user.as_deref(), &reply),
         }
     }
 

@@ -3,9 +3,10 @@
 use redis::Value;
 
 use super::client::RedisClient;
-use super::cluster::slot_of;
+use super::entry_id::EntryId;
+use super::hash_slot::slot_of;
+use super::index;
 use super::pipeline::Pipeline;
-use super::{EntryId, index};
 use crate::ledger::LedgerError;
 use crate::sale::SaleId;
 

@@ -5,8 +5,8 @@
 
 use redis::Value;
 
-use super::handshake::Warning;
 use super::reply::text;
+use super::warning::Warning;
 
 /// Judges the replies to `INFO memory persistence` and `CONFIG GET save`, either of which may be an
 /// error. `replicated`: replicas have what is acknowledged.

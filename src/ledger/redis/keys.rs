@@ -1,9 +1,7 @@
 //! Where a sale stands in Redis: the counters' hash, whose names are settings, and the keys beside
 //! it, which share its slot.
 
-use memchr::memchr;
-
-use super::cluster::slot_of;
+use super::hash_slot::{hash_tag, slot_of};
 use crate::sale::SaleId;
 
 const PLACEHOLDER: &str = "{sale}";
@@ -247,15 +245,6 @@ impl SaleKeys {
 /// What stands around the counters' key in the names of the others.
 fn braces(tagged: bool) -> (&'static str, &'static str) {
     if tagged { ("", "") } else { ("{", "}") }
-}
-
-/// The part of a key that decides its slot, if it isn't the whole: what stands between the first
-/// `{` and the first `}` behind it, unless that is nothing.
-/// (Redis Cluster specification, "Hash tags".)
-pub(super) fn hash_tag(key: &[u8]) -> Option<&[u8]> {
-    let rest = &key[memchr(b'{', key)? + 1..];
-    let tag = &rest[..memchr(b'}', rest)?];
-    (!tag.is_empty()).then_some(tag)
 }
 
 #[cfg(test)]

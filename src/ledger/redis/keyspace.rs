@@ -5,8 +5,9 @@ use std::collections::{BTreeSet, HashSet};
 
 use redis::Value;
 
+use super::client::RedisClient;
+use super::pipeline::Pipeline;
 use super::reply::error_text;
-use super::{Pipeline, RedisClient};
 use crate::ledger::LedgerError;
 use crate::ledger::client::Unlisted;
 use crate::limits::AUDIT_KEYS_MAX;

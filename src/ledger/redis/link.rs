@@ -12,15 +12,17 @@ use std::time::Duration;
 use hashbrown::HashSet;
 use redis::{Parser, Value};
 
-use super::cluster;
+use super::codec::Codec;
+use super::handshake::{handshake, load_scripts};
+use super::handshake_error::HandshakeError;
 use super::index::{self, Registered};
 use super::primary::{Term, ends_connection};
+use super::reply::{DecodeError, decode};
+use super::settings::Endpoint;
+use super::shared::RedisLedger;
 use super::socket::Socket;
 use super::stream::Stream;
-use super::{
-    Codec, DecodeError, Endpoint, HandshakeError, RedisLedger, decode, handshake, load_scripts,
-    replicas,
-};
+use super::{cluster, replicas};
 use crate::engine::core::Core;
 use crate::ledger::batch::Failure;
 use crate::ledger::link::{LinkState, Site};

@@ -6,8 +6,10 @@ use std::collections::HashMap;
 
 use redis::Value;
 
+use super::client::RedisClient;
+use super::pipeline::Pipeline;
 use super::reply::{classify, error_text};
-use super::{Pipeline, RedisClient, ScriptName};
+use super::scripts::ScriptName;
 use crate::ledger::LedgerError;
 use crate::ledger::members::{Lease, Member, MemberId, Roll};
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use hashbrown::HashSet;
 
-use super::RedisLedger;
+use super::shared::RedisLedger;
 use crate::ledger::GroupReply;
 use crate::ledger::refused::RefusedSales;
 use crate::limits::SWEEP_TOLD_MAX;

@@ -1,6 +1,6 @@
 //! Commands for a blocking client to send in one round trip, and where in a Cluster each belongs.
 
-use super::cluster::{key_of, slot_of};
+use super::hash_slot::{key_of, slot_of};
 use super::resp::{bulk, command};
 
 /// Commands that go out in one round trip.

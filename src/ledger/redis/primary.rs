@@ -20,8 +20,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use super::handshake_error::HandshakeError;
+use super::reply::DecodeError;
 use super::settings::Endpoint;
-use super::{DecodeError, HandshakeError};
 use crate::limits::{SENTINEL_DISSENT_MS, SENTINEL_MAJORITY_WAIT_MS};
 use crate::sync::lock;
 

@@ -5,9 +5,12 @@
 
 use redis::Value;
 
+use super::client::RedisClient;
+use super::entry_id::EntryId;
+use super::index;
 use super::keyspace::read;
+use super::pipeline::Pipeline;
 use super::reply::error_text;
-use super::{EntryId, Pipeline, RedisClient, index};
 use crate::ledger::{Batch, LedgerError};
 use crate::limits::REMOVED_SALES_MAX;
 use crate::sale::{Command, SaleId};

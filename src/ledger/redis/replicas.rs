@@ -8,8 +8,7 @@
 
 use redis::Value;
 
-use super::DecodeError;
-use super::reply::error_text;
+use super::reply::{DecodeError, error_text};
 use super::resp::{bulk, bulk_number, command};
 use crate::ledger::{Group, GroupReply};
 use crate::sale::{Command, Outcome};

@@ -6,9 +6,8 @@
 
 use redis::Value;
 
-use super::HandshakeError;
-use super::handshake::Warning;
-use super::settings::RedisSettings;
+use super::handshake_error::HandshakeError;
+use super::warning::Warning;
 
 /// What somebody does with a Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +136,7 @@ impl Needs {
     /// Something is missing that we can't do without; it names the user and what to add.
     pub(super) fn judge(
         &self,
-        settings: &RedisSettings,
+        user: Option<&str>,
         reply: &Value,
     ) -> Result<Option<Warning>, HandshakeError> {
         let Value::Array(wrong) = reply else {
@@ -149,7 +148,7 @@ impl Needs {
             .iter()
             .filter_map(|place| if let Value::Int(place) = place { Some(*place) } else { None })
             .collect();
-        let user = settings.user.as_deref().unwrap_or("default");
+        let user = user.unwrap_or("default");
         let needed = self.purpose.needed();
         let all = needed.iter().chain(self.purpose.wanted());
         let keyed = needed.iter().filter(|command| command.contains('@')).count();
@@ -221,9 +220,8 @@ mod tests {
 
     fn judged(purpose: Purpose, wrong: &[i64]) -> Result<Option<Warning>, HandshakeError> {
         let needs = Needs { purpose, index: "stampede:sales:x".to_owned(), sales: Vec::new() };
-        let settings = RedisSettings::from_url("redis://shop:pw@x").unwrap();
         let reply = Value::Array(wrong.iter().copied().map(Value::Int).collect());
-        needs.judge(&settings, &reply)
+        needs.judge(Some("shop"), &reply)
     }
 
     fn place(list: &[&str], command: &str) -> i64 {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use redis::{Parser, ServerError, Value};
 use rustls::ClientConfig;
 
-use super::HandshakeError;
+use super::handshake_error::HandshakeError;
 use super::primary::{Primary, Report, Seat};
 use super::reply::{error_text, text};
 use super::resp::text_command;

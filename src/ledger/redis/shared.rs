@@ -9,14 +9,15 @@ use std::time::Duration;
 use hashbrown::HashSet;
 use rustls::ClientConfig;
 
-use super::cluster::Cluster;
+use super::cluster::discover::Cluster;
+use super::codec::Codec;
+use super::handshake_error::HandshakeError;
 use super::primary::{Primary, Term};
+use super::rights::{Needs, Purpose};
 use super::sentinel::{self, Login};
-use super::tls::tls_config_of;
-use super::{
-    Codec, Endpoint, HandshakeError, Needs, Password, Purpose, RedisSettings, TlsFiles, Topology,
-    Warning,
-};
+use super::settings::{Endpoint, Password, RedisSettings, Topology};
+use super::tls::{TlsFiles, tls_config_of};
+use super::warning::Warning;
 use crate::ledger::refused::RefusedSales;
 use crate::limits::{REDIS_SALES_CHECKED_MAX, REDIS_WARNINGS_MAX};
 use crate::sale::SaleId;
@@ -56,15 +57,17 @@ impl RedisLedger {
     /// # Errors
     /// The files can't be read or don't belong together.
     pub fn with_tls(settings: RedisSettings, codec: Codec, files: &TlsFiles) -> io::Result<Self> {
+        let tls = if settings.tls { Some(Arc::new(tls_config_of(files)?)) } else { None };
         let (mut primary, mut cluster) = (None, None);
         match &settings.topology {
             Topology::One(_) => {}
             Topology::Sentinel { sentinels, primary: name } => {
                 primary = Some(Arc::new(Primary::new(name, sentinels.len())));
             }
-            Topology::Cluster { seeds } => cluster = Some(Arc::new(Cluster::new(seeds))),
+            Topology::Cluster { seeds } => {
+                cluster = Some(Arc::new(Cluster::new(seeds, &settings, tls.clone())));
+            }
         }
-        let tls = if settings.tls { Some(Arc::new(tls_config_of(files)?)) } else { None };
         Ok(Self {
             settings,
             codec,
@@ -102,6 +105,11 @@ impl RedisLedger {
                 tracing::warn!(redis = %self.settings, detail, "{message}");
             }
         }
+    }
+
+    /// Whether it is a Cluster: then some of it may answer while some does not.
+    pub fn is_cluster(&self) -> bool {
+        self.cluster.is_some()
     }
 
     /// Acknowledges only what so many replicas have received too.

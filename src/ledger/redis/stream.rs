@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use super::HandshakeError;
+use super::handshake_error::HandshakeError;
 use super::tls::tls_failure;
 
 /// See the module's header.

@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{AlertDescription, CertificateError, ClientConfig, InconsistentKeys, RootCertStore};
 
-use super::HandshakeError;
+use super::handshake_error::HandshakeError;
 
 /// The files that TLS needs, all PEM.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Trimming a sale's stream: what every group has processed may go, but for the last minute.
 
-use super::SaleKeys;
+use super::keys::SaleKeys;
 use crate::limits::{STREAM_KEEP_MS, STREAM_TRIM_MAX};
 
 const TRIM: &str = include_str!("lua/trim.lua");

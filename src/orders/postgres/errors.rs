@@ -2,7 +2,7 @@
 
 use postgres::error::{DbError, SqlState};
 
-use crate::orders::DatabaseError;
+use crate::orders::database::DatabaseError;
 
 /// What a server answers that shows an authority's certificate as its own, as the self-signed one
 /// of PostgreSQL's manual is.

@@ -7,8 +7,9 @@
 use postgres::types::Type;
 use postgres::{Client, Transaction};
 
-use super::{Columns, UPSERT, begin, judge};
-use crate::orders::DatabaseError;
+use super::errors::judge;
+use super::statements::{Columns, UPSERT, begin};
+use crate::orders::database::DatabaseError;
 
 /// Each brings the schema from its number to the next.
 const MIGRATIONS: [&str; 1] = [include_str!("../migrations/postgres_1.sql")];

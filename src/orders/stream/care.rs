@@ -12,8 +12,6 @@ use crate::sale::Change;
 
 /// Streams looked after in one round trip.
 const CARE_PER_ROUND: usize = 256;
-/// Time until a stream is cared for of which something was acknowledged.
-pub(super) const INTERVAL: Duration = Duration::from_secs(10);
 /// Time between two cares for any other.
 const IDLE_INTERVAL: Duration = Duration::from_secs(600);
 /// Time between two trimmings of a stream that has more to trim.

@@ -2,7 +2,9 @@
 
 use super::Machine;
 use crate::limits::{MOVED_MAX, TOTAL_MAX};
-use crate::sale::{Creation, Outcome, SaleSpec, Split};
+use crate::sale::command::Outcome;
+use crate::sale::spec::{Creation, SaleSpec};
+use crate::sale::split::Split;
 
 impl Machine {
     /// What an earlier making of the sale left, and nobody ever gave anything, becomes part of this one.

@@ -17,7 +17,8 @@ use stampede::limits::BATCH_MAX;
 use stampede::purchase::IdSource;
 use stampede::sale::{Command, Outcome, ReservationId, Reserve, SaleId};
 
-use crate::Counts;
+use crate::counts::Counts;
+use crate::nonblocking::send;
 
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 
@@ -131,8 +132,7 @@ impl Link {
 
     /// Sends what it can of what is to be sent, and waits for room if that is not all.
     fn send(&mut self, epoll: &Epoll) -> Result<()> {
-        let sent =
-            crate::send(&mut self.stream, &self.out).because(|| "sending to Redis".into())?;
+        let sent = send(&mut self.stream, &self.out).because(|| "sending to Redis".into())?;
         self.out.drain(..sent);
         if !self.out.is_empty() {
             epoll.watch(self.fd(), libc::EPOLLIN | libc::EPOLLOUT)?;

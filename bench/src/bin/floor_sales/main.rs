@@ -10,11 +10,11 @@
 //! `batches=N requests=N` on standard error.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 use bench::answer::{self, RESERVATION_CHARACTERS, SOLD_OUT};
 use bench::error::{Because, Result};
@@ -27,9 +27,13 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use stampede::sale::ReservationId;
 
+use counts::Counts;
 use link::{Link, Seat};
+use nonblocking::send;
 
+mod counts;
 mod link;
+mod nonblocking;
 
 const EVENTS_MAX: usize = 512;
 const READ_BUFFER_BYTES: usize = 64 * 1024;
@@ -71,20 +75,6 @@ fn run(settings: Settings) -> Result<()> {
     let counts = Arc::new(Counts::default());
     tell_at_the_end(counts.clone())?;
     place.run(move |listener| serve(&listener, Link::open(redis, sha.clone())?, &counts))
-}
-
-/// What went to Redis.
-#[derive(Default)]
-pub struct Counts {
-    batches: AtomicU64,
-    requests: AtomicU64,
-}
-
-impl Counts {
-    fn add_batches(&self, batches: u64, requests: u64) {
-        self.batches.fetch_add(batches, Relaxed);
-        self.requests.fetch_add(requests, Relaxed);
-    }
 }
 
 fn tell_at_the_end(counts: Arc<Counts>) -> Result<()> {
@@ -277,14 +267,6 @@ impl Connection {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
         Ok(())
-    }
-}
-
-/// Bytes that the socket took; 0 when it is full.
-fn send(socket: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
-    match socket.write(bytes) {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-        other => other,
     }
 }
 

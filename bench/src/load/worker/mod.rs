@@ -15,9 +15,9 @@ use super::pace::Pace;
 use super::reader::Reader;
 use super::request::Request;
 use super::settings::{End, Plan};
+use super::shared::{Progress, Shared};
 use super::socket::{Epoll, Event, thread_cpu_ns};
 use super::tally::{Failure, Tally};
-use super::{Progress, Shared};
 use crate::error::{Because, Result, fail};
 
 const EVENTS_MAX: usize = 512;

@@ -2,12 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::Ask;
+use super::ask::Ask;
 use super::look::{Entry, Look, entries, page};
 use super::model::{Item, Model, Problems, shown};
 use crate::ledger::LedgerError;
-use crate::ledger::redis::SaleKeys;
 use crate::ledger::redis::entry_id::EntryId;
+use crate::ledger::redis::keys::SaleKeys;
 use crate::ledger::redis::line::number;
 use crate::sale::{ID_PREFIX_TEXT_BYTES, ReservationId};
 

@@ -9,26 +9,20 @@
 //!
 //! Architecture invariant: never stops a sale, and never keeps Redis for longer than a batch does.
 
+mod ask;
 mod find;
 mod look;
 mod model;
 mod repair;
 
-use redis::Value;
-
+pub use self::ask::Ask;
 use self::find::{Found, find};
 use self::model::Problems;
 use self::repair::Notes;
-use super::SaleKeys;
+use super::keys::SaleKeys;
 use crate::ledger::LedgerError;
 use crate::ledger::client::{Amount, Check, Relation, Repair, SaleAudit};
 use crate::sale::SaleId;
-
-/// A blocking connection to Redis: one command, one reply. An error reply is an error.
-pub trait Ask {
-    /// Asks one command: its name and its arguments.
-    fn ask(&mut self, arguments: &[&[u8]]) -> Result<Value, LedgerError>;
-}
 
 /// Rounds of finding and repairing, after which what is left is told as it is: repairing a lost line
 /// shows what depends on it, and that what depends on that.

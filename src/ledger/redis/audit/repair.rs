@@ -7,12 +7,12 @@
 
 use std::collections::HashSet;
 
-use super::Ask;
+use super::ask::Ask;
 use super::find::{Found, UserUnits};
 use super::look::text;
 use crate::ledger::LedgerError;
 use crate::ledger::client::Repair;
-use crate::ledger::redis::SaleKeys;
+use crate::ledger::redis::keys::SaleKeys;
 use crate::ledger::redis::line::number;
 use crate::sale::{ID_PREFIX_TEXT_BYTES, ReservationId};
 

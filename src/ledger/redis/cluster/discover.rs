@@ -13,14 +13,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use redis::{Parser, Value};
+use rustls::ClientConfig;
 
 use super::super::handshake::greet;
+use super::super::handshake_error::HandshakeError;
 use super::super::reply::{error_text, text};
 use super::super::resp::text_command;
 use super::super::settings::{Endpoint, RedisSettings};
 use super::super::stream::Stream;
 use super::super::timed::Timed;
-use super::super::{HandshakeError, RedisLedger};
 use super::slots::{Range, Slots, ranges};
 use crate::limits::{
     CLIENT_CONNECT_DEADLINE_MS, CLUSTER_NODE_DEADLINE_MS, CLUSTER_REFRESH_MS_MAX,
@@ -33,6 +34,9 @@ pub(crate) struct Cluster {
     /// Which node has which slot.
     pub(crate) slots: Slots,
     seeds: Vec<Endpoint>,
+    /// Who we are at its nodes.
+    settings: RedisSettings,
+    tls: Option<Arc<ClientConfig>>,
     asking: Mutex<Asking>,
     wanted: Wanted,
     watched: AtomicBool,
@@ -77,10 +81,16 @@ struct View {
 
 impl Cluster {
     /// One of which nothing but some nodes is known.
-    pub(crate) fn new(seeds: &[Endpoint]) -> Self {
+    pub(crate) fn new(
+        seeds: &[Endpoint],
+        settings: &RedisSettings,
+        tls: Option<Arc<ClientConfig>>,
+    ) -> Self {
         Self {
             slots: Slots::default(),
             seeds: seeds.to_vec(),
+            settings: settings.clone(),
+            tls,
             asking: Mutex::default(),
             wanted: Wanted::default(),
             watched: AtomicBool::new(false),
@@ -102,16 +112,16 @@ impl Cluster {
     }
 
     /// Starts the thread that asks for the cores, unless it runs. It ends with the process.
-    pub(crate) fn watch(ledger: &Arc<RedisLedger>, cluster: &Arc<Self>) {
+    pub(crate) fn watch(cluster: &Arc<Self>) {
         if cluster.watched.swap(true, Ordering::Relaxed) {
             return;
         }
-        let (theirs, ledger) = (cluster.clone(), ledger.clone());
+        let theirs = cluster.clone();
         let body = move || {
             loop {
                 theirs.wanted.flag.store(false, Ordering::Relaxed);
                 // Kept for those who ask why.
-                let _ = theirs.refresh(&ledger);
+                let _ = theirs.refresh();
                 let pause = lock(&theirs.asking).pause.time();
                 thread::sleep(pause);
                 theirs.wanted.wait();
@@ -129,13 +139,13 @@ impl Cluster {
     ///
     /// # Errors
     /// None could be asked, or those that could be know less than is known.
-    pub(crate) fn refresh(&self, ledger: &RedisLedger) -> Result<(), HandshakeError> {
+    pub(crate) fn refresh(&self) -> Result<(), HandshakeError> {
         let Some(mut asking) = self.asking() else { return Ok(()) };
         let since = asking.last.map(|at| at.elapsed());
         if since.is_some_and(|since| since < asking.pause.time()) && !self.slots.is_empty() {
             return Ok(());
         }
-        let found = self.find(ledger, &mut asking);
+        let found = self.find(&mut asking);
         asking.last = Some(Instant::now());
         *lock(&self.failure) =
             found.as_ref().err().map(|error| (error.to_string(), error.is_fatal()));
@@ -156,13 +166,13 @@ impl Cluster {
         }
     }
 
-    fn find(&self, ledger: &RedisLedger, asking: &mut Asking) -> Result<View, HandshakeError> {
+    fn find(&self, asking: &mut Asking) -> Result<View, HandshakeError> {
         let nodes = asking.order(&self.slots.primaries(), &self.seeds);
         let until = Instant::now() + Duration::from_millis(CLIENT_CONNECT_DEADLINE_MS);
         let (mut views, mut failure) = (Vec::new(), None);
         for node in &nodes {
             asking.silent.retain(|silent| silent != node);
-            match ask(ledger, node) {
+            match self.ask(node) {
                 Ok(view) if view.ok && view.epoch >= asking.epoch => return Ok(view),
                 Ok(view) => views.push(view),
                 Err(error) => {
@@ -181,6 +191,14 @@ impl Cluster {
             let nobody = || HandshakeError::NotReady("no node of the Cluster was asked".to_owned());
             Err(failure.unwrap_or_else(nobody))
         })
+    }
+
+    /// Asks one node, on a connection that is made for it.
+    fn ask(&self, node: &Endpoint) -> Result<View, HandshakeError> {
+        let time = Duration::from_millis(CLUSTER_NODE_DEADLINE_MS);
+        let socket = Timed::connect(&node.host, node.port, Instant::now() + time, None)?;
+        let mut stream = Stream::open(socket, &node.host, self.tls.as_ref())?;
+        view(&mut stream, &self.settings, node)
     }
 }
 
@@ -253,14 +271,6 @@ impl Wanted {
         let idle = |(): &mut ()| !self.flag.load(Ordering::Relaxed);
         drop(self.signal.wait_timeout_while(guard, time, idle));
     }
-}
-
-/// Asks one node, on a connection that is made for it.
-fn ask(ledger: &RedisLedger, node: &Endpoint) -> Result<View, HandshakeError> {
-    let time = Duration::from_millis(CLUSTER_NODE_DEADLINE_MS);
-    let socket = Timed::connect(&node.host, node.port, Instant::now() + time, None)?;
-    let mut stream = Stream::open(socket, &node.host, ledger.tls.as_ref())?;
-    view(&mut stream, &ledger.settings, node)
 }
 
 fn view(

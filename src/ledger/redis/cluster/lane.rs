@@ -10,12 +10,16 @@ use std::sync::Arc;
 
 use redis::{Parser, Value};
 
+use super::super::handshake::{handshake, load_scripts};
+use super::super::handshake_error::HandshakeError;
+use super::super::replicas;
 use super::super::settings::Endpoint;
+use super::super::shared::RedisLedger;
 use super::super::socket::Socket;
 use super::super::stream::Stream;
-use super::super::{HandshakeError, handshake, load_scripts, replicas};
-use super::link::Link;
-use super::work::{Work, Works};
+use super::discover::Cluster;
+use super::work::{What, Work, Works};
+use crate::engine::core::Core;
 use crate::engine::gate::Source;
 use crate::ledger::batch::Failure;
 use crate::limits::{
@@ -32,6 +36,44 @@ pub(super) struct Lane {
     state: RefCell<State>,
     used_ms: Cell<u64>,
     retired: Cell<bool>,
+}
+
+/// What a lane needs of the link that gives it its works, and takes them back.
+pub(super) trait Dispatcher {
+    fn core(&self) -> &'static Core;
+    /// Time that an answer may take, in ms.
+    fn answer_deadline_ms(&self) -> u64;
+    fn ledger(&self) -> &RedisLedger;
+    fn cluster(&self) -> &Cluster;
+
+    /// Takes a node's replies to something, and to `WAIT` behind it. What it gives back was not
+    /// carried out, for want of the scripts.
+    fn settle(
+        self: &Rc<Self>,
+        node: &Endpoint,
+        work: Work,
+        values: Vec<Value>,
+        waited: Option<&Value>,
+    ) -> Option<Work>;
+
+    /// Something that a lane took and that was not carried out goes on, once more.
+    fn go_on(self: &Rc<Self>, work: Work);
+
+    /// Keeps something that was not carried out for the next tick, if there is time.
+    fn try_later(self: &Rc<Self>, work: Work);
+
+    /// Something was sent and not answered.
+    fn lose(self: &Rc<Self>, work: Work);
+
+    /// Something will not be done.
+    fn fail(self: &Rc<Self>, work: Work, failure: Failure);
+
+    /// Tells how the link stands, if that has changed: it carries batches as long as one node can be
+    /// reached, since every sale is told its own truth.
+    fn note_state(&self);
+
+    /// A lane has ended.
+    fn end(&self, lane: &Lane);
 }
 
 /// How a lane stands.
@@ -104,8 +146,8 @@ impl Lane {
     }
 
     /// Its life, on a coroutine of its own: until the node has no slots any more.
-    pub(super) fn run(&self, link: &Rc<Link>) {
-        let core = link.core;
+    pub(super) fn run(&self, link: &Rc<impl Dispatcher>) {
+        let core = link.core();
         let pause = core.gate.signal();
         let mut backoff_ms = RECONNECT_BACKOFF_MS_MIN;
         loop {
@@ -116,7 +158,7 @@ impl Lane {
                     link.note_state();
                     let until_ms = core.clock.now_ms() + IDLE_CLOSE_MS_MIN;
                     let (error, was_idle) = self.serve(link, &mut connection);
-                    let stays = !self.retired.get() && link.cluster.slots.has(&self.node);
+                    let stays = !self.retired.get() && link.cluster().slots.has(&self.node);
                     if was_idle && stays && core.clock.now_ms() >= until_ms {
                         // The node closes what is idle for long, if it is set up so.
                         tracing::debug!(core = core.index, node = %self.node, %error,
@@ -131,13 +173,13 @@ impl Lane {
             self.state.replace(away);
             if !self.retired.get() {
                 tracing::debug!(core = core.index, node = %self.node, %error, "a node is away");
-                link.cluster.want();
+                link.cluster().want();
             }
             // Nothing of it was sent.
             while let Some(work) = self.pop_within(usize::MAX) {
                 link.try_later(work);
             }
-            if self.retired.get() || !link.cluster.slots.has(&self.node) {
+            if self.retired.get() || !link.cluster().slots.has(&self.node) {
                 break;
             }
             link.note_state();
@@ -150,7 +192,7 @@ impl Lane {
     }
 
     /// Carries works until something fails, and says what, and whether nothing was outstanding.
-    fn serve(&self, link: &Rc<Link>, connection: &mut Connection) -> (io::Error, bool) {
+    fn serve(&self, link: &Rc<impl Dispatcher>, connection: &mut Connection) -> (io::Error, bool) {
         loop {
             match self.wait_for_work(link, connection) {
                 Ok(true) => {}
@@ -162,21 +204,25 @@ impl Lane {
                 works.into_iter().for_each(|work| link.lose(work));
                 return (error, false);
             }
-            link.core.gate.hurry();
+            link.core().gate.hurry();
         }
     }
 
     /// `false`: it is to end.
-    fn wait_for_work(&self, link: &Link, connection: &Connection) -> io::Result<bool> {
+    fn wait_for_work(
+        &self,
+        link: &Rc<impl Dispatcher>,
+        connection: &Connection,
+    ) -> io::Result<bool> {
         let socket = connection.stream.socket();
         while self.queue.borrow().is_empty() {
             if self.retired.get() {
                 return Ok(false);
             }
             self.idle.replace(Some(socket.source.clone()));
-            let _ = socket.source.wait(|| link.core.clock.now_ms(), u64::MAX);
+            let _ = socket.source.wait(|| link.core().clock.now_ms(), u64::MAX);
             self.idle.replace(None);
-            link.core.assert_here();
+            link.core().assert_here();
             if self.queue.borrow().is_empty() && !self.retired.get() {
                 // Nothing is outstanding: whatever comes now is the end of the connection.
                 socket.probe()?;
@@ -193,8 +239,8 @@ impl Lane {
     }
 
     /// Takes as much as one batch has, from all sales in turn, but for what has waited too long.
-    fn take(&self, link: &Rc<Link>) -> VecDeque<Work> {
-        let now_ms = link.core.clock.now_ms();
+    fn take(&self, link: &Rc<impl Dispatcher>) -> VecDeque<Work> {
+        let now_ms = link.core().clock.now_ms();
         let (mut works, mut room) = (VecDeque::new(), BATCH_MAX);
         while works.len() < BATCH_SCRIPTS_MAX
             && let Some(work) = self.pop_within(room)
@@ -213,12 +259,12 @@ impl Lane {
     /// `works` are lost.
     fn carry(
         &self,
-        link: &Rc<Link>,
+        link: &Rc<impl Dispatcher>,
         connection: &mut Connection,
         works: &mut VecDeque<Work>,
     ) -> io::Result<()> {
-        let (core, site) = (link.core, link.site);
-        let deadline_ms = core.clock.now_ms() + site.batcher.answer_deadline_ms();
+        let core = link.core();
+        let deadline_ms = core.clock.now_ms() + link.answer_deadline_ms();
         connection.stream.socket().deadline_ms.set(deadline_ms);
         let mut again = Vec::new();
         let read = self.exchange(link, connection, works, &mut again);
@@ -228,7 +274,7 @@ impl Lane {
         // Redis has been restarted or flushed, or is a replica that took over. What it did not know
         // it did not do, whatever became of the rest.
         let loaded = read.and_then(|()| {
-            load_scripts(&mut connection.stream, link.ledger.codec.scripts())
+            load_scripts(&mut connection.stream, link.ledger().codec.scripts())
                 .map_err(io::Error::other)
         });
         again.into_iter().for_each(|work| link.go_on(work));
@@ -239,12 +285,12 @@ impl Lane {
     /// also if there is an error.
     fn exchange(
         &self,
-        link: &Rc<Link>,
+        link: &Rc<impl Dispatcher>,
         connection: &mut Connection,
         works: &mut VecDeque<Work>,
         again: &mut Vec<Work>,
     ) -> io::Result<()> {
-        let waits = link.waits(works);
+        let waits = waits(link.ledger(), works);
         let counts = connection.send(link, works, waits)?;
         if waits {
             // Whether replicas have it stands behind all of it.
@@ -265,6 +311,15 @@ impl Lane {
     }
 }
 
+/// Whether replicas must have what comes of these before it is told.
+fn waits(ledger: &RedisLedger, works: &VecDeque<Work>) -> bool {
+    let groups = works.iter().filter_map(|work| match &work.what {
+        What::Run(run) => Some(&run.group),
+        What::Exists(_) | What::Index(_) | What::Made(_) => None,
+    });
+    ledger.settings.replicas > 0 && replicas::are_needed(groups)
+}
+
 /// A connection on which no reply is outstanding.
 struct Connection {
     stream: Stream<Socket>,
@@ -273,9 +328,9 @@ struct Connection {
 }
 
 impl Connection {
-    fn open(link: &Link, node: &Endpoint) -> Result<Self, HandshakeError> {
-        let (core, site, ledger) = (link.core, link.site, &link.ledger);
-        let deadline_ms = core.clock.now_ms() + site.batcher.answer_deadline_ms();
+    fn open(link: &Rc<impl Dispatcher>, node: &Endpoint) -> Result<Self, HandshakeError> {
+        let (core, ledger) = (link.core(), link.ledger());
+        let deadline_ms = core.clock.now_ms() + link.answer_deadline_ms();
         let socket = Socket::connect(core, &node.host, node.port, deadline_ms, None)?;
         let mut stream = Stream::open(socket, &node.host, ledger.tls.as_ref())?;
         let name = format!("stampede-core-{}", core.index);
@@ -284,13 +339,18 @@ impl Connection {
     }
 
     /// Sends works and returns how many replies each will have.
-    fn send(&mut self, link: &Link, works: &VecDeque<Work>, waits: bool) -> io::Result<Vec<usize>> {
+    fn send(
+        &mut self,
+        link: &Rc<impl Dispatcher>,
+        works: &VecDeque<Work>,
+        waits: bool,
+    ) -> io::Result<Vec<usize>> {
         self.out.clear();
-        let codec = &link.ledger.codec;
+        let codec = &link.ledger().codec;
         let counts = works.iter().map(|work| work.encode(codec, &mut self.out)).collect();
         if waits {
-            let time_ms = replicas::wait_time_ms(link.site.batcher.answer_deadline_ms());
-            replicas::wait(link.ledger.settings.replicas, time_ms, &mut self.out);
+            let time_ms = replicas::wait_time_ms(link.answer_deadline_ms());
+            replicas::wait(link.ledger().settings.replicas, time_ms, &mut self.out);
         }
         if self.out.is_empty() {
             return Ok(counts);

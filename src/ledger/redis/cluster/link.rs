@@ -12,7 +12,6 @@
 //! own, as the index is on a node of its own.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::slice;
 use std::sync::Arc;
@@ -21,13 +20,15 @@ use hashbrown::HashMap;
 use redis::Value;
 
 use super::super::codec::runs;
+use super::super::hash_slot::slot_of;
 use super::super::index::{self, Registered};
-use super::super::reply::classify;
+use super::super::replicas;
+use super::super::reply::{DecodeError, classify, decode};
 use super::super::settings::Endpoint;
-use super::super::{DecodeError, RedisLedger, decode, replicas};
+use super::super::shared::RedisLedger;
 use super::discover::Cluster;
-use super::lane::Lane;
-use super::slots::{Redirection, slot_of};
+use super::lane::{Dispatcher, Lane};
+use super::slots::Redirection;
 use super::work::{Run, What, Work};
 use crate::engine::core::Core;
 use crate::ledger::batch::{Failure, Flight};
@@ -41,10 +42,10 @@ use crate::sale::{Command, Outcome, SaleId};
 
 /// See the module's header.
 pub(super) struct Link {
-    pub(super) core: &'static Core,
-    pub(super) site: &'static Site,
-    pub(super) ledger: Arc<RedisLedger>,
-    pub(super) cluster: Arc<Cluster>,
+    core: &'static Core,
+    site: &'static Site,
+    ledger: Arc<RedisLedger>,
+    cluster: Arc<Cluster>,
     index_slot: u16,
     lanes: RefCell<Vec<Rc<Lane>>>,
     registered: RefCell<Registered>,
@@ -268,71 +269,6 @@ impl Link {
         None
     }
 
-    /// A lane has ended.
-    pub(super) fn end(&self, lane: &Lane) {
-        self.lanes.borrow_mut().retain(|other| !std::ptr::eq(&**other, lane));
-        self.note_state();
-    }
-
-    /// Whether replicas must have what comes of these before it is told.
-    pub(super) fn waits(&self, works: &VecDeque<Work>) -> bool {
-        let groups = works.iter().filter_map(|work| match &work.what {
-            What::Run(run) => Some(&run.group),
-            What::Exists(_) | What::Index(_) | What::Made(_) => None,
-        });
-        self.ledger.settings.replicas > 0 && replicas::are_needed(groups)
-    }
-
-    /// Takes a node's replies to something, and to `WAIT` behind it. What it gives back was not
-    /// carried out, for want of the scripts.
-    pub(super) fn settle(
-        self: &Rc<Self>,
-        node: &Endpoint,
-        mut work: Work,
-        mut values: Vec<Value>,
-        waited: Option<&Value>,
-    ) -> Option<Work> {
-        if std::mem::take(&mut work.asking) && values.len() > 1 {
-            values.remove(0);
-        }
-        if let Some(Value::ServerError(error)) = values.first()
-            && let Some(redirection) = Redirection::of(error, node)
-        {
-            self.redirect(work, redirection);
-            return None;
-        }
-        if let Some(sale) = work.sale()
-            && !self.troubled.borrow().is_empty()
-        {
-            self.troubled.borrow_mut().remove(sale);
-        }
-        let keys = self.ledger.codec.keys();
-        match work.what {
-            What::Run(run) => match decode(&run.group, &values) {
-                Err(DecodeError::NoScript) => return Some(Work { what: What::Run(run), ..work }),
-                mut done => {
-                    if let Some(answer) = waited {
-                        let wanted = self.ledger.settings.replicas;
-                        replicas::judge(wanted, answer, [&run.group], slice::from_mut(&mut done));
-                    }
-                    self.settle_run(run, done);
-                }
-            },
-            What::Exists(sale) => {
-                let there = match &values[0] {
-                    Value::ServerError(error) => Err(classify(error)),
-                    reply => Ok(*reply != Value::Int(0)),
-                };
-                let found = there.and_then(|there| Ok((there, index::time_ms(values.pop())?)));
-                self.found(sale, found, work.until_ms);
-            }
-            What::Index(sales) => self.indexed(&sales, index::judge(keys, &values[0])),
-            // A hint: who may not give it goes without.
-            What::Made(_) => {}
-        }
-        None
-    }
-
     fn settle_run(self: &Rc<Self>, run: Run, done: Result<GroupReply, DecodeError>) {
         let sale = &run.group.sale;
         let noted = match &done {
@@ -381,8 +317,126 @@ impl Link {
         }
     }
 
-    /// Something that a lane took and that was not carried out goes on, once more.
-    pub(super) fn go_on(self: &Rc<Self>, mut work: Work) {
+    /// At every tick: tries again what was turned down, and looks after the lanes.
+    fn tick_on(self: &Rc<Self>) {
+        let pause = self.core.gate.signal();
+        loop {
+            self.tick();
+            let until_ms = self.core.clock.now_ms() + TICK_INTERVAL_MS / 2;
+            let _ = pause.wait(|| self.core.clock.now_ms(), until_ms);
+            self.core.assert_here();
+        }
+    }
+
+    fn tick(self: &Rc<Self>) {
+        // The thread that asks is started by whoever is first.
+        Cluster::watch(&self.cluster);
+        match self.cluster.slots.node(self.index_slot) {
+            Some(node) => _ = self.lane(&node),
+            None => self.cluster.want(),
+        }
+        for work in self.later.take() {
+            self.dispatch(work);
+        }
+        let now_ms = self.core.clock.now_ms();
+        let lanes = self.lanes.borrow().clone();
+        for lane in lanes {
+            if now_ms > lane.used_ms() + CLUSTER_LANE_IDLE_MS && !self.cluster.slots.has(&lane.node)
+            {
+                lane.retire();
+            }
+        }
+        self.note_state();
+    }
+
+    /// `None`: it is on its way.
+    fn state(&self) -> Option<LinkState> {
+        let lanes = self.lanes.borrow();
+        if lanes.iter().any(|lane| lane.is_up()) {
+            return Some(LinkState::Up);
+        }
+        let failure = lanes.iter().find_map(|lane| lane.failure());
+        let (reason, fatal) = failure.or_else(|| self.cluster.failure())?;
+        Some(LinkState::Away { reason, fatal })
+    }
+
+    /// Now and then: every purchase is refused until somebody puts right what is wrong.
+    fn log_refusal(&self, why: &str) {
+        let now_ms = self.core.clock.now_ms();
+        let last = self.refusal_logged_ms.get();
+        if last.is_none_or(|last| now_ms >= last + REFUSAL_LOG_INTERVAL_MS) {
+            self.refusal_logged_ms.set(Some(now_ms));
+            tracing::warn!(core = self.core.index, error = why, "the Cluster refused a batch");
+        }
+    }
+}
+
+impl Dispatcher for Link {
+    fn core(&self) -> &'static Core {
+        self.core
+    }
+
+    fn answer_deadline_ms(&self) -> u64 {
+        self.site.batcher.answer_deadline_ms()
+    }
+
+    fn ledger(&self) -> &RedisLedger {
+        &self.ledger
+    }
+
+    fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    fn settle(
+        self: &Rc<Self>,
+        node: &Endpoint,
+        mut work: Work,
+        mut values: Vec<Value>,
+        waited: Option<&Value>,
+    ) -> Option<Work> {
+        if std::mem::take(&mut work.asking) && values.len() > 1 {
+            values.remove(0);
+        }
+        if let Some(Value::ServerError(error)) = values.first()
+            && let Some(redirection) = Redirection::of(error, node)
+        {
+            self.redirect(work, redirection);
+            return None;
+        }
+        if let Some(sale) = work.sale()
+            && !self.troubled.borrow().is_empty()
+        {
+            self.troubled.borrow_mut().remove(sale);
+        }
+        let keys = self.ledger.codec.keys();
+        match work.what {
+            What::Run(run) => match decode(&run.group, &values) {
+                Err(DecodeError::NoScript) => return Some(Work { what: What::Run(run), ..work }),
+                mut done => {
+                    if let Some(answer) = waited {
+                        let wanted = self.ledger.settings.replicas;
+                        replicas::judge(wanted, answer, [&run.group], slice::from_mut(&mut done));
+                    }
+                    self.settle_run(run, done);
+                }
+            },
+            What::Exists(sale) => {
+                let there = match &values[0] {
+                    Value::ServerError(error) => Err(classify(error)),
+                    reply => Ok(*reply != Value::Int(0)),
+                };
+                let found = there.and_then(|there| Ok((there, index::time_ms(values.pop())?)));
+                self.found(sale, found, work.until_ms);
+            }
+            What::Index(sales) => self.indexed(&sales, index::judge(keys, &values[0])),
+            // A hint: who may not give it goes without.
+            What::Made(_) => {}
+        }
+        None
+    }
+
+    fn go_on(self: &Rc<Self>, mut work: Work) {
         work.redirects += 1;
         if work.redirects <= CLUSTER_REDIRECTS_MAX {
             self.dispatch(work);
@@ -391,8 +445,7 @@ impl Link {
         }
     }
 
-    /// Keeps something that was not carried out for the next tick, if there is time.
-    pub(super) fn try_later(self: &Rc<Self>, mut work: Work) {
+    fn try_later(self: &Rc<Self>, mut work: Work) {
         let now_ms = self.core.clock.now_ms();
         let patience_ms = self.site.batcher.answer_deadline_ms();
         let since_ms = work.sale().map_or(now_ms, |sale| {
@@ -417,8 +470,7 @@ impl Link {
         self.later.borrow_mut().push(work);
     }
 
-    /// Something was sent and not answered.
-    pub(super) fn lose(self: &Rc<Self>, work: Work) {
+    fn lose(self: &Rc<Self>, work: Work) {
         match work.what {
             What::Run(_) => self.fail(work, Failure::Unknown),
             // May be done twice.
@@ -427,8 +479,7 @@ impl Link {
         }
     }
 
-    /// Something will not be done.
-    pub(super) fn fail(self: &Rc<Self>, work: Work, failure: Failure) {
+    fn fail(self: &Rc<Self>, work: Work, failure: Failure) {
         let refused = || DecodeError::Refused("the node of the index is away".to_owned());
         match work.what {
             What::Run(run) => self.site.batcher.fail(run.flight, failure),
@@ -441,41 +492,7 @@ impl Link {
         }
     }
 
-    /// At every tick: tries again what was turned down, and looks after the lanes.
-    fn tick_on(self: &Rc<Self>) {
-        let pause = self.core.gate.signal();
-        loop {
-            self.tick();
-            let until_ms = self.core.clock.now_ms() + TICK_INTERVAL_MS / 2;
-            let _ = pause.wait(|| self.core.clock.now_ms(), until_ms);
-            self.core.assert_here();
-        }
-    }
-
-    fn tick(self: &Rc<Self>) {
-        // The thread that asks is started by whoever is first.
-        Cluster::watch(&self.ledger, &self.cluster);
-        match self.cluster.slots.node(self.index_slot) {
-            Some(node) => _ = self.lane(&node),
-            None => self.cluster.want(),
-        }
-        for work in self.later.take() {
-            self.dispatch(work);
-        }
-        let now_ms = self.core.clock.now_ms();
-        let lanes = self.lanes.borrow().clone();
-        for lane in lanes {
-            if now_ms > lane.used_ms() + CLUSTER_LANE_IDLE_MS && !self.cluster.slots.has(&lane.node)
-            {
-                lane.retire();
-            }
-        }
-        self.note_state();
-    }
-
-    /// Tells how the link stands, if that has changed: it carries batches as long as one node can be
-    /// reached, since every sale is told its own truth.
-    pub(super) fn note_state(&self) {
+    fn note_state(&self) {
         let was_up = *self.reported.borrow() == Some(LinkState::Up);
         let nothing = || LinkState::Away { reason: "no node is connected".into(), fatal: false };
         let Some(state) = self.state().or_else(|| was_up.then(nothing)) else { return };
@@ -490,24 +507,8 @@ impl Link {
         self.site.report(state);
     }
 
-    /// `None`: it is on its way.
-    fn state(&self) -> Option<LinkState> {
-        let lanes = self.lanes.borrow();
-        if lanes.iter().any(|lane| lane.is_up()) {
-            return Some(LinkState::Up);
-        }
-        let failure = lanes.iter().find_map(|lane| lane.failure());
-        let (reason, fatal) = failure.or_else(|| self.cluster.failure())?;
-        Some(LinkState::Away { reason, fatal })
-    }
-
-    /// Now and then: every purchase is refused until somebody puts right what is wrong.
-    fn log_refusal(&self, why: &str) {
-        let now_ms = self.core.clock.now_ms();
-        let last = self.refusal_logged_ms.get();
-        if last.is_none_or(|last| now_ms >= last + REFUSAL_LOG_INTERVAL_MS) {
-            self.refusal_logged_ms.set(Some(now_ms));
-            tracing::warn!(core = self.core.index, error = why, "the Cluster refused a batch");
-        }
+    fn end(&self, lane: &Lane) {
+        self.lanes.borrow_mut().retain(|other| !std::ptr::eq(&**other, lane));
+        self.note_state();
     }
 }

@@ -9,21 +9,12 @@
 //! What was sent to a node and not answered is unknown here as everywhere else: it is never sent
 //! again by itself.
 
-mod discover;
+pub(super) mod discover;
 mod lane;
 mod link;
 mod nodes;
 mod slots;
 mod work;
 
-pub(super) use discover::Cluster;
 pub(super) use link::run;
 pub(super) use nodes::Nodes;
-pub(super) use slots::{key_of, slot_of};
-
-impl super::RedisLedger {
-    /// Whether it is a Cluster: then some of it may answer while some does not.
-    pub fn is_cluster(&self) -> bool {
-        self.cluster.is_some()
-    }
-}

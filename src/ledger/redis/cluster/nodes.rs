@@ -13,13 +13,16 @@ use std::time::{Duration, Instant};
 
 use redis::Value;
 
-use super::super::client::{Answers, Connection};
+use super::super::connection::{Answers, Connection};
+use super::super::handshake::load_scripts;
+use super::super::handshake_error::HandshakeError;
+use super::super::hash_slot::slot_of;
 use super::super::pipeline::Pipeline;
 use super::super::resp::text_command;
 use super::super::settings::Endpoint;
-use super::super::{HandshakeError, RedisLedger, load_scripts};
+use super::super::shared::RedisLedger;
 use super::discover::Cluster;
-use super::slots::{Redirection, slot_of};
+use super::slots::Redirection;
 use crate::limits::{
     CLUSTER_NODE_DEADLINE_MS, CLUSTER_PATIENCE_MS, CLUSTER_REDIRECTS_MAX, CLUSTER_RETRY_MS,
     RECONNECT_BACKOFF_MS_MAX,
@@ -78,14 +81,14 @@ impl Nodes {
     /// Learns the slots unless they are known, and connects to the node of the index.
     pub(crate) fn connect(&mut self, ledger: &RedisLedger) -> Result<(), HandshakeError> {
         if self.cluster.slots.is_empty() {
-            self.cluster.refresh(ledger)?;
+            self.cluster.refresh()?;
         }
         let nobody = || HandshakeError::NotReady(format!("no node has slot {}", self.index_slot));
         let node = self.cluster.slots.node(self.index_slot).ok_or_else(nobody);
         let connected = node.and_then(|node| self.connection(ledger, &node).map(drop));
         if connected.is_err() {
             // It may be another by now.
-            let _ = self.cluster.refresh(ledger);
+            let _ = self.cluster.refresh();
         }
         connected
     }
@@ -117,7 +120,7 @@ impl Nodes {
         let mut pending: Vec<Pending> = (0..commands.len()).map(first).collect();
         if self.cluster.slots.is_empty() {
             // Why it can't be done is told for each command.
-            let _ = self.cluster.refresh(ledger);
+            let _ = self.cluster.refresh();
         }
         let mut rounds = 0;
         while !pending.is_empty() {
@@ -131,7 +134,7 @@ impl Nodes {
                 break;
             }
             thread::sleep(Duration::from_millis(CLUSTER_RETRY_MS));
-            let _ = self.cluster.refresh(ledger);
+            let _ = self.cluster.refresh();
         }
         for late in pending {
             task.replies[late.at] = Some(Ok(late.error));

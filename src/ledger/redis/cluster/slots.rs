@@ -6,37 +6,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use redis::{ServerError, Value};
 
-use super::super::keys::hash_tag;
+use super::super::hash_slot::SLOTS;
 use super::super::reply::{error_text, text};
 use super::super::settings::Endpoint;
-
-/// Slots of every Cluster (Redis Cluster specification, "Key distribution model").
-pub(crate) const SLOTS: u16 = 16_384;
-
-/// The slot of a key.
-pub(crate) fn slot_of(key: &[u8]) -> u16 {
-    crc16(hash_tag(key).unwrap_or(key)) % SLOTS
-}
-
-/// CRC16 as XMODEM has it: the polynomial 0x1021, nothing reflected, from 0.
-fn crc16(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0, |crc, byte| crc << 8 ^ TABLE[usize::from((crc >> 8) as u8 ^ byte)])
-}
-
-const TABLE: [u16; 256] = {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let (mut crc, mut bit) = ((byte as u16) << 8, 0);
-        while bit < 8 {
-            crc = if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 };
-            bit += 1;
-        }
-        table[byte] = crc;
-        byte += 1;
-    }
-    table
-};
 
 /// The slots as a process knows them, shared by its cores and clients. It may be behind: then the
 /// node that is asked says so.
@@ -187,37 +159,12 @@ impl Redirection {
     }
 }
 
-/// The key by which a command finds its node. `None`: any node will do.
-pub(crate) fn key_of<'a>(arguments: &[&'a [u8]]) -> Option<&'a [u8]> {
-    let name = arguments.first()?.to_ascii_uppercase();
-    let after = |word: &[u8]| arguments.iter().position(|a| a.eq_ignore_ascii_case(word));
-    let place = match &name[..] {
-        b"TIME" | b"PING" | b"SCRIPT" | b"INFO" | b"WAIT" => return None,
-        b"EVAL" | b"EVALSHA" | b"FCALL" if arguments.get(2) == Some(&&b"0"[..]) => return None,
-        b"EVAL" | b"EVALSHA" | b"FCALL" => 3,
-        b"XREAD" | b"XREADGROUP" => after(b"STREAMS")? + 1,
-        b"XINFO" | b"XGROUP" | b"OBJECT" | b"MEMORY" => 2,
-        _ => 1,
-    };
-    arguments.get(place).copied()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn at(host: &str, port: u16) -> Endpoint {
         Endpoint { host: host.to_owned(), port }
-    }
-
-    #[test]
-    fn slots_are_those_of_the_specification() {
-        assert_eq!(crc16(b"123456789"), 0x31c3);
-        assert_eq!(slot_of(b"foo"), 12_182);
-        assert_eq!(slot_of(b"{user1000}.following"), slot_of(b"{user1000}.followers"));
-        assert_eq!(slot_of(b"foo{{bar}}zap"), crc16(b"{bar") % SLOTS);
-        assert_eq!(slot_of(b"foo{}{bar}"), crc16(b"foo{}{bar}") % SLOTS);
-        assert_eq!(slot_of(b""), 0);
     }
 
     #[test]
@@ -277,24 +224,6 @@ mod tests {
             "*1\r\n*3\r\n:0\r\n:16384\r\n*2\r\n$1\r\na\r\n:1\r\n",
         ] {
             assert_eq!(read(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn every_command_of_ours_has_its_key() {
-        for (command, key) in [
-            ("HGET key field", Some("key")),
-            ("evalsha sha 7 key other", Some("key")),
-            ("EVAL text 0", None),
-            ("XREADGROUP GROUP g c COUNT 1 STREAMS key >", Some("key")),
-            ("XGROUP CREATE key g 0", Some("key")),
-            ("XINFO GROUPS key", Some("key")),
-            ("XAUTOCLAIM key g c 1 0", Some("key")),
-            ("TIME", None),
-            ("PING", None),
-        ] {
-            let arguments: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
-            assert_eq!(key_of(&arguments), key.map(str::as_bytes), "{command}");
         }
     }
 }

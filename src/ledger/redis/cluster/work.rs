@@ -7,8 +7,9 @@ use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
+use super::super::codec::Codec;
+use super::super::index;
 use super::super::resp::text_command;
-use super::super::{Codec, index};
 use crate::ledger::Group;
 use crate::ledger::batch::Flight;
 use crate::limits::BATCH_MAX;

@@ -1,0 +1,11 @@
+//! Writing to sockets that may be full.
+
+use std::io::{self, Write};
+
+/// Bytes that the socket took; 0 when it is full.
+pub fn send(socket: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
+    match socket.write(bytes) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        other => other,
+    }
+}

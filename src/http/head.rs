@@ -1,0 +1,286 @@
+//! A request's head: what it says, and the rules for each header field that means something to us.
+//!
+//! Whatever could be framed in two ways is refused (RFC 9112, sections 6.3 and 11.2). Both readers,
+//! `plain` and `request`, put their heads together from what stands here.
+
+use super::problem::{Code, Reject};
+use crate::limits::BODY_BYTES_MAX;
+
+/// A method that we know. CONNECT is none of them: it is refused with 501 by [`parse_head`](super::parse_head), like a
+/// method nobody knows, since what would follow it is no HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Method {
+    Get,
+    Head,
+    Post,
+    Put,
+    Delete,
+    Options,
+    Patch,
+    Trace,
+}
+
+/// The version the client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Version {
+    /// HTTP/1.0.
+    Http10,
+    /// HTTP/1.1.
+    Http11,
+}
+
+/// Where the body ends (RFC 9112, section 6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Framing {
+    /// There is no body.
+    None,
+    /// It has so many bytes: 1 to [`BODY_BYTES_MAX`].
+    Length(u64),
+    /// It says so itself: see [`ChunkedDecoder`](super::ChunkedDecoder).
+    Chunked,
+}
+
+/// A request's head, borrowed from the input. Values are as sent, without the blanks around them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head<'a> {
+    /// The method.
+    pub method: Method,
+    /// The path, not decoded: starts with `/`, or is `*` (OPTIONS only).
+    pub path: &'a str,
+    /// What follows the first `?`, not decoded.
+    pub query: Option<&'a str>,
+    /// The version.
+    pub version: Version,
+    /// The client wants the connection to stay open.
+    pub keep_alive: bool,
+    /// Where the body ends.
+    pub framing: Framing,
+    /// There is a body, and the client waits for [`CONTINUE`](super::CONTINUE) before it sends it.
+    pub expect_continue: bool,
+    /// `X-User-Id`. Any bytes but control characters.
+    pub user: Option<&'a [u8]>,
+    /// `Idempotency-Key`. Any bytes but control characters.
+    pub idempotency_key: Option<&'a [u8]>,
+    /// `Content-Type`.
+    pub content_type: Option<&'a [u8]>,
+    /// Bytes of the input that the head takes: the body, or the next request, starts there.
+    pub head_bytes: usize,
+}
+
+/// What a request line says.
+pub(super) struct RequestLine<'a> {
+    pub(super) method: Method,
+    pub(super) path: &'a str,
+    pub(super) query: Option<&'a str>,
+    pub(super) version: Version,
+}
+
+/// The header fields that mean something to us, each seen at most once.
+#[derive(Default)]
+pub(super) struct Fields<'a> {
+    host: Option<&'a [u8]>,
+    close: bool,
+    keep_alive: bool,
+    content_length: Option<&'a [u8]>,
+    transfer_encoding: Option<&'a [u8]>,
+    expect_continue: bool,
+    user: Option<&'a [u8]>,
+    idempotency_key: Option<&'a [u8]>,
+    content_type: Option<&'a [u8]>,
+}
+
+impl<'a> Fields<'a> {
+    /// Takes one header line. The lengths tell the names that we know apart. `plainly` says whether
+    /// only a colon and at most one space stand between name and value.
+    #[inline]
+    pub(super) fn take(
+        &mut self,
+        name: &[u8],
+        value: &'a [u8],
+        plainly: impl FnOnce() -> bool,
+    ) -> Result<(), Reject> {
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        match name.len() {
+            4 if is("host") => {
+                once(&mut self.host, value, "more than one Host")?;
+                if !is_host(value) {
+                    return Err(Reject::bad("the Host is not valid"));
+                }
+            }
+            10 if is("connection") => self.connection(value),
+            14 if is("content-length") => {
+                once(&mut self.content_length, value, "more than one Content-Length")?;
+            }
+            17 if is("transfer-encoding") => {
+                if !plainly() {
+                    return Err(Reject::bad("odd blanks around Transfer-Encoding"));
+                }
+                once(&mut self.transfer_encoding, value, "more than one Transfer-Encoding")?;
+            }
+            6 if is("expect") => {
+                if !value.eq_ignore_ascii_case(b"100-continue") {
+                    return Err(Reject::of(Code::ExpectationFailed));
+                }
+                self.expect_continue = true;
+            }
+            9 if is("x-user-id") => once(&mut self.user, value, "more than one X-User-Id")?,
+            15 if is("idempotency-key") => {
+                once(&mut self.idempotency_key, value, "more than one Idempotency-Key")?;
+            }
+            12 if is("content-type") => {
+                once(&mut self.content_type, value, "more than one Content-Type")?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The head of this request line and these header lines, which give it this framing.
+    // Inlined, so that it is made where it stays: it is large, and copying it shows.
+    #[inline(always)]
+    pub(super) fn into_head(
+        self,
+        line: RequestLine<'a>,
+        framing: Framing,
+        head_bytes: usize,
+    ) -> Head<'a> {
+        let RequestLine { method, path, query, version } = line;
+        let waits = self.expect_continue && version == Version::Http11 && framing != Framing::None;
+        Head {
+            method,
+            path,
+            query,
+            version,
+            keep_alive: !self.close && (version == Version::Http11 || self.keep_alive),
+            framing,
+            expect_continue: waits,
+            user: self.user,
+            idempotency_key: self.idempotency_key,
+            content_type: self.content_type,
+            head_bytes,
+        }
+    }
+
+    #[inline]
+    fn connection(&mut self, value: &[u8]) {
+        for option in value.split(|&b| b == b',') {
+            let option = option.trim_ascii();
+            self.close |= option.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+
+    /// Where the body ends, if the header lines go together.
+    #[inline]
+    pub(super) fn framing(&self, version: Version) -> Result<Framing, Reject> {
+        if self.host.is_none() && version == Version::Http11 {
+            return Err(Reject::bad("HTTP/1.1 needs a Host header"));
+        }
+        match (self.transfer_encoding, self.content_length) {
+            (None, None) => Ok(Framing::None),
+            (None, Some(length)) => parse_length(length),
+            (Some(_), Some(_)) => Err(Reject::bad(
+                "both Transfer-Encoding and Content-Length: where the body ends is ambiguous",
+            )),
+            (Some(_), None) if version == Version::Http10 => {
+                Err(Reject::bad("HTTP/1.0 has no Transfer-Encoding"))
+            }
+            (Some(codings), None) => parse_codings(codings).map(|()| Framing::Chunked),
+        }
+    }
+}
+
+#[inline]
+fn once<'a>(
+    field: &mut Option<&'a [u8]>,
+    value: &'a [u8],
+    twice: &'static str,
+) -> Result<(), Reject> {
+    match field.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(Reject::bad(twice)),
+    }
+}
+
+/// `1*DIGIT`, and no more than we take.
+fn parse_length(value: &[u8]) -> Result<Framing, Reject> {
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return Err(Reject::bad("Content-Length is not a number"));
+    }
+    let length =
+        value.iter().fold(0u64, |n, &b| n.saturating_mul(10).saturating_add(u64::from(b - b'0')));
+    match length {
+        0 => Ok(Framing::None),
+        _ if length > BODY_BYTES_MAX as u64 => Err(Reject::of(Code::ContentTooLarge)),
+        _ => Ok(Framing::Length(length)),
+    }
+}
+
+/// Exactly `chunked`. A list of proper coding names that has no `chunked`, or has it last, is one
+/// that we don't know; anything else can't be framed.
+fn parse_codings(value: &[u8]) -> Result<(), Reject> {
+    if value.eq_ignore_ascii_case(b"chunked") {
+        return Ok(());
+    }
+    let mut codings = value.rsplit(|&b| b == b',').map(<[u8]>::trim_ascii);
+    let mut earlier = codings.clone().skip(1);
+    let chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    if codings.any(|coding| !is_token(coding)) || earlier.any(chunked) {
+        return Err(Reject::bad("Transfer-Encoding is not `chunked`"));
+    }
+    let detail = "the only transfer coding known here is chunked";
+    Err(Reject { code: Code::NotImplemented, detail })
+}
+
+fn is_token(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(|&b| is_token_byte(b))
+}
+
+/// `tchar` of RFC 9110, section 5.6.2.
+pub(super) const fn is_token_byte(b: u8) -> bool {
+    b.is_ascii_alphanumeric()
+        || matches!(b, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
+}
+
+/// `uri-host [ ":" port ]` (RFC 9110, section 7.2), not empty: an `http` URI has a host.
+#[inline]
+pub(super) fn is_host(value: &[u8]) -> bool {
+    let end = if value.first() == Some(&b'[') {
+        let end = value.iter().position(|&b| b == b']').map_or(0, |at| at + 1);
+        let literal = value.get(1..end.saturating_sub(1)).unwrap_or_default();
+        if literal.is_empty() || !literal.iter().all(|&b| is_host_byte(b) || b == b':') {
+            return false;
+        }
+        end
+    } else {
+        value.iter().position(|&b| !is_host_byte(b)).unwrap_or(value.len())
+    };
+    end > 0 && is_port(&value[end..])
+}
+
+#[inline]
+fn is_host_byte(b: u8) -> bool {
+    const LEGAL: [bool; 256] = {
+        let mut legal = [false; 256];
+        let mut b = 0;
+        while b < 256 {
+            // unreserved, sub-delims and the % of pct-encoded (RFC 3986, section 3.2.2).
+            legal[b] = matches!(b as u8,
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'%'
+                | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=');
+            b += 1;
+        }
+        legal
+    };
+    LEGAL[b as usize]
+}
+
+/// Nothing, or a colon and a port, which may be empty.
+fn is_port(text: &[u8]) -> bool {
+    match text {
+        [] => true,
+        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    }
+}

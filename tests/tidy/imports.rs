@@ -1,0 +1,169 @@
+//! Which file of a crate imports which, and where imports run in a circle.
+//!
+//! Read line by line, as `rustfmt` leaves them: the `use` lines, and the paths that are written out
+//! where they are needed. Tests import what they like and are no part of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The names that the first file takes from the second.
+pub type Arrows = BTreeMap<(String, String), BTreeSet<String>>;
+
+/// The arrows between the files of one crate, which are given as their paths from the folder of its
+/// root, and their text.
+///
+/// An arrow ends at the last file that a path names. So what a parent hands on with
+/// `pub use child::Name` is taken from the parent, and the parent takes it from the child.
+pub fn arrows(files: &[(&str, &str)]) -> Arrows {
+    let files: Vec<_> = files.iter().filter(|(path, _)| !is_test(path)).collect();
+    let modules: BTreeMap<_, _> = files.iter().map(|(path, _)| (module(path), *path)).collect();
+    let mut arrows = Arrows::new();
+    for (path, text) in files {
+        for used in paths(&without_tests(text)) {
+            let Some(used) = from_root(&used, &module(path), &modules) else { continue };
+            let named = (0..=used.len()).rev().find(|&n| modules.contains_key(&used[..n]));
+            let Some(named) = named else { continue };
+            let target = modules[&used[..named]];
+            if target != *path {
+                let name = used.get(named).or(used.last()).unwrap_or(&"crate").to_string();
+                arrows.entry((path.to_string(), target.to_string())).or_default().insert(name);
+            }
+        }
+    }
+    arrows
+}
+
+/// The circles: sets of files each of which imports every other, by way of others or straight.
+pub fn circles(arrows: &Arrows) -> Vec<BTreeSet<String>> {
+    let reached: BTreeMap<_, _> =
+        arrows.keys().map(|(file, _)| (file.as_str(), reached_from(file, arrows))).collect();
+    let mut circles = BTreeSet::new();
+    for (&file, others) in &reached {
+        let comes_back = |other: &&String| reached.get(other.as_str()).is_some_and(|r| r.contains(file));
+        let circle: BTreeSet<_> = others.iter().filter(comes_back).cloned().collect();
+        if !circle.is_empty() {
+            circles.insert(circle);
+        }
+    }
+    circles.into_iter().collect()
+}
+
+/// What ties a circle together, one line an arrow.
+pub fn ties(arrows: &Arrows, circle: &BTreeSet<String>) -> String {
+    let within = |from, to| circle.contains(from) && circle.contains(to);
+    let mut ties = String::new();
+    for ((from, to), names) in arrows.iter().filter(|((from, to), _)| within(from, to)) {
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        ties += &format!("  {from} -> {to}: {}\n", names.join(", "));
+    }
+    ties
+}
+
+/// The files that one imports, and those that these import, and so on.
+fn reached_from(file: &str, arrows: &Arrows) -> BTreeSet<String> {
+    let mut reached = BTreeSet::new();
+    let mut open = vec![file];
+    while let Some(file) = open.pop() {
+        for (_, to) in arrows.keys().filter(|(from, _)| from == file) {
+            if reached.insert(to.clone()) {
+                open.push(to);
+            }
+        }
+    }
+    reached
+}
+
+/// Files that only tests are built with.
+fn is_test(path: &str) -> bool {
+    path.ends_with("tests.rs") || path.starts_with("test_")
+}
+
+/// The names from the crate's root to the module that a file is.
+fn module(path: &str) -> Vec<&str> {
+    let path = path.trim_end_matches(".rs").trim_end_matches("/mod");
+    if matches!(path, "lib" | "main") { Vec::new() } else { path.split('/').collect() }
+}
+
+/// A path that leads to something of this crate, from the crate's root on.
+fn from_root<'a>(
+    path: &'a str,
+    here: &[&'a str],
+    modules: &BTreeMap<Vec<&str>, &str>,
+) -> Option<Vec<&'a str>> {
+    let mut names = path.split("::").filter(|name| !name.is_empty()).peekable();
+    let mut full = here.to_vec();
+    match names.next()? {
+        "crate" => full.clear(),
+        "self" => {}
+        "super" => {
+            full.pop();
+            while names.next_if_eq(&"super").is_some() {
+                full.pop();
+            }
+        }
+        child => {
+            full.push(child);
+            modules.contains_key(&full).then_some(())?;
+        }
+    }
+    full.extend(names.filter(|name| *name != "self"));
+    Some(full)
+}
+
+/// The paths in a text: what its `use` trees name, and those in the code.
+fn paths(code: &str) -> Vec<String> {
+    let mut paths = Vec::new();
+    let mut lines = code.lines();
+    while let Some(line) = lines.next() {
+        // Whom an item is visible to is no import.
+        let item = line.trim_start().strip_prefix("pub").map_or(line, |item| {
+            item.strip_prefix('(').and_then(|item| item.split_once(')')).map_or(item, |(_, item)| item)
+        });
+        if let Some(start) = item.trim_start().strip_prefix("use ") {
+            let mut tree = start.to_owned();
+            while !tree.ends_with(';') {
+                tree += lines.next().expect("a `use` ends with a semicolon").trim_start();
+            }
+            expand("", tree.trim_end_matches(';'), &mut paths);
+        } else {
+            let in_code = item.split(|c: char| !(c.is_alphanumeric() || "_:".contains(c)));
+            paths.extend(in_code.filter(|word| word.contains("::")).map(str::to_owned));
+        }
+    }
+    paths
+}
+
+/// The paths of a tree such as `a::{b, c::{d, e}}`, each after what stands before the tree.
+fn expand(before: &str, tree: &str, paths: &mut Vec<String>) {
+    let Some((stem, branches)) = tree.split_once('{') else {
+        let name = tree.split(" as ").next().unwrap_or(tree).trim();
+        return paths.extend((!name.is_empty()).then(|| format!("{before}{name}")));
+    };
+    let branches = branches.strip_suffix('}').expect("a tree closes its braces");
+    let mut depth = 0;
+    let between = |c: char| {
+        depth += (c == '{') as i32 - (c == '}') as i32;
+        c == ',' && depth == 0
+    };
+    for branch in branches.split(between) {
+        expand(&format!("{before}{}", stem.trim()), branch.trim(), paths);
+    }
+}
+
+/// The lines of a text, without comments and without what only tests are built with.
+fn without_tests(text: &str) -> String {
+    let mut code = String::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if let Some(indent) = line.strip_suffix("#[cfg(test)]") {
+            // The item after it ends with the first line that is indented like it and closes something.
+            lines.find(|line| {
+                let rest = line.strip_prefix(indent).unwrap_or(line);
+                !rest.starts_with([' ', '/', '#']) && rest.ends_with([';', '}', ','])
+            });
+        } else if !line.trim_start().starts_with("//") {
+            code += line.split(" // ").next().unwrap_or(line);
+            code.push('\n');
+        }
+    }
+    code
+}
