@@ -54,43 +54,39 @@ impl Service for Buyers {
         let date = core.date.borrow();
         let envelope = &manner.envelope(&date);
         let seller = self.seller;
-        let ask = |id: &str, wish, out| reservations::ask(core, seller, id, wish, envelope, out);
-        let question = match route(head, self.public_confirm) {
+        let wait = |question| Action::Wait(Box::new(Waiting { seller, manner, question }));
+        let ask = |id: &str, wish, out: &mut Vec<u8>| match reservations::ask(
+            core, seller, id, wish, envelope, out,
+        ) {
+            Some(asking) => wait(Question::Reservation(asking)),
+            None => Action::Answered,
+        };
+        match route(head, self.public_confirm) {
             Route::BuyTicket { user } => {
-                buy::begin(core, seller, &self.buy_refusals, head, user, envelope, out)
-                    .map(Question::Buy)
+                match buy::begin(core, seller, &self.buy_refusals, head, user, envelope, out) {
+                    Some(waiting) => wait(Question::Buy(waiting)),
+                    None => Action::Answered,
+                }
             }
             Route::CreateReservation { sale } => {
                 match reservations::begin(core, seller, head, body, &sale) {
-                    Ok(creating) => Some(Question::Reserve(creating)),
-                    Err(declined) => {
-                        if declined.is_sold_out() {
-                            self.sold_out.write(envelope, out);
-                        } else {
-                            declined.write(envelope, out);
-                        }
-                        None
-                    }
+                    Ok(creating) => return wait(Question::Reserve(creating)),
+                    Err(declined) if declined.is_sold_out() => self.sold_out.write(envelope, out),
+                    Err(declined) => declined.write(envelope, out),
                 }
+                Action::Answered
             }
-            Route::ShowSale { sale } => {
-                sales::show(core, seller, &sale, envelope, out).map(Question::ShowSale)
-            }
-            Route::ShowReservation { id } => ask(&id, Wish::Show, out).map(Question::Reservation),
-            Route::ConfirmReservation { id } => {
-                ask(&id, Wish::Confirm, out).map(Question::Reservation)
-            }
-            Route::CancelReservation { id } => {
-                ask(&id, Wish::Cancel, out).map(Question::Reservation)
-            }
+            Route::ShowSale { sale } => match sales::show(core, seller, &sale, envelope, out) {
+                Some(showing) => wait(Question::ShowSale(showing)),
+                None => Action::Answered,
+            },
+            Route::ShowReservation { id } => ask(&id, Wish::Show, out),
+            Route::ConfirmReservation { id } => ask(&id, Wish::Confirm, out),
+            Route::CancelReservation { id } => ask(&id, Wish::Cancel, out),
             route => {
                 write_fixed(route, envelope, out);
-                None
+                Action::Answered
             }
-        };
-        match question {
-            Some(question) => Action::Wait(Box::new(Waiting { seller, manner, question })),
-            None => Action::Answered,
         }
     }
 
@@ -98,16 +94,13 @@ impl Service for Buyers {
         self.seller.batcher.kick()
     }
 
-    fn end_round(&self) -> bool {
-        self.seller.batcher.kick_or_wait()
-    }
-
     fn tell_one(&self) {
         self.seller.batcher.wake_one();
     }
 
-    fn tell_some(&self) -> bool {
-        self.seller.batcher.wake_more()
+    fn end_round(&self) -> bool {
+        let told = self.seller.batcher.wake_more();
+        self.seller.batcher.kick_or_wait() || told
     }
 
     fn tick(&self) -> bool {

@@ -128,15 +128,12 @@ pub trait Service {
     /// Sends what waits to be sent, if it may be sent now; whether that has woken anybody.
     fn send(&self) -> bool;
 
-    /// The same at the end of a round of events. `true`: it is worth waiting for another one, which
-    /// must begin at once.
-    fn end_round(&self) -> bool;
-
-    /// Lets one of the requests go on whose answers are there.
+    /// Lets one of the requests go on whose answers are there. Called within a round of events.
     fn tell_one(&self);
 
-    /// Lets the next few go on; whether there were any.
-    fn tell_some(&self) -> bool;
+    /// A round of events is over: lets the next few requests go on, and sends what waits to be sent.
+    /// `true`: the next round must begin at once.
+    fn end_round(&self) -> bool;
 
     /// What is done at regular times. `true`: there are answers left to tell.
     fn tick(&self) -> bool;

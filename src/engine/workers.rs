@@ -66,9 +66,8 @@ fn next_event(worker: &Worker) {
             look_up(core);
         }
         None => {
-            let told = core.service.tell_some();
             let at_once = core.service.end_round();
-            core.gate.refill(at_once || told);
+            core.gate.refill(at_once);
             core.assert_here();
             core.turns.looked_at.set(Instant::now());
             core.refresh_clock();
