@@ -49,13 +49,12 @@ pub fn circles(mut arrows: Arrows) -> Arrows {
 
 /// Arrows as text, one a line.
 pub fn listed(arrows: &Arrows) -> String {
-    let line = |((from, to), names): (&(String, String), &BTreeSet<String>)| {
-        format!(
-            "{from} -> {to}: {}\n",
-            names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
-        )
-    };
-    arrows.iter().map(line).collect()
+    let mut lines = String::new();
+    for ((from, to), names) in arrows {
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        lines += &format!("{from} -> {to}: {}\n", names.join(", "));
+    }
+    lines
 }
 
 /// Files that only tests are built with.
@@ -100,13 +99,11 @@ fn paths(code: &str) -> Vec<String> {
     let mut paths = Vec::new();
     let mut lines = code.lines();
     while let Some(line) = lines.next() {
+        let item = line.trim_start();
         // Whom an item is visible to is no import.
-        let item = line.trim_start().strip_prefix("pub").map_or(line, |item| {
-            item.strip_prefix('(')
-                .and_then(|item| item.split_once(')'))
-                .map_or(item, |(_, item)| item)
-        });
-        if let Some(start) = item.trim_start().strip_prefix("use ") {
+        let visible = item.strip_prefix("pub(").and_then(|rest| rest.split_once(") "));
+        let item = visible.map_or(item, |(_, item)| item);
+        if let Some(start) = item.trim_start_matches("pub ").strip_prefix("use ") {
             let mut tree = start.to_owned();
             while !tree.ends_with(';') {
                 tree += lines.next().expect("a `use` ends with a semicolon").trim_start();
