@@ -4,7 +4,7 @@
 //! [`Config::load`] either gives a configuration that serve can start with or every error it
 //! found, each naming the setting as its author wrote it, the value, and what would be right.
 //! It looks at the machine (cores, file limit, names, whether files can be opened) and changes
-//! nothing.
+//! nothing. [`OrdersCommand::load`] does the same for `stampede orders`.
 //!
 //! Architecture invariant: a configuration is data. Nothing here opens a listener, a ledger or a
 //! log, and nothing prints.

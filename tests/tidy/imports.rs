@@ -32,44 +32,29 @@ pub fn arrows(files: &[(&str, &str)]) -> Arrows {
     arrows
 }
 
-/// The circles: sets of files each of which imports every other, by way of others or straight.
-pub fn circles(arrows: &Arrows) -> Vec<BTreeSet<String>> {
-    let reached: BTreeMap<_, _> =
-        arrows.keys().map(|(file, _)| (file.as_str(), reached_from(file, arrows))).collect();
-    let mut circles = BTreeSet::new();
-    for (&file, others) in &reached {
-        let comes_back = |other: &&String| reached.get(other.as_str()).is_some_and(|r| r.contains(file));
-        let circle: BTreeSet<_> = others.iter().filter(comes_back).cloned().collect();
-        if !circle.is_empty() {
-            circles.insert(circle);
+/// Those arrows that are part of a circle, or lead from one circle to another. None: imports point
+/// one way.
+pub fn circles(mut arrows: Arrows) -> Arrows {
+    loop {
+        let before = arrows.len();
+        let importing: BTreeSet<_> = arrows.keys().map(|(from, _)| from.clone()).collect();
+        let imported: BTreeSet<_> = arrows.keys().map(|(_, to)| to.clone()).collect();
+        // Whom nobody imports is in no circle, nor is who imports nobody.
+        arrows.retain(|(from, to), _| imported.contains(from) && importing.contains(to));
+        if arrows.len() == before {
+            return arrows;
         }
     }
-    circles.into_iter().collect()
 }
 
-/// What ties a circle together, one line an arrow.
-pub fn ties(arrows: &Arrows, circle: &BTreeSet<String>) -> String {
-    let within = |from, to| circle.contains(from) && circle.contains(to);
-    let mut ties = String::new();
-    for ((from, to), names) in arrows.iter().filter(|((from, to), _)| within(from, to)) {
+/// Arrows as text, one a line.
+pub fn listed(arrows: &Arrows) -> String {
+    let mut lines = String::new();
+    for ((from, to), names) in arrows {
         let names: Vec<_> = names.iter().map(String::as_str).collect();
-        ties += &format!("  {from} -> {to}: {}\n", names.join(", "));
+        lines += &format!("{from} -> {to}: {}\n", names.join(", "));
     }
-    ties
-}
-
-/// The files that one imports, and those that these import, and so on.
-fn reached_from(file: &str, arrows: &Arrows) -> BTreeSet<String> {
-    let mut reached = BTreeSet::new();
-    let mut open = vec![file];
-    while let Some(file) = open.pop() {
-        for (_, to) in arrows.keys().filter(|(from, _)| from == file) {
-            if reached.insert(to.clone()) {
-                open.push(to);
-            }
-        }
-    }
-    reached
+    lines
 }
 
 /// Files that only tests are built with.
@@ -114,11 +99,11 @@ fn paths(code: &str) -> Vec<String> {
     let mut paths = Vec::new();
     let mut lines = code.lines();
     while let Some(line) = lines.next() {
+        let item = line.trim_start();
         // Whom an item is visible to is no import.
-        let item = line.trim_start().strip_prefix("pub").map_or(line, |item| {
-            item.strip_prefix('(').and_then(|item| item.split_once(')')).map_or(item, |(_, item)| item)
-        });
-        if let Some(start) = item.trim_start().strip_prefix("use ") {
+        let visible = item.strip_prefix("pub(").and_then(|rest| rest.split_once(") "));
+        let item = visible.map_or(item, |(_, item)| item);
+        if let Some(start) = item.trim_start_matches("pub ").strip_prefix("use ") {
             let mut tree = start.to_owned();
             while !tree.ends_with(';') {
                 tree += lines.next().expect("a `use` ends with a semicolon").trim_start();
@@ -166,4 +151,63 @@ fn without_tests(text: &str) -> String {
         }
     }
     code
+}
+
+const IN_A_CIRCLE: [(&str, &str); 5] = [
+    ("lib.rs", "pub mod sale;\nmod shop;\nmod till;\n"),
+    (
+        "sale/mod.rs",
+        "mod id;\nmod spec;\n\npub use id::{Id, IdError as Error};\npub use spec::Spec;\n",
+    ),
+    ("sale/id.rs", "use std::fmt;\n\npub struct Id;\n"),
+    (
+        "sale/spec.rs",
+        "//! Not [`crate::till`].\nuse super::{Error, id};\n\npub struct Spec(id::Id);\n",
+    ),
+    (
+        "shop.rs",
+        "use crate::{\n    sale::{Id, Spec},\n    till,\n};\n\npub fn open(_: Id) -> Spec {\n    till::count()\n}\n",
+    ),
+];
+
+#[test]
+fn a_circle_is_found_with_the_names_that_tie_it() {
+    let till =
+        ("till.rs", "pub fn count() {}\n\nfn shut() {\n    crate::shop::open(0); // Really.\n}\n");
+    let found = arrows(&[&IN_A_CIRCLE[..], &[till]].concat());
+    assert_eq!(
+        listed(&found),
+        "sale/mod.rs -> sale/id.rs: Id, IdError\n\
+         sale/mod.rs -> sale/spec.rs: Spec\n\
+         sale/spec.rs -> sale/id.rs: id\n\
+         sale/spec.rs -> sale/mod.rs: Error\n\
+         shop.rs -> sale/mod.rs: Id, Spec\n\
+         shop.rs -> till.rs: till\n\
+         till.rs -> shop.rs: open\n"
+    );
+    assert_eq!(
+        listed(&circles(found)),
+        "sale/mod.rs -> sale/spec.rs: Spec\n\
+         sale/spec.rs -> sale/mod.rs: Error\n\
+         shop.rs -> sale/mod.rs: Id, Spec\n\
+         shop.rs -> till.rs: till\n\
+         till.rs -> shop.rs: open\n"
+    );
+}
+
+#[test]
+fn tests_and_comments_tie_nothing() {
+    let till = (
+        "till.rs",
+        "pub fn count() {}\n\n// As crate::shop::open does.\n#[cfg(test)]\nfn shut() {\n    \
+         crate::shop::open(0);\n}\n\npub fn full(_: crate::sale::Id) {}\n\n\
+         #[cfg(test)]\nmod tests {\n    use super::*;\n    use crate::shop;\n}\n",
+    );
+    let spec = ("sale/spec.rs", "use super::id::IdError;\n\npub struct Spec(super::id::Id);\n");
+    let tests = ("shop_tests.rs", "use crate::shop::open;\n");
+    let [root, sale, id, _, shop] = IN_A_CIRCLE;
+    let found = arrows(&[root, sale, id, spec, shop, till, tests]);
+    assert_eq!(listed(&circles(found.clone())), "");
+    assert!(listed(&found).contains("till.rs -> sale/mod.rs: Id\n"));
+    assert!(!listed(&found).contains("-> shop.rs"));
 }
