@@ -6,94 +6,28 @@
 
 mod ids;
 mod parts;
+mod put;
 mod sales;
 mod seller;
+mod slot;
+mod table;
 mod vanished;
+mod verdict;
 
 pub use ids::IdSource;
 pub use parts::{confirm_late, gather};
-pub use sales::{SaleSlot, Sales, SeenView, Settler, ask, look};
+pub use sales::{Settler, ask, look};
 pub use seller::{Seller, Selling};
+pub use slot::{SaleSlot, SeenView};
+pub use verdict::{Ask, Refused, Verdict};
+
+use put::put_at;
 
 use std::rc::Rc;
 
 use crate::ledger::batch::{Failure, Ticket};
-use crate::sale::{Command, Key, Outcome, Reservation, ReservationId, Reserve, SaleId, User};
-use crate::stock::{Refusal, Word};
-
-/// What a user asks for.
-#[derive(Clone)]
-pub struct Ask {
-    /// Units, at least 1.
-    pub quantity: u32,
-    /// For whom. `None`: anonymous.
-    pub user: Option<User>,
-    /// Idempotency key.
-    pub key: Option<Key>,
-}
-
-/// What a purchase comes to.
-#[derive(Debug)]
-pub enum Verdict {
-    /// The units are held.
-    Granted {
-        /// The new reservation.
-        id: ReservationId,
-        /// The end of its hold time, in ms since 1970.
-        expires_at_ms: u64,
-    },
-    /// This user and key have this one already.
-    Replayed(Box<Reservation>),
-    /// The ledger, or what it told this core before, says no.
-    Refused(Refused),
-    /// There is no answer of the ledger.
-    Failed(Failure),
-}
-
-/// Why a purchase is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// Fewer units are left than were asked for.
-    SoldOut {
-        /// Units left.
-        free: u64,
-    },
-    /// The sale opens then, in ms since 1970.
-    NotOpen {
-        /// In ms since 1970.
-        opens_at_ms: u64,
-    },
-    /// The sale is over.
-    Closed,
-    /// The user would have more than this many units.
-    LimitReached {
-        /// The sale's limit a user.
-        limit_per_user: u32,
-    },
-    /// The sale has a limit a user, so it must be told who the user is.
-    UserRequired,
-    /// One reservation may have this many units at the most.
-    QuantityTooLarge {
-        /// The sale's maximum.
-        quantity_max: u32,
-    },
-    /// What the ledger has stored of the sale contradicts itself.
-    Damaged,
-    /// This instance's `--stock` is used up. Another may sell.
-    AllowanceExhausted,
-    /// There is no such sale.
-    UnknownSale,
-}
-
-impl From<Refusal> for Refused {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::SoldOut => Self::SoldOut { free: 0 },
-            Refusal::NotOpen { opens_at_ms } => Self::NotOpen { opens_at_ms },
-            Refusal::Closed => Self::Closed,
-        }
-    }
-}
+use crate::sale::{Outcome, ReservationId};
+use crate::stock::Word;
 
 /// A purchase after the local step.
 pub enum Begun {
@@ -170,32 +104,6 @@ fn put(seller: &Seller, slot: &Rc<SaleSlot>, ask: Ask) -> Result<Put, Verdict> {
     Ok(Put { id, ticket, ask, place, until_ms })
 }
 
-/// Allowance and queue: asks the ledger at a sale, or at a part of it.
-fn put_at(
-    seller: &Seller,
-    slot: &SaleSlot,
-    place: &SaleId,
-    ask: Ask,
-) -> Result<(ReservationId, Ticket), Verdict> {
-    let now_ms = seller.clock.now_ms();
-    let units = u64::from(ask.quantity);
-    let allowed = slot.shards.take(seller.index, units);
-    if !allowed && ask.key.is_none() {
-        return Err(Verdict::Refused(Refused::AllowanceExhausted));
-    }
-    let allowance = if allowed { ask.quantity } else { 0 };
-    let id = seller.ids.borrow_mut().next_id(seller.batcher.batches_taken());
-    let Ask { quantity, user, key } = ask;
-    let reserve = Command::Reserve(Reserve { id, quantity, user, key, claim_only: !allowed });
-    match seller.batcher.submit(now_ms, place, slot.exists.get(), reserve, allowance) {
-        Ok(ticket) => Ok((id, ticket)),
-        Err(failure) => {
-            slot.shards.give_back(seller.index, u64::from(allowance));
-            Err(Verdict::Failed(failure))
-        }
-    }
-}
-
 impl Asked {
     /// Suspends until the ledger has answered. Gives also where the purchase was made: the sale that was
     /// asked, or the part of it.
@@ -227,7 +135,7 @@ impl Put {
             Ok(outcome) if parts::leads_elsewhere(&outcome) => {
                 parts::ask_elsewhere(seller, slot, ask, place, outcome, until_ms)
             }
-            Ok(outcome) => (verdict(id, outcome), place),
+            Ok(outcome) => (Verdict::of(id, outcome), place),
             Err(failure) => (Verdict::Failed(failure), place),
         }
     }
@@ -247,7 +155,7 @@ fn after_view(
         if seller.batcher.wait(ticket).map_err(failed)? == Outcome::UnknownSale {
             return Err(Verdict::Refused(Refused::UnknownSale));
         }
-        *slot = seller.sales.slot(seller, slot.id().as_str())?;
+        *slot = seller.sale(slot.id().as_str())?;
         match slot.word_after_view(seller, came_ms) {
             Word::Refuse(refusal) => return Err(Verdict::Refused(refusal.into())),
             Word::Ask => break,
@@ -259,27 +167,6 @@ fn after_view(
     let put = put(seller, slot, ask);
     seller.batcher.kick();
     put
-}
-
-fn verdict(id: ReservationId, outcome: Outcome) -> Verdict {
-    Verdict::Refused(match outcome {
-        Outcome::Granted { expires_at_ms } => return Verdict::Granted { id, expires_at_ms },
-        Outcome::Replayed(reservation) => return Verdict::Replayed(reservation),
-        Outcome::SoldOut { free } => Refused::SoldOut { free },
-        Outcome::NotOpen { opens_at_ms } => Refused::NotOpen { opens_at_ms },
-        Outcome::Closed => Refused::Closed,
-        Outcome::LimitReached { limit_per_user } => Refused::LimitReached { limit_per_user },
-        Outcome::UserRequired => Refused::UserRequired,
-        Outcome::QuantityTooLarge { quantity_max } => Refused::QuantityTooLarge { quantity_max },
-        Outcome::NotClaimed => Refused::AllowanceExhausted,
-        Outcome::UnknownSale => Refused::UnknownSale,
-        // It was none when this core met it: the next who asks is led to its part.
-        Outcome::Split { .. } => return Verdict::Failed(Failure::Busy),
-        outcome => {
-            tracing::error!(?outcome, "the ledger answered a purchase with something else");
-            return Verdict::Failed(Failure::Unknown);
-        }
-    })
 }
 
 fn decided(seller: &Seller, verdict: Verdict) -> Begun {
@@ -297,7 +184,7 @@ impl Seller {
         // By the last tick's time: a link whose own wait was overdue then has had its turn since. If
         // the ledger is silent, what waits behind it is told so, and not that it is busy.
         self.batcher.fail_overdue(self.last_tick_ms.replace(self.clock.now_ms()));
-        self.sales.refresh(self);
+        self.refresh_sales();
         self.flush_stat_log();
         self.batcher.kick();
         self.batcher.has_answered()

@@ -12,72 +12,42 @@ use std::time::{Duration, Instant};
 
 use signal_hook::consts::SIGXFSZ;
 
-use crate::clock::wall_ms;
-use crate::config::{Config, LedgerSetting, Listen};
+use crate::config::{Config, Listen};
 use crate::control::Control;
 use crate::engine;
 use crate::engine::core::{Engine, Settings};
 use crate::engine::listener::Listener;
 use crate::engine::no_memory_for_a_coroutine;
-use crate::ledger::client::Client;
-use crate::ledger::embedded::{self, Embedded, LedgerId};
 use crate::ledger::link::LinkState;
-use crate::ledger::redis::{Purpose, RedisLedger};
 use crate::ledger::refused::RefusedSales;
 use crate::limits::{STACK_BYTES, STARTUP_WAIT_MS};
 use crate::members::Instance;
-use crate::operator;
 use crate::purchase::Selling;
 use crate::sale::{SaleId, SaleView};
 use crate::signals;
 use crate::stat_log::StatLog;
 use crate::status::Status;
-use crate::sweep::Sweep;
 
 mod boot;
 mod drain;
 mod error;
+mod event;
+mod ledger;
 mod listening;
 mod members;
 mod orders;
 mod watchdog;
 
 pub use error::RunError;
+pub use event::{Event, SaleStart};
 
-use boot::{LinkTo, configure_may, start_core};
+use boot::{configure_may, start_core};
+use ledger::Ledger;
 use listening::{Listening, listen_all, tcp_hint};
-use orders::{OrdersStartError, OrdersThread};
 use watchdog::{WATCHDOG_INTERVAL, Watchdog};
 
 /// Time to write the rest of `stat.log` at the end.
 const STAT_LOG_CLOSE: Duration = Duration::from_secs(2);
-
-/// What the main thread hears.
-pub enum Event {
-    /// SIGTERM or SIGINT.
-    Signal,
-    /// A core could not be started.
-    Failed(io::Error),
-    /// The link to the ledger of the core of this number has changed.
-    Link(usize, LinkState),
-    /// A sale was looked after at the start.
-    Sale(SaleId, SaleStart),
-    /// A core has no connection left.
-    Drained,
-}
-
-/// What became of a sale at the start.
-#[derive(Debug)]
-pub enum SaleStart {
-    /// It has been created.
-    Created(SaleView),
-    /// It was there before, perhaps not as asked.
-    Existing(SaleView),
-    /// Nobody asked for it to be created, and it is not there.
-    Missing,
-    /// The ledger refuses it for what is stored of it, and why. It is tried again.
-    Refused(String),
-}
 
 /// What the server says when it is ready to sell.
 pub struct Ready {
@@ -187,91 +157,6 @@ fn start_control(
         RunError::Control { address, error, hint }
     })?;
     Ok(Some(control))
-}
-
-enum Ledger {
-    Embedded(Embedded),
-    Redis(Arc<RedisLedger>),
-}
-
-impl Ledger {
-    fn open(config: &Config) -> Result<Self, RunError> {
-        match &config.ledger {
-            LedgerSetting::Embedded(folder) => {
-                let options = embedded::Options::default();
-                if let Some(LedgerId(id)) = config.restored_ledger {
-                    embedded::renew_id(folder, id)?;
-                }
-                Ok(Self::Embedded(Embedded::start(folder, options, wall_ms)?))
-            }
-            LedgerSetting::Redis(setting) => {
-                let refuse = |reason| RunError::Redis { url: setting.url.to_string(), reason };
-                let sales = config.sales.iter().map(|(sale, _)| sale);
-                let ledger = setting.ledger().map_err(refuse)?;
-                let ledger = ledger.with_purpose(Purpose::Serve, sales);
-                ledger.follow();
-                Ok(Self::Redis(Arc::new(ledger)))
-            }
-        }
-    }
-
-    /// The sales that it refuses for what is stored of them.
-    fn refused_sales(&self) -> Arc<RefusedSales> {
-        match self {
-            Self::Embedded(_) => Arc::default(),
-            Self::Redis(ledger) => ledger.refused_sales().clone(),
-        }
-    }
-
-    fn link(&self) -> LinkTo {
-        match self {
-            Self::Embedded(ledger) => LinkTo::Embedded(ledger.handle()),
-            Self::Redis(ledger) => LinkTo::Redis(ledger.clone()),
-        }
-    }
-
-    /// A way in for the control thread.
-    fn client(&self) -> Box<dyn Client> {
-        match self {
-            Self::Embedded(ledger) => operator::embedded_client(ledger.handle()),
-            Self::Redis(ledger) => operator::redis_client(ledger.clone(), "stampede-control"),
-        }
-    }
-
-    /// Has what expires return to stock. The embedded ledger does so itself.
-    fn sweep(&self) -> io::Result<Option<Sweep>> {
-        match self {
-            Self::Embedded(_) => Ok(None),
-            Self::Redis(ledger) => Sweep::start(ledger.clone()).map(Some),
-        }
-    }
-
-    /// The worker that writes the orders of an embedded ledger, if it is asked for.
-    fn orders(&self, config: &Config) -> Result<Option<OrdersThread>, RunError> {
-        match (self, &config.orders) {
-            (Self::Embedded(ledger), Some(url)) => {
-                let started = OrdersThread::start(ledger.handle(), url.clone());
-                started.map(Some).map_err(|error| match error {
-                    OrdersStartError::Thread(error) => error.into(),
-                    OrdersStartError::Behind(reason) => RunError::Orders(reason),
-                })
-            }
-            _ => Ok(None),
-        }
-    }
-
-    fn has_failed(&self) -> bool {
-        match self {
-            Self::Embedded(ledger) => ledger.has_failed(),
-            Self::Redis(_) => false,
-        }
-    }
-
-    fn close(self) {
-        if let Self::Embedded(ledger) = self {
-            ledger.stop();
-        }
-    }
 }
 
 fn make_status(

@@ -14,6 +14,7 @@ pub mod api;
 mod body;
 mod guard;
 mod instances;
+mod job;
 pub mod problem;
 pub mod request;
 mod service;
@@ -36,6 +37,7 @@ use may_minihttp::HttpServiceFactory;
 use self::access::Access;
 use self::api::Api;
 use self::guard::Guard;
+use self::job::Job;
 use self::problem::Problem;
 use self::request::{Reply, Request};
 use self::service::Factory;
@@ -49,14 +51,6 @@ use crate::status::Status;
 const SWEEP_INTERVAL: Duration = Duration::from_millis(CONTROL_SWEEP_INTERVAL_MS);
 /// Attempts to get a free port where the setting names none.
 const FREE_PORT_ATTEMPTS: usize = 32;
-
-/// What the control thread is given.
-enum Job {
-    /// A request, and where its coroutine waits for the reply. Dropped, the coroutine learns of it.
-    Ask(Request, may::sync::mpsc::Sender<Reply>),
-    /// The server ends: say so once what came before is done.
-    Stop(SyncSender<()>),
-}
 
 /// A running control port.
 pub struct Control {

@@ -13,9 +13,9 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 
 use may_minihttp::{HttpService, HttpServiceFactory, Response};
 
-use super::Job;
 use super::access::{Access, Shown};
 use super::guard::{Guard, Place};
+use super::job::Job;
 use super::problem::Problem;
 use super::request::{Reply, Request};
 use crate::http::Code;

@@ -97,7 +97,7 @@ pub fn begin(
         write_buy_refused(Code::Busy, envelope, out);
         return None;
     }
-    let slot = match seller.sales.slot(seller, BUY_SALE) {
+    let slot = match seller.sale(BUY_SALE) {
         Ok(slot) => slot,
         Err(verdict) => {
             write_refusal(&verdict, envelope, out);

@@ -115,7 +115,7 @@ pub fn begin(
     if !core.ensure_spare() {
         return Err(Problem::of(Code::Busy).into());
     }
-    let slot = seller.sales.slot(seller, sale).map_err(Declined::Decided)?;
+    let slot = seller.sale(sale).map_err(Declined::Decided)?;
     let (user, quantity) = (request.user, request.quantity);
     let ask = Ask { quantity, user: Some(user.clone()), key };
     match purchase::begin(seller, &slot, ask) {

@@ -31,7 +31,7 @@ pub fn show(
     envelope: &Envelope<'_>,
     out: &mut Vec<u8>,
 ) -> Option<Showing> {
-    let slot = match seller.sales.slot(seller, sale) {
+    let slot = match seller.sale(sale) {
         Ok(slot) => slot,
         Err(verdict) => {
             verdict_problem(&verdict).write(envelope, out);

@@ -5,119 +5,18 @@
 //!
 //! Architecture invariant: knows no HTTP and no kind of ledger.
 
-use std::cell::{Cell, RefCell};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
-use super::{Ask, Refused, SaleSlot, Seller, Verdict, put_at, verdict};
+use super::put::put_at;
+use super::seller::Seller;
+use super::slot::{PartOf, Parts, SaleSlot};
+use super::verdict::{Ask, Refused, Verdict};
 use crate::ledger::Group;
 use crate::ledger::batch::{Answer, Failure};
 use crate::limits::{REFUSAL_LOG_INTERVAL_MS, SPLIT_ROUNDS_MAX};
-use crate::sale::{Command, Key, Outcome, Places, ReservationId, SaleId, SaleView, home_part};
+use crate::sale::{Command, Outcome, ReservationId, SaleId, SaleView};
 use crate::splits::{self, Made, Search};
 use crate::stock::{Refusal, Word};
-
-/// What a core knows of the parts of a sale.
-pub struct Parts {
-    slots: Vec<Rc<SaleSlot>>,
-    /// What was seen of the head and the parts since they were asked about last. Empty: they have not
-    /// been.
-    views: RefCell<Vec<Option<SaleView>>>,
-    /// Whose turn it is that belong to no part.
-    turn: Cell<usize>,
-    /// When it was logged last that parts are missing.
-    missing_told_ms: Cell<u64>,
-}
-
-/// To which sale a part belongs.
-pub struct PartOf {
-    whole: Weak<SaleSlot>,
-    number: usize,
-    /// While somebody fetches units for this part: who waits for it.
-    waiters: RefCell<Option<Vec<usize>>>,
-}
-
-impl PartOf {
-    /// What keeps what is known of a place, and the place's number. `None`: the sale is forgotten.
-    pub(super) fn resolve(slot: Rc<SaleSlot>) -> Option<(Rc<SaleSlot>, usize)> {
-        match &slot.part_of {
-            None => Some((slot, 0)),
-            Some(part_of) => Some((part_of.whole.upgrade()?, part_of.number)),
-        }
-    }
-}
-
-impl Parts {
-    /// The parts, in their order.
-    pub(super) fn slots(&self) -> &[Rc<SaleSlot>] {
-        &self.slots
-    }
-
-    /// They are about to be asked how they stand.
-    pub(super) fn forget_views(&self) {
-        let mut views = self.views.borrow_mut();
-        views.clear();
-        views.resize(self.slots.len() + 1, None);
-    }
-
-    /// Whether they have been asked. If not, it was the head alone, before it was known to be one.
-    pub(super) fn are_asked(&self) -> bool {
-        !self.views.borrow().is_empty()
-    }
-
-    /// One place was seen. The view of the whole if it was the last one.
-    pub(super) fn seen(&self, number: usize, view: &SaleView) -> Option<SaleView> {
-        let mut views = self.views.borrow_mut();
-        *views.get_mut(number)? = Some(view.clone());
-        if views.iter().any(Option::is_none) {
-            return None;
-        }
-        let mut views = views.iter_mut().map(Option::take);
-        Places::new(views.next()??, views.collect()).map(|places| places.view())
-    }
-
-    /// Where this is to be asked: at the part of the user, or of the key of one who is anonymous, since
-    /// only there it is known what they have. Without either, at all parts in turn.
-    fn home(&self, ask: &Ask) -> &Rc<SaleSlot> {
-        let owner = match (&ask.user, &ask.key) {
-            (Some(user), _) => Some(user.as_str()),
-            (None, key) => key.as_ref().map(Key::as_str),
-        };
-        let number = match owner {
-            Some(owner) => home_part(owner, self.slots.len() as u32) as usize - 1,
-            None => self.turn.replace((self.turn.get() + 1) % self.slots.len()),
-        };
-        &self.slots[number]
-    }
-}
-
-impl SaleSlot {
-    /// The ledger says that the sale is split.
-    pub(super) fn become_split(self: &Rc<Self>, seller: &Seller, parts: u32) {
-        if let Some(known) = self.parts.get() {
-            if known.slots.len() != parts as usize {
-                // Another sale of the same name.
-                seller.sales.forget(seller, self);
-            }
-            return;
-        }
-        let part = |number: u32| {
-            let waiters = RefCell::new(None);
-            let part_of = PartOf { whole: Rc::downgrade(self), number: number as usize, waiters };
-            let id = splits::place_id(self.id(), number as usize, parts);
-            Rc::new(SaleSlot::new(id, self.shards.clone(), Some(part_of)))
-        };
-        let slots: Vec<_> = (1..=parts).map(part).collect();
-        seller.sales.add_parts(&slots);
-        let views = RefCell::default();
-        let turn = Cell::new(seller.index % slots.len());
-        let _ = self.parts.set(Parts { slots, views, turn, missing_told_ms: Cell::new(0) });
-    }
-
-    /// Where a purchase is to be asked.
-    pub(super) fn home<'a>(self: &'a Rc<Self>, ask: &Ask) -> &'a Rc<SaleSlot> {
-        self.parts.get().map_or(self, |parts| parts.home(ask))
-    }
-}
 
 /// A core's way to the ledger, for a coroutine that may suspend. It takes as many steps as begin
 /// before its deadline.
@@ -233,10 +132,10 @@ pub(super) fn ask_elsewhere(
                 }
             }
             Outcome::UnknownSale | Outcome::SoldOut { .. } if part.part_of.is_none() => {
-                return (verdict(ReservationId(0), outcome), slot);
+                return (Verdict::of(ReservationId(0), outcome), slot);
             }
             // Its parts are known now, or it is another sale of the same name.
-            _ => match seller.sales.slot(seller, slot.id().as_str()) {
+            _ => match seller.sale(slot.id().as_str()) {
                 Ok(found) => {
                     part = found.home(&ask).clone();
                     slot = found;
@@ -251,7 +150,7 @@ pub(super) fn ask_elsewhere(
         seller.batcher.kick();
         outcome = match seller.batcher.wait(ticket) {
             Ok(outcome) if leads_elsewhere(&outcome) => outcome,
-            Ok(outcome) => return (verdict(id, outcome), part),
+            Ok(outcome) => return (Verdict::of(id, outcome), part),
             Err(failure) => return (Verdict::Failed(failure), part),
         };
     }
@@ -350,7 +249,7 @@ impl Parts {
             }
             // It is another sale now, if it is one: the next who asks learns that.
             Ok(Search::Gone) => {
-                seller.sales.forget(seller, slot);
+                seller.forget(slot);
                 Verdict::Failed(Failure::Unavailable)
             }
             Ok(Search::Restless) => Verdict::Failed(Failure::Busy),

@@ -10,82 +10,21 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
-
-use super::parts::{PartOf, Parts};
-use super::{Refused, Seller, Verdict, vanished};
+use super::seller::Seller;
+use super::slot::{PartOf, Parts, SaleSlot, SeenView};
+use super::vanished;
+use super::verdict::{Refused, Verdict};
 use crate::ledger::GroupReply;
 use crate::ledger::batch::{Answer, Entry, Failure, Settle, Ticket};
 use crate::limits::{
-    LATCH_KEPT_MS, LATCHES_KEPT_MAX, SALE_IDLE_MS, SALES_MAX, TICK_INTERVAL_MS, VIEW_AGE_MS_MAX,
-    VIEWS_PER_TICK_MAX,
+    LATCH_KEPT_MS, LATCHES_KEPT_MAX, TICK_INTERVAL_MS, VIEW_AGE_MS_MAX, VIEWS_PER_TICK_MAX,
 };
 use crate::sale::{Command, Outcome, SaleId, SaleView, Split};
-use crate::stock::{Latch, Refusal, Shards, Word};
+use crate::splits;
+use crate::stock::{Refusal, Shards, Word};
 use crate::sync::lock;
 
-/// What one core knows of one sale.
-pub struct SaleSlot {
-    id: SaleId,
-    /// The ledger has said so.
-    pub(super) exists: Cell<bool>,
-    /// Its parts, once the ledger has said that it is split.
-    pub(super) parts: OnceCell<Parts>,
-    /// Of a part: of which sale.
-    pub(super) part_of: Option<PartOf>,
-    used_at_ms: Cell<u64>,
-    pub(super) shards: Arc<Shards>,
-    pub(super) latch: RefCell<Latch>,
-    view: RefCell<Option<Rc<SeenView>>>,
-    /// When the question was asked that the ledger has still to answer.
-    pub(super) view_asked_ms: Cell<Option<u64>>,
-    view_waiters: RefCell<Vec<usize>>,
-    /// Whether [`Sales::wanted`] has it.
-    wanted: Cell<bool>,
-    refused_at_ms: Cell<u64>,
-    /// It took the place of one whose parts were gone, and has not been seen whole since.
-    renewed: Cell<bool>,
-}
-
-/// A sale as the ledger last showed it.
-pub struct SeenView {
-    asked_at_ms: u64,
-    /// The sale.
-    pub view: SaleView,
-    /// The view as whoever shows it has written it, kept for the next who asks.
-    pub written: OnceCell<Box<[u8]>>,
-}
-
 impl SaleSlot {
-    /// A sale, or a part of one, of which nothing is known yet.
-    pub(super) fn new(id: SaleId, shards: Arc<Shards>, part_of: Option<PartOf>) -> Self {
-        Self {
-            shards,
-            id,
-            exists: Cell::new(false),
-            parts: OnceCell::new(),
-            part_of,
-            used_at_ms: Cell::new(0),
-            latch: RefCell::default(),
-            view: RefCell::default(),
-            view_asked_ms: Cell::default(),
-            view_waiters: RefCell::default(),
-            wanted: Cell::default(),
-            refused_at_ms: Cell::default(),
-            renewed: Cell::default(),
-        }
-    }
-
-    /// The sale.
-    pub fn id(&self) -> &SaleId {
-        &self.id
-    }
-
-    /// The view that came last, however old.
-    pub fn last_view(&self) -> Option<Rc<SeenView>> {
-        self.view.borrow().clone()
-    }
-
     /// What the latch says. If it refuses, the core goes on asking the ledger in the background.
     pub(super) fn word(self: &Rc<Self>, seller: &Seller) -> Word {
         let now_ms = seller.clock.now_ms();
@@ -113,42 +52,23 @@ impl SaleSlot {
     }
 }
 
-/// The sales a core knows.
-#[derive(Default)]
-pub struct Sales {
-    slots: RefCell<HashMap<SaleId, Rc<SaleSlot>>>,
-    /// The one that was asked for last: mostly the next one too. It is one of `slots`.
-    last: RefCell<Option<Rc<SaleSlot>>>,
-    /// Those to be asked about at the next tick: refused or shown from memory since the last one, or
-    /// kept.
-    wanted: RefCell<Vec<Rc<SaleSlot>>>,
-    made_room_ms: Cell<u64>,
-}
-
-impl Sales {
-    /// The core's slot of a sale, made when it is first asked for. A sale that turns out not to
-    /// exist is forgotten again, so that what a client invents does not stay.
-    pub fn slot(&self, seller: &Seller, id: &str) -> Result<Rc<SaleSlot>, Verdict> {
-        let now_ms = seller.clock.now_ms();
-        if let Some(slot) = self.last.borrow().as_ref().filter(|slot| slot.id.as_str() == id) {
-            slot.used_at_ms.set(now_ms);
-            return Ok(slot.clone());
-        }
-        if let Some(slot) = self.slots.borrow().get(&LookUp(id)).filter(|s| s.part_of.is_none()) {
-            slot.used_at_ms.set(now_ms);
-            self.last.replace(Some(slot.clone()));
-            return Ok(slot.clone());
+impl Seller {
+    /// What is known of a sale, from when it is first asked for. A sale that turns out not to exist
+    /// is forgotten again, so that what a client invents does not stay.
+    pub fn sale(&self, id: &str) -> Result<Rc<SaleSlot>, Verdict> {
+        let now_ms = self.clock.now_ms();
+        if let Some(slot) = self.sales.find(id, now_ms) {
+            return Ok(slot);
         }
         let id = SaleId::new(id).map_err(|_| Verdict::Refused(Refused::UnknownSale))?;
-        if !seller.batcher.is_available() {
+        if !self.batcher.is_available() {
             return Err(Verdict::Failed(Failure::Unavailable));
         }
-        if self.slots.borrow().len() >= SALES_MAX && !self.make_room(now_ms) {
+        if !self.sales.has_room(now_ms) {
             return Err(Verdict::Failed(Failure::Busy));
         }
-        let slot = Rc::new(SaleSlot::new(id.clone(), shards(seller, &id), None));
-        slot.used_at_ms.set(now_ms);
-        self.slots.borrow_mut().insert(id, slot.clone());
+        let slot = Rc::new(SaleSlot::new(id.clone(), shards(self, &id), None));
+        self.sales.add(&slot, now_ms);
         Ok(slot)
     }
 
@@ -157,86 +77,48 @@ impl Sales {
     ///
     /// A few that were refused lately are asked about also while nobody comes: a crowd that returns
     /// all at once must find what the core knows, and not go to the ledger one by one.
-    pub fn refresh(&self, seller: &Seller) {
-        let now_ms = seller.clock.now_ms();
-        let mut wanted = self.wanted.take();
+    pub(super) fn refresh_sales(&self) {
+        let now_ms = self.clock.now_ms();
+        let mut wanted = self.sales.wanted.take();
         let (mut asked, mut kept) = (0, 0);
         wanted.retain(|slot| {
             if asked == VIEWS_PER_TICK_MAX {
                 return true;
             }
             asked += 1;
-            slot.ask_view(seller);
+            slot.ask_view(self);
             let lately = now_ms < slot.refused_at_ms.get() + LATCH_KEPT_MS;
             let keep = kept < LATCHES_KEPT_MAX && lately && slot.latch.borrow().is_closed();
             kept += usize::from(keep);
             slot.wanted.set(keep);
             keep
         });
-        self.wanted.replace(wanted);
-    }
-
-    fn want(&self, slot: &Rc<SaleSlot>) {
-        if !slot.wanted.replace(true) {
-            self.wanted.borrow_mut().push(slot.clone());
-        }
-    }
-
-    /// Whether the ledger has told this core that there is such a sale, or such a part of one.
-    pub fn exists(&self, id: &SaleId) -> bool {
-        let slot = self.known(id).and_then(PartOf::resolve);
-        slot.is_some_and(|(slot, _)| slot.exists.get())
-    }
-
-    fn known(&self, id: &SaleId) -> Option<Rc<SaleSlot>> {
-        self.slots.borrow().get(id).cloned()
-    }
-
-    /// Takes in the parts of a sale, so that the ledger's answers about them find them.
-    pub(super) fn add_parts(&self, parts: &[Rc<SaleSlot>]) {
-        let parts = parts.iter().map(|part| (part.id.clone(), part.clone()));
-        self.slots.borrow_mut().extend(parts);
-    }
-
-    /// Forgets sales that nobody has asked for in a while. `false`: that made no room.
-    fn make_room(&self, now_ms: u64) -> bool {
-        // To look at all of them is dear: not more often than once a tick.
-        if now_ms < self.made_room_ms.get() + TICK_INTERVAL_MS {
-            return false;
-        }
-        self.made_room_ms.set(now_ms);
-        self.last.take();
-        let mut slots = self.slots.borrow_mut();
-        slots.retain(|_, slot| {
-            let recent = slot.exists.get() && now_ms < slot.used_at_ms.get() + SALE_IDLE_MS;
-            recent || Rc::strong_count(slot) > 1
-        });
-        slots.len() < SALES_MAX
+        self.sales.wanted.replace(wanted);
     }
 
     /// Forgets a sale because another one has its name now, or it is kept otherwise. Gives the slot of
     /// that one; whoever waited for a view of the old one waits for its view.
-    fn renew(&self, seller: &Seller, slot: &Rc<SaleSlot>) -> Option<Rc<SaleSlot>> {
+    fn renew(&self, slot: &Rc<SaleSlot>) -> Option<Rc<SaleSlot>> {
         let waiters = slot.view_waiters.take();
         slot.view_asked_ms.set(None);
         // Whoever waits still has the old slot, and is not to be shown its view.
         slot.view.take();
-        self.forget(seller, slot);
+        self.forget(slot);
         {
-            let mut allowances = lock(&seller.selling.allowances);
+            let mut allowances = lock(&self.selling.allowances);
             let ours = allowances.get_mut(slot.id.as_str());
             if let Some(shards) = ours.filter(|shards| Arc::ptr_eq(shards, &slot.shards)) {
-                *shards = new_shards(seller);
+                *shards = new_shards(self);
             }
         }
-        match self.slot(seller, slot.id.as_str()) {
+        match self.sale(slot.id.as_str()) {
             Ok(fresh) => {
                 fresh.view_waiters.borrow_mut().extend(waiters);
                 Some(fresh)
             }
             Err(_) => {
                 *slot.view_waiters.borrow_mut() = waiters;
-                slot.answer_view(seller, &Err(Failure::Unavailable));
+                slot.answer_view(self, &Err(Failure::Unavailable));
                 None
             }
         }
@@ -244,35 +126,18 @@ impl Sales {
 
     /// Forgets a sale, with its parts: what is known of them is no longer so. What the ledger answers
     /// from now on does not find it, so who waits for its view is told.
-    pub(super) fn forget(&self, seller: &Seller, slot: &Rc<SaleSlot>) {
-        slot.answer_view(seller, &Err(Failure::Unavailable));
-        let (id, mut slots) = (&slot.id, self.slots.borrow_mut());
-        if !slots.get(id).is_some_and(|known| Rc::ptr_eq(known, slot)) {
-            // Forgotten already, and perhaps met anew.
+    pub(super) fn forget(&self, slot: &Rc<SaleSlot>) {
+        slot.answer_view(self, &Err(Failure::Unavailable));
+        if !self.sales.remove(slot) {
             return;
         }
-        self.last.take();
-        slots.remove(id);
-        let parts = slot.parts.get().map_or(&[][..], Parts::slots);
-        parts.iter().for_each(|part| _ = slots.remove(&part.id));
-        drop(slots);
-        let mut allowances = lock(&seller.selling.allowances);
+        let (id, mut allowances) = (slot.id.as_str(), lock(&self.selling.allowances));
         // Ours was the last: no other core has the sale either.
         let last = |shards: &&Arc<Shards>| Arc::strong_count(shards) <= 2;
         // What is left of a fixed allowance must not be forgotten.
-        if allowances.get(id.as_str()).filter(last).is_some_and(|shards| shards.is_whole()) {
-            allowances.remove(id.as_str());
+        if allowances.get(id).filter(last).is_some_and(|shards| shards.is_whole()) {
+            allowances.remove(id);
         }
-    }
-}
-
-/// Finds a [`SaleId`] by its text without making one.
-#[derive(Hash)]
-struct LookUp<'a>(&'a str);
-
-impl hashbrown::Equivalent<SaleId> for LookUp<'_> {
-    fn equivalent(&self, id: &SaleId) -> bool {
-        self.0 == id.as_str()
     }
 }
 
@@ -350,7 +215,7 @@ impl SaleSlot {
         let is_kept_so = parts.is_none_or(|parts| view.spec.split.places() == parts + 1);
         if number == 0 && !(is_kept_so && self.shards.is_of(view.creation.0)) {
             // Another sale has its name.
-            if let Some(fresh) = seller.sales.renew(seller, self) {
+            if let Some(fresh) = seller.renew(self) {
                 fresh.shards.is_of(view.creation.0);
                 fresh.see_place(seller, 0, view);
             }
@@ -421,7 +286,7 @@ impl SaleSlot {
                 self.view_asked_ms.set(None);
                 if self.renewed.get() || self.view_waiters.borrow().is_empty() {
                     self.answer_view(seller, &Err(Failure::Unavailable));
-                } else if let Some(fresh) = seller.sales.renew(seller, self) {
+                } else if let Some(fresh) = seller.renew(self) {
                     // The sale is gone, or another one has its name: the head says which.
                     fresh.renewed.set(true);
                     fresh.ask_view(seller);
@@ -451,6 +316,30 @@ impl SaleSlot {
         };
         let units = seller.batcher.answer_unsent(place, &outcome);
         self.shards.give_back(seller.index, units);
+    }
+}
+
+impl SaleSlot {
+    /// The ledger says that the sale is split.
+    pub(super) fn become_split(self: &Rc<Self>, seller: &Seller, parts: u32) {
+        if let Some(known) = self.parts.get() {
+            if known.slots.len() != parts as usize {
+                // Another sale of the same name.
+                seller.forget(self);
+            }
+            return;
+        }
+        let part = |number: u32| {
+            let waiters = RefCell::new(None);
+            let part_of = PartOf { whole: Rc::downgrade(self), number: number as usize, waiters };
+            let id = splits::place_id(self.id(), number as usize, parts);
+            Rc::new(SaleSlot::new(id, self.shards.clone(), Some(part_of)))
+        };
+        let slots: Vec<_> = (1..=parts).map(part).collect();
+        seller.sales.add_parts(&slots);
+        let views = RefCell::default();
+        let turn = Cell::new(seller.index % slots.len());
+        let _ = self.parts.set(Parts { slots, views, turn, missing_told_ms: Cell::new(0) });
     }
 }
 
@@ -495,7 +384,7 @@ impl Settle for Settler {
                         if slot.exists.get() {
                             vanished::log(&slot);
                         }
-                        seller.sales.forget(seller, &slot);
+                        seller.forget(&slot);
                     }
                 }
                 if number == 0 {
@@ -510,7 +399,7 @@ impl Settle for Settler {
                 slot.view_asked_ms.set(None);
                 slot.answer_view(seller, &Err(failure));
                 if !slot.exists.get() {
-                    seller.sales.forget(seller, &slot);
+                    seller.forget(&slot);
                 }
             }
         }

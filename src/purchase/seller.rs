@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use crossbeam_utils::CachePadded;
 
 use super::ids::IdSource;
-use super::sales::Sales;
+use super::table::Sales;
 use crate::clock::Clock;
 use crate::ledger::batch::Batcher;
 use crate::ledger::refused::RefusedSales;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::SaleSlot;
+use super::slot::SaleSlot;
 use crate::limits::{SALES_MAX, VANISHED_LOG_INTERVAL_MS};
 use crate::sale::State;
 use crate::sync::lock;

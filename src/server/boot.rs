@@ -9,7 +9,7 @@ use std::sync::mpsc::Sender;
 
 use may::coroutine;
 
-use super::{Event, SaleStart};
+use super::event::{Event, SaleStart};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::core::Core;

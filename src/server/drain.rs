@@ -4,8 +4,11 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::Server;
+use super::error::RunError;
+use super::event::Event;
+use super::ledger::Ledger;
 use super::watchdog::Watchdog;
-use super::{Event, Ledger, RunError, Server};
 use crate::engine::connection;
 
 impl Server {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::RunError;
+use super::error::RunError;
 use crate::config::Listen;
 use crate::engine::listener::{self, Listener, SocketFile};
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::Ledger;
+use super::ledger::Ledger;
 use crate::config::Listen;
 use crate::limits::{MEMBER_ADDRESSES_MAX, MEMBER_NAME_BYTES_MAX};
 use crate::members::{Instance, Members};

@@ -7,7 +7,7 @@
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
-use super::{Handle, Job};
+use super::thread::{Handle, Job};
 use crate::engine::core::Core;
 use crate::engine::gate::Source;
 use crate::ledger::batch::Failure;

@@ -1,0 +1,102 @@
+//! The ledger that an instance sells from, whichever it is.
+
+use std::io;
+use std::sync::Arc;
+
+use super::boot::LinkTo;
+use super::error::RunError;
+use super::orders::{OrdersStartError, OrdersThread};
+use crate::clock::wall_ms;
+use crate::config::{Config, LedgerSetting};
+use crate::ledger::client::Client;
+use crate::ledger::embedded::{self, Embedded, LedgerId};
+use crate::ledger::redis::{Purpose, RedisLedger};
+use crate::ledger::refused::RefusedSales;
+use crate::operator;
+use crate::sweep::Sweep;
+
+/// The ledger of this instance.
+pub(super) enum Ledger {
+    Embedded(Embedded),
+    Redis(Arc<RedisLedger>),
+}
+
+impl Ledger {
+    pub(super) fn open(config: &Config) -> Result<Self, RunError> {
+        match &config.ledger {
+            LedgerSetting::Embedded(folder) => {
+                let options = embedded::Options::default();
+                if let Some(LedgerId(id)) = config.restored_ledger {
+                    embedded::renew_id(folder, id)?;
+                }
+                Ok(Self::Embedded(Embedded::start(folder, options, wall_ms)?))
+            }
+            LedgerSetting::Redis(setting) => {
+                let refuse = |reason| RunError::Redis { url: setting.url.to_string(), reason };
+                let sales = config.sales.iter().map(|(sale, _)| sale);
+                let ledger = setting.ledger().map_err(refuse)?;
+                let ledger = ledger.with_purpose(Purpose::Serve, sales);
+                ledger.follow();
+                Ok(Self::Redis(Arc::new(ledger)))
+            }
+        }
+    }
+
+    /// The sales that it refuses for what is stored of them.
+    pub(super) fn refused_sales(&self) -> Arc<RefusedSales> {
+        match self {
+            Self::Embedded(_) => Arc::default(),
+            Self::Redis(ledger) => ledger.refused_sales().clone(),
+        }
+    }
+
+    pub(super) fn link(&self) -> LinkTo {
+        match self {
+            Self::Embedded(ledger) => LinkTo::Embedded(ledger.handle()),
+            Self::Redis(ledger) => LinkTo::Redis(ledger.clone()),
+        }
+    }
+
+    /// A way in for the control thread.
+    pub(super) fn client(&self) -> Box<dyn Client> {
+        match self {
+            Self::Embedded(ledger) => operator::embedded_client(ledger.handle()),
+            Self::Redis(ledger) => operator::redis_client(ledger.clone(), "stampede-control"),
+        }
+    }
+
+    /// Has what expires return to stock. The embedded ledger does so itself.
+    pub(super) fn sweep(&self) -> io::Result<Option<Sweep>> {
+        match self {
+            Self::Embedded(_) => Ok(None),
+            Self::Redis(ledger) => Sweep::start(ledger.clone()).map(Some),
+        }
+    }
+
+    /// The worker that writes the orders of an embedded ledger, if it is asked for.
+    pub(super) fn orders(&self, config: &Config) -> Result<Option<OrdersThread>, RunError> {
+        match (self, &config.orders) {
+            (Self::Embedded(ledger), Some(url)) => {
+                let started = OrdersThread::start(ledger.handle(), url.clone());
+                started.map(Some).map_err(|error| match error {
+                    OrdersStartError::Thread(error) => error.into(),
+                    OrdersStartError::Behind(reason) => RunError::Orders(reason),
+                })
+            }
+            _ => Ok(None),
+        }
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        match self {
+            Self::Embedded(ledger) => ledger.has_failed(),
+            Self::Redis(_) => false,
+        }
+    }
+
+    pub(super) fn close(self) {
+        if let Self::Embedded(ledger) = self {
+            ledger.stop();
+        }
+    }
+}
