@@ -12,7 +12,7 @@ use crate::http::{
 };
 use crate::purchase::{self, Ask, Asked, Begun, Refused, SaleSlot, Seller, Verdict};
 use crate::route::{USER_FIELD, USER_HEADER, idempotency_key};
-use crate::sale::{SaleId, Status, User};
+use crate::sale::{ReservationId, SaleId, Status, User};
 
 /// The sale that `/buy/ticket` sells.
 pub const BUY_SALE: &str = "ticket";
@@ -115,11 +115,11 @@ pub fn begin(
 /// Says what became of a purchase.
 pub fn write(sale: &SaleId, verdict: &Verdict, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
     match verdict {
-        Verdict::Granted { id, .. } => write_buy_granted(sale, *id, envelope, out),
+        Verdict::Granted { id, .. } => write_granted(sale, *id, envelope, out),
         Verdict::Replayed(reservation) => {
             let code = match reservation.status {
                 Status::Held | Status::Confirmed => {
-                    return write_buy_granted(sale, reservation.id, envelope, out);
+                    return write_granted(sale, reservation.id, envelope, out);
                 }
                 Status::Cancelled => Code::AlreadyCancelled,
                 Status::Expired => Code::Expired,
@@ -129,6 +129,10 @@ pub fn write(sale: &SaleId, verdict: &Verdict, envelope: &Envelope<'_>, out: &mu
         }
         _ => write_refusal(verdict, envelope, out),
     }
+}
+
+fn write_granted(sale: &SaleId, id: ReservationId, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    write_buy_granted(sale.as_str(), &id.to_text(), envelope, out);
 }
 
 fn write_refusal(verdict: &Verdict, envelope: &Envelope<'_>, out: &mut Vec<u8>) {

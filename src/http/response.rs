@@ -6,7 +6,6 @@ use super::date::{DATE_BYTES, HttpDate};
 use super::head::{Head, Method, Version};
 use super::problem::{Code, Problem, Reject};
 use super::status::Status;
-use crate::sale::{ReservationId, SaleId};
 
 /// The interim answer to `Expect: 100-continue` (RFC 9110, section 10.1.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -216,20 +215,15 @@ pub fn write_options(allow: &'static str, envelope: &Envelope<'_>, out: &mut Vec
 }
 
 /// Appends what `/buy/ticket` says to a purchase that was granted. Allocates nothing.
-pub fn write_buy_granted(
-    sale: &SaleId,
-    id: ReservationId,
-    envelope: &Envelope<'_>,
-    out: &mut Vec<u8>,
-) {
+pub fn write_buy_granted(sale: &str, id: &[u8], envelope: &Envelope<'_>, out: &mut Vec<u8>) {
     // A sale id and a reservation id have no character that JSON escapes.
     Response::new(Status::Ok, JSON).write(
         envelope,
         &[
             r#"{"code":1,"msg":"抢票成功","data":{"reservation":""#.as_bytes(),
-            sale.as_str().as_bytes(),
+            sale.as_bytes(),
             b"~",
-            &id.to_text(),
+            id,
             br#""}}"#,
         ],
         out,

@@ -1,5 +1,6 @@
 use super::*;
 use crate::http::parse_head;
+use crate::sale::{ReservationId, SaleId};
 
 const SECOND: u64 = 784_111_777;
 
@@ -55,8 +56,12 @@ fn options_has_no_body_and_no_length() {
 #[test]
 fn purchases_as_in_the_article() {
     let sale = SaleId::new("ticket").unwrap();
-    let granted =
-        written(|envelope, out| write_buy_granted(&sale, ReservationId(42), envelope, out), GET);
+    let granted = written(
+        |envelope, out| {
+            write_buy_granted(sale.as_str(), &ReservationId(42).to_text(), envelope, out)
+        },
+        GET,
+    );
     let (head, body) = granted.split_once("\r\n\r\n").unwrap();
     assert_eq!(
         body,
