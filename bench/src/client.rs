@@ -28,6 +28,8 @@ pub struct Response {
 pub struct Client {
     stream: TcpStream,
     request: Vec<u8>,
+    /// What was received and is not read yet.
+    input: Vec<u8>,
 }
 
 impl Client {
@@ -37,13 +39,20 @@ impl Client {
         stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
         stream.set_nodelay(true)?;
         let request = format!("GET {TARGET} HTTP/1.1\r\nHost: {address}\r\n\r\n").into_bytes();
-        Ok(Self { stream, request })
+        Ok(Self { stream, request, input: Vec::new() })
     }
 
     /// Asks for a ticket and reads the answer.
     pub fn buy(&mut self) -> Result<Response> {
         self.stream.write_all(&self.request).because(|| "sending a request".into())?;
         self.receive()
+    }
+
+    /// Asks for so many tickets in one write, and reads all answers.
+    pub fn buy_together(&mut self, count: usize) -> Result<Vec<Response>> {
+        let requests = self.request.repeat(count);
+        self.stream.write_all(&requests).because(|| "sending requests".into())?;
+        (0..count).map(|_| self.receive()).collect()
     }
 
     /// Gets something.
@@ -65,20 +74,20 @@ impl Client {
     }
 
     fn receive(&mut self) -> Result<Response> {
-        let mut input = Vec::with_capacity(512);
         let mut chunk = [0; 1024];
         loop {
-            if let Some(response) = parse(&input)? {
+            if let Some((response, len)) = parse(&self.input)? {
+                self.input.drain(..len);
                 return Ok(response);
             }
-            if input.len() > RESPONSE_BYTES_MAX {
+            if self.input.len() > RESPONSE_BYTES_MAX {
                 return fail("an answer without end");
             }
             let read = self.stream.read(&mut chunk).because(|| "reading an answer".into())?;
             if read == 0 {
                 return fail("the server closed the connection instead of answering");
             }
-            input.extend_from_slice(&chunk[..read]);
+            self.input.extend_from_slice(&chunk[..read]);
         }
     }
 }
@@ -88,8 +97,8 @@ pub fn buy_once(address: SocketAddr) -> Result<Response> {
     Client::connect(address)?.buy()
 }
 
-/// `None`: more bytes are needed.
-fn parse(input: &[u8]) -> Result<Option<Response>> {
+/// The first response, and its length. `None`: more bytes are needed.
+fn parse(input: &[u8]) -> Result<Option<(Response, usize)>> {
     let Some(head_len) = input.windows(4).position(|w| w == b"\r\n\r\n") else {
         return Ok(None);
     };
@@ -106,12 +115,9 @@ fn parse(input: &[u8]) -> Result<Option<Response>> {
         }
     }
     let Some(body_len) = body_len else { return fail("an answer without a Content-Length") };
-    let body = &input[head_len + 4..];
-    if body.len() < body_len {
-        return Ok(None);
-    }
+    let Some(body) = input[head_len + 4..].get(..body_len) else { return Ok(None) };
     let body = String::from_utf8_lossy(body).into_owned();
-    Ok(Some(Response { status, content_type, body }))
+    Ok(Some((Response { status, content_type, body }, head_len + 4 + body_len)))
 }
 
 #[cfg(test)]
@@ -124,7 +130,9 @@ mod tests {
         for cut in 0..text.len() {
             assert!(parse(&text[..cut]).expect("a legal prefix").is_none());
         }
-        let response = parse(text).expect("legal").expect("complete");
+        // The next one follows.
+        let (response, len) = parse(&text.repeat(2)).expect("legal").expect("complete");
+        assert_eq!(len, text.len());
         assert_eq!((response.status, &*response.content_type, &*response.body), (200, "a/b", "hi"));
     }
 }
