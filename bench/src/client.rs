@@ -27,6 +27,8 @@ pub struct Response {
 pub struct Client {
     stream: TcpStream,
     address: SocketAddr,
+    /// What was received and is not read yet.
+    input: Vec<u8>,
 }
 
 impl Client {
@@ -35,7 +37,15 @@ impl Client {
         let stream = TcpStream::connect(address).because(|| format!("connecting to {address}"))?;
         stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, address })
+        Ok(Self { stream, address, input: Vec::new() })
+    }
+
+    /// Gets the same so many times in one write, and reads all answers.
+    pub fn get_together(&mut self, path: &str, count: usize) -> Result<Vec<Response>> {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address);
+        let requests = request.repeat(count);
+        self.stream.write_all(requests.as_bytes()).because(|| "sending requests".into())?;
+        (0..count).map(|_| self.receive()).collect()
     }
 
     /// Gets something.
@@ -58,26 +68,26 @@ impl Client {
     }
 
     fn receive(&mut self) -> Result<Response> {
-        let mut input = Vec::with_capacity(512);
         let mut chunk = [0; 1024];
         loop {
-            if let Some(response) = parse(&input)? {
+            if let Some((response, len)) = parse(&self.input)? {
+                self.input.drain(..len);
                 return Ok(response);
             }
-            if input.len() > RESPONSE_BYTES_MAX {
+            if self.input.len() > RESPONSE_BYTES_MAX {
                 return fail("an answer without end");
             }
             let read = self.stream.read(&mut chunk).because(|| "reading an answer".into())?;
             if read == 0 {
                 return fail("the server closed the connection instead of answering");
             }
-            input.extend_from_slice(&chunk[..read]);
+            self.input.extend_from_slice(&chunk[..read]);
         }
     }
 }
 
-/// `None`: more bytes are needed.
-fn parse(input: &[u8]) -> Result<Option<Response>> {
+/// The first response, and its length. `None`: more bytes are needed.
+fn parse(input: &[u8]) -> Result<Option<(Response, usize)>> {
     let Some(head_len) = input.windows(4).position(|w| w == b"\r\n\r\n") else {
         return Ok(None);
     };
@@ -94,12 +104,9 @@ fn parse(input: &[u8]) -> Result<Option<Response>> {
         }
     }
     let Some(body_len) = body_len else { return fail("an answer without a Content-Length") };
-    let body = &input[head_len + 4..];
-    if body.len() < body_len {
-        return Ok(None);
-    }
+    let Some(body) = input[head_len + 4..].get(..body_len) else { return Ok(None) };
     let body = String::from_utf8_lossy(body).into_owned();
-    Ok(Some(Response { status, content_type, body }))
+    Ok(Some((Response { status, content_type, body }, head_len + 4 + body_len)))
 }
 
 #[cfg(test)]
@@ -112,7 +119,9 @@ mod tests {
         for cut in 0..text.len() {
             assert!(parse(&text[..cut]).expect("a legal prefix").is_none());
         }
-        let response = parse(text).expect("legal").expect("complete");
+        // The next one follows.
+        let (response, len) = parse(&text.repeat(2)).expect("legal").expect("complete");
+        assert_eq!(len, text.len());
         assert_eq!((response.status, &*response.content_type, &*response.body), (200, "a/b", "hi"));
     }
 }

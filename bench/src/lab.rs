@@ -238,7 +238,12 @@ impl Redis {
 
 /// A port that is free now. Someone else may take it before its server does, which is then seen.
 pub fn free_address() -> Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    free_address_on(Ipv4Addr::LOCALHOST)
+}
+
+/// The same of another loopback address.
+pub fn free_address_on(ip: Ipv4Addr) -> Result<SocketAddr> {
+    let listener = TcpListener::bind((ip, 0));
     Ok(listener.because(|| "looking for a free port".into())?.local_addr()?)
 }
 

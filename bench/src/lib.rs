@@ -7,8 +7,8 @@
 //! (floors, peers, bare clients) are programs under `src/bin`; `peers` has those in other languages.
 //!
 //! The other commands each measure one thing, in a module of their own, on the same bench:
-//! [`strategies`], [`orders`], [`drain`], [`reopen`], [`sales`], [`memory`]. [`session`] is what all
-//! share. [`techempower`] measures nothing: it checks the rules of two tests. [`load`] is our own load
+//! [`strategies`], [`orders`], [`drain`], [`reopen`], [`sales`], [`memory`]; [`against`] and
+//! [`instructions`] compare two [`builds`] of stampede. [`session`] is what all share. [`techempower`] measures nothing: it checks the rules of two tests. [`load`] is our own load
 //! generator, a program by itself.
 //!
 //! Peers that are configured and not written are in `bench/peers`; what several of the programs under
@@ -18,7 +18,9 @@ pub mod full;
 pub mod quick;
 pub mod scenarios;
 
+pub mod against;
 pub mod drain;
+pub mod instructions;
 pub mod memory;
 pub mod orders;
 pub mod reopen;
@@ -28,6 +30,7 @@ pub mod techempower;
 
 pub mod load;
 
+pub mod builds;
 pub mod lab;
 pub mod postgres;
 pub mod sellers;

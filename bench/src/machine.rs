@@ -15,7 +15,7 @@ pub use cpu::CpuSample;
 
 /// Each tool that a command may need, and the package of Debian and Ubuntu that has it.
 /// A tool is a program of the path, or a file.
-const TOOLS: [(&str, &str); 9] = [
+const TOOLS: [(&str, &str); 11] = [
     ("wrk", "wrk"),
     ("ab", "apache2-utils"),
     ("taskset", "util-linux"),
@@ -25,6 +25,8 @@ const TOOLS: [(&str, &str); 9] = [
     (NGINX_LUA, "libnginx-mod-http-lua"),
     (NGINX_NDK, "libnginx-mod-http-ndk"),
     ("go", "golang-go"),
+    ("git", "git"),
+    ("valgrind", "valgrind"),
 ];
 
 /// Fails unless every tool is installed, naming the ones that aren't and how to get them.
@@ -81,6 +83,7 @@ pub fn versions(data: &Path) -> Result<String> {
         ("redis-server", first_line("redis-server", &["--version"])),
         ("nginx", nginx_version()),
         ("go", first_line("go", &["version"])),
+        ("valgrind", first_line("valgrind", &["--version"])),
         ("psql", first_line("psql", &["--version"])),
         // wrk prints its version with its usage, and fails.
         ("wrk", first_line("wrk", &["-v"])),

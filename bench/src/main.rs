@@ -4,7 +4,10 @@ use std::process::ExitCode;
 
 use bench::process::interruptible;
 use bench::report::again;
-use bench::{drain, full, memory, orders, quick, reopen, sales, strategies, techempower};
+use bench::{
+    against, drain, full, instructions, memory, orders, quick, reopen, sales, strategies,
+    techempower,
+};
 use clap::{Parser, Subcommand};
 
 /// Measures stampede beside its floor and its peers, on one machine, in interleaved rounds.
@@ -40,6 +43,22 @@ enum Command {
     /// versions.txt, raw.csv and summary.md, and prints which promises are met. Fails if a server
     /// answers anything but what it should; a promise that is not met is a result, not a failure.
     Quick(quick::Settings),
+    /// This stampede beside an older one, under the same load: did a change cost anything? 10 minutes.
+    ///
+    /// Builds the stampede of a commit in a git worktree (some minutes the first time; its target
+    /// folder target/against/COMMIT is kept) and measures it and the one of this checkout in turn:
+    /// rejections over 64 kept connections, pipelined, and on a connection each; sales from Redis and
+    /// from the embedded ledger. Prints for CPU, requests/s, p50 and p99 the ratio new/old, taken
+    /// within rounds, and a verdict: "more" or "less" if the quartiles of the ratios lie on one side
+    /// of 1, "no difference" if both are within 1 % of it, else "within noise".
+    Against(against::Settings),
+    /// Instructions in user space per rejection and per sale, counted by valgrind: 2 minutes.
+    ///
+    /// Unlike CPU time they hardly depend on what else the machine does: rounds agree to within 1 %.
+    /// They leave out the kernel, which is most of a request, and say nothing of caches and waiting.
+    /// One connection; the server on one core. With --against also those of another build, and the
+    /// ratios.
+    Instructions(instructions::Settings),
     /// When a unit is taken off the stock: with the order, with the payment, or held before both.
     ///
     /// The article's three strategies side by side on a real PostgreSQL, with buyers who never pay.
@@ -82,6 +101,8 @@ fn main() -> ExitCode {
         Command::Full(settings) => full::run(settings, interrupted),
         Command::Headline(settings) => full::headline(settings, interrupted),
         Command::Quick(settings) => quick::run(settings, interrupted),
+        Command::Against(settings) => against::run(settings, interrupted),
+        Command::Instructions(settings) => instructions::run(settings, interrupted),
         Command::Strategies(settings) => strategies::run(settings, interrupted),
         Command::Orders(settings) => orders::run(settings, interrupted),
         Command::Drain(settings) => drain::run(settings, interrupted),

@@ -14,6 +14,8 @@ const POLL: Duration = Duration::from_millis(20);
 /// `USER_HZ`: the unit of `/proc/PID/stat`, 100 on every Linux that Rust runs on.
 const TICK_NS: u64 = 10_000_000;
 const LOG_BYTES_SHOWN: usize = 2_000;
+/// `taskset`, `-c` and the cores.
+const PINNED_WORDS: usize = 3;
 
 /// Set when the run was interrupted (SIGINT, SIGTERM). Everything that waits looks at it.
 pub type Interrupted = Arc<AtomicBool>;
@@ -64,6 +66,16 @@ impl CommandLine {
     }
 }
 
+impl CommandLine {
+    /// The same command on the same cores, started by another one: `taskset -c CORES`, these words,
+    /// and the command's own.
+    #[must_use]
+    pub fn through(mut self, words: impl IntoIterator<Item = String>) -> Self {
+        self.0.splice(PINNED_WORDS..PINNED_WORDS, words);
+        self
+    }
+}
+
 impl std::fmt::Display for CommandLine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (at, word) in self.0.iter().enumerate() {
@@ -101,12 +113,29 @@ impl Running {
     /// `Err` with the end of its output if it has ended.
     pub fn check_alive(&mut self) -> Result<()> {
         let Some(status) = self.child.try_wait()? else { return Ok(()) };
+        fail(format!("{} ended early ({status}). Its output:\n{}", self.name, self.output_end()))
+    }
+
+    /// Whether it has ended, and with success. `Err` with the end of its output if it has failed.
+    pub fn has_succeeded(&mut self) -> Result<bool> {
+        match self.child.try_wait()? {
+            None => Ok(false),
+            Some(status) if status.success() => Ok(true),
+            Some(status) => fail(format!(
+                "{} failed ({status}). The end of its output:\n{}",
+                self.name,
+                self.output_end()
+            )),
+        }
+    }
+
+    fn output_end(&self) -> String {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         let mut from = log.len().saturating_sub(LOG_BYTES_SHOWN);
         while !log.is_char_boundary(from) {
             from += 1;
         }
-        fail(format!("{} ended early ({status}). Its output:\n{}", self.name, &log[from..]))
+        log[from..].to_owned()
     }
 
     /// Sends it a signal.

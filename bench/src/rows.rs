@@ -28,6 +28,8 @@ pub mod figure {
     pub const SERVER_CPU_US: &str = "server_cpu_us";
     /// The part of it in user space.
     pub const SERVER_USER_US: &str = "server_user_us";
+    /// Instructions of the server in user space, per request or sale.
+    pub const INSTRUCTIONS: &str = "instructions";
     /// CPU of the Redis process, a sale.
     pub const REDIS_CPU_US: &str = "redis_cpu_us";
     /// Half of the answers came within this.

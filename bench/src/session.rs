@@ -7,10 +7,12 @@ use std::time::Instant;
 
 use clap::Args;
 
+use crate::builds::Build;
 use crate::error::{Because, Result, fail};
 use crate::lab::Lab;
 use crate::machine::CpuSample;
 use crate::process::Interrupted;
+use crate::report::comparison::{NEW, OLD};
 use crate::report::{self, Layout, Promise};
 use crate::rows::{Row, Rows, figure};
 use crate::scenarios::Figures;
@@ -18,7 +20,7 @@ use crate::servers::Programs;
 use crate::{machine, pin};
 
 /// The programs of ours that a command may start, beside stampede itself.
-const OUR_PROGRAMS: [&str; 10] = [
+const OUR_PROGRAMS: [&str; 11] = [
     "axum",
     "axum_postgres",
     "bare_append",
@@ -28,6 +30,7 @@ const OUR_PROGRAMS: [&str; 10] = [
     "floor_uring",
     "load",
     "may_minihttp",
+    "no_auxv",
     "one_evalsha",
 ];
 
@@ -85,12 +88,12 @@ impl Session {
                          depend on the load generator's",
             );
         }
-        let (programs, target) = programs(common)?;
+        let programs = programs(common)?;
         pin::to_core(common.load_core)?;
         let out = common.out.clone().map_or_else(|| new_run_folder(name), Ok)?;
         fs::create_dir_all(&out).because(|| format!("creating {}", out.display()))?;
         let cores = (common.server_core, common.load_core);
-        let data = target.join(format!("bench-data-{}", std::process::id()));
+        let data = target()?.join(format!("bench-data-{}", std::process::id()));
         let lab = Lab::open(cores, programs, data, &out.join("commands.txt"), interrupted)?;
         fs::write(out.join("versions.txt"), machine::versions(lab.data())?)
             .because(|| "writing versions.txt".into())?;
@@ -148,6 +151,19 @@ impl Session {
         }
     }
 
+    /// Says which builds are compared, in `versions.txt` and before all command lines.
+    pub fn add_builds(&mut self, new: &Build, old: &Build) -> Result<()> {
+        let path = self.out.join("versions.txt");
+        let mut versions =
+            fs::read_to_string(&path).because(|| format!("reading {}", path.display()))?;
+        for (name, build) in [(OLD, old), (NEW, new)] {
+            let line = format!("{name} stampede: {} ({})", build.what, build.program.display());
+            self.lab.remark(&line)?;
+            versions.push_str(&format!("{line}\n"));
+        }
+        fs::write(&path, versions).because(|| format!("writing {}", path.display()))
+    }
+
     /// Every figure so far.
     pub fn rows(&self) -> &[Row] {
         self.rows.all()
@@ -179,6 +195,7 @@ fn shown(figures: &Figures) -> String {
         (figure::REQUESTS_PER_S, "requests/s"),
         (figure::SALES_PER_S, "sales/s"),
         (figure::SERVER_CPU_US, "us CPU"),
+        (figure::INSTRUCTIONS, "instructions"),
         (figure::REDIS_CPU_US, "us Redis CPU"),
         (figure::GENERATOR_CPU_US, "us generator CPU"),
         (figure::LATENCY_P999_US, "us p99.9"),
@@ -210,13 +227,9 @@ fn shown(figures: &Figures) -> String {
     texts.collect::<Vec<_>>().join("  ")
 }
 
-/// Our programs and the target folder, both relative to the working folder where they lie in it.
-fn programs(common: &Common) -> Result<(Programs, PathBuf)> {
-    let this = std::env::current_exe().because(|| "looking for our own programs".into())?;
-    let here = std::env::current_dir().because(|| "looking for the working folder".into())?;
-    let folder = this.parent().unwrap_or(Path::new("."));
-    let folder = folder.strip_prefix(&here).unwrap_or(folder).to_path_buf();
-    let target = folder.parent().unwrap_or(Path::new(".")).to_path_buf();
+/// Our programs, relative to the working folder where they lie in it.
+fn programs(common: &Common) -> Result<Programs> {
+    let folder = our_folder()?;
     let stampede = common.stampede.clone().unwrap_or_else(|| folder.join("stampede"));
     let ours = OUR_PROGRAMS.map(|name| folder.join(name));
     for program in ours.into_iter().chain([stampede.clone()]) {
@@ -227,7 +240,20 @@ fn programs(common: &Common) -> Result<(Programs, PathBuf)> {
             ));
         }
     }
-    Ok((Programs { folder, stampede }, target))
+    Ok(Programs { folder, stampede })
+}
+
+/// The folder of our programs.
+fn our_folder() -> Result<PathBuf> {
+    let this = std::env::current_exe().because(|| "looking for our own programs".into())?;
+    let here = std::env::current_dir().because(|| "looking for the working folder".into())?;
+    let folder = this.parent().unwrap_or(Path::new("."));
+    Ok(folder.strip_prefix(&here).unwrap_or(folder).to_path_buf())
+}
+
+/// The target folder.
+pub fn target() -> Result<PathBuf> {
+    Ok(our_folder()?.parent().unwrap_or(Path::new(".")).to_path_buf())
 }
 
 /// `bench/runs/<date>-<cpu>[-<command>]`, with a number if there is one of today.

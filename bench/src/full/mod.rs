@@ -4,13 +4,13 @@
 //! and a load; `promises` is what is promised of them.
 
 mod crowd;
-mod measure;
+pub(crate) mod measure;
 mod neighbour;
 mod proxy;
 mod promises;
 mod scenario;
 mod settings;
-mod stores;
+pub(crate) mod stores;
 
 use std::path::Path;
 use std::slice;

@@ -110,6 +110,16 @@ pub fn embedded(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<(Figures, Figures)
     Ok((figures, alone))
 }
 
+/// Every request buys a ticket whose ledger is a file of the server's own, whatever its format.
+pub fn in_embedded(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<Figures> {
+    let cores = [lab.server_core];
+    let (content, ledger) = (Content::SoldOut, Ledger::Embedded);
+    let setup = Setup { cores: &cores, content, ledger, total: TOTAL_HUGE, options: &[] };
+    let served = lab.serve(Server::Stampede, &setup)?;
+    let plan = ready(lab, &served, plan)?;
+    Ok(under_load(lab, &served, &plan)?.sale_figures())
+}
+
 /// Every request buys a ticket by a statement in PostgreSQL, which is on the load's core.
 pub fn in_postgres(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<Figures> {
     let postgres = Postgres::start(lab, lab.load_core)?;

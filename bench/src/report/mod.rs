@@ -4,7 +4,7 @@
 //! All of it works on the rows alone, so that a report can be made anew from a run's `raw.csv`
 //! ([`again`]). Read in this order: [`spread`] has the median of the rounds and the ratios within
 //! them; [`mod@promises`] the verdicts; [`noise`] how far they are to be trusted; [`tables`] every
-//! figure; [`layout`] says which pictures there are, [`charts`] draws them with what [`draw`] has;
+//! figure, [`comparison`] an old and a new build; [`layout`] says which pictures there are, [`charts`] draws them with what [`draw`] has;
 //! [`readme`] keeps the README's table.
 
 use std::fs;
@@ -15,6 +15,7 @@ pub mod spread;
 pub mod promises;
 pub mod noise;
 pub mod tables;
+pub mod comparison;
 
 pub mod layout;
 pub mod charts;

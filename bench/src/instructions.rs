@@ -1,0 +1,258 @@
+//! `instructions`: how many instructions of the server in user space a rejection and a sale take.
+//! They hardly depend on the machine's mood, so that a change of a percent shows on a busy machine.
+//!
+//! Every measurement starts a server under callgrind twice, with few requests and with more. The
+//! difference, divided by the requests that were more, is free of start and end.
+
+mod callgrind;
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+
+use crate::answer::{self, Answer, TARGET};
+use crate::builds::Build;
+use crate::client::{Client, Response};
+use crate::error::{Because, Result, fail};
+use crate::lab::{Lab, free_address_on, unexpected};
+use crate::machine;
+use crate::process::Interrupted;
+use crate::report::Spread;
+use crate::report::comparison::{self, NEW, OLD};
+use crate::report::spread::values;
+use crate::report::tables::shown;
+use crate::rows::figure;
+use crate::scenarios::{Figures, TOTAL_HUGE, TOTAL_TINY};
+use crate::session::{Common, Session};
+
+const TOOLS: [&str; 3] = ["taskset", "redis-server", "valgrind"];
+/// Where servers listen. Under callgrind one takes a second to start, in which others on a busy
+/// machine may take its port of 127.0.0.1: here hardly anybody listens.
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+/// Requests that are sent in one write in the pipelined scenario.
+const PIPELINE: usize = 16;
+/// Rejections before those that count, and those.
+const REJECTIONS: (usize, usize) = (1_600, 16_000);
+const _: () =
+    assert!(REJECTIONS.0.is_multiple_of(PIPELINE) && REJECTIONS.1.is_multiple_of(PIPELINE));
+/// The same of sales, each of which waits for the disk.
+const SALES: (usize, usize) = (400, 2_000);
+/// Until a server under callgrind has ended and written its profile.
+const END_DEADLINE: Duration = Duration::from_secs(60);
+/// Until a server that refused us serves.
+const START_DEADLINE: Duration = Duration::from_secs(10);
+/// Between two tries.
+const SETTLE: Duration = Duration::from_millis(500);
+/// Rounds that differ by more than this share are not exact.
+const EXACT: f64 = 0.01;
+
+/// The order of a buyer who is refused, at this path.
+const ORDERS: &str = "/v1/sales/ticket/reservations";
+const ORDER: &str = r#"{"user":"load","quantity":1}"#;
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Scenario {
+    /// GET /buy/ticket of a sold-out sale, one at a time.
+    Rejection,
+    /// The same, 16 in one write.
+    Pipelined,
+    /// POST of an order with a user, of a sold-out sale, one at a time.
+    Post,
+    /// GET /buy/ticket that buys, one at a time; embedded ledger.
+    SaleEmbedded,
+    /// The same; Redis.
+    SaleRedis,
+}
+
+/// Settings of a run.
+#[derive(Debug, Args)]
+pub struct Settings {
+    /// Measure this build too, and print the ratios: a commit (tag, branch or hash), which is built
+    /// first, or the path of a stampede.
+    #[arg(long, value_name = "GITREF|PROGRAM")]
+    pub against: Option<String>,
+    /// Rounds; each counts every scenario once.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub rounds: u32,
+    /// Leave out all scenarios but these.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST")]
+    pub only: Vec<Scenario>,
+    /// What every command takes.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+impl Scenario {
+    /// Its name in `raw.csv`.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Rejection => "rejection",
+            Self::Pipelined => "rejection_pipelined16",
+            Self::Post => "rejection_post",
+            Self::SaleEmbedded => "sale_embedded",
+            Self::SaleRedis => "sale_redis",
+        }
+    }
+
+    fn sells(self) -> bool {
+        matches!(self, Self::SaleEmbedded | Self::SaleRedis)
+    }
+
+    /// Requests before those that count, and those.
+    fn requests(self) -> (usize, usize) {
+        if self.sells() { SALES } else { REJECTIONS }
+    }
+
+    fn expected(self) -> Answer {
+        if self.sells() { Answer::Granted } else { Answer::SoldOut }
+    }
+
+    /// Sends so many requests over one connection, and checks every answer.
+    fn ask(self, address: SocketAddr, requests: usize) -> Result<()> {
+        let mut client = Client::connect(address)?;
+        match self {
+            Self::Pipelined => {
+                for _ in 0..requests / PIPELINE {
+                    let responses = client.get_together(TARGET, PIPELINE)?;
+                    responses.iter().try_for_each(|response| self.check(response))?;
+                }
+            }
+            Self::Post => {
+                for _ in 0..requests {
+                    let response = client.post(ORDERS, ORDER)?;
+                    if response.status != 409 || !response.body.contains(r#""code":"sold_out""#) {
+                        return fail(unexpected(Answer::SoldOut, &response));
+                    }
+                }
+            }
+            Self::Rejection | Self::SaleEmbedded | Self::SaleRedis => {
+                for _ in 0..requests {
+                    self.check(&client.get(TARGET)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check(self, response: &Response) -> Result<()> {
+        match answer::read(response) {
+            Some(answer) if answer == self.expected() => Ok(()),
+            _ => fail(unexpected(self.expected(), response)),
+        }
+    }
+
+    fn measure(self, lab: &mut Lab) -> Result<Figures> {
+        let (before, requests) = self.requests();
+        let start = self.count(lab, before)?;
+        let all = self.count(lab, before + requests)?;
+        let Some(counted) = all.checked_sub(start) else {
+            return fail(format!("more requests took fewer instructions: {start}, then {all}"));
+        };
+        let requests = requests as f64;
+        Ok(vec![(figure::INSTRUCTIONS, counted as f64 / requests), (figure::REQUESTS, requests)])
+    }
+
+    /// All instructions of a server that answers so many requests, from its start to its end.
+    fn count(self, lab: &mut Lab, requests: usize) -> Result<u64> {
+        let redis = (self == Self::SaleRedis).then(|| lab.redis()).transpose()?;
+        let ledger = redis.as_ref().map_or_else(|| lab.fresh_ledger(), |redis| redis.url());
+        let sale = format!("ticket={}", if self.sells() { TOTAL_HUGE } else { TOTAL_TINY });
+        let (address, profile) = (free_address_on(ADDRESS)?, lab.fresh_folder("callgrind"));
+        let cores = [lab.server_core];
+        let line = lab.programs.stampede_serve(&cores, address, &ledger, &["--sale", &sale]);
+        let line = lab.programs.under_callgrind(line, &profile);
+        let mut served = lab.serve_line("stampede", &line, address)?;
+        lab.remark(&format!("{requests} requests to {address}"))?;
+        let started = Instant::now();
+        while let Err(failure) = served.expect(self.expected()) {
+            // Under callgrind it shows that a server listens for a moment before it serves: who is
+            // early is refused. If it has ended, its own words say more than that.
+            lab.settle(SETTLE)?;
+            served.process.check_alive()?;
+            if started.elapsed() > START_DEADLINE {
+                return Err(failure);
+            }
+        }
+        self.ask(address, requests)?;
+        served.process.end(libc::SIGTERM, END_DEADLINE)?;
+        let text = fs::read_to_string(&profile)
+            .because(|| format!("reading callgrind's profile {}", profile.display()))?;
+        callgrind::total(&text)
+    }
+}
+
+/// Counts everything and writes the results.
+pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
+    // Before a build of minutes, and before this process goes to one core.
+    machine::check_tools(&TOOLS)?;
+    let against = settings.against.as_deref();
+    let old = against.map(|other| Build::of(other, &interrupted)).transpose()?;
+    let (common, rounds) = (&settings.common, settings.rounds);
+    let mut session = Session::open(common, "instructions", rounds, &TOOLS, interrupted)?;
+    let new = Build::of_this_run(&session)?;
+    if let Some(old) = &old {
+        session.add_builds(&new, old)?;
+    }
+    let wanted = |scenario| settings.only.is_empty() || settings.only.contains(&scenario);
+    let scenarios = Scenario::value_variants().iter().copied();
+    let scenarios: Vec<Scenario> = scenarios.filter(|&scenario| wanted(scenario)).collect();
+    for round in 1..=rounds {
+        for &scenario in &scenarios {
+            for (name, build) in old.iter().map(|old| (OLD, old)).chain([(NEW, &new)]) {
+                session.lab.programs.stampede = build.program.clone();
+                session.measure(round, scenario.name(), name, |lab| scenario.measure(lab))?;
+            }
+        }
+    }
+    let text = summary(&session, &scenarios, &new, old.as_ref());
+    session.finish("Instructions", &text, &[])
+}
+
+fn summary(session: &Session, scenarios: &[Scenario], new: &Build, old: Option<&Build>) -> String {
+    let rows = session.rows();
+    let mut text = format!(
+        "\nInstructions of the server in user space, per rejection or sale, as callgrind counts them. \
+         New: {}.{}\n\n",
+        new.what,
+        old.map(|old| format!(" Old: {}.", old.what)).unwrap_or_default(),
+    );
+    let spread = |scenario: Scenario, name| {
+        let values = values(rows, (scenario.name(), name, figure::INSTRUCTIONS));
+        Spread::of(values.into_iter().map(|(_, value)| value))
+    };
+    text.push_str("| scenario | build | instructions | min–max | spread | rounds |\n");
+    text.push_str("|---|---|---:|---|---:|---:|\n");
+    let mut inexact = Vec::new();
+    for &scenario in scenarios {
+        for name in [OLD, NEW] {
+            let Some(spread) = spread(scenario, name) else { continue };
+            let Spread { median, min, max, count, .. } = spread;
+            let share = (max - min) / median;
+            if share > EXACT && !scenario.sells() {
+                inexact.push(format!("{} ({name})", scenario.name()));
+            }
+            text.push_str(&format!(
+                "| {} | {name} | {} | {}–{} | {:.2} % | {count} |\n",
+                scenario.name(),
+                shown(median),
+                shown(min),
+                shown(max),
+                share * 100.0,
+            ));
+        }
+    }
+    if !inexact.is_empty() {
+        text.push_str(&format!(
+            "\n**Not exact: the rounds differ by more than 1 %: {}.**\n",
+            inexact.join(", ")
+        ));
+    }
+    if old.is_some() {
+        let figures = [("instructions", figure::INSTRUCTIONS)];
+        text.push_str(&format!("\n{}", comparison::comparison(rows, &figures)));
+    }
+    text
+}
