@@ -104,7 +104,7 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
     let old = Build::of(&settings.other, &interrupted)?;
     let (common, rounds) = (&settings.common, settings.rounds);
     let mut session = Session::open(common, "against", rounds, &TOOLS, interrupted)?;
-    let new = Build::of_this_run(&session)?;
+    let new = Build::of_this_run(&session.lab.programs.stampede)?;
     session.add_builds(&new, &old)?;
     let plan = LoadPlan {
         cores: slice::from_ref(&common.load_core),

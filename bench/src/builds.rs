@@ -12,8 +12,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::error::{Because, Result, fail};
+use crate::machine;
 use crate::process::{CommandLine, Interrupted, Running};
-use crate::session::{self, Session};
 
 const POLL: Duration = Duration::from_millis(100);
 /// How often a build says how far it is.
@@ -40,13 +40,13 @@ impl Build {
             return Self { program: text.into(), what: text.into() }.checked();
         }
         let commit = commit_of(text)?;
-        let program = build(&commit, &session::target()?, interrupted)?;
+        let program = build(&commit, &machine::target_folder()?, interrupted)?;
         Self { program, what: format!("{text}, commit {commit}") }.checked()
     }
 
     /// The stampede that a run measures unless it is told otherwise.
-    pub fn of_this_run(session: &Session) -> Result<Self> {
-        let program = session.lab.programs.stampede.clone();
+    pub fn of_this_run(program: &Path) -> Result<Self> {
+        let program = program.to_owned();
         Self { what: program.display().to_string(), program }.checked()
     }
 

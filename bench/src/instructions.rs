@@ -192,7 +192,7 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
     let old = against.map(|other| Build::of(other, &interrupted)).transpose()?;
     let (common, rounds) = (&settings.common, settings.rounds);
     let mut session = Session::open(common, "instructions", rounds, &TOOLS, interrupted)?;
-    let new = Build::of_this_run(&session)?;
+    let new = Build::of_this_run(&session.lab.programs.stampede)?;
     if let Some(old) = &old {
         session.add_builds(&new, old)?;
     }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -121,6 +121,19 @@ fn first_line(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     text.unwrap_or_default().lines().next().unwrap_or_default().trim().to_owned()
+}
+
+/// The folder of our programs.
+pub fn our_folder() -> Result<PathBuf> {
+    let this = std::env::current_exe().because(|| "looking for our own programs".into())?;
+    let here = std::env::current_dir().because(|| "looking for the working folder".into())?;
+    let folder = this.parent().unwrap_or(Path::new("."));
+    Ok(folder.strip_prefix(&here).unwrap_or(folder).to_path_buf())
+}
+
+/// The target folder.
+pub fn target_folder() -> Result<PathBuf> {
+    Ok(our_folder()?.parent().unwrap_or(Path::new(".")).to_path_buf())
 }
 
 #[cfg(test)]

@@ -93,7 +93,7 @@ impl Session {
         let out = common.out.clone().map_or_else(|| new_run_folder(name), Ok)?;
         fs::create_dir_all(&out).because(|| format!("creating {}", out.display()))?;
         let cores = (common.server_core, common.load_core);
-        let data = target()?.join(format!("bench-data-{}", std::process::id()));
+        let data = machine::target_folder()?.join(format!("bench-data-{}", std::process::id()));
         let lab = Lab::open(cores, programs, data, &out.join("commands.txt"), interrupted)?;
         fs::write(out.join("versions.txt"), machine::versions(lab.data())?)
             .because(|| "writing versions.txt".into())?;
@@ -229,7 +229,7 @@ fn shown(figures: &Figures) -> String {
 
 /// Our programs, relative to the working folder where they lie in it.
 fn programs(common: &Common) -> Result<Programs> {
-    let folder = our_folder()?;
+    let folder = machine::our_folder()?;
     let stampede = common.stampede.clone().unwrap_or_else(|| folder.join("stampede"));
     let ours = OUR_PROGRAMS.map(|name| folder.join(name));
     for program in ours.into_iter().chain([stampede.clone()]) {
@@ -241,19 +241,6 @@ fn programs(common: &Common) -> Result<Programs> {
         }
     }
     Ok(Programs { folder, stampede })
-}
-
-/// The folder of our programs.
-fn our_folder() -> Result<PathBuf> {
-    let this = std::env::current_exe().because(|| "looking for our own programs".into())?;
-    let here = std::env::current_dir().because(|| "looking for the working folder".into())?;
-    let folder = this.parent().unwrap_or(Path::new("."));
-    Ok(folder.strip_prefix(&here).unwrap_or(folder).to_path_buf())
-}
-
-/// The target folder.
-pub fn target() -> Result<PathBuf> {
-    Ok(our_folder()?.parent().unwrap_or(Path::new(".")).to_path_buf())
 }
 
 /// `bench/runs/<date>-<cpu>[-<command>]`, with a number if there is one of today.
