@@ -1,24 +1,22 @@
 //! stampede, a flash-sale reservation server: sells exactly the total, tells everyone else the truth
 //! at once, and loses nothing.
 //!
-//! A request reads top to bottom, one verb a layer. A [`listener`] accepts a connection on the core
-//! it will live on. [`connection`] reads and writes, [`http`] makes sense of the bytes, [`route`] of
-//! the request, [`handler`] of what it asks. A [`purchase`] takes the local step ([`stock`]) and, if
+//! A request reads top to bottom, one verb a layer. The [`engine`] accepts a connection on the core it
+//! will live on, reads, and makes sense of the bytes ([`http`]). Its service for buyers is
+//! [`handler`]: [`route`] says what is asked, a [`purchase`] takes the local step ([`stock`]) and, if
 //! that allows, joins the batch of its core's [`ledger`], which decides by the rules of [`sale`].
 //! The answer goes the same way back. A hot sale may be kept in parts, between which [`splits`] moves
 //! units.
 //!
-//! [`core`] is what a core owns and how its coroutines share its work, [`gate`] how it learns of
-//! events, [`tick`] what it does at regular times. [`sweep`] returns what expires in Redis to stock,
-//! [`members`] knows the other servers there.
-//! [`server`] starts, drains and stops the cores. [`control`] is the port for operators, [`operator`]
-//! their commands.
+//! [`sweep`] returns what expires in Redis to stock, [`members`] knows the other servers there,
+//! [`status`] is what others see of this one. [`server`] starts, drains and stops the cores.
+//! [`control`] is the port for operators, [`operator`] their commands.
 
 pub mod engine;
 pub mod http;
+pub mod handler;
 pub mod route;
 pub mod views;
-pub mod handler;
 pub mod purchase;
 pub mod stock;
 pub mod splits;

@@ -1,9 +1,9 @@
 //! The engine: cores that accept connections, read requests, and have them answered by a service.
 //!
-//! It knows no sale, no ledger and no configuration file. A [`Service`](core::Service) is plugged into each core: a
-//! head and a body go in, and either an answer is written or a [`Pending`](core::Pending) one is returned, for which
-//! the connection waits. Whatever else lives on a core, such as a link to a ledger, is a coroutine
-//! that waits for its events through the core's [`gate`].
+//! It knows no sale, no ledger and no configuration file. A [`Service`] is plugged into each core: a
+//! head and a body go in, and either an answer is written or a [`Pending`](core::Pending) one is
+//! returned, for which the connection waits. Whatever else lives on a core, such as a link to a
+//! ledger, is a coroutine that waits for its events through the core's [`gate`].
 //!
 //! [`listener`] accepts, [`connection`] reads and writes, [`workers`] share a core's work among its
 //! coroutines, [`tick`] does what has its time. [`core`] is what they all have.
@@ -19,14 +19,12 @@ pub mod workers;
 mod listeners;
 
 use std::io;
-
-use crate::limits::STACK_BYTES;
-
 use std::rc::Rc;
 use std::sync::Arc;
 
 use self::core::{Core, Engine, Service};
 use crate::clock::Clock;
+use crate::limits::STACK_BYTES;
 
 /// Makes the core of the calling worker thread of `may`, with everything of the engine that lives on
 /// it.
