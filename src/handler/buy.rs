@@ -37,6 +37,7 @@ impl Default for Refusals {
 
 impl Refusals {
     /// Writes what the core knows by itself. `false`: this is nothing of the kind.
+    #[inline]
     fn write(&self, refused: Refused, envelope: &Envelope<'_>, out: &mut Vec<u8>) -> bool {
         match refused {
             Refused::SoldOut { .. } => self.sold_out.write(envelope, out),

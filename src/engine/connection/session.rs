@@ -283,7 +283,7 @@ impl<'a> Session<'a> {
             return Ok(None);
         }
         let core = self.worker.core;
-        let mut served = None;
+        let mut answered = false;
         let mut known: Option<(&[u8], Head<'_>)> = None;
         while *start < self.input.len() && self.out.len() < OUT_BUFFER_BYTES_MAX {
             let rest = &self.input[*start..];
@@ -301,13 +301,15 @@ impl<'a> Session<'a> {
             if !head.keep_alive {
                 self.connection.closing = Closing::Now;
             }
-            let goes_on = matches!(action, Action::Answered) && head.keep_alive;
-            served = Some(action);
-            if !goes_on || core.leaving() {
+            if let Action::Wait(_) = action {
+                return Ok(Some(action));
+            }
+            answered = true;
+            if !head.keep_alive || core.leaving() {
                 break;
             }
         }
-        Ok(served)
+        Ok(answered.then_some(Action::Answered))
     }
 
     /// Where the request at `start` ends: bytes of its head and, unless it is chunked, of its body.
