@@ -162,6 +162,13 @@ impl Clock {
         self.wall_ms.set(wall_ms());
     }
 
+    /// A test's own time.
+    #[cfg(test)]
+    pub fn set(&self, now_ms: u64) {
+        self.monotonic_ms.set(now_ms);
+        self.wall_ms.set(now_ms);
+    }
+
     /// Milliseconds for deadlines.
     pub fn now_ms(&self) -> u64 {
         self.monotonic_ms.get()

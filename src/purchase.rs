@@ -190,3 +190,7 @@ impl Seller {
         self.batcher.has_answered()
     }
 }
+
+#[cfg(test)]
+#[path = "purchase/purchase_tests.rs"]
+mod tests;

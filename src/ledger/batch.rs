@@ -456,7 +456,7 @@ impl Batcher {
     }
 
     /// Takes what leaves next: see [`Queues::take`].
-    pub(super) fn take_batch(&self, now_ms: u64) -> (Batch, Flight) {
+    pub(crate) fn take_batch(&self, now_ms: u64) -> (Batch, Flight) {
         self.batches_taken.set(self.batches_taken.get() + 1);
         self.count_seen.set(0);
         self.rounds_waited.set(0);

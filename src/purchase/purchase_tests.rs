@@ -1,0 +1,176 @@
+//! A seller with a clock of the test's own, against the model as its ledger.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::*;
+use crate::clock::Clock;
+use crate::ledger::GroupReply;
+use crate::ledger::batch::Batcher;
+use crate::limits::TICK_INTERVAL_MS;
+use crate::sale::{Command, Key, Machine, SaleId, SaleSpec, User};
+use crate::stock::StockSetting;
+
+const DEADLINE_MS: u64 = 2_000;
+const START_MS: u64 = 1_000_000;
+
+struct Shop {
+    seller: &'static Seller,
+    clock: Rc<Clock>,
+    ledger: HashMap<String, Machine>,
+}
+
+impl Shop {
+    /// With one sale.
+    fn with(sale: &str, total: u64, stock: StockSetting) -> Self {
+        let clock = Rc::new(Clock::default());
+        clock.set(START_MS);
+        let selling = Arc::new(Selling::new(1, stock, 50, Arc::default()));
+        let batcher = Batcher::new(100, DEADLINE_MS);
+        let seller = Seller::new(0, selling, clock.clone(), batcher, None);
+        let seller: &'static Seller = Box::leak(Box::new(seller));
+        seller.batcher.set_settle(Box::new(Settler(seller)));
+        seller.batcher.set_available();
+        let ledger = HashMap::from([(sale.to_owned(), Machine::new(SaleSpec::with_total(total)))]);
+        Self { seller, clock, ledger }
+    }
+
+    fn begin(&self, sale: &str, key: Option<&str>) -> Begun {
+        let user = key.map(|_| User::new("ann").unwrap());
+        let ask = Ask { quantity: 1, user, key: key.map(|key| Key::new(key).unwrap()) };
+        match self.seller.sale(sale) {
+            Ok(slot) => begin(self.seller, &slot, ask),
+            Err(verdict) => Begun::Decided(verdict),
+        }
+    }
+
+    /// One that goes to the ledger, and what is known of its sale.
+    fn ask(&self, sale: &str, key: Option<&str>) -> (Asked, Rc<SaleSlot>) {
+        let slot = self.seller.sale(sale).expect("it can be asked");
+        match self.begin(sale, key) {
+            Begun::Asked(asked) => (asked, slot),
+            Begun::Decided(verdict) => panic!("decided: {verdict:?}"),
+        }
+    }
+
+    /// One that doesn't.
+    fn decide(&self, sale: &str) -> Verdict {
+        match self.begin(sale, None) {
+            Begun::Asked(_) => panic!("the ledger is asked"),
+            Begun::Decided(verdict) => verdict,
+        }
+    }
+
+    /// The ledger answers a batch. What it was asked.
+    fn serve(&mut self) -> Vec<Command> {
+        let now_ms = self.clock.now_ms();
+        let (batch, flight) = self.seller.batcher.take_batch(now_ms);
+        let mut asked = Vec::new();
+        let answer = |group: &crate::ledger::Group| {
+            asked.extend(group.commands.iter().cloned());
+            let machine = self.ledger.get_mut(group.sale.as_str());
+            let mut outcomes = vec![Outcome::UnknownSale; group.commands.len()];
+            let free = machine.map(|machine| {
+                let apply = |command| machine.apply(now_ms, command);
+                outcomes = group.commands.iter().map(apply).collect();
+                machine.free()
+            });
+            Ok(GroupReply { outcomes, free, now_ms })
+        };
+        let replies = batch.groups.iter().map(answer).collect();
+        self.seller.batcher.complete(flight, replies);
+        asked
+    }
+
+    /// What became of a purchase that was answered.
+    fn told(&self, (asked, slot): (Asked, Rc<SaleSlot>)) -> Verdict {
+        asked.wait(self.seller, slot).0
+    }
+
+    fn wait_ms(&self, ms: u64) {
+        self.clock.set(self.clock.now_ms() + ms);
+    }
+}
+
+fn sold_out(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Refused(Refused::SoldOut { free: 0 }))
+}
+
+#[test]
+fn the_ledger_is_asked_until_it_says_sold_out_and_then_only_about_keys() {
+    let mut shop = Shop::with("ticket", 2, StockSetting::Auto);
+    for granted in [true, true, false] {
+        let asked = shop.ask("ticket", None);
+        assert_eq!(shop.serve().len(), 1);
+        let verdict = shop.told(asked);
+        assert_eq!(matches!(verdict, Verdict::Granted { .. }), granted, "{verdict:?}");
+        assert_eq!(sold_out(&verdict), !granted);
+    }
+    assert!(sold_out(&shop.decide("ticket")));
+    assert!(!shop.seller.batcher.has_more(), "a refusal never leaves the core");
+    let asked = shop.ask("ticket", Some("again"));
+    assert!(shop.serve().iter().any(|command| matches!(command, Command::Reserve(_))));
+    assert!(sold_out(&shop.told(asked)));
+}
+
+#[test]
+fn all_who_come_to_an_old_latch_wait_for_one_question() {
+    let mut shop = Shop::with("ticket", 0, StockSetting::Auto);
+    let first = shop.ask("ticket", None);
+    shop.serve();
+    assert!(sold_out(&shop.told(first)));
+    // Nobody has ticked, so nobody has asked since.
+    shop.wait_ms(60_000);
+    let asked: Vec<_> = (0..5).map(|_| shop.ask("ticket", None)).collect();
+    let commands = shop.serve();
+    assert!(matches!(commands[..], [Command::Show]), "{commands:?}");
+    for asked in asked {
+        assert!(sold_out(&shop.told(asked)));
+    }
+}
+
+#[test]
+fn a_latch_opens_with_what_a_tick_asks() {
+    let mut shop = Shop::with("ticket", 0, StockSetting::Auto);
+    let first = shop.ask("ticket", None);
+    shop.serve();
+    assert!(sold_out(&shop.told(first)));
+    let machine = shop.ledger.get_mut("ticket").unwrap();
+    machine.apply(START_MS, &Command::AddStock(1));
+    assert!(sold_out(&shop.decide("ticket")), "it does not know yet");
+    shop.wait_ms(TICK_INTERVAL_MS);
+    shop.seller.tick();
+    assert!(matches!(shop.serve()[..], [Command::Show]));
+    let asked = shop.ask("ticket", None);
+    shop.serve();
+    assert!(matches!(shop.told(asked), Verdict::Granted { .. }));
+}
+
+#[test]
+fn an_allowance_that_is_used_up_refuses_and_comes_back_with_what_is_not_granted() {
+    let mut shop = Shop::with("ticket", 1, StockSetting::Fixed(1));
+    let asked = shop.ask("ticket", None);
+    let exhausted = shop.decide("ticket");
+    assert!(matches!(exhausted, Verdict::Refused(Refused::AllowanceExhausted)), "{exhausted:?}");
+    // Nothing was sent, so it is nobody's fault but the ledger's.
+    shop.seller.batcher.set_unavailable();
+    let verdict = shop.told(asked);
+    assert!(matches!(verdict, Verdict::Failed(Failure::Unavailable)), "{verdict:?}");
+    shop.seller.batcher.set_available();
+    let asked = shop.ask("ticket", None);
+    shop.serve();
+    assert!(matches!(shop.told(asked), Verdict::Granted { .. }));
+    assert_eq!(shop.seller.selling.allowance_left(), 0);
+}
+
+#[test]
+fn a_name_that_a_client_invents_is_forgotten_with_the_ledgers_answer() {
+    let mut shop = Shop::with("ticket", 1, StockSetting::Auto);
+    let asked = shop.ask("nothing", None);
+    shop.serve();
+    let verdict = shop.told(asked);
+    assert!(matches!(verdict, Verdict::Refused(Refused::UnknownSale)), "{verdict:?}");
+    assert!(!shop.seller.sales.exists(&SaleId::new("nothing").unwrap()));
+    shop.seller.batcher.set_unavailable();
+    assert!(shop.seller.sale("nothing").is_err(), "it has to be asked anew");
+}
