@@ -42,18 +42,20 @@ impl Refusals {
         match refused {
             Refused::SoldOut { .. } => self.sold_out.write(envelope, out),
             Refused::Closed => self.closed.write(envelope, out),
-            Refused::NotOpen { opens_at_ms } => {
-                let mut not_open = self.not_open.borrow_mut();
-                let kept = not_open.take().filter(|(at_ms, _)| *at_ms == opens_at_ms);
-                let make = || {
-                    let member = ("opens_at", &*rfc3339(opens_at_ms));
-                    (opens_at_ms, Canned::buy_refused_with(Code::NotOpen, member))
-                };
-                not_open.insert(kept.unwrap_or_else(make)).1.write(envelope, out);
-            }
+            Refused::NotOpen { opens_at_ms } => self.write_not_open(opens_at_ms, envelope, out),
             _ => return false,
         }
         true
+    }
+
+    fn write_not_open(&self, opens_at_ms: u64, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+        let mut not_open = self.not_open.borrow_mut();
+        let kept = not_open.take().filter(|(at_ms, _)| *at_ms == opens_at_ms);
+        let make = || {
+            let member = ("opens_at", &*rfc3339(opens_at_ms));
+            (opens_at_ms, Canned::buy_refused_with(Code::NotOpen, member))
+        };
+        not_open.insert(kept.unwrap_or_else(make)).1.write(envelope, out);
     }
 }
 
