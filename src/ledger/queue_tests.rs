@@ -160,6 +160,20 @@ fn a_sale_that_is_confirmed_while_it_waits_keeps_its_order() {
 }
 
 #[test]
+fn a_sale_that_is_confirmed_while_it_waits_is_no_stranger_any_more() {
+    let mut queues = Queues::default();
+    for number in 0..2_000 {
+        queues.push(&sale("new"), false, buy(number), entry(0));
+        queues.push(&sale(&format!("x{number}")), false, buy(number), entry(0));
+    }
+    fill(&mut queues, "new", 2_000..2_001);
+    // Its first turn is one among the names that nobody knows.
+    queues.take();
+    let (second, _) = queues.take();
+    assert!(commands(&second, "new").len() >= BATCH_MAX / 2);
+}
+
+#[test]
 fn only_what_is_overdue_is_taken_as_such() {
     let mut queues = Queues::default();
     for (name, submitted_ms) in [("old", 10), ("old", 20), ("new", 30), ("old", 30)] {

@@ -171,6 +171,11 @@ fn a_name_that_a_client_invents_is_forgotten_with_the_ledgers_answer() {
     let verdict = shop.told(asked);
     assert!(matches!(verdict, Verdict::Refused(Refused::UnknownSale)), "{verdict:?}");
     assert!(!shop.seller.sales.exists(&SaleId::new("nothing").unwrap()));
+    // Nor does one stay of which the ledger could say nothing.
+    let asked = shop.ask("something", None);
     shop.seller.batcher.set_unavailable();
-    assert!(shop.seller.sale("nothing").is_err(), "it has to be asked anew");
+    assert!(matches!(shop.told(asked), Verdict::Failed(Failure::Unavailable)));
+    for forgotten in ["nothing", "something"] {
+        assert!(shop.seller.sale(forgotten).is_err(), "{forgotten} has to be asked anew");
+    }
 }
