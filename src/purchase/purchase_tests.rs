@@ -152,6 +152,7 @@ fn an_allowance_that_is_used_up_refuses_and_comes_back_with_what_is_not_granted(
     let asked = shop.ask("ticket", None);
     let exhausted = shop.decide("ticket");
     assert!(matches!(exhausted, Verdict::Refused(Refused::AllowanceExhausted)), "{exhausted:?}");
+    assert_eq!(shop.seller.sales.wanted.borrow().len(), 1, "it may be another sale by now");
     // Nothing was sent, so it is nobody's fault but the ledger's.
     shop.seller.batcher.set_unavailable();
     let verdict = shop.told(asked);

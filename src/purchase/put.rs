@@ -1,5 +1,7 @@
 //! Allowance and queue.
 
+use std::rc::Rc;
+
 use super::seller::Seller;
 use super::slot::SaleSlot;
 use super::verdict::{Ask, Refused, Verdict};
@@ -9,7 +11,7 @@ use crate::sale::{Command, ReservationId, Reserve, SaleId};
 /// Asks the ledger at a sale, or at a part of it.
 pub(super) fn put_at(
     seller: &Seller,
-    slot: &SaleSlot,
+    slot: &Rc<SaleSlot>,
     place: &SaleId,
     ask: Ask,
 ) -> Result<(ReservationId, Ticket), Verdict> {
@@ -17,6 +19,8 @@ pub(super) fn put_at(
     let units = u64::from(ask.quantity);
     let allowed = slot.shards.take(seller.index, units);
     if !allowed && ask.key.is_none() {
+        // Another sale may have its name by now, with an allowance of its own.
+        seller.sales.want(slot);
         return Err(Verdict::Refused(Refused::AllowanceExhausted));
     }
     let allowance = if allowed { ask.quantity } else { 0 };

@@ -107,6 +107,22 @@ fn a_second_test_run_is_named_everywhere_and_one_command_begins_it() {
 }
 
 #[test]
+fn each_reset_is_another_making_of_the_sale_with_an_allowance_of_its_own() {
+    let redis = RedisServer::start(&[]);
+    let server = on_redis(&redis, &["--sale", "ticket=3", "--stock", "3"]);
+    let control = server.control().to_string();
+    assert_eq!(buy_all(&server), 3);
+    for _ in 0..2 {
+        // Which making of the sale it sells from, a view tells the server.
+        assert_eq!(buyer(&server).request("GET", "/v1/sales/ticket", &[], "").unwrap().status, 200);
+        let reset = ["sale", "reset", "ticket", "--control", &control, "--force", "--total", "3"];
+        let (done, told) = stampede(&reset);
+        assert!(done, "{told}");
+        assert_eq!(buy_all(&server), 3);
+    }
+}
+
+#[test]
 fn a_hash_that_expired_and_was_set_up_again_begins_anew_straight_in_redis() {
     let redis = RedisServer::start(&[]);
     set_up_by_hand(&redis, 3, 0);
