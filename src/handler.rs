@@ -128,6 +128,22 @@ impl Manner {
     fn envelope(self, date: &HttpDate) -> Envelope<'_> {
         Envelope { date, persistence: self.persistence, head_only: self.head_only }
     }
+
+    /// Has an answer written after a wait, in which the server may have begun to leave.
+    fn answer(
+        mut self,
+        core: &Core,
+        out: &mut Vec<u8>,
+        write: impl FnOnce(&Envelope<'_>, &mut Vec<u8>),
+    ) {
+        if core.leaving() {
+            self.persistence = Persistence::Close;
+        }
+        if out.capacity() == 0 {
+            *out = core.take_buffer();
+        }
+        write(&self.envelope(&core.date.borrow()), out);
+    }
 }
 
 /// Answers what has nothing to do with sales.
@@ -187,24 +203,5 @@ impl Pending for Waiting {
                 });
             }
         }
-    }
-}
-
-impl Manner {
-    /// Has an answer written after a wait, in which the server may have begun to leave.
-    fn answer(
-        mut self,
-        core: &Core,
-        out: &mut Vec<u8>,
-        write: impl FnOnce(&Envelope<'_>, &mut Vec<u8>),
-    ) {
-        core.assert_here();
-        if core.leaving() {
-            self.persistence = Persistence::Close;
-        }
-        if out.capacity() == 0 {
-            *out = core.take_buffer();
-        }
-        write(&self.envelope(&core.date.borrow()), out);
     }
 }

@@ -21,9 +21,9 @@ pub use seller::{Seller, Selling};
 pub use slot::{SaleSlot, SeenView};
 pub use verdict::{Ask, Refused, Verdict};
 
-use put::put_at;
-
 use std::rc::Rc;
+
+use put::put_at;
 
 use crate::ledger::batch::{Failure, Ticket};
 use crate::sale::{Outcome, ReservationId};

@@ -276,7 +276,7 @@ impl Core {
     }
 
     /// Reads the clocks, and what follows from them.
-    pub fn refresh_clock(&self) {
+    pub(super) fn refresh_clock(&self) {
         self.clock.refresh();
         self.date.borrow_mut().update(self.clock.wall_ms() / 1000);
     }
@@ -289,7 +289,7 @@ impl Core {
 
     /// Starts one more worker coroutine, as a spare. `false`: there may be no more, or no memory for
     /// its stack.
-    pub fn start_worker(&'static self) -> bool {
+    fn start_worker(&'static self) -> bool {
         let now_ms = self.clock.now_ms();
         if self.turns.count.get() >= self.engine.settings.workers_max
             || now_ms < self.turns.short_until_ms.get()
@@ -343,7 +343,7 @@ impl Core {
 
     /// Ends one of the spares that were not needed since the last call, so that a burst does not
     /// keep its stacks for ever. To be called at every tick.
-    pub fn dismiss_spare(&self) {
+    pub(super) fn dismiss_spare(&self) {
         let idle = self.turns.spares_idle.replace(self.turns.spares.borrow().len());
         if idle > SPARE_COROUTINES && self.turns.dismissed.get() == 0 {
             // The one that was used longest ago: the last is the next to be used.

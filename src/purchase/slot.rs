@@ -69,9 +69,7 @@ impl SaleSlot {
     pub fn last_view(&self) -> Option<Rc<SeenView>> {
         self.view.borrow().clone()
     }
-}
 
-impl SaleSlot {
     /// Where a purchase is to be asked.
     pub(super) fn home<'a>(self: &'a Rc<Self>, ask: &Ask) -> &'a Rc<SaleSlot> {
         self.parts.get().map_or(self, |parts| parts.home(ask))

@@ -23,7 +23,6 @@ use super::shared::RedisLedger;
 use super::socket::Socket;
 use super::stream::Stream;
 use super::{cluster, replicas};
-use crate::engine::core::Core;
 use crate::ledger::batch::Failure;
 use crate::ledger::link::{LinkState, Site};
 use crate::ledger::{Batch, Group, GroupReply, LedgerError};
@@ -77,7 +76,6 @@ pub fn run(site: &'static Site, ledger: &Arc<RedisLedger>) {
 
 /// A connection that carries batches.
 struct Link<'a> {
-    core: &'static Core,
     site: &'static Site,
     ledger: &'a RedisLedger,
     /// The ledger's, with the epoch of this connection.
@@ -110,7 +108,6 @@ impl<'a> Link<'a> {
         ledger.warn(shaken?);
         let (parser, out) = (Parser::new(), Vec::with_capacity(64 << 10));
         Ok(Self {
-            core,
             site,
             ledger,
             codec: ledger.codec.in_epoch(term.as_ref().map(Term::epoch)),
@@ -134,7 +131,7 @@ impl<'a> Link<'a> {
                 source.attend();
                 source.is_ready()
             };
-            let now_ms = || self.core.clock.now_ms();
+            let now_ms = || self.site.core.clock.now_ms();
             let Some((batch, flight)) = self.site.batcher.next_batch(now_ms, interrupted) else {
                 match self.stream.socket().probe() {
                     Ok(()) => continue,
@@ -148,11 +145,12 @@ impl<'a> Link<'a> {
                 self.site.batcher.fail(flight, Failure::Unavailable);
                 return error;
             }
-            let deadline_ms = self.core.clock.now_ms() + self.site.batcher.answer_deadline_ms();
+            let deadline_ms =
+                self.site.core.clock.now_ms() + self.site.batcher.answer_deadline_ms();
             self.stream.socket().deadline_ms.set(deadline_ms);
             let results = self.carry(&batch);
             self.site.batcher.complete(flight, results);
-            self.core.gate.hurry();
+            self.site.core.gate.hurry();
             if let Some(error) = self.broken.take() {
                 return error;
             }
@@ -273,7 +271,7 @@ impl<'a> Link<'a> {
         let refused = || answers.iter().find_map(|answer| index::judge(keys, answer).err());
         let refusal = self.unsent().or_else(refused);
         if refusal.is_none() {
-            self.registered.note(sales, self.core.clock.now_ms());
+            self.registered.note(sales, self.site.core.clock.now_ms());
         }
         refusal
     }
@@ -285,7 +283,7 @@ impl<'a> Link<'a> {
             return (vec![Err(error); groups.len()], Vec::new());
         }
         let keys = self.ledger.codec.keys();
-        let aged = self.registered.aged(groups, self.core.clock.now_ms());
+        let aged = self.registered.aged(groups, self.site.core.clock.now_ms());
         if !aged.is_empty() {
             extra.add(|out| index::add(keys, &aged, out));
         }
@@ -332,10 +330,10 @@ impl<'a> Link<'a> {
 
     /// Now and then: every purchase is refused until somebody puts right what is wrong.
     fn log_refusal(&mut self, error: &DecodeError) {
-        let now_ms = self.core.clock.now_ms();
+        let now_ms = self.site.core.clock.now_ms();
         if self.refusal_logged_ms.is_none_or(|last| now_ms >= last + REFUSAL_LOG_INTERVAL_MS) {
             self.refusal_logged_ms = Some(now_ms);
-            tracing::warn!(core = self.core.index, %error, "Redis refused a batch");
+            tracing::warn!(core = self.site.core.index, %error, "Redis refused a batch");
         }
     }
 
@@ -368,7 +366,7 @@ impl<'a> Link<'a> {
         if waits {
             // Of what is left: this need not be the batch's first round trip.
             let deadline_ms = self.stream.socket().deadline_ms.get();
-            let left_ms = deadline_ms.saturating_sub(self.core.clock.now_ms());
+            let left_ms = deadline_ms.saturating_sub(self.site.core.clock.now_ms());
             let time_ms = replicas::wait_time_ms(left_ms);
             replicas::wait(wanted, time_ms, &mut self.out);
         }

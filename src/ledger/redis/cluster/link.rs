@@ -42,7 +42,6 @@ use crate::sale::{Command, Outcome, SaleId};
 
 /// See the module's header.
 pub(super) struct Link {
-    core: &'static Core,
     site: &'static Site,
     ledger: Arc<RedisLedger>,
     cluster: Arc<Cluster>,
@@ -69,7 +68,6 @@ struct Trouble {
 pub(crate) fn run(site: &'static Site, ledger: &Arc<RedisLedger>, cluster: &Arc<Cluster>) {
     let core = site.core;
     let link = Rc::new(Link {
-        core,
         site,
         ledger: ledger.clone(),
         cluster: cluster.clone(),
@@ -99,7 +97,7 @@ pub(crate) fn run(site: &'static Site, ledger: &Arc<RedisLedger>, cluster: &Arc<
 impl Link {
     /// Gives each part of a batch to its lane.
     fn take(self: &Rc<Self>, batch: Batch, flight: Flight) {
-        let now_ms = self.core.clock.now_ms();
+        let now_ms = self.site.core.clock.now_ms();
         let groups: Vec<&Group> = batch.groups.iter().collect();
         let aged: Vec<SaleId> =
             self.registered.borrow_mut().aged(&groups, now_ms).into_iter().cloned().collect();
@@ -141,7 +139,7 @@ impl Link {
 
     /// Until when something that comes now may wait to be sent.
     fn until_ms(&self) -> u64 {
-        self.core.clock.now_ms() + self.site.batcher.answer_deadline_ms()
+        self.site.core.clock.now_ms() + self.site.batcher.answer_deadline_ms()
     }
 
     fn work(what: What, slot: u16, until_ms: u64) -> Work {
@@ -202,7 +200,7 @@ impl Link {
 
     /// Whether sales are in the index now.
     fn indexed(self: &Rc<Self>, sales: &[SaleId], added: Result<(), DecodeError>) {
-        let now_ms = self.core.clock.now_ms();
+        let now_ms = self.site.core.clock.now_ms();
         match &added {
             Ok(()) => {
                 self.registered.borrow_mut().note(&sales.iter().collect::<Vec<_>>(), now_ms);
@@ -244,7 +242,7 @@ impl Link {
             Some(lane) if lane.waiting() >= self.site.batcher.waiting_max() => {
                 self.fail(work, Failure::Busy);
             }
-            Some(lane) => lane.push(work, self.core.clock.now_ms()),
+            Some(lane) => lane.push(work, self.site.core.clock.now_ms()),
         }
     }
 
@@ -258,11 +256,11 @@ impl Link {
             self.log_refusal("the Cluster has more nodes than a core connects to");
             return None;
         }
-        let lane = Rc::new(Lane::new(node.clone(), self.core.clock.now_ms()));
+        let lane = Rc::new(Lane::new(node.clone(), self.site.core.clock.now_ms()));
         self.lanes.borrow_mut().push(lane.clone());
         let (theirs, link) = (lane.clone(), self.clone());
         let body = move |_: &'static Core| theirs.run(&link);
-        if self.core.spawn_here("redis-node", LINK_STACK_BYTES, body) {
+        if self.site.core.spawn_here("redis-node", LINK_STACK_BYTES, body) {
             return Some(lane);
         }
         self.end(&lane);
@@ -319,12 +317,12 @@ impl Link {
 
     /// At every tick: tries again what was turned down, and looks after the lanes.
     fn tick_on(self: &Rc<Self>) {
-        let pause = self.core.gate.signal();
+        let pause = self.site.core.gate.signal();
         loop {
             self.tick();
-            let until_ms = self.core.clock.now_ms() + TICK_INTERVAL_MS / 2;
-            let _ = pause.wait(|| self.core.clock.now_ms(), until_ms);
-            self.core.assert_here();
+            let until_ms = self.site.core.clock.now_ms() + TICK_INTERVAL_MS / 2;
+            let _ = pause.wait(|| self.site.core.clock.now_ms(), until_ms);
+            self.site.core.assert_here();
         }
     }
 
@@ -338,7 +336,7 @@ impl Link {
         for work in self.later.take() {
             self.dispatch(work);
         }
-        let now_ms = self.core.clock.now_ms();
+        let now_ms = self.site.core.clock.now_ms();
         let lanes = self.lanes.borrow().clone();
         for lane in lanes {
             if now_ms > lane.used_ms() + CLUSTER_LANE_IDLE_MS && !self.cluster.slots.has(&lane.node)
@@ -362,18 +360,18 @@ impl Link {
 
     /// Now and then: every purchase is refused until somebody puts right what is wrong.
     fn log_refusal(&self, why: &str) {
-        let now_ms = self.core.clock.now_ms();
+        let now_ms = self.site.core.clock.now_ms();
         let last = self.refusal_logged_ms.get();
         if last.is_none_or(|last| now_ms >= last + REFUSAL_LOG_INTERVAL_MS) {
             self.refusal_logged_ms.set(Some(now_ms));
-            tracing::warn!(core = self.core.index, error = why, "the Cluster refused a batch");
+            tracing::warn!(core = self.site.core.index, error = why, "the Cluster refused a batch");
         }
     }
 }
 
 impl Dispatcher for Link {
     fn core(&self) -> &'static Core {
-        self.core
+        self.site.core
     }
 
     fn answer_deadline_ms(&self) -> u64 {
@@ -446,7 +444,7 @@ impl Dispatcher for Link {
     }
 
     fn try_later(self: &Rc<Self>, mut work: Work) {
-        let now_ms = self.core.clock.now_ms();
+        let now_ms = self.site.core.clock.now_ms();
         let patience_ms = self.site.batcher.answer_deadline_ms();
         let since_ms = work.sale().map_or(now_ms, |sale| {
             let mut troubled = self.troubled.borrow_mut();
