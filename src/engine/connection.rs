@@ -16,7 +16,7 @@ use rustix::net::{SendFlags, send};
 
 use super::core::{Core, Worker};
 use super::gate::{Readiness, Token};
-use crate::http::{Code, Reject};
+use crate::engine::http::{Kind, Reject};
 use crate::limits::{CONNECTION_ENDS_MAX, CONNECTION_LOOKS_MAX};
 
 mod ending;
@@ -87,7 +87,7 @@ fn end_overdue(core: &Core, token: Token) {
         Phase::Idle if core.draining() && connection.has_unread() => {}
         Phase::Head | Phase::Body => {
             let mut response = Vec::new();
-            Reject::of(Code::RequestTimeout).write(&core.date.borrow(), &mut response);
+            Reject::of(Kind::REQUEST_TIMEOUT).write(&core.date.borrow(), &mut response);
             let _ = send(&connection.socket, &response, SendFlags::NOSIGNAL);
             linger(core, &mut connection);
         }

@@ -29,14 +29,18 @@ use super::gate::Gate;
 use super::listeners::Listeners;
 use super::mailbox::Mailbox;
 use crate::clock::Clock;
-use crate::http::{Head, HttpDate};
+use crate::engine::http::{Head, HttpDate};
 use crate::limits::{OUT_BUFFER_BYTES_MAX, READ_BUFFER_BYTES, SPARE_COROUTINES, STACK_BYTES};
 
 /// What an engine may be told.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// The worker of `may` that is its first core; the others follow.
+    pub first_worker: usize,
     /// Connections that may be open, over all cores.
     pub connections_max: usize,
+    /// Connections beyond that which are told so; of those beyond even this, nothing is read.
+    pub refused_max: usize,
     /// Worker coroutines that one core may have.
     pub workers_max: usize,
     /// Time for a connection between two requests, in ms.
@@ -119,27 +123,34 @@ impl Engine {
     }
 }
 
-/// Answers the requests of one core. Everything is called on the core's own thread.
+/// Answers the requests of one core. Everything is called on the core's own thread. What there is
+/// beside [`serve`](Self::serve) is for services that gather what they ask and tell.
 pub trait Service {
     /// Serves one request, as far as that goes without waiting.
     fn serve(&self, core: &'static Core, head: &Head<'_>, body: &[u8], out: &mut Vec<u8>)
     -> Action;
 
     /// Sends what waits to be sent, if it may be sent now; whether that has woken anybody.
-    fn send(&self) -> bool;
+    fn send(&self) -> bool {
+        false
+    }
 
     /// Lets one of the requests go on whose answers are there. Called within a round of events.
-    fn tell_one(&self);
+    fn tell_one(&self) {}
 
     /// A round of events is over: lets the next few requests go on, and sends what waits to be sent.
     /// `true`: the next round must begin at once.
-    fn end_round(&self) -> bool;
+    fn end_round(&self) -> bool {
+        false
+    }
 
     /// What is done at regular times. `true`: there are answers left to tell.
-    fn tick(&self) -> bool;
+    fn tick(&self) -> bool {
+        false
+    }
 
     /// The server drains, and this core has no connection left.
-    fn finish(&self);
+    fn finish(&self) {}
 }
 
 /// What became of a request.
@@ -216,7 +227,7 @@ impl Core {
     ) -> io::Result<Self> {
         Ok(Self {
             index,
-            gate: Gate::new(index, engine.cores())?,
+            gate: Gate::new(engine.settings.first_worker + index, may::config().get_workers())?,
             engine,
             clock,
             date: RefCell::new(HttpDate::new(0)),

@@ -12,8 +12,9 @@ use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketFlags, accept_with, shutdown};
 
 use super::connection;
-use super::core::Core;
-use crate::limits::{ACCEPT_LOG_INTERVAL_MS, DESCRIPTORS_RESERVE};
+use super::core::{Core, Engine, Event};
+use super::no_memory_for_a_coroutine;
+use crate::limits::{ACCEPT_LOG_INTERVAL_MS, STACK_BYTES};
 
 mod socket;
 mod unix;
@@ -24,8 +25,6 @@ pub use unix::{SocketFile, bind_unix};
 
 /// Connections accepted in one go, before whatever else waits on the core has its turn.
 const ACCEPT_MAX: usize = 64;
-/// Connections beyond the limit that are told so; of those beyond even this, nothing is read.
-const REFUSED_MAX: usize = DESCRIPTORS_RESERVE as usize / 2;
 /// Pause after an accept that failed for a reason that will still be there: no memory or descriptors,
 /// no right, a socket that is none any more.
 const ACCEPT_PAUSE_MS: u64 = 50;
@@ -82,6 +81,35 @@ impl Listener {
         }
         core.gate.forget_source(&source);
         core.listeners.remove(&source);
+    }
+}
+
+impl Engine {
+    /// Has the cores accept connections, each on its own listeners. Those who came before have been
+    /// waiting in the backlog.
+    pub fn accept(&self, listeners: Vec<Vec<Listener>>) {
+        for (mailbox, listeners) in self.mailboxes.iter().zip(listeners) {
+            mailbox.send(Box::new(|core| {
+                for listener in listeners {
+                    let run = move |core| listener.run(core);
+                    if !core.spawn_here("listener", STACK_BYTES, run) {
+                        core.engine.report(Event::Failed(no_memory_for_a_coroutine()));
+                    }
+                }
+            }));
+        }
+    }
+
+    /// No new connections, idle ones closed, requests under way answered. Each core reports when it
+    /// has no connection left.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+        for mailbox in &self.mailboxes {
+            mailbox.send(Box::new(|core| {
+                core.listeners.notify();
+                connection::begin_drain(core);
+            }));
+        }
     }
 }
 
@@ -159,7 +187,7 @@ impl Acceptor {
     fn admit(&mut self, connection: OwnedFd) {
         let engine = &self.core.engine;
         let admitted = take_place(&engine.connections, engine.settings.connections_max);
-        if !admitted && !take_place(&engine.refused, REFUSED_MAX) {
+        if !admitted && !take_place(&engine.refused, engine.settings.refused_max) {
             return refuse(self.core, &connection);
         }
         match self.next_core() {

@@ -1,9 +1,8 @@
 //! What a connection beyond the limit is told.
 
-use crate::http::{Code, Envelope, HttpDate, Problem};
+use crate::engine::http::{Envelope, HttpDate, Kind, Problem};
 
 /// Writes it.
 pub(in crate::engine) fn write_refusal(date: &HttpDate, out: &mut Vec<u8>) {
-    let problem = Problem::new(Code::Busy, "The server has as many connections as it may have.");
-    problem.write(&Envelope::closing(date), out);
+    Problem::of(Kind::BUSY).write(&Envelope::closing(date), out);
 }

@@ -12,7 +12,7 @@ use super::progress::{self, Measured, Progress, START};
 use super::state::{Closing, Connection, Phase, queued_bytes};
 use crate::engine::core::{Action, Settings, Worker};
 use crate::engine::gate::Token;
-use crate::http::{Framing, Head, Reject, parse_head};
+use crate::engine::http::{Framing, Head, Reject, parse_head};
 use crate::limits::{LINGER_BYTES_MAX, OUT_BUFFER_BYTES_MAX, READS_PER_TURN_MAX};
 
 /// Whether the connection lives on.
@@ -284,19 +284,17 @@ impl<'a> Session<'a> {
         }
         let core = self.worker.core;
         let mut answered = false;
-        let mut known: Option<(&[u8], Head<'_>)> = None;
+        let mut known: Option<Head<'_>> = None;
         while *start < self.input.len() && self.out.len() < OUT_BUFFER_BYTES_MAX {
             let rest = &self.input[*start..];
-            if !known.as_ref().is_some_and(|(bytes, _)| rest.starts_with(bytes)) {
+            if !known.as_ref().is_some_and(|head| rest.starts_with(head.bytes)) {
                 known = match parse_head(rest)? {
-                    Some(head) if head.framing == Framing::None => {
-                        Some((&rest[..head.head_bytes], head))
-                    }
+                    Some(head) if head.framing == Framing::None => Some(head),
                     _ => break,
                 };
             }
-            let Some((_, head)) = &known else { break };
-            *start += head.head_bytes;
+            let Some(head) = &known else { break };
+            *start += head.bytes.len();
             let action = core.service.serve(core, head, &[], &mut self.out);
             if !head.keep_alive {
                 self.connection.closing = Closing::Now;
