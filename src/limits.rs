@@ -39,6 +39,10 @@ pub const LINGER_DEADLINE_MS: u64 = 2_000;
 pub const LINGER_BYTES_MAX: u32 = 4 * 1024 * 1024;
 /// Reads a connection may do before the others of its core have their turn.
 pub const READS_PER_TURN_MAX: usize = 4;
+/// Requests of one connection that are answered before others have their turn.
+pub const REQUESTS_PER_TURN_MAX: u32 = 64;
+/// Time that they may take, about: requests that take long end a turn sooner.
+pub const TURN_TIME_US: u64 = 250;
 /// Time between two lines in the log about connections that can't be accepted.
 pub const ACCEPT_LOG_INTERVAL_MS: u64 = 10_000;
 /// Connections that a core looks at in one tick because they may be past their deadline: each takes

@@ -55,7 +55,11 @@ pub fn on_event(worker: &Worker, token: Token, readiness: Readiness) {
     let taken = core.connections.borrow_mut().take(token, readiness);
     let Some(mut connection) = taken else { return };
     connection.note(readiness);
-    if !connection.readable && connection.output.is_empty() {
+    if connection.deferred && !readiness.turn {
+        return put_back(core, token, connection);
+    }
+    connection.deferred = false;
+    if !readiness.turn && !connection.readable && connection.output.is_empty() {
         // Only room to write, and nothing to be written.
         return put_back(core, token, connection);
     }
@@ -84,7 +88,7 @@ fn end_overdue(core: &Core, token: Token) {
             connection.deadline_ms = core.clock.now_ms() + core.engine.settings.write_timeout_ms;
         }
         // Its next request is here already, and is answered first.
-        Phase::Idle if core.draining() && connection.has_unread() => {}
+        Phase::Idle if core.draining() && (connection.deferred || connection.has_unread()) => {}
         Phase::Head | Phase::Body => {
             let mut response = Vec::new();
             Reject::of(Kind::REQUEST_TIMEOUT).write(&core.date.borrow(), &mut response);

@@ -38,6 +38,8 @@ pub(super) struct Connection {
     pub(super) readable: bool,
     pub(super) hung_up: bool,
     pub(super) ended: bool,
+    /// It has had its turn, and waits for the next.
+    pub(super) deferred: bool,
     pub(super) closing: Closing,
     pub(super) discarded_bytes: u32,
     pub(super) queued_bytes: i32,
@@ -61,6 +63,7 @@ impl Connection {
             readable: true,
             hung_up: false,
             ended: false,
+            deferred: false,
             closing: Closing::No,
             discarded_bytes: 0,
             queued_bytes: 0,
