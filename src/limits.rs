@@ -39,6 +39,13 @@ pub const LINGER_DEADLINE_MS: u64 = 2_000;
 pub const LINGER_BYTES_MAX: u32 = 4 * 1024 * 1024;
 /// Reads a connection may do before the others of its core have their turn.
 pub const READS_PER_TURN_MAX: usize = 4;
+/// Connections that give way, at most, for each that is accepted while places run out.
+pub const GIVE_WAY_PER_ACCEPT: usize = 2;
+/// Connections that give way at one tick, at most.
+pub const GIVE_WAY_PER_TICK: usize = 256;
+/// Bytes of its answers a second that a client must take at least, as long as there are any that the
+/// system does not take from us.
+pub const TAKEN_BYTES_PER_S_MIN: u64 = 1024;
 /// Requests of one connection that are answered before others have their turn.
 pub const REQUESTS_PER_TURN_MAX: u32 = 64;
 /// Time that they may take, about: requests that take long end a turn sooner.
@@ -320,6 +327,8 @@ pub const WAITING_SETTING_MAX: usize = 64 * 1024;
 pub const CONNECTIONS_MAX: u64 = 1 << 24;
 /// Longest path of a Unix socket: what `sun_path` holds besides its last NUL (unix(7)).
 pub const UNIX_PATH_BYTES_MAX: usize = 107;
+/// Most networks of proxies that settings name.
+pub const TRUSTED_PROXIES_MAX: usize = 64;
 /// Most addresses that an instance listens on.
 pub const LISTEN_MAX: usize = 64;
 /// Longest name of a counters key or field in Redis, in bytes, before `{sale}` is filled in.

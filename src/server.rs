@@ -171,6 +171,8 @@ fn make_status(
         first_worker: 0,
         connections_max: connections_max(&config),
         refused_max: REFUSED_CONNECTIONS_MAX,
+        connections_per_address: config.connections_per_address,
+        trusted: config.trusted_proxies.clone(),
         // A worker for each request that may wait, and the leader.
         workers_max: config.waiting_max + 1,
         idle_timeout_ms: config.idle_timeout_ms,

@@ -108,6 +108,8 @@ fn settings(config: &Config) -> Settings {
         first_worker: config.cores.len(),
         connections_max: CONTROL_CONNECTIONS_MAX,
         refused_max: CONTROL_REFUSED_MAX,
+        connections_per_address: 0,
+        trusted: Vec::new(),
         // One for each request that waits, and for those that are carried out; and the leader.
         workers_max: 2 * (CONTROL_WAITING_MAX + 1) + 1,
         idle_timeout_ms: config.idle_timeout_ms,

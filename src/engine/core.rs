@@ -22,8 +22,10 @@ use std::thread::{self, ThreadId};
 use std::time::Instant;
 
 use crossbeam_utils::CachePadded;
+use ipnet::IpNet;
 use may::coroutine::{self, Coroutine};
 
+use super::addresses::Addresses;
 use super::connection::table::Connections;
 use super::gate::Gate;
 use super::listeners::Listeners;
@@ -43,13 +45,18 @@ pub struct Settings {
     pub refused_max: usize,
     /// Worker coroutines that one core may have.
     pub workers_max: usize,
+    /// Connections that one address may have. 0: as many as there are places.
+    pub connections_per_address: u32,
+    /// Networks of clients whose connections never give way and are not counted: proxies, behind
+    /// which there is a crowd.
+    pub trusted: Vec<IpNet>,
     /// Time for a connection between two requests, in ms.
     pub idle_timeout_ms: u64,
     /// Time for a head, in ms.
     pub head_timeout_ms: u64,
     /// Time for a body, in ms.
     pub body_timeout_ms: u64,
-    /// Time in which a client must take something of its answers, in ms.
+    /// Time after which is looked how much of its answers a client has taken, in ms.
     pub write_timeout_ms: u64,
 }
 
@@ -68,6 +75,8 @@ pub struct Engine {
     pub settings: Settings,
     /// Connections open now that have a place.
     pub connections: CachePadded<AtomicUsize>,
+    /// Who has those of them that come from an address that counts.
+    pub addresses: Addresses,
     /// Connections open now that have none and are being told so.
     pub refused: CachePadded<AtomicUsize>,
     /// Set when the server is about to end: it is not ready, and closes each connection after its
@@ -97,6 +106,7 @@ impl Engine {
         Ok(Self {
             settings,
             connections: CachePadded::default(),
+            addresses: Addresses::default(),
             refused: CachePadded::default(),
             leaving: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -115,11 +125,6 @@ impl Engine {
     /// Tells whoever started the engine.
     pub fn report(&self, event: Event) {
         (self.report)(event);
-    }
-
-    /// Where a connection is counted: one that waits for its refusal takes nobody's place.
-    pub(super) fn counter(&self, admitted: bool) -> &AtomicUsize {
-        if admitted { &self.connections } else { &self.refused }
     }
 }
 

@@ -8,6 +8,7 @@
 //! [`listener`] accepts, [`connection`] reads and writes, [`workers`] share a core's work among its
 //! coroutines, [`tick`] does what has its time. [`core`] is what they all have.
 
+pub mod addresses;
 pub mod connection;
 pub mod core;
 pub mod gate;

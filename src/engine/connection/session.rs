@@ -209,7 +209,7 @@ impl<'a> Session<'a> {
 
     fn await_room(&mut self) {
         self.set_phase(Phase::Write, self.settings().write_timeout_ms);
-        self.connection.queued_bytes = queued_bytes(&self.connection.socket);
+        self.connection.untaken_bytes = queued_bytes(&self.connection.socket);
     }
 
     /// After the client has taken everything: what it was doing before it stopped taking.
@@ -249,8 +249,13 @@ impl<'a> Session<'a> {
             }
             // Less than there was room for: that was all, and more will be a new edge, unless the
             // edge that tells of the end has come already.
-            Ok(count) if count < room => self.connection.readable = self.connection.hung_up,
-            Ok(_) | Err(Errno::INTR) => {}
+            Ok(count) => {
+                self.connection.silent = false;
+                if count < room {
+                    self.connection.readable = self.connection.hung_up;
+                }
+            }
+            Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => self.connection.readable = false,
             Err(_) => return false,
         }
@@ -272,6 +277,10 @@ impl<'a> Session<'a> {
             }
         };
         take_front(&mut self.out, written);
+        if self.connection.phase == Phase::Write {
+            self.connection.untaken_bytes =
+                self.connection.untaken_bytes.saturating_add(written as u32);
+        }
         if written > 0 && self.connection.phase == Phase::Write {
             // The client takes some: its time starts anew.
             self.await_room();

@@ -61,6 +61,14 @@ impl Kind {
     )
     .retry_after_s(1);
 
+    /// Nor for one more of this client's.
+    pub const TOO_MANY_CONNECTIONS: &'static Self = &Self::new(
+        "busy",
+        Status::ServiceUnavailable,
+        "The address has as many connections as one may have.",
+    )
+    .retry_after_s(1);
+
     /// A kind that says nothing of when to come back.
     pub const fn new(code: &'static str, status: Status, detail: &'static str) -> Self {
         Self { code, status, detail, retry_after_s: None }
