@@ -41,6 +41,8 @@ pub const LINGER_BYTES_MAX: u32 = 4 * 1024 * 1024;
 pub const READS_PER_TURN_MAX: usize = 4;
 /// Connections that give way, at most, for each that is accepted while places run out.
 pub const GIVE_WAY_PER_ACCEPT: usize = 2;
+/// Time in which a new connection that has sent nothing yet is no silent one: its request is on its way.
+pub const NEWCOMER_MS: u64 = 100;
 /// Connections that give way at one tick, at most.
 pub const GIVE_WAY_PER_TICK: usize = 256;
 /// Bytes of its answers a second that a client must take at least, as long as there are any that the
