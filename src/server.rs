@@ -16,11 +16,10 @@ use crate::config::{Config, Listen};
 use crate::control::Control;
 use crate::engine;
 use crate::engine::core::{Engine, Settings};
-use crate::engine::listener::Listener;
-use crate::engine::no_memory_for_a_coroutine;
+use crate::engine::{accept, configure_may};
 use crate::ledger::link::LinkState;
 use crate::ledger::refused::RefusedSales;
-use crate::limits::{STACK_BYTES, STARTUP_WAIT_MS};
+use crate::limits::STARTUP_WAIT_MS;
 use crate::members::Instance;
 use crate::purchase::Selling;
 use crate::sale::{SaleId, SaleView};
@@ -41,7 +40,7 @@ mod watchdog;
 pub use error::RunError;
 pub use event::{Event, SaleStart};
 
-use boot::{configure_may, start_core};
+use boot::start_core;
 use ledger::Ledger;
 use listening::{Listening, listen_all, tcp_hint};
 use watchdog::{WATCHDOG_INTERVAL, Watchdog};
@@ -93,7 +92,7 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
         tracing::info!("told to end before it was ready");
         return Ok(());
     };
-    server.accept(listeners);
+    accept(&server.status.engine, listeners);
     let members = ledger.members(&instance)?;
     ready(
         &server.status.config,
@@ -211,21 +210,6 @@ struct Server {
 impl Server {
     fn away(&self) -> Option<String> {
         self.links.iter().flatten().find_map(|link| link.away()).map(str::to_owned)
-    }
-
-    /// Has the cores accept connections. Those who came before have been waiting in the backlog.
-    fn accept(&self, listeners: Vec<Vec<Listener>>) {
-        for (mailbox, listeners) in self.status.engine.mailboxes.iter().zip(listeners) {
-            mailbox.send(Box::new(|core| {
-                for listener in listeners {
-                    let run = move |core| listener.run(core);
-                    if !core.spawn_here("listener", STACK_BYTES, run) {
-                        core.engine
-                            .report(engine::core::Event::Failed(no_memory_for_a_coroutine()));
-                    }
-                }
-            }));
-        }
     }
 
     /// Waits until every core has its ledger and the sales are looked after, or the ledger has been

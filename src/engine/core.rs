@@ -120,26 +120,34 @@ impl Engine {
 }
 
 /// Answers the requests of one core. Everything is called on the core's own thread.
+///
+/// All but `serve` is for services whose requests wait, and does nothing unless they say so.
 pub trait Service {
     /// Serves one request, as far as that goes without waiting.
     fn serve(&self, core: &'static Core, head: &Head<'_>, body: &[u8], out: &mut Vec<u8>)
     -> Action;
 
     /// Sends what waits to be sent, if it may be sent now; whether that has woken anybody.
-    fn send(&self) -> bool;
+    fn send(&self) -> bool {
+        false
+    }
 
     /// Lets one of the requests go on whose answers are there. Called within a round of events.
-    fn tell_one(&self);
+    fn tell_one(&self) {}
 
     /// A round of events is over: lets the next few requests go on, and sends what waits to be sent.
     /// `true`: the next round must begin at once.
-    fn end_round(&self) -> bool;
+    fn end_round(&self) -> bool {
+        false
+    }
 
     /// What is done at regular times. `true`: there are answers left to tell.
-    fn tick(&self) -> bool;
+    fn tick(&self) -> bool {
+        false
+    }
 
     /// The server drains, and this core has no connection left.
-    fn finish(&self);
+    fn finish(&self) {}
 }
 
 /// What became of a request.

@@ -5,6 +5,9 @@
 //! returned, for which the connection waits. Whatever else lives on a core, such as a link to a
 //! ledger, is a coroutine that waits for its events through the core's [`gate`].
 //!
+//! A [`Program`] is a process that needs nothing else: it has the same service on all cores, on one
+//! address. The server starts its cores by the same steps, each with what it sells with.
+//!
 //! [`listener`] accepts, [`connection`] reads and writes, [`workers`] share a core's work among its
 //! coroutines, [`tick`] does what has its time. [`core`] is what they all have.
 
@@ -17,35 +20,8 @@ pub mod tick;
 pub mod workers;
 
 mod listeners;
+mod program;
+mod start;
 
-use std::io;
-use std::rc::Rc;
-use std::sync::Arc;
-
-use self::core::{Core, Engine, Service};
-use crate::clock::Clock;
-use crate::limits::STACK_BYTES;
-
-/// Makes the core of the calling worker thread of `may`, with everything of the engine that lives on
-/// it.
-///
-/// # Errors
-/// There is no memory for the stacks of its coroutines, or no descriptor for its gate.
-pub fn start_core(
-    index: usize,
-    engine: Arc<Engine>,
-    clock: Rc<Clock>,
-    service: Box<dyn Service>,
-) -> io::Result<&'static Core> {
-    let core = Core::new(index, engine, clock, service, workers::live)?;
-    let core: &'static Core = Box::leak(Box::new(core));
-    workers::start(core)?;
-    let started = core.spawn_here("tick", STACK_BYTES, tick::run)
-        && core.spawn_here("mailbox", STACK_BYTES, tick::run_mailbox);
-    started.then_some(core).ok_or_else(no_memory_for_a_coroutine)
-}
-
-/// A coroutine's stack can't be had.
-pub fn no_memory_for_a_coroutine() -> io::Error {
-    io::Error::new(io::ErrorKind::OutOfMemory, "no memory for a coroutine")
-}
+pub use program::Program;
+pub use start::{accept, configure_may, drain, no_memory_for_a_coroutine, on_worker, start_core};

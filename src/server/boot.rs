@@ -7,13 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 
-use may::coroutine;
-
 use super::event::{Event, SaleStart};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::core::Core;
-use crate::engine::{self, no_memory_for_a_coroutine};
+use crate::engine::{self, no_memory_for_a_coroutine, on_worker};
 use crate::handler::{BUY_SALE, Buyers};
 use crate::ledger::batch::{Batcher, Failure};
 use crate::ledger::embedded;
@@ -31,15 +29,6 @@ pub(super) enum LinkTo {
     Redis(Arc<RedisLedger>),
 }
 
-/// `may` takes its settings once, before its first coroutine.
-pub(super) fn configure_may(cores: usize) {
-    may::config()
-        .set_workers(cores)
-        .set_stack_size(STACK_BYTES / size_of::<usize>())
-        .set_pool_capacity(cores)
-        .set_worker_pin(false); // each core pins itself, to the processor it was given
-}
-
 /// Has worker `index` start its core.
 pub(super) fn start_core(
     index: usize,
@@ -48,19 +37,16 @@ pub(super) fn start_core(
     link: LinkTo,
     stat_log: Option<StatLogBuffer>,
 ) {
+    let processor = status.config.cores[index];
     let boot = move || {
         if let Err(error) = boot_core(index, status, events.clone(), link, stat_log) {
             let _ = events.send(Event::Failed(error));
         }
     };
-    // SAFETY: runs on worker `index` and suspends nowhere, so no thread-local is held across a
-    // wait; its stack is STACK_BYTES deep, of which starting a core takes a few KiB.
-    unsafe { coroutine::Builder::new().name("boot".into()).id(index).spawn(boot) }
-        .map(drop)
-        .expect("the first coroutine of a core can be started");
+    on_worker(index, processor, boot);
 }
 
-/// On the core's own worker: pins it and starts everything that lives on it.
+/// On the core's own worker: starts everything that lives on it.
 fn boot_core(
     index: usize,
     status: Arc<Status>,
@@ -69,10 +55,6 @@ fn boot_core(
     stat_log: Option<StatLogBuffer>,
 ) -> io::Result<()> {
     let config = &status.config;
-    let processor = config.cores[index];
-    if !core_affinity::set_for_current(core_affinity::CoreId { id: processor }) {
-        tracing::warn!(core = index, processor, "can't be pinned to its processor");
-    }
     let clock = Rc::new(Clock::default());
     let batcher = Batcher::new(config.waiting_max, config.ledger_timeout_ms);
     let selling = status.selling.clone();
