@@ -8,7 +8,7 @@ use crate::error::{Result, fail};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kind(u8);
 
-const OWN: usize = 5;
+const OWN: usize = 8;
 
 /// How many kinds there are.
 pub const KINDS: usize = OWN + Code::ALL.len();
@@ -20,6 +20,12 @@ impl Kind {
     pub const PLAINTEXT: Self = Self(1);
     /// TechEmpower's JSON.
     pub const JSON: Self = Self(2);
+    /// HttpArena's sum of the query.
+    pub const SUM: Self = Self(5);
+    /// The same with what was posted.
+    pub const SUM_WITH_BODY: Self = Self(6);
+    /// HttpArena's `ok`.
+    pub const OK: Self = Self(7);
     /// 429 with a body that is not ours: a proxy's rate limit.
     pub const HTTP_429: Self = Self(3);
     /// 503 with a body that is not ours: a proxy or a peer that has enough.
@@ -46,7 +52,8 @@ impl Kind {
 
     /// Its name in settings and in every table.
     pub fn name(self) -> &'static str {
-        let own = ["granted", "plaintext", "json", "http_429", "http_503"];
+        let own =
+            ["granted", "plaintext", "json", "http_429", "http_503", "sum", "sum_with_body", "ok"];
         own.get(self.index()).copied().unwrap_or_else(|| Code::ALL[self.index() - OWN].as_str())
     }
 
@@ -57,7 +64,8 @@ impl Kind {
 
     /// The sale said no, in whatever words.
     pub fn is_refusal(self) -> bool {
-        self != Self::GRANTED && self != Self::PLAINTEXT && self != Self::JSON
+        let texts = [Self::PLAINTEXT, Self::JSON, Self::SUM, Self::SUM_WITH_BODY, Self::OK];
+        self != Self::GRANTED && !texts.contains(&self)
     }
 }
 
