@@ -16,10 +16,9 @@ use crate::config::{Config, Listen};
 use crate::control::Control;
 use crate::engine;
 use crate::engine::core::{Engine, Settings};
-use crate::engine::{accept, configure_may};
 use crate::ledger::link::LinkState;
 use crate::ledger::refused::RefusedSales;
-use crate::limits::STARTUP_WAIT_MS;
+use crate::limits::{REFUSED_CONNECTIONS_MAX, STARTUP_WAIT_MS};
 use crate::members::Instance;
 use crate::purchase::Selling;
 use crate::sale::{SaleId, SaleView};
@@ -77,7 +76,8 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
     let status = make_status(config, events.clone(), ledger.refused_sales())?;
     // Before anything is sold: the orders may know of more than the ledger does.
     let orders = ledger.orders(&status.config)?;
-    configure_may(cores);
+    // One more, for operators.
+    engine::configure(cores + usize::from(status.config.control.is_some()));
     for index in 0..cores {
         let link = ledger.link();
         let stat_log = stat_log.as_ref().map(StatLog::buffer);
@@ -86,13 +86,13 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
     let sweep = ledger.sweep()?;
     let connections_max = status.engine.settings.connections_max;
     let instance = members::instance(&status, &addresses);
-    let control = start_control(&status, &ledger, &instance)?;
+    let control = start_control(&status, &ledger, &instance, events)?;
     let mut server = Server { status, heard, links: vec![None; cores] };
     let Some(started) = server.wait_for_sales()? else {
         tracing::info!("told to end before it was ready");
         return Ok(());
     };
-    accept(&server.status.engine, listeners);
+    server.status.engine.accept(listeners);
     let members = ledger.members(&instance)?;
     ready(
         &server.status.config,
@@ -142,10 +142,13 @@ fn start_control(
     status: &Arc<Status>,
     ledger: &Ledger,
     instance: &Arc<Instance>,
+    events: Sender<Event>,
 ) -> Result<Option<Control>, RunError> {
     let Some(setting) = &status.config.control else { return Ok(None) };
     let address = setting.address;
-    let control = Control::start(setting, status.clone(), ledger.client(), instance.clone());
+    let client = || ledger.client();
+    let failed = move |error| _ = events.send(Event::Failed(error));
+    let control = Control::start(setting, status.clone(), client, instance, failed);
     let control = control.map_err(|error| {
         let hint = match error.kind() {
             io::ErrorKind::AddrInUse => {
@@ -165,7 +168,11 @@ fn make_status(
 ) -> io::Result<Arc<Status>> {
     let cores = config.cores.len();
     let settings = Settings {
+        first_worker: 0,
         connections_max: connections_max(&config),
+        refused_max: REFUSED_CONNECTIONS_MAX,
+        connections_per_address: config.connections_per_address,
+        trusted: config.trusted_proxies.clone(),
         // A worker for each request that may wait, and the leader.
         workers_max: config.waiting_max + 1,
         idle_timeout_ms: config.idle_timeout_ms,
@@ -173,13 +180,7 @@ fn make_status(
         body_timeout_ms: config.body_timeout_ms,
         write_timeout_ms: config.write_timeout_ms,
     };
-    let report = move |event| {
-        let event = match event {
-            engine::core::Event::Failed(error) => Event::Failed(error),
-            engine::core::Event::Drained => Event::Drained,
-        };
-        let _ = events.send(event);
-    };
+    let report = move |event| _ = events.send(Event::from(event));
     let selling = Selling::new(cores, config.stock, config.stock_buffer_percent, refused_sales);
     Ok(Arc::new(Status {
         engine: Arc::new(Engine::new(cores, settings, report)?),

@@ -5,23 +5,85 @@
 //! returned, for which the connection waits. Whatever else lives on a core, such as a link to a
 //! ledger, is a coroutine that waits for its events through the core's [`gate`].
 //!
-//! A [`Program`] is a process that needs nothing else: it has the same service on all cores, on one
-//! address. The server starts its cores by the same steps, each with what it sells with.
+//! A [`program`] is a process that needs nothing else: the same service on all cores, on one address.
 //!
 //! [`listener`] accepts, [`connection`] reads and writes, [`workers`] share a core's work among its
 //! coroutines, [`tick`] does what has its time. [`core`] is what they all have.
 
+pub mod addresses;
 pub mod connection;
 pub mod core;
 pub mod gate;
+pub mod http;
 pub mod listener;
 pub mod mailbox;
+pub mod manner;
+pub mod program;
+pub mod promise;
 pub mod tick;
 pub mod workers;
 
 mod listeners;
-mod program;
-mod start;
 
-pub use program::Program;
-pub use start::{accept, configure_may, drain, no_memory_for_a_coroutine, on_worker, start_core};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use may::coroutine;
+
+use self::core::{Core, Engine, Event, Service};
+use crate::clock::Clock;
+use crate::limits::STACK_BYTES;
+
+/// Takes so many workers of `may`, which has to be told once, before its first coroutine.
+pub fn configure(workers: usize) {
+    may::config()
+        .set_workers(workers)
+        .set_stack_size(STACK_BYTES / size_of::<usize>())
+        .set_pool_capacity(workers)
+        .set_worker_pin(false); // a core pins itself, to the processor it was given
+}
+
+/// Has the worker of an engine's core run `boot`, which starts that core. What goes wrong is reported.
+pub fn boot_core(
+    engine: &Arc<Engine>,
+    index: usize,
+    boot: impl FnOnce() -> io::Result<()> + Send + 'static,
+) {
+    let worker = engine.settings.first_worker + index;
+    let engine = engine.clone();
+    let boot = move || {
+        if let Err(error) = boot() {
+            engine.report(Event::Failed(error));
+        }
+    };
+    // SAFETY: runs on that worker and suspends nowhere, so no thread-local is held across a wait; its
+    // stack is STACK_BYTES deep, of which starting a core takes a few KiB.
+    unsafe { coroutine::Builder::new().name("boot".into()).id(worker).spawn(boot) }
+        .map(drop)
+        .expect("the first coroutine of a core can be started");
+}
+
+/// Makes the core of the calling worker thread of `may`, with everything of the engine that lives on
+/// it.
+///
+/// # Errors
+/// There is no memory for the stacks of its coroutines, or no descriptor for its gate.
+pub fn start_core(
+    index: usize,
+    engine: Arc<Engine>,
+    clock: Rc<Clock>,
+    service: Box<dyn Service>,
+) -> io::Result<&'static Core> {
+    let core = Core::new(index, engine, clock, service, workers::live)?;
+    let core: &'static Core = Box::leak(Box::new(core));
+    workers::start(core)?;
+    let started = core.spawn_here("tick", STACK_BYTES, tick::run)
+        && core.spawn_here("mailbox", STACK_BYTES, tick::run_mailbox);
+    started.then_some(core).ok_or_else(no_memory_for_a_coroutine)
+}
+
+/// A coroutine's stack can't be had.
+pub fn no_memory_for_a_coroutine() -> io::Error {
+    io::Error::new(io::ErrorKind::OutOfMemory, "no memory for a coroutine")
+}

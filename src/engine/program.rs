@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use super::core::{Engine, Event, Service, Settings};
 use super::listener::bind_all;
-use super::start::{accept, configure_may, drain, on_worker, start_core};
+use super::{boot_core, configure, start_core};
 use crate::host::{Host, raise_file_limit};
 use crate::{limits, signals};
 
@@ -54,18 +54,18 @@ impl Program {
         let engine = Arc::new(Engine::new(cores, settings(&host, cores), report)?);
         signals::on_end(move || _ = events.send(Heard::End))?;
 
-        configure_may(cores);
+        configure(cores);
         let service = Arc::new(service);
         for (index, &processor) in processors.iter().enumerate() {
-            let (engine, service) = (engine.clone(), service.clone());
-            on_worker(index, processor, move || {
-                let started = start_core(index, engine.clone(), Rc::default(), Box::new(service()));
-                if let Err(error) = started {
-                    engine.report(Event::Failed(error));
+            let (own, service) = (engine.clone(), service.clone());
+            boot_core(&engine, index, move || {
+                if !core_affinity::set_for_current(core_affinity::CoreId { id: processor }) {
+                    tracing::warn!(core = index, processor, "can't be pinned to its processor");
                 }
+                start_core(index, own, Rc::default(), Box::new(service())).map(drop)
             });
         }
-        accept(&engine, listeners.into_iter().map(|listener| vec![listener]).collect());
+        engine.accept(listeners.into_iter().map(|listener| vec![listener]).collect());
         Ok(Self { engine, address, heard })
     }
 
@@ -93,7 +93,7 @@ impl Program {
                     return Err(io::ErrorKind::Interrupted.into());
                 }
                 // Nobody is left who could report anything.
-                Ok(Heard::End) | Err(_) => drain(&self.engine),
+                Ok(Heard::End) | Err(_) => self.engine.drain(),
             }
         }
         Ok(())
@@ -103,7 +103,12 @@ impl Program {
 fn settings(host: &Host, cores: usize) -> Settings {
     let connections_max = host.connections_max(cores, false);
     Settings {
+        first_worker: 0,
+        refused_max: limits::REFUSED_CONNECTIONS_MAX,
         connections_max: usize::try_from(connections_max).unwrap_or(usize::MAX),
+        // It can't be known whether there is a crowd behind an address, so none has to give way.
+        connections_per_address: 0,
+        trusted: Vec::new(),
         // A worker for each request that may wait, and the leader.
         workers_max: host.waiting_max(cores) + 1,
         idle_timeout_ms: limits::IDLE_DEADLINE_MS,

@@ -11,7 +11,7 @@ use super::event::{Event, SaleStart};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::core::Core;
-use crate::engine::{self, no_memory_for_a_coroutine, on_worker};
+use crate::engine::{self, no_memory_for_a_coroutine};
 use crate::handler::{BUY_SALE, Buyers};
 use crate::ledger::batch::{Batcher, Failure};
 use crate::ledger::embedded;
@@ -37,16 +37,11 @@ pub(super) fn start_core(
     link: LinkTo,
     stat_log: Option<StatLogBuffer>,
 ) {
-    let processor = status.config.cores[index];
-    let boot = move || {
-        if let Err(error) = boot_core(index, status, events.clone(), link, stat_log) {
-            let _ = events.send(Event::Failed(error));
-        }
-    };
-    on_worker(index, processor, boot);
+    let engine = status.engine.clone();
+    engine::boot_core(&engine, index, move || boot_core(index, status, events, link, stat_log));
 }
 
-/// On the core's own worker: starts everything that lives on it.
+/// On the core's own worker: pins it and starts everything that lives on it.
 fn boot_core(
     index: usize,
     status: Arc<Status>,
@@ -55,6 +50,10 @@ fn boot_core(
     stat_log: Option<StatLogBuffer>,
 ) -> io::Result<()> {
     let config = &status.config;
+    let processor = config.cores[index];
+    if !core_affinity::set_for_current(core_affinity::CoreId { id: processor }) {
+        tracing::warn!(core = index, processor, "can't be pinned to its processor");
+    }
     let clock = Rc::new(Clock::default());
     let batcher = Batcher::new(config.waiting_max, config.ledger_timeout_ms);
     let selling = status.selling.clone();

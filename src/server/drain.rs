@@ -9,7 +9,6 @@ use super::error::RunError;
 use super::event::Event;
 use super::ledger::Ledger;
 use super::watchdog::Watchdog;
-use crate::engine;
 
 impl Server {
     /// For the time of the setting: serves on, but is not ready, and closes each connection after
@@ -45,7 +44,7 @@ impl Server {
         let until = Instant::now() + Duration::from_millis(timeout_ms);
         let open = self.status.engine.connections.load(Ordering::Relaxed);
         tracing::info!(connections = open, timeout_ms, "draining; a second signal ends at once");
-        engine::drain(&self.status.engine);
+        self.status.engine.drain();
         let mut left = self.status.engine.cores();
         while left > 0 {
             match self.heard.recv_timeout(until.saturating_duration_since(Instant::now())) {

@@ -1,15 +1,16 @@
 //! HttpArena's entry of type *engine*: stampede's engine with a service that adds numbers.
 //!
-//! Knows of stampede nothing but `engine` and its HTTP: no sale, no ledger, no configuration.
+//! Knows of stampede nothing but `engine`: no sale, no ledger, no configuration.
 
 mod sum;
 
 use std::net::SocketAddr;
 
 use clap::Parser;
-use stampede::engine::Program;
 use stampede::engine::core::{Action, Core, Service};
-use stampede::http::{Canned, Envelope, Head, Method, Response, Status};
+use stampede::engine::http::{Canned, Head, Method, Response, Status};
+use stampede::engine::manner::Manner;
+use stampede::engine::program::Program;
 
 use sum::sum;
 
@@ -68,8 +69,7 @@ impl Service for Arena {
         out: &mut Vec<u8>,
     ) -> Action {
         let date = core.date.borrow();
-        let envelope = Envelope::of(head, &date);
-        let envelope = if core.leaving() { envelope.and_close() } else { envelope };
+        let envelope = Manner::of(core, head).envelope(&date);
         let refuse = |status, allow, why: &str, out: &mut Vec<u8>| {
             Response { status, allow, ..TEXT }.write(&envelope, &[why.as_bytes()], out);
         };
