@@ -41,6 +41,8 @@ pub const LINGER_BYTES_MAX: u32 = 4 * 1024 * 1024;
 pub const READS_PER_TURN_MAX: usize = 4;
 /// Connections that give way, at most, for each that is accepted while places run out.
 pub const GIVE_WAY_PER_ACCEPT: usize = 2;
+/// Time in which a new connection that has sent nothing yet is no silent one: its request is on its way.
+pub const NEWCOMER_MS: u64 = 100;
 /// Connections that give way at one tick, at most.
 pub const GIVE_WAY_PER_TICK: usize = 256;
 /// Bytes of its answers a second that a client must take at least, as long as there are any that the
@@ -298,6 +300,8 @@ pub const STOCK_BUFFER_PERCENT_MAX: u64 = 1_000;
 pub const START_SALES_MAX: usize = 256;
 /// Spare coroutines that a core keeps for good; more are ended one by one once they are not needed.
 pub const SPARE_COROUTINES: usize = 64;
+/// Spare coroutines that a core ends at one tick: to give a stack back takes some 10 us.
+pub const SPARES_DISMISSED_MAX: usize = 32;
 /// More descriptors kept back for each core: its poll, its wake-up, its listeners, its ledger.
 pub const DESCRIPTORS_RESERVE_PER_CORE: u64 = 8;
 /// More descriptors kept back for each core, and for each of [`CLUSTER_CLIENTS`], with a Cluster: a

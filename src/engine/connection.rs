@@ -15,10 +15,10 @@ use std::sync::atomic::Ordering;
 
 use rustix::net::{SendFlags, send};
 
-use super::core::{Core, Worker};
+use super::core::{Core, Service, Worker};
 use super::gate::{Readiness, Token};
 use crate::engine::http::{Kind, Reject};
-use crate::limits::{CONNECTION_ENDS_MAX, CONNECTION_LOOKS_MAX, GIVE_WAY_PER_TICK};
+use crate::limits::{CONNECTION_ENDS_MAX, CONNECTION_LOOKS_MAX, GIVE_WAY_PER_TICK, NEWCOMER_MS};
 
 mod ending;
 mod progress;
@@ -52,7 +52,7 @@ pub fn add(core: &Core, socket: OwnedFd, entry: Entry) {
 }
 
 /// Something happened to a connection: serves it as far as that goes.
-pub fn on_event(worker: &Worker, token: Token, readiness: Readiness) {
+pub(super) fn on_event<S: Service>(worker: &Worker<S>, token: Token, readiness: Readiness) {
     let core = worker.core;
     let taken = core.connections.borrow_mut().take(token, readiness);
     let Some(mut connection) = taken else { return };
@@ -87,13 +87,15 @@ pub fn sweep(core: &Core) {
 pub(super) fn give_way(core: &Core, most: usize) {
     let engine = &core.engine;
     let enough = engine.settings.connections_max / 10 * 9;
+    let now_ms = core.clock.now_ms();
+    let fresh_from_ms = (now_ms + engine.settings.idle_timeout_ms).saturating_sub(NEWCOMER_MS);
     for _ in 0..most {
         if engine.connections.load(Ordering::Relaxed) <= enough {
             return;
         }
         let mut connections = core.connections.borrow_mut();
         let Some(address) = connections.who_gives_way(&engine.addresses) else { return };
-        let token = connections.next_to_give_way(address, core.clock.now_ms());
+        let token = connections.next_to_give_way(address, now_ms, fresh_from_ms);
         drop(connections);
         let Some(token) = token else { return };
         close(core, token);

@@ -195,7 +195,7 @@ impl Acceptor {
         let core = self.core;
         let engine = &core.engine;
         let address = from.and_then(|from| counted_address(&engine.settings, from));
-        let entry = enter(engine, address);
+        let entry = enter(core, address);
         if let Entry::Refused(_) = entry
             && !take_place(&engine.refused, engine.settings.refused_max)
         {
@@ -242,10 +242,15 @@ fn counted_address(settings: &Settings, from: SocketAddrAny) -> Option<Address> 
     (!trusted).then(|| Address::of(ip))
 }
 
-/// Gives a connection a place, if there is one for it.
-fn enter(engine: &Engine, address: Option<Address>) -> Entry {
-    if !take_place(&engine.connections, engine.settings.connections_max) {
-        return Entry::Refused(Kind::BUSY);
+/// Gives a connection a place, if there is one for it, or one can be made.
+fn enter(core: &Core, address: Option<Address>) -> Entry {
+    let engine = &core.engine;
+    let place = || take_place(&engine.connections, engine.settings.connections_max);
+    if !place() {
+        connection::give_way(core, GIVE_WAY_PER_ACCEPT);
+        if !place() {
+            return Entry::Refused(Kind::BUSY);
+        }
     }
     let Some(address) = address else { return Entry::Admitted(None) };
     let count = engine.addresses.enter(address);

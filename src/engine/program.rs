@@ -62,7 +62,7 @@ impl Program {
                 if !core_affinity::set_for_current(core_affinity::CoreId { id: processor }) {
                     tracing::warn!(core = index, processor, "can't be pinned to its processor");
                 }
-                start_core(index, own, Rc::default(), Box::new(service())).map(drop)
+                start_core(index, own, Rc::default(), service()).map(drop)
             });
         }
         engine.accept(listeners.into_iter().map(|listener| vec![listener]).collect());

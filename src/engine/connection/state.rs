@@ -76,11 +76,12 @@ impl Connection {
 
     /// In which order it gives way to others, and since when, if it does at all: see
     /// `Connections::next_to_give_way`. Later deadlines began later.
-    pub(super) fn rank(&self) -> Option<(u8, u64)> {
+    pub(super) fn rank(&self, fresh_from_ms: u64) -> Option<(u8, u64)> {
         if !self.watched || self.deferred {
             return None;
         }
         let rank = match self.phase {
+            Phase::Idle if self.silent && self.deadline_ms > fresh_from_ms => 4,
             Phase::Idle if self.silent => 0,
             Phase::Idle | Phase::Linger => 1,
             Phase::Head | Phase::Body => 2,

@@ -39,10 +39,10 @@ pub enum Entry {
 
 impl Slot {
     /// In which order it gives way to others, if its connection is one of this address.
-    fn rank(&self, address: Address) -> Option<(u8, u64)> {
+    fn rank(&self, address: Address, fresh_from_ms: u64) -> Option<(u8, u64)> {
         match (&self.entry, &self.place) {
             (Entry::Admitted(Some(from)), Place::Waiting(connection)) if *from == address => {
-                connection.rank()
+                connection.rank(fresh_from_ms)
             }
             _ => None,
         }
@@ -67,9 +67,13 @@ pub struct Connections {
 struct Giving {
     /// Whose connections they are.
     address: Option<Address>,
-    /// The next one is the last.
+    /// The next one is the last. All of one kind.
     tokens: Vec<Token>,
-    /// The tick at which nobody was found.
+    /// They are silent.
+    silent: bool,
+    /// The tick at which they were found.
+    found_at_step: Option<u64>,
+    /// The tick at which nobody was.
     none_at_step: Option<u64>,
 }
 
@@ -146,36 +150,55 @@ impl Connections {
 
     /// The connection of this address that gives way next. Silent ones do first, then those that are
     /// between two requests, then those that have begun one, then those that don't take their
-    /// answers; of each kind those first that have been so for longest. One that a worker serves is
-    /// none of them, nor is one that has not been looked at yet.
-    pub(super) fn next_to_give_way(&mut self, address: Address, now_ms: u64) -> Option<Token> {
+    /// answers, and last those that have only just come; of each kind those first that have been so
+    /// for longest. One that a worker serves is none of them, nor is one that waits for its turn or
+    /// has not been looked at yet. Silent ones whose deadline is later than `fresh_from_ms` have only
+    /// just come.
+    pub(super) fn next_to_give_way(
+        &mut self,
+        address: Address,
+        now_ms: u64,
+        fresh_from_ms: u64,
+    ) -> Option<Token> {
         if self.giving.address != Some(address) {
             self.giving = Giving { address: Some(address), ..Giving::default() };
         }
+        let step = now_ms / TICK_INTERVAL_MS;
+        if !self.giving.silent && self.giving.found_at_step != Some(step) {
+            // By now there may be silent ones.
+            self.giving.tokens.clear();
+        }
         loop {
             while let Some(token) = self.giving.tokens.pop() {
-                if self.slot(token).is_some_and(|slot| slot.rank(address).is_some()) {
+                if self.slot(token).is_some_and(|slot| slot.rank(address, fresh_from_ms).is_some())
+                {
                     return Some(token);
                 }
             }
-            let step = now_ms / TICK_INTERVAL_MS;
             if self.giving.none_at_step == Some(step) {
                 return None;
             }
-            self.find_who_gives_way(address);
+            self.find_who_gives_way(address, fresh_from_ms);
+            self.giving.found_at_step = Some(step);
             if self.giving.tokens.is_empty() {
                 self.giving.none_at_step = Some(step);
             }
         }
     }
 
-    fn find_who_gives_way(&mut self, address: Address) {
+    fn find_who_gives_way(&mut self, address: Address, fresh_from_ms: u64) {
         let mut found: Vec<_> = (0..)
             .zip(&self.slots)
             .filter_map(|(index, slot)| {
-                Some((slot.rank(address)?, Token { index, generation: slot.generation }))
+                Some((
+                    slot.rank(address, fresh_from_ms)?,
+                    Token { index, generation: slot.generation },
+                ))
             })
             .collect();
+        let kind = found.iter().map(|((kind, _), _)| *kind).min();
+        found.retain(|((of, _), _)| Some(*of) == kind);
+        self.giving.silent = kind == Some(0);
         if found.len() > GIVE_WAY_FOUND_MAX {
             found.select_nth_unstable_by_key(GIVE_WAY_FOUND_MAX, |(rank, _)| *rank);
             found.truncate(GIVE_WAY_FOUND_MAX);
@@ -381,6 +404,7 @@ mod tests {
     fn silent_ones_give_way_first_and_of_each_kind_the_oldest() {
         let (mut table, tokens, address) = giving(&[
             (Phase::Write, false, 1),
+            (Phase::Idle, true, 51),
             (Phase::Idle, false, 20),
             (Phase::Idle, true, 31),
             (Phase::Body, false, 3),
@@ -389,19 +413,19 @@ mod tests {
             (Phase::Head, false, 4),
         ]);
         let mut found = Vec::new();
-        while let Some(token) = table.next_to_give_way(address, 0) {
+        while let Some(token) = table.next_to_give_way(address, 0, 50) {
             found.push(tokens.iter().position(|of| *of == token).expect("of this address"));
             table.remove(token);
         }
-        assert_eq!(found, [5, 2, 4, 1, 3, 6, 0]);
+        assert_eq!(found, [6, 3, 5, 2, 4, 7, 0, 1]);
         // Until the next tick nobody is looked for in vain again.
         let late = table.insert(connection(Phase::Idle, 5), Entry::Admitted(Some(address)));
         if let Some(mut taken) = table.take(late, Readiness::default()) {
             taken.watched = true;
             table.put_back(late, taken);
         }
-        assert_eq!(table.next_to_give_way(address, TICK_INTERVAL_MS - 1), None);
-        assert_eq!(table.next_to_give_way(address, TICK_INTERVAL_MS), Some(late));
+        assert_eq!(table.next_to_give_way(address, TICK_INTERVAL_MS - 1, 50), None);
+        assert_eq!(table.next_to_give_way(address, TICK_INTERVAL_MS, 50), Some(late));
     }
 
     #[test]
@@ -410,14 +434,14 @@ mod tests {
             giving(&[(Phase::Idle, true, 1), (Phase::Idle, true, 2)]);
         table.insert(connection(Phase::Idle, 0), Entry::Admitted(Some(address)));
         let served = table.take(tokens[0], Readiness::default()).expect("it is there");
-        assert_eq!(table.next_to_give_way(address, 0), Some(tokens[1]));
+        assert_eq!(table.next_to_give_way(address, 0, 50), Some(tokens[1]));
         table.remove(tokens[1]);
-        assert_eq!(table.next_to_give_way(address, 0), None);
+        assert_eq!(table.next_to_give_way(address, 0, 50), None);
         table.put_back(tokens[0], served);
         let mut asked = table.take(tokens[0], Readiness::default()).expect("it is there");
         asked.deferred = true;
         table.put_back(tokens[0], asked);
-        assert_eq!(table.next_to_give_way(address, 1_000), None, "it waits for its turn");
+        assert_eq!(table.next_to_give_way(address, 1_000, 50), None, "it waits for its turn");
     }
 
     #[test]
