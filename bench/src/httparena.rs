@@ -33,6 +33,9 @@ const PIPELINE: u32 = 16;
 const RENEW_AFTER: u32 = 10;
 /// What a POST of the mix adds, as on the board.
 const POSTED: &str = "20";
+/// Those who know the two paths.
+const SERVERS: [Server; 4] =
+    [Server::Floor, Server::FloorUring, Server::MayMinihttp, Server::Httparena];
 /// Connections of each profile, as on the board.
 const CONNECTIONS: [u32; 2] = [512, 4_096];
 
@@ -83,9 +86,9 @@ impl Profile {
         !(self.posts() && server == Server::MayMinihttp)
     }
 
-    fn plan<'a>(self, server: Server, lab_core: &'a usize, connections: u32) -> LoadPlan<'a> {
+    fn plan<'a>(self, server: Server, core: &'a usize, connections: u32) -> LoadPlan<'a> {
         LoadPlan {
-            cores: slice::from_ref(lab_core),
+            cores: slice::from_ref(core),
             connections,
             target: self.content().target(),
             expect: match self.posts() && adds_bodies(server) {
@@ -161,6 +164,9 @@ pub struct Settings {
 
 /// Checks the entry and, unless told otherwise, measures it. `Err` if a rule does not hold.
 pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
+    if let Some(server) = settings.servers.iter().find(|server| !SERVERS.contains(server)) {
+        return fail(format!("--servers: {} does not know HttpArena's paths", server.name()));
+    }
     match settings.address {
         Some(address) => return judge(&check(address)),
         None => check_entry(&interrupted)?,
