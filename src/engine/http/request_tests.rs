@@ -45,7 +45,7 @@ fn reads_a_head() {
             user: Some(b"u 1"),
             idempotency_key: Some(b"\"k\""),
             content_type: Some(b"application/json"),
-            bytes: input[..input.find("\r\n\r\n").unwrap() + 4].as_bytes(),
+            bytes: &input.as_bytes()[..input.find("\r\n\r\n").unwrap() + 4],
         }
     );
 }
