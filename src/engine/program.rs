@@ -106,7 +106,6 @@ fn settings(host: &Host, cores: usize) -> Settings {
         first_worker: 0,
         refused_max: limits::REFUSED_CONNECTIONS_MAX,
         connections_max: usize::try_from(connections_max).unwrap_or(usize::MAX),
-        // It can't be known whether there is a crowd behind an address, so none has to give way.
         connections_per_address: 0,
         trusted: Vec::new(),
         // A worker for each request that may wait, and the leader.
