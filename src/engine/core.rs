@@ -17,7 +17,7 @@ use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, ThreadId};
 use std::time::Instant;
 
@@ -26,8 +26,10 @@ use may::coroutine::{self, Coroutine};
 
 use super::connection::table::Connections;
 use super::gate::Gate;
+use super::handover::Handover;
 use super::listeners::Listeners;
 use super::mailbox::Mailbox;
+use super::places::Places;
 use crate::clock::Clock;
 use crate::http::{Head, HttpDate};
 use crate::limits::{OUT_BUFFER_BYTES_MAX, READ_BUFFER_BYTES, SPARE_COROUTINES, STACK_BYTES};
@@ -63,16 +65,15 @@ pub struct Engine {
     /// What it was told.
     pub settings: Settings,
     /// Connections open now that have a place.
-    pub connections: CachePadded<AtomicUsize>,
+    pub connections: Places,
     /// Connections open now that have none and are being told so.
-    pub refused: CachePadded<AtomicUsize>,
+    pub refused: Places,
     /// Set when the server is about to end: it is not ready, and closes each connection after its
     /// next answer, but still takes new ones. It stays set when it drains.
     pub leaving: AtomicBool,
-    /// Set when the server drains: no new connection, no further request.
-    pub draining: AtomicBool,
-    /// Accepted connections that are on their way to another core.
-    pub handed: CachePadded<AtomicUsize>,
+    /// The drain (no new connection, no further request), and accepted connections that are on their
+    /// way to another core.
+    pub handover: Handover,
     /// Ticks by core: a core whose number stands still is stuck.
     pub ticks: Box<[CachePadded<AtomicU64>]>,
     /// One mailbox a core.
@@ -92,11 +93,10 @@ impl Engine {
     ) -> io::Result<Self> {
         Ok(Self {
             settings,
-            connections: CachePadded::default(),
-            refused: CachePadded::default(),
+            connections: Places::default(),
+            refused: Places::default(),
             leaving: AtomicBool::new(false),
-            draining: AtomicBool::new(false),
-            handed: CachePadded::default(),
+            handover: Handover::default(),
             ticks: (0..cores).map(|_| CachePadded::default()).collect(),
             mailboxes: (0..cores).map(|_| Mailbox::new()).collect::<io::Result<_>>()?,
             report: Box::new(report),
@@ -114,7 +114,7 @@ impl Engine {
     }
 
     /// Where a connection is counted: one that waits for its refusal takes nobody's place.
-    pub(super) fn counter(&self, admitted: bool) -> &AtomicUsize {
+    pub(super) fn places(&self, admitted: bool) -> &Places {
         if admitted { &self.connections } else { &self.refused }
     }
 }
@@ -247,7 +247,7 @@ impl Core {
 
     /// Whether the server drains.
     pub fn draining(&self) -> bool {
-        self.engine.draining.load(Ordering::Relaxed)
+        self.engine.handover.is_draining()
     }
 
     /// In debug builds: fails unless called on this core's own thread.

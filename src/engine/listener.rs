@@ -6,7 +6,6 @@
 //! answers 503 and closes; it never stops accepting and never aborts.
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketFlags, accept_with, shutdown};
@@ -158,8 +157,8 @@ impl Acceptor {
 
     fn admit(&mut self, connection: OwnedFd) {
         let engine = &self.core.engine;
-        let admitted = take_place(&engine.connections, engine.settings.connections_max);
-        if !admitted && !take_place(&engine.refused, REFUSED_MAX) {
+        let admitted = engine.connections.take(engine.settings.connections_max);
+        if !admitted && !engine.refused.take(REFUSED_MAX) {
             return refuse(self.core, &connection);
         }
         match self.next_core() {
@@ -178,28 +177,16 @@ impl Acceptor {
 }
 
 /// Gives a connection, which has its place, to another core. In a drain it stays: that core may have
-/// told already that it has none left. It doesn't while one is counted as handed over, and whoever
-/// counts one after the drain has begun sees that it has.
+/// told already that it has none left.
 fn hand_over(core: &Core, index: usize, connection: OwnedFd, admitted: bool) {
     let engine = &core.engine;
-    engine.handed.fetch_add(1, Ordering::SeqCst);
-    if engine.draining.load(Ordering::SeqCst) {
-        connection::add(core, connection, admitted);
-        engine.handed.fetch_sub(1, Ordering::SeqCst);
-        return;
+    if !engine.handover.begin() {
+        return connection::add(core, connection, admitted);
     }
     engine.mailboxes[index].send(Box::new(move |core| {
         connection::add(core, connection, admitted);
-        core.engine.handed.fetch_sub(1, Ordering::SeqCst);
+        core.engine.handover.end();
     }));
-}
-
-fn take_place(taken: &AtomicUsize, places: usize) -> bool {
-    let free = taken.fetch_add(1, Ordering::Relaxed) < places;
-    if !free {
-        taken.fetch_sub(1, Ordering::Relaxed);
-    }
-    free
 }
 
 /// Says 503 to a connection that gets no place, as well as that goes without waiting for it.

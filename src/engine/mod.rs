@@ -11,9 +11,12 @@
 pub mod connection;
 pub mod core;
 pub mod gate;
+pub mod handover;
 pub mod listener;
 pub mod mailbox;
+pub mod places;
 pub mod tick;
+pub mod wakeup;
 pub mod workers;
 
 mod listeners;

@@ -58,3 +58,6 @@ pub enum LedgerError {
     #[error("the ledger's answer was lost: {0}")]
     Lost(String),
 }
+
+#[cfg(test)]
+mod refused_tests;

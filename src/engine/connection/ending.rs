@@ -1,7 +1,5 @@
 //! Where a worker leaves a connection: back in its table, lingering, or closed.
 
-use std::sync::atomic::Ordering;
-
 use rustix::net::{Shutdown, shutdown};
 
 use super::state::{Connection, Phase};
@@ -13,7 +11,7 @@ use crate::limits::{DRAIN_LINGER_MS, LINGER_DEADLINE_MS};
 pub(in crate::engine) fn close(core: &Core, token: Token) {
     let removed = core.connections.borrow_mut().remove(token);
     if let Some(admitted) = removed {
-        core.engine.counter(admitted).fetch_sub(1, Ordering::Relaxed);
+        core.engine.places(admitted).free();
     }
 }
 
