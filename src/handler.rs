@@ -4,6 +4,7 @@
 //! answered at once. What needs one is put into the ledger's queue and returned as a [`Pending`], which
 //! owns all that the answer will need, so that nothing of the request is borrowed while it waits.
 
+mod answer;
 mod buy;
 mod refusal;
 mod reservations;
@@ -11,13 +12,13 @@ mod sales;
 
 pub use buy::BUY_SALE;
 
+use crate::code::Code;
 use crate::engine::core::{Action, Core, Pending, Service};
-use crate::http::{
-    Canned, Code, Envelope, Head, HttpDate, Method, Persistence, Problem, write_options,
-    write_plaintext, write_techempower_json,
-};
+use crate::engine::http::{Canned, Envelope, Head, Problem, write_options};
+use crate::engine::manner::Manner;
 use crate::purchase::Seller;
 use crate::route::{Route, route};
+use answer::{write_plaintext, write_techempower_json};
 use reservations::Wish;
 
 /// What a core answers to buyers.
@@ -109,40 +110,6 @@ impl Service for Buyers {
 
     fn finish(&self) {
         self.seller.finish();
-    }
-}
-
-/// How a client wants its answer, without borrowing its request.
-#[derive(Clone, Copy)]
-struct Manner {
-    persistence: Persistence,
-    head_only: bool,
-}
-
-impl Manner {
-    fn of(core: &Core, head: &Head<'_>) -> Self {
-        let persistence = if core.leaving() { Persistence::Close } else { Persistence::of(head) };
-        Self { persistence, head_only: head.method == Method::Head }
-    }
-
-    fn envelope(self, date: &HttpDate) -> Envelope<'_> {
-        Envelope { date, persistence: self.persistence, head_only: self.head_only }
-    }
-
-    /// Has an answer written after a wait, in which the server may have begun to leave.
-    fn answer(
-        mut self,
-        core: &Core,
-        out: &mut Vec<u8>,
-        write: impl FnOnce(&Envelope<'_>, &mut Vec<u8>),
-    ) {
-        if core.leaving() {
-            self.persistence = Persistence::Close;
-        }
-        if out.capacity() == 0 {
-            *out = core.take_buffer();
-        }
-        write(&self.envelope(&core.date.borrow()), out);
     }
 }
 

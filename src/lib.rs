@@ -2,7 +2,7 @@
 //! at once, and loses nothing.
 //!
 //! A request reads top to bottom, one verb a layer. The [`engine`] accepts a connection on the core it
-//! will live on, reads, and makes sense of the bytes ([`http`]). Its service for buyers is
+//! will live on, reads, and makes sense of the bytes ([`engine::http`]). Its service for buyers is
 //! [`handler`]: [`route`] says what is asked, a [`purchase`] takes the local step ([`stock`]) and, if
 //! that allows, joins the batch of its core's [`ledger`], which decides by the rules of [`sale`].
 //! The answer goes the same way back. A hot sale may be kept in parts, between which [`splits`] moves
@@ -13,8 +13,8 @@
 //! [`control`] is the port for operators, [`operator`] their commands.
 
 pub mod engine;
-pub mod http;
 pub mod handler;
+pub mod code;
 pub mod route;
 pub mod views;
 pub mod purchase;

@@ -39,6 +39,19 @@ pub const LINGER_DEADLINE_MS: u64 = 2_000;
 pub const LINGER_BYTES_MAX: u32 = 4 * 1024 * 1024;
 /// Reads a connection may do before the others of its core have their turn.
 pub const READS_PER_TURN_MAX: usize = 4;
+/// Connections that give way, at most, for each that is accepted while places run out.
+pub const GIVE_WAY_PER_ACCEPT: usize = 2;
+/// Time in which a new connection that has sent nothing yet is no silent one: its request is on its way.
+pub const NEWCOMER_MS: u64 = 100;
+/// Connections that give way at one tick, at most.
+pub const GIVE_WAY_PER_TICK: usize = 256;
+/// Bytes of its answers a second that a client must take at least, as long as there are any that the
+/// system does not take from us.
+pub const TAKEN_BYTES_PER_S_MIN: u64 = 1024;
+/// Requests of one connection that are answered before others have their turn.
+pub const REQUESTS_PER_TURN_MAX: u32 = 64;
+/// Time that they may take, about: requests that take long end a turn sooner.
+pub const TURN_TIME_US: u64 = 250;
 /// Time between two lines in the log about connections that can't be accepted.
 pub const ACCEPT_LOG_INTERVAL_MS: u64 = 10_000;
 /// Connections that a core looks at in one tick because they may be past their deadline: each takes
@@ -222,8 +235,11 @@ pub const STREAM_TRIM_MAX: usize = 10_000;
 pub const DRAIN_DELAY_MS: u64 = 0;
 /// Default time for a drain.
 pub const DRAIN_DEADLINE_MS: u64 = 30_000;
-/// Descriptors kept back from connections: ledger, logs, listeners, control.
+/// Descriptors kept back from connections: ledger, logs, listeners, control, and those of connections
+/// that are refused.
 pub const DESCRIPTORS_RESERVE: u64 = 64;
+/// Connections beyond the limit that are told so; of those beyond even this, nothing is read.
+pub const REFUSED_CONNECTIONS_MAX: usize = 16;
 /// Stack of a coroutine. Only touched pages cost memory, and only a request that waits for the
 /// ledger holds a stack, so this is generous: see ARCHITECTURE.md for the measurement.
 pub const STACK_BYTES: usize = 64 * 1024;
@@ -313,6 +329,8 @@ pub const WAITING_SETTING_MAX: usize = 64 * 1024;
 pub const CONNECTIONS_MAX: u64 = 1 << 24;
 /// Longest path of a Unix socket: what `sun_path` holds besides its last NUL (unix(7)).
 pub const UNIX_PATH_BYTES_MAX: usize = 107;
+/// Most networks of proxies that settings name.
+pub const TRUSTED_PROXIES_MAX: usize = 64;
 /// Most addresses that an instance listens on.
 pub const LISTEN_MAX: usize = 64;
 /// Longest name of a counters key or field in Redis, in bytes, before `{sale}` is filled in.
@@ -320,27 +338,14 @@ pub const COUNTER_NAME_BYTES_MAX: usize = 128;
 /// Largest configuration file.
 pub const CONFIG_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// Connections that the control port serves at a time; more wait in the kernel's queue. Each takes
-/// two descriptors of [`DESCRIPTORS_RESERVE`].
-pub const CONTROL_CONNECTIONS_MAX: usize = 16;
-/// Requests to the control port that wait for its thread. Beyond it: 503 `busy`.
+/// Connections that the control port may have. Each takes a descriptor of [`DESCRIPTORS_RESERVE`].
+pub const CONTROL_CONNECTIONS_MAX: usize = 20;
+/// Connections beyond that which are told so.
+pub const CONTROL_REFUSED_MAX: usize = 4;
+/// Requests to the control port that wait for each of its threads. Beyond it: 503 `busy`.
 pub const CONTROL_WAITING_MAX: usize = 64;
-/// Longest request body at the control port. Beyond it: 413.
-pub const CONTROL_BODY_BYTES_MAX: usize = 64 * 1024;
-/// Body that the control port reads and throws away, so that its 413 is seen. Beyond it: closed.
-pub const CONTROL_DISCARD_BYTES_MAX: usize = 1024 * 1024;
-/// Answers that one connection to the control port may be given, in bytes, before it is closed:
-/// what a client that reads nothing can make us keep.
-pub const CONTROL_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Time between two looks for control connections that are overdue.
+/// Time between two looks at what a control thread keeps for a client.
 pub const CONTROL_SWEEP_INTERVAL_MS: u64 = 500;
-/// Time a connection to the control port has left after an answer that ends it.
-pub const CONTROL_CLOSE_MS: u64 = 1_000;
-/// Answers of a connection to the control port, in bytes, that surely fit its socket's buffer: where
-/// the client asks for the end, it has it with the last of them.
-pub const CONTROL_PROMPT_BYTES_MAX: usize = 4 * 1024;
-/// Slowest that a client of the control port may take its last answer, in bytes a millisecond.
-pub const CONTROL_BYTES_PER_MS_MIN: u64 = 64;
 /// Time that the end of the server waits for what the control port has under way.
 pub const CONTROL_STOP_MS: u64 = 2_000;
 /// Sales in a list of the control port, unless asked for.
@@ -407,8 +412,11 @@ const _: () = assert!(BATCH_MAX <= WAITING_SETTING_MAX);
 const _: () = assert!(TOTAL_MAX < MOVED_MAX && MOVED_MAX < 1 << 53);
 const _: () = assert!((SPLITS_MAX as usize) < BATCH_MAX);
 const _: () = assert!(IDLE_DEADLINE_MS <= CONNECTION_DEADLINE_MS_MAX);
-const _: () = assert!(2 * (CONTROL_CONNECTIONS_MAX as u64) < DESCRIPTORS_RESERVE);
-const _: () = assert!(CONTROL_BODY_BYTES_MAX < CONTROL_DISCARD_BYTES_MAX);
+const _: () = assert!(
+    (CONTROL_CONNECTIONS_MAX + CONTROL_REFUSED_MAX + REFUSED_CONNECTIONS_MAX) as u64
+        <= DESCRIPTORS_RESERVE - 24
+);
+const _: () = assert!(CONTROL_CONNECTIONS_MAX <= CONTROL_WAITING_MAX);
 const _: () = assert!(REPLICAS_FIND_MS < LEDGER_DEADLINE_MS_MIN);
 const _: () = assert!(LEDGER_DEADLINE_MS_MIN <= LEDGER_ANSWER_DEADLINE_MS);
 const _: () = assert!(LEDGER_ANSWER_DEADLINE_MS <= LEDGER_DEADLINE_MS_MAX);

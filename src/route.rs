@@ -12,7 +12,7 @@ pub use user::{USER_FIELD, USER_HEADER};
 
 use std::borrow::Cow;
 
-use crate::http::{Head, Method, Problem};
+use crate::engine::http::{Head, Method, Problem};
 use crate::sale::{IdError, Key};
 use user::buyer;
 
@@ -151,7 +151,7 @@ pub fn idempotency_key(head: &Head<'_>) -> Result<Option<Key>, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::parse_head;
+    use crate::engine::http::parse_head;
 
     fn ask(line: &str, headers: &str) -> String {
         let input = format!("{line} HTTP/1.1\r\nHost: a\r\n{headers}\r\n");

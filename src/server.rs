@@ -16,11 +16,9 @@ use crate::config::{Config, Listen};
 use crate::control::Control;
 use crate::engine;
 use crate::engine::core::{Engine, Settings};
-use crate::engine::listener::Listener;
-use crate::engine::no_memory_for_a_coroutine;
 use crate::ledger::link::LinkState;
 use crate::ledger::refused::RefusedSales;
-use crate::limits::{STACK_BYTES, STARTUP_WAIT_MS};
+use crate::limits::{REFUSED_CONNECTIONS_MAX, STARTUP_WAIT_MS};
 use crate::members::Instance;
 use crate::purchase::Selling;
 use crate::sale::{SaleId, SaleView};
@@ -41,7 +39,7 @@ mod watchdog;
 pub use error::RunError;
 pub use event::{Event, SaleStart};
 
-use boot::{configure_may, start_core};
+use boot::start_core;
 use ledger::Ledger;
 use listening::{Listening, listen_all, tcp_hint};
 use watchdog::{WATCHDOG_INTERVAL, Watchdog};
@@ -78,7 +76,8 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
     let status = make_status(config, events.clone(), ledger.refused_sales())?;
     // Before anything is sold: the orders may know of more than the ledger does.
     let orders = ledger.orders(&status.config)?;
-    configure_may(cores);
+    // One more, for operators.
+    engine::configure(cores + usize::from(status.config.control.is_some()));
     for index in 0..cores {
         let link = ledger.link();
         let stat_log = stat_log.as_ref().map(StatLog::buffer);
@@ -87,13 +86,13 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
     let sweep = ledger.sweep()?;
     let connections_max = status.engine.settings.connections_max;
     let instance = members::instance(&status, &addresses);
-    let control = start_control(&status, &ledger, &instance)?;
+    let control = start_control(&status, &ledger, &instance, events)?;
     let mut server = Server { status, heard, links: vec![None; cores] };
     let Some(started) = server.wait_for_sales()? else {
         tracing::info!("told to end before it was ready");
         return Ok(());
     };
-    server.accept(listeners);
+    server.status.engine.accept(listeners);
     let members = ledger.members(&instance)?;
     ready(
         &server.status.config,
@@ -143,10 +142,13 @@ fn start_control(
     status: &Arc<Status>,
     ledger: &Ledger,
     instance: &Arc<Instance>,
+    events: Sender<Event>,
 ) -> Result<Option<Control>, RunError> {
     let Some(setting) = &status.config.control else { return Ok(None) };
     let address = setting.address;
-    let control = Control::start(setting, status.clone(), ledger.client(), instance.clone());
+    let client = || ledger.client();
+    let failed = move |error| _ = events.send(Event::Failed(error));
+    let control = Control::start(setting, status.clone(), client, instance, failed);
     let control = control.map_err(|error| {
         let hint = match error.kind() {
             io::ErrorKind::AddrInUse => {
@@ -166,7 +168,11 @@ fn make_status(
 ) -> io::Result<Arc<Status>> {
     let cores = config.cores.len();
     let settings = Settings {
+        first_worker: 0,
         connections_max: connections_max(&config),
+        refused_max: REFUSED_CONNECTIONS_MAX,
+        connections_per_address: config.connections_per_address,
+        trusted: config.trusted_proxies.clone(),
         // A worker for each request that may wait, and the leader.
         workers_max: config.waiting_max + 1,
         idle_timeout_ms: config.idle_timeout_ms,
@@ -174,13 +180,7 @@ fn make_status(
         body_timeout_ms: config.body_timeout_ms,
         write_timeout_ms: config.write_timeout_ms,
     };
-    let report = move |event| {
-        let event = match event {
-            engine::core::Event::Failed(error) => Event::Failed(error),
-            engine::core::Event::Drained => Event::Drained,
-        };
-        let _ = events.send(event);
-    };
+    let report = move |event| _ = events.send(Event::from(event));
     let selling = Selling::new(cores, config.stock, config.stock_buffer_percent, refused_sales);
     Ok(Arc::new(Status {
         engine: Arc::new(Engine::new(cores, settings, report)?),
@@ -211,21 +211,6 @@ struct Server {
 impl Server {
     fn away(&self) -> Option<String> {
         self.links.iter().flatten().find_map(|link| link.away()).map(str::to_owned)
-    }
-
-    /// Has the cores accept connections. Those who came before have been waiting in the backlog.
-    fn accept(&self, listeners: Vec<Vec<Listener>>) {
-        for (mailbox, listeners) in self.status.engine.mailboxes.iter().zip(listeners) {
-            mailbox.send(Box::new(|core| {
-                for listener in listeners {
-                    let run = move |core| listener.run(core);
-                    if !core.spawn_here("listener", STACK_BYTES, run) {
-                        core.engine
-                            .report(engine::core::Event::Failed(no_memory_for_a_coroutine()));
-                    }
-                }
-            }));
-        }
     }
 
     /// Waits until every core has its ledger and the sales are looked after, or the ledger has been

@@ -22,7 +22,8 @@ use std::time::{Duration, Instant};
 use redis::Value;
 use redis_server::RedisConnection;
 use server::Server;
-use stampede::http::{Code, Problem};
+use stampede::code::Code;
+use stampede::engine::http::{Kind, Problem};
 use stampede::limits::{
     BODY_BYTES_MAX, BODY_DEADLINE_MS, DRAIN_DEADLINE_MS, HEAD_BYTES_MAX, HEAD_DEADLINE_MS,
     IDLE_DEADLINE_MS, LEDGER_ANSWER_DEADLINE_MS,
@@ -314,10 +315,14 @@ fn nginx_and_systemd_agree_with_our_bounds() {
         assert!(nginx.lines().any(|found| found.trim() == line), "{line}");
     }
     // What it says itself is what the server says.
-    for code in [Code::ContentTooLarge, Code::UriTooLong, Code::RateLimited, Code::ConfirmNotPublic]
-    {
-        let said = serde_json::to_string(&Problem::of(code)).expect("JSON");
-        assert!(nginx.contains(&format!("return {} '{said}';", code.status().code())), "{said}");
+    for kind in [
+        Kind::CONTENT_TOO_LARGE,
+        Kind::URI_TOO_LONG,
+        Code::RateLimited.kind(),
+        Code::ConfirmNotPublic.kind(),
+    ] {
+        let said = serde_json::to_string(&Problem::of(kind)).expect("JSON");
+        assert!(nginx.contains(&format!("return {} '{said}';", kind.status.code())), "{said}");
     }
     for code in [Code::RateLimited, Code::Unknown, Code::Unavailable] {
         let buy = code.buy().expect("words for it");

@@ -67,6 +67,22 @@ pub struct ServeOptions {
     #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Network")]
     pub connections_max: Option<String>,
 
+    /// Most connections that one address has at a time, or off [default: off]
+    ///
+    /// Beyond it a new connection is answered with 503 and closed. A whole office, or a mobile
+    /// network, may share one address. Without a limit, too, no address can keep the others out: when
+    /// more than 90 % of the places are taken, the address that has most of them gives way. An IPv6
+    /// address counts together with all of its /64 network.
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Network")]
+    pub connections_per_address: Option<String>,
+
+    /// The networks of the proxies in front, e.g. 10.0.0.0/8,192.168.1.5 [default: none]
+    ///
+    /// Behind a proxy there is a crowd: its connections never give way, and no limit by address holds
+    /// for them. The same is true of whatever comes over a Unix socket.
+    #[arg(long, value_name = "CIDR,...", help_heading = "Network")]
+    pub trusted_proxies: Vec<String>,
+
     /// Where stock and reservations are kept [default: embedded:./stampede-data]
     ///
     /// embedded:DIR keeps them in a folder of this machine, for one instance. A Redis shares them
@@ -297,6 +313,9 @@ impl ServeOptions {
         let one = match name {
             "listen" => return self.listen.iter().map(String::as_str).collect(),
             "sale" => return self.sale.iter().map(String::as_str).collect(),
+            "trusted-proxies" => {
+                return self.trusted_proxies.iter().map(String::as_str).collect();
+            }
             "config" => &self.config,
             "control" => &self.control,
             "control-token-file" => &self.control_token_file,
@@ -305,6 +324,7 @@ impl ServeOptions {
             "public-confirm" => &self.public_confirm,
             "cores" => &self.cores,
             "connections-max" => &self.connections_max,
+            "connections-per-address" => &self.connections_per_address,
             "ledger" => &self.ledger,
             "redis-ca" => &self.redis_ca,
             "redis-cert" => &self.redis_cert,

@@ -15,6 +15,7 @@ mod host;
 mod ledger;
 mod listen;
 mod orders;
+mod proxies;
 mod sale;
 mod show;
 mod source;
@@ -22,6 +23,8 @@ mod taker;
 mod value;
 
 use std::path::PathBuf;
+
+use ipnet::IpNet;
 
 use crate::cli::ServeOptions;
 use crate::ledger::embedded::LedgerId;
@@ -72,6 +75,10 @@ pub struct Config {
     /// Connections at a time, at least 1. Assumes that the file limit is raised to its hard limit
     /// ([`raise_file_limit`]).
     pub connections_max: u64,
+    /// Connections that one address may have. 0: as many as there are.
+    pub connections_per_address: u32,
+    /// The networks of proxies in front. Their connections are not counted by address.
+    pub trusted_proxies: Vec<IpNet>,
     /// The ledger.
     pub ledger: LedgerSetting,
     /// Where an embedded ledger writes its orders, if anywhere.
@@ -164,6 +171,8 @@ impl Taker {
             public_confirm,
             cores,
             connections_max,
+            connections_per_address: self.connections_per_address(),
+            trusted_proxies: self.trusted_proxies(),
             ledger,
             orders,
             restored_ledger,

@@ -24,6 +24,12 @@ impl Config {
         page.setting("public-confirm", &self.public_confirm.to_string());
         page.setting("cores", &quoted(&format_cores(&self.cores)));
         page.setting("connections-max", &self.connections_max.to_string());
+        match self.connections_per_address {
+            0 => page.setting("connections-per-address", "\"off\""),
+            most => page.setting("connections-per-address", &most.to_string()),
+        }
+        let proxies: Vec<_> = self.trusted_proxies.iter().map(|n| quoted(&n.to_string())).collect();
+        page.setting("trusted-proxies", &format!("[{}]", proxies.join(", ")));
         page.ledger(&self.ledger);
         match &self.orders {
             Some(url) => page.setting("orders", &quoted(&url.to_string())),

@@ -46,6 +46,8 @@ pub const SETTINGS: &[Setting] = &[
     one("public-confirm"),
     one("cores"),
     one("connections-max"),
+    one("connections-per-address"),
+    several("trusted-proxies", ','),
     one("ledger"),
     one("redis-ca"),
     one("redis-cert"),
@@ -311,7 +313,9 @@ fn file_values(setting: &Setting, value: Value) -> Result<Vec<String>, String> {
         ("listen", Value::Array(parts)) if parts.is_empty() => {
             Err("must have at least one address".into())
         }
-        ("listen", Value::Array(parts)) => parts.into_iter().map(plain_text).collect(),
+        ("listen" | "trusted-proxies", Value::Array(parts)) => {
+            parts.into_iter().map(plain_text).collect()
+        }
         ("public-confirm", Value::Boolean(on)) => Ok(vec![on.to_string()]),
         (_, value) => Ok(vec![plain_text(value)?]),
     }

@@ -102,7 +102,8 @@ fn what_is_shown_can_be_read_again() {
     let (_file, options) = file(
         "listen = ['[::1]:0', 'unix:a.sock']\nledger = 'redis://host:1/2'\nsplits = 4\nstock = 50\n\
          stock-buffer = '20%'\ninstance = 'web1'\nlog = 'info,stampede=debug'\n\
-         log-format = 'json'\nconnections-max = 9\ndrain-delay = '3s'\ndrain-timeout = '0s'\nstat-log = '/dev/null'\n\
+         log-format = 'json'\nconnections-max = 9\nconnections-per-address = 3\n\
+         trusted-proxies = ['10.0.0.0/8', '::1']\ndrain-delay = '3s'\ndrain-timeout = '0s'\nstat-log = '/dev/null'\n\
          redis-counters-key = 'x:{sale}'\n[[sale]]\nid = 'a'\ntotal = 5\nhold = '90s'\nlimit = 1\n\
          quantity = 2\nopens = 2030-01-01T10:00:00+08:00\ncloses = '2031-01-01T00:00:00Z'\n\
          [[sale]]\nid = 'b'\ntotal = 0\nsplits = 1",

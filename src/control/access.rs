@@ -6,8 +6,8 @@
 
 use std::net::IpAddr;
 
-use super::problem::Problem;
 use crate::config::Token;
+use crate::engine::http::{Kind, Problem};
 
 /// The rules.
 #[derive(Debug)]
@@ -36,18 +36,15 @@ impl Access {
     pub fn check(&self, shown: &Shown<'_>) -> Result<(), Problem> {
         let Some(token) = &self.token else { return check_local(shown) };
         let refuse = |detail: &'static str, header| {
-            Err(Problem::new(401, "unauthorized", detail).with_header(header))
+            let authenticate = Some(header);
+            Err(Problem { authenticate, ..Problem::new(Kind::UNAUTHORIZED, detail) })
         };
         match shown.authorization[..] {
-            [] => refuse(
-                "The control port wants its token: Authorization: Bearer TOKEN.",
-                "WWW-Authenticate: Bearer",
-            ),
+            [] => {
+                refuse("The control port wants its token: Authorization: Bearer TOKEN.", "Bearer")
+            }
             [value] if bearer(value).is_some_and(|shown| token.matches(shown)) => Ok(()),
-            _ => refuse(
-                "This is not the control port's token.",
-                "WWW-Authenticate: Bearer error=\"invalid_token\"",
-            ),
+            _ => refuse("This is not the control port's token.", "Bearer error=\"invalid_token\""),
         }
     }
 }
@@ -59,7 +56,7 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 }
 
 fn check_local(shown: &Shown<'_>) -> Result<(), Problem> {
-    let refuse = |detail: &'static str| Err(Problem::new(403, "forbidden", detail));
+    let refuse = |detail: &'static str| Err(Problem::new(Kind::FORBIDDEN, detail));
     if !shown.origin.is_empty() {
         return refuse("A web page may not use a control port without a token.");
     }

@@ -11,13 +11,14 @@ use serde_json::json;
 
 use super::body;
 use super::instances;
-use super::problem::Problem;
+use super::problem::{EXISTS, HAS_SOLD, NOT_CLOSED, STILL_HELD, not_found};
 use super::request::{Reply, Request};
 use super::snapshot::Snapshot;
 use super::split;
 use crate::audit::{AuditError, Mode, audit};
+use crate::code::Code;
 use crate::config::whole_number;
-use crate::http::Code;
+use crate::engine::http::{Kind, Problem, Status};
 use crate::ledger::client::Client;
 use crate::ledger::{Batch, Group};
 use crate::limits::{
@@ -60,7 +61,11 @@ impl Api {
 
     /// Does what a request asks.
     pub fn answer(&mut self, request: &Request) -> Reply {
-        self.route(request).unwrap_or_else(Reply::from)
+        let routed = self.route(request);
+        routed.unwrap_or_else(|problem| match problem.allow {
+            Some(allow) if request.method == "OPTIONS" => Reply::options(allow),
+            _ => problem.into(),
+        })
     }
 
     /// Gives back the memory of a list that nobody reads on.
@@ -83,7 +88,7 @@ impl Api {
             ["v1", "sales"] => match method {
                 "GET" => self.list(request),
                 "POST" => self.create(request),
-                _ => Err(Problem::method_not_allowed("Allow: GET, POST")),
+                _ => Err(Problem::method_not_allowed("GET, HEAD, POST, OPTIONS")),
             },
             ["v1", "sales", sale] => match method {
                 "GET" => self.on_sale(sale, Command::Show),
@@ -91,11 +96,11 @@ impl Api {
                     self.tell_orders_position()?;
                     self.on_sale(sale, Command::Remove)
                 }
-                _ => Err(Problem::method_not_allowed("Allow: GET, DELETE")),
+                _ => Err(Problem::method_not_allowed("GET, HEAD, DELETE, OPTIONS")),
             },
             ["v1", "sales", sale, "reservations"] => match method {
                 "GET" => self.reservations(sale, request),
-                _ => Err(Problem::method_not_allowed("Allow: GET")),
+                _ => Err(Problem::method_not_allowed("GET, HEAD, OPTIONS")),
             },
             ["v1", "sales", sale, verb @ ("open" | "close" | "add-stock" | "reset")] => {
                 match (method, verb) {
@@ -110,29 +115,28 @@ impl Api {
                         let units = body::units(request)?;
                         self.on_sale(sale, Command::AddStock(units))
                     }
-                    _ => Err(Problem::method_not_allowed("Allow: POST")),
+                    _ => Err(Problem::method_not_allowed("POST, OPTIONS")),
                 }
             }
             ["v1", "reservations", id] => match method {
                 "GET" => self.on_reservation(id, Command::ShowReservation),
-                _ => Err(Problem::method_not_allowed("Allow: GET")),
+                _ => Err(Problem::method_not_allowed("GET, HEAD, OPTIONS")),
             },
             ["v1", "reservations", id, verb @ ("confirm" | "cancel")] => match (method, verb) {
                 ("POST", "confirm") => self.on_reservation(id, Command::Confirm),
                 ("POST", _) => self.on_reservation(id, Command::Cancel),
-                _ => Err(Problem::method_not_allowed("Allow: POST")),
+                _ => Err(Problem::method_not_allowed("POST, OPTIONS")),
             },
             ["v1", "instances"] => match method {
                 "GET" => self.instances(),
-                _ => Err(Problem::method_not_allowed("Allow: GET")),
+                _ => Err(Problem::method_not_allowed("GET, HEAD, OPTIONS")),
             },
             ["v1", "audit"] => match method {
                 "GET" => self.audit(request, Mode::Look),
                 "POST" => self.audit(request, Mode::Repair),
-                _ => Err(Problem::method_not_allowed("Allow: GET, POST")),
+                _ => Err(Problem::method_not_allowed("GET, HEAD, POST, OPTIONS")),
             },
-            ["livez" | "readyz"] => Err(Problem::method_not_allowed("Allow: GET")),
-            _ => Err(Problem::of(Code::NotFound)),
+            _ => Err(Problem::of(Kind::NOT_FOUND)),
         }
     }
 
@@ -144,9 +148,9 @@ impl Api {
     fn create(&mut self, request: &Request) -> Answer {
         let (id, spec) = body::sale(request)?;
         match self.ask(&id, Command::Create(spec.clone()))? {
-            Outcome::Created(view) => Ok(Reply::json(201, &SaleJson::of(&id, &view))),
+            Outcome::Created(view) => Ok(Reply::json(Status::Created, &SaleJson::of(&id, &view))),
             Outcome::Sale(view) if view.spec == spec => {
-                Ok(Reply::json(200, &SaleJson::of(&id, &view)))
+                Ok(Reply::json(Status::Ok, &SaleJson::of(&id, &view)))
             }
             Outcome::Sale(view) => {
                 let differences = view.spec.differences(&spec).join(", ");
@@ -154,7 +158,7 @@ impl Api {
                     "The sale {id} exists and is left as it is, which is not as asked: {differences}."
                 );
                 let sale = serde_json::to_value(SaleJson::of(&id, &view)).unwrap_or_default();
-                Err(Problem::new(409, "exists", detail).with("sale", sale))
+                Err(Problem::new(EXISTS, detail).with("sale", sale))
             }
             outcome => Err(refusal(outcome)),
         }
@@ -164,10 +168,10 @@ impl Api {
         let id = sale_id(sale)?;
         match self.ask(&id, command)? {
             Outcome::Sale(view) | Outcome::Created(view) => {
-                Ok(Reply::json(200, &SaleJson::of(&id, &view)))
+                Ok(Reply::json(Status::Ok, &SaleJson::of(&id, &view)))
             }
             Outcome::Removed => {
-                Ok(Reply::json(200, &json!({ "id": id.as_str(), "removed": true })))
+                Ok(Reply::json(Status::Ok, &json!({ "id": id.as_str(), "removed": true })))
             }
             Outcome::UnknownSale => Err(unknown_sale(&id)),
             outcome => Err(refusal(outcome)),
@@ -179,9 +183,8 @@ impl Api {
         let (Some(url), Some(source)) = (&self.orders, self.client.orders_source()) else {
             return Ok(());
         };
-        let unavailable = |error: DatabaseError| {
-            Problem::of(Code::Unavailable).saying(format!("the orders: {error}"))
-        };
+        let unavailable =
+            |error: DatabaseError| Problem::new(Code::Unavailable, format!("the orders: {error}"));
         let position = url.open().map_err(unavailable)?.position(&source).map_err(unavailable)?;
         Ok(self.client.orders_have(position.unwrap_or(0))?)
     }
@@ -192,9 +195,9 @@ impl Api {
             .map_err(|error| Problem::invalid("reservation", format!("{error}.")))?;
         match self.ask(&sale, command(id))? {
             Outcome::Reservation(reservation) => {
-                Ok(Reply::json(200, &ReservationJson::of(&sale, &reservation)))
+                Ok(Reply::json(Status::Ok, &ReservationJson::of(&sale, &reservation)))
             }
-            Outcome::UnknownSale => Err(Problem::not_found("reservation")),
+            Outcome::UnknownSale => Err(not_found("reservation")),
             outcome => Err(refusal(outcome)),
         }
     }
@@ -213,7 +216,7 @@ impl Api {
             sales.extend(self.show(ids)?);
         }
         let next = (rest.len() > ids.len()).then(|| ids.last().map(SaleId::as_str)).flatten();
-        Ok(Reply::json(200, &json!({ "sales": sales, "next": next })))
+        Ok(Reply::json(Status::Ok, &json!({ "sales": sales, "next": next })))
     }
 
     fn show(&mut self, ids: &[SaleId]) -> Result<Vec<SaleJson>, Problem> {
@@ -254,7 +257,7 @@ impl Api {
                 outcome => return Err(refusal(outcome)),
             };
             let audit = split::reservations(&mut *self.client, &id, split)?;
-            let audit = audit.ok_or_else(|| Problem::not_found("sale"))?;
+            let audit = audit.ok_or_else(|| not_found("sale"))?;
             self.snapshot = Some(Snapshot::new(id.clone(), audit));
         }
         let Some(snapshot) = &mut self.snapshot else { return Err(unexpected(None)) };
@@ -262,7 +265,7 @@ impl Api {
         let reservations: Vec<_> = changes.iter().map(ReservationJson::of_change).collect();
         let last = changes.last().filter(|_| more);
         let next = last.map(|change| format!("{}~{}", change.sale, change.reservation.id));
-        let reply = Reply::json(200, &json!({ "reservations": reservations, "next": next }));
+        let reply = Reply::json(Status::Ok, &json!({ "reservations": reservations, "next": next }));
         if !more {
             self.snapshot = None;
         }
@@ -275,7 +278,7 @@ impl Api {
             Some(roll) => roll.leases.iter().map(instances::leased).collect(),
             None => self.instance.as_deref().map(instances::alone).into_iter().collect(),
         };
-        Ok(Reply::json(200, &json!({ "instances": instances })))
+        Ok(Reply::json(Status::Ok, &json!({ "instances": instances })))
     }
 
     /// Compares what must agree, of the sales that are named or of all, and repairs it if it is to.
@@ -300,13 +303,13 @@ impl Api {
         let unavailable = |error: AuditError| match error {
             AuditError::UnknownSale(ref id) => unknown_sale(id),
             AuditError::Ledger(error) => Problem::from(error),
-            AuditError::Orders(_) => Problem::of(Code::Unavailable).saying(error.to_string()),
+            AuditError::Orders(_) => Problem::new(Code::Unavailable, error.to_string()),
         };
         let open = self.orders.as_ref().map(DatabaseUrl::open).transpose();
         let mut orders = open.map_err(|error| unavailable(error.into()))?;
         let orders = orders.as_mut().map(|orders| &mut **orders as _);
         let report = audit(&mut *self.client, orders, &sales, mode).map_err(unavailable)?;
-        Ok(Reply::json(200, &report))
+        Ok(Reply::json(Status::Ok, &report))
     }
 }
 
@@ -355,29 +358,27 @@ fn check_final(view: &SaleView) -> Result<(), Problem> {
 }
 
 fn unknown_sale(id: &SaleId) -> Problem {
-    Problem::of(Code::NotFound).saying(format!("There is no sale {id}."))
+    Problem::new(Kind::NOT_FOUND, format!("There is no sale {id}."))
 }
 
 /// What the ledger says instead of what was asked.
 fn refusal(outcome: Outcome) -> Problem {
     match outcome {
-        Outcome::UnknownSale => Problem::not_found("sale"),
-        Outcome::UnknownReservation => Problem::not_found("reservation"),
-        Outcome::NotClosed => {
-            Problem::new(409, "not_closed", "The sale is not closed: close it first.")
-        }
+        Outcome::UnknownSale => not_found("sale"),
+        Outcome::UnknownReservation => not_found("reservation"),
+        Outcome::NotClosed => Problem::of(NOT_CLOSED),
         Outcome::StillHeld { held } => {
             let detail = format!(
                 "{held} units of the sale are held: wait until they are paid or expire, or cancel them."
             );
-            Problem::new(409, "still_held", detail).with("held", held)
+            Problem::new(STILL_HELD, detail).with("held", held)
         }
         Outcome::HasSold { held, confirmed } => {
             let detail = format!(
                 "{held} units of the sale are held and {confirmed} confirmed: they would be forgotten \
                  with their reservations. If that is meant, say --force, or {{\"force\": true}}."
             );
-            Problem::new(409, "has_sold", detail).with("held", held).with("confirmed", confirmed)
+            Problem::new(HAS_SOLD, detail).with("held", held).with("confirmed", confirmed)
         }
         Outcome::TotalRequired => {
             Problem::invalid("total", "The sale's total can't be read: say what it is to be.")
@@ -398,5 +399,5 @@ fn refusal(outcome: Outcome) -> Problem {
 
 fn unexpected(outcome: Option<&Outcome>) -> Problem {
     tracing::error!(?outcome, "the ledger answered the control port with something else");
-    Problem::of(Code::Internal)
+    Problem::of(Kind::INTERNAL)
 }

@@ -7,10 +7,9 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::error::Category;
 
-use super::problem::Problem;
 use super::request::Request;
 use crate::config::parse_time;
-use crate::http::Code;
+use crate::engine::http::{Kind, Problem};
 use crate::limits::{HOLD_MS_MAX, QUANTITY_MAX, SPLITS_MAX, TOTAL_MAX};
 use crate::sale::{SaleId, SaleSpec, SpecError, Split};
 
@@ -43,14 +42,12 @@ impl Members {
     /// The body's members, all of which are in `names`.
     fn read(request: &Request, names: &[&'static str]) -> Result<Self, Problem> {
         if !request.content_type.as_deref().is_some_and(is_json) {
-            return Err(Problem::of(Code::UnsupportedMediaType));
+            return Err(Problem::of(Kind::UNSUPPORTED_MEDIA_TYPE));
         }
         let members: Self =
             serde_json::from_slice(&request.body).map_err(|error| match error.classify() {
                 Category::Data => Problem::invalid("body", "The body is not a JSON object."),
-                _ => {
-                    Problem::of(Code::BadRequest).saying(format!("The body is not JSON: {error}."))
-                }
+                _ => Problem::new(Kind::BAD_REQUEST, format!("The body is not JSON: {error}.")),
             })?;
         for (at, (name, _)) in members.0.iter().enumerate() {
             if !names.contains(&name.as_str()) {

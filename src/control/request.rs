@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::engine::http::{Envelope, Head, JSON, Method, Problem, Response, Status, json_bytes};
+
 /// A request, as far as its meaning needs it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Request {
@@ -11,7 +13,7 @@ pub struct Request {
     pub target: String,
     /// The body's media type, if it is named.
     pub content_type: Option<Vec<u8>>,
-    /// At most `CONTROL_BODY_BYTES_MAX`.
+    /// At most [`BODY_BYTES_MAX`](crate::limits::BODY_BYTES_MAX), if it came over HTTP.
     pub body: Vec<u8>,
 }
 
@@ -19,6 +21,35 @@ impl Request {
     /// A request without a body.
     pub fn new(method: &str, target: impl Into<String>) -> Self {
         Self { method: method.to_owned(), target: target.into(), ..Self::default() }
+    }
+
+    /// The request that came over HTTP. One for the head of an answer is one for the answer.
+    pub(super) fn of(head: &Head<'_>, body: &[u8]) -> Self {
+        let method = match head.method {
+            Method::Get | Method::Head => "GET",
+            Method::Post => "POST",
+            Method::Put => "PUT",
+            Method::Delete => "DELETE",
+            Method::Options => "OPTIONS",
+            Method::Patch => "PATCH",
+            Method::Trace => "TRACE",
+        };
+        let mut target = head.path.to_owned();
+        if let Some(query) = head.query {
+            target += "?";
+            target += query;
+        }
+        let content_type = head.content_type.map(<[u8]>::to_vec);
+        Self { method: method.to_owned(), target, content_type, body: body.to_vec() }
+    }
+
+    /// Whether it may take longer than a few questions to the ledger.
+    pub(super) fn may_take_long(&self) -> bool {
+        let path = self.path();
+        self.method == "DELETE"
+            || path.starts_with("/v1/audit")
+            || path.ends_with("/reset")
+            || (path.starts_with("/v1/sales/") && path.ends_with("/reservations"))
     }
 
     /// The same with a JSON body.
@@ -39,51 +70,54 @@ impl Request {
 }
 
 /// What a request is answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Reply {
-    /// The HTTP status.
-    pub status: u16,
-    /// Header lines beside those that every response has.
-    pub headers: Vec<&'static str>,
+    response: Response<'static>,
     /// The body.
     pub body: Vec<u8>,
 }
 
 impl Reply {
     /// JSON, ended by a newline for people at a terminal.
-    pub fn json(status: u16, value: &impl Serialize) -> Self {
-        let mut body = serde_json::to_vec(value).unwrap_or_default();
-        body.push(b'\n');
-        Self { status, headers: vec!["Content-Type: application/json"], body }
+    pub fn json(status: Status, value: &impl Serialize) -> Self {
+        Self::of(Response::new(status, JSON), value)
     }
 
-    /// 200 with a word.
+    /// 200 with some words.
     pub fn text(text: &str) -> Self {
-        let headers = vec!["Content-Type: text/plain; charset=utf-8"];
-        Self { status: 200, headers, body: text.as_bytes().to_vec() }
+        let response = Response::new(Status::Ok, "text/plain; charset=utf-8");
+        Self { response, body: text.as_bytes().to_vec() }
     }
 
-    /// The status' reason phrase (RFC 9110, section 15).
-    pub fn reason(&self) -> &'static str {
-        match self.status {
-            200 => "OK",
-            201 => "Created",
-            204 => "No Content",
-            400 => "Bad Request",
-            401 => "Unauthorized",
-            403 => "Forbidden",
-            404 => "Not Found",
-            405 => "Method Not Allowed",
-            409 => "Conflict",
-            410 => "Gone",
-            411 => "Length Required",
-            413 => "Content Too Large",
-            415 => "Unsupported Media Type",
-            422 => "Unprocessable Content",
-            500 => "Internal Server Error",
-            501 => "Not Implemented",
-            503 => "Service Unavailable",
-            _ => "Status",
-        }
+    /// What may be asked: 204.
+    pub fn options(allow: &'static str) -> Self {
+        let response = Response {
+            allow: Some(allow),
+            content_type: None,
+            ..Response::new(Status::NoContent, JSON)
+        };
+        Self { response, body: Vec::new() }
+    }
+
+    fn of(response: Response<'static>, value: &impl Serialize) -> Self {
+        let mut body = json_bytes(value);
+        body.push(b'\n');
+        Self { response, body }
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> Status {
+        self.response.status
+    }
+
+    /// Appends it.
+    pub(super) fn write(&self, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+        self.response.write(envelope, &[&self.body], out);
+    }
+}
+
+impl From<Problem> for Reply {
+    fn from(problem: Problem) -> Self {
+        Self::of(problem.response(), &problem)
     }
 }

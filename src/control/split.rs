@@ -2,8 +2,9 @@
 //!
 //! What is done to some places and not to others is finished by asking for the same again.
 
-use super::problem::Problem;
-use crate::http::Code;
+use super::problem::FOREIGN_PARTS;
+use crate::code::Code;
+use crate::engine::http::Problem;
 use crate::ledger::LedgerError;
 use crate::ledger::client::{Client, SaleAudit};
 use crate::ledger::{Batch, Group};
@@ -171,7 +172,7 @@ fn create(client: &mut dyn Client, id: &SaleId, spec: &SaleSpec) -> Result<Outco
             (_, None) => {}
         }
     }
-    Err(Problem::of(Code::Busy).saying("Others create and remove the sale all the time."))
+    Err(Problem::new(Code::Busy, "Others create and remove the sale all the time."))
 }
 
 /// Begins a sale anew. One in parts can't be in one step: all of it is forgotten, the head last, and
@@ -302,15 +303,18 @@ fn foreign(id: &SaleId, parts: u32, numbers: &[usize]) -> Problem {
          `stampede sale reset {id}` begins the sale anew without them.",
         names(id, parts, numbers)
     );
-    Problem::new(409, "foreign_parts", detail)
+    Problem::new(FOREIGN_PARTS, detail)
 }
 
 fn missing(id: &SaleId, parts: u32, numbers: &[usize]) -> Problem {
-    Problem::of(Code::Unavailable).saying(format!(
-        "Parts of the sale are not there: {}. One that is being removed is to be removed again; \
+    Problem::new(
+        Code::Unavailable,
+        format!(
+            "Parts of the sale are not there: {}. One that is being removed is to be removed again; \
          otherwise restore their keys in Redis.",
-        names(id, parts, numbers)
-    ))
+            names(id, parts, numbers)
+        ),
+    )
 }
 
 /// Has the ledger carry out one command at one place.

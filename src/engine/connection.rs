@@ -16,8 +16,8 @@ use rustix::net::{SendFlags, send};
 
 use super::core::{Core, Worker};
 use super::gate::{Readiness, Token};
-use crate::http::{Code, Reject};
-use crate::limits::{CONNECTION_ENDS_MAX, CONNECTION_LOOKS_MAX};
+use crate::engine::http::{Kind, Reject};
+use crate::limits::{CONNECTION_ENDS_MAX, CONNECTION_LOOKS_MAX, GIVE_WAY_PER_TICK, NEWCOMER_MS};
 
 mod ending;
 mod progress;
@@ -29,23 +29,24 @@ mod wheel;
 
 pub(super) use ending::close;
 pub(super) use refusal::write_refusal;
+pub(super) use table::Entry;
 
 use ending::{linger, put_back};
 use session::Session;
-use state::{Closing, Connection, Phase, has_taken};
+use state::{Closing, Connection, Phase, has_taken_enough};
 
-/// Takes on an accepted connection. One that is not `admitted` is told so and closed.
+/// Takes on an accepted connection. One that is refused is told so and closed.
 ///
 /// Its first request is mostly here already, so it is read before the connection is watched; one
 /// that is answered and closed at once never is.
-pub fn add(core: &Core, socket: OwnedFd, admitted: bool) {
+pub fn add(core: &Core, socket: OwnedFd, entry: Entry) {
     let deadline_ms = core.clock.now_ms() + core.engine.settings.idle_timeout_ms;
     let mut connection = Box::new(Connection::new(socket, deadline_ms));
-    if !admitted {
-        write_refusal(&core.date.borrow(), &mut connection.output);
+    if let Entry::Refused(kind) = entry {
+        write_refusal(kind, &core.date.borrow(), &mut connection.output);
         connection.closing = Closing::Linger;
     }
-    let token = core.connections.borrow_mut().insert(connection, admitted);
+    let token = core.connections.borrow_mut().insert(connection, entry);
     core.gate.look_at(token);
 }
 
@@ -55,16 +56,21 @@ pub fn on_event(worker: &Worker, token: Token, readiness: Readiness) {
     let taken = core.connections.borrow_mut().take(token, readiness);
     let Some(mut connection) = taken else { return };
     connection.note(readiness);
-    if !connection.readable && connection.output.is_empty() {
+    if connection.deferred && !readiness.turn {
+        return put_back(core, token, connection);
+    }
+    connection.deferred = false;
+    if !readiness.turn && !connection.readable && connection.output.is_empty() {
         // Only room to write, and nothing to be written.
         return put_back(core, token, connection);
     }
     Session::new(worker, token, connection).run();
 }
 
-/// Ends what has passed its deadline. What is more than its turn allows is ended at the next tick; a
+/// Ends what gives way, and what has passed its deadline. What is more than its turn allows is ended at the next tick; a
 /// drain allows more.
 pub fn sweep(core: &Core) {
+    give_way(core, GIVE_WAY_PER_TICK);
     let now_ms = core.clock.now_ms();
     let ends = if core.draining() { CONNECTION_LOOKS_MAX } else { CONNECTION_ENDS_MAX };
     let mut looks = CONNECTION_LOOKS_MAX;
@@ -75,19 +81,42 @@ pub fn sweep(core: &Core) {
     }
 }
 
+/// Closes so many connections at most of the address that has most of them, while places run out.
+/// Who has one connection alone never gives way.
+pub(super) fn give_way(core: &Core, most: usize) {
+    let engine = &core.engine;
+    let enough = engine.settings.connections_max / 10 * 9;
+    let now_ms = core.clock.now_ms();
+    let fresh_from_ms = (now_ms + engine.settings.idle_timeout_ms).saturating_sub(NEWCOMER_MS);
+    for _ in 0..most {
+        if engine.connections.taken() <= enough {
+            return;
+        }
+        let mut connections = core.connections.borrow_mut();
+        let Some(address) = connections.who_gives_way(&engine.addresses) else { return };
+        let token = connections.next_to_give_way(address, now_ms, fresh_from_ms);
+        drop(connections);
+        let Some(token) = token else { return };
+        close(core, token);
+    }
+}
+
 fn end_overdue(core: &Core, token: Token) {
     let taken = core.connections.borrow_mut().take(token, Readiness::default());
     let Some(mut connection) = taken else { return };
     let phase = connection.phase;
     match phase {
-        Phase::Write if !core.draining() && has_taken(&mut connection) => {
+        Phase::Write
+            if !core.draining()
+                && has_taken_enough(&mut connection, core.engine.settings.write_timeout_ms) =>
+        {
             connection.deadline_ms = core.clock.now_ms() + core.engine.settings.write_timeout_ms;
         }
         // Its next request is here already, and is answered first.
-        Phase::Idle if core.draining() && connection.has_unread() => {}
+        Phase::Idle if core.draining() && (connection.deferred || connection.has_unread()) => {}
         Phase::Head | Phase::Body => {
             let mut response = Vec::new();
-            Reject::of(Code::RequestTimeout).write(&core.date.borrow(), &mut response);
+            Reject::of(Kind::REQUEST_TIMEOUT).write(&core.date.borrow(), &mut response);
             let _ = send(&connection.socket, &response, SendFlags::NOSIGNAL);
             linger(core, &mut connection);
         }

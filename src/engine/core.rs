@@ -22,8 +22,10 @@ use std::thread::{self, ThreadId};
 use std::time::Instant;
 
 use crossbeam_utils::CachePadded;
+use ipnet::IpNet;
 use may::coroutine::{self, Coroutine};
 
+use super::addresses::Addresses;
 use super::connection::table::Connections;
 use super::gate::Gate;
 use super::handover::Handover;
@@ -31,23 +33,32 @@ use super::listeners::Listeners;
 use super::mailbox::Mailbox;
 use super::places::Places;
 use crate::clock::Clock;
-use crate::http::{Head, HttpDate};
+use crate::engine::http::{Head, HttpDate};
 use crate::limits::{OUT_BUFFER_BYTES_MAX, READ_BUFFER_BYTES, SPARE_COROUTINES, STACK_BYTES};
 
 /// What an engine may be told.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// The worker of `may` that is its first core; the others follow.
+    pub first_worker: usize,
     /// Connections that may be open, over all cores.
     pub connections_max: usize,
+    /// Connections beyond that which are told so; of those beyond even this, nothing is read.
+    pub refused_max: usize,
     /// Worker coroutines that one core may have.
     pub workers_max: usize,
+    /// Connections that one address may have. 0: as many as there are places.
+    pub connections_per_address: u32,
+    /// Networks of clients whose connections never give way and are not counted: proxies, behind
+    /// which there is a crowd.
+    pub trusted: Vec<IpNet>,
     /// Time for a connection between two requests, in ms.
     pub idle_timeout_ms: u64,
     /// Time for a head, in ms.
     pub head_timeout_ms: u64,
     /// Time for a body, in ms.
     pub body_timeout_ms: u64,
-    /// Time in which a client must take something of its answers, in ms.
+    /// Time after which is looked how much of its answers a client has taken, in ms.
     pub write_timeout_ms: u64,
 }
 
@@ -66,6 +77,8 @@ pub struct Engine {
     pub settings: Settings,
     /// Connections open now that have a place.
     pub connections: Places,
+    /// Who has those of them that come from an address that counts.
+    pub addresses: Addresses,
     /// Connections open now that have none and are being told so.
     pub refused: Places,
     /// Set when the server is about to end: it is not ready, and closes each connection after its
@@ -94,6 +107,7 @@ impl Engine {
         Ok(Self {
             settings,
             connections: Places::default(),
+            addresses: Addresses::default(),
             refused: Places::default(),
             leaving: AtomicBool::new(false),
             handover: Handover::default(),
@@ -112,34 +126,36 @@ impl Engine {
     pub fn report(&self, event: Event) {
         (self.report)(event);
     }
-
-    /// Where a connection is counted: one that waits for its refusal takes nobody's place.
-    pub(super) fn places(&self, admitted: bool) -> &Places {
-        if admitted { &self.connections } else { &self.refused }
-    }
 }
 
-/// Answers the requests of one core. Everything is called on the core's own thread.
+/// Answers the requests of one core. Everything is called on the core's own thread. What there is
+/// beside [`serve`](Self::serve) is for services that gather what they ask and tell.
 pub trait Service {
     /// Serves one request, as far as that goes without waiting.
     fn serve(&self, core: &'static Core, head: &Head<'_>, body: &[u8], out: &mut Vec<u8>)
     -> Action;
 
     /// Sends what waits to be sent, if it may be sent now; whether that has woken anybody.
-    fn send(&self) -> bool;
+    fn send(&self) -> bool {
+        false
+    }
 
     /// Lets one of the requests go on whose answers are there. Called within a round of events.
-    fn tell_one(&self);
+    fn tell_one(&self) {}
 
     /// A round of events is over: lets the next few requests go on, and sends what waits to be sent.
     /// `true`: the next round must begin at once.
-    fn end_round(&self) -> bool;
+    fn end_round(&self) -> bool {
+        false
+    }
 
     /// What is done at regular times. `true`: there are answers left to tell.
-    fn tick(&self) -> bool;
+    fn tick(&self) -> bool {
+        false
+    }
 
     /// The server drains, and this core has no connection left.
-    fn finish(&self);
+    fn finish(&self) {}
 }
 
 /// What became of a request.
@@ -216,7 +232,7 @@ impl Core {
     ) -> io::Result<Self> {
         Ok(Self {
             index,
-            gate: Gate::new(index, engine.cores())?,
+            gate: Gate::new(engine.settings.first_worker + index, may::config().get_workers())?,
             engine,
             clock,
             date: RefCell::new(HttpDate::new(0)),

@@ -23,17 +23,12 @@ use std::rc::Rc;
 use may::coroutine::{self, Coroutine};
 use may::io::{CoIo, WaitIo, WaitIoWaker};
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
-use rustix::event::{EventfdFlags, eventfd};
 
 /// Events taken in one round.
 const EVENTS_MAX: usize = 512;
-/// Rounds that may follow each other without a look at what else the worker watches.
-const ROUNDS_ON_END_MAX: u32 = 8;
 /// What is told of a connection.
 const CONNECTION_FLAGS: EventFlags =
     EventFlags::IN.union(EventFlags::OUT).union(EventFlags::RDHUP).union(EventFlags::ET);
-/// What `may` tells of a descriptor that can be read.
-const READABLE: usize = EventFlags::IN.bits() as usize;
 /// The bit of an event's data that tells a source from a connection.
 const SOURCE_BIT: u64 = 1 << 63;
 /// The data of an event that tells of the urgent sources.
@@ -73,6 +68,8 @@ pub struct Readiness {
     pub hung_up: bool,
     /// The connection is broken in both directions.
     pub broken: bool,
+    /// Nothing: it is the connection's turn again, after [`Gate::defer`].
+    pub turn: bool,
 }
 
 /// A descriptor with one coroutine that waits for it.
@@ -148,13 +145,12 @@ pub struct Gate {
     epoll: CoIo<Descriptor>,
     /// Watches the urgent sources, and is watched by `epoll`.
     urgent: OwnedFd,
-    /// An eventfd that the worker watches itself: see [`look_outside`](Self::look_outside).
-    outside: CoIo<Descriptor>,
-    rounds_on_end: Cell<u32>,
     waker: WaitIoWaker,
     round: RefCell<Round>,
     /// Connections to be looked at without an event.
     unwatched: RefCell<VecDeque<Token>>,
+    /// Connections that have had their turn and have more to do.
+    deferred: RefCell<VecDeque<Token>>,
     /// Sources whose waiters go on in the next round, as if something had happened.
     again: RefCell<Vec<Rc<Source>>>,
     sources: RefCell<Vec<Option<Rc<Source>>>>,
@@ -166,6 +162,8 @@ struct Round {
     next: usize,
     /// How many of the unwatched connections belong to this round.
     unwatched: usize,
+    /// Whether one that was deferred does.
+    deferred: bool,
 }
 
 impl Gate {
@@ -176,21 +174,19 @@ impl Gate {
         let flags = EventFlags::IN.union(EventFlags::ET);
         epoll::add(&epoll, &urgent, EventData::new_u64(URGENT), flags)?;
         let epoll = CoIo::new(Descriptor(epoll))?;
-        let outside =
-            place(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?, worker, workers)?;
         Ok(Self {
             waker: epoll.waker(),
             epoll,
             urgent,
-            outside: CoIo::new(Descriptor(outside))?,
-            rounds_on_end: Cell::new(0),
             round: RefCell::new(Round {
                 events: Box::new_uninit_slice(EVENTS_MAX),
                 count: 0,
                 next: 0,
                 unwatched: 0,
+                deferred: false,
             }),
             unwatched: RefCell::default(),
+            deferred: RefCell::default(),
             again: RefCell::default(),
             sources: RefCell::new(Vec::new()),
         })
@@ -200,6 +196,13 @@ impl Gate {
     /// for it.
     pub fn look_at(&self, token: Token) {
         self.unwatched.borrow_mut().push_back(token);
+        self.hurry();
+    }
+
+    /// Has a connection's turn come again, behind everything that happens to others meanwhile: one that
+    /// was deferred has its turn at the end of each round.
+    pub fn defer(&self, token: Token) {
+        self.deferred.borrow_mut().push_back(token);
         self.hurry();
     }
 
@@ -217,12 +220,6 @@ impl Gate {
     pub fn watch_connection(&self, descriptor: impl AsFd, token: Token) -> io::Result<()> {
         let data = EventData::new_u64(token.to_data());
         Ok(epoll::add(&self.epoll.inner().0, descriptor, data, CONNECTION_FLAGS)?)
-    }
-
-    /// Has a connection's readiness told anew, after whatever else has happened by now.
-    pub fn watch_again(&self, descriptor: impl AsFd, token: Token) -> io::Result<()> {
-        let data = EventData::new_u64(token.to_data());
-        Ok(epoll::modify(&self.epoll.inner().0, descriptor, data, CONNECTION_FLAGS)?)
     }
 
     /// Watches a descriptor that one coroutine will wait for.
@@ -313,6 +310,7 @@ impl Gate {
                     readable: flags.contains(EventFlags::IN),
                     hung_up: flags.contains(EventFlags::RDHUP),
                     broken: flags.intersects(EventFlags::ERR | EventFlags::HUP),
+                    turn: false,
                 };
                 return Some((Token::from_data(data.u64()), readiness));
             }
@@ -322,9 +320,16 @@ impl Gate {
                 self.notify((data.u64() & !SOURCE_BIT) as usize);
             }
         }
-        round.unwatched = round.unwatched.checked_sub(1)?;
-        let token = self.unwatched.borrow_mut().pop_front()?;
-        Some((token, Readiness { readable: true, ..Readiness::default() }))
+        if let Some(left) = round.unwatched.checked_sub(1) {
+            round.unwatched = left;
+            let token = self.unwatched.borrow_mut().pop_front()?;
+            return Some((token, Readiness { readable: true, ..Readiness::default() }));
+        }
+        if !std::mem::take(&mut round.deferred) {
+            return None;
+        }
+        let token = self.deferred.borrow_mut().pop_front()?;
+        Some((token, Readiness { turn: true, ..Readiness::default() }))
     }
 
     /// Begins the next round: suspends the calling coroutine until there is an event (or, `at_once`,
@@ -334,19 +339,16 @@ impl Gate {
         debug_assert_eq!(round.next, round.count, "events dropped");
         // A full round may have left events behind, for which no new edge will come.
         let full = round.count == EVENTS_MAX;
-        let more = !self.unwatched.borrow().is_empty() || !self.again.borrow().is_empty();
+        let more = !self.unwatched.borrow().is_empty()
+            || !self.again.borrow().is_empty()
+            || !self.deferred.borrow().is_empty();
         round.count = 0;
         round.next = 0;
         drop(round);
-        let on_end = self.rounds_on_end.replace(0);
-        if on_end >= ROUNDS_ON_END_MAX {
-            self.look_outside();
-        } else if full || at_once || more {
+        if full || at_once || more {
             coroutine::yield_now();
-            self.rounds_on_end.set(on_end + 1);
-        } else if self.epoll.wait_io() & READABLE == 0 {
-            // Hurried: the worker has not looked.
-            self.rounds_on_end.set(on_end + 1);
+        } else {
+            self.epoll.wait_io();
         }
         self.begin_round();
     }
@@ -360,20 +362,9 @@ impl Gate {
             Err(_) => 0, // EINTR: the next round asks again
         };
         round.unwatched = self.unwatched.borrow().len().min(EVENTS_MAX);
+        round.deferred = !self.deferred.borrow().is_empty();
         drop(round);
         self.again.take().iter().for_each(|source| source.notify());
-    }
-
-    /// Suspends the calling coroutine until the worker has looked at its own epoll instance. To yield
-    /// is not enough: a worker looks there only once nothing is runnable, so a core with thousands of
-    /// busy connections would never see what else its worker watches (the control port).
-    fn look_outside(&self) {
-        let eventfd = &self.outside.inner().0;
-        if rustix::io::write(eventfd, &1u64.to_ne_bytes()).is_ok() {
-            // That there is room to write again is an event of the time before.
-            while self.outside.wait_io() & READABLE == 0 {}
-            let _ = rustix::io::read(eventfd, &mut [0u8; 8]);
-        }
     }
 
     /// Has the next round begin without waiting for an event, after what is runnable now.
@@ -412,8 +403,9 @@ fn place(descriptor: OwnedFd, worker: usize, workers: usize) -> io::Result<Owned
 
 #[cfg(test)]
 mod tests {
+    use rustix::event::{EventfdFlags, eventfd};
+
     use super::*;
-    use crate::test_coroutines::{beside, run};
 
     #[test]
     fn tokens_survive_the_kernel() {
@@ -425,67 +417,25 @@ mod tests {
         }
     }
 
-    /// Whether a worker sees what it watches itself beside a gate (as the control port is) while the
-    /// gate's rounds follow each other without end: since each is full, as thousands of busy
-    /// connections make it, or since somebody always has more to do, as a listener has.
-    fn looks_outside(full: bool, always_more: bool) -> bool {
-        let workers = may::config().get_workers();
-        let body = move || {
-            let gate = Rc::new(Gate::new(0, workers).unwrap());
-            let count = if full { EVENTS_MAX as u32 } else { 1 };
-            let busy: Vec<_> = (0..count)
-                .map(|index| {
-                    let descriptor = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
-                    gate.watch_connection(&descriptor, Token { index, generation: 0 }).unwrap();
-                    descriptor
-                })
-                .collect();
-            let outside = place(eventfd(0, EventfdFlags::NONBLOCK).unwrap(), 0, workers).unwrap();
-            let event = outside.try_clone().unwrap();
-            let outside = CoIo::new(Descriptor(outside)).unwrap();
-            let seen = Rc::new(Cell::new(false));
-            let wakes_the_leader = busy[0].try_clone().unwrap();
-            beside((outside, seen.clone()), move |(outside, seen)| {
-                // Room to write is an event, too.
-                while rustix::io::read(&outside.inner().0, &mut [0u8; 8]).is_err() {
-                    outside.wait_io();
-                }
-                seen.set(true);
-                rustix::io::write(&wakes_the_leader, &1u64.to_ne_bytes()).unwrap();
-            });
-            if always_more {
-                beside((gate.clone(), seen.clone()), |(gate, seen)| {
-                    let source = gate.signal();
-                    while !seen.get() {
-                        gate.wait_a_round(&source, || 0);
-                    }
-                });
-            }
-            let mut rounds = 0;
-            while !seen.get() && rounds < 100 * ROUNDS_ON_END_MAX {
-                if full {
-                    for descriptor in &busy {
-                        rustix::io::write(descriptor, &1u64.to_ne_bytes()).unwrap();
-                    }
-                }
-                gate.refill(false);
-                while gate.next_event().is_some() {}
-                if rounds == 1 {
-                    // Rounds follow each other from now on.
-                    rustix::io::write(&event, &1u64.to_ne_bytes()).unwrap();
-                }
-                rounds += 1;
-            }
-            seen.get()
-        };
-        run(body)
-    }
-
     #[test]
-    fn rounds_without_end_do_not_shut_out_what_else_the_worker_watches() {
-        assert!(looks_outside(true, false), "full rounds");
-        assert!(looks_outside(false, true), "somebody always has more to do");
-        assert!(looks_outside(true, true), "both");
+    fn who_has_had_a_turn_comes_after_the_others_once_a_round() {
+        let gate = Gate::new(0, may::config().get_workers()).unwrap();
+        let token = |index| Token { index, generation: 0 };
+        let round = || {
+            gate.begin_round();
+            let events = std::iter::from_fn(|| gate.next_event());
+            events.map(|(token, readiness)| (token.index, readiness.turn)).collect::<Vec<_>>()
+        };
+        (1..=3).for_each(|index| gate.defer(token(index)));
+        gate.unwatched.borrow_mut().push_back(token(10));
+        assert_eq!(round(), [(10, false), (1, true)]);
+        gate.defer(token(1));
+        assert_eq!(round(), [(2, true)]);
+        let descriptor = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
+        gate.watch_connection(&descriptor, token(20)).unwrap();
+        assert_eq!(round(), [(20, false), (3, true)]);
+        assert_eq!(round(), [(1, true)]);
+        assert_eq!(round(), []);
     }
 
     #[test]

@@ -5,14 +5,18 @@
 //! core accepts its connections and hands them to all in turn. A server that is full, or out of descriptors,
 //! answers 503 and closes; it never stops accepting and never aborts.
 
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
-use rustix::net::{Shutdown, SocketFlags, accept_with, shutdown};
+use rustix::net::{Shutdown, SocketAddrAny, SocketFlags, accept_with, acceptfrom_with, shutdown};
 
-use super::connection;
-use super::core::Core;
-use crate::limits::{ACCEPT_LOG_INTERVAL_MS, DESCRIPTORS_RESERVE};
+use super::addresses::Address;
+use super::connection::{self, Entry};
+use super::core::{Core, Engine, Event, Settings};
+use super::http::Kind;
+use super::no_memory_for_a_coroutine;
+use crate::limits::{ACCEPT_LOG_INTERVAL_MS, GIVE_WAY_PER_ACCEPT, STACK_BYTES};
 
 mod socket;
 mod unix;
@@ -21,10 +25,8 @@ use socket::BACKLOG;
 pub use socket::{Listener, bind_all};
 pub use unix::{SocketFile, bind_unix};
 
-/// Connections accepted in one go, before whatever else waits on the core has its turn.
+/// Most connections accepted in one go.
 const ACCEPT_MAX: usize = 64;
-/// Connections beyond the limit that are told so; of those beyond even this, nothing is read.
-const REFUSED_MAX: usize = DESCRIPTORS_RESERVE as usize / 2;
 /// Pause after an accept that failed for a reason that will still be there: no memory or descriptors,
 /// no right, a socket that is none any more.
 const ACCEPT_PAUSE_MS: u64 = 50;
@@ -54,6 +56,7 @@ impl Listener {
             socket: self.socket,
             spare: Spare::new(),
             turn: self.spread.then_some(core.index),
+            accept_max: (core.engine.settings.connections_max / 16).clamp(1, ACCEPT_MAX),
             log_again_ms: 0,
         };
         while !core.draining() {
@@ -81,6 +84,35 @@ impl Listener {
         }
         core.gate.forget_source(&source);
         core.listeners.remove(&source);
+    }
+}
+
+impl Engine {
+    /// Has the cores accept connections, each on its own listeners. Those who came before have been
+    /// waiting in the backlog.
+    pub fn accept(&self, listeners: Vec<Vec<Listener>>) {
+        for (mailbox, listeners) in self.mailboxes.iter().zip(listeners) {
+            mailbox.send(Box::new(|core| {
+                for listener in listeners {
+                    let run = move |core| listener.run(core);
+                    if !core.spawn_here("listener", STACK_BYTES, run) {
+                        core.engine.report(Event::Failed(no_memory_for_a_coroutine()));
+                    }
+                }
+            }));
+        }
+    }
+
+    /// No new connections, idle ones closed, requests under way answered. Each core reports when it
+    /// has no connection left.
+    pub fn drain(&self) {
+        self.handover.begin_drain();
+        for mailbox in &self.mailboxes {
+            mailbox.send(Box::new(|core| {
+                core.listeners.notify();
+                connection::begin_drain(core);
+            }));
+        }
     }
 }
 
@@ -118,6 +150,9 @@ struct Acceptor {
     spare: Spare,
     /// The core that gets the next connection, if not always this one.
     turn: Option<usize>,
+    /// Connections accepted in one go, before whatever else waits on the core has its turn: of few
+    /// places no burst takes all before its first connection was looked at.
+    accept_max: usize,
     /// When it may be logged again that nobody can be accepted.
     log_again_ms: u64,
 }
@@ -125,9 +160,9 @@ struct Acceptor {
 impl Acceptor {
     fn accept_some(&mut self) -> Accepted {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        for _ in 0..ACCEPT_MAX {
-            match accept_with(&self.socket, flags) {
-                Ok(connection) => self.admit(connection),
+        for _ in 0..self.accept_max {
+            match acceptfrom_with(&self.socket, flags) {
+                Ok((connection, from)) => self.admit(connection, from),
                 Err(Errno::AGAIN) => return Accepted::All,
                 Err(error) if is_of_one_connection(error) => {}
                 Err(error @ (Errno::MFILE | Errno::NFILE)) => {
@@ -155,16 +190,21 @@ impl Acceptor {
         }
     }
 
-    fn admit(&mut self, connection: OwnedFd) {
-        let engine = &self.core.engine;
-        let admitted = engine.connections.take(engine.settings.connections_max);
-        if !admitted && !engine.refused.take(REFUSED_MAX) {
-            return refuse(self.core, &connection);
+    fn admit(&mut self, connection: OwnedFd, from: Option<SocketAddrAny>) {
+        let core = self.core;
+        let engine = &core.engine;
+        let address = from.and_then(|from| counted_address(&engine.settings, from));
+        let entry = enter(core, address);
+        if let Entry::Refused(_) = entry
+            && !engine.refused.take(engine.settings.refused_max)
+        {
+            return refuse(core, &connection);
         }
         match self.next_core() {
-            index if index == self.core.index => connection::add(self.core, connection, admitted),
-            index => hand_over(self.core, index, connection, admitted),
+            index if index == core.index => connection::add(core, connection, entry),
+            index => hand_over(core, index, connection, entry),
         }
+        connection::give_way(core, GIVE_WAY_PER_ACCEPT);
     }
 
     /// The core that a connection is for.
@@ -178,21 +218,50 @@ impl Acceptor {
 
 /// Gives a connection, which has its place, to another core. In a drain it stays: that core may have
 /// told already that it has none left.
-fn hand_over(core: &Core, index: usize, connection: OwnedFd, admitted: bool) {
+fn hand_over(core: &Core, index: usize, connection: OwnedFd, entry: Entry) {
     let engine = &core.engine;
     if !engine.handover.begin() {
-        return connection::add(core, connection, admitted);
+        return connection::add(core, connection, entry);
     }
     engine.mailboxes[index].send(Box::new(move |core| {
-        connection::add(core, connection, admitted);
+        connection::add(core, connection, entry);
         core.engine.handover.end();
     }));
+}
+
+/// The address that a connection is counted with. `None`: it comes over a Unix socket, or from
+/// somebody whom the settings trust.
+fn counted_address(settings: &Settings, from: SocketAddrAny) -> Option<Address> {
+    let ip = SocketAddr::try_from(from).ok()?.ip().to_canonical();
+    let trusted = settings.trusted.iter().any(|network| network.contains(&ip));
+    (!trusted).then(|| Address::of(ip))
+}
+
+/// Gives a connection a place, if there is one for it, or one can be made.
+fn enter(core: &Core, address: Option<Address>) -> Entry {
+    let engine = &core.engine;
+    let place = || engine.connections.take(engine.settings.connections_max);
+    if !place() {
+        connection::give_way(core, GIVE_WAY_PER_ACCEPT);
+        if !place() {
+            return Entry::Refused(Kind::BUSY);
+        }
+    }
+    let Some(address) = address else { return Entry::Admitted(None) };
+    let count = engine.addresses.enter(address);
+    let most = engine.settings.connections_per_address;
+    if most > 0 && count > most {
+        engine.addresses.leave(address);
+        engine.connections.free();
+        return Entry::Refused(Kind::TOO_MANY_CONNECTIONS);
+    }
+    Entry::Admitted(Some(address))
 }
 
 /// Says 503 to a connection that gets no place, as well as that goes without waiting for it.
 fn refuse(core: &Core, connection: &OwnedFd) {
     let mut response = Vec::new();
-    connection::write_refusal(&core.date.borrow(), &mut response);
+    connection::write_refusal(Kind::BUSY, &core.date.borrow(), &mut response);
     let _ = rustix::io::read(connection, &mut [0u8; 1024]);
     let _ = rustix::net::send(connection, &response, rustix::net::SendFlags::NOSIGNAL);
     let _ = shutdown(connection, Shutdown::Write);

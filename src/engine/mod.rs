@@ -8,13 +8,17 @@
 //! [`listener`] accepts, [`connection`] reads and writes, [`workers`] share a core's work among its
 //! coroutines, [`tick`] does what has its time. [`core`] is what they all have.
 
+pub mod addresses;
 pub mod connection;
 pub mod core;
 pub mod gate;
 pub mod handover;
+pub mod http;
 pub mod listener;
 pub mod mailbox;
+pub mod manner;
 pub mod places;
+pub mod promise;
 pub mod tick;
 pub mod wakeup;
 pub mod workers;
@@ -25,9 +29,40 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use self::core::{Core, Engine, Service};
+use may::coroutine;
+
+use self::core::{Core, Engine, Event, Service};
 use crate::clock::Clock;
 use crate::limits::STACK_BYTES;
+
+/// Takes so many workers of `may`, which has to be told once, before its first coroutine.
+pub fn configure(workers: usize) {
+    may::config()
+        .set_workers(workers)
+        .set_stack_size(STACK_BYTES / size_of::<usize>())
+        .set_pool_capacity(workers)
+        .set_worker_pin(false); // a core pins itself, to the processor it was given
+}
+
+/// Has the worker of an engine's core run `boot`, which starts that core. What goes wrong is reported.
+pub fn boot_core(
+    engine: &Arc<Engine>,
+    index: usize,
+    boot: impl FnOnce() -> io::Result<()> + Send + 'static,
+) {
+    let worker = engine.settings.first_worker + index;
+    let engine = engine.clone();
+    let boot = move || {
+        if let Err(error) = boot() {
+            engine.report(Event::Failed(error));
+        }
+    };
+    // SAFETY: runs on that worker and suspends nowhere, so no thread-local is held across a wait; its
+    // stack is STACK_BYTES deep, of which starting a core takes a few KiB.
+    unsafe { coroutine::Builder::new().name("boot".into()).id(worker).spawn(boot) }
+        .map(drop)
+        .expect("the first coroutine of a core can be started");
+}
 
 /// Makes the core of the calling worker thread of `may`, with everything of the engine that lives on
 /// it.

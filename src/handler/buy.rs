@@ -4,12 +4,15 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use super::answer::{
+    canned_buy_refused, canned_buy_refused_with, write_buy_granted, write_buy_refused,
+    write_buy_refused_with,
+};
 use super::refusal::{DAMAGED, public_id, verdict_code};
 use crate::clock::rfc3339;
+use crate::code::Code;
 use crate::engine::core::Core;
-use crate::http::{
-    Canned, Code, Envelope, Head, write_buy_granted, write_buy_refused, write_buy_refused_with,
-};
+use crate::engine::http::{Canned, Envelope, Head};
 use crate::purchase::{self, Ask, Asked, Begun, Refused, SaleSlot, Seller, Verdict};
 use crate::route::{USER_FIELD, USER_HEADER, idempotency_key};
 use crate::sale::{ReservationId, SaleId, Status, User};
@@ -28,8 +31,8 @@ pub struct Refusals {
 impl Default for Refusals {
     fn default() -> Self {
         Self {
-            sold_out: Canned::buy_refused(Code::SoldOut),
-            closed: Canned::buy_refused(Code::Closed),
+            sold_out: canned_buy_refused(Code::SoldOut),
+            closed: canned_buy_refused(Code::Closed),
             not_open: RefCell::default(),
         }
     }
@@ -53,7 +56,7 @@ impl Refusals {
         let kept = not_open.take().filter(|(at_ms, _)| *at_ms == opens_at_ms);
         let make = || {
             let member = ("opens_at", &*rfc3339(opens_at_ms));
-            (opens_at_ms, Canned::buy_refused_with(Code::NotOpen, member))
+            (opens_at_ms, canned_buy_refused_with(Code::NotOpen, member))
         };
         not_open.insert(kept.unwrap_or_else(make)).1.write(envelope, out);
     }

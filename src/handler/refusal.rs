@@ -1,7 +1,8 @@
 //! From what a purchase comes to, to the code and the problem that say so.
 
 use crate::clock::rfc3339;
-use crate::http::{Code, Problem};
+use crate::code::Code;
+use crate::engine::http::Problem;
 use crate::ledger::batch::Failure;
 use crate::purchase::{Refused, Verdict};
 use crate::sale::{ReservationId, SaleId};

@@ -3,8 +3,9 @@
 use std::rc::Rc;
 
 use super::refusal::{failure_code, limit_reached, not_found, public_id, verdict_problem};
+use crate::code::Code;
 use crate::engine::core::Core;
-use crate::http::{Code, Envelope, Head, Problem, write_created, write_json};
+use crate::engine::http::{Envelope, Head, Problem, write_created, write_json};
 use crate::ledger::batch::{Answer, Failure, Ticket};
 use crate::purchase::{self, Ask, Asked, Begun, Refused, SaleSlot, Seller, Verdict};
 use crate::route::{idempotency_key, parse_reservation_request};

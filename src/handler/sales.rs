@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::refusal::{damaged, failure_code, not_found, verdict_problem};
 use crate::engine::core::Core;
-use crate::http::{Envelope, Problem, json_bytes, write_json_bytes};
+use crate::engine::http::{Envelope, Problem, json_bytes, write_json_bytes};
 use crate::ledger::batch::{Answer, Failure, Ticket};
 use crate::purchase::{self, SaleSlot, SeenView, Seller};
 use crate::sale::{Outcome, SaleId, SaleView};

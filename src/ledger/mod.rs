@@ -60,4 +60,6 @@ pub enum LedgerError {
 }
 
 #[cfg(test)]
+pub mod fake;
+#[cfg(test)]
 mod refused_tests;

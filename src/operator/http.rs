@@ -20,6 +20,20 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(120);
 const LINE_BYTES_MAX: u64 = 8 * 1024;
 const LINES_MAX: usize = 64;
 
+/// What a request was answered.
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl From<Reply> for Answer {
+    fn from(reply: Reply) -> Self {
+        Self { status: reply.status().code(), body: reply.body }
+    }
+}
+
 /// A control port.
 pub struct Remote {
     /// HOST:PORT.
@@ -72,7 +86,7 @@ impl Remote {
     }
 
     /// Sends a request and takes its answer.
-    pub fn ask(&self, request: &Request) -> Result<Reply, Failure> {
+    pub fn ask(&self, request: &Request) -> Result<Answer, Failure> {
         let stream = self.connect().map_err(|error| {
             Failure::Failed(format!(
                 "no server answers at http://{} ({error}): start one, name another with --control, \
@@ -103,7 +117,7 @@ impl Remote {
         Err(last)
     }
 
-    fn exchange(&self, mut stream: TcpStream, request: &Request) -> io::Result<Reply> {
+    fn exchange(&self, mut stream: TcpStream, request: &Request) -> io::Result<Answer> {
         stream.set_read_timeout(Some(self.answer_time))?;
         stream.set_write_timeout(Some(self.answer_time))?;
         let mut head = format!(
@@ -125,7 +139,7 @@ impl Remote {
     }
 }
 
-fn read_reply(input: &mut impl BufRead) -> io::Result<Reply> {
+fn read_reply(input: &mut impl BufRead) -> io::Result<Answer> {
     let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     let status = read_line(input)?;
     let status = status.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
@@ -140,7 +154,7 @@ fn read_reply(input: &mut impl BufRead) -> io::Result<Reply> {
             }
             let mut body = vec![0; length];
             input.read_exact(&mut body)?;
-            return Ok(Reply { status, headers: Vec::new(), body });
+            return Ok(Answer { status, body });
         }
         let (name, value) =
             line.split_once(':').ok_or_else(|| wrong("a header line without `:`"))?;

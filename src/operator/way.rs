@@ -3,12 +3,12 @@
 use serde_json::Value;
 
 use super::failure::Failure;
-use super::http::Remote;
+use super::http::{Answer, Remote};
 use super::ledger::open_client;
 use crate::cli::{OperatorOptions, ServeOptions};
 use crate::config::Config;
 use crate::control::api::Api;
-use crate::control::request::{Reply, Request};
+use crate::control::request::Request;
 
 /// How requests get to where they are answered.
 pub(super) enum Way {
@@ -32,18 +32,18 @@ impl Way {
         Ok(Self::Direct(Box::new(Api::new(client).with_orders(config.orders))))
     }
 
-    pub(super) fn ask(&mut self, request: &Request) -> Result<Reply, Failure> {
+    pub(super) fn ask(&mut self, request: &Request) -> Result<Answer, Failure> {
         match self {
             Self::Remote(remote) => remote.ask(request),
-            Self::Direct(api) => Ok(api.answer(request)),
+            Self::Direct(api) => Ok(api.answer(request).into()),
         }
     }
 }
 
-/// The JSON of a reply, or the problem it tells.
-pub(super) fn value(reply: Reply) -> Result<Value, Failure> {
-    let value: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-    if (200..300).contains(&reply.status) {
+/// The JSON of an answer, or the problem it tells.
+pub(super) fn value(answer: Answer) -> Result<Value, Failure> {
+    let value: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    if (200..300).contains(&answer.status) {
         return Ok(value);
     }
     let detail = value["detail"].as_str().unwrap_or("there is no more to it");
@@ -51,7 +51,7 @@ pub(super) fn value(reply: Reply) -> Result<Value, Failure> {
         Some(field) => format!("{field}: {detail}"),
         None => detail.to_owned(),
     };
-    Err(match reply.status {
+    Err(match answer.status {
         422 => Failure::Usage(told),
         401 => Failure::Failed(format!(
             "{told} Name the file it is in with --token-file, or set STAMPEDE_CONTROL_TOKEN."

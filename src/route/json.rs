@@ -12,7 +12,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 use serde_json::error::Category;
 
 use super::user::{USER_FIELD, USER_HEADER};
-use crate::http::{Code, Problem};
+use crate::engine::http::{Kind, Problem};
 use crate::limits::QUANTITY_MAX;
 use crate::sale::{IdError, User};
 
@@ -34,7 +34,7 @@ pub fn parse_reservation_request(
     user_header: Option<&[u8]>,
 ) -> Result<ReservationRequest, Problem> {
     if !content_type.is_some_and(is_json) {
-        return Err(Problem::of(Code::UnsupportedMediaType));
+        return Err(Problem::of(Kind::UNSUPPORTED_MEDIA_TYPE));
     }
     let mut json = serde_json::Deserializer::from_slice(body);
     let members = json.deserialize_any(MembersVisitor).and_then(|members| {
@@ -55,7 +55,7 @@ fn not_an_object(error: serde_json::Error) -> Problem {
         Category::Syntax | Category::Eof | Category::Io => {
             let (line, column) = (error.line(), error.column());
             let detail = format!("the body is not JSON: line {line}, column {column}");
-            Problem::new(Code::BadRequest, detail)
+            Problem::new(Kind::BAD_REQUEST, detail)
         }
     }
 }
@@ -241,7 +241,7 @@ mod tests {
             "true",
         ] {
             let problem = parse(&format!(r#"{{"user":"u","quantity":{quantity}}}"#)).unwrap_err();
-            assert_eq!(problem.code, Code::Invalid, "{quantity}");
+            assert_eq!(problem.kind, Kind::INVALID, "{quantity}");
             assert_eq!(problem.field.as_deref(), Some("quantity"), "{quantity}");
         }
         let long = format!(r#"{{"user":"{}"}}"#, "u".repeat(129));
@@ -262,7 +262,7 @@ mod tests {
             ("null", "body"),
         ] {
             let problem = parse(body).unwrap_err();
-            assert_eq!(problem.code, Code::Invalid, "{body}");
+            assert_eq!(problem.kind, Kind::INVALID, "{body}");
             assert_eq!(problem.field.as_deref(), Some(field), "{body}");
         }
     }
@@ -292,7 +292,7 @@ mod tests {
             ("{}", long.as_bytes(), "X-User-Id"),
         ] {
             let problem = parse(body, header).unwrap_err();
-            assert_eq!(problem.code, Code::Invalid, "{body}");
+            assert_eq!(problem.kind, Kind::INVALID, "{body}");
             assert_eq!(problem.field.as_deref(), Some(field), "{body}");
         }
     }
@@ -316,11 +316,11 @@ mod tests {
             r#"{"quantity":01}"#,
             &deep,
         ] {
-            assert_eq!(parse(body).unwrap_err().code, Code::BadRequest, "{body}");
+            assert_eq!(parse(body).unwrap_err().kind, Kind::BAD_REQUEST, "{body}");
         }
         let json = Some(&b"application/json"[..]);
         let not_utf8 = parse_reservation_request(b"{\"user\":\"\xff\"}", json, None);
-        assert_eq!(not_utf8.unwrap_err().code, Code::BadRequest);
+        assert_eq!(not_utf8.unwrap_err().kind, Kind::BAD_REQUEST);
     }
 
     #[test]
@@ -344,12 +344,12 @@ mod tests {
             "json",
         ] {
             assert_eq!(
-                parse(Some(bad.as_bytes())).unwrap_err().code,
-                Code::UnsupportedMediaType,
+                parse(Some(bad.as_bytes())).unwrap_err().kind,
+                Kind::UNSUPPORTED_MEDIA_TYPE,
                 "{bad}"
             );
         }
-        assert_eq!(parse(None).unwrap_err().code, Code::UnsupportedMediaType);
+        assert_eq!(parse(None).unwrap_err().kind, Kind::UNSUPPORTED_MEDIA_TYPE);
     }
 
     proptest! {

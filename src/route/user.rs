@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::percent;
-use crate::http::Head;
+use crate::engine::http::Head;
 
 /// The header that names the buyer, set by whoever knows him.
 pub const USER_HEADER: &str = "X-User-Id";

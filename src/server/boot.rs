@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 
-use may::coroutine;
-
 use super::event::{Event, SaleStart};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -31,15 +29,6 @@ pub(super) enum LinkTo {
     Redis(Arc<RedisLedger>),
 }
 
-/// `may` takes its settings once, before its first coroutine.
-pub(super) fn configure_may(cores: usize) {
-    may::config()
-        .set_workers(cores)
-        .set_stack_size(STACK_BYTES / size_of::<usize>())
-        .set_pool_capacity(cores)
-        .set_worker_pin(false); // each core pins itself, to the processor it was given
-}
-
 /// Has worker `index` start its core.
 pub(super) fn start_core(
     index: usize,
@@ -48,16 +37,8 @@ pub(super) fn start_core(
     link: LinkTo,
     stat_log: Option<StatLogBuffer>,
 ) {
-    let boot = move || {
-        if let Err(error) = boot_core(index, status, events.clone(), link, stat_log) {
-            let _ = events.send(Event::Failed(error));
-        }
-    };
-    // SAFETY: runs on worker `index` and suspends nowhere, so no thread-local is held across a
-    // wait; its stack is STACK_BYTES deep, of which starting a core takes a few KiB.
-    unsafe { coroutine::Builder::new().name("boot".into()).id(index).spawn(boot) }
-        .map(drop)
-        .expect("the first coroutine of a core can be started");
+    let engine = status.engine.clone();
+    engine::boot_core(&engine, index, move || boot_core(index, status, events, link, stat_log));
 }
 
 /// On the core's own worker: pins it and starts everything that lives on it.

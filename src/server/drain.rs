@@ -9,7 +9,6 @@ use super::error::RunError;
 use super::event::Event;
 use super::ledger::Ledger;
 use super::watchdog::Watchdog;
-use crate::engine::connection;
 
 impl Server {
     /// For the time of the setting: serves on, but is not ready, and closes each connection after
@@ -45,13 +44,7 @@ impl Server {
         let until = Instant::now() + Duration::from_millis(timeout_ms);
         let open = self.status.engine.connections.taken();
         tracing::info!(connections = open, timeout_ms, "draining; a second signal ends at once");
-        self.status.engine.handover.begin_drain();
-        for mailbox in &self.status.engine.mailboxes {
-            mailbox.send(Box::new(|core| {
-                core.listeners.notify();
-                connection::begin_drain(core);
-            }));
-        }
+        self.status.engine.drain();
         let mut left = self.status.engine.cores();
         while left > 0 {
             match self.heard.recv_timeout(until.saturating_duration_since(Instant::now())) {

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::engine;
 use crate::ledger::link::LinkState;
 use crate::sale::{SaleId, SaleView};
 
@@ -17,6 +18,15 @@ pub enum Event {
     Sale(SaleId, SaleStart),
     /// A core has no connection left.
     Drained,
+}
+
+impl From<engine::core::Event> for Event {
+    fn from(event: engine::core::Event) -> Self {
+        match event {
+            engine::core::Event::Failed(error) => Self::Failed(error),
+            engine::core::Event::Drained => Self::Drained,
+        }
+    }
 }
 
 /// What became of a sale at the start.

@@ -22,7 +22,7 @@ fn split(server: &RedisServer) -> RedisClient {
     let mut api = Api::new(Box::new(client(server)));
     let sale = json!({ "id": "ticket", "total": 100, "splits": 4 });
     let reply = api.answer(&Request::new("POST", "/v1/sales").with_json(&sale));
-    assert_eq!(reply.status, 201, "{}", String::from_utf8_lossy(&reply.body));
+    assert_eq!(reply.status().code(), 201, "{}", String::from_utf8_lossy(&reply.body));
     client(server)
 }
 
@@ -30,7 +30,7 @@ fn add_stock(server: &RedisServer, units: u64) {
     let mut api = Api::new(Box::new(client(server)));
     let request = Request::new("POST", "/v1/sales/ticket/add-stock");
     let reply = api.answer(&request.with_json(&json!({ "units": units })));
-    assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.body));
+    assert_eq!(reply.status().code(), 200, "{}", String::from_utf8_lossy(&reply.body));
 }
 
 fn run(client: &mut RedisClient, mode: Mode) -> Report {

@@ -6,6 +6,9 @@
 #[path = "../support/server.rs"]
 mod server;
 #[allow(dead_code)]
+#[path = "../support/redis.rs"]
+mod redis;
+#[allow(dead_code)]
 #[path = "../support/client.rs"]
 mod client;
 
@@ -21,6 +24,7 @@ mod reservations;
 mod framing;
 mod rejects;
 mod deadlines;
+mod crowding;
 mod bounds;
 mod drain;
 mod unix;

@@ -6,7 +6,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
 
-use stampede::http::{Code, Problem};
+use stampede::code::Code;
+use stampede::engine::http::Problem;
 
 use crate::server::Server;
 use crate::{NO_LIMIT, Nginx, changed, exchange, json, ours, text};

@@ -72,6 +72,11 @@ impl Client {
         Self { stream: server.connect(), buffer: Vec::new() }
     }
 
+    /// On a connection that was made otherwise.
+    pub fn on(stream: TcpStream) -> Self {
+        Self { stream, buffer: Vec::new() }
+    }
+
     /// Connects to the control port.
     pub fn control(server: &Server) -> Self {
         Self { stream: server.connect_control(), buffer: Vec::new() }

@@ -1,6 +1,7 @@
 //! What an answer says, as one small number: the index of a counter.
 
-use stampede::http::Code;
+use stampede::code::Code;
+use stampede::engine::http::Kind as Refusal;
 
 use crate::error::{Result, fail};
 
@@ -10,8 +11,24 @@ pub struct Kind(u8);
 
 const OWN: usize = 5;
 
+/// What a server may say of the request itself.
+const HTTP: [&Refusal; 12] = [
+    Refusal::BAD_REQUEST,
+    Refusal::UNAUTHORIZED,
+    Refusal::FORBIDDEN,
+    Refusal::METHOD_NOT_ALLOWED,
+    Refusal::REQUEST_TIMEOUT,
+    Refusal::CONTENT_TOO_LARGE,
+    Refusal::URI_TOO_LONG,
+    Refusal::UNSUPPORTED_MEDIA_TYPE,
+    Refusal::EXPECTATION_FAILED,
+    Refusal::HEAD_TOO_LARGE,
+    Refusal::NOT_IMPLEMENTED,
+    Refusal::VERSION_NOT_SUPPORTED,
+];
+
 /// How many kinds there are.
-pub const KINDS: usize = OWN + Code::ALL.len();
+pub const KINDS: usize = OWN + Code::ALL.len() + HTTP.len();
 
 impl Kind {
     /// A ticket was granted.
@@ -37,7 +54,9 @@ impl Kind {
 
     /// The kind of a refusal by its name, as a problem has it: `sold_out`.
     pub fn of_name(name: &[u8]) -> Option<Self> {
-        Self::of_code(|code| code.as_str().as_bytes() == name)
+        let http = HTTP.iter().position(|refusal| refusal.code.as_bytes() == name);
+        let http = http.map(|at| Self((OWN + Code::ALL.len() + at) as u8));
+        http.or_else(|| Self::of_code(|code| code.kind().code.as_bytes() == name))
     }
 
     fn of_code(is: impl Fn(&Code) -> bool) -> Option<Self> {
@@ -47,7 +66,9 @@ impl Kind {
     /// Its name in settings and in every table.
     pub fn name(self) -> &'static str {
         let own = ["granted", "plaintext", "json", "http_429", "http_503"];
-        own.get(self.index()).copied().unwrap_or_else(|| Code::ALL[self.index() - OWN].as_str())
+        let codes = Code::ALL.iter().map(|code| code.kind().code);
+        let mut names = own.into_iter().chain(codes).chain(HTTP.iter().map(|refusal| refusal.code));
+        names.nth(self.index()).expect("a kind has a name")
     }
 
     /// Its counter.

@@ -22,7 +22,8 @@ const DATE_POLL: Duration = Duration::from_millis(50);
 const DATE_AGE_MAX_S: u64 = 1;
 
 const HANDLER: &str = include_str!("../../../src/handler.rs");
-const RESPONSE: &str = include_str!("../../../src/http/response.rs");
+const ANSWER: &str = include_str!("../../../src/handler/answer.rs");
+const RESPONSE: &str = include_str!("../../../src/engine/http/response.rs");
 
 /// One of the two tests.
 #[derive(Debug, Clone, Copy)]
@@ -344,7 +345,7 @@ fn composed(test: &Test, _: SocketAddr) -> Found<String> {
     if !HANDLER.contains(&format!("Route::{route} => {writer}(envelope, out),")) {
         return Err(format!("src/handler.rs does not take it straight to {writer}"));
     }
-    let function = function(RESPONSE, writer).ok_or_else(|| format!("there is no {writer}"))?;
+    let function = function(ANSWER, writer).ok_or_else(|| format!("there is no {writer}"))?;
     let makes = ["serde_json::to_writer(&mut rest, &Message {", ".write(envelope, &["];
     let makes = if test.name == "json" { &makes[..] } else { &makes[1..] };
     if makes.iter().any(|call| !function.contains(call)) {
@@ -360,8 +361,8 @@ fn composed(test: &Test, _: SocketAddr) -> Found<String> {
             return Err(format!("write_head does not append {part}"));
         }
     }
-    let line = RESPONSE.lines().position(|line| line.contains(&format!("fn {writer}(")));
-    Ok(format!("{writer}, src/http/response.rs:{}", line.unwrap_or_default() + 1))
+    let line = ANSWER.lines().position(|line| line.contains(&format!("fn {writer}(")));
+    Ok(format!("{writer}, src/handler/answer.rs:{}", line.unwrap_or_default() + 1))
 }
 
 /// A function's text, to the brace that ends it at the same indentation.

@@ -3,6 +3,7 @@
 use rustix::net::{Shutdown, shutdown};
 
 use super::state::{Connection, Phase};
+use super::table::Entry;
 use crate::engine::core::Core;
 use crate::engine::gate::Token;
 use crate::limits::{DRAIN_LINGER_MS, LINGER_DEADLINE_MS};
@@ -10,8 +11,16 @@ use crate::limits::{DRAIN_LINGER_MS, LINGER_DEADLINE_MS};
 /// Closes a connection whatever its state.
 pub(in crate::engine) fn close(core: &Core, token: Token) {
     let removed = core.connections.borrow_mut().remove(token);
-    if let Some(admitted) = removed {
-        core.engine.places(admitted).free();
+    let engine = &core.engine;
+    match removed {
+        Some(Entry::Admitted(address)) => {
+            engine.connections.free();
+            if let Some(address) = address {
+                engine.addresses.leave(address);
+            }
+        }
+        Some(Entry::Refused(_)) => engine.refused.free(),
+        None => {}
     }
 }
 

@@ -1,6 +1,6 @@
 //! How far the request at the start of a connection's input has come, and where it ends.
 
-use crate::http::{CONTINUE, ChunkedDecoder, Framing, Head, Reject, Version, parse_head};
+use crate::engine::http::{CONTINUE, ChunkedDecoder, Framing, Head, Reject, Version, parse_head};
 use crate::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, REQUEST_LINE_BYTES_MAX};
 
 /// Growth of an unfinished head after which it is looked at again though no line has ended.
@@ -76,7 +76,7 @@ pub(super) fn measure(
                 return Ok(Measured::AsBefore);
             }
             match parse_head(&input[start..])? {
-                Some(head) => whole(head.head_bytes, total_bytes - head.head_bytes),
+                Some(head) => whole(head.bytes.len(), total_bytes - head.bytes.len()),
                 None => Measured::AsBefore,
             }
         }
@@ -138,7 +138,7 @@ struct Facts {
 impl Facts {
     fn of(head: &Head<'_>) -> Self {
         Self {
-            head_bytes: head.head_bytes,
+            head_bytes: head.bytes.len(),
             framing: head.framing,
             wants_continue: head.expect_continue && head.version == Version::Http11,
         }

@@ -1,9 +1,8 @@
-//! What a connection beyond the limit is told.
+//! What a connection is told that gets no place.
 
-use crate::http::{Code, Envelope, HttpDate, Problem};
+use crate::engine::http::{Envelope, HttpDate, Kind, Problem};
 
 /// Writes it.
-pub(in crate::engine) fn write_refusal(date: &HttpDate, out: &mut Vec<u8>) {
-    let problem = Problem::new(Code::Busy, "The server has as many connections as it may have.");
-    problem.write(&Envelope::closing(date), out);
+pub(in crate::engine) fn write_refusal(kind: &'static Kind, date: &HttpDate, out: &mut Vec<u8>) {
+    Problem::of(kind).write(&Envelope::closing(date), out);
 }

@@ -2,6 +2,7 @@
 //! to write.
 
 use std::mem;
+use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
@@ -12,8 +13,18 @@ use super::progress::{self, Measured, Progress, START};
 use super::state::{Closing, Connection, Phase, queued_bytes};
 use crate::engine::core::{Action, Settings, Worker};
 use crate::engine::gate::Token;
-use crate::http::{Framing, Head, Reject, parse_head};
-use crate::limits::{LINGER_BYTES_MAX, OUT_BUFFER_BYTES_MAX, READS_PER_TURN_MAX};
+use crate::engine::http::{Framing, Head, Reject, parse_head};
+use crate::limits::{
+    LINGER_BYTES_MAX, OUT_BUFFER_BYTES_MAX, READ_BUFFER_BYTES, READS_PER_TURN_MAX,
+    REQUESTS_PER_TURN_MAX, TURN_TIME_US,
+};
+
+/// Requests of a turn before the time is read: more than clients pipeline who mean well.
+const REQUESTS_BEFORE_CLOCK_READ: u32 = 17;
+/// Requests after which it is read again.
+const REQUESTS_PER_CLOCK_READ: u32 = 8;
+/// Time after which a turn ends, from the first few requests on.
+const TURN_TIME: Duration = Duration::from_micros(TURN_TIME_US);
 
 /// Whether the connection lives on.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,6 +50,53 @@ fn take_front(buffer: &mut Vec<u8>, bytes: usize) {
     }
 }
 
+/// Takes what is to be kept with a connection out of a buffer of the core: the buffer itself, if it
+/// is full enough.
+fn take_kept(buffer: &mut Vec<u8>) -> Vec<u8> {
+    if buffer.len() > buffer.capacity() / 2 {
+        mem::take(buffer)
+    } else {
+        buffer.as_slice().to_vec()
+    }
+}
+
+/// What a connection has had of its core at a time.
+struct Turn {
+    requests: u32,
+    /// The number of requests at which the time is read next.
+    look_at: u32,
+    /// When it was read first.
+    since: Option<Instant>,
+}
+
+impl Turn {
+    const NEW: Self = Self { requests: 0, look_at: REQUESTS_BEFORE_CLOCK_READ, since: None };
+
+    /// It is given one more request.
+    #[inline]
+    fn count(&mut self) {
+        self.requests += 1;
+        if self.requests >= self.look_at {
+            self.read_clock();
+        }
+    }
+
+    #[cold]
+    fn read_clock(&mut self) {
+        let now = Instant::now();
+        let since = *self.since.get_or_insert(now);
+        self.look_at = self.requests + REQUESTS_PER_CLOCK_READ;
+        if now.duration_since(since) >= TURN_TIME {
+            self.requests = REQUESTS_PER_TURN_MAX;
+        }
+    }
+
+    #[inline]
+    fn is_over(&self) -> bool {
+        self.requests >= REQUESTS_PER_TURN_MAX
+    }
+}
+
 /// A worker serving a connection.
 pub(super) struct Session<'a> {
     worker: &'a Worker,
@@ -46,17 +104,22 @@ pub(super) struct Session<'a> {
     connection: Box<Connection>,
     input: Vec<u8>,
     out: Vec<u8>,
+    turn: Turn,
 }
 
 impl<'a> Session<'a> {
     /// Takes a connection with what is kept with it, and buffers of the core.
     pub(super) fn new(worker: &'a Worker, token: Token, mut connection: Box<Connection>) -> Self {
-        let (mut input, mut out) = (worker.core.take_buffer(), worker.core.take_buffer());
-        input.append(&mut connection.input);
-        out.append(&mut connection.output);
-        connection.input = Vec::new();
-        connection.output = Vec::new();
-        Self { worker, token, connection, input, out }
+        let unkeep = |kept: &mut Vec<u8>| match mem::take(kept) {
+            kept if kept.capacity() >= READ_BUFFER_BYTES => kept,
+            mut kept => {
+                let mut buffer = worker.core.take_buffer();
+                buffer.append(&mut kept);
+                buffer
+            }
+        };
+        let (input, out) = (unkeep(&mut connection.input), unkeep(&mut connection.output));
+        Self { worker, token, connection, input, out, turn: Turn::NEW }
     }
 
     /// Serves the connection as far as that goes, and puts it back or closes it.
@@ -90,6 +153,9 @@ impl<'a> Session<'a> {
                     continue;
                 }
             }
+            if self.turn.is_over() {
+                return self.yield_turn();
+            }
             if self.serve_input() {
                 continue;
             }
@@ -110,16 +176,11 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// There may be more to read, but others wait too: the core comes back to this connection.
-    fn yield_turn(&self) -> Keep {
-        if !self.connection.watched {
-            return Keep::Yes; // Watching it tells what is there.
-        }
-        let gate = &self.worker.core.gate;
-        match gate.watch_again(&self.connection.socket, self.token) {
-            Ok(()) => Keep::Yes,
-            Err(_) => Keep::No,
-        }
+    /// There is more to do, but others wait too: the core comes back to this connection.
+    fn yield_turn(&mut self) -> Keep {
+        self.connection.deferred = true;
+        self.worker.core.gate.defer(self.token);
+        Keep::Yes
     }
 
     /// Gives the buffers back, and the connection to its table.
@@ -129,12 +190,8 @@ impl<'a> Session<'a> {
         if keep == Keep::No {
             close(core, self.token);
         } else {
-            if !self.input.is_empty() {
-                self.connection.input = self.input.as_slice().to_vec();
-            }
-            if !self.out.is_empty() {
-                self.connection.output = self.out.as_slice().to_vec();
-            }
+            self.connection.input = take_kept(&mut self.input);
+            self.connection.output = take_kept(&mut self.out);
             put_back(core, self.token, self.connection);
         }
         core.give_buffer(self.input);
@@ -152,7 +209,7 @@ impl<'a> Session<'a> {
 
     fn await_room(&mut self) {
         self.set_phase(Phase::Write, self.settings().write_timeout_ms);
-        self.connection.queued_bytes = queued_bytes(&self.connection.socket);
+        self.connection.untaken_bytes = queued_bytes(&self.connection.socket);
     }
 
     /// After the client has taken everything: what it was doing before it stopped taking.
@@ -192,8 +249,13 @@ impl<'a> Session<'a> {
             }
             // Less than there was room for: that was all, and more will be a new edge, unless the
             // edge that tells of the end has come already.
-            Ok(count) if count < room => self.connection.readable = self.connection.hung_up,
-            Ok(_) | Err(Errno::INTR) => {}
+            Ok(count) => {
+                self.connection.silent = false;
+                if count < room {
+                    self.connection.readable = self.connection.hung_up;
+                }
+            }
+            Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => self.connection.readable = false,
             Err(_) => return false,
         }
@@ -215,6 +277,10 @@ impl<'a> Session<'a> {
             }
         };
         take_front(&mut self.out, written);
+        if self.connection.phase == Phase::Write {
+            self.connection.untaken_bytes =
+                self.connection.untaken_bytes.saturating_add(written as u32);
+        }
         if written > 0 && self.connection.phase == Phase::Write {
             // The client takes some: its time starts anew.
             self.await_room();
@@ -226,7 +292,10 @@ impl<'a> Session<'a> {
     /// it goes on.
     fn serve_input(&mut self) -> bool {
         let mut start = 0;
-        while self.connection.closing == Closing::No && self.out.len() < OUT_BUFFER_BYTES_MAX {
+        while self.connection.closing == Closing::No
+            && self.out.len() < OUT_BUFFER_BYTES_MAX
+            && !self.turn.is_over()
+        {
             match self.serve_next(&mut start) {
                 Ok(true) => {}
                 Ok(false) => break,
@@ -259,6 +328,7 @@ impl<'a> Session<'a> {
                 self.worker.release_lead();
                 waiting.wait(core, &mut self.out);
                 core.assert_here();
+                self.turn = Turn::NEW;
             }
         }
         if core.leaving() {
@@ -284,19 +354,21 @@ impl<'a> Session<'a> {
         }
         let core = self.worker.core;
         let mut answered = false;
-        let mut known: Option<(&[u8], Head<'_>)> = None;
-        while *start < self.input.len() && self.out.len() < OUT_BUFFER_BYTES_MAX {
+        let mut known: Option<Head<'_>> = None;
+        while *start < self.input.len()
+            && self.out.len() < OUT_BUFFER_BYTES_MAX
+            && !self.turn.is_over()
+        {
             let rest = &self.input[*start..];
-            if !known.as_ref().is_some_and(|(bytes, _)| rest.starts_with(bytes)) {
+            if !known.as_ref().is_some_and(|head| rest.starts_with(head.bytes)) {
                 known = match parse_head(rest)? {
-                    Some(head) if head.framing == Framing::None => {
-                        Some((&rest[..head.head_bytes], head))
-                    }
+                    Some(head) if head.framing == Framing::None => Some(head),
                     _ => break,
                 };
             }
-            let Some((_, head)) = &known else { break };
-            *start += head.head_bytes;
+            let Some(head) = &known else { break };
+            *start += head.bytes.len();
+            self.turn.count();
             let action = core.service.serve(core, head, &[], &mut self.out);
             if !head.keep_alive {
                 self.connection.closing = Closing::Now;
@@ -343,6 +415,7 @@ impl<'a> Session<'a> {
             self.connection.closing = Closing::Now;
         }
         *start += head_bytes + body_bytes;
+        self.turn.count();
         let core = self.worker.core;
         Ok(Some(core.service.serve(core, &head, body, &mut self.out)))
     }

@@ -8,7 +8,7 @@ use rustix::net::{RecvFlags, recv};
 
 use super::progress::{Progress, START};
 use crate::engine::gate::{Gate, Readiness, Token};
-use crate::limits::DRAIN_CLIENT_MS;
+use crate::limits::{DRAIN_CLIENT_MS, TAKEN_BYTES_PER_S_MIN};
 
 /// What a connection is doing between two events; decides its deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,9 +38,14 @@ pub(super) struct Connection {
     pub(super) readable: bool,
     pub(super) hung_up: bool,
     pub(super) ended: bool,
+    /// It has never sent a byte.
+    pub(super) silent: bool,
+    /// It has had its turn, and waits for the next.
+    pub(super) deferred: bool,
     pub(super) closing: Closing,
     pub(super) discarded_bytes: u32,
-    pub(super) queued_bytes: i32,
+    /// Bytes that the system would hold for the client had it taken none since that was last noted.
+    pub(super) untaken_bytes: u32,
 }
 
 // What an idle connection costs, beside its place in the table.
@@ -61,10 +66,28 @@ impl Connection {
             readable: true,
             hung_up: false,
             ended: false,
+            silent: true,
+            deferred: false,
             closing: Closing::No,
             discarded_bytes: 0,
-            queued_bytes: 0,
+            untaken_bytes: 0,
         }
+    }
+
+    /// In which order it gives way to others, and since when, if it does at all: see
+    /// `Connections::next_to_give_way`. Later deadlines began later.
+    pub(super) fn rank(&self, fresh_from_ms: u64) -> Option<(u8, u64)> {
+        if !self.watched || self.deferred {
+            return None;
+        }
+        let rank = match self.phase {
+            Phase::Idle if self.silent && self.deadline_ms > fresh_from_ms => 4,
+            Phase::Idle if self.silent => 0,
+            Phase::Idle | Phase::Linger => 1,
+            Phase::Head | Phase::Body => 2,
+            Phase::Write => 3,
+        };
+        Some((rank, self.deadline_ms))
     }
 
     /// Whether the client has sent something that has not been read yet.
@@ -109,18 +132,19 @@ pub(super) enum Closing {
     Linger,
 }
 
-/// Whether the client has taken some of what the system holds for it since that was last noted. The
+/// Whether the client has taken enough of its answers in the time since that was last noted. The
 /// system tells of room to write only when there is much of it: of a client that takes its answers
 /// slowly nothing may be heard for longer than the deadline.
-pub(super) fn has_taken(connection: &mut Connection) -> bool {
-    let before = mem::replace(&mut connection.queued_bytes, queued_bytes(&connection.socket));
-    connection.queued_bytes < before
+pub(super) fn has_taken_enough(connection: &mut Connection, time_ms: u64) -> bool {
+    let left = queued_bytes(&connection.socket);
+    let before = mem::replace(&mut connection.untaken_bytes, left);
+    u64::from(before.saturating_sub(left)) >= time_ms * TAKEN_BYTES_PER_S_MIN / 1000
 }
 
 /// Bytes that the system holds for a connection's client.
-pub(super) fn queued_bytes(socket: &OwnedFd) -> i32 {
+pub(super) fn queued_bytes(socket: &OwnedFd) -> u32 {
     let mut bytes: libc::c_int = 0;
     // SAFETY: TIOCOUTQ (of a socket: SIOCOUTQ, tcp(7)) writes one int, which lives through the call.
     let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
-    if done == 0 { bytes } else { i32::MAX }
+    u32::try_from(bytes).ok().filter(|_| done == 0).unwrap_or(u32::MAX)
 }

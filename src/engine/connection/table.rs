@@ -1,12 +1,18 @@
 //! A core's table of connections. A place is used again, so a connection is named by its place and
 //! by how often that was used before.
 
+use std::cmp::Reverse;
 use std::mem;
 
 use super::state::{Connection, NOT_FILED};
 use super::wheel::Wheel;
+use crate::engine::addresses::{Address, Addresses};
 use crate::engine::gate::{Readiness, Token};
+use crate::engine::http::Kind;
 use crate::limits::TICK_INTERVAL_MS;
+
+/// Connections that are found at a time to give way: to look for them takes a look at all.
+const GIVE_WAY_FOUND_MAX: usize = 256;
 
 enum Place {
     Free,
@@ -18,9 +24,29 @@ enum Place {
 
 struct Slot {
     generation: u32,
-    /// Its connection is one of those that the server may have.
-    admitted: bool,
+    entry: Entry,
     place: Place,
+}
+
+/// How a connection has come in.
+#[derive(Debug, Clone, Copy)]
+pub enum Entry {
+    /// It is one of those that the server may have. With the address that it is counted with.
+    Admitted(Option<Address>),
+    /// It is not, and is told so.
+    Refused(&'static Kind),
+}
+
+impl Slot {
+    /// In which order it gives way to others, if its connection is one of this address.
+    fn rank(&self, address: Address, fresh_from_ms: u64) -> Option<(u8, u64)> {
+        match (&self.entry, &self.place) {
+            (Entry::Admitted(Some(from)), Place::Waiting(connection)) if *from == address => {
+                connection.rank(fresh_from_ms)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// A core's connections.
@@ -33,6 +59,22 @@ pub struct Connections {
     wheel: Wheel,
     /// Since when clients are hurried.
     drain_began_ms: Option<u64>,
+    giving: Giving,
+}
+
+/// Who gives way next, when places run out.
+#[derive(Default)]
+struct Giving {
+    /// Whose connections they are.
+    address: Option<Address>,
+    /// The next one is the last. All of one kind.
+    tokens: Vec<Token>,
+    /// They are silent.
+    silent: bool,
+    /// The tick at which they were found.
+    found_at_step: Option<u64>,
+    /// The tick at which nobody was.
+    none_at_step: Option<u64>,
 }
 
 impl Connections {
@@ -96,20 +138,89 @@ impl Connections {
         }
     }
 
+    /// Whose connections give way: those of the address that has most. It goes on to be that one
+    /// until it has a sixteenth less than another, so that of several with about as many not each
+    /// in turn is looked for.
+    pub(super) fn who_gives_way(&self, addresses: &Addresses) -> Option<Address> {
+        let (top, most) = addresses.top().filter(|(_, most)| *most > 1)?;
+        let enough = (most - most / 16).max(2);
+        let stays = |address: &Address| addresses.count(*address) >= enough;
+        Some(self.giving.address.filter(stays).unwrap_or(top))
+    }
+
+    /// The connection of this address that gives way next. Silent ones do first, then those that are
+    /// between two requests, then those that have begun one, then those that don't take their
+    /// answers, and last those that have only just come; of each kind those first that have been so
+    /// for longest. One that a worker serves is none of them, nor is one that waits for its turn or
+    /// has not been looked at yet. Silent ones whose deadline is later than `fresh_from_ms` have only
+    /// just come.
+    pub(super) fn next_to_give_way(
+        &mut self,
+        address: Address,
+        now_ms: u64,
+        fresh_from_ms: u64,
+    ) -> Option<Token> {
+        if self.giving.address != Some(address) {
+            self.giving = Giving { address: Some(address), ..Giving::default() };
+        }
+        let step = now_ms / TICK_INTERVAL_MS;
+        if !self.giving.silent && self.giving.found_at_step != Some(step) {
+            // By now there may be silent ones.
+            self.giving.tokens.clear();
+        }
+        loop {
+            while let Some(token) = self.giving.tokens.pop() {
+                if self.slot(token).is_some_and(|slot| slot.rank(address, fresh_from_ms).is_some())
+                {
+                    return Some(token);
+                }
+            }
+            if self.giving.none_at_step == Some(step) {
+                return None;
+            }
+            self.find_who_gives_way(address, fresh_from_ms);
+            self.giving.found_at_step = Some(step);
+            if self.giving.tokens.is_empty() {
+                self.giving.none_at_step = Some(step);
+            }
+        }
+    }
+
+    fn find_who_gives_way(&mut self, address: Address, fresh_from_ms: u64) {
+        let mut found: Vec<_> = (0..)
+            .zip(&self.slots)
+            .filter_map(|(index, slot)| {
+                Some((
+                    slot.rank(address, fresh_from_ms)?,
+                    Token { index, generation: slot.generation },
+                ))
+            })
+            .collect();
+        let kind = found.iter().map(|((kind, _), _)| *kind).min();
+        found.retain(|((of, _), _)| Some(*of) == kind);
+        self.giving.silent = kind == Some(0);
+        if found.len() > GIVE_WAY_FOUND_MAX {
+            found.select_nth_unstable_by_key(GIVE_WAY_FOUND_MAX, |(rank, _)| *rank);
+            found.truncate(GIVE_WAY_FOUND_MAX);
+        }
+        found.sort_unstable_by_key(|(rank, _)| Reverse(*rank));
+        self.giving.tokens = found.into_iter().map(|(_, token)| token).collect();
+    }
+
     fn slot(&mut self, token: Token) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(token.index as usize)?;
         (slot.generation == token.generation).then_some(slot)
     }
 
     /// Gives a connection a place.
-    pub(super) fn insert(&mut self, connection: Box<Connection>, admitted: bool) -> Token {
+    pub(super) fn insert(&mut self, connection: Box<Connection>, entry: Entry) -> Token {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, admitted, place: Place::Free });
+            self.slots.push(Slot { generation: 0, entry, place: Place::Free });
             self.wheel.add_place();
             self.slots.len() as u32 - 1
         });
         let slot = &mut self.slots[index as usize];
-        slot.admitted = admitted;
+        slot.entry = entry;
         slot.place = Place::Waiting(connection);
         Token { index, generation: slot.generation }
     }
@@ -134,15 +245,15 @@ impl Connections {
         }
     }
 
-    /// Frees the place of a connection. Returns whether it was admitted.
-    pub(super) fn remove(&mut self, token: Token) -> Option<bool> {
+    /// Frees the place of a connection. Returns how it had come in.
+    pub(super) fn remove(&mut self, token: Token) -> Option<Entry> {
         let slot = self.slot(token)?;
         slot.place = Place::Free;
         slot.generation = (slot.generation + 1) & 0x7fff_ffff;
-        let admitted = slot.admitted;
+        let entry = slot.entry;
         self.wheel.forget(token.index);
         self.free.push(token.index);
-        Some(admitted)
+        Some(entry)
     }
 }
 
@@ -169,6 +280,7 @@ mod tests {
     use crate::limits::DRAIN_CLIENT_MS;
 
     const IDLE_MS: u64 = 75_000;
+    const OURS: Entry = Entry::Admitted(None);
 
     fn connection(phase: Phase, deadline_ms: u64) -> Box<Connection> {
         let socket = eventfd(0, EventfdFlags::CLOEXEC).expect("a descriptor");
@@ -181,7 +293,7 @@ mod tests {
     fn table(phases: &[Phase]) -> (Connections, Vec<Token>) {
         let mut table = Connections::default();
         let add = |phase: &Phase| {
-            let token = table.insert(connection(*phase, IDLE_MS), true);
+            let token = table.insert(connection(*phase, IDLE_MS), OURS);
             let taken = table.take(token, Readiness::default()).expect("it is there");
             table.put_back(token, taken);
             token
@@ -249,7 +361,7 @@ mod tests {
         table.put_back(tokens[0], taken);
         assert_eq!(overdue(&mut table, IDLE_MS + TICK_INTERVAL_MS), (tokens.clone(), 1));
         // Nobody else gets its look.
-        let successor = table.insert(connection(Phase::Idle, 2 * IDLE_MS), true);
+        let successor = table.insert(connection(Phase::Idle, 2 * IDLE_MS), OURS);
         assert_eq!(successor.index, tokens[0].index);
         assert_eq!(overdue(&mut table, 3 * IDLE_MS), (vec![], 0));
     }
@@ -258,7 +370,7 @@ mod tests {
     fn a_drain_leaves_clients_little_time() {
         let phases = [Phase::Idle, Phase::Head, Phase::Body, Phase::Write, Phase::Linger];
         let (mut table, tokens) = table(&phases);
-        let late = table.insert(connection(Phase::Idle, IDLE_MS), true);
+        let late = table.insert(connection(Phase::Idle, IDLE_MS), OURS);
         let taken = table.take(late, Readiness::default()).expect("it is there");
         overdue(&mut table, 1_000);
         table.begin_drain(1_000);
@@ -271,5 +383,82 @@ mod tests {
         assert_eq!(hurried, tokens[1..4]);
         // It has its own time.
         assert_eq!(overdue(&mut table, IDLE_MS).0, [tokens[4]]);
+    }
+
+    /// Connections of an address with how each is, and what is found of them.
+    fn giving(kinds: &[(Phase, bool, u64)]) -> (Connections, Vec<Token>, Address) {
+        let address = Address::of([10, 0, 0, 1].into());
+        let mut table = Connections::default();
+        let mut add = |(phase, silent, deadline_ms): &(Phase, bool, u64), address| {
+            let mut connection = connection(*phase, *deadline_ms);
+            (connection.silent, connection.watched) = (*silent, true);
+            table.insert(connection, Entry::Admitted(address))
+        };
+        add(&(Phase::Idle, true, 0), Some(Address::of([10, 0, 0, 2].into())));
+        add(&(Phase::Idle, true, 0), None);
+        let tokens = kinds.iter().map(|kind| add(kind, Some(address))).collect();
+        (table, tokens, address)
+    }
+
+    #[test]
+    fn silent_ones_give_way_first_and_of_each_kind_the_oldest() {
+        let (mut table, tokens, address) = giving(&[
+            (Phase::Write, false, 1),
+            (Phase::Idle, true, 51),
+            (Phase::Idle, false, 20),
+            (Phase::Idle, true, 31),
+            (Phase::Body, false, 3),
+            (Phase::Idle, false, 10),
+            (Phase::Idle, true, 30),
+            (Phase::Head, false, 4),
+        ]);
+        let mut found = Vec::new();
+        while let Some(token) = table.next_to_give_way(address, 0, 50) {
+            found.push(tokens.iter().position(|of| *of == token).expect("of this address"));
+            table.remove(token);
+        }
+        assert_eq!(found, [6, 3, 5, 2, 4, 7, 0, 1]);
+        // Until the next tick nobody is looked for in vain again.
+        let late = table.insert(connection(Phase::Idle, 5), Entry::Admitted(Some(address)));
+        table.take(late, Readiness::default()).map(|mut taken| {
+            taken.watched = true;
+            table.put_back(late, taken);
+        });
+        assert_eq!(table.next_to_give_way(address, TICK_INTERVAL_MS - 1, 50), None);
+        assert_eq!(table.next_to_give_way(address, TICK_INTERVAL_MS, 50), Some(late));
+    }
+
+    #[test]
+    fn who_is_served_or_was_never_looked_at_does_not_give_way() {
+        let (mut table, tokens, address) =
+            giving(&[(Phase::Idle, true, 1), (Phase::Idle, true, 2)]);
+        table.insert(connection(Phase::Idle, 0), Entry::Admitted(Some(address)));
+        let served = table.take(tokens[0], Readiness::default()).expect("it is there");
+        assert_eq!(table.next_to_give_way(address, 0, 50), Some(tokens[1]));
+        table.remove(tokens[1]);
+        assert_eq!(table.next_to_give_way(address, 0, 50), None);
+        table.put_back(tokens[0], served);
+        let mut asked = table.take(tokens[0], Readiness::default()).expect("it is there");
+        asked.deferred = true;
+        table.put_back(tokens[0], asked);
+        assert_eq!(table.next_to_give_way(address, 1_000, 50), None, "it waits for its turn");
+    }
+
+    #[test]
+    fn one_address_gives_way_until_it_has_clearly_less_than_another() {
+        let addresses = Addresses::default();
+        let [large, small] = [1, 2].map(|number| Address::of([10, 0, 0, number].into()));
+        (0..100).for_each(|_| _ = addresses.enter(large));
+        (0..98).for_each(|_| _ = addresses.enter(small));
+        let (mut table, ..) = giving(&[]);
+        assert_eq!(table.who_gives_way(&addresses), Some(large));
+        table.giving.address = Some(large);
+        (0..8).for_each(|_| addresses.leave(large));
+        assert_eq!(table.who_gives_way(&addresses), Some(large), "92 to 98");
+        addresses.leave(large);
+        assert_eq!(table.who_gives_way(&addresses), Some(small), "91 to 98");
+        let alone = Addresses::default();
+        alone.enter(small);
+        assert_eq!(table.who_gives_way(&alone), None, "who has one keeps it");
     }
 }

@@ -21,8 +21,11 @@ pub fn bind_all(address: SocketAddr, cores: usize) -> io::Result<(SocketAddr, Ve
     // Sharing a port between sockets would also share it with another server of the same user
     // without a word, so first see whether it can be had alone.
     let alone = bound(address, false)?;
-    listen(&alone, 1)?;
+    listen(&alone, if cores == 1 { BACKLOG } else { 1 })?;
     let address = SocketAddr::try_from(getsockname(&alone)?).map_err(io::Error::from)?;
+    if cores == 1 {
+        return Ok((address, vec![Listener { socket: alone, spread: false }]));
+    }
     drop(alone);
     let sockets = (0..cores).map(|_| {
         let socket = bound(address, true)?;

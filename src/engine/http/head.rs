@@ -3,7 +3,7 @@
 //! Whatever could be framed in two ways is refused (RFC 9112, sections 6.3 and 11.2). Both readers,
 //! `plain` and `request`, put their heads together from what stands here.
 
-use super::problem::{Code, Reject};
+use super::problem::{Kind, Reject};
 use crate::limits::BODY_BYTES_MAX;
 
 /// A method that we know. CONNECT is none of them: it is refused with 501 by [`parse_head`](super::parse_head), like a
@@ -64,8 +64,23 @@ pub struct Head<'a> {
     pub idempotency_key: Option<&'a [u8]>,
     /// `Content-Type`.
     pub content_type: Option<&'a [u8]>,
-    /// Bytes of the input that the head takes: the body, or the next request, starts there.
-    pub head_bytes: usize,
+    /// The head as it came, with the empty lines before it and the one that ends it: the body, or
+    /// the next request, starts behind it.
+    pub bytes: &'a [u8],
+}
+
+impl<'a> Head<'a> {
+    /// All values of a header field, as sent, without the blanks around them: for those that are
+    /// seldom asked for.
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        let lines = memchr::memmem::find_iter(self.bytes, b"\r\n").map(|end| end + 2);
+        lines.filter_map(move |start| {
+            let (found, rest) = self.bytes[start..].split_at_checked(name.len())?;
+            let rest = rest.strip_prefix(b":")?;
+            let end = memchr::memmem::find(rest, b"\r\n")?;
+            found.eq_ignore_ascii_case(name.as_bytes()).then(|| rest[..end].trim_ascii())
+        })
+    }
 }
 
 /// What a request line says.
@@ -120,7 +135,7 @@ impl<'a> Fields<'a> {
             }
             6 if is("expect") => {
                 if !value.eq_ignore_ascii_case(b"100-continue") {
-                    return Err(Reject::of(Code::ExpectationFailed));
+                    return Err(Reject::of(Kind::EXPECTATION_FAILED));
                 }
                 self.expect_continue = true;
             }
@@ -143,7 +158,7 @@ impl<'a> Fields<'a> {
         self,
         line: RequestLine<'a>,
         framing: Framing,
-        head_bytes: usize,
+        bytes: &'a [u8],
     ) -> Head<'a> {
         let RequestLine { method, path, query, version } = line;
         let waits = self.expect_continue && version == Version::Http11 && framing != Framing::None;
@@ -158,7 +173,7 @@ impl<'a> Fields<'a> {
             user: self.user,
             idempotency_key: self.idempotency_key,
             content_type: self.content_type,
-            head_bytes,
+            bytes,
         }
     }
 
@@ -212,7 +227,7 @@ fn parse_length(value: &[u8]) -> Result<Framing, Reject> {
         value.iter().fold(0u64, |n, &b| n.saturating_mul(10).saturating_add(u64::from(b - b'0')));
     match length {
         0 => Ok(Framing::None),
-        _ if length > BODY_BYTES_MAX as u64 => Err(Reject::of(Code::ContentTooLarge)),
+        _ if length > BODY_BYTES_MAX as u64 => Err(Reject::of(Kind::CONTENT_TOO_LARGE)),
         _ => Ok(Framing::Length(length)),
     }
 }
@@ -230,7 +245,7 @@ fn parse_codings(value: &[u8]) -> Result<(), Reject> {
         return Err(Reject::bad("Transfer-Encoding is not `chunked`"));
     }
     let detail = "the only transfer coding known here is chunked";
-    Err(Reject { code: Code::NotImplemented, detail })
+    Err(Reject { kind: Kind::NOT_IMPLEMENTED, detail })
 }
 
 fn is_token(text: &[u8]) -> bool {

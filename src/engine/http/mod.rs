@@ -19,12 +19,11 @@ mod status;
 pub use body::ChunkedDecoder;
 pub use date::HttpDate;
 pub use head::{Framing, Head, Method, Version};
-pub use problem::{BuyAnswer, Code, Problem, Reject};
+pub use problem::{Kind, Problem, Reject};
 pub use request::parse_head;
 pub use response::{
-    CONTINUE, Canned, Envelope, Persistence, Response, json_bytes, write_buy_granted,
-    write_buy_refused, write_buy_refused_with, write_created, write_json, write_json_bytes,
-    write_options, write_plaintext, write_techempower_json,
+    CONTINUE, Canned, Envelope, JSON, Persistence, Response, json_bytes, write_created, write_json,
+    write_json_bytes, write_options,
 };
 pub use status::Status;
 

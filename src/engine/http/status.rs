@@ -37,6 +37,7 @@ statuses! {
     Created = 201 "Created",
     NoContent = 204 "No Content",
     BadRequest = 400 "Bad Request",
+    Unauthorized = 401 "Unauthorized",
     Forbidden = 403 "Forbidden",
     NotFound = 404 "Not Found",
     MethodNotAllowed = 405 "Method Not Allowed",

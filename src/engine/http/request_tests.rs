@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::head::*;
 use super::plain::read_plain;
-use super::problem::{Code, Reject};
+use super::problem::{Kind, Reject};
 use super::request::*;
 use crate::limits::*;
 
@@ -15,10 +15,10 @@ fn head(input: &str) -> Head<'_> {
     }
 }
 
-fn code(input: impl AsRef<[u8]>) -> Code {
+fn code(input: impl AsRef<[u8]>) -> &'static Kind {
     let input = input.as_ref();
     match parse_head(input) {
-        Err(reject) => reject.code,
+        Err(reject) => reject.kind,
         Ok(head) => panic!("{:?}: {head:?}", String::from_utf8_lossy(input)),
     }
 }
@@ -45,7 +45,7 @@ fn reads_a_head() {
             user: Some(b"u 1"),
             idempotency_key: Some(b"\"k\""),
             content_type: Some(b"application/json"),
-            head_bytes: input.find("\r\n\r\n").unwrap() + 4,
+            bytes: input[..input.find("\r\n\r\n").unwrap() + 4].as_bytes(),
         }
     );
 }
@@ -67,13 +67,13 @@ fn methods() {
     for unknown in ["get", "BREW", "GETX", "G", "PRI", "CONNECT", "M-SEARCH"] {
         assert_eq!(
             code(format!("{unknown} / HTTP/1.0\r\n\r\n")),
-            Code::NotImplemented,
+            Kind::NOT_IMPLEMENTED,
             "{unknown}"
         );
     }
-    assert_eq!(code("CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n"), Code::NotImplemented);
+    assert_eq!(code("CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n"), Kind::NOT_IMPLEMENTED);
     for bad in ["", "G\tT", "G(T", "GÈT", "\"GET\"", "GET:", "G\0T"] {
-        assert_eq!(code(format!("{bad} / HTTP/1.0\r\n\r\n")), Code::BadRequest, "{bad:?}");
+        assert_eq!(code(format!("{bad} / HTTP/1.0\r\n\r\n")), Kind::BAD_REQUEST, "{bad:?}");
     }
 }
 
@@ -83,7 +83,7 @@ fn versions() {
     assert_eq!(head(&line("HTTP/1.1")).version, Version::Http11);
     assert_eq!(head(&line("HTTP/1.0")).version, Version::Http10);
     for other in ["HTTP/0.9", "HTTP/1.2", "HTTP/2.0", "HTTP/3.0", "HTTP/9.9"] {
-        assert_eq!(code(line(other)), Code::VersionNotSupported, "{other}");
+        assert_eq!(code(line(other)), Kind::VERSION_NOT_SUPPORTED, "{other}");
     }
     for bad in [
         "HTTP/1.10",
@@ -106,11 +106,11 @@ fn versions() {
         "ICY/1.1",
         "",
     ] {
-        assert_eq!(code(line(bad)), Code::BadRequest, "{bad}");
+        assert_eq!(code(line(bad)), Kind::BAD_REQUEST, "{bad}");
     }
-    assert_eq!(code("GET /\r\n\r\n"), Code::BadRequest, "HTTP/0.9");
-    assert_eq!(code("GET / HTTP/2.0\n\n"), Code::BadRequest);
-    assert_eq!(code("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Code::VersionNotSupported);
+    assert_eq!(code("GET /\r\n\r\n"), Kind::BAD_REQUEST, "HTTP/0.9");
+    assert_eq!(code("GET / HTTP/2.0\n\n"), Kind::BAD_REQUEST);
+    assert_eq!(code("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Kind::VERSION_NOT_SUPPORTED);
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn targets() {
     ] {
         let input = format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n");
         if path.is_empty() {
-            assert_eq!(code(input), Code::BadRequest, "{line}");
+            assert_eq!(code(input), Kind::BAD_REQUEST, "{line}");
         } else {
             assert_eq!((head(&input).path, head(&input).query), (path, query), "{line}");
         }
@@ -158,11 +158,11 @@ fn targets() {
         "%2f",
     ] {
         let input = format!("GET {bad} HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert_eq!(code(input), Code::BadRequest, "{bad:?}");
+        assert_eq!(code(input), Kind::BAD_REQUEST, "{bad:?}");
     }
-    assert_eq!(code(b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n"), Code::BadRequest);
-    assert_eq!(code("OPTIONS ** HTTP/1.1\r\nHost: a\r\n\r\n"), Code::BadRequest);
-    assert_eq!(code("GET http://a/ HTTP/1.1\r\n\r\n"), Code::BadRequest, "still needs a Host");
+    assert_eq!(code(b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n"), Kind::BAD_REQUEST);
+    assert_eq!(code("OPTIONS ** HTTP/1.1\r\nHost: a\r\n\r\n"), Kind::BAD_REQUEST);
+    assert_eq!(code("GET http://a/ HTTP/1.1\r\n\r\n"), Kind::BAD_REQUEST, "still needs a Host");
 }
 
 #[test]
@@ -210,11 +210,11 @@ fn hosts() {
         "a, b",
         "[::1] :80",
     ] {
-        assert_eq!(code(line(bad)), Code::BadRequest, "{bad:?}");
+        assert_eq!(code(line(bad)), Kind::BAD_REQUEST, "{bad:?}");
     }
-    assert_eq!(code("GET / HTTP/1.1\r\n\r\n"), Code::BadRequest);
-    assert_eq!(code("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"), Code::BadRequest);
-    assert_eq!(code("GET / HTTP/1.0\r\nHost: a\r\nhost: b\r\n\r\n"), Code::BadRequest);
+    assert_eq!(code("GET / HTTP/1.1\r\n\r\n"), Kind::BAD_REQUEST);
+    assert_eq!(code("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"), Kind::BAD_REQUEST);
+    assert_eq!(code("GET / HTTP/1.0\r\nHost: a\r\nhost: b\r\n\r\n"), Kind::BAD_REQUEST);
     head("GET / HTTP/1.0\r\n\r\n");
 }
 
@@ -261,15 +261,15 @@ fn framings() {
         "18446744073709551616",
         "340282366920938463463374607431768211456",
     ] {
-        assert_eq!(code(with(&format!("Content-Length: {too_large}"))), Code::ContentTooLarge);
+        assert_eq!(code(with(&format!("Content-Length: {too_large}"))), Kind::CONTENT_TOO_LARGE);
     }
     let digits = "9".repeat(4000);
-    assert_eq!(code(with(&format!("Content-Length: {digits}"))), Code::ContentTooLarge);
+    assert_eq!(code(with(&format!("Content-Length: {digits}"))), Kind::CONTENT_TOO_LARGE);
     for bad in [
         "", "-1", "+1", "1 1", "1,1", "1, 1", "0x1", "1.0", "1e1", "a", "１", "1;", "\"1\"",
         "1_000",
     ] {
-        assert_eq!(code(with(&format!("Content-Length: {bad}"))), Code::BadRequest, "{bad:?}");
+        assert_eq!(code(with(&format!("Content-Length: {bad}"))), Kind::BAD_REQUEST, "{bad:?}");
     }
     for unknown in [
         "gzip",
@@ -282,7 +282,7 @@ fn framings() {
         "deflate,gzip",
     ] {
         let input = with(&format!("Transfer-Encoding: {unknown}"));
-        assert_eq!(code(input), Code::NotImplemented, "{unknown}");
+        assert_eq!(code(input), Kind::NOT_IMPLEMENTED, "{unknown}");
     }
 }
 
@@ -360,7 +360,7 @@ fn smuggling_is_refused() {
         "Idempotency-Key: a\r\nIdempotency-Key: b",
         "Content-Type: application/json\r\nContent-Type: text/plain",
     ] {
-        assert_eq!(code(with(headers)), Code::BadRequest, "{headers:?}");
+        assert_eq!(code(with(headers)), Kind::BAD_REQUEST, "{headers:?}");
     }
     for whole in [
         "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -380,7 +380,7 @@ fn smuggling_is_refused() {
         "\0POST / HTTP/1.1\r\nHost: a\r\n\r\n",
         "\u{feff}POST / HTTP/1.1\r\nHost: a\r\n\r\n",
     ] {
-        assert_eq!(code(whole), Code::BadRequest, "{whole:?}");
+        assert_eq!(code(whole), Kind::BAD_REQUEST, "{whole:?}");
     }
     // Harmless: no reader takes these for framing.
     for headers in ["Transfer_Encoding: chunked", "X-Transfer-Encoding: chunked", "TE: trailers"] {
@@ -399,7 +399,7 @@ fn expectations() {
     let old = "POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
     assert!(!head(old).expect_continue, "RFC 9110, section 10.1.1");
     for other in ["", "200-ok", "100-continue, x", "100"] {
-        assert_eq!(code(with(&format!("Expect: {other}"))), Code::ExpectationFailed);
+        assert_eq!(code(with(&format!("Expect: {other}"))), Kind::EXPECTATION_FAILED);
     }
 }
 
@@ -408,13 +408,13 @@ fn empty_lines_come_before_a_request() {
     let request = "GET / HTTP/1.0\r\n\r\n";
     for lines in 0..=EMPTY_LINES_MAX {
         let input = "\r\n".repeat(lines) + request;
-        assert_eq!(head(&input).head_bytes, input.len());
+        assert_eq!(head(&input).bytes.len(), input.len());
         assert_eq!(parse_head("\r\n".repeat(lines).as_bytes()), Ok(None));
         assert_eq!(parse_head(("\r\n".repeat(lines) + "\r").as_bytes()), Ok(None));
     }
-    assert_eq!(code("\r\n".repeat(EMPTY_LINES_MAX + 1)), Code::BadRequest);
+    assert_eq!(code("\r\n".repeat(EMPTY_LINES_MAX + 1)), Kind::BAD_REQUEST);
     for bad in ["\n", "\r\r", "\r\n\n", "\rG", "\r\n\rG"] {
-        assert_eq!(code(bad.to_owned() + request), Code::BadRequest, "{bad:?}");
+        assert_eq!(code(bad.to_owned() + request), Kind::BAD_REQUEST, "{bad:?}");
     }
 }
 
@@ -428,29 +428,29 @@ fn heads_are_bounded() {
     head(&(longest.clone() + "Host: a\r\n\r\n"));
     assert_eq!(parse_head(longest.as_bytes()), Ok(None));
     let longer = line(REQUEST_LINE_BYTES_MAX + 1);
-    assert_eq!(code(longer.clone() + "Host: a\r\n\r\n"), Code::UriTooLong);
-    assert_eq!(code(longer.replace("HTTP/1.1\r\n", "HTTP/1.0\r\n\r\n")), Code::UriTooLong);
-    assert_eq!(code(&longer[..REQUEST_LINE_BYTES_MAX]), Code::UriTooLong);
+    assert_eq!(code(longer.clone() + "Host: a\r\n\r\n"), Kind::URI_TOO_LONG);
+    assert_eq!(code(longer.replace("HTTP/1.1\r\n", "HTTP/1.0\r\n\r\n")), Kind::URI_TOO_LONG);
+    assert_eq!(code(&longer[..REQUEST_LINE_BYTES_MAX]), Kind::URI_TOO_LONG);
     assert_eq!(parse_head(&longer.as_bytes()[..REQUEST_LINE_BYTES_MAX - 1]), Ok(None));
-    assert_eq!(code(line(READ_BUFFER_BYTES)), Code::UriTooLong);
-    assert_eq!(code(line(5000).replace("HTTP/1.1", "HTTP/2.0")), Code::UriTooLong);
-    assert_eq!(code("G".repeat(5000)), Code::UriTooLong);
-    assert_eq!(code("GET / HTTP/9.9".to_owned() + &"x".repeat(5000)), Code::BadRequest);
-    assert_eq!(code("\0".to_owned() + &"x".repeat(5000)), Code::BadRequest);
+    assert_eq!(code(line(READ_BUFFER_BYTES)), Kind::URI_TOO_LONG);
+    assert_eq!(code(line(5000).replace("HTTP/1.1", "HTTP/2.0")), Kind::URI_TOO_LONG);
+    assert_eq!(code("G".repeat(5000)), Kind::URI_TOO_LONG);
+    assert_eq!(code("GET / HTTP/9.9".to_owned() + &"x".repeat(5000)), Kind::BAD_REQUEST);
+    assert_eq!(code("\0".to_owned() + &"x".repeat(5000)), Kind::BAD_REQUEST);
 
     let sized = |bytes: usize| {
         let rest = "GET / HTTP/1.1\r\nHost: a\r\nX: \r\n\r\n".len();
         format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "a".repeat(bytes - rest))
     };
-    assert_eq!(head(&sized(HEAD_BYTES_MAX)).head_bytes, HEAD_BYTES_MAX);
+    assert_eq!(head(&sized(HEAD_BYTES_MAX)).bytes.len(), HEAD_BYTES_MAX);
     let over = sized(HEAD_BYTES_MAX + 1);
-    assert_eq!(code(&over), Code::HeadTooLarge);
-    assert_eq!(code(&over[..HEAD_BYTES_MAX]), Code::HeadTooLarge);
+    assert_eq!(code(&over), Kind::HEAD_TOO_LARGE);
+    assert_eq!(code(&over[..HEAD_BYTES_MAX]), Kind::HEAD_TOO_LARGE);
     assert_eq!(parse_head(&over.as_bytes()[..HEAD_BYTES_MAX - 1]), Ok(None));
 
     let many = |lines: usize| format!("GET / HTTP/1.0\r\n{}\r\n", "X: y\r\n".repeat(lines));
     head(&many(HEADERS_MAX));
-    assert_eq!(code(many(HEADERS_MAX + 1)), Code::HeadTooLarge);
+    assert_eq!(code(many(HEADERS_MAX + 1)), Kind::HEAD_TOO_LARGE);
 }
 
 /// `httparse` has several implementations and picks by processor: each byte at several places.
@@ -508,7 +508,7 @@ fn what_clients_send_is_plain() {
     }
     for bad in ["GET / HTTP/1.1\r\nHost: a\n\r\n", "GET / HTTP/1.1\nHost: a\r\n\r\n"] {
         assert_eq!(read_plain(bad.as_bytes()), None, "{bad}");
-        assert_eq!(code(bad), Code::BadRequest);
+        assert_eq!(code(bad), Kind::BAD_REQUEST);
     }
 }
 
@@ -576,7 +576,7 @@ proptest! {
         // same, however it arrives.
         prop_assert_eq!(byte_by_byte(&input), parse_head(&input));
         if let Ok(Some(head)) = parse_head(&input) {
-            prop_assert!(input[..head.head_bytes].ends_with(b"\r\n\r\n"));
+            prop_assert!(head.bytes.ends_with(b"\r\n\r\n"));
         }
     }
 

@@ -4,14 +4,15 @@ use serde::Serialize;
 
 use super::date::{DATE_BYTES, HttpDate};
 use super::head::{Head, Method, Version};
-use super::problem::{Code, Problem, Reject};
+use super::problem::{Problem, Reject};
 use super::status::Status;
 
 /// The interim answer to `Expect: 100-continue` (RFC 9110, section 10.1.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 const SERVER: &str = "stampede";
-const JSON: &str = "application/json";
+/// The media type of JSON.
+pub const JSON: &str = "application/json";
 const PROBLEM_JSON: &str = "application/problem+json";
 
 /// What becomes of the connection after the response, and how it is said (RFC 9112, section 9.3).
@@ -87,6 +88,8 @@ pub struct Response<'a> {
     pub content_type: Option<&'static str>,
     /// `Allow`.
     pub allow: Option<&'static str>,
+    /// `WWW-Authenticate`.
+    pub authenticate: Option<&'static str>,
     /// `Retry-After`, in seconds.
     pub retry_after_s: Option<u32>,
     /// `Location`: visible ASCII.
@@ -103,6 +106,7 @@ impl Response<'_> {
             status,
             content_type: Some(content_type),
             allow: None,
+            authenticate: None,
             retry_after_s: None,
             location: None,
             no_store: true,
@@ -134,6 +138,9 @@ impl Response<'_> {
         if let Some(allow) = self.allow {
             header(out, "\r\nAllow: ", allow);
         }
+        if let Some(authenticate) = self.authenticate {
+            header(out, "\r\nWWW-Authenticate: ", authenticate);
+        }
         if let Some(seconds) = self.retry_after_s {
             header(out, "\r\nRetry-After: ", itoa::Buffer::new().format(seconds));
         }
@@ -155,15 +162,20 @@ fn header(out: &mut Vec<u8>, name: &str, value: &str) {
 }
 
 impl Problem {
-    /// Appends the problem as `application/problem+json`, with `Retry-After` and `Allow` as needed.
-    pub fn write(&self, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
-        let body = json_bytes(self);
-        let response = Response {
+    /// The head of the response that tells it: `application/problem+json`, with `Retry-After`, `Allow`
+    /// and `WWW-Authenticate` as needed.
+    pub fn response(&self) -> Response<'static> {
+        Response {
             allow: self.allow,
+            authenticate: self.authenticate,
             retry_after_s: self.retry_after_s,
-            ..Response::new(self.code.status(), PROBLEM_JSON)
-        };
-        response.write(envelope, &[&body], out);
+            ..Response::new(self.kind.status, PROBLEM_JSON)
+        }
+    }
+
+    /// Appends the problem.
+    pub fn write(&self, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+        self.response().write(envelope, &[&json_bytes(self)], out);
     }
 }
 
@@ -214,84 +226,6 @@ pub fn write_options(allow: &'static str, envelope: &Envelope<'_>, out: &mut Vec
     response.write(envelope, &[], out);
 }
 
-/// Appends what `/buy/ticket` says to a purchase that was granted. Allocates nothing.
-pub fn write_buy_granted(sale: &str, id: &[u8], envelope: &Envelope<'_>, out: &mut Vec<u8>) {
-    // A sale id and a reservation id have no character that JSON escapes.
-    Response::new(Status::Ok, JSON).write(
-        envelope,
-        &[
-            r#"{"code":1,"msg":"抢票成功","data":{"reservation":""#.as_bytes(),
-            sale.as_bytes(),
-            b"~",
-            id,
-            br#""}}"#,
-        ],
-        out,
-    );
-}
-
-/// Appends what `/buy/ticket` says to a purchase that was not granted. Allocates nothing, unless
-/// the code is none of a purchase's: then it is the problem.
-pub fn write_buy_refused(code: Code, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
-    write_buy_answer(code, &[], envelope, out);
-}
-
-/// The same with a member of `data` that says more, such as `opens_at`. What is given as its value
-/// has no character that JSON escapes.
-pub fn write_buy_refused_with(
-    code: Code,
-    (name, value): (&'static str, &str),
-    envelope: &Envelope<'_>,
-    out: &mut Vec<u8>,
-) {
-    debug_assert!(!value.contains(['"', '\\']) && !value.contains(char::is_control), "{value}");
-    let data = [br#","data":{""#, name.as_bytes(), br#"":""#, value.as_bytes(), br#""}"#];
-    write_buy_answer(code, &data, envelope, out);
-}
-
-fn write_buy_answer(code: Code, data: &[&[u8]], envelope: &Envelope<'_>, out: &mut Vec<u8>) {
-    let Some(answer) = code.buy() else { return Problem::of(code).write(envelope, out) };
-    let response =
-        Response { retry_after_s: code.retry_after_s(), ..Response::new(answer.status, JSON) };
-    let mut number = itoa::Buffer::new();
-    let number = number.format(answer.code).as_bytes();
-    let mut body: [&[u8]; 11] = [b""; 11];
-    body[..5].copy_from_slice(&[
-        br#"{"code":"#,
-        number,
-        br#","msg":""#,
-        answer.msg.as_bytes(),
-        b"\"",
-    ]);
-    body[5..5 + data.len()].copy_from_slice(data);
-    body[5 + data.len()] = b"}";
-    response.write(envelope, &body, out);
-}
-
-/// Appends TechEmpower's plaintext answer. Its rules allow a text that is kept, but no response that
-/// is, with its headers: so it has no [`Canned`].
-pub fn write_plaintext(envelope: &Envelope<'_>, out: &mut Vec<u8>) {
-    let response = Response { no_store: false, ..Response::new(Status::Ok, "text/plain") };
-    response.write(envelope, &[b"Hello, World!"], out);
-}
-
-/// Appends TechEmpower's JSON answer. Its rules ask for an object that is made and serialized for
-/// each request, so it is.
-pub fn write_techempower_json(envelope: &Envelope<'_>, out: &mut Vec<u8>) {
-    #[derive(Serialize)]
-    struct Message<'a> {
-        message: &'a str,
-    }
-    let mut room = [0; 64];
-    let mut rest = &mut room[..];
-    let written = serde_json::to_writer(&mut rest, &Message { message: "Hello, World!" });
-    debug_assert!(written.is_ok(), "{written:?}");
-    let free_bytes = rest.len();
-    let body = &room[..room.len() - free_bytes];
-    let response = Response { no_store: false, ..Response::new(Status::Ok, JSON) };
-    response.write(envelope, &[body], out);
-}
-
 /// A whole response, encoded once and written often. Only what the [`Envelope`] says changes.
 #[derive(Debug, Clone)]
 pub struct Canned {
@@ -314,16 +248,6 @@ impl Canned {
         let head_bytes = find(b"\r\n\r\n") + 4;
         assert_eq!(&bytes[date_at..date_at + DATE_BYTES], date.text());
         Self { bytes: bytes.into(), date_at, head_bytes }
-    }
-
-    /// What `/buy/ticket` says for this code.
-    pub fn buy_refused(code: Code) -> Self {
-        Self::new(|envelope, out| write_buy_refused(code, envelope, out))
-    }
-
-    /// The same with more, as [`write_buy_refused_with`] takes it.
-    pub fn buy_refused_with(code: Code, member: (&'static str, &str)) -> Self {
-        Self::new(|envelope, out| write_buy_refused_with(code, member, envelope, out))
     }
 
     /// This problem.

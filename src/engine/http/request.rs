@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 
 use super::head::{Fields, Head, Method, RequestLine, Version, is_host};
 use super::plain::read_plain;
-use super::problem::{Code, Reject};
+use super::problem::{Kind, Reject};
 use crate::limits::{EMPTY_LINES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX};
 
 /// Reads the head that `input` starts with. `None`: it is not complete yet, and still within its
@@ -38,13 +38,13 @@ pub(super) fn judge(input: &[u8]) -> Result<Option<Head<'_>>, Reject> {
     match request.parse_with_uninit_headers(head, &mut headers) {
         Ok(httparse::Status::Complete(head_bytes)) => {
             check_lines(&head[..head_bytes], request.headers)?;
-            interpret(head, &request, blank_bytes + head_bytes).map(Some)
+            interpret(head, &request, &input[..blank_bytes + head_bytes]).map(Some)
         }
         Ok(httparse::Status::Partial) => {
             if line_is_too_long(head) {
-                Err(Reject::of(Code::UriTooLong))
+                Err(Reject::of(Kind::URI_TOO_LONG))
             } else if input.len() >= HEAD_BYTES_MAX {
-                Err(Reject::of(Code::HeadTooLarge))
+                Err(Reject::of(Kind::HEAD_TOO_LARGE))
             } else {
                 Ok(None)
             }
@@ -88,7 +88,7 @@ fn malformed(head: &[u8], error: httparse::Error) -> Result<(), Reject> {
     if let Err(error) = httparse::Request::new(&mut []).parse_with_uninit_headers(line, &mut []) {
         name(line, error)?;
     }
-    Err(Reject::of(Code::UriTooLong))
+    Err(Reject::of(Kind::URI_TOO_LONG))
 }
 
 fn name(head: &[u8], error: httparse::Error) -> Result<(), Reject> {
@@ -100,7 +100,7 @@ fn name(head: &[u8], error: httparse::Error) -> Result<(), Reject> {
 
 fn reject(error: httparse::Error) -> Reject {
     match error {
-        httparse::Error::TooManyHeaders => Reject::of(Code::HeadTooLarge),
+        httparse::Error::TooManyHeaders => Reject::of(Kind::HEAD_TOO_LARGE),
         httparse::Error::HeaderName => Reject::bad("a header line has no valid name"),
         httparse::Error::HeaderValue => Reject::bad("a header has a control character in it"),
         httparse::Error::NewLine => Reject::bad(LINE_END),
@@ -121,7 +121,7 @@ fn unsupported_version(head: &[u8]) -> Result<(), Reject> {
     });
     match fits {
         true if version.len() < form.len() => Ok(()),
-        true => Err(Reject::of(Code::VersionNotSupported)),
+        true => Err(Reject::of(Kind::VERSION_NOT_SUPPORTED)),
         false => Err(reject(httparse::Error::Version)),
     }
 }
@@ -134,7 +134,7 @@ fn unsupported_version(head: &[u8]) -> Result<(), Reject> {
 fn check_lines(head: &[u8], headers: &[httparse::Header<'_>]) -> Result<(), Reject> {
     let line_bytes = headers.first().map_or(head.len() - 2, |header| offset(head, header.name));
     if line_bytes > REQUEST_LINE_BYTES_MAX {
-        return Err(Reject::of(Code::UriTooLong));
+        return Err(Reject::of(Kind::URI_TOO_LONG));
     }
     let mut ends = headers.iter().map(|header| &head[..offset(head, header.name)]);
     if !ends.all(|before| before.ends_with(b"\r\n")) || !head.ends_with(b"\r\n\r\n") {
@@ -147,7 +147,7 @@ fn check_lines(head: &[u8], headers: &[httparse::Header<'_>]) -> Result<(), Reje
 fn interpret<'a>(
     head: &[u8],
     request: &httparse::Request<'_, 'a>,
-    head_bytes: usize,
+    bytes: &'a [u8],
 ) -> Result<Head<'a>, Reject> {
     let (method, target) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
     let version = if request.version == Some(1) { Version::Http11 } else { Version::Http10 };
@@ -159,7 +159,7 @@ fn interpret<'a>(
         fields.take(name, header.value, || stands_plainly(head, header))?;
     }
     let framing = fields.framing(version)?;
-    Ok(fields.into_head(RequestLine { method, path, query, version }, framing, head_bytes))
+    Ok(fields.into_head(RequestLine { method, path, query, version }, framing, bytes))
 }
 
 #[inline]
@@ -175,7 +175,7 @@ fn parse_method(method: &str) -> Result<Method, Reject> {
         "TRACE" => Method::Trace,
         _ => {
             let detail = "the method is not known here";
-            return Err(Reject { code: Code::NotImplemented, detail });
+            return Err(Reject { kind: Kind::NOT_IMPLEMENTED, detail });
         }
     })
 }

@@ -6,7 +6,7 @@
 //! depend on how the input was cut.
 
 use super::head::is_token_byte;
-use super::problem::{Code, Reject};
+use super::problem::{Kind, Reject};
 use crate::limits::{BODY_BYTES_MAX, CHUNK_LINE_BYTES_MAX, CHUNK_OVERHEAD_BYTES_MAX};
 
 /// What the next byte is.
@@ -151,7 +151,7 @@ impl ChunkedDecoder {
         let digit = (byte as char).to_digit(16).unwrap_or_default() as usize;
         self.chunk_bytes = self.chunk_bytes * 16 + digit;
         if self.body_bytes + self.chunk_bytes > BODY_BYTES_MAX {
-            return Err(Reject::of(Code::ContentTooLarge));
+            return Err(Reject::of(Kind::CONTENT_TOO_LARGE));
         }
         Ok(Expect::SizeRest)
     }
@@ -238,27 +238,27 @@ mod tests {
             "0\r\nGET / HTTP/1.1\r\n",
         ] {
             let got = decode(&[input.as_bytes()]);
-            assert_eq!(got.map_err(|reject| reject.code), Err(Code::BadRequest), "{input:?}");
+            assert_eq!(got.map_err(|reject| reject.kind), Err(Kind::BAD_REQUEST), "{input:?}");
         }
     }
 
     #[test]
     fn is_bounded() {
-        let code = |input: &str| decode(&[input.as_bytes()]).map_err(|reject| reject.code);
+        let code = |input: &str| decode(&[input.as_bytes()]).map_err(|reject| reject.kind);
         let chunk = |bytes: usize| format!("{bytes:x}\r\n{}\r\n", "x".repeat(bytes));
         let full = chunk(BODY_BYTES_MAX) + "0\r\n\r\n";
         assert_eq!(code(&full).unwrap().0.len(), BODY_BYTES_MAX);
-        assert_eq!(code("4001"), Err(Code::ContentTooLarge));
-        assert_eq!(code("ffffffffffffffffffffffffffffffffff"), Err(Code::ContentTooLarge));
-        assert_eq!(code(&(chunk(BODY_BYTES_MAX) + "1")), Err(Code::ContentTooLarge));
+        assert_eq!(code("4001"), Err(Kind::CONTENT_TOO_LARGE));
+        assert_eq!(code("ffffffffffffffffffffffffffffffffff"), Err(Kind::CONTENT_TOO_LARGE));
+        assert_eq!(code(&(chunk(BODY_BYTES_MAX) + "1")), Err(Kind::CONTENT_TOO_LARGE));
         let zeros = "0".repeat(CHUNK_LINE_BYTES_MAX - 2);
         assert!(code(&format!("{zeros}\r\n")).is_ok());
-        assert_eq!(code(&format!("0{zeros}\r\n")), Err(Code::BadRequest));
-        assert_eq!(code(&format!("5;{}", "a".repeat(300))), Err(Code::BadRequest));
-        assert_eq!(code(&format!("0\r\nX:{}", "a".repeat(300))), Err(Code::BadRequest));
+        assert_eq!(code(&format!("0{zeros}\r\n")), Err(Kind::BAD_REQUEST));
+        assert_eq!(code(&format!("5;{}", "a".repeat(300))), Err(Kind::BAD_REQUEST));
+        assert_eq!(code(&format!("0\r\nX:{}", "a".repeat(300))), Err(Kind::BAD_REQUEST));
         let trailers = format!("X:{}\r\n", "a".repeat(200)).repeat(100);
-        assert_eq!(code(&format!("0\r\n{trailers}")), Err(Code::BadRequest));
-        assert_eq!(code(&"1\r\nx\r\n".repeat(BODY_BYTES_MAX)), Err(Code::BadRequest));
+        assert_eq!(code(&format!("0\r\n{trailers}")), Err(Kind::BAD_REQUEST));
+        assert_eq!(code(&"1\r\nx\r\n".repeat(BODY_BYTES_MAX)), Err(Kind::BAD_REQUEST));
     }
 
     /// Bytes that often mean something to the decoder.

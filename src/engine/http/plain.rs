@@ -17,7 +17,7 @@ pub(super) fn read_plain(input: &[u8]) -> Option<Head<'_>> {
     for _ in 0..=HEADERS_MAX {
         if let Some(after) = rest.strip_prefix(b"\r\n") {
             let framing = fields.framing(line.version).ok()?;
-            return Some(fields.into_head(line, framing, head.len() - after.len()));
+            return Some(fields.into_head(line, framing, &head[..head.len() - after.len()]));
         }
         let (name, value, after) = header(rest)?;
         fields.take(name, value, || true).ok()?;

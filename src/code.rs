@@ -1,0 +1,192 @@
+//! What buyers can be told, and how it is said: the one table from a stable code to a status, a
+//! sentence, a time to come back, and the number and message that `/buy/ticket` uses for it.
+
+use crate::engine::http::{Kind, Status};
+
+/// A stable code, as clients match on it. Names are in snake case on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // Each one is said in words in `row`.
+pub enum Code {
+    SoldOut,
+    LimitReached,
+    NotOpen,
+    Closed,
+    Busy,
+    Unavailable,
+    Unknown,
+    AllowanceExhausted,
+    Invalid,
+    NotFound,
+    UserRequired,
+    RateLimited,
+    Expired,
+    AlreadyConfirmed,
+    AlreadyCancelled,
+    ConfirmNotPublic,
+    Internal,
+}
+
+/// How `/buy/ticket` says a [`Code`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BuyAnswer {
+    /// The member `code`: negative, 1 is a grant.
+    pub code: i8,
+    /// The HTTP status. Sold out is 200, as in the article; the rest is as for a problem.
+    pub status: Status,
+    /// The member `msg`. No character of it needs an escape in JSON.
+    pub msg: &'static str,
+}
+
+/// A code as a problem, and what `/buy/ticket` says for it.
+struct Row {
+    kind: &'static Kind,
+    buy: Option<BuyAnswer>,
+}
+
+/// A kind that buyers alone are told of.
+macro_rules! kind {
+    ($code:literal, $status:ident, $detail:literal $(, $retry_after_s:literal s)?) => {{
+        const KIND: &Kind =
+            &Kind::new($code, Status::$status, $detail)$(.retry_after_s($retry_after_s))?;
+        KIND
+    }};
+}
+
+const fn row(kind: &'static Kind) -> Row {
+    Row { kind, buy: None }
+}
+
+impl Row {
+    const fn buy(mut self, code: i8, msg: &'static str) -> Self {
+        self.buy = Some(BuyAnswer { code, status: self.kind.status, msg });
+        self
+    }
+
+    const fn buy_ok(mut self, code: i8, msg: &'static str) -> Self {
+        self.buy = Some(BuyAnswer { code, status: Status::Ok, msg });
+        self
+    }
+}
+
+impl Code {
+    /// Every code.
+    pub const ALL: [Self; 17] = [
+        Self::SoldOut,
+        Self::LimitReached,
+        Self::NotOpen,
+        Self::Closed,
+        Self::Busy,
+        Self::Unavailable,
+        Self::Unknown,
+        Self::AllowanceExhausted,
+        Self::Invalid,
+        Self::NotFound,
+        Self::UserRequired,
+        Self::RateLimited,
+        Self::Expired,
+        Self::AlreadyConfirmed,
+        Self::AlreadyCancelled,
+        Self::ConfirmNotPublic,
+        Self::Internal,
+    ];
+
+    #[rustfmt::skip]
+    const fn row(self) -> Row {
+        match self {
+            Self::SoldOut => row(kind!("sold_out", Conflict, "The sale has fewer units left than were asked for."))
+                .buy_ok(-1, "已售罄"),
+            Self::LimitReached => row(kind!("limit_reached", Conflict, "The user would have more units than the sale allows one user."))
+                .buy(-2, "超过每人限购数量"),
+            Self::NotOpen => row(kind!("not_open", Conflict, "The sale is not open yet."))
+                .buy(-3, "尚未开售"),
+            Self::Closed => row(kind!("closed", Gone, "The sale is over."))
+                .buy(-4, "已停售"),
+            Self::Busy => row(kind!("busy", ServiceUnavailable, "Too many purchases are waiting; nothing was reserved.", 1 s))
+                .buy(-5, "排队人数过多，请稍后再试"),
+            Self::Unavailable => row(kind!("unavailable", ServiceUnavailable, "The ledger is out of reach; nothing was reserved.", 1 s))
+                .buy(-6, "服务暂不可用，请稍后再试"),
+            Self::Unknown => row(kind!("unknown", ServiceUnavailable, "The ledger did not answer in time; the same request with the same Idempotency-Key finds out.", 1 s))
+                .buy(-7, "结果未知，请用同一幂等键重试"),
+            Self::AllowanceExhausted => row(kind!("allowance_exhausted", ServiceUnavailable, "This instance has used up its own allowance; another may still sell.", 1 s))
+                .buy(-8, "本节点名额已用完，请重试"),
+            Self::Invalid => row(Kind::INVALID)
+                .buy(-9, "请求参数无效"),
+            Self::NotFound => row(Kind::NOT_FOUND)
+                .buy(-10, "没有此活动"),
+            Self::UserRequired => row(kind!("user_required", UnprocessableContent, "The sale has a limit a user, so the user must be named."))
+                .buy(-11, "请提供用户标识"),
+            Self::RateLimited => row(kind!("rate_limited", TooManyRequests, "Too many requests.", 1 s))
+                .buy(-12, "请求过于频繁，请稍后再试"),
+            Self::Expired => row(kind!("expired", Conflict, "The reservation's hold time is over."))
+                .buy(-13, "预订已过期"),
+            Self::AlreadyConfirmed => row(kind!("already_confirmed", Conflict, "The reservation is confirmed already."))
+                .buy(-14, "预订已确认"),
+            Self::AlreadyCancelled => row(kind!("already_cancelled", Conflict, "The reservation is cancelled already."))
+                .buy(-15, "预订已取消"),
+            Self::ConfirmNotPublic => row(kind!("confirm_not_public", Forbidden, "Only the shop confirms, at the control port; --public-confirm lets buyers confirm here, for demonstrations.")),
+            Self::Internal => row(Kind::INTERNAL),
+        }
+    }
+
+    /// How a problem says it.
+    pub const fn kind(self) -> &'static Kind {
+        self.row().kind
+    }
+
+    /// How `/buy/ticket` says it. `None`: it has no words for it and answers with the problem.
+    pub const fn buy(self) -> Option<BuyAnswer> {
+        self.row().buy
+    }
+}
+
+impl From<Code> for &'static Kind {
+    fn from(code: Code) -> Self {
+        code.kind()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn the_table_is_consistent() {
+        let names: HashSet<_> = Code::ALL.iter().map(|code| code.kind().code).collect();
+        assert_eq!(names.len(), Code::ALL.len(), "each code has a name of its own");
+        let mut buy: Vec<_> = Code::ALL.iter().filter_map(|code| code.buy()).collect();
+        buy.sort_by_key(|answer| -answer.code);
+        let codes: Vec<_> = buy.iter().map(|answer| answer.code).collect();
+        assert_eq!(codes, (1..=15).map(|n: i8| -n).collect::<Vec<_>>());
+        for answer in buy {
+            assert!(!answer.msg.contains(['"', '\\']) && !answer.msg.contains(char::is_control));
+        }
+        for code in Code::ALL {
+            let come_back = matches!(code.kind().status.code(), 429 | 503);
+            assert_eq!(code.kind().retry_after_s.is_some(), come_back, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn statuses_as_documented() {
+        for (code, status) in [
+            (Code::SoldOut, 409),
+            (Code::LimitReached, 409),
+            (Code::NotOpen, 409),
+            (Code::Expired, 409),
+            (Code::AlreadyConfirmed, 409),
+            (Code::AlreadyCancelled, 409),
+            (Code::Closed, 410),
+            (Code::ConfirmNotPublic, 403),
+            (Code::Invalid, 422),
+            (Code::UserRequired, 422),
+            (Code::RateLimited, 429),
+            (Code::AllowanceExhausted, 503),
+        ] {
+            assert_eq!(code.kind().status.code(), status, "{code:?}");
+        }
+        assert_eq!(Code::SoldOut.buy().unwrap().status, Status::Ok);
+        assert_eq!(Code::LimitReached.buy().unwrap().status.code(), 409);
+        assert_eq!(Code::Closed.buy().unwrap().status.code(), 410);
+    }
+}

@@ -1,0 +1,71 @@
+//! Who stands in front: the proxies that settings trust, and what one address may have of the rest.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::taker::Taker;
+use super::value::whole_number;
+use crate::limits::{CONNECTIONS_MAX, TRUSTED_PROXIES_MAX};
+
+/// A network such as `10.0.0.0/8`, or a single address.
+fn network(text: &str) -> Result<IpNet, String> {
+    let network =
+        text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
+            "must be a network such as 10.0.0.0/8 or fd00::/8, or an address".to_owned()
+        })?;
+    if network.trunc() != network {
+        return Err(format!("the network is {}: bits behind its prefix are set", network.trunc()));
+    }
+    Ok(network)
+}
+
+impl Taker {
+    pub(super) fn trusted_proxies(&mut self) -> Vec<IpNet> {
+        let given = self.layers.values("trusted-proxies").unwrap_or_default().to_vec();
+        let mut networks = Vec::new();
+        for text in given.iter().flat_map(|text| text.split(',')).map(str::trim) {
+            match network(text) {
+                Ok(network) if networks.contains(&network) => {
+                    self.wrong("trusted-proxies", text, &format!("{network} is given twice"));
+                }
+                Ok(network) => networks.push(network),
+                Err(problem) => self.wrong("trusted-proxies", text, &problem),
+            }
+        }
+        if networks.len() > TRUSTED_PROXIES_MAX {
+            let problem = format!("{} networks, at most {TRUSTED_PROXIES_MAX}", networks.len());
+            self.wrong("trusted-proxies", &given[given.len() - 1], &problem);
+        }
+        networks
+    }
+
+    /// Connections that one address may have. 0: as many as there are.
+    pub(super) fn connections_per_address(&mut self) -> u32 {
+        self.one("connections-per-address", 0, |text| match text {
+            "off" => Ok(0),
+            text => match whole_number(text, 1, CONNECTIONS_MAX) {
+                Ok(number) => Ok(number as u32),
+                Err(problem) => Err(format!("{problem}, or off")),
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks() {
+        let read = |text: &str| network(text).map(|network| network.to_string());
+        assert_eq!(read("10.0.0.0/8").unwrap(), "10.0.0.0/8");
+        assert_eq!(read("192.168.1.5").unwrap(), "192.168.1.5/32");
+        assert_eq!(read("::1").unwrap(), "::1/128");
+        assert_eq!(read("fd00::/8").unwrap(), "fd00::/8");
+        assert!(read("10.0.0.1/8").unwrap_err().contains("10.0.0.0/8"));
+        for wrong in ["", "10.0.0.0/33", "localhost", "10.0.0", "10.0.0.0-10.0.0.9", "unix:"] {
+            assert!(read(wrong).unwrap_err().contains("must be a network"), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! How `/buy/ticket` and TechEmpower's two paths answer, byte by byte.
+
+use serde::Serialize;
+
+use crate::code::Code;
+use crate::engine::http::{Canned, Envelope, JSON, Problem, Response, Status};
+
+/// Appends what `/buy/ticket` says to a purchase that was granted. Allocates nothing.
+pub fn write_buy_granted(sale: &str, id: &[u8], envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    // A sale id and a reservation id have no character that JSON escapes.
+    Response::new(Status::Ok, JSON).write(
+        envelope,
+        &[
+            r#"{"code":1,"msg":"抢票成功","data":{"reservation":""#.as_bytes(),
+            sale.as_bytes(),
+            b"~",
+            id,
+            br#""}}"#,
+        ],
+        out,
+    );
+}
+
+/// Appends what `/buy/ticket` says to a purchase that was not granted. Allocates nothing, unless
+/// the code is none of a purchase's: then it is the problem.
+pub fn write_buy_refused(code: Code, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    write_buy_answer(code, &[], envelope, out);
+}
+
+/// The same with a member of `data` that says more, such as `opens_at`. What is given as its value
+/// has no character that JSON escapes.
+pub fn write_buy_refused_with(
+    code: Code,
+    (name, value): (&'static str, &str),
+    envelope: &Envelope<'_>,
+    out: &mut Vec<u8>,
+) {
+    debug_assert!(!value.contains(['"', '\\']) && !value.contains(char::is_control), "{value}");
+    let data = [br#","data":{""#, name.as_bytes(), br#"":""#, value.as_bytes(), br#""}"#];
+    write_buy_answer(code, &data, envelope, out);
+}
+
+fn write_buy_answer(code: Code, data: &[&[u8]], envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    let Some(answer) = code.buy() else { return Problem::of(code).write(envelope, out) };
+    let response =
+        Response { retry_after_s: code.kind().retry_after_s, ..Response::new(answer.status, JSON) };
+    let mut number = itoa::Buffer::new();
+    let number = number.format(answer.code).as_bytes();
+    let mut body: [&[u8]; 11] = [b""; 11];
+    body[..5].copy_from_slice(&[
+        br#"{"code":"#,
+        number,
+        br#","msg":""#,
+        answer.msg.as_bytes(),
+        b"\"",
+    ]);
+    body[5..5 + data.len()].copy_from_slice(data);
+    body[5 + data.len()] = b"}";
+    response.write(envelope, &body, out);
+}
+
+/// Appends TechEmpower's plaintext answer. Its rules allow a text that is kept, but no response that
+/// is, with its headers: so it has no [`Canned`].
+pub fn write_plaintext(envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    let response = Response { no_store: false, ..Response::new(Status::Ok, "text/plain") };
+    response.write(envelope, &[b"Hello, World!"], out);
+}
+
+/// Appends TechEmpower's JSON answer. Its rules ask for an object that is made and serialized for
+/// each request, so it is.
+pub fn write_techempower_json(envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    #[derive(Serialize)]
+    struct Message<'a> {
+        message: &'a str,
+    }
+    let mut room = [0; 64];
+    let mut rest = &mut room[..];
+    let written = serde_json::to_writer(&mut rest, &Message { message: "Hello, World!" });
+    debug_assert!(written.is_ok(), "{written:?}");
+    let free_bytes = rest.len();
+    let body = &room[..room.len() - free_bytes];
+    let response = Response { no_store: false, ..Response::new(Status::Ok, JSON) };
+    response.write(envelope, &[body], out);
+}
+
+/// What `/buy/ticket` says for this code, encoded once.
+pub fn canned_buy_refused(code: Code) -> Canned {
+    Canned::new(|envelope, out| write_buy_refused(code, envelope, out))
+}
+
+/// The same with more, as [`write_buy_refused_with`] takes it.
+pub fn canned_buy_refused_with(code: Code, member: (&'static str, &str)) -> Canned {
+    Canned::new(|envelope, out| write_buy_refused_with(code, member, envelope, out))
+}
+
+#[cfg(test)]
+#[path = "answer_tests.rs"]
+mod tests;
