@@ -24,6 +24,8 @@ pub mod wakeup;
 pub mod workers;
 
 mod listeners;
+#[cfg(test)]
+pub mod still;
 
 use std::io;
 use std::rc::Rc;
