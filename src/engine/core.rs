@@ -360,10 +360,12 @@ impl Core {
     /// Ends one of the spares that were not needed since the last call, so that a burst does not
     /// keep its stacks for ever. To be called at every tick.
     pub(super) fn dismiss_spare(&self) {
-        let idle = self.turns.spares_idle.replace(self.turns.spares.borrow().len());
+        let spares = self.turns.spares.borrow().len();
+        let idle = self.turns.spares_idle.replace(spares);
         if idle > SPARE_COROUTINES && self.turns.dismissed.get() == 0 {
             // The one that was used longest ago: the last is the next to be used.
             let (number, coroutine) = self.turns.spares.borrow_mut().remove(0);
+            self.turns.spares_idle.set(spares - 1);
             self.turns.dismissed.set(number);
             coroutine.unpark();
         }

@@ -89,3 +89,6 @@ pub fn start_core(
 pub fn no_memory_for_a_coroutine() -> io::Error {
     io::Error::new(io::ErrorKind::OutOfMemory, "no memory for a coroutine")
 }
+
+#[cfg(test)]
+mod engine_tests;
