@@ -111,7 +111,7 @@ impl Bench {
         run(move || {
             let clock = Rc::new(Clock::default());
             clock.set(START_MS);
-            start_core(0, theirs, clock, Box::new(service)).map(drop).expect("a core");
+            start_core(0, theirs, clock, service).map(drop).expect("a core");
         });
         Self { engine, shared, events }
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::core::{Action, Core, Engine, Service, Settings};
+use super::core::{Action, Core, Engine, Service, Settings, Worker};
 use super::http::Head;
 use super::workers;
 use crate::clock::Clock;
@@ -38,6 +38,7 @@ impl Service for Nobody {
 /// time of the test.
 pub fn core(settings: Settings, clock: Rc<Clock>) -> io::Result<&'static Core> {
     let engine = Arc::new(Engine::new(1, settings, |_| {})?);
-    let core = Core::new(0, engine, clock, Box::new(Nobody), workers::live)?;
+    let life = |core, number| workers::live(&Worker { core, service: &Nobody, number });
+    let core = Core::new(0, engine, clock, Box::new(life))?;
     Ok(Box::leak(Box::new(core)))
 }

@@ -1,6 +1,12 @@
 //! What nginx passes on and what it refuses: it sells as the server itself does, keeps to the same
 //! bounds, and limits the rate of an address.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
 use stampede::limits::BODY_BYTES_MAX;
 
 use crate::server::Server;
@@ -64,4 +70,33 @@ fn nginx_limits_the_rate_of_an_address() {
     let refused = nginx.ask("GET /v1/sales/ticket", "\r\n");
     assert!(refused.starts_with("HTTP/1.1 429") && refused.contains(r#""code":"rate_limited""#));
     assert!(refused.contains("Content-Type: application/problem+json"), "{refused}");
+}
+
+#[test]
+fn nginx_limits_what_an_address_asks_at_a_time() {
+    let server = Server::start(&["--sale", "ticket=1000"]);
+    let nginx = Nginx::before(&[server.address()], "100000r/s");
+    server.signal(Signal::STOP);
+    let ask = || {
+        // At a pace that the limit of the rate allows.
+        thread::sleep(Duration::from_millis(2));
+        let mut stream = nginx.connect();
+        stream
+            .write_all(b"GET /v1/sales/ticket HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            .expect("send a request");
+        stream
+    };
+    let read = |mut stream: UnixStream| {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer to the end");
+        answer
+    };
+    let waiting: Vec<_> = (0..64).map(|_| ask()).collect();
+    let refused = read(ask());
+    assert!(refused.starts_with("HTTP/1.1 429") && refused.contains("rate_limited"), "{refused}");
+    server.signal(Signal::CONT);
+    for stream in waiting {
+        let answer = read(stream);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
 }

@@ -15,6 +15,7 @@ mod retries;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -78,7 +79,7 @@ impl Nginx {
         let at = folder.path();
         fs::write(at.join("stampede.conf"), site).expect("write a file");
         let around = format!(
-            "pid {0}/pid; error_log stderr; events {{ worker_connections 64; }}
+            "pid {0}/pid; error_log stderr; events {{ worker_connections 512; }}
              http {{ access_log off; {1} include {0}/stampede.conf; }}",
             at.display(),
             temporary(at)
@@ -111,9 +112,14 @@ impl Nginx {
         command
     }
 
+    /// A connection to it.
+    fn connect(&self) -> UnixStream {
+        connect(&self.folder.path().join("socket"))
+    }
+
     /// One request on a connection of its own, and the whole answer.
     fn ask(&self, line: &str, more: &str) -> String {
-        exchange(connect(&self.folder.path().join("socket")), line, more)
+        exchange(self.connect(), line, more)
     }
 }
 
