@@ -172,3 +172,7 @@ impl Pending for Waiting {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "handler/handler_tests.rs"]
+mod tests;

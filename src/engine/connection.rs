@@ -11,7 +11,6 @@
 //! it by that worker only; events that come meanwhile are noted for it.
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering;
 
 use rustix::net::{SendFlags, send};
 
@@ -90,7 +89,7 @@ pub(super) fn give_way(core: &Core, most: usize) {
     let now_ms = core.clock.now_ms();
     let fresh_from_ms = (now_ms + engine.settings.idle_timeout_ms).saturating_sub(NEWCOMER_MS);
     for _ in 0..most {
-        if engine.connections.load(Ordering::Relaxed) <= enough {
+        if engine.connections.taken() <= enough {
             return;
         }
         let mut connections = core.connections.borrow_mut();

@@ -17,7 +17,7 @@ use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, ThreadId};
 use std::time::Instant;
 
@@ -28,8 +28,10 @@ use may::coroutine::{self, Coroutine};
 use super::addresses::Addresses;
 use super::connection::table::Connections;
 use super::gate::Gate;
+use super::handover::Handover;
 use super::listeners::Listeners;
 use super::mailbox::Mailbox;
+use super::places::Places;
 use crate::clock::Clock;
 use crate::engine::http::{Head, HttpDate};
 use crate::limits::{
@@ -76,18 +78,17 @@ pub struct Engine {
     /// What it was told.
     pub settings: Settings,
     /// Connections open now that have a place.
-    pub connections: CachePadded<AtomicUsize>,
+    pub connections: Places,
     /// Who has those of them that come from an address that counts.
     pub addresses: Addresses,
     /// Connections open now that have none and are being told so.
-    pub refused: CachePadded<AtomicUsize>,
+    pub refused: Places,
     /// Set when the server is about to end: it is not ready, and closes each connection after its
     /// next answer, but still takes new ones. It stays set when it drains.
     pub leaving: AtomicBool,
-    /// Set when the server drains: no new connection, no further request.
-    pub draining: AtomicBool,
-    /// Accepted connections that are on their way to another core.
-    pub handed: CachePadded<AtomicUsize>,
+    /// The drain (no new connection, no further request), and accepted connections that are on their
+    /// way to another core.
+    pub handover: Handover,
     /// Ticks by core: a core whose number stands still is stuck.
     pub ticks: Box<[CachePadded<AtomicU64>]>,
     /// One mailbox a core.
@@ -107,12 +108,11 @@ impl Engine {
     ) -> io::Result<Self> {
         Ok(Self {
             settings,
-            connections: CachePadded::default(),
+            connections: Places::default(),
             addresses: Addresses::default(),
-            refused: CachePadded::default(),
+            refused: Places::default(),
             leaving: AtomicBool::new(false),
-            draining: AtomicBool::new(false),
-            handed: CachePadded::default(),
+            handover: Handover::default(),
             ticks: (0..cores).map(|_| CachePadded::default()).collect(),
             mailboxes: (0..cores).map(|_| Mailbox::new()).collect::<io::Result<_>>()?,
             report: Box::new(report),
@@ -261,7 +261,7 @@ impl Core {
 
     /// Whether the server drains.
     pub fn draining(&self) -> bool {
-        self.engine.draining.load(Ordering::Relaxed)
+        self.engine.handover.is_draining()
     }
 
     /// In debug builds: fails unless called on this core's own thread.
@@ -358,13 +358,15 @@ impl Core {
     /// Ends a few of the spares that were not needed since the last call, so that a burst does not
     /// keep its stacks for ever. To be called at every tick.
     pub(super) fn dismiss_spares(&self) {
-        let idle = self.turns.spares_idle.replace(self.turns.spares.borrow().len());
+        let mut spares = self.turns.spares.borrow_mut();
+        let idle = self.turns.spares_idle.get();
         let count = idle.saturating_sub(SPARE_COROUTINES).min(SPARES_DISMISSED_MAX);
         // Those that were used longest ago: the last is the next to be used.
-        for (number, coroutine) in self.turns.spares.borrow_mut().drain(..count) {
+        for (number, coroutine) in spares.drain(..count) {
             self.turns.dismissed.borrow_mut().push(number);
             coroutine.unpark();
         }
+        self.turns.spares_idle.set(spares.len());
     }
 
     /// Hands the lead to a spare.

@@ -14,16 +14,21 @@ pub mod addresses;
 pub mod connection;
 pub mod core;
 pub mod gate;
+pub mod handover;
 pub mod http;
 pub mod listener;
 pub mod mailbox;
 pub mod manner;
+pub mod places;
 pub mod program;
 pub mod promise;
 pub mod tick;
+pub mod wakeup;
 pub mod workers;
 
 mod listeners;
+#[cfg(test)]
+pub mod still;
 
 use std::io;
 use std::rc::Rc;
@@ -89,3 +94,6 @@ pub fn start_core(
 pub fn no_memory_for_a_coroutine() -> io::Error {
     io::Error::new(io::ErrorKind::OutOfMemory, "no memory for a coroutine")
 }
+
+#[cfg(test)]
+mod engine_tests;

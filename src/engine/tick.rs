@@ -46,16 +46,15 @@ pub fn run(core: &'static Core, service: &dyn Service) {
         if service.tick() {
             core.gate.hurry();
         }
-        if core.draining() && !told_drained {
-            // Nothing is handed over once the drain has begun, so none is missed.
-            let drained = core.connections.borrow().count() == 0
-                && core.listeners.closed()
-                && core.engine.handed.load(Ordering::SeqCst) == 0;
-            if drained {
-                service.finish();
-                core.engine.report(Event::Drained);
-                told_drained = true;
-            }
+        // First of all that no connection comes any more: what has come until then is counted.
+        let drained = !told_drained
+            && core.engine.handover.is_over()
+            && core.listeners.closed()
+            && core.connections.borrow().count() == 0;
+        if drained {
+            service.finish();
+            core.engine.report(Event::Drained);
+            told_drained = true;
         }
     }
 }
