@@ -17,7 +17,7 @@ use crate::engine::core::{Action, Core, Pending, Service};
 use crate::engine::http::{Canned, Envelope, Head, Problem, write_options};
 use crate::engine::manner::Manner;
 use crate::purchase::Seller;
-use crate::route::{Route, route};
+use crate::route::{Route, percent, route};
 use answer::{write_plaintext, write_techempower_json};
 use reservations::Wish;
 
@@ -51,7 +51,11 @@ impl Service for Buyers {
         body: &[u8],
         out: &mut Vec<u8>,
     ) -> Action {
-        let manner = Manner::of(core, head);
+        let mut manner = Manner::of(core, head);
+        let mut route = route(head, self.public_confirm);
+        if let Some(status) = head.unmet(route.has_representation()) {
+            (manner, route) = (manner.instead(status), looked_at(route));
+        }
         let date = core.date.borrow();
         let envelope = &manner.envelope(&date);
         let seller = self.seller;
@@ -62,7 +66,12 @@ impl Service for Buyers {
             Some(asking) => wait(Question::Reservation(asking)),
             None => Action::Answered,
         };
-        match route(head, self.public_confirm) {
+        if let Some(name) = head.query.and_then(|query| route.stray_parameter(query)) {
+            let detail = "This path takes no parameters; nothing was done.";
+            Problem::invalid(name.into_owned(), detail).write(envelope, out);
+            return Action::Answered;
+        }
+        match route {
             Route::BuyTicket { user } => {
                 match buy::begin(core, seller, &self.buy_refusals, head, user, envelope, out) {
                     Some(waiting) => wait(Question::Buy(waiting)),
@@ -84,6 +93,10 @@ impl Service for Buyers {
             Route::ShowReservation { id } => ask(&id, Wish::Show, out),
             Route::ConfirmReservation { id } => ask(&id, Wish::Confirm, out),
             Route::CancelReservation { id } => ask(&id, Wish::Cancel, out),
+            Route::NotFound if let Some(path) = percent::normalized(head.path) => {
+                drop(date);
+                self.serve(core, &Head { path: &path, ..*head }, body, out)
+            }
             route => {
                 write_fixed(route, envelope, out);
                 Action::Answered
@@ -110,6 +123,19 @@ impl Service for Buyers {
 
     fn finish(&self) {
         self.seller.finish();
+    }
+}
+
+/// What a request comes to that must do nothing since a condition is not met: a look at what it is about,
+/// which finds out whether that exists. Where it does, there is a success to be answered otherwise.
+fn looked_at(route: Route<'_>) -> Route<'_> {
+    match route {
+        Route::BuyTicket { .. } => Route::ShowSale { sale: BUY_SALE.into() },
+        Route::CreateReservation { sale } => Route::ShowSale { sale },
+        Route::ConfirmReservation { id } | Route::CancelReservation { id } => {
+            Route::ShowReservation { id }
+        }
+        route => route,
     }
 }
 

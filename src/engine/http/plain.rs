@@ -53,7 +53,7 @@ fn request_line(head: &[u8]) -> Option<(RequestLine<'_>, &[u8])> {
         return None;
     }
     let path = str::from_utf8(path).ok()?;
-    Some((RequestLine { method, path, query, version }, rest))
+    Some((RequestLine { method, path, query, version, declined: None }, rest))
 }
 
 /// Name and value of the header line that `lines` starts with, and what follows it.
