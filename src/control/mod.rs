@@ -84,7 +84,7 @@ impl Control {
         let theirs = engine.clone();
         engine::boot_core(&engine, 0, move || {
             let clock = Rc::new(Clock::default());
-            engine::start_core(0, theirs, clock, Box::new(operators)).map(drop)
+            engine::start_core(0, theirs, clock, operators).map(drop)
         });
         engine.accept(vec![listeners]);
         Ok(Self { address, engine, drained })

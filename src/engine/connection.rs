@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 
 use rustix::net::{SendFlags, send};
 
-use super::core::{Core, Worker};
+use super::core::{Core, Service, Worker};
 use super::gate::{Readiness, Token};
 use crate::engine::http::{Kind, Reject};
 use crate::limits::{CONNECTION_ENDS_MAX, CONNECTION_LOOKS_MAX, GIVE_WAY_PER_TICK, NEWCOMER_MS};
@@ -52,7 +52,7 @@ pub fn add(core: &Core, socket: OwnedFd, entry: Entry) {
 }
 
 /// Something happened to a connection: serves it as far as that goes.
-pub fn on_event(worker: &Worker, token: Token, readiness: Readiness) {
+pub(super) fn on_event<S: Service>(worker: &Worker<S>, token: Token, readiness: Readiness) {
     let core = worker.core;
     let taken = core.connections.borrow_mut().take(token, readiness);
     let Some(mut connection) = taken else { return };

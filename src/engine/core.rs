@@ -32,7 +32,9 @@ use super::listeners::Listeners;
 use super::mailbox::Mailbox;
 use crate::clock::Clock;
 use crate::engine::http::{Head, HttpDate};
-use crate::limits::{OUT_BUFFER_BYTES_MAX, READ_BUFFER_BYTES, SPARE_COROUTINES, STACK_BYTES};
+use crate::limits::{
+    OUT_BUFFER_BYTES_MAX, READ_BUFFER_BYTES, SPARE_COROUTINES, SPARES_DISMISSED_MAX, STACK_BYTES,
+};
 
 /// What an engine may be told.
 #[derive(Debug, Clone)]
@@ -188,8 +190,6 @@ pub struct Core {
     pub listeners: Listeners,
     /// Its connections.
     pub(super) connections: RefCell<Connections>,
-    /// Who answers.
-    pub(super) service: Box<dyn Service>,
     pub(super) turns: Turns,
     buffers: RefCell<Vec<Vec<u8>>>,
     thread: ThreadId,
@@ -197,8 +197,8 @@ pub struct Core {
 
 /// Whose turn it is among the workers of a core.
 pub(super) struct Turns {
-    /// The life of one of them.
-    life: fn(Worker),
+    /// The life of one of them, by its number.
+    life: Box<dyn Fn(&'static Core, u64)>,
     leader: Cell<u64>,
     made: Cell<u64>,
     pub(super) count: Cell<usize>,
@@ -206,8 +206,8 @@ pub(super) struct Turns {
     pub(super) spares: RefCell<Vec<(u64, Coroutine)>>,
     /// Fewest spares there were since the last tick.
     spares_idle: Cell<usize>,
-    /// The spare that is to end, by its number. 0: none.
-    pub(super) dismissed: Cell<u64>,
+    /// The spares that are to end, by their numbers.
+    pub(super) dismissed: RefCell<Vec<u64>>,
     /// Events since the last look at what must not wait, and when that was.
     pub(super) events_served: Cell<u32>,
     pub(super) looked_at: Cell<Instant>,
@@ -227,8 +227,7 @@ impl Core {
         index: usize,
         engine: Arc<Engine>,
         clock: Rc<Clock>,
-        service: Box<dyn Service>,
-        life: fn(Worker),
+        life: Box<dyn Fn(&'static Self, u64)>,
     ) -> io::Result<Self> {
         Ok(Self {
             index,
@@ -238,7 +237,6 @@ impl Core {
             date: RefCell::new(HttpDate::new(0)),
             listeners: Listeners::default(),
             connections: RefCell::default(),
-            service,
             turns: Turns {
                 life,
                 leader: Cell::new(0),
@@ -247,7 +245,7 @@ impl Core {
                 short_until_ms: Cell::new(0),
                 spares: RefCell::default(),
                 spares_idle: Cell::new(0),
-                dismissed: Cell::new(0),
+                dismissed: RefCell::default(),
                 events_served: Cell::new(0),
                 looked_at: Cell::new(Instant::now()),
             },
@@ -316,7 +314,7 @@ impl Core {
         self.turns.made.set(number);
         self.turns.count.set(self.turns.count.get() + 1);
         let started = self.spawn_here("worker", STACK_BYTES, move |core| {
-            (core.turns.life)(Worker { core, number })
+            (core.turns.life)(core, number);
         });
         if !started {
             self.turns.count.set(self.turns.count.get() - 1);
@@ -357,14 +355,14 @@ impl Core {
         matches!(spawned, Ok(Ok(_)))
     }
 
-    /// Ends one of the spares that were not needed since the last call, so that a burst does not
+    /// Ends a few of the spares that were not needed since the last call, so that a burst does not
     /// keep its stacks for ever. To be called at every tick.
-    pub(super) fn dismiss_spare(&self) {
+    pub(super) fn dismiss_spares(&self) {
         let idle = self.turns.spares_idle.replace(self.turns.spares.borrow().len());
-        if idle > SPARE_COROUTINES && self.turns.dismissed.get() == 0 {
-            // The one that was used longest ago: the last is the next to be used.
-            let (number, coroutine) = self.turns.spares.borrow_mut().remove(0);
-            self.turns.dismissed.set(number);
+        let count = idle.saturating_sub(SPARE_COROUTINES).min(SPARES_DISMISSED_MAX);
+        // Those that were used longest ago: the last is the next to be used.
+        for (number, coroutine) in self.turns.spares.borrow_mut().drain(..count) {
+            self.turns.dismissed.borrow_mut().push(number);
             coroutine.unpark();
         }
     }
@@ -388,22 +386,23 @@ struct OnThisCore<T>(T);
 unsafe impl<T> Send for OnThisCore<T> {}
 
 /// One of the coroutines that serve a core's connections.
-#[derive(Clone, Copy)]
-pub struct Worker {
+pub(super) struct Worker<S: 'static> {
     /// Its core.
-    pub core: &'static Core,
+    pub(super) core: &'static Core,
+    /// Who answers.
+    pub(super) service: &'static S,
     pub(super) number: u64,
 }
 
-impl Worker {
+impl<S: Service> Worker<S> {
     /// To be called before this worker waits, after [`Core::ensure_spare`]: passes the lead on if it
     /// has it. One that has not must see to it itself that what it left to be sent is sent; the leader
     /// does so at the end of its round.
-    pub fn release_lead(&self) {
+    pub(super) fn release_lead(&self) {
         if self.leads() {
             self.core.pass_lead();
         } else {
-            self.core.service.send();
+            self.service.send();
         }
     }
 

@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use may::coroutine;
 
-use self::core::{Core, Engine, Event, Service};
+use self::core::{Core, Engine, Event, Service, Worker};
 use crate::clock::Clock;
 use crate::limits::STACK_BYTES;
 
@@ -70,12 +70,14 @@ pub fn start_core(
     index: usize,
     engine: Arc<Engine>,
     clock: Rc<Clock>,
-    service: Box<dyn Service>,
+    service: impl Service + 'static,
 ) -> io::Result<&'static Core> {
-    let core = Core::new(index, engine, clock, service, workers::live)?;
-    let core: &'static Core = Box::leak(Box::new(core));
+    let service = &*Box::leak(Box::new(service));
+    // What is called for each request knows which service that is: calls of it are inlined.
+    let life = move |core, number| workers::live(&Worker { core, service, number });
+    let core: &'static Core = Box::leak(Box::new(Core::new(index, engine, clock, Box::new(life))?));
     workers::start(core)?;
-    let started = core.spawn_here("tick", STACK_BYTES, tick::run)
+    let started = core.spawn_here("tick", STACK_BYTES, move |core| tick::run(core, service))
         && core.spawn_here("mailbox", STACK_BYTES, tick::run_mailbox);
     started.then_some(core).ok_or_else(no_memory_for_a_coroutine)
 }

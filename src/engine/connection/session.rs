@@ -11,7 +11,7 @@ use rustix::net::{SendFlags, send};
 use super::ending::{close, linger, put_back};
 use super::progress::{self, Measured, Progress, START};
 use super::state::{Closing, Connection, Phase, queued_bytes};
-use crate::engine::core::{Action, Settings, Worker};
+use crate::engine::core::{Action, Service, Settings, Worker};
 use crate::engine::gate::Token;
 use crate::engine::http::{Framing, Head, Problem, Reject, parse_head};
 use crate::engine::manner::Manner;
@@ -99,8 +99,8 @@ impl Turn {
 }
 
 /// A worker serving a connection.
-pub(super) struct Session<'a> {
-    worker: &'a Worker,
+pub(super) struct Session<'a, S: Service + 'static> {
+    worker: &'a Worker<S>,
     token: Token,
     connection: Box<Connection>,
     input: Vec<u8>,
@@ -108,9 +108,13 @@ pub(super) struct Session<'a> {
     turn: Turn,
 }
 
-impl<'a> Session<'a> {
+impl<'a, S: Service> Session<'a, S> {
     /// Takes a connection with what is kept with it, and buffers of the core.
-    pub(super) fn new(worker: &'a Worker, token: Token, mut connection: Box<Connection>) -> Self {
+    pub(super) fn new(
+        worker: &'a Worker<S>,
+        token: Token,
+        mut connection: Box<Connection>,
+    ) -> Self {
         let unkeep = |kept: &mut Vec<u8>| match mem::take(kept) {
             kept if kept.capacity() >= READ_BUFFER_BYTES => kept,
             mut kept => {
@@ -373,7 +377,7 @@ impl<'a> Session<'a> {
             let Some(head) = &known else { break };
             *start += head.bytes.len();
             self.turn.count();
-            let action = core.service.serve(core, head, &[], &mut self.out);
+            let action = self.worker.service.serve(core, head, &[], &mut self.out);
             if !head.keep_alive {
                 self.connection.closing = Closing::Now;
             }
@@ -426,7 +430,7 @@ impl<'a> Session<'a> {
             Problem::of(kind).write(&manner.envelope(&core.date.borrow()), &mut self.out);
             return Ok(Some(Action::Answered));
         }
-        Ok(Some(core.service.serve(core, &head, body, &mut self.out)))
+        Ok(Some(self.worker.service.serve(core, &head, body, &mut self.out)))
     }
 
     /// Before the worker waits for the ledger: answers that are ready go out, and buffers that hold
