@@ -368,7 +368,7 @@ impl<'a, S: Service> Session<'a, S> {
             let rest = &self.input[*start..];
             if !known.as_ref().is_some_and(|head| rest.starts_with(head.bytes)) {
                 known = match parse_head(rest)? {
-                    Some(head) if head.framing == Framing::None && head.declined.is_none() => {
+                    Some(head) if head.framing == Framing::None && head.declined().is_none() => {
                         Some(head)
                     }
                     _ => break,
@@ -425,7 +425,7 @@ impl<'a, S: Service> Session<'a, S> {
         *start += head_bytes + body_bytes;
         self.turn.count();
         let core = self.worker.core;
-        if let Some(kind) = head.declined {
+        if let Some(kind) = head.declined() {
             let manner = Manner::of(core, &head);
             Problem::of(kind).write(&manner.envelope(&core.date.borrow()), &mut self.out);
             return Ok(Some(Action::Answered));

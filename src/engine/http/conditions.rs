@@ -5,7 +5,7 @@
 //! there is a representation. `If-Modified-Since`, `If-Unmodified-Since` and `If-Range` must be ignored
 //! without a time of change (sections 13.1.3 to 13.1.5), `Range` may be (section 14.2), and are.
 
-use super::head::{Head, Method};
+use super::head::{Head, Method, Oddities};
 use super::status::Status;
 
 impl Head<'_> {
@@ -16,7 +16,11 @@ impl Head<'_> {
     /// Who is answered something else than a success anyway is answered that (section 13.2.1).
     #[inline]
     pub fn unmet(&self, has_representation: bool) -> Option<Status> {
-        if self.conditional { self.look_at_conditions(has_representation) } else { None }
+        if self.oddities.has(Oddities::CONDITIONAL) {
+            self.look_at_conditions(has_representation)
+        } else {
+            None
+        }
     }
 
     #[cold]

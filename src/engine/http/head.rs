@@ -66,19 +66,49 @@ pub struct Head<'a> {
     pub idempotency_key: Option<&'a [u8]>,
     /// `Content-Type`.
     pub content_type: Option<&'a [u8]>,
-    /// `Content-Encoding` names a coding: the body is not what its type says.
-    pub encoded: bool,
-    /// There is an `If-Match` or `If-None-Match`: see [`Head::unmet`].
-    pub conditional: bool,
-    /// What is answered whatever the path is. Where the request ends is known, so that the connection
-    /// stays open.
-    pub declined: Option<&'static Kind>,
+    /// What is seldom so.
+    pub oddities: Oddities,
     /// The head as it came, with the empty lines before it and the one that ends it: the body, or
     /// the next request, starts behind it.
     pub bytes: &'a [u8],
 }
 
+/// What is seldom so of a request, in one byte: most have none, which then costs nothing to ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Oddities(u8);
+
+impl Oddities {
+    /// There is an `If-Match` or `If-None-Match`: see [`Head::unmet`].
+    pub(super) const CONDITIONAL: Self = Self(1);
+    /// `Content-Encoding` names a coding: the body is not what its type says.
+    pub(super) const ENCODED: Self = Self(2);
+    /// The method is not known.
+    pub(super) const UNKNOWN_METHOD: Self = Self(4);
+    /// The target is for an encrypted connection.
+    pub(super) const MISDIRECTED: Self = Self(8);
+
+    #[inline]
+    pub(super) const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    #[inline]
+    pub(super) const fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
 impl<'a> Head<'a> {
+    /// What is answered whatever the path is. Where the request ends is known, so that the connection
+    /// stays open.
+    #[inline]
+    pub fn declined(&self) -> Option<&'static Kind> {
+        if self.oddities.has(Oddities::UNKNOWN_METHOD) {
+            return Some(Kind::NOT_IMPLEMENTED);
+        }
+        self.oddities.has(Oddities::MISDIRECTED).then_some(Kind::MISDIRECTED_REQUEST)
+    }
+
     /// All values of a header field, as sent, without the blanks around them: for those that are
     /// seldom asked for.
     pub fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
@@ -107,7 +137,7 @@ pub(super) struct RequestLine<'a> {
     pub(super) path: &'a str,
     pub(super) query: Option<&'a str>,
     pub(super) version: Version,
-    pub(super) declined: Option<&'static Kind>,
+    pub(super) oddities: Oddities,
 }
 
 /// The header fields that mean something to us, each seen at most once.
@@ -122,8 +152,7 @@ pub(super) struct Fields<'a> {
     user: Option<&'a [u8]>,
     idempotency_key: Option<&'a [u8]>,
     content_type: Option<&'a [u8]>,
-    encoded: bool,
-    conditional: bool,
+    oddities: Oddities,
 }
 
 impl<'a> Fields<'a> {
@@ -170,10 +199,14 @@ impl<'a> Fields<'a> {
                 once(&mut self.content_type, value, "more than one Content-Type")?;
             }
             16 if is("content-encoding") => {
-                self.encoded |= elements(value).any(|name| !name.eq_ignore_ascii_case(b"identity"));
+                if elements(value).any(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
+                    self.oddities = self.oddities.and(Oddities::ENCODED);
+                }
             }
-            8 if is("if-match") => self.conditional = true,
-            13 if is("if-none-match") => self.conditional = true,
+            8 if is("if-match") => self.oddities = self.oddities.and(Oddities::CONDITIONAL),
+            13 if is("if-none-match") => {
+                self.oddities = self.oddities.and(Oddities::CONDITIONAL);
+            }
             _ => {}
         }
         Ok(())
@@ -188,7 +221,7 @@ impl<'a> Fields<'a> {
         framing: Framing,
         bytes: &'a [u8],
     ) -> Head<'a> {
-        let RequestLine { method, path, query, version, declined } = line;
+        let RequestLine { method, path, query, version, oddities } = line;
         let waits = self.expect_continue && version == Version::Http11 && framing != Framing::None;
         Head {
             method,
@@ -201,9 +234,7 @@ impl<'a> Fields<'a> {
             user: self.user,
             idempotency_key: self.idempotency_key,
             content_type: self.content_type,
-            encoded: self.encoded,
-            conditional: self.conditional,
-            declined,
+            oddities: oddities.and(self.oddities),
             bytes,
         }
     }

@@ -1,6 +1,6 @@
 //! What a body is made of (RFC 9110, sections 8.3 and 8.4), where JSON is read.
 
-use super::head::Head;
+use super::head::{Head, Oddities};
 use super::problem::{Kind, Problem, Remedy};
 use super::response::JSON;
 
@@ -21,7 +21,7 @@ impl Media {
     #[inline]
     pub fn of(head: &Head<'_>) -> Self {
         match head.content_type {
-            _ if head.encoded => Self::Encoded,
+            _ if head.oddities.has(Oddities::ENCODED) => Self::Encoded,
             Some(content_type) if is_json(content_type) => Self::Json,
             _ => Self::Other,
         }

@@ -20,7 +20,7 @@ mod status;
 
 pub use body::ChunkedDecoder;
 pub use date::HttpDate;
-pub use head::{Framing, Head, Method, Version};
+pub use head::{Framing, Head, Method, Oddities, Version};
 pub use media::Media;
 pub use problem::{Kind, Problem, Reject, Remedy, shown};
 pub use request::parse_head;

@@ -7,7 +7,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::head::{Fields, Head, Method, RequestLine, Version, is_host};
+use super::head::{Fields, Head, Method, Oddities, RequestLine, Version, is_host};
 use super::plain::read_plain;
 use super::problem::{Kind, Reject};
 use crate::limits::{EMPTY_LINES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX};
@@ -212,14 +212,14 @@ fn interpret<'a>(
     let (method, target) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
     let version = if request.version == Some(1) { Version::Http11 } else { Version::Http10 };
     let method = parse_method(method)?;
-    let Target { path, query, declined } = parse_target(method, target)?;
+    let Target { path, query, oddities } = parse_target(method, target)?;
     let mut fields = Fields::default();
     for header in request.headers.iter() {
         let name = header.name.as_bytes();
         fields.take(name, header.value, || stands_plainly(head, header))?;
     }
     let framing = fields.framing(version)?;
-    let line = RequestLine { method, path, query, version, declined };
+    let line = RequestLine { method, path, query, version, oddities };
     Ok(fields.into_head(line, framing, bytes))
 }
 
@@ -247,7 +247,7 @@ fn parse_method(method: &str) -> Result<Method, Reject> {
 struct Target<'a> {
     path: &'a str,
     query: Option<&'a str>,
-    declined: Option<&'static Kind>,
+    oddities: Oddities,
 }
 
 /// Path and query of a request target (RFC 9112, section 3.2): origin-form, absolute-form or, for
@@ -258,14 +258,17 @@ fn parse_target(method: Method, target: &str) -> Result<Target<'_>, Reject> {
     if target.bytes().any(|b| b <= b' ' || b == b'#' || b == 0x7f) {
         return Err(invalid);
     }
-    let unknown = || (method == Method::Other).then_some(Kind::NOT_IMPLEMENTED);
-    let (rest, declined) = if target.starts_with('/') {
-        (target, unknown())
+    let unknown = match method {
+        Method::Other => Oddities::UNKNOWN_METHOD,
+        _ => Oddities::default(),
+    };
+    let (rest, oddities) = if target.starts_with('/') {
+        (target, unknown)
     } else if target == "*" && method == Method::Options {
-        ("*", None)
+        (target, unknown)
     } else {
-        let (rest, is_secure) = after_authority(target).ok_or(invalid)?;
-        (rest, unknown().or(is_secure.then_some(Kind::MISDIRECTED_REQUEST)))
+        let (rest, scheme) = after_authority(target).ok_or(invalid)?;
+        (rest, unknown.and(scheme))
     };
     let (path, query) = match memchr::memchr(b'?', rest.as_bytes()) {
         None if rest.is_empty() && method == Method::Options => ("*", None),
@@ -274,20 +277,23 @@ fn parse_target(method: Method, target: &str) -> Result<Target<'_>, Reject> {
         Some(0) => ("/", Some(&rest[1..])),
         Some(at) => (&rest[..at], Some(&rest[at + 1..])),
     };
-    Ok(Target { path, query, declined })
+    Ok(Target { path, query, oddities })
 }
 
 /// What follows `http://host` in an absolute-form target, and whether it is `https://`: such a target
 /// is well-formed, but not for a connection in the clear (RFC 9110, section 7.4).
 #[cold]
-fn after_authority(target: &str) -> Option<(&str, bool)> {
+fn after_authority(target: &str) -> Option<(&str, Oddities)> {
     let (scheme, rest) = target.split_once("://")?;
-    let is_secure = scheme.eq_ignore_ascii_case("https");
-    if !is_secure && !scheme.eq_ignore_ascii_case("http") {
+    let oddities = if scheme.eq_ignore_ascii_case("http") {
+        Oddities::default()
+    } else if scheme.eq_ignore_ascii_case("https") {
+        Oddities::MISDIRECTED
+    } else {
         return None;
-    }
+    };
     let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    is_host(authority.as_bytes()).then_some((rest, is_secure))
+    is_host(authority.as_bytes()).then_some((rest, oddities))
 }
 
 /// Only a colon and at most one space stand between name and value. A tab is legal, but a classic
