@@ -5,6 +5,8 @@
 //! returned, for which the connection waits. Whatever else lives on a core, such as a link to a
 //! ledger, is a coroutine that waits for its events through the core's [`gate`].
 //!
+//! A [`program`] is a process that needs nothing else: the same service on all cores, on one address.
+//!
 //! [`listener`] accepts, [`connection`] reads and writes, [`workers`] share a core's work among its
 //! coroutines, [`tick`] does what has its time. [`core`] is what they all have.
 
@@ -16,6 +18,7 @@ pub mod http;
 pub mod listener;
 pub mod mailbox;
 pub mod manner;
+pub mod program;
 pub mod promise;
 pub mod tick;
 pub mod workers;

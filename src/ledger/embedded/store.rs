@@ -274,6 +274,12 @@ impl Store {
         Ok(())
     }
 
+    /// The state, for a test that looks at it.
+    #[cfg(test)]
+    pub(super) fn state(&self) -> &State {
+        &self.state
+    }
+
     /// The state, for the reader of changes. `Refused`: it is ahead of the disk.
     pub(super) fn state_for_reading(&mut self) -> Result<&mut State, LedgerError> {
         self.check()?;
