@@ -116,7 +116,8 @@ fn end_overdue(core: &Core, token: Token) {
         Phase::Idle if core.draining() && (connection.deferred || connection.has_unread()) => {}
         Phase::Head | Phase::Body => {
             let mut response = Vec::new();
-            Reject::of(Kind::REQUEST_TIMEOUT).write(&core.date.borrow(), &mut response);
+            let reject = Reject::of(Kind::REQUEST_TIMEOUT);
+            reject.write(&connection.input, &core.date.borrow(), &mut response);
             let _ = send(&connection.socket, &response, SendFlags::NOSIGNAL);
             linger(core, &mut connection);
         }

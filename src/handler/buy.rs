@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::answer::{
-    canned_buy_refused, canned_buy_refused_with, write_buy_granted, write_buy_refused,
-    write_buy_refused_with,
+    canned_buy_refused, canned_buy_refused_with, write_buy_granted, write_buy_invalid,
+    write_buy_refused, write_buy_refused_with,
 };
 use super::refusal::{DAMAGED, public_id, verdict_code};
 use crate::clock::rfc3339;
@@ -81,22 +81,21 @@ pub fn begin(
     seller: &Seller,
     refusals: &Refusals,
     head: &Head<'_>,
-    user: Result<Option<Cow<'_, str>>, &'static str>,
+    user: Result<Option<Cow<'_, str>>, Cow<'_, str>>,
     envelope: &Envelope<'_>,
     out: &mut Vec<u8>,
 ) -> Option<Waiting> {
-    let named_by = if head.user.is_some() { USER_HEADER } else { USER_FIELD };
-    let named = |user: Cow<'_, str>| User::new(&user).map_err(|_| named_by);
+    let named_by = || Cow::Borrowed(if head.user.is_some() { USER_HEADER } else { USER_FIELD });
+    let named = |user: Cow<'_, str>| User::new(&user).map_err(|_| named_by());
     let user = match user.and_then(|user| user.map(named).transpose()) {
         Ok(user) => user,
         Err(field) => {
-            write_buy_refused_with(Code::Invalid, ("field", field), envelope, out);
+            write_buy_invalid(field, envelope, out);
             return None;
         }
     };
     let Ok(key) = idempotency_key(head) else {
-        let member = ("field", "Idempotency-Key");
-        write_buy_refused_with(Code::Invalid, member, envelope, out);
+        write_buy_invalid("Idempotency-Key".into(), envelope, out);
         return None;
     };
     if !core.ensure_spare() {

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use clap::Parser;
 use stampede::engine::core::{Action, Core, Service};
-use stampede::engine::http::{Canned, Head, Method, Response, Status};
+use stampede::engine::http::{Canned, Head, Method, Remedy, Response, Status};
 use stampede::engine::manner::Manner;
 use stampede::engine::program::Program;
 
@@ -70,8 +70,9 @@ impl Service for Arena {
     ) -> Action {
         let date = core.date.borrow();
         let envelope = Manner::of(core, head).envelope(&date);
-        let refuse = |status, allow, why: &str, out: &mut Vec<u8>| {
-            Response { status, allow, ..TEXT }.write(&envelope, &[why.as_bytes()], out);
+        let refuse = |status, allow: Option<&'static str>, why: &str, out: &mut Vec<u8>| {
+            let remedy = allow.map(Remedy::Allow);
+            Response { status, remedy, ..TEXT }.write(&envelope, &[why.as_bytes()], out);
         };
         let not_allowed = |methods, out: &mut Vec<u8>| {
             refuse(

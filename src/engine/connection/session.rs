@@ -13,7 +13,8 @@ use super::progress::{self, Measured, Progress, START};
 use super::state::{Closing, Connection, Phase, queued_bytes};
 use crate::engine::core::{Action, Service, Settings, Worker};
 use crate::engine::gate::Token;
-use crate::engine::http::{Framing, Head, Reject, parse_head};
+use crate::engine::http::{Framing, Head, Problem, Reject, parse_head};
+use crate::engine::manner::Manner;
 use crate::limits::{
     LINGER_BYTES_MAX, OUT_BUFFER_BYTES_MAX, READ_BUFFER_BYTES, READS_PER_TURN_MAX,
     REQUESTS_PER_TURN_MAX, TURN_TIME_US,
@@ -304,7 +305,8 @@ impl<'a, S: Service> Session<'a, S> {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(reject) => {
-                    reject.write(&self.worker.core.date.borrow(), &mut self.out);
+                    let date = self.worker.core.date.borrow();
+                    reject.write(&self.input[start..], &date, &mut self.out);
                     self.connection.closing = Closing::Linger;
                     break;
                 }
@@ -366,7 +368,9 @@ impl<'a, S: Service> Session<'a, S> {
             let rest = &self.input[*start..];
             if !known.as_ref().is_some_and(|head| rest.starts_with(head.bytes)) {
                 known = match parse_head(rest)? {
-                    Some(head) if head.framing == Framing::None => Some(head),
+                    Some(head) if head.framing == Framing::None && head.declined().is_none() => {
+                        Some(head)
+                    }
                     _ => break,
                 };
             }
@@ -421,6 +425,11 @@ impl<'a, S: Service> Session<'a, S> {
         *start += head_bytes + body_bytes;
         self.turn.count();
         let core = self.worker.core;
+        if let Some(kind) = head.declined() {
+            let manner = Manner::of(core, &head);
+            Problem::of(kind).write(&manner.envelope(&core.date.borrow()), &mut self.out);
+            return Ok(Some(Action::Answered));
+        }
         Ok(Some(self.worker.service.serve(core, &head, body, &mut self.out)))
     }
 
