@@ -44,6 +44,7 @@ impl Buyers {
 }
 
 impl Service for Buyers {
+    #[inline(always)]
     fn serve(
         &self,
         core: &'static Core,
@@ -81,6 +82,7 @@ impl Service for Buyers {
 
 impl Buyers {
     /// Answers a request. `None`: there is no such path.
+    #[inline(always)]
     fn answer(
         &self,
         core: &'static Core,

@@ -170,12 +170,15 @@ fn read(method: Method, route: Route<'_>) -> Route<'_> {
 }
 
 /// The request's `Idempotency-Key`, or 422 naming it.
+#[inline]
 pub fn idempotency_key(head: &Head<'_>) -> Result<Option<Key>, Problem> {
-    let Some(key) = head.idempotency_key else { return Ok(None) };
-    str::from_utf8(key)
+    head.idempotency_key.map(key).transpose()
+}
+
+fn key(bytes: &[u8]) -> Result<Key, Problem> {
+    str::from_utf8(bytes)
         .map_err(|_| IdError::Key)
         .and_then(Key::new)
-        .map(Some)
         .map_err(|error| Problem::invalid("Idempotency-Key", error.to_string()))
 }
 

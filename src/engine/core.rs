@@ -297,12 +297,14 @@ impl Core {
 
     /// Makes sure that a coroutine is there to take the lead, so that the caller may suspend.
     /// `false`: there is no memory for one; the caller must answer without waiting.
+    #[inline]
     pub fn ensure_spare(&'static self) -> bool {
         !self.turns.spares.borrow().is_empty() || self.start_worker()
     }
 
     /// Starts one more worker coroutine, as a spare. `false`: there may be no more, or no memory for
     /// its stack.
+    #[cold]
     fn start_worker(&'static self) -> bool {
         let now_ms = self.clock.now_ms();
         if self.turns.count.get() >= self.engine.settings.workers_max

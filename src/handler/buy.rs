@@ -40,7 +40,7 @@ impl Default for Refusals {
 
 impl Refusals {
     /// Writes what the core knows by itself. `false`: this is nothing of the kind.
-    #[inline]
+    #[inline(always)]
     fn write(&self, refused: Refused, envelope: &Envelope<'_>, out: &mut Vec<u8>) -> bool {
         match refused {
             Refused::SoldOut { .. } => self.sold_out.write(envelope, out),
@@ -51,6 +51,7 @@ impl Refusals {
         true
     }
 
+    #[cold]
     fn write_not_open(&self, opens_at_ms: u64, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
         let mut not_open = self.not_open.borrow_mut();
         let kept = not_open.take().filter(|(at_ms, _)| *at_ms == opens_at_ms);
@@ -76,6 +77,7 @@ impl Waiting {
 }
 
 /// The local step of a purchase; answers it if that is all it takes.
+#[inline(always)] // Most of what a sold-out sale is asked goes this way.
 pub fn begin(
     core: &'static Core,
     seller: &Seller,

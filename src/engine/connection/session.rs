@@ -11,7 +11,7 @@ use rustix::net::{SendFlags, send};
 use super::ending::{close, linger, put_back};
 use super::progress::{self, Measured, Progress, START};
 use super::state::{Closing, Connection, Phase, queued_bytes};
-use crate::engine::core::{Action, Service, Settings, Worker};
+use crate::engine::core::{Action, Core, Service, Settings, Worker};
 use crate::engine::gate::Token;
 use crate::engine::http::{Framing, Head, Problem, Reject, parse_head};
 use crate::engine::manner::Manner;
@@ -51,6 +51,22 @@ fn take_front(buffer: &mut Vec<u8>, bytes: usize) {
     }
 }
 
+/// A buffer of the core with what was kept with a connection: mostly nothing.
+#[inline]
+fn buffer_with(core: &Core, kept: &mut Vec<u8>) -> Vec<u8> {
+    if kept.is_empty() { core.take_buffer() } else { refill(core, mem::take(kept)) }
+}
+
+#[cold]
+fn refill(core: &Core, mut kept: Vec<u8>) -> Vec<u8> {
+    if kept.capacity() >= READ_BUFFER_BYTES {
+        return kept;
+    }
+    let mut buffer = core.take_buffer();
+    buffer.append(&mut kept);
+    buffer
+}
+
 /// Takes what is to be kept with a connection out of a buffer of the core: the buffer itself, if it
 /// is full enough.
 fn take_kept(buffer: &mut Vec<u8>) -> Vec<u8> {
@@ -61,23 +77,28 @@ fn take_kept(buffer: &mut Vec<u8>) -> Vec<u8> {
     }
 }
 
-/// What a connection has had of its core at a time.
+/// What a connection may still have of its core at a time.
 struct Turn {
-    requests: u32,
-    /// The number of requests at which the time is read next.
-    look_at: u32,
+    /// Requests before the time is read next. None: its turn is over.
+    left: u32,
+    /// Requests after that.
+    more: u32,
     /// When it was read first.
     since: Option<Instant>,
 }
 
 impl Turn {
-    const NEW: Self = Self { requests: 0, look_at: REQUESTS_BEFORE_CLOCK_READ, since: None };
+    const NEW: Self = Self {
+        left: REQUESTS_BEFORE_CLOCK_READ,
+        more: REQUESTS_PER_TURN_MAX - REQUESTS_BEFORE_CLOCK_READ,
+        since: None,
+    };
 
     /// It is given one more request.
     #[inline]
     fn count(&mut self) {
-        self.requests += 1;
-        if self.requests >= self.look_at {
+        self.left -= 1;
+        if self.left == 0 {
             self.read_clock();
         }
     }
@@ -86,15 +107,15 @@ impl Turn {
     fn read_clock(&mut self) {
         let now = Instant::now();
         let since = *self.since.get_or_insert(now);
-        self.look_at = self.requests + REQUESTS_PER_CLOCK_READ;
-        if now.duration_since(since) >= TURN_TIME {
-            self.requests = REQUESTS_PER_TURN_MAX;
+        if now.duration_since(since) < TURN_TIME {
+            self.left = self.more.min(REQUESTS_PER_CLOCK_READ);
+            self.more -= self.left;
         }
     }
 
     #[inline]
     fn is_over(&self) -> bool {
-        self.requests >= REQUESTS_PER_TURN_MAX
+        self.left == 0
     }
 }
 
@@ -115,15 +136,8 @@ impl<'a, S: Service> Session<'a, S> {
         token: Token,
         mut connection: Box<Connection>,
     ) -> Self {
-        let unkeep = |kept: &mut Vec<u8>| match mem::take(kept) {
-            kept if kept.capacity() >= READ_BUFFER_BYTES => kept,
-            mut kept => {
-                let mut buffer = worker.core.take_buffer();
-                buffer.append(&mut kept);
-                buffer
-            }
-        };
-        let (input, out) = (unkeep(&mut connection.input), unkeep(&mut connection.output));
+        let input = buffer_with(worker.core, &mut connection.input);
+        let out = buffer_with(worker.core, &mut connection.output);
         Self { worker, token, connection, input, out, turn: Turn::NEW }
     }
 
@@ -140,7 +154,7 @@ impl<'a, S: Service> Session<'a, S> {
             if self.connection.phase == Phase::Linger {
                 return self.discard();
             }
-            match self.flush() {
+            match if self.out.is_empty() { Flushed::All } else { self.flush() } {
                 Flushed::Broken => return Keep::No,
                 Flushed::Blocked => {
                     if self.connection.phase != Phase::Write {
@@ -195,8 +209,12 @@ impl<'a, S: Service> Session<'a, S> {
         if keep == Keep::No {
             close(core, self.token);
         } else {
-            self.connection.input = take_kept(&mut self.input);
-            self.connection.output = take_kept(&mut self.out);
+            if !self.input.is_empty() {
+                self.connection.input = take_kept(&mut self.input);
+            }
+            if !self.out.is_empty() {
+                self.connection.output = take_kept(&mut self.out);
+            }
             put_back(core, self.token, self.connection);
         }
         core.give_buffer(self.input);
@@ -286,10 +304,6 @@ impl<'a, S: Service> Session<'a, S> {
             self.connection.untaken_bytes =
                 self.connection.untaken_bytes.saturating_add(written as u32);
         }
-        if written > 0 && self.connection.phase == Phase::Write {
-            // The client takes some: its time starts anew.
-            self.await_room();
-        }
         flushed
     }
 
@@ -298,6 +312,7 @@ impl<'a, S: Service> Session<'a, S> {
     fn serve_input(&mut self) -> bool {
         let mut start = 0;
         while self.connection.closing == Closing::No
+            && start < self.input.len()
             && self.out.len() < OUT_BUFFER_BYTES_MAX
             && !self.turn.is_over()
         {
