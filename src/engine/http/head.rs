@@ -198,10 +198,8 @@ impl<'a> Fields<'a> {
             12 if is("content-type") => {
                 once(&mut self.content_type, value, "more than one Content-Type")?;
             }
-            16 if is("content-encoding") => {
-                if elements(value).any(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
-                    self.oddities = self.oddities.and(Oddities::ENCODED);
-                }
+            16 if is("content-encoding") && names_a_coding(value) => {
+                self.oddities = self.oddities.and(Oddities::ENCODED);
             }
             8 if is("if-match") => self.oddities = self.oddities.and(Oddities::CONDITIONAL),
             13 if is("if-none-match") => {
@@ -283,6 +281,11 @@ fn once<'a>(
 /// The elements of a list, without those that are empty (RFC 9110, section 5.6.1.2).
 fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&b| b == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
+}
+
+/// Whether a `Content-Encoding` says that the body is not as it is.
+fn names_a_coding(value: &[u8]) -> bool {
+    elements(value).any(|coding| !coding.eq_ignore_ascii_case(b"identity"))
 }
 
 /// `1*DIGIT`, and no more than we take.

@@ -262,9 +262,8 @@ fn parse_target(method: Method, target: &str) -> Result<Target<'_>, Reject> {
         Method::Other => Oddities::UNKNOWN_METHOD,
         _ => Oddities::default(),
     };
-    let (rest, oddities) = if target.starts_with('/') {
-        (target, unknown)
-    } else if target == "*" && method == Method::Options {
+    let is_server = target == "*" && method == Method::Options;
+    let (rest, oddities) = if target.starts_with('/') || is_server {
         (target, unknown)
     } else {
         let (rest, scheme) = after_authority(target).ok_or(invalid)?;
