@@ -85,7 +85,7 @@ pub fn sweep(core: &Core) {
 /// Who has one connection alone never gives way.
 pub(super) fn give_way(core: &Core, most: usize) {
     let engine = &core.engine;
-    let enough = engine.settings.connections_max / 10 * 9;
+    let enough = engine.settings.connections_max - engine.settings.connections_max / 10;
     let now_ms = core.clock.now_ms();
     let fresh_from_ms = (now_ms + engine.settings.idle_timeout_ms).saturating_sub(NEWCOMER_MS);
     for _ in 0..most {
