@@ -17,7 +17,9 @@ use super::http::Head;
 use super::promise::{Promise, Promised, promise};
 use super::{start_core, still};
 use crate::clock::Clock;
-use crate::limits::{DRAIN_CLIENT_MS, LINGER_DEADLINE_MS, SPARE_COROUTINES, TICK_INTERVAL_MS};
+use crate::limits::{
+    DRAIN_CLIENT_MS, LINGER_DEADLINE_MS, REQUESTS_PER_TURN_MAX, SPARE_COROUTINES, TICK_INTERVAL_MS,
+};
 use crate::sync::lock;
 use crate::test_coroutines::run;
 
@@ -32,6 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Shared {
     /// The answers that are awaited, by path.
     promises: Mutex<HashMap<String, Promise<()>>>,
+    /// What was asked, in the order in which it was served.
+    served: Mutex<Vec<String>>,
     ticks: AtomicU64,
     finished: AtomicBool,
 }
@@ -61,6 +65,7 @@ impl Service for Echo {
         out: &mut Vec<u8>,
     ) -> Action {
         let path = head.path.to_owned();
+        lock(&self.0.served).push(path.clone());
         if path.starts_with("/wait") {
             if !core.ensure_spare() {
                 out.extend_from_slice(b"[busy]");
@@ -228,6 +233,27 @@ fn answers_come_in_the_order_of_the_requests_though_one_waits() {
     bench.pass_a_tick();
     bench.answer("/wait/4");
     client.hears("[/wait/4][/5][/6]");
+}
+
+#[test]
+fn who_asks_once_does_not_wait_for_all_that_another_has_pipelined() {
+    let bench = Bench::new();
+    let (mut many, mut one) = (bench.connect(), bench.connect());
+    many.ask("/0");
+    many.hears("[/0]");
+    one.ask("/0");
+    one.hears("[/0]");
+    // The core stands still until both have asked, so that it finds both in one round.
+    let (go, stands) = channel::<()>();
+    bench.engine.mailboxes[0].send(Box::new(move |_| _ = stands.recv_timeout(PATIENCE)));
+    many.send(&get("/many").repeat(500));
+    one.ask("/one");
+    go.send(()).expect("the core stands");
+    many.hears(&"[/many]".repeat(500));
+    one.hears("[/one]");
+    let served = lock(&bench.shared.served);
+    let before = served.iter().skip(2).position(|path| path == "/one").expect("it was served");
+    assert!(before <= REQUESTS_PER_TURN_MAX as usize, "{before} came before it");
 }
 
 #[test]
