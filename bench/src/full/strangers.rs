@@ -11,7 +11,7 @@ use stampede::limits::strangers_bytes_max;
 
 use crate::answer::{Answer, Content};
 use crate::error::{Because, Failure, Result, fail};
-use crate::full::measure::{serve_sold_out, under_load, warm_up};
+use crate::full::measure::{Measured, serve_sold_out, under_load, warm_up};
 use crate::lab::{Lab, Served, free_address};
 use crate::pin;
 use crate::process::{CommandLine, Running};
@@ -57,6 +57,8 @@ const GONE: &str = "ticket=1";
 /// What is measured while an attack goes on, and what the attack was.
 struct Attacked {
     load: LoadReport,
+    /// CPU of the server, of all its threads.
+    server_us: f64,
     livez: probe::Report,
     heads: flood::Report,
     silent: silent::Report,
@@ -95,9 +97,12 @@ pub fn attacked(
     let served = lab.serve_line("stampede", &line, ours.public)?;
     served.expect(Answer::SoldOut)?;
     let sink = Front { control: free_address()?, public: free_address()? };
-    let listen = format!("{},{}", sink.control, sink.public);
-    let line = lab.programs.stranger(&both, &["sink", "--listen", &listen]);
-    let _sink = lab.serve_line("stranger-sink", &line, sink.public)?;
+    // One for each port, as a server has other threads for the one than for the other.
+    let mut drain = |address: SocketAddr| {
+        let line = lab.programs.stranger(&both, &["sink", "--listen", &address.to_string()]);
+        lab.serve_line("stranger-sink", &line, address)
+    };
+    let _sinks = (drain(sink.control)?, drain(sink.public)?);
 
     let mut crowd = hold(lab, served.address, honest)?;
     let plan = LoadPlan { seconds: plan.seconds.min(SECONDS_MAX), ..*plan };
@@ -129,10 +134,11 @@ pub fn attacked(
 }
 
 fn figures(attacked: &Attacked) -> Figures {
-    let Attacked { load, livez, heads, silent, .. } = attacked;
+    let Attacked { load, server_us, livez, heads, silent, .. } = attacked;
     let mut figures = vec![
         (figure::SALES, load.granted as f64),
         (figure::SALES_PER_S, load.granted as f64 / load.seconds),
+        (figure::SERVER_CPU_US, server_us / load.granted.max(1) as f64),
         (figure::LATENCY_P50_US, load.latency_us.p50),
         (figure::LATENCY_P99_US, load.latency_us.p99),
         (figure::STRANGERS_ATTEMPTS, silent.attempts as f64),
@@ -225,12 +231,12 @@ fn under_attack(
         over.store(true, Ordering::Relaxed);
         (load, watching.join())
     });
-    let load = load?.load;
+    let Measured { load, server_us, .. } = load?;
     let Ok(most_kib) = most_kib else { return fail("the thread that watches has panicked") };
     let grown_kib = most_kib?.saturating_sub(before_kib);
     let livez = last_line("probe", &livez.finish(END_DEADLINE)?)?;
     let (heads, silent) = (end("heads", heads)?, end("silent", silent)?);
-    Ok(Attacked { load, livez, heads, silent, grown_kib })
+    Ok(Attacked { load, server_us, livez, heads, silent, grown_kib })
 }
 
 fn probe(lab: &mut Lab, control: SocketAddr, seconds: u64) -> Result<Running> {
@@ -279,6 +285,10 @@ pub fn pipeliners(lab: &mut Lab, beside: bool, plan: &LoadPlan<'_>) -> Result<Fi
     lab.settle(LEAD)?;
     let mut figures = under_load(lab, &served, &plan)?.figures();
     if let Some(greedy) = greedy {
+        // Or it would end when there is nothing else to do.
+        let pid = greedy.id().to_string();
+        let words = ["chrt", "--other", "--pid", "0", &pid];
+        lab.load(&CommandLine::on_core(lab.load_core, words), 1)?;
         let greedy: flood::Report = end("pipeline", greedy)?;
         figures.push((figure::FLOOD_MIB, mib(greedy.bytes)));
     }

@@ -14,7 +14,8 @@ use crate::pin;
 use crate::process::Interrupted;
 
 const RATE_DEFAULT: f64 = 10_000.0;
-/// Attempts that are made up for at a time, after we did not get the processor.
+/// Attempts that are made up for at least, after we did not get the processor; at most those of a
+/// quarter of a second.
 const BURST: f64 = 256.0;
 /// Between two looks at whether the next attempt is due.
 const DUE_INTERVAL: Duration = Duration::from_millis(1);
@@ -67,7 +68,7 @@ impl Pace {
     fn take(&mut self, now: Instant, wanted: usize) -> usize {
         let passed = now.saturating_duration_since(self.last).as_secs_f64();
         self.last = now;
-        self.due = (self.due + passed * self.per_s).min(BURST.max(self.per_s / 100.0));
+        self.due = (self.due + passed * self.per_s).min(BURST.max(self.per_s / 4.0));
         let taken = (self.due as usize).min(wanted);
         self.due -= taken as f64;
         taken
@@ -146,5 +147,7 @@ mod tests {
         assert_eq!(pace.take(at(200), 0), 0);
         assert!((100..=101).contains(&pace.take(at(200), 1_000)));
         assert_eq!(pace.take(at(60_000), 100_000), 256);
+        let mut fast = Pace::new(10_000.0, start);
+        assert_eq!(fast.take(at(60_000), 100_000), 2_500);
     }
 }

@@ -16,8 +16,8 @@ use crate::load::socket::{Epoll, Event, Socket};
 use crate::pin;
 use crate::process::Interrupted;
 
-/// What a server reads at a time, too.
-const READ_BYTES: usize = 32 * 1024;
+/// Read at a time: more than a server does, so that who sends is not held up by us.
+const READ_BYTES: usize = 256 * 1024;
 /// Descriptors that are no connections.
 const DESCRIPTORS_RESERVE: u64 = 64;
 /// Connections accepted in one go.
