@@ -408,6 +408,11 @@ pub const STAT_LOG_LINE_BYTES_MAX: usize = 48;
 const _: () = assert!(REQUEST_LINE_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () = assert!(HEAD_BYTES_MAX + BODY_BYTES_MAX <= READ_BUFFER_BYTES);
 const _: () = assert!(READS_PER_TURN_MAX > 0);
+// Who lingers has a turn in a tick, and time to be read to the last byte that is discarded.
+const _: () = assert!(
+    LINGER_BYTES_MAX as u64 / (READS_PER_TURN_MAX * READ_BUFFER_BYTES) as u64 * TICK_INTERVAL_MS
+        < LINGER_DEADLINE_MS
+);
 const _: () = assert!(BATCH_SCRIPTS_MAX <= BATCH_MAX && BATCH_SCRIPTS_MAX >= 64);
 const _: () = assert!(RESPONSE_BYTES_MAX < OUT_BUFFER_BYTES_MAX);
 const _: () = assert!(TICK_INTERVAL_MS < VIEW_AGE_MS_MAX);

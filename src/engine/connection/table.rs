@@ -447,6 +447,14 @@ mod tests {
         asked.deferred = true;
         table.put_back(tokens[0], asked);
         assert_eq!(table.next_to_give_way(address, 1_000, 50), None, "it waits for its turn");
+        let mut answered = table.take(tokens[0], Readiness::default()).expect("it is there");
+        answered.phase = Phase::Linger;
+        table.put_back(tokens[0], answered);
+        assert_eq!(
+            table.next_to_give_way(address, 2_000, 50),
+            Some(tokens[0]),
+            "it has its answer"
+        );
     }
 
     #[test]
