@@ -153,18 +153,26 @@ fn boot_ms() -> u64 {
 pub struct Clock {
     monotonic_ms: Cell<u64>,
     wall_ms: Cell<u64>,
+    /// It has a test's own time.
+    #[cfg(test)]
+    is_set: Cell<bool>,
 }
 
 impl Clock {
     /// Reads both clocks.
     pub fn refresh(&self) {
+        #[cfg(test)]
+        if self.is_set.get() {
+            return;
+        }
         self.monotonic_ms.set(monotonic_ms());
         self.wall_ms.set(wall_ms());
     }
 
-    /// A test's own time.
+    /// A test's own time, from now on.
     #[cfg(test)]
     pub fn set(&self, now_ms: u64) {
+        self.is_set.set(true);
         self.monotonic_ms.set(now_ms);
         self.wall_ms.set(now_ms);
     }

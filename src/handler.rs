@@ -17,7 +17,7 @@ use crate::engine::core::{Action, Core, Pending, Service};
 use crate::engine::http::{Canned, Envelope, Head, Problem, write_options};
 use crate::engine::manner::Manner;
 use crate::purchase::Seller;
-use crate::route::{Route, route};
+use crate::route::{Route, percent, route};
 use answer::{write_plaintext, write_techempower_json};
 use reservations::Wish;
 
@@ -44,6 +44,7 @@ impl Buyers {
 }
 
 impl Service for Buyers {
+    #[inline(always)]
     fn serve(
         &self,
         core: &'static Core,
@@ -51,43 +52,9 @@ impl Service for Buyers {
         body: &[u8],
         out: &mut Vec<u8>,
     ) -> Action {
-        let manner = Manner::of(core, head);
-        let date = core.date.borrow();
-        let envelope = &manner.envelope(&date);
-        let seller = self.seller;
-        let wait = |question| Action::Wait(Box::new(Waiting { seller, manner, question }));
-        let ask = |id: &str, wish, out: &mut Vec<u8>| match reservations::ask(
-            core, seller, id, wish, envelope, out,
-        ) {
-            Some(asking) => wait(Question::Reservation(asking)),
-            None => Action::Answered,
-        };
-        match route(head, self.public_confirm) {
-            Route::BuyTicket { user } => {
-                match buy::begin(core, seller, &self.buy_refusals, head, user, envelope, out) {
-                    Some(waiting) => wait(Question::Buy(waiting)),
-                    None => Action::Answered,
-                }
-            }
-            Route::CreateReservation { sale } => {
-                match reservations::begin(core, seller, head, body, &sale) {
-                    Ok(creating) => return wait(Question::Reserve(creating)),
-                    Err(declined) if declined.is_sold_out() => self.sold_out.write(envelope, out),
-                    Err(declined) => declined.write(envelope, out),
-                }
-                Action::Answered
-            }
-            Route::ShowSale { sale } => match sales::show(core, seller, &sale, envelope, out) {
-                Some(showing) => wait(Question::ShowSale(showing)),
-                None => Action::Answered,
-            },
-            Route::ShowReservation { id } => ask(&id, Wish::Show, out),
-            Route::ConfirmReservation { id } => ask(&id, Wish::Confirm, out),
-            Route::CancelReservation { id } => ask(&id, Wish::Cancel, out),
-            route => {
-                write_fixed(route, envelope, out);
-                Action::Answered
-            }
+        match self.answer(core, head, body, out) {
+            Some(action) => action,
+            None => self.answer_elsewhere(core, head, body, out),
         }
     }
 
@@ -110,6 +77,100 @@ impl Service for Buyers {
 
     fn finish(&self) {
         self.seller.finish();
+    }
+}
+
+impl Buyers {
+    /// Answers a request. `None`: there is no such path.
+    #[inline(always)]
+    fn answer(
+        &self,
+        core: &'static Core,
+        head: &Head<'_>,
+        body: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Option<Action> {
+        let mut manner = Manner::of(core, head);
+        let mut route = route(head, self.public_confirm);
+        if let Some(status) = head.unmet(route.has_representation()) {
+            (manner, route) = (manner.instead(status), looked_at(route));
+        }
+        let date = core.date.borrow();
+        let envelope = &manner.envelope(&date);
+        let seller = self.seller;
+        let wait = |question| Action::Wait(Box::new(Waiting { seller, manner, question }));
+        let ask = |id: &str, wish, out: &mut Vec<u8>| match reservations::ask(
+            core, seller, id, wish, envelope, out,
+        ) {
+            Some(asking) => wait(Question::Reservation(asking)),
+            None => Action::Answered,
+        };
+        if let Some(name) = head.query.and_then(|query| route.stray_parameter(query)) {
+            let detail = "This path takes no parameters; nothing was done.";
+            Problem::invalid(name.into_owned(), detail).write(envelope, out);
+            return Some(Action::Answered);
+        }
+        let action = match route {
+            Route::NotFound => return None,
+            Route::BuyTicket { user } => {
+                match buy::begin(core, seller, &self.buy_refusals, head, user, envelope, out) {
+                    Some(waiting) => wait(Question::Buy(waiting)),
+                    None => Action::Answered,
+                }
+            }
+            Route::CreateReservation { sale } => {
+                match reservations::begin(core, seller, head, body, &sale) {
+                    Ok(creating) => return Some(wait(Question::Reserve(creating))),
+                    Err(declined) if declined.is_sold_out() => self.sold_out.write(envelope, out),
+                    Err(declined) => declined.write(envelope, out),
+                }
+                Action::Answered
+            }
+            Route::ShowSale { sale } => match sales::show(core, seller, &sale, envelope, out) {
+                Some(showing) => wait(Question::ShowSale(showing)),
+                None => Action::Answered,
+            },
+            Route::ShowReservation { id } => ask(&id, Wish::Show, out),
+            Route::ConfirmReservation { id } => ask(&id, Wish::Confirm, out),
+            Route::CancelReservation { id } => ask(&id, Wish::Cancel, out),
+            route => {
+                write_fixed(route, envelope, out);
+                Action::Answered
+            }
+        };
+        Some(action)
+    }
+
+    /// Answers a request whose path may be another's, written otherwise.
+    #[cold]
+    fn answer_elsewhere(
+        &self,
+        core: &'static Core,
+        head: &Head<'_>,
+        body: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Action {
+        let path = percent::normalized(head.path);
+        let head = &path.as_deref().map_or(*head, |path| Head { path, ..*head });
+        let elsewhere = path.as_ref().and_then(|_| self.answer(core, head, body, out));
+        elsewhere.unwrap_or_else(|| {
+            let manner = Manner::of(core, head);
+            Problem::of(Code::NotFound).write(&manner.envelope(&core.date.borrow()), out);
+            Action::Answered
+        })
+    }
+}
+
+/// What a request comes to that must do nothing since a condition is not met: a look at what it is about,
+/// which finds out whether that exists. Where it does, there is a success to be answered otherwise.
+fn looked_at(route: Route<'_>) -> Route<'_> {
+    match route {
+        Route::BuyTicket { .. } => Route::ShowSale { sale: BUY_SALE.into() },
+        Route::CreateReservation { sale } => Route::ShowSale { sale },
+        Route::ConfirmReservation { id } | Route::CancelReservation { id } => {
+            Route::ShowReservation { id }
+        }
+        route => route,
     }
 }
 
@@ -172,3 +233,7 @@ impl Pending for Waiting {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "handler/handler_tests.rs"]
+mod tests;

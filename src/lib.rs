@@ -37,6 +37,7 @@ pub mod cli;
 pub mod operator;
 pub mod config;
 pub mod limits;
+pub mod host;
 pub mod duration;
 mod redact;
 pub mod logging;

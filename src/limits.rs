@@ -300,6 +300,8 @@ pub const STOCK_BUFFER_PERCENT_MAX: u64 = 1_000;
 pub const START_SALES_MAX: usize = 256;
 /// Spare coroutines that a core keeps for good; more are ended one by one once they are not needed.
 pub const SPARE_COROUTINES: usize = 64;
+/// Spare coroutines that a core ends at one tick: to give a stack back takes some 10 us.
+pub const SPARES_DISMISSED_MAX: usize = 32;
 /// More descriptors kept back for each core: its poll, its wake-up, its listeners, its ledger.
 pub const DESCRIPTORS_RESERVE_PER_CORE: u64 = 8;
 /// More descriptors kept back for each core, and for each of [`CLUSTER_CLIENTS`], with a Cluster: a

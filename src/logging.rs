@@ -54,8 +54,7 @@ pub enum LoggingError {
 /// `NO_COLOR`.
 pub fn start(filter: &str, format: LogFormat) -> Result<(), LoggingError> {
     // What is below us says much at `info`; a filter that names it has the last word.
-    // `may_minihttp` takes every end of a connection for an error.
-    let parsed = EnvFilter::try_new(format!("may=warn,may_minihttp=off,{filter}"))
+    let parsed = EnvFilter::try_new(format!("may=warn,{filter}"))
         .map_err(|error| LoggingError::Filter(filter.into(), error))?;
     let colours = has_colours();
     let queue = QUEUE.get_or_init(Queue::default);

@@ -55,8 +55,8 @@ impl Instance {
 
     /// What it says of itself now.
     pub fn member(&self) -> Member {
-        let ends = [&self.status.engine.leaving, &self.status.engine.draining];
-        let draining = ends.iter().any(|ends| ends.load(Ordering::Relaxed));
+        let engine = &self.status.engine;
+        let draining = engine.leaving.load(Ordering::Relaxed) || engine.handover.is_draining();
         Member {
             name: self.name.clone(),
             addresses: self.addresses.clone(),

@@ -26,8 +26,9 @@ pub enum Route<'a> {
     /// Buy one unit of the sale `ticket`.
     BuyTicket {
         /// For whom, decoded and still to be checked by [`User::new`](crate::sale::User::new);
-        /// `Ok(None)` is anonymous. `Err`: the header or parameter that names nobody, or two users.
-        user: Result<Option<Cow<'a, str>>, &'static str>,
+        /// `Ok(None)` is anonymous. `Err`: the header or parameter that names nobody, or two users, or
+        /// that is not known.
+        user: Result<Option<Cow<'a, str>>, Cow<'a, str>>,
     },
     /// A sale as it stands.
     ShowSale {
@@ -70,12 +71,42 @@ pub enum Route<'a> {
     NotFound,
 }
 
+impl<'a> Route<'a> {
+    /// A parameter where there must be none: `quantity` in a query would be passed over in silence.
+    /// TechEmpower's two paths take whatever comes.
+    pub fn stray_parameter(&self, query: &'a str) -> Option<Cow<'a, str>> {
+        match self {
+            Self::ShowSale { .. }
+            | Self::CreateReservation { .. }
+            | Self::ShowReservation { .. }
+            | Self::ConfirmReservation { .. }
+            | Self::CancelReservation { .. } => {
+                percent::parameters(query).next().map(|(name, _)| name)
+            }
+            _ => None,
+        }
+    }
+
+    /// There is something to be shown, whoever asks for it and as often as he likes. A purchase has
+    /// nothing before it is made.
+    pub fn has_representation(&self) -> bool {
+        !matches!(
+            self,
+            Self::BuyTicket { .. }
+                | Self::CreateReservation { .. }
+                | Self::ConfirmReservation { .. }
+                | Self::CancelReservation { .. }
+        )
+    }
+}
+
 const ALLOW_ALL: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 const ALLOW_READ: &str = "GET, HEAD, OPTIONS";
 const ALLOW_POST: &str = "POST, OPTIONS";
 const ALLOW_NOTHING: &str = "OPTIONS";
 
-/// Says what the head asks for. `public_confirm`: buyers may confirm their own reservations.
+/// Says what the head asks for, if its path is in its normal form ([`percent::normalized`]).
+/// `public_confirm`: buyers may confirm their own reservations.
 #[inline]
 pub fn route<'a>(head: &Head<'a>, public_confirm: bool) -> Route<'a> {
     match head.path {
@@ -139,12 +170,15 @@ fn read(method: Method, route: Route<'_>) -> Route<'_> {
 }
 
 /// The request's `Idempotency-Key`, or 422 naming it.
+#[inline]
 pub fn idempotency_key(head: &Head<'_>) -> Result<Option<Key>, Problem> {
-    let Some(key) = head.idempotency_key else { return Ok(None) };
-    str::from_utf8(key)
+    head.idempotency_key.map(key).transpose()
+}
+
+fn key(bytes: &[u8]) -> Result<Key, Problem> {
+    str::from_utf8(bytes)
         .map_err(|_| IdError::Key)
         .and_then(Key::new)
-        .map(Some)
         .map_err(|error| Problem::invalid("Idempotency-Key", error.to_string()))
 }
 
@@ -227,11 +261,12 @@ mod tests {
     fn the_buyer_is_named_by_header_or_parameter() {
         let user = |name: &str| format!("BuyTicket {{ user: Ok(Some({name:?})) }}");
         let nobody = &"BuyTicket { user: Ok(None) }".to_owned();
-        let bad = &r#"BuyTicket { user: Err("user") }"#.to_owned();
+        let unknown = |name: &str| format!("BuyTicket {{ user: Err({name:?}) }}");
+        let bad = &unknown("user");
         for (query, header, want) in [
             ("", "X-User-Id: u1\r\n", &user("u1")),
             ("?user=u1", "X-User-Id: u1\r\n", &user("u1")),
-            ("?user=%E5%BC%A0%e4%b8%89&a", "x-user-id: 张三\r\n", &user("张三")),
+            ("?&user=%E5%BC%A0%e4%b8%89&", "x-user-id: 张三\r\n", &user("张三")),
             ("", "X-User-Id:\r\n", &user("")),
             // Nobody can be somebody else.
             ("?user=u2", "X-User-Id: u1\r\n", bad),
@@ -242,7 +277,8 @@ mod tests {
             ("?user=u1&user=u2", "X-User-Id: u1\r\n", bad),
             ("?user=u2", "X-User-Id:\r\n", bad),
             ("?user=u2", "", &user("u2")),
-            ("?a=b&user=u2&c", "", &user("u2")),
+            ("?us%65r=u2", "", &user("u2")),
+            ("?%75%73%65%72", "", &user("")),
             ("?user=%E5%BC%A0%e4%b8%89", "", &user("张三")),
             ("?user=张三", "", &user("张三")),
             ("?user=a%20b+c", "", &user("a b+c")),
@@ -253,15 +289,23 @@ mod tests {
             ("?user=%4", "", bad),
             ("?user=%", "", bad),
             ("?user=a&user=a", "", bad),
-            ("?users=a", "", nobody),
-            ("?USER=a", "", nobody),
+            ("?user=a&us%65r=a", "", bad),
             ("?", "", nobody),
+            ("?&", "", nobody),
+            // A name that is not known is not passed over.
+            ("?users=a", "", &unknown("users")),
+            ("?USER=a", "", &unknown("USER")),
+            ("?user%3Da", "", &unknown("user=a")),
+            ("?user=a&x", "", &unknown("x")),
+            ("?a=b&user=u1", "X-User-Id: u1\r\n", &unknown("a")),
+            ("?%zz=1", "", &unknown("%zz")),
+            ("?=1", "", &unknown("")),
         ] {
             assert_eq!(ask(&format!("GET /buy/ticket{query}"), header), *want, "{query} {header}");
         }
         let head = b"GET /buy/ticket HTTP/1.0\r\nX-User-Id: \xff\r\n\r\n";
         let head = parse_head(head).unwrap().unwrap();
-        assert_eq!(route(&head, false), Route::BuyTicket { user: Err(USER_HEADER) });
+        assert_eq!(route(&head, false), Route::BuyTicket { user: Err(USER_HEADER.into()) });
     }
 
     #[test]

@@ -1,6 +1,12 @@
-//! A lock that outlives a panic.
+//! What threads share, and a lock that outlives a panic.
+//!
+//! A file whose races are tested takes these types from here: `tests/loom.rs` and `tests/shuttle.rs`
+//! compile the same file against a `sync` of their own, with the types of those tools in it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+pub use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+pub use std::sync::{Mutex, MutexGuard};
+
+use std::sync::PoisonError;
 
 /// Locks what is always left in order, also by a thread that panicked while holding it.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

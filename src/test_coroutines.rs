@@ -7,7 +7,11 @@ pub fn run<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
     // SAFETY: the tests' stacks are of the default size, and nothing there is deep. Nothing that
     // belongs to a thread is held across a suspension but what stays on the worker of this coroutine.
     let coroutine = unsafe { coroutine::Builder::new().id(0).spawn(body) };
-    coroutine.expect("a stack").join().expect("no panic")
+    coroutine.expect("a stack").join().unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        panic!("in the coroutine: {}", text.unwrap_or("a panic"))
+    })
 }
 
 /// To be called by a coroutine of [`run`]: runs something as another coroutine of this thread, at

@@ -10,11 +10,13 @@ use stampede::audit::Mode;
 use stampede::clock::wall_ms;
 use stampede::ledger::client::{Client, Repair, SaleAudit};
 use stampede::ledger::embedded::{
-    Embedded, EmbeddedClient, EmbeddedSource, LedgerId, OfflineClient, OpenError, Options, Store,
-    renew_id, source_name,
+    Embedded, EmbeddedClient, LedgerId, OfflineClient, OpenError, Options, Store, renew_id,
+    source_name,
 };
 use stampede::ledger::{Batch, Group, LedgerError};
-use stampede::orders::{self, DatabaseUrl, Done, Source, WorkerError, WorkerOptions};
+use stampede::orders::{
+    self, DatabaseUrl, Done, EmbeddedSource, Source, WorkerError, WorkerOptions,
+};
 use stampede::sale::{
     Change, Command, Key, Outcome, Reservation, ReservationId, Reserve, SaleId, SaleSpec, Status,
     User,

@@ -1,6 +1,6 @@
 //! The answers that every measured server must give: the article's two bodies, of which a grant also
-//! names its reservation (the article's own design knows none, so it alone says just yes), and
-//! TechEmpower's two.
+//! names its reservation (the article's own design knows none, so it alone says just yes),
+//! TechEmpower's two, and HttpArena's two.
 
 use crate::client::Response;
 
@@ -55,6 +55,10 @@ pub enum Content {
     Plaintext,
     /// TechEmpower's JSON.
     Json,
+    /// HttpArena's sum, of the query that its board asks for.
+    Sum,
+    /// HttpArena's answer to pipelined requests.
+    Ok,
 }
 
 impl Content {
@@ -64,6 +68,8 @@ impl Content {
             Self::SoldOut => "sold_out",
             Self::Plaintext => "plaintext",
             Self::Json => "json",
+            Self::Sum => "sum",
+            Self::Ok => "ok",
         }
     }
 
@@ -73,6 +79,8 @@ impl Content {
             Self::SoldOut => TARGET,
             Self::Plaintext => "/plaintext",
             Self::Json => "/json",
+            Self::Sum => "/baseline11?a=13&b=42",
+            Self::Ok => "/pipeline",
         }
     }
 
@@ -80,7 +88,7 @@ impl Content {
     pub fn content_type(self) -> &'static str {
         match self {
             Self::SoldOut | Self::Json => "application/json",
-            Self::Plaintext => "text/plain",
+            Self::Plaintext | Self::Sum | Self::Ok => "text/plain",
         }
     }
 
@@ -90,6 +98,8 @@ impl Content {
             Self::SoldOut => SOLD_OUT,
             Self::Plaintext => "Hello, World!",
             Self::Json => r#"{"message":"Hello, World!"}"#,
+            Self::Sum => "55",
+            Self::Ok => "ok",
         }
     }
 }

@@ -8,7 +8,8 @@
 //!
 //! The other commands each measure one thing, in a module of their own, on the same bench:
 //! [`strategies`], [`orders`], [`drain`], [`reopen`], [`sales`], [`memory`]; [`against`] and
-//! [`instructions`] compare two [`builds`] of stampede. [`session`] is what all share. [`techempower`] measures nothing: it checks the rules of two tests. [`load`] is our own load
+//! [`instructions`] compare two [`builds`] of stampede. [`session`] is what all share. [`techempower`] measures nothing: it checks the rules of two tests;
+//! [`httparena`] checks the engine's own entry and measures it. [`load`] is our own load
 //! generator, a program by itself; so is [`strangers`], which does to a server what strangers do.
 //!
 //! Peers that are configured and not written are in `bench/peers`; what several of the programs under
@@ -20,6 +21,7 @@ pub mod scenarios;
 
 pub mod against;
 pub mod drain;
+pub mod httparena;
 pub mod instructions;
 pub mod memory;
 pub mod orders;

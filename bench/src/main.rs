@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use bench::process::interruptible;
 use bench::report::again;
 use bench::{
-    against, drain, full, instructions, memory, orders, quick, reopen, sales, strategies,
-    techempower,
+    against, drain, full, httparena, instructions, memory, orders, quick, reopen, sales,
+    strategies, techempower,
 };
 use clap::{Parser, Subcommand};
 
@@ -78,6 +78,15 @@ enum Command {
     ///
     /// Prints each rule with what was found; fails if one does not hold. About 10 seconds.
     Techempower(techempower::Settings),
+    /// The engine's entry for HttpArena: its rules, then its profiles beside floors and may_minihttp.
+    ///
+    /// Starts stampede's engine without a sale (bench/httparena) and checks over raw sockets what the
+    /// board's verifier asks and what HTTP asks beside: sums of random numbers by GET and POST, with
+    /// a length and in chunks, in pieces and cut at every byte, pipelined in order, on kept and on
+    /// short connections. Fails if a rule does not hold. Then measures the board's profiles at 512
+    /// and 4,096 connections: baseline (GET, POST, POST in a chunk), its GET alone, 16 pipelined, a
+    /// new connection after 10 requests. 13 minutes; with --check, 10 seconds.
+    Httparena(httparena::Settings),
     /// A run's summary and pictures, made anew from its raw.csv. Measures nothing.
     ///
     /// Writes summary.md and the pictures into the run's folder, and prints how noisy the machine was
@@ -110,6 +119,7 @@ fn main() -> ExitCode {
         Command::Sales(settings) => sales::run(settings, interrupted),
         Command::Memory(settings) => memory::run(settings, interrupted),
         Command::Techempower(settings) => techempower::run(settings, interrupted),
+        Command::Httparena(settings) => httparena::run(settings, interrupted),
         Command::Report(settings) => again::run(settings),
     };
     match interruptible().and_then(run) {

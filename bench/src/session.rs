@@ -20,7 +20,7 @@ use crate::servers::Programs;
 use crate::{machine, pin};
 
 /// The programs of ours that a command may start, beside stampede itself.
-const OUR_PROGRAMS: [&str; 12] = [
+const OUR_PROGRAMS: [&str; 13] = [
     "axum",
     "axum_postgres",
     "bare_append",
@@ -28,6 +28,7 @@ const OUR_PROGRAMS: [&str; 12] = [
     "floor",
     "floor_sales",
     "floor_uring",
+    "httparena",
     "load",
     "may_minihttp",
     "no_auxv",

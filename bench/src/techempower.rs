@@ -46,7 +46,12 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
             findings
         }
     };
-    print!("{}", table(&findings));
+    judge(&findings)
+}
+
+/// Prints what was found about each rule. `Err` if one does not hold.
+pub(crate) fn judge(findings: &[Finding]) -> Result<()> {
+    print!("{}", table(findings));
     match findings.iter().filter(|finding| finding.found.is_err()).count() {
         0 => Ok(()),
         failed => fail(format!("{failed} of {} rules do not hold", findings.len())),
@@ -72,7 +77,7 @@ fn start(settings: &Settings, address: SocketAddr, folder: &Path) -> Result<Runn
     Running::start("stampede", &line, &folder.join("stampede.log"))
 }
 
-fn await_listening(
+pub(crate) fn await_listening(
     process: &mut Running,
     address: SocketAddr,
     interrupted: &Interrupted,
@@ -97,9 +102,9 @@ fn table(findings: &[Finding]) -> String {
             Ok(found) => (found, "pass"),
             Err(found) => (found, "FAIL"),
         };
-        format!("| {:<9} | {:<36} | {verdict} | {found} |\n", finding.test, finding.rule)
+        format!("| {:<12} | {:<36} | {verdict} | {found} |\n", finding.test, finding.rule)
     };
-    let head = format!("| {:<9} | {:<36} |      | found |\n|---|---|---|---|\n", "test", "rule");
+    let head = format!("| {:<12} | {:<36} |      | found |\n|---|---|---|---|\n", "test", "rule");
     head + &findings.iter().map(line).collect::<String>()
 }
 

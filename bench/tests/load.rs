@@ -204,6 +204,16 @@ fn a_connection_that_is_closed_properly_is_no_failure() {
 }
 
 #[test]
+fn a_connection_is_renewed_after_as_many_answers_as_asked() {
+    let served = serve(|_, _| Reply::Say(http(SOLD_OUT)));
+    let options = ["--connections", "2", "--requests", "50", "--renew-after", "10"];
+    let report = good(&served.to_string(), &options);
+    // None is opened that nothing is asked on.
+    assert_eq!((report.sold_out, report.reopened), (50, 0));
+    assert!((3..=4).contains(&report.renewed), "{}", report.renewed);
+}
+
+#[test]
 fn a_server_that_does_not_answer_is_given_up() {
     let server = serve(|number, _| match number {
         3 => Reply::Say("HTTP/1.1 200 OK\r\n".into()),

@@ -201,6 +201,30 @@ fn nginx_with_lua_answers_rightly() {
     answers_rightly(Server::NginxLua, &[Content::SoldOut]);
 }
 
+/// A floor answers HttpArena's requests with their bodies, though always with the same sum;
+/// may_minihttp adds up a query.
+#[test]
+fn peers_answer_the_paths_of_httparena() {
+    let post = "POST /baseline11?a=13&b=42 HTTP/1.1\r\nHost: bench\r\n";
+    let posts = format!(
+        "{post}Content-Length: 2\r\n\r\n20{post}Transfer-Encoding: chunked\r\n\r\n2\r\n20\r\n0\r\n\r\n"
+    );
+    for server in [Server::Floor, Server::FloorUring, Server::MayMinihttp] {
+        let mut here = here(server);
+        let pipelined = serve(&mut here, server, &[0], Content::Ok);
+        answers_over_one_connection(&pipelined, Content::Ok);
+        answers_pipelined_requests(&pipelined, Content::Ok);
+        let sums = serve(&mut here, server, &[0], Content::Sum);
+        answers_over_one_connection(&sums, Content::Sum);
+        if server == Server::MayMinihttp {
+            continue;
+        }
+        let last = request(Content::Sum, "1.1", "Connection: close\r\n");
+        let text = until_closed(sums.address, &(posts.repeat(8) + &last));
+        assert_eq!(text.matches("HTTP/1.1 200 OK\r\n").count(), 17, "{text}");
+    }
+}
+
 /// The floors keep what doesn't fit into a socket, and an answer that nobody reads holds up nobody.
 #[test]
 fn a_floor_sends_on_when_its_client_reads_on() {

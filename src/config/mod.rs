@@ -11,7 +11,6 @@
 
 mod control;
 mod error;
-mod host;
 mod ledger;
 mod listen;
 mod orders;
@@ -33,11 +32,11 @@ use crate::limits;
 use crate::orders::DatabaseUrl;
 use crate::sale::{SaleId, SaleSpec, Split};
 
+pub use crate::host::{Host, raise_file_limit};
 pub use crate::logging::LogFormat;
 pub use crate::stock::StockSetting;
 pub use control::{CONTROL_DEFAULT, ControlSetting, Token};
 pub use error::ConfigError;
-pub use host::{Host, raise_file_limit};
 pub use ledger::{
     CounterNames, LedgerSetting, RedisSetting, RedisUrl, SentinelLogin, TlsOptions, redis_setting,
 };

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use crate::config::Token;
-use crate::engine::http::{Kind, Problem};
+use crate::engine::http::{Kind, Problem, Remedy};
 
 /// The rules.
 #[derive(Debug)]
@@ -36,8 +36,8 @@ impl Access {
     pub fn check(&self, shown: &Shown<'_>) -> Result<(), Problem> {
         let Some(token) = &self.token else { return check_local(shown) };
         let refuse = |detail: &'static str, header| {
-            let authenticate = Some(header);
-            Err(Problem { authenticate, ..Problem::new(Kind::UNAUTHORIZED, detail) })
+            let remedy = Remedy::Authenticate(header);
+            Err(Problem::new(Kind::UNAUTHORIZED, detail).with_remedy(remedy))
         };
         match shown.authorization[..] {
             [] => {

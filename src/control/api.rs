@@ -18,7 +18,7 @@ use super::split;
 use crate::audit::{AuditError, Mode, audit};
 use crate::code::Code;
 use crate::config::whole_number;
-use crate::engine::http::{Kind, Problem, Status};
+use crate::engine::http::{Kind, Problem, Remedy, Status};
 use crate::ledger::client::Client;
 use crate::ledger::{Batch, Group};
 use crate::limits::{
@@ -39,6 +39,8 @@ pub struct Api {
     orders: Option<DatabaseUrl>,
     instance: Option<Arc<Instance>>,
     snapshot: Option<Snapshot>,
+    /// The request must do nothing.
+    look_only: bool,
 }
 
 type Answer = Result<Reply, Problem>;
@@ -46,7 +48,7 @@ type Answer = Result<Reply, Problem>;
 impl Api {
     /// For the ledger of this client.
     pub fn new(client: Box<dyn Client>) -> Self {
-        Self { client, orders: None, instance: None, snapshot: None }
+        Self { client, orders: None, instance: None, snapshot: None, look_only: false }
     }
 
     /// With the database that an audit compares the reservations with.
@@ -61,9 +63,10 @@ impl Api {
 
     /// Does what a request asks.
     pub fn answer(&mut self, request: &Request) -> Reply {
+        self.look_only = request.look_only;
         let routed = self.route(request);
-        routed.unwrap_or_else(|problem| match problem.allow {
-            Some(allow) if request.method == "OPTIONS" => Reply::options(allow),
+        routed.unwrap_or_else(|problem| match problem.remedy {
+            Some(Remedy::Allow(allow)) if request.method == "OPTIONS" => Reply::options(allow),
             _ => problem.into(),
         })
     }
@@ -76,8 +79,10 @@ impl Api {
     }
 
     fn route(&mut self, request: &Request) -> Answer {
-        let path = request.path();
-        let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+        let Some(path) = request.path().strip_prefix('/') else {
+            return Err(Problem::of(Kind::NOT_FOUND));
+        };
+        let parts: Vec<&str> = path.split('/').collect();
         let method = request.method.as_str();
         if !request.query().is_empty()
             && !matches!(parts[..], ["v1", "sales" | "audit"] | [_, _, _, "reservations"])
@@ -140,13 +145,24 @@ impl Api {
         }
     }
 
-    /// Has the ledger carry out one command.
+    /// Has the ledger carry out one command, or show what it is about.
     fn ask(&mut self, sale: &SaleId, command: Command) -> Result<Outcome, Problem> {
+        let command = match command {
+            Command::Confirm(id) | Command::Cancel(id) if self.look_only => {
+                Command::ShowReservation(id)
+            }
+            Command::ShowReservation(id) => Command::ShowReservation(id),
+            _ if self.look_only => Command::Show,
+            command => command,
+        };
         split::apply(&mut *self.client, sale, command)
     }
 
     fn create(&mut self, request: &Request) -> Answer {
         let (id, spec) = body::sale(request)?;
+        if self.look_only {
+            return self.list(request);
+        }
         match self.ask(&id, Command::Create(spec.clone()))? {
             Outcome::Created(view) => Ok(Reply::json(Status::Created, &SaleJson::of(&id, &view))),
             Outcome::Sale(view) if view.spec == spec => {
@@ -285,12 +301,12 @@ impl Api {
     /// Differences are no failure of the request; not to be able to look is one.
     fn audit(&mut self, request: &Request, mut mode: Mode) -> Answer {
         let mut sales = Vec::new();
-        for part in request.query().split('&').filter(|part| !part.is_empty()) {
-            match part.split_once('=') {
-                Some(("sale", id)) => sales.push(sale_id(id)?),
-                Some(("release_units", "true")) if mode != Mode::Look => mode = Mode::ReleaseUnits,
-                Some(("release_units", "false")) if mode != Mode::Look => {}
-                Some(("release_units", _)) if mode != Mode::Look => {
+        for (name, value) in percent::parameters(request.query()) {
+            match (&*name, value) {
+                ("sale", id) => sales.push(sale_id(id)?),
+                ("release_units", "true") if mode != Mode::Look => mode = Mode::ReleaseUnits,
+                ("release_units", "false") if mode != Mode::Look => {}
+                ("release_units", _) if mode != Mode::Look => {
                     let detail = "release_units must be true or false.";
                     return Err(Problem::invalid("release_units", detail));
                 }
@@ -299,6 +315,9 @@ impl Api {
                     return Err(Problem::invalid("query", detail));
                 }
             }
+        }
+        if self.look_only {
+            mode = Mode::Look;
         }
         let unavailable = |error: AuditError| match error {
             AuditError::UnknownSale(ref id) => unknown_sale(id),
@@ -322,10 +341,13 @@ struct Page {
 impl Page {
     fn read(request: &Request, default: usize, max: usize) -> Result<Self, Problem> {
         let mut page = Self { after: None, limit: default };
-        for part in request.query().split('&').filter(|part| !part.is_empty()) {
-            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        let mut seen = Vec::new();
+        for (name, value) in percent::parameters(request.query()) {
             let value = percent::decode(value).unwrap_or_default();
-            match name {
+            if seen.contains(&name) {
+                return Err(Problem::invalid("query", format!("{name} is given twice.")));
+            }
+            match &*name {
                 "after" => page.after = Some(value.into_owned()),
                 "limit" => {
                     let limit = whole_number(&value, 1, max as u64).map_err(|problem| {
@@ -335,9 +357,16 @@ impl Page {
                 }
                 _ => return Err(Problem::invalid("query", "The parameters are after and limit.")),
             }
+            seen.push(name);
         }
         Ok(page)
     }
+}
+
+/// Whether a path only does something, and has nothing to show.
+pub(super) fn only_does(path: &str) -> bool {
+    let verbs = ["/open", "/close", "/add-stock", "/reset", "/confirm", "/cancel"];
+    path.matches('/').count() == 4 && verbs.iter().any(|verb| path.ends_with(verb))
 }
 
 fn sale_id_of(field: &'static str) -> impl Fn(&str) -> Result<SaleId, Problem> {

@@ -41,9 +41,7 @@ impl<'de> Deserialize<'de> for Members {
 impl Members {
     /// The body's members, all of which are in `names`.
     fn read(request: &Request, names: &[&'static str]) -> Result<Self, Problem> {
-        if !request.content_type.as_deref().is_some_and(is_json) {
-            return Err(Problem::of(Kind::UNSUPPORTED_MEDIA_TYPE));
-        }
+        request.media.check_json()?;
         let members: Self =
             serde_json::from_slice(&request.body).map_err(|error| match error.classify() {
                 Category::Data => Problem::invalid("body", "The body is not a JSON object."),
@@ -84,11 +82,6 @@ impl Members {
         let time = value.as_str().ok_or_else(|| "must be a string".to_owned()).and_then(parse_time);
         time.map(Some).map_err(|problem| Problem::invalid(name, format!("{name} {problem}.")))
     }
-}
-
-fn is_json(content_type: &[u8]) -> bool {
-    let media_type = content_type.split(|&b| b == b';').next().unwrap_or_default();
-    media_type.trim_ascii().eq_ignore_ascii_case(b"application/json")
 }
 
 fn required(name: &'static str) -> Problem {

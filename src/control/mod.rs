@@ -1,8 +1,8 @@
 //! The control port: how operators and the machinery around a server look at it and change sales.
 //!
 //! It is a service on an engine of its own, with one core that no buyer has: the same HTTP, bounds and
-//! deadlines as at the public port. That core takes a request apart ([`service`]); what it asks is done
-//! by a control thread ([`job`]), which has a blocking client of the ledger. The same [`Api`] serves
+//! deadlines as at the public port. That core takes a request apart (`service`); what it asks is done
+//! by a control thread (`job`), which has a blocking client of the ledger. The same [`Api`] serves
 //! commands that go straight to a ledger, so that both ways give the same answers.
 //!
 //! Architecture invariant: knows no connection of a buyer and nothing that a core of theirs owns. It
@@ -84,7 +84,7 @@ impl Control {
         let theirs = engine.clone();
         engine::boot_core(&engine, 0, move || {
             let clock = Rc::new(Clock::default());
-            engine::start_core(0, theirs, clock, Box::new(operators)).map(drop)
+            engine::start_core(0, theirs, clock, operators).map(drop)
         });
         engine.accept(vec![listeners]);
         Ok(Self { address, engine, drained })

@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
-use crate::engine::http::{Envelope, Head, JSON, Method, Problem, Response, Status, json_bytes};
+use crate::engine::http::{
+    Envelope, Head, JSON, Media, Method, Problem, Remedy, Response, Status, json_bytes,
+};
 
 /// A request, as far as its meaning needs it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -11,8 +13,10 @@ pub struct Request {
     pub method: String,
     /// Path and query, as sent.
     pub target: String,
-    /// The body's media type, if it is named.
-    pub content_type: Option<Vec<u8>>,
+    /// What the body is said to be.
+    pub media: Media,
+    /// A condition is not met: nothing must be done, only looked at.
+    pub look_only: bool,
     /// At most [`BODY_BYTES_MAX`](crate::limits::BODY_BYTES_MAX), if it came over HTTP.
     pub body: Vec<u8>,
 }
@@ -24,7 +28,7 @@ impl Request {
     }
 
     /// The request that came over HTTP. One for the head of an answer is one for the answer.
-    pub(super) fn of(head: &Head<'_>, body: &[u8]) -> Self {
+    pub(super) fn of(head: &Head<'_>, body: &[u8], look_only: bool) -> Self {
         let method = match head.method {
             Method::Get | Method::Head => "GET",
             Method::Post => "POST",
@@ -33,14 +37,15 @@ impl Request {
             Method::Options => "OPTIONS",
             Method::Patch => "PATCH",
             Method::Trace => "TRACE",
+            Method::Other => "", // The engine has refused it.
         };
         let mut target = head.path.to_owned();
         if let Some(query) = head.query {
             target += "?";
             target += query;
         }
-        let content_type = head.content_type.map(<[u8]>::to_vec);
-        Self { method: method.to_owned(), target, content_type, body: body.to_vec() }
+        let media = Media::of(head);
+        Self { method: method.to_owned(), target, media, look_only, body: body.to_vec() }
     }
 
     /// Whether it may take longer than a few questions to the ledger.
@@ -54,8 +59,12 @@ impl Request {
 
     /// The same with a JSON body.
     pub fn with_json(self, body: &serde_json::Value) -> Self {
-        let content_type = Some(b"application/json".to_vec());
-        Self { content_type, body: body.to_string().into_bytes(), ..self }
+        Self { media: Media::Json, body: body.to_string().into_bytes(), ..self }
+    }
+
+    /// Whether its body is JSON.
+    pub fn has_json(&self) -> bool {
+        self.media == Media::Json
     }
 
     /// The path without the query.
@@ -92,7 +101,7 @@ impl Reply {
     /// What may be asked: 204.
     pub fn options(allow: &'static str) -> Self {
         let response = Response {
-            allow: Some(allow),
+            remedy: Some(Remedy::Allow(allow)),
             content_type: None,
             ..Response::new(Status::NoContent, JSON)
         };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::access::{Access, Shown};
+use super::api::only_does;
 use super::job::Lane;
 use super::problem::DRAINING;
 use super::request::{Reply, Request};
@@ -14,6 +15,7 @@ use crate::engine::http::{Head, Method, Problem, write_options};
 use crate::engine::manner::Manner;
 use crate::engine::promise::{Promised, promise};
 use crate::limits::REFUSED_SALES_SHOWN_MAX;
+use crate::route::percent;
 use crate::status::Status;
 
 /// What operators, and the machinery around a server, are answered.
@@ -37,7 +39,12 @@ impl Service for Operators {
         body: &[u8],
         out: &mut Vec<u8>,
     ) -> Action {
+        if let Some(path) = percent::normalized(head.path) {
+            return self.serve(core, &Head { path: &path, ..*head }, body, out);
+        }
+        let unmet = head.unmet(!only_does(head.path));
         let manner = Manner::of(core, head);
+        let manner = unmet.map_or(manner, |status| manner.instead(status));
         let answered = match (head.method, head.path) {
             (Method::Options, "*") => {
                 write_options(ALLOW_ALL, &manner.envelope(&core.date.borrow()), out);
@@ -50,7 +57,7 @@ impl Service for Operators {
             (Method::Get | Method::Head, "/livez") => Ok(Reply::text("ok\n")),
             (Method::Get | Method::Head, "/readyz") => self.readiness(),
             (_, "/livez" | "/readyz") => Err(Problem::method_not_allowed(ALLOW_READ)),
-            _ => match self.ask(core, head, body) {
+            _ => match self.ask(core, head, body, unmet.is_some()) {
                 Ok(reply) => return Action::Wait(Box::new(Waiting { manner, reply })),
                 Err(problem) => Err(problem),
             },
@@ -68,12 +75,13 @@ impl Operators {
         core: &'static Core,
         head: &Head<'_>,
         body: &[u8],
+        look_only: bool,
     ) -> Result<Promised<Reply>, Problem> {
         self.access.check(&shown(head))?;
         if !core.ensure_spare() {
             return Err(Problem::of(Code::Busy));
         }
-        let request = Request::of(head, body);
+        let request = Request::of(head, body, look_only);
         let lane = if request.may_take_long() { &self.slow } else { &self.quick };
         let (promise, promised) = promise(core);
         lane.ask(request, promise).inspect_err(|_| promised.forget(core))?;
@@ -120,6 +128,9 @@ fn shown<'a>(head: &Head<'a>) -> Shown<'a> {
     Shown {
         authorization: head.values("authorization").collect(),
         origin: head.values("origin").collect(),
-        host: head.values("host").collect(),
+        host: match head.target_host() {
+            Some(host) => vec![host],
+            None => head.values("host").collect(),
+        },
     }
 }

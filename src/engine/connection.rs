@@ -11,11 +11,10 @@
 //! it by that worker only; events that come meanwhile are noted for it.
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering;
 
 use rustix::net::{SendFlags, send};
 
-use super::core::{Core, Worker};
+use super::core::{Core, Service, Worker};
 use super::gate::{Readiness, Token};
 use crate::engine::http::{Kind, Reject};
 use crate::limits::{CONNECTION_ENDS_MAX, CONNECTION_LOOKS_MAX, GIVE_WAY_PER_TICK, NEWCOMER_MS};
@@ -52,7 +51,7 @@ pub fn add(core: &Core, socket: OwnedFd, entry: Entry) {
 }
 
 /// Something happened to a connection: serves it as far as that goes.
-pub fn on_event(worker: &Worker, token: Token, readiness: Readiness) {
+pub(super) fn on_event<S: Service>(worker: &Worker<S>, token: Token, readiness: Readiness) {
     let core = worker.core;
     let taken = core.connections.borrow_mut().take(token, readiness);
     let Some(mut connection) = taken else { return };
@@ -87,11 +86,11 @@ pub fn sweep(core: &Core) {
 /// Who has one connection alone never gives way.
 pub(super) fn give_way(core: &Core, most: usize) {
     let engine = &core.engine;
-    let enough = engine.settings.connections_max / 10 * 9;
+    let enough = engine.settings.connections_max - engine.settings.connections_max / 10;
     let now_ms = core.clock.now_ms();
     let fresh_from_ms = (now_ms + engine.settings.idle_timeout_ms).saturating_sub(NEWCOMER_MS);
     for _ in 0..most {
-        if engine.connections.load(Ordering::Relaxed) <= enough {
+        if engine.connections.taken() <= enough {
             return;
         }
         let mut connections = core.connections.borrow_mut();
@@ -118,7 +117,8 @@ fn end_overdue(core: &Core, token: Token) {
         Phase::Idle if core.draining() && (connection.deferred || connection.has_unread()) => {}
         Phase::Head | Phase::Body => {
             let mut response = Vec::new();
-            Reject::of(Kind::REQUEST_TIMEOUT).write(&core.date.borrow(), &mut response);
+            let reject = Reject::of(Kind::REQUEST_TIMEOUT);
+            reject.write(&connection.input, &core.date.borrow(), &mut response);
             let _ = send(&connection.socket, &response, SendFlags::NOSIGNAL);
             linger(core, &mut connection);
         }

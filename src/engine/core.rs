@@ -17,7 +17,7 @@ use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, ThreadId};
 use std::time::Instant;
 
@@ -28,11 +28,15 @@ use may::coroutine::{self, Coroutine};
 use super::addresses::Addresses;
 use super::connection::table::Connections;
 use super::gate::Gate;
+use super::handover::Handover;
 use super::listeners::Listeners;
 use super::mailbox::Mailbox;
+use super::places::Places;
 use crate::clock::Clock;
 use crate::engine::http::{Head, HttpDate};
-use crate::limits::{OUT_BUFFER_BYTES_MAX, READ_BUFFER_BYTES, SPARE_COROUTINES, STACK_BYTES};
+use crate::limits::{
+    OUT_BUFFER_BYTES_MAX, READ_BUFFER_BYTES, SPARE_COROUTINES, SPARES_DISMISSED_MAX, STACK_BYTES,
+};
 
 /// What an engine may be told.
 #[derive(Debug, Clone)]
@@ -74,18 +78,17 @@ pub struct Engine {
     /// What it was told.
     pub settings: Settings,
     /// Connections open now that have a place.
-    pub connections: CachePadded<AtomicUsize>,
+    pub connections: Places,
     /// Who has those of them that come from an address that counts.
     pub addresses: Addresses,
     /// Connections open now that have none and are being told so.
-    pub refused: CachePadded<AtomicUsize>,
+    pub refused: Places,
     /// Set when the server is about to end: it is not ready, and closes each connection after its
     /// next answer, but still takes new ones. It stays set when it drains.
     pub leaving: AtomicBool,
-    /// Set when the server drains: no new connection, no further request.
-    pub draining: AtomicBool,
-    /// Accepted connections that are on their way to another core.
-    pub handed: CachePadded<AtomicUsize>,
+    /// The drain (no new connection, no further request), and accepted connections that are on their
+    /// way to another core.
+    pub handover: Handover,
     /// Ticks by core: a core whose number stands still is stuck.
     pub ticks: Box<[CachePadded<AtomicU64>]>,
     /// One mailbox a core.
@@ -105,12 +108,11 @@ impl Engine {
     ) -> io::Result<Self> {
         Ok(Self {
             settings,
-            connections: CachePadded::default(),
+            connections: Places::default(),
             addresses: Addresses::default(),
-            refused: CachePadded::default(),
+            refused: Places::default(),
             leaving: AtomicBool::new(false),
-            draining: AtomicBool::new(false),
-            handed: CachePadded::default(),
+            handover: Handover::default(),
             ticks: (0..cores).map(|_| CachePadded::default()).collect(),
             mailboxes: (0..cores).map(|_| Mailbox::new()).collect::<io::Result<_>>()?,
             report: Box::new(report),
@@ -188,8 +190,6 @@ pub struct Core {
     pub listeners: Listeners,
     /// Its connections.
     pub(super) connections: RefCell<Connections>,
-    /// Who answers.
-    pub(super) service: Box<dyn Service>,
     pub(super) turns: Turns,
     buffers: RefCell<Vec<Vec<u8>>>,
     thread: ThreadId,
@@ -197,8 +197,8 @@ pub struct Core {
 
 /// Whose turn it is among the workers of a core.
 pub(super) struct Turns {
-    /// The life of one of them.
-    life: fn(Worker),
+    /// The life of one of them, by its number.
+    life: Box<dyn Fn(&'static Core, u64)>,
     leader: Cell<u64>,
     made: Cell<u64>,
     pub(super) count: Cell<usize>,
@@ -206,8 +206,8 @@ pub(super) struct Turns {
     pub(super) spares: RefCell<Vec<(u64, Coroutine)>>,
     /// Fewest spares there were since the last tick.
     spares_idle: Cell<usize>,
-    /// The spare that is to end, by its number. 0: none.
-    pub(super) dismissed: Cell<u64>,
+    /// The spares that are to end, by their numbers.
+    pub(super) dismissed: RefCell<Vec<u64>>,
     /// Events since the last look at what must not wait, and when that was.
     pub(super) events_served: Cell<u32>,
     pub(super) looked_at: Cell<Instant>,
@@ -227,8 +227,7 @@ impl Core {
         index: usize,
         engine: Arc<Engine>,
         clock: Rc<Clock>,
-        service: Box<dyn Service>,
-        life: fn(Worker),
+        life: Box<dyn Fn(&'static Self, u64)>,
     ) -> io::Result<Self> {
         Ok(Self {
             index,
@@ -238,7 +237,6 @@ impl Core {
             date: RefCell::new(HttpDate::new(0)),
             listeners: Listeners::default(),
             connections: RefCell::default(),
-            service,
             turns: Turns {
                 life,
                 leader: Cell::new(0),
@@ -247,7 +245,7 @@ impl Core {
                 short_until_ms: Cell::new(0),
                 spares: RefCell::default(),
                 spares_idle: Cell::new(0),
-                dismissed: Cell::new(0),
+                dismissed: RefCell::default(),
                 events_served: Cell::new(0),
                 looked_at: Cell::new(Instant::now()),
             },
@@ -263,7 +261,7 @@ impl Core {
 
     /// Whether the server drains.
     pub fn draining(&self) -> bool {
-        self.engine.draining.load(Ordering::Relaxed)
+        self.engine.handover.is_draining()
     }
 
     /// In debug builds: fails unless called on this core's own thread.
@@ -299,12 +297,14 @@ impl Core {
 
     /// Makes sure that a coroutine is there to take the lead, so that the caller may suspend.
     /// `false`: there is no memory for one; the caller must answer without waiting.
+    #[inline]
     pub fn ensure_spare(&'static self) -> bool {
         !self.turns.spares.borrow().is_empty() || self.start_worker()
     }
 
     /// Starts one more worker coroutine, as a spare. `false`: there may be no more, or no memory for
     /// its stack.
+    #[cold]
     fn start_worker(&'static self) -> bool {
         let now_ms = self.clock.now_ms();
         if self.turns.count.get() >= self.engine.settings.workers_max
@@ -316,7 +316,7 @@ impl Core {
         self.turns.made.set(number);
         self.turns.count.set(self.turns.count.get() + 1);
         let started = self.spawn_here("worker", STACK_BYTES, move |core| {
-            (core.turns.life)(Worker { core, number })
+            (core.turns.life)(core, number);
         });
         if !started {
             self.turns.count.set(self.turns.count.get() - 1);
@@ -357,16 +357,18 @@ impl Core {
         matches!(spawned, Ok(Ok(_)))
     }
 
-    /// Ends one of the spares that were not needed since the last call, so that a burst does not
+    /// Ends a few of the spares that were not needed since the last call, so that a burst does not
     /// keep its stacks for ever. To be called at every tick.
-    pub(super) fn dismiss_spare(&self) {
-        let idle = self.turns.spares_idle.replace(self.turns.spares.borrow().len());
-        if idle > SPARE_COROUTINES && self.turns.dismissed.get() == 0 {
-            // The one that was used longest ago: the last is the next to be used.
-            let (number, coroutine) = self.turns.spares.borrow_mut().remove(0);
-            self.turns.dismissed.set(number);
+    pub(super) fn dismiss_spares(&self) {
+        let mut spares = self.turns.spares.borrow_mut();
+        let idle = self.turns.spares_idle.get();
+        let count = idle.saturating_sub(SPARE_COROUTINES).min(SPARES_DISMISSED_MAX);
+        // Those that were used longest ago: the last is the next to be used.
+        for (number, coroutine) in spares.drain(..count) {
+            self.turns.dismissed.borrow_mut().push(number);
             coroutine.unpark();
         }
+        self.turns.spares_idle.set(spares.len());
     }
 
     /// Hands the lead to a spare.
@@ -388,22 +390,23 @@ struct OnThisCore<T>(T);
 unsafe impl<T> Send for OnThisCore<T> {}
 
 /// One of the coroutines that serve a core's connections.
-#[derive(Clone, Copy)]
-pub struct Worker {
+pub(super) struct Worker<S: 'static> {
     /// Its core.
-    pub core: &'static Core,
+    pub(super) core: &'static Core,
+    /// Who answers.
+    pub(super) service: &'static S,
     pub(super) number: u64,
 }
 
-impl Worker {
+impl<S: Service> Worker<S> {
     /// To be called before this worker waits, after [`Core::ensure_spare`]: passes the lead on if it
     /// has it. One that has not must see to it itself that what it left to be sent is sent; the leader
     /// does so at the end of its round.
-    pub fn release_lead(&self) {
+    pub(super) fn release_lead(&self) {
         if self.leads() {
             self.core.pass_lead();
         } else {
-            self.core.service.send();
+            self.service.send();
         }
     }
 

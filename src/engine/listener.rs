@@ -7,7 +7,6 @@
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketAddrAny, SocketFlags, accept_with, acceptfrom_with, shutdown};
@@ -107,7 +106,7 @@ impl Engine {
     /// No new connections, idle ones closed, requests under way answered. Each core reports when it
     /// has no connection left.
     pub fn drain(&self) {
-        self.draining.store(true, Ordering::SeqCst);
+        self.handover.begin_drain();
         for mailbox in &self.mailboxes {
             mailbox.send(Box::new(|core| {
                 core.listeners.notify();
@@ -197,7 +196,7 @@ impl Acceptor {
         let address = from.and_then(|from| counted_address(&engine.settings, from));
         let entry = enter(core, address);
         if let Entry::Refused(_) = entry
-            && !take_place(&engine.refused, engine.settings.refused_max)
+            && !engine.refused.take(engine.settings.refused_max)
         {
             return refuse(core, &connection);
         }
@@ -218,19 +217,15 @@ impl Acceptor {
 }
 
 /// Gives a connection, which has its place, to another core. In a drain it stays: that core may have
-/// told already that it has none left. It doesn't while one is counted as handed over, and whoever
-/// counts one after the drain has begun sees that it has.
+/// told already that it has none left.
 fn hand_over(core: &Core, index: usize, connection: OwnedFd, entry: Entry) {
     let engine = &core.engine;
-    engine.handed.fetch_add(1, Ordering::SeqCst);
-    if engine.draining.load(Ordering::SeqCst) {
-        connection::add(core, connection, entry);
-        engine.handed.fetch_sub(1, Ordering::SeqCst);
-        return;
+    if !engine.handover.begin() {
+        return connection::add(core, connection, entry);
     }
     engine.mailboxes[index].send(Box::new(move |core| {
         connection::add(core, connection, entry);
-        core.engine.handed.fetch_sub(1, Ordering::SeqCst);
+        core.engine.handover.end();
     }));
 }
 
@@ -245,7 +240,7 @@ fn counted_address(settings: &Settings, from: SocketAddrAny) -> Option<Address> 
 /// Gives a connection a place, if there is one for it, or one can be made.
 fn enter(core: &Core, address: Option<Address>) -> Entry {
     let engine = &core.engine;
-    let place = || take_place(&engine.connections, engine.settings.connections_max);
+    let place = || engine.connections.take(engine.settings.connections_max);
     if !place() {
         connection::give_way(core, GIVE_WAY_PER_ACCEPT);
         if !place() {
@@ -257,18 +252,10 @@ fn enter(core: &Core, address: Option<Address>) -> Entry {
     let most = engine.settings.connections_per_address;
     if most > 0 && count > most {
         engine.addresses.leave(address);
-        engine.connections.fetch_sub(1, Ordering::Relaxed);
+        engine.connections.free();
         return Entry::Refused(Kind::TOO_MANY_CONNECTIONS);
     }
     Entry::Admitted(Some(address))
-}
-
-fn take_place(taken: &AtomicUsize, places: usize) -> bool {
-    let free = taken.fetch_add(1, Ordering::Relaxed) < places;
-    if !free {
-        taken.fetch_sub(1, Ordering::Relaxed);
-    }
-    free
 }
 
 /// Says 503 to a connection that gets no place, as well as that goes without waiting for it.

@@ -5,6 +5,8 @@
 //! returned, for which the connection waits. Whatever else lives on a core, such as a link to a
 //! ledger, is a coroutine that waits for its events through the core's [`gate`].
 //!
+//! A [`program`] is a process that needs nothing else: the same service on all cores, on one address.
+//!
 //! [`listener`] accepts, [`connection`] reads and writes, [`workers`] share a core's work among its
 //! coroutines, [`tick`] does what has its time. [`core`] is what they all have.
 
@@ -12,15 +14,21 @@ pub mod addresses;
 pub mod connection;
 pub mod core;
 pub mod gate;
+pub mod handover;
 pub mod http;
 pub mod listener;
 pub mod mailbox;
 pub mod manner;
+pub mod places;
+pub mod program;
 pub mod promise;
 pub mod tick;
+pub mod wakeup;
 pub mod workers;
 
 mod listeners;
+#[cfg(test)]
+pub mod still;
 
 use std::io;
 use std::rc::Rc;
@@ -28,7 +36,7 @@ use std::sync::Arc;
 
 use may::coroutine;
 
-use self::core::{Core, Engine, Event, Service};
+use self::core::{Core, Engine, Event, Service, Worker};
 use crate::clock::Clock;
 use crate::limits::STACK_BYTES;
 
@@ -70,12 +78,14 @@ pub fn start_core(
     index: usize,
     engine: Arc<Engine>,
     clock: Rc<Clock>,
-    service: Box<dyn Service>,
+    service: impl Service + 'static,
 ) -> io::Result<&'static Core> {
-    let core = Core::new(index, engine, clock, service, workers::live)?;
-    let core: &'static Core = Box::leak(Box::new(core));
+    let service = &*Box::leak(Box::new(service));
+    // What is called for each request knows which service that is: calls of it are inlined.
+    let life = move |core, number| workers::live(&Worker { core, service, number });
+    let core: &'static Core = Box::leak(Box::new(Core::new(index, engine, clock, Box::new(life))?));
     workers::start(core)?;
-    let started = core.spawn_here("tick", STACK_BYTES, tick::run)
+    let started = core.spawn_here("tick", STACK_BYTES, move |core| tick::run(core, service))
         && core.spawn_here("mailbox", STACK_BYTES, tick::run_mailbox);
     started.then_some(core).ok_or_else(no_memory_for_a_coroutine)
 }
@@ -84,3 +94,6 @@ pub fn start_core(
 pub fn no_memory_for_a_coroutine() -> io::Error {
     io::Error::new(io::ErrorKind::OutOfMemory, "no memory for a coroutine")
 }
+
+#[cfg(test)]
+mod engine_tests;

@@ -11,11 +11,11 @@ use rustix::time::{
 };
 
 use super::connection;
-use super::core::{Core, Event};
+use super::core::{Core, Event, Service};
 use crate::limits::TICK_INTERVAL_MS;
 
 /// The life of a core's tick.
-pub fn run(core: &'static Core) {
+pub fn run(core: &'static Core, service: &dyn Service) {
     let interval = Timespec { tv_sec: 0, tv_nsec: TICK_INTERVAL_MS as i64 * 1_000_000 };
     let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
     let prepared = timerfd_create(TimerfdClockId::Monotonic, flags).and_then(|timer| {
@@ -41,21 +41,20 @@ pub fn run(core: &'static Core) {
         core.refresh_clock();
         core.engine.ticks[core.index].fetch_add(1, Ordering::Relaxed);
         core.gate.wake_overdue(core.clock.now_ms());
-        core.dismiss_spare();
+        core.dismiss_spares();
         connection::sweep(core);
-        if core.service.tick() {
+        if service.tick() {
             core.gate.hurry();
         }
-        if core.draining() && !told_drained {
-            // Nothing is handed over once the drain has begun, so none is missed.
-            let drained = core.connections.borrow().count() == 0
-                && core.listeners.closed()
-                && core.engine.handed.load(Ordering::SeqCst) == 0;
-            if drained {
-                core.service.finish();
-                core.engine.report(Event::Drained);
-                told_drained = true;
-            }
+        // First of all that no connection comes any more: what has come until then is counted.
+        let drained = !told_drained
+            && core.engine.handover.is_over()
+            && core.listeners.closed()
+            && core.connections.borrow().count() == 0;
+        if drained {
+            service.finish();
+            core.engine.report(Event::Drained);
+            told_drained = true;
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use may::coroutine;
 
 use super::connection;
-use super::core::{Core, Worker};
+use super::core::{Core, Service, Worker};
 use crate::limits::URGENT_LOOK_INTERVAL_US;
 
 /// Events that are served for each answered request that goes on within a round: what has come is
@@ -33,26 +33,27 @@ pub(super) fn start(core: &'static Core) -> io::Result<()> {
 }
 
 /// The life of a worker: a spare until it gets the lead, then leading until it has to wait.
-pub(super) fn live(worker: Worker) {
+pub(super) fn live<S: Service>(worker: &Worker<S>) {
     let turns = &worker.core.turns;
     loop {
         turns.spares.borrow_mut().push((worker.number, coroutine::current()));
         while !worker.leads() {
             coroutine::park();
             worker.core.assert_here();
-            if turns.dismissed.get() == worker.number {
-                turns.dismissed.set(0);
+            let mut dismissed = turns.dismissed.borrow_mut();
+            if let Some(at) = dismissed.iter().position(|number| *number == worker.number) {
+                dismissed.swap_remove(at);
                 turns.count.set(turns.count.get() - 1);
                 return;
             }
         }
         while worker.leads() {
-            next_event(&worker);
+            next_event(worker);
         }
     }
 }
 
-fn next_event(worker: &Worker) {
+fn next_event<S: Service>(worker: &Worker<S>) {
     let core = worker.core;
     match core.gate.next_event() {
         Some((token, readiness)) => {
@@ -63,10 +64,10 @@ fn next_event(worker: &Worker) {
                 tracing::error!(core = core.index, "a connection's handler panicked");
                 connection::close(core, token);
             }
-            look_up(core);
+            look_up(worker);
         }
         None => {
-            let at_once = core.service.end_round();
+            let at_once = worker.service.end_round();
             core.gate.refill(at_once);
             core.assert_here();
             core.turns.looked_at.set(Instant::now());
@@ -77,12 +78,13 @@ fn next_event(worker: &Worker) {
 
 /// Between two events of a round. A round of hundreds takes milliseconds: now and then what must not
 /// wait for its end is looked at meanwhile, and what waits to be sent is sent.
-fn look_up(core: &Core) {
+fn look_up<S: Service>(worker: &Worker<S>) {
+    let core = worker.core;
     let turns = &core.turns;
     let served = turns.events_served.get().wrapping_add(1);
     turns.events_served.set(served);
     if served.is_multiple_of(EVENTS_PER_ANSWER) {
-        core.service.tell_one();
+        worker.service.tell_one();
     }
     if !served.is_multiple_of(EVENTS_PER_CLOCK_READ) {
         return;
@@ -94,7 +96,7 @@ fn look_up(core: &Core) {
     turns.looked_at.set(now);
     core.refresh_clock();
     let woken = core.gate.look_at_urgent();
-    let sent = core.service.send();
+    let sent = worker.service.send();
     if woken || sent {
         // Once for who was woken (the mailbox, maybe), and once for whom that has woken.
         coroutine::yield_now();

@@ -1,9 +1,11 @@
 //! How `/buy/ticket` and TechEmpower's two paths answer, byte by byte.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use crate::code::Code;
-use crate::engine::http::{Canned, Envelope, JSON, Problem, Response, Status};
+use crate::engine::http::{Canned, Envelope, JSON, Problem, Response, Status, shown};
 
 /// Appends what `/buy/ticket` says to a purchase that was granted. Allocates nothing.
 pub fn write_buy_granted(sale: &str, id: &[u8], envelope: &Envelope<'_>, out: &mut Vec<u8>) {
@@ -28,16 +30,24 @@ pub fn write_buy_refused(code: Code, envelope: &Envelope<'_>, out: &mut Vec<u8>)
 }
 
 /// The same with a member of `data` that says more, such as `opens_at`. What is given as its value
-/// has no character that JSON escapes.
+/// is escaped already, as far as JSON needs it.
 pub fn write_buy_refused_with(
     code: Code,
     (name, value): (&'static str, &str),
     envelope: &Envelope<'_>,
     out: &mut Vec<u8>,
 ) {
-    debug_assert!(!value.contains(['"', '\\']) && !value.contains(char::is_control), "{value}");
+    debug_assert!(serde_json::from_str::<String>(&format!("\"{value}\"")).is_ok(), "{value}");
     let data = [br#","data":{""#, name.as_bytes(), br#"":""#, value.as_bytes(), br#""}"#];
     write_buy_answer(code, &data, envelope, out);
+}
+
+/// Appends what `/buy/ticket` says to a header or parameter that is wrong. Its name may be a client's.
+pub fn write_buy_invalid(field: Cow<'_, str>, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    let json = serde_json::to_string(&shown(field)).unwrap_or_default();
+    let escaped = json.strip_prefix('"').and_then(|json| json.strip_suffix('"'));
+    let member = ("field", escaped.unwrap_or_default());
+    write_buy_refused_with(Code::Invalid, member, envelope, out);
 }
 
 fn write_buy_answer(code: Code, data: &[&[u8]], envelope: &Envelope<'_>, out: &mut Vec<u8>) {

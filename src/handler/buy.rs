@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::answer::{
-    canned_buy_refused, canned_buy_refused_with, write_buy_granted, write_buy_refused,
-    write_buy_refused_with,
+    canned_buy_refused, canned_buy_refused_with, write_buy_granted, write_buy_invalid,
+    write_buy_refused, write_buy_refused_with,
 };
 use super::refusal::{DAMAGED, public_id, verdict_code};
 use crate::clock::rfc3339;
@@ -40,7 +40,7 @@ impl Default for Refusals {
 
 impl Refusals {
     /// Writes what the core knows by itself. `false`: this is nothing of the kind.
-    #[inline]
+    #[inline(always)]
     fn write(&self, refused: Refused, envelope: &Envelope<'_>, out: &mut Vec<u8>) -> bool {
         match refused {
             Refused::SoldOut { .. } => self.sold_out.write(envelope, out),
@@ -51,6 +51,7 @@ impl Refusals {
         true
     }
 
+    #[cold]
     fn write_not_open(&self, opens_at_ms: u64, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
         let mut not_open = self.not_open.borrow_mut();
         let kept = not_open.take().filter(|(at_ms, _)| *at_ms == opens_at_ms);
@@ -76,27 +77,27 @@ impl Waiting {
 }
 
 /// The local step of a purchase; answers it if that is all it takes.
+#[inline(always)] // Most of what a sold-out sale is asked goes this way.
 pub fn begin(
     core: &'static Core,
     seller: &Seller,
     refusals: &Refusals,
     head: &Head<'_>,
-    user: Result<Option<Cow<'_, str>>, &'static str>,
+    user: Result<Option<Cow<'_, str>>, Cow<'_, str>>,
     envelope: &Envelope<'_>,
     out: &mut Vec<u8>,
 ) -> Option<Waiting> {
-    let named_by = if head.user.is_some() { USER_HEADER } else { USER_FIELD };
-    let named = |user: Cow<'_, str>| User::new(&user).map_err(|_| named_by);
+    let named_by = || Cow::Borrowed(if head.user.is_some() { USER_HEADER } else { USER_FIELD });
+    let named = |user: Cow<'_, str>| User::new(&user).map_err(|_| named_by());
     let user = match user.and_then(|user| user.map(named).transpose()) {
         Ok(user) => user,
         Err(field) => {
-            write_buy_refused_with(Code::Invalid, ("field", field), envelope, out);
+            write_buy_invalid(field, envelope, out);
             return None;
         }
     };
     let Ok(key) = idempotency_key(head) else {
-        let member = ("field", "Idempotency-Key");
-        write_buy_refused_with(Code::Invalid, member, envelope, out);
+        write_buy_invalid("Idempotency-Key".into(), envelope, out);
         return None;
     };
     if !core.ensure_spare() {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::refusal::{failure_code, limit_reached, not_found, public_id, verdict_problem};
 use crate::code::Code;
 use crate::engine::core::Core;
-use crate::engine::http::{Envelope, Head, Problem, write_created, write_json};
+use crate::engine::http::{Envelope, Head, Media, Problem, write_created, write_json};
 use crate::ledger::batch::{Answer, Failure, Ticket};
 use crate::purchase::{self, Ask, Asked, Begun, Refused, SaleSlot, Seller, Verdict};
 use crate::route::{idempotency_key, parse_reservation_request};
@@ -111,7 +111,7 @@ pub fn begin(
     body: &[u8],
     sale: &str,
 ) -> Result<Creating, Declined> {
-    let request = parse_reservation_request(body, head.content_type, head.user)?;
+    let request = parse_reservation_request(body, Media::of(head), head.user)?;
     let key = idempotency_key(head)?;
     if !core.ensure_spare() {
         return Err(Problem::of(Code::Busy).into());

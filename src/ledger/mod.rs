@@ -58,3 +58,8 @@ pub enum LedgerError {
     #[error("the ledger's answer was lost: {0}")]
     Lost(String),
 }
+
+#[cfg(test)]
+pub mod fake;
+#[cfg(test)]
+mod refused_tests;

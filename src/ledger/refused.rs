@@ -5,12 +5,11 @@
 //! Architecture invariant: knows no core and no kind of ledger.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::limits::{REFUSED_REASON_BYTES_MAX, REFUSED_SALE_LOG_INTERVAL_MS, REFUSED_SALES_MAX};
 use crate::sale::SaleId;
+use crate::sync::{AtomicBool, Mutex, Ordering, lock};
 
 /// See the module's header.
 #[derive(Default)]
@@ -33,7 +32,7 @@ struct Refused {
 impl RefusedSales {
     /// The ledger refuses a sale.
     pub fn note(&self, sale: &SaleId, reason: &str) {
-        let mut sales = self.lock();
+        let mut sales = lock(&self.sales);
         self.any.store(true, Ordering::Relaxed);
         let mut reason = reason.to_owned();
         reason.truncate(reason.floor_char_boundary(REFUSED_REASON_BYTES_MAX));
@@ -71,7 +70,7 @@ impl RefusedSales {
         if !self.any.load(Ordering::Relaxed) {
             return;
         }
-        let mut sales = self.lock();
+        let mut sales = lock(&self.sales);
         let said = sales.get_mut(sale).is_some_and(|refused| {
             refused.now = false;
             std::mem::take(&mut refused.log_says_so)
@@ -114,50 +113,6 @@ impl RefusedSales {
         if !self.any.load(Ordering::Relaxed) {
             return None;
         }
-        of(&self.lock())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<SaleId, Refused>> {
-        self.sales.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sale(id: &str) -> SaleId {
-        SaleId::from_ledger(id).unwrap()
-    }
-
-    #[test]
-    fn a_sale_is_refused_until_the_ledger_answers_about_it() {
-        let refused = RefusedSales::default();
-        assert_eq!(refused.list(9), (vec![], 0));
-        refused.note(&sale("a"), "counts");
-        refused.note(&sale("b~1of2"), "a key");
-        assert_eq!(refused.reason(&sale("a")).as_deref(), Some("counts"));
-        assert!(refused.contains(&sale("b")) && !refused.contains(&sale("c")));
-        let (shown, count) = refused.list(1);
-        assert_eq!((shown, count), (vec![("a".to_owned(), "counts".to_owned())], 2));
-        refused.clear(&sale("b~2of2"));
-        assert!(refused.contains(&sale("b")), "it is another part that is well");
-        refused.clear(&sale("a"));
-        refused.clear(&sale("b~1of2"));
-        assert_eq!(refused.list(9), (vec![], 0));
-    }
-
-    #[test]
-    fn what_is_kept_is_bounded() {
-        let refused = RefusedSales::default();
-        for n in 0..REFUSED_SALES_MAX + 9 {
-            refused.note(&sale(&format!("s{n}")), &"é".repeat(REFUSED_REASON_BYTES_MAX));
-        }
-        let (shown, count) = refused.list(1);
-        assert_eq!(count, REFUSED_SALES_MAX);
-        assert!(shown[0].1.len() <= REFUSED_REASON_BYTES_MAX);
-        (0..REFUSED_SALES_MAX).for_each(|n| refused.clear(&sale(&format!("s{n}"))));
-        refused.note(&sale("another"), "x");
-        assert_eq!(refused.list(9).1, 1, "those that are over make room");
+        of(&lock(&self.sales))
     }
 }

@@ -2,9 +2,8 @@
 //!
 //! Behind descriptor 2 there may be a full disk, a pipe whose reader is gone, or one whose reader
 //! stands still. Whoever writes there himself fails (`eprintln!` panics) or waits for ever, and with
-//! him his core. Our own lines go through the queue. But libraries write too: `may_minihttp` an
-//! `eprintln!` for each head at the control port that is none, on the core; `may` and the standard
-//! library before they abort. So the real standard error is kept under another descriptor, known to
+//! him his core. Our own lines go through the queue. But libraries write too: `may` and the standard
+//! library before they abort, and who knows which other. So the real standard error is kept under another descriptor, known to
 //! the writer alone, and descriptor 2 is a pipe that a thread reads into the same queue.
 //!
 //! The pipe blocks on purpose. Its reader only copies, and waits for nothing outside this process,

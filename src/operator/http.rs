@@ -127,7 +127,7 @@ impl Remote {
             self.authority,
             request.body.len()
         );
-        if request.content_type.is_some() {
+        if request.has_json() {
             head += "Content-Type: application/json\r\n";
         }
         if let Some(token) = &self.token {

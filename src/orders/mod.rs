@@ -9,6 +9,7 @@
 mod command;
 mod database;
 mod database_url;
+mod embedded;
 mod entry;
 mod groups;
 mod postgres;
@@ -22,6 +23,7 @@ mod worker;
 pub use command::{OrdersError, end_group, print_groups, work};
 pub use database::{Database, DatabaseError, Order, Row};
 pub use database_url::{DatabaseUrl, open};
+pub use embedded::EmbeddedSource;
 pub use groups::{Group, GroupsError, drop_group, groups};
 pub use source::{Lag, Source, SourceCounts, SourceError};
 pub use stream::{StreamOptions, StreamSource};

@@ -1,23 +1,33 @@
 //! A seller with a clock of the test's own, against the model as its ledger.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::*;
 use crate::clock::Clock;
-use crate::ledger::GroupReply;
 use crate::ledger::batch::Batcher;
+use crate::ledger::fake::FakeLedger;
 use crate::limits::TICK_INTERVAL_MS;
-use crate::sale::{Command, Key, Machine, SaleId, SaleSpec, User};
+use crate::sale::{Command, Creation, Key, Machine, SaleId, SaleSpec, User};
 use crate::stock::StockSetting;
 
 const DEADLINE_MS: u64 = 2_000;
 const START_MS: u64 = 1_000_000;
+const CORES: usize = 2;
+
+/// The seller of one core.
+fn core(index: usize, selling: &Arc<Selling>, clock: &Rc<Clock>) -> &'static Seller {
+    let batcher = Batcher::new(100, DEADLINE_MS);
+    let seller = Seller::new(index, selling.clone(), clock.clone(), batcher, None);
+    let seller: &'static Seller = Box::leak(Box::new(seller));
+    seller.batcher.set_settle(Box::new(Settler(seller)));
+    seller.batcher.set_available();
+    seller
+}
 
 struct Shop {
     seller: &'static Seller,
     clock: Rc<Clock>,
-    ledger: HashMap<String, Machine>,
+    ledger: FakeLedger,
 }
 
 impl Shop {
@@ -25,13 +35,9 @@ impl Shop {
     fn with(sale: &str, total: u64, stock: StockSetting) -> Self {
         let clock = Rc::new(Clock::default());
         clock.set(START_MS);
-        let selling = Arc::new(Selling::new(1, stock, 50, Arc::default()));
-        let batcher = Batcher::new(100, DEADLINE_MS);
-        let seller = Seller::new(0, selling, clock.clone(), batcher, None);
-        let seller: &'static Seller = Box::leak(Box::new(seller));
-        seller.batcher.set_settle(Box::new(Settler(seller)));
-        seller.batcher.set_available();
-        let ledger = HashMap::from([(sale.to_owned(), Machine::new(SaleSpec::with_total(total)))]);
+        let selling = Arc::new(Selling::new(CORES, stock, 50, Arc::default()));
+        let seller = core(0, &selling, &clock);
+        let ledger = FakeLedger::with(sale, SaleSpec::with_total(total));
         Self { seller, clock, ledger }
     }
 
@@ -63,23 +69,7 @@ impl Shop {
 
     /// The ledger answers a batch. What it was asked.
     fn serve(&mut self) -> Vec<Command> {
-        let now_ms = self.clock.now_ms();
-        let (batch, flight) = self.seller.batcher.take_batch(now_ms);
-        let mut asked = Vec::new();
-        let answer = |group: &crate::ledger::Group| {
-            asked.extend(group.commands.iter().cloned());
-            let machine = self.ledger.get_mut(group.sale.as_str());
-            let mut outcomes = vec![Outcome::UnknownSale; group.commands.len()];
-            let free = machine.map(|machine| {
-                let apply = |command| machine.apply(now_ms, command);
-                outcomes = group.commands.iter().map(apply).collect();
-                machine.free()
-            });
-            Ok(GroupReply { outcomes, free, now_ms })
-        };
-        let replies = batch.groups.iter().map(answer).collect();
-        self.seller.batcher.complete(flight, replies);
-        asked
+        self.ledger.serve(&self.seller.batcher, self.clock.now_ms())
     }
 
     /// What became of a purchase that was answered.
@@ -135,7 +125,7 @@ fn a_latch_opens_with_what_a_tick_asks() {
     let first = shop.ask("ticket", None);
     shop.serve();
     assert!(sold_out(&shop.told(first)));
-    let machine = shop.ledger.get_mut("ticket").unwrap();
+    let machine = shop.ledger.sales.get_mut("ticket").unwrap();
     machine.apply(START_MS, &Command::AddStock(1));
     assert!(sold_out(&shop.decide("ticket")), "it does not know yet");
     shop.wait_ms(TICK_INTERVAL_MS);
@@ -178,5 +168,37 @@ fn a_name_that_a_client_invents_is_forgotten_with_the_ledgers_answer() {
     assert!(matches!(shop.told(asked), Verdict::Failed(Failure::Unavailable)));
     for forgotten in ["nothing", "something"] {
         assert!(shop.seller.sale(forgotten).is_err(), "{forgotten} has to be asked anew");
+    }
+}
+
+#[test]
+fn a_sale_that_is_made_anew_has_one_allowance_for_all_cores() {
+    const ALLOWANCE: u64 = 4;
+    let mut shop = Shop::with("ticket", 100, StockSetting::Fixed(ALLOWANCE));
+    let cores = [shop.seller, core(1, &shop.seller.selling, &shop.clock)];
+    for making in 1..=2 {
+        // Each core learns of it at its own next tick, before anybody has bought.
+        let machine = Machine::of_making(SaleSpec::with_total(100), Creation(making));
+        shop.ledger.sales.insert("ticket".to_owned(), machine);
+        shop.wait_ms(TICK_INTERVAL_MS);
+        for seller in cores {
+            shop.seller = seller;
+            let slot = seller.sale("ticket").expect("it can be asked");
+            seller.sales.want(&slot);
+            seller.tick();
+            assert!(matches!(shop.serve()[..], [Command::Show]));
+        }
+        for buyer in 0..ALLOWANCE as usize {
+            shop.seller = cores[buyer % CORES];
+            let asked = shop.ask("ticket", None);
+            shop.serve();
+            assert!(matches!(shop.told(asked), Verdict::Granted { .. }), "{buyer} of {making}");
+        }
+        for seller in cores {
+            shop.seller = seller;
+            let exhausted = shop.decide("ticket");
+            let refused = matches!(exhausted, Verdict::Refused(Refused::AllowanceExhausted));
+            assert!(refused, "{making}: {exhausted:?}");
+        }
     }
 }

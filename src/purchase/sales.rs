@@ -8,7 +8,6 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
 
 use super::seller::Seller;
 use super::slot::{PartOf, Parts, SaleSlot, SeenView};
@@ -21,8 +20,7 @@ use crate::limits::{
 };
 use crate::sale::{Command, Outcome, SaleId, SaleView, Split};
 use crate::splits;
-use crate::stock::{Refusal, Shards, Word};
-use crate::sync::lock;
+use crate::stock::{Refusal, Word};
 
 impl SaleSlot {
     /// What the latch says. If it refuses, the core goes on asking the ledger in the background.
@@ -67,7 +65,8 @@ impl Seller {
         if !self.sales.has_room(now_ms) {
             return Err(Verdict::Failed(Failure::Busy));
         }
-        let slot = Rc::new(SaleSlot::new(id.clone(), shards(self, &id), None));
+        let slot =
+            Rc::new(SaleSlot::new(id.clone(), self.selling.allowances.of(id.as_str()), None));
         self.sales.add(&slot, now_ms);
         Ok(slot)
     }
@@ -104,13 +103,7 @@ impl Seller {
         // Whoever waits still has the old slot, and is not to be shown its view.
         slot.view.take();
         self.forget(slot);
-        {
-            let mut allowances = lock(&self.selling.allowances);
-            let ours = allowances.get_mut(slot.id.as_str());
-            if let Some(shards) = ours.filter(|shards| Arc::ptr_eq(shards, &slot.shards)) {
-                *shards = new_shards(self);
-            }
-        }
+        self.selling.allowances.renew(slot.id.as_str(), &slot.shards);
         match self.sale(slot.id.as_str()) {
             Ok(fresh) => {
                 fresh.view_waiters.borrow_mut().extend(waiters);
@@ -131,30 +124,8 @@ impl Seller {
         if !self.sales.remove(slot) {
             return;
         }
-        let (id, mut allowances) = (slot.id.as_str(), lock(&self.selling.allowances));
-        // Ours was the last: no other core has the sale either.
-        let last = |shards: &&Arc<Shards>| Arc::strong_count(shards) <= 2;
-        // What is left of a fixed allowance must not be forgotten.
-        if allowances.get(id).filter(last).is_some_and(|shards| shards.is_whole()) {
-            allowances.remove(id);
-        }
+        self.selling.allowances.forget(slot.id.as_str(), &slot.shards);
     }
-}
-
-/// The instance's allowance of a sale, shared by its cores.
-fn shards(seller: &Seller, id: &SaleId) -> Arc<Shards> {
-    let mut allowances = lock(&seller.selling.allowances);
-    if allowances.len() == allowances.capacity() {
-        // Before it grows: those of sales that two cores forgot at the same time. What is left of a
-        // fixed allowance must not be forgotten.
-        allowances.retain(|_, shards| !shards.is_whole() || Arc::strong_count(shards) > 1);
-    }
-    allowances.entry_ref(id.as_str()).or_insert_with(|| new_shards(seller)).clone()
-}
-
-fn new_shards(seller: &Seller) -> Arc<Shards> {
-    let selling = &seller.selling;
-    Arc::new(Shards::new(selling.stock, selling.cores(), selling.fleet.clone()))
 }
 
 /// Shows a sale from memory if what is there is young enough. It is renewed in the background

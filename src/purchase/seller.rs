@@ -4,8 +4,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use crossbeam_utils::CachePadded;
 
@@ -15,8 +15,7 @@ use crate::clock::Clock;
 use crate::ledger::batch::Batcher;
 use crate::ledger::refused::RefusedSales;
 use crate::stat_log::StatLogBuffer;
-use crate::stock::{Fleet, Shards, StockSetting};
-use crate::sync::lock;
+use crate::stock::{Allowances, Fleet, StockSetting};
 
 /// What the cores of an instance share of selling: settings, and counters that each core writes on a
 /// cache line of its own.
@@ -29,8 +28,8 @@ pub struct Selling {
     pub refused_sales: Arc<RefusedSales>,
     /// Grants by core, for `stat.log`.
     grants: Box<[CachePadded<AtomicU64>]>,
-    /// The allowances of the sales, by sale id.
-    pub(super) allowances: Mutex<hashbrown::HashMap<String, Arc<Shards>>>,
+    /// What it may ask for.
+    pub(super) allowances: Allowances,
 }
 
 impl Selling {
@@ -41,12 +40,13 @@ impl Selling {
         buffer_percent: u64,
         refused_sales: Arc<RefusedSales>,
     ) -> Self {
+        let fleet = Arc::new(Fleet::new(cores, buffer_percent));
         Self {
             stock,
-            fleet: Arc::new(Fleet::new(cores, buffer_percent)),
+            allowances: Allowances::new(stock, cores, fleet.clone()),
+            fleet,
             refused_sales,
             grants: (0..cores).map(|_| CachePadded::default()).collect(),
-            allowances: Mutex::default(),
         }
     }
 
@@ -62,7 +62,7 @@ impl Selling {
 
     /// What this instance may still ask for, over all sales that it was asked for.
     pub fn allowance_left(&self) -> u64 {
-        lock(&self.allowances).values().map(|shards| shards.left()).sum()
+        self.allowances.left()
     }
 }
 

@@ -68,6 +68,7 @@ impl Sales {
     }
 
     /// Has a sale asked about at the next tick.
+    #[inline]
     pub(super) fn want(&self, slot: &Rc<SaleSlot>) {
         if !slot.wanted.replace(true) {
             self.wanted.borrow_mut().push(slot.clone());

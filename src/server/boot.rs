@@ -60,7 +60,7 @@ fn boot_core(
     let seller = Seller::new(index, selling, clock.clone(), batcher, stat_log);
     let seller: &'static Seller = Box::leak(Box::new(seller));
     seller.batcher.set_settle(Box::new(Settler(seller)));
-    let service = Box::new(Buyers::new(seller, config.public_confirm));
+    let service = Buyers::new(seller, config.public_confirm);
     let core = engine::start_core(index, status.engine.clone(), clock, service)?;
     let (told, theirs) = (events.clone(), status.clone());
     let report = Box::new(move |state: LinkState| {

@@ -42,7 +42,7 @@ impl Server {
     pub(super) fn drain(&mut self) -> Result<(), RunError> {
         let timeout_ms = self.status.config.drain_timeout_ms;
         let until = Instant::now() + Duration::from_millis(timeout_ms);
-        let open = self.status.engine.connections.load(Ordering::Relaxed);
+        let open = self.status.engine.connections.taken();
         tracing::info!(connections = open, timeout_ms, "draining; a second signal ends at once");
         self.status.engine.drain();
         let mut left = self.status.engine.cores();
@@ -52,7 +52,7 @@ impl Server {
                 Ok(Event::Signal) => return Err(RunError::Interrupted),
                 Ok(_) => {}
                 Err(_) => {
-                    let open = self.status.engine.connections.load(Ordering::Relaxed);
+                    let open = self.status.engine.connections.taken();
                     tracing::warn!(connections = open, "the time to drain is up");
                     return Ok(());
                 }

@@ -12,10 +12,11 @@ use std::sync::mpsc::sync_channel;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::ledger::embedded::{EmbeddedSource, Handle, Store};
+use crate::ledger::embedded::{Handle, Store};
 use crate::limits::ORDERS_BATCH;
 use crate::orders::{
-    ConnectError, Database, DatabaseUrl, Source, SourceError, WorkerError, WorkerOptions, run,
+    ConnectError, Database, DatabaseUrl, EmbeddedSource, Source, SourceError, WorkerError,
+    WorkerOptions, run,
 };
 
 /// Time before a worker that gave up is started again: by then somebody may have acted.

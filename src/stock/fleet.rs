@@ -1,6 +1,6 @@
 //! What an instance's fair share is a share of.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering};
 
 /// The cores of all members of the fleet, and how much more than its fair share each may ask for.
 /// `--stock auto` sizes a core's part of the allowance by it.
@@ -28,20 +28,5 @@ impl Fleet {
     /// One core's share of what is left, buffer included.
     pub(super) fn share(&self, free: u64) -> u64 {
         free.saturating_mul(100 + self.buffer_percent) / 100 / self.cores()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_articles_share_is_150_of_10_000_for_each_of_100() {
-        let fleet = Fleet::new(1, 50);
-        assert_eq!(fleet.share(10_000), 15_000);
-        fleet.set_cores(100);
-        assert_eq!(fleet.share(10_000), 150);
-        fleet.set_cores(0);
-        assert_eq!((fleet.cores(), fleet.share(u64::MAX)), (1, u64::MAX / 100));
     }
 }

@@ -5,10 +5,17 @@
 //!
 //! Architecture invariant: no I/O here, and no knowledge of HTTP or of which ledger there is.
 
+mod allowances;
 mod fleet;
 mod latch;
 mod shard;
 
+pub use allowances::Allowances;
 pub use fleet::Fleet;
 pub use latch::{Latch, Refusal, Word};
 pub use shard::{Shards, StockSetting};
+
+#[cfg(test)]
+mod fleet_tests;
+#[cfg(test)]
+mod shard_tests;

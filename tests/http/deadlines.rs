@@ -46,6 +46,12 @@ fn a_slow_head_is_408() {
     client.send("GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\nGET /buy/ti");
     assert_eq!(client.response().status(), 200);
     assert_timed_out(&mut client, Instant::now() - Duration::from_millis(500));
+    // To HEAD without a body.
+    let mut client = Client::new(&server);
+    client.send("HEAD /buy/ticket HTTP/1.1\r\nHost: a\r\n");
+    let response = client.head_response();
+    assert_eq!((response.status(), response.closes()), (408, true), "{}", response.head);
+    client.assert_end();
     assert_eq!(sold(&server), 0);
 }
 

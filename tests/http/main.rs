@@ -16,8 +16,9 @@ mod client;
 #[path = "../../bench/src/techempower/wire.rs"]
 mod wire;
 #[path = "../../bench/src/techempower/rules.rs"]
-mod rules;
+mod techempower_rules;
 
+mod rules;
 mod requests;
 mod purchases;
 mod reservations;

@@ -1,5 +1,6 @@
 //! What is refused before it is understood: one clear answer, then the connection closes, and
-//! nothing behind it is served.
+//! nothing behind it is served. What a rule of the RFCs says is in `rules.rs`; here are more of its
+//! tricks, and what comes without end.
 
 use std::io::{Read, Write};
 use std::thread;
@@ -15,7 +16,7 @@ fn start() -> Server {
 
 /// One problem and the end; and if the connection had gone on, a ticket would be gone.
 #[track_caller]
-fn assert_refused(server: &Server, request: &str, status: u16, code: &str) {
+fn assert_refused(server: &Server, request: &str) {
     for pieces in [1, 2, 1000] {
         let bytes = format!("{request}{BUY}{BUY}");
         let mut client = Client::new(server);
@@ -24,7 +25,7 @@ fn assert_refused(server: &Server, request: &str, status: u16, code: &str) {
             let _ = client.stream.write_all(piece);
         }
         let response = client.next(false).unwrap_or_else(|| panic!("no answer to {request:?}"));
-        response.assert_problem(status, code);
+        response.assert_problem(400, "bad_request");
         assert!(response.closes(), "{request:?}");
         client.assert_end();
     }
@@ -39,37 +40,22 @@ fn what_two_readers_could_frame_differently_is_refused() {
     };
     let mut vectors = Vec::new();
     for headers in [
-        // Both lengths, either first.
-        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
-        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
-        // Content-Length that is none, or several.
-        "Content-Length: 5\r\nContent-Length: 5\r\n",
-        "Content-Length: 5\r\nContent-Length: 6\r\n",
-        "Content-Length: 5, 5\r\n",
-        "Content-Length: +5\r\n",
+        // Content-Length that is none.
         "Content-Length: -5\r\n",
         "Content-Length: 5 5\r\n",
         "Content-Length: 0x5\r\n",
         "Content-Length: 5.0\r\n",
-        "Content-Length: \r\n",
         "Content-Length : 5\r\n",
         " Content-Length: 5\r\n",
         "Content-Length\u{0}: 5\r\n",
         "Content-Length: 5\u{0}\r\n",
         "Content-Length: ５\r\n",
         // Transfer-Encoding that others may not see, or see as another.
-        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
         "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
-        "Transfer-Encoding: chunked, chunked\r\n",
-        "Transfer-Encoding: chunked, identity\r\n",
-        "Transfer-Encoding: ,chunked\r\n",
         "Transfer-Encoding : chunked\r\n",
         " Transfer-Encoding: chunked\r\n",
-        "Transfer-Encoding:\tchunked\r\n",
         "Transfer-Encoding:  chunked\r\n",
         "Transfer-Encoding: \u{b}chunked\r\n",
-        "Transfer-Encoding: \"chunked\"\r\n",
-        "Transfer-Encoding: chunked;q=1\r\n",
         "Transfer-Encoding:\r\n chunked\r\n",
         "Transfer-Encoding: \r\n",
         "X: a\r\n Transfer-Encoding: chunked\r\n",
@@ -77,118 +63,40 @@ fn what_two_readers_could_frame_differently_is_refused() {
         "X: a\nTransfer-Encoding: chunked\r\n",
         "X: a\rTransfer-Encoding: chunked\r\n",
         "X: a\r\r\nTransfer-Encoding: chunked\r\n",
-        "X\r\n",
-        ": x\r\n",
         "X: \u{7f}\r\n",
-        // Who is asked.
-        "Host: b\r\n",
     ] {
         vectors.push(with(headers, chunks));
     }
     let te = "Transfer-Encoding: chunked\r\n";
     for body in [
-        "5\nhello\r\n0\r\n\r\n",
         "5\r\nhello0\r\n\r\n",
         "5\r\nhello!\r\n0\r\n\r\n",
-        "0x5\r\nhello\r\n0\r\n\r\n",
-        "+5\r\nhello\r\n0\r\n\r\n",
-        " 5\r\nhello\r\n0\r\n\r\n",
         "5 \r\nhello\r\n0\r\n\r\n",
         "5;\nx\r\nhello\r\n0\r\n\r\n",
         "-1\r\n\r\n",
         "\r\n",
-        "0\r\nX: a\n\r\n",
         "0\r\n X: a\r\n\r\n",
         "0\r\nX\r\n\r\n",
-        "0\n\n",
     ] {
         vectors.push(with(te, body));
     }
     for head in [
         "GET /buy/ticket HTTP/1.1\nHost: a\n\n",
-        "GET /buy/ticket HTTP/1.1\r\nHost: a\n\r\n",
-        "GET /buy/ticket HTTP/1.1\r\nHost: a\r\n\n",
         "GET /buy/ticket\tHTTP/1.1\r\nHost: a\r\n\r\n",
-        "GET  /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET /buy/ticket  HTTP/1.1\r\nHost: a\r\n\r\n",
-        "GET /buy/ticket HTTP/1.1 \r\nHost: a\r\n\r\n",
         " GET /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n",
-        "GET /buy/ticket HTTP/1.1\r\n\r\n",
-        "GET /buy/ticket HTTP/1.1\r\nHost: \r\n\r\n",
-        "GET /buy/ticket HTTP/1.1\r\nHost: a b\r\n\r\n",
         "GET /buy/ticket HTTP/1.1\r\nHost: a/b\r\n\r\n",
-        "GET /buy/ticket HTTP/1.1\r\n Host: a\r\n\r\n",
-        "GET /buy/ticket http/1.1\r\nHost: a\r\n\r\n",
         "GET /buy/ticket HTTP/11\r\nHost: a\r\n\r\n",
         "GET /buy/ticket\r\nHost: a\r\n\r\n",
-        "GET /buy/ticket\r\n",
-        "GET buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n",
-        "GET /buy/ticket#x HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET /buy\u{0}/ticket HTTP/1.1\r\nHost: a\r\n\r\n",
-        "G{T /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n",
-        "\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}\u{0}\u{1}\u{fc}\u{3}\u{3}\r\n",
         "\n\nGET /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n",
-        "\r\n\r\n\r\n\r\n\r\n\r\nGET /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n",
-        "POST /buy/ticket HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ] {
         vectors.push(head.to_owned());
     }
     for vector in &vectors {
-        assert_refused(&server, vector, 400, "bad_request");
+        assert_refused(&server, vector);
     }
     assert_eq!(sold(&server), 0, "a smuggled request was served");
-    assert_sells(&server);
-}
-
-#[test]
-fn what_is_not_known_or_too_large_is_said_so() {
-    let server = start();
-    let many = "X: a\r\n".repeat(64);
-    let long = "x".repeat(9000);
-    for (request, status, code) in [
-        ("BREW /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n", 501, "not_implemented"),
-        ("CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", 501, "not_implemented"),
-        ("get /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n", 501, "not_implemented"),
-        (
-            "POST /buy/ticket HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
-            501,
-            "not_implemented",
-        ),
-        (
-            "POST /buy/ticket HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
-            501,
-            "not_implemented",
-        ),
-        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "version_not_supported"),
-        ("GET /buy/ticket HTTP/1.2\r\nHost: a\r\n\r\n", 505, "version_not_supported"),
-        ("GET /buy/ticket HTTP/0.9\r\nHost: a\r\n\r\n", 505, "version_not_supported"),
-        (
-            "POST /buy/ticket HTTP/1.1\r\nHost: a\r\nContent-Length: 16385\r\n\r\n",
-            413,
-            "content_too_large",
-        ),
-        (
-            "POST /buy/ticket HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999999\r\n\r\n",
-            413,
-            "content_too_large",
-        ),
-        (
-            "POST /buy/ticket HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n",
-            413,
-            "content_too_large",
-        ),
-        (&format!("GET /buy/ticket?{long} HTTP/1.1\r\nHost: a\r\n\r\n"), 414, "uri_too_long"),
-        (&long, 414, "uri_too_long"),
-        (&format!("GET /buy/ticket HTTP/1.1\r\nHost: a\r\n{many}\r\n"), 431, "head_too_large"),
-        (
-            &format!("GET /buy/ticket HTTP/1.1\r\nHost: a\r\nX: {long}\r\n\r\n"),
-            431,
-            "head_too_large",
-        ),
-    ] {
-        assert_refused(&server, request, status, code);
-    }
-    assert_eq!(sold(&server), 0);
     assert_sells(&server);
 }
 

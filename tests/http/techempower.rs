@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::rules::{TESTS, check};
 use crate::server::Server;
+use crate::techempower_rules::{TESTS, check};
 
 const CONFIG_JSON: &str = include_str!("../../bench/techempower/benchmark_config.json");
 const CONFIG_TOML: &str = include_str!("../../bench/techempower/config.toml");

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
@@ -59,17 +60,48 @@ impl Response {
     }
 }
 
+/// A socket of any kind.
+pub trait Stream: Read + Write {
+    /// Says that nothing more will be sent.
+    fn finish(&self) -> std::io::Result<()>;
+    /// Longest time for a read.
+    fn patience(&self) -> std::io::Result<Option<Duration>>;
+    /// Sets it.
+    fn set_patience(&self, time: Option<Duration>) -> std::io::Result<()>;
+}
+
+macro_rules! stream {
+    ($stream:ty) => {
+        impl Stream for $stream {
+            fn finish(&self) -> std::io::Result<()> {
+                self.shutdown(Shutdown::Write)
+            }
+
+            fn patience(&self) -> std::io::Result<Option<Duration>> {
+                self.read_timeout()
+            }
+
+            fn set_patience(&self, time: Option<Duration>) -> std::io::Result<()> {
+                self.set_read_timeout(time)
+            }
+        }
+    };
+}
+
+stream!(TcpStream);
+stream!(UnixStream);
+
 /// A connection.
-pub struct Client {
+pub struct Client<S = TcpStream> {
     /// Its socket.
-    pub stream: TcpStream,
+    pub stream: S,
     buffer: Vec<u8>,
 }
 
 impl Client {
     /// Connects.
     pub fn new(server: &Server) -> Self {
-        Self { stream: server.connect(), buffer: Vec::new() }
+        Self::over(server.connect())
     }
 
     /// On a connection that was made otherwise.
@@ -79,7 +111,14 @@ impl Client {
 
     /// Connects to the control port.
     pub fn control(server: &Server) -> Self {
-        Self { stream: server.connect_control(), buffer: Vec::new() }
+        Self::over(server.connect_control())
+    }
+}
+
+impl<S: Stream> Client<S> {
+    /// Over this socket.
+    pub fn over(stream: S) -> Self {
+        Self { stream, buffer: Vec::new() }
     }
 
     /// Sends bytes as they are.
@@ -96,7 +135,7 @@ impl Client {
 
     /// Says that nothing more will be sent.
     pub fn finish(&mut self) {
-        self.stream.shutdown(Shutdown::Write).expect("half-close");
+        self.stream.finish().expect("half-close");
     }
 
     /// Reads the next response to anything but HEAD.
@@ -139,7 +178,8 @@ impl Client {
         }
         let mut response = Response { head, body: Vec::new() };
         let length = response.header("Content-Length").map(|length| length.parse().unwrap());
-        assert_eq!(length.is_none(), interim || response.status() == 204, "{}", response.head);
+        let none = interim || matches!(response.status(), 204 | 304);
+        assert_eq!(length.is_none(), none, "{}", response.head);
         let length: usize = if head_only { 0 } else { length.unwrap_or(0) };
         while self.buffer.len() < length {
             assert!(self.fill(), "half a body");
@@ -159,11 +199,11 @@ impl Client {
     #[track_caller]
     pub fn assert_silent(&mut self, time: Duration) {
         assert!(self.buffer.is_empty(), "{}", String::from_utf8_lossy(&self.buffer));
-        let deadline = self.stream.read_timeout().expect("a deadline");
-        self.stream.set_read_timeout(Some(time)).expect("a deadline");
+        let deadline = self.stream.patience().expect("a deadline");
+        self.stream.set_patience(Some(time)).expect("a deadline");
         let error = self.stream.read(&mut [0; 64]).expect_err("nothing to read");
         assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "{error}");
-        self.stream.set_read_timeout(deadline).expect("a deadline");
+        self.stream.set_patience(deadline).expect("a deadline");
     }
 
     /// Reads once. `false`: the end.

@@ -137,7 +137,7 @@ impl Floor {
             connections: (0..places).map(|_| None).collect(),
             buffers,
             answers: Answers::new(content),
-            scanner: Scanner::default(),
+            scanner: Scanner::of(content),
         })
     }
 

@@ -1,9 +1,10 @@
 //! The peer to beat: `may_minihttp` as its own examples use it, with the same bodies; plaintext and
-//! JSON as in its TechEmpower entry. A worker a core.
+//! JSON as in its TechEmpower entry; HttpArena's two paths, but for bodies, since it knows no chunks.
+//! A worker a core.
 //!
 //! Without default features, as in stampede, since those would turn `may`'s work stealing on.
 
-use std::io;
+use std::io::{self, Write};
 
 use bench::answer::{Content, MESSAGE};
 use bench::error::{Because, Failure, Result};
@@ -16,7 +17,8 @@ use may_minihttp::{HttpServer, HttpService, Request, Response};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// A `may_minihttp` server that tells everyone "sold out", and does TechEmpower's plaintext and JSON.
+/// A `may_minihttp` server that tells everyone "sold out", does TechEmpower's plaintext and JSON, and
+/// HttpArena's sums of a query.
 #[derive(Parser)]
 struct Settings {
     #[command(flatten)]
@@ -39,12 +41,31 @@ impl HttpService for Peer {
                 let out = response.header("Content-Type: application/json").body_mut();
                 serde_json::to_writer(out.writer(), &MESSAGE)?;
             }
+            "/pipeline" => {
+                response.header("Content-Type: text/plain").body(Content::Ok.body());
+            }
+            path if path.starts_with("/baseline11?") => match sum(path) {
+                Some(sum) => {
+                    let out = response.header("Content-Type: text/plain").body_mut();
+                    write!(out.writer(), "{sum}")?;
+                }
+                None => {
+                    response.status_code(400, "Bad Request");
+                }
+            },
             _ => {
                 response.status_code(404, "Not Found");
             }
         }
         Ok(())
     }
+}
+
+/// The sum of a query's values.
+fn sum(path: &str) -> Option<i64> {
+    let (_, query) = path.split_once('?')?;
+    let value = |parameter: &str| parameter.split_once('=')?.1.parse::<i64>().ok();
+    query.split('&').try_fold(0_i64, |sum, parameter| sum.checked_add(value(parameter)?))
 }
 
 fn main() {

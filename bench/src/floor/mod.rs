@@ -2,7 +2,8 @@
 //! answers that are encoded once a second.
 //!
 //! A floor parses nothing but the blank line that ends a request and whether the client wants the
-//! connection closed. It reads no bodies and enforces no bound: it is a yardstick, not a server.
+//! connection closed; where HttpArena's sums are asked for, also how long a body is. It adds up
+//! nothing and enforces no bound: it is a yardstick, not a server.
 
 use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,6 +1,8 @@
-//! The end of a request, and whether it is the last one of its connection.
+//! The end of a request, with its body if it may have one, and whether it is the last one of its connection.
 
 use memchr::memmem::Finder;
+
+use crate::answer::Content;
 
 /// What was found in the bytes of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +20,14 @@ pub struct Scanner {
     blank_line: Finder<'static>,
     old_version: Finder<'static>,
     connection: Finder<'static>,
+    /// For bodies, if there may be any.
+    bodies: Option<Bodies>,
+}
+
+struct Bodies {
+    post: Finder<'static>,
+    length: Finder<'static>,
+    last_chunk: Finder<'static>,
 }
 
 impl Default for Scanner {
@@ -26,20 +36,60 @@ impl Default for Scanner {
             blank_line: Finder::new(b"\r\n\r\n"),
             old_version: Finder::new(b"HTTP/1.0"),
             connection: Finder::new(b"onnection:"),
+            bodies: None,
+        }
+    }
+}
+
+impl Bodies {
+    /// Bytes of the body after this head, which it has if it is a POST: as long as the head says, or
+    /// in chunks. `None`: it is not whole.
+    fn body(&self, head: &[u8], rest: &[u8]) -> Option<usize> {
+        if !head.starts_with(b"POST") {
+            return Some(0);
+        }
+        match self.length.find(head) {
+            Some(at) => {
+                let digits = head[at + self.length.needle().len()..].iter();
+                let digits = digits.take_while(|byte| byte.is_ascii_digit());
+                let len = digits.fold(0, |len, digit| len * 10 + usize::from(digit - b'0'));
+                (len <= rest.len()).then_some(len)
+            }
+            // No body here is empty, so a line end stands before the last chunk.
+            None => self.last_chunk.find(rest).map(|at| at + self.last_chunk.needle().len()),
         }
     }
 }
 
 impl Scanner {
+    /// For requests that are answered with this.
+    pub fn of(content: Content) -> Self {
+        if content == Content::Sum { Self::with_bodies() } else { Self::default() }
+    }
+
+    /// One that also looks for the bodies of POST, as our load generator sends them.
+    fn with_bodies() -> Self {
+        let bodies = Bodies {
+            post: Finder::new(b"POST "),
+            length: Finder::new(b"Content-Length: "),
+            last_chunk: Finder::new(b"\r\n0\r\n\r\n"),
+        };
+        Self { bodies: Some(bodies), ..Self::default() }
+    }
+
     /// Looks for requests. The heads are looked into only if anything in these bytes may be a wish
     /// to close: that is asked once for all of them.
     pub fn scan(&self, input: &[u8]) -> Scan {
         let may_close =
             self.old_version.find(input).is_some() || self.connection.find(input).is_some();
+        let bodies = self.bodies.as_ref().filter(|bodies| bodies.post.find(input).is_some());
         let mut scan = Scan { used: 0, requests: 0, closing: false };
         while let Some(len) = self.blank_line.find(&input[scan.used..]) {
             let head = &input[scan.used..scan.used + len];
-            scan.used += len + 4;
+            let rest = &input[scan.used + len + 4..];
+            let body = bodies.map_or(Some(0), |bodies| bodies.body(head, rest));
+            let Some(body) = body else { break };
+            scan.used += len + 4 + body;
             scan.requests += 1;
             if may_close && wants_close(head) {
                 scan.closing = true;
@@ -75,5 +125,24 @@ mod tests {
         assert_eq!(scan(kept), (kept.len(), 1, false));
         assert_eq!(scan(b"GET / HTTP/1.0\r\n\r\n"), (18, 1, true));
         assert_eq!(scan(b"GET / HTTP/1.0\r\n\r"), (0, 0, false));
+    }
+
+    #[test]
+    fn a_request_ends_with_its_body() {
+        let post = "POST / HTTP/1.1\r\nHost: a\r\n";
+        let requests = [
+            "GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+            format!("{post}Content-Length: 2\r\n\r\n20"),
+            format!("{post}Transfer-Encoding: chunked\r\n\r\n2\r\n20\r\n0\r\n\r\n"),
+            "GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+        ];
+        let mix = requests.concat();
+        let end = |count: usize| requests[..count].iter().map(String::len).sum::<usize>();
+        let scanner = Scanner::of(Content::Sum);
+        for cut in 0..=mix.len() {
+            let requests = (1..=requests.len()).filter(|count| end(*count) <= cut).count();
+            let whole = Scan { used: end(requests), requests, closing: false };
+            assert_eq!(scanner.scan(&mix.as_bytes()[..cut]), whole, "{cut}");
+        }
     }
 }

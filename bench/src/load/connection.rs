@@ -25,8 +25,8 @@ pub struct Connection {
     pub socket: Option<Socket>,
     /// Requests that were sent and not answered.
     pub in_flight: u32,
-    /// Whether an answer came on this socket.
-    pub served: bool,
+    /// Answers that came on this socket.
+    pub served: u32,
     /// When something last moved: it connected, was asked or answered.
     pub moved_ns: u64,
     /// The beginning of an answer that came in pieces: nearly always nothing.

@@ -9,7 +9,7 @@ use crate::error::{Result, fail};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kind(u8);
 
-const OWN: usize = 5;
+const OWN: usize = 8;
 
 /// What a server may say of the request itself.
 const HTTP: [&Refusal; 12] = [
@@ -37,6 +37,12 @@ impl Kind {
     pub const PLAINTEXT: Self = Self(1);
     /// TechEmpower's JSON.
     pub const JSON: Self = Self(2);
+    /// HttpArena's sum of the query.
+    pub const SUM: Self = Self(5);
+    /// The same with what was posted.
+    pub const SUM_WITH_BODY: Self = Self(6);
+    /// HttpArena's `ok`.
+    pub const OK: Self = Self(7);
     /// 429 with a body that is not ours: a proxy's rate limit.
     pub const HTTP_429: Self = Self(3);
     /// 503 with a body that is not ours: a proxy or a peer that has enough.
@@ -65,7 +71,8 @@ impl Kind {
 
     /// Its name in settings and in every table.
     pub fn name(self) -> &'static str {
-        let own = ["granted", "plaintext", "json", "http_429", "http_503"];
+        let own =
+            ["granted", "plaintext", "json", "http_429", "http_503", "sum", "sum_with_body", "ok"];
         let codes = Code::ALL.iter().map(|code| code.kind().code);
         let mut names = own.into_iter().chain(codes).chain(HTTP.iter().map(|refusal| refusal.code));
         names.nth(self.index()).expect("a kind has a name")
@@ -78,7 +85,8 @@ impl Kind {
 
     /// The sale said no, in whatever words.
     pub fn is_refusal(self) -> bool {
-        self != Self::GRANTED && self != Self::PLAINTEXT && self != Self::JSON
+        let texts = [Self::PLAINTEXT, Self::JSON, Self::SUM, Self::SUM_WITH_BODY, Self::OK];
+        self != Self::GRANTED && !texts.contains(&self)
     }
 }
 

@@ -229,6 +229,9 @@ fn kind(status: u16, body: &[u8]) -> Option<Kind> {
         reservation if reservation.starts_with(RESERVATION) && matches!(status, 200 | 201) => {
             (text_member(reservation, br#""status":""#)? == b"held").then_some(Kind::GRANTED)
         }
+        b"55" if status == 200 => Some(Kind::SUM),
+        b"75" if status == 200 => Some(Kind::SUM_WITH_BODY),
+        b"ok" if status == 200 => Some(Kind::OK),
         b"Hello, World!" if status == 200 => Some(Kind::PLAINTEXT),
         br#"{"message":"Hello, World!"}"# if status == 200 => Some(Kind::JSON),
         problem if problem.starts_with(br#"{"type":"#) => {
@@ -311,6 +314,8 @@ mod tests {
         assert_eq!(name("200 OK", "Hello, World!"), Some("plaintext"));
         assert_eq!(name("200 OK", r#"{"message":"Hello, World!"}"#), Some("json"));
         assert_eq!(name("200 OK", r#"{"code":1,"msg":"抢票成功"}"#), Some("granted"));
+        let sums = ["55", "75", "ok", "56"].map(|body| name("200 OK", body));
+        assert_eq!(sums, [Some("sum"), Some("sum_with_body"), Some("ok"), None]);
         assert_eq!(name("503 Service Unavailable", r#"{"code":-5,"msg":"x"}"#), Some("busy"));
         let held = r#"{"id":"open~1","sale":"open","user":"load","status":"held"}"#;
         let answered = answer("201 Created", "", held);

@@ -70,6 +70,9 @@ pub struct LoadReport {
     pub late_us: Percentiles,
     /// Connections that the server closed properly and that were opened again.
     pub reopened: u64,
+    /// With --renew-after: connections that were closed after their last answer and opened again, in
+    /// the whole run.
+    pub renewed: u64,
     /// From the start until every connection was open.
     pub connecting_s: f64,
     /// With --watch: CPU time of the server from the first request until the last answer was read.
@@ -207,6 +210,7 @@ impl LoadReport {
             backlog_max,
             late_us: Percentiles::of(&tally.late),
             reopened: tally.reopened,
+            renewed: tally.renewed,
             connecting_s,
             watched_cpu_us: None,
             watched_user_us: None,
@@ -272,6 +276,7 @@ impl LoadReport {
         for (count, what) in [
             (self.warm_up, "answers of the warm-up, not counted above"),
             (self.reopened, "connections closed by the server and opened again"),
+            (self.renewed, "connections closed after their last answer and opened again"),
             (self.granted_without_id, "grants that name no reservation"),
             (self.unanswered, "requests without an answer"),
         ] {

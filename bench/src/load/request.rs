@@ -19,6 +19,14 @@ pub struct Request {
     len: usize,
     user: Option<Users>,
     also: Option<Also>,
+    turns: Option<Box<Turns>>,
+}
+
+/// Requests that take turns with the one that has them.
+#[derive(Debug, Clone)]
+struct Turns {
+    others: Vec<Request>,
+    next: usize,
 }
 
 /// Another request that takes the place of one in so many.
@@ -101,7 +109,26 @@ impl Request {
             _ => one.push_str("\r\n"),
         }
         let (bytes, len) = (one.repeat(pipeline as usize).into_bytes(), one.len());
-        Ok(Self { bytes, len, user, also: None })
+        Ok(Self { bytes, len, user, also: None, turns: None })
+    }
+
+    /// In turn with two that post this text to the same target, with its length and in a chunk, where
+    /// they are sent one at a time.
+    #[must_use]
+    pub fn and_post(self, host: &str, target: &str, text: &str) -> Self {
+        let head =
+            format!("POST {target} HTTP/1.1\r\nHost: {host}\r\nContent-Type: text/plain\r\n");
+        let len = text.len();
+        let others = [
+            format!("{head}Content-Length: {len}\r\n\r\n{text}"),
+            format!("{head}Transfer-Encoding: chunked\r\n\r\n{len:x}\r\n{text}\r\n0\r\n\r\n"),
+        ];
+        let whole = |text: String| {
+            let (len, bytes) = (text.len(), text.into_bytes());
+            Self { bytes, len, user: None, also: None, turns: None }
+        };
+        let turns = Turns { others: others.map(whole).into(), next: 0 };
+        Self { turns: Some(Box::new(turns)), ..self }
     }
 
     /// With another request in the place of one in so many, where they are sent one at a time.
@@ -129,6 +156,13 @@ impl Request {
             if also.until == 0 {
                 also.until = also.every;
                 return also.request.take(count);
+            }
+        }
+        if let Some(turns) = &mut self.turns {
+            let turn = turns.next;
+            turns.next = (turn + 1) % (turns.others.len() + 1);
+            if turn > 0 {
+                return turns.others[turn - 1].take(count);
             }
         }
         let len = self.len * count as usize;
@@ -196,6 +230,21 @@ mod tests {
         let mut mixed = Request::new(&PLAIN, 1).expect("legal").also(other, 3).for_thread(0, 1);
         let asked: Vec<_> = (0..7).map(|_| text(&mut mixed, 1).contains("/other")).collect();
         assert_eq!(asked, [false, false, true, false, false, true, false]);
+    }
+
+    #[test]
+    fn get_and_two_ways_to_post_take_turns() {
+        let target = "/sum?a=1";
+        let get = Wording { target, ..PLAIN };
+        let get = Request::new(&get, 1).expect("legal").and_post("a:1", target, "20");
+        let mut mixed = get.for_thread(0, 1);
+        let asked: Vec<_> = (0..6).map(|_| text(&mut mixed, 1)).collect();
+        assert_eq!(asked[..3], asked[3..]);
+        assert_eq!(asked[0], "GET /sum?a=1 HTTP/1.1\r\nHost: a:1\r\n\r\n");
+        let post = "POST /sum?a=1 HTTP/1.1\r\nHost: a:1\r\nContent-Type: text/plain\r\n";
+        assert_eq!(asked[1], format!("{post}Content-Length: 2\r\n\r\n20"));
+        let chunked = format!("{post}Transfer-Encoding: chunked\r\n\r\n2\r\n20\r\n0\r\n\r\n");
+        assert_eq!(asked[2], chunked);
     }
 
     #[test]

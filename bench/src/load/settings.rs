@@ -46,6 +46,10 @@ pub struct Settings {
     /// How many requests of a thread there are for one of --also.
     #[arg(long, value_name = "N", default_value_t = 100, requires = "also", value_parser = clap::value_parser!(u64).range(2..=1_000_000))]
     pub also_every: u64,
+    /// Also post this text to the target, with its length and in a chunk: the two take turns with GET,
+    /// as in HttpArena's baseline.
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["also", "pipeline", "users", "connection_each"])]
+    pub and_post: Option<String>,
     /// Cores to run on, a thread on each: 1 or 0,1.
     #[arg(long, value_name = "CORES", value_delimiter = ',', default_value = "1")]
     pub cores: Vec<usize>,
@@ -80,6 +84,9 @@ pub struct Settings {
     /// server's to close. --connections are then open at a time.
     #[arg(long)]
     pub connection_each: bool,
+    /// Close each connection after so many answers and open another: it is ours to close.
+    #[arg(long, value_name = "N", conflicts_with_all = ["rate", "pipeline", "connection_each"], value_parser = clap::value_parser!(u32).range(1..))]
+    pub renew_after: Option<u32>,
     /// Speak HTTP/1.0, as ab does.
     #[arg(long, requires = "connection_each")]
     pub http10: bool,
@@ -150,6 +157,8 @@ pub struct Plan {
     pub pipeline: u32,
     /// A connection for each request.
     pub connection_each: bool,
+    /// Answers after which a connection is closed and another opened.
+    pub renew_after: Option<u32>,
     /// What may be answered.
     pub expected: Expected,
     /// Tickets that there are.
@@ -180,6 +189,9 @@ impl Plan {
             let other = Request::new(&Wording { target, ..wording }, 1).because(|| "--also".into());
             request = request.also(other?, settings.also_every);
         }
+        if let Some(text) = &settings.and_post {
+            request = request.and_post(to.host, target, text);
+        }
         let end = match (settings.requests, settings.seconds) {
             (Some(requests), _) => End::Requests(requests),
             (None, seconds) => End::After(Duration::from_secs(seconds.unwrap_or(10))),
@@ -197,6 +209,7 @@ impl Plan {
             spin: Duration::from_micros(settings.spin),
             pipeline: settings.pipeline,
             connection_each: settings.connection_each,
+            renew_after: settings.renew_after,
             expected: Expected::read(&settings.expect)?,
             total: settings.total,
             watch: settings.watch,
@@ -325,6 +338,8 @@ mod tests {
             (&["--to", "127.0.0.1:1", "--also", "/b", "--pipeline", "2"], "cannot be used with"),
             (&["--to", "127.0.0.1:1", "--warm-up", "1", "--requests", "9"], "cannot be used with"),
             (&["--to", "127.0.0.1:1", "--http10"], "--connection-each"),
+            (&["--to", "127.0.0.1:1", "--renew-after", "0"], "--renew-after"),
+            (&["--to", "127.0.0.1:1", "--and-post", "1", "--also", "/b"], "cannot be used with"),
         ] {
             let error = plan(words).err().unwrap_or_else(|| panic!("{words:?} was taken"));
             assert!(error.contains(reason), "{words:?}: {error}");

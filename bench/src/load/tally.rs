@@ -91,6 +91,8 @@ pub struct Tally {
     pub warm_up: u64,
     /// Connections that the server closed properly and that were opened again.
     pub reopened: u64,
+    /// Connections that were closed after their last answer and opened again.
+    pub renewed: u64,
     /// When the first request that counts was sent.
     pub first_ns: Option<u64>,
     /// When the first grant was read.
@@ -122,6 +124,7 @@ impl Tally {
             sent: 0,
             warm_up: 0,
             reopened: 0,
+            renewed: 0,
             first_ns: None,
             first_grant_ns: None,
             last_grant_ns: None,
@@ -220,6 +223,7 @@ impl Tally {
         self.sent += other.sent;
         self.warm_up += other.warm_up;
         self.reopened += other.reopened;
+        self.renewed += other.renewed;
         self.first_ns = self.first_ns.into_iter().chain(other.first_ns).min();
         self.first_grant_ns = self.first_grant_ns.into_iter().chain(other.first_grant_ns).min();
         self.last_grant_ns = self.last_grant_ns.max(other.last_grant_ns);

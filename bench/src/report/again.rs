@@ -9,7 +9,7 @@ use super::{Layout, Promise, readme, write};
 use crate::error::{Because, Result, fail};
 use crate::full;
 use crate::rows::{Row, Rows};
-use crate::{orders, quick, reopen, sales};
+use crate::{httparena, orders, quick, reopen, sales};
 
 /// Settings of a report.
 #[derive(Debug, Args)]
@@ -23,8 +23,14 @@ pub struct Settings {
 }
 
 /// What each command promises.
-const PROMISED: [&[Promise]; 5] =
-    [&full::PROMISES, &quick::PROMISES, &sales::PROMISES, &orders::PROMISES, &reopen::PROMISES];
+const PROMISED: [&[Promise]; 6] = [
+    &full::PROMISES,
+    &quick::PROMISES,
+    &sales::PROMISES,
+    &orders::PROMISES,
+    &reopen::PROMISES,
+    &httparena::PROMISES,
+];
 
 /// Writes everything that follows from the rows, and prints the promises.
 pub fn run(settings: &Settings) -> Result<()> {

@@ -35,6 +35,8 @@ pub enum Server {
     Article,
     /// The epoll loop that sells in batches.
     FloorSales,
+    /// HttpArena's entry: stampede's engine without a sale.
+    Httparena,
     /// What all this is about.
     Stampede,
 }
@@ -52,6 +54,7 @@ impl Server {
             Self::AxumPostgres => "axum_postgres",
             Self::Article => "article",
             Self::FloorSales => "floor_sales",
+            Self::Httparena => "httparena",
             Self::Stampede => "stampede",
         }
     }

@@ -44,6 +44,11 @@ impl Lab {
                 Ok(ours(&["--answer", setup.content.name()]))
             }
             (Server::MayMinihttp | Server::Axum, Ledger::None) => Ok(ours(&[])),
+            (Server::Httparena, Ledger::None)
+                if matches!(setup.content, Content::Sum | Content::Ok) =>
+            {
+                Ok(ours(&[]))
+            }
             (Server::AxumPostgres, Ledger::Postgres(url)) => {
                 Ok(ours(&["--database", url, "--total", &setup.total.to_string()]))
             }

@@ -40,6 +40,10 @@ pub struct LoadPlan<'a> {
     pub also: Option<(&'a str, u64)>,
     /// Each request names another user.
     pub users: bool,
+    /// What is posted in turn with GET, with its length and in a chunk.
+    pub and_post: Option<&'a str>,
+    /// Answers after which a connection is closed and another opened.
+    pub renew_after: Option<u32>,
 }
 
 impl Default for LoadPlan<'_> {
@@ -60,6 +64,8 @@ impl Default for LoadPlan<'_> {
             watch: None,
             also: None,
             users: false,
+            and_post: None,
+            renew_after: None,
         }
     }
 }
@@ -86,6 +92,12 @@ impl Programs {
         if let Some((target, every)) = plan.also {
             option("--also", target.into());
             option("--also-every", every.to_string());
+        }
+        if let Some(text) = plan.and_post {
+            option("--and-post", text.into());
+        }
+        if let Some(answers) = plan.renew_after {
+            option("--renew-after", answers.to_string());
         }
         option("--answer-deadline", plan.answer_deadline.to_string());
         if let Some(pid) = plan.watch {
@@ -134,6 +146,7 @@ mod tests {
                 expect: "plaintext",
                 ..LoadPlan::default()
             },
+            LoadPlan { and_post: Some("20"), renew_after: Some(10), ..LoadPlan::default() },
             LoadPlan { connection_each: true, requests: Some(9), ..LoadPlan::default() },
             LoadPlan {
                 cores: &[0, 1],
@@ -151,6 +164,10 @@ mod tests {
             let settings = Settings::try_parse_from(words).expect("legal words");
             Plan::new(&settings).expect("a legal plan");
             assert_eq!((settings.rate, settings.total), (plan.rate, plan.total));
+            assert_eq!(
+                (settings.and_post.as_deref(), settings.renew_after),
+                (plan.and_post, plan.renew_after)
+            );
             assert_eq!((settings.requests, &*settings.expect), (plan.requests, plan.expect));
             assert_eq!(settings.users.is_some(), plan.users);
         }

@@ -1,7 +1,5 @@
 //! Where a worker leaves a connection: back in its table, lingering, or closed.
 
-use std::sync::atomic::Ordering;
-
 use rustix::net::{Shutdown, shutdown};
 
 use super::state::{Connection, Phase};
@@ -16,12 +14,12 @@ pub(in crate::engine) fn close(core: &Core, token: Token) {
     let engine = &core.engine;
     match removed {
         Some(Entry::Admitted(address)) => {
-            engine.connections.fetch_sub(1, Ordering::Relaxed);
+            engine.connections.free();
             if let Some(address) = address {
                 engine.addresses.leave(address);
             }
         }
-        Some(Entry::Refused(_)) => _ = engine.refused.fetch_sub(1, Ordering::Relaxed),
+        Some(Entry::Refused(_)) => engine.refused.free(),
         None => {}
     }
 }

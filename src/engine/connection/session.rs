@@ -11,9 +11,10 @@ use rustix::net::{SendFlags, send};
 use super::ending::{close, linger, put_back};
 use super::progress::{self, Measured, Progress, START};
 use super::state::{Closing, Connection, Phase, queued_bytes};
-use crate::engine::core::{Action, Settings, Worker};
+use crate::engine::core::{Action, Core, Service, Settings, Worker};
 use crate::engine::gate::Token;
-use crate::engine::http::{Framing, Head, Reject, parse_head};
+use crate::engine::http::{Framing, Head, Problem, Reject, parse_head};
+use crate::engine::manner::Manner;
 use crate::limits::{
     LINGER_BYTES_MAX, OUT_BUFFER_BYTES_MAX, READ_BUFFER_BYTES, READS_PER_TURN_MAX,
     REQUESTS_PER_TURN_MAX, TURN_TIME_US,
@@ -50,6 +51,22 @@ fn take_front(buffer: &mut Vec<u8>, bytes: usize) {
     }
 }
 
+/// A buffer of the core with what was kept with a connection: mostly nothing.
+#[inline]
+fn buffer_with(core: &Core, kept: &mut Vec<u8>) -> Vec<u8> {
+    if kept.is_empty() { core.take_buffer() } else { refill(core, mem::take(kept)) }
+}
+
+#[cold]
+fn refill(core: &Core, mut kept: Vec<u8>) -> Vec<u8> {
+    if kept.capacity() >= READ_BUFFER_BYTES {
+        return kept;
+    }
+    let mut buffer = core.take_buffer();
+    buffer.append(&mut kept);
+    buffer
+}
+
 /// Takes what is to be kept with a connection out of a buffer of the core: the buffer itself, if it
 /// is full enough.
 fn take_kept(buffer: &mut Vec<u8>) -> Vec<u8> {
@@ -60,23 +77,28 @@ fn take_kept(buffer: &mut Vec<u8>) -> Vec<u8> {
     }
 }
 
-/// What a connection has had of its core at a time.
+/// What a connection may still have of its core at a time.
 struct Turn {
-    requests: u32,
-    /// The number of requests at which the time is read next.
-    look_at: u32,
+    /// Requests before the time is read next. None: its turn is over.
+    left: u32,
+    /// Requests after that.
+    more: u32,
     /// When it was read first.
     since: Option<Instant>,
 }
 
 impl Turn {
-    const NEW: Self = Self { requests: 0, look_at: REQUESTS_BEFORE_CLOCK_READ, since: None };
+    const NEW: Self = Self {
+        left: REQUESTS_BEFORE_CLOCK_READ,
+        more: REQUESTS_PER_TURN_MAX - REQUESTS_BEFORE_CLOCK_READ,
+        since: None,
+    };
 
     /// It is given one more request.
     #[inline]
     fn count(&mut self) {
-        self.requests += 1;
-        if self.requests >= self.look_at {
+        self.left -= 1;
+        if self.left == 0 {
             self.read_clock();
         }
     }
@@ -85,21 +107,21 @@ impl Turn {
     fn read_clock(&mut self) {
         let now = Instant::now();
         let since = *self.since.get_or_insert(now);
-        self.look_at = self.requests + REQUESTS_PER_CLOCK_READ;
-        if now.duration_since(since) >= TURN_TIME {
-            self.requests = REQUESTS_PER_TURN_MAX;
+        if now.duration_since(since) < TURN_TIME {
+            self.left = self.more.min(REQUESTS_PER_CLOCK_READ);
+            self.more -= self.left;
         }
     }
 
     #[inline]
     fn is_over(&self) -> bool {
-        self.requests >= REQUESTS_PER_TURN_MAX
+        self.left == 0
     }
 }
 
 /// A worker serving a connection.
-pub(super) struct Session<'a> {
-    worker: &'a Worker,
+pub(super) struct Session<'a, S: Service + 'static> {
+    worker: &'a Worker<S>,
     token: Token,
     connection: Box<Connection>,
     input: Vec<u8>,
@@ -107,18 +129,15 @@ pub(super) struct Session<'a> {
     turn: Turn,
 }
 
-impl<'a> Session<'a> {
+impl<'a, S: Service> Session<'a, S> {
     /// Takes a connection with what is kept with it, and buffers of the core.
-    pub(super) fn new(worker: &'a Worker, token: Token, mut connection: Box<Connection>) -> Self {
-        let unkeep = |kept: &mut Vec<u8>| match mem::take(kept) {
-            kept if kept.capacity() >= READ_BUFFER_BYTES => kept,
-            mut kept => {
-                let mut buffer = worker.core.take_buffer();
-                buffer.append(&mut kept);
-                buffer
-            }
-        };
-        let (input, out) = (unkeep(&mut connection.input), unkeep(&mut connection.output));
+    pub(super) fn new(
+        worker: &'a Worker<S>,
+        token: Token,
+        mut connection: Box<Connection>,
+    ) -> Self {
+        let input = buffer_with(worker.core, &mut connection.input);
+        let out = buffer_with(worker.core, &mut connection.output);
         Self { worker, token, connection, input, out, turn: Turn::NEW }
     }
 
@@ -135,7 +154,7 @@ impl<'a> Session<'a> {
             if self.connection.phase == Phase::Linger {
                 return self.discard();
             }
-            match self.flush() {
+            match if self.out.is_empty() { Flushed::All } else { self.flush() } {
                 Flushed::Broken => return Keep::No,
                 Flushed::Blocked => {
                     if self.connection.phase != Phase::Write {
@@ -197,8 +216,12 @@ impl<'a> Session<'a> {
         if keep == Keep::No {
             close(core, self.token);
         } else {
-            self.connection.input = take_kept(&mut self.input);
-            self.connection.output = take_kept(&mut self.out);
+            if !self.input.is_empty() {
+                self.connection.input = take_kept(&mut self.input);
+            }
+            if !self.out.is_empty() {
+                self.connection.output = take_kept(&mut self.out);
+            }
             put_back(core, self.token, self.connection);
         }
         core.give_buffer(self.input);
@@ -288,10 +311,6 @@ impl<'a> Session<'a> {
             self.connection.untaken_bytes =
                 self.connection.untaken_bytes.saturating_add(written as u32);
         }
-        if written > 0 && self.connection.phase == Phase::Write {
-            // The client takes some: its time starts anew.
-            self.await_room();
-        }
         flushed
     }
 
@@ -300,6 +319,7 @@ impl<'a> Session<'a> {
     fn serve_input(&mut self) -> bool {
         let mut start = 0;
         while self.connection.closing == Closing::No
+            && start < self.input.len()
             && self.out.len() < OUT_BUFFER_BYTES_MAX
             && !self.turn.is_over()
         {
@@ -307,7 +327,8 @@ impl<'a> Session<'a> {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(reject) => {
-                    reject.write(&self.worker.core.date.borrow(), &mut self.out);
+                    let date = self.worker.core.date.borrow();
+                    reject.write(&self.input[start..], &date, &mut self.out);
                     self.connection.closing = Closing::Linger;
                     break;
                 }
@@ -369,14 +390,16 @@ impl<'a> Session<'a> {
             let rest = &self.input[*start..];
             if !known.as_ref().is_some_and(|head| rest.starts_with(head.bytes)) {
                 known = match parse_head(rest)? {
-                    Some(head) if head.framing == Framing::None => Some(head),
+                    Some(head) if head.framing == Framing::None && head.declined().is_none() => {
+                        Some(head)
+                    }
                     _ => break,
                 };
             }
             let Some(head) = &known else { break };
             *start += head.bytes.len();
             self.turn.count();
-            let action = core.service.serve(core, head, &[], &mut self.out);
+            let action = self.worker.service.serve(core, head, &[], &mut self.out);
             if !head.keep_alive {
                 self.connection.closing = Closing::Now;
             }
@@ -424,7 +447,12 @@ impl<'a> Session<'a> {
         *start += head_bytes + body_bytes;
         self.turn.count();
         let core = self.worker.core;
-        Ok(Some(core.service.serve(core, &head, body, &mut self.out)))
+        if let Some(kind) = head.declined() {
+            let manner = Manner::of(core, &head);
+            Problem::of(kind).write(&manner.envelope(&core.date.borrow()), &mut self.out);
+            return Ok(Some(Action::Answered));
+        }
+        Ok(Some(self.worker.service.serve(core, &head, body, &mut self.out)))
     }
 
     /// Before the worker waits for the ledger: answers that are ready go out, and buffers that hold

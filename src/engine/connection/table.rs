@@ -425,10 +425,10 @@ mod tests {
         assert_eq!(found, [6, 3, 5, 2, 4, 7, 0, 1]);
         // Until the next tick nobody is looked for in vain again.
         let late = table.insert(connection(Phase::Idle, 5), Entry::Admitted(Some(address)));
-        table.take(late, Readiness::default()).map(|mut taken| {
+        if let Some(mut taken) = table.take(late, Readiness::default()) {
             taken.watched = true;
             table.put_back(late, taken);
-        });
+        }
         assert_eq!(table.next_to_give_way(address, TICK_INTERVAL_MS - 1, 50), None);
         assert_eq!(table.next_to_give_way(address, TICK_INTERVAL_MS, 50), Some(late));
     }

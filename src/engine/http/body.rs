@@ -1,8 +1,9 @@
 //! Takes a chunked body apart (RFC 9112, section 7.1), piece by piece as it arrives.
 //!
-//! Strict where two readers could differ: lines end with CRLF, sizes are plain hexadecimal, blanks
-//! before an extension are refused. Extensions and trailers mean nothing to us: they are checked
-//! for form, bounded and dropped. One byte at a time outside the data, so that the outcome can't
+//! Strict where two readers could differ: lines end with CRLF, sizes are plain hexadecimal, and
+//! extensions are what the grammar says (section 7.1.1), so that no other reader finds the end of the
+//! line elsewhere. Extensions and trailers mean nothing to us: they are checked for form, bounded and
+//! dropped. One byte at a time outside the data, so that the outcome can't
 //! depend on how the input was cut.
 
 use super::head::is_token_byte;
@@ -14,12 +15,26 @@ use crate::limits::{BODY_BYTES_MAX, CHUNK_LINE_BYTES_MAX, CHUNK_OVERHEAD_BYTES_M
 enum Expect {
     /// The first digit of a size.
     Size,
-    /// Another digit, `;` or CR.
+    /// Another digit, or what follows a size or a value.
     SizeRest,
+    /// Another extension, after blanks.
+    Semicolon,
     /// The first byte of an extension's name, or blanks before it.
     Extension,
-    /// The rest of the extensions, or CR.
-    ExtensionRest,
+    /// The rest of an extension's name, or what follows it.
+    ExtensionName,
+    /// An extension's value, or another extension, after blanks.
+    EqualsSign,
+    /// The first byte of an extension's value, or blanks before it.
+    Value,
+    /// The rest of a value that is a token, or what follows it.
+    Token,
+    /// The rest of a value in quotes.
+    Quoted,
+    /// What a backslash in quotes stands before.
+    QuotedPair,
+    /// What follows a value in quotes.
+    ValueEnd,
     /// The LF after a size.
     SizeLf,
     /// Data.
@@ -109,17 +124,34 @@ impl ChunkedDecoder {
 
     fn framing_byte(&mut self, byte: u8) -> Result<Expect, Reject> {
         let is_text = byte == b'\t' || (byte >= b' ' && byte != 0x7f);
+        let is_blank = matches!(byte, b' ' | b'\t');
         Ok(match (self.expect, byte) {
             (Expect::Size, _) if byte.is_ascii_hexdigit() => {
                 self.chunk_bytes = 0;
                 self.digit(byte)?
             }
             (Expect::SizeRest, _) if byte.is_ascii_hexdigit() => self.digit(byte)?,
-            (Expect::SizeRest, b';') => Expect::Extension,
-            (Expect::Extension, b' ' | b'\t') => Expect::Extension,
-            (Expect::Extension, _) if is_token_byte(byte) => Expect::ExtensionRest,
-            (Expect::SizeRest | Expect::ExtensionRest, b'\r') => Expect::SizeLf,
-            (Expect::ExtensionRest, _) if is_text => Expect::ExtensionRest,
+            (Expect::SizeRest | Expect::ExtensionName, b'\r') => Expect::SizeLf,
+            (Expect::Token | Expect::ValueEnd, b'\r') => Expect::SizeLf,
+            (Expect::SizeRest | Expect::Semicolon | Expect::ExtensionName, b';')
+            | (Expect::EqualsSign | Expect::Token | Expect::ValueEnd, b';') => Expect::Extension,
+            (Expect::SizeRest | Expect::Semicolon | Expect::Token | Expect::ValueEnd, _)
+                if is_blank =>
+            {
+                Expect::Semicolon
+            }
+            (Expect::Extension, _) if is_blank => Expect::Extension,
+            (Expect::Extension | Expect::ExtensionName, _) if is_token_byte(byte) => {
+                Expect::ExtensionName
+            }
+            (Expect::ExtensionName | Expect::EqualsSign, b'=') => Expect::Value,
+            (Expect::ExtensionName | Expect::EqualsSign, _) if is_blank => Expect::EqualsSign,
+            (Expect::Value, _) if is_blank => Expect::Value,
+            (Expect::Value, b'"') => Expect::Quoted,
+            (Expect::Value | Expect::Token, _) if is_token_byte(byte) => Expect::Token,
+            (Expect::Quoted, b'"') => Expect::ValueEnd,
+            (Expect::Quoted, b'\\') => Expect::QuotedPair,
+            (Expect::Quoted | Expect::QuotedPair, _) if is_text => Expect::Quoted,
             (Expect::SizeLf, b'\n') => {
                 self.line_bytes = 0;
                 self.body_bytes += self.chunk_bytes;
@@ -185,6 +217,8 @@ mod tests {
             ("5\r\nhello\r\n1\r\n!\r\n0\r\n\r\n", "hello!"),
             ("5;a=b;c=\"d e\";f\r\nhello\r\n0;last\r\n\r\n", "hello"),
             ("5; a\r\nhello\r\n0\r\nX-Sum: 1\r\nY:\r\n\r\n", "hello"),
+            ("5 \t;\ta = b ;c=\t\"d;\\\"\\\\\"\t; e\r\nhello\r\n0\r\n\r\n", "hello"),
+            ("5;a=\"\";b=\"\u{e9}\"\r\nhello\r\n0\r\n\r\n", "hello"),
             ("A\r\n0123456789\r\n0\r\n\r\n", "0123456789"),
             ("a\r\n\r\n0\r\n\r\n\r\nx\r\n0\r\n\r\n", "\r\n0\r\n\r\n\r\nx"),
         ] {
@@ -204,12 +238,35 @@ mod tests {
             "\n",
             " 5\r\n",
             "5 \r\n",
-            "5\t;a\r\n",
+            "5\t\r\n",
             "5\n",
             "5\rh",
             "5;a\n",
             "5;\r\n",
             "5;=b\r\n",
+            "5;;a\r\n",
+            "5;a;\r\n",
+            "5; \r\n",
+            "5;a \r\n",
+            "5;a b\r\n",
+            "5;a=\r\n",
+            "5;a= \r\n",
+            "5;a=;b\r\n",
+            "5;a==b\r\n",
+            "5;a=b=c\r\n",
+            "5;a=b c\r\n",
+            "5;a=b \r\n",
+            "5;a=[x\r\n",
+            "5;bad[=x\r\n",
+            "5;\"a\"=b\r\n",
+            "5;a=\"b\r\n",
+            "5;a=\"b\\\"\r\n",
+            "5;a=\"b\"c\r\n",
+            "5;a=\"b\" \r\n",
+            "5;a=b\"c\"\r\n",
+            "5;a=\"\x7f\"\r\n",
+            "5;a=\"\\\r\n",
+            "5 5\r\n",
             "5;a\x00\r\n",
             "5;a\x0b\r\n",
             "5;a\rb\r\n",
@@ -281,6 +338,9 @@ mod tests {
             "5\r\nhello\r\n",
             "1\r\n",
             ";a=b\r\n",
+            "=",
+            "\"",
+            "\\",
             "0\r\nX: y\r\n",
             "4000\r\n",
             "\0",

@@ -6,8 +6,8 @@
 use super::problem::{Kind, Reject};
 use crate::limits::BODY_BYTES_MAX;
 
-/// A method that we know. CONNECT is none of them: it is refused with 501 by [`parse_head`](super::parse_head), like a
-/// method nobody knows, since what would follow it is no HTTP.
+/// A method. CONNECT is none of them: [`parse_head`](super::parse_head) refuses it with 501 and closes,
+/// since what would follow it is no HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum Method {
@@ -19,6 +19,8 @@ pub enum Method {
     Options,
     Patch,
     Trace,
+    /// One that nobody knows here: see [`Head::declined`].
+    Other,
 }
 
 /// The version the client speaks.
@@ -64,12 +66,49 @@ pub struct Head<'a> {
     pub idempotency_key: Option<&'a [u8]>,
     /// `Content-Type`.
     pub content_type: Option<&'a [u8]>,
+    /// What is seldom so.
+    pub oddities: Oddities,
     /// The head as it came, with the empty lines before it and the one that ends it: the body, or
     /// the next request, starts behind it.
     pub bytes: &'a [u8],
 }
 
+/// What is seldom so of a request, in one byte: most have none, which then costs nothing to ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Oddities(u8);
+
+impl Oddities {
+    /// There is an `If-Match` or `If-None-Match`: see [`Head::unmet`].
+    pub(super) const CONDITIONAL: Self = Self(1);
+    /// `Content-Encoding` names a coding: the body is not what its type says.
+    pub(super) const ENCODED: Self = Self(2);
+    /// The method is not known.
+    pub(super) const UNKNOWN_METHOD: Self = Self(4);
+    /// The target is for an encrypted connection.
+    pub(super) const MISDIRECTED: Self = Self(8);
+
+    #[inline]
+    pub(super) const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    #[inline]
+    pub(super) const fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
 impl<'a> Head<'a> {
+    /// What is answered whatever the path is. Where the request ends is known, so that the connection
+    /// stays open.
+    #[inline]
+    pub fn declined(&self) -> Option<&'static Kind> {
+        if self.oddities.has(Oddities::UNKNOWN_METHOD) {
+            return Some(Kind::NOT_IMPLEMENTED);
+        }
+        self.oddities.has(Oddities::MISDIRECTED).then_some(Kind::MISDIRECTED_REQUEST)
+    }
+
     /// All values of a header field, as sent, without the blanks around them: for those that are
     /// seldom asked for.
     pub fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
@@ -81,6 +120,15 @@ impl<'a> Head<'a> {
             found.eq_ignore_ascii_case(name.as_bytes()).then(|| rest[..end].trim_ascii())
         })
     }
+
+    /// Host and port of a target in absolute-form, which count in place of the header `Host` (RFC 9112,
+    /// section 3.2.2).
+    pub fn target_host(&self) -> Option<&'a [u8]> {
+        let target = self.bytes.split(|&b| b == b' ').nth(1)?;
+        let at =
+            memchr::memmem::find(target, b"://").filter(|_| target[0].is_ascii_alphabetic())?;
+        target[at + 3..].split(|&b| matches!(b, b'/' | b'?')).next()
+    }
 }
 
 /// What a request line says.
@@ -89,6 +137,7 @@ pub(super) struct RequestLine<'a> {
     pub(super) path: &'a str,
     pub(super) query: Option<&'a str>,
     pub(super) version: Version,
+    pub(super) oddities: Oddities,
 }
 
 /// The header fields that mean something to us, each seen at most once.
@@ -103,6 +152,7 @@ pub(super) struct Fields<'a> {
     user: Option<&'a [u8]>,
     idempotency_key: Option<&'a [u8]>,
     content_type: Option<&'a [u8]>,
+    oddities: Oddities,
 }
 
 impl<'a> Fields<'a> {
@@ -134,10 +184,12 @@ impl<'a> Fields<'a> {
                 once(&mut self.transfer_encoding, value, "more than one Transfer-Encoding")?;
             }
             6 if is("expect") => {
-                if !value.eq_ignore_ascii_case(b"100-continue") {
-                    return Err(Reject::of(Kind::EXPECTATION_FAILED));
+                for expectation in elements(value) {
+                    if !expectation.eq_ignore_ascii_case(b"100-continue") {
+                        return Err(Reject::of(Kind::EXPECTATION_FAILED));
+                    }
+                    self.expect_continue = true;
                 }
-                self.expect_continue = true;
             }
             9 if is("x-user-id") => once(&mut self.user, value, "more than one X-User-Id")?,
             15 if is("idempotency-key") => {
@@ -145,6 +197,13 @@ impl<'a> Fields<'a> {
             }
             12 if is("content-type") => {
                 once(&mut self.content_type, value, "more than one Content-Type")?;
+            }
+            16 if is("content-encoding") && names_a_coding(value) => {
+                self.oddities = self.oddities.and(Oddities::ENCODED);
+            }
+            8 if is("if-match") => self.oddities = self.oddities.and(Oddities::CONDITIONAL),
+            13 if is("if-none-match") => {
+                self.oddities = self.oddities.and(Oddities::CONDITIONAL);
             }
             _ => {}
         }
@@ -160,7 +219,7 @@ impl<'a> Fields<'a> {
         framing: Framing,
         bytes: &'a [u8],
     ) -> Head<'a> {
-        let RequestLine { method, path, query, version } = line;
+        let RequestLine { method, path, query, version, oddities } = line;
         let waits = self.expect_continue && version == Version::Http11 && framing != Framing::None;
         Head {
             method,
@@ -173,6 +232,7 @@ impl<'a> Fields<'a> {
             user: self.user,
             idempotency_key: self.idempotency_key,
             content_type: self.content_type,
+            oddities: oddities.and(self.oddities),
             bytes,
         }
     }
@@ -218,6 +278,16 @@ fn once<'a>(
     }
 }
 
+/// The elements of a list, without those that are empty (RFC 9110, section 5.6.1.2).
+fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&b| b == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
+}
+
+/// Whether a `Content-Encoding` says that the body is not as it is.
+fn names_a_coding(value: &[u8]) -> bool {
+    elements(value).any(|coding| !coding.eq_ignore_ascii_case(b"identity"))
+}
+
 /// `1*DIGIT`, and no more than we take.
 fn parse_length(value: &[u8]) -> Result<Framing, Reject> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
@@ -232,7 +302,8 @@ fn parse_length(value: &[u8]) -> Result<Framing, Reject> {
     }
 }
 
-/// Exactly `chunked`. A list of proper coding names that has no `chunked`, or has it last, is one
+/// Exactly `chunked`. Not even an empty element beside it is ignored, as elsewhere: two readers that
+/// find other last codings frame in two ways. A list of proper coding names that has no `chunked`, or has it last, is one
 /// that we don't know; anything else can't be framed.
 fn parse_codings(value: &[u8]) -> Result<(), Reject> {
     if value.eq_ignore_ascii_case(b"chunked") {
@@ -291,11 +362,14 @@ fn is_host_byte(b: u8) -> bool {
     LEGAL[b as usize]
 }
 
-/// Nothing, or a colon and a port, which may be empty.
+/// Nothing, or a colon and a port to 65535, which may be empty.
 fn is_port(text: &[u8]) -> bool {
     match text {
         [] => true,
-        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        [b':', digits @ ..] => {
+            digits.iter().all(u8::is_ascii_digit)
+                && (digits.len() < 5 || digits.len() == 5 && digits <= &b"65535"[..])
+        }
         _ => false,
     }
 }

@@ -9,7 +9,9 @@
 
 mod body;
 mod date;
+mod conditions;
 mod head;
+mod media;
 mod plain;
 mod problem;
 mod request;
@@ -18,8 +20,9 @@ mod status;
 
 pub use body::ChunkedDecoder;
 pub use date::HttpDate;
-pub use head::{Framing, Head, Method, Version};
-pub use problem::{Kind, Problem, Reject};
+pub use head::{Framing, Head, Method, Oddities, Version};
+pub use media::Media;
+pub use problem::{Kind, Problem, Reject, Remedy, shown};
 pub use request::parse_head;
 pub use response::{
     CONTINUE, Canned, Envelope, JSON, Persistence, Response, json_bytes, write_created, write_json,

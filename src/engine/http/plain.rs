@@ -5,7 +5,7 @@
 //! [`judge`](super::request::judge): what is legal and what is answered to the rest is decided there
 //! alone, and the tests hold that both agree on every head that is read here.
 
-use super::head::{Fields, Head, Method, RequestLine, Version, is_token_byte};
+use super::head::{Fields, Head, Method, Oddities, RequestLine, Version, is_token_byte};
 use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX};
 
 /// The head that `input` starts with, if it is plain and complete.
@@ -53,7 +53,7 @@ fn request_line(head: &[u8]) -> Option<(RequestLine<'_>, &[u8])> {
         return None;
     }
     let path = str::from_utf8(path).ok()?;
-    Some((RequestLine { method, path, query, version }, rest))
+    Some((RequestLine { method, path, query, version, oddities: Oddities::default() }, rest))
 }
 
 /// Name and value of the header line that `lines` starts with, and what follows it.

@@ -41,10 +41,12 @@ kinds! {
     NOT_FOUND = "not_found" NotFound "There is nothing here.",
     METHOD_NOT_ALLOWED = "method_not_allowed" MethodNotAllowed "The path does not take this method; Allow lists those it takes.",
     REQUEST_TIMEOUT = "request_timeout" RequestTimeout "The request did not arrive in time.",
+    PRECONDITION_FAILED = "precondition_failed" PreconditionFailed "A condition of the request is not met; nothing was done. There are no entity tags here.",
     CONTENT_TOO_LARGE = "content_too_large" ContentTooLarge "The body is longer than 16 KiB.",
     URI_TOO_LONG = "uri_too_long" UriTooLong "The request line is longer than 4 KiB.",
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type" UnsupportedMediaType "The body must be application/json.",
     EXPECTATION_FAILED = "expectation_failed" ExpectationFailed "The only expectation that is met is 100-continue.",
+    MISDIRECTED_REQUEST = "misdirected_request" MisdirectedRequest "This connection is not encrypted: nothing is answered here for an https:// target.",
     INVALID = "invalid" UnprocessableContent "A value is not valid.",
     HEAD_TOO_LARGE = "head_too_large" HeadTooLarge "The head is longer than 8 KiB or has more than 64 header lines.",
     INTERNAL = "internal" InternalServerError "The server failed; the request may or may not have had an effect.",
@@ -102,6 +104,19 @@ impl Reject {
     }
 }
 
+/// A header that says what would be right. A status has one at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// `Allow`: the methods that the path takes (405, and 204 to OPTIONS).
+    Allow(&'static str),
+    /// `WWW-Authenticate`: how the client may say who it is (401).
+    Authenticate(&'static str),
+    /// `Accept`: the media type that is read (415).
+    Accept(&'static str),
+    /// `Accept-Encoding`: the codings that are read (415).
+    AcceptEncoding(&'static str),
+}
+
 /// Characters of a client's text that a problem repeats: a response stays bounded.
 const FIELD_CHARS_MAX: usize = 64;
 
@@ -117,10 +132,8 @@ pub struct Problem {
     pub field: Option<Cow<'static, str>>,
     /// When to come back, in place of the kind's own time.
     pub retry_after_s: Option<u32>,
-    /// The methods that would be allowed (405).
-    pub allow: Option<&'static str>,
-    /// How the client may say who it is (401): `WWW-Authenticate`.
-    pub authenticate: Option<&'static str>,
+    /// What would be right.
+    pub remedy: Option<Remedy>,
     /// More members, for instance `opens_at`.
     pub members: Vec<(&'static str, Value)>,
 }
@@ -134,8 +147,7 @@ impl Problem {
             detail: Cow::Borrowed(kind.detail),
             field: None,
             retry_after_s: kind.retry_after_s,
-            allow: None,
-            authenticate: None,
+            remedy: None,
             members: Vec::new(),
         }
     }
@@ -150,22 +162,31 @@ impl Problem {
         field: impl Into<Cow<'static, str>>,
         detail: impl Into<Cow<'static, str>>,
     ) -> Self {
-        let mut field = field.into();
-        if let Some((end, _)) = field.char_indices().nth(FIELD_CHARS_MAX) {
-            field = Cow::Owned(format!("{}…", &field[..end]));
-        }
-        Self { field: Some(field), ..Self::new(Kind::INVALID, detail) }
+        Self { field: Some(shown(field.into())), ..Self::new(Kind::INVALID, detail) }
     }
 
     /// 405 with the methods that would be allowed.
     pub fn method_not_allowed(allow: &'static str) -> Self {
-        Self { allow: Some(allow), ..Self::of(Kind::METHOD_NOT_ALLOWED) }
+        Self::of(Kind::METHOD_NOT_ALLOWED).with_remedy(Remedy::Allow(allow))
+    }
+
+    /// Says what would be right.
+    pub fn with_remedy(self, remedy: Remedy) -> Self {
+        Self { remedy: Some(remedy), ..self }
     }
 
     /// Adds a member.
     pub fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
         self.members.push((name, value.into()));
         self
+    }
+}
+
+/// A client's name for something, as far as it is repeated.
+pub fn shown(name: Cow<'_, str>) -> Cow<'_, str> {
+    match name.char_indices().nth(FIELD_CHARS_MAX) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &name[..end])),
+        None => name,
     }
 }
 

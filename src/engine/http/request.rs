@@ -7,7 +7,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::head::{Fields, Head, Method, RequestLine, Version, is_host};
+use super::head::{Fields, Head, Method, Oddities, RequestLine, Version, is_host};
 use super::plain::read_plain;
 use super::problem::{Kind, Reject};
 use crate::limits::{EMPTY_LINES_MAX, HEAD_BYTES_MAX, HEADERS_MAX, REQUEST_LINE_BYTES_MAX};
@@ -32,7 +32,6 @@ pub(super) fn judge(input: &[u8]) -> Result<Option<Head<'_>>, Reject> {
         skip_empty_lines(input)?
     };
     let head = &input[blank_bytes..input.len().min(HEAD_BYTES_MAX)];
-
     let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut []);
     match request.parse_with_uninit_headers(head, &mut headers) {
@@ -40,16 +39,76 @@ pub(super) fn judge(input: &[u8]) -> Result<Option<Head<'_>>, Reject> {
             check_lines(&head[..head_bytes], request.headers)?;
             interpret(head, &request, &input[..blank_bytes + head_bytes]).map(Some)
         }
-        Ok(httparse::Status::Partial) => {
-            if line_is_too_long(head) {
-                Err(Reject::of(Kind::URI_TOO_LONG))
-            } else if input.len() >= HEAD_BYTES_MAX {
-                Err(Reject::of(Kind::HEAD_TOO_LARGE))
-            } else {
-                Ok(None)
-            }
+        Ok(httparse::Status::Partial) => incomplete(head, input),
+        Err(httparse::Error::Version) if let Some(at) = higher_minor(head) => {
+            judge_as_1_1(head, at, input, blank_bytes)
         }
         Err(error) => malformed(head, error).map(|()| None),
+    }
+}
+
+/// Where the minor version of `HTTP/1.2` to `HTTP/1.9` stands, if the line ends as it must.
+fn higher_minor(head: &[u8]) -> Option<usize> {
+    let at = head.iter().position(|&b| b == b'\r')?.checked_sub(1)?;
+    let is_higher = head[at].is_ascii_digit() && head[..at].ends_with(b" HTTP/1.");
+    (is_higher && head.get(at + 2) == Some(&b'\n')).then_some(at)
+}
+
+/// Reads a head of a higher minor version as one of 1.1, the highest that we know (RFC 9110, section
+/// 2.5). `httparse` takes no other, so it is given a copy that says 1.1.
+#[cold]
+fn judge_as_1_1<'a>(
+    head: &'a [u8],
+    minor_at: usize,
+    input: &'a [u8],
+    blank_bytes: usize,
+) -> Result<Option<Head<'a>>, Reject> {
+    let mut copy = head.to_vec();
+    copy[minor_at] = b'1';
+    let mut found = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+    let mut of_copy = httparse::Request::new(&mut []);
+    match of_copy.parse_with_uninit_headers(&copy, &mut found) {
+        Ok(httparse::Status::Complete(head_bytes)) => {
+            let here = |text: &str| {
+                let at = offset(&copy, text);
+                str::from_utf8(&head[at..at + text.len()]).unwrap_or_default()
+            };
+            let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+            for (header, of_copy) in headers.iter_mut().zip(of_copy.headers.iter()) {
+                let value_at = of_copy.value.as_ptr() as usize - copy.as_ptr() as usize;
+                let value = &head[value_at..value_at + of_copy.value.len()];
+                *header = httparse::Header { name: here(of_copy.name), value };
+            }
+            let count = of_copy.headers.len();
+            let mut request = httparse::Request::new(&mut headers[..count]);
+            request.method = of_copy.method.map(here);
+            request.path = of_copy.path.map(here);
+            request.version = Some(1);
+            check_lines(&head[..head_bytes], request.headers)?;
+            interpret(head, &request, &input[..blank_bytes + head_bytes]).map(Some)
+        }
+        Ok(httparse::Status::Partial) => incomplete(head, input),
+        Err(error) => malformed(&copy, error).map(|()| None),
+    }
+}
+
+/// Whether what has come of a request begins with HEAD.
+pub(super) fn asks_for_head(mut input: &[u8]) -> bool {
+    while let Some(rest) = input.strip_prefix(b"\r\n") {
+        input = rest;
+    }
+    input.starts_with(b"HEAD ")
+}
+
+/// A head without an end: it may yet come, or is beyond a bound.
+#[inline]
+fn incomplete<'a>(head: &[u8], input: &[u8]) -> Result<Option<Head<'a>>, Reject> {
+    if line_is_too_long(head) {
+        Err(Reject::of(Kind::URI_TOO_LONG))
+    } else if input.len() >= HEAD_BYTES_MAX {
+        Err(Reject::of(Kind::HEAD_TOO_LARGE))
+    } else {
+        Ok(None)
     }
 }
 
@@ -110,7 +169,8 @@ fn reject(error: httparse::Error) -> Reject {
     }
 }
 
-/// 505 for `HTTP/`, a digit, a point and a digit (RFC 9112, section 2.3); 400 for anything else.
+/// 505 for `HTTP/`, a digit, a point and a digit (RFC 9112, section 2.3) other than 1.x; 400 for
+/// anything else.
 fn unsupported_version(head: &[u8]) -> Result<(), Reject> {
     let version = head.splitn(3, |&b| b == b' ').nth(2).unwrap_or_default();
     let form = b"HTTP/0.0\r\n";
@@ -152,14 +212,15 @@ fn interpret<'a>(
     let (method, target) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
     let version = if request.version == Some(1) { Version::Http11 } else { Version::Http10 };
     let method = parse_method(method)?;
-    let (path, query) = parse_target(method, target)?;
+    let Target { path, query, oddities } = parse_target(method, target)?;
     let mut fields = Fields::default();
     for header in request.headers.iter() {
         let name = header.name.as_bytes();
         fields.take(name, header.value, || stands_plainly(head, header))?;
     }
     let framing = fields.framing(version)?;
-    Ok(fields.into_head(RequestLine { method, path, query, version }, framing, bytes))
+    let line = RequestLine { method, path, query, version, oddities };
+    Ok(fields.into_head(line, framing, bytes))
 }
 
 #[inline]
@@ -173,46 +234,65 @@ fn parse_method(method: &str) -> Result<Method, Reject> {
         "OPTIONS" => Method::Options,
         "PATCH" => Method::Patch,
         "TRACE" => Method::Trace,
-        _ => {
-            let detail = "the method is not known here";
+        // What follows these is no HTTP/1.1.
+        "CONNECT" | "PRI" => {
+            let detail = "there are no tunnels here";
             return Err(Reject { kind: Kind::NOT_IMPLEMENTED, detail });
         }
+        _ => Method::Other,
     })
+}
+
+/// What a request target says.
+struct Target<'a> {
+    path: &'a str,
+    query: Option<&'a str>,
+    oddities: Oddities,
 }
 
 /// Path and query of a request target (RFC 9112, section 3.2): origin-form, absolute-form or, for
 /// OPTIONS, `*`. Text beyond ASCII is let through, as by other servers: curl sends it as it is typed.
 #[inline]
-fn parse_target(method: Method, target: &str) -> Result<(&str, Option<&str>), Reject> {
+fn parse_target(method: Method, target: &str) -> Result<Target<'_>, Reject> {
     let invalid = Reject::bad("the request target is not valid");
     if target.bytes().any(|b| b <= b' ' || b == b'#' || b == 0x7f) {
         return Err(invalid);
     }
-    let rest = if target.starts_with('/') {
-        target
-    } else if target == "*" && method == Method::Options {
-        return Ok((target, None));
-    } else {
-        after_authority(target).ok_or(invalid)?
+    let unknown = match method {
+        Method::Other => Oddities::UNKNOWN_METHOD,
+        _ => Oddities::default(),
     };
-    match memchr::memchr(b'?', rest.as_bytes()) {
-        None if rest.is_empty() && method == Method::Options => Ok(("*", None)),
-        None if rest.is_empty() => Ok(("/", None)),
-        None => Ok((rest, None)),
-        Some(0) => Ok(("/", Some(&rest[1..]))),
-        Some(at) => Ok((&rest[..at], Some(&rest[at + 1..]))),
-    }
+    let is_server = target == "*" && method == Method::Options;
+    let (rest, oddities) = if target.starts_with('/') || is_server {
+        (target, unknown)
+    } else {
+        let (rest, scheme) = after_authority(target).ok_or(invalid)?;
+        (rest, unknown.and(scheme))
+    };
+    let (path, query) = match memchr::memchr(b'?', rest.as_bytes()) {
+        None if rest.is_empty() && method == Method::Options => ("*", None),
+        None if rest.is_empty() => ("/", None),
+        None => (rest, None),
+        Some(0) => ("/", Some(&rest[1..])),
+        Some(at) => (&rest[..at], Some(&rest[at + 1..])),
+    };
+    Ok(Target { path, query, oddities })
 }
 
-/// What follows `http://host` in an absolute-form target.
+/// What follows `http://host` in an absolute-form target, and whether it is `https://`: such a target
+/// is well-formed, but not for a connection in the clear (RFC 9110, section 7.4).
 #[cold]
-fn after_authority(target: &str) -> Option<&str> {
+fn after_authority(target: &str) -> Option<(&str, Oddities)> {
     let (scheme, rest) = target.split_once("://")?;
-    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+    let oddities = if scheme.eq_ignore_ascii_case("http") {
+        Oddities::default()
+    } else if scheme.eq_ignore_ascii_case("https") {
+        Oddities::MISDIRECTED
+    } else {
         return None;
-    }
+    };
     let (authority, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    is_host(authority.as_bytes()).then_some(rest)
+    is_host(authority.as_bytes()).then_some((rest, oddities))
 }
 
 /// Only a colon and at most one space stand between name and value. A tab is legal, but a classic

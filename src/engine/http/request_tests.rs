@@ -45,7 +45,8 @@ fn reads_a_head() {
             user: Some(b"u 1"),
             idempotency_key: Some(b"\"k\""),
             content_type: Some(b"application/json"),
-            bytes: input[..input.find("\r\n\r\n").unwrap() + 4].as_bytes(),
+            oddities: Oddities::default(),
+            bytes: &input.as_bytes()[..input.find("\r\n\r\n").unwrap() + 4],
         }
     );
 }
@@ -64,13 +65,17 @@ fn methods() {
     ] {
         assert_eq!(head(&format!("{name} / HTTP/1.0\r\n\r\n")).method, method);
     }
-    for unknown in ["get", "BREW", "GETX", "G", "PRI", "CONNECT", "M-SEARCH"] {
-        assert_eq!(
-            code(format!("{unknown} / HTTP/1.0\r\n\r\n")),
-            Kind::NOT_IMPLEMENTED,
-            "{unknown}"
-        );
+    for unknown in ["get", "BREW", "GETX", "G", "M-SEARCH", "PROPFIND"] {
+        let input = format!("{unknown} /a?b HTTP/1.0\r\nContent-Length: 5\r\n\r\n");
+        let head = head(&input);
+        assert_eq!((head.method, head.declined()), (Method::Other, Some(Kind::NOT_IMPLEMENTED)));
+        assert_eq!((head.path, head.framing), ("/a", Framing::Length(5)), "{unknown}");
     }
+    // What would follow these is no HTTP/1.1.
+    for other in ["PRI", "CONNECT"] {
+        assert_eq!(code(format!("{other} / HTTP/1.0\r\n\r\n")), Kind::NOT_IMPLEMENTED);
+    }
+    assert_eq!(code("BREW * HTTP/1.0\r\n\r\n"), Kind::BAD_REQUEST);
     assert_eq!(code("CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n"), Kind::NOT_IMPLEMENTED);
     for bad in ["", "G\tT", "G(T", "GÈT", "\"GET\"", "GET:", "G\0T"] {
         assert_eq!(code(format!("{bad} / HTTP/1.0\r\n\r\n")), Kind::BAD_REQUEST, "{bad:?}");
@@ -82,11 +87,28 @@ fn versions() {
     let line = |version: &str| format!("GET / {version}\r\nHost: a\r\n\r\n");
     assert_eq!(head(&line("HTTP/1.1")).version, Version::Http11);
     assert_eq!(head(&line("HTTP/1.0")).version, Version::Http10);
-    for other in ["HTTP/0.9", "HTTP/1.2", "HTTP/2.0", "HTTP/3.0", "HTTP/9.9"] {
+    for higher in ["HTTP/1.2", "HTTP/1.5", "HTTP/1.9"] {
+        let input = "\r\n".to_owned() + &line(&format!("{higher}\r\nX-User-Id: u\r\nY:"));
+        let head = head(&input);
+        assert_eq!((head.version, head.user, head.path), (Version::Http11, Some(&b"u"[..]), "/"));
+        assert_eq!(head.bytes, input.as_bytes());
+        assert_eq!(code(format!("GET / {higher}\r\n\r\n")), Kind::BAD_REQUEST, "no Host");
+        assert_eq!(code(format!("GET / {higher}\r\nHost: a\n\r\n")), Kind::BAD_REQUEST);
+        assert_eq!(code(format!("GET / {higher}\nHost: a\r\n\r\n")), Kind::BAD_REQUEST);
+        assert_eq!(code(format!("GET / {higher}\r\nHost : a\r\n\r\n")), Kind::BAD_REQUEST);
+        let tabbed = format!("POST / {higher}\r\nHost: a\r\nTransfer-Encoding:\tchunked\r\n\r\n");
+        assert_eq!(code(tabbed), Kind::BAD_REQUEST);
+        let many = format!("GET / {higher}\r\n{}\r\n", "X: y\r\n".repeat(HEADERS_MAX + 1));
+        assert_eq!(code(many), Kind::HEAD_TOO_LARGE);
+    }
+    for other in ["HTTP/0.9", "HTTP/2.0", "HTTP/2.1", "HTTP/3.0", "HTTP/9.9"] {
         assert_eq!(code(line(other)), Kind::VERSION_NOT_SUPPORTED, "{other}");
     }
     for bad in [
         "HTTP/1.10",
+        "HTTP/1.20",
+        "HTTP/1.2 ",
+        "HTTP/1.2\r",
         "HTTP/11",
         "HTTP/1",
         "HTTP/1.",
@@ -124,7 +146,8 @@ fn targets() {
         ("GET /张?三", "/张", Some("三")),
         ("GET http://a/b?c", "/b", Some("c")),
         ("GET HTTP://a:80/b", "/b", None),
-        ("GET https://[::1]:80", "/", None),
+        ("GET http://[::1]:80", "/", None),
+        ("GET http://a:65535", "/", None),
         ("GET http://a?c", "/", Some("c")),
         ("OPTIONS *", "*", None),
         ("OPTIONS http://a", "*", None),
@@ -154,11 +177,28 @@ fn targets() {
         "http:/a",
         "http://a b/",
         "http://a#b",
+        "http://a:65536",
+        "https://u@a/",
+        "https://a:99999/",
         "\\a",
         "%2f",
     ] {
         let input = format!("GET {bad} HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(code(input), Kind::BAD_REQUEST, "{bad:?}");
+    }
+    for secure in ["https://a", "HTTPS://a:443/b?c", "https://[::1]:80/"] {
+        let input = format!("GET {secure} HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(head(&input).declined(), Some(Kind::MISDIRECTED_REQUEST), "{secure}");
+    }
+    for (target, host) in [
+        ("/", None),
+        ("/?x=http://b/", None),
+        ("http://b", Some("b")),
+        ("http://b:80/c", Some("b:80")),
+        ("HTTP://[::1]?c/d", Some("[::1]")),
+    ] {
+        let input = format!("\r\nGET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(head(&input).target_host(), host.map(str::as_bytes), "{target}");
     }
     assert_eq!(code(b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n"), Kind::BAD_REQUEST);
     assert_eq!(code("OPTIONS ** HTTP/1.1\r\nHost: a\r\n\r\n"), Kind::BAD_REQUEST);
@@ -173,6 +213,9 @@ fn hosts() {
         "a.example",
         "a:80",
         "a:",
+        "a:65535",
+        "a:00001",
+        "[::1]:65535",
         "127.0.0.1:3005",
         "[::1]",
         "[::1]:80",
@@ -193,6 +236,9 @@ fn hosts() {
         "a:80:80",
         "a:-1",
         "a:123456",
+        "a:65536",
+        "a:99999",
+        "[::1]:65536",
         ":80",
         "[",
         "[]",
@@ -398,7 +444,16 @@ fn expectations() {
     assert!(!head(&with("Expect: 100-continue")).expect_continue, "nothing is waited for");
     let old = "POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
     assert!(!head(old).expect_continue, "RFC 9110, section 10.1.1");
-    for other in ["", "200-ok", "100-continue, x", "100"] {
+    // Elements of a list that are empty are none (RFC 9110, section 5.6.1.2).
+    for list in ["100-continue,", ", ,100-CONTINUE\t,", "100-continue, 100-continue"] {
+        let input = with(&format!("Expect: {list}\r\nContent-Length: 5"));
+        assert!(head(&input).expect_continue, "{list}");
+    }
+    for none in ["", ",", " , "] {
+        let input = with(&format!("Expect: {none}\r\nContent-Length: 5"));
+        assert!(!head(&input).expect_continue, "{none}");
+    }
+    for other in ["200-ok", "100-continue, x", "x,", "100"] {
         assert_eq!(code(with(&format!("Expect: {other}"))), Kind::EXPECTATION_FAILED);
     }
 }
@@ -537,6 +592,9 @@ fn head_like() -> impl Strategy<Value = Vec<u8>> {
         "\t",
         "HTTP/1.1\r\n",
         "HTTP/2.0\r\n",
+        "HTTP/1.2\r\n",
+        "GET / HTTP/1.3\r\nHost: a\r\n",
+        "BREW / HTTP/1.1\r\n",
         "HTTP/1.1",
         "\r\n",
         "\r\n\r\n",
@@ -558,6 +616,11 @@ fn head_like() -> impl Strategy<Value = Vec<u8>> {
         "Expect: 100-continue\r\n",
         "X-User-Id: u\r\n",
         "http://a",
+        "https://a",
+        "If-Match: *\r\n",
+        "If-None-Match: \"x\"\r\n",
+        "Content-Encoding: gzip\r\n",
+        "Expect: ,\r\n",
         "张",
         "CONNECT ",
         "OPTIONS * HTTP/1.1\r\n",
@@ -577,6 +640,20 @@ proptest! {
         prop_assert_eq!(byte_by_byte(&input), parse_head(&input));
         if let Ok(Some(head)) = parse_head(&input) {
             prop_assert!(head.bytes.ends_with(b"\r\n\r\n"));
+            let _ = (head.unmet(true), head.target_host());
+        }
+    }
+
+    /// A higher minor version changes nothing but the version (RFC 9110, section 2.5).
+    #[test]
+    fn a_higher_minor_version_is_read_as_1_1(input in head_like(), minor in 2_u8..10) {
+        if let Ok(Some(head)) = parse_head(&input) && head.version == Version::Http11 {
+            let version = head.bytes.windows(8).position(|text| text == b" HTTP/1.");
+            let mut input = head.bytes.to_vec();
+            input[version.unwrap() + 8] = b'0' + minor;
+            let got = parse_head(&input).unwrap().unwrap();
+            prop_assert_eq!(Head { bytes: head.bytes, ..got }, head);
+            prop_assert_eq!(got.bytes, &input[..]);
         }
     }
 

@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use super::date::{DATE_BYTES, HttpDate};
 use super::head::{Head, Method, Version};
-use super::problem::{Problem, Reject};
+use super::problem::{Kind, Problem, Reject, Remedy};
+use super::request::asks_for_head;
 use super::status::Status;
 
 /// The interim answer to `Expect: 100-continue` (RFC 9110, section 10.1.1).
@@ -58,6 +59,8 @@ pub struct Envelope<'a> {
     pub persistence: Persistence,
     /// The request was HEAD: the body is counted and left out.
     pub head_only: bool,
+    /// A condition of the request is not met: what is answered in place of any success, 304 or 412.
+    pub instead: Option<Status>,
 }
 
 impl<'a> Envelope<'a> {
@@ -65,12 +68,12 @@ impl<'a> Envelope<'a> {
     #[inline]
     pub fn of(head: &Head<'_>, date: &'a HttpDate) -> Self {
         let head_only = head.method == Method::Head;
-        Self { date, persistence: Persistence::of(head), head_only }
+        Self { date, persistence: Persistence::of(head), head_only, instead: None }
     }
 
     /// For an answer after which the connection closes.
     pub fn closing(date: &'a HttpDate) -> Self {
-        Self { date, persistence: Persistence::Close, head_only: false }
+        Self { date, persistence: Persistence::Close, head_only: false, instead: None }
     }
 
     /// The same, but the connection closes.
@@ -86,10 +89,8 @@ pub struct Response<'a> {
     pub status: Status,
     /// `Content-Type`. `None` only with no body.
     pub content_type: Option<&'static str>,
-    /// `Allow`.
-    pub allow: Option<&'static str>,
-    /// `WWW-Authenticate`.
-    pub authenticate: Option<&'static str>,
+    /// What would be right.
+    pub remedy: Option<Remedy>,
     /// `Retry-After`, in seconds.
     pub retry_after_s: Option<u32>,
     /// `Location`: visible ASCII.
@@ -105,8 +106,7 @@ impl Response<'_> {
         Self {
             status,
             content_type: Some(content_type),
-            allow: None,
-            authenticate: None,
+            remedy: None,
             retry_after_s: None,
             location: None,
             no_store: true,
@@ -115,10 +115,15 @@ impl Response<'_> {
 
     /// Appends the response. The body comes in parts, so that nobody has to join them first.
     pub fn write(&self, envelope: &Envelope<'_>, body: &[&[u8]], out: &mut Vec<u8>) {
+        if let Some(status) = envelope.instead
+            && self.status.is_success()
+        {
+            return write_unmet(status, envelope, out);
+        }
         let body_bytes: usize = body.iter().map(|part| part.len()).sum();
         out.reserve(384 + body_bytes);
         self.write_head(envelope, body_bytes, out);
-        if !envelope.head_only && self.status != Status::NoContent {
+        if !envelope.head_only && self.status.has_body() {
             body.iter().for_each(|part| out.extend_from_slice(part));
         }
     }
@@ -132,14 +137,17 @@ impl Response<'_> {
         if let Some(content_type) = self.content_type {
             header(out, "\r\nContent-Type: ", content_type);
         }
-        if self.status != Status::NoContent {
+        if self.status.has_body() {
             header(out, "\r\nContent-Length: ", itoa::Buffer::new().format(body_bytes));
         }
-        if let Some(allow) = self.allow {
-            header(out, "\r\nAllow: ", allow);
-        }
-        if let Some(authenticate) = self.authenticate {
-            header(out, "\r\nWWW-Authenticate: ", authenticate);
+        if let Some(remedy) = self.remedy {
+            let (name, value) = match remedy {
+                Remedy::Allow(methods) => ("\r\nAllow: ", methods),
+                Remedy::Authenticate(how) => ("\r\nWWW-Authenticate: ", how),
+                Remedy::Accept(types) => ("\r\nAccept: ", types),
+                Remedy::AcceptEncoding(codings) => ("\r\nAccept-Encoding: ", codings),
+            };
+            header(out, name, value);
         }
         if let Some(seconds) = self.retry_after_s {
             header(out, "\r\nRetry-After: ", itoa::Buffer::new().format(seconds));
@@ -155,6 +163,17 @@ impl Response<'_> {
     }
 }
 
+/// Says that a condition is not met (RFC 9110, section 13.2.1): nothing was done, nothing is shown.
+#[cold]
+fn write_unmet(status: Status, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    let envelope = Envelope { instead: None, ..*envelope };
+    if status == Status::NotModified {
+        Response { content_type: None, ..Response::new(status, JSON) }.write(&envelope, &[], out);
+    } else {
+        Problem::of(Kind::PRECONDITION_FAILED).write(&envelope, out);
+    }
+}
+
 #[inline]
 fn header(out: &mut Vec<u8>, name: &str, value: &str) {
     out.extend_from_slice(name.as_bytes());
@@ -162,12 +181,11 @@ fn header(out: &mut Vec<u8>, name: &str, value: &str) {
 }
 
 impl Problem {
-    /// The head of the response that tells it: `application/problem+json`, with `Retry-After`, `Allow`
-    /// and `WWW-Authenticate` as needed.
+    /// The head of the response that tells it: `application/problem+json`, with `Retry-After` and what
+    /// would be right as needed.
     pub fn response(&self) -> Response<'static> {
         Response {
-            allow: self.allow,
-            authenticate: self.authenticate,
+            remedy: self.remedy,
             retry_after_s: self.retry_after_s,
             ..Response::new(self.kind.status, PROBLEM_JSON)
         }
@@ -180,9 +198,12 @@ impl Problem {
 }
 
 impl Reject {
-    /// Appends the problem; it says `Connection: close`, and the connection must.
-    pub fn write(self, date: &HttpDate, out: &mut Vec<u8>) {
-        Problem::from(self).write(&Envelope::closing(date), out);
+    /// Appends the problem; it says `Connection: close`, and the connection must. `input` starts with
+    /// what is refused, or with what has come of it: the answer to HEAD has no body (RFC 9110, section
+    /// 9.3.2).
+    pub fn write(self, input: &[u8], date: &HttpDate, out: &mut Vec<u8>) {
+        let head_only = asks_for_head(input);
+        Problem::from(self).write(&Envelope { head_only, ..Envelope::closing(date) }, out);
     }
 }
 
@@ -218,7 +239,7 @@ pub fn write_created(
 /// Appends the answer to OPTIONS: 204 with `Allow`.
 pub fn write_options(allow: &'static str, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
     let response = Response {
-        allow: Some(allow),
+        remedy: Some(Remedy::Allow(allow)),
         content_type: None,
         no_store: false,
         ..Response::new(Status::NoContent, JSON)
@@ -239,8 +260,8 @@ impl Canned {
     /// Keeps what `write` appends for an envelope that it is given.
     pub fn new(write: impl FnOnce(&Envelope<'_>, &mut Vec<u8>)) -> Self {
         let date = HttpDate::new(0);
-        let envelope =
-            Envelope { date: &date, persistence: Persistence::KeepAlive, head_only: false };
+        let persistence = Persistence::KeepAlive;
+        let envelope = Envelope { date: &date, persistence, head_only: false, instead: None };
         let mut bytes = Vec::new();
         write(&envelope, &mut bytes);
         let find = |what: &[u8]| memchr::memmem::find(&bytes, what).expect("a whole response");
@@ -258,6 +279,7 @@ impl Canned {
     /// Appends the response.
     #[inline]
     pub fn write(&self, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+        debug_assert_eq!(envelope.instead, None, "what is asked under a condition is not canned");
         let date_at = out.len() + self.date_at;
         if envelope.persistence == Persistence::KeepAlive && !envelope.head_only {
             out.extend_from_slice(&self.bytes);

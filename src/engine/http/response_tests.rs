@@ -59,7 +59,7 @@ fn problems_carry_their_headers() {
 
     let mut out = Vec::new();
     let reject = parse_head(b"GET / HTTP/1.1\r\n\r\n").unwrap_err();
-    reject.write(&HttpDate::new(SECOND), &mut out);
+    reject.write(b"GET /", &HttpDate::new(SECOND), &mut out);
     let text = String::from_utf8(out).unwrap();
     assert!(text.starts_with("HTTP/1.1 400 Bad Request\r\n"));
     assert!(text.contains("\r\nConnection: close\r\n\r\n{\"type\":\"about:blank\",\"title\":\"Bad Request\",\"status\":400,\"code\":\"bad_request\",\"detail\":\"HTTP/1.1 needs a Host header\"}"));
@@ -98,7 +98,7 @@ fn canned_responses_equal_fresh_ones() {
 
 #[test]
 fn a_problem_says_how_to_say_who_asks() {
-    let problem = Problem { authenticate: Some("Bearer"), ..Problem::of(Kind::UNAUTHORIZED) };
+    let problem = Problem::of(Kind::UNAUTHORIZED).with_remedy(Remedy::Authenticate("Bearer"));
     let text = written(|envelope, out| problem.write(envelope, out), GET);
     assert!(text.starts_with("HTTP/1.1 401 Unauthorized\r\n"), "{text}");
     assert!(text.contains("\r\nWWW-Authenticate: Bearer\r\n"), "{text}");

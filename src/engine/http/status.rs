@@ -22,6 +22,18 @@ macro_rules! statuses {
                 }
             }
 
+            /// Whether what was asked was done.
+            #[inline]
+            pub const fn is_success(self) -> bool {
+                matches!(self.code(), 200..300)
+            }
+
+            /// Whether its responses have a body and a length (RFC 9110, section 8.6).
+            #[inline]
+            pub(super) const fn has_body(self) -> bool {
+                !matches!(self, Self::NoContent | Self::NotModified)
+            }
+
             /// The status line, without its end.
             pub(super) const fn line(self) -> &'static str {
                 match self {
@@ -36,6 +48,7 @@ statuses! {
     Ok = 200 "OK",
     Created = 201 "Created",
     NoContent = 204 "No Content",
+    NotModified = 304 "Not Modified",
     BadRequest = 400 "Bad Request",
     Unauthorized = 401 "Unauthorized",
     Forbidden = 403 "Forbidden",
@@ -44,10 +57,12 @@ statuses! {
     RequestTimeout = 408 "Request Timeout",
     Conflict = 409 "Conflict",
     Gone = 410 "Gone",
+    PreconditionFailed = 412 "Precondition Failed",
     ContentTooLarge = 413 "Content Too Large",
     UriTooLong = 414 "URI Too Long",
     UnsupportedMediaType = 415 "Unsupported Media Type",
     ExpectationFailed = 417 "Expectation Failed",
+    MisdirectedRequest = 421 "Misdirected Request",
     UnprocessableContent = 422 "Unprocessable Content",
     TooManyRequests = 429 "Too Many Requests",
     HeadTooLarge = 431 "Request Header Fields Too Large",

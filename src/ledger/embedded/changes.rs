@@ -141,7 +141,7 @@ fn from_tail(state: &mut State, version: u64, cursor: &mut Cursor, max: usize) -
 
 /// What a reader has still to read.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Rest {
+pub struct Rest {
     /// The number of the last record.
     pub version: u64,
     /// The ledger's time.

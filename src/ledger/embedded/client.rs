@@ -6,8 +6,8 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use super::audit::{self, Ask};
-use super::feed::source_name;
 use super::folder::has_ledger;
+use super::folder::source_name;
 use super::open_error::OpenError;
 use super::store::{Options, Store};
 use super::thread::{Handle, Job};

@@ -227,6 +227,11 @@ pub fn renew_id(path: &Path, id: u128) -> Result<bool, OpenError> {
     Ok(true)
 }
 
+/// The name under which a database keeps the position of a ledger's changes.
+pub fn source_name(ledger_id: u128) -> String {
+    format!("embedded:{ledger_id:032x}")
+}
+
 /// The id of a ledger as people see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LedgerId(pub u128);

@@ -7,9 +7,10 @@
 //! refused until a restart has read what is really there.
 
 use std::path::Path;
+use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
-use super::changes::{self, Cursor};
+use super::changes::{self, Cursor, Rest};
 use super::codec::{COMMAND_BYTES_MAX, put_time};
 use super::fold::Fold;
 use super::folder::{Folder, contents, journal_path};
@@ -257,7 +258,24 @@ impl Store {
         Ok(changes::next(&mut self.state, version, cursor, max))
     }
 
-    /// The state, for whoever looks at it without changing it.
+    /// What is left for a cursor.
+    pub fn rest(&self, cursor: &Cursor) -> Rest {
+        changes::rest(&self.state, self.version(), cursor)
+    }
+
+    /// Has somebody sent to when there is something to read for a cursor, at once if there is already.
+    pub fn wake_when_more(
+        &mut self,
+        cursor: &Cursor,
+        wake: SyncSender<()>,
+    ) -> Result<(), LedgerError> {
+        self.check()?;
+        changes::wake_when_more(&mut self.state, cursor, wake);
+        Ok(())
+    }
+
+    /// The state, for a test that looks at it.
+    #[cfg(test)]
     pub(super) fn state(&self) -> &State {
         &self.state
     }
@@ -288,7 +306,7 @@ impl Store {
     }
 
     /// Commits nothing any more, for this reason. For the owner who has seen it panic.
-    pub(super) fn fail(&mut self, reason: String) {
+    pub fn fail(&mut self, reason: String) {
         tracing::error!(reason, "the ledger takes nothing more until it is restarted");
         self.failure.get_or_insert(reason);
     }

@@ -122,7 +122,8 @@ impl Worker<'_> {
                     if last && self.connections[number as usize].socket.is_some() {
                         return self.ended(number);
                     }
-                    if read < BUFFER_BYTES && !failed {
+                    let renewed = self.connections[number as usize].state == State::Connecting;
+                    if renewed || (read < BUFFER_BYTES && !failed) {
                         return;
                     }
                 }
@@ -158,12 +159,25 @@ impl Worker<'_> {
         if let Err((failure, what)) = result {
             return self.broke(number, failure, now, || what);
         }
+        let spent = connection.in_flight == 0
+            && self.plan.renew_after.is_some_and(|answers| connection.served >= answers);
         match (connection.state, &self.pace) {
             _ if last => {}
+            (State::Open, None) if spent => self.renew(number, now),
             (State::Closing, _) => {}
             (_, Some(_)) if connection.in_flight == 0 => self.free.push_back(number),
             (_, Some(_)) => {}
             (_, None) => self.begin_closed(number, now),
+        }
+    }
+
+    /// Closes a connection that had as many answers as it is to have, and opens another, while there
+    /// is something to ask on it.
+    fn renew(&mut self, number: u32, now: u64) {
+        if self.sending && now < self.end_ns && self.budget > 0 {
+            self.close(number, now);
+            self.tally.renewed += 1;
+            self.open_or_retry(number);
         }
     }
 
@@ -191,7 +205,7 @@ impl Worker<'_> {
             self.in_flight -= 1;
             let counts = since >= self.count_from_ns;
             self.tally.answer(&rest[..answer.bytes], answer, since, now, counts);
-            (connection.served, connection.moved_ns) = (true, now);
+            (connection.served, connection.moved_ns) = (connection.served + 1, now);
             used += answer.bytes;
             if answer.closes || self.plan.connection_each {
                 connection.state = State::Closing;
@@ -213,7 +227,7 @@ impl Worker<'_> {
             self.in_flight -= 1;
             let counts = since >= self.count_from_ns;
             self.tally.answer(&unread, answer, since, now, counts);
-            connection.served = true;
+            connection.served += 1;
         }
         if connection.in_flight > 0 {
             let what = match connection.unread.len().max(unread.len()) {
@@ -234,7 +248,7 @@ impl Worker<'_> {
         } else if self.sending {
             self.tally.reopened += 1;
             // One that was closed unused would be closed again at once: not in a circle.
-            if served { self.open_or_retry(number) } else { self.retry.push(number) }
+            if served > 0 { self.open_or_retry(number) } else { self.retry.push(number) }
         }
     }
 

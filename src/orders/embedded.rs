@@ -2,18 +2,17 @@
 //!
 //! It keeps no position of its own: the database does, written with the changes, so that the two
 //! can't come apart. Beside it the database keeps the run of the ledger (`runs`) that wrote it, so that
-//! a folder that was put back to an earlier state is noticed, however far it has come since. Nothing is kept for it but a queue of row numbers while it reads (`changes`).
+//! a folder that was put back to an earlier state is noticed, however far it has come since. Nothing is kept for it but a queue of row numbers while it reads.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
-use super::changes::{self, Cursor};
-use super::folder::LedgerId;
-use super::runs::Diverged;
-use super::thread::Handle;
+use super::database::Database;
+use super::source::{Lag, Source, SourceCounts, SourceError};
+use super::worker::ConnectError;
 use crate::ledger::LedgerError;
-use crate::orders::{ConnectError, Database, Lag, Source, SourceCounts, SourceError};
+use crate::ledger::embedded::{Cursor, Diverged, Handle, LedgerId, source_name};
 use crate::sale::Change;
 
 /// Time for an answer of the ledger thread: longer than any fdatasync but a hopeless one.
@@ -21,11 +20,6 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Tells the readers of this process apart.
 static READERS: AtomicU64 = AtomicU64::new(1);
-
-/// The name under which a database keeps the position of a ledger's changes.
-pub fn source_name(ledger_id: u128) -> String {
-    format!("embedded:{ledger_id:032x}")
-}
 
 /// The changes of an embedded ledger after a position. One at a time: a second one has the first
 /// look for its changes anew.
@@ -108,9 +102,8 @@ impl EmbeddedSource {
     fn wait(&self, time: Duration) -> Result<(), SourceError> {
         let (sender, receiver) = sync_channel(1);
         let cursor = self.cursor.clone();
-        let asked = self.handle.ask(ANSWER_DEADLINE, move |store| {
-            store.state_for_reading().map(|state| changes::wake_when_more(state, &cursor, sender))
-        });
+        let asked =
+            self.handle.ask(ANSWER_DEADLINE, move |store| store.wake_when_more(&cursor, sender));
         asked.and_then(|asked| asked).map_err(away)?;
         // Woken, overdue or left alone by a ledger that ends: the next question tells.
         let _ = receiver.recv_timeout(time);
@@ -158,7 +151,7 @@ impl Source for EmbeddedSource {
         let (cursor, acknowledged) = (self.cursor.clone(), self.acknowledged);
         let asked = self.handle.ask(ANSWER_DEADLINE, move |store| {
             store.set_orders_position(acknowledged);
-            changes::rest(store.state(), store.version(), &cursor)
+            store.rest(&cursor)
         });
         let rest = asked.map_err(away)?;
         let entries = rest.version.saturating_sub(self.acknowledged);

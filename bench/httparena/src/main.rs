@@ -1,0 +1,102 @@
+//! HttpArena's entry of type *engine*: stampede's engine with a service that adds numbers.
+//!
+//! Knows of stampede nothing but `engine`: no sale, no ledger, no configuration.
+
+mod sum;
+
+use std::net::SocketAddr;
+
+use clap::Parser;
+use stampede::engine::core::{Action, Core, Service};
+use stampede::engine::http::{Canned, Head, Method, Remedy, Response, Status};
+use stampede::engine::manner::Manner;
+use stampede::engine::program::Program;
+
+use sum::sum;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// HttpArena's entry on stampede's engine: adds the numbers of a query and a body.
+///
+/// GET and POST /baseline11?a=1&b=2 answer with the sum of the query's values and of the body, which
+/// is a number too; GET /pipeline answers "ok". A worker thread is pinned to each core. SIGTERM and
+/// SIGINT drain.
+#[derive(Parser)]
+#[command(name = "httparena")]
+struct Settings {
+    /// Address to listen on.
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+    /// Cores to run on, such as 0,1 [default: all that this process may use].
+    #[arg(long, value_name = "CORES", value_delimiter = ',')]
+    cores: Vec<usize>,
+}
+
+fn main() {
+    let Settings { listen, cores } = Settings::parse();
+    let ended = Program::start(listen, &cores, Arena::new).and_then(|program| {
+        println!("httparena: http://{}, {} cores", program.address(), program.cores());
+        program.run()
+    });
+    if let Err(error) = ended {
+        eprintln!("httparena: {listen}: {error}");
+        std::process::exit(1);
+    }
+}
+
+/// What a core answers.
+struct Arena {
+    /// The answer of `/pipeline`, which is the same for everybody.
+    ok: Canned,
+}
+
+impl Arena {
+    fn new() -> Self {
+        Self { ok: Canned::new(|envelope, out| TEXT.write(envelope, &[b"ok"], out)) }
+    }
+}
+
+/// The head of every answer that is a text.
+const TEXT: Response<'_> = Response { no_store: false, ..Response::new(Status::Ok, "text/plain") };
+
+impl Service for Arena {
+    fn serve(
+        &self,
+        core: &'static Core,
+        head: &Head<'_>,
+        body: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Action {
+        let date = core.date.borrow();
+        let envelope = Manner::of(core, head).envelope(&date);
+        let refuse = |status, allow: Option<&'static str>, why: &str, out: &mut Vec<u8>| {
+            let remedy = allow.map(Remedy::Allow);
+            Response { status, remedy, ..TEXT }.write(&envelope, &[why.as_bytes()], out);
+        };
+        let not_allowed = |methods, out: &mut Vec<u8>| {
+            refuse(
+                Status::MethodNotAllowed,
+                Some(methods),
+                "the path does not take this method",
+                out,
+            );
+        };
+        match (head.path, head.method) {
+            ("/baseline11", Method::Get | Method::Head | Method::Post) => {
+                match sum(head.query, body) {
+                    Ok(sum) => {
+                        let mut digits = itoa::Buffer::new();
+                        TEXT.write(&envelope, &[digits.format(sum).as_bytes()], out);
+                    }
+                    Err(wrong) => refuse(Status::BadRequest, None, wrong.why(), out),
+                }
+            }
+            ("/pipeline", Method::Get | Method::Head) => self.ok.write(&envelope, out),
+            ("/baseline11", _) => not_allowed("GET, HEAD, POST", out),
+            ("/pipeline", _) => not_allowed("GET, HEAD", out),
+            _ => refuse(Status::NotFound, None, "there is nothing here", out),
+        }
+        Action::Answered
+    }
+}

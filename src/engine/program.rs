@@ -1,0 +1,118 @@
+//! A process that is an engine and nothing else: the same service on each core, on one address, until
+//! a signal ends it.
+//!
+//! It has the server's bounds, as far as they are the engine's. What the server has beyond that (a
+//! ledger, an operator's port, sales to wait for) is why the server does not use it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, channel};
+
+use super::core::{Engine, Event, Service, Settings};
+use super::listener::bind_all;
+use super::{boot_core, configure, start_core};
+use crate::host::{Host, raise_file_limit};
+use crate::{limits, signals};
+
+/// See the module's header. A process can have one.
+pub struct Program {
+    engine: Arc<Engine>,
+    address: SocketAddr,
+    heard: Receiver<Heard>,
+}
+
+enum Heard {
+    Engine(Event),
+    /// SIGTERM or SIGINT.
+    End,
+}
+
+impl Program {
+    /// Listens, and starts a core on each of the processors, with a service of its own that `service`
+    /// makes there. No processors: those that this process may use.
+    ///
+    /// # Errors
+    /// The address can't be listened on, there are no descriptors, or signals can't be watched. What
+    /// goes wrong on a core is an error of [`Program::run`].
+    pub fn start<S: Service + 'static>(
+        listen: SocketAddr,
+        processors: &[usize],
+        service: impl Fn() -> S + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        raise_file_limit()?;
+        let host = Host::of_process();
+        let processors = if processors.is_empty() { &host.cores } else { processors };
+        let cores = processors.len();
+        let (address, listeners) = bind_all(listen, cores)?;
+
+        let (events, heard) = channel();
+        let told = events.clone();
+        let report = move |event| _ = told.send(Heard::Engine(event));
+        let engine = Arc::new(Engine::new(cores, settings(&host, cores), report)?);
+        signals::on_end(move || _ = events.send(Heard::End))?;
+
+        configure(cores);
+        let service = Arc::new(service);
+        for (index, &processor) in processors.iter().enumerate() {
+            let (own, service) = (engine.clone(), service.clone());
+            boot_core(&engine, index, move || {
+                if !core_affinity::set_for_current(core_affinity::CoreId { id: processor }) {
+                    tracing::warn!(core = index, processor, "can't be pinned to its processor");
+                }
+                start_core(index, own, Rc::default(), service()).map(drop)
+            });
+        }
+        engine.accept(listeners.into_iter().map(|listener| vec![listener]).collect());
+        Ok(Self { engine, address, heard })
+    }
+
+    /// Where it listens: the port that was taken for 0.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Number of its cores.
+    pub fn cores(&self) -> usize {
+        self.engine.cores()
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains.
+    ///
+    /// # Errors
+    /// A core failed, or a second signal came before the end of the drain.
+    pub fn run(self) -> io::Result<()> {
+        let mut left = self.cores();
+        while left > 0 {
+            match self.heard.recv() {
+                Ok(Heard::Engine(Event::Drained)) => left -= 1,
+                Ok(Heard::Engine(Event::Failed(error))) => return Err(error),
+                Ok(Heard::End) if self.engine.leaving.swap(true, Ordering::SeqCst) => {
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
+                // Nobody is left who could report anything.
+                Ok(Heard::End) | Err(_) => self.engine.drain(),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn settings(host: &Host, cores: usize) -> Settings {
+    let connections_max = host.connections_max(cores, false);
+    Settings {
+        first_worker: 0,
+        refused_max: limits::REFUSED_CONNECTIONS_MAX,
+        connections_max: usize::try_from(connections_max).unwrap_or(usize::MAX),
+        connections_per_address: 0,
+        trusted: Vec::new(),
+        // A worker for each request that may wait, and the leader.
+        workers_max: host.waiting_max(cores) + 1,
+        idle_timeout_ms: limits::IDLE_DEADLINE_MS,
+        head_timeout_ms: limits::HEAD_DEADLINE_MS,
+        body_timeout_ms: limits::BODY_DEADLINE_MS,
+        write_timeout_ms: limits::WRITE_STALL_DEADLINE_MS,
+    }
+}

@@ -1,0 +1,13 @@
+//! An instance's fair share.
+
+use super::fleet::Fleet;
+
+#[test]
+fn the_articles_share_is_150_of_10_000_for_each_of_100() {
+    let fleet = Fleet::new(1, 50);
+    assert_eq!(fleet.share(10_000), 15_000);
+    fleet.set_cores(100);
+    assert_eq!(fleet.share(10_000), 150);
+    fleet.set_cores(0);
+    assert_eq!((fleet.cores(), fleet.share(u64::MAX)), (1, u64::MAX / 100));
+}
