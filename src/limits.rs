@@ -344,6 +344,26 @@ pub const CONFIG_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 pub const CONTROL_CONNECTIONS_MAX: usize = 20;
 /// Connections beyond that which are told so.
 pub const CONTROL_REFUSED_MAX: usize = 4;
+/// Memory that a silent or idle connection takes: what is kept of it, and its place in the table of its
+/// core, with the room that the table sets aside when it grows.
+pub const IDLE_CONNECTION_BYTES: usize = 256;
+/// Memory that any connection takes at most: it also keeps a buffer of input and one of answers, which
+/// grows by doubling.
+pub const CONNECTION_BYTES_MAX: usize =
+    IDLE_CONNECTION_BYTES + READ_BUFFER_BYTES + 2 * OUT_BUFFER_BYTES_MAX;
+/// Memory that the allocator of a process holds without need, and what code and stacks touch first when
+/// there is much to do.
+pub const ALLOCATOR_SLACK_BYTES: usize = 4 * 1024 * 1024;
+
+/// The most by which the server's memory grows while strangers hold so many silent connections to the
+/// public port and do whatever they like at the control port: the silent connections, each place of the
+/// control port with full buffers, and the allocator's slack.
+pub const fn strangers_bytes_max(silent_connections: usize) -> usize {
+    silent_connections * IDLE_CONNECTION_BYTES
+        + (CONTROL_CONNECTIONS_MAX + CONTROL_REFUSED_MAX) * CONNECTION_BYTES_MAX
+        + ALLOCATOR_SLACK_BYTES
+}
+
 /// Requests to the control port that wait for each of its threads. Beyond it: 503 `busy`.
 pub const CONTROL_WAITING_MAX: usize = 64;
 /// Time between two looks at what a control thread keeps for a client.
@@ -390,6 +410,11 @@ pub const STAT_LOG_LINE_BYTES_MAX: usize = 48;
 const _: () = assert!(REQUEST_LINE_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () = assert!(HEAD_BYTES_MAX + BODY_BYTES_MAX <= READ_BUFFER_BYTES);
 const _: () = assert!(READS_PER_TURN_MAX > 0);
+// Who lingers has a turn in a tick, and time to be read to the last byte that is discarded.
+const _: () = assert!(
+    LINGER_BYTES_MAX as u64 / (READS_PER_TURN_MAX * READ_BUFFER_BYTES) as u64 * TICK_INTERVAL_MS
+        < LINGER_DEADLINE_MS
+);
 const _: () = assert!(BATCH_SCRIPTS_MAX <= BATCH_MAX && BATCH_SCRIPTS_MAX >= 64);
 const _: () = assert!(RESPONSE_BYTES_MAX < OUT_BUFFER_BYTES_MAX);
 const _: () = assert!(TICK_INTERVAL_MS < VIEW_AGE_MS_MAX);
@@ -419,6 +444,8 @@ const _: () = assert!(
         <= DESCRIPTORS_RESERVE - 24
 );
 const _: () = assert!(CONTROL_CONNECTIONS_MAX <= CONTROL_WAITING_MAX);
+// A server of 20,000 descriptors, whoever has them: a small part of the smallest machine.
+const _: () = assert!(strangers_bytes_max(20_000) <= 16 * 1024 * 1024);
 const _: () = assert!(REPLICAS_FIND_MS < LEDGER_DEADLINE_MS_MIN);
 const _: () = assert!(LEDGER_DEADLINE_MS_MIN <= LEDGER_ANSWER_DEADLINE_MS);
 const _: () = assert!(LEDGER_ANSWER_DEADLINE_MS <= LEDGER_DEADLINE_MS_MAX);

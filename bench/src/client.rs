@@ -87,7 +87,7 @@ impl Client {
 }
 
 /// The first response, and its length. `None`: more bytes are needed.
-fn parse(input: &[u8]) -> Result<Option<(Response, usize)>> {
+pub fn parse(input: &[u8]) -> Result<Option<(Response, usize)>> {
     let Some(head_len) = input.windows(4).position(|w| w == b"\r\n\r\n") else {
         return Ok(None);
     };

@@ -130,6 +130,13 @@ impl Lab {
         self.start(name, line)
     }
 
+    /// The same of something that is told things while it runs.
+    pub fn background_with_input(&mut self, name: &str, line: &CommandLine) -> Result<Running> {
+        writeln!(self.commands, "{line} &").because(|| "writing commands.txt".into())?;
+        let log = self.next_log(name);
+        Running::start_with_input(name, line, &log)
+    }
+
     /// Runs a load generator to its end and returns what it printed.
     pub fn load(&mut self, line: &CommandLine, seconds: u64) -> Result<String> {
         writeln!(self.commands, "{line}").because(|| "writing commands.txt".into())?;
@@ -153,9 +160,13 @@ impl Lab {
 
     pub(crate) fn start(&mut self, name: &str, line: &CommandLine) -> Result<Running> {
         writeln!(self.commands, "{line} &").because(|| "writing commands.txt".into())?;
-        let log = self.data.0.join(format!("{name}-{}.log", self.started));
-        self.started += 1;
+        let log = self.next_log(name);
         Running::start(name, line, &log)
+    }
+
+    fn next_log(&mut self, name: &str) -> PathBuf {
+        self.started += 1;
+        self.data.0.join(format!("{name}-{}.log", self.started - 1))
     }
 
     pub(crate) fn await_listening(&self, process: &mut Running, address: SocketAddr) -> Result<()> {

@@ -10,7 +10,7 @@
 //! [`strategies`], [`orders`], [`drain`], [`reopen`], [`sales`], [`memory`]; [`against`] and
 //! [`instructions`] compare two [`builds`] of stampede. [`session`] is what all share. [`techempower`] measures nothing: it checks the rules of two tests;
 //! [`httparena`] checks the engine's own entry and measures it. [`load`] is our own load
-//! generator, a program by itself.
+//! generator, a program by itself; so is [`strangers`], which does to a server what strangers do.
 //!
 //! Peers that are configured and not written are in `bench/peers`; what several of the programs under
 //! `src/bin` share is in [`floor`] and [`over_tokio`].
@@ -31,6 +31,7 @@ pub mod strategies;
 pub mod techempower;
 
 pub mod load;
+pub mod strangers;
 
 pub mod builds;
 pub mod lab;

@@ -2,10 +2,12 @@
 
 use std::io;
 
-use crate::error::{Because, Result};
+use crate::error::{Because, Result, fail};
 
 /// Descriptors that a process needs beside its connections.
 const DESCRIPTORS_RESERVE: u64 = 200;
+/// Descriptors that a program needs which does nothing but hold connections.
+const DESCRIPTORS_FEW: u64 = 64;
 
 /// Pins the calling thread, and so every thread and child it starts from now on, to one core.
 pub fn to_core(core: usize) -> Result<()> {
@@ -19,7 +21,7 @@ pub fn to_cores(cores: &[usize]) -> Result<()> {
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     for &core in cores {
         if core >= libc::CPU_SETSIZE as usize {
-            return crate::error::fail(format!("core {core}: there can't be so many"));
+            return fail(format!("core {core}: there can't be so many"));
         }
         // SAFETY: `core` was checked against the size of the set just above.
         unsafe { libc::CPU_SET(core, &mut set) };
@@ -40,6 +42,17 @@ pub fn raise_descriptor_limit() -> Result<u64> {
     check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) })
         .because(|| "raising the limit on descriptors".into())?;
     Ok(limit.rlim_cur)
+}
+
+/// Fails unless this process may hold so many connections.
+pub fn demand_connections(wanted: u32) -> Result<()> {
+    let limit = raise_descriptor_limit()?;
+    if u64::from(wanted) + DESCRIPTORS_FEW > limit {
+        return fail(format!(
+            "{wanted} connections are more than ulimit -Hn ({limit}) less {DESCRIPTORS_FEW} allows"
+        ));
+    }
+    Ok(())
 }
 
 /// As many connections as this process may hold, `most` at most; says so if it is fewer.

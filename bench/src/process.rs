@@ -1,6 +1,7 @@
 //! Child processes: started on a core, killed with us, and read from `/proc` for what they cost.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -108,6 +109,44 @@ impl Running {
             .spawn()
             .because(|| format!("starting {line}"))?;
         Ok(Self { child, name: name.into(), log: log.into() })
+    }
+
+    /// The same of a process that is told things: see [`say`](Self::say).
+    pub fn start_with_input(name: &str, line: &CommandLine, log: &Path) -> Result<Self> {
+        let output = File::create(log).because(|| format!("creating {}", log.display()))?;
+        let child = line
+            .command()
+            .stdin(Stdio::piped())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .because(|| format!("starting {line}"))?;
+        Ok(Self { child, name: name.into(), log: log.into() })
+    }
+
+    /// Writes a line to its standard input.
+    pub fn say(&mut self, text: &str) -> Result<()> {
+        match &mut self.child.stdin {
+            Some(input) => writeln!(input, "{text}").because(|| format!("telling {}", self.name)),
+            None => fail(format!("{} was started without an input", self.name)),
+        }
+    }
+
+    /// What it has written so far.
+    pub fn output(&self) -> Result<String> {
+        fs::read_to_string(&self.log).because(|| format!("reading {}", self.log.display()))
+    }
+
+    /// Waits until it has ended by itself, with success, and returns what it has written.
+    pub fn finish(mut self, deadline: Duration) -> Result<String> {
+        let started = Instant::now();
+        while !self.has_succeeded()? {
+            if started.elapsed() > deadline {
+                return fail(format!("{} did not end within {deadline:?}", self.name));
+            }
+            std::thread::sleep(POLL);
+        }
+        self.output()
     }
 
     /// `Err` with the end of its output if it has ended.

@@ -99,6 +99,28 @@ pub mod figure {
     pub const TRIPS_ABOVE: &str = "trips_above";
     /// Units that were paid for and are the buyer's.
     pub const PAID: &str = "paid";
+    /// Connections that were there before strangers came, and are served afterwards.
+    pub const SURVIVED: &str = "survived";
+    /// The most by which resident memory grew under attack.
+    pub const GROWN_KIB: &str = "grown_kib";
+    /// What the server's limits say of that.
+    pub const GROWN_BOUND_KIB: &str = "grown_bound_kib";
+    /// Half of the requests for `/livez` were answered within this.
+    pub const LIVEZ_P50_US: &str = "livez_p50_us";
+    /// 99 of 100 of them were.
+    pub const LIVEZ_P99_US: &str = "livez_p99_us";
+    /// All of them were.
+    pub const LIVEZ_MAX_US: &str = "livez_max_us";
+    /// Those that were not answered with 200 within 5 s; they count as 5 s.
+    pub const LIVEZ_FAILURES: &str = "livez_failures";
+    /// Connections that a stranger tried to have.
+    pub const STRANGERS_ATTEMPTS: &str = "strangers_attempts";
+    /// The most of them that were open at a time.
+    pub const STRANGERS_OPEN: &str = "strangers_open";
+    /// Connections on which heads without end began.
+    pub const HEADS_OPENED: &str = "heads_opened";
+    /// What a system took of heads or requests without end, in MiB.
+    pub const FLOOD_MIB: &str = "flood_mib";
     /// Buyers who paid for a unit that was not there.
     pub const REFUNDED: &str = "refunded";
     /// Units that nobody has in the end, though more people wanted one.

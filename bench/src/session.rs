@@ -20,7 +20,7 @@ use crate::servers::Programs;
 use crate::{machine, pin};
 
 /// The programs of ours that a command may start, beside stampede itself.
-const OUR_PROGRAMS: [&str; 12] = [
+const OUR_PROGRAMS: [&str; 13] = [
     "axum",
     "axum_postgres",
     "bare_append",
@@ -33,6 +33,7 @@ const OUR_PROGRAMS: [&str; 12] = [
     "may_minihttp",
     "no_auxv",
     "one_evalsha",
+    "stranger",
 ];
 
 /// So many measurements may fail before a run is given up.
@@ -207,6 +208,9 @@ fn shown(figures: &Figures) -> String {
         (figure::CONNECTION_KIB, "KiB a connection"),
         (figure::GRANTED_P50_US, "us p50"),
         (figure::GRANTED_P99_US, "us p99"),
+        (figure::LIVEZ_P99_US, "us p99 of /livez"),
+        (figure::SURVIVED, "survived"),
+        (figure::GROWN_KIB, "KiB grown"),
         (figure::PAID, "paid"),
         (figure::REFUNDED, "refunded"),
         (figure::UNSOLD, "unsold"),

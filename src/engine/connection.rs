@@ -67,9 +67,10 @@ pub(super) fn on_event<S: Service>(worker: &Worker<S>, token: Token, readiness: 
     Session::new(worker, token, connection).run();
 }
 
-/// Ends what gives way, and what has passed its deadline. What is more than its turn allows is ended at the next tick; a
-/// drain allows more.
+/// Once a tick: gives those that rest their turn, and ends what gives way and what has passed its
+/// deadline. What is more than its turn allows is ended at the next tick; a drain allows more.
 pub fn sweep(core: &Core) {
+    core.gate.wake_resting();
     give_way(core, GIVE_WAY_PER_TICK);
     let now_ms = core.clock.now_ms();
     let ends = if core.draining() { CONNECTION_LOOKS_MAX } else { CONNECTION_ENDS_MAX };

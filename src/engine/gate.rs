@@ -151,6 +151,8 @@ pub struct Gate {
     unwatched: RefCell<VecDeque<Token>>,
     /// Connections that have had their turn and have more to do.
     deferred: RefCell<VecDeque<Token>>,
+    /// Connections that have had their turn and have no other before the next tick.
+    resting: RefCell<Vec<Token>>,
     /// Sources whose waiters go on in the next round, as if something had happened.
     again: RefCell<Vec<Rc<Source>>>,
     sources: RefCell<Vec<Option<Rc<Source>>>>,
@@ -187,6 +189,7 @@ impl Gate {
             }),
             unwatched: RefCell::default(),
             deferred: RefCell::default(),
+            resting: RefCell::default(),
             again: RefCell::default(),
             sources: RefCell::new(Vec::new()),
         })
@@ -204,6 +207,20 @@ impl Gate {
     pub fn defer(&self, token: Token) {
         self.deferred.borrow_mut().push_back(token);
         self.hurry();
+    }
+
+    /// The same, but not before the next tick: for what may be slow.
+    pub fn rest(&self, token: Token) {
+        self.resting.borrow_mut().push(token);
+    }
+
+    /// A tick: those that rest have their turn again.
+    pub fn wake_resting(&self) {
+        let mut resting = self.resting.borrow_mut();
+        if !resting.is_empty() {
+            self.deferred.borrow_mut().extend(resting.drain(..));
+            self.hurry();
+        }
     }
 
     /// Suspends the calling coroutine, which waits for this source, until the next round has begun.
@@ -436,6 +453,22 @@ mod tests {
         assert_eq!(round(), [(20, false), (3, true)]);
         assert_eq!(round(), [(1, true)]);
         assert_eq!(round(), []);
+    }
+
+    #[test]
+    fn who_rests_has_a_turn_after_the_tick() {
+        let gate = Gate::new(0, may::config().get_workers()).unwrap();
+        let token = Token { index: 7, generation: 0 };
+        let next = || {
+            gate.begin_round();
+            gate.next_event().map(|(token, readiness)| (token.index, readiness.turn))
+        };
+        gate.rest(token);
+        assert_eq!(next(), None);
+        gate.wake_resting();
+        assert_eq!(next(), Some((7, true)));
+        gate.wake_resting();
+        assert_eq!(next(), None);
     }
 
     #[test]

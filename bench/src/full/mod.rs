@@ -1,7 +1,7 @@
 //! `bench/run`, or `bench/run full`: the whole comparison, in interleaved rounds.
 //!
-//! `settings` says what can be asked for, `scenario` names it; `measure` is one measurement; `stores`, `crowd` and `proxy` are those that take more than a server
-//! and a load; `promises` is what is promised of them.
+//! `settings` says what can be asked for, `scenario` names it; `measure` is one measurement; `stores`, `crowd`, `proxy` and `strangers` are those that take more than
+//! a server and a load; `promises` is what is promised of them.
 
 mod crowd;
 pub(crate) mod measure;
@@ -11,6 +11,7 @@ mod promises;
 mod scenario;
 mod settings;
 pub(crate) mod stores;
+mod strangers;
 
 use std::path::Path;
 use std::slice;
@@ -138,7 +139,12 @@ impl<'a> Full<'a> {
                 Group::Beside => self.beside(round)?,
                 Group::Unix => self.unix(round)?,
                 Group::Memory if long => self.memory(round)?,
-                Group::Headline | Group::Stall | Group::Storm | Group::Memory => {}
+                Group::Strangers if long => self.strangers(round)?,
+                Group::Headline
+                | Group::Stall
+                | Group::Storm
+                | Group::Memory
+                | Group::Strangers => {}
                 Group::Defined => self.defined(round)?,
                 Group::Generators => self.generators(round)?,
             }
@@ -450,6 +456,30 @@ impl<'a> Full<'a> {
                 let (served, _redis) = measure::serve_sold_out(lab, server, content, &cores)?;
                 scenarios::idle_connections(lab, &served, connections)
             })?;
+        }
+        Ok(())
+    }
+
+    fn strangers(&mut self, round: u32) -> Result<()> {
+        let plan = self.plan();
+        for server in self.order(round, &[Server::Stampede]) {
+            let (name, mut sink) = (server.name(), Figures::new());
+            self.session.measure(round, scenario::STRANGERS, name, |lab| {
+                let (figures, against_sink) = strangers::attacked(lab, round % 2 == 1, &plan)?;
+                sink = against_sink;
+                Ok(figures)
+            })?;
+            self.session.measure(round, scenario::STRANGERS, scenario::SINK, |_| Ok(sink))?;
+            self.session.measure(round, scenario::LIVEZ_BUSY, name, |lab| {
+                strangers::livez_busy(lab, &plan)
+            })?;
+            for (scenario, beside) in
+                [(scenario::PIPELINERS_NONE, false), (scenario::PIPELINERS_500, true)]
+            {
+                self.session.measure(round, scenario, name, |lab| {
+                    strangers::pipeliners(lab, beside, &plan)
+                })?;
+            }
         }
         Ok(())
     }

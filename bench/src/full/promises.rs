@@ -51,6 +51,8 @@ const EACH_PEERS: &[Place] =
     peers!(scenario::CONNECTION_EACH, "axum", "nginx", "nginx_lua", "article");
 const SALES: Place = sales(scenario::SALES_MEMORY, OURS);
 const REDIS: Place = (scenario::SALES_MEMORY, OURS, figure::REDIS_CPU_US);
+const ATTACKED: Place = sales(scenario::STRANGERS, OURS);
+const LIVEZ: &str = figure::LIVEZ_P99_US;
 const EVALSHA: Place = (scenario::SALES_MEMORY, "one_evalsha", figure::REDIS_CPU_US);
 const EVALSHA_PIPELINED: Place = (scenario::SALES_MEMORY, "floor_evalsha", figure::REDIS_CPU_US);
 const P999: &str = figure::LATENCY_P999_US;
@@ -68,7 +70,7 @@ const NEIGHBOUR_NOTE: &str = "His purchase is in the next batch as soon as the c
      that.";
 
 /// What is promised, in the order in which it is asked for.
-pub const PROMISES: [Promise; 45] = [
+pub const PROMISES: [Promise; 51] = [
     most(1.05, "CPU a rejection, to the floor's", REJECTION).to(cpu(scenario::KEEPALIVE, FLOOR)),
     most(1.10, "the same, 16 pipelined", PIPELINED).to(cpu(scenario::PIPELINED, FLOOR)),
     most(1.0, "CPU a rejection, to the cheapest peer's", REJECTION).to_cheapest(KEEPALIVE_PEERS),
@@ -171,6 +173,28 @@ pub const PROMISES: [Promise; 45] = [
         neighbour_p99(scenario::NEIGHBOUR_EMBEDDED),
     )
     .to(hot_p50(scenario::NEIGHBOUR_EMBEDDED)),
+    least(0.9, "Sales/s under attack, to those while a sink is attacked", ATTACKED)
+        .to(sales(scenario::STRANGERS, scenario::SINK)),
+    least(
+        1.0,
+        "the same: honest connections that survive, to those that were held",
+        (scenario::STRANGERS, OURS, figure::SURVIVED),
+    )
+    .to((scenario::STRANGERS, OURS, figure::CONNECTIONS)),
+    most(100_000.0, "the same: p99 of /livez, us", (scenario::STRANGERS, OURS, LIVEZ)),
+    most(
+        1.0,
+        "the same: memory that the attack takes, to its bound",
+        (scenario::STRANGERS, OURS, figure::GROWN_KIB),
+    )
+    .to((scenario::STRANGERS, OURS, figure::GROWN_BOUND_KIB)),
+    most(100_000.0, "p99 of /livez with every core busy, us", (scenario::LIVEZ_BUSY, OURS, LIVEZ)),
+    most(
+        3.0,
+        "p99 of rejections beside 500 clients that pipeline and never read, to nobody beside them",
+        (scenario::PIPELINERS_500, OURS, figure::LATENCY_P99_US),
+    )
+    .to((scenario::PIPELINERS_NONE, OURS, figure::LATENCY_P99_US)),
     most(6.0, "Memory an idle connection, KiB", (scenario::IDLE, OURS, figure::CONNECTION_KIB)),
     most(1.1, "CPU a rejection, 15,000 connections to 64", cpu(scenario::CONNECTIONS_15000, OURS))
         .to(cpu(scenario::CONNECTIONS_64, OURS))

@@ -76,7 +76,17 @@ pub const IDLE: &str = "idle_connections";
 pub const DEFINED: &str = "sales_defined";
 /// What each load generator uses, and the rate that it reaches, on the epoll floor.
 pub const GENERATORS: &str = "generators";
+/// Strangers attack both ports of a server that sells; as `sink`, another program.
+pub const STRANGERS: &str = "strangers";
+/// `/livez` while every core is busy with rejections.
+pub const LIVEZ_BUSY: &str = "livez_busy";
+/// Rejections at 5,000 a second, and nobody else.
+pub const PIPELINERS_NONE: &str = "pipeliners_none";
+/// The same beside 500 clients that pipeline and never read.
+pub const PIPELINERS_500: &str = "pipeliners_500";
 /// Redis alone, in the place of a server.
 pub const BARE_REDIS: &str = "bare_redis";
+/// A program that only reads and drops, in the place of a server that is attacked.
+pub const SINK: &str = "sink";
 /// The disk alone.
 pub const BARE_APPEND: &str = "bare_append";

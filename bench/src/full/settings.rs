@@ -40,6 +40,8 @@ pub enum Group {
     Unix,
     /// Memory of idle connections.
     Memory,
+    /// What strangers at any port cost everybody else.
+    Strangers,
     /// 1 and 10,000 sales defined.
     Defined,
     /// The load generator against wrk.
@@ -49,8 +51,8 @@ pub enum Group {
 /// Settings of a run.
 #[derive(Debug, Args)]
 pub struct Settings {
-    /// Rounds; each measures every server once in every scenario, but the headline, the storm and
-    /// idle connections, which only the first three rounds measure.
+    /// Rounds; each measures every server once in every scenario, but the headline, the storm,
+    /// strangers and idle connections, which only the first three rounds measure.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
     /// Seconds of load in a measurement, after a second of warm-up.

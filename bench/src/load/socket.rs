@@ -1,8 +1,8 @@
 //! Non-blocking sockets and their epoll, as bare as the system calls are: every request passes here.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
@@ -75,6 +75,22 @@ impl Peer {
 
 /// A non-blocking stream. Dropping it closes it, which also takes it out of its epoll.
 pub struct Socket(OwnedFd);
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl TryFrom<TcpStream> for Socket {
+    type Error = io::Error;
+
+    /// One that was accepted.
+    fn try_from(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        Ok(Self(stream.into()))
+    }
+}
 
 impl Socket {
     /// Begins to connect; [`send`](Self::send) would block until it is done. `source`: the address to
@@ -166,10 +182,10 @@ impl Epoll {
     }
 
     /// Watches a socket; its events carry this number.
-    pub fn add(&self, socket: &Socket, number: u32) -> io::Result<()> {
+    pub fn add(&self, socket: &impl AsRawFd, number: u32) -> io::Result<()> {
         let interest = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
         let mut event = Event { events: interest as u32, u64: u64::from(number) };
-        let (epoll, fd) = (self.0.as_raw_fd(), socket.0.as_raw_fd());
+        let (epoll, fd) = (self.0.as_raw_fd(), socket.as_raw_fd());
         // SAFETY: the event outlives the call; a descriptor that isn't open is an error, not harm.
         check(unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, &mut event) })
     }

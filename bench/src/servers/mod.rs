@@ -137,10 +137,18 @@ impl Programs {
         let cores = list(cores);
         let program = shown(&self.stampede);
         // Several may run at a time, and the control port is one.
+        let control: &[&str] =
+            if options.contains(&"--control") { &[] } else { &["--control", "off"] };
         let listen = listen.to_string();
         let words = [&*program, "serve", "--cores", &cores, "--listen", &listen];
-        let words = words.into_iter().chain(["--control", "off", "--ledger", ledger]);
+        let words = words.into_iter().chain(["--ledger", ledger]).chain(control.iter().copied());
         CommandLine::on_cores(&cores, words.chain(options.iter().copied()))
+    }
+
+    /// The command that has a stranger do this.
+    pub fn stranger(&self, cores: &[usize], words: &[&str]) -> CommandLine {
+        let program = shown(&self.folder.join("stranger"));
+        CommandLine::on_cores(&list(cores), [&*program].into_iter().chain(words.iter().copied()))
     }
 
     /// The command that writes the orders of a Redis into a database. `once`: until there are none

@@ -202,6 +202,13 @@ impl<'a, S: Service> Session<'a, S> {
         Keep::Yes
     }
 
+    /// There may be more to do, but not before the next tick.
+    fn rest(&mut self) -> Keep {
+        self.connection.deferred = true;
+        self.worker.core.gate.rest(self.token);
+        Keep::Yes
+    }
+
     /// Gives the buffers back, and the connection to its table.
     fn end(mut self, keep: Keep) {
         let core = self.worker.core;
@@ -465,13 +472,15 @@ impl<'a, S: Service> Session<'a, S> {
         }
     }
 
-    /// Reads and forgets what a client still sends after its connection was answered for good.
+    /// Reads and forgets what a client still sends after its connection was answered for good. No more
+    /// than one turn in a tick: a client that sends without end is held up by its own system, and costs
+    /// us hardly anything for as long as it has a place.
     fn discard(&mut self) -> Keep {
         let mut scratch = self.worker.core.take_buffer();
         let mut reads = 0;
         let keep = loop {
             if reads == READS_PER_TURN_MAX {
-                break self.yield_turn();
+                break self.rest();
             }
             reads += 1;
             scratch.clear();
@@ -486,7 +495,7 @@ impl<'a, S: Service> Session<'a, S> {
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
                     self.connection.readable = false;
-                    break Keep::Yes;
+                    break if reads > 1 { self.rest() } else { Keep::Yes };
                 }
                 Err(_) => break Keep::No,
             }

@@ -77,7 +77,8 @@ impl Connection {
     /// In which order it gives way to others, and since when, if it does at all: see
     /// `Connections::next_to_give_way`. Later deadlines began later.
     pub(super) fn rank(&self, fresh_from_ms: u64) -> Option<(u8, u64)> {
-        if !self.watched || self.deferred {
+        // One that lingers has its answer, however long it waits for its next turn.
+        if !self.watched || self.deferred && self.phase != Phase::Linger {
             return None;
         }
         let rank = match self.phase {

@@ -5,11 +5,11 @@ use std::cmp::Reverse;
 use std::mem;
 
 use super::state::{Connection, NOT_FILED};
-use super::wheel::Wheel;
+use super::wheel::{self, Wheel};
 use crate::engine::addresses::{Address, Addresses};
 use crate::engine::gate::{Readiness, Token};
 use crate::engine::http::Kind;
-use crate::limits::TICK_INTERVAL_MS;
+use crate::limits::{IDLE_CONNECTION_BYTES, TICK_INTERVAL_MS};
 
 /// Connections that are found at a time to give way: to look for them takes a look at all.
 const GIVE_WAY_FOUND_MAX: usize = 256;
@@ -27,6 +27,11 @@ struct Slot {
     entry: Entry,
     place: Place,
 }
+
+/// A place: here, in the wheel, and among those that are free.
+const PLACE_BYTES: usize = size_of::<Slot>() + wheel::PLACE_BYTES + size_of::<u32>();
+// While a table grows it is there twice, once with double the room.
+const _: () = assert!(size_of::<Connection>() + 3 * PLACE_BYTES <= IDLE_CONNECTION_BYTES);
 
 /// How a connection has come in.
 #[derive(Debug, Clone, Copy)]
@@ -442,6 +447,14 @@ mod tests {
         asked.deferred = true;
         table.put_back(tokens[0], asked);
         assert_eq!(table.next_to_give_way(address, 1_000, 50), None, "it waits for its turn");
+        let mut answered = table.take(tokens[0], Readiness::default()).expect("it is there");
+        answered.phase = Phase::Linger;
+        table.put_back(tokens[0], answered);
+        assert_eq!(
+            table.next_to_give_way(address, 2_000, 50),
+            Some(tokens[0]),
+            "it has its answer"
+        );
     }
 
     #[test]

@@ -25,6 +25,9 @@ struct Link {
     previous: u32,
 }
 
+/// What a place takes.
+pub(super) const PLACE_BYTES: usize = size_of::<Link>();
+
 /// See the module's header.
 pub(super) struct Wheel {
     /// The first place in each bucket.

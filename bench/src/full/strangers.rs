@@ -1,0 +1,306 @@
+//! What honest clients notice of strangers: of heads without end at the control port, of silent
+//! connections that take every place they get, and of clients that pipeline and never read.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use stampede::limits::strangers_bytes_max;
+
+use crate::answer::{Answer, Content};
+use crate::error::{Because, Failure, Result, fail};
+use crate::full::measure::{Measured, serve_sold_out, under_load, warm_up};
+use crate::lab::{Lab, Served, free_address};
+use crate::pin;
+use crate::process::{CommandLine, Running};
+use crate::rows::figure;
+use crate::scenarios::Figures;
+use crate::servers::Server;
+use crate::strangers::{flood, hold, probe, silent};
+use crate::tools::{LoadPlan, LoadReport};
+
+/// Honest connections that were there before, of a server with 20,000 descriptors.
+const HONEST: u64 = 15_000;
+/// Addresses that they come from.
+const HONEST_ADDRESSES: u8 = 50;
+/// Silent connections that one address wants, of the same server.
+const SILENT: u64 = 19_900;
+/// No honest client comes from it.
+const SILENT_FROM: &str = "127.0.9.9";
+/// Descriptors that `stranger` leaves for itself.
+const DESCRIPTORS_LEFT: u64 = 64;
+/// Connections with heads without end.
+const HEADS: u32 = 8;
+/// Clients that pipeline and never read.
+const PIPELINERS: u32 = 500;
+/// Requests per second of the honest beside them: a twentieth of what a core answers.
+const HONEST_RATE: f64 = 5_000.0;
+/// Before the load begins beside an attack.
+const LEAD: Duration = Duration::from_millis(300);
+/// Between two looks at the server's memory.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+/// Honest connections may be idle for 75 s, in which all loads must fit.
+const SECONDS_MAX: u64 = 10;
+/// Between two requests for `/livez`.
+const LIVEZ_EVERY_MS: u64 = 10;
+const HOLD_DEADLINE: Duration = Duration::from_secs(90);
+const END_DEADLINE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(20);
+/// More than anybody can buy.
+const HOT: &str = "hot=100000000";
+const HOT_TARGET: &str = "POST /v1/sales/hot/reservations";
+/// Bought out before.
+const GONE: &str = "ticket=1";
+
+/// What is measured while an attack goes on, and what the attack was.
+struct Attacked {
+    load: LoadReport,
+    /// CPU of the server, of all its threads.
+    server_us: f64,
+    livez: probe::Report,
+    heads: flood::Report,
+    silent: silent::Report,
+    /// The most by which the server's resident memory was above what it was before.
+    grown_kib: u64,
+}
+
+/// Who is attacked, and where.
+#[derive(Clone, Copy)]
+struct Front {
+    /// Takes the heads.
+    control: SocketAddr,
+    /// Takes the silent connections.
+    public: SocketAddr,
+}
+
+/// Selling while strangers attack the server, and while they attack a program that only reads and
+/// drops. Returns the figures of both. `sink_first`: in this order.
+pub fn attacked(
+    lab: &mut Lab,
+    sink_first: bool,
+    plan: &LoadPlan<'_>,
+) -> Result<(Figures, Figures)> {
+    let limit = pin::raise_descriptor_limit()?;
+    let (honest, wanted) =
+        (HONEST.min(limit / 4 * 3), SILENT.min(limit.saturating_sub(DESCRIPTORS_LEFT)));
+    let both = [lab.server_core, lab.load_core];
+    let ours = Front { control: free_address()?, public: free_address()? };
+    let control = ours.control.to_string();
+    let line = lab.programs.stampede_serve(
+        &both,
+        ours.public,
+        &lab.fresh_ledger(),
+        &["--sale", GONE, "--sale", HOT, "--control", &control],
+    );
+    let served = lab.serve_line("stampede", &line, ours.public)?;
+    served.expect(Answer::SoldOut)?;
+    let sink = Front { control: free_address()?, public: free_address()? };
+    // One for each port, as a server has other threads for the one than for the other.
+    let mut drain = |address: SocketAddr| {
+        let line = lab.programs.stranger(&both, &["sink", "--listen", &address.to_string()]);
+        lab.serve_line("stranger-sink", &line, address)
+    };
+    let _sinks = (drain(sink.control)?, drain(sink.public)?);
+
+    let mut crowd = hold(lab, served.address, honest)?;
+    let plan = LoadPlan { seconds: plan.seconds.min(SECONDS_MAX), ..*plan };
+    let gone = LoadPlan { target: Content::SoldOut.target(), expect: "sold_out", ..plan };
+    let selling = LoadPlan { target: HOT_TARGET, expect: "granted", ..plan };
+    // What is sold takes memory, too: so memory is watched while nothing is.
+    warm_up(lab, &served, &gone)?;
+    let weighed = under_attack(lab, &served, ours, ours, wanted, &gone)?;
+    warm_up(lab, &served, &selling)?;
+    let mut sell = |front| under_attack(lab, &served, front, ours, wanted, &selling);
+    let (against_us, against_sink) = if sink_first {
+        let against_sink = sell(sink)?;
+        (sell(ours)?, against_sink)
+    } else {
+        (sell(ours)?, sell(sink)?)
+    };
+    crowd.say("once more")?;
+    let survived = last_line::<hold::Report>("hold", &crowd.finish(HOLD_DEADLINE)?)?;
+
+    let bound_kib = strangers_bytes_max(wanted as usize) / 1024;
+    let mut figures = figures(&against_us);
+    figures.extend([
+        (figure::CONNECTIONS, survived.held as f64),
+        (figure::SURVIVED, survived.survived as f64),
+        (figure::GROWN_KIB, weighed.grown_kib as f64),
+        (figure::GROWN_BOUND_KIB, bound_kib as f64),
+    ]);
+    Ok((figures, self::figures(&against_sink)))
+}
+
+fn figures(attacked: &Attacked) -> Figures {
+    let Attacked { load, server_us, livez, heads, silent, .. } = attacked;
+    let mut figures = vec![
+        (figure::SALES, load.granted as f64),
+        (figure::SALES_PER_S, load.granted as f64 / load.seconds),
+        (figure::SERVER_CPU_US, server_us / load.granted.max(1) as f64),
+        (figure::LATENCY_P50_US, load.latency_us.p50),
+        (figure::LATENCY_P99_US, load.latency_us.p99),
+        (figure::STRANGERS_ATTEMPTS, silent.attempts as f64),
+        (figure::STRANGERS_OPEN, silent.open_max as f64),
+        (figure::HEADS_OPENED, heads.opened as f64),
+        (figure::FLOOD_MIB, mib(heads.bytes)),
+    ];
+    figures.extend(livez_figures(livez));
+    figures
+}
+
+fn livez_figures(livez: &probe::Report) -> Figures {
+    vec![
+        (figure::LIVEZ_P50_US, livez.p50_us as f64),
+        (figure::LIVEZ_P99_US, livez.p99_us as f64),
+        (figure::LIVEZ_MAX_US, livez.max_us as f64),
+        (figure::LIVEZ_FAILURES, livez.failures as f64),
+    ]
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+/// Opens the honest connections. They are all there when this returns.
+fn hold(lab: &mut Lab, to: SocketAddr, connections: u64) -> Result<Running> {
+    let words = [
+        "hold",
+        "--to",
+        &to.to_string(),
+        "--addresses",
+        &HONEST_ADDRESSES.to_string(),
+        "--connections",
+        &connections.to_string(),
+    ];
+    let line = lab.programs.stranger(&[lab.load_core], &words);
+    let mut crowd = lab.background_with_input("stranger-hold", &line)?;
+    let wanted = format!("held {connections}\n");
+    loop {
+        lab.check_interrupted()?;
+        crowd.check_alive()?;
+        let said = crowd.output()?;
+        if said == wanted {
+            return Ok(crowd);
+        }
+        if said.ends_with('\n') {
+            return fail(format!("{connections} honest connections were to be opened: {said}"));
+        }
+        thread::sleep(POLL);
+    }
+}
+
+/// Loads the server while strangers attack what may be another program. `wanted` silent connections
+/// are tried during the load, whether they are closed or not: what is attacked has the same to do.
+fn under_attack(
+    lab: &mut Lab,
+    served: &Served,
+    attacked: Front,
+    ours: Front,
+    wanted: u64,
+    plan: &LoadPlan<'_>,
+) -> Result<Attacked> {
+    let before_kib = served.process.memory()?.resident_kib;
+    let both = [lab.server_core, lab.load_core];
+    let (control, public) = (attacked.control.to_string(), attacked.public.to_string());
+    let connections = HEADS.to_string();
+    let heads = ["heads", "--to", &control, "--connections", &connections];
+    let heads = lab.background("stranger-heads", &lab.programs.stranger(&both, &heads))?;
+    let (attempts, rate) = (wanted.to_string(), (wanted / plan.seconds).to_string());
+    let silent = ["silent", "--to", &public, "--from", SILENT_FROM];
+    let silent = silent.into_iter().chain(["--attempts", &attempts, "--rate", &rate]);
+    let silent = lab.programs.stranger(&both, &silent.collect::<Vec<_>>());
+    let silent = lab.background("stranger-silent", &silent)?;
+    lab.settle(LEAD)?;
+
+    let livez = probe(lab, ours.control, plan.seconds)?;
+    let over = AtomicBool::new(false);
+    let (load, most_kib) = thread::scope(|scope| {
+        let watching = scope.spawn(|| {
+            let mut most_kib = 0;
+            while !over.load(Ordering::Relaxed) {
+                most_kib = served.process.memory()?.resident_kib.max(most_kib);
+                thread::sleep(LOOK_INTERVAL);
+            }
+            Ok::<u64, Failure>(most_kib)
+        });
+        // Whoever comes now is served, too.
+        let load = under_load(lab, served, plan)
+            .and_then(|load| served.expect(Answer::SoldOut).map(|()| load));
+        over.store(true, Ordering::Relaxed);
+        (load, watching.join())
+    });
+    let Measured { load, server_us, .. } = load?;
+    let Ok(most_kib) = most_kib else { return fail("the thread that watches has panicked") };
+    let grown_kib = most_kib?.saturating_sub(before_kib);
+    let livez = last_line("probe", &livez.finish(END_DEADLINE)?)?;
+    let (heads, silent) = (end("heads", heads)?, end("silent", silent)?);
+    Ok(Attacked { load, server_us, livez, heads, silent, grown_kib })
+}
+
+fn probe(lab: &mut Lab, control: SocketAddr, seconds: u64) -> Result<Running> {
+    let (to, every) = (control.to_string(), LIVEZ_EVERY_MS.to_string());
+    let (both, seconds) = ([lab.server_core, lab.load_core], seconds.to_string());
+    let words =
+        ["probe", "--to", &to, "--path", "/livez", "--every-ms", &every, "--seconds", &seconds];
+    lab.background("stranger-probe", &lab.programs.stranger(&both, &words))
+}
+
+/// Has a stranger stop, and reads what it did.
+fn end<T: DeserializeOwned>(name: &str, stranger: Running) -> Result<T> {
+    stranger.signal(libc::SIGTERM)?;
+    last_line(name, &stranger.finish(END_DEADLINE)?)
+}
+
+fn last_line<T: DeserializeOwned>(name: &str, output: &str) -> Result<T> {
+    let line = output.lines().last().unwrap_or_default();
+    serde_json::from_str(line).because(|| format!("stranger {name} printed {line}"))
+}
+
+/// `/livez` while every core is busy with rejections.
+pub fn livez_busy(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<Figures> {
+    let (both, control) = ([lab.server_core, lab.load_core], free_address()?);
+    let options = ["--sale", GONE, "--control", &control.to_string()];
+    let served = lab.stampede(&both, &lab.fresh_ledger(), &options)?;
+    served.expect(Answer::SoldOut)?;
+    let connections = plan.connections * both.len() as u32;
+    let (target, expect) = (Content::SoldOut.target(), "sold_out");
+    let plan = LoadPlan { cores: &both, connections, target, expect, ..*plan };
+    warm_up(lab, &served, &plan)?;
+    let livez = probe(lab, control, plan.seconds)?;
+    let mut figures = under_load(lab, &served, &plan)?.figures();
+    figures.extend(livez_figures(&last_line("probe", &livez.finish(END_DEADLINE)?)?));
+    Ok(figures)
+}
+
+/// Rejections at a modest rate, alone or beside clients that pipeline and never read.
+pub fn pipeliners(lab: &mut Lab, beside: bool, plan: &LoadPlan<'_>) -> Result<Figures> {
+    let cores = [lab.server_core];
+    let (served, _) = serve_sold_out(lab, Server::Stampede, Content::SoldOut, &cores)?;
+    let (target, expect) = (Content::SoldOut.target(), "sold_out");
+    let plan = LoadPlan { rate: Some(HONEST_RATE), target, expect, ..*plan };
+    warm_up(lab, &served, &plan)?;
+    let greedy = beside.then(|| pipeline(lab, served.address)).transpose()?;
+    lab.settle(LEAD)?;
+    let mut figures = under_load(lab, &served, &plan)?.figures();
+    if let Some(greedy) = greedy {
+        // Or it would end when there is nothing else to do.
+        let pid = greedy.id().to_string();
+        let words = ["chrt", "--other", "--pid", "0", &pid];
+        lab.load(&CommandLine::on_core(lab.load_core, words), 1)?;
+        let greedy: flood::Report = end("pipeline", greedy)?;
+        figures.push((figure::FLOOD_MIB, mib(greedy.bytes)));
+    }
+    Ok(figures)
+}
+
+/// They share the honest ones' core, and run when these don't: what is measured is how the server
+/// shares its core.
+fn pipeline(lab: &mut Lab, to: SocketAddr) -> Result<Running> {
+    let (to, connections) = (to.to_string(), PIPELINERS.to_string());
+    let words = ["pipeline", "--to", &to, "--connections", &connections];
+    let line: CommandLine = lab.programs.stranger(&[lab.load_core], &words);
+    let line = line.through(["chrt", "--idle", "0"].map(str::to_owned));
+    lab.background("stranger-pipeline", &line)
+}
