@@ -91,7 +91,7 @@ fn nginx_limits_what_an_address_asks_at_a_time() {
         stream.read_to_string(&mut answer).expect("an answer to the end");
         answer
     };
-    let waiting: Vec<_> = (0..64).map(|_| ask()).collect();
+    let waiting: Vec<_> = (0..200).map(|_| ask()).collect();
     let refused = read(ask());
     assert!(refused.starts_with("HTTP/1.1 429") && refused.contains("rate_limited"), "{refused}");
     server.signal(Signal::CONT);

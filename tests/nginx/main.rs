@@ -79,7 +79,7 @@ impl Nginx {
         let at = folder.path();
         fs::write(at.join("stampede.conf"), site).expect("write a file");
         let around = format!(
-            "pid {0}/pid; error_log stderr; events {{ worker_connections 512; }}
+            "pid {0}/pid; error_log stderr; events {{ worker_connections 1024; }}
              http {{ access_log off; {1} include {0}/stampede.conf; }}",
             at.display(),
             temporary(at)
