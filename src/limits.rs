@@ -48,7 +48,10 @@ pub const GIVE_WAY_PER_TICK: usize = 256;
 /// Bytes of its answers a second that a client must take at least, as long as there are any that the
 /// system does not take from us.
 pub const TAKEN_BYTES_PER_S_MIN: u64 = 1024;
-/// Requests of one connection that are answered before others have their turn.
+/// Requests of one connection that are answered at once: more than clients pipeline who mean well. One
+/// that has more comes after the others from then on.
+pub const REQUESTS_AT_ONCE_MAX: u32 = 17;
+/// Requests that such a one has answered before others have their turn again.
 pub const REQUESTS_PER_TURN_MAX: u32 = 64;
 /// Time that they may take, about: requests that take long end a turn sooner.
 pub const TURN_TIME_US: u64 = 250;
@@ -410,6 +413,7 @@ pub const STAT_LOG_LINE_BYTES_MAX: usize = 48;
 const _: () = assert!(REQUEST_LINE_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () = assert!(HEAD_BYTES_MAX + BODY_BYTES_MAX <= READ_BUFFER_BYTES);
 const _: () = assert!(READS_PER_TURN_MAX > 0);
+const _: () = assert!(0 < REQUESTS_AT_ONCE_MAX && REQUESTS_AT_ONCE_MAX < REQUESTS_PER_TURN_MAX);
 // Who lingers has a turn in a tick, and time to be read to the last byte that is discarded.
 const _: () = assert!(
     LINGER_BYTES_MAX as u64 / (READS_PER_TURN_MAX * READ_BUFFER_BYTES) as u64 * TICK_INTERVAL_MS

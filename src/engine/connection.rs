@@ -10,6 +10,7 @@
 //! Architecture invariant: a connection is touched by its own core only, and while a worker serves
 //! it by that worker only; events that come meanwhile are noted for it.
 
+use std::mem;
 use std::os::fd::OwnedFd;
 
 use rustix::net::{SendFlags, send};
@@ -33,7 +34,7 @@ pub(super) use table::Entry;
 
 use ending::{linger, put_back};
 use session::Session;
-use state::{Closing, Connection, Phase, has_taken_enough};
+use state::{Closing, Connection, Phase, Turns, has_taken_enough};
 
 /// Takes on an accepted connection. One that is refused is told so and closed.
 ///
@@ -56,10 +57,15 @@ pub(super) fn on_event<S: Service>(worker: &Worker<S>, token: Token, readiness: 
     let taken = core.connections.borrow_mut().take(token, readiness);
     let Some(mut connection) = taken else { return };
     connection.note(readiness);
-    if connection.deferred && !readiness.turn {
-        return put_back(core, token, connection);
+    if connection.turns != Turns::AtOnce {
+        if !readiness.turn {
+            if mem::replace(&mut connection.turns, Turns::Waiting) == Turns::Later {
+                core.gate.defer(token);
+            }
+            return put_back(core, token, connection);
+        }
+        connection.turns = Turns::Later;
     }
-    connection.deferred = false;
     if !readiness.turn && !connection.readable && connection.output.is_empty() {
         // Only room to write, and nothing to be written.
         return put_back(core, token, connection);
@@ -114,7 +120,9 @@ fn end_overdue(core: &Core, token: Token) {
             connection.deadline_ms = core.clock.now_ms() + core.engine.settings.write_timeout_ms;
         }
         // Its next request is here already, and is answered first.
-        Phase::Idle if core.draining() && (connection.deferred || connection.has_unread()) => {}
+        Phase::Idle
+            if core.draining()
+                && (connection.turns == Turns::Waiting || connection.has_unread()) => {}
         Phase::Head | Phase::Body => {
             let mut response = Vec::new();
             let reject = Reject::of(Kind::REQUEST_TIMEOUT);

@@ -28,7 +28,7 @@ fn connect_from(server: &Server, from: u8) -> Client {
     let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(crate::server::ANSWER_DEADLINE)).unwrap();
     stream.set_write_timeout(Some(crate::server::ANSWER_DEADLINE)).unwrap();
-    Client::on(stream)
+    Client::over(stream)
 }
 
 fn asks(client: &mut Client) -> bool {

@@ -104,11 +104,6 @@ impl Client {
         Self::over(server.connect())
     }
 
-    /// On a connection that was made otherwise.
-    pub fn on(stream: TcpStream) -> Self {
-        Self { stream, buffer: Vec::new() }
-    }
-
     /// Connects to the control port.
     pub fn control(server: &Server) -> Self {
         Self::over(server.connect_control())

@@ -10,19 +10,17 @@ use rustix::net::{SendFlags, send};
 
 use super::ending::{close, linger, put_back};
 use super::progress::{self, Measured, Progress, START};
-use super::state::{Closing, Connection, Phase, queued_bytes};
+use super::state::{Closing, Connection, Phase, Turns, queued_bytes};
 use crate::engine::core::{Action, Core, Service, Settings, Worker};
 use crate::engine::gate::Token;
 use crate::engine::http::{Framing, Head, Problem, Reject, parse_head};
 use crate::engine::manner::Manner;
 use crate::limits::{
     LINGER_BYTES_MAX, OUT_BUFFER_BYTES_MAX, READ_BUFFER_BYTES, READS_PER_TURN_MAX,
-    REQUESTS_PER_TURN_MAX, TURN_TIME_US,
+    REQUESTS_AT_ONCE_MAX, REQUESTS_PER_TURN_MAX, TURN_TIME_US,
 };
 
-/// Requests of a turn before the time is read: more than clients pipeline who mean well.
-const REQUESTS_BEFORE_CLOCK_READ: u32 = 17;
-/// Requests after which it is read again.
+/// Requests of a turn after which the time is read.
 const REQUESTS_PER_CLOCK_READ: u32 = 8;
 /// Time after which a turn ends, from the first few requests on.
 const TURN_TIME: Duration = Duration::from_micros(TURN_TIME_US);
@@ -88,9 +86,12 @@ struct Turn {
 }
 
 impl Turn {
-    const NEW: Self = Self {
-        left: REQUESTS_BEFORE_CLOCK_READ,
-        more: REQUESTS_PER_TURN_MAX - REQUESTS_BEFORE_CLOCK_READ,
+    /// That of a connection that something has come for.
+    const PROMPT: Self = Self { left: REQUESTS_AT_ONCE_MAX, more: 0, since: None };
+    /// That of one that others were served before.
+    const DEFERRED: Self = Self {
+        left: REQUESTS_AT_ONCE_MAX,
+        more: REQUESTS_PER_TURN_MAX - REQUESTS_AT_ONCE_MAX,
         since: None,
     };
 
@@ -98,13 +99,14 @@ impl Turn {
     #[inline]
     fn count(&mut self) {
         self.left -= 1;
-        if self.left == 0 {
-            self.read_clock();
+        if self.left == 0 && self.more > 0 {
+            self.go_on();
         }
     }
 
+    /// Goes on if there is time left.
     #[cold]
-    fn read_clock(&mut self) {
+    fn go_on(&mut self) {
         let now = Instant::now();
         let since = *self.since.get_or_insert(now);
         if now.duration_since(since) < TURN_TIME {
@@ -116,6 +118,12 @@ impl Turn {
     #[inline]
     fn is_over(&self) -> bool {
         self.left == 0
+    }
+
+    /// It was longer than one that is given at once.
+    #[inline]
+    fn was_long(&self) -> bool {
+        self.since.is_some()
     }
 }
 
@@ -138,7 +146,9 @@ impl<'a, S: Service> Session<'a, S> {
     ) -> Self {
         let input = buffer_with(worker.core, &mut connection.input);
         let out = buffer_with(worker.core, &mut connection.output);
-        Self { worker, token, connection, input, out, turn: Turn::NEW }
+        let at_once = connection.turns == Turns::AtOnce;
+        let turn = if at_once { Turn::PROMPT } else { Turn::DEFERRED };
+        Self { worker, token, connection, input, out, turn }
     }
 
     /// Serves the connection as far as that goes, and puts it back or closes it.
@@ -183,6 +193,9 @@ impl<'a, S: Service> Session<'a, S> {
             }
             self.note_events();
             if !self.connection.readable {
+                if !self.turn.was_long() {
+                    self.connection.turns = Turns::AtOnce;
+                }
                 return Keep::Yes;
             }
             if reads == READS_PER_TURN_MAX {
@@ -197,14 +210,14 @@ impl<'a, S: Service> Session<'a, S> {
 
     /// There is more to do, but others wait too: the core comes back to this connection.
     fn yield_turn(&mut self) -> Keep {
-        self.connection.deferred = true;
+        self.connection.turns = Turns::Waiting;
         self.worker.core.gate.defer(self.token);
         Keep::Yes
     }
 
     /// There may be more to do, but not before the next tick.
     fn rest(&mut self) -> Keep {
-        self.connection.deferred = true;
+        self.connection.turns = Turns::Waiting;
         self.worker.core.gate.rest(self.token);
         Keep::Yes
     }
@@ -356,7 +369,7 @@ impl<'a, S: Service> Session<'a, S> {
                 self.worker.release_lead();
                 waiting.wait(core, &mut self.out);
                 core.assert_here();
-                self.turn = Turn::NEW;
+                self.turn = Turn::PROMPT;
             }
         }
         if core.leaving() {

@@ -20,6 +20,17 @@ pub(super) enum Phase {
     Linger,
 }
 
+/// When a connection is served that something has come for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turns {
+    /// In the round of events in which it comes.
+    AtOnce,
+    /// After the others: it has asked for more at a time than is given at once.
+    Later,
+    /// It has had its turn, or something has come for it, and it waits for its turn.
+    Waiting,
+}
+
 /// In place of a step of the wheel.
 pub(super) const NOT_FILED: u32 = u32::MAX;
 
@@ -40,8 +51,7 @@ pub(super) struct Connection {
     pub(super) ended: bool,
     /// It has never sent a byte.
     pub(super) silent: bool,
-    /// It has had its turn, and waits for the next.
-    pub(super) deferred: bool,
+    pub(super) turns: Turns,
     pub(super) closing: Closing,
     pub(super) discarded_bytes: u32,
     /// Bytes that the system would hold for the client had it taken none since that was last noted.
@@ -67,7 +77,7 @@ impl Connection {
             hung_up: false,
             ended: false,
             silent: true,
-            deferred: false,
+            turns: Turns::AtOnce,
             closing: Closing::No,
             discarded_bytes: 0,
             untaken_bytes: 0,
@@ -78,7 +88,7 @@ impl Connection {
     /// `Connections::next_to_give_way`. Later deadlines began later.
     pub(super) fn rank(&self, fresh_from_ms: u64) -> Option<(u8, u64)> {
         // One that lingers has its answer, however long it waits for its next turn.
-        if !self.watched || self.deferred && self.phase != Phase::Linger {
+        if !self.watched || self.turns == Turns::Waiting && self.phase != Phase::Linger {
             return None;
         }
         let rank = match self.phase {

@@ -281,7 +281,7 @@ mod tests {
     use rustix::event::{EventfdFlags, eventfd};
 
     use super::*;
-    use crate::engine::connection::state::Phase;
+    use crate::engine::connection::state::{Phase, Turns};
     use crate::limits::DRAIN_CLIENT_MS;
 
     const IDLE_MS: u64 = 75_000;
@@ -444,7 +444,7 @@ mod tests {
         assert_eq!(table.next_to_give_way(address, 0, 50), None);
         table.put_back(tokens[0], served);
         let mut asked = table.take(tokens[0], Readiness::default()).expect("it is there");
-        asked.deferred = true;
+        asked.turns = Turns::Waiting;
         table.put_back(tokens[0], asked);
         assert_eq!(table.next_to_give_way(address, 1_000, 50), None, "it waits for its turn");
         let mut answered = table.take(tokens[0], Readiness::default()).expect("it is there");
