@@ -45,4 +45,6 @@ pub mod signals;
 pub mod output;
 pub mod stat_log;
 #[cfg(test)]
+mod test_answers;
+#[cfg(test)]
 mod test_coroutines;

@@ -33,7 +33,7 @@ use self::api::Api;
 use self::job::Lane;
 use self::service::Operators;
 use crate::clock::Clock;
-use crate::config::{Config, ControlSetting};
+use crate::config::ControlSetting;
 use crate::engine;
 use crate::engine::core::{Engine, Event, Settings};
 use crate::engine::listener::bind_all;
@@ -66,7 +66,7 @@ impl Control {
     ) -> io::Result<Self> {
         let (address, listeners) = bind_all(setting.address, 1)?;
         let (told, drained) = sync_channel(1);
-        let settings = settings(&status.config);
+        let settings = settings(&status.engine);
         let engine = Arc::new(Engine::new(1, settings, move |event| match event {
             Event::Failed(error) => failed(error),
             Event::Drained => _ = told.try_send(()),
@@ -103,18 +103,16 @@ impl Control {
     }
 }
 
-fn settings(config: &Config) -> Settings {
+/// Those of the buyers' engine, with the port's own bounds.
+fn settings(buyers: &Engine) -> Settings {
     Settings {
-        first_worker: config.cores.len(),
+        first_worker: buyers.cores(),
         connections_max: CONTROL_CONNECTIONS_MAX,
         refused_max: CONTROL_REFUSED_MAX,
         connections_per_address: 0,
         trusted: Vec::new(),
         // One for each request that waits, and for those that are carried out; and the leader.
         workers_max: 2 * (CONTROL_WAITING_MAX + 1) + 1,
-        idle_timeout_ms: config.idle_timeout_ms,
-        head_timeout_ms: config.head_timeout_ms,
-        body_timeout_ms: config.body_timeout_ms,
-        write_timeout_ms: config.write_timeout_ms,
+        ..buyers.settings.clone()
     }
 }

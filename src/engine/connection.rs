@@ -26,6 +26,7 @@ mod refusal;
 mod session;
 mod state;
 pub(super) mod table;
+mod turn;
 mod wheel;
 
 pub(super) use ending::close;

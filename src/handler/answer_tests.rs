@@ -1,23 +1,6 @@
 use super::*;
-use crate::engine::http::{HttpDate, parse_head};
 use crate::sale::{ReservationId, SaleId};
-
-const SECOND: u64 = 784_111_777;
-
-fn written(write: impl FnOnce(&Envelope<'_>, &mut Vec<u8>), request: &str) -> String {
-    let date = HttpDate::new(SECOND);
-    let head = parse_head(request.as_bytes()).unwrap().unwrap();
-    let mut out = b"before".to_vec();
-    write(&Envelope::of(&head, &date), &mut out);
-    String::from_utf8(out).unwrap().strip_prefix("before").unwrap().to_owned()
-}
-
-const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-const HEAD: &str = "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n";
-const CLOSE: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-const OLD: &str = "GET / HTTP/1.0\r\n\r\n";
-const OLD_KEEP_ALIVE: &str = "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
-const DATE: &str = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+use crate::test_answers::{CLOSE, DATE, GET, HEAD, OLD, OLD_KEEP_ALIVE, written};
 
 #[test]
 fn plaintext_and_json_to_the_letter() {

@@ -2,7 +2,6 @@
 //! to write.
 
 use std::mem;
-use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
@@ -11,19 +10,14 @@ use rustix::net::{SendFlags, send};
 use super::ending::{close, linger, put_back};
 use super::progress::{self, Measured, Progress, START};
 use super::state::{Closing, Connection, Phase, Turns, queued_bytes};
+use super::turn::Turn;
 use crate::engine::core::{Action, Core, Service, Settings, Worker};
 use crate::engine::gate::Token;
 use crate::engine::http::{Framing, Head, Problem, Reject, parse_head};
 use crate::engine::manner::Manner;
 use crate::limits::{
     LINGER_BYTES_MAX, OUT_BUFFER_BYTES_MAX, READ_BUFFER_BYTES, READS_PER_TURN_MAX,
-    REQUESTS_AT_ONCE_MAX, REQUESTS_PER_TURN_MAX, TURN_TIME_US,
 };
-
-/// Requests of a turn after which the time is read.
-const REQUESTS_PER_CLOCK_READ: u32 = 8;
-/// Time after which a turn ends, from the first few requests on.
-const TURN_TIME: Duration = Duration::from_micros(TURN_TIME_US);
 
 /// Whether the connection lives on.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,58 +69,6 @@ fn take_kept(buffer: &mut Vec<u8>) -> Vec<u8> {
     }
 }
 
-/// What a connection may still have of its core at a time.
-struct Turn {
-    /// Requests before the time is read next. None: its turn is over.
-    left: u32,
-    /// Requests after that.
-    more: u32,
-    /// When it was read first.
-    since: Option<Instant>,
-}
-
-impl Turn {
-    /// That of a connection that something has come for.
-    const PROMPT: Self = Self { left: REQUESTS_AT_ONCE_MAX, more: 0, since: None };
-    /// That of one that others were served before.
-    const DEFERRED: Self = Self {
-        left: REQUESTS_AT_ONCE_MAX,
-        more: REQUESTS_PER_TURN_MAX - REQUESTS_AT_ONCE_MAX,
-        since: None,
-    };
-
-    /// It is given one more request.
-    #[inline]
-    fn count(&mut self) {
-        self.left -= 1;
-        if self.left == 0 && self.more > 0 {
-            self.go_on();
-        }
-    }
-
-    /// Goes on if there is time left.
-    #[cold]
-    fn go_on(&mut self) {
-        let now = Instant::now();
-        let since = *self.since.get_or_insert(now);
-        if now.duration_since(since) < TURN_TIME {
-            self.left = self.more.min(REQUESTS_PER_CLOCK_READ);
-            self.more -= self.left;
-        }
-    }
-
-    #[inline]
-    fn is_over(&self) -> bool {
-        self.left == 0
-    }
-
-    /// It was longer than one that is given at once.
-    #[inline]
-    fn was_long(&self) -> bool {
-        self.since.is_some()
-    }
-}
-
 /// A worker serving a connection.
 pub(super) struct Session<'a, S: Service + 'static> {
     worker: &'a Worker<S>,
@@ -164,7 +106,7 @@ impl<'a, S: Service> Session<'a, S> {
             if self.connection.phase == Phase::Linger {
                 return self.discard();
             }
-            match if self.out.is_empty() { Flushed::All } else { self.flush() } {
+            match self.flush() {
                 Flushed::Broken => return Keep::No,
                 Flushed::Blocked => {
                     if self.connection.phase != Phase::Write {
@@ -305,8 +247,13 @@ impl<'a, S: Service> Session<'a, S> {
         true
     }
 
-    /// Writes what there is to write.
+    /// Writes what there is to write: often nothing.
+    #[inline]
     fn flush(&mut self) -> Flushed {
+        if self.out.is_empty() { Flushed::All } else { self.write_out() }
+    }
+
+    fn write_out(&mut self) -> Flushed {
         let mut written = 0;
         let flushed = loop {
             if written == self.out.len() {

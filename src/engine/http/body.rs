@@ -3,8 +3,8 @@
 //! Strict where two readers could differ: lines end with CRLF, sizes are plain hexadecimal, and
 //! extensions are what the grammar says (section 7.1.1), so that no other reader finds the end of the
 //! line elsewhere. Extensions and trailers mean nothing to us: they are checked for form, bounded and
-//! dropped. One byte at a time outside the data, so that the outcome can't
-//! depend on how the input was cut.
+//! dropped. One byte at a time outside the data, so that the outcome can't depend on how the input was
+//! cut.
 
 use super::head::is_token_byte;
 use super::problem::{Kind, Reject};

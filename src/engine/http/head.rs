@@ -82,10 +82,8 @@ impl Oddities {
     pub(super) const CONDITIONAL: Self = Self(1);
     /// `Content-Encoding` names a coding: the body is not what its type says.
     pub(super) const ENCODED: Self = Self(2);
-    /// The method is not known.
-    pub(super) const UNKNOWN_METHOD: Self = Self(4);
     /// The target is for an encrypted connection.
-    pub(super) const MISDIRECTED: Self = Self(8);
+    pub(super) const MISDIRECTED: Self = Self(4);
 
     #[inline]
     pub(super) const fn and(self, other: Self) -> Self {
@@ -103,7 +101,7 @@ impl<'a> Head<'a> {
     /// stays open.
     #[inline]
     pub fn declined(&self) -> Option<&'static Kind> {
-        if self.oddities.has(Oddities::UNKNOWN_METHOD) {
+        if self.method == Method::Other {
             return Some(Kind::NOT_IMPLEMENTED);
         }
         self.oddities.has(Oddities::MISDIRECTED).then_some(Kind::MISDIRECTED_REQUEST)
@@ -303,8 +301,8 @@ fn parse_length(value: &[u8]) -> Result<Framing, Reject> {
 }
 
 /// Exactly `chunked`. Not even an empty element beside it is ignored, as elsewhere: two readers that
-/// find other last codings frame in two ways. A list of proper coding names that has no `chunked`, or has it last, is one
-/// that we don't know; anything else can't be framed.
+/// find other last codings frame in two ways. A list of proper coding names that has no `chunked`, or
+/// has it last, is one that we don't know; anything else can't be framed.
 fn parse_codings(value: &[u8]) -> Result<(), Reject> {
     if value.eq_ignore_ascii_case(b"chunked") {
         return Ok(());

@@ -258,16 +258,11 @@ fn parse_target(method: Method, target: &str) -> Result<Target<'_>, Reject> {
     if target.bytes().any(|b| b <= b' ' || b == b'#' || b == 0x7f) {
         return Err(invalid);
     }
-    let unknown = match method {
-        Method::Other => Oddities::UNKNOWN_METHOD,
-        _ => Oddities::default(),
-    };
     let is_server = target == "*" && method == Method::Options;
     let (rest, oddities) = if target.starts_with('/') || is_server {
-        (target, unknown)
+        (target, Oddities::default())
     } else {
-        let (rest, scheme) = after_authority(target).ok_or(invalid)?;
-        (rest, unknown.and(scheme))
+        after_authority(target).ok_or(invalid)?
     };
     let (path, query) = match memchr::memchr(b'?', rest.as_bytes()) {
         None if rest.is_empty() && method == Method::Options => ("*", None),

@@ -1,28 +1,11 @@
 use super::*;
-use crate::engine::http::Kind;
-use crate::engine::http::parse_head;
-
-const SECOND: u64 = 784_111_777;
-
-fn written(write: impl FnOnce(&Envelope<'_>, &mut Vec<u8>), request: &str) -> String {
-    let date = HttpDate::new(SECOND);
-    let head = parse_head(request.as_bytes()).unwrap().unwrap();
-    let mut out = b"before".to_vec();
-    write(&Envelope::of(&head, &date), &mut out);
-    String::from_utf8(out).unwrap().strip_prefix("before").unwrap().to_owned()
-}
+use crate::engine::http::{Kind, parse_head};
+use crate::test_answers::{CLOSE, DATE, GET, HEAD, OLD, OLD_KEEP_ALIVE, SECOND, written};
 
 fn write_plaintext(envelope: &Envelope<'_>, out: &mut Vec<u8>) {
     let response = Response { no_store: false, ..Response::new(Status::Ok, "text/plain") };
     response.write(envelope, &[b"Hello, World!"], out);
 }
-
-const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-const HEAD: &str = "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n";
-const CLOSE: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-const OLD: &str = "GET / HTTP/1.0\r\n\r\n";
-const OLD_KEEP_ALIVE: &str = "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
-const DATE: &str = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
 
 #[test]
 fn the_envelope_decides_connection_and_body() {
