@@ -1,7 +1,7 @@
 //! From what a request asks to what it is answered. The only place where HTTP meets purchases.
 //!
 //! A core's [`Buyers`] are the engine's service at the public port: whatever needs no ledger is
-//! answered at once. What needs one is put into the ledger's queue and returned as a [`Pending`], which
+//! answered at once. What needs one is put into the ledger's queue, and a [`Waiting`] is returned, which
 //! owns all that the answer will need, so that nothing of the request is borrowed while it waits.
 
 mod answer;
@@ -13,10 +13,12 @@ mod sales;
 pub use buy::BUY_SALE;
 
 use crate::code::Code;
-use crate::engine::core::{Action, Core, Pending, Service};
+use crate::engine::core::{Action, Core, Service};
+use crate::engine::gate::Token;
 use crate::engine::http::{Canned, Envelope, Head, Problem, write_options};
 use crate::engine::manner::Manner;
-use crate::purchase::Seller;
+use crate::ledger::batch::Asker;
+use crate::purchase::{Asked, Progress, Seller};
 use crate::route::{Route, percent, route};
 use answer::{write_plaintext, write_techempower_json};
 use reservations::Wish;
@@ -44,17 +46,68 @@ impl Buyers {
 }
 
 impl Service for Buyers {
+    type Waiting = Waiting;
+
     #[inline(always)]
     fn serve(
         &self,
         core: &'static Core,
+        asker: Token,
         head: &Head<'_>,
         body: &[u8],
         out: &mut Vec<u8>,
-    ) -> Action {
-        match self.answer(core, head, body, out) {
+    ) -> Action<Waiting> {
+        let asker = Asker(asker.to_number());
+        match self.answer(core, asker, head, body, out) {
             Some(action) => action,
-            None => self.answer_elsewhere(core, head, body, out),
+            None => self.answer_elsewhere(core, asker, head, body, out),
+        }
+    }
+
+    fn go_on(
+        &self,
+        core: &'static Core,
+        asker: Token,
+        waiting: Waiting,
+        out: &mut Vec<u8>,
+    ) -> Action<Waiting> {
+        let Waiting { manner, question } = waiting;
+        let (seller, asker) = (self.seller, Asker(asker.to_number()));
+        let on = |question| Action::Wait(Waiting { manner, question });
+        match question {
+            Question::Buy(asked) => match asked.go_on(seller, asker) {
+                Progress::Waits(asked) => return on(Question::Buy(asked)),
+                Progress::Done(done) => manner.answer(core, out, |envelope, out| {
+                    buy::write(&done, envelope, out);
+                }),
+            },
+            Question::Reserve(asked) => match asked.go_on(seller, asker) {
+                Progress::Waits(asked) => return on(Question::Reserve(asked)),
+                Progress::Done(done) => manner.answer(core, out, |envelope, out| {
+                    reservations::write_created_or_not(&done, envelope, out);
+                }),
+            },
+            Question::ShowSale(showing) => match showing.go_on(seller) {
+                Err(showing) => return on(Question::ShowSale(showing)),
+                Ok((answer, slot)) => manner.answer(core, out, |envelope, out| {
+                    sales::write_answer(seller, &slot, answer, envelope, out);
+                }),
+            },
+            Question::Reservation(asking) => match asking.go_on(seller, asker) {
+                Err(asking) => return on(Question::Reservation(asking)),
+                Ok(told) => manner.answer(core, out, |envelope, out| {
+                    reservations::write_told(told, envelope, out);
+                }),
+            },
+        }
+        Action::Answered
+    }
+
+    fn give_up(&self, waiting: Waiting) {
+        match waiting.question {
+            Question::Buy(asked) | Question::Reserve(asked) => asked.give_up(self.seller),
+            Question::ShowSale(showing) => showing.give_up(self.seller),
+            Question::Reservation(asking) => asking.give_up(self.seller),
         }
     }
 
@@ -62,17 +115,12 @@ impl Service for Buyers {
         self.seller.batcher.kick()
     }
 
-    fn tell_one(&self) {
-        self.seller.batcher.wake_one();
-    }
-
     fn end_round(&self) -> bool {
-        let told = self.seller.batcher.wake_more();
-        self.seller.batcher.kick_or_wait() || told
+        self.seller.batcher.kick_or_wait()
     }
 
-    fn tick(&self) -> bool {
-        self.seller.tick()
+    fn tick(&self) {
+        self.seller.tick();
     }
 
     fn finish(&self) {
@@ -86,10 +134,11 @@ impl Buyers {
     fn answer(
         &self,
         core: &'static Core,
+        asker: Asker,
         head: &Head<'_>,
         body: &[u8],
         out: &mut Vec<u8>,
-    ) -> Option<Action> {
+    ) -> Option<Action<Waiting>> {
         let mut manner = Manner::of(core, head);
         let mut route = route(head, self.public_confirm);
         if let Some(status) = head.unmet(route.has_representation()) {
@@ -98,9 +147,9 @@ impl Buyers {
         let date = core.date.borrow();
         let envelope = &manner.envelope(&date);
         let seller = self.seller;
-        let wait = |question| Action::Wait(Box::new(Waiting { seller, manner, question }));
+        let wait = |question| Action::Wait(Waiting { manner, question });
         let ask = |id: &str, wish, out: &mut Vec<u8>| match reservations::ask(
-            core, seller, id, wish, envelope, out,
+            seller, asker, id, wish, envelope, out,
         ) {
             Some(asking) => wait(Question::Reservation(asking)),
             None => Action::Answered,
@@ -113,20 +162,20 @@ impl Buyers {
         let action = match route {
             Route::NotFound => return None,
             Route::BuyTicket { user } => {
-                match buy::begin(core, seller, &self.buy_refusals, head, user, envelope, out) {
+                match buy::begin(seller, asker, &self.buy_refusals, head, user, envelope, out) {
                     Some(waiting) => wait(Question::Buy(waiting)),
                     None => Action::Answered,
                 }
             }
             Route::CreateReservation { sale } => {
-                match reservations::begin(core, seller, head, body, &sale) {
-                    Ok(creating) => return Some(wait(Question::Reserve(creating))),
+                match reservations::begin(seller, asker, head, body, &sale) {
+                    Ok(asked) => return Some(wait(Question::Reserve(asked))),
                     Err(declined) if declined.is_sold_out() => self.sold_out.write(envelope, out),
                     Err(declined) => declined.write(envelope, out),
                 }
                 Action::Answered
             }
-            Route::ShowSale { sale } => match sales::show(core, seller, &sale, envelope, out) {
+            Route::ShowSale { sale } => match sales::show(seller, asker, &sale, envelope, out) {
                 Some(showing) => wait(Question::ShowSale(showing)),
                 None => Action::Answered,
             },
@@ -146,13 +195,14 @@ impl Buyers {
     fn answer_elsewhere(
         &self,
         core: &'static Core,
+        asker: Asker,
         head: &Head<'_>,
         body: &[u8],
         out: &mut Vec<u8>,
-    ) -> Action {
+    ) -> Action<Waiting> {
         let path = percent::normalized(head.path);
         let head = &path.as_deref().map_or(*head, |path| Head { path, ..*head });
-        let elsewhere = path.as_ref().and_then(|_| self.answer(core, head, body, out));
+        let elsewhere = path.as_ref().and_then(|_| self.answer(core, asker, head, body, out));
         elsewhere.unwrap_or_else(|| {
             let manner = Manner::of(core, head);
             Problem::of(Code::NotFound).write(&manner.envelope(&core.date.borrow()), out);
@@ -189,49 +239,16 @@ fn write_fixed(route: Route<'_>, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
 }
 
 /// A request that waits for the ledger.
-struct Waiting {
-    seller: &'static Seller,
+pub struct Waiting {
     manner: Manner,
     question: Question,
 }
 
 enum Question {
-    Buy(buy::Waiting),
-    Reserve(reservations::Creating),
+    Buy(Asked),
+    Reserve(Asked),
     ShowSale(sales::Showing),
     Reservation(reservations::Asking),
-}
-
-impl Pending for Waiting {
-    fn wait(self: Box<Self>, core: &'static Core, out: &mut Vec<u8>) {
-        let Self { seller, manner, question } = *self;
-        match question {
-            Question::Buy(waiting) => {
-                let (verdict, slot) = waiting.wait(seller);
-                manner.answer(core, out, |envelope, out| {
-                    buy::write(slot.id(), &verdict, envelope, out);
-                });
-            }
-            Question::Reserve(creating) => {
-                let created = creating.wait(seller);
-                manner.answer(core, out, |envelope, out| {
-                    reservations::write_created_or_not(created, envelope, out);
-                });
-            }
-            Question::ShowSale(showing) => {
-                let (answer, slot) = showing.wait(seller);
-                manner.answer(core, out, |envelope, out| {
-                    sales::write_answer(seller, &slot, answer, envelope, out);
-                });
-            }
-            Question::Reservation(asking) => {
-                let told = asking.wait(seller);
-                manner.answer(core, out, |envelope, out| {
-                    reservations::write_told(told, envelope, out);
-                });
-            }
-        }
-    }
 }
 
 #[cfg(test)]

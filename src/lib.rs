@@ -43,6 +43,7 @@ mod redact;
 pub mod logging;
 pub mod signals;
 pub mod output;
+pub mod slab;
 pub mod stat_log;
 #[cfg(test)]
 mod test_answers;

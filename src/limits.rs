@@ -18,8 +18,11 @@ pub const CHUNK_LINE_BYTES_MAX: usize = 256;
 /// Most bytes of chunk framing (sizes, extensions, trailers) a body may carry. Beyond it: 400.
 pub const CHUNK_OVERHEAD_BYTES_MAX: usize = 16 * 1024;
 
-/// Input that one read can bring in: the core's read buffer.
-pub const READ_BUFFER_BYTES: usize = 32 * 1024;
+/// Input that one read can bring in, unless it is a body's: a head, and the empty lines that may stand
+/// before it. So much of what a client pipelines is kept with its connection while a request waits.
+pub const READ_BUFFER_BYTES: usize = HEAD_BYTES_MAX + 2 * EMPTY_LINES_MAX;
+/// A core's buffer for responses, as it begins.
+pub const OUT_BUFFER_BYTES: usize = 32 * 1024;
 /// Responses a connection may have waiting; at this much it stops reading.
 pub const OUT_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Longest response we produce; an out-buffer grows past its bound by one of these at the most.
@@ -84,7 +87,12 @@ pub const TOTAL_MAX: u64 = 1 << 40;
 pub const SPLITS_MAX: u32 = 32;
 /// Most units that one part of a split sale may ever give another: exact in a Lua number.
 pub const MOVED_MAX: u64 = 1 << 52;
-/// Times that a purchase from a split sale looks for units elsewhere before it is told `busy`: others
+/// Answers after which a purchase goes on no more. One from a split sale that has not found units by then
+/// is told `busy`: others were quicker each time.
+pub const PURCHASE_STEPS_MAX: u32 = 64;
+/// Looks for units that take several steps and run at a time on one core, each with a stack; more wait.
+pub const FLOWS_MAX: usize = 64;
+/// Times that one of them looks anew: others
 /// may be quicker each time.
 pub const SPLIT_ROUNDS_MAX: usize = 16;
 /// Largest quantity that any sale may allow for one reservation.
@@ -102,6 +110,9 @@ pub const QUANTITY_MAX_DEFAULT: u32 = 10;
 /// A sale may have this many times as many of a core's waiting places as are left. Alone it gets 8
 /// of 9, two hot sales get 8 of 17 each, and a place is always left for the next.
 pub const WAITING_SHARE: usize = 8;
+/// Answered requests that go on between two rounds of events, at most; and of one batch, those that go
+/// on before all others.
+pub const TOLD_AT_ONCE_MAX: usize = 64;
 /// Commands in one batch.
 pub const BATCH_MAX: usize = 512;
 /// Scripts that a ledger runs for one batch at the most: each costs it some 40 us, whatever it does.
@@ -243,13 +254,9 @@ pub const DRAIN_DEADLINE_MS: u64 = 30_000;
 pub const DESCRIPTORS_RESERVE: u64 = 64;
 /// Connections beyond the limit that are told so; of those beyond even this, nothing is read.
 pub const REFUSED_CONNECTIONS_MAX: usize = 16;
-/// Stack of a coroutine. Only touched pages cost memory, and only a request that waits for the
-/// ledger holds a stack, so this is generous: see ARCHITECTURE.md for the measurement.
+/// Stack of a coroutine. Only touched pages cost memory, and a core has a few coroutines, so this is
+/// generous: see ARCHITECTURE.md for the measurement.
 pub const STACK_BYTES: usize = 64 * 1024;
-/// Memory maps that a coroutine's stack takes: itself and its guard page.
-pub const MAPS_PER_STACK: usize = 2;
-/// The kernel's default of `vm.max_map_count`.
-pub const MAPS_MAX_DEFAULT: usize = 65_530;
 /// Stack of a core's link to the ledger, on which a TLS handshake may run.
 pub const LINK_STACK_BYTES: usize = 256 * 1024;
 /// Time the start waits for the ledger before the server goes on without it.
@@ -301,10 +308,6 @@ pub const STOCK_BUFFER_PERCENT: u64 = 50;
 pub const STOCK_BUFFER_PERCENT_MAX: u64 = 1_000;
 /// Sales of the configuration that are looked after at the same time.
 pub const START_SALES_MAX: usize = 256;
-/// Spare coroutines that a core keeps for good; more are ended one by one once they are not needed.
-pub const SPARE_COROUTINES: usize = 64;
-/// Spare coroutines that a core ends at one tick: to give a stack back takes some 10 us.
-pub const SPARES_DISMISSED_MAX: usize = 32;
 /// More descriptors kept back for each core: its poll, its wake-up, its listeners, its ledger.
 pub const DESCRIPTORS_RESERVE_PER_CORE: u64 = 8;
 /// More descriptors kept back for each core, and for each of [`CLUSTER_CLIENTS`], with a Cluster: a
@@ -328,8 +331,6 @@ pub const LEDGER_DEADLINE_MS_MAX: u64 = 60_000;
 pub const DRAIN_DEADLINE_MS_MAX: u64 = 3_600_000;
 /// Longest setting of the time before it: a balancer that asks every minute has noticed.
 pub const DRAIN_DELAY_MS_MAX: u64 = 300_000;
-/// Largest setting of the commands of one core that may wait: each holds a stack.
-pub const WAITING_SETTING_MAX: usize = 64 * 1024;
 /// Largest setting of the connections of an instance, whatever the file limit.
 pub const CONNECTIONS_MAX: u64 = 1 << 24;
 /// Longest path of a Unix socket: what `sun_path` holds besides its last NUL (unix(7)).
@@ -350,10 +351,17 @@ pub const CONTROL_REFUSED_MAX: usize = 4;
 /// Memory that a silent or idle connection takes: what is kept of it, and its place in the table of its
 /// core, with the room that the table sets aside when it grows.
 pub const IDLE_CONNECTION_BYTES: usize = 256;
-/// Memory that any connection takes at most: it also keeps a buffer of input and one of answers, which
-/// grows by doubling.
+/// Memory that any connection takes at most: it also keeps input, of which that for a body is most, and
+/// a buffer of answers, which grows by doubling.
 pub const CONNECTION_BYTES_MAX: usize =
-    IDLE_CONNECTION_BYTES + READ_BUFFER_BYTES + 2 * OUT_BUFFER_BYTES_MAX;
+    IDLE_CONNECTION_BYTES + 2 * READ_BUFFER_BYTES + BODY_BYTES_MAX + 2 * OUT_BUFFER_BYTES_MAX;
+/// Memory that a request takes while it waits for the ledger, beyond its connection, if its user and its
+/// key have the usual length (13 and 36 bytes): its record, its command, and how it is to be answered.
+pub const WAITING_BYTES: usize = 512;
+/// The most that it takes: with the longest user and key, and all that its client may have sent behind
+/// it.
+pub const WAITING_BYTES_MAX: usize =
+    WAITING_BYTES + USER_BYTES_MAX + KEY_BYTES_MAX + READ_BUFFER_BYTES;
 /// Memory that the allocator of a process holds without need, and what code and stacks touch first when
 /// there is much to do.
 pub const ALLOCATOR_SLACK_BYTES: usize = 4 * 1024 * 1024;
@@ -411,12 +419,11 @@ pub const STAT_LOG_QUEUE_MAX: usize = 1024;
 pub const STAT_LOG_LINE_BYTES_MAX: usize = 48;
 
 const _: () = assert!(REQUEST_LINE_BYTES_MAX < HEAD_BYTES_MAX);
-const _: () = assert!(HEAD_BYTES_MAX + BODY_BYTES_MAX <= READ_BUFFER_BYTES);
 const _: () = assert!(READS_PER_TURN_MAX > 0);
 const _: () = assert!(0 < REQUESTS_AT_ONCE_MAX && REQUESTS_AT_ONCE_MAX < REQUESTS_PER_TURN_MAX);
 // Who lingers has a turn in a tick, and time to be read to the last byte that is discarded.
 const _: () = assert!(
-    LINGER_BYTES_MAX as u64 / (READS_PER_TURN_MAX * READ_BUFFER_BYTES) as u64 * TICK_INTERVAL_MS
+    LINGER_BYTES_MAX as u64 / (READS_PER_TURN_MAX * OUT_BUFFER_BYTES) as u64 * TICK_INTERVAL_MS
         < LINGER_DEADLINE_MS
 );
 const _: () = assert!(BATCH_SCRIPTS_MAX <= BATCH_MAX && BATCH_SCRIPTS_MAX >= 64);
@@ -439,7 +446,6 @@ const _: () = assert!(USER_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(KEY_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(VIEWS_PER_TICK_MAX <= BATCH_MAX && VIEWS_PER_TICK_MAX < SALES_MAX);
 const _: () = assert!(HOLD_MS_MAX < TIME_MS_MAX && TIME_MS_MAX < 1 << 53);
-const _: () = assert!(BATCH_MAX <= WAITING_SETTING_MAX);
 const _: () = assert!(TOTAL_MAX < MOVED_MAX && MOVED_MAX < 1 << 53);
 const _: () = assert!((SPLITS_MAX as usize) < BATCH_MAX);
 const _: () = assert!(IDLE_DEADLINE_MS <= CONNECTION_DEADLINE_MS_MAX);

@@ -173,8 +173,6 @@ fn make_status(
         refused_max: REFUSED_CONNECTIONS_MAX,
         connections_per_address: config.connections_per_address,
         trusted: config.trusted_proxies.clone(),
-        // A worker for each request that may wait, and the leader.
-        workers_max: config.waiting_max + 1,
         idle_timeout_ms: config.idle_timeout_ms,
         head_timeout_ms: config.head_timeout_ms,
         body_timeout_ms: config.body_timeout_ms,

@@ -137,7 +137,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--body-timeout", "-5", "must be a whole number and a unit"),
     ("--write-timeout", "10 s", "must be a whole number and a unit"),
     ("--ledger-timeout", "1h", "must be from 100ms to 1m"),
-    ("--waiting-max", "65537", "must be a whole number from 1 to 65536"),
+    ("--waiting-max", "0", "must be a whole number from 1 to 16777216"),
     ("--config", "/no/such.toml", "can't read the configuration file"),
 ];
 

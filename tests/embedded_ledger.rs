@@ -49,7 +49,7 @@ fn batch(name: &str, commands: Vec<Command>) -> Batch {
 fn reserve(id: u128) -> Command {
     let user = User::new(&format!("user-{id}")).ok();
     let key = Key::new("once").ok();
-    Command::Reserve(Reserve { id: ReservationId(id), quantity: 1, user, key, claim_only: false })
+    Command::Reserve(Reserve { id: ReservationId(id), quantity: 1, user, key })
 }
 
 fn commit(store: &mut Store, now_ms: u64, commands: Vec<Command>) -> Vec<Outcome> {
@@ -612,7 +612,7 @@ fn child_to_be_killed(folder: &Path) {
 
 fn reserve_anonymous(id: u128) -> Command {
     let id = ReservationId(id);
-    Command::Reserve(Reserve { id, quantity: 1, user: None, key: None, claim_only: false })
+    Command::Reserve(Reserve { id, quantity: 1, user: None, key: None })
 }
 
 /// Adds the changes after a position. Gives the new one.
@@ -821,7 +821,7 @@ enum Step {
 
 #[derive(Debug, Clone)]
 enum Ask {
-    Reserve { quantity: u32, user: u8, key: u8, claim_only: bool },
+    Reserve { quantity: u32, user: u8, key: u8, only_looks: bool },
     Confirm(u16),
     Cancel(u16),
     Show(u16),
@@ -843,7 +843,7 @@ fn asked() -> impl Strategy<Value = Ask> {
     ];
     prop_oneof![
         8 => (1..4u32, 0..4u8, 0..4u8, proptest::bool::weighted(0.1)).prop_map(
-            |(quantity, user, key, claim_only)| Ask::Reserve { quantity, user, key, claim_only }
+            |(quantity, user, key, only_looks)| Ask::Reserve { quantity, user, key, only_looks }
         ),
         2 => any::<u16>().prop_map(Ask::Confirm),
         2 => any::<u16>().prop_map(Ask::Cancel),
@@ -864,15 +864,15 @@ fn step() -> impl Strategy<Value = Step> {
 fn commands(asks: Vec<(bool, Ask)>, ids: &mut u128) -> Vec<(SaleId, Command)> {
     let known = |n: u16, ids: u128| ReservationId(u128::from(n) % (ids + 2));
     let command = |ask, ids: &mut u128| match ask {
-        Ask::Reserve { quantity, user, key, claim_only } => {
+        Ask::Reserve { quantity, user, key, only_looks } => {
             *ids += 1;
-            Command::Reserve(Reserve {
+            let reserve = Reserve {
                 id: ReservationId(*ids),
                 quantity,
                 user: (user > 0).then(|| User::new(&format!("u{user}")).unwrap()),
                 key: (key > 0).then(|| Key::new(&format!("k{key}")).unwrap()),
-                claim_only,
-            })
+            };
+            if only_looks { Command::FindClaim(reserve) } else { Command::Reserve(reserve) }
         }
         Ask::Confirm(n) => Command::Confirm(known(n, *ids)),
         Ask::Cancel(n) => Command::Cancel(known(n, *ids)),

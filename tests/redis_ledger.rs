@@ -77,7 +77,6 @@ fn ask_as(n: u128, user: &str, key: &str) -> Command {
         quantity: 1,
         user: User::new(user).ok(),
         key: Key::new(key).ok(),
-        claim_only: false,
     })
 }
 

@@ -56,7 +56,7 @@ impl Link {
 fn reserve(n: u128, user: &str, key: &str) -> Command {
     let (user, key) = (User::new(user).ok(), Key::new(key).ok());
     let id = ReservationId(n << 90);
-    Command::Reserve(Reserve { id, quantity: 1, user, key, claim_only: false })
+    Command::Reserve(Reserve { id, quantity: 1, user, key })
 }
 
 fn id(n: u128) -> ReservationId {

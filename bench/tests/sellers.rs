@@ -226,7 +226,7 @@ fn ledger(folder: &Path, commits: &[usize]) {
         let asks = (0..count).map(|_| {
             number += 1;
             let id = ReservationId(number);
-            Command::Reserve(Reserve { id, quantity: 1, user: None, key: None, claim_only: false })
+            Command::Reserve(Reserve { id, quantity: 1, user: None, key: None })
         });
         commit(asks.collect());
     }

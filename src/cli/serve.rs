@@ -293,11 +293,10 @@ pub struct ServeOptions {
     )]
     pub ledger_timeout: Option<String>,
 
-    /// Requests per core that may wait for the ledger [default: what memory maps allow]
+    /// Requests per core that may wait for the ledger [default: every connection's]
     ///
-    /// 1 to 65536; each takes two of the memory maps that the kernel allows a process
-    /// (vm.max_map_count, 65530 by default: 24572 requests in all). Beyond it the answer is 503
-    /// `busy`. One sale may take eight ninths of it, so that others can still be bought.
+    /// 1 to 16777216; each takes half a KiB. Beyond it the answer is 503 `busy`. One sale may take
+    /// eight ninths of it, so that others can still be bought.
     #[arg(
         long,
         value_name = "N",

@@ -116,9 +116,8 @@ pub struct Config {
     pub write_timeout_ms: u64,
     /// Time for the ledger's answer.
     pub ledger_timeout_ms: u64,
-    /// Requests of one core that may wait for the ledger, at least 1: no more than the kernel's
-    /// memory maps allow. It may be less than [`limits::BATCH_MAX`].
-    pub waiting_max: usize,
+    /// Requests of one core that may wait for the ledger, at least 1. `None`: every connection may.
+    pub waiting_max: Option<usize>,
     /// Things that are no error but hardly meant, to be told once.
     pub warnings: Vec<String>,
     /// Where each setting of [`SETTINGS`] comes from, in that order.
@@ -162,7 +161,7 @@ impl Taker {
         let split = self.splits(&ledger);
         let (sales, sales_given) = self.sales(&ledger, split);
         let (stock, stock_buffer_percent) = self.stock();
-        let waiting_max = self.waiting_max(host, cores.len());
+        let waiting_max = self.waiting_max();
         Config {
             config_file: self.layers.file.clone(),
             listen,
@@ -213,21 +212,10 @@ impl Taker {
         }
     }
 
-    fn waiting_max(&mut self, host: &Host, cores: usize) -> usize {
-        let allowed = host.waiting_max(cores);
-        let asked = self.one("waiting-max", allowed, |text| {
-            value::whole_number(text, 1, limits::WAITING_SETTING_MAX as u64).map(|n| n as usize)
-        });
-        if asked > allowed {
-            self.layers.warnings.push(format!(
-                "waiting-max: {allowed} of {asked} requests per core may wait: each takes \
-                 {} memory maps, and vm.max_map_count is {}; raise it (`sysctl vm.max_map_count={}`)",
-                limits::MAPS_PER_STACK,
-                host.maps_max,
-                host.maps_for_waiting(asked, cores),
-            ));
-        }
-        asked.min(allowed)
+    fn waiting_max(&mut self) -> Option<usize> {
+        self.one("waiting-max", None, |text| {
+            value::whole_number(text, 1, limits::CONNECTIONS_MAX).map(|n| Some(n as usize))
+        })
     }
 
     fn connections_max(&mut self, host: &Host, cores: usize, many_nodes: bool) -> u64 {

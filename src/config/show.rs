@@ -70,7 +70,8 @@ impl Config {
         ] {
             page.setting(name, &quoted(&format_duration(ms)));
         }
-        page.setting("waiting-max", &self.waiting_max.to_string());
+        let waiting_max = self.waiting_max.map_or("all".to_owned(), |most| most.to_string());
+        page.setting("waiting-max", &waiting_max);
         if self.sales.is_empty() {
             page.off("sale");
         }

@@ -19,7 +19,7 @@ use crate::limits::{CONTROL_SWEEP_INTERVAL_MS, CONTROL_WAITING_MAX};
 /// Time between two looks at whether what is kept for a client is too old.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(CONTROL_SWEEP_INTERVAL_MS);
 
-/// A request, and where its coroutine waits for the reply.
+/// A request, and where its connection waits for the reply.
 struct Job {
     request: Request,
     reply: Promise<Reply>,

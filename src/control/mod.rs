@@ -38,9 +38,7 @@ use crate::engine;
 use crate::engine::core::{Engine, Event, Settings};
 use crate::engine::listener::bind_all;
 use crate::ledger::client::Client;
-use crate::limits::{
-    CONTROL_CONNECTIONS_MAX, CONTROL_REFUSED_MAX, CONTROL_STOP_MS, CONTROL_WAITING_MAX,
-};
+use crate::limits::{CONTROL_CONNECTIONS_MAX, CONTROL_REFUSED_MAX, CONTROL_STOP_MS};
 use crate::members::Instance;
 use crate::status::Status;
 
@@ -111,8 +109,6 @@ fn settings(buyers: &Engine) -> Settings {
         refused_max: CONTROL_REFUSED_MAX,
         connections_per_address: 0,
         trusted: Vec::new(),
-        // One for each request that waits, and for those that are carried out; and the leader.
-        workers_max: 2 * (CONTROL_WAITING_MAX + 1) + 1,
         ..buyers.settings.clone()
     }
 }

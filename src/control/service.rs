@@ -10,7 +10,8 @@ use super::job::Lane;
 use super::problem::DRAINING;
 use super::request::{Reply, Request};
 use crate::code::Code;
-use crate::engine::core::{Action, Core, Pending, Service};
+use crate::engine::core::{Action, Core, Service};
+use crate::engine::gate::Token;
 use crate::engine::http::{Head, Method, Problem, write_options};
 use crate::engine::manner::Manner;
 use crate::engine::promise::{Promised, promise};
@@ -32,15 +33,18 @@ const ALLOW_READ: &str = "GET, HEAD, OPTIONS";
 const ALLOW_ALL: &str = "GET, HEAD, POST, DELETE, OPTIONS";
 
 impl Service for Operators {
+    type Waiting = Waiting;
+
     fn serve(
         &self,
         core: &'static Core,
+        asker: Token,
         head: &Head<'_>,
         body: &[u8],
         out: &mut Vec<u8>,
-    ) -> Action {
+    ) -> Action<Waiting> {
         if let Some(path) = percent::normalized(head.path) {
-            return self.serve(core, &Head { path: &path, ..*head }, body, out);
+            return self.serve(core, asker, &Head { path: &path, ..*head }, body, out);
         }
         let unmet = head.unmet(!only_does(head.path));
         let manner = Manner::of(core, head);
@@ -57,13 +61,31 @@ impl Service for Operators {
             (Method::Get | Method::Head, "/livez") => Ok(Reply::text("ok\n")),
             (Method::Get | Method::Head, "/readyz") => self.readiness(),
             (_, "/livez" | "/readyz") => Err(Problem::method_not_allowed(ALLOW_READ)),
-            _ => match self.ask(core, head, body, unmet.is_some()) {
-                Ok(reply) => return Action::Wait(Box::new(Waiting { manner, reply })),
+            _ => match self.ask(core, asker, head, body, unmet.is_some()) {
+                Ok(reply) => return Action::Wait(Waiting { manner, reply }),
                 Err(problem) => Err(problem),
             },
         };
         let reply = answered.unwrap_or_else(Reply::from);
         reply.write(&manner.envelope(&core.date.borrow()), out);
+        Action::Answered
+    }
+
+    fn go_on(
+        &self,
+        core: &'static Core,
+        _: Token,
+        waiting: Waiting,
+        out: &mut Vec<u8>,
+    ) -> Action<Waiting> {
+        let Waiting { manner, reply } = waiting;
+        let reply = match reply.take() {
+            Ok(reply) => reply,
+            Err(reply) => return Action::Wait(Waiting { manner, reply }),
+        };
+        let gone = || Problem::new(Code::Unavailable, "The server ends; look again.").into();
+        let reply = reply.unwrap_or_else(gone);
+        manner.answer(core, out, |envelope, out| reply.write(envelope, out));
         Action::Answered
     }
 }
@@ -73,18 +95,16 @@ impl Operators {
     fn ask(
         &self,
         core: &'static Core,
+        asker: Token,
         head: &Head<'_>,
         body: &[u8],
         look_only: bool,
     ) -> Result<Promised<Reply>, Problem> {
         self.access.check(&shown(head))?;
-        if !core.ensure_spare() {
-            return Err(Problem::of(Code::Busy));
-        }
         let request = Request::of(head, body, look_only);
         let lane = if request.may_take_long() { &self.slow } else { &self.quick };
-        let (promise, promised) = promise(core);
-        lane.ask(request, promise).inspect_err(|_| promised.forget(core))?;
+        let (promise, promised) = promise(core, asker);
+        lane.ask(request, promise)?;
         Ok(promised)
     }
 
@@ -110,18 +130,9 @@ impl Operators {
 }
 
 /// A request that waits for a control thread.
-struct Waiting {
+pub(super) struct Waiting {
     manner: Manner,
     reply: Promised<Reply>,
-}
-
-impl Pending for Waiting {
-    fn wait(self: Box<Self>, core: &'static Core, out: &mut Vec<u8>) {
-        let reply = self.reply.wait(core);
-        let gone = || Problem::new(Code::Unavailable, "The server ends; look again.").into();
-        let reply = reply.unwrap_or_else(gone);
-        self.manner.answer(core, out, |envelope, out| reply.write(envelope, out));
-    }
 }
 
 fn shown<'a>(head: &Head<'a>) -> Shown<'a> {

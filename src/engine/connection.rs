@@ -7,15 +7,17 @@
 //! Descriptors are watched edge triggered, so `readable` is remembered here until a read has found
 //! nothing more.
 //!
-//! Architecture invariant: a connection is touched by its own core only, and while a worker serves
-//! it by that worker only; events that come meanwhile are noted for it.
+//! While a request waits, its connection is back in the table with the number of a record; nothing more
+//! is read, and no deadline runs.
+//!
+//! Architecture invariant: a connection is touched by its own core only.
 
 use std::mem;
 use std::os::fd::OwnedFd;
 
 use rustix::net::{SendFlags, send};
 
-use super::core::{Core, Service, Worker};
+use super::core::{Core, Leader, Service};
 use super::gate::{Readiness, Token};
 use crate::engine::http::{Kind, Reject};
 use crate::limits::{CONNECTION_ENDS_MAX, CONNECTION_LOOKS_MAX, GIVE_WAY_PER_TICK, NEWCOMER_MS};
@@ -53,11 +55,19 @@ pub fn add(core: &Core, socket: OwnedFd, entry: Entry) {
 }
 
 /// Something happened to a connection: serves it as far as that goes.
-pub(super) fn on_event<S: Service>(worker: &Worker<S>, token: Token, readiness: Readiness) {
-    let core = worker.core;
+pub(super) fn on_event<S: Service>(leader: &Leader<S>, token: Token, readiness: Readiness) {
+    let core = leader.core;
     let taken = core.connections.borrow_mut().take(token, readiness);
     let Some(mut connection) = taken else { return };
     connection.note(readiness);
+    if connection.phase == Phase::Waiting && (readiness.broken || connection.output.is_empty()) {
+        if readiness.broken {
+            // Nobody will read the answer.
+            leader.give_up(connection.of_phase);
+            return close(core, token);
+        }
+        return put_back(core, token, connection);
+    }
     if connection.turns != Turns::AtOnce {
         if !readiness.turn {
             if mem::replace(&mut connection.turns, Turns::Waiting) == Turns::Later {
@@ -71,7 +81,20 @@ pub(super) fn on_event<S: Service>(worker: &Worker<S>, token: Token, readiness: 
         // Only room to write, and nothing to be written.
         return put_back(core, token, connection);
     }
-    Session::new(worker, token, connection).run();
+    Session::new(leader, token, connection).run();
+}
+
+/// The request of a connection that waits may go on.
+pub(super) fn on_answer<S: Service>(leader: &Leader<S>, token: Token) {
+    let core = leader.core;
+    let taken = core.connections.borrow_mut().take(token, Readiness::default());
+    // The client may be gone by now.
+    let Some(connection) = taken else { return };
+    let waits = connection.phase == Phase::Waiting;
+    match leader.take(connection.of_phase).filter(|_| waits) {
+        Some(waiting) => Session::new(leader, token, connection).resume(waiting),
+        None => put_back(core, token, connection),
+    }
 }
 
 /// Once a tick: gives those that rest their turn, and ends what gives way and what has passed its
@@ -131,6 +154,7 @@ fn end_overdue(core: &Core, token: Token) {
             let _ = send(&connection.socket, &response, SendFlags::NOSIGNAL);
             linger(core, &mut connection);
         }
+        Phase::Waiting => {}
         Phase::Idle | Phase::Write | Phase::Linger => return close(core, token),
     }
     put_back(core, token, connection);

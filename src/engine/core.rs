@@ -1,17 +1,17 @@
 //! One core: a pinned `may` worker, its gate, and the coroutines that share its work.
 //!
-//! The workers of a core are stackful coroutines of which one *leads*: it takes events from the
-//! gate and serves the connections they belong to. A request that is answered at once is served from
-//! read to write without a switch. A request that waits suspends its coroutine; the lead then passes
-//! to a spare one, so the core goes on. The suspended one finishes its connection when its answer is
-//! there and becomes a spare again. So a coroutine's stack is held only while a request waits, and an
-//! idle connection has none.
+//! One coroutine *leads*: it takes events from the gate and serves the connections they belong to.
+//! A request that is answered at once is served from read to write. One that waits leaves a record
+//! with its connection, and the leader goes on; when its answer is there, the core is
+//! [told](Core::tell), and the leader comes back to the connection when its turn comes. So nothing is
+//! held while a request waits but that record.
 //!
 //! Architecture invariant: what a [`Core`] owns is touched by its own worker thread only. Other
 //! threads reach it through its mailbox or through atomics that [`Engine`] holds. No borrow of a
 //! core's state may live across a suspension.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io;
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,20 +23,19 @@ use std::time::Instant;
 
 use crossbeam_utils::CachePadded;
 use ipnet::IpNet;
-use may::coroutine::{self, Coroutine};
+use may::coroutine;
 
 use super::addresses::Addresses;
 use super::connection::table::Connections;
-use super::gate::Gate;
+use super::gate::{Gate, Token};
 use super::handover::Handover;
 use super::listeners::Listeners;
 use super::mailbox::Mailbox;
 use super::places::Places;
 use crate::clock::Clock;
 use crate::engine::http::{Head, HttpDate};
-use crate::limits::{
-    OUT_BUFFER_BYTES_MAX, READ_BUFFER_BYTES, SPARE_COROUTINES, SPARES_DISMISSED_MAX, STACK_BYTES,
-};
+use crate::limits::{OUT_BUFFER_BYTES, OUT_BUFFER_BYTES_MAX, READ_BUFFER_BYTES};
+use crate::slab::Slab;
 
 /// What an engine may be told.
 #[derive(Debug, Clone)]
@@ -47,8 +46,6 @@ pub struct Settings {
     pub connections_max: usize,
     /// Connections beyond that which are told so; of those beyond even this, nothing is read.
     pub refused_max: usize,
-    /// Worker coroutines that one core may have.
-    pub workers_max: usize,
     /// Connections that one address may have. 0: as many as there are places.
     pub connections_per_address: u32,
     /// Networks of clients whose connections never give way and are not counted: proxies, behind
@@ -131,47 +128,60 @@ impl Engine {
 }
 
 /// Answers the requests of one core. Everything is called on the core's own thread. What there is
-/// beside [`serve`](Self::serve) is for services that gather what they ask and tell.
-pub trait Service {
-    /// Serves one request, as far as that goes without waiting.
-    fn serve(&self, core: &'static Core, head: &Head<'_>, body: &[u8], out: &mut Vec<u8>)
-    -> Action;
+/// beside [`serve`](Self::serve) is for services whose requests may wait, or that gather what they ask.
+pub trait Service: 'static {
+    /// What is kept of a request that waits.
+    type Waiting: 'static;
+
+    /// Serves one request, as far as that goes without waiting. If it waits, `asker` is to be
+    /// [told](Core::tell) when it may go on.
+    fn serve(
+        &self,
+        core: &'static Core,
+        asker: Token,
+        head: &Head<'_>,
+        body: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Action<Self::Waiting>;
+
+    /// Goes on with a request that was told of: answers it, or has it wait on.
+    fn go_on(
+        &self,
+        core: &'static Core,
+        asker: Token,
+        waiting: Self::Waiting,
+        out: &mut Vec<u8>,
+    ) -> Action<Self::Waiting>;
+
+    /// The client of a request that waits is gone.
+    fn give_up(&self, waiting: Self::Waiting) {
+        drop(waiting);
+    }
 
     /// Sends what waits to be sent, if it may be sent now; whether that has woken anybody.
     fn send(&self) -> bool {
         false
     }
 
-    /// Lets one of the requests go on whose answers are there. Called within a round of events.
-    fn tell_one(&self) {}
-
-    /// A round of events is over: lets the next few requests go on, and sends what waits to be sent.
-    /// `true`: the next round must begin at once.
+    /// A round of events is over: sends what waits to be sent. `true`: the next round must begin at
+    /// once.
     fn end_round(&self) -> bool {
         false
     }
 
-    /// What is done at regular times. `true`: there are answers left to tell.
-    fn tick(&self) -> bool {
-        false
-    }
+    /// What is done at regular times.
+    fn tick(&self) {}
 
     /// The server drains, and this core has no connection left.
     fn finish(&self) {}
 }
 
 /// What became of a request.
-pub enum Action {
+pub enum Action<W> {
     /// Its answer is in the out-buffer.
     Answered,
-    /// It waits. In a box: refusals, which are many, move it about empty.
-    Wait(Box<dyn Pending>),
-}
-
-/// A request that waits, with all its answer needs.
-pub trait Pending {
-    /// Suspends until the answer is there, and writes it. The worker has passed on its lead.
-    fn wait(self: Box<Self>, core: &'static Core, out: &mut Vec<u8>);
+    /// It waits.
+    Wait(W),
 }
 
 /// One core's state. See the module's header.
@@ -190,45 +200,50 @@ pub struct Core {
     pub listeners: Listeners,
     /// Its connections.
     pub(super) connections: RefCell<Connections>,
-    pub(super) turns: Turns,
-    buffers: RefCell<Vec<Vec<u8>>>,
-    thread: ThreadId,
-}
-
-/// Whose turn it is among the workers of a core.
-pub(super) struct Turns {
-    /// The life of one of them, by its number.
-    life: Box<dyn Fn(&'static Core, u64)>,
-    leader: Cell<u64>,
-    made: Cell<u64>,
-    pub(super) count: Cell<usize>,
-    short_until_ms: Cell<u64>,
-    pub(super) spares: RefCell<Vec<(u64, Coroutine)>>,
-    /// Fewest spares there were since the last tick.
-    spares_idle: Cell<usize>,
-    /// The spares that are to end, by their numbers.
-    pub(super) dismissed: RefCell<Vec<u64>>,
+    /// Whose answers are there and who have yet to go on.
+    pub(super) told: Told,
     /// Events since the last look at what must not wait, and when that was.
     pub(super) events_served: Cell<u32>,
     pub(super) looked_at: Cell<Instant>,
+    /// For answers, and for input.
+    buffers: RefCell<Vec<Vec<u8>>>,
+    inputs: RefCell<Vec<Vec<u8>>>,
+    thread: ThreadId,
+}
+
+/// Those who were told that they may go on, in the order in which they do.
+#[derive(Default)]
+pub(super) struct Told {
+    /// Before all others.
+    first: RefCell<VecDeque<Token>>,
+    rest: RefCell<VecDeque<Token>>,
+}
+
+impl Told {
+    /// Who goes on before all others.
+    pub(super) fn next_first(&self) -> Option<Token> {
+        self.first.borrow_mut().pop_front()
+    }
+
+    /// Who is next.
+    pub(super) fn next(&self) -> Option<Token> {
+        self.next_first().or_else(|| self.rest.borrow_mut().pop_front())
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.first.borrow().len() + self.rest.borrow().len()
+    }
 }
 
 /// Sizes of buffers that are kept for reuse; others are given back to the allocator.
-const KEPT_BYTES: RangeInclusive<usize> = READ_BUFFER_BYTES..=2 * OUT_BUFFER_BYTES_MAX;
-/// Pause after a coroutine could not be started, in which no other is tried: to fail is dear, and
-/// is logged each time.
-const MEMORY_PAUSE_MS: u64 = 50;
+const KEPT_BYTES: RangeInclusive<usize> = OUT_BUFFER_BYTES..=2 * OUT_BUFFER_BYTES_MAX;
 /// Buffers a core keeps for reuse.
 const SPARE_BUFFERS: usize = 32;
 
 impl Core {
-    /// Makes the core of the calling worker thread. `life` is what its workers do.
-    pub(super) fn new(
-        index: usize,
-        engine: Arc<Engine>,
-        clock: Rc<Clock>,
-        life: Box<dyn Fn(&'static Self, u64)>,
-    ) -> io::Result<Self> {
+    /// Makes the core of the calling worker thread.
+    pub(super) fn new(index: usize, engine: Arc<Engine>, clock: Rc<Clock>) -> io::Result<Self> {
         Ok(Self {
             index,
             gate: Gate::new(engine.settings.first_worker + index, may::config().get_workers())?,
@@ -237,21 +252,28 @@ impl Core {
             date: RefCell::new(HttpDate::new(0)),
             listeners: Listeners::default(),
             connections: RefCell::default(),
-            turns: Turns {
-                life,
-                leader: Cell::new(0),
-                made: Cell::new(0),
-                count: Cell::new(0),
-                short_until_ms: Cell::new(0),
-                spares: RefCell::default(),
-                spares_idle: Cell::new(0),
-                dismissed: RefCell::default(),
-                events_served: Cell::new(0),
-                looked_at: Cell::new(Instant::now()),
-            },
+            told: Told::default(),
+            events_served: Cell::new(0),
+            looked_at: Cell::new(Instant::now()),
             buffers: RefCell::default(),
+            inputs: RefCell::default(),
             thread: thread::current().id(),
         })
+    }
+
+    /// A request may go on, which it does when its turn comes; `first`: before all others.
+    pub fn tell(&self, asker: Token, first: bool) {
+        self.assert_here();
+        if self.told.count() == 0 {
+            self.gate.hurry();
+        }
+        let told = if first { &self.told.first } else { &self.told.rest };
+        told.borrow_mut().push_back(asker);
+    }
+
+    /// How many were told so and have yet to go on.
+    pub fn untold(&self) -> usize {
+        self.told.count()
     }
 
     /// Whether the answer to a request is the last one on its connection: the server ends soon.
@@ -274,10 +296,25 @@ impl Core {
         );
     }
 
-    /// An empty buffer that one read can fill.
+    /// An empty buffer for answers.
     pub fn take_buffer(&self) -> Vec<u8> {
         let spare = self.buffers.borrow_mut().pop();
+        spare.unwrap_or_else(|| Vec::with_capacity(OUT_BUFFER_BYTES))
+    }
+
+    /// An empty buffer for input.
+    pub(super) fn take_input(&self) -> Vec<u8> {
+        let spare = self.inputs.borrow_mut().pop();
         spare.unwrap_or_else(|| Vec::with_capacity(READ_BUFFER_BYTES))
+    }
+
+    /// Gives it back. One that has grown, for a body, is not kept.
+    pub(super) fn give_input(&self, mut input: Vec<u8>) {
+        let mut inputs = self.inputs.borrow_mut();
+        if inputs.len() < SPARE_BUFFERS && input.capacity() == READ_BUFFER_BYTES {
+            input.clear();
+            inputs.push(input);
+        }
     }
 
     /// Gives a buffer back.
@@ -293,37 +330,6 @@ impl Core {
     pub(super) fn refresh_clock(&self) {
         self.clock.refresh();
         self.date.borrow_mut().update(self.clock.wall_ms() / 1000);
-    }
-
-    /// Makes sure that a coroutine is there to take the lead, so that the caller may suspend.
-    /// `false`: there is no memory for one; the caller must answer without waiting.
-    #[inline]
-    pub fn ensure_spare(&'static self) -> bool {
-        !self.turns.spares.borrow().is_empty() || self.start_worker()
-    }
-
-    /// Starts one more worker coroutine, as a spare. `false`: there may be no more, or no memory for
-    /// its stack.
-    #[cold]
-    fn start_worker(&'static self) -> bool {
-        let now_ms = self.clock.now_ms();
-        if self.turns.count.get() >= self.engine.settings.workers_max
-            || now_ms < self.turns.short_until_ms.get()
-        {
-            return false;
-        }
-        let number = self.turns.made.get() + 1;
-        self.turns.made.set(number);
-        self.turns.count.set(self.turns.count.get() + 1);
-        let started = self.spawn_here("worker", STACK_BYTES, move |core| {
-            (core.turns.life)(core, number);
-        });
-        if !started {
-            self.turns.count.set(self.turns.count.get() - 1);
-            tracing::warn!(core = self.index, "no memory for a coroutine: shedding load");
-            self.turns.short_until_ms.set(now_ms + MEMORY_PAUSE_MS);
-        }
-        started
     }
 
     /// Runs `body` as a coroutine of this core, at once and until it first suspends. `false`: no
@@ -356,31 +362,6 @@ impl Core {
         }));
         matches!(spawned, Ok(Ok(_)))
     }
-
-    /// Ends a few of the spares that were not needed since the last call, so that a burst does not
-    /// keep its stacks for ever. To be called at every tick.
-    pub(super) fn dismiss_spares(&self) {
-        let mut spares = self.turns.spares.borrow_mut();
-        let idle = self.turns.spares_idle.get();
-        let count = idle.saturating_sub(SPARE_COROUTINES).min(SPARES_DISMISSED_MAX);
-        // Those that were used longest ago: the last is the next to be used.
-        for (number, coroutine) in spares.drain(..count) {
-            self.turns.dismissed.borrow_mut().push(number);
-            coroutine.unpark();
-        }
-        self.turns.spares_idle.set(spares.len());
-    }
-
-    /// Hands the lead to a spare.
-    pub(super) fn pass_lead(&'static self) {
-        let spare = self.turns.spares.borrow_mut().pop();
-        let (number, coroutine) = spare.expect("ensure_spare comes before every suspension");
-        self.turns
-            .spares_idle
-            .set(self.turns.spares_idle.get().min(self.turns.spares.borrow().len()));
-        self.turns.leader.set(number);
-        coroutine.unpark();
-    }
 }
 
 /// Carries what belongs to one thread into a coroutine of that same thread.
@@ -389,29 +370,31 @@ struct OnThisCore<T>(T);
 // SAFETY: made and taken apart on one thread only: see `Core::spawn_here`.
 unsafe impl<T> Send for OnThisCore<T> {}
 
-/// One of the coroutines that serve a core's connections.
-pub(super) struct Worker<S: 'static> {
+/// The leading coroutine of a core: serves its connections.
+pub(super) struct Leader<S: Service> {
     /// Its core.
     pub(super) core: &'static Core,
     /// Who answers.
     pub(super) service: &'static S,
-    pub(super) number: u64,
+    /// What is kept of requests that wait.
+    pub(super) waiting: RefCell<Slab<S::Waiting>>,
 }
 
-impl<S: Service> Worker<S> {
-    /// To be called before this worker waits, after [`Core::ensure_spare`]: passes the lead on if it
-    /// has it. One that has not must see to it itself that what it left to be sent is sent; the leader
-    /// does so at the end of its round.
-    pub(super) fn release_lead(&self) {
-        if self.leads() {
-            self.core.pass_lead();
-        } else {
-            self.service.send();
-        }
+impl<S: Service> Leader<S> {
+    /// Keeps a request that waits. Gives the number of its record.
+    pub(super) fn keep(&self, waiting: S::Waiting) -> u32 {
+        self.waiting.borrow_mut().insert(waiting).index
     }
 
-    /// Whether it takes the core's events.
-    pub(super) fn leads(&self) -> bool {
-        self.core.turns.leader.get() == self.number
+    /// Takes a record.
+    pub(super) fn take(&self, record: u32) -> Option<S::Waiting> {
+        self.waiting.borrow_mut().remove_at(record)
+    }
+
+    /// The client of a request that waits is gone.
+    pub(super) fn give_up(&self, record: u32) {
+        if let Some(waiting) = self.take(record) {
+            self.service.give_up(waiting);
+        }
     }
 }

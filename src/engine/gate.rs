@@ -50,12 +50,14 @@ pub struct Token {
 }
 
 impl Token {
-    fn to_data(self) -> u64 {
+    /// As a number, below 2^63.
+    pub fn to_number(self) -> u64 {
         u64::from(self.generation & 0x7fff_ffff) << 32 | u64::from(self.index)
     }
 
-    fn from_data(data: u64) -> Self {
-        Self { index: data as u32, generation: (data >> 32) as u32 }
+    /// The token that has this number.
+    pub fn from_number(number: u64) -> Self {
+        Self { index: number as u32, generation: (number >> 32) as u32 }
     }
 }
 
@@ -235,7 +237,7 @@ impl Gate {
 
     /// Watches a connection, once and for all: input, room to write, and its end.
     pub fn watch_connection(&self, descriptor: impl AsFd, token: Token) -> io::Result<()> {
-        let data = EventData::new_u64(token.to_data());
+        let data = EventData::new_u64(token.to_number());
         Ok(epoll::add(&self.epoll.inner().0, descriptor, data, CONNECTION_FLAGS)?)
     }
 
@@ -329,7 +331,7 @@ impl Gate {
                     broken: flags.intersects(EventFlags::ERR | EventFlags::HUP),
                     turn: false,
                 };
-                return Some((Token::from_data(data.u64()), readiness));
+                return Some((Token::from_number(data.u64()), readiness));
             }
             if data.u64() == URGENT {
                 self.look_at_urgent();
@@ -429,8 +431,8 @@ mod tests {
         for token in
             [Token { index: 0, generation: 0 }, Token { index: u32::MAX, generation: 0x7fff_ffff }]
         {
-            assert_eq!(token.to_data() & SOURCE_BIT, 0);
-            assert_eq!(Token::from_data(token.to_data()), token);
+            assert_eq!(token.to_number() & SOURCE_BIT, 0);
+            assert_eq!(Token::from_number(token.to_number()), token);
         }
     }
 

@@ -1,14 +1,13 @@
 //! The engine: cores that accept connections, read requests, and have them answered by a service.
 //!
 //! It knows no sale, no ledger and no configuration file. A [`Service`] is plugged into each core: a
-//! head and a body go in, and either an answer is written or a [`Pending`](core::Pending) one is
-//! returned, for which the connection waits. Whatever else lives on a core, such as a link to a
+//! head and a body go in, and either an answer is written or a record is kept with the connection until
+//! the answer is there. Whatever else lives on a core, such as a link to a
 //! ledger, is a coroutine that waits for its events through the core's [`gate`].
 //!
 //! A [`program`] is a process that needs nothing else: the same service on all cores, on one address.
 //!
-//! [`listener`] accepts, [`connection`] reads and writes, [`workers`] share a core's work among its
-//! coroutines, [`tick`] does what has its time. [`core`] is what they all have.
+//! [`listener`] accepts, [`connection`] reads and writes, [`leading`] takes a core's events in turn, [`tick`] does what has its time. [`core`] is what they all have.
 
 pub mod addresses;
 pub mod connection;
@@ -16,6 +15,7 @@ pub mod core;
 pub mod gate;
 pub mod handover;
 pub mod http;
+pub mod leading;
 pub mod listener;
 pub mod mailbox;
 pub mod manner;
@@ -24,19 +24,19 @@ pub mod program;
 pub mod promise;
 pub mod tick;
 pub mod wakeup;
-pub mod workers;
 
 mod listeners;
 #[cfg(test)]
 pub mod still;
 
+use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use may::coroutine;
 
-use self::core::{Core, Engine, Event, Service, Worker};
+use self::core::{Core, Engine, Event, Leader, Service};
 use crate::clock::Clock;
 use crate::limits::STACK_BYTES;
 
@@ -78,14 +78,14 @@ pub fn start_core(
     index: usize,
     engine: Arc<Engine>,
     clock: Rc<Clock>,
-    service: impl Service + 'static,
+    service: impl Service,
 ) -> io::Result<&'static Core> {
     let service = &*Box::leak(Box::new(service));
+    let core: &'static Core = Box::leak(Box::new(Core::new(index, engine, clock)?));
     // What is called for each request knows which service that is: calls of it are inlined.
-    let life = move |core, number| workers::live(&Worker { core, service, number });
-    let core: &'static Core = Box::leak(Box::new(Core::new(index, engine, clock, Box::new(life))?));
-    workers::start(core)?;
-    let started = core.spawn_here("tick", STACK_BYTES, move |core| tick::run(core, service))
+    let lead = move |core| leading::live(&Leader { core, service, waiting: RefCell::default() });
+    let started = core.spawn_here("leader", STACK_BYTES, lead)
+        && core.spawn_here("tick", STACK_BYTES, move |core| tick::run(core, service))
         && core.spawn_here("mailbox", STACK_BYTES, tick::run_mailbox);
     started.then_some(core).ok_or_else(no_memory_for_a_coroutine)
 }

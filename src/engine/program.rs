@@ -37,7 +37,7 @@ impl Program {
     /// # Errors
     /// The address can't be listened on, there are no descriptors, or signals can't be watched. What
     /// goes wrong on a core is an error of [`Program::run`].
-    pub fn start<S: Service + 'static>(
+    pub fn start<S: Service>(
         listen: SocketAddr,
         processors: &[usize],
         service: impl Fn() -> S + Send + Sync + 'static,
@@ -108,8 +108,6 @@ fn settings(host: &Host, cores: usize) -> Settings {
         connections_max: usize::try_from(connections_max).unwrap_or(usize::MAX),
         connections_per_address: 0,
         trusted: Vec::new(),
-        // A worker for each request that may wait, and the leader.
-        workers_max: host.waiting_max(cores) + 1,
         idle_timeout_ms: limits::IDLE_DEADLINE_MS,
         head_timeout_ms: limits::HEAD_DEADLINE_MS,
         body_timeout_ms: limits::BODY_DEADLINE_MS,

@@ -1,10 +1,9 @@
-//! An answer that another thread gives to a coroutine of a core.
+//! An answer that another thread gives to a request that waits on a core.
 
-use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use super::core::{Core, Engine};
-use super::gate::Source;
+use super::gate::Token;
 use crate::sync::lock;
 
 /// What has become of the answer.
@@ -15,40 +14,23 @@ enum State<T> {
     Gone,
 }
 
-impl<T> State<T> {
-    /// The answer, or that there will be none. `None`: it is still awaited.
-    fn take(&mut self) -> Option<Option<T>> {
-        if matches!(self, Self::Awaited) {
-            return None;
-        }
-        match std::mem::replace(self, Self::Gone) {
-            Self::Given(answer) => Some(Some(answer)),
-            Self::Awaited | Self::Gone => Some(None),
-        }
-    }
-}
-
-/// To be kept on any thread. Dropped, it tells the coroutine that no answer will come.
+/// To be kept on any thread. Dropped, it tells the core that no answer will come.
 pub struct Promise<T: Send + 'static> {
     state: Arc<Mutex<State<T>>>,
     engine: Arc<Engine>,
     core: usize,
-    place: usize,
+    asker: Token,
 }
 
-/// Where the coroutine waits.
-pub struct Promised<T> {
-    state: Arc<Mutex<State<T>>>,
-    source: Rc<Source>,
-}
+/// Where the answer will be.
+pub struct Promised<T>(Arc<Mutex<State<T>>>);
 
-/// The two ends of an answer that a coroutine of this core will wait for.
-pub fn promise<T: Send + 'static>(core: &Core) -> (Promise<T>, Promised<T>) {
+/// The two ends of an answer for which a request on this core will wait: it is told of when it is
+/// there.
+pub fn promise<T: Send + 'static>(core: &Core, asker: Token) -> (Promise<T>, Promised<T>) {
     let state = Arc::new(Mutex::new(State::Awaited));
-    let source = core.gate.signal();
-    let (engine, place) = (core.engine.clone(), source.place());
-    let promise = Promise { state: state.clone(), engine, core: core.index, place };
-    (promise, Promised { state, source })
+    let (engine, core) = (core.engine.clone(), core.index);
+    (Promise { state: state.clone(), engine, core, asker }, Promised(state))
 }
 
 impl<T: Send + 'static> Promise<T> {
@@ -65,28 +47,24 @@ impl<T: Send + 'static> Drop for Promise<T> {
             *state = State::Gone;
         }
         drop(state);
-        let place = self.place;
-        self.engine.mailboxes[self.core].send(Box::new(move |core| core.gate.notify(place)));
+        let asker = self.asker;
+        self.engine.mailboxes[self.core].send(Box::new(move |core| core.tell(asker, false)));
     }
 }
 
 impl<T> Promised<T> {
-    /// Nobody will wait for it.
-    pub fn forget(&self, core: &Core) {
-        core.gate.forget_source(&self.source);
-    }
-
-    /// Suspends the calling coroutine until the answer is there. `None`: there will be none.
-    pub fn wait(self, core: &'static Core) -> Option<T> {
-        let answer = loop {
-            if let Some(answer) = lock(&self.state).take() {
-                break answer;
-            }
-            // Nothing but the answer ends it.
-            let _ = self.source.wait(|| core.clock.now_ms(), u64::MAX);
-            core.assert_here();
+    /// Takes the answer, or that there will be none. An error: it is still awaited.
+    pub fn take(self) -> Result<Option<T>, Self> {
+        let mut state = lock(&self.0);
+        let taken = match *state {
+            State::Awaited => None,
+            State::Given(_) | State::Gone => Some(std::mem::replace(&mut *state, State::Gone)),
         };
-        self.forget(core);
-        answer
+        drop(state);
+        match taken {
+            Some(State::Given(answer)) => Ok(Some(answer)),
+            Some(State::Awaited | State::Gone) => Ok(None),
+            None => Err(self),
+        }
     }
 }

@@ -15,7 +15,7 @@ use super::core::{Core, Event, Service};
 use crate::limits::TICK_INTERVAL_MS;
 
 /// The life of a core's tick.
-pub fn run(core: &'static Core, service: &dyn Service) {
+pub fn run(core: &'static Core, service: &impl Service) {
     let interval = Timespec { tv_sec: 0, tv_nsec: TICK_INTERVAL_MS as i64 * 1_000_000 };
     let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
     let prepared = timerfd_create(TimerfdClockId::Monotonic, flags).and_then(|timer| {
@@ -41,11 +41,8 @@ pub fn run(core: &'static Core, service: &dyn Service) {
         core.refresh_clock();
         core.engine.ticks[core.index].fetch_add(1, Ordering::Relaxed);
         core.gate.wake_overdue(core.clock.now_ms());
-        core.dismiss_spares();
         connection::sweep(core);
-        if service.tick() {
-            core.gate.hurry();
-        }
+        service.tick();
         // First of all that no connection comes any more: what has come until then is counted.
         let drained = !told_drained
             && core.engine.handover.is_over()

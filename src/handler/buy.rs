@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::rc::Rc;
 
 use super::answer::{
     canned_buy_refused, canned_buy_refused_with, write_buy_granted, write_buy_invalid,
@@ -11,9 +10,9 @@ use super::answer::{
 use super::refusal::{DAMAGED, public_id, verdict_code};
 use crate::clock::rfc3339;
 use crate::code::Code;
-use crate::engine::core::Core;
 use crate::engine::http::{Canned, Envelope, Head};
-use crate::purchase::{self, Ask, Asked, Begun, Refused, SaleSlot, Seller, Verdict};
+use crate::ledger::batch::Asker;
+use crate::purchase::{self, Ask, Asked, Done, Progress, Refused, Seller, Verdict};
 use crate::route::{USER_FIELD, USER_HEADER, idempotency_key};
 use crate::sale::{ReservationId, SaleId, Status, User};
 
@@ -63,30 +62,17 @@ impl Refusals {
     }
 }
 
-/// A purchase that waits for the ledger.
-pub struct Waiting {
-    asked: Asked,
-    slot: Rc<SaleSlot>,
-}
-
-impl Waiting {
-    /// Suspends until the ledger has answered. Gives what became of it, and where.
-    pub fn wait(self, seller: &Seller) -> (Verdict, Rc<SaleSlot>) {
-        self.asked.wait(seller, self.slot)
-    }
-}
-
 /// The local step of a purchase; answers it if that is all it takes.
 #[inline(always)] // Most of what a sold-out sale is asked goes this way.
 pub fn begin(
-    core: &'static Core,
-    seller: &Seller,
+    seller: &'static Seller,
+    asker: Asker,
     refusals: &Refusals,
     head: &Head<'_>,
     user: Result<Option<Cow<'_, str>>, Cow<'_, str>>,
     envelope: &Envelope<'_>,
     out: &mut Vec<u8>,
-) -> Option<Waiting> {
+) -> Option<Asked> {
     let named_by = || Cow::Borrowed(if head.user.is_some() { USER_HEADER } else { USER_FIELD });
     let named = |user: Cow<'_, str>| User::new(&user).map_err(|_| named_by());
     let user = match user.and_then(|user| user.map(named).transpose()) {
@@ -100,10 +86,6 @@ pub fn begin(
         write_buy_invalid("Idempotency-Key".into(), envelope, out);
         return None;
     };
-    if !core.ensure_spare() {
-        write_buy_refused(Code::Busy, envelope, out);
-        return None;
-    }
     let slot = match seller.sale(BUY_SALE) {
         Ok(slot) => slot,
         Err(verdict) => {
@@ -111,18 +93,20 @@ pub fn begin(
             return None;
         }
     };
-    match purchase::begin(seller, &slot, Ask { quantity: 1, user, key }) {
-        Begun::Asked(asked) => return Some(Waiting { asked, slot }),
-        Begun::Decided(Verdict::Refused(refused)) if refusals.write(refused, envelope, out) => {}
-        Begun::Decided(verdict) => write_refusal(&verdict, envelope, out),
+    match purchase::begin(seller, &slot, Ask { quantity: 1, user, key }, asker) {
+        Progress::Waits(asked) => return Some(asked),
+        Progress::Done(Done { verdict: Verdict::Refused(refused), .. })
+            if refusals.write(refused, envelope, out) => {}
+        Progress::Done(done) => write(&done, envelope, out),
     }
     None
 }
 
 /// Says what became of a purchase.
-pub fn write(sale: &SaleId, verdict: &Verdict, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+pub fn write(done: &Done, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    let (verdict, sale) = (&done.verdict, done.place.id());
     match verdict {
-        Verdict::Granted { id, .. } => write_granted(sale, *id, envelope, out),
+        Verdict::Granted(reservation) => write_granted(sale, reservation.id, envelope, out),
         Verdict::Replayed(reservation) => {
             let code = match reservation.status {
                 Status::Held | Status::Confirmed => {

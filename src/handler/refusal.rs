@@ -3,7 +3,7 @@
 use crate::clock::rfc3339;
 use crate::code::Code;
 use crate::engine::http::Problem;
-use crate::ledger::batch::Failure;
+use crate::ledger::Failure;
 use crate::purchase::{Refused, Verdict};
 use crate::sale::{ReservationId, SaleId};
 
@@ -60,7 +60,7 @@ pub fn verdict_code(verdict: &Verdict) -> Code {
             Refused::Damaged => Code::Unavailable,
         },
         // These are not refusals; each caller has written them before it asks for a code.
-        Verdict::Granted { .. } | Verdict::Replayed(_) => Code::Internal,
+        Verdict::Granted(_) | Verdict::Replayed(_) => Code::Internal,
     }
 }
 

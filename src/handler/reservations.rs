@@ -1,15 +1,13 @@
 //! `/v1/…/reservations`: made, shown, paid for, given back.
 
-use std::rc::Rc;
-
 use super::refusal::{failure_code, limit_reached, not_found, public_id, verdict_problem};
 use crate::code::Code;
-use crate::engine::core::Core;
 use crate::engine::http::{Envelope, Head, Media, Problem, write_created, write_json};
-use crate::ledger::batch::{Answer, Failure, Ticket};
-use crate::purchase::{self, Ask, Asked, Begun, Refused, SaleSlot, Seller, Verdict};
+use crate::ledger::Failure;
+use crate::ledger::batch::{Answer, Asker, Ticket};
+use crate::purchase::{self, Ask, Asked, Done, Progress, Refused, Seller, Verdict};
 use crate::route::{idempotency_key, parse_reservation_request};
-use crate::sale::{Command, Outcome, Reservation, ReservationId, SaleId, Status, User};
+use crate::sale::{Command, Outcome, ReservationId, SaleId};
 use crate::views::ReservationJson;
 
 /// What is to be done with a reservation.
@@ -23,36 +21,14 @@ pub enum Wish {
     Cancel,
 }
 
-/// A request to reserve that waits for the ledger.
-pub struct Creating {
-    asked: Asked,
-    slot: Rc<SaleSlot>,
-    user: User,
-    quantity: u32,
-}
-
-/// What became of one.
-pub struct Created {
-    verdict: Verdict,
-    slot: Rc<SaleSlot>,
-    user: User,
-    quantity: u32,
-}
-
-impl Creating {
-    /// Suspends until the ledger has answered.
-    pub fn wait(self, seller: &Seller) -> Created {
-        let (verdict, slot) = self.asked.wait(seller, self.slot);
-        Created { verdict, slot, user: self.user, quantity: self.quantity }
-    }
-}
-
 /// A question about a reservation that waits for the ledger.
 pub struct Asking {
     ticket: Ticket,
     sale: SaleId,
     id: ReservationId,
     wish: Wish,
+    /// It is being confirmed with units of other parts.
+    late: bool,
 }
 
 /// One that was answered.
@@ -63,14 +39,26 @@ pub struct Told {
 }
 
 impl Asking {
-    /// Suspends until the ledger has answered.
-    pub fn wait(self, seller: &Seller) -> Told {
-        let Self { ticket, sale, id, wish } = self;
-        let mut answer = seller.batcher.wait(ticket);
-        if sale.is_part() && wish == Wish::Confirm && answer == Ok(Outcome::Expired) {
-            answer = purchase::confirm_late(seller, &sale, id);
+    /// What the ledger has answered, if it has.
+    pub fn go_on(self, seller: &'static Seller, asker: Asker) -> Result<Told, Self> {
+        let Self { ticket, sale, id, wish, late } = self;
+        let answer = match seller.batcher.take(ticket) {
+            Ok((answer, _)) => answer,
+            Err(ticket) => return Err(Self { ticket, sale, id, wish, late }),
+        };
+        if !late && sale.is_part() && wish == Wish::Confirm && answer == Ok(Outcome::Expired) {
+            // Other parts may have units for it.
+            return match purchase::confirm_late(seller, &sale, id, asker) {
+                Ok(ticket) => Err(Self { ticket, sale, id, wish, late: true }),
+                Err(failure) => Ok(Told { answer: Err(failure), sale, wish }),
+            };
         }
-        Told { answer, sale, wish }
+        Ok(Told { answer, sale, wish })
+    }
+
+    /// Nobody waits for it any more.
+    pub fn give_up(self, seller: &Seller) {
+        seller.batcher.give_up(self.ticket);
     }
 }
 
@@ -105,48 +93,41 @@ impl From<Problem> for Declined {
 
 /// The local step of making a reservation.
 pub fn begin(
-    core: &'static Core,
-    seller: &Seller,
+    seller: &'static Seller,
+    asker: Asker,
     head: &Head<'_>,
     body: &[u8],
     sale: &str,
-) -> Result<Creating, Declined> {
+) -> Result<Asked, Declined> {
     let request = parse_reservation_request(body, Media::of(head), head.user)?;
     let key = idempotency_key(head)?;
-    if !core.ensure_spare() {
-        return Err(Problem::of(Code::Busy).into());
-    }
     let slot = seller.sale(sale).map_err(Declined::Decided)?;
-    let (user, quantity) = (request.user, request.quantity);
-    let ask = Ask { quantity, user: Some(user.clone()), key };
-    match purchase::begin(seller, &slot, ask) {
-        Begun::Asked(asked) => Ok(Creating { asked, slot, user, quantity }),
-        Begun::Decided(verdict) => Err(Declined::Decided(verdict)),
+    let ask = Ask { quantity: request.quantity, user: Some(request.user), key };
+    match purchase::begin(seller, &slot, ask, asker) {
+        Progress::Waits(asked) => Ok(asked),
+        Progress::Done(done) => Err(Declined::Decided(done.verdict)),
     }
 }
 
 /// Says what became of a request to reserve.
-pub fn write_created_or_not(created: Created, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
-    let Created { verdict, slot, user, quantity } = created;
-    let sale = slot.id();
-    match verdict {
-        Verdict::Granted { id, expires_at_ms } => {
-            let user = Some(user);
-            let granted = Reservation { id, user, quantity, status: Status::Held, expires_at_ms };
-            let location = format!("/v1/reservations/{}", public_id(sale, id));
-            write_created(&ReservationJson::of(sale, &granted), &location, envelope, out);
+pub fn write_created_or_not(done: &Done, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    let sale = done.place.id();
+    match &done.verdict {
+        Verdict::Granted(granted) => {
+            let location = format!("/v1/reservations/{}", public_id(sale, granted.id));
+            write_created(&ReservationJson::of(sale, granted), &location, envelope, out);
         }
         Verdict::Replayed(reservation) => {
-            write_json(&ReservationJson::of(sale, &reservation), envelope, out);
+            write_json(&ReservationJson::of(sale, reservation), envelope, out);
         }
-        verdict => verdict_problem(&verdict).write(envelope, out),
+        verdict => verdict_problem(verdict).write(envelope, out),
     }
 }
 
 /// Asks the ledger about a reservation; answers at once if it can't be asked.
 pub fn ask(
-    core: &'static Core,
     seller: &Seller,
+    asker: Asker,
     id: &str,
     wish: Wish,
     envelope: &Envelope<'_>,
@@ -161,14 +142,9 @@ pub fn ask(
         Wish::Confirm => Command::Confirm(id),
         Wish::Cancel => Command::Cancel(id),
     };
-    let submitted = if core.ensure_spare() {
-        let is_known = seller.sales.exists(&sale);
-        seller.batcher.submit(seller.clock.now_ms(), &sale, is_known, command, 0)
-    } else {
-        Err(Failure::Busy)
-    };
-    match submitted {
-        Ok(ticket) => Some(Asking { ticket, sale, id, wish }),
+    let (now_ms, is_known) = (seller.clock.now_ms(), seller.sales.exists(&sale));
+    match seller.batcher.submit(now_ms, &sale, is_known, command, 0, Some(asker)) {
+        Ok(ticket) => Some(Asking { ticket, sale, id, wish, late: false }),
         Err(failure) => {
             failed(wish, failure).write(envelope, out);
             None

@@ -3,9 +3,9 @@
 use std::rc::Rc;
 
 use super::refusal::{damaged, failure_code, not_found, verdict_problem};
-use crate::engine::core::Core;
 use crate::engine::http::{Envelope, Problem, json_bytes, write_json_bytes};
-use crate::ledger::batch::{Answer, Failure, Ticket};
+use crate::ledger::Failure;
+use crate::ledger::batch::{Answer, Asker, Ticket};
 use crate::purchase::{self, SaleSlot, SeenView, Seller};
 use crate::sale::{Outcome, SaleId, SaleView};
 use crate::views::SaleJson;
@@ -17,16 +17,25 @@ pub struct Showing {
 }
 
 impl Showing {
-    /// Suspends until the ledger has answered.
-    pub fn wait(self, seller: &Seller) -> (Answer, Rc<SaleSlot>) {
-        (seller.batcher.wait(self.ticket), self.slot)
+    /// What the ledger has answered, if it has.
+    pub fn go_on(self, seller: &Seller) -> Result<(Answer, Rc<SaleSlot>), Self> {
+        let Self { ticket, slot } = self;
+        match seller.batcher.take(ticket) {
+            Ok((answer, _)) => Ok((answer, slot)),
+            Err(ticket) => Err(Self { ticket, slot }),
+        }
+    }
+
+    /// Nobody waits for it any more.
+    pub fn give_up(self, seller: &Seller) {
+        seller.batcher.give_up(self.ticket);
     }
 }
 
 /// Shows a sale; asks the ledger only if there is no young view of it.
 pub fn show(
-    core: &'static Core,
     seller: &Seller,
+    asker: Asker,
     sale: &str,
     envelope: &Envelope<'_>,
     out: &mut Vec<u8>,
@@ -42,8 +51,7 @@ pub fn show(
         write_seen(slot.id(), &seen, envelope, out);
         return None;
     }
-    let asked = if core.ensure_spare() { purchase::ask(seller, &slot) } else { Err(Failure::Busy) };
-    match asked {
+    match purchase::ask(seller, &slot, asker) {
         Ok(ticket) => Some(Showing { ticket, slot }),
         Err(failure) => {
             failed(failure).write(envelope, out);

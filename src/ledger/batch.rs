@@ -2,65 +2,42 @@
 //! is answered. No timer, no linger: a quiet core sends one command per round trip, a busy one
 //! hundreds.
 //!
-//! A command that waits has a ticket; the coroutine that holds it suspends until the ticket is
-//! answered. What was never sent and what was sent and lost are told apart here, since they are
-//! different truths: [`Failure`].
+//! A command that somebody waits for has a ticket. Whoever asked is told that its answer is there,
+//! takes it, and goes on; or gives the ticket up before. What was never sent and what was sent and
+//! lost are told apart here, since they are different truths: [`Failure`].
 //!
 //! Architecture invariant: the batcher does no I/O. A link (Redis or embedded) takes batches from
 //! it and hands answers back; it never knows which link it is.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::VecDeque;
 
 use may::coroutine::{self, Coroutine};
 
-use super::queue::{LineId, Queues, Sent};
-use super::{Batch, GroupReply, LedgerError};
-use crate::limits::BATCH_MAX;
-use crate::sale::{Command, Outcome, SaleId};
+use super::ids::IdSource;
+use super::queue::{Queues, Sent, Sifted};
+use super::{Batch, Failure, Group, GroupReply};
+use crate::limits::{BATCH_MAX, TOLD_AT_ONCE_MAX};
+use crate::sale::{Command, Outcome, Reserve, SaleId};
+
+pub use super::queue::{Answer, Answered, Entry, Ticket, TicketNumber};
 
 /// Most rounds of events that a batch waits for while each brings more for it.
 const ROUNDS_WAITED_MAX: usize = 8;
-
-/// Most answered requests that go on at a time. An answer may be for all who wait; if they ran one
-/// after the other, what came meanwhile would not be read for as long, and what the core knows of
-/// the sales would be too old for those who come next.
-const WAKES_MAX: usize = 64;
 
 /// Answered requests that have yet to go on, above which the next batch waits. So those who wait on
 /// a busy core wait in the queues, where each sale has its turn, and not in one long line to be told
 /// their answers; and the ledger has work while the rest of a batch is told.
 const UNTOLD_MAX: usize = BATCH_MAX / 2;
 
-/// Why a command has no outcome.
+/// Whoever asks, as a number that [`Tell`] knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    /// Too many are waiting, or it waited too long before it was sent. Nothing happened.
-    Busy,
-    /// The ledger can't be reached. Nothing happened.
-    Unavailable,
-    /// It was sent and the answer was lost or is late. It may have happened.
-    Unknown,
+pub struct Asker(pub u64);
+
+/// Whoever waits for an answer.
+enum Who {
+    Asker(Asker),
+    Coroutine(Coroutine),
 }
-
-impl From<&LedgerError> for Failure {
-    fn from(error: &LedgerError) -> Self {
-        match error {
-            LedgerError::Refused(_) => Self::Unavailable,
-            LedgerError::Lost(_) => Self::Unknown,
-        }
-    }
-}
-
-/// What a ticket becomes.
-pub type Answer = Result<Outcome, Failure>;
-
-/// A command's place in the queue. Must be waited for.
-#[derive(Debug)]
-#[must_use]
-pub struct Ticket(usize);
-
-pub use super::queue::Entry;
 
 /// Learns what became of every command, waited for or not, before the tickets are answered.
 pub trait Settle {
@@ -74,94 +51,131 @@ pub trait Settle {
         asked_ms: u64,
     );
 
+    /// Commands were given up before they were sent, for which so many units of allowance were taken.
+    fn give_back(&self, sale: &SaleId, units: u64);
+
+    /// A purchase has this outcome, and whoever asked is gone.
+    fn nobody_waits(&self, outcome: &Outcome);
+
     /// The answer about one group is overdue, and nobody is to wait for it any more. It is settled
     /// when it comes.
     fn give_up(&self, sale: &SaleId);
 }
 
-/// Our side of a batch that has been sent.
+/// Lets those go on whose answers are there, in turn with everything else that a core has to do.
+pub trait Tell {
+    /// An answer is there. `first`: whoever asked goes on before all others.
+    fn tell(&self, asker: Asker, first: bool);
+
+    /// How many have been told of and have yet to go on.
+    fn untold(&self) -> usize;
+}
+
+/// A batch that has been taken to be sent: its commands, and our side of them.
 #[derive(Debug)]
 pub struct Flight {
-    groups: Vec<Sent>,
+    batch: Batch,
+    entries: Vec<Sent>,
     asked_ms: u64,
 }
 
 impl Flight {
-    /// Each group's part of it, as a flight of its own, in order.
+    /// What is to be sent: a group for each sale.
+    pub fn groups(&self) -> &[Group] {
+        &self.batch.groups
+    }
+
+    /// Takes out what is to be sent, for a ledger that is another thread. Those who wait get their
+    /// commands back with their answers if it is [put back](Self::put_back).
+    pub fn take_batch(&mut self) -> Batch {
+        std::mem::take(&mut self.batch)
+    }
+
+    /// See [`take_batch`](Self::take_batch).
+    pub fn put_back(&mut self, batch: Batch) {
+        self.batch = batch;
+    }
+
+    /// Each group of it as a flight of its own, in order.
     pub fn parts(self) -> impl Iterator<Item = Self> {
         let asked_ms = self.asked_ms;
-        self.groups.into_iter().map(move |part| Self { groups: vec![part], asked_ms })
+        self.batch.groups.into_iter().zip(self.entries).map(move |(group, entries)| Self {
+            batch: Batch { groups: vec![group] },
+            entries: vec![entries],
+            asked_ms,
+        })
     }
 
-    /// Of a flight with one group: cuts off what belongs to its commands from this one on.
+    /// Of a flight with one group: cuts off its commands from this one on.
     pub fn split_off(&mut self, at: usize) -> Self {
+        let cut = |group: &mut Group| Group {
+            sale: group.sale.clone(),
+            commands: group.commands.split_off(at),
+        };
+        let groups = self.batch.groups.iter_mut().map(cut).collect();
         let cut =
-            self.groups.iter_mut().map(|(sale, entries)| (sale.clone(), entries.split_off(at)));
-        Self { groups: cut.collect(), asked_ms: self.asked_ms }
+            self.entries.iter_mut().map(|(sale, entries)| (sale.clone(), entries.split_off(at)));
+        Self { batch: Batch { groups }, entries: cut.collect(), asked_ms: self.asked_ms }
     }
 
-    /// Of flights with one group each, of the same sale: adds what belongs to the other's commands.
+    /// Of flights with one group each, of the same sale: adds the other's commands.
     pub fn append(&mut self, other: Self) {
         self.asked_ms = self.asked_ms.min(other.asked_ms);
-        for ((sale, entries), (other_sale, more)) in self.groups.iter_mut().zip(other.groups) {
-            debug_assert_eq!(*sale, other_sale);
+        for (group, more) in self.batch.groups.iter_mut().zip(other.batch.groups) {
+            debug_assert_eq!(group.sale, more.sale);
+            group.commands.extend(more.commands);
+        }
+        for ((_, entries), (_, more)) in self.entries.iter_mut().zip(other.entries) {
             entries.extend(more);
         }
     }
 }
 
-#[derive(Default)]
-struct Slot {
-    answer: Option<Answer>,
-    waiter: Option<Coroutine>,
-    /// Where its request has its place.
-    line: Option<LineId>,
-}
-
 /// See the module's header.
 pub struct Batcher {
-    waiting_max: usize,
+    waiting_max: Option<usize>,
     answer_deadline_ms: u64,
-    queues: RefCell<Queues>,
+    queues: RefCell<Queues<Who>>,
+    /// Makes the ids of reservations.
+    ids: RefCell<IdSource>,
     /// Commands in the queues at the end of the last round.
     count_seen: Cell<usize>,
     /// Rounds for which the next batch has waited.
     rounds_waited: Cell<usize>,
     batches_taken: Cell<u64>,
-    slots: RefCell<Vec<Slot>>,
-    free_slots: RefCell<Vec<usize>>,
-    /// Whose answers are there and who have yet to go on, and how many others were told to since
-    /// [`wake_more`](Self::wake_more).
-    to_wake: RefCell<VecDeque<Coroutine>>,
-    woken: Cell<usize>,
     available: Cell<bool>,
     idle_link: RefCell<Option<Coroutine>>,
     settle: OnceCell<Box<dyn Settle>>,
+    tell: OnceCell<Box<dyn Tell>>,
 }
 
 impl Batcher {
-    /// A batcher whose ledger is away until a link says otherwise.
-    pub fn new(waiting_max: usize, answer_deadline_ms: u64) -> Self {
+    /// A batcher whose ledger is away until a link says otherwise. `waiting_max`: requests that may
+    /// wait, if there is such a bound.
+    pub fn new(waiting_max: Option<usize>, answer_deadline_ms: u64) -> Self {
         Self {
             waiting_max,
             answer_deadline_ms,
             queues: RefCell::default(),
+            ids: RefCell::default(),
             count_seen: Cell::new(0),
             rounds_waited: Cell::new(0),
             batches_taken: Cell::new(0),
-            slots: RefCell::default(),
-            free_slots: RefCell::default(),
-            to_wake: RefCell::default(),
-            woken: Cell::new(0),
             available: Cell::new(false),
             idle_link: RefCell::default(),
             settle: OnceCell::new(),
+            tell: OnceCell::new(),
         }
     }
 
-    /// Says who is told what became of the commands. Once.
+    /// Says who learns what became of the commands. Once.
     pub fn set_settle(&self, settle: Box<dyn Settle>) {
         assert!(self.settle.set(settle).is_ok(), "set twice");
+    }
+
+    /// Says who tells those who wait. Once.
+    pub fn set_tell(&self, tell: Box<dyn Tell>) {
+        assert!(self.tell.set(tell).is_ok(), "set twice");
     }
 
     /// Time a batch may take, in ms.
@@ -169,8 +183,8 @@ impl Batcher {
         self.answer_deadline_ms
     }
 
-    /// Requests that may wait for an answer.
-    pub fn waiting_max(&self) -> usize {
+    /// Requests that may wait for an answer, if there is such a bound.
+    pub fn waiting_max(&self) -> Option<usize> {
         self.waiting_max
     }
 
@@ -184,8 +198,9 @@ impl Batcher {
         self.queues.borrow().places()
     }
 
-    /// Puts a command into the queue of its sale, to be waited for. `is_known`: the ledger has said
-    /// that there is such a sale.
+    /// Puts a command into the queue of its sale. `asker` is told when its answer is there; without
+    /// one, the ticket is to be [waited for](Self::wait). `is_known`: the ledger has said that there
+    /// is such a sale. A purchase gets its id when it leaves.
     pub fn submit(
         &self,
         now_ms: u64,
@@ -193,13 +208,13 @@ impl Batcher {
         is_known: bool,
         command: Command,
         allowance: u32,
+        asker: Option<Asker>,
     ) -> Result<Ticket, Failure> {
         if !self.available.get() {
             return Err(Failure::Unavailable);
         }
-        let ticket = self.new_ticket(sale, is_known)?;
-        let entry = Entry { ticket: Some(ticket.0), allowance, submitted_ms: now_ms };
-        self.queues.borrow_mut().push(sale, is_known, command, entry);
+        let ticket = self.new_ticket(sale, is_known, asker)?;
+        self.queues.borrow_mut().push(&ticket, command, allowance, now_ms);
         Ok(ticket)
     }
 
@@ -214,92 +229,74 @@ impl Batcher {
     ) -> bool {
         let available = self.available.get();
         if available {
-            let entry = Entry { ticket: None, allowance: 0, submitted_ms: now_ms };
-            self.queues.borrow_mut().push(sale, is_known, command, entry);
+            self.queues.borrow_mut().push_unattended(sale, is_known, command, now_ms);
         }
         available
     }
 
     /// A ticket without a command of its own, for a request that waits for what another has asked
     /// about the same sale; answered with [`deliver`](Self::deliver).
-    pub fn new_ticket(&self, sale: &SaleId, is_known: bool) -> Result<Ticket, Failure> {
-        let line = self.queues.borrow_mut().enter(sale, is_known, self.waiting_max);
-        let line = Some(line.ok_or(Failure::Busy)?);
-        let mut slots = self.slots.borrow_mut();
-        if let Some(free) = self.free_slots.borrow_mut().pop() {
-            slots[free].line = line;
-            return Ok(Ticket(free));
-        }
-        slots.push(Slot { line, ..Slot::default() });
-        Ok(Ticket(slots.len() - 1))
+    pub fn new_ticket(
+        &self,
+        sale: &SaleId,
+        is_known: bool,
+        asker: Option<Asker>,
+    ) -> Result<Ticket, Failure> {
+        let who = asker.map(Who::Asker);
+        let ticket = self.queues.borrow_mut().enter(sale, is_known, self.waiting_max, who);
+        ticket.ok_or(Failure::Busy)
     }
 
     /// The number by which [`deliver`](Self::deliver) knows a ticket.
-    pub fn number(&self, ticket: &Ticket) -> usize {
-        ticket.0
+    pub fn number(&self, ticket: &Ticket) -> TicketNumber {
+        ticket.number()
+    }
+
+    /// Takes the answer to a ticket, if it is there.
+    pub fn take(&self, ticket: Ticket) -> Result<Answered, Ticket> {
+        self.queues.borrow_mut().take_answer(ticket)
+    }
+
+    /// Nobody waits for a ticket any more. Of a command that was not sent, which never will be, the units
+    /// of allowance that were taken for it; one that was sent is settled when it is answered.
+    pub fn give_up(&self, ticket: Ticket) -> Option<u32> {
+        self.queues.borrow_mut().give_up(ticket)
     }
 
     /// Suspends the calling coroutine until its ticket is answered.
-    pub fn wait(&self, ticket: Ticket) -> Answer {
+    pub fn wait(&self, mut ticket: Ticket) -> Answer {
         loop {
-            let mut slots = self.slots.borrow_mut();
-            let slot = &mut slots[ticket.0];
-            if let Some(answer) = slot.answer.take() {
-                slot.waiter = None;
-                if let Some(line) = slot.line.take() {
-                    self.queues.borrow_mut().leave(line);
-                }
-                self.free_slots.borrow_mut().push(ticket.0);
-                return answer;
+            match self.take(ticket) {
+                Ok((answer, _)) => return answer,
+                Err(unanswered) => ticket = unanswered,
             }
-            slot.waiter = Some(coroutine::current());
-            drop(slots);
+            let who = Who::Coroutine(coroutine::current());
+            self.queues.borrow_mut().set_who(&ticket, who);
             coroutine::park();
         }
     }
 
-    /// Answers a ticket. Its request goes on when its turn comes: see [`wake_more`](Self::wake_more).
-    pub fn deliver(&self, ticket: usize, answer: Answer) {
-        let Some(waiter) = self.answer(ticket, answer) else { return };
-        let mut to_wake = self.to_wake.borrow_mut();
-        if to_wake.is_empty() && self.woken.get() < WAKES_MAX {
-            self.woken.set(self.woken.get() + 1);
-            waiter.unpark();
-        } else {
-            to_wake.push_back(waiter);
+    /// Answers a ticket that has no command of its own. Whoever has it goes on when his turn comes.
+    pub fn deliver(&self, ticket: TicketNumber, answer: Answer) {
+        self.answer(ticket, answer, None, false);
+    }
+
+    fn answer(&self, ticket: TicketNumber, answer: Answer, command: Option<Command>, first: bool) {
+        let who = self.queues.borrow_mut().answer(ticket, answer, command);
+        match who {
+            Err((Ok(outcome), Some(Command::Reserve(_)))) => {
+                if let Some(settle) = self.settle.get() {
+                    settle.nobody_waits(&outcome);
+                }
+            }
+            Ok(Some(Who::Asker(asker))) => {
+                if let Some(tell) = self.tell.get() {
+                    tell.tell(asker, first);
+                }
+            }
+            Ok(Some(Who::Coroutine(coroutine))) => coroutine.unpark(),
+            Ok(None) | Err(_) => {}
         }
-    }
-
-    /// Notes the answer of a ticket; who is suspended until it is there.
-    fn answer(&self, ticket: usize, answer: Answer) -> Option<Coroutine> {
-        let mut slots = self.slots.borrow_mut();
-        let slot = &mut slots[ticket];
-        debug_assert!(slot.answer.is_none(), "ticket {ticket} answered twice");
-        slot.answer = Some(answer);
-        slot.waiter.take()
-    }
-
-    /// Lets the next requests go on whose answers are there; whether there are any. To be called
-    /// between two rounds of the core's events; the caller must let them run.
-    pub fn wake_more(&self) -> bool {
-        let mut to_wake = self.to_wake.borrow_mut();
-        let count = to_wake.len().min(WAKES_MAX);
-        to_wake.drain(..count).for_each(|waiter| waiter.unpark());
-        self.woken.set(count);
-        count > 0
-    }
-
-    /// Lets one of them go on. To be called within a round, after every second event, so that what
-    /// has come is read sooner than what is known is told, but the telling never stands still.
-    pub fn wake_one(&self) {
-        if let Some(waiter) = self.to_wake.borrow_mut().pop_front() {
-            waiter.unpark();
-        }
-    }
-
-    /// Whether answers are there for requests that have yet to go on.
-    pub fn has_answered(&self) -> bool {
-        !self.to_wake.borrow().is_empty()
     }
 
     /// Wakes the link if it is idle and there is something to send; whether it did. Called at the
@@ -339,7 +336,7 @@ impl Batcher {
         &self,
         now_ms: impl Fn() -> u64,
         interrupted: impl Fn() -> bool,
-    ) -> Option<(Batch, Flight)> {
+    ) -> Option<Flight> {
         loop {
             if interrupted() {
                 return None;
@@ -358,7 +355,7 @@ impl Batcher {
 
     /// Whether most of those who were answered have gone on, so that the next batch may leave.
     fn has_told(&self) -> bool {
-        self.to_wake.borrow().len() <= UNTOLD_MAX
+        self.tell.get().is_none_or(|tell| tell.untold() <= UNTOLD_MAX)
     }
 
     /// Whether something waits to be sent.
@@ -374,34 +371,37 @@ impl Batcher {
     /// For a link: the ledger can't be reached. What was not sent fails at once, truthfully.
     pub fn set_unavailable(&self) {
         self.available.set(false);
-        let groups = self.queues.borrow_mut().take_all();
-        // Nothing was asked: what is known of the sales is as old as it was.
-        self.fail(Flight { groups, asked_ms: 0 }, Failure::Unavailable);
+        let unsent = self.queues.borrow_mut().take_all();
+        self.fail_unsent(unsent, Failure::Unavailable);
     }
 
     /// For a link: the ledger has answered a batch, one result per group.
     /// The sales with the fewest commands are answered first, and go on at once if they are few: they
     /// wait for nobody's crowd.
     pub fn complete(&self, flight: Flight, results: Vec<Result<GroupReply, Failure>>) {
-        debug_assert_eq!(flight.groups.len(), results.len());
-        let asked_ms = flight.asked_ms;
-        let mut groups: Vec<_> = flight.groups.into_iter().zip(results).collect();
-        groups.sort_by_key(|((_, entries), _)| entries.len());
+        debug_assert_eq!(flight.entries.len(), results.len());
+        let Flight { batch, entries, asked_ms } = flight;
+        let mut commands = batch.groups.into_iter().map(|group| group.commands);
+        let mut groups: Vec<_> = entries
+            .into_iter()
+            .zip(results)
+            .map(|(sent, result)| (sent, result, commands.next().unwrap_or_default()))
+            .collect();
+        groups.sort_by_key(|((_, entries), ..)| entries.len());
         let (last, mut told) = (groups.len().saturating_sub(1), 0);
-        for (index, ((sale, entries), result)) in groups.into_iter().enumerate() {
+        for (index, ((sale, entries), result, commands)) in groups.into_iter().enumerate() {
             told += entries.len();
-            let at_once = index < last && told <= WAKES_MAX;
+            let first = index < last && told <= TOLD_AT_ONCE_MAX;
             match result {
                 Err(failure) => self.fail_group(&sale, &entries, failure, asked_ms),
                 Ok(reply) => {
                     self.settle_group(&sale, &entries, Ok(&reply), asked_ms);
                     debug_assert_eq!(entries.len(), reply.outcomes.len());
+                    let mut commands = commands.into_iter();
                     for (entry, outcome) in entries.into_iter().zip(reply.outcomes) {
-                        let Some(ticket) = entry.ticket else { continue };
-                        if !at_once {
-                            self.deliver(ticket, Ok(outcome));
-                        } else if let Some(waiter) = self.answer(ticket, Ok(outcome)) {
-                            waiter.unpark();
+                        let command = commands.next();
+                        if let Some(ticket) = entry.ticket {
+                            self.answer(ticket, Ok(outcome), command, first);
                         }
                     }
                 }
@@ -409,9 +409,32 @@ impl Batcher {
         }
     }
 
+    /// For a link that has not sent a flight yet: takes out the commands whose tickets were given up.
+    pub fn drop_given_up(&self, flight: &mut Flight) {
+        for (group, (sale, entries)) in flight.batch.groups.iter_mut().zip(&mut flight.entries) {
+            let given_up: Vec<bool> = {
+                let mut queues = self.queues.borrow_mut();
+                let gone = |entry: &Entry| entry.ticket.is_some_and(|key| !queues.waits(key));
+                entries.iter().map(gone).collect()
+            };
+            if !given_up.contains(&true) {
+                continue;
+            }
+            let mut gone = given_up.iter();
+            group.commands.retain(|_| !gone.next().is_some_and(|gone| *gone));
+            let both = std::mem::take(entries).into_iter().zip(given_up);
+            let (out, stay): (Vec<_>, Vec<_>) = both.partition(|(_, gone)| *gone);
+            entries.extend(stay.into_iter().map(|(entry, _)| entry));
+            let units = out.iter().map(|(entry, _)| u64::from(entry.allowance)).sum();
+            if let Some(settle) = self.settle.get() {
+                settle.give_back(sale, units);
+            }
+        }
+    }
+
     /// For a link: a batch has failed.
     pub fn fail(&self, flight: Flight, failure: Failure) {
-        for (sale, entries) in flight.groups {
+        for (sale, entries) in flight.entries {
             self.fail_group(&sale, &entries, failure, flight.asked_ms);
         }
     }
@@ -419,7 +442,7 @@ impl Batcher {
     /// For a link whose late answers still come: answers the tickets of a batch that is overdue,
     /// but keeps the batch, to be settled by what its answer says.
     pub fn give_up_waiting(&self, flight: &mut Flight) {
-        for (sale, entries) in &mut flight.groups {
+        for (sale, entries) in &mut flight.entries {
             if let Some(settle) = self.settle.get() {
                 settle.give_up(sale);
             }
@@ -432,36 +455,51 @@ impl Batcher {
     pub fn fail_overdue(&self, now_ms: u64) {
         if self.has_more() {
             let oldest_ms = now_ms.saturating_sub(self.answer_deadline_ms);
-            let groups = self.queues.borrow_mut().take_overdue(oldest_ms);
-            self.fail(Flight { groups, asked_ms: 0 }, Failure::Busy);
+            let overdue = self.queues.borrow_mut().take_overdue(oldest_ms);
+            self.fail_unsent(overdue, Failure::Busy);
         }
     }
 
-    /// Answers purchases of a sale that wait to be sent, with what the ledger has just said to
-    /// others and says to everybody: those without an idempotency key, of which it can know nothing
-    /// more. Returns the units of allowance that were taken for them.
+    /// What the ledger has just said to others it says to everybody who asks for a sale: answers
+    /// purchases that wait to be sent. Those with an idempotency key, of which the ledger may know
+    /// more, are only asked for their claims. Returns the units of allowance that were taken for
+    /// them.
     pub fn answer_unsent(&self, sale: &SaleId, outcome: &Outcome) -> u64 {
-        let keyless = |command: &Command| matches!(command, Command::Reserve(reserve) if reserve.key.is_none());
-        let entries = self.queues.borrow_mut().take_those(sale, keyless);
-        for ticket in entries.iter().filter_map(|entry| entry.ticket) {
-            self.deliver(ticket, Ok(outcome.clone()));
+        let sifted = |reserve: &Reserve| match reserve.key {
+            None => Sifted::TakenOut,
+            Some(_) => Sifted::OnlyLooks,
+        };
+        let (entries, mut units) = self.queues.borrow_mut().sift(sale, sifted);
+        for entry in entries {
+            units += u64::from(entry.allowance);
+            if let Some(ticket) = entry.ticket {
+                self.answer(ticket, Ok(outcome.clone()), None, false);
+            }
         }
-        entries.iter().map(|entry| u64::from(entry.allowance)).sum()
-    }
-
-    /// How many batches have been taken: changes when a command that is submitted now is likely to
-    /// leave with another batch than the one before.
-    pub fn batches_taken(&self) -> u64 {
-        self.batches_taken.get()
+        units
     }
 
     /// Takes what leaves next: see [`Queues::take`].
-    pub(crate) fn take_batch(&self, now_ms: u64) -> (Batch, Flight) {
-        self.batches_taken.set(self.batches_taken.get() + 1);
+    pub(crate) fn take_batch(&self, now_ms: u64) -> Flight {
+        let number = self.batches_taken.get() + 1;
+        self.batches_taken.set(number);
         self.count_seen.set(0);
         self.rounds_waited.set(0);
-        let (batch, groups) = self.queues.borrow_mut().take();
-        (batch, Flight { groups, asked_ms: now_ms })
+        let (mut batch, entries) = self.queues.borrow_mut().take();
+        let mut ids = self.ids.borrow_mut();
+        for command in batch.groups.iter_mut().flat_map(|group| &mut group.commands) {
+            if let Command::Reserve(reserve) = command {
+                reserve.id = ids.next_id(number);
+            }
+        }
+        Flight { batch, entries, asked_ms: now_ms }
+    }
+
+    /// Nothing was asked: what is known of the sales is as old as it was.
+    fn fail_unsent(&self, unsent: Vec<Sent>, failure: Failure) {
+        for (sale, entries) in unsent {
+            self.fail_group(&sale, &entries, failure, 0);
+        }
     }
 
     fn fail_group(&self, sale: &SaleId, entries: &[Entry], failure: Failure, asked_ms: u64) {
@@ -483,7 +521,7 @@ impl Batcher {
 
     fn deliver_failure(&self, entries: &[Entry], failure: Failure) {
         for ticket in entries.iter().filter_map(|entry| entry.ticket) {
-            self.deliver(ticket, Err(failure));
+            self.answer(ticket, Err(failure), None, false);
         }
     }
 }

@@ -10,6 +10,7 @@
 pub mod batch;
 pub mod client;
 pub mod embedded;
+pub mod ids;
 pub mod link;
 pub mod members;
 mod queue;
@@ -57,6 +58,26 @@ pub enum LedgerError {
     /// It may or may not have been carried out.
     #[error("the ledger's answer was lost: {0}")]
     Lost(String),
+}
+
+/// Why a command of a core has no outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// Too many are waiting, or it waited too long before it was sent. Nothing happened.
+    Busy,
+    /// The ledger can't be reached. Nothing happened.
+    Unavailable,
+    /// It was sent and the answer was lost or is late. It may have happened.
+    Unknown,
+}
+
+impl From<&LedgerError> for Failure {
+    fn from(error: &LedgerError) -> Self {
+        match error {
+            LedgerError::Refused(_) => Self::Unavailable,
+            LedgerError::Lost(_) => Self::Unknown,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! What waits on one core to be sent to the ledger: a queue per sale, from which batches are taken
-//! in turn.
+//! in turn; and who waits for what becomes of it.
 //!
 //! Within one sale, first come is first served; but what only looks (an operator's question, a view)
 //! has a queue of its own and never stands behind purchases. Between sales, each that has something
@@ -7,35 +7,57 @@
 //! a sale with thousands of waiting buyers costs the others of its core no more than its share. Names
 //! that the ledger has not confirmed, which clients may invent, share one part of a batch.
 //!
+//! What waits is a record in a slab, named by a [`Ticket`], and the queues are lists through the
+//! slab: so a command that nobody waits for any more is taken out of the middle at once, and one more
+//! costs the same however many there are.
+//!
 //! Nothing here is linear in the number of sales but looking for what is overdue, once per tick.
 //!
-//! Architecture invariant: no I/O, no clock, no coroutine. It does not know what a ticket is.
+//! Architecture invariant: no I/O, no clock, no coroutine. It does not know who waits.
+
+mod taking;
 
 use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
-use super::{Batch, Group};
-use crate::limits::{BATCH_MAX, BATCH_SCRIPTS_MAX, WAITING_SHARE};
-use crate::sale::{Command, SaleId};
+use super::Failure;
+use crate::limits::WAITING_SHARE;
+use crate::sale::{Command, Outcome, Reserve, SaleId};
+use crate::slab::{Key, Slab};
+
+/// What a command becomes.
+pub type Answer = Result<Outcome, Failure>;
+
+/// Names a request that waits. Its answer must be taken, or it must be given up.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Ticket(Key);
+
+/// The number by which an answer knows a ticket, also when that has been given up.
+pub type TicketNumber = Key;
+
+impl Ticket {
+    /// Its number.
+    pub fn number(&self) -> TicketNumber {
+        self.0
+    }
+}
+
+/// An answer with the command that it is about, unless the ledger has kept that.
+pub type Answered = (Answer, Option<Command>);
 
 /// One command of a batch, on our side of the ledger.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
-    /// Who waits for the outcome, if anybody does.
-    pub(super) ticket: Option<usize>,
+    /// Whose it is, if anybody waits for the outcome. He may be gone by now.
+    pub(super) ticket: Option<TicketNumber>,
     /// Units of allowance taken for it, to give back unless it is granted.
     pub allowance: u32,
-    /// When it was put into the queue, on the core's clock.
-    pub(super) submitted_ms: u64,
 }
 
-/// Commands of one sale with our side of them, in order.
+/// Our side of the commands to one sale, in order.
 pub(super) type Sent = (SaleId, Vec<Entry>);
-
-/// Names a sale's queue while somebody has a place in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct LineId(usize);
 
 /// What share of a batch a command competes for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,13 +82,53 @@ impl Class {
     }
 }
 
+/// No record.
+const NONE: u32 = u32::MAX;
+
+/// A command that waits to be sent.
+struct Queued {
+    command: Command,
+    allowance: u32,
+    submitted_ms: u64,
+    /// It stands in the queue of what only looks.
+    looks: bool,
+    /// The records before and behind it in its queue.
+    previous: u32,
+    next: u32,
+}
+
+/// How far what waits has come.
+enum Stage {
+    Queued(Queued),
+    /// It was sent; or it waits for what somebody else has asked.
+    Awaited,
+    Answered(Answered),
+}
+
+/// What waits.
+struct Waiting<W> {
+    /// Whoever waits for it. `None`: nobody does, or he has been told.
+    who: Option<W>,
+    /// It has a place among those that may wait.
+    has_place: bool,
+    /// Its sale.
+    line: u32,
+    stage: Stage,
+}
+
 /// Commands in their order of arrival.
-#[derive(Default)]
-struct Fifo {
-    commands: VecDeque<Command>,
-    entries: VecDeque<Entry>,
+struct List {
+    first: u32,
+    last: u32,
+    count: usize,
     /// Whether a turn of this class is waiting for it.
     turn: Option<Class>,
+}
+
+impl Default for List {
+    fn default() -> Self {
+        Self { first: NONE, last: NONE, count: 0, turn: None }
+    }
 }
 
 /// What waits for one sale.
@@ -76,26 +138,59 @@ struct Line {
     is_known: bool,
     /// Places that its requests have, from the moment they wait until they have their answer.
     places: usize,
-    looks: Fifo,
-    changes: Fifo,
+    looks: List,
+    changes: List,
+    /// Purchases among the latter.
+    purchases: usize,
     /// Which group of the batch that is being taken is this sale's.
     group: Option<usize>,
 }
 
-/// See the module's header.
-#[derive(Default)]
-pub(super) struct Queues {
-    lines: HashMap<SaleId, usize>,
+impl Line {
+    fn list(&mut self, looks: bool) -> &mut List {
+        if looks { &mut self.looks } else { &mut self.changes }
+    }
+}
+
+/// What becomes of a purchase that has not been sent when everybody is told the same.
+pub(super) enum Sifted {
+    /// It stays.
+    Stays,
+    /// It is taken out, to be answered.
+    TakenOut,
+    /// Its request is only to look for its claim.
+    OnlyLooks,
+}
+
+/// See the module's header. `W`: whoever waits.
+pub(super) struct Queues<W> {
+    waiting: Slab<Waiting<W>>,
+    lines: HashMap<SaleId, u32>,
     slab: Vec<Option<Line>>,
-    free: Vec<usize>,
+    free: Vec<u32>,
     /// The line that was asked for last: mostly the next one, too.
-    last: usize,
-    turns: [VecDeque<usize>; 3],
+    last: u32,
+    turns: [VecDeque<u32>; 3],
     commands: usize,
     places: usize,
 }
 
-impl Queues {
+impl<W> Default for Queues<W> {
+    fn default() -> Self {
+        Self {
+            waiting: Slab::default(),
+            lines: HashMap::default(),
+            slab: Vec::new(),
+            free: Vec::new(),
+            last: 0,
+            turns: Default::default(),
+            commands: 0,
+            places: 0,
+        }
+    }
+}
+
+impl<W> Queues<W> {
     /// Commands that wait to be sent.
     pub fn len(&self) -> usize {
         self.commands
@@ -111,111 +206,234 @@ impl Queues {
         self.places
     }
 
-    /// Takes one of `places_max` places for a request that concerns this sale. A sale may have up to
-    /// [`WAITING_SHARE`] times as many as are left, so that however many want to wait for one, some
-    /// are left for others. `None`: it has its share, or none is left.
-    pub fn enter(&mut self, sale: &SaleId, is_known: bool, places_max: usize) -> Option<LineId> {
-        let left = places_max.saturating_sub(self.places);
-        let id = self.line_of(sale, is_known);
-        let line = self.line(id);
-        if line.places >= left.saturating_mul(WAITING_SHARE) {
-            self.drop_if_idle(id);
-            return None;
+    /// Takes a place for a request that concerns this sale. Of `places_max` places, if there is such a
+    /// bound, a sale may have up to [`WAITING_SHARE`] times as many as are left, so that however many
+    /// want to wait for one, some are left for others. `None`: it has its share, or none is left.
+    pub fn enter(
+        &mut self,
+        sale: &SaleId,
+        is_known: bool,
+        places_max: Option<usize>,
+        who: Option<W>,
+    ) -> Option<Ticket> {
+        let line = self.line_of(sale, is_known);
+        if let Some(places_max) = places_max {
+            let left = places_max.saturating_sub(self.places);
+            if self.line(line).places >= left.saturating_mul(WAITING_SHARE) {
+                self.drop_if_idle(line);
+                return None;
+            }
         }
-        line.places += 1;
+        self.line(line).places += 1;
         self.places += 1;
-        Some(LineId(id))
+        let waiting = Waiting { who, has_place: true, line, stage: Stage::Awaited };
+        Some(Ticket(self.waiting.insert(waiting)))
     }
 
-    /// Gives a place back.
-    pub fn leave(&mut self, LineId(id): LineId) {
-        self.line(id).places -= 1;
-        self.places -= 1;
-        self.drop_if_idle(id);
+    /// Puts the command of a request that has entered behind those of its sale that are like it.
+    pub fn push(&mut self, ticket: &Ticket, command: Command, allowance: u32, now_ms: u64) {
+        self.enqueue(ticket.0.index, command, allowance, now_ms);
     }
 
-    /// Puts a command behind those of its sale that are like it.
-    pub fn push(&mut self, sale: &SaleId, is_known: bool, command: Command, entry: Entry) {
-        let id = self.line_of(sale, is_known);
-        let line = self.line(id);
-        let class = match (line.is_known, command.only_looks()) {
+    /// The same for one that nobody waits for.
+    pub fn push_unattended(
+        &mut self,
+        sale: &SaleId,
+        is_known: bool,
+        command: Command,
+        now_ms: u64,
+    ) {
+        let line = self.line_of(sale, is_known);
+        let waiting = Waiting { who: None, has_place: false, line, stage: Stage::Awaited };
+        let index = self.waiting.insert(waiting).index;
+        self.enqueue(index, command, 0, now_ms);
+    }
+
+    fn enqueue(&mut self, index: u32, command: Command, allowance: u32, submitted_ms: u64) {
+        let line_id = self.record(index).line;
+        let line = self.slab[line_id as usize].as_mut().expect("a line in use");
+        let class = match (line.is_known, command.may_overtake()) {
             (false, _) => Class::Stranger,
             (true, true) => Class::Look,
             (true, false) => Class::Change,
         };
-        let fifo = if class == Class::Look { &mut line.looks } else { &mut line.changes };
-        fifo.commands.push_back(command);
-        fifo.entries.push_back(entry);
-        if fifo.turn.is_none() {
-            fifo.turn = Some(class);
-            self.turns[class as usize].push_back(id);
+        let looks = class == Class::Look;
+        line.purchases += usize::from(matches!(command, Command::Reserve(_)));
+        let list = line.list(looks);
+        list.count += 1;
+        let previous = std::mem::replace(&mut list.last, index);
+        if previous == NONE {
+            list.first = index;
         }
+        if list.turn.is_none() {
+            list.turn = Some(class);
+            self.turns[class as usize].push_back(line_id);
+        }
+        if let Some(Waiting { stage: Stage::Queued(before), .. }) = self.waiting.at(previous) {
+            before.next = index;
+        }
+        let queued = Queued { command, allowance, submitted_ms, looks, previous, next: NONE };
+        self.record(index).stage = Stage::Queued(queued);
         self.commands += 1;
-    }
-
-    /// Takes a batch: up to [`BATCH_MAX`] commands in up to [`BATCH_SCRIPTS_MAX`] scripts, from all
-    /// queues in turn. With it, our side of each of its groups.
-    pub fn take(&mut self) -> (Batch, Vec<Sent>) {
-        let mut taken = Taken::default();
-        // First every class has its own share, then whoever still has something takes what is left.
-        for class in Class::ALL {
-            let share = |whole: usize| whole * class.share() / 16;
-            self.take_turns(class, &mut taken, share(BATCH_MAX), share(BATCH_SCRIPTS_MAX));
-        }
-        for class in Class::ALL {
-            self.take_turns(class, &mut taken, BATCH_MAX, BATCH_SCRIPTS_MAX);
-        }
-        for &id in &taken.lines {
-            self.line(id).group = None;
-            self.drop_if_idle(id);
-        }
-        (taken.batch, taken.sent)
     }
 
     /// Takes what was submitted before `oldest_ms` and has not been sent, by sale.
     pub fn take_overdue(&mut self, oldest_ms: u64) -> Vec<Sent> {
-        self.remove(|fifo| {
-            let count = fifo.entries.iter().take_while(|e| e.submitted_ms < oldest_ms).count();
-            fifo.commands.drain(..count);
-            fifo.entries.drain(..count).collect()
-        })
+        self.take_out(|queued| queued.submitted_ms < oldest_ms)
     }
 
     /// Takes everything, by sale.
     pub fn take_all(&mut self) -> Vec<Sent> {
-        self.remove(|fifo| {
-            fifo.commands.clear();
-            Vec::from(std::mem::take(&mut fifo.entries))
-        })
+        self.take_out(|_| true)
     }
 
-    /// Takes those of a sale's changes that `wanted` picks out, whatever stands before them.
-    pub fn take_those(&mut self, sale: &SaleId, wanted: impl Fn(&Command) -> bool) -> Vec<Entry> {
-        let Some(&id) = self.lines.get(sale) else { return Vec::new() };
-        let fifo = &mut self.line(id).changes;
-        let mut out = Vec::new();
-        let commands = std::mem::take(&mut fifo.commands);
-        let entries = std::mem::take(&mut fifo.entries);
-        for (command, entry) in commands.into_iter().zip(entries) {
-            if wanted(&command) {
-                out.push(entry);
-            } else {
-                fifo.commands.push_back(command);
-                fifo.entries.push_back(entry);
+    /// Goes through a sale's purchases that have not been sent, whatever stands before them. Gives
+    /// those that were taken out, and the units of allowance of those that are only to look now.
+    pub fn sift(
+        &mut self,
+        sale: &SaleId,
+        wanted: impl Fn(&Reserve) -> Sifted,
+    ) -> (Vec<Entry>, u64) {
+        let (mut out, mut units) = (Vec::new(), 0);
+        let Some(&id) = self.lines.get(sale) else { return (out, units) };
+        let mut next = self.line(id).changes.first;
+        while self.line(id).purchases > 0
+            && let Some(Waiting { stage: Stage::Queued(queued), .. }) = self.waiting.at(next)
+        {
+            let index = std::mem::replace(&mut next, queued.next);
+            let Command::Reserve(reserve) = &mut queued.command else { continue };
+            match wanted(reserve) {
+                Sifted::Stays => {}
+                Sifted::TakenOut => out.push(self.unqueue(index).0),
+                Sifted::OnlyLooks => {
+                    let command = std::mem::replace(&mut queued.command, Command::Show);
+                    let Command::Reserve(reserve) = command else { unreachable!("just seen") };
+                    queued.command = Command::FindClaim(reserve);
+                    units += u64::from(std::mem::take(&mut queued.allowance));
+                    self.line(id).purchases -= 1;
+                }
             }
         }
-        self.commands -= out.len();
-        out
+        (out, units)
     }
 
-    fn line(&mut self, id: usize) -> &mut Line {
-        self.slab[id].as_mut().expect("a line in use")
+    /// Notes the answer to a request; who is to be told. An error, with the answer: nobody waits for it
+    /// any more.
+    pub fn answer(
+        &mut self,
+        ticket: TicketNumber,
+        answer: Answer,
+        command: Option<Command>,
+    ) -> Result<Option<W>, Answered> {
+        let Some(waiting) = self.waiting.get(ticket) else { return Err((answer, command)) };
+        debug_assert!(matches!(waiting.stage, Stage::Awaited), "answered twice, or not sent");
+        waiting.stage = Stage::Answered((answer, command));
+        Ok(waiting.who.take())
+    }
+
+    /// Takes an answer, if it is there, with the place of its request.
+    pub fn take_answer(&mut self, ticket: Ticket) -> Result<Answered, Ticket> {
+        match self.waiting.get(ticket.0) {
+            Some(Waiting { stage: Stage::Answered(_), .. }) => {}
+            _ => return Err(ticket),
+        }
+        match self.leave(ticket.0) {
+            Some(Stage::Answered(answered)) => Ok(answered),
+            _ => Err(ticket),
+        }
+    }
+
+    /// Says who waits for an answer from now on.
+    pub fn set_who(&mut self, ticket: &Ticket, who: W) {
+        if let Some(waiting) = self.waiting.get(ticket.0) {
+            waiting.who = Some(who);
+        }
+    }
+
+    /// Nobody waits for a request any more. One that was not sent is taken out: the units of allowance
+    /// that were taken for it. `None`: it was sent, which is not undone, or had no command.
+    pub fn give_up(&mut self, ticket: Ticket) -> Option<u32> {
+        let queued = matches!(self.waiting.get(ticket.0)?.stage, Stage::Queued(_));
+        let allowance = queued.then(|| self.unqueue(ticket.0.index).0.allowance);
+        self.leave(ticket.0);
+        allowance
+    }
+
+    /// Whether somebody waits for this.
+    pub fn waits(&mut self, ticket: TicketNumber) -> bool {
+        self.waiting.get(ticket).is_some()
+    }
+
+    /// Removes a record that is in no queue.
+    fn leave(&mut self, key: Key) -> Option<Stage> {
+        let Waiting { has_place, line, stage, .. } = self.waiting.remove(key)?;
+        if has_place {
+            self.line(line).places -= 1;
+            self.places -= 1;
+            self.drop_if_idle(line);
+        }
+        Some(stage)
+    }
+
+    fn record(&mut self, index: u32) -> &mut Waiting<W> {
+        self.waiting.at(index).expect("a record in use")
+    }
+
+    /// Takes a record out of its queue. What nobody waits for is gone then.
+    fn unqueue(&mut self, index: u32) -> (Entry, Command) {
+        let record = self.record(index);
+        let (line, has_place) = (record.line, record.has_place);
+        let stage = std::mem::replace(&mut record.stage, Stage::Awaited);
+        let Stage::Queued(queued) = stage else { unreachable!("it is in a queue") };
+        let Queued { command, allowance, looks, previous, next, .. } = queued;
+        match self.waiting.at(previous) {
+            Some(Waiting { stage: Stage::Queued(before), .. }) => before.next = next,
+            _ => self.line(line).list(looks).first = next,
+        }
+        match self.waiting.at(next) {
+            Some(Waiting { stage: Stage::Queued(behind), .. }) => behind.previous = previous,
+            _ => self.line(line).list(looks).last = previous,
+        }
+        self.line(line).list(looks).count -= 1;
+        self.line(line).purchases -= usize::from(matches!(command, Command::Reserve(_)));
+        self.commands -= 1;
+        let key = self.waiting.key_at(index);
+        if !has_place {
+            self.waiting.remove_at(index);
+        }
+        (Entry { ticket: key.filter(|_| has_place), allowance }, command)
+    }
+
+    fn take_out(&mut self, wanted: impl Fn(&Queued) -> bool) -> Vec<Sent> {
+        let mut removed = Vec::new();
+        for id in 0..self.slab.len() as u32 {
+            for looks in [true, false] {
+                let Some(line) = &mut self.slab[id as usize] else { continue };
+                let first = line.list(looks).first;
+                let mut entries = Vec::new();
+                let mut next = first;
+                while let Some(Waiting { stage: Stage::Queued(queued), .. }) = self.waiting.at(next)
+                    && wanted(queued)
+                {
+                    let index = std::mem::replace(&mut next, queued.next);
+                    entries.push(self.unqueue(index).0);
+                }
+                if !entries.is_empty() {
+                    removed.push((self.line(id).sale.clone(), entries));
+                }
+            }
+        }
+        removed
+    }
+
+    fn line(&mut self, id: u32) -> &mut Line {
+        self.slab[id as usize].as_mut().expect("a line in use")
     }
 
     /// The sale's line, made if there is none.
-    fn line_of(&mut self, sale: &SaleId, is_known: bool) -> usize {
+    fn line_of(&mut self, sale: &SaleId, is_known: bool) -> u32 {
         let is_last = |line: &Option<Line>| line.as_ref().is_some_and(|line| line.sale == *sale);
-        if !self.slab.get(self.last).is_some_and(is_last) {
+        if !self.slab.get(self.last as usize).is_some_and(is_last) {
             self.last = match self.lines.get(sale) {
                 Some(&id) => id,
                 None => self.add_line(sale),
@@ -225,23 +443,24 @@ impl Queues {
         self.last
     }
 
-    fn add_line(&mut self, sale: &SaleId) -> usize {
+    fn add_line(&mut self, sale: &SaleId) -> u32 {
         let line = Some(Line {
             sale: sale.clone(),
             is_known: false,
             places: 0,
-            looks: Fifo::default(),
-            changes: Fifo::default(),
+            looks: List::default(),
+            changes: List::default(),
+            purchases: 0,
             group: None,
         });
         let id = match self.free.pop() {
             Some(id) => {
-                self.slab[id] = line;
+                self.slab[id as usize] = line;
                 id
             }
             None => {
                 self.slab.push(line);
-                self.slab.len() - 1
+                self.slab.len() as u32 - 1
             }
         };
         self.lines.insert(sale.clone(), id);
@@ -249,146 +468,21 @@ impl Queues {
     }
 
     /// Forgets a line that nobody needs. One whose turn is still to come goes when it does.
-    fn drop_if_idle(&mut self, id: usize) {
+    fn drop_if_idle(&mut self, id: u32) {
         let idle = |line: &&Line| {
-            line.places == 0 && line.looks.turn.is_none() && line.changes.turn.is_none()
+            line.places == 0
+                && line.looks.turn.is_none()
+                && line.changes.turn.is_none()
+                && line.group.is_none()
         };
-        if let Some(line) = self.slab[id].as_ref().filter(idle) {
+        if let Some(line) = self.slab[id as usize].as_ref().filter(idle) {
             self.lines.remove(&line.sale);
-            self.slab[id] = None;
+            self.slab[id as usize] = None;
             self.free.push(id);
         }
-    }
-
-    /// Gives the lines of one class their turns until the batch, or what the class may have of it
-    /// now, is full.
-    fn take_turns(&mut self, class: Class, taken: &mut Taken, commands: usize, scripts: usize) {
-        let mut room = commands.min(BATCH_MAX - taken.commands);
-        let mut scripts = scripts.min(BATCH_SCRIPTS_MAX - taken.scripts);
-        let mut left_of_cycle = 0;
-        while room > 0
-            && scripts > 0
-            && let Some(id) = self.turns[class as usize].pop_front()
-        {
-            if left_of_cycle == 0 {
-                left_of_cycle = self.turns[class as usize].len() + 1;
-            }
-            let fair = (room / left_of_cycle).max(1);
-            left_of_cycle -= 1;
-            let line = self.line(id);
-            let (count, new_scripts) = taken.take_from(id, line, class, fair, scripts);
-            room -= count;
-            scripts -= new_scripts;
-            self.commands -= count;
-            // The line's own class by now: its sale may have been confirmed meanwhile.
-            let line = self.line(id);
-            let next =
-                if class == Class::Stranger && line.is_known { Class::Change } else { class };
-            let fifo = line.fifo(class);
-            let more = !fifo.entries.is_empty();
-            fifo.turn = more.then_some(next);
-            if more {
-                self.turns[next as usize].push_back(id);
-            } else {
-                self.drop_unless_taken(id);
-            }
-        }
-    }
-
-    /// As [`drop_if_idle`](Self::drop_if_idle), but for one with a group in the batch that is being
-    /// taken: it goes when the batch is complete.
-    fn drop_unless_taken(&mut self, id: usize) {
-        if self.line(id).group.is_none() {
-            self.drop_if_idle(id);
-        }
-    }
-
-    fn remove(&mut self, mut from: impl FnMut(&mut Fifo) -> Vec<Entry>) -> Vec<Sent> {
-        let mut removed = Vec::new();
-        for line in self.slab.iter_mut().flatten() {
-            for fifo in [&mut line.looks, &mut line.changes] {
-                if fifo.entries.is_empty() {
-                    continue;
-                }
-                let entries = from(fifo);
-                if !entries.is_empty() {
-                    self.commands -= entries.len();
-                    removed.push((line.sale.clone(), entries));
-                }
-            }
-        }
-        removed
-    }
-}
-
-impl Line {
-    fn fifo(&mut self, class: Class) -> &mut Fifo {
-        if class == Class::Look { &mut self.looks } else { &mut self.changes }
-    }
-}
-
-/// A batch that is being taken.
-#[derive(Default)]
-struct Taken {
-    batch: Batch,
-    sent: Vec<Sent>,
-    /// Whose groups they are.
-    lines: Vec<usize>,
-    commands: usize,
-    scripts: usize,
-}
-
-impl Taken {
-    /// Takes up to so many commands of a line, in up to so many new scripts. How many of both.
-    fn take_from(
-        &mut self,
-        id: usize,
-        line: &mut Line,
-        class: Class,
-        commands: usize,
-        scripts: usize,
-    ) -> (usize, usize) {
-        let mut last = line.group.and_then(|group| self.batch.groups[group].commands.last());
-        let fifo = if class == Class::Look { &mut line.looks } else { &mut line.changes };
-        let (mut count, mut new_scripts) = (0, 0);
-        for command in fifo.commands.iter().take(commands) {
-            let joins = last.is_some_and(|last| last.joins(command));
-            if !joins && new_scripts == scripts {
-                break;
-            }
-            new_scripts += usize::from(!joins);
-            count += 1;
-            last = Some(command);
-        }
-        if count == 0 {
-            return (0, 0);
-        }
-        let all = count == fifo.commands.len();
-        let (commands, entries) = if all {
-            let commands = std::mem::take(&mut fifo.commands).into();
-            (commands, std::mem::take(&mut fifo.entries).into())
-        } else {
-            let commands: Vec<_> = fifo.commands.drain(..count).collect();
-            (commands, fifo.entries.drain(..count).collect::<Vec<_>>())
-        };
-        match line.group {
-            Some(group) => {
-                self.batch.groups[group].commands.extend(commands);
-                self.sent[group].1.extend(entries);
-            }
-            None => {
-                line.group = Some(self.batch.groups.len());
-                self.lines.push(id);
-                self.batch.groups.push(Group { sale: line.sale.clone(), commands });
-                self.sent.push((line.sale.clone(), entries));
-            }
-        }
-        self.commands += count;
-        self.scripts += new_scripts;
-        (count, new_scripts)
     }
 }
 
 #[cfg(test)]
-#[path = "queue_tests.rs"]
+#[path = "queue/queue_tests.rs"]
 mod tests;

@@ -7,16 +7,14 @@
 
 use std::rc::Rc;
 
-use super::put::put_at;
 use super::seller::Seller;
-use super::slot::{PartOf, Parts, SaleSlot};
-use super::verdict::{Ask, Refused, Verdict};
-use crate::ledger::Group;
-use crate::ledger::batch::{Answer, Failure};
-use crate::limits::{REFUSAL_LOG_INTERVAL_MS, SPLIT_ROUNDS_MAX};
+use super::slot::{Parts, SaleSlot};
+use crate::ledger::batch::{Answer, Asker, Ticket, TicketNumber};
+use crate::ledger::{Failure, Group};
+use crate::limits::REFUSAL_LOG_INTERVAL_MS;
 use crate::sale::{Command, Outcome, ReservationId, SaleId, SaleView};
 use crate::splits::{self, Made, Search};
-use crate::stock::{Refusal, Word};
+use crate::stock::Refusal;
 
 /// A core's way to the ledger, for a coroutine that may suspend. It takes as many steps as begin
 /// before its deadline.
@@ -44,7 +42,7 @@ impl splits::Ask for SellerAsk<'_> {
         let mut failure = None;
         let mut tickets = Vec::with_capacity(groups.len());
         for Group { sale, commands } in groups {
-            let submit = |command| seller.batcher.submit(now_ms, &sale, true, command, 0);
+            let submit = |command| seller.batcher.submit(now_ms, &sale, true, command, 0, None);
             let submitted: Vec<_> = commands.into_iter().map(submit).collect();
             tickets.push(submitted);
         }
@@ -101,167 +99,149 @@ pub(super) fn leads_elsewhere(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::SoldOut { .. } | Outcome::Split { .. } | Outcome::UnknownSale)
 }
 
-/// Goes on with a purchase that was answered so: asks again where it is to be asked, and has units
-/// fetched there if they are lacking, until `until_ms`. Returns what became of it, and where.
-pub(super) fn ask_elsewhere(
-    seller: &Seller,
-    mut slot: Rc<SaleSlot>,
-    ask: Ask,
-    asked_at: Rc<SaleSlot>,
-    outcome: Outcome,
-    until_ms: u64,
-) -> (Verdict, Rc<SaleSlot>) {
-    let (mut part, mut outcome) = (asked_at, outcome);
-    for _ in 0..SPLIT_ROUNDS_MAX {
-        if seller.clock.now_ms() >= until_ms {
-            break;
-        }
-        match &outcome {
-            Outcome::SoldOut { .. } if part.part_of.is_some() => {
-                // The part has none under this key, and the whole is known to have nothing left.
-                if let Word::Refuse(refusal @ Refusal::SoldOut) = slot.word(seller) {
-                    return (Verdict::Refused(refusal.into()), slot);
-                }
-                match fetch(seller, &slot, &part, ask.quantity, until_ms) {
-                    Ok(takes) => takes.into_iter().for_each(|take| {
-                        // If they do not get there, the units are under way, and found again.
-                        let now_ms = seller.clock.now_ms();
-                        _ = seller.batcher.submit_unattended(now_ms, part.id(), true, take);
-                    }),
-                    Err(verdict) => return (verdict, slot),
-                }
-            }
-            Outcome::UnknownSale | Outcome::SoldOut { .. } if part.part_of.is_none() => {
-                return (Verdict::of(ReservationId(0), outcome), slot);
-            }
-            // Its parts are known now, or it is another sale of the same name.
-            _ => match seller.sale(slot.id().as_str()) {
-                Ok(found) => {
-                    part = found.home(&ask).clone();
-                    slot = found;
-                }
-                Err(verdict) => return (verdict, slot),
-            },
-        }
-        let (id, ticket) = match put_at(seller, &slot, part.id(), ask.clone()) {
-            Ok(asked) => asked,
-            Err(verdict) => return (verdict, slot),
-        };
-        seller.batcher.kick();
-        outcome = match seller.batcher.wait(ticket) {
-            Ok(outcome) if leads_elsewhere(&outcome) => outcome,
-            Ok(outcome) => return (Verdict::of(id, outcome), part),
-            Err(failure) => return (Verdict::Failed(failure), part),
-        };
-    }
-    // It has taken nothing. Others were quicker every time, or a part is not there.
-    let failure = match outcome {
-        Outcome::SoldOut { .. } => Failure::Busy,
-        _ => Failure::Unavailable,
-    };
-    (Verdict::Failed(failure), slot)
-}
-
-/// One purchase fetches units for a part while others wait for them. However that ends, also by a
+/// One flow fetches units for a part while all who need them wait. However that ends, also by a
 /// panic, they are answered.
-struct Fetching<'a> {
-    seller: &'a Seller,
-    part_of: &'a PartOf,
+struct Fetching {
+    seller: &'static Seller,
+    slot: Rc<SaleSlot>,
+    part: Rc<SaleSlot>,
     answer: Answer,
 }
 
-impl<'a> Fetching<'a> {
-    fn begin(seller: &'a Seller, part_of: &'a PartOf) -> Self {
-        *part_of.waiters.borrow_mut() = Some(Vec::new());
-        Self { seller, part_of, answer: Err(Failure::Unavailable) }
-    }
-}
-
-impl Drop for Fetching<'_> {
+impl Drop for Fetching {
     fn drop(&mut self) {
-        for waiter in self.part_of.waiters.take().into_iter().flatten() {
+        let waiters = self.part.part_of.as_ref().and_then(|part_of| part_of.waiters.take());
+        for waiter in waiters.into_iter().flatten() {
             self.seller.batcher.deliver(waiter, self.answer.clone());
         }
+        self.seller.batcher.kick();
     }
 }
 
-/// Has units fetched for a part, at least so many. One does so, and those who need it meanwhile wait
-/// for what comes of it. What the part is to take then, before it is asked again; or what the
-/// purchase comes to.
-fn fetch(
-    seller: &Seller,
+impl Fetching {
+    fn run(mut self, quantity: u32) {
+        let (Some(parts), Some(part_of)) = (self.slot.parts.get(), &self.part.part_of) else {
+            return;
+        };
+        let (count, units) = (parts.slots.len() as u32, u64::from(quantity));
+        let ask = &mut SellerAsk::from_now(self.seller);
+        let found = splits::search(ask, self.slot.id(), count, part_of.number, units);
+        self.answer = parts.judge(self.seller, &self.slot, found).map(|found| match found {
+            Found::Ready(takes) => {
+                for take in takes {
+                    // If they do not get there, the units are under way, and found again.
+                    let (batcher, now_ms) = (&self.seller.batcher, self.seller.clock.now_ms());
+                    _ = batcher.submit_unattended(now_ms, self.part.id(), true, take);
+                }
+                Outcome::Took { units: 0 }
+            }
+            Found::TooFew { free } => Outcome::SoldOut { free },
+        });
+    }
+}
+
+/// Has units fetched for a part, at least so many. Whoever needs them meanwhile waits for what comes
+/// of it: the part has what it needs, once it has carried out what is in its queue; or
+/// [`Outcome::SoldOut`], of all parts together.
+pub(super) fn fetch(
+    seller: &'static Seller,
     slot: &Rc<SaleSlot>,
     part: &Rc<SaleSlot>,
     quantity: u32,
-    until_ms: u64,
-) -> Result<Vec<Command>, Verdict> {
-    let (Some(parts), Some(part_of)) = (slot.parts.get(), &part.part_of) else {
-        return Err(Verdict::Failed(Failure::Busy));
-    };
-    if part_of.waiters.borrow().is_some() {
-        let ticket = seller.batcher.new_ticket(part.id(), true).map_err(Verdict::Failed)?;
-        part_of.waiters.borrow_mut().get_or_insert_default().push(seller.batcher.number(&ticket));
-        return match seller.batcher.wait(ticket).map_err(Verdict::Failed)? {
-            Outcome::SoldOut { free } if free < u64::from(quantity) => {
-                Err(Verdict::Refused(Refused::SoldOut { free }))
-            }
-            _ => Ok(Vec::new()),
-        };
+    asker: Asker,
+) -> Result<Ticket, Failure> {
+    let Some(part_of) = &part.part_of else { return Err(Failure::Busy) };
+    let ticket = seller.batcher.new_ticket(part.id(), true, Some(asker))?;
+    let number = seller.batcher.number(&ticket);
+    let mut waiters = part_of.waiters.borrow_mut();
+    if let Some(waiters) = waiters.as_mut() {
+        waiters.push(number);
+        return Ok(ticket);
     }
-    let mut fetching = Fetching::begin(seller, part_of);
-    let (count, units) = (parts.slots.len() as u32, u64::from(quantity));
-    let ask = &mut SellerAsk { seller, until_ms };
-    let found = splits::search(ask, slot.id(), count, part_of.number, units);
-    let found = parts.judge(seller, slot, found);
-    fetching.answer = match &found {
-        Ok(_) => Ok(Outcome::Took { units: 0 }),
-        Err(Verdict::Refused(Refused::SoldOut { free })) => Ok(Outcome::SoldOut { free: *free }),
-        Err(Verdict::Failed(failure)) => Err(*failure),
-        Err(_) => Err(Failure::Unavailable),
-    };
-    found
+    *waiters = Some(vec![number]);
+    drop(waiters);
+    let (slot, part) = (slot.clone(), part.clone());
+    let fetching = Fetching { seller, slot, part, answer: Err(Failure::Unavailable) };
+    seller.flows.run(Box::new(move || fetching.run(quantity)));
+    Ok(ticket)
+}
+
+/// What a search has brought.
+enum Found {
+    /// The part has enough once it has carried out these.
+    Ready(Vec<Command>),
+    /// There are no more than so many.
+    TooFew { free: u64 },
 }
 
 impl Parts {
-    /// What a search means for who wants to buy.
+    /// What a search means for those who wait for it.
     fn judge(
         &self,
         seller: &Seller,
         slot: &Rc<SaleSlot>,
         found: Result<Search, Failure>,
-    ) -> Result<Vec<Command>, Verdict> {
+    ) -> Result<Found, Failure> {
         let now_ms = seller.clock.now_ms();
-        Err(match found {
-            Ok(Search::Ready(takes)) => return Ok(takes),
+        match found {
+            Ok(Search::Ready(takes)) => Ok(Found::Ready(takes)),
             Ok(Search::TooFew { free, view }) => {
                 if free == 0 {
                     slot.latch.borrow_mut().close(Refusal::SoldOut, now_ms, view.now_ms);
                     slot.note_refusal(seller, now_ms);
                 }
-                Verdict::Refused(Refused::SoldOut { free })
+                Ok(Found::TooFew { free })
             }
             Ok(Search::Missing(parts)) => {
                 if now_ms >= self.missing_told_ms.get() + REFUSAL_LOG_INTERVAL_MS {
                     self.missing_told_ms.set(now_ms);
                     tracing::warn!(sale = %slot.id(), ?parts, "parts of a split sale are missing");
                 }
-                Verdict::Failed(Failure::Unavailable)
+                Err(Failure::Unavailable)
             }
             // It is another sale now, if it is one: the next who asks learns that.
             Ok(Search::Gone) => {
                 seller.forget(slot);
-                Verdict::Failed(Failure::Unavailable)
+                Err(Failure::Unavailable)
             }
-            Ok(Search::Restless) => Verdict::Failed(Failure::Busy),
-            // The purchase itself was answered before: it took nothing, and units that are under way
-            // are found again.
-            Err(Failure::Busy) => Verdict::Failed(Failure::Busy),
-            Err(_) => Verdict::Failed(Failure::Unavailable),
-        })
+            Ok(Search::Restless) => Err(Failure::Busy),
+            // What the search asked for took nothing from anybody: units that are under way are found
+            // again.
+            Err(Failure::Busy) => Err(Failure::Busy),
+            Err(_) => Err(Failure::Unavailable),
+        }
     }
 }
 
 /// Confirms a reservation of a part that has expired, with units from other parts if its own are sold.
-pub fn confirm_late(seller: &Seller, part: &SaleId, id: ReservationId) -> Answer {
-    splits::confirm_late(&mut SellerAsk::from_now(seller), part, id)?.ok_or(Failure::Unavailable)
+/// The answer comes to the ticket.
+pub fn confirm_late(
+    seller: &'static Seller,
+    part: &SaleId,
+    id: ReservationId,
+    asker: Asker,
+) -> Result<Ticket, Failure> {
+    let ticket = seller.batcher.new_ticket(part, true, Some(asker))?;
+    let number = seller.batcher.number(&ticket);
+    let confirming = Confirming { seller, number, answer: Err(Failure::Unavailable) };
+    let part = part.clone();
+    seller.flows.run(Box::new(move || {
+        let mut confirming = { confirming };
+        let confirmed = splits::confirm_late(&mut SellerAsk::from_now(seller), &part, id);
+        confirming.answer = confirmed.and_then(|outcome| outcome.ok_or(Failure::Unavailable));
+    }));
+    Ok(ticket)
+}
+
+/// One who waits for a flow is answered however that ends.
+struct Confirming {
+    seller: &'static Seller,
+    number: TicketNumber,
+    answer: Answer,
+}
+
+impl Drop for Confirming {
+    fn drop(&mut self) {
+        self.seller.batcher.deliver(self.number, self.answer.clone());
+    }
 }

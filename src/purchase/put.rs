@@ -5,32 +5,40 @@ use std::rc::Rc;
 use super::seller::Seller;
 use super::slot::SaleSlot;
 use super::verdict::{Ask, Refused, Verdict};
-use crate::ledger::batch::Ticket;
-use crate::sale::{Command, ReservationId, Reserve, SaleId};
+use crate::ledger::batch::{Asker, Ticket};
+use crate::sale::Command;
+
+/// What has become of a request that was to be put to the ledger.
+pub(super) enum Put {
+    /// It is in the ledger's queue.
+    Asked(Ticket),
+    /// This instance may not ask for more, but the request may have its reservation already.
+    Exhausted(Ask),
+}
 
 /// Asks the ledger at a sale, or at a part of it.
 pub(super) fn put_at(
     seller: &Seller,
     slot: &Rc<SaleSlot>,
-    place: &SaleId,
+    place: &SaleSlot,
     ask: Ask,
-) -> Result<(ReservationId, Ticket), Verdict> {
+    asker: Asker,
+) -> Result<Put, Verdict> {
     let now_ms = seller.clock.now_ms();
-    let units = u64::from(ask.quantity);
-    let allowed = slot.shards.take(seller.index, units);
-    if !allowed && ask.key.is_none() {
+    let units = ask.quantity;
+    if !slot.shards.take(seller.index, u64::from(units)) {
         // Another sale may have its name by now, with an allowance of its own.
         seller.sales.want(slot);
-        return Err(Verdict::Refused(Refused::AllowanceExhausted));
+        return match ask.key {
+            None => Err(Verdict::Refused(Refused::AllowanceExhausted)),
+            Some(_) => Ok(Put::Exhausted(ask)),
+        };
     }
-    let allowance = if allowed { ask.quantity } else { 0 };
-    let id = seller.ids.borrow_mut().next_id(seller.batcher.batches_taken());
-    let Ask { quantity, user, key } = ask;
-    let reserve = Command::Reserve(Reserve { id, quantity, user, key, claim_only: !allowed });
-    match seller.batcher.submit(now_ms, place, slot.exists.get(), reserve, allowance) {
-        Ok(ticket) => Ok((id, ticket)),
+    let (known, reserve) = (slot.exists.get(), Command::Reserve(ask.into()));
+    match seller.batcher.submit(now_ms, place.id(), known, reserve, units, Some(asker)) {
+        Ok(ticket) => Ok(Put::Asked(ticket)),
         Err(failure) => {
-            slot.shards.give_back(seller.index, u64::from(allowance));
+            slot.shards.give_back(seller.index, u64::from(units));
             Err(Verdict::Failed(failure))
         }
     }

@@ -13,8 +13,8 @@ use super::seller::Seller;
 use super::slot::{PartOf, Parts, SaleSlot, SeenView};
 use super::vanished;
 use super::verdict::{Refused, Verdict};
-use crate::ledger::GroupReply;
-use crate::ledger::batch::{Answer, Entry, Failure, Settle, Ticket};
+use crate::ledger::batch::{Answer, Asker, Entry, Settle, Ticket};
+use crate::ledger::{Failure, GroupReply};
 use crate::limits::{
     LATCH_KEPT_MS, LATCHES_KEPT_MAX, TICK_INTERVAL_MS, VIEW_AGE_MS_MAX, VIEWS_PER_TICK_MAX,
 };
@@ -35,6 +35,16 @@ impl SaleSlot {
         let now_ms = seller.clock.now_ms();
         let word = self.latch.borrow().check_after_view(now_ms, came_ms);
         self.note(seller, word, now_ms)
+    }
+
+    /// What the ledger has said of it last: why it refuses, if it does.
+    pub(super) fn last_word(self: &Rc<Self>, seller: &Seller) -> Option<Refusal> {
+        let now_ms = seller.clock.now_ms();
+        let word = self.latch.borrow().check_after_view(now_ms, 0);
+        match self.note(seller, word, now_ms) {
+            Word::Refuse(refusal) => Some(refusal),
+            Word::Doubt | Word::Ask => None,
+        }
     }
 
     fn note(self: &Rc<Self>, seller: &Seller, word: Word, now_ms: u64) -> Word {
@@ -141,7 +151,7 @@ pub fn look(seller: &Seller, slot: &Rc<SaleSlot>) -> Option<Rc<SeenView>> {
 }
 
 /// Asks the ledger to show a sale; those who ask meanwhile share the question.
-pub fn ask(seller: &Seller, slot: &SaleSlot) -> Result<Ticket, Failure> {
+pub fn ask(seller: &Seller, slot: &SaleSlot, asker: Asker) -> Result<Ticket, Failure> {
     if !seller.batcher.is_available() {
         return Err(Failure::Unavailable);
     }
@@ -151,7 +161,7 @@ pub fn ask(seller: &Seller, slot: &SaleSlot) -> Result<Ticket, Failure> {
     }
     // A slot that was forgotten is told nothing any more.
     debug_assert!(seller.sales.known(slot.id()).is_some_and(|known| std::ptr::eq(&*known, slot)));
-    let ticket = seller.batcher.new_ticket(slot.id(), slot.exists.get())?;
+    let ticket = seller.batcher.new_ticket(slot.id(), slot.exists.get(), Some(asker))?;
     slot.view_waiters.borrow_mut().push(seller.batcher.number(&ticket));
     slot.ask_view(seller);
     Ok(ticket)
@@ -168,6 +178,7 @@ impl SaleSlot {
             let parts = parts.map_or(&[][..], Parts::slots);
             if show(&self.id) && parts.iter().all(|part| show(&part.id)) {
                 self.view_asked_ms.set(Some(now_ms));
+                self.views_asked.set(self.views_asked.get() + 1);
             } else {
                 self.answer_view(seller, &Err(Failure::Unavailable));
             }
@@ -215,6 +226,7 @@ impl SaleSlot {
         let asked_at_ms = self.view_asked_ms.take();
         self.latch.borrow_mut().shown(view, asked_at_ms.unwrap_or(now_ms));
         if let Some(asked_at_ms) = asked_at_ms {
+            self.views_seen.set(self.views_asked.get());
             let seen = SeenView { asked_at_ms, view: view.clone(), written: OnceCell::new() };
             *self.view.borrow_mut() = Some(Rc::new(seen));
         }
@@ -244,6 +256,10 @@ impl SaleSlot {
             Outcome::Granted { .. } => {
                 self.latch.borrow_mut().open();
                 return;
+            }
+            // Units are left, and it sells.
+            Outcome::NotClaimed if number == 0 && reply.free > Some(0) => {
+                self.latch.borrow_mut().open();
             }
             // A part that is sold out says nothing of the others.
             Outcome::SoldOut { free: 0 } if number == 0 => close(Refusal::SoldOut),
@@ -318,6 +334,16 @@ impl SaleSlot {
 pub struct Settler(pub &'static Seller);
 
 impl Settle for Settler {
+    fn give_back(&self, sale: &SaleId, units: u64) {
+        if let Some((slot, _)) = self.0.sales.known(sale).and_then(PartOf::resolve) {
+            slot.shards.give_back(self.0.index, units);
+        }
+    }
+
+    fn nobody_waits(&self, outcome: &Outcome) {
+        self.0.record(matches!(outcome, Outcome::Granted { .. }));
+    }
+
     fn give_up(&self, sale: &SaleId) {
         if let Some((slot, _)) = self.0.sales.known(sale).and_then(PartOf::resolve) {
             slot.answer_view(self.0, &Err(Failure::Unknown));

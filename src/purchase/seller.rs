@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 
-use super::ids::IdSource;
+use super::flows::Flows;
 use super::table::Sales;
 use crate::clock::Clock;
 use crate::ledger::batch::Batcher;
@@ -78,8 +78,8 @@ pub struct Seller {
     pub batcher: Batcher,
     /// What it knows of the sales.
     pub sales: Sales,
-    /// Makes reservation ids.
-    pub(super) ids: RefCell<IdSource>,
+    /// What takes several steps.
+    pub flows: Flows,
     /// Lines for `stat.log`, if there is one.
     stat_log: RefCell<Option<StatLogBuffer>>,
     pub(super) last_tick_ms: Cell<u64>,
@@ -100,7 +100,7 @@ impl Seller {
             clock,
             batcher,
             sales: Sales::default(),
-            ids: RefCell::default(),
+            flows: Flows::default(),
             stat_log: RefCell::new(stat_log),
             last_tick_ms: Cell::new(0),
         }

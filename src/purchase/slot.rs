@@ -5,6 +5,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use super::verdict::Ask;
+use crate::ledger::batch::TicketNumber;
 use crate::sale::{Key, Places, SaleId, SaleView, home_part};
 use crate::stock::{Latch, Shards};
 
@@ -23,7 +24,10 @@ pub struct SaleSlot {
     pub(super) view: RefCell<Option<Rc<SeenView>>>,
     /// When the question was asked that the ledger has still to answer.
     pub(super) view_asked_ms: Cell<Option<u64>>,
-    pub(super) view_waiters: RefCell<Vec<usize>>,
+    pub(super) view_waiters: RefCell<Vec<TicketNumber>>,
+    /// How often it was asked, and the number of the question that was answered last.
+    pub(super) views_asked: Cell<u64>,
+    pub(super) views_seen: Cell<u64>,
     /// Whether [`Sales::wanted`] has it.
     pub(super) wanted: Cell<bool>,
     pub(super) refused_at_ms: Cell<u64>,
@@ -54,6 +58,8 @@ impl SaleSlot {
             view: RefCell::default(),
             view_asked_ms: Cell::default(),
             view_waiters: RefCell::default(),
+            views_asked: Cell::default(),
+            views_seen: Cell::default(),
             wanted: Cell::default(),
             refused_at_ms: Cell::default(),
             renewed: Cell::default(),
@@ -93,7 +99,7 @@ pub struct PartOf {
     pub(super) whole: Weak<SaleSlot>,
     pub(super) number: usize,
     /// While somebody fetches units for this part: who waits for it.
-    pub(super) waiters: RefCell<Option<Vec<usize>>>,
+    pub(super) waiters: RefCell<Option<Vec<TicketNumber>>>,
 }
 
 impl PartOf {

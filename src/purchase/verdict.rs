@@ -1,11 +1,12 @@
 //! What is asked, and what it comes to.
 
-use crate::ledger::batch::Failure;
-use crate::sale::{Key, Outcome, Reservation, ReservationId, User};
+use crate::ledger::Failure;
+use crate::ledger::batch::Answer;
+use crate::sale::{Key, Outcome, Reservation, ReservationId, Reserve, Status, User};
 use crate::stock::Refusal;
 
 /// What a user asks for.
-#[derive(Clone)]
+#[derive(Debug)]
 pub struct Ask {
     /// Units, at least 1.
     pub quantity: u32,
@@ -15,16 +16,26 @@ pub struct Ask {
     pub key: Option<Key>,
 }
 
+impl From<Ask> for Reserve {
+    /// Without an id, which it gets when it is sent.
+    fn from(ask: Ask) -> Self {
+        let Ask { quantity, user, key } = ask;
+        Self { id: ReservationId(0), quantity, user, key }
+    }
+}
+
+impl From<Reserve> for Ask {
+    fn from(reserve: Reserve) -> Self {
+        let Reserve { quantity, user, key, .. } = reserve;
+        Self { quantity, user, key }
+    }
+}
+
 /// What a purchase comes to.
 #[derive(Debug)]
 pub enum Verdict {
-    /// The units are held.
-    Granted {
-        /// The new reservation.
-        id: ReservationId,
-        /// The end of its hold time, in ms since 1970.
-        expires_at_ms: u64,
-    },
+    /// The units are held, by this new reservation.
+    Granted(Reservation),
     /// This user and key have this one already.
     Replayed(Box<Reservation>),
     /// The ledger, or what it told this core before, says no.
@@ -79,27 +90,51 @@ impl From<Refusal> for Refused {
 }
 
 impl Verdict {
-    /// What an outcome of the ledger means for the purchase that was to have this id.
-    pub(super) fn of(id: ReservationId, outcome: Outcome) -> Self {
-        Self::Refused(match outcome {
-            Outcome::Granted { expires_at_ms } => return Verdict::Granted { id, expires_at_ms },
-            Outcome::Replayed(reservation) => return Verdict::Replayed(reservation),
-            Outcome::SoldOut { free } => Refused::SoldOut { free },
-            Outcome::NotOpen { opens_at_ms } => Refused::NotOpen { opens_at_ms },
-            Outcome::Closed => Refused::Closed,
-            Outcome::LimitReached { limit_per_user } => Refused::LimitReached { limit_per_user },
-            Outcome::UserRequired => Refused::UserRequired,
-            Outcome::QuantityTooLarge { quantity_max } => {
+    /// What the ledger's answer to a request means, which was to have this id.
+    pub(super) fn of(answer: Answer, id: ReservationId, ask: Ask) -> Self {
+        match answer {
+            Ok(Outcome::Granted { expires_at_ms }) => {
+                let Ask { quantity, user, .. } = ask;
+                let status = Status::Held;
+                Self::Granted(Reservation { id, user, quantity, status, expires_at_ms })
+            }
+            answer => Self::without_request(answer),
+        }
+    }
+
+    /// The same of an answer that says all there is to say.
+    pub(super) fn without_request(answer: Answer) -> Self {
+        Self::Refused(match answer {
+            Ok(Outcome::Replayed(reservation)) => return Self::Replayed(reservation),
+            Ok(Outcome::SoldOut { free }) => Refused::SoldOut { free },
+            Ok(Outcome::NotOpen { opens_at_ms }) => Refused::NotOpen { opens_at_ms },
+            Ok(Outcome::Closed) => Refused::Closed,
+            Ok(Outcome::LimitReached { limit_per_user }) => {
+                Refused::LimitReached { limit_per_user }
+            }
+            Ok(Outcome::UserRequired) => Refused::UserRequired,
+            Ok(Outcome::QuantityTooLarge { quantity_max }) => {
                 Refused::QuantityTooLarge { quantity_max }
             }
-            Outcome::NotClaimed => Refused::AllowanceExhausted,
-            Outcome::UnknownSale => Refused::UnknownSale,
-            // It was none when this core met it: the next who asks is led to its part.
-            Outcome::Split { .. } => return Verdict::Failed(Failure::Busy),
-            outcome => {
+            Ok(Outcome::UnknownSale) => Refused::UnknownSale,
+            Ok(outcome) => {
                 tracing::error!(?outcome, "the ledger answered a purchase with something else");
-                return Verdict::Failed(Failure::Unknown);
+                return Self::Failed(Failure::Unknown);
             }
+            Err(failure) => return Self::Failed(failure),
         })
+    }
+
+    /// What the reservation is, of which the ledger has said that a request has it.
+    pub(super) fn of_reservation(answer: Answer) -> Self {
+        match answer {
+            Ok(Outcome::Reservation(reservation)) => Self::Replayed(reservation),
+            Ok(Outcome::UnknownSale) => Self::Refused(Refused::UnknownSale),
+            Ok(outcome) => {
+                tracing::error!(?outcome, "a claim names a reservation that is not there");
+                Self::Refused(Refused::Damaged)
+            }
+            Err(failure) => Self::Failed(failure),
+        }
     }
 }

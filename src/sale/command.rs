@@ -16,9 +16,6 @@ pub struct Reserve {
     pub user: Option<User>,
     /// The idempotency key, if the client gave one.
     pub key: Option<Key>,
-    /// Only look whether (user, key) already has a reservation; take nothing. For an instance whose
-    /// own allowance is used up and which still must answer a repeated request truthfully.
-    pub claim_only: bool,
 }
 
 /// A command to one sale.
@@ -26,6 +23,10 @@ pub struct Reserve {
 pub enum Command {
     /// Take units for a user.
     Reserve(Reserve),
+    /// Look whether such a request has its reservation already, and if not, whether the sale tells
+    /// everybody the same; take nothing. For a core that knows no better, but must not refuse whoever
+    /// has a reservation.
+    FindClaim(Reserve),
     /// Pay: a held reservation becomes confirmed.
     Confirm(ReservationId),
     /// Give back a held reservation.
@@ -86,17 +87,23 @@ pub enum Command {
 impl Command {
     /// Whether it changes nothing, whatever it finds.
     pub fn only_looks(&self) -> bool {
+        matches!(self, Self::Show | Self::ShowReservation(_) | Self::FindClaim(_))
+    }
+
+    /// Whether it may overtake what was asked before. Not who looks for a claim, which a purchase before
+    /// it may be about to make.
+    pub fn may_overtake(&self) -> bool {
         matches!(self, Self::Show | Self::ShowReservation(_))
     }
 
     /// Whether a ledger can carry out this command and the next one in one step: purchases go
-    /// together, and so do looks at single reservations and changes of them.
+    /// together, looks for claims do, and so do looks at single reservations and changes of them.
     pub fn joins(&self, next: &Self) -> bool {
         let about_one = |command: &Self| {
             matches!(command, Self::Confirm(_) | Self::Cancel(_) | Self::ShowReservation(_))
         };
         match (self, next) {
-            (Self::Reserve(_), Self::Reserve(_)) => true,
+            (Self::Reserve(_), Self::Reserve(_)) | (Self::FindClaim(_), Self::FindClaim(_)) => true,
             _ => about_one(self) && about_one(next),
         }
     }
@@ -196,24 +203,26 @@ pub enum Outcome {
     },
     /// Reserve: this (user, key) has this reservation already, whatever became of it.
     Replayed(Box<Reservation>),
-    /// Reserve with `claim_only`: this (user, key) has none.
+    /// Find claim: this (user, key) has this reservation.
+    Claimed(ReservationId),
+    /// Find claim: this (user, key) has none, and nothing is known that speaks against asking for one.
     NotClaimed,
     /// Reserve, late confirm: the user would have more than this many units.
     LimitReached {
         /// The sale's limit a user.
         limit_per_user: u32,
     },
-    /// Reserve: fewer units are left than were asked for.
+    /// Reserve: fewer units are left than were asked for. Find claim: none is.
     SoldOut {
         /// Units left: not 0 when more than one was asked for.
         free: u64,
     },
-    /// Reserve: the sale opens then.
+    /// Reserve, find claim: the sale opens then.
     NotOpen {
         /// In ms since 1970.
         opens_at_ms: u64,
     },
-    /// Reserve: the sale is over.
+    /// Reserve, find claim: the sale is over.
     Closed,
     /// Reserve: the sale has a limit a user, so it must be told who the user is.
     UserRequired,
@@ -264,7 +273,7 @@ pub enum Outcome {
     },
     /// Reset: the total that the sale has can't be read, and none was given; nothing changed.
     TotalRequired,
-    /// Reserve: this is the head of a split sale, which sells in its parts.
+    /// Reserve, find claim: this is the head of a split sale, which sells in its parts.
     Split {
         /// How many there are.
         parts: u32,

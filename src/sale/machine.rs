@@ -171,6 +171,7 @@ impl Machine {
         self.changed.shrink_to(CHANGED_KEPT);
         let outcome = match command {
             Command::Reserve(reserve) => self.reserve(reserve),
+            Command::FindClaim(reserve) => self.find_claim_of(reserve),
             Command::Confirm(id) => self.confirm(*id),
             Command::Cancel(id) => self.cancel(*id),
             Command::Expire { batch_max } => self.expire(*batch_max),
@@ -206,13 +207,8 @@ impl Machine {
         {
             return Outcome::Replayed(self.rows[row].boxed());
         }
-        if reserve.claim_only {
-            return Outcome::NotClaimed;
-        }
-        match self.spec.state(self.now_ms) {
-            State::Scheduled => return Outcome::NotOpen { opens_at_ms: self.spec.opens_at_ms },
-            State::Closed => return Outcome::Closed,
-            State::Open => {}
+        if let Some(outcome) = self.gate() {
+            return outcome;
         }
         if reserve.quantity > self.spec.quantity_max {
             return Outcome::QuantityTooLarge { quantity_max: self.spec.quantity_max };
@@ -247,6 +243,33 @@ impl Machine {
             changed_at_ms: self.now_ms,
         });
         Outcome::Granted { expires_at_ms }
+    }
+
+    /// What everybody is told while the sale does not sell.
+    fn gate(&self) -> Option<Outcome> {
+        match self.spec.state(self.now_ms) {
+            State::Scheduled => Some(Outcome::NotOpen { opens_at_ms: self.spec.opens_at_ms }),
+            State::Closed => Some(Outcome::Closed),
+            State::Open => None,
+        }
+    }
+
+    /// The first questions of [`reserve`](Self::reserve), and what is left.
+    fn find_claim_of(&self, reserve: &Reserve) -> Outcome {
+        if let Split::Head { parts } = self.spec.split {
+            return Outcome::Split { parts };
+        }
+        let user = reserve.user.as_ref().map_or("", User::as_str);
+        let key = reserve.key.as_ref().map_or("", Key::as_str);
+        if !key.is_empty()
+            && let Some(row) = self.find_claim(user, key)
+        {
+            return Outcome::Claimed(self.rows[row].id);
+        }
+        self.gate().unwrap_or(match self.free() {
+            0 => Outcome::SoldOut { free: 0 },
+            _ => Outcome::NotClaimed,
+        })
     }
 
     /// A held reservation becomes confirmed, also one past its deadline that nobody has returned to

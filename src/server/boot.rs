@@ -11,9 +11,11 @@ use super::event::{Event, SaleStart};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::core::Core;
+use crate::engine::gate::Token;
 use crate::engine::{self, no_memory_for_a_coroutine};
 use crate::handler::{BUY_SALE, Buyers};
-use crate::ledger::batch::{Batcher, Failure};
+use crate::ledger::Failure;
+use crate::ledger::batch::{Asker, Batcher, Tell};
 use crate::ledger::embedded;
 use crate::ledger::link::{LinkState, Site};
 use crate::ledger::redis::{self, RedisLedger};
@@ -62,6 +64,8 @@ fn boot_core(
     seller.batcher.set_settle(Box::new(Settler(seller)));
     let service = Buyers::new(seller, config.public_confirm);
     let core = engine::start_core(index, status.engine.clone(), clock, service)?;
+    seller.batcher.set_tell(Box::new(Teller(core)));
+    seller.flows.set_spawn(Box::new(|flow| core.spawn_here("flow", STACK_BYTES, |_| flow())));
     let (told, theirs) = (events.clone(), status.clone());
     let report = Box::new(move |state: LinkState| {
         theirs.ledger_up[index].store(state == LinkState::Up, Ordering::Relaxed);
@@ -77,6 +81,19 @@ fn boot_core(
         started = started && core.spawn_here("sales", STACK_BYTES, look);
     }
     started.then_some(()).ok_or_else(no_memory_for_a_coroutine)
+}
+
+/// Tells connections that their answers are there.
+struct Teller(&'static Core);
+
+impl Tell for Teller {
+    fn tell(&self, asker: Asker, first: bool) {
+        self.0.tell(Token::from_number(asker.0), first);
+    }
+
+    fn untold(&self) -> usize {
+        self.0.untold()
+    }
 }
 
 /// The outcome with the view of all parts, which are made if the sale was to be.
@@ -124,7 +141,7 @@ fn look_after_sales(
         while under_way.len() < START_SALES_MAX
             && let Some((id, command)) = wanted.pop_front()
         {
-            match seller.batcher.submit(core.clock.now_ms(), &id, true, command.clone(), 0) {
+            match seller.batcher.submit(core.clock.now_ms(), &id, true, command.clone(), 0, None) {
                 Ok(ticket) => under_way.push_back((id, command, ticket)),
                 Err(_) => {
                     wanted.push_front((id, command));

@@ -138,14 +138,14 @@ fn reserve() -> impl Strategy<Value = Command> {
     ];
     let quantity = prop_oneof![6 => Just(1u32), 3 => 1..4u32, 1 => 4..13u32];
     (user, key, quantity, prop::bool::weighted(0.1)).prop_map(
-        |(user, key, quantity, claim_only)| {
-            Command::Reserve(Reserve {
+        |(user, key, quantity, only_looks)| {
+            let reserve = Reserve {
                 id: ReservationId(0),
                 quantity,
                 user: user.and_then(|user| User::new(user).ok()),
                 key: key.and_then(|key| Key::new(key).ok()),
-                claim_only,
-            })
+            };
+            if only_looks { Command::FindClaim(reserve) } else { Command::Reserve(reserve) }
         },
     )
 }

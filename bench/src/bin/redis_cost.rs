@@ -96,7 +96,6 @@ fn ask(kind: Kind, n: u128) -> Command {
         user: named.then(|| User::new(&format!("user-{n}")).expect("a user")),
         key: named
             .then(|| Key::new(&format!("key-of-36-characters-as-a-uuid-{n:05}")).expect("key")),
-        claim_only: false,
     })
 }
 

@@ -173,7 +173,6 @@ fn ask(n: u128, user: &str) -> Command {
         quantity: 1,
         user: User::new(user).ok(),
         key: None,
-        claim_only: false,
     })
 }
 

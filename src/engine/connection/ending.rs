@@ -39,7 +39,7 @@ pub(super) fn put_back(core: &Core, token: Token, mut connection: Box<Connection
 /// once could take the answer away from it.
 pub(super) fn linger(core: &Core, connection: &mut Connection) {
     let _ = shutdown(&connection.socket, Shutdown::Write);
-    connection.phase = Phase::Linger;
+    (connection.phase, connection.of_phase) = (Phase::Linger, 0);
     let time_ms = if core.draining() { DRAIN_LINGER_MS } else { LINGER_DEADLINE_MS };
     connection.deadline_ms = core.clock.now_ms() + time_ms;
     connection.input = Vec::new();

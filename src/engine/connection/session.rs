@@ -1,17 +1,17 @@
-//! A worker serving a connection: read, serve, write, until there is nothing more to read or no room
+//! A connection that is served: read, serve, write, until there is nothing more to read or no room
 //! to write.
 
 use std::mem;
 
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
-use rustix::net::{SendFlags, send};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use super::ending::{close, linger, put_back};
 use super::progress::{self, Measured, Progress, START};
 use super::state::{Closing, Connection, Phase, Turns, queued_bytes};
 use super::turn::Turn;
-use crate::engine::core::{Action, Core, Service, Settings, Worker};
+use crate::engine::core::{Action, Leader, Service, Settings};
 use crate::engine::gate::Token;
 use crate::engine::http::{Framing, Head, Problem, Reject, parse_head};
 use crate::engine::manner::Manner;
@@ -45,16 +45,16 @@ fn take_front(buffer: &mut Vec<u8>, bytes: usize) {
 
 /// A buffer of the core with what was kept with a connection: mostly nothing.
 #[inline]
-fn buffer_with(core: &Core, kept: &mut Vec<u8>) -> Vec<u8> {
-    if kept.is_empty() { core.take_buffer() } else { refill(core, mem::take(kept)) }
+fn buffer_with(kept: &mut Vec<u8>, take: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
+    if kept.is_empty() { take() } else { refill(mem::take(kept), take) }
 }
 
 #[cold]
-fn refill(core: &Core, mut kept: Vec<u8>) -> Vec<u8> {
+fn refill(mut kept: Vec<u8>, take: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
     if kept.capacity() >= READ_BUFFER_BYTES {
         return kept;
     }
-    let mut buffer = core.take_buffer();
+    let mut buffer = take();
     buffer.append(&mut kept);
     buffer
 }
@@ -69,9 +69,19 @@ fn take_kept(buffer: &mut Vec<u8>) -> Vec<u8> {
     }
 }
 
-/// A worker serving a connection.
-pub(super) struct Session<'a, S: Service + 'static> {
-    worker: &'a Worker<S>,
+/// How the next request was dealt with.
+enum Served {
+    /// Its answer, or several, are in the out-buffer.
+    Answered,
+    /// It is not whole yet.
+    Incomplete,
+    /// It waits.
+    Waits,
+}
+
+/// A connection that is served.
+pub(super) struct Session<'a, S: Service> {
+    leader: &'a Leader<S>,
     token: Token,
     connection: Box<Connection>,
     input: Vec<u8>,
@@ -82,20 +92,38 @@ pub(super) struct Session<'a, S: Service + 'static> {
 impl<'a, S: Service> Session<'a, S> {
     /// Takes a connection with what is kept with it, and buffers of the core.
     pub(super) fn new(
-        worker: &'a Worker<S>,
+        leader: &'a Leader<S>,
         token: Token,
         mut connection: Box<Connection>,
     ) -> Self {
-        let input = buffer_with(worker.core, &mut connection.input);
-        let out = buffer_with(worker.core, &mut connection.output);
+        let core = leader.core;
+        let input = buffer_with(&mut connection.input, || core.take_input());
+        let out = buffer_with(&mut connection.output, || core.take_buffer());
         let at_once = connection.turns == Turns::AtOnce;
         let turn = if at_once { Turn::PROMPT } else { Turn::DEFERRED };
-        Self { worker, token, connection, input, out, turn }
+        Self { leader, token, connection, input, out, turn }
     }
 
     /// Serves the connection as far as that goes, and puts it back or closes it.
     pub(super) fn run(mut self) {
         let keep = self.drive();
+        self.end(keep);
+    }
+
+    /// Goes on with its request, which waited, and then with the connection.
+    pub(super) fn resume(mut self, waiting: S::Waiting) {
+        let core = self.leader.core;
+        let keep = match self.leader.service.go_on(core, self.token, waiting, &mut self.out) {
+            Action::Wait(waiting) => {
+                self.connection.of_phase = self.leader.keep(waiting);
+                Keep::Yes
+            }
+            Action::Answered => {
+                self.turn = Turn::PROMPT;
+                self.after_answer(0);
+                self.drive()
+            }
+        };
         self.end(keep);
     }
 
@@ -108,6 +136,7 @@ impl<'a, S: Service> Session<'a, S> {
             }
             match self.flush() {
                 Flushed::Broken => return Keep::No,
+                _ if self.connection.phase == Phase::Waiting => return Keep::Yes,
                 Flushed::Blocked => {
                     if self.connection.phase != Phase::Write {
                         self.await_room();
@@ -120,14 +149,14 @@ impl<'a, S: Service> Session<'a, S> {
                 Closing::No => {}
                 Closing::Now => return Keep::No,
                 Closing::Linger => {
-                    linger(self.worker.core, &mut self.connection);
+                    linger(self.leader.core, &mut self.connection);
                     continue;
                 }
             }
             if self.turn.is_over() {
                 return self.yield_turn();
             }
-            if self.serve_input() {
+            if self.serve_input() || self.connection.phase == Phase::Waiting {
                 continue;
             }
             if self.connection.ended {
@@ -153,22 +182,25 @@ impl<'a, S: Service> Session<'a, S> {
     /// There is more to do, but others wait too: the core comes back to this connection.
     fn yield_turn(&mut self) -> Keep {
         self.connection.turns = Turns::Waiting;
-        self.worker.core.gate.defer(self.token);
+        self.leader.core.gate.defer(self.token);
         Keep::Yes
     }
 
     /// There may be more to do, but not before the next tick.
     fn rest(&mut self) -> Keep {
         self.connection.turns = Turns::Waiting;
-        self.worker.core.gate.rest(self.token);
+        self.leader.core.gate.rest(self.token);
         Keep::Yes
     }
 
     /// Gives the buffers back, and the connection to its table.
     fn end(mut self, keep: Keep) {
-        let core = self.worker.core;
+        let core = self.leader.core;
         self.note_events();
         if keep == Keep::No {
+            if self.connection.phase == Phase::Waiting {
+                self.leader.give_up(self.connection.of_phase);
+            }
             close(core, self.token);
         } else {
             if !self.input.is_empty() {
@@ -179,22 +211,22 @@ impl<'a, S: Service> Session<'a, S> {
             }
             put_back(core, self.token, self.connection);
         }
-        core.give_buffer(self.input);
+        core.give_input(self.input);
         core.give_buffer(self.out);
     }
 
     fn settings(&self) -> &'static Settings {
-        &self.worker.core.engine.settings
+        &self.leader.core.engine.settings
     }
 
     fn set_phase(&mut self, phase: Phase, timeout_ms: u64) {
         self.connection.phase = phase;
-        self.connection.deadline_ms = self.worker.core.clock.now_ms() + timeout_ms;
+        self.connection.deadline_ms = self.leader.core.clock.now_ms() + timeout_ms;
     }
 
     fn await_room(&mut self) {
         self.set_phase(Phase::Write, self.settings().write_timeout_ms);
-        self.connection.untaken_bytes = queued_bytes(&self.connection.socket);
+        self.connection.of_phase = queued_bytes(&self.connection.socket);
     }
 
     /// After the client has taken everything: what it was doing before it stopped taking.
@@ -213,28 +245,37 @@ impl<'a, S: Service> Session<'a, S> {
 
     /// Takes over what events brought while this worker had the connection.
     fn note_events(&mut self) {
-        let noted = self.worker.core.connections.borrow_mut().take_noted(self.token);
+        let noted = self.leader.core.connections.borrow_mut().take_noted(self.token);
         self.connection.note(noted);
     }
 
     /// Reads once. `false`: the connection is broken.
     fn read(&mut self) -> bool {
         if self.input.capacity() == 0 {
-            self.input = self.worker.core.take_buffer();
+            self.input = self.leader.core.take_input();
         }
+        // No more than belongs to the request, or fits where its head would: what is read behind one
+        // that waits is kept with the connection.
+        let wanted = match &self.connection.progress {
+            Progress::Head { .. } => READ_BUFFER_BYTES,
+            Progress::Length { total_bytes } => *total_bytes,
+            Progress::Chunked(_) => 2 * READ_BUFFER_BYTES,
+        };
+        self.input.reserve_exact(wanted.saturating_sub(self.input.len()));
         let room = self.input.capacity() - self.input.len();
         debug_assert!(room > 0, "a request within its bounds leaves room to read");
         if room == 0 {
             return false;
         }
-        match rustix::io::read(&self.connection.socket, spare_capacity(&mut self.input)) {
-            Ok(0) => {
+        let spare = spare_capacity(&mut self.input);
+        match recv(&self.connection.socket, spare, RecvFlags::empty()) {
+            Ok((0, _)) => {
                 self.connection.ended = true;
                 self.connection.readable = false;
             }
             // Less than there was room for: that was all, and more will be a new edge, unless the
             // edge that tells of the end has come already.
-            Ok(count) => {
+            Ok((count, _)) => {
                 self.connection.silent = false;
                 if count < room {
                     self.connection.readable = self.connection.hung_up;
@@ -268,8 +309,7 @@ impl<'a, S: Service> Session<'a, S> {
         };
         take_front(&mut self.out, written);
         if self.connection.phase == Phase::Write {
-            self.connection.untaken_bytes =
-                self.connection.untaken_bytes.saturating_add(written as u32);
+            self.connection.of_phase = self.connection.of_phase.saturating_add(written as u32);
         }
         flushed
     }
@@ -284,10 +324,10 @@ impl<'a, S: Service> Session<'a, S> {
             && !self.turn.is_over()
         {
             match self.serve_next(&mut start) {
-                Ok(true) => {}
-                Ok(false) => break,
+                Ok(Served::Answered) => {}
+                Ok(Served::Incomplete | Served::Waits) => break,
                 Err(reject) => {
-                    let date = self.worker.core.date.borrow();
+                    let date = self.leader.core.date.borrow();
                     reject.write(&self.input[start..], &date, &mut self.out);
                     self.connection.closing = Closing::Linger;
                     break;
@@ -298,49 +338,57 @@ impl<'a, S: Service> Session<'a, S> {
         !self.out.is_empty() || self.connection.closing != Closing::No
     }
 
-    /// Serves the next request, or several, and moves `start` behind what is served. `Ok(false)`:
-    /// the next one is incomplete.
-    fn serve_next(&mut self, start: &mut usize) -> Result<bool, Reject> {
-        let core = self.worker.core;
+    /// Serves the next request, or several, and moves `start` behind what is served.
+    fn serve_next(&mut self, start: &mut usize) -> Result<Served, Reject> {
         let action = match self.handle_bare(start)? {
             Some(action) => action,
             None => match self.handle_measured(start)? {
                 Some(action) => action,
-                None => return Ok(false),
+                None => return Ok(Served::Incomplete),
             },
         };
         match action {
             Action::Answered => {}
             Action::Wait(waiting) => {
-                self.before_wait(start);
-                self.worker.release_lead();
-                waiting.wait(core, &mut self.out);
-                core.assert_here();
-                self.turn = Turn::PROMPT;
+                self.suspend(waiting);
+                return Ok(Served::Waits);
             }
         }
-        if core.leaving() {
+        self.after_answer(*start);
+        Ok(Served::Answered)
+    }
+
+    /// Keeps a request that waits with its connection. No deadline runs meanwhile.
+    fn suspend(&mut self, waiting: S::Waiting) {
+        let connection = &mut self.connection;
+        connection.phase = Phase::Waiting;
+        connection.of_phase = self.leader.keep(waiting);
+        connection.deadline_ms = u64::MAX;
+    }
+
+    /// A request is answered; what has been read of the next begins at `start`.
+    fn after_answer(&mut self, start: usize) {
+        if self.leader.core.leaving() {
             // The client doesn't know yet, and may be sending the next one.
             self.connection.closing = Closing::Linger;
         } else if self.connection.closing == Closing::Now {
             self.note_events();
-            if *start < self.input.len() || self.connection.readable {
+            if start < self.input.len() || self.connection.readable {
                 self.connection.closing = Closing::Linger;
             }
         }
         self.set_phase(Phase::Idle, self.settings().idle_timeout_ms);
-        Ok(true)
     }
 
     /// The common case: requests without a body, whole in what has been read, up to one that waits
     /// or is the last. Heads are looked at once, and one that repeats the one before it byte by
     /// byte, as they do where a client pipelines, not even that. `None`: the next one is no such
     /// request.
-    fn handle_bare(&mut self, start: &mut usize) -> Result<Option<Action>, Reject> {
+    fn handle_bare(&mut self, start: &mut usize) -> Result<Option<Action<S::Waiting>>, Reject> {
         if !matches!(self.connection.progress, Progress::Head { seen_bytes: 0 }) {
             return Ok(None);
         }
-        let core = self.worker.core;
+        let core = self.leader.core;
         let mut answered = false;
         let mut known: Option<Head<'_>> = None;
         while *start < self.input.len()
@@ -359,7 +407,7 @@ impl<'a, S: Service> Session<'a, S> {
             let Some(head) = &known else { break };
             *start += head.bytes.len();
             self.turn.count();
-            let action = self.worker.service.serve(core, head, &[], &mut self.out);
+            let action = self.leader.service.serve(core, self.token, head, &[], &mut self.out);
             if !head.keep_alive {
                 self.connection.closing = Closing::Now;
             }
@@ -392,7 +440,7 @@ impl<'a, S: Service> Session<'a, S> {
     }
 
     /// Every other case: what is needed of the request is found out step by step.
-    fn handle_measured(&mut self, start: &mut usize) -> Result<Option<Action>, Reject> {
+    fn handle_measured(&mut self, start: &mut usize) -> Result<Option<Action<S::Waiting>>, Reject> {
         let Some((head_bytes, body_bytes)) = self.measure(*start)? else { return Ok(None) };
         let progress = mem::replace(&mut self.connection.progress, START);
         let request = &self.input[*start..*start + head_bytes + body_bytes];
@@ -406,37 +454,20 @@ impl<'a, S: Service> Session<'a, S> {
         }
         *start += head_bytes + body_bytes;
         self.turn.count();
-        let core = self.worker.core;
+        let core = self.leader.core;
         if let Some(kind) = head.declined() {
             let manner = Manner::of(core, &head);
             Problem::of(kind).write(&manner.envelope(&core.date.borrow()), &mut self.out);
             return Ok(Some(Action::Answered));
         }
-        Ok(Some(self.worker.service.serve(core, &head, body, &mut self.out)))
-    }
-
-    /// Before the worker waits for the ledger: answers that are ready go out, and buffers that hold
-    /// nothing go back.
-    fn before_wait(&mut self, start: &mut usize) {
-        self.flush();
-        let core = self.worker.core;
-        // What the client sends meanwhile is to be known. If it can't be, that ends it afterwards.
-        let _ = self.connection.watch(&core.gate, self.token);
-        take_front(&mut self.input, *start);
-        *start = 0;
-        if self.input.is_empty() {
-            core.give_buffer(mem::take(&mut self.input));
-        }
-        if self.out.is_empty() {
-            core.give_buffer(mem::take(&mut self.out));
-        }
+        Ok(Some(self.leader.service.serve(core, self.token, &head, body, &mut self.out)))
     }
 
     /// Reads and forgets what a client still sends after its connection was answered for good. No more
     /// than one turn in a tick: a client that sends without end is held up by its own system, and costs
     /// us hardly anything for as long as it has a place.
     fn discard(&mut self) -> Keep {
-        let mut scratch = self.worker.core.take_buffer();
+        let mut scratch = self.leader.core.take_buffer();
         let mut reads = 0;
         let keep = loop {
             if reads == READS_PER_TURN_MAX {
@@ -447,8 +478,8 @@ impl<'a, S: Service> Session<'a, S> {
             match rustix::io::read(&self.connection.socket, spare_capacity(&mut scratch)) {
                 Ok(0) => break Keep::No,
                 Ok(count) => {
-                    self.connection.discarded_bytes += count as u32;
-                    if self.connection.discarded_bytes > LINGER_BYTES_MAX {
+                    self.connection.of_phase += count as u32;
+                    if self.connection.of_phase > LINGER_BYTES_MAX {
                         break Keep::No;
                     }
                 }
@@ -460,7 +491,7 @@ impl<'a, S: Service> Session<'a, S> {
                 Err(_) => break Keep::No,
             }
         };
-        self.worker.core.give_buffer(scratch);
+        self.leader.core.give_buffer(scratch);
         self.input.clear();
         keep
     }

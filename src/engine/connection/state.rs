@@ -18,6 +18,8 @@ pub(super) enum Phase {
     Body,
     Write,
     Linger,
+    /// Its request waits for its answer.
+    Waiting,
 }
 
 /// When a connection is served that something has come for.
@@ -53,9 +55,10 @@ pub(super) struct Connection {
     pub(super) silent: bool,
     pub(super) turns: Turns,
     pub(super) closing: Closing,
-    pub(super) discarded_bytes: u32,
-    /// Bytes that the system would hold for the client had it taken none since that was last noted.
-    pub(super) untaken_bytes: u32,
+    /// Of a phase. [`Phase::Linger`]: bytes that were discarded. [`Phase::Write`]: bytes that the
+    /// system would hold for the client had it taken none since that was last noted.
+    /// [`Phase::Waiting`]: its record.
+    pub(super) of_phase: u32,
 }
 
 // What an idle connection costs, beside its place in the table.
@@ -79,8 +82,7 @@ impl Connection {
             silent: true,
             turns: Turns::AtOnce,
             closing: Closing::No,
-            discarded_bytes: 0,
-            untaken_bytes: 0,
+            of_phase: 0,
         }
     }
 
@@ -97,6 +99,7 @@ impl Connection {
             Phase::Idle | Phase::Linger => 1,
             Phase::Head | Phase::Body => 2,
             Phase::Write => 3,
+            Phase::Waiting => return None,
         };
         Some((rank, self.deadline_ms))
     }
@@ -122,7 +125,7 @@ impl Connection {
         let latest_ms = match self.phase {
             Phase::Idle => began_ms,
             Phase::Head | Phase::Body | Phase::Write => began_ms + DRAIN_CLIENT_MS,
-            Phase::Linger => return,
+            Phase::Linger | Phase::Waiting => return,
         };
         self.deadline_ms = self.deadline_ms.min(latest_ms);
     }
@@ -148,7 +151,7 @@ pub(super) enum Closing {
 /// slowly nothing may be heard for longer than the deadline.
 pub(super) fn has_taken_enough(connection: &mut Connection, time_ms: u64) -> bool {
     let left = queued_bytes(&connection.socket);
-    let before = mem::replace(&mut connection.untaken_bytes, left);
+    let before = mem::replace(&mut connection.of_phase, left);
     u64::from(before.saturating_sub(left)) >= time_ms * TAKEN_BYTES_PER_S_MIN / 1000
 }
 

@@ -67,7 +67,8 @@ impl Client for EmbeddedClient {
         let (sender, receiver) = sync_channel(1);
         // Nobody may wait for the reply any more.
         self.handle.send(Job::new(batch, Box::new(move |reply| _ = sender.send(reply))));
-        receiver.recv_timeout(self.timeout).unwrap_or_else(|error| {
+        let reply = receiver.recv_timeout(self.timeout).map(|reply| reply.map(|(reply, _)| reply));
+        reply.unwrap_or_else(|error| {
             Err(match error {
                 RecvTimeoutError::Timeout => {
                     LedgerError::Lost(format!("no answer in {:?}", self.timeout))

@@ -97,6 +97,7 @@ pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) {
         Command::Expire { .. }
         | Command::Show
         | Command::ShowReservation(_)
+        | Command::FindClaim(_)
         | Command::Give { .. }
         | Command::Take { .. }
         | Command::CreatePart { .. }
@@ -258,7 +259,7 @@ impl<'a> Reader<'a> {
         let user = (!user.is_empty()).then(|| User::new(user).map_err(|_| Malformed("user")));
         let key = (!key.is_empty()).then(|| Key::new(key).map_err(|_| Malformed("key")));
         let (user, key) = (user.transpose()?, key.transpose()?);
-        Ok(Reserve { id, quantity, user, key, claim_only: false })
+        Ok(Reserve { id, quantity, user, key })
     }
 
     /// The next entry of a journal record.
@@ -297,7 +298,7 @@ mod tests {
         let user = proptest::option::of("[a-z张]{1,40}".prop_map(|t| User::new(&t).unwrap()));
         let key = proptest::option::of("[a-z0-9]{1,255}".prop_map(|t| Key::new(&t).unwrap()));
         let reserve = (id.clone(), 1..=QUANTITY_MAX, user, key).prop_map(|(id, quantity, u, k)| {
-            Command::Reserve(Reserve { id, quantity, user: u, key: k, claim_only: false })
+            Command::Reserve(Reserve { id, quantity, user: u, key: k })
         });
         prop_oneof![
             reserve,

@@ -10,14 +10,13 @@ use std::sync::{Arc, Mutex};
 use super::thread::{Handle, Job};
 use crate::engine::core::Core;
 use crate::engine::gate::Source;
-use crate::ledger::batch::Failure;
 use crate::ledger::link::{LinkState, Site};
-use crate::ledger::{BatchReply, LedgerError};
+use crate::ledger::{Batch, BatchReply, Failure, LedgerError};
 use crate::limits::REFUSAL_LOG_INTERVAL_MS;
 use crate::sync::lock;
 
-/// The answer to the batch under way, from the ledger thread.
-type Answered = Mutex<Option<Result<BatchReply, LedgerError>>>;
+/// The answer to the batch under way, from the ledger thread, with the batch.
+type Answer = Result<(BatchReply, Batch), LedgerError>;
 
 /// The life of a core's link.
 pub fn run(site: &'static Site, ledger: &Handle) {
@@ -29,7 +28,7 @@ pub fn run(site: &'static Site, ledger: &Handle) {
     let mut failure_logged_ms: Option<u64> = None;
     loop {
         let now_ms = || core.clock.now_ms();
-        let Some((batch, mut flight)) = site.batcher.next_batch(now_ms, || false) else { continue };
+        let Some(mut flight) = site.batcher.next_batch(now_ms, || false) else { continue };
         let sent_ms = core.clock.now_ms();
         let (engine, index) = (core.engine.clone(), core.index);
         let theirs = answered.clone();
@@ -37,7 +36,7 @@ pub fn run(site: &'static Site, ledger: &Handle) {
             *lock(&theirs) = Some(result);
             engine.mailboxes[index].send(Box::new(move |core| core.gate.notify(place)));
         };
-        ledger.send(Job::new(batch, Box::new(reply)));
+        ledger.send(Job::new(flight.take_batch(), Box::new(reply)));
         let deadline_ms = sent_ms + site.batcher.answer_deadline_ms();
         let answer = match answer(core, &signal, &answered, deadline_ms) {
             Some(answer) => answer,
@@ -48,7 +47,8 @@ pub fn run(site: &'static Site, ledger: &Handle) {
             }
         };
         match answer {
-            Ok(replies) => {
+            Ok((replies, batch)) => {
+                flight.put_back(batch);
                 site.batcher.complete(flight, replies.into_iter().map(Ok).collect());
             }
             Err(error) => {
@@ -68,9 +68,9 @@ pub fn run(site: &'static Site, ledger: &Handle) {
 fn answer(
     core: &'static Core,
     signal: &Rc<Source>,
-    answered: &Answered,
+    answered: &Mutex<Option<Answer>>,
     deadline_ms: u64,
-) -> Option<Result<BatchReply, LedgerError>> {
+) -> Option<Answer> {
     loop {
         if let Some(answer) = lock(answered).take() {
             return Some(answer);

@@ -193,6 +193,7 @@ fn apply(machine: &mut Machine, now_ms: u64, command: &Command) -> (Outcome, boo
         Command::Create(_)
         | Command::Show
         | Command::ShowReservation(_)
+        | Command::FindClaim(_)
         | Command::Give { .. }
         | Command::Take { .. } => (machine.apply(now_ms, command), false),
         // Nobody asks: there are no parts, and a sale is removed and created to begin anew.

@@ -410,7 +410,6 @@ fn log_rest(folder: &Path, last: &Found) {
 
 fn may_change(command: &Command) -> bool {
     match command {
-        Command::Reserve(reserve) => !reserve.claim_only,
         command if command.only_looks() => false,
         Command::Give { .. } | Command::Take { .. } => false,
         Command::CreatePart { .. } | Command::Reset { .. } => false,

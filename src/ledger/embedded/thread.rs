@@ -24,8 +24,8 @@ const EXPIRE_INTERVAL: Duration = Duration::from_millis(200);
 /// Reservations that one look returns to stock: about a millisecond's work.
 const EXPIRE_BATCH_MAX: u32 = 8192;
 
-/// What a reply is handed to, on the ledger thread: it should only pass it on.
-pub type Reply = Box<dyn FnOnce(Result<BatchReply, LedgerError>) + Send>;
+/// What a reply is handed to, with the batch, on the ledger thread: it should only pass both on.
+pub type Reply = Box<dyn FnOnce(Result<(BatchReply, Batch), LedgerError>) + Send>;
 
 /// A batch, and where its reply goes. It is answered exactly once, whatever happens.
 pub struct Job {
@@ -43,7 +43,7 @@ impl Job {
 struct Answer(Option<Reply>);
 
 impl Answer {
-    fn give(mut self, result: Result<BatchReply, LedgerError>) {
+    fn give(mut self, result: Result<(BatchReply, Batch), LedgerError>) {
         if let Some(reply) = self.0.take() {
             reply(result);
         }
@@ -232,8 +232,8 @@ impl Ledger {
         let now_ms = self.clock.now_ms();
         match self.guard(|store| store.commit(now_ms, &batches)) {
             Ok(replies) => {
-                for (answer, reply) in answers.into_iter().zip(replies) {
-                    answer.give(Ok(reply));
+                for ((answer, reply), batch) in answers.into_iter().zip(replies).zip(batches) {
+                    answer.give(Ok((reply, batch)));
                 }
             }
             Err(error) => answers.into_iter().for_each(|answer| answer.give(Err(error.clone()))),

@@ -24,6 +24,7 @@ use crate::ledger::client::{Client, Repair, SaleAudit, Unlisted};
 use crate::ledger::members::Roll;
 use crate::ledger::{Batch, BatchReply, GroupReply, LedgerError};
 use crate::limits::{CLIENT_ANSWER_DEADLINE_MS, CLIENT_CONNECT_DEADLINE_MS};
+use crate::sale::Command;
 use crate::sale::{SaleId, SaleView};
 
 /// Members of the index that one SSCAN is to return, about.
@@ -137,6 +138,11 @@ impl RedisClient {
         &mut self,
         batch: &Batch,
     ) -> Result<Vec<Result<GroupReply, LedgerError>>, LedgerError> {
+        let mut commands = batch.groups.iter().flat_map(|group| &group.commands);
+        if commands.any(|command| matches!(command, Command::FindClaim(_))) {
+            let text = "only a core's link looks for claims".to_owned();
+            return Err(LedgerError::Refused(text));
+        }
         self.check_removal(batch)?;
         let created = index::created(batch);
         self.register(&created)?;

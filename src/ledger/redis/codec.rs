@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::claims;
 use super::columns;
 use super::keys::{KEYS, KeyTemplates, SaleKeys};
 use super::line::OWNER_SEPARATOR;
@@ -71,7 +72,7 @@ impl Codec {
         let mut replies = 0;
         for run in runs(&group.commands) {
             self.encode_run(&keys, run, out);
-            replies += 1;
+            replies += replies_to(run);
         }
         replies
     }
@@ -80,6 +81,7 @@ impl Codec {
     pub(super) fn encode_run(&self, keys: &SaleKeys, run: &[Command], out: &mut Vec<u8>) {
         match &run[0] {
             Command::Reserve(_) => self.reserve(keys, run, out),
+            Command::FindClaim(_) => claims::encode(keys, run, (self.now_ms, self.epoch), out),
             one if settle_of(one).is_some() => self.settle(keys, run, out),
             one => self.one(keys, one, out),
         }
@@ -89,6 +91,7 @@ impl Codec {
     fn one(&self, keys: &SaleKeys, one: &Command, out: &mut Vec<u8>) {
         match one {
             Command::Reserve(_)
+            | Command::FindClaim(_)
             | Command::Confirm(_)
             | Command::Cancel(_)
             | Command::ShowReservation(_) => unreachable!("these come in runs"),
@@ -189,7 +192,6 @@ impl Codec {
         column(&|r| r.key.is_some(), claim);
         column(&|r| r.user.is_some() && r.key.is_none(), user_alone);
         column(&|r| r.quantity != 1, |out, r| columns::number(out, r.quantity));
-        column(&|r| r.claim_only, |out, r| columns::flag(out, r.claim_only));
         self.begin(keys, ScriptName::Reserve, 1, out);
         bulk(out, &columns);
     }
@@ -200,7 +202,7 @@ impl Codec {
         bulk(out, b"EVALSHA");
         bulk(out, self.scripts.get(name).sha.as_bytes());
         bulk_number(out, KEYS as u64);
-        keys.pieces().for_each(|pieces| bulk_pieces(out, &pieces));
+        keys.each().iter().for_each(|pieces| bulk_pieces(out, pieces));
         let marks = self.marks && !matches!(name, ScriptName::Show | ScriptName::Expire);
         match (self.now_ms, self.epoch) {
             (None, None) => bulk(out, if marks { b"w" } else { b"" }),
@@ -217,7 +219,12 @@ impl Codec {
     }
 }
 
-/// The commands in the pieces that are one Redis command each.
+/// How many replies a run has.
+pub(super) fn replies_to(run: &[Command]) -> usize {
+    if claims::is_run(run) { claims::REPLIES } else { 1 }
+}
+
+/// The commands in the pieces that are one Redis command each, or one transaction.
 pub(super) fn runs(commands: &[Command]) -> impl Iterator<Item = &[Command]> {
     commands.chunk_by(Command::joins).flat_map(|run| run.chunks(BATCH_MAX))
 }
@@ -271,7 +278,6 @@ mod tests {
             quantity: 1,
             user: User::new(user).ok(),
             key: Key::new(key).ok(),
-            claim_only: false,
         })
     }
 

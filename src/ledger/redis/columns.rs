@@ -37,11 +37,6 @@ pub(super) fn number(out: &mut Vec<u8>, number: u32) {
     }
 }
 
-/// True or false.
-pub(super) fn flag(out: &mut Vec<u8>, is_set: bool) {
-    out.push(0xc2 | u8::from(is_set));
-}
-
 /// A length. What is sent is bounded far below 4 GiB.
 fn length(count: usize) -> [u8; 4] {
     u32::try_from(count).expect("a length within the bounds of a batch").to_be_bytes()
@@ -58,10 +53,8 @@ mod tests {
         text(&mut out, &[b"a", b"", b"bc"]);
         number(&mut out, 127);
         number(&mut out, 128);
-        flag(&mut out, true);
-        flag(&mut out, false);
         nil(&mut out);
-        let numbers = [0x7f, 0xce, 0, 0, 0, 128, 0xc3, 0xc2, 0xc0];
+        let numbers = [0x7f, 0xce, 0, 0, 0, 128, 0xc0];
         assert_eq!(out, [&[0xdd, 0, 0, 0, 3, 0xa3][..], b"abc", &numbers].concat());
         for (bytes, header) in [(31, &[0xbf][..]), (32, &[0xd9, 32]), (256, &[0xdb, 0, 0, 1, 0])] {
             let (mut out, long) = (Vec::new(), vec![b'x'; bytes]);

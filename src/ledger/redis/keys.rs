@@ -233,12 +233,14 @@ impl SaleKeys {
         [open, self.counters(), close, suffix].concat()
     }
 
-    /// Every key as the pieces it is made of, for the encoder.
-    pub(super) fn pieces(&self) -> impl Iterator<Item = [&str; 4]> {
+    /// Every key as the pieces it is made of, for the encoder, in the order of a script's `KEYS`.
+    pub(super) fn each(&self) -> [[&str; 4]; KEYS] {
         let (open, close) = braces(self.tagged);
         let counters = self.counters();
-        let beside = SUFFIXES.iter().map(move |suffix| [open, counters, close, *suffix]);
-        std::iter::once(["", counters, "", ""]).chain(beside)
+        std::array::from_fn(|at| match at.checked_sub(1) {
+            None => ["", counters, "", ""],
+            Some(beside) => [open, counters, close, SUFFIXES[beside]],
+        })
     }
 }
 

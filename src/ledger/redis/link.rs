@@ -23,9 +23,8 @@ use super::shared::RedisLedger;
 use super::socket::Socket;
 use super::stream::Stream;
 use super::{cluster, replicas};
-use crate::ledger::batch::Failure;
 use crate::ledger::link::{LinkState, Site};
-use crate::ledger::{Batch, Group, GroupReply, LedgerError};
+use crate::ledger::{Failure, Group, GroupReply, LedgerError};
 use crate::limits::{
     IDLE_CLOSE_MS_MIN, RECONNECT_BACKOFF_MS_MAX, RECONNECT_BACKOFF_MS_MIN, REFUSAL_LOG_INTERVAL_MS,
 };
@@ -132,7 +131,7 @@ impl<'a> Link<'a> {
                 source.is_ready()
             };
             let now_ms = || self.site.core.clock.now_ms();
-            let Some((batch, flight)) = self.site.batcher.next_batch(now_ms, interrupted) else {
+            let Some(flight) = self.site.batcher.next_batch(now_ms, interrupted) else {
                 match self.stream.socket().probe() {
                     Ok(()) => continue,
                     Err(error) => {
@@ -148,7 +147,7 @@ impl<'a> Link<'a> {
             let deadline_ms =
                 self.site.core.clock.now_ms() + self.site.batcher.answer_deadline_ms();
             self.stream.socket().deadline_ms.set(deadline_ms);
-            let results = self.carry(&batch);
+            let results = self.carry(flight.groups());
             self.site.batcher.complete(flight, results);
             self.site.core.gate.hurry();
             if let Some(error) = self.broken.take() {
@@ -159,8 +158,8 @@ impl<'a> Link<'a> {
 
     /// Sends a batch and reads its replies. What was not sent before the connection broke is
     /// unavailable, the rest of what has no reply unknown.
-    fn carry(&mut self, batch: &Batch) -> Vec<Result<GroupReply, Failure>> {
-        let groups: Vec<&Group> = batch.groups.iter().collect();
+    fn carry(&mut self, groups: &[Group]) -> Vec<Result<GroupReply, Failure>> {
+        let groups: Vec<&Group> = groups.iter().collect();
         let replies = if groups.iter().all(|group| self.registered.contains(&group.sale)) {
             self.talk(&groups, Extra::default()).0
         } else {
@@ -168,10 +167,7 @@ impl<'a> Link<'a> {
         };
         let mut others = Vec::new();
         for (group, reply) in groups.iter().zip(&replies) {
-            let noted = match reply {
-                Ok(reply) => self.ledger.note_reply(&group.sale, Ok(reply)),
-                Err(error) => self.ledger.note_reply(&group.sale, Err(&error.to_string())),
-            };
+            let noted = self.ledger.note_group(group, reply);
             others.extend(reply.as_ref().err().filter(|_| !noted));
         }
         if let Some(error) = others.first() {

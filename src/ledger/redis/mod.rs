@@ -13,6 +13,7 @@
 //! Time is Redis' `TIME`, kept from going back by the latest time that was written.
 
 pub mod audit;
+mod claims;
 mod client;
 mod cluster;
 mod codec;

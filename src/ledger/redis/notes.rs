@@ -4,11 +4,12 @@ use std::sync::{Arc, PoisonError};
 
 use hashbrown::HashSet;
 
+use super::reply::DecodeError;
 use super::shared::RedisLedger;
-use crate::ledger::GroupReply;
 use crate::ledger::refused::RefusedSales;
+use crate::ledger::{Group, GroupReply};
 use crate::limits::SWEEP_TOLD_MAX;
-use crate::sale::SaleId;
+use crate::sale::{Command, SaleId};
 
 impl RedisLedger {
     /// The sales that are refused for what is stored of them.
@@ -39,6 +40,20 @@ impl RedisLedger {
             self.refused.note(sale, &reason);
         }
         is_of_a_type
+    }
+
+    /// The same of a core's commands. Who only looks for claims does not see what else is stored.
+    pub(super) fn note_group(
+        &self,
+        group: &Group,
+        reply: &Result<GroupReply, DecodeError>,
+    ) -> bool {
+        let looks = |command: &Command| matches!(command, Command::FindClaim(_));
+        match reply {
+            Ok(_) if group.commands.iter().all(looks) => false,
+            Ok(reply) => self.note_reply(&group.sale, Ok(reply)),
+            Err(error) => self.note_reply(&group.sale, Err(&error.to_string())),
+        }
     }
 
     /// Has the sweep look what a sale is defined as: what it knows of it may be of another.

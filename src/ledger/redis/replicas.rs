@@ -15,7 +15,9 @@ use crate::sale::{Command, Outcome};
 
 /// Whether one of a batch's commands can end in something that somebody may rely on.
 pub(super) fn are_needed<'a>(groups: impl IntoIterator<Item = &'a Group>) -> bool {
-    let promises = |command: &Command| !matches!(command, Command::Show | Command::Expire { .. });
+    let promises = |command: &Command| {
+        !matches!(command, Command::Show | Command::Expire { .. } | Command::FindClaim(_))
+    };
     groups.into_iter().any(|group| group.commands.iter().any(promises))
 }
 
@@ -72,6 +74,7 @@ fn is_promise(command: &Command, outcome: &Outcome) -> bool {
         | Outcome::Took { .. } => true,
         Outcome::Sale(_) => *command != Command::Show,
         Outcome::NotClaimed
+        | Outcome::Claimed(_)
         | Outcome::LimitReached { .. }
         | Outcome::SoldOut { .. }
         | Outcome::NotOpen { .. }

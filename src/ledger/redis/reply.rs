@@ -5,7 +5,8 @@
 
 use redis::{ServerError, Value};
 
-use super::codec::{runs, settle_of};
+use super::claims;
+use super::codec::{replies_to, runs, settle_of};
 use super::line::{number, parse_value};
 use crate::ledger::{Group, GroupReply, LedgerError};
 use crate::sale::{
@@ -69,8 +70,18 @@ pub fn decode(group: &Group, replies: &[Value]) -> Result<GroupReply, DecodeErro
     let mut state = Header { now_ms: 0, free: None };
     let mut failure = None;
     let mut changed = false;
-    for (i, run) in runs(&group.commands).enumerate() {
-        match replies.get(i) {
+    let mut rest = replies;
+    for run in runs(&group.commands) {
+        let (own, behind) = rest.split_at(replies_to(run).min(rest.len()));
+        rest = behind;
+        if claims::is_run(run) && !own.is_empty() {
+            match claims::decode(run, own, &mut outcomes) {
+                Ok(header) => state = header,
+                Err(error) => failure = worse(failure, error),
+            }
+            continue;
+        }
+        match own.first() {
             None => return Err(malformed("fewer replies than commands")),
             Some(Value::ServerError(error)) => failure = worse(failure, classify(error)),
             Some(reply) => {
@@ -106,6 +117,7 @@ pub(super) fn may_change(command: &Command, outcome: &Outcome) -> bool {
             _,
             Outcome::Replayed(_)
             | Outcome::NotClaimed
+            | Outcome::Claimed(_)
             | Outcome::LimitReached { .. }
             | Outcome::SoldOut { .. }
             | Outcome::NotOpen { .. }
@@ -187,10 +199,10 @@ fn malformed(what: &str) -> DecodeError {
 }
 
 /// What every reply begins with.
-struct Header {
-    now_ms: u64,
+pub(super) struct Header {
+    pub(super) now_ms: u64,
     /// `None`: there is no such sale.
-    free: Option<u64>,
+    pub(super) free: Option<u64>,
 }
 
 /// Reads the elements of one reply in order.
@@ -322,7 +334,6 @@ fn reserve_outcomes(
                     .map_err(|_| malformed("a claim that names no reservation id"))?;
                 Outcome::Replayed(elements.reservation(id)?)
             }
-            b'N' => Outcome::NotClaimed,
             b'L' => Outcome::LimitReached { limit_per_user: elements.number()? },
             b'O' => Outcome::NotOpen { opens_at_ms: elements.number()? },
             b'C' => Outcome::Closed,
@@ -400,7 +411,7 @@ mod tests {
     fn group(reserves: u128, others: &[Command]) -> Group {
         let ask = |n| {
             let id = ReservationId(n);
-            Command::Reserve(Reserve { id, quantity: 1, user: None, key: None, claim_only: false })
+            Command::Reserve(Reserve { id, quantity: 1, user: None, key: None })
         };
         let commands = (0..reserves).map(ask).chain(others.iter().cloned()).collect();
         Group { sale: SaleId::new("ticket").unwrap(), commands }

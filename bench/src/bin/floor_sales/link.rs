@@ -196,5 +196,5 @@ impl Link {
 
 /// One unit for nobody in particular, as `/buy/ticket` asks for it.
 fn ask_for(id: ReservationId) -> Command {
-    Command::Reserve(Reserve { id, quantity: 1, user: None, key: None, claim_only: false })
+    Command::Reserve(Reserve { id, quantity: 1, user: None, key: None })
 }

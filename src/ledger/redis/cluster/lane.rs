@@ -21,7 +21,7 @@ use super::discover::Cluster;
 use super::work::{What, Work, Works};
 use crate::engine::core::Core;
 use crate::engine::gate::Source;
-use crate::ledger::batch::Failure;
+use crate::ledger::Failure;
 use crate::limits::{
     BATCH_MAX, BATCH_SCRIPTS_MAX, IDLE_CLOSE_MS_MIN, RECONNECT_BACKOFF_MS_MAX,
     RECONNECT_BACKOFF_MS_MIN,
@@ -67,6 +67,9 @@ pub(super) trait Dispatcher {
 
     /// Something will not be done.
     fn fail(self: &Rc<Self>, work: Work, failure: Failure);
+
+    /// Takes out of it what nobody waits for any more. `None`: that is all of it.
+    fn still_wanted(&self, work: Work) -> Option<Work>;
 
     /// Tells how the link stands, if that has changed: it carries batches as long as one node can be
     /// reached, since every sale is told its own truth.
@@ -114,11 +117,6 @@ impl Lane {
             State::Away { reason, fatal } => Some((format!("{}: {reason}", self.node), *fatal)),
             State::Opening | State::Up => None,
         }
-    }
-
-    /// Commands that wait to be sent.
-    pub(super) fn waiting(&self) -> usize {
-        self.queue.borrow().commands()
     }
 
     /// When it was given something to do last.
@@ -249,6 +247,7 @@ impl Lane {
                 link.fail(work, Failure::Busy);
                 continue;
             }
+            let Some(work) = link.still_wanted(work) else { continue };
             room -= work.commands();
             works.push_back(work);
         }
@@ -314,7 +313,7 @@ impl Lane {
 /// Whether replicas must have what comes of these before it is told.
 fn waits(ledger: &RedisLedger, works: &VecDeque<Work>) -> bool {
     let groups = works.iter().filter_map(|work| match &work.what {
-        What::Run(run) => Some(&run.group),
+        What::Run(run) => Some(run.group()),
         What::Exists(_) | What::Index(_) | What::Made(_) => None,
     });
     ledger.settings.replicas > 0 && replicas::are_needed(groups)

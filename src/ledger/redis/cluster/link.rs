@@ -31,9 +31,9 @@ use super::lane::{Dispatcher, Lane};
 use super::slots::Redirection;
 use super::work::{Run, What, Work};
 use crate::engine::core::Core;
-use crate::ledger::batch::{Failure, Flight};
+use crate::ledger::batch::Flight;
 use crate::ledger::link::{LinkState, Site};
-use crate::ledger::{Batch, Group, GroupReply, LedgerError};
+use crate::ledger::{Failure, Group, GroupReply, LedgerError};
 use crate::limits::{
     CLUSTER_LANE_IDLE_MS, CLUSTER_LANES_MAX, CLUSTER_REDIRECTS_MAX, LINK_STACK_BYTES,
     REFUSAL_LOG_INTERVAL_MS, SALES_MAX, STACK_BYTES, TICK_INTERVAL_MS,
@@ -86,8 +86,8 @@ pub(crate) fn run(site: &'static Site, ledger: &Arc<RedisLedger>, cluster: &Arc<
         return site.report(LinkState::Away { reason, fatal: true });
     }
     let now_ms = || core.clock.now_ms();
-    while let Some((batch, flight)) = site.batcher.next_batch(now_ms, || false) {
-        link.take(batch, flight);
+    while let Some(flight) = site.batcher.next_batch(now_ms, || false) {
+        link.take(flight);
         if site.batcher.has_more() {
             core.gate.hurry();
         }
@@ -96,34 +96,34 @@ pub(crate) fn run(site: &'static Site, ledger: &Arc<RedisLedger>, cluster: &Arc<
 
 impl Link {
     /// Gives each part of a batch to its lane.
-    fn take(self: &Rc<Self>, batch: Batch, flight: Flight) {
+    fn take(self: &Rc<Self>, flight: Flight) {
         let now_ms = self.site.core.clock.now_ms();
-        let groups: Vec<&Group> = batch.groups.iter().collect();
+        let groups: Vec<&Group> = flight.groups().iter().collect();
         let aged: Vec<SaleId> =
             self.registered.borrow_mut().aged(&groups, now_ms).into_iter().cloned().collect();
         if !aged.is_empty() {
             self.add_to_index(aged, self.until_ms());
         }
-        for (group, flight) in batch.groups.into_iter().zip(flight.parts()) {
-            self.take_group(group, flight);
+        for flight in flight.parts() {
+            self.take_group(flight);
         }
     }
 
     /// Each run of a group goes on its own: one may be carried out and the next one be redirected.
-    fn take_group(self: &Rc<Self>, mut group: Group, mut flight: Flight) {
+    fn take_group(self: &Rc<Self>, mut flight: Flight) {
         let first = |group: &Group| runs(&group.commands).next().map_or(0, <[Command]>::len);
-        let slot = self.ledger.codec.keys().of(&group.sale).slot();
+        let Some(group) = flight.groups().first() else { return };
+        let (slot, known) = (
+            self.ledger.codec.keys().of(&group.sale).slot(),
+            self.registered.borrow().contains(&group.sale),
+        );
         loop {
-            let length = first(&group);
+            let Some(group) = flight.groups().first() else { return };
+            let length = first(group);
             let more = length < group.commands.len();
-            let rest = more.then(|| {
-                let commands = group.commands.split_off(length);
-                (Group { sale: group.sale.clone(), commands }, flight.split_off(length))
-            });
-            let creates = index::creates(&group);
-            let known = self.registered.borrow().contains(&group.sale);
-            let creates = creates && !known;
-            let run = What::Run(Run { group, flight, creates });
+            let rest = more.then(|| flight.split_off(length));
+            let creates = !known && flight.groups().first().is_some_and(index::creates);
+            let run = What::Run(Run { flight, creates });
             let work = Self::work(run, slot, self.until_ms());
             if known {
                 self.dispatch(work)
@@ -131,7 +131,7 @@ impl Link {
                 self.meet(work)
             }
             match rest {
-                Some(next) => (group, flight) = next,
+                Some(next) => flight = next,
                 None => return,
             }
         }
@@ -155,7 +155,7 @@ impl Link {
     fn meet(self: &Rc<Self>, work: Work) {
         let What::Run(run) = &work.what else { return };
         let (slot, until_ms) = (work.slot, work.until_ms);
-        let (sale, creates) = (run.group.sale.clone(), run.creates);
+        let (sale, creates) = (run.group().sale.clone(), run.creates);
         let mut meeting = self.meeting.borrow_mut();
         let waiting = meeting.entry(sale.clone()).or_default();
         waiting.push(work);
@@ -183,7 +183,7 @@ impl Link {
                 let waiting = self.meeting.borrow_mut().remove(&sale);
                 for work in waiting.into_iter().flatten() {
                     let What::Run(run) = work.what else { continue };
-                    let outcomes = vec![Outcome::UnknownSale; run.group.commands.len()];
+                    let outcomes = vec![Outcome::UnknownSale; run.group().commands.len()];
                     let reply = GroupReply { outcomes, free: None, now_ms };
                     self.site.batcher.complete(run.flight, vec![Ok(reply)]);
                 }
@@ -210,7 +210,7 @@ impl Link {
         for sale in sales {
             let waiting = self.meeting.borrow_mut().remove(sale);
             for work in waiting.into_iter().flatten() {
-                let holds = matches!(&work.what, What::Run(run) if index::holds(&run.group));
+                let holds = matches!(&work.what, What::Run(run) if index::holds(run.group()));
                 match &added {
                     Err(error) if holds => {
                         self.fail(work, Failure::from(&LedgerError::from(error.clone())));
@@ -239,9 +239,6 @@ impl Link {
                 self.cluster.want();
                 self.try_later(work);
             }
-            Some(lane) if lane.waiting() >= self.site.batcher.waiting_max() => {
-                self.fail(work, Failure::Busy);
-            }
             Some(lane) => lane.push(work, self.site.core.clock.now_ms()),
         }
     }
@@ -268,24 +265,21 @@ impl Link {
     }
 
     fn settle_run(self: &Rc<Self>, run: Run, done: Result<GroupReply, DecodeError>) {
-        let sale = &run.group.sale;
-        let noted = match &done {
-            Ok(reply) => {
-                let mut registered = self.registered.borrow_mut();
-                if reply.free.is_none() {
-                    registered.forget(sale);
-                } else if registered.holds_otherwise(sale, reply) {
-                    self.ledger.tell_sweep(sale);
-                }
-                self.ledger.note_reply(sale, Ok(reply))
+        let sale = &run.group().sale;
+        if let Ok(reply) = &done {
+            let mut registered = self.registered.borrow_mut();
+            if reply.free.is_none() {
+                registered.forget(sale);
+            } else if registered.holds_otherwise(sale, reply) {
+                self.ledger.tell_sweep(sale);
             }
-            Err(error) => self.ledger.note_reply(sale, Err(&error.to_string())),
-        };
+        }
+        let noted = self.ledger.note_group(run.group(), &done);
         if run.creates {
             // Somebody may have removed it from the index meanwhile.
             self.add_to_index(vec![sale.clone()], self.until_ms());
         }
-        if done.as_ref().is_ok_and(|reply| index::was_made(&run.group, reply)) {
+        if done.as_ref().is_ok_and(|reply| index::was_made(run.group(), reply)) {
             let made = What::Made(sale.clone());
             self.dispatch(Self::work(made, self.index_slot, self.until_ms()));
         }
@@ -396,7 +390,12 @@ impl Dispatcher for Link {
         if std::mem::take(&mut work.asking) && values.len() > 1 {
             values.remove(0);
         }
-        if let Some(Value::ServerError(error)) = values.first()
+        // Of a transaction, the first command with a key is turned down, and then all of it.
+        let turned_down = values.iter().find_map(|value| match value {
+            Value::ServerError(error) => Some(error),
+            _ => None,
+        });
+        if let Some(error) = turned_down
             && let Some(redirection) = Redirection::of(error, node)
         {
             self.redirect(work, redirection);
@@ -409,12 +408,12 @@ impl Dispatcher for Link {
         }
         let keys = self.ledger.codec.keys();
         match work.what {
-            What::Run(run) => match decode(&run.group, &values) {
+            What::Run(run) => match decode(run.group(), &values) {
                 Err(DecodeError::NoScript) => return Some(Work { what: What::Run(run), ..work }),
                 mut done => {
                     if let Some(answer) = waited {
                         let wanted = self.ledger.settings.replicas;
-                        replicas::judge(wanted, answer, [&run.group], slice::from_mut(&mut done));
+                        replicas::judge(wanted, answer, [run.group()], slice::from_mut(&mut done));
                     }
                     self.settle_run(run, done);
                 }
@@ -488,6 +487,16 @@ impl Dispatcher for Link {
             What::Index(sales) => self.indexed(&sales, Err(refused())),
             What::Made(_) => {}
         }
+    }
+
+    fn still_wanted(&self, mut work: Work) -> Option<Work> {
+        if let What::Run(run) = &mut work.what {
+            self.site.batcher.drop_given_up(&mut run.flight);
+            if run.group().commands.is_empty() {
+                return None;
+            }
+        }
+        Some(work)
     }
 
     fn note_state(&self) {

@@ -47,7 +47,7 @@ impl Works {
     pub(super) fn push(&mut self, work: Work) {
         self.commands += work.commands();
         let What::Run(run) = &work.what else { return self.first.push_back(work) };
-        match self.sales.get_mut(&run.group.sale) {
+        match self.sales.get_mut(&run.group().sale) {
             Some(queue) => {
                 let rest = match queue.back_mut() {
                     Some(last) => last.join(work),
@@ -56,7 +56,7 @@ impl Works {
                 queue.extend(rest);
             }
             None => {
-                let sale = run.group.sale.clone();
+                let sale = run.group().sale.clone();
                 self.turns.push_back(sale.clone());
                 self.sales.insert(sale, VecDeque::from([work]));
             }
@@ -107,17 +107,24 @@ pub(super) enum What {
 }
 
 pub(super) struct Run {
-    pub(super) group: Group,
+    /// With one group.
     pub(super) flight: Flight,
     /// It makes a sale that is to be added to the index once more, behind it.
     pub(super) creates: bool,
+}
+
+impl Run {
+    /// What is to be sent.
+    pub(super) fn group(&self) -> &Group {
+        &self.flight.groups()[0]
+    }
 }
 
 impl Work {
     /// The sale that it is about, if it is about one.
     pub(super) fn sale(&self) -> Option<&SaleId> {
         match &self.what {
-            What::Run(run) => Some(&run.group.sale),
+            What::Run(run) => Some(&run.group().sale),
             What::Exists(sale) => Some(sale),
             What::Index(_) | What::Made(_) => None,
         }
@@ -126,7 +133,7 @@ impl Work {
     /// How many commands wait for it.
     pub(super) fn commands(&self) -> usize {
         match &self.what {
-            What::Run(run) => run.group.commands.len(),
+            What::Run(run) => run.group().commands.len(),
             What::Exists(_) | What::Index(_) | What::Made(_) => 1,
         }
     }
@@ -137,7 +144,7 @@ impl Work {
             text_command(out, &["ASKING"]);
         }
         let replies = match &self.what {
-            What::Run(run) => codec.encode(&run.group, out),
+            What::Run(run) => codec.encode(run.group(), out),
             What::Exists(sale) => {
                 index::exists(codec.keys(), sale, out);
                 index::time(out);
@@ -160,8 +167,8 @@ impl Work {
         let fits = self.asking == other.asking
             && match (&self.what, &other.what) {
                 (What::Run(run), What::Run(other)) => {
-                    let (ours, theirs) = (&run.group.commands, &other.group.commands);
-                    run.group.sale == other.group.sale
+                    let (ours, theirs) = (&run.group().commands, &other.group().commands);
+                    run.group().sale == other.group().sale
                         && ours.len() + theirs.len() <= JOINED_MAX
                         && ours.last().zip(theirs.first()).is_some_and(|(a, b)| a.joins(b))
                 }
@@ -169,7 +176,6 @@ impl Work {
             };
         match (&mut self.what, other.what) {
             (What::Run(run), What::Run(more)) if fits => {
-                run.group.commands.extend(more.group.commands);
                 run.flight.append(more.flight);
                 run.creates |= more.creates;
                 self.until_ms = self.until_ms.min(other.until_ms);
@@ -184,7 +190,6 @@ impl Work {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::Batch;
     use crate::ledger::batch::Batcher;
     use crate::sale::{Command, ReservationId};
 
@@ -192,9 +197,8 @@ mod tests {
     fn works(batcher: &Batcher, sale: &str, commands: &[Command]) -> Vec<Work> {
         let sale = SaleId::new(sale).unwrap();
         let work = |command: &Command| {
-            let _ = batcher.submit(0, &sale, true, command.clone(), 0).unwrap();
-            let (Batch { mut groups }, flight) = batcher.take_batch(0);
-            let run = Run { group: groups.remove(0), flight, creates: false };
+            let _ = batcher.submit(0, &sale, true, command.clone(), 0, None).unwrap();
+            let run = Run { flight: batcher.take_batch(0), creates: false };
             Work { what: What::Run(run), slot: 1, asking: false, redirects: 0, until_ms: 9 }
         };
         commands.iter().map(work).collect()
@@ -202,7 +206,7 @@ mod tests {
 
     #[test]
     fn what_can_be_one_command_becomes_one() {
-        let batcher = Batcher::new(100, 10);
+        let batcher = Batcher::new(None, 10);
         batcher.set_available();
         let confirm = |n| Command::Confirm(ReservationId(n));
         let mut all = works(&batcher, "a", &[confirm(1), confirm(2), Command::Show]);
@@ -219,7 +223,7 @@ mod tests {
 
     #[test]
     fn sales_are_served_in_turn_and_each_in_its_order() {
-        let batcher = Batcher::new(10_000, 10);
+        let batcher = Batcher::new(None, 10);
         batcher.set_available();
         let show = |n| Command::ShowReservation(ReservationId(n));
         let hot: Vec<Command> = (0..2 * BATCH_MAX as u128).map(show).collect();
@@ -237,9 +241,9 @@ mod tests {
             assert_eq!(work.commands(), next);
             order.push((work.sale().unwrap().to_string(), next));
             if let What::Run(run) = work.what
-                && run.group.sale.as_str() == "hot"
+                && run.group().sale.as_str() == "hot"
             {
-                hot_seen.extend(run.group.commands);
+                hot_seen.extend(run.group().commands.iter().cloned());
             }
         }
         assert!(all.is_empty());

@@ -14,7 +14,7 @@
 --   S sold out         s too few left: units          C closed         O not open: opens_at_ms
 --   L limit: limit     Q quantity: maximum       P sold in parts: how many
 if not known then return {now, -1} end
-local ids, begins, asked_claims, asked_users, quantities, claim_only = cmsgpack.unpack(ARGV[4])
+local ids, begins, asked_claims, asked_users, quantities = cmsgpack.unpack(ARGV[4])
 local count = #ids
 local sub, concat = string.sub, table.concat
 local deadline = format('%d', now + hold)
@@ -73,7 +73,7 @@ local function new_fields()
   return set, deadlines, #texts == 1 and texts[1] or concat(texts)
 end
 
-if limit == 0 and not (asked_claims or quantities or claim_only) and count <= free
+if limit == 0 and not (asked_claims or quantities) and count <= free
   and now >= opens and now < closes then
   local set, deadlines, lines = new_fields()
   if set then

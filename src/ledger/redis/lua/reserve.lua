@@ -50,8 +50,6 @@ for i = 1, count do
       extra(ids[earlier])
       extra('held ' .. (quantities and quantities[earlier] or 1) .. ' ' .. deadline .. ' ' .. claim)
     end
-  elseif claim_only and claim_only[i] then
-    codes[i] = 'N'
   elseif gate then
     codes[i] = gate
     if gate == 'O' then extra(opens) end

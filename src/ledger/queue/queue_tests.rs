@@ -7,13 +7,7 @@ fn sale(name: &str) -> SaleId {
 
 /// A purchase that its number tells from others.
 fn buy(number: u128) -> Command {
-    Command::Reserve(Reserve {
-        id: ReservationId(number),
-        quantity: 1,
-        user: None,
-        key: None,
-        claim_only: false,
-    })
+    Command::Reserve(Reserve { id: ReservationId(number), quantity: 1, user: None, key: None })
 }
 
 fn entry(submitted_ms: u64) -> Entry {
@@ -195,7 +189,6 @@ fn purchases_without_a_key_can_be_taken_out() {
         quantity: 1,
         user: Some(User::new("ann").unwrap()),
         key: Some(Key::new("k").unwrap()),
-        claim_only: false,
     });
     fill(&mut queues, "a", 0..3);
     queues.push(&sale("a"), true, keyed.clone(), entry(0));

@@ -1,0 +1,136 @@
+//! Taking a batch from the queues of all sales in turn.
+
+use super::{Class, Entry, NONE, Queued, Queues, Sent, Stage, Waiting};
+use crate::ledger::{Batch, Group};
+use crate::limits::{BATCH_MAX, BATCH_SCRIPTS_MAX};
+use crate::sale::Command;
+
+/// A batch that is being taken.
+#[derive(Default)]
+struct Taken {
+    batch: Batch,
+    sent: Vec<Sent>,
+    /// Whose groups they are.
+    lines: Vec<u32>,
+    commands: usize,
+    scripts: usize,
+}
+
+impl<W> Queues<W> {
+    /// Takes a batch: up to [`BATCH_MAX`] commands in up to [`BATCH_SCRIPTS_MAX`] scripts, from all
+    /// queues in turn. With it, our side of each of its groups.
+    pub fn take(&mut self) -> (Batch, Vec<Sent>) {
+        let mut taken = Taken::default();
+        // First every class has its own share, then whoever still has something takes what is left.
+        for class in Class::ALL {
+            let share = |whole: usize| whole * class.share() / 16;
+            self.take_turns(class, &mut taken, share(BATCH_MAX), share(BATCH_SCRIPTS_MAX));
+        }
+        for class in Class::ALL {
+            self.take_turns(class, &mut taken, BATCH_MAX, BATCH_SCRIPTS_MAX);
+        }
+        for &id in &taken.lines {
+            self.line(id).group = None;
+            self.drop_if_idle(id);
+        }
+        (taken.batch, taken.sent)
+    }
+
+    /// Gives the lines of one class their turns until the batch, or what the class may have of it
+    /// now, is full.
+    fn take_turns(&mut self, class: Class, taken: &mut Taken, commands: usize, scripts: usize) {
+        let mut room = commands.min(BATCH_MAX - taken.commands);
+        let mut scripts = scripts.min(BATCH_SCRIPTS_MAX - taken.scripts);
+        let mut left_of_cycle = 0;
+        while room > 0
+            && scripts > 0
+            && let Some(id) = self.turns[class as usize].pop_front()
+        {
+            if left_of_cycle == 0 {
+                left_of_cycle = self.turns[class as usize].len() + 1;
+            }
+            let fair = (room / left_of_cycle).max(1);
+            left_of_cycle -= 1;
+            let (count, new_scripts) =
+                self.take_from(id, class == Class::Look, taken, fair, scripts);
+            room -= count;
+            scripts -= new_scripts;
+            // The line's own class by now: its sale may have been confirmed meanwhile.
+            let line = self.line(id);
+            let next =
+                if class == Class::Stranger && line.is_known { Class::Change } else { class };
+            let list = line.list(class == Class::Look);
+            let more = list.first != NONE;
+            list.turn = more.then_some(next);
+            if more {
+                self.turns[next as usize].push_back(id);
+            } else {
+                self.drop_if_idle(id);
+            }
+        }
+    }
+
+    /// Takes up to so many commands from the front of a line's queue, in up to so many new scripts.
+    /// How many of both.
+    fn take_from(
+        &mut self,
+        id: u32,
+        looks: bool,
+        taken: &mut Taken,
+        commands: usize,
+        scripts: usize,
+    ) -> (usize, usize) {
+        let line = self.slab[id as usize].as_mut().expect("a line in use");
+        let group = line.group.unwrap_or(taken.batch.groups.len());
+        if line.group.is_none() {
+            let sale = line.sale.clone();
+            taken.batch.groups.push(Group { sale: sale.clone(), commands: Vec::new() });
+            taken.sent.push((sale, Vec::new()));
+        }
+        let (into, entries) = (&mut taken.batch.groups[group].commands, &mut taken.sent[group].1);
+        let (first, most) = (line.list(looks).first, line.list(looks).count.min(commands));
+        into.reserve(most);
+        entries.reserve(most);
+        let (mut next, mut count, mut new_scripts) = (first, 0, 0);
+        while count < commands
+            && let Some(record) = self.waiting.at(next)
+            && let Stage::Queued(queued) = &record.stage
+        {
+            let joins = into.last().is_some_and(|last| last.joins(&queued.command));
+            if !joins && new_scripts == scripts {
+                break;
+            }
+            new_scripts += usize::from(!joins);
+            count += 1;
+            let index = std::mem::replace(&mut next, queued.next);
+            let has_place = record.has_place;
+            let stage = std::mem::replace(&mut record.stage, Stage::Awaited);
+            let Stage::Queued(Queued { command, allowance, .. }) = stage else { break };
+            line.purchases -= usize::from(matches!(command, Command::Reserve(_)));
+            let ticket = self.waiting.key_at(index).filter(|_| has_place);
+            if !has_place {
+                self.waiting.remove_at(index);
+            }
+            into.push(command);
+            entries.push(Entry { ticket, allowance });
+        }
+        let list = line.list(looks);
+        list.first = next;
+        list.count -= count;
+        match self.waiting.at(next) {
+            Some(Waiting { stage: Stage::Queued(behind), .. }) => behind.previous = NONE,
+            _ => list.last = NONE,
+        }
+        if count == 0 && line.group.is_none() {
+            taken.batch.groups.pop();
+            taken.sent.pop();
+        } else if line.group.is_none() {
+            line.group = Some(group);
+            taken.lines.push(id);
+        }
+        self.commands -= count;
+        taken.commands += count;
+        taken.scripts += new_scripts;
+        (count, new_scripts)
+    }
+}
