@@ -579,7 +579,7 @@ fn a_fold_never_fills_the_disk() {
 fn ask(ledger: &Embedded, batch: Batch) -> Result<BatchReply, LedgerError> {
     let (sender, receiver) = mpsc::channel();
     ledger.handle().send(Job::new(batch, Box::new(move |reply| sender.send(reply).unwrap())));
-    receiver.recv_timeout(Duration::from_secs(10)).expect("answered")
+    receiver.recv_timeout(Duration::from_secs(10)).expect("answered").map(|(reply, _)| reply)
 }
 
 /// Reserves for ever and prints what was granted.

@@ -70,8 +70,10 @@ impl Config {
         ] {
             page.setting(name, &quoted(&format_duration(ms)));
         }
-        let waiting_max = self.waiting_max.map_or("all".to_owned(), |most| most.to_string());
-        page.setting("waiting-max", &waiting_max);
+        match self.waiting_max {
+            Some(most) => page.setting("waiting-max", &most.to_string()),
+            None => page.off("waiting-max"),
+        }
         if self.sales.is_empty() {
             page.off("sale");
         }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use super::*;
 
 fn host() -> Host {
-    Host { cores: vec![0, 1, 2, 3], file_limit: 20_000, maps_max: limits::MAPS_MAX_DEFAULT }
+    Host { cores: vec![0, 1, 2, 3], file_limit: 20_000 }
 }
 
 fn env(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
@@ -35,7 +35,7 @@ fn the_defaults() {
     assert_eq!((config.sales[0].0.as_str(), config.sales[0].1.total), ("ticket", 10_000));
     assert_eq!(config.stock, StockSetting::Auto);
     assert_eq!((config.stock_buffer_percent, &config.instance), (50, &None));
-    assert_eq!(config.waiting_max, host().waiting_max(4));
+    assert_eq!(config.waiting_max, None);
     assert!(config.warnings.is_empty());
     assert!(config.sources.iter().all(|(_, source)| *source == Source::Default));
 }
@@ -67,7 +67,7 @@ fn flags_before_environment_before_file() {
     assert_eq!(minutes, [180_000, 120_000, 60_000]);
     assert_eq!(config.listen, ["127.0.0.1:8", "[::1]:9"].map(|a| Listen::Tcp(a.parse().unwrap())));
     assert_eq!(config.cores, [1, 2, 3]);
-    assert_eq!(config.waiting_max, 7);
+    assert_eq!(config.waiting_max, Some(7));
     let sales: Vec<_> = config.sales.iter().map(|(id, spec)| (id.as_str(), spec.total)).collect();
     assert_eq!(sales, [("a", 1), ("b", 2)]);
     assert_eq!(config.source("idle-timeout"), Source::Flag);
@@ -316,17 +316,4 @@ fn orders_are_an_embedded_ledgers_and_never_show_a_password() {
     let error = load(&ServeOptions::default(), &[("STAMPEDE_ORDERS", "mysql://u:hunter2@h")]);
     let error = error.unwrap_err().to_string();
     assert!(error.contains("must be postgres://") && !error.contains("hunter2"), "{error}");
-}
-
-#[test]
-fn more_waiting_requests_than_memory_maps_allow_are_fewer_and_said_so() {
-    let allowed = host().waiting_max(4);
-    let config = load(&ServeOptions::default(), &[("STAMPEDE_WAITING_MAX", "16384")]).unwrap();
-    assert_eq!(config.waiting_max, allowed);
-    let warning = config.warnings.iter().find(|warning| warning.starts_with("waiting-max"));
-    let warning = warning.expect("a warning");
-    assert!(warning.contains(&format!("{allowed} of 16384")), "{warning}");
-    assert!(warning.contains("vm.max_map_count"), "{warning}");
-    let fewer = load(&ServeOptions::default(), &[("STAMPEDE_WAITING_MAX", "6000")]).unwrap();
-    assert_eq!((fewer.waiting_max, fewer.warnings.len()), (6_000, 0));
 }

@@ -12,13 +12,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::connection::{self, Entry};
-use super::core::{Action, Core, Engine, Event, Pending, Service, Settings};
+use super::core::{Action, Core, Engine, Event, Service, Settings};
+use super::gate::Token;
 use super::http::Head;
 use super::promise::{Promise, Promised, promise};
 use super::{start_core, still};
 use crate::clock::Clock;
 use crate::limits::{
-    DRAIN_CLIENT_MS, LINGER_DEADLINE_MS, REQUESTS_PER_TURN_MAX, SPARE_COROUTINES, TICK_INTERVAL_MS,
+    DRAIN_CLIENT_MS, LINGER_DEADLINE_MS, READ_BUFFER_BYTES, REQUESTS_PER_TURN_MAX, TICK_INTERVAL_MS,
 };
 use crate::sync::lock;
 use crate::test_coroutines::run;
@@ -36,6 +37,11 @@ struct Shared {
     promises: Mutex<HashMap<String, Promise<()>>>,
     /// What was asked, in the order in which it was served.
     served: Mutex<Vec<String>>,
+    /// Who waits, by path.
+    askers: Mutex<HashMap<String, Token>>,
+    /// What was answered after a wait, and what nobody waited for any more, in that order.
+    told: Mutex<Vec<String>>,
+    given_up: Mutex<Vec<String>>,
     ticks: AtomicU64,
     finished: AtomicBool,
 }
@@ -48,32 +54,24 @@ struct Waiting {
     promised: Promised<()>,
 }
 
-impl Pending for Waiting {
-    fn wait(self: Box<Self>, core: &'static Core, out: &mut Vec<u8>) {
-        assert!(self.promised.wait(core).is_some(), "the test keeps its promises");
-        assert!(!self.path.contains("panic"), "{} was asked for", self.path);
-        out.extend_from_slice(format!("[{}]", self.path).as_bytes());
-    }
-}
-
 impl Service for Echo {
+    type Waiting = Waiting;
+
     fn serve(
         &self,
         core: &'static Core,
+        asker: Token,
         head: &Head<'_>,
         body: &[u8],
         out: &mut Vec<u8>,
-    ) -> Action {
+    ) -> Action<Waiting> {
         let path = head.path.to_owned();
         lock(&self.0.served).push(path.clone());
         if path.starts_with("/wait") {
-            if !core.ensure_spare() {
-                out.extend_from_slice(b"[busy]");
-                return Action::Answered;
-            }
-            let (promise, promised) = promise(core);
+            let (promise, promised) = promise(core, asker);
             lock(&self.0.promises).insert(path.clone(), promise);
-            return Action::Wait(Box::new(Waiting { path, promised }));
+            lock(&self.0.askers).insert(path.clone(), asker);
+            return Action::Wait(Waiting { path, promised });
         }
         assert!(path != "/panic", "{path} was asked for");
         if path == "/big" {
@@ -85,9 +83,30 @@ impl Service for Echo {
         Action::Answered
     }
 
-    fn tick(&self) -> bool {
+    fn go_on(
+        &self,
+        _: &'static Core,
+        _: Token,
+        waiting: Waiting,
+        out: &mut Vec<u8>,
+    ) -> Action<Waiting> {
+        let Waiting { path, promised } = waiting;
+        match promised.take() {
+            Ok(kept) => assert!(kept.is_some(), "the test keeps its promises"),
+            Err(promised) => return Action::Wait(Waiting { path, promised }),
+        }
+        assert!(!path.contains("panic"), "{path} was asked for");
+        lock(&self.0.told).push(path.clone());
+        out.extend_from_slice(format!("[{path}]").as_bytes());
+        Action::Answered
+    }
+
+    fn give_up(&self, waiting: Waiting) {
+        lock(&self.0.given_up).push(waiting.path);
+    }
+
+    fn tick(&self) {
         self.0.ticks.fetch_add(1, Ordering::SeqCst);
-        false
     }
 
     fn finish(&self) {
@@ -352,17 +371,75 @@ fn who_takes_nothing_of_his_answers_has_his_time() {
 }
 
 #[test]
-fn a_waiting_request_whose_client_is_gone_ends_with_its_answer() {
+fn who_hangs_up_is_not_waited_for_and_who_only_sends_no_more_is_answered() {
     let bench = Bench::new();
     drop(bench.waiting("/wait/gone"));
+    bench.until("it is given up", || *lock(&bench.shared.given_up) == ["/wait/gone"]);
+    bench.until("its place is free", || bench.open() == 0);
+    // Whoever has its place by now does not hear what was meant for it.
     let mut half = bench.waiting("/wait/half");
     half.0.shutdown(std::net::Shutdown::Write).unwrap();
     bench.pass_a_tick();
-    assert_eq!(bench.open(), 2, "what was asked of the ledger is waited for");
-    bench.answer("/wait/half");
-    assert_eq!(half.hears_last(), "[/wait/half]", "who only sends no more is answered");
     bench.answer("/wait/gone");
+    bench.pass_a_tick();
+    assert_eq!(bench.open(), 1);
+    bench.answer("/wait/half");
+    assert_eq!(half.hears_last(), "[/wait/half]");
     bench.until("its place is free", || bench.open() == 0);
+    assert_eq!(*lock(&bench.shared.told), ["/wait/half"]);
+    assert_eq!(lock(&bench.shared.given_up).len(), 1);
+}
+
+#[test]
+fn a_connection_that_waits_keeps_no_more_than_a_head_of_what_comes_behind() {
+    let bench = Bench::new();
+    let mut client = bench.waiting("/wait");
+    let many = 1_000;
+    client.send(&get("/next").repeat(many));
+    bench.pass_a_tick();
+    assert_eq!(lock(&bench.shared.served).len(), 1, "nothing is read meanwhile");
+    let kept = bench.on_core(|core| core.connections.borrow().kept_bytes());
+    assert_eq!(kept, 0);
+    bench.answer("/wait");
+    client.hears(&("[/wait]".to_owned() + &"[/next]".repeat(many)));
+    // What was read together with a request that waits is kept.
+    client.send(&(get("/wait/2") + &get("/next").repeat(many)));
+    bench.until("it waits", || lock(&bench.shared.promises).contains_key("/wait/2"));
+    bench.pass_a_tick();
+    let kept = bench.on_core(|core| core.connections.borrow().kept_bytes());
+    assert!((1..=READ_BUFFER_BYTES).contains(&kept), "{kept}");
+    bench.answer("/wait/2");
+    client.hears(&("[/wait/2]".to_owned() + &"[/next]".repeat(many)));
+}
+
+#[test]
+fn all_who_wait_go_on_and_who_is_told_first_before_the_others() {
+    let bench = Bench::new();
+    let path = |number: usize| format!("/wait/{number:03}");
+    let mut clients: Vec<_> = (0..90).map(|number| bench.waiting(&path(number))).collect();
+    let askers: Vec<Token> =
+        (0..90).map(|number| lock(&bench.shared.askers)[&path(number)]).collect();
+    let (first, rest) = (askers[89], askers[..89].to_vec());
+    // All answers are there before any of them is told of.
+    let promises: Vec<_> = {
+        let mut promises = lock(&bench.shared.promises);
+        (0..90).map(|number| promises.remove(&path(number)).expect("it waits")).collect()
+    };
+    bench.engine.mailboxes[0].send(Box::new(move |core| {
+        rest.iter().for_each(|asker| core.tell(*asker, false));
+        core.tell(first, true);
+        // Told of before their answers are there: these wait on.
+        drop_all(promises);
+    }));
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.hears(&format!("[{}]", path(number)));
+    }
+    assert_eq!(lock(&bench.shared.told)[0], path(89));
+    assert_eq!(bench.on_core(|core| core.untold()), 0);
+}
+
+fn drop_all(promises: Vec<Promise<()>>) {
+    promises.into_iter().for_each(|promise| promise.keep(()));
 }
 
 #[test]
@@ -431,28 +508,4 @@ fn a_panic_costs_its_connection_only() {
     bench.answer("/wait");
     waiting.hears("[/wait]");
     assert!(bench.events.try_recv().is_err(), "the core has not failed");
-}
-
-#[test]
-fn as_many_wait_as_may_and_their_coroutines_end_afterwards() {
-    // One leads and can't wait.
-    let many = SPARE_COROUTINES + 20;
-    let bench = Bench::with(Settings { workers_max: many + 1, ..still::settings() });
-    let path = |number: usize| format!("/wait/{number}");
-    let mut clients: Vec<_> = (0..many).map(|number| bench.waiting(&path(number))).collect();
-    let mut late = bench.connect();
-    late.ask("/wait/late");
-    late.hears("[busy]");
-    late.ask("/at/once");
-    late.hears("[/at/once]");
-    assert_eq!(bench.on_core(|core| core.turns.count.get()), many + 1);
-    for (number, client) in clients.iter_mut().enumerate() {
-        bench.answer(&path(number));
-        client.hears(&format!("[{}]", path(number)));
-    }
-    let count = || bench.on_core(|core| core.turns.count.get());
-    bench.until("the spares have ended", || count() == SPARE_COROUTINES + 1);
-    bench.pass_a_tick();
-    bench.pass_a_tick();
-    assert_eq!(count(), SPARE_COROUTINES + 1, "some are kept");
 }

@@ -22,6 +22,8 @@ const DEADLINE_MS: u64 = 2_000;
 /// 2001-09-09, 01:46:40.
 const START_MS: u64 = 1_000_000_000_000;
 const WAITING_MAX: usize = 9;
+/// Whoever asks.
+const ASKER: Token = Token { index: 0, generation: 0 };
 
 struct Shop {
     core: &'static Core,
@@ -48,7 +50,7 @@ fn with(
         clock.set(START_MS);
         let core = still::core(settings, clock.clone()).expect("descriptors");
         let selling = Arc::new(Selling::new(1, stock, 50, Arc::default()));
-        let batcher = Batcher::new(WAITING_MAX, DEADLINE_MS);
+        let batcher = Batcher::new(Some(WAITING_MAX), DEADLINE_MS);
         let seller = Seller::new(0, selling, clock.clone(), batcher, None);
         let seller: &'static Seller = Box::leak(Box::new(seller));
         seller.batcher.set_settle(Box::new(Settler(seller)));
@@ -61,7 +63,7 @@ fn with(
 
 impl Shop {
     /// A request line, headers and a body, which are separated by an empty line.
-    fn ask(&self, request: &str, out: &mut Vec<u8>) -> Action {
+    fn ask(&self, request: &str, out: &mut Vec<u8>) -> Action<Waiting> {
         let (head, body) = request.split_once("\n\n").unwrap_or((request, ""));
         let (line, headers) = head.split_once('\n').unwrap_or((head, ""));
         let mut bytes = format!("{line} HTTP/1.1\r\nHost: a\r\n");
@@ -74,7 +76,7 @@ impl Shop {
         }
         bytes += "\r\n";
         let head = parse_head(bytes.as_bytes()).expect("it is legal").expect("it is whole");
-        self.buyers.serve(self.core, &head, body.as_bytes(), out)
+        self.buyers.serve(self.core, ASKER, &head, body.as_bytes(), out)
     }
 
     /// What is answered at once.
@@ -89,7 +91,7 @@ impl Shop {
     }
 
     /// A request that has to wait.
-    fn waiting(&self, request: &str) -> Box<dyn Pending> {
+    fn waiting(&self, request: &str) -> Waiting {
         let mut out = Vec::new();
         match self.ask(request, &mut out) {
             Action::Answered => {
@@ -103,10 +105,12 @@ impl Shop {
     }
 
     /// What a waiting request writes, once its answer is there.
-    fn told(&self, waiting: Box<dyn Pending>) -> String {
+    fn told(&self, waiting: Waiting) -> String {
         let mut out = Vec::new();
-        waiting.wait(self.core, &mut out);
-        String::from_utf8(out).expect("text")
+        match self.buyers.go_on(self.core, ASKER, waiting, &mut out) {
+            Action::Answered => String::from_utf8(out).expect("text"),
+            Action::Wait(_) => panic!("its answer is not there"),
+        }
     }
 
     /// What is answered once the ledger has answered.
@@ -393,11 +397,27 @@ fn too_many_who_wait_are_told_busy_at_once() {
 }
 
 #[test]
-fn whoever_can_not_wait_for_want_of_a_coroutine_is_told_busy() {
-    let settings = Settings { workers_max: 0, ..still::settings() };
-    with(settings, StockSetting::Auto, false, SaleSpec::with_total(1), |shop| {
-        each_says(&shop, &format!("ticket~{}", "0".repeat(26)), "busy", -5);
-        assert!(!shop.seller.batcher.has_more() && shop.seller.batcher.waiting() == 0);
+fn what_was_not_sent_for_a_client_that_is_gone_never_is() {
+    with(still::settings(), StockSetting::Fixed(2), false, SaleSpec::with_total(9), |mut shop| {
+        let known = id(&shop.after_ledger("GET /buy/ticket"));
+        let requests = || {
+            let show = format!("GET /v1/reservations/{known}");
+            [reserve("ann", 1), show, "GET /v1/sales/ticket".to_owned()]
+        };
+        for request in requests() {
+            shop.buyers.give_up(shop.waiting(&request));
+        }
+        assert_eq!(shop.seller.batcher.waiting(), 0);
+        assert_eq!(shop.serve(), [Command::Show], "the view, for whoever asks next");
+        // Its allowance is there again, and once; what is sent is settled without it.
+        let sent = shop.waiting(&reserve("bob", 1));
+        let flight = shop.seller.batcher.take_batch(shop.clock.now_ms());
+        shop.buyers.give_up(sent);
+        let exhausted = shop.at_once(&reserve("ann", 1));
+        assert_eq!(code(&exhausted), "allowance_exhausted");
+        shop.ledger.answer(&shop.seller.batcher, flight, shop.clock.now_ms());
+        assert_eq!(shop.ledger.sales["ticket"].free(), 7);
+        assert_eq!(shop.seller.selling.grants_total(), 2, "also the one that nobody heard of");
     });
 }
 

@@ -14,10 +14,10 @@ use std::cell::{Cell, OnceCell, RefCell};
 use may::coroutine::{self, Coroutine};
 
 use super::ids::IdSource;
-use super::queue::{Queues, Sent, Sifted};
+use super::queue::{Queues, Sent};
 use super::{Batch, Failure, Group, GroupReply};
 use crate::limits::{BATCH_MAX, TOLD_AT_ONCE_MAX};
-use crate::sale::{Command, Outcome, Reserve, SaleId};
+use crate::sale::{Command, Outcome, SaleId};
 
 pub use super::queue::{Answer, Answered, Entry, Ticket, TicketNumber};
 
@@ -465,11 +465,7 @@ impl Batcher {
     /// more, are only asked for their claims. Returns the units of allowance that were taken for
     /// them.
     pub fn answer_unsent(&self, sale: &SaleId, outcome: &Outcome) -> u64 {
-        let sifted = |reserve: &Reserve| match reserve.key {
-            None => Sifted::TakenOut,
-            Some(_) => Sifted::OnlyLooks,
-        };
-        let (entries, mut units) = self.queues.borrow_mut().sift(sale, sifted);
+        let (entries, mut units) = self.queues.borrow_mut().sift(sale);
         for entry in entries {
             units += u64::from(entry.allowance);
             if let Some(ticket) = entry.ticket {

@@ -4,9 +4,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::*;
-use crate::ledger::LedgerError;
+use crate::ledger::{Group, LedgerError};
 use crate::sale::{Key, ReservationId, Reserve, User};
-use crate::test_coroutines::{beside, run};
 
 const DEADLINE_MS: u64 = 2_000;
 
@@ -26,8 +25,8 @@ impl FakeLedger {
     /// Answers one batch.
     fn serve(&mut self, batcher: &Batcher, now_ms: u64) {
         self.batches += 1;
-        let (batch, flight) = batcher.take_batch(now_ms);
-        let answer = |group: &crate::ledger::Group| {
+        let flight = batcher.take_batch(now_ms);
+        let answer = |group: &Group| {
             let Some(left) = self.left.get_mut(group.sale.as_str()) else {
                 let outcomes = vec![Outcome::UnknownSale; group.commands.len()];
                 return Ok(GroupReply { outcomes, free: None, now_ms });
@@ -42,7 +41,8 @@ impl FakeLedger {
             let outcomes = outcomes.collect();
             Ok(GroupReply { outcomes, free: Some(*left), now_ms })
         };
-        batcher.complete(flight, batch.groups.iter().map(answer).collect());
+        let results = flight.groups().iter().map(answer).collect();
+        batcher.complete(flight, results);
     }
 }
 
@@ -60,13 +60,27 @@ fn purchase(number: u128, key: Option<&str>) -> Command {
 }
 
 fn batcher(waiting_max: usize) -> Batcher {
-    let batcher = Batcher::new(waiting_max, DEADLINE_MS);
+    let batcher = Batcher::new(Some(waiting_max), DEADLINE_MS);
     batcher.set_available();
     batcher
 }
 
 fn buy(batcher: &Batcher, now_ms: u64, name: &str) -> Result<Ticket, Failure> {
-    batcher.submit(now_ms, &sale(name), true, purchase(1, None), 1)
+    batcher.submit(now_ms, &sale(name), true, purchase(1, None), 1, None)
+}
+
+/// Who was told of an answer, in order, and whether before all others.
+#[derive(Clone, Default)]
+struct Heard(Rc<RefCell<Vec<(u64, bool)>>>);
+
+impl Tell for Heard {
+    fn tell(&self, asker: Asker, first: bool) {
+        self.0.borrow_mut().push((asker.0, first));
+    }
+
+    fn untold(&self) -> usize {
+        self.0.borrow().len()
+    }
 }
 
 fn granted(answer: &Answer) -> bool {
@@ -94,68 +108,80 @@ fn a_buyer_beside_four_thousand_of_another_sale_is_in_the_next_batch() {
     drop_all(&batcher, waiting);
 }
 
-/// Who of a crowd has gone on with his answer, whether the one buyer of another sale has, and whether
-/// the next batch may leave.
-#[derive(Debug, PartialEq)]
-struct Told {
-    crowd: usize,
-    other: bool,
-    may_leave: bool,
+#[test]
+fn a_small_sale_is_told_before_a_crowd_and_the_next_batch_waits_for_most_to_be_told() {
+    let (batcher, heard) = (batcher(5_000), Heard::default());
+    batcher.set_tell(Box::new(heard.clone()));
+    let mut ledger = FakeLedger::with(&[("hot", 1_000_000), ("cold", 10)]);
+    let ask = |name: &str, asker| {
+        let asker = Some(Asker(asker));
+        batcher.submit(0, &sale(name), true, purchase(1, None), 1, asker).unwrap()
+    };
+    let crowd: Vec<_> = (0..2 * BATCH_MAX as u64).map(|asker| ask("hot", asker)).collect();
+    let few: Vec<_> = (9_000..9_003).map(|asker| ask("cold", asker)).collect();
+    ledger.serve(&batcher, 0);
+    let told = heard.0.take();
+    assert_eq!(told[..3], [(9_000, true), (9_001, true), (9_002, true)]);
+    let rest: Vec<_> = (0..BATCH_MAX as u64 - 3).map(|asker| (asker, false)).collect();
+    assert_eq!(told[3..], rest);
+    heard.0.borrow_mut().extend(&told[..UNTOLD_MAX + 1]);
+    assert!(!batcher.has_told());
+    heard.0.borrow_mut().pop();
+    assert!(batcher.has_told());
+    while batcher.has_more() {
+        ledger.serve(&batcher, 0);
+    }
+    crowd.into_iter().chain(few).for_each(|ticket| assert!(granted(&batcher.wait(ticket))));
+    assert_eq!(batcher.waiting(), 0);
 }
 
 #[test]
-fn a_crowd_is_told_in_turns_another_sale_first_and_the_next_batch_waits_for_it() {
-    let told = run(|| {
-        let batcher = Rc::new(batcher(5_000));
-        let mut ledger = FakeLedger::with(&[("hot", 1_000_000), ("cold", 10)]);
-        let (crowd, other) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(false)));
-        for _ in 0..2 * BATCH_MAX {
-            beside((batcher.clone(), crowd.clone()), |(batcher, crowd)| {
-                let ticket = buy(&batcher, 0, "hot").unwrap();
-                assert!(granted(&batcher.wait(ticket)));
-                crowd.set(crowd.get() + 1);
-            });
-        }
-        beside((batcher.clone(), other.clone()), |(batcher, other)| {
-            let ticket = buy(&batcher, 0, "cold").unwrap();
-            other.set(granted(&batcher.wait(ticket)));
-        });
-        // A link that is idle, so that it can be told to go on.
-        beside(batcher.clone(), |batcher| {
-            *batcher.idle_link.borrow_mut() = Some(coroutine::current());
-            while batcher.has_more() {
-                coroutine::park();
+fn an_answer_comes_back_with_its_command_whose_id_is_of_its_batch() {
+    let batcher = batcher(100);
+    let mut ledger = FakeLedger::with(&[("a", 10)]);
+    let ids: Vec<u128> = (0..4)
+        .map(|n| {
+            let key = format!("k{n}");
+            let command = purchase(0, Some(&key));
+            let ticket = batcher.submit(0, &sale("a"), true, command, 1, None).unwrap();
+            if n % 2 == 1 {
+                ledger.serve(&batcher, 0);
             }
-        });
-        let look = || {
-            coroutine::yield_now();
-            Told { crowd: crowd.get(), other: other.get(), may_leave: batcher.has_told() }
-        };
-        ledger.serve(&batcher, 0);
-        let kicked = batcher.kick();
-        let mut told = vec![look()];
-        batcher.wake_more();
-        told.push(look());
-        (0..128).for_each(|_| batcher.wake_one());
-        told.push(look());
-        while batcher.wake_more() {}
-        told.push(look());
-        let then_kicked = batcher.kick();
-        ledger.serve(&batcher, 0);
-        ledger.serve(&batcher, 0);
-        while batcher.wake_more() {}
-        told.push(look());
-        (told, kicked, then_kicked)
-    });
-    let step = |crowd, may_leave| Told { crowd, other: true, may_leave };
-    let steps = vec![
-        step(WAKES_MAX, false),
-        step(2 * WAKES_MAX, false),
-        step(2 * WAKES_MAX + 128, true),
-        step(BATCH_MAX - 1, true),
-        step(2 * BATCH_MAX, true),
-    ];
-    assert_eq!(told, (steps, false, true));
+            ticket
+        })
+        .map(|ticket| match batcher.take(ticket) {
+            Ok((Ok(_), Some(Command::Reserve(reserve)))) => reserve.id.0,
+            _ => 0,
+        })
+        .collect();
+    assert_eq!(ids[0], 0, "not answered yet");
+    assert!(ids[1] != 0 && ids[3] != 0 && ids[1] >> 78 != ids[3] >> 78, "{ids:?}");
+}
+
+#[test]
+fn what_nobody_waits_for_any_more_is_taken_out_of_a_flight() {
+    struct Units(Rc<Cell<u64>>);
+    impl Settle for Units {
+        fn settle(&self, _: &SaleId, _: &[Entry], _: Result<&GroupReply, Failure>, _: u64) {}
+        fn give_back(&self, _: &SaleId, units: u64) {
+            self.0.set(self.0.get() + units);
+        }
+        fn nobody_waits(&self, _: &Outcome) {}
+        fn give_up(&self, _: &SaleId) {}
+    }
+    let (batcher, units) = (batcher(100), Rc::new(Cell::new(0)));
+    batcher.set_settle(Box::new(Units(units.clone())));
+    let mut tickets: Vec<_> = (0..3).map(|_| buy(&batcher, 0, "a").unwrap()).collect();
+    let mut flight = batcher.take_batch(0);
+    let stays = flight.groups()[0].commands[1].clone();
+    for at in [2, 0] {
+        assert_eq!(batcher.give_up(tickets.remove(at)), None, "it was taken");
+    }
+    batcher.drop_given_up(&mut flight);
+    assert_eq!((units.get(), &flight.groups()[0].commands[..]), (2, &[stays][..]));
+    let reply = GroupReply { outcomes: vec![Outcome::Closed], free: Some(0), now_ms: 0 };
+    batcher.complete(flight, vec![Ok(reply)]);
+    assert_eq!(batcher.wait(tickets.remove(0)), Ok(Outcome::Closed));
 }
 
 #[test]
@@ -205,14 +231,16 @@ fn one_sale_leaves_places_for_others() {
 fn whoever_has_not_been_sent_hears_what_everybody_is_told_but_not_with_a_key() {
     let batcher = batcher(100);
     let plain = buy(&batcher, 0, "a").unwrap();
-    let keyed = batcher.submit(0, &sale("a"), true, purchase(2, Some("k")), 1).unwrap();
+    let keyed = batcher.submit(0, &sale("a"), true, purchase(2, Some("k")), 1, None).unwrap();
     let other = buy(&batcher, 0, "b").unwrap();
     let units = batcher.answer_unsent(&sale("a"), &Outcome::SoldOut { free: 0 });
-    assert_eq!(units, 1, "its allowance is given back");
+    assert_eq!(units, 2, "what was allowed to both is given back");
     assert_eq!(batcher.wait(plain), Ok(Outcome::SoldOut { free: 0 }));
     let mut ledger = FakeLedger::with(&[("a", 0), ("b", 1)]);
     ledger.serve(&batcher, 1);
-    assert_eq!(batcher.wait(keyed), Ok(Outcome::SoldOut { free: 0 }));
+    let (answer, command) = batcher.take(keyed).expect("it is answered");
+    assert_eq!(answer, Ok(Outcome::SoldOut { free: 0 }));
+    assert!(matches!(command, Some(Command::FindClaim(_))), "{command:?}");
     assert!(granted(&batcher.wait(other)));
 }
 
@@ -220,7 +248,7 @@ fn whoever_has_not_been_sent_hears_what_everybody_is_told_but_not_with_a_key() {
 fn a_ledger_that_goes_away_leaves_nobody_waiting() {
     let batcher = batcher(100);
     let sent = buy(&batcher, 0, "a").unwrap();
-    let (_, flight) = batcher.take_batch(0);
+    let flight = batcher.take_batch(0);
     let unsent = buy(&batcher, 0, "a").unwrap();
     batcher.fail(flight, Failure::from(&LedgerError::Lost("gone".into())));
     batcher.set_unavailable();
@@ -236,14 +264,16 @@ fn whoever_learns_of_answers_is_told_when_they_were_asked() {
         fn settle(&self, _: &SaleId, _: &[Entry], _: Result<&GroupReply, Failure>, asked_ms: u64) {
             self.0.set(asked_ms);
         }
+        fn give_back(&self, _: &SaleId, _: u64) {}
+        fn nobody_waits(&self, _: &Outcome) {}
         fn give_up(&self, _: &SaleId) {}
     }
     let batcher = batcher(100);
     let asked = Rc::new(Cell::new(0));
     batcher.set_settle(Box::new(Asked(asked.clone())));
     let ticket = buy(&batcher, 100, "a").unwrap();
-    let (batch, flight) = batcher.take_batch(150);
-    let outcomes = vec![Outcome::SoldOut { free: 0 }; batch.groups[0].commands.len()];
+    let flight = batcher.take_batch(150);
+    let outcomes = vec![Outcome::SoldOut { free: 0 }; flight.groups()[0].commands.len()];
     let reply = GroupReply { outcomes, free: Some(0), now_ms: 0 };
     batcher.complete(flight, vec![Ok(reply)]);
     assert_eq!(asked.get(), 150);

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::batch::{Batcher, Failure};
-use super::{Group, GroupReply, LedgerError};
+use super::batch::{Batcher, Flight};
+use super::{Failure, Group, GroupReply, LedgerError};
 use crate::sale::{Command, Machine, Outcome, SaleSpec};
 
 /// Its sales by their ids.
@@ -21,7 +21,11 @@ impl FakeLedger {
 
     /// Answers a batch. What it was asked.
     pub fn serve(&mut self, batcher: &Batcher, now_ms: u64) -> Vec<Command> {
-        let (batch, flight) = batcher.take_batch(now_ms);
+        self.answer(batcher, batcher.take_batch(now_ms), now_ms)
+    }
+
+    /// Answers one that has been taken. What it was asked.
+    pub fn answer(&mut self, batcher: &Batcher, flight: Flight, now_ms: u64) -> Vec<Command> {
         let mut asked = Vec::new();
         let answer = |group: &Group| {
             asked.extend(group.commands.iter().cloned());
@@ -34,14 +38,14 @@ impl FakeLedger {
             });
             Ok(GroupReply { outcomes, free, now_ms })
         };
-        let replies = batch.groups.iter().map(answer).collect();
+        let replies = flight.groups().iter().map(answer).collect();
         batcher.complete(flight, replies);
         asked
     }
 
     /// Takes a batch, whose answer is lost.
     pub fn lose(&self, batcher: &Batcher, now_ms: u64) {
-        let (_, flight) = batcher.take_batch(now_ms);
+        let flight = batcher.take_batch(now_ms);
         batcher.fail(flight, Failure::from(&LedgerError::Lost("gone".into())));
     }
 }

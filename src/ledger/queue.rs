@@ -23,7 +23,7 @@ use hashbrown::HashMap;
 
 use super::Failure;
 use crate::limits::WAITING_SHARE;
-use crate::sale::{Command, Outcome, Reserve, SaleId};
+use crate::sale::{Command, Outcome, SaleId};
 use crate::slab::{Key, Slab};
 
 /// What a command becomes.
@@ -152,16 +152,6 @@ impl Line {
     }
 }
 
-/// What becomes of a purchase that has not been sent when everybody is told the same.
-pub(super) enum Sifted {
-    /// It stays.
-    Stays,
-    /// It is taken out, to be answered.
-    TakenOut,
-    /// Its request is only to look for its claim.
-    OnlyLooks,
-}
-
 /// See the module's header. `W`: whoever waits.
 pub(super) struct Queues<W> {
     waiting: Slab<Waiting<W>>,
@@ -287,13 +277,10 @@ impl<W> Queues<W> {
         self.take_out(|_| true)
     }
 
-    /// Goes through a sale's purchases that have not been sent, whatever stands before them. Gives
-    /// those that were taken out, and the units of allowance of those that are only to look now.
-    pub fn sift(
-        &mut self,
-        sale: &SaleId,
-        wanted: impl Fn(&Reserve) -> Sifted,
-    ) -> (Vec<Entry>, u64) {
+    /// Takes out a sale's purchases that have not been sent, whatever stands before them. Those with a
+    /// key stay, but only to look for their claims. Gives what was taken out, and the units of
+    /// allowance of those that stay.
+    pub fn sift(&mut self, sale: &SaleId) -> (Vec<Entry>, u64) {
         let (mut out, mut units) = (Vec::new(), 0);
         let Some(&id) = self.lines.get(sale) else { return (out, units) };
         let mut next = self.line(id).changes.first;
@@ -301,16 +288,18 @@ impl<W> Queues<W> {
             && let Some(Waiting { stage: Stage::Queued(queued), .. }) = self.waiting.at(next)
         {
             let index = std::mem::replace(&mut next, queued.next);
-            let Command::Reserve(reserve) = &mut queued.command else { continue };
-            match wanted(reserve) {
-                Sifted::Stays => {}
-                Sifted::TakenOut => out.push(self.unqueue(index).0),
-                Sifted::OnlyLooks => {
-                    let command = std::mem::replace(&mut queued.command, Command::Show);
-                    let Command::Reserve(reserve) = command else { unreachable!("just seen") };
+            match std::mem::replace(&mut queued.command, Command::Show) {
+                Command::Reserve(reserve) if reserve.key.is_some() => {
                     queued.command = Command::FindClaim(reserve);
                     units += u64::from(std::mem::take(&mut queued.allowance));
                     self.line(id).purchases -= 1;
+                }
+                command => {
+                    let keyless = matches!(command, Command::Reserve(_));
+                    queued.command = command;
+                    if keyless {
+                        out.push(self.unqueue(index).0);
+                    }
                 }
             }
         }

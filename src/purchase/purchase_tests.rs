@@ -1,10 +1,12 @@
 //! A seller with a clock of the test's own, against the model as its ledger.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::*;
 use crate::clock::Clock;
-use crate::ledger::batch::Batcher;
+use crate::ledger::Failure;
+use crate::ledger::batch::{Asker, Batcher};
 use crate::ledger::fake::FakeLedger;
 use crate::limits::TICK_INTERVAL_MS;
 use crate::sale::{Command, Creation, Key, Machine, SaleId, SaleSpec, User};
@@ -13,10 +15,12 @@ use crate::stock::StockSetting;
 const DEADLINE_MS: u64 = 2_000;
 const START_MS: u64 = 1_000_000;
 const CORES: usize = 2;
+/// Whoever asks.
+const ASKER: Asker = Asker(0);
 
 /// The seller of one core.
 fn core(index: usize, selling: &Arc<Selling>, clock: &Rc<Clock>) -> &'static Seller {
-    let batcher = Batcher::new(100, DEADLINE_MS);
+    let batcher = Batcher::new(None, DEADLINE_MS);
     let seller = Seller::new(index, selling.clone(), clock.clone(), batcher, None);
     let seller: &'static Seller = Box::leak(Box::new(seller));
     seller.batcher.set_settle(Box::new(Settler(seller)));
@@ -41,29 +45,28 @@ impl Shop {
         Self { seller, clock, ledger }
     }
 
-    fn begin(&self, sale: &str, key: Option<&str>) -> Begun {
+    fn begin(&self, sale: &str, key: Option<&str>) -> Progress {
         let user = key.map(|_| User::new("ann").unwrap());
         let ask = Ask { quantity: 1, user, key: key.map(|key| Key::new(key).unwrap()) };
         match self.seller.sale(sale) {
-            Ok(slot) => begin(self.seller, &slot, ask),
-            Err(verdict) => Begun::Decided(verdict),
+            Ok(slot) => begin(self.seller, &slot, ask, ASKER),
+            Err(verdict) => panic!("{sale}: {verdict:?}"),
         }
     }
 
-    /// One that goes to the ledger, and what is known of its sale.
-    fn ask(&self, sale: &str, key: Option<&str>) -> (Asked, Rc<SaleSlot>) {
-        let slot = self.seller.sale(sale).expect("it can be asked");
+    /// One that goes to the ledger.
+    fn ask(&self, sale: &str, key: Option<&str>) -> Asked {
         match self.begin(sale, key) {
-            Begun::Asked(asked) => (asked, slot),
-            Begun::Decided(verdict) => panic!("decided: {verdict:?}"),
+            Progress::Waits(asked) => asked,
+            Progress::Done(done) => panic!("decided: {:?}", done.verdict),
         }
     }
 
     /// One that doesn't.
     fn decide(&self, sale: &str) -> Verdict {
         match self.begin(sale, None) {
-            Begun::Asked(_) => panic!("the ledger is asked"),
-            Begun::Decided(verdict) => verdict,
+            Progress::Waits(_) => panic!("the ledger is asked"),
+            Progress::Done(done) => done.verdict,
         }
     }
 
@@ -73,8 +76,11 @@ impl Shop {
     }
 
     /// What became of a purchase that was answered.
-    fn told(&self, (asked, slot): (Asked, Rc<SaleSlot>)) -> Verdict {
-        asked.wait(self.seller, slot).0
+    fn told(&self, asked: Asked) -> Verdict {
+        match asked.go_on(self.seller, ASKER) {
+            Progress::Done(done) => done.verdict,
+            Progress::Waits(_) => panic!("it waits on"),
+        }
     }
 
     fn wait_ms(&self, ms: u64) {
@@ -99,7 +105,7 @@ fn the_ledger_is_asked_until_it_says_sold_out_and_then_only_about_keys() {
     assert!(sold_out(&shop.decide("ticket")));
     assert!(!shop.seller.batcher.has_more(), "a refusal never leaves the core");
     let asked = shop.ask("ticket", Some("again"));
-    assert!(shop.serve().iter().any(|command| matches!(command, Command::Reserve(_))));
+    assert!(matches!(shop.serve()[..], [Command::FindClaim(_)]), "it asks for nothing");
     assert!(sold_out(&shop.told(asked)));
 }
 

@@ -1,4 +1,6 @@
 use super::*;
+use crate::ledger::Batch;
+use crate::limits::{BATCH_MAX, BATCH_SCRIPTS_MAX};
 use crate::sale::{Key, ReservationId, Reserve, User};
 
 fn sale(name: &str) -> SaleId {
@@ -10,12 +12,24 @@ fn buy(number: u128) -> Command {
     Command::Reserve(Reserve { id: ReservationId(number), quantity: 1, user: None, key: None })
 }
 
-fn entry(submitted_ms: u64) -> Entry {
-    Entry { ticket: None, allowance: 1, submitted_ms }
+/// Puts a command into a queue for which somebody waits, with an allowance of 1.
+fn push(queues: &mut Queues<u32>, name: &str, is_known: bool, command: Command, ms: u64) -> Ticket {
+    let ticket = queues.enter(&sale(name), is_known, None, Some(7)).expect("there is no bound");
+    queues.push(&ticket, command, 1, ms);
+    ticket
 }
 
-fn fill(queues: &mut Queues, name: &str, numbers: std::ops::Range<u128>) {
-    numbers.for_each(|number| queues.push(&sale(name), true, buy(number), entry(0)));
+fn fill(queues: &mut Queues<u32>, name: &str, numbers: std::ops::Range<u128>) {
+    numbers.for_each(|number| _ = push(queues, name, true, buy(number), 0));
+}
+
+/// Tells all of a batch the same, and has each take it.
+fn answer(queues: &mut Queues<u32>, sent: Vec<Sent>) {
+    for entry in sent.into_iter().flat_map(|(_, entries)| entries) {
+        let number = entry.ticket.expect("somebody waits");
+        assert_eq!(queues.answer(number, Ok(Outcome::Closed), None), Ok(Some(7)));
+        assert_eq!(queues.take_answer(Ticket(number)), Ok((Ok(Outcome::Closed), None)));
+    }
 }
 
 /// How many commands of each sale a batch has.
@@ -33,7 +47,7 @@ fn commands(batch: &Batch, name: &str) -> Vec<Command> {
 
 #[test]
 fn a_sale_alone_has_the_whole_batch_in_order() {
-    let mut queues = Queues::default();
+    let mut queues = Queues::<u32>::default();
     fill(&mut queues, "hot", 0..BATCH_MAX as u128 + 5);
     let (first, sent) = queues.take();
     assert_eq!(commands(&first, "hot"), (0..BATCH_MAX as u128).map(buy).collect::<Vec<_>>());
@@ -43,12 +57,12 @@ fn a_sale_alone_has_the_whole_batch_in_order() {
         commands(&second, "hot"),
         (BATCH_MAX as u128..BATCH_MAX as u128 + 5).map(buy).collect::<Vec<_>>()
     );
-    assert!(queues.is_empty() && queues.lines.is_empty());
+    assert!(queues.is_empty() && !queues.lines.is_empty(), "its requests still have their places");
 }
 
 #[test]
 fn a_hot_sale_takes_only_its_share_of_a_batch_and_others_are_in_the_next_one() {
-    let mut queues = Queues::default();
+    let mut queues = Queues::<u32>::default();
     fill(&mut queues, "hot", 0..4_000);
     for round in 0..10 {
         fill(&mut queues, "cold", round..round + 1);
@@ -61,7 +75,7 @@ fn a_hot_sale_takes_only_its_share_of_a_batch_and_others_are_in_the_next_one() {
 
 #[test]
 fn sales_that_are_equally_hot_have_equal_shares() {
-    let mut queues = Queues::default();
+    let mut queues = Queues::<u32>::default();
     for name in ["a", "b", "c", "d"] {
         fill(&mut queues, name, 0..4_000);
     }
@@ -72,7 +86,7 @@ fn sales_that_are_equally_hot_have_equal_shares() {
 
 #[test]
 fn with_more_sales_than_scripts_each_has_its_turn() {
-    let mut queues = Queues::default();
+    let mut queues = Queues::<u32>::default();
     let sales = 3 * BATCH_SCRIPTS_MAX;
     for number in 0..sales {
         fill(&mut queues, &format!("s{number}"), 0..10);
@@ -92,11 +106,11 @@ fn with_more_sales_than_scripts_each_has_its_turn() {
 
 #[test]
 fn a_batch_is_bounded_by_scripts_also_within_one_sale() {
-    let mut queues = Queues::default();
+    let mut queues = Queues::<u32>::default();
     for number in 0..BATCH_MAX as u128 {
         let cancel = Command::Cancel(ReservationId(number));
         fill(&mut queues, "a", number..number + 1);
-        queues.push(&sale("a"), true, cancel, entry(0));
+        _ = push(&mut queues, "a", true, cancel, 0);
     }
     let (batch, _) = queues.take();
     let scripts = batch.groups[0].commands.chunk_by(Command::joins).count();
@@ -105,10 +119,10 @@ fn a_batch_is_bounded_by_scripts_also_within_one_sale() {
 
 #[test]
 fn looks_do_not_stand_behind_purchases() {
-    let mut queues = Queues::default();
+    let mut queues = Queues::<u32>::default();
     fill(&mut queues, "hot", 0..4_000);
-    queues.push(&sale("hot"), true, Command::Show, entry(0));
-    queues.push(&sale("quiet"), true, Command::Show, entry(0));
+    _ = push(&mut queues, "hot", true, Command::Show, 0);
+    _ = push(&mut queues, "quiet", true, Command::Show, 0);
     let (batch, _) = queues.take();
     assert_eq!(counts(&batch), [("hot", BATCH_MAX - 1), ("quiet", 1)]);
     assert_eq!(commands(&batch, "hot")[0], Command::Show);
@@ -116,9 +130,9 @@ fn looks_do_not_stand_behind_purchases() {
 
 #[test]
 fn looks_without_end_leave_purchases_their_share() {
-    let mut queues = Queues::default();
+    let mut queues = Queues::<u32>::default();
     for number in 0..4_000 {
-        queues.push(&sale("seen"), true, Command::ShowReservation(ReservationId(number)), entry(0));
+        _ = push(&mut queues, "seen", true, Command::ShowReservation(ReservationId(number)), 0);
     }
     fill(&mut queues, "sold", 0..4_000);
     let (batch, _) = queues.take();
@@ -128,9 +142,9 @@ fn looks_without_end_leave_purchases_their_share() {
 
 #[test]
 fn names_that_clients_invent_share_one_part_of_a_batch() {
-    let mut queues = Queues::default();
+    let mut queues = Queues::<u32>::default();
     for number in 0..4_000 {
-        queues.push(&sale(&format!("x{number}")), false, buy(number), entry(0));
+        _ = push(&mut queues, &format!("x{number}"), false, buy(number), 0);
     }
     fill(&mut queues, "real", 0..4_000);
     let (batch, _) = queues.take();
@@ -141,9 +155,9 @@ fn names_that_clients_invent_share_one_part_of_a_batch() {
 
 #[test]
 fn a_sale_that_is_confirmed_while_it_waits_keeps_its_order() {
-    let mut queues = Queues::default();
+    let mut queues = Queues::<u32>::default();
     for number in 0..BATCH_MAX as u128 + 10 {
-        queues.push(&sale("new"), false, buy(number), entry(0));
+        _ = push(&mut queues, "new", false, buy(number), 0);
     }
     let (first, _) = queues.take();
     fill(&mut queues, "new", 1_000..1_010);
@@ -155,10 +169,10 @@ fn a_sale_that_is_confirmed_while_it_waits_keeps_its_order() {
 
 #[test]
 fn a_sale_that_is_confirmed_while_it_waits_is_no_stranger_any_more() {
-    let mut queues = Queues::default();
+    let mut queues = Queues::<u32>::default();
     for number in 0..2_000 {
-        queues.push(&sale("new"), false, buy(number), entry(0));
-        queues.push(&sale(&format!("x{number}")), false, buy(number), entry(0));
+        _ = push(&mut queues, "new", false, buy(number), 0);
+        _ = push(&mut queues, &format!("x{number}"), false, buy(number), 0);
     }
     fill(&mut queues, "new", 2_000..2_001);
     // Its first turn is one among the names that nobody knows.
@@ -169,9 +183,9 @@ fn a_sale_that_is_confirmed_while_it_waits_is_no_stranger_any_more() {
 
 #[test]
 fn only_what_is_overdue_is_taken_as_such() {
-    let mut queues = Queues::default();
+    let mut queues = Queues::<u32>::default();
     for (name, submitted_ms) in [("old", 10), ("old", 20), ("new", 30), ("old", 30)] {
-        queues.push(&sale(name), true, buy(u128::from(submitted_ms)), entry(submitted_ms));
+        _ = push(&mut queues, name, true, buy(u128::from(submitted_ms)), submitted_ms);
     }
     let overdue = queues.take_overdue(30);
     assert_eq!(overdue.len(), 1);
@@ -181,63 +195,122 @@ fn only_what_is_overdue_is_taken_as_such() {
     assert_eq!(commands(&batch, "old"), [buy(30)]);
 }
 
-#[test]
-fn purchases_without_a_key_can_be_taken_out() {
-    let mut queues = Queues::default();
-    let keyed = Command::Reserve(Reserve {
+/// A purchase with a key.
+fn keyed(key: &str) -> Reserve {
+    Reserve {
         id: ReservationId(7),
         quantity: 1,
         user: Some(User::new("ann").unwrap()),
-        key: Some(Key::new("k").unwrap()),
-    });
+        key: Some(Key::new(key).unwrap()),
+    }
+}
+
+#[test]
+fn purchases_without_a_key_can_be_taken_out_and_others_look_for_their_claims() {
+    let mut queues = Queues::<u32>::default();
     fill(&mut queues, "a", 0..3);
-    queues.push(&sale("a"), true, keyed.clone(), entry(0));
+    _ = push(&mut queues, "a", true, Command::Reserve(keyed("k")), 0);
+    _ = push(&mut queues, "a", true, Command::Confirm(ReservationId(1)), 0);
     fill(&mut queues, "a", 3..6);
     fill(&mut queues, "b", 0..1);
-    let keyless = |command: &Command| matches!(command, Command::Reserve(r) if r.key.is_none());
-    assert_eq!(queues.take_those(&sale("a"), keyless).len(), 6);
-    assert_eq!(queues.len(), 2);
-    let (batch, _) = queues.take();
-    assert_eq!(commands(&batch, "a"), [keyed]);
+    let (out, units) = queues.sift(&sale("a"));
+    assert_eq!((out.len(), units, queues.len()), (6, 1, 3));
+    let again = queues.sift(&sale("a"));
+    assert_eq!((again.0.len(), again.1), (0, 0));
+    let (batch, sent) = queues.take();
+    let looks = [Command::FindClaim(keyed("k")), Command::Confirm(ReservationId(1))];
+    assert_eq!(commands(&batch, "a"), looks);
     assert_eq!(commands(&batch, "b"), [buy(0)]);
+    let entries: Vec<u32> = sent[0].1.iter().map(|entry| entry.allowance).collect();
+    assert_eq!(entries, [0, 1]);
+    answer(&mut queues, vec![(sale("a"), out)]);
+    answer(&mut queues, sent);
+    assert_eq!(queues.places(), 0);
+    assert!(queues.lines.is_empty() && queues.waiting.is_empty());
+}
+
+#[test]
+fn a_look_for_a_claim_does_not_overtake_a_purchase() {
+    let mut queues = Queues::<u32>::default();
+    fill(&mut queues, "a", 0..2 * BATCH_MAX as u128);
+    _ = push(&mut queues, "a", true, Command::FindClaim(keyed("k")), 0);
+    let mut batches = std::iter::from_fn(|| Some(commands(&queues.take().0, "a")));
+    let is_look = |command: &Command| matches!(command, Command::FindClaim(_));
+    assert!(batches.by_ref().take(2).flatten().all(|command| !is_look(&command)));
+    assert!(batches.next().is_some_and(|commands| is_look(&commands[0])));
+}
+
+#[test]
+fn whoever_gives_up_leaves_the_others_in_their_order() {
+    let mut queues = Queues::<u32>::default();
+    let mut tickets: Vec<Ticket> =
+        (0..10).map(|number| push(&mut queues, "a", true, buy(number), 0)).collect();
+    // From the ends and from the middle, and all of another sale.
+    for at in [9, 5, 4, 0] {
+        assert_eq!(queues.give_up(tickets.remove(at)), Some(1));
+    }
+    let other = push(&mut queues, "b", true, buy(0), 0);
+    assert_eq!(queues.give_up(other), Some(1));
+    fill(&mut queues, "a", 10..12);
+    assert_eq!((queues.len(), queues.places()), (8, 8));
+    let (batch, sent) = queues.take();
+    assert_eq!(commands(&batch, "a"), [1, 2, 3, 6, 7, 8, 10, 11].map(buy));
+    assert_eq!(batch.groups.len(), 1);
+    // What was sent is answered to nobody, and its place is another's by then.
+    let gone = tickets.remove(0);
+    let number = gone.number();
+    assert_eq!(queues.give_up(gone), None);
+    let successor = push(&mut queues, "a", true, buy(20), 0);
+    assert_eq!(successor.number().index, number.index);
+    let unheard = queues.answer(number, Ok(Outcome::Closed), Some(buy(1)));
+    assert_eq!(unheard, Err((Ok(Outcome::Closed), Some(buy(1)))));
+    assert_eq!(queues.give_up(successor), Some(1));
+    answer(&mut queues, vec![(sale("a"), sent[0].1[1..].to_vec())]);
+    assert!(queues.waiting.is_empty() && queues.places() == 0);
+    queues.take();
+    assert!(queues.lines.is_empty(), "nothing is kept of a sale that nobody waits for");
 }
 
 #[test]
 fn a_sale_can_not_take_the_last_places() {
-    let mut queues = Queues::default();
-    let places_max = 900;
+    let mut queues = Queues::<u32>::default();
+    let places_max = Some(900);
     let mut held = Vec::new();
-    while let Some(place) = queues.enter(&sale("hot"), true, places_max) {
+    while let Some(place) = queues.enter(&sale("hot"), true, places_max, None) {
         held.push(place);
     }
-    assert_eq!(held.len(), places_max * WAITING_SHARE / (WAITING_SHARE + 1));
-    let cold = queues.enter(&sale("cold"), true, places_max).expect("a place is left");
-    queues.leave(cold);
-    held.drain(..).for_each(|place| queues.leave(place));
+    assert_eq!(held.len(), 900 * WAITING_SHARE / (WAITING_SHARE + 1));
+    let cold = queues.enter(&sale("cold"), true, places_max, None).expect("a place is left");
+    assert_eq!(queues.give_up(cold), None);
+    held.drain(..).for_each(|place| _ = queues.give_up(place));
     assert_eq!(queues.places(), 0);
     assert!(queues.lines.is_empty(), "nothing is kept of a sale that nobody waits for");
 }
 
 #[test]
 fn few_places_are_all_of_use() {
-    let mut queues = Queues::default();
+    let mut queues = Queues::<u32>::default();
+    let mut enter = |name, most| queues.enter(&sale(name), true, Some(most), None);
     for _ in 0..3 {
-        let _ = queues.enter(&sale("a"), true, 3).expect("one of three");
+        let _ = enter("a", 3).expect("one of three");
     }
-    assert!(queues.enter(&sale("a"), true, 3).is_none());
-    assert!(queues.enter(&sale("b"), true, 3).is_none());
-    assert!(queues.enter(&sale("b"), true, 0).is_none());
+    assert!(enter("a", 3).is_none() && enter("b", 3).is_none() && enter("b", 0).is_none());
 }
 
 #[test]
 fn what_was_taken_out_leaves_nothing_behind() {
-    let mut queues = Queues::default();
-    for round in 0..100 {
-        queues.push(&sale(&format!("x{round}")), round % 2 == 0, buy(round), entry(0));
-        assert_eq!(queues.take_all().len(), 1);
+    let mut queues = Queues::<u32>::default();
+    for round in 0..100u64 {
+        let name = format!("x{round}");
+        queues.push_unattended(&sale(&name), round % 2 == 0, Command::Show, round);
+        let ticket = push(&mut queues, &name, round % 2 == 0, buy(round.into()), 0);
+        let out = queues.take_all();
+        assert_eq!(out.iter().map(|(_, entries)| entries.len()).sum::<usize>(), 2);
+        assert_eq!(queues.answer(ticket.number(), Err(Failure::Unavailable), None), Ok(Some(7)));
+        assert!(queues.take_answer(ticket).is_ok());
         let (batch, sent) = queues.take();
         assert!(batch.groups.is_empty() && sent.is_empty());
     }
-    assert!(queues.lines.is_empty());
+    assert!(queues.lines.is_empty() && queues.waiting.is_empty());
     assert!(queues.slab.len() <= 2, "{} lines", queues.slab.len());
 }

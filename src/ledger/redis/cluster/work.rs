@@ -34,7 +34,8 @@ impl Works {
     }
 
     /// Commands of all that waits.
-    pub(super) fn commands(&self) -> usize {
+    #[cfg(test)]
+    fn commands(&self) -> usize {
         self.commands
     }
 
