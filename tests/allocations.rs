@@ -33,7 +33,7 @@ struct Counting;
 impl Counting {
     fn count() {
         if !ASKING.replace(true) {
-            if coroutine::is_coroutine() && coroutine::current().name() == Some("worker") {
+            if coroutine::is_coroutine() && coroutine::current().name() == Some("leader") {
                 ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
             }
             ASKING.set(false);
@@ -208,8 +208,8 @@ fn a_refusal_allocates_nothing() {
     // What is taken apart first or composed anew takes little, and always the same.
     for (request, says, each) in [
         (BUY_AS, sold_out, 2),
-        (&reserve("ticket"), r#""sold_out""#, 5),
-        (&reserve("later"), r#""not_open""#, 8),
+        (&reserve("ticket"), r#""sold_out""#, 4),
+        (&reserve("later"), r#""not_open""#, 7),
         (&reserve("No-Sale"), r#""not_found""#, 6),
         ("GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n", r#""not_found""#, 1),
     ] {

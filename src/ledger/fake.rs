@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::batch::{Batcher, Flight};
+use super::batch::Batcher;
+use super::flight::Flight;
 use super::{Failure, Group, GroupReply, LedgerError};
 use crate::sale::{Command, Machine, Outcome, SaleSpec};
 

@@ -10,6 +10,7 @@
 pub mod batch;
 pub mod client;
 pub mod embedded;
+pub mod flight;
 pub mod ids;
 pub mod link;
 pub mod members;

@@ -1,29 +1,36 @@
-//! Looking for claims: many requests at once, in one transaction that only reads.
+//! Looking for claims: many requests at once, with plain commands that only read.
 //!
 //! A script would make a string of Lua of each claim, and would cost more than all else; `HMGET` only
 //! looks it up. What the sale tells everybody is judged here, by the rules of `lua/sale.lua` and
 //! `lua/reserve.lua`. Whatever is not as we write it is left to the scripts, which say what is wrong:
 //! the request is told that it has no claim, so it asks for units.
+//!
+//! Others may write between two of these commands, so their order matters. Counters are read before
+//! claims, and no claim ever goes while its sale lasts: who has none when the claims are read had none
+//! when nothing was left. Which making of the sale it is is read before and after.
 
 use redis::Value;
 
+use super::decode_error::{DecodeError, classify};
 use super::index;
 use super::keys::SaleKeys;
 use super::line::{OWNER_SEPARATOR, number};
-use super::reply::{DecodeError, Header, classify, text};
 use super::resp::{bulk, bulk_pieces, command, text_command};
+use super::value::{Header, text};
 use crate::limits::{
-    CREATION_MAX, EPOCH_MAX, HOLD_MS_DEFAULT, HOLD_MS_MAX, QUANTITY_MAX, QUANTITY_MAX_DEFAULT,
-    TIME_MS_MAX, TOTAL_MAX,
+    CREATION_MAX, HOLD_MS_DEFAULT, HOLD_MS_MAX, QUANTITY_MAX, QUANTITY_MAX_DEFAULT, TIME_MS_MAX,
+    TOTAL_MAX,
 };
 use crate::sale::{Command, Key, Outcome, ReservationId, Reserve, Split, User};
 
-/// Replies to one run, from that to `MULTI` to that to `EXEC`.
-pub(super) const REPLIES: usize = 7;
+/// Replies to one run.
+pub(super) const REPLIES: usize = 6;
 
-/// What is read of a sale beside its counters.
-const FIELDS: [&str; 11] = [
+/// What is read of a sale beside its counters. The first again in the end.
+const FIELDS: [&str; 10] = [
+    "creation",
     "held",
+    "confirmed",
     "hold_ms",
     "opens_at_ms",
     "closes_at_ms",
@@ -31,9 +38,6 @@ const FIELDS: [&str; 11] = [
     "quantity_max",
     "last_ms",
     "split",
-    "confirmed",
-    "creation",
-    "epoch",
 ];
 
 /// Whether a run is one of these.
@@ -41,24 +45,20 @@ pub(super) fn is_run(run: &[Command]) -> bool {
     matches!(run, [Command::FindClaim(_), ..])
 }
 
-/// Appends the commands for a run. `now_ms`: in place of Redis' own time. `epoch`: that of the
-/// connection.
-pub(super) fn encode(
-    keys: &SaleKeys,
-    run: &[Command],
-    (now_ms, epoch): (Option<u64>, Option<u64>),
-    out: &mut Vec<u8>,
-) {
-    text_command(out, &["MULTI"]);
-    let text = |number: Option<u64>| number.map_or_else(String::new, |number| number.to_string());
-    text_command(out, &["ECHO", &format!("{}@{}", text(now_ms), text(epoch))]);
-    text_command(out, &["TIME"]);
-    text_command(out, &["HMGET", keys.counters(), keys.total_field(), keys.sold_field()]);
+/// Appends the commands for a run. `now_ms`: in place of Redis' own time.
+pub(super) fn encode(keys: &SaleKeys, run: &[Command], now_ms: Option<u64>, out: &mut Vec<u8>) {
+    match now_ms {
+        None => text_command(out, &["TIME"]),
+        Some(now_ms) => {
+            let (seconds, micros) = (now_ms / 1000, now_ms % 1000 * 1000);
+            let (seconds, micros) = (seconds.to_string(), micros.to_string());
+            text_command(out, &["EVAL", "return ARGV", "0", &seconds, &micros]);
+        }
+    }
     let [_, sale, _, claims, ..] = keys.each();
-    command(out, 2 + FIELDS.len());
-    bulk(out, b"HMGET");
-    bulk_pieces(out, &sale);
-    FIELDS.iter().for_each(|field| bulk(out, field.as_bytes()));
+    fields(&sale, &FIELDS, out);
+    text_command(out, &["EXISTS", keys.counters()]);
+    text_command(out, &["HMGET", keys.counters(), keys.total_field(), keys.sold_field()]);
     command(out, 2 + run.len());
     bulk(out, b"HMGET");
     bulk_pieces(out, &claims);
@@ -70,7 +70,14 @@ pub(super) fn encode(
             None => bulk(out, b""),
         }
     }
-    text_command(out, &["EXEC"]);
+    fields(&sale, &FIELDS[..1], out);
+}
+
+fn fields(key: &[&str; 4], names: &[&str], out: &mut Vec<u8>) {
+    command(out, 2 + names.len());
+    bulk(out, b"HMGET");
+    bulk_pieces(out, key);
+    names.iter().for_each(|name| bulk(out, name.as_bytes()));
 }
 
 fn asked_of(command: &Command) -> Option<&Reserve> {
@@ -86,44 +93,43 @@ pub(super) fn decode(
     replies: &[Value],
     outcomes: &mut Vec<Outcome>,
 ) -> Result<Header, DecodeError> {
-    // What can't be queued is why nothing of it was carried out; it would not have changed anything.
     let error = replies.iter().find_map(|reply| match reply {
-        Value::ServerError(error) => Some(error),
+        Value::ServerError(error) if error.code() != "WRONGTYPE" => Some(error),
         _ => None,
     });
     if let Some(error) = error {
         return Err(match classify(error) {
+            // Nothing was to be done.
             DecodeError::Lost(text) => DecodeError::Refused(text),
             refused => refused,
         });
     }
-    let Some(Value::Array(read)) = replies.last() else { return Err(malformed()) };
-    let [echo, time, counters, fields, Value::Array(claims)] = &read[..] else {
-        return Err(malformed());
+    let [time, fields, exists, counters, claims, again] = replies else { return Err(malformed()) };
+    let now_ms = index::time_ms(Some(time.clone()))?;
+    if *exists == Value::Int(0) {
+        outcomes.extend(run.iter().map(|_| Outcome::UnknownSale));
+        return Ok(Header { now_ms, free: None });
+    }
+    let state = State::read(counters, fields, again, now_ms);
+    let (Some(state), Value::Array(claims)) = (state, claims) else {
+        // As far as we know it has nothing to sell; the scripts know better.
+        outcomes.extend(run.iter().map(|_| Outcome::NotClaimed));
+        return Ok(Header { now_ms, free: Some(0) });
     };
     if claims.len() != run.len() {
         return Err(malformed());
     }
-    let (now_ms, epoch) = text(echo).and_then(|echo| echo.split_once('@')).ok_or_else(malformed)?;
-    let now_ms = match number(now_ms) {
-        Some(now_ms) => now_ms,
-        None => index::time_ms(Some(time.clone()))?,
-    };
-    let state = State::read(counters, fields, number(epoch), now_ms);
-    let told = state.as_ref().map_or(Outcome::NotClaimed, |state| state.told.clone());
-    let split = matches!(told, Outcome::Split { .. });
+    let is_head = matches!(state.told, Outcome::Split { .. });
     for claim in claims {
         let id = text(claim).and_then(|id| ReservationId::from_text(id.as_bytes()).ok());
         outcomes.push(match (claim, id) {
-            _ if split => told.clone(),
-            (Value::Nil, _) => told.clone(),
-            (_, Some(id)) if state.is_some() => Outcome::Claimed(id),
-            _ => Outcome::NotClaimed,
+            (Value::Nil, _) => state.told.clone(),
+            _ if is_head => state.told.clone(),
+            (_, Some(id)) => Outcome::Claimed(id),
+            (_, None) => Outcome::NotClaimed,
         });
     }
-    // A sale of which nothing can be said has nothing to sell, as far as we know.
-    let (now_ms, free) = state.map_or((now_ms, 0), |state| (state.now_ms, state.free));
-    Ok(Header { now_ms, free: Some(free) })
+    Ok(Header { now_ms: state.now_ms, free: Some(state.free) })
 }
 
 fn malformed() -> DecodeError {
@@ -140,28 +146,29 @@ struct State {
 
 impl State {
     /// `None`: the scripts are to say what it is.
-    fn read(counters: &Value, fields: &Value, epoch: Option<u64>, now_ms: u64) -> Option<Self> {
-        let (Value::Array(counters), Value::Array(fields)) = (counters, fields) else {
+    fn read(counters: &Value, fields: &Value, again: &Value, now_ms: u64) -> Option<Self> {
+        let (Value::Array(counters), Value::Array(fields), Value::Array(again)) =
+            (counters, fields, again)
+        else {
             return None;
         };
         let [total, sold] = &counters[..] else { return None };
         let (total, sold) = (whole(total, None, 0, TOTAL_MAX)?, whole(sold, None, 0, TOTAL_MAX)?);
-        let [held, hold, opens, closes, limit, quantity, last, split, confirmed, creation, written] =
+        let [creation, held, confirmed, hold, opens, closes, limit, quantity, last, split] =
             &fields[..]
         else {
             return None;
         };
+        whole(creation, Some(0), 0, CREATION_MAX)?;
         let held = whole(held, Some(0), 0, TOTAL_MAX)?;
+        let confirmed = whole(confirmed, Some(0), 0, TOTAL_MAX)?;
         whole(hold, Some(HOLD_MS_DEFAULT), 1, HOLD_MS_MAX)?;
         let opens_at_ms = whole(opens, Some(0), 0, TIME_MS_MAX)?;
         let closes_at_ms = whole(closes, Some(TIME_MS_MAX), 0, TIME_MS_MAX)?;
         whole(limit, Some(0), 0, u32::MAX.into())?;
         whole(quantity, Some(QUANTITY_MAX_DEFAULT.into()), 1, QUANTITY_MAX.into())?;
         let last_ms = whole(last, Some(0), 0, TIME_MS_MAX)?;
-        let confirmed = whole(confirmed, Some(0), 0, TOTAL_MAX)?;
-        whole(creation, Some(0), 0, CREATION_MAX)?;
-        let written = whole(written, Some(0), 0, EPOCH_MAX)?;
-        if held + confirmed > sold || epoch.is_some_and(|epoch| epoch < written) {
+        if held + confirmed > sold || again[..] != fields[..1] {
             return None;
         }
         let split = match split {

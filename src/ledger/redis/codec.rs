@@ -81,7 +81,7 @@ impl Codec {
     pub(super) fn encode_run(&self, keys: &SaleKeys, run: &[Command], out: &mut Vec<u8>) {
         match &run[0] {
             Command::Reserve(_) => self.reserve(keys, run, out),
-            Command::FindClaim(_) => claims::encode(keys, run, (self.now_ms, self.epoch), out),
+            Command::FindClaim(_) => claims::encode(keys, run, self.now_ms, out),
             one if settle_of(one).is_some() => self.settle(keys, run, out),
             one => self.one(keys, one, out),
         }
@@ -224,7 +224,7 @@ pub(super) fn replies_to(run: &[Command]) -> usize {
     if claims::is_run(run) { claims::REPLIES } else { 1 }
 }
 
-/// The commands in the pieces that are one Redis command each, or one transaction.
+/// The commands in the pieces that go to Redis together: as one command each, or as some that only look.
 pub(super) fn runs(commands: &[Command]) -> impl Iterator<Item = &[Command]> {
     commands.chunk_by(Command::joins).flat_map(|run| run.chunks(BATCH_MAX))
 }

@@ -5,14 +5,15 @@ use std::io::{self, Read, Write};
 
 use redis::{Parser, RedisError, ServerError, Value};
 
+use super::decode_error::error_text;
 use super::handshake_error::HandshakeError;
 use super::keeping;
-use super::reply::{error_text, text};
 use super::resp::{bulk, command, text_command};
 use super::rights::{Needs, Purpose, UNASKED};
 use super::scripts::{ScriptName, Scripts};
 use super::settings::{Password, RedisSettings, Topology};
 use super::tls::explained;
+use super::value::text;
 use super::warning::Warning;
 use crate::limits::REPLICAS_FIND_MS;
 

@@ -14,9 +14,9 @@
 use hashbrown::HashMap;
 use redis::{ServerError, Value};
 
+use super::decode_error::{DecodeError, error_text};
 use super::entry_id::EntryId;
 use super::keys::KeyTemplates;
-use super::reply::{DecodeError, error_text};
 use super::resp::{bulk, bulk_number, command};
 use crate::ledger::{Batch, Group, GroupReply};
 use crate::limits::{INDEX_AGE_MS_MAX, MADE_ENTRIES_MAX, SALES_MAX};

@@ -5,7 +5,7 @@
 
 use redis::Value;
 
-use super::reply::text;
+use super::value::text;
 use super::warning::Warning;
 
 /// Judges the replies to `INFO memory persistence` and `CONFIG GET save`, either of which may be an

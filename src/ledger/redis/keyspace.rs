@@ -6,8 +6,8 @@ use std::collections::{BTreeSet, HashSet};
 use redis::Value;
 
 use super::client::RedisClient;
+use super::decode_error::error_text;
 use super::pipeline::Pipeline;
-use super::reply::error_text;
 use crate::ledger::LedgerError;
 use crate::ledger::client::Unlisted;
 use crate::limits::AUDIT_KEYS_MAX;

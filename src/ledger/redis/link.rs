@@ -13,11 +13,12 @@ use hashbrown::HashSet;
 use redis::{Parser, Value};
 
 use super::codec::Codec;
+use super::decode_error::DecodeError;
 use super::handshake::{handshake, load_scripts};
 use super::handshake_error::HandshakeError;
 use super::index::{self, Registered};
 use super::primary::{Term, ends_connection};
-use super::reply::{DecodeError, decode};
+use super::reply::decode;
 use super::settings::Endpoint;
 use super::shared::RedisLedger;
 use super::socket::Socket;

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use redis::Value;
 
 use super::client::RedisClient;
+use super::decode_error::{classify, error_text};
 use super::pipeline::Pipeline;
-use super::reply::{classify, error_text};
 use super::scripts::ScriptName;
 use crate::ledger::LedgerError;
 use crate::ledger::members::{Lease, Member, MemberId, Roll};

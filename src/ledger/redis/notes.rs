@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use hashbrown::HashSet;
 
-use super::reply::DecodeError;
+use super::decode_error::DecodeError;
 use super::shared::RedisLedger;
 use crate::ledger::refused::RefusedSales;
 use crate::ledger::{Group, GroupReply};

@@ -20,8 +20,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use super::decode_error::DecodeError;
 use super::handshake_error::HandshakeError;
-use super::reply::DecodeError;
 use super::settings::Endpoint;
 use crate::limits::{SENTINEL_DISSENT_MS, SENTINEL_MAJORITY_WAIT_MS};
 use crate::sync::lock;

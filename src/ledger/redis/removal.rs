@@ -6,11 +6,11 @@
 use redis::Value;
 
 use super::client::RedisClient;
+use super::decode_error::error_text;
 use super::entry_id::EntryId;
 use super::index;
 use super::keyspace::read;
 use super::pipeline::Pipeline;
-use super::reply::error_text;
 use crate::ledger::{Batch, LedgerError};
 use crate::limits::REMOVED_SALES_MAX;
 use crate::sale::{Command, SaleId};

@@ -8,7 +8,7 @@
 
 use redis::Value;
 
-use super::reply::{DecodeError, error_text};
+use super::decode_error::{DecodeError, error_text};
 use super::resp::{bulk, bulk_number, command};
 use crate::ledger::{Group, GroupReply};
 use crate::sale::{Command, Outcome};

@@ -13,14 +13,15 @@ use std::time::{Duration, Instant};
 use redis::{Parser, ServerError, Value};
 use rustls::ClientConfig;
 
+use super::decode_error::error_text;
 use super::handshake_error::HandshakeError;
 use super::primary::{Primary, Report, Seat};
-use super::reply::{error_text, text};
 use super::resp::text_command;
 use super::settings::{Endpoint, Password};
 use super::stream::Stream;
 use super::timed::Timed;
 use super::tls::explained;
+use super::value::text;
 use crate::limits::{EPOCH_MAX, SENTINEL_ANSWER_DEADLINE_MS, SENTINEL_POLL_INTERVAL_MS};
 
 /// What a Sentinel tells of when it learns of another primary. The one that leads a failover says

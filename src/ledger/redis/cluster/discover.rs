@@ -15,13 +15,14 @@ use std::time::{Duration, Instant};
 use redis::{Parser, Value};
 use rustls::ClientConfig;
 
+use super::super::decode_error::error_text;
 use super::super::handshake::greet;
 use super::super::handshake_error::HandshakeError;
-use super::super::reply::{error_text, text};
 use super::super::resp::text_command;
 use super::super::settings::{Endpoint, RedisSettings};
 use super::super::stream::Stream;
 use super::super::timed::Timed;
+use super::super::value::text;
 use super::slots::{Range, Slots, ranges};
 use crate::limits::{
     CLIENT_CONNECT_DEADLINE_MS, CLUSTER_NODE_DEADLINE_MS, CLUSTER_REFRESH_MS_MAX,

@@ -20,10 +20,11 @@ use hashbrown::HashMap;
 use redis::Value;
 
 use super::super::codec::runs;
+use super::super::decode_error::{DecodeError, classify};
 use super::super::hash_slot::slot_of;
 use super::super::index::{self, Registered};
 use super::super::replicas;
-use super::super::reply::{DecodeError, classify, decode};
+use super::super::reply::decode;
 use super::super::settings::Endpoint;
 use super::super::shared::RedisLedger;
 use super::discover::Cluster;
@@ -31,7 +32,7 @@ use super::lane::{Dispatcher, Lane};
 use super::slots::Redirection;
 use super::work::{Run, What, Work};
 use crate::engine::core::Core;
-use crate::ledger::batch::Flight;
+use crate::ledger::flight::Flight;
 use crate::ledger::link::{LinkState, Site};
 use crate::ledger::{Failure, Group, GroupReply, LedgerError};
 use crate::limits::{
@@ -301,7 +302,8 @@ impl Link {
                 self.cluster.want();
                 if at_once { self.dispatch(work) } else { self.try_later(work) }
             }
-            Redirection::Ask(node) if at_once => {
+            // One of several commands would be asked, and the others not.
+            Redirection::Ask(node) if at_once && !work.is_for_claims() => {
                 work.asking = true;
                 self.send(work, &Arc::new(node));
             }
@@ -390,7 +392,6 @@ impl Dispatcher for Link {
         if std::mem::take(&mut work.asking) && values.len() > 1 {
             values.remove(0);
         }
-        // Of a transaction, the first command with a key is turned down, and then all of it.
         let turned_down = values.iter().find_map(|value| match value {
             Value::ServerError(error) => Some(error),
             _ => None,

@@ -6,9 +6,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use redis::{ServerError, Value};
 
+use super::super::decode_error::error_text;
 use super::super::hash_slot::SLOTS;
-use super::super::reply::{error_text, text};
 use super::super::settings::Endpoint;
+use super::super::value::text;
 
 /// The slots as a process knows them, shared by its cores and clients. It may be behind: then the
 /// node that is asked says so.

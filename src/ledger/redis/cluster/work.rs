@@ -7,11 +7,12 @@ use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
+use super::super::claims;
 use super::super::codec::Codec;
 use super::super::index;
 use super::super::resp::text_command;
 use crate::ledger::Group;
-use crate::ledger::batch::Flight;
+use crate::ledger::flight::Flight;
 use crate::limits::BATCH_MAX;
 use crate::sale::SaleId;
 
@@ -129,6 +130,11 @@ impl Work {
             What::Exists(sale) => Some(sale),
             What::Index(_) | What::Made(_) => None,
         }
+    }
+
+    /// Whether it looks for claims, which takes several commands.
+    pub(super) fn is_for_claims(&self) -> bool {
+        matches!(&self.what, What::Run(run) if claims::is_run(&run.group().commands))
     }
 
     /// How many commands wait for it.

@@ -1,0 +1,65 @@
+//! A batch that has left the queues, with our side of it.
+
+use super::queue::Sent;
+use super::{Batch, Group};
+
+/// A batch that has been taken to be sent: its commands, and our side of them.
+#[derive(Debug)]
+pub struct Flight {
+    pub(super) batch: Batch,
+    pub(super) entries: Vec<Sent>,
+    /// When it was taken, on the core's clock.
+    pub(super) asked_ms: u64,
+}
+
+impl Flight {
+    /// What is to be sent: a group for each sale.
+    pub fn groups(&self) -> &[Group] {
+        &self.batch.groups
+    }
+
+    /// Takes out what is to be sent, for a ledger that is another thread. Those who wait get their
+    /// commands back with their answers if it is [put back](Self::put_back).
+    pub fn take_batch(&mut self) -> Batch {
+        std::mem::take(&mut self.batch)
+    }
+
+    /// See [`take_batch`](Self::take_batch).
+    pub fn put_back(&mut self, batch: Batch) {
+        self.batch = batch;
+    }
+
+    /// Each group of it as a flight of its own, in order.
+    pub fn parts(self) -> impl Iterator<Item = Self> {
+        let asked_ms = self.asked_ms;
+        self.batch.groups.into_iter().zip(self.entries).map(move |(group, entries)| Self {
+            batch: Batch { groups: vec![group] },
+            entries: vec![entries],
+            asked_ms,
+        })
+    }
+
+    /// Of a flight with one group: cuts off its commands from this one on.
+    pub fn split_off(&mut self, at: usize) -> Self {
+        let cut = |group: &mut Group| Group {
+            sale: group.sale.clone(),
+            commands: group.commands.split_off(at),
+        };
+        let groups = self.batch.groups.iter_mut().map(cut).collect();
+        let cut =
+            self.entries.iter_mut().map(|(sale, entries)| (sale.clone(), entries.split_off(at)));
+        Self { batch: Batch { groups }, entries: cut.collect(), asked_ms: self.asked_ms }
+    }
+
+    /// Of flights with one group each, of the same sale: adds the other's commands.
+    pub fn append(&mut self, other: Self) {
+        self.asked_ms = self.asked_ms.min(other.asked_ms);
+        for (group, more) in self.batch.groups.iter_mut().zip(other.batch.groups) {
+            debug_assert_eq!(group.sale, more.sale);
+            group.commands.extend(more.commands);
+        }
+        for ((_, entries), (_, more)) in self.entries.iter_mut().zip(other.entries) {
+            entries.extend(more);
+        }
+    }
+}
