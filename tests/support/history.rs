@@ -210,10 +210,10 @@ pub struct Seen(BTreeSet<String>);
 
 impl Seen {
     /// How many kinds of outcomes there are.
-    pub const KINDS: usize = 23;
+    pub const KINDS: usize = 24;
     /// The same for places of a split sale.
     #[allow(dead_code, reason = "not every ledger has them")]
-    pub const SPLIT_KINDS: usize = 26;
+    pub const SPLIT_KINDS: usize = 27;
 
     /// The names of the kinds seen.
     pub fn kinds(&self) -> &BTreeSet<String> {

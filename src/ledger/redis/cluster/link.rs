@@ -114,10 +114,8 @@ impl Link {
     fn take_group(self: &Rc<Self>, mut flight: Flight) {
         let first = |group: &Group| runs(&group.commands).next().map_or(0, <[Command]>::len);
         let Some(group) = flight.groups().first() else { return };
-        let (slot, known) = (
-            self.ledger.codec.keys().of(&group.sale).slot(),
-            self.registered.borrow().contains(&group.sale),
-        );
+        let slot = self.ledger.codec.keys().of(&group.sale).slot();
+        let known = self.registered.borrow().contains(&group.sale);
         loop {
             let Some(group) = flight.groups().first() else { return };
             let length = first(group);
