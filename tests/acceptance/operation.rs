@@ -247,7 +247,8 @@ fn a_redis_that_is_not_there_yet() {
     redis.restart();
     eventually("it sells", 5, || sells(&server));
     eventually("another core sells too", 5, || sells(&server));
-    assert!(buyer(&server).buy().expect("an answer").is("sold_out"));
+    let sold_out = || buyer(&server).buy().expect("an answer").is("sold_out");
+    eventually("every core has its ledger", 5, sold_out);
     assert_eq!(sold(&redis), 2);
     eventually("said", 2, || server.log().contains("can be reached again"));
     assert!(server.log().contains("created"), "{}", server.log());

@@ -190,11 +190,10 @@ fn too_many_waiting_purchases_are_told_to_come_back() {
     assert_eq!(get(&server, "/buy/ticket").json()["code"], 1);
 }
 
-/// A stack that can't be mapped is one purchase that is told to come back.
+/// A purchase that waits has no stack: 500 of these would be 32 MiB.
 #[test]
-fn running_out_of_memory_maps_sheds_and_recovers() {
-    let mut server = Server::start(&["--sale", "ticket=100000", "--cores", "0"]);
-    server.allow_panics(); // caught: it is how the coroutines' library says so
+fn a_crowd_that_waits_takes_hardly_any_memory() {
+    let server = Server::start(&["--sale", "ticket=100000", "--cores", "0"]);
     let mut clients: Vec<Client> = (0..500).map(|_| Client::new(&server)).collect();
     for client in &mut clients {
         assert_eq!(client.ask(PLAINTEXT).status(), 200);
@@ -205,7 +204,7 @@ fn running_out_of_memory_maps_sheds_and_recovers() {
         prlimit(pid, Resource::As, limits).expect("set its limit");
     };
     limit(Some(mapped_bytes(&server) + (2 << 20)));
-    let mut answers = |expected: &[u16]| {
+    for _ in 0..2 {
         // All at once: the server is stopped while they are sent.
         server.signal(Signal::STOP);
         for client in &mut clients {
@@ -213,15 +212,9 @@ fn running_out_of_memory_maps_sheds_and_recovers() {
         }
         server.signal(Signal::CONT);
         let statuses: Vec<u16> = clients.iter_mut().map(|c| c.response().status()).collect();
-        assert!(statuses.iter().all(|status| expected.contains(status)), "{statuses:?}");
-        statuses.iter().filter(|&&status| status == 200).count() as u64
-    };
-    let granted = answers(&[200, 503]) + answers(&[200, 503]);
-    assert!((1..1000).contains(&granted), "{granted} granted");
-    limit(None);
-    thread::sleep(Duration::from_millis(200));
-    assert_eq!(answers(&[200]), 500);
-    assert_eq!(sold(&server), granted + 500);
+        assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+    }
+    assert_eq!(sold(&server), 1000);
 }
 
 /// The server's own listening socket, as another handle to it.
