@@ -110,6 +110,97 @@ fn the_ledger_is_asked_until_it_says_sold_out_and_then_only_about_keys() {
 }
 
 #[test]
+fn who_has_a_reservation_hears_of_it_whatever_the_latch_says() {
+    let mut shop = Shop::with("ticket", 1, StockSetting::Auto);
+    let first = shop.ask("ticket", Some("k"));
+    shop.serve();
+    let Verdict::Granted(granted) = shop.told(first) else { panic!("not granted") };
+    let other = shop.ask("ticket", None);
+    shop.serve();
+    assert!(sold_out(&shop.told(other)));
+    let again: Vec<_> = ["k", "other"].map(|key| shop.ask("ticket", Some(key))).into();
+    assert!(matches!(shop.serve()[..], [Command::FindClaim(_), Command::FindClaim(_)]));
+    let mut again = again.into_iter().map(|asked| asked.go_on(shop.seller, ASKER));
+    let Some(Progress::Waits(replayed)) = again.next() else { panic!("its status is not known") };
+    let Some(Progress::Done(refused)) = again.next() else { panic!("nothing more is to be asked") };
+    assert!(sold_out(&refused.verdict));
+    drop(again);
+    assert_eq!(shop.serve(), [Command::ShowReservation(granted.id)]);
+    let Verdict::Replayed(replayed) = shop.told(replayed) else { panic!("not replayed") };
+    assert_eq!(*replayed, granted);
+    assert_eq!(shop.seller.batcher.waiting(), 0);
+}
+
+#[test]
+fn who_looks_for_a_claim_as_stock_comes_back_buys() {
+    let mut shop = Shop::with("ticket", 0, StockSetting::Auto);
+    let first = shop.ask("ticket", None);
+    shop.serve();
+    assert!(sold_out(&shop.told(first)));
+    let machine = shop.ledger.sales.get_mut("ticket").unwrap();
+    machine.apply(START_MS, &Command::AddStock(1));
+    let asked = shop.ask("ticket", Some("k"));
+    assert!(matches!(shop.serve()[..], [Command::FindClaim(_)]));
+    let Progress::Waits(asked) = asked.go_on(shop.seller, ASKER) else { panic!("it has to buy") };
+    assert!(matches!(shop.serve()[..], [Command::Reserve(_)]));
+    assert!(matches!(shop.told(asked), Verdict::Granted(_)));
+    let next = shop.ask("ticket", None);
+    assert!(matches!(shop.serve()[..], [Command::Reserve(_)]), "the latch is open");
+    assert!(sold_out(&shop.told(next)));
+}
+
+#[test]
+fn the_end_of_a_sale_makes_looks_of_purchases_with_keys_and_answers_the_others() {
+    let mut shop = Shop::with("ticket", 0, StockSetting::Fixed(3));
+    let sent = shop.ask("ticket", None);
+    let flight = shop.seller.batcher.take_batch(START_MS);
+    let (keyed, keyless) = (shop.ask("ticket", Some("k")), shop.ask("ticket", None));
+    assert_eq!(shop.seller.selling.allowance_left(), 0);
+    shop.ledger.answer(&shop.seller.batcher, flight, START_MS);
+    assert!(sold_out(&shop.told(sent)) && sold_out(&shop.told(keyless)));
+    assert_eq!(shop.seller.selling.allowance_left(), 3);
+    assert!(matches!(shop.serve()[..], [Command::FindClaim(_)]));
+    assert!(sold_out(&shop.told(keyed)));
+    assert_eq!(shop.seller.selling.allowance_left(), 3, "and no more");
+}
+
+#[test]
+fn a_key_is_looked_for_though_the_allowance_is_used_up() {
+    let mut shop = Shop::with("ticket", 2, StockSetting::Fixed(1));
+    let first = shop.ask("ticket", Some("k"));
+    shop.serve();
+    assert!(matches!(shop.told(first), Verdict::Granted(_)));
+    let asked = shop.ask("ticket", Some("new"));
+    assert!(matches!(shop.serve()[..], [Command::FindClaim(_)]));
+    let verdict = shop.told(asked);
+    assert!(matches!(verdict, Verdict::Refused(Refused::AllowanceExhausted)), "{verdict:?}");
+    let machine = shop.ledger.sales.get_mut("ticket").unwrap();
+    machine.apply(START_MS, &Command::Close);
+    let asked = shop.ask("ticket", Some("new"));
+    shop.serve();
+    assert!(matches!(shop.told(asked), Verdict::Refused(Refused::Closed)), "the sale's own word");
+    let asked = shop.ask("ticket", Some("k"));
+    shop.serve();
+    let Progress::Waits(asked) = asked.go_on(shop.seller, ASKER) else { panic!("it has one") };
+    shop.serve();
+    assert!(matches!(shop.told(asked), Verdict::Replayed(_)));
+}
+
+#[test]
+fn what_became_of_a_purchase_is_counted_though_nobody_hears_of_it() {
+    let mut shop = Shop::with("ticket", 9, StockSetting::Fixed(2));
+    let sent = shop.ask("ticket", Some("k"));
+    let flight = shop.seller.batcher.take_batch(START_MS);
+    let unsent = shop.ask("ticket", None);
+    sent.give_up(shop.seller);
+    unsent.give_up(shop.seller);
+    assert_eq!((shop.seller.selling.allowance_left(), shop.seller.batcher.has_more()), (1, false));
+    shop.ledger.answer(&shop.seller.batcher, flight, START_MS);
+    assert_eq!(shop.seller.selling.grants_total(), 1);
+    assert_eq!((shop.ledger.sales["ticket"].free(), shop.seller.batcher.waiting()), (8, 0));
+}
+
+#[test]
 fn all_who_come_to_an_old_latch_wait_for_one_question() {
     let mut shop = Shop::with("ticket", 0, StockSetting::Auto);
     let first = shop.ask("ticket", None);

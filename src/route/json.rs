@@ -6,6 +6,7 @@
 //! Nothing here recurses into what the client nests: a coroutine's stack is small, and the core's
 //! worker would go with it.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -53,16 +54,16 @@ fn not_an_object(error: serde_json::Error) -> Problem {
     }
 }
 
-/// The members as they stand there.
+/// The members as they stand there: of a body without escapes nothing is copied.
 #[derive(Default)]
-struct Members {
-    user: Option<Scalar>,
-    quantity: Option<Scalar>,
+struct Members<'a> {
+    user: Option<Scalar<'a>>,
+    quantity: Option<Scalar<'a>>,
     /// The first member that should not be there, and why.
     stray: Option<(String, &'static str)>,
 }
 
-impl Members {
+impl Members<'_> {
     fn check(self, user_header: Option<&[u8]>) -> Result<ReservationRequest, Problem> {
         if let Some((name, why)) = self.stray {
             return Err(Problem::invalid(name, why));
@@ -73,7 +74,7 @@ impl Members {
             Some(Scalar::Whole(n)) if (1..=u64::from(QUANTITY_MAX)).contains(n) => *n as u32,
             Some(_) => {
                 let detail = format!("quantity must be a whole number, 1 to {QUANTITY_MAX}");
-                return Err(Problem::invalid("quantity", detail));
+                return Err(Problem::invalid(QUANTITY_FIELD, detail));
             }
         };
         Ok(ReservationRequest { user, quantity })
@@ -81,7 +82,7 @@ impl Members {
 }
 
 /// Who buys, by the member of the body and the header.
-fn buyer(member: Option<&Scalar>, header: Option<&[u8]>) -> Result<User, Problem> {
+fn buyer(member: Option<&Scalar<'_>>, header: Option<&[u8]>) -> Result<User, Problem> {
     let user = |text: &str, field| {
         User::new(text).map_err(|error| Problem::invalid(field, error.to_string()))
     };
@@ -106,13 +107,13 @@ fn buyer(member: Option<&Scalar>, header: Option<&[u8]>) -> Result<User, Problem
 }
 
 /// A member's value, as far as it can be right.
-enum Scalar {
-    Text(String),
+enum Scalar<'a> {
+    Text(Cow<'a, str>),
     Whole(u64),
     Other,
 }
 
-impl<'de> Deserialize<'de> for Scalar {
+impl<'de> Deserialize<'de> for Scalar<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(ScalarVisitor)
     }
@@ -121,75 +122,112 @@ impl<'de> Deserialize<'de> for Scalar {
 struct ScalarVisitor;
 
 impl<'de> Visitor<'de> for ScalarVisitor {
-    type Value = Scalar;
+    type Value = Scalar<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value")
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Scalar, E> {
-        Ok(Scalar::Text(text.to_owned()))
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Scalar<'de>, E> {
+        Ok(Scalar::Text(Cow::Borrowed(text)))
     }
 
-    fn visit_u64<E>(self, n: u64) -> Result<Scalar, E> {
+    fn visit_str<E>(self, text: &str) -> Result<Scalar<'de>, E> {
+        Ok(Scalar::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_u64<E>(self, n: u64) -> Result<Scalar<'de>, E> {
         Ok(Scalar::Whole(n))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Scalar, E> {
+    fn visit_i64<E>(self, _: i64) -> Result<Scalar<'de>, E> {
         Ok(Scalar::Other)
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Scalar, E> {
+    fn visit_f64<E>(self, _: f64) -> Result<Scalar<'de>, E> {
         Ok(Scalar::Other)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Scalar, E> {
+    fn visit_bool<E>(self, _: bool) -> Result<Scalar<'de>, E> {
         Ok(Scalar::Other)
     }
 
-    fn visit_unit<E>(self) -> Result<Scalar, E> {
+    fn visit_unit<E>(self) -> Result<Scalar<'de>, E> {
         Ok(Scalar::Other)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Scalar, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Scalar<'de>, A::Error> {
         while list.next_element::<IgnoredAny>()?.is_some() {}
         Ok(Scalar::Other)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scalar, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scalar<'de>, A::Error> {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(Scalar::Other)
     }
 }
 
+/// What a member is called.
+enum Name {
+    User,
+    Quantity,
+    Other(String),
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(NameVisitor)
+    }
+}
+
+struct NameVisitor;
+
+impl Visitor<'_> for NameVisitor {
+    type Value = Name;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Name, E> {
+        Ok(match text {
+            USER_FIELD => Name::User,
+            QUANTITY_FIELD => Name::Quantity,
+            other => Name::Other(other.to_owned()),
+        })
+    }
+}
+
+const QUANTITY_FIELD: &str = "quantity";
+
 struct MembersVisitor;
 
 impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members;
+    type Value = Members<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
     /// Takes everything: syntax is complained about first, values after.
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
         let mut members = Members::default();
-        while let Some(name) = map.next_key::<String>()? {
-            let known = match name.as_str() {
-                "user" => Some(&mut members.user),
-                "quantity" => Some(&mut members.quantity),
-                _ => None,
-            };
-            let why = match known {
-                Some(member) if member.is_none() => {
-                    *member = Some(map.next_value()?);
+        while let Some(name) = map.next_key::<Name>()? {
+            let (member, name) = match name {
+                Name::User => (&mut members.user, USER_FIELD),
+                Name::Quantity => (&mut members.quantity, QUANTITY_FIELD),
+                Name::Other(name) => {
+                    map.next_value::<IgnoredAny>()?;
+                    members.stray.get_or_insert((name, "there is no such member"));
                     continue;
                 }
-                Some(_) => "the member is there twice",
-                None => "there is no such member",
             };
+            if member.is_none() {
+                *member = Some(map.next_value()?);
+                continue;
+            }
             map.next_value::<IgnoredAny>()?;
-            members.stray.get_or_insert((name, why));
+            members.stray.get_or_insert_with(|| (name.to_owned(), "the member is there twice"));
         }
         Ok(members)
     }
