@@ -14,13 +14,21 @@
 //!
 //! Two answers are allowed to be older than the request, as ARCHITECTURE.md says: see [`Rules`].
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
+use crate::chance::Chance;
 use crate::history::{Call, Effect, NEVER, Operation, Said, State, Status};
 
-/// Sets that are tried before the search gives up.
-const SETS_MAX: usize = 300_000;
+/// Sets that are tried before the search begins anew, with a little luck.
+const SETS: usize = 500;
+/// How often it does so before it tries twice as many.
+const ATTEMPTS: usize = 4;
+/// How often it doubles.
+const DOUBLINGS: usize = 8;
+/// How far luck moves the time at which an operation must come, in nanoseconds.
+const LUCK: usize = 5_000_000;
 
 /// The sale, and how exactly it must speak.
 #[derive(Debug, Clone, Copy)]
@@ -38,24 +46,23 @@ pub struct Rules {
     pub is_split: bool,
 }
 
-/// Why a history is refused.
+/// Why a history is refused, with the operations that could not go on at the furthest point.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Wrong {
-    /// There is no order. With the operations that could not go on at the furthest point.
+    /// There is no order.
     NoOrder(Vec<Operation>),
-    /// Too many were tried.
-    Undecided,
+    /// None was found among those that were tried.
+    Undecided(Vec<Operation>),
 }
 
 impl fmt::Display for Wrong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Undecided => write!(f, "no order found among {SETS_MAX} sets of operations"),
-            Self::NoOrder(left) => {
-                writeln!(f, "no order explains these; the first must come before the others end:")?;
-                left.iter().try_for_each(|operation| writeln!(f, "  {operation:?}"))
-            }
-        }
+        let (what, stuck) = match self {
+            Self::NoOrder(stuck) => ("there is no order of all", stuck),
+            Self::Undecided(stuck) => ("no order of all was found", stuck),
+        };
+        writeln!(f, "{what}; at the furthest point the first of these could not follow:")?;
+        stuck.iter().try_for_each(|operation| writeln!(f, "  {operation:?}"))
     }
 }
 
@@ -94,39 +101,79 @@ fn take(taken: &mut Taken, step: usize) {
 /// There is none, or it was not found in time.
 pub fn check(rules: &Rules, history: &[Operation]) -> Result<(), Wrong> {
     let steps = steps(rules, history);
+    let mut chance = Chance(0);
+    let mut found = search(rules, &steps, SETS, None);
+    for attempt in 0..ATTEMPTS * DOUBLINGS {
+        let Err(Wrong::Undecided(_)) = found else { break };
+        found = search(rules, &steps, SETS << (attempt / ATTEMPTS), Some(&mut chance));
+    }
+    found
+}
+
+fn search(
+    rules: &Rules,
+    steps: &[Step<'_>],
+    sets_max: usize,
+    mut chance: Option<&mut Chance>,
+) -> Result<(), Wrong> {
     let begin = State::new(rules.total, rules.limit_per_user);
     let mut open = vec![(begin, vec![0; steps.len().div_ceil(64)])];
     let mut tried = HashSet::new();
     let mut furthest = (0, Vec::new());
     while let Some((state, mut taken)) = open.pop() {
-        let Some(until) = settle(&steps, &state, &mut taken) else { return Ok(()) };
+        let Some(until) = settle(steps, &state, &mut taken) else { return Ok(()) };
         if !tried.insert(taken.clone()) {
             continue;
-        }
-        if tried.len() > SETS_MAX {
-            return Err(Wrong::Undecided);
         }
         let count = taken.iter().map(|bits| bits.count_ones()).sum();
         if count >= furthest.0 {
             furthest = (count, taken.clone());
         }
-        let mut next: Vec<_> = pending(&steps, &taken, until)
-            .filter(|&at| steps[at].first.iter().all(|&before| is_taken(&taken, before)))
-            .filter_map(|at| {
-                let effect = effect(&steps[at], &state);
-                (!matches!(effect, Effect::Impossible | Effect::None)).then_some((at, effect))
+        if tried.len() == sets_max {
+            return Err(Wrong::Undecided(stuck(steps, &furthest.1)));
+        }
+        let mut next = changes(steps, &state, &taken, until);
+        // What makes nothing else untrue is tried first, and of that what must come soonest: it is on
+        // top then. If that has not led far, luck may.
+        next.sort_by_cached_key(|(harmed, at, _)| {
+            let until = steps[*at].until;
+            Reverse(match &mut chance {
+                None => (*harmed, until),
+                Some(chance) => {
+                    let harmed = if chance.below(4) == 0 { 0 } else { *harmed };
+                    (harmed, until.saturating_sub(chance.below(LUCK) as u64))
+                }
             })
-            .collect();
-        // The one that must come soonest is tried first, and so is on top.
-        next.sort_by_key(|(at, _)| std::cmp::Reverse(steps[*at].until));
-        for (at, effect) in next {
+        });
+        for (_, at, effect) in next {
             let (mut state, mut taken) = (state.clone(), taken.clone());
             state.take(effect);
             take(&mut taken, at);
             open.push((state, taken));
         }
     }
-    Err(Wrong::NoOrder(left(&steps, &furthest.1)))
+    Err(Wrong::NoOrder(stuck(steps, &furthest.1)))
+}
+
+/// Those that may come next and change something, each with how many others it keeps from being true.
+fn changes<'a>(
+    steps: &'a [Step<'_>],
+    state: &State<'a>,
+    taken: &Taken,
+    until: u64,
+) -> Vec<(usize, usize, Effect<'a>)> {
+    let pending = pending(steps, taken, until);
+    let must: Vec<_> = pending.iter().map(|&at| &steps[at]).filter(|s| !s.is_optional()).collect();
+    let mut changes = Vec::new();
+    for at in pending {
+        let effect = effect(&steps[at], state);
+        let is_free = || steps[at].first.iter().all(|&before| is_taken(taken, before));
+        if !matches!(effect, Effect::Impossible | Effect::None) && is_free() {
+            let harms = |s: &&&Step<'_>| state.harms(effect, &s.operation.call, &s.said);
+            changes.push((must.iter().filter(harms).count(), at, effect));
+        }
+    }
+    changes
 }
 
 /// Takes what is true now and changes nothing. When the next of the rest must have been taken; `None`:
@@ -134,9 +181,8 @@ pub fn check(rules: &Rules, history: &[Operation]) -> Result<(), Wrong> {
 fn settle(steps: &[Step<'_>], state: &State<'_>, taken: &mut Taken) -> Option<u64> {
     loop {
         let until = next_end(steps, taken)?;
-        let settled: Vec<_> = pending(steps, taken, until)
-            .filter(|&at| !steps[at].is_optional() && effect(&steps[at], state) == Effect::None)
-            .collect();
+        let mut settled = pending(steps, taken, until);
+        settled.retain(|&at| !steps[at].is_optional() && effect(&steps[at], state) == Effect::None);
         if settled.is_empty() {
             return Some(until);
         }
@@ -148,27 +194,43 @@ fn effect<'a>(step: &'a Step<'_>, state: &State<'a>) -> Effect<'a> {
     state.effect(&step.operation.call, &step.said, step.slack)
 }
 
+/// Those that are not taken. The first ones mostly are.
+fn left<'a>(steps: &'a [Step<'_>], taken: &'a Taken) -> impl Iterator<Item = usize> + 'a {
+    let begin = taken.iter().take_while(|bits| **bits == u64::MAX).count() * 64;
+    (begin..steps.len()).filter(|&at| !is_taken(taken, at))
+}
+
 /// When the next must have been taken of those that are not.
 fn next_end(steps: &[Step<'_>], taken: &Taken) -> Option<u64> {
-    let left = (0..steps.len()).filter(|&at| !is_taken(taken, at) && !steps[at].is_optional());
-    left.map(|at| steps[at].until).min()
+    let mut next = None;
+    for step in left(steps, taken).map(|at| &steps[at]) {
+        // The rest begins later than the next ends.
+        if step.is_optional() || next.is_some_and(|next| step.from > next) {
+            break;
+        }
+        next = Some(next.unwrap_or(NEVER).min(step.until));
+    }
+    next
 }
 
 /// Those that may come before what ends then.
-fn pending(steps: &[Step<'_>], taken: &Taken, until: u64) -> impl Iterator<Item = usize> {
-    let begun = steps.partition_point(|step| step.from <= until);
-    (0..begun).filter(move |&at| !is_taken(taken, at))
+fn pending(steps: &[Step<'_>], taken: &Taken, until: u64) -> Vec<usize> {
+    let must = steps.partition_point(|step| !step.is_optional());
+    let begun = |part: &[Step<'_>]| part.partition_point(|step| step.from <= until);
+    let (begun, may) = (begun(&steps[..must]), must + begun(&steps[must..]));
+    let must_be = left(steps, taken).take_while(|at| *at < begun);
+    must_be.chain((must..may).filter(|&at| !is_taken(taken, at))).collect()
 }
 
 /// What could not go on, the one that must soonest in front.
-fn left(steps: &[Step<'_>], taken: &Taken) -> Vec<Operation> {
+fn stuck(steps: &[Step<'_>], taken: &Taken) -> Vec<Operation> {
     let until = next_end(steps, taken).unwrap_or(NEVER);
-    let mut left: Vec<_> = pending(steps, taken, until).map(|at| &steps[at]).collect();
-    left.sort_by_key(|step| step.until);
-    left.into_iter().map(|step| step.operation.clone()).collect()
+    let mut stuck = pending(steps, taken, until);
+    stuck.sort_by_key(|&at| steps[at].until);
+    stuck.into_iter().map(|at| steps[at].operation.clone()).collect()
 }
 
-/// The history as the search has it, in the order of beginnings.
+/// The history as the search has it, in the order of beginnings; what was not answered comes last.
 fn steps<'a>(rules: &Rules, history: &'a [Operation]) -> Vec<Step<'a>> {
     let ids = ids_of_claims(history);
     let mut steps: Vec<_> = history
@@ -183,7 +245,7 @@ fn steps<'a>(rules: &Rules, history: &'a [Operation]) -> Vec<Step<'a>> {
             first: Vec::new(),
         })
         .collect();
-    steps.sort_by_key(|step| step.from);
+    steps.sort_by_key(|step| (step.is_optional(), step.from));
     if rules.is_split {
         let back: Vec<_> =
             steps.iter().map(|step| (step.from, step.until, comes_back(step))).collect();

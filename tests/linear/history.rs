@@ -203,6 +203,19 @@ impl<'a> State<'a> {
         if is_so { Effect::None } else { Effect::Impossible }
     }
 
+    /// Whether an answer that is not true yet gets further from being so.
+    pub fn harms(&self, effect: Effect<'a>, call: &Call, said: &Said) -> bool {
+        match (effect, call, said) {
+            (Effect::Added(_) | Effect::Becomes(_, Status::Cancelled), _, Said::SoldOut) => true,
+            (
+                Effect::Becomes(id, Status::Cancelled),
+                Call::Buy { user, .. },
+                Said::LimitReached,
+            ) => self.reservations[id].1 == user,
+            _ => false,
+        }
+    }
+
     /// Takes the step.
     pub fn take(&mut self, effect: Effect<'a>) {
         match effect {
