@@ -32,8 +32,17 @@ pub fn alone() -> MutexGuard<'static, ()> {
 }
 
 /// Options of a server on one core. All of a crowd here comes from one address, as from a proxy.
+///
+/// A release build has the default of `--ledger-timeout`, 2 s. A debug build is some five times slower,
+/// so it has as much more time unless the test says otherwise; what it is told beyond it would be
+/// `busy`, truly.
 pub fn one_core<'a>(more: &[&'a str]) -> Vec<&'a str> {
-    [&["--cores", "0", "--trusted-proxies", "127.0.0.1"], more].concat()
+    let mut options = vec!["--cores", "0", "--trusted-proxies", "127.0.0.1"];
+    if cfg!(debug_assertions) && !more.contains(&"--ledger-timeout") {
+        options.extend(["--ledger-timeout", "10s"]);
+    }
+    options.extend(more);
+    options
 }
 
 /// A server on one core that shares this Redis.
@@ -130,10 +139,24 @@ impl Crowd {
 
     /// These connections are reset: nobody hears of them again.
     pub fn reset(&mut self, gone: Range<usize>) {
-        for (_, buyer) in self.0.drain(gone) {
-            set_socket_linger(buyer.socket(), Some(Duration::ZERO)).expect("no lingering");
-        }
+        self.0.drain(gone).for_each(|(_, buyer)| reset(&buyer));
     }
+
+    /// One connection is reset, and a new one opened for this person.
+    pub fn replace(&mut self, server: &Server, at: usize, number: usize) {
+        reset(&self.0[at].1);
+        // The old one is closed before the new one is accepted, so its place is free for it.
+        let (_, old) = self.0.swap_remove(at);
+        drop(old);
+        self.0.push((number, Buyer::connect(server.address()).expect("a place")));
+        let last = self.0.len() - 1;
+        self.0.swap(at, last);
+    }
+}
+
+/// Has a connection end by a reset when it is dropped.
+fn reset(buyer: &Buyer) {
+    set_socket_linger(buyer.socket(), Some(Duration::ZERO)).expect("no lingering");
 }
 
 /// Waits until the core has read all that was sent to it before: connections are read in the order in
