@@ -2,6 +2,8 @@
 //!
 //! Time is never asserted as performance; deadlines are, with generous bounds.
 
+#[path = "../support/chance.rs"]
+mod chance;
 #[allow(dead_code)] // Each test program takes what it needs.
 #[path = "../support/server.rs"]
 mod server;

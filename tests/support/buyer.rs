@@ -34,6 +34,16 @@ impl Answer {
             None => Bought::Refused(text(&json["code"]).expect("an id or a code")),
         }
     }
+
+    /// The same of an answer of `/buy/ticket`.
+    pub fn bought_ticket(&self) -> Bought {
+        let json = self.json();
+        let code = json["code"].as_i64().expect("a number for the code");
+        match usize::try_from(-code - 1) {
+            Ok(place) => Bought::Refused(BUY_CODES[place].to_owned()),
+            Err(_) => Bought::Granted(json["data"]["reservation"].as_str().expect("id").to_owned()),
+        }
+    }
 }
 
 /// What became of a purchase.
@@ -79,6 +89,27 @@ const BUY_CODES: [&str; 15] = [
     "already_cancelled",
 ];
 
+/// A request as it is sent.
+pub fn request_text(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> String {
+    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n");
+    for (name, value) in headers {
+        request += &format!("{name}: {value}\r\n");
+    }
+    if !body.is_empty() {
+        let length = body.len();
+        request += &format!("Content-Type: application/json\r\nContent-Length: {length}\r\n");
+    }
+    request + "\r\n" + body
+}
+
+/// A request to reserve. An empty key is none.
+pub fn reserve_text(sale: &str, user: &str, quantity: u32, key: &str) -> String {
+    let key = [("Idempotency-Key", key)];
+    let headers = if key[0].1.is_empty() { &[][..] } else { &key };
+    let body = format!(r#"{{"user":"{user}","quantity":{quantity}}}"#);
+    request_text("POST", &format!("/v1/sales/{sale}/reservations"), headers, &body)
+}
+
 /// A connection of one buyer. After an answer that says it is the last one, the next request has a
 /// new connection.
 pub struct Buyer {
@@ -104,24 +135,31 @@ impl Buyer {
         headers: &[(&str, &str)],
         body: &str,
     ) -> io::Result<Answer> {
-        if self.is_closed {
-            *self = Self::connect(self.stream.get_ref().peer_addr()?)?;
-        }
-        let mut request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n");
-        for (name, value) in headers {
-            request += &format!("{name}: {value}\r\n");
-        }
-        if !body.is_empty() {
-            let length = body.len();
-            request += &format!("Content-Type: application/json\r\nContent-Length: {length}\r\n");
-        }
-        request += "\r\n";
-        request += body;
-        self.stream.get_mut().write_all(request.as_bytes())?;
+        self.ask(&request_text(method, path, headers, body))
+    }
+
+    /// Sends a whole request and reads its answer.
+    pub fn ask(&mut self, request: &str) -> io::Result<Answer> {
+        self.send(request)?;
         self.answer()
     }
 
-    fn answer(&mut self) -> io::Result<Answer> {
+    /// Sends a request, or a part of one, and reads nothing.
+    pub fn send(&mut self, request: &str) -> io::Result<()> {
+        if self.is_closed {
+            *self = Self::connect(self.stream.get_ref().peer_addr()?)?;
+        }
+        self.stream.get_mut().write_all(request.as_bytes())
+    }
+
+    /// The socket, for what else a client can do to it.
+    #[allow(dead_code, reason = "only some cut their connections")]
+    pub fn socket(&self) -> &TcpStream {
+        self.stream.get_ref()
+    }
+
+    /// Reads the next answer.
+    pub fn answer(&mut self) -> io::Result<Answer> {
         let broken = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
         let mut line = String::new();
         let mut status = None;
@@ -162,13 +200,7 @@ impl Buyer {
 
     /// `GET /buy/ticket` with these headers.
     pub fn buy_as(&mut self, headers: &[(&str, &str)]) -> io::Result<Bought> {
-        let answer = self.request("GET", "/buy/ticket", headers, "")?;
-        let json = answer.json();
-        let code = json["code"].as_i64().expect("a number for the code");
-        Ok(match usize::try_from(-code - 1) {
-            Ok(place) => Bought::Refused(BUY_CODES[place].to_owned()),
-            Err(_) => Bought::Granted(json["data"]["reservation"].as_str().expect("id").to_owned()),
-        })
+        Ok(self.request("GET", "/buy/ticket", headers, "")?.bought_ticket())
     }
 
     /// `POST /v1/sales/{sale}/reservations`. An empty key is none.
@@ -179,10 +211,7 @@ impl Buyer {
         quantity: u32,
         key: &str,
     ) -> io::Result<Answer> {
-        let key = [("Idempotency-Key", key)];
-        let headers = if key[0].1.is_empty() { &[][..] } else { &key };
-        let body = format!(r#"{{"user":"{user}","quantity":{quantity}}}"#);
-        self.request("POST", &format!("/v1/sales/{sale}/reservations"), headers, &body)
+        self.ask(&reserve_text(sale, user, quantity, key))
     }
 
     /// `GET /v1/sales/{sale}`.

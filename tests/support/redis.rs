@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use redis::{Parser, Value};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 /// Time for a Redis to come up. An append-only file is read first.
@@ -81,6 +82,23 @@ impl RedisServer {
             child.kill().expect("kill redis-server");
             child.wait().expect("wait for redis-server");
         }
+    }
+
+    /// Has it stand still, as a machine does that swaps: connections stay, nothing is answered.
+    #[allow(dead_code)]
+    pub fn stop(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Has it go on after [`stop`](Self::stop).
+    #[allow(dead_code)]
+    pub fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let child = self.child.as_ref().expect("it runs");
+        kill_process(Pid::from_child(child), signal).expect("send a signal");
     }
 
     /// Starts it again after [`kill`](Self::kill), on the same port and folder.

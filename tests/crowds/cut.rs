@@ -1,0 +1,78 @@
+//! Connections that are cut while they wait: their purchases leave the queue, and whoever gets their
+//! place, their descriptor and their record hears nothing of them.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::buyer::Buyer;
+use crate::crowd::{
+    BATCH, CROWD, Crowd, Told, all_is_read, alone, granted, held, on_redis, purchase, told,
+};
+use crate::redis_server::RedisServer;
+
+/// Time for the ledger's answer that a whole crowd can come, go and come again in.
+const PATIENT: [&str; 4] = ["--ledger-timeout", "20s", "--sale", "ticket=100000"];
+
+#[test]
+fn who_resets_while_he_waits_takes_nothing() {
+    const GONE: usize = CROWD / 2;
+    let _alone = alone();
+    let redis = RedisServer::start(&[]);
+    let server = on_redis(&redis, &PATIENT);
+    let mut crowd = Crowd::connect(&server, 0..CROWD);
+    crowd.warm_up();
+    redis.stop();
+    // Those who go have sent before those who stay: nobody waits before them in the queue.
+    crowd.ask();
+    all_is_read(&server);
+    crowd.reset(0..GONE);
+    all_is_read(&server);
+    redis.go_on();
+    let stayed = crowd.told();
+    assert_eq!(granted(&stayed, &[]), CROWD - GONE);
+    // What is still in a queue is there before this one.
+    let mut last = Buyer::connect(server.address()).expect("a place");
+    told(CROWD, &last.ask(&purchase(CROWD)).expect("an answer"));
+    let held = held(&server) as usize - 1;
+    assert!(held <= CROWD - GONE + BATCH as usize, "{held} held for {} who stayed", CROWD - GONE);
+}
+
+#[test]
+fn who_reconnects_while_he_waits_sees_nobody_elses_reservation() {
+    let _alone = alone();
+    let redis = RedisServer::start(&[]);
+    let server = on_redis(&redis, &PATIENT);
+    let mut crowd = Crowd::connect(&server, 0..CROWD);
+    crowd.warm_up();
+    redis.stop();
+    crowd.ask();
+    all_is_read(&server);
+    // Half of them, from all over the queue: some ask for the same again, some are somebody else now.
+    let mut ids: HashMap<usize, String> = HashMap::new();
+    for round in 0..2 {
+        for at in (round..CROWD).step_by(4) {
+            let number = crowd.0[at].0;
+            let number = if at % 8 < 4 { number } else { number + CROWD };
+            crowd.replace(&server, at, number);
+            crowd.0[at].1.send(&purchase(number)).expect("send");
+        }
+    }
+    all_is_read(&server);
+    redis.go_on();
+    let stayed = crowd.told();
+    assert_eq!(granted(&stayed, &[]), CROWD);
+    for ((number, _), one) in crowd.0.iter().zip(stayed) {
+        if let Told::Has(id) = one {
+            ids.insert(*number, id);
+        }
+    }
+    // And the same once more, now that all is quiet.
+    std::thread::sleep(Duration::from_millis(100));
+    crowd.ask();
+    for (number, buyer) in &mut crowd.0 {
+        let again = told(*number, &buyer.answer().expect("an answer"));
+        assert_eq!(again, Told::Has(ids[number].clone()), "{number}");
+    }
+    let held = held(&server) as usize;
+    assert!(held <= CROWD + BATCH as usize, "{held} held for {CROWD} who stayed");
+}
