@@ -46,13 +46,16 @@ pub mod rows;
 pub mod report;
 
 pub mod answer;
+pub mod append;
 pub mod client;
 pub mod error;
 pub mod fill;
 pub mod floor;
+pub mod hot;
 pub mod journal;
 pub mod machine;
 pub mod one_sale;
 pub mod over_tokio;
 pub mod pin;
 pub mod resp;
+pub mod shop;

@@ -11,6 +11,8 @@ use crate::{one_sale, sellers};
 
 /// What sells where a ticket is one EVALSHA and nobody claims it.
 const SCRIPT: &str = include_str!("../../peers/sale.lua");
+/// What sells where a shop sends a user and a key.
+const ORDER_SCRIPT: &str = include_str!("../../peers/article/order.lua");
 
 impl Lab {
     /// Starts a server and waits until it listens.
@@ -61,14 +63,16 @@ impl Lab {
                 if setup.content == Content::SoldOut =>
             {
                 let folder = self.fresh_folder("nginx");
-                let sha = match setup.ledger {
+                let shas = match setup.ledger {
                     Ledger::Redis(at) => {
                         let mut redis = Connection::open(at)?;
-                        Some((at, one_sale::prepare_with(&mut redis, setup.total, SCRIPT)?))
+                        let sell = one_sale::prepare_with(&mut redis, setup.total, SCRIPT)?;
+                        let order = one_sale::load_script(&mut redis, ORDER_SCRIPT)?;
+                        Some((at, sell, order))
                     }
                     _ => None,
                 };
-                let redis = sha.as_ref().map(|(redis, sha)| (*redis, &**sha));
+                let redis = shas.as_ref().map(|(at, sell, order)| (*at, [&**sell, &**order]));
                 nginx::write_lua(&folder, listen, setup.cores, redis)?;
                 Ok(nginx_in(&folder, &cores))
             }
