@@ -107,6 +107,49 @@ pub fn bare_redis(
     CommandLine::on_core(core, words.into_iter().chain([option, &value]))
 }
 
+/// How one EVALSHA per ticket goes to Redis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Calls {
+    /// Over 64 connections, one on its way on each.
+    Each,
+    /// As many on their way on one connection.
+    Pipelined,
+}
+
+/// The plain design with many hot sales, whose users' numbers begin with `first`.
+pub fn many_evalsha(
+    programs: &Programs,
+    core: usize,
+    redis: SocketAddr,
+    (sales, calls): (u32, Calls),
+    (first, seconds): (u64, u64),
+) -> CommandLine {
+    let program = programs.folder.join("many_evalsha").to_string_lossy().into_owned();
+    let (connections, depth) = match calls {
+        Calls::Each => (64, 1),
+        Calls::Pipelined => (1, 64),
+    };
+    let numbers = [
+        ("--core", core as u64),
+        ("--sales", u64::from(sales)),
+        ("--connections", connections),
+        ("--depth", depth),
+        ("--first", first),
+        ("--seconds", seconds),
+    ];
+    let numbers = numbers.into_iter().flat_map(|(name, value)| [name.into(), value.to_string()]);
+    CommandLine::on_core(
+        core,
+        [program, "--redis".into(), redis.to_string()].into_iter().chain(numbers),
+    )
+}
+
+/// What it has sold, and the time that it took.
+pub fn read_many_evalsha(text: &str) -> Result<(u64, f64)> {
+    let [sales, seconds] = numbers(text, ["sales", "seconds"])?;
+    Ok((sales as u64, seconds))
+}
+
 /// How long the batches of a bare writer are.
 #[derive(Debug, Clone, Copy)]
 pub enum Bytes<'a> {

@@ -11,14 +11,11 @@ use std::time::{Duration, Instant};
 use bench::answer::{self, Answer, TARGET, text_field};
 use bench::client::Client;
 use bench::fill::Filler;
-use bench::journal;
+use bench::journal::{self, Lengths};
 use bench::lab::free_address;
 use bench::process::{CommandLine, Running, run};
 use bench::sellers::{self, Batches, Bytes};
 use bench::servers::Programs;
-use stampede::ledger::embedded::{Options, Store};
-use stampede::ledger::{Batch, Group};
-use stampede::sale::{Command, ReservationId, Reserve, SaleId, SaleSpec};
 use tempfile::TempDir;
 
 // The helpers serve the server's tests too, which use all of them.
@@ -212,27 +209,6 @@ fn the_bare_client_of_redis_sells_what_redis_has_counted() {
     assert!(error.is_err_and(|error| error.0.contains("1 to 512")));
 }
 
-/// A ledger with a commit of so many reservations each.
-fn ledger(folder: &Path, commits: &[usize]) {
-    let mut store = Store::open(folder, Options::default()).expect("a ledger");
-    let sale = SaleId::new("ticket").expect("an id");
-    let mut number = 0;
-    let mut commit = |commands| {
-        let groups = vec![Group { sale: sale.clone(), commands }];
-        store.commit(1, &[Batch { groups }]).expect("a commit");
-    };
-    commit(vec![Command::Create(SaleSpec::with_total(1_000))]);
-    for &count in commits {
-        let asks = (0..count).map(|_| {
-            number += 1;
-            let id = ReservationId(number);
-            Command::Reserve(Reserve { id, quantity: 1, user: None, key: None, claim_only: false })
-        });
-        commit(asks.collect());
-    }
-    store.close().expect("closed");
-}
-
 #[test]
 fn the_bare_writer_writes_what_it_says_and_what_a_ledger_wrote() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -242,11 +218,13 @@ fn the_bare_writer_writes_what_it_says_and_what_a_ledger_wrote() {
     assert_eq!((appended.bytes, written()), (100 * appended.batches, appended.bytes));
 
     let data = folder.path().join("ledger");
-    ledger(&data, &[1, 30, 200]);
+    journal::write(&data, &[1, 30, 200]).expect("a ledger");
     let records = journal::record_bytes(&data).expect("its records");
     // The sale, three commits, and the last word of a ledger that is closed.
     assert_eq!(records.len(), 5);
     assert_eq!(records[3] - records[2], 170 * (records[2] - records[1]) / 29);
+    let lengths = Lengths::measure(&folder.path().join("lengths")).expect("lengths");
+    assert_eq!([1, 30, 200].map(|count| lengths.of(count)), records[1..4]);
     let journal = std::fs::read_dir(&data).expect("its files").filter_map(|file| {
         let file = file.expect("a file");
         file.file_name().to_string_lossy().starts_with("journal-").then_some(file)
