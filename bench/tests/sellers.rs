@@ -14,7 +14,7 @@ use bench::fill::Filler;
 use bench::journal::{self, Lengths};
 use bench::lab::free_address;
 use bench::process::{CommandLine, Running, run};
-use bench::sellers::{self, Batches, Bytes};
+use bench::sellers::{self, Batches, Bytes, Source};
 use bench::servers::Programs;
 use tempfile::TempDir;
 
@@ -136,18 +136,16 @@ fn the_article_sells_exactly_what_there_is() {
     assert_eq!(response.expect("an answer").status, 503);
 }
 
-fn floor_sells_exactly(per_ticket: bool) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let redis = RedisServer::start(&[]);
+/// Sells all that there is, told apart; returns the batches and requests that it put to its ledger.
+fn floor_sells_exactly(from: Source<'_>, folder: &TempDir) -> (u64, u64) {
     let address = free_address().expect("a port");
-    let to = address_of(&redis);
-    let line = sellers::floor_sales(&programs(), &[0], address, to, TOTAL, per_ticket);
-    let process = start("floor_sales", &line, address, &folder);
+    let line = sellers::floor_sales(&programs(), &[0, 1], address, from, TOTAL);
+    let process = start("floor_sales", &line, address, folder);
 
     let text = pipelined(address);
     assert_eq!(text.matches("抢票成功").count(), 3, "{text}");
     let (granted, sold_out) = crowd(address);
-    assert_eq!((granted.len() as u64 + 3, sold(&redis)), (TOTAL, TOTAL));
+    assert_eq!(granted.len() as u64 + 3, TOTAL);
     assert_eq!(sold_out + granted.len(), CONNECTIONS * REQUESTS_EACH);
     let distinct: HashSet<_> = granted.iter().collect();
     assert_eq!(distinct.len(), granted.len(), "two grants name the same reservation");
@@ -155,24 +153,45 @@ fn floor_sells_exactly(per_ticket: bool) {
 
     process.end(libc::SIGTERM, END_DEADLINE).expect("it ends");
     let log = std::fs::read_to_string(folder.path().join("log")).expect("its log");
-    let (batches, requests) = sellers::read_floor_sales(&log).expect("what it put to Redis");
-    assert!((TOTAL..=3 + (CONNECTIONS * REQUESTS_EACH) as u64).contains(&requests), "{log}");
-    assert!(if per_ticket { batches == requests } else { (1..=requests).contains(&batches) });
-    if !per_ticket {
-        let mut filler = Filler::open(address_of(&redis), "ticket").expect("a connection");
-        let sizes = filler.batch_sizes(1_000).expect("the stream's entries");
-        assert_eq!(sizes.iter().sum::<usize>() as u64, TOTAL);
-    }
+    let (batches, requests) = sellers::read_floor_sales(&log).expect("what it put to its ledger");
+    assert!((TOTAL..=6 + (CONNECTIONS * REQUESTS_EACH) as u64).contains(&requests), "{log}");
+    (batches, requests)
 }
 
 #[test]
 fn the_floor_of_a_sale_sells_exactly_what_there_is_in_batches() {
-    floor_sells_exactly(false);
+    let folder = tempfile::tempdir().expect("a folder");
+    let redis = RedisServer::start(&[]);
+    let at = address_of(&redis);
+    let (batches, requests) = floor_sells_exactly(Source::Redis(at), &folder);
+    assert!((1..=requests).contains(&batches) && sold(&redis) == TOTAL);
+    let mut filler = Filler::open(at, "ticket").expect("a connection");
+    let sizes = filler.batch_sizes(1_000).expect("the stream's entries");
+    assert_eq!(sizes.iter().sum::<usize>() as u64, TOTAL);
 }
 
 #[test]
 fn the_floor_of_a_sale_sells_exactly_what_there_is_ticket_by_ticket() {
-    floor_sells_exactly(true);
+    let folder = tempfile::tempdir().expect("a folder");
+    let redis = RedisServer::start(&[]);
+    let from = Source::RedisPerTicket(address_of(&redis));
+    let (batches, requests) = floor_sells_exactly(from, &folder);
+    assert!(batches == requests && sold(&redis) == TOTAL);
+}
+
+#[test]
+fn the_floor_of_a_durable_sale_writes_as_much_as_a_ledger_would() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("journal");
+    let (batches, _) = floor_sells_exactly(Source::Journal(&data), &folder);
+    let bytes = std::fs::read(data.join("floor_sales")).expect("its file");
+    // Behind what was written is room.
+    let written = bytes.iter().rposition(|&byte| byte != 0).expect("bytes") + 1;
+    let lengths = Lengths::measure(&folder.path().join("lengths")).expect("lengths");
+    let purchases = TOTAL as usize * lengths.purchase;
+    let records = (written - purchases) / lengths.record;
+    assert_eq!(written, purchases + records * lengths.record);
+    assert!((1..=batches).contains(&(records as u64)), "{records} records of {batches} batches");
 }
 
 /// What a program prints.

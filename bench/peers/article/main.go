@@ -80,12 +80,16 @@ func (shop *shop) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 }
 
 func answer(w http.ResponseWriter, status int, what any) {
+	answerAs(w, "application/json", status, what)
+}
+
+func answerAs(w http.ResponseWriter, contentType string, status int, what any) {
 	body, err := json.Marshal(what)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(status)
 	w.Write(body)
 }

@@ -99,5 +99,5 @@ func (shop *shop) serveOrder(w http.ResponseWriter, r *http.Request) {
 }
 
 func refuse(w http.ResponseWriter, status int, code string) {
-	answer(w, status, problem{"about:blank", status, code})
+	answerAs(w, "application/problem+json", status, problem{"about:blank", status, code})
 }

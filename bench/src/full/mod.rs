@@ -7,11 +7,13 @@
 mod crowd;
 pub(crate) mod measure;
 mod neighbour;
-mod proxy;
+mod places;
 mod promises;
+mod proxy;
 mod scenario;
 mod selling;
 mod settings;
+mod shop_promises;
 mod shops;
 mod store;
 pub(crate) mod stores;
@@ -22,15 +24,16 @@ use std::slice;
 
 use clap::ValueEnum;
 
-pub use promises::PROMISES;
 pub use settings::{Group, HeadlineSettings, Settings};
 
 use crate::answer::Content;
 use crate::error::{Result, fail};
 use crate::full::crowd::Beside;
+use crate::full::promises::RUN_PROMISES;
 use crate::full::proxy::Way;
+use crate::full::shop_promises::SHOP_PROMISES;
 use crate::process::Interrupted;
-use crate::report::{Spread, readme};
+use crate::report::{Promise, Spread, readme};
 use crate::rows::figure;
 use crate::scenarios::Figures;
 use crate::servers::Server;
@@ -79,6 +82,20 @@ const TECHEMPOWER: [Server; 6] = [
 ];
 /// The yardstick and what is measured by it.
 const TWO: [Server; 2] = [Server::Floor, Server::Stampede];
+
+/// What is promised: first what a shop's buyers meet.
+pub const PROMISES: [Promise; SHOP_PROMISES.len() + RUN_PROMISES.len()] = {
+    let mut all = [SHOP_PROMISES[0]; SHOP_PROMISES.len() + RUN_PROMISES.len()];
+    let mut at = 0;
+    while at < all.len() {
+        all[at] = match at < SHOP_PROMISES.len() {
+            true => SHOP_PROMISES[at],
+            false => RUN_PROMISES[at - SHOP_PROMISES.len()],
+        };
+        at += 1;
+    }
+    all
+};
 
 /// Runs everything and writes the results.
 pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {

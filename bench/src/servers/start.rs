@@ -7,6 +7,7 @@ use crate::error::{Result, fail};
 use crate::lab::{Lab, Served, free_address};
 use crate::process::CommandLine;
 use crate::resp::Connection;
+use crate::sellers::Source;
 use crate::{one_sale, sellers};
 
 /// What sells where a ticket is one EVALSHA and nobody claims it.
@@ -80,14 +81,15 @@ impl Lab {
                 self.programs.build_article()?;
                 Ok(sellers::article(&self.programs, setup.cores, listen, *redis, setup.total))
             }
-            (Server::FloorSales, Ledger::Redis(redis)) => {
-                let per_ticket = match setup.options {
-                    [] => false,
-                    ["--per-ticket"] => true,
+            (Server::FloorSales, ledger) => {
+                let folder = self.fresh_folder("journal");
+                let from = match (ledger, setup.options) {
+                    (Ledger::Redis(redis), []) => Source::Redis(*redis),
+                    (Ledger::Redis(redis), ["--per-ticket"]) => Source::RedisPerTicket(*redis),
+                    (Ledger::Embedded, []) => Source::Journal(&folder),
                     _ => return cannot(server, setup),
                 };
-                let (programs, cores, total) = (&self.programs, setup.cores, setup.total);
-                Ok(sellers::floor_sales(programs, cores, listen, *redis, total, per_ticket))
+                Ok(sellers::floor_sales(&self.programs, setup.cores, listen, from, setup.total))
             }
             (Server::Stampede, ledger) => {
                 let ledger = match ledger {
