@@ -84,7 +84,7 @@ const TECHEMPOWER: [Server; 6] = [
 const TWO: [Server; 2] = [Server::Floor, Server::Stampede];
 
 /// What is promised: first what a shop's buyers meet.
-pub const PROMISES: [Promise; SHOP_PROMISES.len() + RUN_PROMISES.len()] = {
+pub static PROMISES: [Promise; SHOP_PROMISES.len() + RUN_PROMISES.len()] = {
     let mut all = [SHOP_PROMISES[0]; SHOP_PROMISES.len() + RUN_PROMISES.len()];
     let mut at = 0;
     while at < all.len() {
