@@ -21,18 +21,18 @@ struct Settings {
     /// Where Redis listens.
     #[arg(long)]
     redis: SocketAddr,
-    /// Core to run on.
-    #[arg(long, default_value_t = 0)]
-    core: usize,
     /// Sales, each of which is created if it isn't there yet.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     sales: u32,
-    /// Connections.
+    /// Connections to it.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
     connections: u16,
     /// Calls on their way on each.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     depth: u16,
+    /// Core to run on.
+    #[arg(long, default_value_t = 0)]
+    core: usize,
     /// Number of the first user: no user may come twice.
     #[arg(long, default_value_t = 0)]
     first: u64,

@@ -231,15 +231,6 @@ impl Full<'_> {
         let (plan, seconds) = (self.plan(), self.settings.seconds);
         let wanted = !self.order(round, &[Server::Stampede]).is_empty();
         let name = Server::Stampede.name();
-        for (connections, all) in [(64, scenario::HOT_C64), (512, scenario::HOT_C512)] {
-            let plan = LoadPlan { connections, ..plan };
-            for (count, names) in HOT.into_iter().zip(all) {
-                for (store, scenario) in STORES.into_iter().zip(names).filter(|_| wanted) {
-                    self.session
-                        .measure(round, scenario, name, |lab| buy_hot(lab, store, count, &plan))?;
-                }
-            }
-        }
         for (count, names) in HOT.into_iter().zip(scenario::HOT_C64) {
             for (driver, calls) in [
                 (scenario::EVALSHA_EACH, Calls::Each),
@@ -248,6 +239,15 @@ impl Full<'_> {
                 self.session.measure(round, names[scenario::REDIS], driver, |lab| {
                     many_evalsha(lab, count, calls, seconds)
                 })?;
+            }
+        }
+        for (connections, all) in [(64, scenario::HOT_C64), (512, scenario::HOT_C512)] {
+            let plan = LoadPlan { connections, ..plan };
+            for (count, names) in HOT.into_iter().zip(all) {
+                for (store, scenario) in STORES.into_iter().zip(names).filter(|_| wanted) {
+                    self.session
+                        .measure(round, scenario, name, |lab| buy_hot(lab, store, count, &plan))?;
+                }
             }
         }
         Ok(())
