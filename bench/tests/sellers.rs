@@ -11,10 +11,13 @@ use std::time::{Duration, Instant};
 use bench::answer::{self, Answer, TARGET, text_field};
 use bench::client::Client;
 use bench::fill::Filler;
+use bench::hot;
 use bench::journal::{self, Lengths};
 use bench::lab::free_address;
+use bench::one_sale::Keys;
 use bench::process::{CommandLine, Running, run};
-use bench::sellers::{self, Batches, Bytes, Source};
+use bench::resp::Connection;
+use bench::sellers::{self, Batches, Bytes, Calls, Source};
 use bench::servers::Programs;
 use tempfile::TempDir;
 
@@ -226,6 +229,27 @@ fn the_bare_client_of_redis_sells_what_redis_has_counted() {
     std::fs::write(&file, "0").expect("written");
     let error = run(&line, END_DEADLINE, &Arc::new(AtomicBool::new(false)));
     assert!(error.is_err_and(|error| error.0.contains("1 to 512")));
+}
+
+#[test]
+fn the_plain_design_sells_of_many_sales_what_redis_has_counted() {
+    let redis = RedisServer::start(&[]);
+    let at = address_of(&redis);
+    let mut told = 0;
+    for (first, calls) in [(0, Calls::Each), (1_000_000_000, Calls::Pipelined)] {
+        let line = sellers::many_evalsha(&programs(), 0, at, (3, calls), (first, 1));
+        told += sellers::read_many_evalsha(&printed(&line)).expect("figures").0;
+    }
+    let mut connection = Connection::open(at).expect("a connection");
+    let mut sold = |number| Keys::of(&hot::id(number)).sold(&mut connection).expect("a count");
+    let each = [0, 1, 2].map(&mut sold);
+    assert_eq!(each.iter().sum::<u64>(), told);
+    // At random, so none is left out.
+    assert!(each.iter().all(|&count| count > told / 4), "{each:?}");
+    // A user has one ticket: who comes again is told so, and nothing is counted.
+    let again = sellers::many_evalsha(&programs(), 0, at, (1, Calls::Each), (0, 1));
+    let error = run(&again, END_DEADLINE, &Arc::new(AtomicBool::new(false)));
+    assert!(error.is_err_and(|error| error.0.contains("was not granted: Integer(2)")));
 }
 
 #[test]

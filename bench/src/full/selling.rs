@@ -2,7 +2,7 @@
 
 use super::store::Store;
 use super::stores::{self, Durability};
-use super::{CONNECTIONS, Full, crowd, scenario};
+use super::{Full, crowd, scenario};
 use crate::error::Result;
 use crate::scenarios::{self, Figures};
 use crate::servers::Server;
@@ -59,21 +59,14 @@ impl Full<'_> {
                     Ok(stores::in_redis(lab, server, &[], durability, &plan)?.0)
                 })?;
             }
-            for (name, connections) in [
-                (scenario::SALES_EMBEDDED, CONNECTIONS),
-                (scenario::SALES_EMBEDDED_4, CONNECTIONS_FEW),
-            ] {
-                let plan = LoadPlan { connections, ..plan };
-                let mut alone = Figures::new();
-                self.session.measure(round, name, server.name(), |lab| {
-                    let (figures, bare) = stores::embedded(lab, &plan)?;
-                    alone = bare;
-                    Ok(figures)
-                })?;
-                self.session.measure(round, name, scenario::BARE_APPEND, |_| Ok(alone))?;
-            }
         }
-        for server in self.order(round, &[Server::FloorSales]) {
+        for server in self.order(round, &[Server::FloorSales, Server::Stampede]) {
+            if server == Server::Stampede {
+                self.embedded(round, scenario::SALES_EMBEDDED, &plan)?;
+                let few = LoadPlan { connections: CONNECTIONS_FEW, ..plan };
+                self.embedded(round, scenario::SALES_EMBEDDED_4, &few)?;
+                continue;
+            }
             self.session.measure(round, scenario::SALES_EMBEDDED, server.name(), |lab| {
                 stores::in_embedded(lab, server, &plan)
             })?;
@@ -84,6 +77,17 @@ impl Full<'_> {
             })?;
         }
         Ok(())
+    }
+
+    /// Sales from the embedded ledger, then the same bytes on the disk alone.
+    fn embedded(&mut self, round: u32, name: &'static str, plan: &LoadPlan<'_>) -> Result<()> {
+        let mut alone = Figures::new();
+        self.session.measure(round, name, Server::Stampede.name(), |lab| {
+            let (figures, bare) = stores::embedded(lab, plan)?;
+            alone = bare;
+            Ok(figures)
+        })?;
+        self.session.measure(round, name, scenario::BARE_APPEND, |_| Ok(alone))
     }
 
     pub(super) fn headline(&mut self, round: u32) -> Result<()> {

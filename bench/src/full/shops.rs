@@ -6,7 +6,7 @@ use std::fs;
 
 use super::scenario::{self, GET, KEYED, USER};
 use super::store::{Opened, Store, with_redis};
-use super::{Full, measure};
+use super::{CONNECTIONS, Full, measure};
 use crate::answer::{Answer, Content, TARGET};
 use crate::client::Client;
 use crate::error::{Because, Result, fail};
@@ -41,12 +41,9 @@ enum Buyer {
     Keyed,
 }
 
-/// As the tables of scenarios have them.
-const BUYERS: [Buyer; 3] = {
-    let mut buyers = [Buyer::Anonymous; 3];
-    (buyers[GET], buyers[USER], buyers[KEYED]) = (Buyer::Anonymous, Buyer::User, Buyer::Keyed);
-    buyers
-};
+/// Each, and where it stands in the tables of scenarios.
+const BUYERS: [(Buyer, usize); 3] =
+    [(Buyer::Anonymous, GET), (Buyer::User, USER), (Buyer::Keyed, KEYED)];
 
 impl Buyer {
     /// The load that comes from such buyers.
@@ -176,29 +173,23 @@ fn many_evalsha(lab: &mut Lab, count: u32, calls: Calls, seconds: u64) -> Result
     ])
 }
 
+/// The same, beginning with another one in each round: what is compared is not always measured in the
+/// same order.
+fn rotated<T: Copy, const N: usize>(round: u32, all: [T; N]) -> [T; N] {
+    let mut order = all;
+    order.rotate_left((round as usize - 1) % N);
+    order
+}
+
 impl Full<'_> {
     pub(super) fn shops(&mut self, round: u32) -> Result<()> {
         let plan = self.plan();
-        for (buyer, names) in BUYERS.into_iter().zip(scenario::SHOPS) {
-            for (store, name) in STORES.into_iter().zip(names) {
-                // Whom else such buyers can come to, and from what that one sells.
-                let all: &[(Server, Store)] = match (buyer, store) {
-                    (Buyer::Keyed, Store::Redis) => &[
-                        (Server::Stampede, store),
-                        (Server::NginxLua, store),
-                        (Server::Article, store),
-                    ],
-                    (Buyer::Keyed, _) => {
-                        &[(Server::Stampede, store), (Server::AxumPostgres, Store::Postgres)]
-                    }
-                    _ => &[(Server::Stampede, store)],
-                };
-                let servers: Vec<_> = all.iter().map(|(server, _)| *server).collect();
-                for server in self.order(round, &servers) {
-                    let from = all.iter().find(|(one, _)| *one == server);
-                    let from = from.map_or(store, |(_, from)| *from);
+        for (at, store) in STORES.into_iter().enumerate() {
+            for (buyer, number) in rotated(round, BUYERS) {
+                let name = scenario::SHOPS[number][at];
+                for (server, store) in self.sellers_to(round, buyer, store) {
                     self.session.measure(round, name, server.name(), |lab| {
-                        buy(lab, server, from, buyer, &plan)
+                        buy(lab, server, store, buyer, &plan)
                     })?;
                 }
             }
@@ -206,49 +197,69 @@ impl Full<'_> {
         Ok(())
     }
 
-    pub(super) fn refusals(&mut self, round: u32) -> Result<()> {
-        if self.order(round, &[Server::Stampede]).is_empty() {
-            return Ok(());
-        }
-        let (plan, name) = (self.plan(), Server::Stampede.name());
-        for (at, store) in STORES.into_iter().enumerate() {
-            for (connections, names) in [64, 1_024, 1].into_iter().zip(scenario::REFUSED) {
-                let plan = LoadPlan { connections, ..plan };
-                for (buyer, names) in BUYERS.into_iter().zip(names) {
-                    self.session
-                        .measure(round, names[at], name, |lab| refuse(lab, store, buyer, &plan))?;
-                }
+    /// Whom such buyers can come to, and from what that one sells.
+    fn sellers_to(&self, round: u32, buyer: Buyer, store: Store) -> Vec<(Server, Store)> {
+        let (servers, theirs): (&[Server], Store) = match (buyer, store) {
+            (Buyer::Keyed, Store::Redis) => {
+                (&[Server::Stampede, Server::NginxLua, Server::Article], store)
             }
-            let plan = LoadPlan { connections: 1, ..plan };
-            self.session.measure(round, scenario::TRIP[at], name, |lab| {
-                buy(lab, Server::Stampede, store, Buyer::Anonymous, &plan)
-            })?;
+            (Buyer::Keyed, _) => (&[Server::Stampede, Server::AxumPostgres], Store::Postgres),
+            _ => (&[Server::Stampede], store),
+        };
+        let from = |server| if server == Server::Stampede { store } else { theirs };
+        self.order(round, servers).into_iter().map(|server| (server, from(server))).collect()
+    }
+
+    pub(super) fn refusals(&mut self, round: u32) -> Result<()> {
+        let plan = self.plan();
+        for server in self.order(round, &[Server::Stampede]) {
+            let name = server.name();
+            for (at, store) in STORES.into_iter().enumerate() {
+                for (connections, names) in [64, 1_024, 1].into_iter().zip(scenario::REFUSED) {
+                    let plan = LoadPlan { connections, ..plan };
+                    for (buyer, number) in rotated(round, BUYERS) {
+                        self.session.measure(round, names[number][at], name, |lab| {
+                            refuse(lab, store, buyer, &plan)
+                        })?;
+                    }
+                }
+                let plan = LoadPlan { connections: 1, ..plan };
+                self.session.measure(round, scenario::TRIP[at], name, |lab| {
+                    buy(lab, server, store, Buyer::Anonymous, &plan)
+                })?;
+            }
         }
         Ok(())
     }
 
     pub(super) fn hot(&mut self, round: u32) -> Result<()> {
-        let (plan, seconds) = (self.plan(), self.settings.seconds);
-        let wanted = !self.order(round, &[Server::Stampede]).is_empty();
-        let name = Server::Stampede.name();
-        for (count, names) in HOT.into_iter().zip(scenario::HOT_C64) {
-            for (driver, calls) in [
-                (scenario::EVALSHA_EACH, Calls::Each),
-                (scenario::EVALSHA_PIPELINED, Calls::Pipelined),
-            ] {
-                self.session.measure(round, names[scenario::REDIS], driver, |lab| {
-                    many_evalsha(lab, count, calls, seconds)
-                })?;
-            }
-        }
-        for (connections, all) in [(64, scenario::HOT_C64), (512, scenario::HOT_C512)] {
+        let plan = self.plan();
+        for (connections, names) in [(64, scenario::HOT_C64), (512, scenario::HOT_C512)] {
             let plan = LoadPlan { connections, ..plan };
-            for (count, names) in HOT.into_iter().zip(all) {
-                for (store, scenario) in STORES.into_iter().zip(names).filter(|_| wanted) {
-                    self.session
-                        .measure(round, scenario, name, |lab| buy_hot(lab, store, count, &plan))?;
+            for (count, names) in rotated(round, [0, 1, 2].map(|at| (HOT[at], names[at]))) {
+                for server in self.order(round, &[Server::Stampede]) {
+                    for (store, name) in STORES.into_iter().zip(names) {
+                        self.session.measure(round, name, server.name(), |lab| {
+                            buy_hot(lab, store, count, &plan)
+                        })?;
+                    }
+                }
+                if connections == CONNECTIONS {
+                    self.plain_design(round, names[scenario::REDIS], count)?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// One EVALSHA per ticket of so many sales, in both ways.
+    fn plain_design(&mut self, round: u32, name: &'static str, count: u32) -> Result<()> {
+        let seconds = self.settings.seconds;
+        for (driver, calls) in
+            [(scenario::EVALSHA_EACH, Calls::Each), (scenario::EVALSHA_PIPELINED, Calls::Pipelined)]
+        {
+            let measure = |lab: &mut Lab| many_evalsha(lab, count, calls, seconds);
+            self.session.measure(round, name, driver, measure)?;
         }
         Ok(())
     }

@@ -23,7 +23,7 @@ pub const SALES_MAX: u64 = 10_u64.pow(SALE_DIGITS as u32);
 pub struct Fields {
     /// The digits of the user's number.
     pub user: Option<(Range<usize>, Numbers)>,
-    /// The key. Users that differ have keys that differ.
+    /// The key, made of hyphens before. Users that differ have keys that differ.
     pub key: Option<(Range<usize>, Keys)>,
     /// The digits of the sale's number.
     pub sale: Option<(Range<usize>, Sales)>,
@@ -132,22 +132,18 @@ fn write_digits(number: u64, digits: &mut [u8]) {
     }
 }
 
-/// The text of a UUID of version 4 (RFC 9562, section 5.4) with these bits, but for the six that say
-/// what it is.
+/// Writes a UUID of version 4 (RFC 9562, section 5.4) with these bits, but for the six that say what it
+/// is. The hyphens are there.
 fn write_uuid(bits: u128, text: &mut [u8]) {
-    const HYPHENS: [usize; 4] = [8, 13, 18, 23];
+    /// Where the two digits of each byte begin.
+    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
     const VERSION: u128 = 0xf << 76;
     const VARIANT: u128 = 0b11 << 62;
-    let mut rest = bits & !(VERSION | VARIANT) | 0x4 << 76 | 0b10 << 62;
-    for at in (0..text.len()).rev() {
-        text[at] = match HYPHENS.contains(&at) {
-            true => b'-',
-            false => {
-                let digit = b"0123456789abcdef"[(rest & 0xf) as usize];
-                rest >>= 4;
-                digit
-            }
-        };
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let bits = bits & !(VERSION | VARIANT) | 0x4 << 76 | 0b10 << 62;
+    for (byte, at) in bits.to_be_bytes().into_iter().zip(PLACES) {
+        text[at] = DIGITS[usize::from(byte >> 4)];
+        text[at + 1] = DIGITS[usize::from(byte & 0xf)];
     }
 }
 
@@ -160,7 +156,7 @@ mod tests {
     #[test]
     fn a_uuid_says_what_it_is() {
         let text = |bits| {
-            let mut text = [0; KEY_BYTES];
+            let mut text = [b'-'; KEY_BYTES];
             write_uuid(bits, &mut text);
             String::from_utf8_lossy(&text).into_owned()
         };
@@ -181,7 +177,7 @@ mod tests {
                 let mut fields = Fields { key, ..Fields::default() };
                 fields.for_thread(thread, 2);
                 for _ in 0..1_000 {
-                    let mut key = vec![0; KEY_BYTES];
+                    let mut key = vec![b'-'; KEY_BYTES];
                     fields.fill(&mut key);
                     assert!(seen.insert(key));
                 }
