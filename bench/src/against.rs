@@ -92,7 +92,7 @@ impl Scenario {
                 let durability = stores::Durability::Memory;
                 Ok(stores::in_redis(lab, Server::Stampede, &[], durability, plan)?.0)
             }
-            Self::SalesEmbedded => stores::in_embedded(lab, plan),
+            Self::SalesEmbedded => stores::in_embedded(lab, Server::Stampede, plan),
         }
     }
 }

@@ -57,8 +57,13 @@ impl Client {
 
     /// Posts JSON, or nothing, and reads the answer.
     pub fn post(&mut self, path: &str, json: &str) -> Result<Response> {
+        self.post_with(path, "", json)
+    }
+
+    /// The same with more header lines, each with its end.
+    pub fn post_with(&mut self, path: &str, headers: &str, json: &str) -> Result<Response> {
         let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
+            "POST {path} HTTP/1.1\r\nHost: {}\r\n{headers}Content-Type: application/json\r\n\
              Content-Length: {}\r\n\r\n{json}",
             self.address,
             json.len()

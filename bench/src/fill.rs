@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use redis::{Parser, Value};
 use stampede::ledger::Group;
+use stampede::ledger::ids::IdSource;
 use stampede::ledger::redis::{Codec, KeyTemplates, RedisSettings, decode, handshake};
 use stampede::limits::BATCH_MAX;
-use stampede::purchase::IdSource;
 use stampede::sale::{Command, Key, Outcome, ReservationId, Reserve, SaleId, SaleSpec, User};
 
 use crate::error::{Because, Result, fail};

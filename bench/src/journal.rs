@@ -7,6 +7,11 @@
 use std::fs;
 use std::path::Path;
 
+use stampede::ledger::embedded::{Options, Store};
+use stampede::ledger::ids::IdSource;
+use stampede::ledger::{Batch, Group};
+use stampede::sale::{Command, Reserve, SaleId, SaleSpec};
+
 use crate::error::{Because, Result, fail};
 
 const MAGIC: &[u8] = b"stampede records";
@@ -62,6 +67,54 @@ fn records_in(journal: &[u8]) -> Result<Vec<usize>> {
         }
     }
     Ok(records)
+}
+
+/// How long the records of purchases are that name nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lengths {
+    /// Of each record, whatever is in it.
+    pub record: usize,
+    /// Of each purchase in it.
+    pub purchase: usize,
+}
+
+impl Lengths {
+    /// As a ledger has them that is made in this folder, which must not be there.
+    pub fn measure(folder: &Path) -> Result<Self> {
+        write(folder, &[1, 2])?;
+        let records = record_bytes(folder)?;
+        // The sale, the two, and the last word of a ledger that is closed.
+        let [_, one, two, _] = records[..] else {
+            return fail(format!("a ledger wrote records of {records:?} bytes"));
+        };
+        match (two.checked_sub(one), (2 * one).checked_sub(two)) {
+            (Some(purchase), Some(record)) => Ok(Self { record, purchase }),
+            _ => fail(format!("a ledger wrote records of {one} and of {two} bytes")),
+        }
+    }
+
+    /// Of a record with so many purchases.
+    pub fn of(self, purchases: usize) -> usize {
+        self.record + purchases * self.purchase
+    }
+}
+
+/// Makes an embedded ledger and commits so many purchases of `ticket` each time, to nobody.
+pub fn write(folder: &Path, commits: &[usize]) -> Result<()> {
+    let doing = || format!("a ledger in {}", folder.display());
+    let mut store = Store::open(folder, Options::default()).because(doing)?;
+    let sale = SaleId::new("ticket").because(doing)?;
+    let mut ids = IdSource::default();
+    let mut commit = |commands| {
+        let groups = vec![Group { sale: sale.clone(), commands }];
+        store.commit(1, &[Batch { groups }]).because(doing).map(drop)
+    };
+    commit(vec![Command::Create(SaleSpec::with_total(1_000))])?;
+    for (&count, number) in commits.iter().zip(0..) {
+        let reserve = |id| Reserve { id, quantity: 1, user: None, key: None };
+        commit((0..count).map(|_| Command::Reserve(reserve(ids.next_id(number)))).collect())?;
+    }
+    store.close().because(doing)
 }
 
 #[cfg(test)]

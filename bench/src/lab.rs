@@ -94,7 +94,7 @@ impl Lab {
     }
 
     /// Starts a server by its command line and waits until it listens.
-    pub(crate) fn serve_line(
+    pub fn serve_line(
         &mut self,
         name: &str,
         line: &CommandLine,

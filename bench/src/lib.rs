@@ -13,7 +13,8 @@
 //! generator, a program by itself; so is [`strangers`], which does to a server what strangers do.
 //!
 //! Peers that are configured and not written are in `bench/peers`; what several of the programs under
-//! `src/bin` share is in [`floor`] and [`over_tokio`].
+//! `src/bin` share is in [`floor`], [`over_tokio`], [`append`], [`one_sale`] and [`hot`]. [`shop`] is a
+//! purchase as a shop's pages send it.
 
 pub mod full;
 pub mod quick;
@@ -46,13 +47,16 @@ pub mod rows;
 pub mod report;
 
 pub mod answer;
+pub mod append;
 pub mod client;
 pub mod error;
 pub mod fill;
 pub mod floor;
+pub mod hot;
 pub mod journal;
 pub mod machine;
 pub mod one_sale;
 pub mod over_tokio;
 pub mod pin;
 pub mod resp;
+pub mod shop;

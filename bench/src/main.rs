@@ -20,20 +20,20 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Everything, against every peer: about 45 minutes. What `bench/run` does by itself.
+    /// Everything, against every peer: about 65 minutes. What `bench/run` does by itself.
     ///
     /// Rejections (kept connections, pipelined, a connection each), TechEmpower's plaintext and JSON,
-    /// sales from every ledger, a mix, the headline (1,000,000 requests for 10,000 tickets from
-    /// 15,000 connections), stock that returns to such a crowd, 64 to 15,000 connections, one core
+    /// sales from every ledger, purchases and refusals of users with keys, hot sales, a mix, the headline
+    /// (1,000,000 requests for 10,000 tickets from 15,000 connections), stock that returns to such a crowd, 64 to 15,000 connections, one core
     /// and two, open loops at 50, 70 and 90 %, Unix sockets, idle connections. Writes commands.txt,
     /// versions.txt, raw.csv, summary.md and pictures, says which promises are met, and writes the
     /// README's table. Fails if anything that is measured is not what it claims to be; a promise
     /// that is not met is a result, not a failure.
     Full(full::Settings),
-    /// 1,000,000 requests for 10,000 tickets from 15,000 connections, at default settings: 4 minutes.
+    /// 1,000,000 requests for 10,000 tickets from 15,000 connections, at default settings: 6 minutes.
     ///
-    /// From Redis and from the embedded ledger, with the server on one core and on all; then a
-    /// second in which Redis stands still under such a crowd, and one buyer beside 4,000 of another
+    /// From Redis and from the embedded ledger, with the server on one core and on all; the same with
+    /// a user and a key in each request, also with the sale in four parts; then a second in which Redis stands still under such a crowd, and one buyer beside 4,000 of another
     /// sale. Fails if one answer is neither a ticket nor `sold_out`, or if not exactly 10,000 are sold.
     Headline(full::HeadlineSettings),
     /// stampede beside the floor and may_minihttp, with wrk and ab: about 7 minutes.

@@ -1,8 +1,9 @@
 //! `reopen`: two servers on one Redis, a sale that is sold out, connections on every core of both
 //! that ask all the time. Units come back in the ledger, behind the servers' backs: how long until
-//! each connection has one.
+//! each connection has one. The same of one of 50 sales in four parts each, all of which are asked all
+//! the time.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,17 +17,23 @@ use crate::answer::{self, Answer, text_field};
 use crate::client::Client;
 use crate::error::{Because, Result, fail};
 use crate::fill::Filler;
-use crate::lab::{Lab, unexpected};
+use crate::lab::{Lab, Redis, Served, unexpected};
 use crate::process::Interrupted;
 use crate::report::{Limit, Promise};
 use crate::rows::figure;
 use crate::scenarios::Figures;
 use crate::session::{Common, Session};
+use crate::shop::{self, Told};
+use crate::{hot, sales};
 
 const SERVERS: usize = 2;
 const SERVER: &str = "stampede";
 const ADD_STOCK: &str = "reopen_add_stock";
 const CANCEL: &str = "reopen_cancel";
+const ADD_STOCK_SPLIT: &str = "reopen_add_stock_50_split";
+/// Hot sales in parts, and how many parts each has.
+const SPLIT_SALES: u32 = 50;
+const SPLITS: &str = "splits = 4";
 /// Between two questions of a connection.
 const PAUSE: Duration = Duration::from_millis(1);
 /// Every core has met the latch many times by then.
@@ -38,7 +45,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const OVER: u32 = u32::MAX;
 
 /// What is promised of these scenarios.
-pub const PROMISES: [Promise; 2] = [
+pub const PROMISES: [Promise; 3] = [
     Promise::new(
         "Longest time until a connection could buy after stock was added, ms",
         Limit::AtMost(100.0),
@@ -49,12 +56,19 @@ pub const PROMISES: [Promise; 2] = [
         Limit::AtMost(100.0),
         (CANCEL, SERVER, figure::REOPEN_MAX_MS),
     ),
+    Promise::new(
+        "p99 of the time until a connection could buy after stock was added to one of 50 split sales, \
+         ms",
+        Limit::AtMost(100.0),
+        (ADD_STOCK_SPLIT, SERVER, figure::REOPEN_P99_MS),
+    ),
 ];
 
 /// Settings of a run.
 #[derive(Debug, Args)]
 pub struct Settings {
-    /// Rounds; each reopens the sale by added stock and by cancelling.
+    /// Rounds; each reopens a sale by added stock and by cancelling, and one of 50 split ones by added
+    /// stock.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
     /// Reopenings of each kind in a round.
@@ -77,20 +91,118 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
     let mut raw = File::create(&path).because(|| format!("creating {}", path.display()))?;
     writeln!(raw, "round,scenario,reopening,connection,ms")?;
 
-    let lab = &mut session.lab;
-    let redis = lab.redis()?;
-    let cores = [lab.server_core, lab.load_core];
-    let mut filler = Filler::open(redis.address, "ticket")?;
-    filler.create(0, 3_600_000)?;
-    let mut served = Vec::new();
-    for _ in 0..SERVERS {
-        served.push(lab.stampede(&cores, &redis.url(), &[])?);
+    for sales in [Sales::Ticket, Sales::Split] {
+        measure(&mut session, settings, sales, &mut raw)?;
     }
-    for server in &served {
-        server.expect(Answer::SoldOut)?;
-    }
-    let addresses: Vec<_> = served.iter().map(|server| server.address).collect();
+    let text = format!(
+        "\nTwo servers with two cores each (shared with Redis and the load), {} connections to each, \
+         each of which asks once a millisecond, and beside one of {SPLIT_SALES} split sales another of \
+         them too. Time from just before the ledger was told until the connection had its unit; {} \
+         reopenings of each kind. Every delay: `reopen.csv`.\n",
+        settings.connections,
+        settings.rounds * settings.reopenings
+    );
+    session.finish("A sold-out sale reopens", &text, &PROMISES)
+}
 
+/// What the connections ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sales {
+    /// `ticket`, by GET.
+    Ticket,
+    /// Sales in parts, by POST with a user. In each turn stock comes back to another one, and all
+    /// others are asked too.
+    Split,
+}
+
+impl Sales {
+    /// What is measured of them.
+    fn scenarios(self) -> &'static [&'static str] {
+        match self {
+            Self::Ticket => &[ADD_STOCK, CANCEL],
+            Self::Split => &[ADD_STOCK_SPLIT],
+        }
+    }
+
+    /// The sale that stock comes back to in this turn.
+    fn id(self, turn: u32) -> String {
+        match self {
+            Self::Ticket => "ticket".into(),
+            Self::Split => hot::id(turn % SPLIT_SALES),
+        }
+    }
+
+    /// Starts the servers, which know of these sales and have nothing to sell.
+    fn serve(self, lab: &mut Lab, redis: &Redis) -> Result<Vec<Served>> {
+        let config = lab.data().join("reopen.toml");
+        let options: &[&str] = match self {
+            Self::Ticket => {
+                Filler::open(redis.address, "ticket")?.create(0, 3_600_000)?;
+                &[]
+            }
+            Self::Split => {
+                fs::write(&config, hot::definitions(SPLIT_SALES, 0, SPLITS))
+                    .because(|| format!("writing {}", config.display()))?;
+                &["--config", &config.to_string_lossy()]
+            }
+        };
+        let cores = [lab.server_core, lab.load_core];
+        let mut served = Vec::new();
+        for _ in 0..SERVERS {
+            served.push(lab.stampede(&cores, &redis.url(), options)?);
+        }
+        for server in &served {
+            match self {
+                Self::Ticket => server.expect(Answer::SoldOut)?,
+                Self::Split => sales::await_idle(lab, server)?,
+            }
+        }
+        Ok(served)
+    }
+
+    /// Asks the sale of this turn for a unit: the reservation's id, or nothing is left.
+    fn ask(self, client: &mut Client, number: usize, turn: u32) -> Result<Option<String>> {
+        if self == Self::Split {
+            // Each time another user, so that every part is somebody's home.
+            return order(client, &self.id(turn), &format!("c{number}-{turn}"));
+        }
+        let response = client.get(answer::TARGET)?;
+        match answer::read(&response) {
+            Some(Answer::SoldOut) => Ok(None),
+            Some(Answer::Granted) => {
+                Ok(Some(text_field(&response.body, "reservation").unwrap_or_default().to_owned()))
+            }
+            None => fail(unexpected(Answer::SoldOut, &response)),
+        }
+    }
+
+    /// Asks another sale, neither that of this turn nor of the one before or after: all are hot.
+    fn ask_another(self, client: &mut Client, number: usize, turn: u32, nth: u32) -> Result<()> {
+        if self == Self::Ticket {
+            return Ok(());
+        }
+        let sale = hot::id((turn + 2 + nth % (SPLIT_SALES - 3)) % SPLIT_SALES);
+        match order(client, &sale, &format!("c{number}"))? {
+            None => Ok(()),
+            Some(id) => fail(format!("{sale} is sold out, and gave {id}")),
+        }
+    }
+}
+
+/// Posts an order of one unit.
+fn order(client: &mut Client, sale: &str, user: &str) -> Result<Option<String>> {
+    match shop::order(client, &format!("/v1/sales/{sale}/reservations"), user, None)? {
+        Told::Granted(id) => Ok(Some(id)),
+        Told::SoldOut => Ok(None),
+        told => fail(format!("{user} was told {told:?}")),
+    }
+}
+
+/// All rounds with these sales, on servers and a Redis of their own.
+fn measure(session: &mut Session, settings: &Settings, sales: Sales, raw: &mut File) -> Result<()> {
+    let redis = session.lab.redis()?;
+    let served = sales.serve(&mut session.lab, &redis)?;
+    let addresses: Vec<_> = served.iter().map(|server| server.address).collect();
     let turn = AtomicU32::new(0);
     thread::scope(|scope| {
         let (sender, bought) = channel();
@@ -98,13 +210,14 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
         for number in 0..count {
             let (turn, sender) = (&turn, sender.clone());
             let address = addresses[number % SERVERS];
-            scope.spawn(move || keep_asking(number, address, turn, &sender));
+            scope.spawn(move || keep_asking(sales, number, address, turn, &sender));
         }
         drop(sender);
-        let mut buyers = Buyers { turn: &turn, bought, count, ids: Vec::new() };
+        let ids = Vec::new();
+        let mut buyers = Buyers { sales, redis: redis.address, turn: &turn, bought, count, ids };
         let mut all = || -> Result<()> {
             for round in 1..=settings.rounds {
-                for scenario in [ADD_STOCK, CANCEL] {
+                for &scenario in sales.scenarios() {
                     session.measure(round, scenario, SERVER, |lab| {
                         let mut note = |reopening: u32, delays: &[(usize, f64)]| {
                             for (connection, ms) in delays {
@@ -116,7 +229,7 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
                             Ok(())
                         };
                         let by_cancel = scenario == CANCEL;
-                        buyers.measure(lab, &mut filler, by_cancel, settings.reopenings, &mut note)
+                        buyers.measure(lab, by_cancel, settings.reopenings, &mut note)
                     })?;
                 }
             }
@@ -125,23 +238,21 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
         let done = all();
         turn.store(OVER, Ordering::Relaxed);
         done
-    })?;
-    let text = format!(
-        "\nTwo servers with two cores each (shared with Redis and the load), {} connections to each, \
-         each of which asks once a millisecond. Time from just before the ledger was told until the \
-         connection had its unit; {} reopenings of each kind. Every delay: `reopen.csv`.\n",
-        settings.connections,
-        settings.rounds * settings.reopenings
-    );
-    session.finish("A sold-out sale reopens", &text, &PROMISES)
+    })
 }
 
 /// A connection got a unit: which one, when, in which turn, and the reservation's id.
 type Bought = Result<(usize, Instant, u32, String)>;
 
 /// In each turn, asks until it has a unit; then it waits for the next turn.
-fn keep_asking(number: usize, address: SocketAddr, turn: &AtomicU32, bought: &Sender<Bought>) {
-    let mut had = 0;
+fn keep_asking(
+    sales: Sales,
+    number: usize,
+    address: SocketAddr,
+    turn: &AtomicU32,
+    bought: &Sender<Bought>,
+) {
+    let (mut had, mut others) = (0, number as u32);
     let mut ask = || -> Result<()> {
         let mut client = Client::connect(address)?;
         loop {
@@ -149,19 +260,15 @@ fn keep_asking(number: usize, address: SocketAddr, turn: &AtomicU32, bought: &Se
             if now == OVER {
                 return Ok(());
             }
-            if now != had {
-                let response = client.get(answer::TARGET)?;
-                match answer::read(&response) {
-                    Some(Answer::SoldOut) => {}
-                    Some(Answer::Granted) => {
-                        had = now;
-                        let id = text_field(&response.body, "reservation").unwrap_or_default();
-                        // Nobody listens any more: it is over.
-                        let _ = bought.send(Ok((number, Instant::now(), now, id.to_owned())));
-                    }
-                    None => return fail(unexpected(Answer::SoldOut, &response)),
-                }
+            if now != had
+                && let Some(id) = sales.ask(&mut client, number, now)?
+            {
+                had = now;
+                // Nobody listens any more: it is over.
+                let _ = bought.send(Ok((number, Instant::now(), now, id)));
             }
+            sales.ask_another(&mut client, number, now, others)?;
+            others = others.wrapping_add(1);
             thread::sleep(PAUSE);
         }
     };
@@ -174,6 +281,8 @@ fn keep_asking(number: usize, address: SocketAddr, turn: &AtomicU32, bought: &Se
 type Note<'a> = dyn FnMut(u32, &[(usize, f64)]) -> Result<()> + 'a;
 
 struct Buyers<'a> {
+    sales: Sales,
+    redis: SocketAddr,
     turn: &'a AtomicU32,
     bought: Receiver<Bought>,
     count: usize,
@@ -185,7 +294,6 @@ impl Buyers<'_> {
     fn measure(
         &mut self,
         lab: &Lab,
-        filler: &mut Filler,
         by_cancel: bool,
         reopenings: u32,
         note: &mut Note<'_>,
@@ -193,6 +301,7 @@ impl Buyers<'_> {
         let mut all = Vec::new();
         for reopening in 1..=reopenings {
             let turn = 1 + self.turn.fetch_add(1, Ordering::Relaxed);
+            let mut filler = Filler::open(self.redis, &self.sales.id(turn))?;
             lab.settle(SOLD_OUT_FOR + STAGGER * (turn % 13))?;
             if let Ok(early) = self.bought.try_recv() {
                 let (number, ..) = early?;

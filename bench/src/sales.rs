@@ -175,7 +175,7 @@ pub fn measure(
 
 /// A server that has just started still creates sales and looks at each of them once: what that
 /// costs is not what a request does.
-fn await_idle(lab: &Lab, served: &Served) -> Result<()> {
+pub fn await_idle(lab: &Lab, served: &Served) -> Result<()> {
     let deadline = Instant::now() + IDLE_DEADLINE;
     loop {
         let before = served.process.cpu()?;

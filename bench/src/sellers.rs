@@ -63,21 +63,35 @@ pub fn article(
     CommandLine::on_cores(&list(cores), words)
 }
 
+/// What the floor of a sale sells from.
+#[derive(Debug, Clone, Copy)]
+pub enum Source<'a> {
+    /// A Redis, in batches.
+    Redis(SocketAddr),
+    /// A Redis, one call per ticket.
+    RedisPerTicket(SocketAddr),
+    /// A journal in this folder.
+    Journal(&'a Path),
+}
+
 /// The floor of a sale.
 pub fn floor_sales(
     programs: &Programs,
     cores: &[usize],
     listen: SocketAddr,
-    redis: SocketAddr,
+    from: Source<'_>,
     total: u64,
-    per_ticket: bool,
 ) -> CommandLine {
     let program = programs.folder.join("floor_sales").to_string_lossy().into_owned();
-    let (listen, redis) = (listen.to_string(), redis.to_string());
-    let (total, cores) = (total.to_string(), list(cores));
-    let words = [&*program, "--cores", &cores, "--listen", &listen, "--redis", &redis];
+    let (listen, total, cores) = (listen.to_string(), total.to_string(), list(cores));
+    let (option, place) = match from {
+        Source::Redis(at) | Source::RedisPerTicket(at) => ("--redis", at.to_string()),
+        Source::Journal(folder) => ("--journal", folder.to_string_lossy().into_owned()),
+    };
+    let words = [&*program, "--cores", &cores, "--listen", &listen, option, &place];
     let words = words.into_iter().chain(["--total", &total]);
-    CommandLine::on_cores(&cores, words.chain(per_ticket.then_some("--per-ticket")))
+    let per_ticket = matches!(from, Source::RedisPerTicket(_)).then_some("--per-ticket");
+    CommandLine::on_cores(&cores, words.chain(per_ticket))
 }
 
 /// The sizes of the batches that a bare client of Redis sends.
@@ -105,6 +119,49 @@ pub fn bare_redis(
     };
     let words = [&*program, "--core", &cores, "--redis", &redis, "--seconds", &seconds];
     CommandLine::on_core(core, words.into_iter().chain([option, &value]))
+}
+
+/// How one EVALSHA per ticket goes to Redis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Calls {
+    /// Over 64 connections, one on its way on each.
+    Each,
+    /// As many on their way on one connection.
+    Pipelined,
+}
+
+/// The plain design with many hot sales, whose users' numbers begin with `first`.
+pub fn many_evalsha(
+    programs: &Programs,
+    core: usize,
+    redis: SocketAddr,
+    (sales, calls): (u32, Calls),
+    (first, seconds): (u64, u64),
+) -> CommandLine {
+    let program = programs.folder.join("many_evalsha").to_string_lossy().into_owned();
+    let (connections, depth) = match calls {
+        Calls::Each => (64, 1),
+        Calls::Pipelined => (1, 64),
+    };
+    let numbers = [
+        ("--core", core as u64),
+        ("--sales", u64::from(sales)),
+        ("--connections", connections),
+        ("--depth", depth),
+        ("--first", first),
+        ("--seconds", seconds),
+    ];
+    let numbers = numbers.into_iter().flat_map(|(name, value)| [name.into(), value.to_string()]);
+    CommandLine::on_core(
+        core,
+        [program, "--redis".into(), redis.to_string()].into_iter().chain(numbers),
+    )
+}
+
+/// What it has sold, and the time that it took.
+pub fn read_many_evalsha(text: &str) -> Result<(u64, f64)> {
+    let [sales, seconds] = numbers(text, ["sales", "seconds"])?;
+    Ok((sales as u64, seconds))
 }
 
 /// How long the batches of a bare writer are.
@@ -169,7 +226,7 @@ pub fn read_bare_append(text: &str) -> Result<Appended> {
     Ok(Appended { batches: batches as u64, bytes: bytes as u64, seconds })
 }
 
-/// What `floor_sales` has put to Redis: batches, and the purchases in them. It prints that when it is
+/// What `floor_sales` has put to its ledger: batches, and the purchases in them. It prints that when it is
 /// told to end.
 pub fn read_floor_sales(text: &str) -> Result<(u64, u64)> {
     let [batches, requests] = numbers(text, ["batches", "requests"])?;

@@ -20,7 +20,7 @@ use crate::servers::Programs;
 use crate::{machine, pin};
 
 /// The programs of ours that a command may start, beside stampede itself.
-const OUR_PROGRAMS: [&str; 13] = [
+const OUR_PROGRAMS: [&str; 14] = [
     "axum",
     "axum_postgres",
     "bare_append",
@@ -30,6 +30,7 @@ const OUR_PROGRAMS: [&str; 13] = [
     "floor_uring",
     "httparena",
     "load",
+    "many_evalsha",
     "may_minihttp",
     "no_auxv",
     "one_evalsha",

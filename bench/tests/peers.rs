@@ -3,6 +3,7 @@
 //! Each test starts its peer as the bench does. Needs nginx, libnginx-mod-http-lua, redis-server and
 //! postgresql, as the bench does; a test fails, with the package's name, where one is missing.
 
+use std::collections::HashSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -12,10 +13,13 @@ use std::time::Duration;
 
 use bench::answer::{self, Answer, Content, TARGET};
 use bench::client::{Client, Response};
-use bench::lab::{Lab, Served};
+use bench::lab::{Lab, Served, free_address};
 use bench::machine::check_tools;
 use bench::postgres::Postgres;
+use bench::resp::Reply;
+use bench::sellers;
 use bench::servers::{Ledger, Programs, Server, Setup};
+use bench::shop::{self, Told};
 use tempfile::TempDir;
 
 const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
@@ -276,6 +280,86 @@ fn sells_exactly(served: &Served) {
     granted.dedup();
     assert_eq!(granted.len() as u64, TOTAL, "a reservation was given twice");
     served.expect(Answer::SoldOut).expect("sold out");
+}
+
+/// As [`sells_exactly`], to a shop: each user has a key and gets one ticket, however often he asks.
+fn sells_exactly_to_a_shop(served: &Served) {
+    shop::check(served.address).expect("a key is remembered, a user has one ticket");
+    let address = served.address;
+    let buyers: Vec<_> = (0..BUYERS)
+        .map(|number| {
+            std::thread::spawn(move || {
+                let (user, key) = (format!("buyer-{number}"), format!("key-{number}"));
+                let mut client = Client::connect(address).expect("connect");
+                let mut ask = || shop::order(&mut client, shop::PATH, &user, Some(&key));
+                (ask().expect("an answer"), ask().expect("an answer"))
+            })
+        })
+        .collect();
+    let mut ids = HashSet::new();
+    for buyer in buyers {
+        match buyer.join().expect("a buyer") {
+            (Told::Granted(id), Told::Repeated(same)) if id == same => assert!(ids.insert(id)),
+            (Told::SoldOut, Told::SoldOut) => {}
+            told => panic!("{told:?}"),
+        }
+    }
+    // One was bought by the check.
+    assert_eq!(ids.len() as u64, TOTAL - 1);
+}
+
+#[test]
+fn peers_on_redis_sell_exactly_what_there_is_to_a_shop() {
+    for server in [Server::NginxLua, Server::Article] {
+        let mut here = here(server);
+        if server == Server::Article {
+            let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/article");
+            let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go");
+            let program = here.lab.programs.folder.join("article");
+            sellers::build_article(&source, &program, &cache).expect("it builds");
+        }
+        let mut redis = here.lab.redis().expect("a Redis");
+        let address = free_address().expect("a port");
+        let served = match server {
+            Server::Article => {
+                let (programs, at) = (&here.lab.programs, redis.address);
+                let line = sellers::article(programs, &[0], address, at, TOTAL);
+                here.lab.serve_line("article", &line, address)
+            }
+            _ => {
+                let ledger = Ledger::Redis(redis.address);
+                let content = Content::SoldOut;
+                here.lab.serve(
+                    server,
+                    &Setup { cores: &[0], content, ledger, total: TOTAL, options: &[] },
+                )
+            }
+        };
+        sells_exactly_to_a_shop(&served.expect("a peer"));
+        assert_eq!(redis.sold().expect("the count"), TOTAL);
+        let lengths = ["HLEN ticket_claims", "HLEN ticket_users", "XLEN ticket_stream"];
+        for command in lengths {
+            let words: Vec<_> = command.split(' ').collect();
+            let length = redis.ask(&words).expect("a length");
+            assert_eq!(length, Reply::Integer(TOTAL as i64), "{command}");
+        }
+    }
+}
+
+#[test]
+fn axum_on_postgres_sells_exactly_what_there_is_to_a_shop() {
+    let mut here = here(Server::AxumPostgres);
+    let core = here.lab.load_core;
+    let postgres = Postgres::start(&mut here.lab, core).expect("a PostgreSQL");
+    let url = postgres.database("shop").expect("a database");
+    let (content, ledger) = (Content::SoldOut, Ledger::Postgres(url.clone()));
+    let setup = Setup { cores: &[0], content, ledger, total: TOTAL, options: &[] };
+    let served = here.lab.serve(Server::AxumPostgres, &setup).expect("axum on PostgreSQL");
+    sells_exactly_to_a_shop(&served);
+    let mut client = bench::postgres::connect(&url).expect("a connection");
+    let sql = "SELECT (SELECT sold FROM sale), (SELECT count(*) FROM shop_reservation)";
+    let row = client.query_one(sql, &[]).expect("the counts");
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (TOTAL as i64, TOTAL as i64));
 }
 
 #[test]

@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 use bench::answer::{self, Answer, TARGET, text_field};
 use bench::client::Client;
 use bench::fill::Filler;
-use bench::journal;
+use bench::hot;
+use bench::journal::{self, Lengths};
 use bench::lab::free_address;
+use bench::one_sale::Keys;
 use bench::process::{CommandLine, Running, run};
-use bench::sellers::{self, Batches, Bytes};
+use bench::resp::Connection;
+use bench::sellers::{self, Batches, Bytes, Calls, Source};
 use bench::servers::Programs;
-use stampede::ledger::embedded::{Options, Store};
-use stampede::ledger::{Batch, Group};
-use stampede::sale::{Command, ReservationId, Reserve, SaleId, SaleSpec};
 use tempfile::TempDir;
 
 // The helpers serve the server's tests too, which use all of them.
@@ -139,18 +139,16 @@ fn the_article_sells_exactly_what_there_is() {
     assert_eq!(response.expect("an answer").status, 503);
 }
 
-fn floor_sells_exactly(per_ticket: bool) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let redis = RedisServer::start(&[]);
+/// Sells all that there is, told apart; returns the batches and requests that it put to its ledger.
+fn floor_sells_exactly(from: Source<'_>, folder: &TempDir) -> (u64, u64) {
     let address = free_address().expect("a port");
-    let to = address_of(&redis);
-    let line = sellers::floor_sales(&programs(), &[0], address, to, TOTAL, per_ticket);
-    let process = start("floor_sales", &line, address, &folder);
+    let line = sellers::floor_sales(&programs(), &[0, 1], address, from, TOTAL);
+    let process = start("floor_sales", &line, address, folder);
 
     let text = pipelined(address);
     assert_eq!(text.matches("抢票成功").count(), 3, "{text}");
     let (granted, sold_out) = crowd(address);
-    assert_eq!((granted.len() as u64 + 3, sold(&redis)), (TOTAL, TOTAL));
+    assert_eq!(granted.len() as u64 + 3, TOTAL);
     assert_eq!(sold_out + granted.len(), CONNECTIONS * REQUESTS_EACH);
     let distinct: HashSet<_> = granted.iter().collect();
     assert_eq!(distinct.len(), granted.len(), "two grants name the same reservation");
@@ -158,24 +156,45 @@ fn floor_sells_exactly(per_ticket: bool) {
 
     process.end(libc::SIGTERM, END_DEADLINE).expect("it ends");
     let log = std::fs::read_to_string(folder.path().join("log")).expect("its log");
-    let (batches, requests) = sellers::read_floor_sales(&log).expect("what it put to Redis");
-    assert!((TOTAL..=3 + (CONNECTIONS * REQUESTS_EACH) as u64).contains(&requests), "{log}");
-    assert!(if per_ticket { batches == requests } else { (1..=requests).contains(&batches) });
-    if !per_ticket {
-        let mut filler = Filler::open(address_of(&redis), "ticket").expect("a connection");
-        let sizes = filler.batch_sizes(1_000).expect("the stream's entries");
-        assert_eq!(sizes.iter().sum::<usize>() as u64, TOTAL);
-    }
+    let (batches, requests) = sellers::read_floor_sales(&log).expect("what it put to its ledger");
+    assert!((TOTAL..=6 + (CONNECTIONS * REQUESTS_EACH) as u64).contains(&requests), "{log}");
+    (batches, requests)
 }
 
 #[test]
 fn the_floor_of_a_sale_sells_exactly_what_there_is_in_batches() {
-    floor_sells_exactly(false);
+    let folder = tempfile::tempdir().expect("a folder");
+    let redis = RedisServer::start(&[]);
+    let at = address_of(&redis);
+    let (batches, requests) = floor_sells_exactly(Source::Redis(at), &folder);
+    assert!((1..=requests).contains(&batches) && sold(&redis) == TOTAL);
+    let mut filler = Filler::open(at, "ticket").expect("a connection");
+    let sizes = filler.batch_sizes(1_000).expect("the stream's entries");
+    assert_eq!(sizes.iter().sum::<usize>() as u64, TOTAL);
 }
 
 #[test]
 fn the_floor_of_a_sale_sells_exactly_what_there_is_ticket_by_ticket() {
-    floor_sells_exactly(true);
+    let folder = tempfile::tempdir().expect("a folder");
+    let redis = RedisServer::start(&[]);
+    let from = Source::RedisPerTicket(address_of(&redis));
+    let (batches, requests) = floor_sells_exactly(from, &folder);
+    assert!(batches == requests && sold(&redis) == TOTAL);
+}
+
+#[test]
+fn the_floor_of_a_durable_sale_writes_as_much_as_a_ledger_would() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("journal");
+    let (batches, _) = floor_sells_exactly(Source::Journal(&data), &folder);
+    let bytes = std::fs::read(data.join("floor_sales")).expect("its file");
+    // Behind what was written is room.
+    let written = bytes.iter().rposition(|&byte| byte != 0).expect("bytes") + 1;
+    let lengths = Lengths::measure(&folder.path().join("lengths")).expect("lengths");
+    let purchases = TOTAL as usize * lengths.purchase;
+    let records = (written - purchases) / lengths.record;
+    assert_eq!(written, purchases + records * lengths.record);
+    assert!((1..=batches).contains(&(records as u64)), "{records} records of {batches} batches");
 }
 
 /// What a program prints.
@@ -212,25 +231,25 @@ fn the_bare_client_of_redis_sells_what_redis_has_counted() {
     assert!(error.is_err_and(|error| error.0.contains("1 to 512")));
 }
 
-/// A ledger with a commit of so many reservations each.
-fn ledger(folder: &Path, commits: &[usize]) {
-    let mut store = Store::open(folder, Options::default()).expect("a ledger");
-    let sale = SaleId::new("ticket").expect("an id");
-    let mut number = 0;
-    let mut commit = |commands| {
-        let groups = vec![Group { sale: sale.clone(), commands }];
-        store.commit(1, &[Batch { groups }]).expect("a commit");
-    };
-    commit(vec![Command::Create(SaleSpec::with_total(1_000))]);
-    for &count in commits {
-        let asks = (0..count).map(|_| {
-            number += 1;
-            let id = ReservationId(number);
-            Command::Reserve(Reserve { id, quantity: 1, user: None, key: None })
-        });
-        commit(asks.collect());
+#[test]
+fn the_plain_design_sells_of_many_sales_what_redis_has_counted() {
+    let redis = RedisServer::start(&[]);
+    let at = address_of(&redis);
+    let mut told = 0;
+    for (first, calls) in [(0, Calls::Each), (1_000_000_000, Calls::Pipelined)] {
+        let line = sellers::many_evalsha(&programs(), 0, at, (3, calls), (first, 1));
+        told += sellers::read_many_evalsha(&printed(&line)).expect("figures").0;
     }
-    store.close().expect("closed");
+    let mut connection = Connection::open(at).expect("a connection");
+    let mut sold = |number| Keys::of(&hot::id(number)).sold(&mut connection).expect("a count");
+    let each = [0, 1, 2].map(&mut sold);
+    assert_eq!(each.iter().sum::<u64>(), told);
+    // At random, so none is left out.
+    assert!(each.iter().all(|&count| count > told / 4), "{each:?}");
+    // A user has one ticket: who comes again is told so, and nothing is counted.
+    let again = sellers::many_evalsha(&programs(), 0, at, (1, Calls::Each), (0, 1));
+    let error = run(&again, END_DEADLINE, &Arc::new(AtomicBool::new(false)));
+    assert!(error.is_err_and(|error| error.0.contains("was not granted: Integer(2)")));
 }
 
 #[test]
@@ -242,11 +261,13 @@ fn the_bare_writer_writes_what_it_says_and_what_a_ledger_wrote() {
     assert_eq!((appended.bytes, written()), (100 * appended.batches, appended.bytes));
 
     let data = folder.path().join("ledger");
-    ledger(&data, &[1, 30, 200]);
+    journal::write(&data, &[1, 30, 200]).expect("a ledger");
     let records = journal::record_bytes(&data).expect("its records");
     // The sale, three commits, and the last word of a ledger that is closed.
     assert_eq!(records.len(), 5);
     assert_eq!(records[3] - records[2], 170 * (records[2] - records[1]) / 29);
+    let lengths = Lengths::measure(&folder.path().join("lengths")).expect("lengths");
+    assert_eq!([1, 30, 200].map(|count| lengths.of(count)), records[1..4]);
     let journal = std::fs::read_dir(&data).expect("its files").filter_map(|file| {
         let file = file.expect("a file");
         file.file_name().to_string_lossy().starts_with("journal-").then_some(file)

@@ -41,8 +41,7 @@ pub struct Rules {
     /// without a key, that the sale is sold out.
     pub hearsay: u64,
     /// The sale is kept in parts. Who looks at all of them does so one after the other, so a unit that
-    /// comes back meanwhile may be missed; and by then the core's own knowledge may refuse a purchase
-    /// with a key, too.
+    /// comes back meanwhile may be missed.
     pub is_split: bool,
 }
 
@@ -265,9 +264,7 @@ fn steps<'a>(rules: &Rules, history: &'a [Operation]) -> Vec<Step<'a>> {
 /// How much older than the request its answer may be.
 fn hearsay(rules: &Rules, operation: &Operation) -> u64 {
     match (&operation.call, &operation.said) {
-        (Call::Buy { key, .. }, Some(Said::SoldOut)) if key.is_none() || rules.is_split => {
-            rules.hearsay
-        }
+        (Call::Buy { key: None, .. }, Some(Said::SoldOut)) => rules.hearsay,
         _ => 0,
     }
 }

@@ -197,7 +197,7 @@ impl<'a> State<'a> {
                 false
             }
             (None, Said::LimitReached) => self.is_at_limit(user),
-            (None, Said::SoldOut) => !self.is_at_limit(user) && self.free() <= slack,
+            (None, Said::SoldOut) => self.free() <= slack,
             _ => false,
         };
         if is_so { Effect::None } else { Effect::Impossible }

@@ -79,13 +79,17 @@ func (shop *shop) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
-func answer(w http.ResponseWriter, status int, what response) {
+func answer(w http.ResponseWriter, status int, what any) {
+	answerAs(w, "application/json", status, what)
+}
+
+func answerAs(w http.ResponseWriter, contentType string, status int, what any) {
 	body, err := json.Marshal(what)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(status)
 	w.Write(body)
 }
@@ -118,6 +122,7 @@ func main() {
 	}
 	shop := &shop{lock: make(chan struct{}, 1), local: localStock{inStock: *local}, redis: pool}
 	http.Handle("/buy/ticket", shop)
+	http.HandleFunc("/v1/sales/ticket/reservations", shop.serveOrder)
 	log.Fatalf("article: %v", http.ListenAndServe(*listen, nil))
 }
 

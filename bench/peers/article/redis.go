@@ -47,6 +47,7 @@ type connection struct {
 type pool struct {
 	address string
 	sha     string
+	ordered string
 	idle    chan *connection
 }
 
@@ -62,19 +63,36 @@ func (pool *pool) create(total int64) error {
 		}
 	}
 	sha, _, err := pool.ask("SCRIPT", "LOAD", deductScript)
+	if err != nil {
+		return err
+	}
 	pool.sha = sha
+	pool.ordered, _, err = pool.ask("SCRIPT", "LOAD", orderScript)
 	return err
 }
 
 // deduct takes a ticket in Redis, if one is left.
 func (pool *pool) deduct() (bool, error) {
-	_, sold, err := pool.ask("EVALSHA", pool.sha, "1", saleKey, totalField, soldField)
+	_, sold, err := pool.eval(pool.sha, deductScript, "1", saleKey, totalField, soldField)
+	return sold > 0, err
+}
+
+// order takes a ticket in Redis for a user with a key, and returns what the script says.
+func (pool *pool) order(id, user, key, may string) (string, error) {
+	said, _, err := pool.eval(pool.ordered, orderScript,
+		"4", saleKey, claimsKey, usersKey, streamKey, id, user, key, may)
+	return said, err
+}
+
+// eval runs a script that Redis should have.
+func (pool *pool) eval(sha, script string, words ...string) (string, int64, error) {
+	text, number, err := pool.ask(append([]string{"EVALSHA", sha}, words...)...)
 	var said redisError
 	if errors.As(err, &said) && strings.HasPrefix(string(said), "NOSCRIPT") {
 		// Redis has been restarted, or its scripts flushed: EVAL keeps the script from now on.
-		_, sold, err = pool.ask("EVAL", deductScript, "1", saleKey, totalField, soldField)
+		return pool.ask(append([]string{"EVAL", script}, words...)...)
 	}
-	return sold > 0, err
+	return text, number, err
 }
 
 // ask sends a command over a connection of the pool, which is given back unless it failed.

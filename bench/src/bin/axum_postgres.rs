@@ -5,6 +5,9 @@
 //! turn, each statement prepared once a connection and sent without waiting for the one before it.
 //! There is no latch: as in most such designs, a sale that is sold out is a statement too, of one row
 //! read.
+//!
+//! Orders as a shop sends them (a user and a key that is remembered, one ticket a user) have a path and
+//! a table of their own: a statement each too, which finds what the user has.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -12,16 +15,22 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use bench::answer::{Content, SOLD_OUT, TARGET, UNAVAILABLE, granted};
-use bench::error::{Because, Result};
+use bench::error::{Because, Failure};
 use bench::floor::Place;
 use bench::over_tokio::{answer, run, serve};
+use bench::shop::{self, Told};
 use clap::Parser;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls, Statement};
+
+type Result<T, E = Failure> = std::result::Result<T, E>;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -34,6 +43,10 @@ CREATE TABLE IF NOT EXISTS sale (
 CREATE TABLE IF NOT EXISTS reservation (
     id text PRIMARY KEY, sale text NOT NULL, buyer text,
     made_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE TABLE IF NOT EXISTS shop_reservation (
+    id text PRIMARY KEY, sale text NOT NULL, buyer text NOT NULL, key text NOT NULL,
+    made_at timestamptz NOT NULL DEFAULT now(), UNIQUE (sale, buyer)
 );";
 
 const CREATE: &str = "INSERT INTO sale VALUES ($1, $2, 0) ON CONFLICT DO NOTHING";
@@ -43,6 +56,20 @@ WITH taken AS (
     UPDATE sale SET sold = sold + 1 WHERE id = $1 AND sold < total RETURNING id
 )
 INSERT INTO reservation (id, sale, buyer) SELECT $2, id, $3 FROM taken";
+
+/// What the user has, or what he now gets. Who comes twice at the same time breaks the table's
+/// constraint once, and with it the whole statement.
+const ORDER: &str = "
+WITH earlier AS (
+    SELECT id, key FROM shop_reservation WHERE sale = $1 AND buyer = $3
+), taken AS (
+    UPDATE sale SET sold = sold + 1
+    WHERE id = $1 AND sold < total AND NOT EXISTS (SELECT FROM earlier) RETURNING id
+), made AS (
+    INSERT INTO shop_reservation (id, sale, buyer, key) SELECT $2, id, $3, $4 FROM taken
+    RETURNING id
+)
+SELECT id, key, false FROM earlier UNION ALL SELECT id, $4, true FROM made";
 
 const SALE: &str = "ticket";
 
@@ -95,10 +122,12 @@ async fn one_core(listener: TcpListener, settings: Arc<Settings>, ids: Arc<Ids>)
     let mut pool = Pool { clients: Vec::new(), turn: AtomicUsize::new(0), ids };
     for _ in 0..connections {
         let client = connect(&settings.database).await?;
-        let sell = client.prepare(SELL).await.because(|| "preparing the statement".into())?;
-        pool.clients.push((client, sell));
+        let prepare = async |sql| client.prepare(sql).await.because(|| format!("preparing {sql}"));
+        let (sell, order) = (prepare(SELL).await?, prepare(ORDER).await?);
+        pool.clients.push(Prepared { client, sell, order });
     }
-    let app = Router::new().route(TARGET, get(buy)).with_state(Arc::new(pool));
+    let app = Router::new().route(TARGET, get(buy)).route(shop::PATH, post(take_order));
+    let app = app.with_state(Arc::new(pool));
     serve(listener, app).await
 }
 
@@ -112,9 +141,23 @@ async fn connect(url: &str) -> Result<Client> {
 
 /// The connections of a core.
 struct Pool {
-    clients: Vec<(Client, Statement)>,
+    clients: Vec<Prepared>,
     turn: AtomicUsize,
     ids: Arc<Ids>,
+}
+
+/// A connection and its statements.
+struct Prepared {
+    client: Client,
+    sell: Statement,
+    order: Statement,
+}
+
+impl Pool {
+    /// The connection whose turn it is.
+    fn next(&self) -> &Prepared {
+        &self.clients[self.turn.fetch_add(1, Ordering::Relaxed) % self.clients.len()]
+    }
 }
 
 struct Ids {
@@ -131,16 +174,61 @@ impl Ids {
 }
 
 async fn buy(State(pool): State<Arc<Pool>>, request: Request) -> Response {
-    let turn = pool.turn.fetch_add(1, Ordering::Relaxed) % pool.clients.len();
-    let (client, sell) = &pool.clients[turn];
+    let Prepared { client, sell, .. } = pool.next();
     let id = pool.ids.next();
     let buyer = request.headers().get("x-user-id").and_then(|user| user.to_str().ok());
     match client.execute(sell, &[&SALE, &id, &buyer]).await {
         Ok(0) => answer(Content::SoldOut, SOLD_OUT),
         Ok(_) => answer(Content::SoldOut, granted(&id)),
-        Err(_) => {
-            let body = answer(Content::SoldOut, UNAVAILABLE);
-            (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
-        }
+        Err(_) => unavailable(),
     }
+}
+
+fn unavailable() -> Response {
+    let body = answer(Content::SoldOut, UNAVAILABLE);
+    (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
+}
+
+/// What is posted.
+#[derive(serde::Deserialize)]
+struct Order {
+    user: String,
+    quantity: u32,
+}
+
+async fn take_order(State(pool): State<Arc<Pool>>, headers: HeaderMap, body: Bytes) -> Response {
+    let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok());
+    let asked = serde_json::from_slice::<Order>(&body).ok().filter(|order| order.quantity == 1);
+    let (Some(Order { user, .. }), Some(key)) = (asked, key) else {
+        return told(StatusCode::UNPROCESSABLE_ENTITY, shop::problem(422, "invalid"));
+    };
+    let mut said = order(&pool, &user, key).await;
+    let twice = |error: &tokio_postgres::Error| error.code() == Some(&SqlState::UNIQUE_VIOLATION);
+    if said.as_ref().is_err_and(twice) {
+        said = order(&pool, &user, key).await;
+    }
+    match said {
+        Ok(Told::Granted(id)) => told(StatusCode::CREATED, shop::held(&id, &user)),
+        Ok(Told::Repeated(id)) => told(StatusCode::OK, shop::held(&id, &user)),
+        Ok(Told::SoldOut) => told(StatusCode::CONFLICT, shop::problem(409, "sold_out")),
+        Ok(Told::LimitReached) => told(StatusCode::CONFLICT, shop::problem(409, "limit_reached")),
+        Err(_) => unavailable(),
+    }
+}
+
+async fn order(pool: &Pool, user: &str, key: &str) -> Result<Told, tokio_postgres::Error> {
+    let Prepared { client, order, .. } = pool.next();
+    let rows = client.query(order, &[&SALE, &pool.ids.next(), &user, &key]).await?;
+    let Some(row) = rows.first() else { return Ok(Told::SoldOut) };
+    let (id, its_key, is_new): (String, String, bool) = (row.get(0), row.get(1), row.get(2));
+    Ok(match is_new {
+        true => Told::Granted(id),
+        false if its_key == key => Told::Repeated(id),
+        false => Told::LimitReached,
+    })
+}
+
+fn told(status: StatusCode, body: String) -> Response {
+    let content_type = if status.is_success() { "application/json" } else { shop::PROBLEM };
+    (status, [(CONTENT_TYPE, content_type)], body).into_response()
 }

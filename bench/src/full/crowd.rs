@@ -5,17 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::answer::{Answer, Content, number_field};
+use crate::answer::{Answer, Content};
 use crate::client::Client;
 use crate::error::{Result, fail};
 use crate::fill::Filler;
-use crate::full::measure::{under_load, warm_up};
-use crate::full::stores::sold_in_postgres;
+use crate::full::measure::{Measured, under_load, warm_up};
+use crate::full::store::{Opened, Store, shown_as_sold};
 use crate::lab::{Lab, Redis, Served};
-use crate::postgres::Postgres;
 use crate::rows::figure;
 use crate::scenarios::{Figures, TOTAL_TINY};
-use crate::servers::{Ledger, Server, Setup};
+use crate::servers::{Server, Setup};
+use crate::shop::{self, Told};
 use crate::tools::LoadPlan;
 
 /// Requests of the crowd.
@@ -26,18 +26,6 @@ pub const TICKETS: u64 = 10_000;
 /// So long may a buyer of the crowd wait: the slowest of those we compare with sells some 1,200 a
 /// second.
 const ANSWER_SECONDS: u64 = 60;
-const VIEW_AGE: Duration = Duration::from_millis(150);
-
-/// What a server sells from in the headline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Store {
-    /// A file of its own.
-    Embedded,
-    /// A Redis in memory, on the load's core.
-    Redis,
-    /// PostgreSQL, on the load's core.
-    Postgres,
-}
 
 /// A million requests for ten thousand tickets: all connections are open before the first one.
 pub fn headline(
@@ -47,49 +35,62 @@ pub fn headline(
     cores: &[usize],
     plan: &LoadPlan<'_>,
 ) -> Result<Figures> {
-    let core = lab.load_core;
-    let mut redis = (store == Store::Redis).then(|| lab.redis()).transpose()?;
-    let postgres = (store == Store::Postgres).then(|| Postgres::start(lab, core)).transpose()?;
-    let ledger = match (&redis, &postgres) {
-        (Some(redis), _) => Ledger::Redis(redis.address),
-        (_, Some(postgres)) => Ledger::Postgres(postgres.url("postgres")),
-        (None, None) => Ledger::Embedded,
-    };
-    let setup = Setup { cores, content: Content::SoldOut, ledger, total: TICKETS, options: &[] };
+    let mut opened = Opened::open(lab, store)?;
+    let (content, ledger) = (Content::SoldOut, opened.ledger());
+    let setup = Setup { cores, content, ledger, total: TICKETS, options: &[] };
     let served = lab.serve(server, &setup)?;
+    let measured = rush(lab, &served, plan)?;
+    served.expect(Answer::SoldOut)?;
+    // A floor without Redis has nothing that it could be asked: its answers must do.
+    if (server, store) != (Server::FloorSales, Store::Embedded) {
+        check_kept(opened.sold_of(&served, &["ticket".into()])?)?;
+    }
+    Ok(rush_figures(&measured))
+}
+
+/// The same crowd as a shop has it: each request has a user and a key of its own, and no user gets
+/// more than one ticket. `splits`: the parts that the sale is kept in.
+pub fn keyed(lab: &mut Lab, store: Store, splits: u32, plan: &LoadPlan<'_>) -> Result<Figures> {
+    let opened = Opened::open(lab, store)?;
+    let parts = if splits > 1 { format!(",splits={splits}") } else { String::new() };
+    let served = opened.stampede(lab, &["--sale", &format!("ticket={TICKETS},limit=1{parts}")])?;
+    let (target, users, keys) = (shop::TARGET, Some("usr"), true);
+    let measured = rush(lab, &served, &LoadPlan { target, users, keys, ..*plan })?;
+    let mut late = Client::connect(served.address)?;
+    match shop::order(&mut late, shop::PATH, "late", Some("late"))? {
+        Told::SoldOut => {}
+        told => return fail(format!("the sale is sold out, but an order was told {told:?}")),
+    }
+    // Of a split sale, too, the server shows the whole.
+    check_kept(shown_as_sold(&served, &["ticket".into()])?)?;
+    Ok(rush_figures(&measured))
+}
+
+/// The crowd. Each answer is a ticket or `sold_out`, and there are as many tickets as there should be.
+fn rush(lab: &mut Lab, served: &Served, plan: &LoadPlan<'_>) -> Result<Measured> {
     let (requests, total) = (Some(REQUESTS), Some(TICKETS));
     let (expect, answer_deadline) = ("granted,sold_out", ANSWER_SECONDS);
     let plan = LoadPlan { requests, total, expect, answer_deadline, ..*plan };
-    let measured = under_load(lab, &served, &plan)?;
-    served.expect(Answer::SoldOut)?;
-    let load = &measured.load;
-    if load.granted != TICKETS || load.requests != REQUESTS {
-        let (requests, granted) = (load.requests, load.granted);
+    let measured = under_load(lab, served, &plan)?;
+    let (requests, granted) = (measured.load.requests, measured.load.granted);
+    if granted != TICKETS || requests != REQUESTS {
         return fail(format!("{requests} answers, of which {granted} of {TICKETS} tickets"));
     }
-    let kept = match (&mut redis, &postgres) {
-        (Some(redis), _) => redis.sold()?,
-        (_, Some(postgres)) => sold_in_postgres(postgres)?,
-        (None, None) => sold_by_stampede(&served)?,
-    };
-    if kept != TICKETS {
-        return fail(format!("{kept} of {TICKETS} tickets are in the store"));
-    }
-    let mut figures = measured.figures();
-    figures.push((figure::LAST_GRANT_S, load.last_grant_s));
-    figures.push((figure::LAST_ANSWER_S, load.last_answer_s));
-    Ok(figures)
+    Ok(measured)
 }
 
-/// Units of `ticket` that a stampede has given away, as its own sale shows.
-fn sold_by_stampede(served: &Served) -> Result<u64> {
-    // What it shows may be this old.
-    thread::sleep(VIEW_AGE);
-    let sale = Client::connect(served.address)?.get("/v1/sales/ticket")?.body;
-    match (number_field(&sale, "held"), number_field(&sale, "confirmed")) {
-        (Some(held), Some(confirmed)) => Ok(held + confirmed),
-        _ => fail(format!("an unexpected sale: {sale}")),
+fn check_kept(kept: u64) -> Result<()> {
+    if kept == TICKETS {
+        return Ok(());
     }
+    fail(format!("{kept} of {TICKETS} tickets are in the store"))
+}
+
+fn rush_figures(measured: &Measured) -> Figures {
+    let mut figures = measured.figures();
+    figures.push((figure::LAST_GRANT_S, measured.load.last_grant_s));
+    figures.push((figure::LAST_ANSWER_S, measured.load.last_answer_s));
+    figures
 }
 
 /// A sale in Redis that has nothing, until its stock returns.

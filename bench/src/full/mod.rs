@@ -1,15 +1,21 @@
 //! `bench/run`, or `bench/run full`: the whole comparison, in interleaved rounds.
 //!
-//! `settings` says what can be asked for, `scenario` names it; `measure` is one measurement; `stores`, `crowd`, `proxy` and `strangers` are those that take more than
-//! a server and a load; `promises` is what is promised of them.
+//! `settings` says what can be asked for, `scenario` names it; `measure` is one measurement; `stores`,
+//! `crowd`, `shops`, `proxy` and `strangers` are those that take more than a server and a load, `store`
+//! what they sell from; `selling` says who takes part in sales; `promises` is what is promised of them.
 
 mod crowd;
 pub(crate) mod measure;
 mod neighbour;
-mod proxy;
+mod places;
 mod promises;
+mod proxy;
 mod scenario;
+mod selling;
 mod settings;
+mod shop_promises;
+mod shops;
+mod store;
 pub(crate) mod stores;
 mod strangers;
 
@@ -18,16 +24,16 @@ use std::slice;
 
 use clap::ValueEnum;
 
-pub use promises::PROMISES;
 pub use settings::{Group, HeadlineSettings, Settings};
 
 use crate::answer::Content;
 use crate::error::{Result, fail};
-use crate::full::crowd::{Beside, Store};
+use crate::full::crowd::Beside;
+use crate::full::promises::RUN_PROMISES;
 use crate::full::proxy::Way;
-use crate::full::stores::Durability;
+use crate::full::shop_promises::SHOP_PROMISES;
 use crate::process::Interrupted;
-use crate::report::{Spread, readme};
+use crate::report::{Promise, Spread, readme};
 use crate::rows::figure;
 use crate::scenarios::Figures;
 use crate::servers::Server;
@@ -40,8 +46,6 @@ const README: &str = "README.md";
 /// Connections of the crowd: as many as the machines that we know let a process open.
 const CROWD: u32 = 15_000;
 const CONNECTIONS: u32 = 64;
-/// So few that the disk is what they wait for, and not the server.
-const CONNECTIONS_FEW: u32 = 4;
 /// Requests on their way on each connection in the pipelined scenarios, as TechEmpower has them.
 const PIPELINE: u32 = 16;
 /// One in so many requests of the mix buys.
@@ -76,11 +80,22 @@ const TECHEMPOWER: [Server; 6] = [
     Server::Nginx,
     Server::Stampede,
 ];
-/// Who sells from a Redis in memory.
-const SELLING: [Server; 4] =
-    [Server::FloorSales, Server::Article, Server::NginxLua, Server::Stampede];
 /// The yardstick and what is measured by it.
 const TWO: [Server; 2] = [Server::Floor, Server::Stampede];
+
+/// What is promised: first what a shop's buyers meet.
+pub static PROMISES: [Promise; SHOP_PROMISES.len() + RUN_PROMISES.len()] = {
+    let mut all = [SHOP_PROMISES[0]; SHOP_PROMISES.len() + RUN_PROMISES.len()];
+    let mut at = 0;
+    while at < all.len() {
+        all[at] = match at < SHOP_PROMISES.len() {
+            true => SHOP_PROMISES[at],
+            false => RUN_PROMISES[at - SHOP_PROMISES.len()],
+        };
+        at += 1;
+    }
+    all
+};
 
 /// Runs everything and writes the results.
 pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
@@ -128,6 +143,9 @@ impl<'a> Full<'a> {
                 Group::Connections => self.connection_each(round)?,
                 Group::Techempower => self.techempower(round)?,
                 Group::Sales => self.sales(round)?,
+                Group::Shops => self.shops(round)?,
+                Group::Refusals => self.refusals(round)?,
+                Group::Hot => self.hot(round)?,
                 Group::Mixed => self.mixed(round)?,
                 Group::Headline if long => self.headline(round)?,
                 Group::Neighbour => self.neighbour(round)?,
@@ -216,102 +234,11 @@ impl<'a> Full<'a> {
         self.each(round, scenario::JSON, &TECHEMPOWER, Content::Json, &plan)
     }
 
-    fn sales(&mut self, round: u32) -> Result<()> {
-        let (plan, seconds) = (self.plan(), self.settings.seconds);
-        let memory = Durability::Memory;
-        let mut batch = None;
-        for server in self.order(round, &SELLING) {
-            // The floor sells in both ways: in batches as stampede does, and a ticket a call.
-            let ways: &[(&str, &[&str])] = match server {
-                Server::FloorSales => &[("floor_sales", &[]), ("floor_evalsha", &["--per-ticket"])],
-                _ => &[(server.name(), &[])],
-            };
-            for &(name, options) in ways {
-                self.session.measure(round, scenario::SALES_MEMORY, name, |lab| {
-                    let (figures, size) = stores::in_redis(lab, server, options, memory, &plan)?;
-                    if server == Server::Stampede {
-                        batch = size;
-                    }
-                    Ok(figures)
-                })?;
-            }
-        }
-        for server in self.order(round, &[Server::Stampede]) {
-            self.session.measure(round, scenario::REJECTIONS_REDIS, server.name(), |lab| {
-                stores::sold_out_in_redis(lab, &plan)
-            })?;
-        }
-        if let Some(batch) = batch {
-            self.session.measure(round, scenario::SALES_MEMORY, scenario::BARE_REDIS, |lab| {
-                stores::bare_redis(lab, batch, seconds)
-            })?;
-        }
-        self.session.measure(round, scenario::SALES_MEMORY, scenarios::BASELINE, |lab| {
-            scenarios::one_evalsha(lab, seconds)
-        })?;
-        for server in self.order(round, &[Server::Stampede]) {
-            for (name, durability) in [
-                (scenario::SALES_EVERYSEC, Durability::Everysec),
-                (scenario::SALES_ALWAYS, Durability::Always),
-            ] {
-                self.session.measure(round, name, server.name(), |lab| {
-                    Ok(stores::in_redis(lab, server, &[], durability, &plan)?.0)
-                })?;
-            }
-            for (name, connections) in [
-                (scenario::SALES_EMBEDDED, CONNECTIONS),
-                (scenario::SALES_EMBEDDED_4, CONNECTIONS_FEW),
-            ] {
-                let plan = LoadPlan { connections, ..plan };
-                let mut alone = Figures::new();
-                self.session.measure(round, name, server.name(), |lab| {
-                    let (figures, bare) = stores::embedded(lab, &plan)?;
-                    alone = bare;
-                    Ok(figures)
-                })?;
-                self.session.measure(round, name, scenario::BARE_APPEND, |_| Ok(alone))?;
-            }
-        }
-        for server in self.order(round, &[Server::AxumPostgres]) {
-            self.session.measure(round, scenario::SALES_POSTGRES, server.name(), |lab| {
-                stores::in_postgres(lab, &plan)
-            })?;
-        }
-        Ok(())
-    }
-
     fn mixed(&mut self, round: u32) -> Result<()> {
         let plan = self.plan();
         for server in self.order(round, &[Server::Stampede]) {
             self.session.measure(round, scenario::MIXED, server.name(), |lab| {
                 crowd::mixed(lab, MIX_EVERY, &plan)
-            })?;
-        }
-        Ok(())
-    }
-
-    fn headline(&mut self, round: u32) -> Result<()> {
-        let lab = &self.session.lab;
-        let (one, all) = ([lab.server_core], [lab.server_core, lab.load_core]);
-        // Without nginx_lua: it opens a connection to Redis for each request that waits, which Redis
-        // bounds; with a pool that has a queue, thousands were never answered.
-        let runs = [
-            (scenario::HEADLINE, Server::Article, Store::Redis, &one[..]),
-            (scenario::HEADLINE, Server::FloorSales, Store::Redis, &one),
-            (scenario::HEADLINE, Server::Stampede, Store::Redis, &one),
-            (scenario::HEADLINE_DURABLE, Server::Stampede, Store::Embedded, &one),
-            (scenario::HEADLINE_DURABLE, Server::AxumPostgres, Store::Postgres, &one),
-            (scenario::HEADLINE_ALL_CORES, Server::Stampede, Store::Redis, &all),
-            (scenario::HEADLINE_DURABLE_ALL_CORES, Server::Stampede, Store::Embedded, &all),
-        ];
-        let plan = LoadPlan { connections: self.crowd, ..self.plan() };
-        let wanted = self.order(round, &runs.map(|(_, server, ..)| server));
-        for (name, server, store, cores) in runs {
-            if !wanted.contains(&server) {
-                continue;
-            }
-            self.session.measure(round, name, server.name(), |lab| {
-                crowd::headline(lab, server, store, cores, &plan)
             })?;
         }
         Ok(())

@@ -84,6 +84,69 @@ pub const LIVEZ_BUSY: &str = "livez_busy";
 pub const PIPELINERS_NONE: &str = "pipeliners_none";
 /// The same beside 500 clients that pipeline and never read.
 pub const PIPELINERS_500: &str = "pipeliners_500";
+/// The crowd of the headline with a user and a key in each request; a Redis in memory.
+pub const HEADLINE_KEYED: &str = "headline_keyed";
+/// The same with a sale in four parts.
+pub const HEADLINE_KEYED_SPLIT: &str = "headline_keyed_splits4";
+/// The same with the embedded ledger.
+pub const HEADLINE_KEYED_DURABLE: &str = "headline_keyed_durable";
+
+/// In the tables below: the anonymous GET, POST with a user, POST with a user and a key.
+pub const GET: usize = 0;
+pub const USER: usize = 1;
+pub const KEYED: usize = 2;
+/// In the tables below: from a Redis in memory, and from a store that keeps what it sold.
+pub const REDIS: usize = 0;
+pub const DURABLE: usize = 1;
+/// In the tables of refusals: over 64 and 1,024 connections, and over one.
+pub const C64: usize = 0;
+pub const C1024: usize = 1;
+pub const C1: usize = 2;
+
+/// Purchases.
+pub const SHOPS: [[&str; 2]; 3] = [
+    ["shop_get", "shop_get_durable"],
+    ["shop_user", "shop_user_durable"],
+    ["shop_keyed", "shop_keyed_durable"],
+];
+/// Refusals of a sale that is sold out.
+pub const REFUSED: [[[&str; 2]; 3]; 3] = [
+    [
+        ["refused_get_c64", "refused_get_c64_durable"],
+        ["refused_user_c64", "refused_user_c64_durable"],
+        ["refused_keyed_c64", "refused_keyed_c64_durable"],
+    ],
+    [
+        ["refused_get_c1024", "refused_get_c1024_durable"],
+        ["refused_user_c1024", "refused_user_c1024_durable"],
+        ["refused_keyed_c1024", "refused_keyed_c1024_durable"],
+    ],
+    [
+        ["refused_get_c1", "refused_get_c1_durable"],
+        ["refused_user_c1", "refused_user_c1_durable"],
+        ["refused_keyed_c1", "refused_keyed_c1_durable"],
+    ],
+];
+/// Purchases by GET over one connection: what one of its answers takes, a round trip to the ledger
+/// does too.
+pub const TRIP: [&str; 2] = ["trip_c1", "trip_c1_durable"];
+/// Purchases of one of 1, 100 and 1,000 hot sales over 64 connections.
+pub const HOT_C64: [[&str; 2]; 3] = [
+    ["hot_1_c64", "hot_1_c64_durable"],
+    ["hot_100_c64", "hot_100_c64_durable"],
+    ["hot_1000_c64", "hot_1000_c64_durable"],
+];
+/// The same over 512 connections.
+pub const HOT_C512: [[&str; 2]; 3] = [
+    ["hot_1_c512", "hot_1_c512_durable"],
+    ["hot_100_c512", "hot_100_c512_durable"],
+    ["hot_1000_c512", "hot_1000_c512_durable"],
+];
+/// One EVALSHA per ticket over 64 connections, in the place of a server.
+pub const EVALSHA_EACH: &str = "evalsha_each";
+/// The same calls pipelined on one connection.
+pub const EVALSHA_PIPELINED: &str = "evalsha_pipelined";
+
 /// Redis alone, in the place of a server.
 pub const BARE_REDIS: &str = "bare_redis";
 /// A program that only reads and drops, in the place of a server that is attacked.

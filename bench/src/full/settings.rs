@@ -18,9 +18,15 @@ pub enum Group {
     Techempower,
     /// Sales from every store.
     Sales,
+    /// Purchases by users with keys, beside anonymous ones.
+    Shops,
+    /// Refusals of users with new keys, beside others.
+    Refusals,
+    /// Purchases of 1, 100 and 1,000 hot sales.
+    Hot,
     /// One request in a hundred buys.
     Mixed,
-    /// 1,000,000 requests for 10,000 tickets from 15,000 connections.
+    /// 1,000,000 requests for 10,000 tickets from 15,000 connections, without and with users and keys.
     Headline,
     /// One buyer beside 4,000 of another sale.
     Neighbour,

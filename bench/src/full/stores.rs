@@ -7,6 +7,7 @@ use crate::answer::{Answer, Content};
 use crate::error::{Because, Result, fail};
 use crate::fill::Filler;
 use crate::full::measure::{under_load, warm_up};
+use crate::full::store::sold_in_postgres;
 use crate::lab::{Lab, Redis, Served};
 use crate::postgres::Postgres;
 use crate::rows::figure;
@@ -111,11 +112,11 @@ pub fn embedded(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<(Figures, Figures)
 }
 
 /// Every request buys a ticket whose ledger is a file of the server's own, whatever its format.
-pub fn in_embedded(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<Figures> {
+pub fn in_embedded(lab: &mut Lab, server: Server, plan: &LoadPlan<'_>) -> Result<Figures> {
     let cores = [lab.server_core];
     let (content, ledger) = (Content::SoldOut, Ledger::Embedded);
     let setup = Setup { cores: &cores, content, ledger, total: TOTAL_HUGE, options: &[] };
-    let served = lab.serve(Server::Stampede, &setup)?;
+    let served = lab.serve(server, &setup)?;
     let plan = ready(lab, &served, plan)?;
     Ok(under_load(lab, &served, &plan)?.sale_figures())
 }
@@ -135,13 +136,6 @@ pub fn in_postgres(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<Figures> {
         return fail(format!("buyers were told of {granted} tickets, PostgreSQL has {rows}"));
     }
     Ok(measured.sale_figures())
-}
-
-/// Reservations that PostgreSQL has.
-pub fn sold_in_postgres(postgres: &Postgres) -> Result<u64> {
-    let count = "SELECT count(*) FROM reservation";
-    let row = postgres.connect("postgres")?.query_one(count, &[]).because(|| count.into())?;
-    Ok(row.get::<_, i64>(0).unsigned_abs())
 }
 
 /// Rejections of a sale in Redis, by the server and beside the Redis that sell in [`in_redis`].

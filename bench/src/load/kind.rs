@@ -9,7 +9,7 @@ use crate::error::{Result, fail};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kind(u8);
 
-const OWN: usize = 8;
+const OWN: usize = 9;
 
 /// What a server may say of the request itself.
 const HTTP: [&Refusal; 12] = [
@@ -43,6 +43,8 @@ impl Kind {
     pub const SUM_WITH_BODY: Self = Self(6);
     /// HttpArena's `ok`.
     pub const OK: Self = Self(7);
+    /// A reservation that this user and key had already.
+    pub const REPEATED: Self = Self(8);
     /// 429 with a body that is not ours: a proxy's rate limit.
     pub const HTTP_429: Self = Self(3);
     /// 503 with a body that is not ours: a proxy or a peer that has enough.
@@ -58,11 +60,14 @@ impl Kind {
         Self::of_code(|code| code.buy().is_some_and(|answer| answer.code == number))
     }
 
-    /// The kind of a refusal by its name, as a problem has it: `sold_out`.
-    pub fn of_name(name: &[u8]) -> Option<Self> {
-        let http = HTTP.iter().position(|refusal| refusal.code.as_bytes() == name);
+    /// The kind of a refusal by its name, as a problem has it: `sold_out`. `None` also if the problem
+    /// has another status than its name.
+    pub fn of_name(name: &[u8], status: u16) -> Option<Self> {
+        let is =
+            |refusal: &Refusal| refusal.code.as_bytes() == name && refusal.status.code() == status;
+        let http = HTTP.iter().position(|refusal| is(refusal));
         let http = http.map(|at| Self((OWN + Code::ALL.len() + at) as u8));
-        http.or_else(|| Self::of_code(|code| code.kind().code.as_bytes() == name))
+        http.or_else(|| Self::of_code(|code| is(code.kind())))
     }
 
     fn of_code(is: impl Fn(&Code) -> bool) -> Option<Self> {
@@ -71,8 +76,17 @@ impl Kind {
 
     /// Its name in settings and in every table.
     pub fn name(self) -> &'static str {
-        let own =
-            ["granted", "plaintext", "json", "http_429", "http_503", "sum", "sum_with_body", "ok"];
+        let own = [
+            "granted",
+            "plaintext",
+            "json",
+            "http_429",
+            "http_503",
+            "sum",
+            "sum_with_body",
+            "ok",
+            "repeated",
+        ];
         let codes = Code::ALL.iter().map(|code| code.kind().code);
         let mut names = own.into_iter().chain(codes).chain(HTTP.iter().map(|refusal| refusal.code));
         names.nth(self.index()).expect("a kind has a name")
@@ -86,7 +100,7 @@ impl Kind {
     /// The sale said no, in whatever words.
     pub fn is_refusal(self) -> bool {
         let texts = [Self::PLAINTEXT, Self::JSON, Self::SUM, Self::SUM_WITH_BODY, Self::OK];
-        self != Self::GRANTED && !texts.contains(&self)
+        !matches!(self, Self::GRANTED | Self::REPEATED) && !texts.contains(&self)
     }
 }
 
@@ -130,9 +144,10 @@ mod tests {
     fn kinds_have_names_and_are_found_by_them() {
         let sold_out = Kind::of_number(-1).expect("a refusal");
         assert_eq!((sold_out.name(), sold_out.is_refusal()), ("sold_out", true));
-        assert_eq!(Kind::of_name(b"sold_out"), Some(sold_out));
+        assert_eq!(Kind::of_name(b"sold_out", 409), Some(sold_out));
+        assert_eq!(Kind::of_name(b"sold_out", 200), None);
         assert_eq!(
-            (Kind::of_number(1), Kind::of_number(-99), Kind::of_name(b"x")),
+            (Kind::of_number(1), Kind::of_number(-99), Kind::of_name(b"x", 404)),
             (None, None, None)
         );
         let names: std::collections::HashSet<_> = Kind::all().map(Kind::name).collect();

@@ -3,8 +3,8 @@
 //!
 //! Read in this order: [`settings`] says what a run is; [`worker`] is the loop of a thread, over
 //! [`socket`] and [`connection`]; [`pace`] says when an open loop's requests are due; [`request`]
-//! makes bytes and [`reader`] makes answers of them, each of a [`kind`]; [`tally`] counts and checks;
-//! [`report`] sums up.
+//! makes bytes, of which [`fields`] change from one to the next, and [`reader`] makes answers of what
+//! comes back, each of a [`kind`]; [`tally`] counts and checks; [`report`] sums up.
 //!
 //! A thread owns its connections, its share of the requests and its counters: nothing is shared while
 //! it runs but a wish to stop and numbers for the progress line.
@@ -13,12 +13,14 @@ pub mod settings;
 pub mod worker;
 pub mod pace;
 pub mod request;
+pub mod fields;
 pub mod reader;
 pub mod kind;
 pub mod tally;
 pub mod report;
 
 pub mod connection;
+pub mod random;
 pub mod shared;
 pub mod socket;
 

@@ -3,6 +3,8 @@
 //! Nothing here waits or knows the time: it is told. A schedule makes the times in order, so what is
 //! due and not sent is two positions in it, and a backlog of any length takes no memory.
 
+use super::random::Random;
+
 /// How requests are spread over time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Arrivals {
@@ -21,7 +23,7 @@ struct Schedule {
     /// Requests whose time has been told.
     told: u64,
     next_ns: f64,
-    random: u64,
+    random: Random,
 }
 
 impl Schedule {
@@ -34,13 +36,9 @@ impl Schedule {
         };
     }
 
-    /// Above 0, at most 1, by SplitMix64.
+    /// Above 0, at most 1.
     fn fraction(&mut self) -> f64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = self.random;
-        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (((z ^ (z >> 31)) >> 11) + 1) as f64 / (1_u64 << 53) as f64
+        ((self.random.draw() >> 11) + 1) as f64 / (1_u64 << 53) as f64
     }
 }
 
@@ -62,7 +60,7 @@ impl Pace {
     pub fn new(arrivals: Arrivals, rate: f64, thread: usize, threads: usize, end_ns: u64) -> Self {
         let gap_ns = 1e9 * threads as f64 / rate;
         let first_ns = gap_ns * thread as f64 / threads as f64;
-        let random = 0x5eed + thread as u64;
+        let random = Random::new(0x5eed + thread as u64);
         let mut sent = Schedule { arrivals, first_ns, gap_ns, told: 0, next_ns: first_ns, random };
         if arrivals == Arrivals::Poisson {
             sent.next_ns = -gap_ns * sent.fraction().ln();

@@ -227,7 +227,9 @@ fn kind(status: u16, body: &[u8]) -> Option<Kind> {
     }
     match body {
         reservation if reservation.starts_with(RESERVATION) && matches!(status, 200 | 201) => {
-            (text_member(reservation, br#""status":""#)? == b"held").then_some(Kind::GRANTED)
+            // 200: it was made by an earlier request with this key.
+            let kind = if status == 201 { Kind::GRANTED } else { Kind::REPEATED };
+            (text_member(reservation, br#""status":""#)? == b"held").then_some(kind)
         }
         b"55" if status == 200 => Some(Kind::SUM),
         b"75" if status == 200 => Some(Kind::SUM_WITH_BODY),
@@ -235,7 +237,8 @@ fn kind(status: u16, body: &[u8]) -> Option<Kind> {
         b"Hello, World!" if status == 200 => Some(Kind::PLAINTEXT),
         br#"{"message":"Hello, World!"}"# if status == 200 => Some(Kind::JSON),
         problem if problem.starts_with(br#"{"type":"#) => {
-            text_member(problem, br#""code":""#).and_then(Kind::of_name).or(other)
+            let name = text_member(problem, br#""code":""#);
+            name.and_then(|name| Kind::of_name(name, status)).or(other)
         }
         _ => other,
     }
@@ -322,7 +325,11 @@ mod tests {
         let reserved = whole(&answered);
         assert_eq!(reserved.kind, Some(Kind::GRANTED));
         assert_eq!(reserved.id, Some(&b"open~1"[..]));
+        assert_eq!(name("200 OK", held), Some("repeated"));
         assert_eq!(name("200 OK", &held.replace("held", "expired")), None);
+        let sold_out = r#"{"type":"about:blank","status":409,"code":"sold_out","free":0}"#;
+        assert_eq!(name("409 Conflict", sold_out), Some("sold_out"));
+        assert_eq!(name("200 OK", sold_out), None);
         let problem = r#"{"type":"about:blank","status":429,"code":"rate_limited"}"#;
         assert_eq!(name("429 Too Many Requests", problem), Some("rate_limited"));
         assert_eq!(name("503 Service Temporarily Unavailable", "<html>"), Some("http_503"));

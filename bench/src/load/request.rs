@@ -1,15 +1,10 @@
-//! The bytes of a request, made once. Only the number of the user changes from one to the next.
+//! The bytes of a request, made once. Only its [`fields`](super::fields) change from one to the next.
 
-use std::ops::Range;
-
+use super::fields::{Fields, KEY_BYTES, Keys, Numbers, SALE_DIGITS, SALES_MAX, Sales, USER_DIGITS};
 use crate::error::{Result, fail};
 
-/// Digits of a user's number.
-const DIGITS: usize = 10;
 /// Longest user that the API takes.
 const USER_BYTES_MAX: usize = 128;
-/// The most users that their digits can name.
-pub const USERS_MAX: u64 = 10_u64.pow(DIGITS as u32);
 
 /// Requests, as many at a time as are to be sent.
 #[derive(Debug, Clone)]
@@ -17,7 +12,7 @@ pub struct Request {
     /// One after the other, as many as a pipeline holds.
     bytes: Vec<u8>,
     len: usize,
-    user: Option<Users>,
+    fields: Fields,
     also: Option<Also>,
     turns: Option<Box<Turns>>,
 }
@@ -37,18 +32,14 @@ struct Also {
     until: u64,
 }
 
-#[derive(Debug, Clone)]
-struct Users {
-    digits: Range<usize>,
-    count: u64,
-    next: u64,
-    step: u64,
-}
-
 /// What a target begins with that is posted to.
 const POST: &str = "POST ";
-/// The order that is posted.
-const ORDER: &str = r#"{"user":"load","quantity":1}"#;
+/// Where the number of a sale stands in a target.
+pub const SALE: &str = "{sale}";
+/// The user of an order, unless users are numbered.
+const USER: &str = "load";
+/// The order that is posted, around its user.
+const ORDER: (&str, &str) = (r#"{"user":""#, r#"","quantity":1}"#);
 
 /// What a request says.
 #[derive(Debug, Clone, Copy)]
@@ -56,60 +47,52 @@ pub struct Wording<'a> {
     /// The value of `Host`.
     pub host: &'a str,
     /// What is asked for: `/buy/ticket`; or `POST /v1/sales/ticket/reservations`, with an order.
+    /// [`SALE`] in it becomes the number of a sale.
     pub target: &'a str,
     /// HTTP/1.0, as `ab` speaks it.
     pub http10: bool,
     /// Asks for the connection to be closed.
     pub close: bool,
-    /// So many users take turns; their names begin with this.
+    /// So many users take turns; their names begin with this. An order names them in its body, any
+    /// other request in `X-User-Id`.
     pub users: Option<(u64, &'a str)>,
+    /// Each user has an `Idempotency-Key`.
+    pub keys: bool,
+    /// So many sales are asked about at random.
+    pub sales: Option<u64>,
 }
 
 impl Request {
     /// `pipeline`: the most that are sent at a time.
     pub fn new(wording: &Wording<'_>, pipeline: u32) -> Result<Self> {
-        let Wording { host, target, http10, close, users } = *wording;
+        let Wording { host, target, http10, close, users, keys, sales } = *wording;
         let (method, target) = match target.strip_prefix(POST) {
             Some(target) => ("POST", target),
             None => ("GET", target),
         };
-        if !target.starts_with('/') || !target.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return fail(format!(
-                "--target {target:?}: it begins with / and has only visible ASCII characters"
-            ));
-        }
+        check(wording, target)?;
+        let mut text = Text { out: format!("{method} "), fields: Fields::default() };
+        text.target(target, sales);
         let version = if http10 { "1.0" } else { "1.1" };
-        let mut one = format!("{method} {target} HTTP/{version}\r\nHost: {host}\r\n");
+        text.out.push_str(&format!(" HTTP/{version}\r\nHost: {host}\r\n"));
         if close && !http10 {
-            one.push_str("Connection: close\r\n");
+            text.out.push_str("Connection: close\r\n");
         }
-        let user = match users {
-            Some((count, prefix)) => {
-                let visible = prefix.bytes().all(|byte| byte.is_ascii_graphic());
-                if !visible || prefix.len() + DIGITS > USER_BYTES_MAX {
-                    let max = USER_BYTES_MAX - DIGITS;
-                    return fail(format!(
-                        "--user-prefix {prefix:?}: at most {max} visible ASCII characters"
-                    ));
-                }
-                one.push_str("X-User-Id: ");
-                one.push_str(prefix);
-                let digits = one.len()..one.len() + DIGITS;
-                one.push_str(&"0".repeat(DIGITS));
-                one.push_str("\r\n");
-                Some(Users { digits, count, next: 0, step: 1 })
+        if let (true, Some((count, prefix))) = (keys, users) {
+            text.key(prefix, count);
+        }
+        match (method, users) {
+            ("POST", users) => text.order(users),
+            (_, Some((count, prefix))) => {
+                text.out.push_str("X-User-Id: ");
+                text.user(prefix, count);
+                text.out.push_str("\r\n\r\n");
             }
-            None => None,
-        };
-        match method {
-            "POST" => one.push_str(&format!(
-                "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{ORDER}",
-                ORDER.len()
-            )),
-            _ => one.push_str("\r\n"),
+            _ => text.out.push_str("\r\n"),
         }
-        let (bytes, len) = (one.repeat(pipeline as usize).into_bytes(), one.len());
-        Ok(Self { bytes, len, user, also: None, turns: None })
+        let Text { out, fields } = text;
+        let (bytes, len) = (out.repeat(pipeline as usize).into_bytes(), out.len());
+        Ok(Self { bytes, len, fields, also: None, turns: None })
     }
 
     /// In turn with two that post this text to the same target, with its length and in a chunk, where
@@ -125,7 +108,7 @@ impl Request {
         ];
         let whole = |text: String| {
             let (len, bytes) = (text.len(), text.into_bytes());
-            Self { bytes, len, user: None, also: None, turns: None }
+            Self { bytes, len, fields: Fields::default(), also: None, turns: None }
         };
         let turns = Turns { others: others.map(whole).into(), next: 0 };
         Self { turns: Some(Box::new(turns)), ..self }
@@ -140,9 +123,7 @@ impl Request {
     /// The part of one of so many threads: each names other users, until all have been named.
     pub fn for_thread(&self, thread: usize, threads: usize) -> Self {
         let mut own = self.clone();
-        if let Some(user) = &mut own.user {
-            (user.next, user.step) = (thread as u64, threads as u64);
-        }
+        own.fields.for_thread(thread, threads);
         if let Some(also) = &mut own.also {
             *also.request = also.request.for_thread(thread, threads);
         }
@@ -166,17 +147,93 @@ impl Request {
             }
         }
         let len = self.len * count as usize;
-        if let Some(user) = &mut self.user {
+        if !self.fields.is_empty() {
             for one in self.bytes[..len].chunks_exact_mut(self.len) {
-                let mut rest = user.next % user.count;
-                for digit in one[user.digits.clone()].iter_mut().rev() {
-                    *digit = b'0' + (rest % 10) as u8;
-                    rest /= 10;
-                }
-                user.next += user.step;
+                self.fields.fill(one);
             }
         }
         &self.bytes[..len]
+    }
+}
+
+/// Refuses what can't be sent, or would not be what it seems.
+fn check(wording: &Wording<'_>, target: &str) -> Result<()> {
+    if !target.starts_with('/') || !target.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return fail(format!(
+            "--target {target:?}: it begins with / and has only visible ASCII characters"
+        ));
+    }
+    if let Some((_, prefix)) = wording.users {
+        // Nothing that JSON or a header would say in another way.
+        let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
+        if !prefix.bytes().all(plain) || prefix.len() + USER_DIGITS > USER_BYTES_MAX {
+            let max = USER_BYTES_MAX - USER_DIGITS;
+            return fail(format!(
+                "--user-prefix {prefix:?}: at most {max} visible ASCII characters, no quote and no \
+                 backslash"
+            ));
+        }
+    }
+    match wording.sales {
+        Some(count) if !(1..=SALES_MAX).contains(&count) => {
+            fail(format!("--sales {count}: it is between 1 and {SALES_MAX}"))
+        }
+        Some(_) if target.matches(SALE).count() != 1 => {
+            fail(format!("--sales: the target must have {SALE} in it, once"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A request that is being made.
+struct Text {
+    out: String,
+    fields: Fields,
+}
+
+impl Text {
+    fn target(&mut self, target: &str, sales: Option<u64>) {
+        match (sales, target.split_once(SALE)) {
+            (Some(count), Some((before, behind))) => {
+                self.out.push_str(before);
+                self.fields.sale = Some((self.room("0", SALE_DIGITS), Sales::new(count)));
+                self.out.push_str(behind);
+            }
+            _ => self.out.push_str(target),
+        }
+    }
+
+    fn user(&mut self, prefix: &str, count: u64) {
+        self.out.push_str(prefix);
+        self.fields.user = Some((self.room("0", USER_DIGITS), Numbers::new(count)));
+    }
+
+    fn key(&mut self, prefix: &str, count: u64) {
+        self.out.push_str("Idempotency-Key: ");
+        self.fields.key = Some((self.room("-", KEY_BYTES), Keys::new(prefix, count)));
+        self.out.push_str("\r\n");
+    }
+
+    /// The end of the head, and the body.
+    fn order(&mut self, users: Option<(u64, &str)>) {
+        let user_bytes = users.map_or(USER.len(), |(_, prefix)| prefix.len() + USER_DIGITS);
+        self.out.push_str(&format!(
+            "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{}",
+            ORDER.0.len() + user_bytes + ORDER.1.len(),
+            ORDER.0
+        ));
+        match users {
+            Some((count, prefix)) => self.user(prefix, count),
+            None => self.out.push_str(USER),
+        }
+        self.out.push_str(ORDER.1);
+    }
+
+    /// Room for a field, and where it is.
+    fn room(&mut self, filler: &str, bytes: usize) -> std::ops::Range<usize> {
+        let from = self.out.len();
+        self.out.push_str(&filler.repeat(bytes));
+        from..self.out.len()
     }
 }
 
@@ -184,8 +241,15 @@ impl Request {
 mod tests {
     use super::*;
 
-    const PLAIN: Wording<'_> =
-        Wording { host: "a:1", target: "/buy/ticket", http10: false, close: false, users: None };
+    const PLAIN: Wording<'_> = Wording {
+        host: "a:1",
+        target: "/buy/ticket",
+        http10: false,
+        close: false,
+        users: None,
+        keys: false,
+        sales: None,
+    };
 
     fn text(request: &mut Request, count: u32) -> String {
         String::from_utf8_lossy(request.take(count)).into_owned()
@@ -202,7 +266,8 @@ mod tests {
         let post = Wording { target: "POST /v1/sales/a/reservations", ..PLAIN };
         let post = text(&mut Request::new(&post, 1).expect("legal"), 1);
         assert!(post.starts_with("POST /v1/sales/a/reservations HTTP/1.1\r\n"), "{post}");
-        assert!(post.ends_with(&format!("Content-Length: {}\r\n\r\n{ORDER}", ORDER.len())));
+        let order = r#"{"user":"load","quantity":1}"#;
+        assert!(post.ends_with(&format!("Content-Length: {}\r\n\r\n{order}", order.len())));
         let old = Wording { close: true, http10: true, ..PLAIN };
         let old = text(&mut Request::new(&old, 1).expect("legal"), 1);
         assert_eq!(old, "GET /buy/ticket HTTP/1.0\r\nHost: a:1\r\n\r\n");
@@ -221,6 +286,34 @@ mod tests {
         assert_eq!(named(&text(&mut one, 1)), ["u-0000000001"]);
         let mut other = request.for_thread(1, 2);
         assert_eq!(named(&text(&mut other, 2)), ["u-0000000001", "u-0000000000"]);
+    }
+
+    #[test]
+    fn an_order_names_its_user_its_key_and_its_sale() {
+        let target = "POST /v1/sales/hot-{sale}/reservations";
+        let users = Some((1_000, "usr"));
+        let order = Wording { target, users, keys: true, sales: Some(1), ..PLAIN };
+        let mut order = Request::new(&order, 2).expect("legal").for_thread(1, 2);
+        let (two, one) = (text(&mut order, 2), text(&mut order, 1));
+        assert_eq!(two.len(), 2 * one.len());
+        let (first, second) = two.split_at(one.len());
+        let mut keys = Vec::new();
+        for (request, user) in
+            [(first, "usr0000000001"), (second, "usr0000000003"), (&one, "usr0000000005")]
+        {
+            let body = format!(r#"{{"user":"{user}","quantity":1}}"#);
+            let head = "POST /v1/sales/hot-0000/reservations HTTP/1.1\r\nHost: a:1\r\n";
+            let rest = request.strip_prefix(head).expect("a target and a host");
+            let (key, rest) = rest.split_once("\r\n").expect("a line");
+            let key = key.strip_prefix("Idempotency-Key: ").expect("a key");
+            assert!(key.len() == KEY_BYTES && !keys.contains(&key), "{key}");
+            keys.push(key);
+            let length = body.len();
+            assert_eq!(
+                rest,
+                format!("Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}")
+            );
+        }
     }
 
     #[test]

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Parser};
 
+use super::fields::USERS_MAX;
 use super::kind::Expected;
 use super::pace::Arrivals;
-use super::request::{Request, USERS_MAX, Wording};
+use super::request::{Request, Wording};
 use super::socket::Peer;
 use super::tally::IDS_MAX;
 use crate::error::{Because, Result, fail};
@@ -90,12 +91,20 @@ pub struct Settings {
     /// Speak HTTP/1.0, as ab does.
     #[arg(long, requires = "connection_each")]
     pub http10: bool,
-    /// Name a user in each request (X-User-Id): N in turn [default: each another].
+    /// Name a user in each request (in an order's body, else in X-User-Id): N in turn [default: each
+    /// another].
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "10000000000", value_parser = clap::value_parser!(u64).range(1..=USERS_MAX))]
     pub users: Option<u64>,
     /// What the names of users begin with; ten digits follow.
     #[arg(long, value_name = "TEXT", default_value = "user-", requires = "users")]
     pub user_prefix: String,
+    /// Send an Idempotency-Key with each request, a UUID: each user has one.
+    #[arg(long, requires = "users")]
+    pub keys: bool,
+    /// Ask about one of N sales at random in each request: {sale} in the target becomes its number,
+    /// of four digits.
+    #[arg(long, value_name = "N")]
+    pub sales: Option<u64>,
     /// Answers that may come: any, or names with commas between them, such as granted,sold_out.
     #[arg(long, value_name = "KINDS", default_value = "any")]
     pub expect: String,
@@ -183,10 +192,13 @@ impl Plan {
             http10: settings.http10,
             close: settings.connection_each,
             users: settings.users.map(|count| (count, &*settings.user_prefix)),
+            keys: settings.keys,
+            sales: settings.sales,
         };
         let mut request = Request::new(&wording, settings.pipeline)?;
         if let Some(target) = &settings.also {
-            let other = Request::new(&Wording { target, ..wording }, 1).because(|| "--also".into());
+            let other = Wording { target, sales: None, ..wording };
+            let other = Request::new(&other, 1).because(|| "--also".into());
             request = request.also(other?, settings.also_every);
         }
         if let Some(text) = &settings.and_post {
@@ -338,6 +350,10 @@ mod tests {
             (&["--to", "127.0.0.1:1", "--also", "/b", "--pipeline", "2"], "cannot be used with"),
             (&["--to", "127.0.0.1:1", "--warm-up", "1", "--requests", "9"], "cannot be used with"),
             (&["--to", "127.0.0.1:1", "--http10"], "--connection-each"),
+            (&["--to", "127.0.0.1:1", "--keys"], "--users"),
+            (&["--to", "127.0.0.1:1", "--sales", "9"], "must have {sale} in it"),
+            (&["--to", "127.0.0.1:1", "--target", "/{sale}", "--sales", "0"], "between 1 and"),
+            (&["--to", "127.0.0.1:1", "--users", "--user-prefix", "\""], "no quote"),
             (&["--to", "127.0.0.1:1", "--renew-after", "0"], "--renew-after"),
             (&["--to", "127.0.0.1:1", "--and-post", "1", "--also", "/b"], "cannot be used with"),
         ] {

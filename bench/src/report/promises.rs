@@ -66,7 +66,7 @@ impl Promise {
         Self { to: To::Ratio(own, other, base), ..self }
     }
 
-    /// What was tried and where the time goes: said only if the promise is not met.
+    /// What was tried and where the time goes: said unless the promise is met.
     #[must_use]
     pub const fn note(self, note: &'static str) -> Self {
         Self { note: Some(note), ..self }
@@ -112,8 +112,9 @@ pub fn promises(promised: &[Promise], rows: &[Row]) -> String {
     let mut out = String::from(
         "## What is promised\n\n\
          Each ratio is taken within a round; then the median of the rounds, their quartiles and \
-         their range. \"Within noise\": the limit lies between the quartiles, so other rounds could \
-         have said otherwise.\n\n\
+         their range. \"Met\" and \"not met\": both quartiles are on that side of the limit. \
+         \"No verdict\": the limit lies between the quartiles, so other rounds could have said \
+         otherwise.\n\n\
          | of what | limit | median | p25–p75 | min–max | rounds | verdict |\n\
          |---|---|---|---|---|---|---|\n",
     );
@@ -138,12 +139,12 @@ pub fn promises(promised: &[Promise], rows: &[Row]) -> String {
             "| {text} | {limit} | {median:.3} | {p25:.3}–{p75:.3} | {min:.3}–{max:.3} | {count} | \
              {verdict} |",
         );
-        if let (false, Some(note)) = (promise.limit.met(median), promise.note) {
+        if let (false, Some(note)) = (promise.limit.is_met(&spread), promise.note) {
             let _ = writeln!(notes, "- {text}: {note}");
         }
     }
     if !notes.is_empty() {
-        out.push_str("\nOf what is not met:\n\n");
+        out.push_str("\nOf what is not met, or has no verdict:\n\n");
         out.push_str(&notes);
     }
     out
@@ -158,18 +159,23 @@ impl Limit {
         }
     }
 
-    /// The median decides; where the quartiles lie on both sides of the limit, that is said.
+    /// Whether the quartile that is nearer to breaking it holds it too.
+    fn is_met(self, spread: &Spread) -> bool {
+        self.met(spread.p25) && self.met(spread.p75)
+    }
+
+    /// The quartiles decide. Where the limit lies between them, nothing is claimed.
     fn verdict(self, spread: &Spread) -> String {
         if self == Self::None {
             return String::new();
         }
-        let within_noise = self.met(spread.p25) != self.met(spread.p75);
-        let verdict = if self.met(spread.median) { "met" } else { "**not met**" };
-        let doubt = match (spread.count < ROUNDS_MIN, within_noise) {
-            (true, _) => " (few rounds)",
-            (false, true) => " (within noise)",
-            (false, false) => "",
+        let broken = !self.met(spread.p25) && !self.met(spread.p75);
+        let verdict = match (self.is_met(spread), broken) {
+            (true, _) => "met",
+            (_, true) => "**not met**",
+            _ => "no verdict",
         };
+        let doubt = if spread.count < ROUNDS_MIN { " (few rounds)" } else { "" };
         format!("{verdict}{doubt}")
     }
 
@@ -221,16 +227,17 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_between_the_quartiles_is_within_noise() {
+    fn both_quartiles_must_agree_for_a_verdict() {
         let verdict =
             |limit: Limit, values: [f64; 4]| limit.verdict(&Spread::of(values).expect("values"));
         assert_eq!(verdict(Limit::AtMost(1.1), [0.9, 1.0, 1.0, 1.05]), "met");
-        assert_eq!(verdict(Limit::AtMost(1.1), [0.9, 1.0, 1.15, 1.3]), "met (within noise)");
-        assert_eq!(
-            verdict(Limit::AtMost(1.0), [0.8, 0.9, 1.15, 1.3]),
-            "**not met** (within noise)"
-        );
+        // The median says yes, then no: neither is enough.
+        assert_eq!(verdict(Limit::AtMost(1.1), [0.9, 1.0, 1.15, 1.3]), "no verdict");
+        assert_eq!(verdict(Limit::AtMost(1.0), [0.8, 0.9, 1.15, 1.3]), "no verdict");
+        assert_eq!(verdict(Limit::AtMost(1.0), [1.1, 1.2, 1.3, 1.4]), "**not met**");
         assert_eq!(verdict(Limit::AtLeast(2.0), [1.0, 1.1, 1.2, 1.3]), "**not met**");
+        assert_eq!(verdict(Limit::AtLeast(1.0), [1.0, 1.1, 1.2, 1.3]), "met");
+        assert_eq!(verdict(Limit::AtLeast(1.1), [1.0, 1.05, 1.2, 1.3]), "no verdict");
         assert_eq!(verdict(Limit::None, [1.0; 4]), "");
     }
 

@@ -1,4 +1,7 @@
 //! The table of results in the README, between two markers: all else is its writer's.
+//!
+//! It leads with what a shop sends (a purchase with a user and a key), as [`layout`](super::layout) has
+//! the lines and the pictures; a run that did not measure that leads with what it has.
 
 use std::fmt::Write;
 use std::fs;
@@ -152,6 +155,24 @@ mod tests {
         for bad in ["", BEGIN, &format!("{END}{BEGIN}"), &format!("{BEGIN}{BEGIN}{END}")] {
             assert!(replaced(bad, "new").is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn purchases_of_a_shop_come_first_where_they_were_measured() {
+        let row = |scenario: &'static str, figure: &'static str| {
+            let (scenario, server, figure) = (scenario.into(), OURS.into(), figure.into());
+            Row { round: 1, scenario, server, figure, value: 1.0 }
+        };
+        let rejections = row("rejections_keepalive", SERVER_CPU_US);
+        let lines = Layout::default().lines;
+        let first = |rows: &[Row]| {
+            let section = section(rows, &lines, "", "run", &[]).expect("a section");
+            let line = section.lines().find(|line| line.starts_with("| ") && line.contains("1.00"));
+            line.expect("a line").to_owned()
+        };
+        assert!(first(std::slice::from_ref(&rejections)).starts_with("| CPU a rejection, kept"));
+        let both = [rejections, row("shop_keyed", SALES_PER_S)];
+        assert!(first(&both).starts_with("| purchases/s by POST with user, key"));
     }
 
     #[test]

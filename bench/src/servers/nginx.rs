@@ -27,14 +27,15 @@ pub fn write_proxy(folder: &Path, listen: SocketAddr, core: usize, upstream: &st
 }
 
 /// Writes the configuration and the code of an nginx that answers by Lua, and sells from a Redis
-/// with the script of this SHA. Without: it has nothing to sell.
+/// with the scripts of these SHAs, the second for orders. Without: it has nothing to sell.
 pub fn write_lua(
     folder: &Path,
     listen: SocketAddr,
     cores: &[usize],
-    redis: Option<(SocketAddr, &str)>,
+    redis: Option<(SocketAddr, [&str; 2])>,
 ) -> Result<()> {
-    let redis = redis.map(|(at, sha)| format!("'{}', {}, '{sha}'", at.ip(), at.port()));
+    let redis = redis
+        .map(|(at, [sell, order])| format!("'{}', {}, '{sell}', '{order}'", at.ip(), at.port()));
     let redis = redis.unwrap_or_default();
     write(
         folder,

@@ -7,10 +7,13 @@ use crate::error::{Result, fail};
 use crate::lab::{Lab, Served, free_address};
 use crate::process::CommandLine;
 use crate::resp::Connection;
+use crate::sellers::Source;
 use crate::{one_sale, sellers};
 
 /// What sells where a ticket is one EVALSHA and nobody claims it.
 const SCRIPT: &str = include_str!("../../peers/sale.lua");
+/// What sells where a shop sends a user and a key.
+const ORDER_SCRIPT: &str = include_str!("../../peers/article/order.lua");
 
 impl Lab {
     /// Starts a server and waits until it listens.
@@ -61,14 +64,16 @@ impl Lab {
                 if setup.content == Content::SoldOut =>
             {
                 let folder = self.fresh_folder("nginx");
-                let sha = match setup.ledger {
+                let shas = match setup.ledger {
                     Ledger::Redis(at) => {
                         let mut redis = Connection::open(at)?;
-                        Some((at, one_sale::prepare_with(&mut redis, setup.total, SCRIPT)?))
+                        let sell = one_sale::prepare_with(&mut redis, setup.total, SCRIPT)?;
+                        let order = one_sale::load_script(&mut redis, ORDER_SCRIPT)?;
+                        Some((at, sell, order))
                     }
                     _ => None,
                 };
-                let redis = sha.as_ref().map(|(redis, sha)| (*redis, &**sha));
+                let redis = shas.as_ref().map(|(at, sell, order)| (*at, [&**sell, &**order]));
                 nginx::write_lua(&folder, listen, setup.cores, redis)?;
                 Ok(nginx_in(&folder, &cores))
             }
@@ -76,14 +81,15 @@ impl Lab {
                 self.programs.build_article()?;
                 Ok(sellers::article(&self.programs, setup.cores, listen, *redis, setup.total))
             }
-            (Server::FloorSales, Ledger::Redis(redis)) => {
-                let per_ticket = match setup.options {
-                    [] => false,
-                    ["--per-ticket"] => true,
+            (Server::FloorSales, ledger) => {
+                let folder = self.fresh_folder("journal");
+                let from = match (ledger, setup.options) {
+                    (Ledger::Redis(redis), []) => Source::Redis(*redis),
+                    (Ledger::Redis(redis), ["--per-ticket"]) => Source::RedisPerTicket(*redis),
+                    (Ledger::Embedded, []) => Source::Journal(&folder),
                     _ => return cannot(server, setup),
                 };
-                let (programs, cores, total) = (&self.programs, setup.cores, setup.total);
-                Ok(sellers::floor_sales(programs, cores, listen, *redis, total, per_ticket))
+                Ok(sellers::floor_sales(&self.programs, setup.cores, listen, from, setup.total))
             }
             (Server::Stampede, ledger) => {
                 let ledger = match ledger {

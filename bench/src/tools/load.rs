@@ -38,8 +38,12 @@ pub struct LoadPlan<'a> {
     pub watch: Option<u32>,
     /// Something else that one request in so many asks for.
     pub also: Option<(&'a str, u64)>,
-    /// Each request names another user.
-    pub users: bool,
+    /// Each request names another user, whose name begins with this.
+    pub users: Option<&'a str>,
+    /// Each of them has an idempotency key.
+    pub keys: bool,
+    /// So many sales are asked about at random.
+    pub sales: Option<u32>,
     /// What is posted in turn with GET, with its length and in a chunk.
     pub and_post: Option<&'a str>,
     /// Answers after which a connection is closed and another opened.
@@ -63,7 +67,9 @@ impl Default for LoadPlan<'_> {
             answer_deadline: 10,
             watch: None,
             also: None,
-            users: false,
+            users: None,
+            keys: false,
+            sales: None,
             and_post: None,
             renew_after: None,
         }
@@ -111,7 +117,17 @@ impl Programs {
         }
         option("--expect", plan.expect.into());
         option("--json", "-".into());
-        let flags = [("--connection-each", plan.connection_each), ("--users", plan.users)];
+        if let Some(prefix) = plan.users {
+            option("--user-prefix", prefix.into());
+        }
+        if let Some(sales) = plan.sales {
+            option("--sales", sales.to_string());
+        }
+        let flags = [
+            ("--connection-each", plan.connection_each),
+            ("--users", plan.users.is_some()),
+            ("--keys", plan.keys),
+        ];
         words.extend(flags.iter().filter(|(_, set)| *set).map(|(name, _)| (*name).to_owned()));
         CommandLine::on_cores(&cores, words)
     }
@@ -151,7 +167,10 @@ mod tests {
             LoadPlan {
                 cores: &[0, 1],
                 rate: Some(1_500.5),
-                users: true,
+                users: Some("usr"),
+                keys: true,
+                sales: Some(1_000),
+                target: "POST /v1/sales/hot-{sale}/reservations",
                 total: Some(7),
                 expect: "granted,sold_out",
                 ..LoadPlan::default()
@@ -169,7 +188,8 @@ mod tests {
                 (plan.and_post, plan.renew_after)
             );
             assert_eq!((settings.requests, &*settings.expect), (plan.requests, plan.expect));
-            assert_eq!(settings.users.is_some(), plan.users);
+            assert_eq!(settings.users.is_some(), plan.users.is_some());
+            assert_eq!((settings.keys, settings.sales), (plan.keys, plan.sales.map(u64::from)));
         }
     }
 

@@ -12,27 +12,16 @@ use bench::one_sale;
 use bench::resp::{self, Reply};
 use redis::parse_redis_value;
 use stampede::ledger::Group;
+use stampede::ledger::ids::IdSource;
 use stampede::ledger::redis::{Codec, KeyTemplates, RedisSettings, decode, handshake};
 use stampede::limits::BATCH_MAX;
-use stampede::purchase::IdSource;
 use stampede::sale::{Command, Outcome, ReservationId, Reserve, SaleId};
 
 use crate::counts::Counts;
+use crate::ledger::{Asked, Ledger, Seat};
 use crate::nonblocking::send;
 
 const READ_BUFFER_BYTES: usize = 64 * 1024;
-
-/// Who asks: a connection's descriptor, and its number, since descriptors are used again.
-#[derive(Debug, Clone, Copy)]
-pub struct Seat {
-    /// The descriptor.
-    pub fd: RawFd,
-    /// The connection's number.
-    pub serial: u64,
-}
-
-/// A request, and the id that its reservation is to have.
-type Asked = (Seat, ReservationId);
 
 /// A way to Redis.
 pub struct Link {
@@ -85,13 +74,23 @@ impl Link {
         })
     }
 
-    /// Its descriptor.
-    pub fn fd(&self) -> RawFd {
+    /// Sends what it can of what is to be sent, and waits for room if that is not all.
+    fn send(&mut self, epoll: &Epoll) -> Result<()> {
+        let sent = send(&mut self.stream, &self.out).because(|| "sending to Redis".into())?;
+        self.out.drain(..sent);
+        if !self.out.is_empty() {
+            epoll.watch(self.fd(), libc::EPOLLIN | libc::EPOLLOUT)?;
+        }
+        Ok(())
+    }
+}
+
+impl Ledger for Link {
+    fn fd(&self) -> RawFd {
         self.stream.as_raw_fd()
     }
 
-    /// Puts a request into the open batch.
-    pub fn join(&mut self, seat: Seat) {
+    fn join(&mut self, seat: Seat) {
         let batch = match &self.how {
             How::Batches { sent, .. } => *sent,
             // Each is one of its own.
@@ -100,8 +99,7 @@ impl Link {
         self.open.push((seat, self.ids.next_id(batch)));
     }
 
-    /// Sends what the end of a round of events is to send.
-    pub fn leave(&mut self, epoll: &Epoll, counts: &Counts) -> Result<()> {
+    fn leave(&mut self, epoll: &Epoll, counts: &Counts) -> Result<()> {
         if self.open.is_empty() {
             return Ok(());
         }
@@ -130,19 +128,7 @@ impl Link {
         self.send(epoll)
     }
 
-    /// Sends what it can of what is to be sent, and waits for room if that is not all.
-    fn send(&mut self, epoll: &Epoll) -> Result<()> {
-        let sent = send(&mut self.stream, &self.out).because(|| "sending to Redis".into())?;
-        self.out.drain(..sent);
-        if !self.out.is_empty() {
-            epoll.watch(self.fd(), libc::EPOLLIN | libc::EPOLLOUT)?;
-        }
-        Ok(())
-    }
-
-    /// An event of the connection: adds whoever has been answered, with the reservation's id if it
-    /// was granted.
-    pub fn turn(
+    fn turn(
         &mut self,
         events: u32,
         epoll: &Epoll,

@@ -1,18 +1,21 @@
-//! The floor of a sale: the floor's epoll loop with one connection to Redis in it.
+//! The floor of a sale: the floor's epoll loop with one connection to Redis in it, or with a journal
+//! in Redis' place.
 //!
 //! Requests join the open batch, and a batch goes out at the end of a round of events once the one
-//! before it is answered, with stampede's own script and bytes; `--per-ticket`: each request goes out
-//! at the end of its round as an EVALSHA of its own, pipelined on the same connection. Once Redis
-//! has said that the sale is sold out, everybody is told so at once, and it stays so.
+//! before it is answered. From Redis ([`link`]) with stampede's own script and bytes; `--per-ticket`:
+//! each request goes out at the end of its round as an EVALSHA of its own, pipelined on the same
+//! connection. From a journal ([`disk`]) with one write and one fdatasync per batch on a thread of its
+//! own. Once nothing is left, everybody is told so at once, and it stays so.
 //!
 //! Like the floor it parses nothing but the end of a request and enforces no bound, and it ends when
-//! Redis fails: it is a yardstick, not a server. When it is told to end it prints
+//! Redis or the disk fails: it is a yardstick, not a server. When it is told to end it prints
 //! `batches=N requests=N` on standard error.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, RawFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -28,10 +31,14 @@ use signal_hook::iterator::Signals;
 use stampede::sale::ReservationId;
 
 use counts::Counts;
-use link::{Link, Seat};
+use disk::{Disk, Mailbox};
+use ledger::{Ledger, Seat};
+use link::Link;
 use nonblocking::send;
 
 mod counts;
+mod disk;
+mod ledger;
 mod link;
 mod nonblocking;
 
@@ -40,7 +47,7 @@ const READ_BUFFER_BYTES: usize = 64 * 1024;
 /// Far beyond any run: nothing is to expire.
 const HOLD_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// A bare epoll loop that sells from Redis and checks nothing: the floor of a sale.
+/// A bare epoll loop that sells from Redis or a journal and checks nothing: the floor of a sale.
 #[derive(Parser)]
 struct Settings {
     #[command(flatten)]
@@ -54,6 +61,9 @@ struct Settings {
     /// One EVALSHA a ticket, with the script of the one-EVALSHA baseline, in place of batches.
     #[arg(long)]
     per_ticket: bool,
+    /// Sell from a journal in this folder, in place of Redis.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["redis", "per_ticket"])]
+    journal: Option<PathBuf>,
 }
 
 fn main() {
@@ -64,7 +74,13 @@ fn main() {
 }
 
 fn run(settings: Settings) -> Result<()> {
-    let Settings { place, redis, total, per_ticket } = settings;
+    let Settings { place, redis, total, per_ticket, journal } = settings;
+    let counts = Arc::new(Counts::default());
+    tell_at_the_end(counts.clone())?;
+    if let Some(folder) = journal {
+        let disk = Disk::start(&folder, total)?;
+        return place.run(move |listener| serve(&listener, Mailbox::open(disk.clone())?, &counts));
+    }
     let sha = match per_ticket {
         true => Some(one_sale::prepare(&mut resp::Connection::open(redis)?, total)?),
         false => {
@@ -72,8 +88,6 @@ fn run(settings: Settings) -> Result<()> {
             None
         }
     };
-    let counts = Arc::new(Counts::default());
-    tell_at_the_end(counts.clone())?;
     place.run(move |listener| serve(&listener, Link::open(redis, sha.clone())?, &counts))
 }
 
@@ -91,13 +105,13 @@ fn tell_at_the_end(counts: Arc<Counts>) -> Result<()> {
 }
 
 /// One core's loop.
-fn serve(listener: &TcpListener, link: Link, counts: &Counts) -> Result<()> {
+fn serve<L: Ledger>(listener: &TcpListener, ledger: L, counts: &Counts) -> Result<()> {
     let epoll = Epoll::new()?;
     epoll.add(listener.as_raw_fd())?;
-    epoll.add(link.fd())?;
+    epoll.add(ledger.fd())?;
     let mut floor = Floor {
         epoll,
-        link,
+        ledger,
         connections: Vec::new(),
         serial: 0,
         answers: Answers::new(),
@@ -112,7 +126,7 @@ fn serve(listener: &TcpListener, link: Link, counts: &Counts) -> Result<()> {
         floor.answers.refresh();
         for event in &events[..ready] {
             let fd = event.u64 as RawFd;
-            if fd == floor.link.fd() {
+            if fd == floor.ledger.fd() {
                 floor.settle(event.events)?;
             } else if fd == listener.as_raw_fd() {
                 floor.accept(listener)?;
@@ -120,13 +134,13 @@ fn serve(listener: &TcpListener, link: Link, counts: &Counts) -> Result<()> {
                 floor.drop_connection(fd);
             }
         }
-        floor.link.leave(&floor.epoll, counts)?;
+        floor.ledger.leave(&floor.epoll, counts)?;
     }
 }
 
-struct Floor {
+struct Floor<L> {
     epoll: Epoll,
-    link: Link,
+    ledger: L,
     /// By descriptor.
     connections: Vec<Option<Connection>>,
     /// Of the last connection.
@@ -145,12 +159,12 @@ struct Connection {
     unparsed: Vec<u8>,
     /// Answers that are still to be sent.
     output: Vec<u8>,
-    /// Requests that Redis has not decided.
+    /// Requests that are not decided.
     waiting: u32,
     closing: bool,
 }
 
-impl Floor {
+impl<L: Ledger> Floor<L> {
     fn accept(&mut self, listener: &TcpListener) -> Result<()> {
         // None left, or no descriptor left: either way, what is open goes on.
         while let Ok(socket) = accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
@@ -208,22 +222,22 @@ impl Floor {
         };
         connection.closing = scan.closing;
         for _ in 0..scan.requests {
-            // Answers keep their order: nobody overtakes one who waits for Redis.
+            // Answers keep their order: nobody overtakes one who waits.
             if self.sold_out && connection.waiting == 0 {
                 connection.output.extend_from_slice(&self.answers.sold_out);
             } else {
                 connection.waiting += 1;
-                self.link.join(Seat { fd, serial: connection.serial });
+                self.ledger.join(Seat { fd, serial: connection.serial });
             }
         }
         connection.answer(&self.epoll)
     }
 
-    /// Redis has answered: so do we. The answers to one connection go out together where they lie
+    /// Requests have been decided: so we answer. The answers to one connection go out together where they lie
     /// together.
     fn settle(&mut self, events: u32) -> Result<()> {
         let mut decided = std::mem::take(&mut self.decided);
-        self.link.turn(events, &self.epoll, &mut decided)?;
+        self.ledger.turn(events, &self.epoll, &mut decided)?;
         for (at, (seat, granted)) in decided.iter().enumerate() {
             self.sold_out |= granted.is_none();
             let connection = self.connections.get_mut(seat.fd as usize).and_then(Option::as_mut);
