@@ -120,7 +120,8 @@ impl<'a> State<'a> {
         }
     }
 
-    fn free(&self) -> u64 {
+    /// Units left.
+    pub fn free(&self) -> u64 {
         self.total - self.held - self.confirmed
     }
 
@@ -197,6 +198,7 @@ impl<'a> State<'a> {
                 false
             }
             (None, Said::LimitReached) => self.is_at_limit(user),
+            // Who only looks for a claim at a sale that is sold out hears so whatever the user has.
             (None, Said::SoldOut) => self.free() <= slack,
             _ => false,
         };

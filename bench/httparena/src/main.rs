@@ -4,10 +4,12 @@
 
 mod sum;
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 
 use clap::Parser;
 use stampede::engine::core::{Action, Core, Service};
+use stampede::engine::gate::Token;
 use stampede::engine::http::{Canned, Head, Method, Remedy, Response, Status};
 use stampede::engine::manner::Manner;
 use stampede::engine::program::Program;
@@ -61,13 +63,27 @@ impl Arena {
 const TEXT: Response<'_> = Response { no_store: false, ..Response::new(Status::Ok, "text/plain") };
 
 impl Service for Arena {
+    /// No request waits.
+    type Waiting = Infallible;
+
+    fn go_on(
+        &self,
+        _: &'static Core,
+        _: Token,
+        never: Infallible,
+        _: &mut Vec<u8>,
+    ) -> Action<Infallible> {
+        match never {}
+    }
+
     fn serve(
         &self,
         core: &'static Core,
+        _: Token,
         head: &Head<'_>,
         body: &[u8],
         out: &mut Vec<u8>,
-    ) -> Action {
+    ) -> Action<Infallible> {
         let date = core.date.borrow();
         let envelope = Manner::of(core, head).envelope(&date);
         let refuse = |status, allow: Option<&'static str>, why: &str, out: &mut Vec<u8>| {
