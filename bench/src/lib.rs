@@ -37,6 +37,7 @@ pub mod strangers;
 pub mod builds;
 pub mod lab;
 pub mod postgres;
+pub mod queues;
 pub mod sellers;
 pub mod servers;
 pub mod session;

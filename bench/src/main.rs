@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use bench::process::interruptible;
 use bench::report::again;
 use bench::{
-    against, drain, full, httparena, instructions, memory, orders, quick, reopen, sales,
+    against, drain, full, httparena, instructions, memory, orders, queues, quick, reopen, sales,
     strategies, techempower,
 };
 use clap::{Parser, Subcommand};
@@ -74,6 +74,8 @@ enum Command {
     Sales(sales::Settings),
     /// Memory and disk that a reservation takes.
     Memory(memory::Settings),
+    /// CPU of a command that waits in a core's queue, by how many wait beside it. No server.
+    Queues(queues::Settings),
     /// Whether the rules of TechEmpower's JSON and plaintext tests hold. Measures nothing.
     ///
     /// Prints each rule with what was found; fails if one does not hold. About 10 seconds.
@@ -118,6 +120,7 @@ fn main() -> ExitCode {
         Command::Reopen(settings) => reopen::run(settings, interrupted),
         Command::Sales(settings) => sales::run(settings, interrupted),
         Command::Memory(settings) => memory::run(settings, interrupted),
+        Command::Queues(settings) => queues::run(settings, interrupted),
         Command::Techempower(settings) => techempower::run(settings, interrupted),
         Command::Httparena(settings) => httparena::run(settings, interrupted),
         Command::Report(settings) => again::run(settings),

@@ -417,7 +417,7 @@ impl Batcher {
     }
 
     /// Takes what leaves next: see [`Queues::take`].
-    pub(crate) fn take_batch(&self, now_ms: u64) -> Flight {
+    pub fn take_batch(&self, now_ms: u64) -> Flight {
         let number = self.batches_taken.get() + 1;
         self.batches_taken.set(number);
         self.count_seen.set(0);
