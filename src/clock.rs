@@ -5,7 +5,7 @@
 //! [`SteadyClock`]'s: a deadline must not come early because somebody set the machine's clock.
 
 use std::cell::Cell;
-use std::fmt::Write;
+use std::io::Write;
 use std::sync::LazyLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -31,10 +31,42 @@ pub fn wall_ms() -> u64 {
 /// A time in ms since 1970 as RFC 3339 in UTC, with milliseconds. What is later than the year 9999,
 /// which RFC 3339 can't say, is shown as its end.
 pub fn rfc3339(ms: u64) -> String {
-    let time = EPOCH.saturating_add(SignedDuration::from_millis(ms.min(TIME_MS_MAX) as i64));
-    let mut text = String::with_capacity("2030-01-01T10:00:00.000Z".len());
-    write!(text, "{time:.3}Z").expect("to a string");
-    text
+    Rfc3339::new(ms).as_str().to_owned()
+}
+
+/// The same in the room of an array.
+#[derive(Clone, Copy)]
+pub struct Rfc3339([u8; TIME_BYTES]);
+
+const TIME_BYTES: usize = "2030-01-01T10:00:00.000Z".len();
+/// Where its milliseconds stand.
+const MILLIS_AT: usize = "2030-01-01T10:00:00.".len();
+
+impl Rfc3339 {
+    /// Of a time in ms since 1970.
+    pub fn new(ms: u64) -> Self {
+        thread_local! {
+            /// A second as text: most times that are told after each other are of the same.
+            static LAST: Cell<(u64, [u8; TIME_BYTES])> = const { Cell::new((u64::MAX, [0; TIME_BYTES])) };
+        }
+        let ms = ms.min(TIME_MS_MAX);
+        let (second, millis) = (ms / 1000, ms % 1000);
+        let (last, mut text) = LAST.get();
+        if last != second {
+            let time = EPOCH.saturating_add(SignedDuration::from_secs(second as i64));
+            write!(&mut text[..], "{time:.3}Z").expect("as long as every time up to 9999");
+            LAST.set((second, text));
+        }
+        for (at, tens) in [(0, 100), (1, 10), (2, 1)] {
+            text[MILLIS_AT + at] = b'0' + (millis / tens % 10) as u8;
+        }
+        Self(text)
+    }
+
+    /// The time as text.
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
 }
 
 /// A time by RFC 3339, in ms since 1970; `None` if it is none from 1970 to the end of 9999 (in UTC).

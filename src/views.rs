@@ -2,11 +2,11 @@
 //!
 //! Architecture invariant: shapes only. Knows no HTTP, no ledger and no core.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use crate::clock::rfc3339;
+use crate::clock::{Rfc3339, rfc3339};
 use crate::limits::TIME_MS_MAX;
-use crate::sale::{Change, Reservation, SaleId, SaleView, User};
+use crate::sale::{Change, PublicId, Reservation, SaleId, SaleView, User};
 
 /// A sale as it stands.
 #[derive(Serialize)]
@@ -52,28 +52,38 @@ impl SaleJson {
 /// A reservation as it stands.
 #[derive(Serialize)]
 pub struct ReservationJson<'a> {
-    id: String,
+    #[serde(serialize_with = "public_id")]
+    id: PublicId,
     sale: &'a str,
     user: Option<&'a str>,
     quantity: u32,
     status: &'static str,
-    expires_at: String,
+    #[serde(serialize_with = "time")]
+    expires_at: Rfc3339,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     changed_at: Option<String>,
 }
 
+fn public_id<S: Serializer>(id: &PublicId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(id.as_str())
+}
+
+fn time<S: Serializer>(time: &Rfc3339, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(time.as_str())
+}
+
 impl<'a> ReservationJson<'a> {
     /// A reservation, as the ledger has it.
     pub fn of(sale: &'a SaleId, reservation: &'a Reservation) -> Self {
         Self {
-            id: format!("{sale}~{}", reservation.id),
+            id: PublicId::new(sale, reservation.id),
             sale: sale.whole_str(),
             user: reservation.user.as_ref().map(User::as_str),
             quantity: reservation.quantity,
             status: reservation.status.as_str(),
-            expires_at: rfc3339(reservation.expires_at_ms),
+            expires_at: Rfc3339::new(reservation.expires_at_ms),
             key: None,
             changed_at: None,
         }

@@ -7,14 +7,14 @@ use super::answer::{
     canned_buy_refused, canned_buy_refused_with, write_buy_granted, write_buy_invalid,
     write_buy_refused, write_buy_refused_with,
 };
-use super::refusal::{DAMAGED, public_id, verdict_code};
+use super::refusal::{DAMAGED, verdict_code};
 use crate::clock::rfc3339;
 use crate::code::Code;
 use crate::engine::http::{Canned, Envelope, Head};
 use crate::ledger::batch::Asker;
 use crate::purchase::{self, Ask, Asked, Done, Progress, Refused, Seller, Verdict};
 use crate::route::{USER_FIELD, USER_HEADER, idempotency_key};
-use crate::sale::{ReservationId, SaleId, Status, User};
+use crate::sale::{PublicId, ReservationId, SaleId, Status, User};
 
 /// The sale that `/buy/ticket` sells.
 pub const BUY_SALE: &str = "ticket";
@@ -115,8 +115,8 @@ pub fn write(done: &Done, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
                 Status::Cancelled => Code::AlreadyCancelled,
                 Status::Expired => Code::Expired,
             };
-            let id = public_id(sale, reservation.id);
-            write_buy_refused_with(code, ("reservation", &id), envelope, out);
+            let id = PublicId::new(sale, reservation.id);
+            write_buy_refused_with(code, ("reservation", id.as_str()), envelope, out);
         }
         _ => write_refusal(verdict, envelope, out),
     }

@@ -5,7 +5,6 @@ use crate::code::Code;
 use crate::engine::http::Problem;
 use crate::ledger::Failure;
 use crate::purchase::{Refused, Verdict};
-use crate::sale::{ReservationId, SaleId};
 
 /// There is no such thing: 404.
 pub fn not_found(what: &str) -> Problem {
@@ -82,9 +81,4 @@ pub fn verdict_problem(verdict: &Verdict) -> Problem {
         Refused::Damaged => damaged(),
         Refused::Closed | Refused::UserRequired | Refused::AllowanceExhausted => Problem::of(code),
     }
-}
-
-/// A reservation's id as clients know it. No character of it needs an escape in JSON or in a URL.
-pub fn public_id(sale: &SaleId, id: ReservationId) -> String {
-    format!("{sale}~{id}")
 }

@@ -1,13 +1,13 @@
 //! `/v1/…/reservations`: made, shown, paid for, given back.
 
-use super::refusal::{failure_code, limit_reached, not_found, public_id, verdict_problem};
+use super::refusal::{failure_code, limit_reached, not_found, verdict_problem};
 use crate::code::Code;
 use crate::engine::http::{Envelope, Head, Media, Problem, write_created, write_json};
 use crate::ledger::Failure;
 use crate::ledger::batch::{Answer, Asker, Ticket};
 use crate::purchase::{self, Ask, Asked, Done, Progress, Refused, Seller, Verdict};
 use crate::route::{idempotency_key, parse_reservation_request};
-use crate::sale::{Command, Outcome, ReservationId, SaleId};
+use crate::sale::{Command, Outcome, PublicId, ReservationId, SaleId};
 use crate::views::ReservationJson;
 
 /// What is to be done with a reservation.
@@ -114,7 +114,8 @@ pub fn write_created_or_not(done: &Done, envelope: &Envelope<'_>, out: &mut Vec<
     let sale = done.place.id();
     match &done.verdict {
         Verdict::Granted(granted) => {
-            let location = format!("/v1/reservations/{}", public_id(sale, granted.id));
+            let id = PublicId::new(sale, granted.id);
+            let location = ["/v1/reservations/", id.as_str()];
             write_created(&ReservationJson::of(sale, granted), &location, envelope, out);
         }
         Verdict::Replayed(reservation) => {

@@ -209,12 +209,44 @@ impl ReservationId {
     }
 }
 
+/// A reservation's id as clients know it, in the room of an array: see
+/// [`ReservationId::from_public`]. No character of it needs an escape in JSON or in a URL.
+#[derive(Clone, Copy)]
+pub struct PublicId {
+    text: [u8; PUBLIC_ID_BYTES_MAX],
+    bytes: usize,
+}
+
+/// The longest: of a part, `~32of32`, of the sale with the longest id.
+const PUBLIC_ID_BYTES_MAX: usize = SALE_ID_BYTES_MAX + "~32of32~".len() + RESERVATION_ID_TEXT_BYTES;
+
+impl PublicId {
+    /// Of a reservation of this sale, or of this part of one.
+    pub fn new(sale: &SaleId, id: ReservationId) -> Self {
+        let mut text = [0; PUBLIC_ID_BYTES_MAX];
+        let mut bytes = 0;
+        for piece in [sale.as_str().as_bytes(), b"~", &id.to_text()] {
+            text[bytes..bytes + piece.len()].copy_from_slice(piece);
+            bytes += piece.len();
+        }
+        Self { text, bytes }
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.text[..self.bytes]).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for PublicId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 impl fmt::Display for ReservationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for byte in self.to_text() {
-            fmt::Write::write_char(f, byte as char)?;
-        }
-        Ok(())
+        f.write_str(str::from_utf8(&self.to_text()).unwrap_or_default())
     }
 }
 
@@ -247,6 +279,9 @@ mod tests {
     #[test]
     fn public_ids_split() {
         let id = ReservationId(42);
+        let longest = SaleId::new(&"s".repeat(SALE_ID_BYTES_MAX)).unwrap().part(32, 32).unwrap();
+        let public = PublicId::new(&longest, id);
+        assert_eq!(ReservationId::from_public(public.as_str()), Ok((longest, id)));
         let (sale, got) = ReservationId::from_public(&format!("ticket~{id}")).unwrap();
         assert_eq!((sale.as_str(), got), ("ticket", id));
         for bad in ["ticket", "~", "Ticket~00000000000000000000000001", "t~0~1"] {

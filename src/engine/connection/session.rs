@@ -340,7 +340,7 @@ impl<'a, S: Service> Session<'a, S> {
 
     /// Serves the next request, or several, and moves `start` behind what is served.
     fn serve_next(&mut self, start: &mut usize) -> Result<Served, Reject> {
-        let action = match self.handle_bare(start)? {
+        let action = match self.handle_whole(start)? {
             Some(action) => action,
             None => match self.handle_measured(start)? {
                 Some(action) => action,
@@ -380,11 +380,11 @@ impl<'a, S: Service> Session<'a, S> {
         self.set_phase(Phase::Idle, self.settings().idle_timeout_ms);
     }
 
-    /// The common case: requests without a body, whole in what has been read, up to one that waits
-    /// or is the last. Heads are looked at once, and one that repeats the one before it byte by
+    /// The common case: requests that are whole in what has been read and not chunked, up to one that
+    /// waits or is the last. Heads are looked at once, and one that repeats the one before it byte by
     /// byte, as they do where a client pipelines, not even that. `None`: the next one is no such
     /// request.
-    fn handle_bare(&mut self, start: &mut usize) -> Result<Option<Action<S::Waiting>>, Reject> {
+    fn handle_whole(&mut self, start: &mut usize) -> Result<Option<Action<S::Waiting>>, Reject> {
         if !matches!(self.connection.progress, Progress::Head { seen_bytes: 0 }) {
             return Ok(None);
         }
@@ -397,17 +397,21 @@ impl<'a, S: Service> Session<'a, S> {
         {
             let rest = &self.input[*start..];
             if !known.as_ref().is_some_and(|head| rest.starts_with(head.bytes)) {
-                known = match parse_head(rest)? {
-                    Some(head) if head.framing == Framing::None && head.declined().is_none() => {
-                        Some(head)
-                    }
-                    _ => break,
-                };
+                known = parse_head(rest)?.filter(|head| head.declined().is_none());
             }
             let Some(head) = &known else { break };
-            *start += head.bytes.len();
+            let behind = &rest[head.bytes.len()..];
+            let body = match head.framing {
+                Framing::None => &behind[..0],
+                Framing::Length(bytes) => match behind.get(..bytes as usize) {
+                    Some(body) => body,
+                    None => break,
+                },
+                Framing::Chunked => break,
+            };
+            *start += head.bytes.len() + body.len();
             self.turn.count();
-            let action = self.leader.service.serve(core, self.token, head, &[], &mut self.out);
+            let action = self.leader.service.serve(core, self.token, head, body, &mut self.out);
             if !head.keep_alive {
                 self.connection.closing = Closing::Now;
             }

@@ -93,8 +93,8 @@ pub struct Response<'a> {
     pub remedy: Option<Remedy>,
     /// `Retry-After`, in seconds.
     pub retry_after_s: Option<u32>,
-    /// `Location`: visible ASCII.
-    pub location: Option<&'a str>,
+    /// `Location`, in pieces: visible ASCII.
+    pub location: Option<&'a [&'a str]>,
     /// `Cache-Control: no-store`: true now, maybe not in a second. A cache that kept a "sold out"
     /// would go on telling it after stock came back.
     pub no_store: bool,
@@ -152,9 +152,12 @@ impl Response<'_> {
         if let Some(seconds) = self.retry_after_s {
             header(out, "\r\nRetry-After: ", itoa::Buffer::new().format(seconds));
         }
-        if let Some(location) = self.location {
-            assert!(location.bytes().all(|b| b.is_ascii_graphic()), "no header is ever split");
-            header(out, "\r\nLocation: ", location);
+        if let Some(pieces) = self.location {
+            out.extend_from_slice(b"\r\nLocation: ");
+            for piece in pieces {
+                assert!(piece.bytes().all(|b| b.is_ascii_graphic()), "no header is ever split");
+                out.extend_from_slice(piece.as_bytes());
+            }
         }
         if self.no_store {
             out.extend_from_slice(b"\r\nCache-Control: no-store");
@@ -225,10 +228,10 @@ pub fn write_json_bytes(json: &[u8], envelope: &Envelope<'_>, out: &mut Vec<u8>)
     Response::new(Status::Ok, JSON).write(envelope, &[json], out);
 }
 
-/// Appends a 201 with this JSON and the `Location` (visible ASCII) of what was created.
+/// Appends a 201 with this JSON and the `Location` (visible ASCII, in pieces) of what was created.
 pub fn write_created(
     value: &impl Serialize,
-    location: &str,
+    location: &[&str],
     envelope: &Envelope<'_>,
     out: &mut Vec<u8>,
 ) {

@@ -52,7 +52,7 @@ fn problems_carry_their_headers() {
 fn created_says_where() {
     let value = serde_json::json!({"id": "ticket~1"});
     let text = written(
-        |envelope, out| write_created(&value, "/v1/reservations/ticket~1", envelope, out),
+        |envelope, out| write_created(&value, &["/v1/reservations/", "ticket~1"], envelope, out),
         GET,
     );
     assert!(text.starts_with("HTTP/1.1 201 Created\r\n"));
@@ -63,7 +63,7 @@ fn created_says_where() {
 #[test]
 #[should_panic = "no header is ever split"]
 fn a_location_splits_no_header() {
-    written(|envelope, out| write_created(&1, "/a\r\nX: y", envelope, out), GET);
+    written(|envelope, out| write_created(&1, &["/a\r\nX: y"], envelope, out), GET);
 }
 
 #[test]
