@@ -234,11 +234,13 @@ impl SaleKeys {
     }
 
     /// Every key as the pieces it is made of, for the encoder.
-    pub(super) fn pieces(&self) -> impl Iterator<Item = [&str; 4]> {
+    pub(super) fn pieces(&self) -> [[&str; 4]; KEYS] {
         let (open, close) = braces(self.tagged);
-        let counters = self.counters();
-        let beside = SUFFIXES.iter().map(move |suffix| [open, counters, close, *suffix]);
-        std::iter::once(["", counters, "", ""]).chain(beside)
+        let mut all = [["", self.counters(), "", ""]; KEYS];
+        for (pieces, suffix) in all[1..].iter_mut().zip(SUFFIXES) {
+            *pieces = [open, self.counters(), close, suffix];
+        }
+        all
     }
 }
 
