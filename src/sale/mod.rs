@@ -21,7 +21,7 @@ pub use change::Change;
 pub use command::{Command, Outcome, Reservation, Reserve, SaleView, Status};
 pub use id::{
     ID_PREFIX_BITS, ID_PREFIX_SHARED_MAX, ID_PREFIX_TEXT_BYTES, IdError, Key, PublicId,
-    ReservationId, SaleId, User,
+    RESERVATION_ID_TEXT_BYTES, ReservationId, SaleId, User,
 };
 pub use machine::Machine;
 pub use places::{Gift, Places, UnderWay};

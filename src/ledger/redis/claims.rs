@@ -55,7 +55,7 @@ pub(super) fn encode(keys: &SaleKeys, run: &[Command], now_ms: Option<u64>, out:
             text_command(out, &["EVAL", "return ARGV", "0", &seconds, &micros]);
         }
     }
-    let [_, sale, _, claims, ..] = keys.each();
+    let [_, sale, _, claims, ..] = keys.pieces();
     fields(&sale, &FIELDS, out);
     text_command(out, &["EXISTS", keys.counters()]);
     text_command(out, &["HMGET", keys.counters(), keys.total_field(), keys.sold_field()]);

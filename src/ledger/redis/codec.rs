@@ -5,21 +5,17 @@
 use std::sync::Arc;
 
 use super::claims;
-use super::columns;
 use super::keys::{KEYS, KeyTemplates, SaleKeys};
-use super::line::OWNER_SEPARATOR;
 use super::resp::{bulk, bulk_number, bulk_pieces, command};
 use super::scripts::{ScriptName, Scripts};
+use super::sell::{self, Sale, run_of};
 use crate::ledger::Group;
 use crate::limits::{BATCH_MAX, MOVED_MAX, TOTAL_MAX};
-use crate::sale::{Command, Creation, ID_PREFIX_BITS, Key, ReservationId, Reserve, SaleSpec, User};
+use crate::sale::{Command, Creation, ReservationId, SaleSpec};
 
 /// Arguments of every script before its own: time and epoch, field of the total, field of what is
 /// sold.
 const COMMON_ARGUMENTS: usize = 3;
-
-/// About what a request without a user takes in a run's columns.
-const REQUEST_BYTES: usize = 28;
 
 /// Writes groups of commands as Redis commands. Holds no connection: one serves any number.
 #[derive(Debug, Clone)]
@@ -77,10 +73,38 @@ impl Codec {
         replies
     }
 
+    /// Appends the Redis commands for several groups, whose purchases may share a call: where they are
+    /// on one Redis. Returns how many replies they will have. These go to
+    /// [`decode_all`](super::decode_all) together with the same groups.
+    pub fn encode_all(&self, groups: &[&Group], out: &mut Vec<u8>) -> usize {
+        sell::calls(groups).map(|call| self.encode_call(call, out)).sum()
+    }
+
+    /// The same for the groups of one of [`calls`](sell::calls).
+    pub(super) fn encode_call(&self, groups: &[&Group], out: &mut Vec<u8>) -> usize {
+        let sales: Vec<_> = groups
+            .iter()
+            .filter_map(|group| Some(Sale::new(self.keys.of(&group.sale), run_of(group)?)))
+            .collect();
+        let mut replies = 0;
+        if !sales.is_empty() {
+            self.sell(&sales, out);
+            replies += 1;
+        }
+        for group in groups {
+            let keys = self.keys.of(&group.sale);
+            for run in runs(&group.commands).skip(run_of(group).iter().len()) {
+                self.encode_run(&keys, run, out);
+                replies += replies_to(run);
+            }
+        }
+        replies
+    }
+
     /// Appends the Redis command for one of a group's [`runs`].
     pub(super) fn encode_run(&self, keys: &SaleKeys, run: &[Command], out: &mut Vec<u8>) {
         match &run[0] {
-            Command::Reserve(_) => self.reserve(keys, run, out),
+            Command::Reserve(_) => self.sell(&[Sale::new(keys.clone(), run)], out),
             Command::FindClaim(_) => claims::encode(keys, run, self.now_ms, out),
             one if settle_of(one).is_some() => self.settle(keys, run, out),
             one => self.one(keys, one, out),
@@ -168,32 +192,16 @@ impl Codec {
         }
     }
 
-    /// A run of reserve commands. Columns that nobody needs are left out: see `lua/plain.lua`.
-    fn reserve(&self, keys: &SaleKeys, run: &[Command], out: &mut Vec<u8>) {
-        let requests = || run.iter().filter_map(reserve_of);
-        debug_assert!(requests().all(|r| r.quantity > 0), "a reservation of nothing");
-        let mut columns = Vec::with_capacity(run.len() * REQUEST_BYTES + 32);
-        columns::array(&mut columns, run.len());
-        requests().for_each(|r| columns::text(&mut columns, &[&r.id.to_text()]));
-        let prefix = |r: &Reserve| r.id.0 >> (u128::BITS - ID_PREFIX_BITS);
-        let pairs = || requests().zip(requests().skip(1)).zip(2..);
-        let begins = || pairs().filter(|((a, b), _)| prefix(a) != prefix(b)).map(|(_, n)| n);
-        columns::array(&mut columns, 1 + begins().count());
-        std::iter::once(1).chain(begins()).for_each(|n| columns::number(&mut columns, n));
-
-        let mut column = |present: &dyn Fn(&Reserve) -> bool, put: fn(&mut Vec<u8>, &Reserve)| {
-            if requests().any(present) {
-                columns::array(&mut columns, run.len());
-                requests().for_each(|r| put(&mut columns, r));
-            } else {
-                columns::nil(&mut columns);
-            }
-        };
-        column(&|r| r.key.is_some(), claim);
-        column(&|r| r.user.is_some() && r.key.is_none(), user_alone);
-        column(&|r| r.quantity != 1, |out, r| columns::number(out, r.quantity));
-        self.begin(keys, ScriptName::Reserve, 1, out);
-        bulk(out, &columns);
+    /// A run of reserve commands for each of these sales.
+    fn sell(&self, sales: &[Sale<'_>], out: &mut Vec<u8>) {
+        let keys = sales.iter().map(Sale::count_keys).sum::<usize>();
+        command(out, 3 + keys + 1 + sales.len() * sell::ARGUMENTS);
+        bulk(out, b"EVALSHA");
+        bulk(out, self.scripts.get(ScriptName::Reserve).sha.as_bytes());
+        bulk_number(out, keys as u64);
+        sales.iter().for_each(|sale| sale.write_keys(out));
+        self.time(ScriptName::Reserve, out);
+        sales.iter().for_each(|sale| sale.write_arguments(out));
     }
 
     /// Everything up to a script's own arguments, of which there will be `own`.
@@ -202,7 +210,14 @@ impl Codec {
         bulk(out, b"EVALSHA");
         bulk(out, self.scripts.get(name).sha.as_bytes());
         bulk_number(out, KEYS as u64);
-        keys.each().iter().for_each(|pieces| bulk_pieces(out, pieces));
+        keys.pieces().iter().for_each(|pieces| bulk_pieces(out, pieces));
+        self.time(name, out);
+        bulk(out, keys.total_field().as_bytes());
+        bulk(out, keys.sold_field().as_bytes());
+    }
+
+    /// The argument with time, epoch and mark: see `lua/begin.lua`.
+    fn time(&self, name: ScriptName, out: &mut Vec<u8>) {
         let marks = self.marks && !matches!(name, ScriptName::Show | ScriptName::Expire);
         match (self.now_ms, self.epoch) {
             (None, None) => bulk(out, if marks { b"w" } else { b"" }),
@@ -214,8 +229,6 @@ impl Codec {
                 bulk_pieces(out, &[time, at, epoch, if marks { "w" } else { "" }]);
             }
         }
-        bulk(out, keys.total_field().as_bytes());
-        bulk(out, keys.sold_field().as_bytes());
     }
 }
 
@@ -229,13 +242,6 @@ pub(super) fn runs(commands: &[Command]) -> impl Iterator<Item = &[Command]> {
     commands.chunk_by(Command::joins).flat_map(|run| run.chunks(BATCH_MAX))
 }
 
-fn reserve_of(command: &Command) -> Option<&Reserve> {
-    match command {
-        Command::Reserve(reserve) => Some(reserve),
-        _ => None,
-    }
-}
-
 /// The letter of a command about one reservation in `lua/settle.lua`, and whose it is.
 pub(super) fn settle_of(command: &Command) -> Option<(u8, ReservationId)> {
     match command {
@@ -246,31 +252,10 @@ pub(super) fn settle_of(command: &Command) -> Option<(u8, ReservationId)> {
     }
 }
 
-fn user_of(reserve: &Reserve) -> &str {
-    reserve.user.as_ref().map_or("", User::as_str)
-}
-
-/// User, tab, key: neither has a control character. Without a key there is no claim.
-fn claim(out: &mut Vec<u8>, reserve: &Reserve) {
-    match reserve.key.as_ref().map(Key::as_str) {
-        Some(key) => {
-            let pieces = [user_of(reserve), OWNER_SEPARATOR, key];
-            columns::text(out, &pieces.map(str::as_bytes));
-        }
-        None => columns::text(out, &[]),
-    }
-}
-
-/// The user where there is no claim, which names them already.
-fn user_alone(out: &mut Vec<u8>, reserve: &Reserve) {
-    let user = if reserve.key.is_none() { user_of(reserve) } else { "" };
-    columns::text(out, &[user.as_bytes()]);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sale::SaleId;
+    use crate::sale::{Key, Reserve, SaleId, User};
 
     fn ask(n: u128, user: &str, key: &str) -> Command {
         Command::Reserve(Reserve {
@@ -301,41 +286,39 @@ mod tests {
         (replies, arguments(&out))
     }
 
-    /// What a run of requests is encoded as.
-    fn columns_of(commands: &[Command]) -> Vec<u8> {
-        let mut out = Vec::new();
-        let codec = Codec::new(KeyTemplates::default());
-        codec.reserve(&codec.keys.of(&SaleId::new("ticket").unwrap()), commands, &mut out);
-        let redis::Value::Array(list) = redis::parse_redis_value(&out).unwrap() else {
-            panic!("no array");
-        };
-        match list.last() {
-            Some(redis::Value::BulkString(bytes)) => bytes.clone(),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// Columns: of the ids and where they begin anew, and what follows.
-    fn expected(ids: &[u128], begins: &[u8], rest: &[u8]) -> Vec<u8> {
-        let mut out = vec![0xdd, 0, 0, 0, ids.len() as u8];
-        for id in ids {
-            out.push(0xa0 | 26);
-            out.extend_from_slice(&ReservationId(*id).to_text());
-        }
-        out.extend_from_slice(&[0xdd, 0, 0, 0, begins.len() as u8]);
-        [&out, begins, rest].concat()
-    }
-
     #[test]
     fn a_run_of_reserves_is_one_command() {
         let (replies, sent) = encode(vec![ask(1, "", ""), ask(2, "", ""), Command::Show]);
         assert_eq!((replies, sent.len()), (2, 2));
-        let counters = ["7", "ticket_hash_key", "{ticket_hash_key}:sale"];
+        let counters = ["5", "ticket_hash_key", "{ticket_hash_key}:sale"];
         assert_eq!(sent[0][2..5], counters);
-        assert_eq!(sent[0][10..13], ["", "ticket_total_nums", "ticket_sold_nums"]);
+        assert_eq!(sent[0][8..11], ["", "ticket_total_nums", "ticket_sold_nums"]);
         assert_eq!(sent[0].len(), 14);
-        let columns = columns_of(&[ask(1, "", ""), ask(2, "", "")]);
-        assert_eq!(columns, expected(&[1, 2], &[1], &[0xc0; 3]));
+    }
+
+    #[test]
+    fn several_sales_share_one_command() {
+        let group = |sale: &str, commands: &[Command]| Group {
+            sale: SaleId::new(sale).unwrap(),
+            commands: commands.to_vec(),
+        };
+        let groups = [
+            group("a", &[ask(1, "", ""), Command::Show]),
+            group("b", &[Command::Show]),
+            group("c", &[ask(2, "ann", "k")]),
+        ];
+        let mut out = Vec::new();
+        let codec = Codec::new(KeyTemplates::default());
+        assert_eq!(codec.encode_all(&groups.each_ref(), &mut out), 3);
+        let sent = arguments(&out);
+        assert_eq!((sent.len(), &*sent[0][2]), (3, "12"));
+        let beside = |n: usize| sent[0][n].trim_start_matches("{c_hash_key}:").to_owned();
+        let keys = ["c_hash_key", "sale", "reservations", "deadlines", "stream", "claims", "users"];
+        assert_eq!((8..15).map(beside).collect::<Vec<_>>(), keys);
+        let [one, two] = [1, 2].map(|n| ReservationId(n).to_string());
+        assert_eq!(sent[0][16..21], ["a_total_nums", "a_sold_nums", &one, "", ""]);
+        assert_eq!(sent[0][21..], ["c_total_nums", "c_sold_nums", &two, "ann", "k"]);
+        assert_eq!([&*sent[1][3], &*sent[2][3]], ["a_hash_key", "b_hash_key"]);
     }
 
     #[test]
@@ -371,23 +354,6 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_there_for_all_or_for_none() {
-        let columns = columns_of(&[ask(1, "ann", "k"), ask(2, "", "k"), ask(3, "bob", "")]);
-        let rest = b"\xdd\0\0\0\x03\xa5ann\tk\xa2\tk\xa0\xdd\0\0\0\x03\xa0\xa0\xa3bob\xc0";
-        assert_eq!(columns, expected(&[1, 2, 3], &[1], rest));
-        let columns = columns_of(&[ask(1, "ann", "k"), ask(2, "", "k")]);
-        let rest = b"\xdd\0\0\0\x02\xa5ann\tk\xa2\tk\xc0\xc0";
-        assert_eq!(columns, expected(&[1, 2], &[1], rest), "no column of users without need");
-    }
-
-    #[test]
-    fn where_ids_begin_anew_is_said() {
-        let ids = [1, 2, 1 << 100, 2 << 100, 3 << 100 | 1, 3 << 100];
-        let columns = columns_of(&ids.map(|n| ask(n, "", "")));
-        assert_eq!(columns, expected(&ids, &[1, 3, 4, 5], &[0xc0; 3]));
-    }
-
-    #[test]
     fn a_run_about_single_reservations_is_one_command() {
         let [a, b, c] = [1, 2, 3].map(ReservationId);
         let run = [Command::Confirm(a), Command::Cancel(b), Command::ShowReservation(c)];
@@ -402,7 +368,9 @@ mod tests {
     fn a_run_is_bounded() {
         let (replies, sent) = encode((0..BATCH_MAX as u128 + 1).map(|n| ask(n, "", "")).collect());
         assert_eq!((replies, sent.len()), (2, 2));
-        assert!(sent[0][13].len() > 100 * sent[1][13].len().min(200), "all but one in the first");
+        let one = ReservationId(BATCH_MAX as u128).to_string();
+        assert_eq!(sent[1][9..], ["ticket_total_nums", "ticket_sold_nums", &one, "", ""]);
+        assert!(sent[0][11].len() > 100 * one.len(), "all but one in the first");
         let confirms = (0..BATCH_MAX as u128 + 1).map(|n| Command::Confirm(ReservationId(n)));
         let (replies, sent) = encode(confirms.collect());
         assert_eq!((replies, &*sent[1][13]), (2, "c"));

@@ -1,11 +1,6 @@
 //! Columns of values as MessagePack, which Redis' Lua unpacks (MessagePack specification, "Formats";
 //! the parts of it that are needed here).
 
-/// Nothing, in place of a column.
-pub(super) fn nil(out: &mut Vec<u8>) {
-    out.push(0xc0);
-}
-
 /// Begins a column of `count` values.
 pub(super) fn array(out: &mut Vec<u8>, count: usize) {
     out.push(0xdd);
@@ -30,11 +25,14 @@ pub(super) fn text(out: &mut Vec<u8>, pieces: &[&[u8]]) {
 pub(super) fn number(out: &mut Vec<u8>, number: u32) {
     match u8::try_from(number) {
         Ok(small @ 0..128) => out.push(small),
-        _ => {
-            out.push(0xce);
-            out.extend_from_slice(&number.to_be_bytes());
-        }
+        _ => wide_number(out, number),
     }
+}
+
+/// A whole number that takes five bytes whatever it is.
+pub(super) fn wide_number(out: &mut Vec<u8>, number: u32) {
+    out.push(0xce);
+    out.extend_from_slice(&number.to_be_bytes());
 }
 
 /// A length. What is sent is bounded far below 4 GiB.
@@ -53,8 +51,8 @@ mod tests {
         text(&mut out, &[b"a", b"", b"bc"]);
         number(&mut out, 127);
         number(&mut out, 128);
-        nil(&mut out);
-        let numbers = [0x7f, 0xce, 0, 0, 0, 128, 0xc0];
+        wide_number(&mut out, 2);
+        let numbers = [0x7f, 0xce, 0, 0, 0, 128, 0xce, 0, 0, 0, 2];
         assert_eq!(out, [&[0xdd, 0, 0, 0, 3, 0xa3][..], b"abc", &numbers].concat());
         for (bytes, header) in [(31, &[0xbf][..]), (32, &[0xd9, 32]), (256, &[0xdb, 0, 0, 1, 0])] {
             let (mut out, long) = (Vec::new(), vec![b'x'; bytes]);

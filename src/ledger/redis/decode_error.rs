@@ -68,7 +68,8 @@ pub(super) fn classify(error: &ServerError) -> DecodeError {
     let text = error_text(error);
     match error.code() {
         "NOSCRIPT" => DecodeError::NoScript,
-        // Of a script of ours, which knows that it had written nothing: lua/call.lua.
+        // Of a script of ours, which knows that it had written nothing: lua/call.lua. With HALFWAY it had
+        // written something.
         "UNDONE" => DecodeError::Refused(error.details().unwrap_or_default().to_owned()),
         // Our own, before the first write; and what Redis 7 checks only at a script's first write
         // (script.c, scriptVerifyWriteCommandAllow and scriptVerifyOOM), or at a read, of which

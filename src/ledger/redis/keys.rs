@@ -233,14 +233,14 @@ impl SaleKeys {
         [open, self.counters(), close, suffix].concat()
     }
 
-    /// Every key as the pieces it is made of, for the encoder, in the order of a script's `KEYS`.
-    pub(super) fn each(&self) -> [[&str; 4]; KEYS] {
+    /// Every key as the pieces it is made of, for the encoder.
+    pub(super) fn pieces(&self) -> [[&str; 4]; KEYS] {
         let (open, close) = braces(self.tagged);
-        let counters = self.counters();
-        std::array::from_fn(|at| match at.checked_sub(1) {
-            None => ["", counters, "", ""],
-            Some(beside) => [open, counters, close, SUFFIXES[beside]],
-        })
+        let mut all = [["", self.counters(), "", ""]; KEYS];
+        for (pieces, suffix) in all[1..].iter_mut().zip(SUFFIXES) {
+            *pieces = [open, self.counters(), close, suffix];
+        }
+        all
     }
 }
 

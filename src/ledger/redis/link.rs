@@ -18,7 +18,8 @@ use super::handshake::{handshake, load_scripts};
 use super::handshake_error::HandshakeError;
 use super::index::{self, Registered};
 use super::primary::{Term, ends_connection};
-use super::reply::decode;
+use super::reply::decode_call;
+use super::sell;
 use super::settings::Endpoint;
 use super::shared::RedisLedger;
 use super::socket::Socket;
@@ -357,7 +358,7 @@ impl<'a> Link<'a> {
     ) -> io::Result<Vec<Value>> {
         self.out.clear();
         let counts: Vec<usize> =
-            groups.iter().map(|group| self.codec.encode(group, &mut self.out)).collect();
+            sell::calls(groups).map(|call| self.codec.encode_call(call, &mut self.out)).collect();
         let wanted = self.ledger.settings.replicas;
         let waits = wanted > 0 && replicas::are_needed(groups.iter().copied());
         if waits {
@@ -376,9 +377,9 @@ impl<'a> Link<'a> {
         // No reply can be here yet: a read would only find that out.
         self.stream.socket().wait()?;
         let mut read = Vec::with_capacity(groups.len());
-        for (group, count) in groups.iter().zip(counts) {
+        for (call, count) in sell::calls(groups).zip(counts) {
             match self.values(count) {
-                Ok(values) => read.push(decode(group, &values)),
+                Ok(values) => read.extend(decode_call(call, &mut values.into_iter())),
                 // Without replicas a reply says all there is to know; with them it does not.
                 Err(error) => {
                     if !waits {

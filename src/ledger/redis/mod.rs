@@ -1,9 +1,9 @@
 //! The Redis ledger: a sale is a few keys in one slot, a command is a Lua script.
 //!
 //! Most of it is free of I/O of its own: [`Codec`] writes the commands of a [`Group`](super::Group)
-//! as one `EVALSHA` a run of reserve commands, one a run of commands about single reservations and
-//! one for each other command, [`decode`] reads the
-//! replies back into outcomes, and [`handshake()`] makes a fresh connection (any stream) fit to be
+//! as one `EVALSHA` for a run of reserve commands (which several groups may share), one for a run of
+//! commands about single reservations and one for each other command, [`decode`] reads the replies back
+//! into outcomes, and [`handshake()`] makes a fresh connection (any stream) fit to be
 //! sent to. Two do I/O: a core's [link](run_link), and the blocking [`RedisClient`] for everything
 //! that is no core. The scripts in `lua/` are the twin of `sale/machine.rs`; a script reads and checks
 //! everything before its first write, since Redis keeps what a failed one wrote.
@@ -41,6 +41,7 @@ mod reply;
 mod resp;
 mod rights;
 mod scripts;
+mod sell;
 mod sentinel;
 mod settings;
 mod shared;
@@ -62,7 +63,7 @@ pub use keys::{KeyTemplates, KeysError, SaleKeys};
 pub use line::{parse_line, parse_value};
 pub use link::run as run_link;
 pub use pipeline::Pipeline;
-pub use reply::decode;
+pub use reply::{decode, decode_all};
 pub use rights::{Needs, Purpose};
 pub use scripts::{Script, ScriptName, Scripts};
 pub use settings::{Endpoint, Password, RedisSettings, Topology, UrlError};

@@ -6,6 +6,7 @@ use super::claims;
 use super::codec::{replies_to, runs, settle_of};
 use super::decode_error::{DecodeError, classify};
 use super::line::{number, parse_value};
+use super::sell;
 use super::value::Header;
 use crate::ledger::{Group, GroupReply};
 use crate::sale::{
@@ -34,18 +35,75 @@ pub fn decode(group: &Group, replies: &[Value]) -> Result<GroupReply, DecodeErro
         }
         match own.first() {
             None => return Err(malformed("fewer replies than commands")),
-            Some(Value::ServerError(error)) => failure = worse(failure, classify(error)),
-            Some(reply) => {
-                let before = outcomes.len();
-                state = decode_run(run, reply, &mut outcomes)?;
-                changed |= run.iter().zip(&outcomes[before..]).any(|(c, o)| may_change(c, o));
-            }
+            Some(reply) => match values(run, reply) {
+                Err(error) => failure = worse(failure, error),
+                Ok(values) => {
+                    let before = outcomes.len();
+                    state = decode_run(run, values, &mut outcomes)?;
+                    changed |= run.iter().zip(&outcomes[before..]).any(|(c, o)| may_change(c, o));
+                }
+            },
         }
     }
     match failure {
         None => Ok(GroupReply { outcomes, free: state.free, now_ms: state.now_ms }),
         Some(failure) if !changed => Err(failure),
         Some(failure) => Err(DecodeError::Lost(format!("part of it was carried out: {failure}"))),
+    }
+}
+
+/// Reads the replies to several groups: as many as [`Codec::encode_all`](super::Codec::encode_all) said,
+/// in order.
+pub fn decode_all(groups: &[&Group], replies: Vec<Value>) -> Vec<Result<GroupReply, DecodeError>> {
+    let mut replies = replies.into_iter();
+    sell::calls(groups).flat_map(|call| decode_call(call, &mut replies)).collect()
+}
+
+/// The same for the groups of one of [`calls`](sell::calls).
+pub(super) fn decode_call(
+    groups: &[&Group],
+    replies: &mut impl Iterator<Item = Value>,
+) -> Vec<Result<GroupReply, DecodeError>> {
+    let sales = groups.iter().filter(|group| sell::run_of(group).is_some()).count();
+    let shared = if sales > 0 { replies.next() } else { None };
+    let mut shared = shared.map_or_else(Vec::new, |reply| of_each(reply, sales)).into_iter();
+    let one = |group: &&Group| {
+        let mut own = Vec::new();
+        let mut count = runs(&group.commands).map(replies_to).sum::<usize>();
+        if sell::run_of(group).is_some() {
+            own.extend(shared.next());
+            count -= 1;
+        }
+        own.extend(replies.by_ref().take(count));
+        decode(group, &own)
+    };
+    groups.iter().map(one).collect()
+}
+
+/// The reply to a call that sells, as if each of its sales had had a call of its own.
+fn of_each(reply: Value, sales: usize) -> Vec<Value> {
+    let Value::Array(list) = reply else { return vec![reply; sales] };
+    let mut values = list.into_iter();
+    let mut each = Vec::with_capacity(sales);
+    while let Some(first) = values.next() {
+        let count = if let Value::Int(count) = first { usize::try_from(count).ok() } else { None };
+        let rest = values.by_ref().take(count.unwrap_or(0));
+        each.push(Value::Array(std::iter::once(first).chain(rest).collect()));
+    }
+    each
+}
+
+/// What a reply to a run has of values; or its error.
+fn values<'a>(run: &[Command], reply: &'a Value) -> Result<&'a [Value], DecodeError> {
+    match (reply, &run[0]) {
+        (Value::ServerError(error), _) => Err(classify(error)),
+        (Value::Array(list), Command::Reserve(_)) => match &list[..] {
+            [Value::ServerError(error)] => Err(classify(error)),
+            [Value::Int(count), rest @ ..] if usize::try_from(*count) == Ok(rest.len()) => Ok(rest),
+            _ => Err(malformed("another number of values than it says")),
+        },
+        (Value::Array(list), _) => Ok(list),
+        _ => Err(malformed("no array")),
     }
 }
 
@@ -112,9 +170,8 @@ fn malformed(what: &str) -> DecodeError {
 struct Elements<'a>(std::slice::Iter<'a, Value>);
 
 impl<'a> Elements<'a> {
-    fn of(reply: &'a Value) -> Result<(Header, Self), DecodeError> {
-        let Value::Array(list) = reply else { return Err(malformed("no array")) };
-        let mut elements = Self(list.iter());
+    fn of(values: &'a [Value]) -> Result<(Header, Self), DecodeError> {
+        let mut elements = Self(values.iter());
         let now_ms = elements.number()?;
         let free = match elements.0.next() {
             Some(Value::Int(-1)) => None,
@@ -187,10 +244,10 @@ impl<'a> Elements<'a> {
 
 fn decode_run(
     run: &[Command],
-    reply: &Value,
+    values: &[Value],
     outcomes: &mut Vec<Outcome>,
 ) -> Result<Header, DecodeError> {
-    let (header, mut elements) = Elements::of(reply)?;
+    let (header, mut elements) = Elements::of(values)?;
     let Some(free) = header.free else {
         if elements.0.len() > 0 && matches!(run, [Command::Remove | Command::Reset { .. }]) {
             outcomes.push(one_outcome(&run[0], header.now_ms, &mut elements)?);
@@ -224,6 +281,10 @@ fn reserve_outcomes(
 ) -> Result<(), DecodeError> {
     let expires_at_ms = elements.number()?;
     let codes = elements.bytes()?;
+    if codes == b"G" {
+        outcomes.resize(outcomes.len() + count, Outcome::Granted { expires_at_ms });
+        return Ok(());
+    }
     if codes.len() != count {
         return Err(malformed("another number of outcomes than of commands"));
     }
@@ -336,7 +397,7 @@ mod tests {
     fn letters_become_outcomes_in_order() {
         let id = ReservationId(7);
         let resp = format!(
-            "*8\r\n:5\r\n:2\r\n:99\r\n$4\r\nGRsO\r\n$26\r\n{id}\r\n$24\r\nheld 3 4 ann smith x\tkey\r\n"
+            "*9\r\n:8\r\n:5\r\n:2\r\n:99\r\n$4\r\nGRsO\r\n$26\r\n{id}\r\n$24\r\nheld 3 4 ann smith x\tkey\r\n"
         );
         let resp = resp + ":2\r\n:44\r\n";
         let got = decode_text(&group(4, &[]), &resp).unwrap();
@@ -383,10 +444,37 @@ mod tests {
 
     #[test]
     fn an_unknown_sale_is_that_for_every_command() {
-        let got =
-            decode_text(&group(2, &[Command::Show]), "*2\r\n:5\r\n:-1\r\n".repeat(2).as_str());
-        let got = got.unwrap();
+        let replies = "*3\r\n:2\r\n:5\r\n:-1\r\n*2\r\n:5\r\n:-1\r\n";
+        let got = decode_text(&group(2, &[Command::Show]), replies).unwrap();
         assert_eq!((got.free, got.outcomes), (None, vec![Outcome::UnknownSale; 3]));
+    }
+
+    #[test]
+    fn each_sale_of_a_call_has_its_own_answer() {
+        let groups =
+            [3, 1, 1, 1, 0, 1].map(|n| group(n, if n == 0 { &[Command::Show] } else { &[] }));
+        let shared = "*14\r\n:4\r\n:5\r\n:7\r\n:99\r\n$1\r\nG\r\n-STAMPEDE damaged\r\n-UNDONE OOM x\r\n\
+            -HALFWAY NOPERM x\r\n:5\r\n:5\r\n:2\r\n:99\r\n$1\r\ns\r\n:2\r\n";
+        let show = "*2\r\n:5\r\n:-1\r\n";
+        let got = decode_all(&groups.each_ref(), replies(&[shared, show].concat()));
+        let granted = Outcome::Granted { expires_at_ms: 99 };
+        let reply = |outcomes: &[Outcome], free| {
+            Ok(GroupReply { outcomes: outcomes.to_vec(), free, now_ms: 5 })
+        };
+        assert_eq!(got[0], reply(&[granted.clone(), granted.clone(), granted], Some(7)));
+        assert_eq!(got[1], Err(DecodeError::Refused("STAMPEDE damaged".to_owned())));
+        assert_eq!(got[2], Err(DecodeError::Refused("OOM x".to_owned())));
+        assert!(matches!(&got[3], Err(DecodeError::Lost(text)) if text.contains("NOPERM")));
+        assert_eq!(got[4], reply(&[Outcome::UnknownSale], None));
+        assert_eq!(got[5], reply(&[Outcome::SoldOut { free: 2 }], Some(2)));
+
+        // What is no call of ours concerns all of them, and one that ends too early those behind.
+        let noscript = decode_all(&groups.each_ref(), replies(&["-NOSCRIPT x\r\n", show].concat()));
+        assert_eq!(noscript.iter().filter(|it| **it == Err(DecodeError::NoScript)).count(), 5);
+        let short = "*6\r\n:4\r\n:5\r\n:7\r\n:99\r\n$1\r\nG\r\n:9\r\n";
+        let short = decode_all(&groups.each_ref(), replies(&[short, show].concat()));
+        let lost = short.iter().filter(|it| matches!(it, Err(DecodeError::Lost(_))));
+        assert!(short[0].is_ok() && short[4].is_ok() && lost.count() == 4, "{short:?}");
     }
 
     #[test]
@@ -395,11 +483,13 @@ mod tests {
             "",
             "+OK\r\n",
             "*0\r\n",
-            "*4\r\n:1\r\n:1\r\n:1\r\n$2\r\nGG\r\n",
-            "*4\r\n:1\r\n:1\r\n:1\r\n$1\r\n!\r\n",
-            "*4\r\n:1\r\n:-2\r\n:1\r\n$1\r\nG\r\n",
-            "*5\r\n:1\r\n:1\r\n:1\r\n$1\r\nG\r\n:1\r\n",
-            "*4\r\n:1\r\n:1\r\n:1\r\n$1\r\nR\r\n",
+            "*5\r\n:4\r\n:1\r\n:1\r\n:1\r\n$2\r\nGG\r\n",
+            "*5\r\n:4\r\n:1\r\n:1\r\n:1\r\n$1\r\n!\r\n",
+            "*5\r\n:4\r\n:1\r\n:-2\r\n:1\r\n$1\r\nG\r\n",
+            "*6\r\n:5\r\n:1\r\n:1\r\n:1\r\n$1\r\nG\r\n:1\r\n",
+            "*5\r\n:3\r\n:1\r\n:1\r\n:1\r\n$1\r\nG\r\n",
+            "*2\r\n:9223372036854775807\r\n:1\r\n",
+            "*5\r\n:4\r\n:1\r\n:1\r\n:1\r\n$1\r\nR\r\n",
         ] {
             let got = decode_text(&group(1, &[]), resp);
             assert!(matches!(got, Err(DecodeError::Lost(_))), "{resp:?}: {got:?}");
@@ -426,7 +516,7 @@ mod tests {
     #[test]
     fn a_group_that_was_carried_out_in_part_is_lost() {
         let two = group(1, &[Command::Show]);
-        let reply = |code| format!("*4\r\n:1\r\n:1\r\n:1\r\n$1\r\n{code}\r\n");
+        let reply = |code| format!("*5\r\n:4\r\n:1\r\n:1\r\n:1\r\n$1\r\n{code}\r\n");
         for error in ["-NOSCRIPT x\r\n", "-OOM x\r\n"] {
             let granted = decode_text(&two, &(reply("G") + error));
             assert!(matches!(granted, Err(DecodeError::Lost(_))), "{granted:?}");

@@ -8,7 +8,7 @@ use crate::limits::{
     BATCH_MAX, CREATION_MAX, EPOCH_MAX, HOLD_MS_DEFAULT, HOLD_MS_MAX, LEASE_MS, MEMBERS_MAX,
     MOVED_MAX, QUANTITY_MAX, QUANTITY_MAX_DEFAULT, SPLITS_MAX, TIME_MS_MAX, TOTAL_MAX,
 };
-use crate::sale::ID_PREFIX_TEXT_BYTES;
+use crate::sale::{ID_PREFIX_TEXT_BYTES, RESERVATION_ID_TEXT_BYTES};
 
 /// Most reservations that one run of the expiry looks at, plus one batch: a script holds up
 /// everyone else.
@@ -29,11 +29,14 @@ const CHANGE: &str = include_str!("lua/change.lua");
 const REPAIR: &str = "`stampede audit --repair` counts it from the reservations and the sale goes on, \
     `stampede sale reset` begins the sale anew";
 
+/// What stands in `lua/plain.lua` for the bounds.
+const BOUNDS: &str = "--[[bounds]]";
+
 /// A script, by what it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub enum ScriptName {
-    /// A run of reserve commands.
+    /// A run of reserve commands for each of one or several sales.
     Reserve,
     /// A run of commands about single reservations: confirm, cancel, show.
     Settle,
@@ -89,8 +92,7 @@ impl Scripts {
     /// Puts the scripts together.
     pub fn new() -> Self {
         let bounds = bounds();
-        let parts: [&[&str]; 12] = [
-            &[SALE, include_str!("lua/plain.lua"), ROW, include_str!("lua/reserve.lua")],
+        let parts: [&[&str]; 11] = [
             &[SALE, ROW, CHANGE, include_str!("lua/settle.lua")],
             &[SALE, ROW, CHANGE, include_str!("lua/expire.lua")],
             &[SALE, VIEW, include_str!("lua/add_stock.lua")],
@@ -109,7 +111,13 @@ impl Scripts {
         let members = format!("local LEASE_MS, MEMBERS_MAX = {LEASE_MS}, {MEMBERS_MAX}\n")
             + include_str!("lua/members.lua");
         let rights = include_str!("lua/rights.lua").to_owned();
-        Self { list: of_sales.chain([members, rights].map(Script::new)).collect() }
+        let others = [members, rights].map(Script::new);
+        Self {
+            list: std::iter::once(Script::new(reserve(&bounds)))
+                .chain(of_sales)
+                .chain(others)
+                .collect(),
+        }
     }
 
     /// One of them.
@@ -130,10 +138,32 @@ impl Script {
     }
 }
 
+/// The script that sells. What makes a call expensive is what is made anew in it, so nothing of the
+/// part that decides everything is there before it is needed: `sell_any` has even its own bounds.
+fn reserve(bounds: &str) -> String {
+    let plain = include_str!("lua/plain.lua");
+    debug_assert!(plain.contains(BOUNDS), "no place for the bounds");
+    [
+        &*plain.replace(BOUNDS, bounds),
+        "local function sell_any(KEYS, ARGV)\n",
+        bounds,
+        CALL,
+        BEGIN,
+        SALE,
+        ROW,
+        include_str!("lua/reserve.lua"),
+        "end\n",
+        include_str!("lua/sell.lua"),
+    ]
+    .concat()
+}
+
 /// `limits.rs`, as far as the scripts need it.
 fn bounds() -> String {
     format!(
-        "local PREFIX, EPOCH_MAX = {ID_PREFIX_TEXT_BYTES}, {EPOCH_MAX}\n\
+        "local PREFIX, ID_BYTES, EPOCH_MAX = \
+         {ID_PREFIX_TEXT_BYTES}, {RESERVATION_ID_TEXT_BYTES}, {EPOCH_MAX}\n\
+         local TIME_MS_MAX_TEXT = '{TIME_MS_MAX}'\n\
          local TOTAL_MAX, TIME_MS_MAX, LIMIT_MAX, EXPIRE_MAX = \
          {TOTAL_MAX}, {TIME_MS_MAX}, {}, {EXPIRE_MAX}\n\
          local HOLD_MS_DEFAULT, HOLD_MS_MAX = {HOLD_MS_DEFAULT}, {HOLD_MS_MAX}\n\

@@ -2,7 +2,7 @@
 --
 -- What Redis refuses before the first write ends the script with an error that starts with UNDONE:
 -- nothing was written, and whoever asked is told so. So that nothing is refused behind it, rights are
--- looked at first.
+-- looked at first; if something is all the same, the error starts with HALFWAY.
 local READS = {TIME = true, EXISTS = true, HGET = true, HMGET = true, HGETALL = true, XLEN = true,
   XINFO = true, XRANGE = true, ZRANGE = true, ZRANGEBYSCORE = true}
 -- Whether this script has written something.
@@ -12,7 +12,7 @@ local wrote = false
 local function call(command, ...)
   local reply = redis.pcall(command, ...)
   if type(reply) == 'table' and reply.err then
-    error({err = wrote and reply.err or 'UNDONE ' .. reply.err})
+    error({err = (wrote and 'HALFWAY ' or 'UNDONE ') .. reply.err})
   end
   wrote = wrote or not READS[command]
   return reply

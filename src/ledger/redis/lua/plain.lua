@@ -1,83 +1,232 @@
--- What most runs of requests for units are: one unit for each, nobody with a key, no limit a user,
--- enough for all, and no field of these names yet. Here a ticket makes one string, its id's.
--- Whatever else a run is, reserve.lua decides, behind this.
+-- Sells what most runs of requests are: enough for all, the sale open, no claim of theirs there yet,
+-- nobody above the limit. If a run is anything else, this returns nothing and has written nothing, and
+-- sell_any decides (call.lua to reserve.lua). So this is fast and that is complete; where both grant,
+-- they must write the same.
 --
--- ARGV[4] has the columns of a run, one request after the other, as MessagePack: a value costs what
--- an argument does, but nothing needs an argument to say where it is. The ids; where ids begin
--- otherwise than the one before, and 1 in front; claims (user, tab, key); users, '' where there is a
--- claim or nobody; quantities; whether a request is only to look for its claim. The last four are nil
--- if nobody in the run gives one, or if all ask for one unit. A claim is also what the line of a
--- reservation made with a key says of its owner.
+-- What costs Redis most: a redis.call (4,000 instructions and what the command does), a field that HMGET
+-- gives (2,000), a string (500, and 10 for each character, since Redis' Lua hashes all of them). So
+-- nothing is read, asked or made a text of twice.
 --
--- Reply: time, units left, deadline, one character an outcome, then what the outcomes need:
---   G granted          R replayed: id, reservation    N not claimed    U user required
---   S sold out         s too few left: units          C closed         O not open: opens_at_ms
---   L limit: limit     Q quantity: maximum       P sold in parts: how many
-if not known then return {now, -1} end
-local ids, begins, asked_claims, asked_users, quantities = cmsgpack.unpack(ARGV[4])
-local count = #ids
-local sub, concat = string.sub, table.concat
-local deadline = format('%d', now + hold)
+-- A sale has 5 to 7 KEYS: counters, sale, reservations, deadlines, stream, then claims if there is a key
+-- in the run, then users if somebody in it is named. It has 5 ARGV:
+--   1, 2  the fields of the total and of what is sold
+--   3     what is asked: the id of a single request for one unit. Else columns, as MessagePack: how many
+--         requests, how many units, the most that one of them asks; 2 if two requests have the same
+--         claim, else 1 if two have the same user, else 0; the names of the fields of reservations; for
+--         each of them either its text in pieces, between which the deadline belongs, or, if all requests
+--         have a key and ask for one unit, the number of its last request
+--   4     who asks: the user of a single request; else the column of the users, '' if nobody. Empty if
+--         nobody in the run is named
+--   5     the key of a single request; else two columns for the requests that have a key: claims (user,
+--         tab, key) and ids. Empty if no request has one
+local KEYS, ARGV = KEYS, ARGV
+-- The places before those of the sale at hand in KEYS and ARGV, and whether it was written to.
+local k, a, wrote = 0, 1, false
+-- The values of the reply.
+local replies_n = 0
 
--- The head of a split sale sells nothing, so that nobody gets past the part that he belongs to.
-if is_head then
-  local counts = {}
-  for i = 1, count do counts[i] = parts end
-  return {now, free, now + hold, string.rep('P', count), unpack(counts)}
-end
+-- Goes on until it meets a sale that is not plain, or the end. What is no number is an error of Lua's in
+-- the arithmetic here, which sell.lua takes for not plain as well. `epoch` is a text.
+local function sell_plain(replies, now_ms, epoch)
+  --[[bounds]]
+  local call, format, find, sub, unpack, concat =
+    redis.call, string.format, string.find, string.sub, unpack, table.concat
+  local unpack_columns = cmsgpack.unpack
+  local KEYS, ARGV = KEYS, ARGV
+  local arguments = #ARGV
+  -- What most sales of a call have in common, as texts and as numbers.
+  local total_text, total, hold_text, hold
+  local now_seen, now_text, deadline_seen, deadline
 
--- What a run granted: `set` has the fields of reservations and what they shall be, `deadlines` what
--- goes to ZADD, `claims` and `users` what goes to theirs, if anything does. The deadlines come first: they
--- check a type that nothing else has, and a deadline alone does no harm. The stream comes last: what
--- it tells is promised.
-local function grant(set, deadlines, lines, units, claims, users)
-  local now_text = format('%d', now)
-  call('XLEN', STREAM)
-  needs('HSET', SALE, 'held', '0')
-  needs('XADD', STREAM, '*', 'at_ms', '0')
-  call('ZADD', DEADLINES, unpack(deadlines))
-  call('HSET', COUNTERS, SOLD_FIELD, format('%d', sold + units))
-  call('HSET', SALE, 'held', format('%d', held + units), 'last_ms', now_text)
-  if users then call('HSET', USERS, unpack(users)) end
-  call('HSET', RESERVATIONS, unpack(set))
-  if claims then call('HSET', CLAIMS, unpack(claims)) end
-  call('XADD', STREAM, '*', 'at_ms', now_text, 'reservations', lines)
-end
+  local function is_whole(n, min, max)
+    return n >= min and n <= max and n % 1 == 0
+  end
 
--- The fields of a run that is granted as a whole. Nothing if one of them is there already. Redis' Lua
--- hashes every character of every string it makes, so the text of a field is made once.
-local function new_fields()
-  local pieces, each, between = ids, 1, ' held 1 ' .. deadline .. '\n'
-  if asked_users then
-    local one, one_of = between, ' held 1 ' .. deadline .. ' '
-    pieces, each, between = {}, 4, ''
-    for i = 1, count do
-      local user, n = asked_users[i], 4 * i
-      pieces[n - 3], pieces[n - 2] = ids[i], user == '' and one or one_of
-      pieces[n - 1], pieces[n] = user, user == '' and '' or '\n'
+  while a < arguments do
+    local counters_key, sale_key, reservations_key = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
+    local asked, who, keyed = ARGV[a + 3], ARGV[a + 4], ARGV[a + 5]
+
+    -- The sale as it stands: the questions of sale.lua.
+    local sold_field = ARGV[a + 2]
+    local counters = call('HMGET', counters_key, ARGV[a + 1], sold_field)
+    local sold_text = counters[2]
+    if counters[1] ~= total_text then
+      total_text = counters[1]
+      total = not find(total_text, '%D') and total_text + 0 or TOTAL_MAX + 1
     end
-  end
-  local set, deadlines, texts = {}, {}, {}
-  for i = 1, #begins do
-    local from, after = begins[i], begins[i + 1] or count + 1
-    local name = sub(ids[from], 1, PREFIX)
-    if set[name] or call('HGET', RESERVATIONS, name) then return end
-    -- An empty piece behind the last, for what stands between them to end the text.
-    local first_behind = pieces[each * (after - 1) + 1]
-    pieces[each * (after - 1) + 1] = ''
-    texts[i] = concat(pieces, between, each * (from - 1) + 1, each * (after - 1) + 1)
-    pieces[each * (after - 1) + 1] = first_behind
-    set[name], set[2 * i - 1], set[2 * i] = true, name, texts[i]
-    deadlines[2 * i - 1], deadlines[2 * i] = deadline, name .. ':' .. deadline
-  end
-  return set, deadlines, #texts == 1 and texts[1] or concat(texts)
-end
+    if not sold_text or find(sold_text, '%D') or total > TOTAL_MAX then return end
+    local sold = sold_text + 0
+    local set
+    if epoch then
+      set = call('HMGET', sale_key, 'held', 'hold_ms', 'opens_at_ms', 'closes_at_ms', 'limit_per_user',
+        'last_ms', 'split', 'confirmed', 'epoch')
+      if set[9] ~= epoch then return end
+    else
+      set = call('HMGET', sale_key, 'held', 'hold_ms', 'opens_at_ms', 'closes_at_ms', 'limit_per_user',
+        'last_ms', 'split', 'confirmed')
+    end
+    local held, confirmed = set[1], set[8]
+    if held == sold_text then
+      if confirmed and confirmed ~= '0' then return end
+      held = sold
+    else
+      held = (held or 0) + 0
+      if not is_whole(held, 0, sold) then return end
+      if confirmed and not is_whole(confirmed + 0, 0, sold - held) then return end
+    end
+    if not hold or set[2] ~= hold_text then
+      hold_text = set[2]
+      hold = (hold_text or HOLD_MS_DEFAULT) + 0
+      if not is_whole(hold, 1, HOLD_MS_MAX) then
+        hold = nil
+        return
+      end
+    end
+    local now, last, opens, closes, limit = now_ms, set[6], set[3], set[4], set[5]
+    if last then
+      last = last + 0
+      if not is_whole(last, 0, TIME_MS_MAX) then return end
+      if last > now then now = last end
+    end
+    if opens and opens ~= '0' then
+      opens = opens + 0
+      if not is_whole(opens, 0, TIME_MS_MAX) or now < opens then return end
+    end
+    if closes and closes ~= TIME_MS_MAX_TEXT then
+      closes = closes + 0
+      if not is_whole(closes, 0, TIME_MS_MAX) or now >= closes then return end
+    end
+    if now >= TIME_MS_MAX then return end
+    if not limit or limit == '0' then
+      limit = nil
+    else
+      limit = limit + 0
+      -- Without a user nobody gets anything of it, and who asks for more than one unit is rare.
+      if not is_whole(limit, 1, LIMIT_MAX) or who == '' then return end
+    end
+    if set[7] then
+      -- The head of a split sale sells nothing.
+      local parts = string.match(set[7], '^of (%d+)$')
+      if not parts or not is_whole(parts + 0, 2, SPLITS_MAX) then return end
+    end
 
-if limit == 0 and not (asked_claims or quantities) and count <= free
-  and now >= opens and now < closes then
-  local set, deadlines, lines = new_fields()
-  if set then
-    grant(set, deadlines, lines, count)
-    return {now, free - count, now + hold, string.rep('G', count)}
+    -- The run.
+    local count, units, names, texts, claims, ids = 1, 1, nil, nil, nil, nil
+    local is_single = #asked == ID_BYTES
+    if not is_single then
+      local most, twice
+      count, units, most, twice, names, texts = unpack_columns(asked)
+      if twice == 2 or limit and (twice == 1 or most > 1) then return end
+      if most > 1 then
+        local max = (call('HGET', sale_key, 'quantity_max') or QUANTITY_MAX_DEFAULT) + 0
+        if not is_whole(max, 1, QUANTITY_MAX) or most > max then return end
+      end
+      if keyed ~= '' then claims, ids = unpack_columns(keyed) end
+    elseif keyed ~= '' then
+      claims, ids = {who .. '\t' .. keyed}, {asked}
+    end
+    if units > total - sold then return end
+
+    -- What becomes of claims and users, as HSET takes them.
+    local claims_key, users_key
+    local new_claims, new_users
+    if claims then
+      claims_key = KEYS[k + 6]
+      new_claims = {}
+      local earlier = call('HMGET', claims_key, unpack(claims))
+      for i = 1, #claims do
+        if earlier[i] then return end
+        new_claims[2 * i - 1], new_claims[2 * i] = claims[i], ids[i]
+      end
+    end
+    if limit then
+      users_key = KEYS[k + (claims and 7 or 6)]
+      local users = is_single and {who} or unpack_columns(who)
+      local has = call('HMGET', users_key, unpack(users))
+      new_users = {}
+      for i = 1, count do
+        local user, has_then = users[i], '1'
+        if user == '' then return end
+        if has[i] then
+          has_then = has[i] + 1
+          if not is_whole(has_then, 1, limit) then return end
+          has_then = format('%d', has_then)
+        end
+        new_users[2 * i - 1], new_users[2 * i] = user, has_then
+      end
+    end
+
+    -- What becomes of the reservations: fields that must not be there yet.
+    if now + hold ~= deadline_seen then
+      deadline_seen = now + hold
+      deadline = format('%d', deadline_seen)
+    end
+    local name, text, fields, deadlines
+    if is_single then
+      name = sub(asked, 1, PREFIX)
+      text = claims and claims[1] or who
+      text = text == '' and asked .. ' held 1 ' .. deadline .. '\n'
+        or asked .. ' held 1 ' .. deadline .. ' ' .. text .. '\n'
+      if call('HGET', reservations_key, name) then return end
+    else
+      local list = texts
+      local of_keys = type(texts[1]) == 'number'
+      if of_keys then
+        list = {}
+        local between = ' held 1 ' .. deadline .. ' '
+        for i = 1, count do
+          local n = 4 * i
+          list[n - 3], list[n - 2], list[n - 1], list[n] = ids[i], between, claims[i], '\n'
+        end
+      end
+      fields, deadlines = {}, {}
+      local seen, from = {}, 1
+      for i = 1, #names do
+        name = names[i]
+        if of_keys then
+          text, from = concat(list, '', from, 4 * texts[i]), 4 * texts[i] + 1
+        else
+          text = concat(list[i], deadline)
+        end
+        if seen[name] or call('HGET', reservations_key, name) then return end
+        seen[name], fields[2 * i - 1], fields[2 * i] = true, name, text
+        deadlines[2 * i - 1], deadlines[2 * i] = deadline, name .. ':' .. deadline
+      end
+      if #names > 1 then
+        local all = {}
+        for i = 1, #names do all[i] = fields[2 * i] end
+        text = concat(all)
+      end
+    end
+
+    -- Nothing is refused behind the first write: the type of each key was looked at, but for that of the
+    -- deadlines, and these come first, for a deadline alone does no harm. What more is counted comes
+    -- before what it is counted for, and the stream last: what it tells is promised.
+    local deadlines_key, stream_key = KEYS[k + 4], KEYS[k + 5]
+    call('XLEN', stream_key)
+    if fields then
+      call('ZADD', deadlines_key, unpack(deadlines))
+    else
+      call('ZADD', deadlines_key, deadline, name .. ':' .. deadline)
+    end
+    wrote = true
+    if now ~= now_seen then now_seen, now_text = now, format('%d', now) end
+    local sold_then = format('%d', sold + units)
+    call('HSET', counters_key, sold_field, sold_then)
+    call('HSET', sale_key, 'held', held == sold and sold_then or format('%d', held + units), 'last_ms',
+      now_text)
+    if new_users then call('HSET', users_key, unpack(new_users)) end
+    if fields then
+      call('HSET', reservations_key, unpack(fields))
+    else
+      call('HSET', reservations_key, name, text)
+    end
+    if new_claims then call('HSET', claims_key, unpack(new_claims)) end
+    call('XADD', stream_key, '*', 'at_ms', now_text, 'reservations', text)
+    local n = replies_n
+    replies[n + 1], replies[n + 2], replies[n + 3], replies[n + 4], replies[n + 5] =
+      4, now, total - sold - units, deadline_seen, 'G'
+    replies_n, wrote = n + 5, false
+    k, a = k + 5 + (keyed ~= '' and 1 or 0) + (who ~= '' and 1 or 0), a + 5
   end
 end

@@ -1,15 +1,73 @@
--- A run of requests for units that is not plain: see plain.lua for what it gets and replies. The
--- questions come in the order that sale/machine.rs gives.
+-- A run of requests for units, whatever it is: see plain.lua for what it gets. The questions come in the
+-- order that sale/machine.rs gives.
+--
+-- Reply: time, units left, deadline, one character an outcome, then what the outcomes need:
+--   G granted          R replayed: id, reservation    U user required
+--   S sold out         s too few left: units          C closed         O not open: opens_at_ms
+--   L limit: limit     Q quantity: maximum       P sold in parts: how many
+if not known then return {now, -1} end
+local deadline = format('%d', now + hold)
+
+-- The requests, one after the other: ids, quantities, claims (user, tab, key) and users, '' where there
+-- is a claim or nobody. A claim is also what the line of a reservation made with a key says of its owner.
+local ids, quantities, asked_claims, asked_users = {}, {}, {}, {}
+local has_claims, has_users = false, false
+local function request(id, quantity, owner)
+  local n, is_claim = #ids + 1, find(owner, '\t', 1, true)
+  ids[n], quantities[n] = id, tonumber(quantity)
+  asked_claims[n], asked_users[n] = is_claim and owner or '', is_claim and '' or owner
+  has_claims, has_users = has_claims or is_claim, has_users or owner ~= ''
+end
+if #ARGV[4] == ID_BYTES then
+  request(ARGV[4], 1, ARGV[6] == '' and ARGV[5] or ARGV[5] .. '\t' .. ARGV[6])
+else
+  local _, _, _, _, _, texts = cmsgpack.unpack(ARGV[4])
+  if type(texts[1]) == 'number' then
+    local claims, ids_of_claims = cmsgpack.unpack(ARGV[6])
+    for i, claim in ipairs(claims) do request(ids_of_claims[i], 1, claim) end
+  else
+    for _, pieces in ipairs(texts) do
+      for id, quantity, owner in string.gmatch(concat(pieces, '0'), '(%w+) held (%d+) 0 ?([^\n]*)\n') do
+        request(id, quantity, owner)
+      end
+    end
+  end
+end
+local count = #ids
+
+-- The head of a split sale sells nothing, so that nobody gets past the part that he belongs to.
+if is_head then
+  local counts = {}
+  for i = 1, count do counts[i] = parts end
+  return {now, free, now + hold, string.rep('P', count), unpack(counts)}
+end
+
+-- What a run granted: `set` has the fields of reservations and what they shall be, `deadlines` what
+-- goes to ZADD, `claims` and `users` what goes to theirs, if anything does. The order is plain.lua's.
+local function grant(set, deadlines, lines, units, claims, users)
+  local now_text = format('%d', now)
+  call('XLEN', STREAM)
+  needs('HSET', SALE, 'held', '0')
+  needs('XADD', STREAM, '*', 'at_ms', '0')
+  call('ZADD', DEADLINES, unpack(deadlines))
+  call('HSET', COUNTERS, SOLD_FIELD, format('%d', sold + units))
+  call('HSET', SALE, 'held', format('%d', held + units), 'last_ms', now_text)
+  if users then call('HSET', USERS, unpack(users)) end
+  call('HSET', RESERVATIONS, unpack(set))
+  if claims then call('HSET', CLAIMS, unpack(claims)) end
+  call('XADD', STREAM, '*', 'at_ms', now_text, 'reservations', lines)
+end
+
 local limited = limit > 0
-local claimed = asked_claims and call('HMGET', CLAIMS, unpack(asked_claims))
+local claimed = has_claims and call('HMGET', CLAIMS, unpack(asked_claims))
 -- Who asks, and what each has, if the sale has a limit.
 local who, users
 if limited then
   who = {}
   for i = 1, count do
-    who[i] = asked_claims and match(asked_claims[i], '^[^\t]+') or asked_users and asked_users[i] or ''
+    who[i] = match(asked_claims[i], '^[^\t]+') or asked_users[i]
   end
-  users = call('HMGET', USERS, unpack(who))
+  users = has_users and call('HMGET', USERS, unpack(who)) or {}
 end
 
 local gate = now >= closes and 'C' or now < opens and 'O' or false
@@ -18,7 +76,7 @@ local one_of = ' held 1 ' .. deadline .. ' '
 -- The lines of what is granted, in pieces that are strings already; and where in them the lines of
 -- another field begin, with its name.
 local codes, pieces, names, from = {}, {}, {}, {}
-local next_begin, name = 1, nil
+local prefix, name
 local new_claims, granted_by_claim = {}, {}
 local units_by_user = users and {}
 local extras
@@ -30,12 +88,13 @@ local function extra(value)
 end
 
 for i = 1, count do
-  if i == begins[next_begin] then
-    name, next_begin = sub(ids[i], 1, PREFIX), next_begin + 1
+  local id, claim = ids[i], asked_claims[i]
+  if sub(id, 1, PREFIX) ~= prefix then
+    prefix = sub(id, 1, PREFIX)
+    name = prefix
   end
-  local id, claim = ids[i], asked_claims and asked_claims[i] or ''
   local earlier = claim ~= '' and (claimed[i] or granted_by_claim[claim])
-  local quantity = quantities and quantities[i] or 1
+  local quantity = quantities[i]
   local user, units = limited and who[i]
   if limited and user ~= '' then
     units = units_by_user[user] or integer(users[i], 0, 0, TOTAL_MAX)
@@ -48,7 +107,7 @@ for i = 1, count do
       extra(false)
     else
       extra(ids[earlier])
-      extra('held ' .. (quantities and quantities[earlier] or 1) .. ' ' .. deadline .. ' ' .. claim)
+      extra('held ' .. quantities[earlier] .. ' ' .. deadline .. ' ' .. claim)
     end
   elseif gate then
     codes[i] = gate
@@ -66,7 +125,7 @@ for i = 1, count do
     if left > 0 then extra(left) end
   else
     codes[i] = 'G'
-    local owner = claim ~= '' and claim or asked_users and asked_users[i] or ''
+    local owner = claim ~= '' and claim or asked_users[i]
     if name then
       names[#names + 1], from[#from + 1] = name, pieces_n + 1
       name = nil

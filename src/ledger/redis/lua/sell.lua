@@ -1,0 +1,54 @@
+-- Sells from each sale of the call, one after the other, each for itself: what is wrong with one is an
+-- error in its place in the reply, and the others sell.
+--
+-- Reply: for each sale how many values follow, and these: see reserve.lua; or an error. One letter G
+-- says that the whole run was granted.
+-- Redis' time in ms, or that of a replayed history; the epoch of the Sentinels, if who asks has one.
+local now_ms, epoch
+if ARGV[1] ~= '' then
+  now_ms, epoch = string.match(ARGV[1], '^(%d*)@?(%d*)')
+  now_ms, epoch = tonumber(now_ms), epoch ~= '' and epoch
+end
+if not now_ms then
+  local time = redis.call('TIME')
+  now_ms = time[1] * 1000 + (time[2] - time[2] % 1000) / 1000
+end
+
+-- The rights to these commands; those to the keys Redis has looked at before it began.
+local check = redis.acl_check_cmd
+local may = not check
+  or check('HSET', KEYS[2], 'held', '0') and check('XADD', KEYS[5], '*', 'at_ms', '0')
+
+local replies = {}
+while a < #ARGV do
+  local done, failure = true, nil
+  if may then done, failure = pcall(sell_plain, replies, now_ms, epoch) end
+  if a < #ARGV then
+    local has_claims, has_users = ARGV[a + 5] ~= '', ARGV[a + 4] ~= ''
+    local keys = 5 + (has_claims and 1 or 0) + (has_users and 1 or 0)
+    local reply = failure
+    if not wrote then
+      -- Where there is no key of claims or users there is nothing to ask of them.
+      local none = KEYS[k + 3]
+      done, reply = pcall(sell_any, {KEYS[k + 1], KEYS[k + 2], none, has_claims and KEYS[k + 6] or none,
+        has_users and KEYS[k + keys] or none, KEYS[k + 4], KEYS[k + 5]},
+        {ARGV[1], unpack(ARGV, a + 1, a + 5)})
+    end
+    if not done then
+      -- Redis 6 gives the text of an error where Redis 7 gives a table.
+      local text = type(reply) == 'table' and reply.err or tostring(reply)
+      if wrote or string.sub(text, 1, 7) ~= 'UNDONE ' then text = 'HALFWAY ' .. text end
+      reply = {err = text}
+    end
+    replies_n = replies_n + 1
+    if reply.err then
+      replies[replies_n] = reply
+    else
+      replies[replies_n] = #reply
+      for i = 1, #reply do replies[replies_n + i] = reply[i] end
+      replies_n = replies_n + #reply
+    end
+    k, a, wrote = k + keys, a + 5, false
+  end
+end
+return replies

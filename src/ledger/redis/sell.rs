@@ -1,0 +1,341 @@
+//! The call that sells: a run of reserve commands for each of one or several sales in one `EVALSHA`.
+//! `lua/plain.lua` says what it gets, `lua/sell.lua` what it replies.
+//!
+//! A call costs Redis some 50,000 instructions before it does anything, and a sale with one purchase
+//! some 100,000 more; so many sales with a purchase each share a call. What goes wrong with one of them
+//! is told of it alone. A script holds up everyone else: hence the bounds.
+
+use hashbrown::HashSet;
+
+use super::columns;
+use super::keys::SaleKeys;
+use super::line::OWNER_SEPARATOR;
+use super::resp::{bulk, bulk_pieces};
+use crate::ledger::Group;
+use crate::limits::BATCH_MAX;
+use crate::sale::{
+    Command, ID_PREFIX_BITS, ID_PREFIX_TEXT_BYTES, Key, RESERVATION_ID_TEXT_BYTES, Reserve, User,
+};
+
+/// Most sales in one call: it then takes about as long as one that sells a batch from one sale, and
+/// more would share no more than a thirtieth of what a call costs.
+const SALES_MAX: usize = 32;
+
+/// Arguments of a call for each sale.
+pub(super) const ARGUMENTS: usize = 5;
+
+/// About what a request takes in the columns.
+const REQUEST_BYTES: usize = 48;
+
+/// The length by which `lua/plain.lua` knows that an argument is an id.
+const ID_BYTES: usize = RESERVATION_ID_TEXT_BYTES;
+
+/// Purchases from one sale.
+pub(super) struct Sale<'a> {
+    pub(super) keys: SaleKeys,
+    run: Run<'a>,
+}
+
+/// The reserve commands of a run, of which there is at least one.
+#[derive(Clone, Copy)]
+struct Run<'a>(&'a [Command]);
+
+/// The groups of a batch in the pieces whose purchases are one call each.
+pub(super) fn calls<'a>(groups: &'a [&'a Group]) -> impl Iterator<Item = &'a [&'a Group]> {
+    let mut rest = groups;
+    std::iter::from_fn(move || {
+        let (mut sales, mut purchases) = (0, 0);
+        let mut fits = |group: &&&Group| {
+            let more = run_of(group).map_or(0, |run| run.len());
+            sales += usize::from(more > 0);
+            purchases += more;
+            sales <= SALES_MAX && purchases <= BATCH_MAX
+        };
+        // The first one fits in any case.
+        let count = rest.iter().take_while(|group| fits(group)).count();
+        let (call, others) = rest.split_at(count.max(1).min(rest.len()));
+        rest = others;
+        (!call.is_empty()).then_some(call)
+    })
+}
+
+/// The purchases that a group begins with.
+pub(super) fn run_of(group: &Group) -> Option<&[Command]> {
+    let is_reserve = |command: &&Command| matches!(command, Command::Reserve(_));
+    let count = group.commands.iter().take(BATCH_MAX).take_while(is_reserve).count();
+    (count > 0).then(|| &group.commands[..count])
+}
+
+impl<'a> Sale<'a> {
+    pub(super) fn new(keys: SaleKeys, run: &'a [Command]) -> Self {
+        let run = Run(run);
+        debug_assert!(run.requests().count() == run.0.len(), "a run of something else");
+        debug_assert!(run.requests().all(|r| r.quantity > 0), "a reservation of nothing");
+        Self { keys, run }
+    }
+
+    /// How many keys it has in the call.
+    pub(super) fn count_keys(&self) -> usize {
+        5 + usize::from(self.run.has_keys()) + usize::from(self.run.has_users())
+    }
+
+    /// Appends its keys.
+    pub(super) fn write_keys(&self, out: &mut Vec<u8>) {
+        let [counters, sale, reservations, claims, users, deadlines, stream] = self.keys.pieces();
+        for pieces in [counters, sale, reservations, deadlines, stream] {
+            bulk_pieces(out, &pieces);
+        }
+        if self.run.has_keys() {
+            bulk_pieces(out, &claims);
+        }
+        if self.run.has_users() {
+            bulk_pieces(out, &users);
+        }
+    }
+
+    /// Appends its arguments.
+    pub(super) fn write_arguments(&self, out: &mut Vec<u8>) {
+        bulk(out, self.keys.total_field().as_bytes());
+        bulk(out, self.keys.sold_field().as_bytes());
+        match self.run.single() {
+            Some(one) => {
+                bulk(out, &one.id.to_text());
+                bulk(out, user_of(one).as_bytes());
+                bulk(out, key_of(one).as_bytes());
+            }
+            None => {
+                let mut columns = Vec::with_capacity(self.run.0.len() * REQUEST_BYTES + 32);
+                for column in [Run::asked, Run::users, Run::claims] {
+                    columns.clear();
+                    column(self.run, &mut columns);
+                    bulk(out, &columns);
+                }
+            }
+        }
+    }
+}
+
+impl<'a> Run<'a> {
+    fn requests(self) -> impl Iterator<Item = &'a Reserve> + Clone {
+        self.0.iter().filter_map(|command| match command {
+            Command::Reserve(reserve) => Some(reserve),
+            _ => None,
+        })
+    }
+
+    fn has_keys(self) -> bool {
+        self.requests().any(|r| r.key.is_some())
+    }
+
+    fn has_users(self) -> bool {
+        self.requests().any(|r| r.user.is_some())
+    }
+
+    /// The request of a run that needs no columns.
+    fn single(self) -> Option<&'a Reserve> {
+        let one = self.requests().next().filter(|r| r.quantity == 1);
+        one.filter(|_| self.0.len() == 1)
+    }
+
+    /// The parts of the run whose ids begin alike: each is a field of the reservations.
+    fn parts(self) -> impl Iterator<Item = Self> {
+        let prefix = |command: &Command| match command {
+            Command::Reserve(r) => r.id.0 >> (u128::BITS - ID_PREFIX_BITS),
+            _ => 0,
+        };
+        self.0.chunk_by(move |a, b| prefix(a) == prefix(b)).map(Self)
+    }
+
+    /// What is asked.
+    fn asked(self, out: &mut Vec<u8>) {
+        let begin = out.len();
+        columns::wide_number(out, self.0.len() as u32);
+        // At most BATCH_MAX times QUANTITY_MAX.
+        columns::number(out, self.requests().map(|r| r.quantity).sum());
+        columns::number(out, self.requests().map(|r| r.quantity).max().unwrap_or(0));
+        columns::number(out, self.twice());
+        columns::array(out, self.parts().count());
+        for part in self.parts() {
+            let first = part.requests().next().map_or([0; ID_BYTES], |r| r.id.to_text());
+            columns::text(out, &[&first[..ID_PREFIX_TEXT_BYTES]]);
+        }
+        columns::array(out, self.parts().count());
+        if self.requests().all(|r| r.key.is_some() && r.quantity == 1) {
+            let mut last = 0;
+            for part in self.parts() {
+                last += part.0.len() as u32;
+                columns::number(out, last);
+            }
+        } else {
+            self.parts().for_each(|part| part.lines(out));
+        }
+        assert!(out.len() - begin > ID_BYTES, "columns that may be taken for an id");
+    }
+
+    /// The lines of the run's reservations in pieces, between which the deadline belongs.
+    fn lines(self, out: &mut Vec<u8>) {
+        let mut quantity = itoa::Buffer::new();
+        columns::array(out, self.0.len() + 1);
+        let mut before = None;
+        for r in self.requests() {
+            let [blank, user, tab, key, end] = before.map_or([""; 5], end_of_line);
+            let id = r.id.to_text();
+            let pieces = [blank, user, tab, key, end].map(str::as_bytes);
+            let [a, b, c, d, e] = pieces;
+            let quantity = quantity.format(r.quantity).as_bytes();
+            columns::text(out, &[a, b, c, d, e, &id, b" held ", quantity, b" "]);
+            before = Some(r);
+        }
+        let pieces = before.map_or([""; 5], end_of_line).map(str::as_bytes);
+        columns::text(out, &pieces);
+    }
+
+    /// The user of each request, if somebody is named.
+    fn users(self, out: &mut Vec<u8>) {
+        if self.has_users() {
+            columns::array(out, self.0.len());
+            self.requests().for_each(|r| columns::text(out, &[user_of(r).as_bytes()]));
+        }
+    }
+
+    /// The claims that are made, and the ids of those who make them.
+    fn claims(self, out: &mut Vec<u8>) {
+        let keyed = self.requests().filter(|r| r.key.is_some());
+        let count = keyed.clone().count();
+        if count == 0 {
+            return;
+        }
+        columns::array(out, count);
+        for r in keyed.clone() {
+            let claim = [user_of(r), OWNER_SEPARATOR, key_of(r)];
+            columns::text(out, &claim.map(str::as_bytes));
+        }
+        columns::array(out, count);
+        keyed.for_each(|r| columns::text(out, &[&r.id.to_text()]));
+    }
+
+    /// 2 if a claim is there twice, else 1 if a user is, else 0.
+    fn twice(self) -> u32 {
+        let mut users = HashSet::with_capacity(self.0.len());
+        // A key without a user is compared with others of that kind.
+        let mut named = self.requests().filter(|r| r.user.is_some() || r.key.is_some());
+        if named.all(|r| users.insert(user_of(r))) {
+            return 0;
+        }
+        let mut claims = HashSet::with_capacity(self.0.len());
+        let mut keyed = self.requests().filter(|r| r.key.is_some());
+        if keyed.all(|r| claims.insert((user_of(r), key_of(r)))) { 1 } else { 2 }
+    }
+}
+
+fn user_of(reserve: &Reserve) -> &str {
+    reserve.user.as_ref().map_or("", User::as_str)
+}
+
+fn key_of(reserve: &Reserve) -> &str {
+    reserve.key.as_ref().map_or("", Key::as_str)
+}
+
+/// What stands in a line behind the deadline.
+fn end_of_line(reserve: &Reserve) -> [&str; 5] {
+    let (user, key) = (user_of(reserve), key_of(reserve));
+    let blank = if user.is_empty() && key.is_empty() { "" } else { " " };
+    [blank, user, if key.is_empty() { "" } else { OWNER_SEPARATOR }, key, "\n"]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sale::{ReservationId, SaleId};
+
+    fn ask(n: u128, quantity: u32, user: &str, key: &str) -> Command {
+        let (user, key) = (User::new(user).ok(), Key::new(key).ok());
+        Command::Reserve(Reserve { id: ReservationId(n), quantity, user, key })
+    }
+
+    fn column<'a>(write: fn(Run<'a>, &mut Vec<u8>), run: &'a [Command]) -> Vec<u8> {
+        let mut out = Vec::new();
+        write(Run(run), &mut out);
+        out
+    }
+
+    /// A short column: the length, and the texts.
+    fn texts(texts: &[&str]) -> Vec<u8> {
+        let mut out = Vec::new();
+        columns::array(&mut out, texts.len());
+        texts.iter().for_each(|text| columns::text(&mut out, &[text.as_bytes()]));
+        out
+    }
+
+    #[test]
+    fn lines_come_with_holes_for_the_deadline() {
+        let run = [ask(1, 1, "ann", "k"), ask(2, 3, "", ""), ask(1 << 100, 1, "bob", "")];
+        let [a, b, c] = [1, 2, 1 << 100].map(|n| ReservationId(n).to_string());
+        let numbers = [0xce, 0, 0, 0, 3, 5, 3, 0, 0xdd, 0, 0, 0, 2];
+        let names = [&a[..10], &c[..10]].map(|name| [&[0xaa], name.as_bytes()].concat()).concat();
+        let first = [format!("{a} held 1 "), format!(" ann\tk\n{b} held 3 "), "\n".to_owned()];
+        let second = [format!("{c} held 1 "), " bob\n".to_owned()];
+        let lines = [
+            vec![0xdd, 0, 0, 0, 2],
+            texts(&first.each_ref().map(String::as_str)),
+            texts(&second.each_ref().map(String::as_str)),
+        ];
+        assert_eq!(column(Run::asked, &run), [&numbers[..], &names, &lines.concat()].concat());
+        assert_eq!(column(Run::users, &run), texts(&["ann", "", "bob"]));
+        assert_eq!(column(Run::claims, &run), [texts(&["ann\tk"]), texts(&[&a])].concat());
+    }
+
+    #[test]
+    fn where_all_have_a_key_no_line_is_sent() {
+        let run = [ask(1, 1, "ann", "k"), ask(2, 1, "", "k")];
+        let [a, b] = [1, 2].map(|n| ReservationId(n).to_string());
+        let asked = [
+            &[0xce, 0, 0, 0, 2, 2, 1, 0, 0xdd, 0, 0, 0, 1, 0xaa],
+            a[..10].as_bytes(),
+            &[0xdd, 0, 0, 0, 1, 2],
+        ];
+        assert_eq!(column(Run::asked, &run), asked.concat());
+        let claims = [texts(&["ann\tk", "\tk"]), texts(&[&a, &b])].concat();
+        assert_eq!(column(Run::claims, &run), claims);
+        let anonymous = [ask(1, 1, "", ""), ask(2, 1, "", "")];
+        assert!(column(Run::users, &anonymous).is_empty());
+        assert!(column(Run::claims, &anonymous).is_empty());
+    }
+
+    #[test]
+    fn who_is_there_twice_is_said() {
+        let twice = |run: &[Command]| Run(run).twice();
+        assert_eq!(twice(&[ask(1, 1, "", ""), ask(2, 1, "", "")]), 0);
+        assert_eq!(twice(&[ask(1, 1, "ann", "k"), ask(2, 1, "bob", "k"), ask(3, 1, "", "k")]), 0);
+        assert_eq!(twice(&[ask(1, 1, "ann", "k"), ask(2, 1, "ann", "")]), 1);
+        assert_eq!(twice(&[ask(1, 1, "", "k"), ask(2, 1, "", "l")]), 1);
+        assert_eq!(twice(&[ask(1, 1, "ann", "k"), ask(2, 1, "ann", "k")]), 2);
+        assert_eq!(twice(&[ask(1, 1, "", "k"), ask(2, 1, "", "k")]), 2);
+    }
+
+    #[test]
+    fn columns_are_never_as_long_as_an_id() {
+        // Those of one or two requests with keys come close.
+        for run in [vec![ask(1, 1, "", "k"); 2], vec![ask(1, 2, "", "")]] {
+            assert!(column(Run::asked, &run).len() > ID_BYTES);
+            assert!(Run(&run).single().is_none());
+        }
+        assert!(Run(&[ask(1, 1, "ann", "k")]).single().is_some());
+    }
+
+    #[test]
+    fn a_call_is_bounded() {
+        let group = |commands| Group { sale: SaleId::new("s").unwrap(), commands };
+        let buys = |count: usize| vec![ask(1, 1, "", ""); count];
+        let counts = |groups: &[Group]| {
+            let groups: Vec<_> = groups.iter().collect();
+            calls(&groups).map(<[_]>::len).collect::<Vec<_>>()
+        };
+        assert!(counts(&[]).is_empty());
+        assert_eq!(counts(&vec![group(buys(1)); SALES_MAX + 1]), [SALES_MAX, 1]);
+        assert_eq!(counts(&vec![group(vec![Command::Show]); SALES_MAX + 1]), [SALES_MAX + 1]);
+        let mixed =
+            [buys(BATCH_MAX - 1), vec![Command::Show], buys(1), buys(1), buys(2 * BATCH_MAX)];
+        assert_eq!(counts(&mixed.map(group)), [3, 1, 1]);
+    }
+}
