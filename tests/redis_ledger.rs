@@ -14,7 +14,7 @@ use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, TestRunner};
 use server::{RedisConnection, RedisServer};
 use stampede::ledger::redis::{
-    Codec, DecodeError, KeyTemplates, RedisSettings, decode, handshake, load_scripts,
+    Codec, DecodeError, KeyTemplates, RedisSettings, decode, decode_all, handshake, load_scripts,
 };
 use stampede::ledger::{Group, GroupReply};
 use stampede::sale::{
@@ -47,12 +47,38 @@ impl Client {
         decode(group, &replies)
     }
 
+    fn send_all(&mut self, groups: &[Group]) -> Vec<Result<GroupReply, DecodeError>> {
+        let groups: Vec<&Group> = groups.iter().collect();
+        let mut request = Vec::new();
+        let count = self.codec.encode_all(&groups, &mut request);
+        decode_all(&groups, self.connection.send(&request, count))
+    }
+
     fn ask(&mut self, commands: Vec<Command>) -> Result<GroupReply, DecodeError> {
         self.send(&Group { sale: ticket(), commands })
     }
 
     fn one(&mut self, command: Command) -> Outcome {
         self.ask(vec![command]).expect("a reply").outcomes.remove(0)
+    }
+}
+
+/// The same, where two other sales are in each call: one that sells, and one that there is not.
+struct Shared {
+    client: Client,
+    bought: u128,
+}
+
+impl Ledger for Shared {
+    fn apply(&mut self, now_ms: u64, group: &Group) -> GroupReply {
+        self.client.codec.set_now_ms(Some(now_ms));
+        self.bought += 1;
+        let other = |n, id: u128| Group { sale: sale_of(n), commands: vec![ask(id << 80)] };
+        let groups = [other(0, self.bought), group.clone(), other(1, self.bought)];
+        let mut replies = self.client.send_all(&groups);
+        let outcomes = |n: usize| &replies[n].as_ref().expect("a reply").outcomes;
+        assert_eq!((granted(outcomes(0)), &outcomes(2)[..]), (1, &[Outcome::UnknownSale][..]));
+        replies.swap_remove(1).expect("a reply")
     }
 }
 
@@ -119,27 +145,51 @@ fn entries(connection: &mut RedisConnection, sale: &SaleId) -> Vec<(u64, String)
     entries.into_iter().map(entry).collect()
 }
 
+/// As the user of tuning/, who may do only what we need.
+fn at_as_in_tuning(server: &RedisServer) -> Client {
+    Client::at(server, &server.url_of("stampede", "CHANGE-ME-STAMPEDE"))
+}
+
 #[test]
 fn agrees_with_the_model() {
-    agrees(history::histories(24), Seen::KINDS);
+    let (server, _users) = RedisServer::with_users();
+    agrees(&server, at_as_in_tuning(&server), history::histories(24), (500, Seen::KINDS));
+}
+
+#[test]
+fn a_sale_that_shares_its_calls_agrees_with_the_model() {
+    let (server, _users) = RedisServer::with_users();
+    let mut client = at_as_in_tuning(&server);
+    let commands = vec![Command::Create(SaleSpec::with_total(1_000_000))];
+    client.send(&Group { sale: sale_of(0), commands }).expect("a sale");
+    let shared = Shared { client, bought: 0 };
+    agrees(&server, shared, history::histories(24), (250, Seen::KINDS));
 }
 
 #[test]
 fn a_place_of_a_split_sale_agrees_with_the_model() {
-    agrees(history::split_histories(24), Seen::SPLIT_KINDS);
+    let (server, _users) = RedisServer::with_users();
+    agrees(
+        &server,
+        at_as_in_tuning(&server),
+        history::split_histories(24),
+        (500, Seen::SPLIT_KINDS),
+    );
 }
 
-fn agrees(histories: impl Strategy<Value = Vec<history::Step>>, kinds: usize) {
-    // As the user of tuning/, who may do only what we need.
-    let (server, _users) = RedisServer::with_users();
-    let client = Client::at(&server, &server.url_of("stampede", "CHANGE-ME-STAMPEDE"));
+fn agrees(
+    server: &RedisServer,
+    client: impl Ledger,
+    histories: impl Strategy<Value = Vec<history::Step>>,
+    (cases, kinds): (u32, usize),
+) {
     // The runner wants to call us by shared reference.
     let parties = RefCell::new((client, server.connect(), Seen::default(), 0));
-    let config = Config { cases: 500, failure_persistence: None, ..Config::default() };
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
     let run = |steps: Vec<history::Step>| {
         let (redis, connection, seen, case) = &mut *parties.borrow_mut();
         *case += 1;
-        let sale = SaleId::new(&format!("s{case}")).expect("a sale id");
+        let sale = SaleId::new(&format!("sale-{case}")).expect("a sale id");
         history::agree(&sale, &steps, &mut [("redis", redis)], seen)?;
         agrees_with_its_stream(connection, &sale);
         Ok(())
@@ -487,6 +537,137 @@ fn a_key_of_the_wrong_type_is_an_error_and_nothing_is_written() {
         let named = format!("the key {key} is no hash");
         refuses_and_writes_nothing(&spoil, if n < 2 { &named } else { "WRONGTYPE" });
     }
+}
+
+/// A sale of the call that many share.
+fn sale_of(n: usize) -> SaleId {
+    SaleId::new(&format!("s{n}")).expect("a sale id")
+}
+
+/// Sales with a limit, each with something sold.
+fn many_sales(client: &mut Client, count: usize) {
+    client.codec.set_now_ms(Some(history::BEGIN_MS));
+    for n in 0..count {
+        let spec = SaleSpec { limit_per_user: 1, ..SaleSpec::with_total(9) };
+        let commands = vec![Command::Create(spec), ask_as(1, "ann", "k"), ask_as(2, "bob", "")];
+        client.send(&Group { sale: sale_of(n), commands }).expect("a reply");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_one_sale_of_a_call_is_told_of_it_alone() {
+    const DAMAGED: usize = 3;
+    let server = RedisServer::start(&[]);
+    let (mut client, mut connection) = (Client::new(&server), server.connect());
+    let counters = "s3_hash_key";
+    let key = |name: &str| format!("{{{counters}}}:{name}");
+    let of_type = |name: &str| vec![format!("DEL {}", key(name)), format!("SET {} 1", key(name))];
+    for (spoil, part) in [
+        (vec![format!("HSET {counters} s3_total_nums ten")], "s3_total_nums"),
+        (vec![format!("HSET {counters} s3_total_nums 1e2")], "not 1e2"),
+        (vec![format!("HSET {counters} s3_sold_nums 2.5")], "and 2.5"),
+        (vec![format!("HSET {counters} s3_sold_nums 0")], "`stampede sale reset` begins"),
+        (vec![format!("HDEL {counters} s3_sold_nums")], "has no s3_sold_nums"),
+        (vec![format!("HSET {} held x", key("sale"))], "held x"),
+        (vec![format!("HSET {} held 0.5", key("sale"))], "held 0.5"),
+        (vec![format!("HSET {} confirmed 9", key("sale"))], "and 9 confirmed"),
+        (vec![format!("HSET {} hold_ms 0", key("sale"))], "hold_ms 0"),
+        (vec![format!("HSET {} limit_per_user x", key("sale"))], "limit_per_user x"),
+        (vec![format!("HSET {} opens_at_ms -1", key("sale"))], "opens_at_ms -1"),
+        (vec![format!("HSET {} closes_at_ms x", key("sale"))], "closes_at_ms x"),
+        (vec![format!("HSET {} last_ms 1.5", key("sale"))], "last_ms 1.5"),
+        (vec![format!("HSET {} split x", key("sale"))], "not x"),
+        (vec![format!("HSET {} cid x", key("users"))], "a number of units"),
+        (of_type("sale"), "is no hash"),
+        (of_type("reservations"), "WRONGTYPE"),
+        (of_type("claims"), "WRONGTYPE"),
+        (of_type("users"), "WRONGTYPE"),
+        (of_type("deadlines"), "WRONGTYPE"),
+        (of_type("stream"), "WRONGTYPE"),
+    ] {
+        connection.ask("FLUSHDB");
+        many_sales(&mut client, 6);
+        spoil.iter().for_each(|command| drop(connection.ask(command)));
+        let of_it = |all: Vec<(String, redis::Value)>| {
+            all.into_iter().filter(|(key, _)| key.contains(counters)).collect::<Vec<_>>()
+        };
+        let before = of_it(dump(&mut connection));
+        let buy = |n| Group { sale: sale_of(n), commands: vec![ask_as(3, "cid", "k")] };
+        let groups: Vec<Group> = (0..6).map(buy).collect();
+        for (n, reply) in client.send_all(&groups).into_iter().enumerate() {
+            match reply {
+                Err(DecodeError::Refused(text)) if n == DAMAGED => {
+                    assert!(text.contains(part), "{spoil:?}: {text}");
+                }
+                Ok(reply) if n != DAMAGED => {
+                    assert_eq!((granted(&reply.outcomes), reply.free), (1, Some(6)), "{spoil:?}");
+                    agrees_with_its_stream(&mut connection, &sale_of(n));
+                }
+                other => panic!("{spoil:?}, sale {n}: {other:?}"),
+            }
+        }
+        assert_eq!(of_it(dump(&mut connection)), before, "{spoil:?}");
+    }
+}
+
+/// A stream whose last id is the last that there can be takes no entry, which nobody can see before.
+#[test]
+fn an_end_half_way_has_taken_too_much_promised_nothing_and_concerns_no_other_sale() {
+    let server = RedisServer::start(&[]);
+    let (mut client, mut connection) = (Client::new(&server), server.connect());
+    many_sales(&mut client, 3);
+    let last = u64::MAX;
+    connection.ask(&format!("XADD {{s1_hash_key}}:stream {last}-{last} at_ms 1 reservations x"));
+    let buys = || vec![ask_as(3, "cid", "k"), ask_as(4, "dan", "k")];
+    let groups: Vec<Group> = (0..3).map(|n| Group { sale: sale_of(n), commands: buys() }).collect();
+    let replies = client.send_all(&groups);
+    assert!(
+        matches!(&replies[1], Err(DecodeError::Lost(text)) if text.starts_with("HALFWAY")),
+        "{:?}",
+        replies[1]
+    );
+    for n in [0, 2] {
+        assert_eq!(replies[n].as_ref().map(|reply| granted(&reply.outcomes)), Ok(2), "{n}");
+        agrees_with_its_stream(&mut connection, &sale_of(n));
+    }
+    assert_eq!(connection.text("HGET s1_hash_key s1_sold_nums"), "4");
+    assert_eq!(connection.text("XLEN {s1_hash_key}:stream"), "2");
+    // And by the way that takes any run: somebody is in it twice.
+    let twice = vec![ask_as(5, "eva", "k"), ask_as(6, "eva", "l")];
+    let got = client.send(&Group { sale: sale_of(1), commands: twice });
+    assert!(matches!(&got, Err(DecodeError::Lost(text)) if text.starts_with("HALFWAY")), "{got:?}");
+}
+
+#[test]
+fn the_largest_run_is_granted_as_a_whole() {
+    const COUNT: u128 = 512;
+    let server = RedisServer::start(&[]);
+    let (mut client, mut connection) = (Client::new(&server), server.connect());
+    client.one(Command::Create(SaleSpec { limit_per_user: 1, ..SaleSpec::with_total(9999) }));
+    // Ids of many fields, and every kind of run: with keys, without, and both.
+    let id = |n: u128| n | (n / 64) << 100;
+    for (round, key) in [|_| "k", |_| "", |n| if n % 3 == 0 { "k" } else { "" }]
+        .into_iter()
+        .enumerate()
+        .map(|(round, key): (usize, fn(u128) -> &'static str)| (round as u128, key))
+    {
+        let begin = round * COUNT;
+        let run = (begin..begin + COUNT).map(|n| ask_as(id(n), &format!("user {n}"), key(n)));
+        let run: Vec<_> = run.collect();
+        assert_eq!(granted(&client.ask(run.clone()).expect("a reply").outcomes), COUNT as usize);
+        let again = client.ask(run).expect("a reply").outcomes;
+        for (n, outcome) in (begin..).zip(&again) {
+            let replayed = matches!(outcome, Outcome::Replayed(one) if one.id.0 == id(n));
+            let expected = if key(n).is_empty() {
+                *outcome == Outcome::LimitReached { limit_per_user: 1 }
+            } else {
+                replayed
+            };
+            assert!(expected, "{n}: {outcome:?}");
+        }
+    }
+    agrees_with_its_stream(&mut connection, &ticket());
+    assert_eq!(connection.text("HGET ticket_hash_key ticket_sold_nums"), (3 * COUNT).to_string());
 }
 
 #[test]

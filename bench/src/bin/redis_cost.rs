@@ -1,5 +1,6 @@
 //! What a sale costs Redis: CPU time of the Redis process a ticket, by how many tickets share one
-//! script call, beside a script a ticket as people write it by hand.
+//! script call, beside a script a ticket as people write it by hand. Then the same where each ticket of
+//! a batch is of another sale.
 //!
 //!     cargo run --release -p bench --bin redis_cost
 //!
@@ -14,12 +15,14 @@ mod server;
 use bench::resp;
 use server::{RedisConnection, RedisServer};
 use stampede::ledger::Group;
-use stampede::ledger::redis::{Codec, KeyTemplates, RedisSettings, decode, handshake};
+use stampede::ledger::redis::{Codec, KeyTemplates, RedisSettings, decode_all, handshake};
 use stampede::sale::{Command, Key, Outcome, ReservationId, Reserve, SaleId, SaleSpec, User};
 
 const TICKETS: usize = 16_384;
 const ROUNDS: usize = 5;
 const BATCHES: [usize; 4] = [1, 16, 64, 256];
+/// Sales of which each batch sells one ticket each.
+const SALES: usize = 40;
 
 /// A script a ticket: claim, counters, stream.
 const BY_HAND: &str = "
@@ -36,6 +39,7 @@ return 1";
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Anonymous,
+    User,
     UserAndKey,
     UserKeyAndLimit,
 }
@@ -43,6 +47,7 @@ enum Kind {
 fn main() {
     // Interleaved, so that a neighbour's load falls on all alike.
     let mut runs = vec![Vec::new(); 4 * BATCHES.len()];
+    let mut many = [Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..ROUNDS {
         for (i, batch) in BATCHES.into_iter().enumerate() {
             runs[4 * i].push(ours(Kind::Anonymous, batch));
@@ -50,6 +55,9 @@ fn main() {
             runs[4 * i + 2].push(ours(Kind::UserKeyAndLimit, batch));
             runs[4 * i + 3].push(by_hand(batch));
         }
+        many[0].push(of_many_sales(Kind::User));
+        many[1].push(of_many_sales(Kind::UserKeyAndLimit));
+        many[2].push(by_hand(1));
     }
     println!("Redis CPU us a ticket, {TICKETS} tickets: median (least-most) of {ROUNDS} runs\n");
     println!("| batch | anonymous | user, key | user, key, limit | by hand, pipelined as deep |");
@@ -58,6 +66,10 @@ fn main() {
         let row: Vec<_> = row.iter_mut().map(|runs| spread(runs)).collect();
         println!("| {batch} | {} |", row.join(" | "));
     }
+    let [user, limit, by_hand] = many.each_mut().map(|runs| spread(runs));
+    println!("\nOne ticket of each of {SALES} sales in a batch:\n");
+    println!("| user | user, key, limit | by hand, one at a time |\n|---|---|---|");
+    println!("| {user} | {limit} | {by_hand} |");
 }
 
 fn spread(runs: &mut [f64]) -> String {
@@ -66,44 +78,85 @@ fn spread(runs: &mut [f64]) -> String {
 }
 
 fn ours(kind: Kind, batch: usize) -> f64 {
-    let server = RedisServer::start(&[]);
-    let codec = Codec::new(KeyTemplates::default());
-    let settings = RedisSettings::from_url(&server.url()).expect("a URL");
-    let mut stream = server.stream();
-    handshake(&mut stream, &settings, "bench", codec.scripts()).expect("a handshake");
-    let mut connection = RedisConnection::new(stream);
-    let limit_per_user = if kind == Kind::UserKeyAndLimit { 2 } else { 0 };
-    let spec = SaleSpec { limit_per_user, ..SaleSpec::with_total(TICKETS as u64) };
-    send(&codec, &mut connection, vec![Command::Create(spec)]);
-
+    let mut ours = Ours::start(kind, 1);
     let groups: Vec<_> = (0..TICKETS / batch)
-        .map(|b| (0..batch).map(|n| ask(kind, (b * batch + n) as u128)).collect())
+        .map(|b| {
+            let commands = (0..batch).map(|n| ask(kind, (b * batch + n) as u128)).collect();
+            vec![Group { sale: sale(0), commands }]
+        })
         .collect();
-    let before = cpu_us(&server);
-    for commands in groups {
-        let outcomes = send(&codec, &mut connection, commands);
-        assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Granted { .. })));
+    ours.sell(&groups)
+}
+
+fn of_many_sales(kind: Kind) -> f64 {
+    let mut ours = Ours::start(kind, SALES);
+    let one = |n: usize| Group { sale: sale(n % SALES), commands: vec![ask(kind, n as u128)] };
+    let groups: Vec<Vec<Group>> =
+        (0..TICKETS / SALES).map(|b| (b * SALES..(b + 1) * SALES).map(one).collect()).collect();
+    ours.sell(&groups)
+}
+
+fn sale(n: usize) -> SaleId {
+    SaleId::new(&format!("ticket-{n}")).expect("a sale id")
+}
+
+/// A Redis with sales of ours.
+struct Ours {
+    server: RedisServer,
+    codec: Codec,
+    connection: RedisConnection,
+}
+
+impl Ours {
+    fn start(kind: Kind, sales: usize) -> Self {
+        let server = RedisServer::start(&[]);
+        let codec = Codec::new(KeyTemplates::default());
+        let settings = RedisSettings::from_url(&server.url()).expect("a URL");
+        let mut stream = server.stream();
+        handshake(&mut stream, &settings, "bench", codec.scripts()).expect("a handshake");
+        let connection = RedisConnection::new(stream);
+        let mut ours = Self { server, codec, connection };
+        let limit_per_user = if kind == Kind::UserKeyAndLimit { 1 } else { 0 };
+        let spec = SaleSpec { limit_per_user, ..SaleSpec::with_total(TICKETS as u64) };
+        for n in 0..sales {
+            ours.send(&[Group { sale: sale(n), commands: vec![Command::Create(spec.clone())] }]);
+        }
+        ours
     }
-    (cpu_us(&server) - before) / TICKETS as f64
+
+    /// Sells batch after batch and returns Redis' CPU time per ticket, in microseconds.
+    fn sell(&mut self, batches: &[Vec<Group>]) -> f64 {
+        let before = cpu_us(&self.server);
+        let mut tickets = 0;
+        for groups in batches {
+            for outcome in self.send(groups) {
+                assert!(matches!(outcome, Outcome::Granted { .. }), "{outcome:?}");
+                tickets += 1;
+            }
+        }
+        (cpu_us(&self.server) - before) / f64::from(tickets)
+    }
+
+    fn send(&mut self, groups: &[Group]) -> Vec<Outcome> {
+        let groups: Vec<&Group> = groups.iter().collect();
+        let mut request = Vec::new();
+        let count = self.codec.encode_all(&groups, &mut request);
+        let replies = decode_all(&groups, self.connection.send(&request, count));
+        replies.into_iter().flat_map(|reply| reply.expect("a reply").outcomes).collect()
+    }
 }
 
 fn ask(kind: Kind, n: u128) -> Command {
     let named = kind != Kind::Anonymous;
+    let keyed = named && kind != Kind::User;
     Command::Reserve(Reserve {
         // Spread over the bits as a random one is.
         id: ReservationId(n.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)),
         quantity: 1,
         user: named.then(|| User::new(&format!("user-{n}")).expect("a user")),
-        key: named
+        key: keyed
             .then(|| Key::new(&format!("key-of-36-characters-as-a-uuid-{n:05}")).expect("key")),
     })
-}
-
-fn send(codec: &Codec, connection: &mut RedisConnection, commands: Vec<Command>) -> Vec<Outcome> {
-    let group = Group { sale: SaleId::new("ticket").expect("a sale id"), commands };
-    let mut request = Vec::new();
-    let count = codec.encode(&group, &mut request);
-    decode(&group, &connection.send(&request, count)).expect("a reply").outcomes
 }
 
 fn by_hand(depth: usize) -> f64 {

@@ -15,10 +15,10 @@
 --         claim, else 1 if two have the same user, else 0; the names of the fields of reservations; for
 --         each of them either its text in pieces, between which the deadline belongs, or, if all requests
 --         have a key and ask for one unit, the number of its last request
---   4     who asks: the user of a single request; else the column of the users, '' if nobody. Empty if
---         nobody in the run is named
---   5     the key of a single request; else two columns for the requests that have a key: claims (user,
---         tab, key) and ids. Empty if no request has one
+--   4     who asks: the user of a single request; else the user of each, '' if nobody, as MessagePack.
+--         Empty if nobody in the run is named
+--   5     the key of a single request; else, as MessagePack, the claim (user, tab, key) and the id of each
+--         request that has a key. Empty if none has
 local KEYS, ARGV = KEYS, ARGV
 -- The places before those of the sale at hand in KEYS and ARGV, and whether it was written to.
 local k, a, wrote = 0, 1, false
@@ -111,7 +111,7 @@ local function sell_plain(replies, now_ms, epoch)
     end
 
     -- The run.
-    local count, units, names, texts, claims, ids = 1, 1, nil, nil, nil, nil
+    local count, units, names, texts, claims = 1, 1, nil, nil, nil
     local is_single = #asked == ID_BYTES
     if not is_single then
       local most, twice
@@ -121,29 +121,33 @@ local function sell_plain(replies, now_ms, epoch)
         local max = (call('HGET', sale_key, 'quantity_max') or QUANTITY_MAX_DEFAULT) + 0
         if not is_whole(max, 1, QUANTITY_MAX) or most > max then return end
       end
-      if keyed ~= '' then claims, ids = unpack_columns(keyed) end
+      if keyed ~= '' then claims = {unpack_columns(keyed)} end
     elseif keyed ~= '' then
-      claims, ids = {who .. '\t' .. keyed}, {asked}
+      claims = {who .. '\t' .. keyed, asked}
     end
     if units > total - sold then return end
 
-    -- What becomes of claims and users, as HSET takes them.
+    -- What becomes of claims and users, as HSET takes them. `claims` is that already.
     local claims_key, users_key
-    local new_claims, new_users
+    local new_users
     if claims then
       claims_key = KEYS[k + 6]
-      new_claims = {}
-      local earlier = call('HMGET', claims_key, unpack(claims))
-      for i = 1, #claims do
+      local asked_claims, n = {}, 0
+      for i = 1, #claims, 2 do
+        n = n + 1
+        asked_claims[n] = claims[i]
+      end
+      local earlier = call('HMGET', claims_key, unpack(asked_claims))
+      for i = 1, n do
         if earlier[i] then return end
-        new_claims[2 * i - 1], new_claims[2 * i] = claims[i], ids[i]
       end
     end
     if limit then
       users_key = KEYS[k + (claims and 7 or 6)]
-      local users = is_single and {who} or unpack_columns(who)
+      local users = is_single and {who} or {unpack_columns(who)}
       local has = call('HMGET', users_key, unpack(users))
       new_users = {}
+      local n = 0
       for i = 1, count do
         local user, has_then = users[i], '1'
         if user == '' then return end
@@ -152,7 +156,9 @@ local function sell_plain(replies, now_ms, epoch)
           if not is_whole(has_then, 1, limit) then return end
           has_then = format('%d', has_then)
         end
-        new_users[2 * i - 1], new_users[2 * i] = user, has_then
+        new_users[n + 1] = user
+        n = n + 2
+        new_users[n] = has_then
       end
     end
 
@@ -174,9 +180,13 @@ local function sell_plain(replies, now_ms, epoch)
       if of_keys then
         list = {}
         local between = ' held 1 ' .. deadline .. ' '
-        for i = 1, count do
-          local n = 4 * i
-          list[n - 3], list[n - 2], list[n - 1], list[n] = ids[i], between, claims[i], '\n'
+        local n = 0
+        for i = 2, 2 * count, 2 do
+          list[n + 1] = claims[i]
+          list[n + 2] = between
+          list[n + 3] = claims[i - 1]
+          n = n + 4
+          list[n] = '\n'
         end
       end
       fields, deadlines = {}, {}
@@ -221,7 +231,7 @@ local function sell_plain(replies, now_ms, epoch)
     else
       call('HSET', reservations_key, name, text)
     end
-    if new_claims then call('HSET', claims_key, unpack(new_claims)) end
+    if claims then call('HSET', claims_key, unpack(claims)) end
     call('XADD', stream_key, '*', 'at_ms', now_text, 'reservations', text)
     local n = replies_n
     replies[n + 1], replies[n + 2], replies[n + 3], replies[n + 4], replies[n + 5] =

@@ -23,8 +23,8 @@ if #ARGV[4] == ID_BYTES then
 else
   local _, _, _, _, _, texts = cmsgpack.unpack(ARGV[4])
   if type(texts[1]) == 'number' then
-    local claims, ids_of_claims = cmsgpack.unpack(ARGV[6])
-    for i, claim in ipairs(claims) do request(ids_of_claims[i], 1, claim) end
+    local claims = {cmsgpack.unpack(ARGV[6])}
+    for i = 1, #claims, 2 do request(claims[i + 1], 1, claims[i]) end
   else
     for _, pieces in ipairs(texts) do
       for id, quantity, owner in string.gmatch(concat(pieces, '0'), '(%w+) held (%d+) 0 ?([^\n]*)\n') do
