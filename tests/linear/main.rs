@@ -40,7 +40,7 @@ const ROUNDS: usize = 4;
 /// Sales after which other servers take over.
 const SALES_PER_SHOP: usize = 2;
 /// Users of a sale, with this many clients each.
-const USERS: usize = 6;
+const USERS: usize = 4;
 const CLIENTS_PER_USER: usize = 2;
 /// What a client does in one sale.
 const STEPS: usize = 30;
