@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::crowd::{BATCH, CROWD, Crowd, Told, all_is_read, alone, granted, on_redis};
+use crate::crowd::{BATCH, CROWD, Crowd, Told, all_wait, alone, granted, on_redis};
 use crate::redis_server::RedisServer;
 
 /// What the article's hash says is sold.
