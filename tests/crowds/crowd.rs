@@ -51,6 +51,17 @@ pub fn on_redis(redis: &RedisServer, more: &[&str]) -> Server {
     Server::start(&[&one_core(more)[..], &["--ledger", &url]].concat())
 }
 
+/// A server at whose core a whole crowd waits, since Redis stands still.
+pub fn all_wait(redis: &RedisServer, options: &[&str]) -> (Server, Crowd) {
+    let server = on_redis(redis, options);
+    let mut crowd = Crowd::connect(&server, 0..CROWD);
+    crowd.warm_up();
+    redis.stop();
+    crowd.ask();
+    all_is_read(&server);
+    (server, crowd)
+}
+
 /// What a sale says it has held, once what waits is over.
 pub fn held(server: &Server) -> u64 {
     let mut operator = Buyer::connect(server.control()).expect("the control port");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::buyer::Buyer;
 use crate::crowd::{
-    BATCH, CROWD, Crowd, Told, all_is_read, alone, granted, held, on_redis, purchase, told,
+    BATCH, CROWD, Told, all_is_read, all_wait, alone, granted, held, purchase, told,
 };
 use crate::redis_server::RedisServer;
 
@@ -18,13 +18,8 @@ fn who_resets_while_he_waits_takes_nothing() {
     const GONE: usize = CROWD / 2;
     let _alone = alone();
     let redis = RedisServer::start(&[]);
-    let server = on_redis(&redis, &PATIENT);
-    let mut crowd = Crowd::connect(&server, 0..CROWD);
-    crowd.warm_up();
-    redis.stop();
-    // Those who go have sent before those who stay: nobody waits before them in the queue.
-    crowd.ask();
-    all_is_read(&server);
+    let (server, mut crowd) = all_wait(&redis, &PATIENT);
+    // They have sent before those who stay, so the batch that is under way is theirs.
     crowd.reset(0..GONE);
     all_is_read(&server);
     redis.go_on();
@@ -41,12 +36,7 @@ fn who_resets_while_he_waits_takes_nothing() {
 fn who_reconnects_while_he_waits_sees_nobody_elses_reservation() {
     let _alone = alone();
     let redis = RedisServer::start(&[]);
-    let server = on_redis(&redis, &PATIENT);
-    let mut crowd = Crowd::connect(&server, 0..CROWD);
-    crowd.warm_up();
-    redis.stop();
-    crowd.ask();
-    all_is_read(&server);
+    let (server, mut crowd) = all_wait(&redis, &PATIENT);
     // Half of them, from all over the queue: some ask for the same again, some are somebody else now.
     let mut ids: HashMap<usize, String> = HashMap::new();
     for round in 0..2 {

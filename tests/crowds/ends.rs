@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::crowd::{BATCH, CROWD, Crowd, Told, all_is_read, alone, granted, on_redis};
+use crate::crowd::{BATCH, CROWD, Crowd, Told, all_wait, alone, granted, on_redis};
 use crate::redis_server::RedisServer;
 
 /// What the article's hash says is sold.
@@ -19,12 +19,7 @@ fn a_drain_answers_all_who_wait() {
     const TICKETS: usize = 10_000;
     let _alone = alone();
     let redis = RedisServer::start(&[]);
-    let mut server = on_redis(&redis, &["--sale", "ticket=10000"]);
-    let mut crowd = Crowd::connect(&server, 0..CROWD);
-    crowd.warm_up();
-    redis.stop();
-    crowd.ask();
-    all_is_read(&server);
+    let (mut server, mut crowd) = all_wait(&redis, &["--sale", "ticket=10000"]);
     server.signal(Signal::TERM);
     thread::sleep(Duration::from_millis(500));
     redis.go_on();

@@ -221,11 +221,14 @@ fn pending(steps: &[Step<'_>], taken: &Taken, until: u64) -> Vec<usize> {
     must_be.chain((must..may).filter(|&at| !is_taken(taken, at))).collect()
 }
 
-/// What could not go on, the one that must soonest in front.
+/// What could not go on, the one that must soonest in front; last, what must come before that one and
+/// can't yet.
 fn stuck(steps: &[Step<'_>], taken: &Taken) -> Vec<Operation> {
     let until = next_end(steps, taken).unwrap_or(NEVER);
     let mut stuck = pending(steps, taken, until);
     stuck.sort_by_key(|&at| steps[at].until);
+    let before = stuck.first().map(|&at| steps[at].first.clone()).unwrap_or_default();
+    stuck.extend(before.into_iter().filter(|&at| !is_taken(taken, at) && steps[at].from > until));
     stuck.into_iter().map(|at| steps[at].operation.clone()).collect()
 }
 

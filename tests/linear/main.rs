@@ -19,6 +19,7 @@ mod server;
 mod history;
 mod checker;
 mod client;
+mod fresh;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
@@ -35,19 +36,19 @@ use serde_json::json;
 use server::Server;
 
 /// Sales, unless `STAMPEDE_TEST_ROUNDS` says otherwise.
-const ROUNDS: usize = 6;
+const ROUNDS: usize = 4;
 /// Sales after which other servers take over.
-const SALES_PER_SHOP: usize = 3;
+const SALES_PER_SHOP: usize = 2;
 /// Users of a sale, with this many clients each.
-const USERS: usize = 6;
+const USERS: usize = 4;
 const CLIENTS_PER_USER: usize = 2;
 /// What a client does in one sale.
 const STEPS: usize = 30;
 /// Units at first, and for one user.
-const TOTAL: u64 = 8;
-const LIMIT: u64 = 2;
-/// Times at which an operator adds a unit.
-const ADDITIONS: usize = 6;
+const TOTAL: u64 = 5;
+const LIMIT: u64 = 3;
+/// Times at which an operator adds units.
+const ADDITIONS: usize = 8;
 /// The age that ARCHITECTURE.md allows what a core knows of a sale, and some scheduling.
 const HEARSAY: Duration = Duration::from_millis(500);
 
@@ -59,21 +60,18 @@ struct Shop {
 }
 
 impl Shop {
-    /// Two servers that share a Redis.
-    fn on_redis(splits: usize) -> Self {
+    /// Two servers that share a Redis, with this sale.
+    fn on_redis(splits: usize, sale: &str) -> Self {
         let redis = RedisServer::start(&[]);
         let url = redis.url();
-        let options = ["--ledger", &url, "--public-confirm"];
-        Self {
-            servers: vec![Server::start(&options), Server::start(&options)],
-            redis: Some(redis),
-            splits,
-        }
+        let options = ["--ledger", &url, "--public-confirm", "--sale", sale];
+        let servers = vec![Server::start(&options), Server::start(&options)];
+        Self { servers, redis: Some(redis), splits }
     }
 
     /// One with a ledger of its own.
-    fn embedded() -> Self {
-        let servers = vec![Server::start(&["--public-confirm", "--sale", "other=1"])];
+    fn embedded(sale: &str) -> Self {
+        let servers = vec![Server::start(&["--public-confirm", "--sale", sale])];
         Self { servers, redis: None, splits: 1 }
     }
 
@@ -127,11 +125,13 @@ impl Shop {
     fn add_stock(&self, round: &Round, chance: &mut Chance) -> Vec<Operation> {
         let path = format!("/v1/sales/{}/add-stock", round.sale);
         let add = |at| {
-            thread::sleep(Duration::from_millis(chance.below(20) as u64));
+            thread::sleep(Duration::from_millis(chance.below(40) as u64));
+            let units = 1 + chance.below(3) as u64;
+            let body = json!({ "units": units }).to_string();
             let mut operator = self.operator(at);
             let began = round.now();
-            done(&operator.request("POST", &path, &[], r#"{"units":1}"#).expect("an answer"));
-            let (ended, call) = (round.now(), Call::AddStock(1));
+            done(&operator.request("POST", &path, &[], &body).expect("an answer"));
+            let (ended, call) = (round.now(), Call::AddStock(units));
             Operation { began, ended, call, said: Some(Said::Added) }
         };
         (0..ADDITIONS).map(add).collect()
@@ -220,15 +220,15 @@ fn kind(operation: &Operation) -> String {
 
 #[test]
 fn two_servers_on_one_redis() {
-    try_many(|| Shop::on_redis(1));
+    try_many(|| Shop::on_redis(1, "other=1"));
 }
 
 #[test]
 fn two_servers_and_a_sale_in_parts() {
-    try_many(|| Shop::on_redis(4));
+    try_many(|| Shop::on_redis(4, "other=1"));
 }
 
 #[test]
 fn one_server_with_its_own_ledger() {
-    try_many(Shop::embedded);
+    try_many(|| Shop::embedded("other=1"));
 }
