@@ -78,13 +78,13 @@ impl Service for Buyers {
             Question::Buy(asked) => match asked.go_on(seller, asker) {
                 Progress::Waits(asked) => return on(Question::Buy(asked)),
                 Progress::Done(done) => manner.answer(core, out, |envelope, out| {
-                    buy::write(&done, envelope, out);
+                    buy::write(&self.buy_refusals, &done, envelope, out);
                 }),
             },
             Question::Reserve(asked) => match asked.go_on(seller, asker) {
                 Progress::Waits(asked) => return on(Question::Reserve(asked)),
                 Progress::Done(done) => manner.answer(core, out, |envelope, out| {
-                    reservations::write_created_or_not(&done, envelope, out);
+                    reservations::write_created_or_not(&self.sold_out, &done, envelope, out);
                 }),
             },
             Question::ShowSale(showing) => match showing.go_on(seller) {
@@ -170,8 +170,7 @@ impl Buyers {
             Route::CreateReservation { sale } => {
                 match reservations::begin(seller, asker, head, body, &sale) {
                     Ok(asked) => return Some(wait(Question::Reserve(asked))),
-                    Err(declined) if declined.is_sold_out() => self.sold_out.write(envelope, out),
-                    Err(declined) => declined.write(envelope, out),
+                    Err(declined) => declined.write(&self.sold_out, envelope, out),
                 }
                 Action::Answered
             }

@@ -124,6 +124,13 @@ pub fn route<'a>(head: &Head<'a>, public_confirm: bool) -> Route<'a> {
 
 fn route_v1(method: Method, path: &str, public_confirm: bool) -> Route<'_> {
     let Some(path) = path.strip_prefix("/v1/") else { return Route::NotFound };
+    // What is asked most. No separator and no escape stands in a name that is the id of a sale.
+    if let Some(sale) = path.strip_prefix("sales/").and_then(|p| p.strip_suffix("/reservations"))
+        && !sale.is_empty()
+        && !sale.bytes().any(|byte| matches!(byte, b'/' | b'%'))
+    {
+        return post(method, Route::CreateReservation { sale: Cow::Borrowed(sale) });
+    }
     let mut segments = path.split('/');
     let (collection, name) = (segments.next(), segments.next().and_then(percent::decode));
     let Some(name) = name.filter(|name| !name.is_empty()) else { return Route::NotFound };

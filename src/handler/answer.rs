@@ -1,11 +1,13 @@
-//! How `/buy/ticket` and TechEmpower's two paths answer, byte by byte.
+//! How purchases and TechEmpower's two paths are answered, byte by byte.
 
 use std::borrow::Cow;
 
 use serde::Serialize;
 
+use crate::clock::Rfc3339;
 use crate::code::Code;
 use crate::engine::http::{Canned, Envelope, JSON, Problem, Response, Status, shown};
+use crate::sale::{Reservation, SaleId};
 
 /// Appends what `/buy/ticket` says to a purchase that was granted. Allocates nothing.
 pub fn write_buy_granted(sale: &str, id: &[u8], envelope: &Envelope<'_>, out: &mut Vec<u8>) {
@@ -44,9 +46,8 @@ pub fn write_buy_refused_with(
 
 /// Appends what `/buy/ticket` says to a header or parameter that is wrong. Its name may be a client's.
 pub fn write_buy_invalid(field: Cow<'_, str>, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
-    let json = serde_json::to_string(&shown(field)).unwrap_or_default();
-    let escaped = json.strip_prefix('"').and_then(|json| json.strip_suffix('"'));
-    let member = ("field", escaped.unwrap_or_default());
+    let field = shown(field);
+    let member = ("field", &*json_text(&field));
     write_buy_refused_with(Code::Invalid, member, envelope, out);
 }
 
@@ -67,6 +68,57 @@ fn write_buy_answer(code: Code, data: &[&[u8]], envelope: &Envelope<'_>, out: &m
     body[5..5 + data.len()].copy_from_slice(data);
     body[5 + data.len()] = b"}";
     response.write(envelope, &body, out);
+}
+
+/// Appends a 201 that shows a new reservation, as `ReservationJson` does, and where it is found.
+/// Allocates nothing, unless the name of its user needs escapes.
+pub fn write_created(
+    sale: &SaleId,
+    reservation: &Reservation,
+    envelope: &Envelope<'_>,
+    out: &mut Vec<u8>,
+) {
+    let (id, time) = (reservation.id.to_text(), Rfc3339::new(reservation.expires_at_ms));
+    let id = str::from_utf8(&id).unwrap_or_default();
+    let user = match &reservation.user {
+        None => Cow::Borrowed("null"),
+        Some(user) => json_text(user.as_str()),
+    };
+    let quote = if reservation.user.is_some() { "\"" } else { "" };
+    let mut quantity = itoa::Buffer::new();
+    let body = [
+        r#"{"id":""#,
+        sale.as_str(),
+        "~",
+        id,
+        r#"","sale":""#,
+        sale.whole_str(),
+        r#"","user":"#,
+        quote,
+        &user,
+        quote,
+        r#","quantity":"#,
+        quantity.format(reservation.quantity),
+        r#","status":""#,
+        reservation.status.as_str(),
+        r#"","expires_at":""#,
+        time.as_str(),
+        r#""}"#,
+    ];
+    let location = ["/v1/reservations/", sale.as_str(), "~", id];
+    let response = Response { location: Some(&location), ..Response::new(Status::Created, JSON) };
+    response.write(envelope, &body.map(str::as_bytes), out);
+}
+
+/// A text as it stands between the quotes of JSON.
+fn json_text(text: &str) -> Cow<'_, str> {
+    let plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    if text.bytes().all(plain) {
+        return Cow::Borrowed(text);
+    }
+    let json = serde_json::to_string(text).unwrap_or_default();
+    let escaped = json.strip_prefix('"').and_then(|json| json.strip_suffix('"'));
+    Cow::Owned(escaped.unwrap_or_default().to_owned())
 }
 
 /// Appends TechEmpower's plaintext answer. Its rules allow a text that is kept, but no response that

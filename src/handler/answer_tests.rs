@@ -1,6 +1,7 @@
 use super::*;
-use crate::sale::{ReservationId, SaleId};
+use crate::sale::{ReservationId, Status as Standing, User};
 use crate::test_answers::{CLOSE, DATE, GET, HEAD, OLD, OLD_KEEP_ALIVE, written};
+use crate::views::ReservationJson;
 
 #[test]
 fn plaintext_and_json_to_the_letter() {
@@ -12,6 +13,29 @@ fn plaintext_and_json_to_the_letter() {
         "HTTP/1.1 200 OK\r\nServer: stampede\r\n{DATE}Content-Type: application/json\r\nContent-Length: 27\r\n\r\n{{\"message\":\"Hello, World!\"}}"
     );
     assert_eq!(written(write_techempower_json, GET), json);
+}
+
+#[test]
+fn a_new_reservation_is_shown_as_any_other() {
+    for (sale, user, quantity) in [
+        ("ticket", Some("ann"), 1),
+        ("ticket", Some(r#"a "quoted" \ 李雷"#), 1_000_000),
+        ("ticket~2of4", None, 7),
+    ] {
+        let sale = SaleId::from_ledger(sale).unwrap();
+        let user = user.map(|user| User::new(user).unwrap());
+        let (id, status, expires_at_ms) = (ReservationId(42), Standing::Held, 1_700_000_000_123);
+        let reservation = Reservation { id, user, quantity, status, expires_at_ms };
+        let made = written(|envelope, out| write_created(&sale, &reservation, envelope, out), GET);
+        let (head, body) = made.split_once("\r\n\r\n").unwrap();
+        let shown = serde_json::to_string(&ReservationJson::of(&sale, &reservation)).unwrap();
+        assert_eq!(body, shown);
+        assert!(head.starts_with("HTTP/1.1 201 Created\r\n"), "{head}");
+        assert!(
+            head.contains(&format!("\r\nLocation: /v1/reservations/{sale}~{id}\r\n")),
+            "{head}"
+        );
+    }
 }
 
 #[test]

@@ -41,6 +41,9 @@ impl Refusals {
     /// Writes what the core knows by itself. `false`: this is nothing of the kind.
     #[inline(always)]
     fn write(&self, refused: Refused, envelope: &Envelope<'_>, out: &mut Vec<u8>) -> bool {
+        if envelope.instead.is_some() {
+            return false;
+        }
         match refused {
             Refused::SoldOut { .. } => self.sold_out.write(envelope, out),
             Refused::Closed => self.closed.write(envelope, out),
@@ -94,18 +97,20 @@ pub fn begin(
         }
     };
     match purchase::begin(seller, &slot, Ask { quantity: 1, user, key }, asker) {
-        Progress::Waits(asked) => return Some(asked),
-        Progress::Done(Done { verdict: Verdict::Refused(refused), .. })
-            if refusals.write(refused, envelope, out) => {}
-        Progress::Done(done) => write(&done, envelope, out),
+        Progress::Waits(asked) => Some(asked),
+        Progress::Done(done) => {
+            write(refusals, &done, envelope, out);
+            None
+        }
     }
-    None
 }
 
 /// Says what became of a purchase.
-pub fn write(done: &Done, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+#[inline(always)]
+pub fn write(refusals: &Refusals, done: &Done, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
     let (verdict, sale) = (&done.verdict, done.place.id());
     match verdict {
+        Verdict::Refused(refused) if refusals.write(*refused, envelope, out) => {}
         Verdict::Granted(reservation) => write_granted(sale, reservation.id, envelope, out),
         Verdict::Replayed(reservation) => {
             let code = match reservation.status {

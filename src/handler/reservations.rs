@@ -1,13 +1,14 @@
 //! `/v1/…/reservations`: made, shown, paid for, given back.
 
+use super::answer::write_created;
 use super::refusal::{failure_code, limit_reached, not_found, verdict_problem};
 use crate::code::Code;
-use crate::engine::http::{Envelope, Head, Media, Problem, write_created, write_json};
+use crate::engine::http::{Canned, Envelope, Head, Media, Problem, write_json};
 use crate::ledger::Failure;
 use crate::ledger::batch::{Answer, Asker, Ticket};
 use crate::purchase::{self, Ask, Asked, Done, Progress, Refused, Seller, Verdict};
 use crate::route::{idempotency_key, parse_reservation_request};
-use crate::sale::{Command, Outcome, PublicId, ReservationId, SaleId};
+use crate::sale::{Command, Outcome, ReservationId, SaleId};
 use crate::views::ReservationJson;
 
 /// What is to be done with a reservation.
@@ -71,15 +72,10 @@ pub enum Declined {
 }
 
 impl Declined {
-    /// Whether nothing is left, which everybody is told alike.
-    pub fn is_sold_out(&self) -> bool {
-        matches!(self, Self::Decided(Verdict::Refused(Refused::SoldOut { free: 0 })))
-    }
-
-    /// Says so.
-    pub fn write(&self, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    /// Says so. `sold_out`: what everybody is told when nothing is left.
+    pub fn write(&self, sold_out: &Canned, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
         match self {
-            Self::Decided(verdict) => verdict_problem(verdict).write(envelope, out),
+            Self::Decided(verdict) => write_refused(sold_out, verdict, envelope, out),
             Self::Wrong(problem) => problem.write(envelope, out),
         }
     }
@@ -109,19 +105,28 @@ pub fn begin(
     }
 }
 
-/// Says what became of a request to reserve.
-pub fn write_created_or_not(done: &Done, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+/// Says why nothing was reserved.
+fn write_refused(sold_out: &Canned, verdict: &Verdict, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    match verdict {
+        Verdict::Refused(Refused::SoldOut { free: 0 }) => sold_out.write(envelope, out),
+        verdict => verdict_problem(verdict).write(envelope, out),
+    }
+}
+
+/// Says what became of a request to reserve. `sold_out`: what everybody is told when nothing is left.
+pub fn write_created_or_not(
+    sold_out: &Canned,
+    done: &Done,
+    envelope: &Envelope<'_>,
+    out: &mut Vec<u8>,
+) {
     let sale = done.place.id();
     match &done.verdict {
-        Verdict::Granted(granted) => {
-            let id = PublicId::new(sale, granted.id);
-            let location = ["/v1/reservations/", id.as_str()];
-            write_created(&ReservationJson::of(sale, granted), &location, envelope, out);
-        }
+        Verdict::Granted(granted) => write_created(sale, granted, envelope, out),
         Verdict::Replayed(reservation) => {
             write_json(&ReservationJson::of(sale, reservation), envelope, out);
         }
-        verdict => verdict_problem(verdict).write(envelope, out),
+        verdict => write_refused(sold_out, verdict, envelope, out),
     }
 }
 

@@ -114,7 +114,9 @@ impl fmt::Debug for SaleId {
 }
 
 fn is_name(text: &str, bytes_max: usize) -> bool {
-    !text.is_empty() && text.len() <= bytes_max && !text.chars().any(char::is_control)
+    // Nearly all are visible ASCII, which takes no look at characters.
+    let plain = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    !text.is_empty() && text.len() <= bytes_max && (plain || !text.chars().any(char::is_control))
 }
 
 /// Who a reservation is for: 1 to 128 bytes of UTF-8 without control characters.

@@ -25,7 +25,7 @@ pub use media::Media;
 pub use problem::{Kind, Problem, Reject, Remedy, shown};
 pub use request::parse_head;
 pub use response::{
-    CONTINUE, Canned, Envelope, JSON, Persistence, Response, json_bytes, write_created, write_json,
+    CONTINUE, Canned, Envelope, JSON, Persistence, Response, json_bytes, write_json,
     write_json_bytes, write_options,
 };
 pub use status::Status;

@@ -228,17 +228,6 @@ pub fn write_json_bytes(json: &[u8], envelope: &Envelope<'_>, out: &mut Vec<u8>)
     Response::new(Status::Ok, JSON).write(envelope, &[json], out);
 }
 
-/// Appends a 201 with this JSON and the `Location` (visible ASCII, in pieces) of what was created.
-pub fn write_created(
-    value: &impl Serialize,
-    location: &[&str],
-    envelope: &Envelope<'_>,
-    out: &mut Vec<u8>,
-) {
-    let response = Response { location: Some(location), ..Response::new(Status::Created, JSON) };
-    response.write(envelope, &[&json_bytes(value)], out);
-}
-
 /// Appends the answer to OPTIONS: 204 with `Allow`.
 pub fn write_options(allow: &'static str, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
     let response = Response {

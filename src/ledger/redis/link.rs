@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashSet;
-use redis::{Parser, Value};
+use redis::Value;
 
 use super::codec::Codec;
 use super::decode_error::DecodeError;
@@ -18,6 +18,7 @@ use super::handshake::{handshake, load_scripts};
 use super::handshake_error::HandshakeError;
 use super::index::{self, Registered};
 use super::primary::{Term, ends_connection};
+use super::reading::Reader;
 use super::reply::decode_call;
 use super::sell;
 use super::settings::Endpoint;
@@ -83,7 +84,7 @@ struct Link<'a> {
     codec: Codec,
     term: Option<Term>,
     stream: Stream<Socket>,
-    parser: Parser,
+    reader: Reader,
     out: Vec<u8>,
     /// When a refusal was logged last, if one was.
     refusal_logged_ms: Option<u64>,
@@ -107,14 +108,14 @@ impl<'a> Link<'a> {
         let shaken = handshake(&mut stream, settings, &name, ledger.codec.scripts());
         term.as_ref().map_or(Ok(()), |term| term.may_begin(shaken.as_ref().err()))?;
         ledger.warn(shaken?);
-        let (parser, out) = (Parser::new(), Vec::with_capacity(64 << 10));
+        let (reader, out) = (Reader::default(), Vec::with_capacity(64 << 10));
         Ok(Self {
             site,
             ledger,
             codec: ledger.codec.in_epoch(term.as_ref().map(Term::epoch)),
             term,
             stream,
-            parser,
+            reader,
             out,
             refusal_logged_ms: None,
             broken: None,
@@ -401,9 +402,7 @@ impl<'a> Link<'a> {
     }
 
     fn values(&mut self, count: usize) -> io::Result<Vec<Value>> {
-        (0..count)
-            .map(|_| self.parser.parse_value(&mut self.stream).map_err(io::Error::other))
-            .collect()
+        (0..count).map(|_| self.reader.read(&mut self.stream)).collect()
     }
 }
 

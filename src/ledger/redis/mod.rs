@@ -35,6 +35,7 @@ mod members;
 mod notes;
 mod pipeline;
 mod primary;
+mod reading;
 mod removal;
 mod replicas;
 mod reply;

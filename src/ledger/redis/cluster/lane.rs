@@ -8,10 +8,11 @@ use std::io::{self, Write};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use redis::{Parser, Value};
+use redis::Value;
 
 use super::super::handshake::{handshake, load_scripts};
 use super::super::handshake_error::HandshakeError;
+use super::super::reading::Reader;
 use super::super::replicas;
 use super::super::settings::Endpoint;
 use super::super::shared::RedisLedger;
@@ -322,7 +323,7 @@ fn waits(ledger: &RedisLedger, works: &VecDeque<Work>) -> bool {
 /// A connection on which no reply is outstanding.
 struct Connection {
     stream: Stream<Socket>,
-    parser: Parser,
+    reader: Reader,
     out: Vec<u8>,
 }
 
@@ -334,7 +335,7 @@ impl Connection {
         let mut stream = Stream::open(socket, &node.host, ledger.tls.as_ref())?;
         let name = format!("stampede-core-{}", core.index);
         ledger.warn(handshake(&mut stream, &ledger.settings, &name, ledger.codec.scripts())?);
-        Ok(Self { stream, parser: Parser::new(), out: Vec::new() })
+        Ok(Self { stream, reader: Reader::default(), out: Vec::new() })
     }
 
     /// Sends works and returns how many replies each will have.
@@ -362,8 +363,6 @@ impl Connection {
     }
 
     fn values(&mut self, count: usize) -> io::Result<Vec<Value>> {
-        (0..count)
-            .map(|_| self.parser.parse_value(&mut self.stream).map_err(io::Error::other))
-            .collect()
+        (0..count).map(|_| self.reader.read(&mut self.stream)).collect()
     }
 }
