@@ -6,6 +6,7 @@
 //! Nothing here recurses into what the client nests: a coroutine's stack is small, and the core's
 //! worker would go with it.
 
+mod members;
 mod plain;
 
 use std::borrow::Cow;
@@ -14,6 +15,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
 
+use self::members::{Members, Scalar};
 use super::user::{USER_FIELD, USER_HEADER};
 use crate::engine::http::{Kind, Media, Problem};
 use crate::limits::QUANTITY_MAX;
@@ -68,15 +70,6 @@ fn not_an_object(error: serde_json::Error) -> Problem {
     }
 }
 
-/// The members as they stand there: of a body without escapes nothing is copied.
-#[derive(Debug, Default, PartialEq)]
-struct Members<'a> {
-    user: Option<Scalar<'a>>,
-    quantity: Option<Scalar<'a>>,
-    /// The first member that should not be there, and why.
-    stray: Option<(String, &'static str)>,
-}
-
 impl Members<'_> {
     fn check(self, user_header: Option<&[u8]>) -> Result<ReservationRequest, Problem> {
         if let Some((name, why)) = self.stray {
@@ -118,14 +111,6 @@ fn buyer(member: Option<&Scalar<'_>>, header: Option<&[u8]>) -> Result<User, Pro
         }
         (Some(_), _) => Err(Problem::invalid(USER_FIELD, "user must be a string")),
     }
-}
-
-/// A member's value, as far as it can be right.
-#[derive(Debug, PartialEq)]
-enum Scalar<'a> {
-    Text(Cow<'a, str>),
-    Whole(u64),
-    Other,
 }
 
 impl<'de> Deserialize<'de> for Scalar<'de> {

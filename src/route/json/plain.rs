@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::{Members, Scalar};
+use super::members::{Members, Scalar};
 
 /// The members of a plain body.
 pub(super) fn members(body: &[u8]) -> Option<Members<'_>> {
