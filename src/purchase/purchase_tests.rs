@@ -210,7 +210,7 @@ fn all_who_come_to_an_old_latch_wait_for_one_question() {
     shop.wait_ms(60_000);
     let asked: Vec<_> = (0..5).map(|_| shop.ask("ticket", None)).collect();
     let commands = shop.serve();
-    assert!(matches!(commands[..], [Command::Show]), "{commands:?}");
+    assert!(matches!(commands[..], [Command::Glance { .. }]), "{commands:?}");
     for asked in asked {
         assert!(sold_out(&shop.told(asked)));
     }
@@ -227,7 +227,7 @@ fn a_latch_opens_with_what_a_tick_asks() {
     assert!(sold_out(&shop.decide("ticket")), "it does not know yet");
     shop.wait_ms(TICK_INTERVAL_MS);
     shop.seller.tick();
-    assert!(matches!(shop.serve()[..], [Command::Show]));
+    assert!(matches!(shop.serve()[..], [Command::Glance { .. }]));
     let asked = shop.ask("ticket", None);
     shop.serve();
     assert!(matches!(shop.told(asked), Verdict::Granted { .. }));
@@ -283,7 +283,7 @@ fn a_sale_that_is_made_anew_has_one_allowance_for_all_cores() {
             let slot = seller.sale("ticket").expect("it can be asked");
             seller.sales.want(&slot);
             seller.tick();
-            assert!(matches!(shop.serve()[..], [Command::Show]));
+            assert!(matches!(shop.serve()[..], [Command::Glance { .. }]));
         }
         for buyer in 0..ALLOWANCE as usize {
             shop.seller = cores[buyer % CORES];

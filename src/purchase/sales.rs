@@ -172,8 +172,12 @@ impl SaleSlot {
         if self.view_asked_ms.get().is_none() {
             let now_ms = seller.clock.now_ms();
             let known = self.exists.get();
-            let show = |id| seller.batcher.submit_unattended(now_ms, id, known, Command::Show);
             let parts = self.parts.get();
+            let count = parts.map_or(0, |parts| parts.slots().len() as u32);
+            let show = |id| {
+                let glance = Command::Glance { parts: count };
+                seller.batcher.submit_unattended(now_ms, id, known, glance)
+            };
             parts.inspect(|parts| parts.forget_views());
             let parts = parts.map_or(&[][..], Parts::slots);
             if show(&self.id) && parts.iter().all(|part| show(&part.id)) {
@@ -269,6 +273,16 @@ impl SaleSlot {
             Outcome::Closed => close(Refusal::Closed),
             Outcome::Sale(view) | Outcome::Created(view) => self.see_place(seller, number, view),
             Outcome::Split { parts } => self.become_split(seller, *parts),
+            Outcome::Unclear => {
+                // What was asked first still waits for this. If the ledger is away, all are told.
+                let (now_ms, parts) = (seller.clock.now_ms(), self.parts.get());
+                let part = parts.zip(number.checked_sub(1)).map(|(all, at)| &all.slots()[at].id);
+                let place = part.unwrap_or(&self.id);
+                if !seller.batcher.submit_unattended(now_ms, place, true, Command::Show) {
+                    self.view_asked_ms.set(None);
+                    self.answer_view(seller, &Err(Failure::Unavailable));
+                }
+            }
             Outcome::UnknownSale if number > 0 => {
                 self.view_asked_ms.set(None);
                 if self.renewed.get() || self.view_waiters.borrow().is_empty() {

@@ -63,6 +63,11 @@ pub enum Command {
     },
     /// The sale as it stands.
     Show,
+    /// The same for a core that looks often, as far as a ledger can tell with little effort.
+    Glance {
+        /// In how many parts the sale is, as the core knows. 0: it knows of none.
+        parts: u32,
+    },
     /// One reservation as it stands.
     ShowReservation(ReservationId),
     /// A place of a split sale gives up free units, which another is to take.
@@ -87,13 +92,18 @@ pub enum Command {
 impl Command {
     /// Whether it changes nothing, whatever it finds.
     pub fn only_looks(&self) -> bool {
-        matches!(self, Self::Show | Self::ShowReservation(_) | Self::FindClaim(_))
+        self.may_overtake() || matches!(self, Self::FindClaim(_))
     }
 
     /// Whether it may overtake what was asked before. Not who looks for a claim, which a purchase before
     /// it may be about to make.
     pub fn may_overtake(&self) -> bool {
-        matches!(self, Self::Show | Self::ShowReservation(_))
+        matches!(self, Self::Show | Self::Glance { .. } | Self::ShowReservation(_))
+    }
+
+    /// Whether it costs a ledger next to nothing beside what it answers.
+    pub fn is_cheap(&self) -> bool {
+        matches!(self, Self::Glance { .. } | Self::FindClaim(_))
     }
 
     /// Whether a ledger can carry out this command and the next one in one step: purchases go
@@ -249,8 +259,10 @@ pub enum Outcome {
         /// nothing is. Before it, and before a reservation made from now on ends, nothing is due.
         next_due_ms: Option<u64>,
     },
-    /// Add stock, open, close, show: the sale as it stands now. Create: it existed, like this.
+    /// Add stock, open, close, show, glance: the sale as it stands now. Create: it existed, like this.
     Sale(Box<SaleView>),
+    /// Glance: it takes more than that to tell.
+    Unclear,
     /// Create: it did not exist and does now, like this.
     Created(Box<SaleView>),
     /// The total would be larger than any sale may have; nothing changed.

@@ -180,6 +180,10 @@ impl Machine {
             Command::Close => self.close(),
             Command::Remove => self.may_be_removed(),
             Command::Create(_) | Command::Show => Outcome::Sale(Box::new(self.view())),
+            Command::Glance { parts } if *parts != self.spec.split.known_parts() => {
+                Outcome::Unclear
+            }
+            Command::Glance { .. } => Outcome::Sale(Box::new(self.view())),
             Command::ShowReservation(id) => match self.find(*id) {
                 Some(row) => Outcome::Reservation(self.rows[row].boxed()),
                 None => Outcome::UnknownReservation,

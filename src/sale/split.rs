@@ -46,6 +46,14 @@ impl Split {
         }
     }
 
+    /// The same for who glances at it: 0 if it is whole.
+    pub fn known_parts(self) -> u32 {
+        match self {
+            Self::Whole => 0,
+            Self::Head { parts } | Self::Part { of: parts } => parts,
+        }
+    }
+
     /// How many places units may move between: the head, which is number 0, and the parts.
     pub fn places(self) -> usize {
         match self {

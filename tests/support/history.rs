@@ -183,6 +183,7 @@ fn other(split: BoxedStrategy<Split>) -> impl Strategy<Value = Command> {
         1 => (0..5u32, 0..3u64, 0..9u64).prop_map(|(to, gave, units)| Command::Give { to, gave, units }),
         1 => (0..5u32, 0..40u64).prop_map(|(from, gave)| Command::Take { from, gave }),
         1 => Just(Command::Show),
+        1 => prop::sample::select(vec![0, 3]).prop_map(|parts| Command::Glance { parts }),
         1 => Just(Command::Remove),
     ]
 }
@@ -210,10 +211,10 @@ pub struct Seen(BTreeSet<String>);
 
 impl Seen {
     /// How many kinds of outcomes there are.
-    pub const KINDS: usize = 24;
+    pub const KINDS: usize = 25;
     /// The same for places of a split sale.
     #[allow(dead_code, reason = "not every ledger has them")]
-    pub const SPLIT_KINDS: usize = 27;
+    pub const SPLIT_KINDS: usize = 28;
 
     /// The names of the kinds seen.
     pub fn kinds(&self) -> &BTreeSet<String> {

@@ -96,6 +96,7 @@ pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) {
         }
         Command::Expire { .. }
         | Command::Show
+        | Command::Glance { .. }
         | Command::ShowReservation(_)
         | Command::FindClaim(_)
         | Command::Give { .. }

@@ -192,6 +192,7 @@ fn apply(machine: &mut Machine, now_ms: u64, command: &Command) -> (Outcome, boo
         // No sale is split here, so nothing moves between parts.
         Command::Create(_)
         | Command::Show
+        | Command::Glance { .. }
         | Command::ShowReservation(_)
         | Command::FindClaim(_)
         | Command::Give { .. }

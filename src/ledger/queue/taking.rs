@@ -97,10 +97,10 @@ impl<W> Queues<W> {
             && let Stage::Queued(queued) = &record.stage
         {
             let joins = into.last().is_some_and(|last| last.joins(&queued.command));
-            if !joins && new_scripts == scripts {
+            if !joins && !queued.command.is_cheap() && new_scripts == scripts {
                 break;
             }
-            new_scripts += usize::from(!joins);
+            new_scripts += usize::from(!joins && !queued.command.is_cheap());
             count += 1;
             let index = std::mem::replace(&mut next, queued.next);
             let has_place = record.has_place;

@@ -140,8 +140,8 @@ impl RedisClient {
         batch: &Batch,
     ) -> Result<Vec<Result<GroupReply, LedgerError>>, LedgerError> {
         let mut commands = batch.groups.iter().flat_map(|group| &group.commands);
-        if commands.any(|command| matches!(command, Command::FindClaim(_))) {
-            let text = "only a core's link looks for claims".to_owned();
+        if commands.any(Command::is_cheap) {
+            let text = "only a core's link looks without scripts".to_owned();
             return Err(LedgerError::Refused(text));
         }
         self.check_removal(batch)?;

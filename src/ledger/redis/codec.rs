@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use super::claims;
 use super::keys::{KEYS, KeyTemplates, SaleKeys};
+use super::looks;
 use super::resp::{bulk, bulk_number, bulk_pieces, command};
 use super::scripts::{ScriptName, Scripts};
 use super::sell::{self, Sale, run_of};
@@ -105,7 +105,9 @@ impl Codec {
     pub(super) fn encode_run(&self, keys: &SaleKeys, run: &[Command], out: &mut Vec<u8>) {
         match &run[0] {
             Command::Reserve(_) => self.sell(&[Sale::new(keys.clone(), run)], out),
-            Command::FindClaim(_) => claims::encode(keys, run, self.now_ms, out),
+            Command::FindClaim(_) | Command::Glance { .. } => {
+                looks::encode(keys, run, self.now_ms, out);
+            }
             one if settle_of(one).is_some() => self.settle(keys, run, out),
             one => self.one(keys, one, out),
         }
@@ -116,6 +118,7 @@ impl Codec {
         match one {
             Command::Reserve(_)
             | Command::FindClaim(_)
+            | Command::Glance { .. }
             | Command::Confirm(_)
             | Command::Cancel(_)
             | Command::ShowReservation(_) => unreachable!("these come in runs"),
@@ -234,7 +237,7 @@ impl Codec {
 
 /// How many replies a run has.
 pub(super) fn replies_to(run: &[Command]) -> usize {
-    if claims::is_run(run) { claims::REPLIES } else { 1 }
+    if run[0].is_cheap() { looks::REPLIES } else { 1 }
 }
 
 /// The commands in the pieces that go to Redis together: as one command each, or as some that only look.

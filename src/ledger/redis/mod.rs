@@ -13,7 +13,6 @@
 //! Time is Redis' `TIME`, kept from going back by the latest time that was written.
 
 pub mod audit;
-mod claims;
 mod client;
 mod cluster;
 mod codec;
@@ -31,6 +30,7 @@ mod keys;
 mod keyspace;
 mod line;
 mod link;
+mod looks;
 mod members;
 mod notes;
 mod pipeline;

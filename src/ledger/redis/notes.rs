@@ -42,15 +42,14 @@ impl RedisLedger {
         is_of_a_type
     }
 
-    /// The same of a core's commands. Who only looks for claims does not see what else is stored.
+    /// The same of a core's commands. Who looks without scripts does not see all that is stored.
     pub(super) fn note_group(
         &self,
         group: &Group,
         reply: &Result<GroupReply, DecodeError>,
     ) -> bool {
-        let looks = |command: &Command| matches!(command, Command::FindClaim(_));
         match reply {
-            Ok(_) if group.commands.iter().all(looks) => false,
+            Ok(_) if group.commands.iter().all(Command::is_cheap) => false,
             Ok(reply) => self.note_reply(&group.sale, Ok(reply)),
             Err(error) => self.note_reply(&group.sale, Err(&error.to_string())),
         }

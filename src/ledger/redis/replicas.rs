@@ -16,7 +16,7 @@ use crate::sale::{Command, Outcome};
 /// Whether one of a batch's commands can end in something that somebody may rely on.
 pub(super) fn are_needed<'a>(groups: impl IntoIterator<Item = &'a Group>) -> bool {
     let promises = |command: &Command| {
-        !matches!(command, Command::Show | Command::Expire { .. } | Command::FindClaim(_))
+        !command.is_cheap() && !matches!(command, Command::Show | Command::Expire { .. })
     };
     groups.into_iter().any(|group| group.commands.iter().any(promises))
 }
@@ -72,9 +72,10 @@ fn is_promise(command: &Command, outcome: &Outcome) -> bool {
         // What the giver forgets, the taker would sell a second time.
         | Outcome::Gave { .. }
         | Outcome::Took { .. } => true,
-        Outcome::Sale(_) => *command != Command::Show,
+        Outcome::Sale(_) => !command.only_looks(),
         Outcome::NotClaimed
         | Outcome::Claimed(_)
+        | Outcome::Unclear
         | Outcome::LimitReached { .. }
         | Outcome::SoldOut { .. }
         | Outcome::NotOpen { .. }

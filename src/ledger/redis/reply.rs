@@ -2,10 +2,10 @@
 
 use redis::Value;
 
-use super::claims;
 use super::codec::{replies_to, runs, settle_of};
 use super::decode_error::{DecodeError, classify};
 use super::line::{number, parse_value};
+use super::looks;
 use super::sell;
 use super::value::Header;
 use crate::ledger::{Group, GroupReply};
@@ -26,8 +26,8 @@ pub fn decode(group: &Group, replies: &[Value]) -> Result<GroupReply, DecodeErro
     for run in runs(&group.commands) {
         let (own, behind) = rest.split_at(replies_to(run).min(rest.len()));
         rest = behind;
-        if claims::is_run(run) && !own.is_empty() {
-            match claims::decode(run, own, &mut outcomes) {
+        if run[0].is_cheap() && !own.is_empty() {
+            match looks::decode(run, own, &mut outcomes) {
                 Ok(header) => state = header,
                 Err(error) => failure = worse(failure, error),
             }
@@ -127,6 +127,7 @@ pub(super) fn may_change(command: &Command, outcome: &Outcome) -> bool {
             Outcome::Replayed(_)
             | Outcome::NotClaimed
             | Outcome::Claimed(_)
+            | Outcome::Unclear
             | Outcome::LimitReached { .. }
             | Outcome::SoldOut { .. }
             | Outcome::NotOpen { .. }

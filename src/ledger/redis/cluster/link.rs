@@ -301,7 +301,7 @@ impl Link {
                 if at_once { self.dispatch(work) } else { self.try_later(work) }
             }
             // One of several commands would be asked, and the others not.
-            Redirection::Ask(node) if at_once && !work.is_for_claims() => {
+            Redirection::Ask(node) if at_once && !work.is_look() => {
                 work.asking = true;
                 self.send(work, &Arc::new(node));
             }

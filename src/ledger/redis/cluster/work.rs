@@ -7,14 +7,13 @@ use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
-use super::super::claims;
 use super::super::codec::Codec;
 use super::super::index;
 use super::super::resp::text_command;
 use crate::ledger::Group;
 use crate::ledger::flight::Flight;
 use crate::limits::BATCH_MAX;
-use crate::sale::SaleId;
+use crate::sale::{Command, SaleId};
 
 /// Commands that join to one work: half a batch, so that one sale's work never is all of a batch.
 const JOINED_MAX: usize = BATCH_MAX / 2;
@@ -132,9 +131,9 @@ impl Work {
         }
     }
 
-    /// Whether it looks for claims, which takes several commands.
-    pub(super) fn is_for_claims(&self) -> bool {
-        matches!(&self.what, What::Run(run) if claims::is_run(&run.group().commands))
+    /// Whether it only looks, which takes several commands.
+    pub(super) fn is_look(&self) -> bool {
+        matches!(&self.what, What::Run(run) if run.group().commands.iter().any(Command::is_cheap))
     }
 
     /// How many commands wait for it.
@@ -198,7 +197,7 @@ impl Work {
 mod tests {
     use super::*;
     use crate::ledger::batch::Batcher;
-    use crate::sale::{Command, ReservationId};
+    use crate::sale::ReservationId;
 
     /// As many works as commands, each with its flight.
     fn works(batcher: &Batcher, sale: &str, commands: &[Command]) -> Vec<Work> {
