@@ -416,7 +416,7 @@ impl Batcher {
         units
     }
 
-    /// Takes what leaves next: see [`Queues::take`].
+    /// Takes what leaves next: see `Queues::take`.
     pub fn take_batch(&self, now_ms: u64) -> Flight {
         let number = self.batches_taken.get() + 1;
         self.batches_taken.set(number);

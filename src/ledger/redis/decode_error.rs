@@ -7,7 +7,7 @@ use redis::ServerError;
 
 use crate::ledger::LedgerError;
 
-/// Why the replies to a group are no [`GroupReply`].
+/// Why the replies to a group are no [`GroupReply`](crate::ledger::GroupReply).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The scripts are not loaded, so nothing was carried out: load them and send the group again.
