@@ -1,4 +1,4 @@
-//! Where a worker leaves a connection: back in its table, lingering, or closed.
+//! Where the leader leaves a connection: back in its table, lingering, or closed.
 
 use rustix::net::{Shutdown, shutdown};
 

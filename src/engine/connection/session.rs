@@ -243,7 +243,7 @@ impl<'a, S: Service> Session<'a, S> {
         }
     }
 
-    /// Takes over what events brought while this worker had the connection.
+    /// Takes over what events brought while the leader had the connection.
     fn note_events(&mut self) {
         let noted = self.leader.core.connections.borrow_mut().take_noted(self.token);
         self.connection.note(noted);

@@ -18,7 +18,7 @@ enum Place {
     Free,
     /// Between two events.
     Waiting(Box<Connection>),
-    /// With a worker. What happened meanwhile.
+    /// With the leader. What happened meanwhile.
     Served(Readiness),
 }
 
@@ -110,7 +110,7 @@ impl Connections {
             let Slot { generation, place, .. } = &mut self.slots[index as usize];
             match place {
                 Place::Free => debug_assert!(false, "a free place is filed"),
-                // It has its deadline when the worker puts it back.
+                // It has its deadline when the leader puts it back.
                 Place::Served(_) => _ = self.wheel.file(index, step + 1),
                 Place::Waiting(connection) => {
                     connection.filed_step = NOT_FILED;
@@ -147,7 +147,7 @@ impl Connections {
         }
     }
 
-    /// Takes what happened to a connection since a worker took it.
+    /// Takes what happened to a connection since the leader took it.
     pub(super) fn take_noted(&mut self, token: Token) -> Readiness {
         match self.slot(token) {
             Some(Slot { place: Place::Served(noted), .. }) => mem::take(noted),
@@ -168,7 +168,7 @@ impl Connections {
     /// The connection of this address that gives way next. Silent ones do first, then those that are
     /// between two requests, then those that have begun one, then those that don't take their
     /// answers, and last those that have only just come; of each kind those first that have been so
-    /// for longest. One that a worker serves is none of them, nor is one that waits for its turn or
+    /// for longest. One that is being served is none of them, nor is one that waits for its turn or
     /// has not been looked at yet. Silent ones whose deadline is later than `fresh_from_ms` have only
     /// just come.
     pub(super) fn next_to_give_way(
@@ -242,7 +242,7 @@ impl Connections {
         Token { index, generation: slot.generation }
     }
 
-    /// Takes a connection to serve it. `None`: it is gone, or a worker has it, who is told.
+    /// Takes a connection to serve it. `None`: it is gone, or the leader has it, who is told.
     pub(super) fn take(&mut self, token: Token, readiness: Readiness) -> Option<Box<Connection>> {
         let slot = self.slot(token)?;
         match &mut slot.place {
@@ -319,7 +319,7 @@ mod tests {
         (table, tokens)
     }
 
-    /// A worker serves a connection, which has this deadline afterwards.
+    /// The leader serves a connection, which has this deadline afterwards.
     fn serve(table: &mut Connections, token: Token, phase: Phase, deadline_ms: u64) {
         let mut taken = table.take(token, Readiness::default()).expect("it is there");
         (taken.phase, taken.deadline_ms) = (phase, deadline_ms);
