@@ -90,8 +90,9 @@ pub(super) fn on_answer<S: Service>(leader: &Leader<S>, token: Token) {
     let taken = core.connections.borrow_mut().take(token, Readiness::default());
     // The client may be gone by now.
     let Some(connection) = taken else { return };
-    let waits = connection.phase == Phase::Waiting;
-    match leader.take(connection.of_phase).filter(|_| waits) {
+    // In other phases that is no number of a record.
+    let record = (connection.phase == Phase::Waiting).then_some(connection.of_phase);
+    match record.and_then(|record| leader.take(record)) {
         Some(waiting) => Session::new(leader, token, connection).resume(waiting),
         None => put_back(core, token, connection),
     }

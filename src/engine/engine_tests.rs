@@ -413,6 +413,23 @@ fn a_connection_that_waits_keeps_no_more_than_a_head_of_what_comes_behind() {
 }
 
 #[test]
+fn who_is_told_and_does_not_wait_takes_nothing_from_who_does() {
+    let bench = Bench::new();
+    let mut done = bench.waiting("/wait/done");
+    bench.answer("/wait/done");
+    done.hears("[/wait/done]");
+    // Its record lies where that of the first one did.
+    let mut waits = bench.waiting("/wait/on");
+    let asker = lock(&bench.shared.askers)["/wait/done"];
+    bench.on_core(move |core| core.tell(asker, false));
+    bench.until("it is told", || bench.on_core(|core| core.untold()) == 0);
+    bench.answer("/wait/on");
+    waits.hears("[/wait/on]");
+    done.ask("/more");
+    done.hears("[/more]");
+}
+
+#[test]
 fn all_who_wait_go_on_and_who_is_told_first_before_the_others() {
     let bench = Bench::new();
     let path = |number: usize| format!("/wait/{number:03}");
