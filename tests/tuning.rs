@@ -252,9 +252,7 @@ fn wrong_usage_is_2_and_help_is_0() {
     assert_eq!(host.files(), before);
     let (code, help, _) = host.run(&["--help"]);
     assert_eq!(code, 0);
-    for section in
-        ["files", "maps", "backlog", "irq", "governor", "thp", "isolated", "poll", "ports"]
-    {
+    for section in ["files", "backlog", "irq", "governor", "thp", "isolated", "poll", "ports"] {
         assert!(help.contains(&format!("\n  {section} ")), "{section}: {help}");
     }
 }
