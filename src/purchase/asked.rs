@@ -197,10 +197,6 @@ impl Walk {
     /// Puts the request to the ledger, at the place of the sale where it belongs.
     fn put(&mut self, ask: Ask) -> Next {
         let place = self.slot.home(&ask).clone();
-        // A part without units still knows what it sold under a key.
-        if ask.key.is_none() && place.is_empty_part() {
-            return self.need_units(place, ask);
-        }
         self.put_at(place, ask)
     }
 

@@ -128,7 +128,6 @@ impl Fetching {
         let found = splits::search(ask, self.slot.id(), count, part_of.number, units);
         self.answer = parts.judge(self.seller, &self.slot, found).map(|found| match found {
             Found::Ready(takes) => {
-                part_of.is_empty.set(false);
                 for take in takes {
                     // If they do not get there, the units are under way, and found again.
                     let (batcher, now_ms) = (&self.seller.batcher, self.seller.clock.now_ms());

@@ -3,18 +3,14 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use may::coroutine;
-
 use super::*;
 use crate::clock::Clock;
 use crate::ledger::Failure;
 use crate::ledger::batch::{Asker, Batcher};
 use crate::ledger::fake::FakeLedger;
 use crate::limits::TICK_INTERVAL_MS;
-use crate::sale::{Command, Creation, Key, Machine, SaleId, SaleSpec, Split, User, home_part};
-use crate::splits;
+use crate::sale::{Command, Creation, Key, Machine, SaleId, SaleSpec, User};
 use crate::stock::StockSetting;
-use crate::test_coroutines::{beside, run};
 
 const DEADLINE_MS: u64 = 2_000;
 const START_MS: u64 = 1_000_000;
@@ -253,72 +249,6 @@ fn an_allowance_that_is_used_up_refuses_and_comes_back_with_what_is_not_granted(
     shop.serve();
     assert!(matches!(shop.told(asked), Verdict::Granted { .. }));
     assert_eq!(shop.seller.selling.allowance_left(), 0);
-}
-
-#[test]
-fn who_has_no_key_waits_for_units_of_an_empty_part_and_asks_it_for_none() {
-    const PARTS: u32 = 2;
-    const BUYERS: u64 = 3;
-    let (asked, granted) = run(|| {
-        let mut shop = Shop::with("ticket", BUYERS, StockSetting::Auto);
-        let of = |split, total| Machine::new(SaleSpec { split, ..SaleSpec::with_total(total) });
-        let mut head = of(Split::Head { parts: PARTS }, BUYERS);
-        let mut parts = [1, 2].map(|_| of(Split::Part { of: PARTS }, 0));
-        head.apply(START_MS, &Command::Give { to: 2, gave: 0, units: BUYERS });
-        parts[1].apply(START_MS, &Command::Take { from: 0, gave: BUYERS });
-        for (number, machine) in std::iter::once(head).chain(parts).enumerate() {
-            let id = splits::place_id(&SaleId::new("ticket").unwrap(), number, PARTS);
-            shop.ledger.sales.insert(id.as_str().to_owned(), machine);
-        }
-        shop.seller.flows.set_spawn(Box::new(|flow| {
-            beside(flow, |flow| flow());
-            true
-        }));
-        let user = User::new("李雷").unwrap();
-        assert_eq!(home_part(user.as_str(), PARTS), 1);
-        let ask = |key: Option<&str>| {
-            let key = key.map(|key| Key::new(key).unwrap());
-            let ask = Ask { quantity: 1, user: Some(user.clone()), key };
-            begin(shop.seller, &shop.seller.sale("ticket").unwrap(), ask, ASKER)
-        };
-
-        let mut first = ask(None);
-        // At the head, then at the part, which is empty: units are looked for.
-        for _ in 0..2 {
-            assert!(matches!(
-                shop.ledger.serve(&shop.seller.batcher, START_MS)[..],
-                [Command::Reserve(_)]
-            ));
-            let Progress::Waits(asked) = first else { panic!("decided") };
-            first = asked.go_on(shop.seller, ASKER);
-        }
-        let mut all = vec![first, ask(None), ask(Some("k"))];
-        let asked = shop.ledger.serve(&shop.seller.batcher, START_MS);
-        let (mut granted, mut rounds) = (0, 0);
-        while !all.is_empty() {
-            rounds += 1;
-            assert!(rounds < 100, "they wait for ever");
-            let go_on = |progress| match progress {
-                Progress::Waits(asked) => Some(asked.go_on(shop.seller, ASKER)),
-                Progress::Done(done) => {
-                    granted += u32::from(matches!(done.verdict, Verdict::Granted(_)));
-                    None
-                }
-            };
-            all = all.into_iter().filter_map(go_on).collect();
-            shop.ledger.serve(&shop.seller.batcher, START_MS);
-            coroutine::yield_now();
-        }
-        (asked, granted)
-    });
-    let mut reserves = asked.iter().filter(|command| matches!(command, Command::Reserve(_)));
-    assert!(matches!(reserves.next(), Some(Command::Reserve(reserve)) if reserve.key.is_some()));
-    assert_eq!(
-        (reserves.next(), asked.len()),
-        (None, 2 + PARTS as usize),
-        "and it looks at each place"
-    );
-    assert_eq!(u64::from(granted), BUYERS);
 }
 
 #[test]

@@ -214,7 +214,6 @@ impl SaleSlot {
             self.become_split(seller, parts);
         }
         let Some(parts) = self.parts.get() else { return };
-        parts.note_free(number, view.free());
         if !parts.are_asked() {
             // Whoever waits for the view waits on, for that of all.
             self.view_asked_ms.set(None);
@@ -268,9 +267,6 @@ impl SaleSlot {
             }
             // A part that is sold out says nothing of the others.
             Outcome::SoldOut { free: 0 } if number == 0 => close(Refusal::SoldOut),
-            Outcome::SoldOut { free } => {
-                self.parts.get().inspect(|parts| parts.note_free(number, *free));
-            }
             Outcome::NotOpen { opens_at_ms } => {
                 close(Refusal::NotOpen { opens_at_ms: *opens_at_ms })
             }
@@ -335,7 +331,8 @@ impl SaleSlot {
             return;
         }
         let part = |number: u32| {
-            let part_of = PartOf::new(self, number as usize);
+            let waiters = RefCell::new(None);
+            let part_of = PartOf { whole: Rc::downgrade(self), number: number as usize, waiters };
             let id = splits::place_id(self.id(), number as usize, parts);
             Rc::new(SaleSlot::new(id, self.shards.clone(), Some(part_of)))
         };

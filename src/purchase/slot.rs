@@ -76,11 +76,6 @@ impl SaleSlot {
         self.view.borrow().clone()
     }
 
-    /// Whether it is a part that has nothing to sell itself, as far as the core knows.
-    pub(super) fn is_empty_part(&self) -> bool {
-        self.part_of.as_ref().is_some_and(|part_of| part_of.is_empty.get())
-    }
-
     /// Where a purchase is to be asked.
     pub(super) fn home<'a>(self: &'a Rc<Self>, ask: &Ask) -> &'a Rc<SaleSlot> {
         self.parts.get().map_or(self, |parts| parts.home(ask))
@@ -103,19 +98,11 @@ pub struct Parts {
 pub struct PartOf {
     pub(super) whole: Weak<SaleSlot>,
     pub(super) number: usize,
-    /// It had nothing when it was heard of last, and has fetched nothing since.
-    pub(super) is_empty: Cell<bool>,
     /// While somebody fetches units for this part: who waits for it.
     pub(super) waiters: RefCell<Option<Vec<TicketNumber>>>,
 }
 
 impl PartOf {
-    /// Of a part of which nothing is known yet.
-    pub(super) fn new(whole: &Rc<SaleSlot>, number: usize) -> Self {
-        let (is_empty, waiters) = (Cell::default(), RefCell::default());
-        Self { whole: Rc::downgrade(whole), number, is_empty, waiters }
-    }
-
     /// What keeps what is known of a place, and the place's number. `None`: the sale is forgotten.
     pub(super) fn resolve(slot: Rc<SaleSlot>) -> Option<(Rc<SaleSlot>, usize)> {
         match &slot.part_of {
@@ -129,14 +116,6 @@ impl Parts {
     /// The parts, in their order.
     pub(super) fn slots(&self) -> &[Rc<SaleSlot>] {
         &self.slots
-    }
-
-    /// How much a place has left, by its number: of the head, from which nobody buys, nothing is kept.
-    pub(super) fn note_free(&self, number: usize, free: u64) {
-        let part = number.checked_sub(1).and_then(|at| self.slots.get(at));
-        if let Some(part_of) = part.and_then(|part| part.part_of.as_ref()) {
-            part_of.is_empty.set(free == 0);
-        }
     }
 
     /// They are about to be asked how they stand.
