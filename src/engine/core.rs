@@ -344,11 +344,11 @@ impl Core {
         let body = OnThisCore((self, body));
         let words = stack_bytes / size_of::<usize>();
         let builder = coroutine::Builder::new().name(name.to_owned()).stack_size(words);
-        // `may` panics when a stack can't be mapped; that must shed one request, not the server.
+        // `may` panics when a stack can't be mapped; whoever asked decides what becomes of that.
         let spawned = catch_unwind(AssertUnwindSafe(|| {
             // SAFETY: the coroutine starts on this worker thread and, as `may` is built without
             // work stealing and is only ever unparked from this thread, never leaves it. Its stack
-            // is STACK_BYTES deep with a guard page; what runs on it is bounded (no recursion).
+            // has a guard page, and what runs on it is bounded (no recursion).
             unsafe {
                 builder.spawn_local(move || {
                     let OnThisCore((core, body)) = { body };
