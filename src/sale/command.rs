@@ -18,6 +18,18 @@ pub struct Reserve {
     pub key: Option<Key>,
 }
 
+impl Reserve {
+    /// The user as ledgers write it: empty if nobody is named.
+    pub fn user_text(&self) -> &str {
+        self.user.as_ref().map_or("", User::as_str)
+    }
+
+    /// The key as ledgers write it: empty if there is none.
+    pub fn key_text(&self) -> &str {
+        self.key.as_ref().map_or("", Key::as_str)
+    }
+}
+
 /// A command to one sale.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {

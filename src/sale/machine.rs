@@ -13,7 +13,7 @@ use hashbrown::DefaultHashBuilder;
 use std::hash::BuildHasher;
 
 use super::command::{Command, Outcome, Reserve, SaleView, Status};
-use super::id::{Key, ReservationId, User};
+use super::id::ReservationId;
 use super::row::Row;
 use super::rows::{Rows, Table};
 use super::spec::{Creation, SaleSpec, State};
@@ -204,16 +204,13 @@ impl Machine {
         if let Split::Head { parts } = self.spec.split {
             return Outcome::Split { parts };
         }
-        let user = reserve.user.as_ref().map_or("", User::as_str);
-        let key = reserve.key.as_ref().map_or("", Key::as_str);
-        if !key.is_empty()
-            && let Some(row) = self.find_claim(user, key)
-        {
+        if let Some(row) = self.claimed_by(reserve) {
             return Outcome::Replayed(self.rows[row].boxed());
         }
         if let Some(outcome) = self.gate() {
             return outcome;
         }
+        let (user, key) = (reserve.user_text(), reserve.key_text());
         if reserve.quantity > self.spec.quantity_max {
             return Outcome::QuantityTooLarge { quantity_max: self.spec.quantity_max };
         }
@@ -258,16 +255,17 @@ impl Machine {
         }
     }
 
+    /// The reservation that a request has already.
+    fn claimed_by(&self, reserve: &Reserve) -> Option<usize> {
+        reserve.key.as_ref().and_then(|key| self.find_claim(reserve.user_text(), key.as_str()))
+    }
+
     /// The first questions of [`reserve`](Self::reserve), and what is left.
     fn find_claim_of(&self, reserve: &Reserve) -> Outcome {
         if let Split::Head { parts } = self.spec.split {
             return Outcome::Split { parts };
         }
-        let user = reserve.user.as_ref().map_or("", User::as_str);
-        let key = reserve.key.as_ref().map_or("", Key::as_str);
-        if !key.is_empty()
-            && let Some(row) = self.find_claim(user, key)
-        {
+        if let Some(row) = self.claimed_by(reserve) {
             return Outcome::Claimed(self.rows[row].id);
         }
         self.gate().unwrap_or(match self.free() {

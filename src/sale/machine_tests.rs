@@ -1,4 +1,5 @@
 use super::*;
+use crate::sale::{Key, User};
 
 fn id(n: u128) -> ReservationId {
     ReservationId(n)

@@ -72,8 +72,8 @@ pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) {
             out.push(RESERVE);
             put_id(out, reserve.id);
             out.extend_from_slice(&reserve.quantity.to_le_bytes());
-            put_text(out, reserve.user.as_ref().map_or("", User::as_str));
-            put_text(out, reserve.key.as_ref().map_or("", Key::as_str));
+            put_text(out, reserve.user_text());
+            put_text(out, reserve.key_text());
         }
         Command::Confirm(id) => {
             out.push(CONFIRM);

@@ -5,10 +5,15 @@
 //! with a tab and the idempotency key if it was made with one. Neither holds a control character.
 
 use crate::limits::{QUANTITY_MAX, TIME_MS_MAX};
-use crate::sale::{Key, Reservation, ReservationId, Status, User};
+use crate::sale::{Key, Reservation, ReservationId, Reserve, Status, User};
 
 /// Between user and key, in a line and in the names of the claims.
 pub const OWNER_SEPARATOR: &str = "\t";
+
+/// The name of the claim that a request with a key makes, in pieces.
+pub(super) fn claim_of(reserve: &Reserve) -> [&str; 3] {
+    [reserve.user_text(), OWNER_SEPARATOR, reserve.key_text()]
+}
 
 /// A line in its parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

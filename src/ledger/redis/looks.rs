@@ -17,7 +17,7 @@ use redis::Value;
 use super::decode_error::{DecodeError, classify};
 use super::index;
 use super::keys::SaleKeys;
-use super::line::{OWNER_SEPARATOR, number};
+use super::line::{claim_of, number};
 use super::resp::{bulk, bulk_pieces, command, text_command};
 use super::value::{Header, text};
 use crate::limits::{
@@ -25,8 +25,7 @@ use crate::limits::{
     TIME_MS_MAX, TOTAL_MAX,
 };
 use crate::sale::{
-    Command, Creation, Key, Moves, Outcome, ReservationId, Reserve, SaleSpec, SaleView, Split,
-    State, User,
+    Command, Creation, Moves, Outcome, ReservationId, Reserve, SaleSpec, SaleView, Split, State,
 };
 
 /// Replies to one run.
@@ -83,9 +82,8 @@ pub(super) fn encode(keys: &SaleKeys, run: &[Command], now_ms: Option<u64>, out:
     bulk(out, b"HMGET");
     bulk_pieces(out, &claims);
     for reserve in run.iter().filter_map(asked_of) {
-        let user = reserve.user.as_ref().map_or("", User::as_str);
-        match reserve.key.as_ref().map(Key::as_str) {
-            Some(key) => bulk_pieces(out, &[user, OWNER_SEPARATOR, key]),
+        match reserve.key {
+            Some(_) => bulk_pieces(out, &claim_of(reserve)),
             // No claim has this name.
             None => bulk(out, b""),
         }

@@ -9,12 +9,12 @@ use hashbrown::HashSet;
 
 use super::columns;
 use super::keys::SaleKeys;
-use super::line::OWNER_SEPARATOR;
+use super::line::{OWNER_SEPARATOR, claim_of};
 use super::resp::{bulk, bulk_pieces};
 use crate::ledger::Group;
 use crate::limits::BATCH_MAX;
 use crate::sale::{
-    Command, ID_PREFIX_BITS, ID_PREFIX_TEXT_BYTES, Key, RESERVATION_ID_TEXT_BYTES, Reserve, User,
+    Command, ID_PREFIX_BITS, ID_PREFIX_TEXT_BYTES, RESERVATION_ID_TEXT_BYTES, Reserve,
 };
 
 /// Most sales in one call: it then takes about as long as one that sells a batch from one sale, and
@@ -100,8 +100,8 @@ impl<'a> Sale<'a> {
         match self.run.single() {
             Some(one) => {
                 bulk(out, &one.id.to_text());
-                bulk(out, user_of(one).as_bytes());
-                bulk(out, key_of(one).as_bytes());
+                bulk(out, one.user_text().as_bytes());
+                bulk(out, one.key_text().as_bytes());
             }
             None => {
                 let mut columns = Vec::with_capacity(self.run.0.len() * REQUEST_BYTES + 32);
@@ -193,14 +193,14 @@ impl<'a> Run<'a> {
     /// The user of each request, if somebody is named.
     fn users(self, out: &mut Vec<u8>) {
         if self.has_users() {
-            self.requests().for_each(|r| columns::text(out, &[user_of(r).as_bytes()]));
+            self.requests().for_each(|r| columns::text(out, &[r.user_text().as_bytes()]));
         }
     }
 
     /// The claims that are made, each with the id of who makes it.
     fn claims(self, out: &mut Vec<u8>) {
         for r in self.requests().filter(|r| r.key.is_some()) {
-            let claim = [user_of(r), OWNER_SEPARATOR, key_of(r)];
+            let claim = claim_of(r);
             columns::text(out, &claim.map(str::as_bytes));
             columns::text(out, &[&r.id.to_text()]);
         }
@@ -211,26 +211,18 @@ impl<'a> Run<'a> {
         let mut users = HashSet::with_capacity(self.0.len());
         // A key without a user is compared with others of that kind.
         let mut named = self.requests().filter(|r| r.user.is_some() || r.key.is_some());
-        if named.all(|r| users.insert(user_of(r))) {
+        if named.all(|r| users.insert(r.user_text())) {
             return 0;
         }
         let mut claims = HashSet::with_capacity(self.0.len());
         let mut keyed = self.requests().filter(|r| r.key.is_some());
-        if keyed.all(|r| claims.insert((user_of(r), key_of(r)))) { 1 } else { 2 }
+        if keyed.all(|r| claims.insert((r.user_text(), r.key_text()))) { 1 } else { 2 }
     }
-}
-
-fn user_of(reserve: &Reserve) -> &str {
-    reserve.user.as_ref().map_or("", User::as_str)
-}
-
-fn key_of(reserve: &Reserve) -> &str {
-    reserve.key.as_ref().map_or("", Key::as_str)
 }
 
 /// What stands in a line behind the deadline.
 fn end_of_line(reserve: &Reserve) -> [&str; 5] {
-    let (user, key) = (user_of(reserve), key_of(reserve));
+    let (user, key) = (reserve.user_text(), reserve.key_text());
     let blank = if user.is_empty() && key.is_empty() { "" } else { " " };
     [blank, user, if key.is_empty() { "" } else { OWNER_SEPARATOR }, key, "\n"]
 }
@@ -238,7 +230,7 @@ fn end_of_line(reserve: &Reserve) -> [&str; 5] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sale::{ReservationId, SaleId};
+    use crate::sale::{Key, ReservationId, SaleId, User};
 
     fn ask(n: u128, quantity: u32, user: &str, key: &str) -> Command {
         let (user, key) = (User::new(user).ok(), Key::new(key).ok());
