@@ -1,7 +1,7 @@
 //! One core: a pinned `may` worker, its gate, and the coroutines that share its work.
 //!
 //! One coroutine *leads*: it takes events from the gate and serves the connections they belong to.
-//! A request that is answered at once is served from read to write. One that waits leaves a record
+//! A request that is answered at once is served from `recv` to `send`. One that waits leaves a record
 //! with its connection, and the leader goes on; when its answer is there, the core is
 //! [told](Core::tell), and the leader comes back to the connection when its turn comes. So nothing is
 //! held while a request waits but that record.
