@@ -1,11 +1,11 @@
 -- Sells what most runs of requests are: enough for all, the sale open, no claim of theirs there yet,
--- nobody above the limit. If a run is anything else, this returns nothing and has written nothing, and
--- sell_any decides (call.lua to reserve.lua). So this is fast and that is complete; where both grant,
+-- nobody above the limit. If a run is anything else, this returns nothing and has left nothing written,
+-- and sell_any decides (call.lua to reserve.lua). So this is fast and that is complete; where both grant,
 -- they must write the same.
 --
 -- What costs Redis most: a redis.call (4,000 instructions and what the command does), a field that HMGET
 -- gives (2,000), a string (500, and 10 for each character, since Redis' Lua hashes all of them). So
--- nothing is read, asked or made a text of twice.
+-- nothing is read, asked or made a text of twice, and what a write tells is not asked before.
 --
 -- A sale has 5 to 7 KEYS: counters, sale, reservations, deadlines, stream, then claims if there is a key
 -- in the run, then users if somebody in it is named. It has 5 ARGV:
@@ -29,8 +29,8 @@ local replies_n = 0
 -- the arithmetic here, which sell.lua takes for not plain as well. `epoch` is a text.
 local function sell_plain(replies, now_ms, epoch)
   --[[bounds]]
-  local call, format, find, sub, unpack, concat =
-    redis.call, string.format, string.find, string.sub, unpack, table.concat
+  local call, try, format, find, sub, unpack, concat =
+    redis.call, redis.pcall, string.format, string.find, string.sub, unpack, table.concat
   local unpack_columns = cmsgpack.unpack
   local KEYS, ARGV = KEYS, ARGV
   local arguments = #ARGV
@@ -40,6 +40,32 @@ local function sell_plain(replies, now_ms, epoch)
 
   local function is_whole(n, min, max)
     return n >= min and n <= max and n % 1 == 0
+  end
+
+  -- What was added for the sale at hand: a command that takes it back, its key, and what is taken.
+  local added, added_n = {}, 0
+
+  local function note(command, key, what)
+    added[added_n + 1], added[added_n + 2], added[added_n + 3] = command, key, what
+    added_n, wrote = added_n + 3, true
+  end
+
+  local function add_field(key, field, value)
+    local is_new = try('HSETNX', key, field, value) == 1
+    if is_new then note('HDEL', key, field) end
+    return is_new
+  end
+
+  local function add_deadline(key, deadline, name)
+    local member = name .. ':' .. deadline
+    local is_new = try('ZADD', key, deadline, member) == 1
+    if is_new then note('ZREM', key, member) end
+    return is_new
+  end
+
+  local function take_back()
+    for i = 1, added_n, 3 do call(added[i], added[i + 1], added[i + 2]) end
+    wrote = false
   end
 
   while a < arguments do
@@ -127,11 +153,12 @@ local function sell_plain(replies, now_ms, epoch)
     end
     if units > total - sold then return end
 
-    -- What becomes of claims and users, as HSET takes them. `claims` is that already.
-    local claims_key, users_key
+    -- Of many requests claims and users are looked at first. Those of one are written where nobody has
+    -- them, which tells as well.
+    local claims_key = claims and KEYS[k + 6]
+    local users_key = limit and KEYS[k + (claims and 7 or 6)]
     local new_users
-    if claims then
-      claims_key = KEYS[k + 6]
+    if claims and not is_single then
       local asked_claims, n = {}, 0
       for i = 1, #claims, 2 do
         n = n + 1
@@ -142,8 +169,7 @@ local function sell_plain(replies, now_ms, epoch)
         if earlier[i] then return end
       end
     end
-    if limit then
-      users_key = KEYS[k + (claims and 7 or 6)]
+    if limit and not (is_single and limit == 1) then
       local users = is_single and {who} or {unpack_columns(who)}
       local has = call('HMGET', users_key, unpack(users))
       new_users = {}
@@ -162,18 +188,23 @@ local function sell_plain(replies, now_ms, epoch)
       end
     end
 
-    -- What becomes of the reservations: fields that must not be there yet.
+    -- What can be refused, or must not be there yet, is written first, and taken back if something is
+    -- not as it should be. Behind it comes what has a type that was looked at and is written by a
+    -- command that was not refused before.
     if now + hold ~= deadline_seen then
       deadline_seen = now + hold
       deadline = format('%d', deadline_seen)
     end
-    local name, text, fields, deadlines
+    if now ~= now_seen then now_seen, now_text = now, format('%d', now) end
+    local deadlines_key, text, is_new = KEYS[k + 4], nil, true
     if is_single then
-      name = sub(asked, 1, PREFIX)
+      local name = sub(asked, 1, PREFIX)
       text = claims and claims[1] or who
       text = text == '' and asked .. ' held 1 ' .. deadline .. '\n'
         or asked .. ' held 1 ' .. deadline .. ' ' .. text .. '\n'
-      if call('HGET', reservations_key, name) then return end
+      is_new = (new_users or not limit or add_field(users_key, who, '1'))
+        and (not claims or add_field(claims_key, claims[1], asked))
+        and add_field(reservations_key, name, text) and add_deadline(deadlines_key, deadline, name)
     else
       local list = texts
       local of_keys = type(texts[1]) == 'number'
@@ -189,54 +220,35 @@ local function sell_plain(replies, now_ms, epoch)
           list[n] = '\n'
         end
       end
-      fields, deadlines = {}, {}
-      local seen, from = {}, 1
+      local all, from = {}, 1
       for i = 1, #names do
-        name = names[i]
+        local name = names[i]
         if of_keys then
-          text, from = concat(list, '', from, 4 * texts[i]), 4 * texts[i] + 1
+          all[i], from = concat(list, '', from, 4 * texts[i]), 4 * texts[i] + 1
         else
-          text = concat(list[i], deadline)
+          all[i] = concat(list[i], deadline)
         end
-        if seen[name] or call('HGET', reservations_key, name) then return end
-        seen[name], fields[2 * i - 1], fields[2 * i] = true, name, text
-        deadlines[2 * i - 1], deadlines[2 * i] = deadline, name .. ':' .. deadline
+        is_new = is_new and add_field(reservations_key, name, all[i])
+          and add_deadline(deadlines_key, deadline, name)
       end
-      if #names > 1 then
-        local all = {}
-        for i = 1, #names do all[i] = fields[2 * i] end
-        text = concat(all)
-      end
+      text = #all == 1 and all[1] or concat(all)
     end
-
-    -- Nothing is refused behind the first write: the type of each key was looked at, but for that of the
-    -- deadlines, and these come first, for a deadline alone does no harm. What more is counted comes
-    -- before what it is counted for, and the stream last: what it tells is promised.
-    local deadlines_key, stream_key = KEYS[k + 4], KEYS[k + 5]
-    call('XLEN', stream_key)
-    if fields then
-      call('ZADD', deadlines_key, unpack(deadlines))
-    else
-      call('ZADD', deadlines_key, deadline, name .. ':' .. deadline)
-    end
-    wrote = true
-    if now ~= now_seen then now_seen, now_text = now, format('%d', now) end
     local sold_then = format('%d', sold + units)
-    call('HSET', counters_key, sold_field, sold_then)
+    local is_counted = is_new and try('HSET', counters_key, sold_field, sold_then) == 0
+    -- What the stream tells is promised: an id, or else an error.
+    if not is_counted
+      or type(try('XADD', KEYS[k + 5], '*', 'at_ms', now_text, 'reservations', text)) ~= 'string' then
+      if is_counted then call('HSET', counters_key, sold_field, sold_text) end
+      return take_back()
+    end
     call('HSET', sale_key, 'held', held == sold and sold_then or format('%d', held + units), 'last_ms',
       now_text)
     if new_users then call('HSET', users_key, unpack(new_users)) end
-    if fields then
-      call('HSET', reservations_key, unpack(fields))
-    else
-      call('HSET', reservations_key, name, text)
-    end
-    if claims then call('HSET', claims_key, unpack(claims)) end
-    call('XADD', stream_key, '*', 'at_ms', now_text, 'reservations', text)
+    if claims and not is_single then call('HSET', claims_key, unpack(claims)) end
     local n = replies_n
     replies[n + 1], replies[n + 2], replies[n + 3], replies[n + 4], replies[n + 5] =
       4, now, total - sold - units, deadline_seen, 'G'
-    replies_n, wrote = n + 5, false
+    replies_n, added_n, wrote = n + 5, 0, false
     k, a = k + 5 + (keyed ~= '' and 1 or 0) + (who ~= '' and 1 or 0), a + 5
   end
 end
