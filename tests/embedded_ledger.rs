@@ -13,7 +13,8 @@ use stampede::clock::wall_ms;
 use stampede::ledger::embedded::{Cursor, Embedded, Job, OpenError, Options, Store};
 use stampede::ledger::{Batch, BatchReply, Group, LedgerError};
 use stampede::sale::{
-    Change, Command, Key, Machine, Outcome, ReservationId, Reserve, SaleId, SaleSpec, Status, User,
+    Change, Command, Creation, Key, Machine, Outcome, ReservationId, Reserve, SaleId, SaleSpec,
+    Status, User,
 };
 
 /// Tells a copy of this test binary that it is the one to be killed, mounted or unprivileged.
@@ -872,7 +873,10 @@ fn commands(asks: Vec<(bool, Ask)>, ids: &mut u128) -> Vec<(SaleId, Command)> {
                 user: (user > 0).then(|| User::new(&format!("u{user}")).unwrap()),
                 key: (key > 0).then(|| Key::new(&format!("k{key}")).unwrap()),
             };
-            if only_looks { Command::FindClaim(reserve) } else { Command::Reserve(reserve) }
+            match only_looks {
+                true => Command::FindClaim(reserve, Creation::UNKNOWN),
+                false => Command::Reserve(reserve),
+            }
         }
         Ask::Confirm(n) => Command::Confirm(known(n, *ids)),
         Ask::Cancel(n) => Command::Cancel(known(n, *ids)),

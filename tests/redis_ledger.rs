@@ -18,7 +18,7 @@ use stampede::ledger::redis::{
 };
 use stampede::ledger::{Group, GroupReply};
 use stampede::sale::{
-    Command, Key, Outcome, ReservationId, Reserve, SaleId, SaleSpec, Status, User,
+    Command, Creation, Key, Outcome, ReservationId, Reserve, SaleId, SaleSpec, Status, User,
 };
 
 /// The command side over a blocking connection.
@@ -403,6 +403,57 @@ fn a_hash_made_by_hand_sells_exactly_its_total() {
     let grants = stream(&mut connection, &ticket());
     assert_eq!(grants.len(), 97);
     assert!(view.now_ms > history::BEGIN_MS, "Redis' own time: {}", view.now_ms);
+}
+
+#[test]
+fn who_looks_for_a_claim_in_a_making_hears_of_that_making_alone() {
+    let server = RedisServer::start(&[]);
+    let (mut client, mut connection) = (Client::new(&server), server.connect());
+    let Outcome::Created(view) = client.one(Command::Create(SaleSpec::with_total(1))) else {
+        panic!("not created")
+    };
+    let made = view.creation;
+    let keyed = |key: &str| match ask_as(7, "ann", key) {
+        Command::Reserve(reserve) => reserve,
+        command => panic!("{command:?}"),
+    };
+    let looks = |client: &mut Client, made| {
+        let commands = ["k", "other"].map(|key| Command::FindClaim(keyed(key), made));
+        let reply = client.ask(commands.into()).expect("a reply");
+        let has_time = reply.now_ms >= view.now_ms;
+        assert!(has_time, "{} before {}", reply.now_ms, view.now_ms);
+        (reply.outcomes, reply.free)
+    };
+    let neither = || vec![Outcome::NotClaimed; 2];
+    assert_eq!(looks(&mut client, made), (neither(), Some(1)));
+    client.one(Command::Reserve(keyed("k")));
+    let claimed = |other| vec![Outcome::Claimed(ReservationId(7)), other];
+    let sold_out = claimed(Outcome::SoldOut { free: 0 });
+    assert_eq!(looks(&mut client, made), (sold_out.clone(), Some(0)));
+    // What it does not read does not matter, what it reads must be right.
+    let later = Creation(made.0 + 1);
+    assert_eq!(looks(&mut client, later), (neither(), Some(0)));
+    for (spoil, restore) in [
+        ("HSET ticket_hash_key ticket_sold_nums x", "HSET ticket_hash_key ticket_sold_nums 1"),
+        ("HDEL ticket_hash_key ticket_sold_nums", "HSET ticket_hash_key ticket_sold_nums 1"),
+        ("RENAME {ticket_hash_key}:claims x", "RENAME x {ticket_hash_key}:claims"),
+        ("RENAME ticket_hash_key x", "RENAME x ticket_hash_key"),
+        ("RENAME {ticket_hash_key}:sale x", "RENAME x {ticket_hash_key}:sale"),
+    ] {
+        connection.ask(spoil);
+        if spoil.contains("claims") {
+            connection.ask("SET {ticket_hash_key}:claims x");
+        }
+        assert_eq!(looks(&mut client, made).0, neither(), "{spoil}");
+        connection.ask(restore);
+    }
+    assert_eq!(looks(&mut client, made), (sold_out, Some(0)));
+    client.one(Command::Close);
+    assert_eq!(looks(&mut client, made), (claimed(Outcome::Closed), Some(0)));
+    client.one(Command::Reset { total: Some(0), force: true });
+    assert_eq!(looks(&mut client, made), (neither(), Some(0)));
+    connection.ask("HDEL {ticket_hash_key}:sale creation");
+    assert_eq!(looks(&mut client, made), (neither(), Some(0)));
 }
 
 #[test]

@@ -23,7 +23,7 @@ use hashbrown::HashMap;
 
 use super::Failure;
 use crate::limits::WAITING_SHARE;
-use crate::sale::{Command, Outcome, SaleId};
+use crate::sale::{Command, Creation, Outcome, SaleId};
 use crate::slab::{Key, Slab};
 
 /// What a command becomes.
@@ -290,7 +290,7 @@ impl<W> Queues<W> {
             let index = std::mem::replace(&mut next, queued.next);
             match std::mem::replace(&mut queued.command, Command::Show) {
                 Command::Reserve(reserve) if reserve.key.is_some() => {
-                    queued.command = Command::FindClaim(reserve);
+                    queued.command = Command::FindClaim(reserve, Creation::UNKNOWN);
                     units += u64::from(std::mem::take(&mut queued.allowance));
                     self.line(id).purchases -= 1;
                 }

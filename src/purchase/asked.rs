@@ -18,7 +18,7 @@ use super::verdict::{Ask, Refused, Verdict};
 use crate::ledger::Failure;
 use crate::ledger::batch::{Answer, Asker, Ticket};
 use crate::limits::PURCHASE_STEPS_MAX;
-use crate::sale::{Command, Outcome, ReservationId};
+use crate::sale::{Command, Creation, Outcome, ReservationId};
 use crate::stock::{Refusal, Word};
 
 /// A purchase after the local step, or after an answer.
@@ -119,10 +119,10 @@ impl Asked {
         let mut walk = Walk { seller, slot, came, asker };
         let next = match (waits_for, command) {
             // It may have been made a look for its claim while it waited.
-            (WaitsFor::Outcome(place), Some(Command::FindClaim(reserve))) => {
+            (WaitsFor::Outcome(place), Some(Command::FindClaim(reserve, _))) => {
                 walk.after_claim(place, answer, None, reserve.into())
             }
-            (WaitsFor::Claim(place, refused), Some(Command::FindClaim(reserve))) => {
+            (WaitsFor::Claim(place, refused), Some(Command::FindClaim(reserve, _))) => {
                 walk.after_claim(place, answer, refused, reserve.into())
             }
             (WaitsFor::Outcome(place), Some(Command::Reserve(reserve))) => {
@@ -220,7 +220,12 @@ impl Walk {
     }
 
     fn find_claim_at(&mut self, place: Rc<SaleSlot>, ask: Ask, refused: Option<Refused>) -> Next {
-        let command = Command::FindClaim(ask.into());
+        // Who is refused in any case must not be told so by a sale that is not the one that was meant.
+        let made = match refused {
+            None => place.making_on_sale(self.seller),
+            Some(_) => Creation::UNKNOWN,
+        };
+        let command = Command::FindClaim(ask.into(), made);
         match self.submit(&place, command) {
             Ok(ticket) => Ok((ticket, WaitsFor::Claim(place, refused))),
             Err(failure) => self.failed(failure),

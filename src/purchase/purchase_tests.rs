@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::ledger::Failure;
 use crate::ledger::batch::{Asker, Batcher};
 use crate::ledger::fake::FakeLedger;
-use crate::limits::TICK_INTERVAL_MS;
+use crate::limits::{TICK_INTERVAL_MS, VIEW_AGE_MS_MAX};
 use crate::sale::{Command, Creation, Key, Machine, SaleId, SaleSpec, User};
 use crate::stock::StockSetting;
 
@@ -105,7 +105,7 @@ fn the_ledger_is_asked_until_it_says_sold_out_and_then_only_about_keys() {
     assert!(sold_out(&shop.decide("ticket")));
     assert!(!shop.seller.batcher.has_more(), "a refusal never leaves the core");
     let asked = shop.ask("ticket", Some("again"));
-    assert!(matches!(shop.serve()[..], [Command::FindClaim(_)]), "it asks for nothing");
+    assert!(matches!(shop.serve()[..], [Command::FindClaim(..)]), "it asks for nothing");
     assert!(sold_out(&shop.told(asked)));
 }
 
@@ -119,7 +119,7 @@ fn who_has_a_reservation_hears_of_it_whatever_the_latch_says() {
     shop.serve();
     assert!(sold_out(&shop.told(other)));
     let again: Vec<_> = ["k", "other"].map(|key| shop.ask("ticket", Some(key))).into();
-    assert!(matches!(shop.serve()[..], [Command::FindClaim(_), Command::FindClaim(_)]));
+    assert!(matches!(shop.serve()[..], [Command::FindClaim(..), Command::FindClaim(..)]));
     let mut again = again.into_iter().map(|asked| asked.go_on(shop.seller, ASKER));
     let Some(Progress::Waits(replayed)) = again.next() else { panic!("its status is not known") };
     let Some(Progress::Done(refused)) = again.next() else { panic!("nothing more is to be asked") };
@@ -132,6 +132,40 @@ fn who_has_a_reservation_hears_of_it_whatever_the_latch_says() {
 }
 
 #[test]
+fn who_looks_for_a_claim_names_the_making_if_that_was_seen_on_sale_a_moment_ago() {
+    let mut shop = Shop::with("ticket", 0, StockSetting::Auto);
+    let mut machine = Machine::of_making(SaleSpec::with_total(0), Creation(5));
+    machine.apply(START_MS, &Command::Show);
+    shop.ledger.sales.insert("ticket".to_owned(), machine);
+    let first = shop.ask("ticket", None);
+    shop.serve();
+    assert!(sold_out(&shop.told(first)));
+    let named = |shop: &mut Shop| {
+        let asked = shop.ask("ticket", Some("k"));
+        let commands = shop.serve();
+        let [Command::FindClaim(_, made)] = commands[..] else { panic!("{commands:?}") };
+        (made, shop.told(asked))
+    };
+    let look = |shop: &mut Shop| {
+        shop.seller.tick();
+        assert!(matches!(shop.serve()[..], [Command::Glance { .. }]));
+    };
+    assert_eq!(named(&mut shop).0, Creation::UNKNOWN, "it has seen none yet");
+    look(&mut shop);
+    let (made, verdict) = named(&mut shop);
+    assert!(made == Creation(5) && sold_out(&verdict), "{made:?} {verdict:?}");
+    shop.wait_ms(VIEW_AGE_MS_MAX + 1);
+    assert_eq!(named(&mut shop).0, Creation::UNKNOWN, "that was too long ago");
+    look(&mut shop);
+    let machine = shop.ledger.sales.get_mut("ticket").unwrap();
+    machine.apply(START_MS, &Command::Close);
+    let (made, verdict) = named(&mut shop);
+    assert!(made == Creation(5) && matches!(verdict, Verdict::Refused(Refused::Closed)));
+    look(&mut shop);
+    assert_eq!(named(&mut shop).0, Creation::UNKNOWN, "it is over");
+}
+
+#[test]
 fn who_looks_for_a_claim_as_stock_comes_back_buys() {
     let mut shop = Shop::with("ticket", 0, StockSetting::Auto);
     let first = shop.ask("ticket", None);
@@ -140,7 +174,7 @@ fn who_looks_for_a_claim_as_stock_comes_back_buys() {
     let machine = shop.ledger.sales.get_mut("ticket").unwrap();
     machine.apply(START_MS, &Command::AddStock(1));
     let asked = shop.ask("ticket", Some("k"));
-    assert!(matches!(shop.serve()[..], [Command::FindClaim(_)]));
+    assert!(matches!(shop.serve()[..], [Command::FindClaim(..)]));
     let Progress::Waits(asked) = asked.go_on(shop.seller, ASKER) else { panic!("it has to buy") };
     assert!(matches!(shop.serve()[..], [Command::Reserve(_)]));
     assert!(matches!(shop.told(asked), Verdict::Granted(_)));
@@ -159,7 +193,7 @@ fn the_end_of_a_sale_makes_looks_of_purchases_with_keys_and_answers_the_others()
     shop.ledger.answer(&shop.seller.batcher, flight, START_MS);
     assert!(sold_out(&shop.told(sent)) && sold_out(&shop.told(keyless)));
     assert_eq!(shop.seller.selling.allowance_left(), 3);
-    assert!(matches!(shop.serve()[..], [Command::FindClaim(_)]));
+    assert!(matches!(shop.serve()[..], [Command::FindClaim(..)]));
     assert!(sold_out(&shop.told(keyed)));
     assert_eq!(shop.seller.selling.allowance_left(), 3, "and no more");
 }
@@ -171,7 +205,7 @@ fn a_key_is_looked_for_though_the_allowance_is_used_up() {
     shop.serve();
     assert!(matches!(shop.told(first), Verdict::Granted(_)));
     let asked = shop.ask("ticket", Some("new"));
-    assert!(matches!(shop.serve()[..], [Command::FindClaim(_)]));
+    assert!(matches!(shop.serve()[..], [Command::FindClaim(..)]));
     let verdict = shop.told(asked);
     assert!(matches!(verdict, Verdict::Refused(Refused::AllowanceExhausted)), "{verdict:?}");
     let machine = shop.ledger.sales.get_mut("ticket").unwrap();

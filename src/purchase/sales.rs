@@ -18,7 +18,7 @@ use crate::ledger::{Failure, GroupReply};
 use crate::limits::{
     LATCH_KEPT_MS, LATCHES_KEPT_MAX, TICK_INTERVAL_MS, VIEW_AGE_MS_MAX, VIEWS_PER_TICK_MAX,
 };
-use crate::sale::{Command, Outcome, SaleId, SaleView, Split};
+use crate::sale::{Command, Creation, Outcome, SaleId, SaleView, Split, State};
 use crate::splits;
 use crate::stock::{Refusal, Word};
 
@@ -52,6 +52,19 @@ impl SaleSlot {
             self.note_refusal(seller, now_ms);
         }
         word
+    }
+
+    /// Which making of the sale is on sale, in one piece, as the ledger showed it a moment ago.
+    /// [`UNKNOWN`](Creation::UNKNOWN) if it did not, or gives makings no number.
+    pub(super) fn making_on_sale(&self, seller: &Seller) -> Creation {
+        let view = self.view.borrow();
+        let is_new = |seen: &SeenView| seller.clock.now_ms() <= seen.asked_at_ms + VIEW_AGE_MS_MAX;
+        match view.as_ref().filter(|seen| is_new(seen)).map(|seen| &seen.view) {
+            Some(view) if view.state() == State::Open && view.spec.split == Split::Whole => {
+                view.creation
+            }
+            _ => Creation::UNKNOWN,
+        }
     }
 
     pub(super) fn note_refusal(self: &Rc<Self>, seller: &Seller, now_ms: u64) {

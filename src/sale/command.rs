@@ -38,7 +38,10 @@ pub enum Command {
     /// Look whether such a request has its reservation already, and if not, whether the sale tells
     /// everybody the same; take nothing. For a core that knows no better, but must not refuse whoever
     /// has a reservation.
-    FindClaim(Reserve),
+    ///
+    /// With the number of a making, the core knows that this one has opened and is in one piece, and
+    /// asks less. Of another making it hears [`NotClaimed`](Outcome::NotClaimed).
+    FindClaim(Reserve, Creation),
     /// Pay: a held reservation becomes confirmed.
     Confirm(ReservationId),
     /// Give back a held reservation.
@@ -104,7 +107,7 @@ pub enum Command {
 impl Command {
     /// Whether it changes nothing, whatever it finds.
     pub fn only_looks(&self) -> bool {
-        self.may_overtake() || matches!(self, Self::FindClaim(_))
+        self.may_overtake() || matches!(self, Self::FindClaim(..))
     }
 
     /// Whether it may overtake what was asked before. Not who looks for a claim, which a purchase before
@@ -115,17 +118,18 @@ impl Command {
 
     /// Whether it costs a ledger next to nothing beside what it answers.
     pub fn is_cheap(&self) -> bool {
-        matches!(self, Self::Glance { .. } | Self::FindClaim(_))
+        matches!(self, Self::Glance { .. } | Self::FindClaim(..))
     }
 
     /// Whether a ledger can carry out this command and the next one in one step: purchases go
-    /// together, looks for claims do, and so do looks at single reservations and changes of them.
+    /// together, looks for claims in the same making do, and so do looks at single reservations and changes of them.
     pub fn joins(&self, next: &Self) -> bool {
         let about_one = |command: &Self| {
             matches!(command, Self::Confirm(_) | Self::Cancel(_) | Self::ShowReservation(_))
         };
         match (self, next) {
-            (Self::Reserve(_), Self::Reserve(_)) | (Self::FindClaim(_), Self::FindClaim(_)) => true,
+            (Self::Reserve(_), Self::Reserve(_)) => true,
+            (Self::FindClaim(_, made), Self::FindClaim(_, other)) => made == other,
             _ => about_one(self) && about_one(next),
         }
     }

@@ -171,7 +171,7 @@ impl Machine {
         self.changed.shrink_to(CHANGED_KEPT);
         let outcome = match command {
             Command::Reserve(reserve) => self.reserve(reserve),
-            Command::FindClaim(reserve) => self.find_claim_of(reserve),
+            Command::FindClaim(reserve, made) => self.find_claim_of(reserve, *made),
             Command::Confirm(id) => self.confirm(*id),
             Command::Cancel(id) => self.cancel(*id),
             Command::Expire { batch_max } => self.expire(*batch_max),
@@ -261,17 +261,24 @@ impl Machine {
     }
 
     /// The first questions of [`reserve`](Self::reserve), and what is left.
-    fn find_claim_of(&self, reserve: &Reserve) -> Outcome {
-        if let Split::Head { parts } = self.spec.split {
+    fn find_claim_of(&self, reserve: &Reserve, made: Creation) -> Outcome {
+        let is_known = made != Creation::UNKNOWN;
+        if is_known && made != self.creation {
+            return Outcome::NotClaimed;
+        }
+        if let Split::Head { parts } = self.spec.split
+            && !is_known
+        {
             return Outcome::Split { parts };
         }
         if let Some(row) = self.claimed_by(reserve) {
             return Outcome::Claimed(self.rows[row].id);
         }
-        self.gate().unwrap_or(match self.free() {
-            0 => Outcome::SoldOut { free: 0 },
+        match self.gate() {
+            Some(gate) if gate == Outcome::Closed || !is_known => gate,
+            _ if self.free() == 0 => Outcome::SoldOut { free: 0 },
             _ => Outcome::NotClaimed,
-        })
+        }
     }
 
     /// A held reservation becomes confirmed, also one past its deadline that nobody has returned to

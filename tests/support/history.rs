@@ -46,6 +46,10 @@ impl Ledger for Model {
                     outcome => outcome,
                 }
             }
+            // Who names a making is no more told than that it is another one.
+            (None, Command::FindClaim(_, made)) if *made != Creation::UNKNOWN => {
+                Outcome::NotClaimed
+            }
             (None, _) => Outcome::UnknownSale,
         });
         let outcomes = outcomes.collect();
@@ -138,15 +142,20 @@ fn reserve() -> impl Strategy<Value = Command> {
         2 => prop::sample::select(vec!["a", "b", "c", "d", "e", "f", "g", "h", "i"]).prop_map(Some)
     ];
     let quantity = prop_oneof![6 => Just(1u32), 3 => 1..4u32, 1 => 4..13u32];
-    (user, key, quantity, prop::bool::weighted(0.1)).prop_map(
-        |(user, key, quantity, only_looks)| {
+    let made = prop_oneof![2 => Just(0), 1 => 1..3u64];
+    (user, key, quantity, prop::bool::weighted(0.1), made).prop_map(
+        |(user, key, quantity, only_looks, made)| {
             let reserve = Reserve {
                 id: ReservationId(0),
                 quantity,
                 user: user.and_then(|user| User::new(user).ok()),
                 key: key.and_then(|key| Key::new(key).ok()),
             };
-            if only_looks { Command::FindClaim(reserve) } else { Command::Reserve(reserve) }
+            if only_looks {
+                Command::FindClaim(reserve, Creation(made))
+            } else {
+                Command::Reserve(reserve)
+            }
         },
     )
 }

@@ -98,7 +98,7 @@ pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) {
         | Command::Show
         | Command::Glance { .. }
         | Command::ShowReservation(_)
-        | Command::FindClaim(_)
+        | Command::FindClaim(..)
         | Command::Give { .. }
         | Command::Take { .. }
         | Command::CreatePart { .. }

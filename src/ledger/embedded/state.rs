@@ -194,7 +194,7 @@ fn apply(machine: &mut Machine, now_ms: u64, command: &Command) -> (Outcome, boo
         | Command::Show
         | Command::Glance { .. }
         | Command::ShowReservation(_)
-        | Command::FindClaim(_)
+        | Command::FindClaim(..)
         | Command::Give { .. }
         | Command::Take { .. } => (machine.apply(now_ms, command), false),
         // Nobody asks: there are no parts, and a sale is removed and created to begin anew.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::ledger::Batch;
 use crate::limits::{BATCH_MAX, BATCH_SCRIPTS_MAX};
-use crate::sale::{Key, ReservationId, Reserve, User};
+use crate::sale::{Creation, Key, ReservationId, Reserve, User};
 
 fn sale(name: &str) -> SaleId {
     SaleId::new(name).unwrap()
@@ -218,7 +218,8 @@ fn purchases_without_a_key_can_be_taken_out_and_others_look_for_their_claims() {
     let again = queues.sift(&sale("a"));
     assert_eq!((again.0.len(), again.1), (0, 0));
     let (batch, sent) = queues.take();
-    let looks = [Command::FindClaim(keyed("k")), Command::Confirm(ReservationId(1))];
+    let looks =
+        [Command::FindClaim(keyed("k"), Creation::UNKNOWN), Command::Confirm(ReservationId(1))];
     assert_eq!(commands(&batch, "a"), looks);
     assert_eq!(commands(&batch, "b"), [buy(0)]);
     let entries: Vec<u32> = sent[0].1.iter().map(|entry| entry.allowance).collect();
@@ -233,9 +234,9 @@ fn purchases_without_a_key_can_be_taken_out_and_others_look_for_their_claims() {
 fn a_look_for_a_claim_does_not_overtake_a_purchase() {
     let mut queues = Queues::<u32>::default();
     fill(&mut queues, "a", 0..2 * BATCH_MAX as u128);
-    _ = push(&mut queues, "a", true, Command::FindClaim(keyed("k")), 0);
+    _ = push(&mut queues, "a", true, Command::FindClaim(keyed("k"), Creation::UNKNOWN), 0);
     let mut batches = std::iter::from_fn(|| Some(commands(&queues.take().0, "a")));
-    let is_look = |command: &Command| matches!(command, Command::FindClaim(_));
+    let is_look = |command: &Command| matches!(command, Command::FindClaim(..));
     assert!(batches.by_ref().take(2).flatten().all(|command| !is_look(&command)));
     assert!(batches.next().is_some_and(|commands| is_look(&commands[0])));
 }

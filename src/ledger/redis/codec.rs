@@ -105,7 +105,7 @@ impl Codec {
     pub(super) fn encode_run(&self, keys: &SaleKeys, run: &[Command], out: &mut Vec<u8>) {
         match &run[0] {
             Command::Reserve(_) => self.sell(&[Sale::new(keys.clone(), run)], out),
-            Command::FindClaim(_) | Command::Glance { .. } => {
+            Command::FindClaim(..) | Command::Glance { .. } => {
                 looks::encode(keys, run, self.now_ms, out);
             }
             one if settle_of(one).is_some() => self.settle(keys, run, out),
@@ -117,7 +117,7 @@ impl Codec {
     fn one(&self, keys: &SaleKeys, one: &Command, out: &mut Vec<u8>) {
         match one {
             Command::Reserve(_)
-            | Command::FindClaim(_)
+            | Command::FindClaim(..)
             | Command::Glance { .. }
             | Command::Confirm(_)
             | Command::Cancel(_)
@@ -237,7 +237,7 @@ impl Codec {
 
 /// How many replies a run has.
 pub(super) fn replies_to(run: &[Command]) -> usize {
-    if run[0].is_cheap() { looks::REPLIES } else { 1 }
+    if run[0].is_cheap() { looks::replies_to(run) } else { 1 }
 }
 
 /// The commands in the pieces that go to Redis together: as one command each, or as some that only look.

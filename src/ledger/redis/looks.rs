@@ -9,8 +9,15 @@
 //!
 //! Others may write between two of these commands, so their order matters. Counters are read before
 //! claims, and no claim ever goes while its sale lasts: who has none when the claims are read had none
-//! when nothing was left. Which making of the sale it is is read before and after; for a glance, all is
-//! that is not a counter.
+//! when nothing was left. Which making of the sale it is is read before and after; for a glance, so is
+//! what changes along with the counters.
+//!
+//! A core that has seen the sale lately need not read it before. A making never comes back: one that
+//! the core saw, and that is there after the claims, was there all the time. It is in one piece or in
+//! parts for good, and once it has opened, only `closes_at_ms` ends it. That field is read after the
+//! claims, and the time after that. So a sale that is not over then was open when its counters were
+//! read, unless it was closed and opened again in between. What else may be wrong with a sale, the
+//! core's glances find out. A making without a number can't be told from another.
 
 use redis::Value;
 
@@ -28,22 +35,55 @@ use crate::sale::{
     Command, Creation, Moves, Outcome, ReservationId, Reserve, SaleSpec, SaleView, Split, State,
 };
 
-/// Replies to one run.
-pub(super) const REPLIES: usize = 6;
-
 /// What is read of a sale beside its counters.
 const FIELDS: [&str; 10] = [
     "creation",
     "held",
     "confirmed",
+    "last_ms",
     "hold_ms",
     "opens_at_ms",
     "closes_at_ms",
     "limit_per_user",
     "quantity_max",
-    "last_ms",
     "split",
 ];
+/// So many of them are read again for a glance, with all that says what was moved between parts.
+/// Whatever sells, returns or moves units writes one of these. The other fields are of the making, or
+/// say when it opens and closes, which was true when it was read whatever the counters became.
+const FIELDS_AGAIN: usize = 4;
+/// What is read of a sale of which the core knows the rest.
+const FIELDS_OF_KNOWN: [&str; 2] = ["creation", "closes_at_ms"];
+
+/// What a run asks.
+#[derive(Clone, Copy)]
+enum Look {
+    /// How a sale stands that is known to be in so many parts.
+    Glance(u32),
+    /// Whose claims are there, and what the sale tells everybody.
+    Claims,
+    /// The same of this making, which has opened and is in one piece.
+    ClaimsIn(Creation),
+}
+
+impl Look {
+    fn of(run: &[Command]) -> Self {
+        match run[0] {
+            Command::Glance { parts } => Self::Glance(parts),
+            Command::FindClaim(_, made) if made != Creation::UNKNOWN => Self::ClaimsIn(made),
+            _ => Self::Claims,
+        }
+    }
+}
+
+/// How many replies a run has.
+pub(super) fn replies_to(run: &[Command]) -> usize {
+    match Look::of(run) {
+        Look::Glance(_) => 5,
+        Look::Claims => 6,
+        Look::ClaimsIn(_) => 4,
+    }
+}
 
 /// And of one that is known to be in parts.
 fn moves(parts: u32) -> Vec<String> {
@@ -56,6 +96,35 @@ fn moves(parts: u32) -> Vec<String> {
 
 /// Appends the commands for a run. `now_ms`: in place of Redis' own time.
 pub(super) fn encode(keys: &SaleKeys, run: &[Command], now_ms: Option<u64>, out: &mut Vec<u8>) {
+    let [_, sale, _, claims, ..] = keys.pieces();
+    match Look::of(run) {
+        Look::ClaimsIn(_) => {
+            counters(keys, out);
+            find(&claims, run, out);
+            fields(&sale, FIELDS_OF_KNOWN.into_iter(), out);
+            time(now_ms, out);
+        }
+        Look::Claims => {
+            time(now_ms, out);
+            fields(&sale, FIELDS.into_iter(), out);
+            text_command(out, &["EXISTS", keys.counters()]);
+            counters(keys, out);
+            find(&claims, run, out);
+            fields(&sale, FIELDS.into_iter().take(1), out);
+        }
+        Look::Glance(parts) => {
+            let moves = moves(parts);
+            let moves = || moves.iter().map(String::as_str);
+            time(now_ms, out);
+            fields(&sale, FIELDS.into_iter().chain(moves()), out);
+            text_command(out, &["EXISTS", keys.counters()]);
+            counters(keys, out);
+            fields(&sale, FIELDS.into_iter().take(FIELDS_AGAIN).chain(moves()), out);
+        }
+    }
+}
+
+fn time(now_ms: Option<u64>, out: &mut Vec<u8>) {
     match now_ms {
         None => text_command(out, &["TIME"]),
         Some(now_ms) => {
@@ -64,23 +133,16 @@ pub(super) fn encode(keys: &SaleKeys, run: &[Command], now_ms: Option<u64>, out:
             text_command(out, &["EVAL", "return ARGV", "0", &seconds, &micros]);
         }
     }
-    let [_, sale, _, claims, ..] = keys.pieces();
-    let moves = match run[0] {
-        Command::Glance { parts } => moves(parts),
-        _ => Vec::new(),
-    };
-    let names = || FIELDS.iter().copied().chain(moves.iter().map(String::as_str));
-    fields(&sale, names(), out);
-    text_command(out, &["EXISTS", keys.counters()]);
+}
+
+fn counters(keys: &SaleKeys, out: &mut Vec<u8>) {
     text_command(out, &["HMGET", keys.counters(), keys.total_field(), keys.sold_field()]);
-    if let Command::Glance { .. } = run[0] {
-        // In the place of claims nothing is asked for.
-        text_command(out, &["EXISTS", keys.counters()]);
-        return fields(&sale, names(), out);
-    }
+}
+
+fn find(key: &[&str; 4], run: &[Command], out: &mut Vec<u8>) {
     command(out, 2 + run.len());
     bulk(out, b"HMGET");
-    bulk_pieces(out, &claims);
+    bulk_pieces(out, key);
     for reserve in run.iter().filter_map(asked_of) {
         match reserve.key {
             Some(_) => bulk_pieces(out, &claim_of(reserve)),
@@ -88,7 +150,6 @@ pub(super) fn encode(keys: &SaleKeys, run: &[Command], now_ms: Option<u64>, out:
             None => bulk(out, b""),
         }
     }
-    fields(&sale, names().take(1), out);
 }
 
 fn fields<'a>(key: &[&str; 4], names: impl Iterator<Item = &'a str> + Clone, out: &mut Vec<u8>) {
@@ -100,7 +161,7 @@ fn fields<'a>(key: &[&str; 4], names: impl Iterator<Item = &'a str> + Clone, out
 
 fn asked_of(command: &Command) -> Option<&Reserve> {
     match command {
-        Command::FindClaim(reserve) => Some(reserve),
+        Command::FindClaim(reserve, _) => Some(reserve),
         _ => None,
     }
 }
@@ -122,36 +183,38 @@ pub(super) fn decode(
             refused => refused,
         });
     }
-    let [time, fields, exists, counters, claims, again] = replies else { return Err(malformed()) };
-    let now_ms = index::time_ms(Some(time.clone()))?;
-    if *exists == Value::Int(0) {
-        outcomes.extend(run.iter().map(|_| Outcome::UnknownSale));
-        return Ok(Header { now_ms, free: None });
-    }
-    let view = view(fields, counters, again, now_ms);
-    // Of a sale of which nothing can be told we know nothing that is left.
-    let free = view.as_ref().map_or(0, SaleView::free);
-    let header =
-        Header { now_ms: view.as_ref().map_or(now_ms, |view| view.now_ms), free: Some(free) };
-    if let Command::Glance { parts } = run[0] {
-        let known = view.filter(|view| view.spec.split.known_parts() == parts);
-        outcomes.push(known.map_or(Outcome::Unclear, |view| Outcome::Sale(Box::new(view))));
-        return Ok(header);
-    }
-    let (Some(view), Value::Array(claims)) = (view, claims) else {
-        outcomes.extend(run.iter().map(|_| Outcome::NotClaimed));
+    let (told, claims, header) = match (Look::of(run), replies) {
+        (Look::Glance(parts), [time, fields, exists, counters, again]) => {
+            let (view, header) = look(time, fields, exists, counters, again)?;
+            let known = view.filter(|view| view.spec.split.known_parts() == parts);
+            outcomes.push(match known {
+                Some(view) => Outcome::Sale(Box::new(view)),
+                None if header.free.is_none() => Outcome::UnknownSale,
+                None => Outcome::Unclear,
+            });
+            return Ok(header);
+        }
+        (Look::Claims, [time, fields, exists, counters, claims, again]) => {
+            let (view, header) = look(time, fields, exists, counters, again)?;
+            (view.as_ref().map(told_by), claims, header)
+        }
+        (Look::ClaimsIn(made), [counters, claims, fields, time]) => {
+            let now_ms = index::time_ms(Some(time.clone()))?;
+            let told = told_in(made, counters, fields, now_ms);
+            let free = Some(told.as_ref().map_or(0, |(_, free)| *free));
+            (told.map(|(told, _)| told), claims, Header { now_ms, free })
+        }
+        _ => return Err(malformed()),
+    };
+    let (Some(told), Value::Array(claims)) = (told, claims) else {
+        let unknown = header.free.is_none();
+        let outcome = if unknown { Outcome::UnknownSale } else { Outcome::NotClaimed };
+        outcomes.extend(run.iter().map(|_| outcome.clone()));
         return Ok(header);
     };
     if claims.len() != run.len() {
         return Err(malformed());
     }
-    let told = match (view.spec.split, view.state()) {
-        (Split::Head { parts }, _) => Outcome::Split { parts },
-        (_, State::Closed) => Outcome::Closed,
-        (_, State::Scheduled) => Outcome::NotOpen { opens_at_ms: view.spec.opens_at_ms },
-        (_, State::Open) if free == 0 => Outcome::SoldOut { free: 0 },
-        (_, State::Open) => Outcome::NotClaimed,
-    };
     let is_head = matches!(told, Outcome::Split { .. });
     for claim in claims {
         outcomes.push(match claim {
@@ -170,17 +233,74 @@ fn malformed() -> DecodeError {
     DecodeError::Refused("what was read without a script is no reply of ours".to_owned())
 }
 
+/// What a sale tells everybody.
+fn told_by(view: &SaleView) -> Outcome {
+    match (view.spec.split, view.state()) {
+        (Split::Head { parts }, _) => Outcome::Split { parts },
+        (_, State::Closed) => Outcome::Closed,
+        (_, State::Scheduled) => Outcome::NotOpen { opens_at_ms: view.spec.opens_at_ms },
+        (_, State::Open) => told_if_open(view.free()),
+    }
+}
+
+fn told_if_open(free: u64) -> Outcome {
+    if free == 0 { Outcome::SoldOut { free } } else { Outcome::NotClaimed }
+}
+
+/// The same of a sale that has opened and is in one piece, if it is of this making; and what is left.
+fn told_in(
+    made: Creation,
+    counters: &Value,
+    fields: &Value,
+    now_ms: u64,
+) -> Option<(Outcome, u64)> {
+    let (total, sold) = counts(counters)?;
+    let Value::Array(fields) = fields else { return None };
+    let [creation, closes] = &fields[..] else { return None };
+    if whole(creation, None, 0, CREATION_MAX)? != made.0 {
+        return None;
+    }
+    let is_over = now_ms >= whole(closes, Some(TIME_MS_MAX), 0, TIME_MS_MAX)?;
+    let free = total.saturating_sub(sold);
+    Some((if is_over { Outcome::Closed } else { told_if_open(free) }, free))
+}
+
+/// The sale, if the scripts are not to say what it is, and what every reply tells.
+fn look(
+    time: &Value,
+    fields: &Value,
+    exists: &Value,
+    counters: &Value,
+    again: &Value,
+) -> Result<(Option<SaleView>, Header), DecodeError> {
+    let now_ms = index::time_ms(Some(time.clone()))?;
+    if *exists == Value::Int(0) {
+        return Ok((None, Header { now_ms, free: None }));
+    }
+    let view = view(fields, counters, again, now_ms);
+    // Of a sale of which nothing can be told we know nothing that is left.
+    let free = view.as_ref().map_or(0, SaleView::free);
+    let now_ms = view.as_ref().map_or(now_ms, |view| view.now_ms);
+    Ok((view, Header { now_ms, free: Some(free) }))
+}
+
+/// The total and what is sold.
+fn counts(counters: &Value) -> Option<(u64, u64)> {
+    let Value::Array(counters) = counters else { return None };
+    let [total, sold] = &counters[..] else { return None };
+    Some((whole(total, None, 0, TOTAL_MAX)?, whole(sold, None, 0, TOTAL_MAX)?))
+}
+
 /// The sale. `None`: the scripts are to say what it is.
 fn view(fields: &Value, counters: &Value, again: &Value, now_ms: u64) -> Option<SaleView> {
-    let (Value::Array(counters), Value::Array(fields), Value::Array(again)) =
-        (counters, fields, again)
-    else {
-        return None;
-    };
-    let [total, sold] = &counters[..] else { return None };
-    let (total, sold) = (whole(total, None, 0, TOTAL_MAX)?, whole(sold, None, 0, TOTAL_MAX)?);
-    let ([creation, held, confirmed, hold, opens, closes, limit, quantity, last, split], moved) =
+    let (total, sold) = counts(counters)?;
+    let (Value::Array(fields), Value::Array(again)) = (fields, again) else { return None };
+    let ([creation, held, confirmed, last, hold, opens, closes, limit, quantity, split], moved) =
         fields.split_first_chunk()?;
+    let (again, moved_again) = again.split_at(again.len().min(FIELDS_AGAIN));
+    if !fields.starts_with(again) || moved != moved_again {
+        return None;
+    }
     let held = whole(held, Some(0), 0, TOTAL_MAX)?;
     let confirmed = whole(confirmed, Some(0), 0, TOTAL_MAX)?;
     let last_ms = whole(last, Some(0), 0, TIME_MS_MAX)?;
@@ -188,7 +308,7 @@ fn view(fields: &Value, counters: &Value, again: &Value, now_ms: u64) -> Option<
         Value::Nil => Split::Whole,
         split => Split::from_text(text(split)?)?,
     };
-    if held + confirmed > sold || fields.get(..again.len()) != Some(again) {
+    if held + confirmed > sold {
         return None;
     }
     let limit_per_user = whole(limit, Some(0), 0, u32::MAX.into())?;

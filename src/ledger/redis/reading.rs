@@ -13,14 +13,19 @@ use redis::Value;
 const READ_BYTES: usize = 16 * 1024;
 /// Arrays within arrays, at most: our scripts nest none deeper.
 const DEPTH_MAX: usize = 8;
+/// A text that is not there.
+const NOTHING: &[u8] = b"$-1\r\n";
 /// Most elements of an array, and bytes of a text: far beyond every reply that a core gets.
 const LENGTH_MAX: usize = 64 << 20;
 
 /// What has come of a connection's replies.
 #[derive(Default)]
 pub(super) struct Reader {
+    /// What has come, and room behind it that is not cleared again for each read.
     input: Vec<u8>,
-    /// So much of it has been read.
+    /// So much of it has come.
+    end: usize,
+    /// So much of that has been read.
     at: usize,
 }
 
@@ -28,7 +33,7 @@ impl Reader {
     /// The next reply, as soon as it is there.
     pub(super) fn read(&mut self, stream: &mut impl Read) -> io::Result<Value> {
         loop {
-            let mut cursor = Cursor { bytes: &self.input, at: self.at };
+            let mut cursor = Cursor { bytes: &self.input[..self.end], at: self.at };
             match cursor.value(0) {
                 Ok(value) => {
                     self.at = cursor.at;
@@ -43,16 +48,19 @@ impl Reader {
     }
 
     fn fill(&mut self, stream: &mut impl Read) -> io::Result<()> {
-        self.input.drain(..self.at);
-        self.at = 0;
-        let before = self.input.len();
+        self.input.copy_within(self.at..self.end, 0);
+        self.end -= std::mem::take(&mut self.at);
         // A long reply is not looked at again for every few bytes that come of it.
-        self.input.resize(before + READ_BYTES.max(before), 0);
-        let read = stream.read(&mut self.input[before..]);
-        self.input.truncate(before + *read.as_ref().unwrap_or(&0));
-        match read {
+        let room_end = self.end + READ_BYTES.max(self.end);
+        if self.input.len() < room_end {
+            self.input.resize(room_end, 0);
+        }
+        match stream.read(&mut self.input[self.end..room_end]) {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) => Ok(()),
+            Ok(count) => {
+                self.end += count;
+                Ok(())
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             Err(error) => Err(error),
         }
@@ -73,6 +81,11 @@ struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     fn value(&mut self, depth: usize) -> Result<Value, Unread> {
+        // Nearly all of what is replied to those who look for claims.
+        if self.bytes[self.at..].starts_with(NOTHING) {
+            self.at += NOTHING.len();
+            return Ok(Value::Nil);
+        }
         let (kind, line) = self.line()?.split_first().ok_or(Unread::Malformed)?;
         match kind {
             b'*' if depth < DEPTH_MAX => match length(line)? {
