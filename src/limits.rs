@@ -109,6 +109,8 @@ pub const QUANTITY_MAX_DEFAULT: u32 = 10;
 /// A sale may have this many times as many of a core's waiting places as are left. Alone it gets 8
 /// of 9, two hot sales get 8 of 17 each, and a place is always left for the next.
 pub const WAITING_SHARE: usize = 8;
+/// Queues of sales that wait for nothing which a core keeps for the next who asks.
+pub const LINES_IDLE_MAX: usize = 4_096;
 /// Answered requests that go on between two rounds of events, at most; and of one batch, those that go
 /// on before all others.
 pub const TOLD_AT_ONCE_MAX: usize = 64;
@@ -445,6 +447,7 @@ const _: () = assert!(
 const _: () = assert!(USER_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(KEY_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(VIEWS_PER_TICK_MAX <= BATCH_MAX && VIEWS_PER_TICK_MAX < SALES_MAX);
+const _: () = assert!(LINES_IDLE_MAX < SALES_MAX);
 const _: () = assert!(HOLD_MS_MAX < TIME_MS_MAX && TIME_MS_MAX < 1 << 53);
 const _: () = assert!(TOTAL_MAX < MOVED_MAX && MOVED_MAX < 1 << 53);
 const _: () = assert!((SPLITS_MAX as usize) < BATCH_MAX);

@@ -51,7 +51,7 @@ impl Client {
         let groups: Vec<&Group> = groups.iter().collect();
         let mut request = Vec::new();
         let count = self.codec.encode_all(&groups, &mut request);
-        decode_all(&groups, self.connection.send(&request, count))
+        decode_all(&groups, &self.connection.send(&request, count))
     }
 
     fn ask(&mut self, commands: Vec<Command>) -> Result<GroupReply, DecodeError> {

@@ -54,7 +54,7 @@ impl Link {
         let groups: Vec<&Group> = groups.iter().collect();
         let mut request = Vec::new();
         let count = self.codec.encode_all(&groups, &mut request);
-        decode_all(&groups, self.connection.send(&request, count))
+        decode_all(&groups, &self.connection.send(&request, count))
     }
 
     fn ask(&mut self, sale: &str, commands: &[Command]) -> Result<GroupReply, DecodeError> {

@@ -319,27 +319,26 @@ impl Batcher {
     /// For a link: the ledger has answered a batch, one result per group.
     /// The sales with the fewest commands are answered first, and go on at once if they are few: they
     /// wait for nobody's crowd.
-    pub fn complete(&self, flight: Flight, results: Vec<Result<GroupReply, Failure>>) {
+    pub fn complete(&self, flight: Flight, mut results: Vec<Result<GroupReply, Failure>>) {
         debug_assert_eq!(flight.entries.len(), results.len());
         let Flight { batch, entries, asked_ms } = flight;
-        let mut commands = batch.groups.into_iter().map(|group| group.commands);
-        let mut groups: Vec<_> = entries
-            .into_iter()
-            .zip(results)
-            .map(|(sent, result)| (sent, result, commands.next().unwrap_or_default()))
-            .collect();
-        groups.sort_by_key(|((_, entries), ..)| entries.len());
-        let (last, mut told) = (groups.len().saturating_sub(1), 0);
-        for (index, ((sale, entries), result, commands)) in groups.into_iter().enumerate() {
+        let mut groups = batch.groups;
+        let mut order: Vec<usize> = (0..entries.len()).collect();
+        order.sort_by_key(|&at| entries[at].1.len());
+        let (last, mut told) = (order.len().saturating_sub(1), 0);
+        for (index, at) in order.into_iter().enumerate() {
+            let (sale, entries) = &entries[at];
             told += entries.len();
             let first = index < last && told <= TOLD_AT_ONCE_MAX;
-            match result {
-                Err(failure) => self.fail_group(&sale, &entries, failure, asked_ms),
+            match std::mem::replace(&mut results[at], Err(Failure::Unknown)) {
+                Err(failure) => self.fail_group(sale, entries, failure, asked_ms),
                 Ok(reply) => {
-                    self.settle_group(&sale, &entries, Ok(&reply), asked_ms);
+                    self.settle_group(sale, entries, Ok(&reply), asked_ms);
                     debug_assert_eq!(entries.len(), reply.outcomes.len());
-                    let mut commands = commands.into_iter();
-                    for (entry, outcome) in entries.into_iter().zip(reply.outcomes) {
+                    let commands =
+                        groups.get_mut(at).map(|group| std::mem::take(&mut group.commands));
+                    let mut commands = commands.unwrap_or_default().into_iter();
+                    for (entry, outcome) in entries.iter().zip(reply.outcomes) {
                         let command = commands.next();
                         if let Some(ticket) = entry.ticket {
                             self.answer(ticket, Ok(outcome), command, first);

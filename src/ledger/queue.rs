@@ -11,7 +11,8 @@
 //! slab: so a command that nobody waits for any more is taken out of the middle at once, and one more
 //! costs the same however many there are.
 //!
-//! Nothing here is linear in the number of sales but looking for what is overdue, once per tick.
+//! Nothing here is linear in the number of sales that wait but looking for what is overdue, once per
+//! tick.
 //!
 //! Architecture invariant: no I/O, no clock, no coroutine. It does not know who waits.
 
@@ -22,7 +23,7 @@ use std::collections::VecDeque;
 use hashbrown::HashMap;
 
 use super::Failure;
-use crate::limits::WAITING_SHARE;
+use crate::limits::{LINES_IDLE_MAX, WAITING_SHARE};
 use crate::sale::{Command, Creation, Outcome, SaleId};
 use crate::slab::{Key, Slab};
 
@@ -120,7 +121,7 @@ struct Waiting<W> {
 struct List {
     first: u32,
     last: u32,
-    count: usize,
+    count: u32,
     /// Whether a turn of this class is waiting for it.
     turn: Option<Class>,
 }
@@ -131,24 +132,38 @@ impl Default for List {
     }
 }
 
-/// What waits for one sale.
+/// What waits for one sale: no more than a cache line, since with many hot sales each is met once in
+/// a while.
 struct Line {
     sale: SaleId,
     /// The ledger has said that it exists.
     is_known: bool,
     /// Places that its requests have, from the moment they wait until they have their answer.
-    places: usize,
+    places: u32,
     looks: List,
     changes: List,
     /// Purchases among the latter.
-    purchases: usize,
-    /// Which group of the batch that is being taken is this sale's.
-    group: Option<usize>,
+    purchases: u32,
+    /// Which group of the batch that is being taken is this sale's, or [`NONE`].
+    group: u32,
+    /// Nobody needs it: it is kept for the next who asks.
+    is_idle: bool,
 }
+
+const _: () = assert!(size_of::<Line>() <= 64);
 
 impl Line {
     fn list(&mut self, looks: bool) -> &mut List {
         if looks { &mut self.looks } else { &mut self.changes }
+    }
+
+    /// Whether it is in use and nobody needs it any more.
+    fn may_idle(&self) -> bool {
+        self.places == 0
+            && self.looks.turn.is_none()
+            && self.changes.turn.is_none()
+            && self.group == NONE
+            && !self.is_idle
     }
 }
 
@@ -158,6 +173,8 @@ pub(super) struct Queues<W> {
     lines: HashMap<SaleId, u32>,
     slab: Vec<Option<Line>>,
     free: Vec<u32>,
+    /// Lines that nobody needs.
+    idle: usize,
     /// The line that was asked for last: mostly the next one, too.
     last: u32,
     turns: [VecDeque<u32>; 3],
@@ -172,6 +189,7 @@ impl<W> Default for Queues<W> {
             lines: HashMap::default(),
             slab: Vec::new(),
             free: Vec::new(),
+            idle: 0,
             last: 0,
             turns: Default::default(),
             commands: 0,
@@ -209,7 +227,7 @@ impl<W> Queues<W> {
         let line = self.line_of(sale, is_known);
         if let Some(places_max) = places_max {
             let left = places_max.saturating_sub(self.places);
-            if self.line(line).places >= left.saturating_mul(WAITING_SHARE) {
+            if self.line(line).places as usize >= left.saturating_mul(WAITING_SHARE) {
                 self.drop_if_idle(line);
                 return None;
             }
@@ -248,7 +266,7 @@ impl<W> Queues<W> {
             (true, false) => Class::Change,
         };
         let looks = class == Class::Look;
-        line.purchases += usize::from(matches!(command, Command::Reserve(_)));
+        line.purchases += u32::from(matches!(command, Command::Reserve(_)));
         let list = line.list(looks);
         list.count += 1;
         let previous = std::mem::replace(&mut list.last, index);
@@ -384,7 +402,7 @@ impl<W> Queues<W> {
             _ => self.line(line).list(looks).last = previous,
         }
         self.line(line).list(looks).count -= 1;
-        self.line(line).purchases -= usize::from(matches!(command, Command::Reserve(_)));
+        self.line(line).purchases -= u32::from(matches!(command, Command::Reserve(_)));
         self.commands -= 1;
         let key = self.waiting.key_at(index);
         if !has_place {
@@ -394,22 +412,21 @@ impl<W> Queues<W> {
     }
 
     fn take_out(&mut self, wanted: impl Fn(&Queued) -> bool) -> Vec<Sent> {
+        // Whatever has something to send waits for a turn.
+        let of = |class: Class| self.turns[class as usize].iter().map(move |&id| (id, class));
+        let all: Vec<_> = Class::ALL.into_iter().flat_map(of).collect();
         let mut removed = Vec::new();
-        for id in 0..self.slab.len() as u32 {
-            for looks in [true, false] {
-                let Some(line) = &mut self.slab[id as usize] else { continue };
-                let first = line.list(looks).first;
-                let mut entries = Vec::new();
-                let mut next = first;
-                while let Some(Waiting { stage: Stage::Queued(queued), .. }) = self.waiting.at(next)
-                    && wanted(queued)
-                {
-                    let index = std::mem::replace(&mut next, queued.next);
-                    entries.push(self.unqueue(index).0);
-                }
-                if !entries.is_empty() {
-                    removed.push((self.line(id).sale.clone(), entries));
-                }
+        for (id, class) in all {
+            let mut next = self.line(id).list(class == Class::Look).first;
+            let mut entries = Vec::new();
+            while let Some(Waiting { stage: Stage::Queued(queued), .. }) = self.waiting.at(next)
+                && wanted(queued)
+            {
+                let index = std::mem::replace(&mut next, queued.next);
+                entries.push(self.unqueue(index).0);
+            }
+            if !entries.is_empty() {
+                removed.push((self.line(id).sale.clone(), entries));
             }
         }
         removed
@@ -428,7 +445,13 @@ impl<W> Queues<W> {
                 None => self.add_line(sale),
             };
         }
-        self.line(self.last).is_known |= is_known;
+        let line = self.slab[self.last as usize].as_mut().expect("a line in use");
+        if std::mem::take(&mut line.is_idle) {
+            self.idle -= 1;
+            // Another sale may have its name by now.
+            line.is_known = false;
+        }
+        line.is_known |= is_known;
         self.last
     }
 
@@ -440,7 +463,8 @@ impl<W> Queues<W> {
             looks: List::default(),
             changes: List::default(),
             purchases: 0,
-            group: None,
+            group: NONE,
+            is_idle: false,
         });
         let id = match self.free.pop() {
             Some(id) => {
@@ -456,17 +480,35 @@ impl<W> Queues<W> {
         id
     }
 
-    /// Forgets a line that nobody needs. One whose turn is still to come goes when it does.
+    /// Forgets a line that nobody needs, unless the ledger knows its sale: then it is kept for a while,
+    /// since where many sales are hot each is asked for again soon. One whose turn is still to come
+    /// goes when it does.
     fn drop_if_idle(&mut self, id: u32) {
-        let idle = |line: &&Line| {
-            line.places == 0
-                && line.looks.turn.is_none()
-                && line.changes.turn.is_none()
-                && line.group.is_none()
+        let Some(line) = self.slab[id as usize].as_mut().filter(|line| line.may_idle()) else {
+            return;
         };
-        if let Some(line) = self.slab[id as usize].as_ref().filter(idle) {
+        if !line.is_known {
+            return self.drop_line(id);
+        }
+        line.is_idle = true;
+        self.idle += 1;
+        if self.idle > LINES_IDLE_MAX {
+            self.drop_idle();
+        }
+    }
+
+    fn drop_idle(&mut self) {
+        for id in 0..self.slab.len() as u32 {
+            if self.slab[id as usize].as_ref().is_some_and(|line| line.is_idle) {
+                self.drop_line(id);
+            }
+        }
+        self.idle = 0;
+    }
+
+    fn drop_line(&mut self, id: u32) {
+        if let Some(line) = self.slab[id as usize].take() {
             self.lines.remove(&line.sale);
-            self.slab[id as usize] = None;
             self.free.push(id);
         }
     }

@@ -192,7 +192,7 @@ impl SaleSlot {
                 seller.batcher.submit_unattended(now_ms, id, known, glance)
             };
             parts.inspect(|parts| parts.forget_views());
-            let parts = parts.map_or(&[][..], Parts::slots);
+            let parts = parts.map_or(&[][..], |parts| parts.slots());
             if show(&self.id) && parts.iter().all(|part| show(&part.id)) {
                 self.view_asked_ms.set(Some(now_ms));
                 self.views_asked.set(self.views_asked.get() + 1);
@@ -347,13 +347,14 @@ impl SaleSlot {
             let waiters = RefCell::new(None);
             let part_of = PartOf { whole: Rc::downgrade(self), number: number as usize, waiters };
             let id = splits::place_id(self.id(), number as usize, parts);
-            Rc::new(SaleSlot::new(id, self.shards.clone(), Some(part_of)))
+            Rc::new(SaleSlot::new(id, self.shards.clone(), Some(Box::new(part_of))))
         };
         let slots: Vec<_> = (1..=parts).map(part).collect();
         seller.sales.add_parts(&slots);
         let views = RefCell::default();
         let turn = Cell::new(seller.index % slots.len());
-        let _ = self.parts.set(Parts { slots, views, turn, missing_told_ms: Cell::new(0) });
+        let parts = Parts { slots, views, turn, missing_told_ms: Cell::new(0) };
+        let _ = self.parts.set(Box::new(parts));
     }
 }
 

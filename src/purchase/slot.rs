@@ -15,9 +15,9 @@ pub struct SaleSlot {
     /// The ledger has said so.
     pub(super) exists: Cell<bool>,
     /// Its parts, once the ledger has said that it is split.
-    pub(super) parts: OnceCell<Parts>,
+    pub(super) parts: OnceCell<Box<Parts>>,
     /// Of a part: of which sale.
-    pub(super) part_of: Option<PartOf>,
+    pub(super) part_of: Option<Box<PartOf>>,
     pub(super) used_at_ms: Cell<u64>,
     pub(super) shards: Arc<Shards>,
     pub(super) latch: RefCell<Latch>,
@@ -46,7 +46,7 @@ pub struct SeenView {
 
 impl SaleSlot {
     /// A sale, or a part of one, of which nothing is known yet.
-    pub(super) fn new(id: SaleId, shards: Arc<Shards>, part_of: Option<PartOf>) -> Self {
+    pub(super) fn new(id: SaleId, shards: Arc<Shards>, part_of: Option<Box<PartOf>>) -> Self {
         Self {
             shards,
             id,

@@ -1,11 +1,12 @@
 //! The sales a core knows, and which of them it asks about.
 
 use std::cell::{Cell, RefCell};
+use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
 use hashbrown::HashMap;
 
-use super::slot::{PartOf, Parts, SaleSlot};
+use super::slot::{PartOf, SaleSlot};
 use crate::limits::{SALE_IDLE_MS, SALES_MAX, TICK_INTERVAL_MS};
 use crate::sale::SaleId;
 
@@ -94,15 +95,20 @@ impl Sales {
         }
         self.last.take();
         slots.remove(&slot.id);
-        let parts = slot.parts.get().map_or(&[][..], Parts::slots);
+        let parts = slot.parts.get().map_or(&[][..], |parts| parts.slots());
         parts.iter().for_each(|part| _ = slots.remove(&part.id));
         true
     }
 }
 
 /// Finds a [`SaleId`] by its text without making one.
-#[derive(Hash)]
 struct LookUp<'a>(&'a str);
+
+impl Hash for LookUp<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(SaleId::hash_of(self.0));
+    }
+}
 
 impl hashbrown::Equivalent<SaleId> for LookUp<'_> {
     fn equivalent(&self, id: &SaleId) -> bool {

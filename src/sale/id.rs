@@ -1,7 +1,11 @@
 //! The names of things: sale, reservation, user, idempotency key. Each is valid by construction.
 
+use std::cmp::Ordering;
 use std::fmt;
-use std::sync::Arc;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::{Arc, LazyLock};
+
+use hashbrown::DefaultHashBuilder;
 
 use super::split::home_part;
 use crate::limits::{KEY_BYTES_MAX, SALE_ID_BYTES_MAX, SPLITS_MAX, USER_BYTES_MAX};
@@ -29,18 +33,38 @@ const PART_MARK: char = '~';
 /// The id of a sale: 1 to 64 bytes of `a-z 0-9 . _ -`. Behind it, for one part of a split sale, stands
 /// which one it is: `ticket~2of4`; that is for ledgers, and no name that a client can give.
 /// Cheap to clone, but within one core only: a reference count shared by several cores would bounce
-/// between their caches.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SaleId(Arc<str>);
+/// between their caches. Cheap to look up: a purchase is looked up by its sale at every step.
+#[derive(Clone)]
+pub struct SaleId(Arc<Name>);
+
+/// A name and its hash.
+struct Name {
+    hash: u64,
+    text: Box<str>,
+}
+
+/// Clients choose names, and must not know which have like hashes.
+static HASHER: LazyLock<DefaultHashBuilder> = LazyLock::new(DefaultHashBuilder::default);
 
 impl SaleId {
+    /// A name that is legal.
+    fn of(text: impl Into<Box<str>>) -> Self {
+        let text = text.into();
+        Self(Arc::new(Name { hash: Self::hash_of(&text), text }))
+    }
+
+    /// What an id with this text is hashed by.
+    pub fn hash_of(text: &str) -> u64 {
+        HASHER.hash_one(text)
+    }
+
     /// Checks and takes a sale id.
     pub fn new(text: &str) -> Result<Self, IdError> {
         let legal = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
         if text.is_empty() || text.len() > SALE_ID_BYTES_MAX || !text.bytes().all(legal) {
             return Err(IdError::Sale);
         }
-        Ok(Self(text.into()))
+        Ok(Self::of(text))
     }
 
     /// The id of a sale or of a part, as a ledger knows it.
@@ -59,7 +83,7 @@ impl SaleId {
     /// The id of the part of this number, from 1, of this many. `None`: there is none.
     pub fn part(&self, number: u32, of: u32) -> Option<Self> {
         let legal = (2..=SPLITS_MAX).contains(&of) && (1..=of).contains(&number);
-        legal.then(|| Self(format!("{}{PART_MARK}{number}of{of}", self.whole_str()).into()))
+        legal.then(|| Self::of(format!("{}{PART_MARK}{number}of{of}", self.whole_str())))
     }
 
     /// The id of the part to which a user belongs, or for one who is anonymous the key. `None`: the
@@ -70,46 +94,72 @@ impl SaleId {
 
     /// Whether it is a part of a split sale.
     pub fn is_part(&self) -> bool {
-        self.0.contains(PART_MARK)
+        self.as_str().contains(PART_MARK)
     }
 
     /// Which part it is, from 1, of how many.
     pub fn part_number(&self) -> Option<(u32, u32)> {
-        let (_, place) = self.0.split_once(PART_MARK)?;
+        let (_, place) = self.as_str().split_once(PART_MARK)?;
         let (number, of) = place.split_once("of")?;
         Some((number.parse().ok()?, of.parse().ok()?))
     }
 
     /// The sale as people know it: of a part, the one that it is a part of.
     pub fn whole_str(&self) -> &str {
-        self.0.split_once(PART_MARK).map_or(&*self.0, |(whole, _)| whole)
+        self.as_str().split_once(PART_MARK).map_or(self.as_str(), |(whole, _)| whole)
     }
 
     /// The same as an id.
     pub fn whole(&self) -> Self {
-        if self.is_part() { Self(self.whole_str().into()) } else { self.clone() }
+        if self.is_part() { Self::of(self.whole_str()) } else { self.clone() }
     }
 
     /// The id as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.0.text
     }
 
     /// The same id with a reference count of its own, for another core.
     pub fn detached(&self) -> Self {
-        Self(Arc::from(&*self.0))
+        Self::of(self.as_str())
+    }
+}
+
+impl PartialEq for SaleId {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.hash == other.0.hash && self.0.text == other.0.text
+    }
+}
+
+impl Eq for SaleId {}
+
+impl Hash for SaleId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.hash);
+    }
+}
+
+impl PartialOrd for SaleId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for SaleId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_str().cmp(other.as_str())
     }
 }
 
 impl fmt::Display for SaleId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for SaleId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SaleId({})", &self.0)
+        write!(f, "SaleId({})", self.as_str())
     }
 }
 

@@ -20,15 +20,20 @@ const PARTS: usize = 256;
 /// Reservations in the order they were granted. Numbered from 0.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Rows {
-    chunks: Vec<Vec<Row>>,
-    /// The latest version in each chunk.
-    versions: Vec<u64>,
+    chunks: Vec<Chunk>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Chunk {
+    rows: Vec<Row>,
+    /// The latest version in it.
+    newest: u64,
 }
 
 impl Rows {
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK_ROWS + last.len())
+        self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK_ROWS + last.rows.len())
     }
 
     /// Whether there is none.
@@ -38,39 +43,37 @@ impl Rows {
 
     /// All of them in order.
     pub fn iter(&self) -> impl Iterator<Item = &Row> {
-        self.chunks.iter().flatten()
+        self.chunks.iter().flat_map(|chunk| &chunk.rows)
     }
 
     /// The first row from `number` on that may have a version after this one: whole chunks that
     /// have none are passed over, so a look at what changed lately costs little in a large sale.
     pub fn skip_unchanged(&self, number: usize, version: u64) -> usize {
-        let later = self.versions.iter().enumerate().skip(number / CHUNK_ROWS);
-        let chunk = later.filter(|&(_, &newest)| newest > version).map(|(chunk, _)| chunk).next();
+        let mut later = self.chunks.iter().enumerate().skip(number / CHUNK_ROWS);
+        let chunk = later.find(|(_, chunk)| chunk.newest > version).map(|(number, _)| number);
         chunk.map_or(self.len(), |chunk| number.max(chunk * CHUNK_ROWS))
     }
 
     /// Changes a row. Its version must not go back.
     pub(super) fn change(&mut self, number: usize, change: impl FnOnce(&mut Row)) {
-        let chunk = number / CHUNK_ROWS;
-        let row = &mut self.chunks[chunk][number % CHUNK_ROWS];
+        let chunk = &mut self.chunks[number / CHUNK_ROWS];
+        let row = &mut chunk.rows[number % CHUNK_ROWS];
         change(row);
-        self.versions[chunk] = self.versions[chunk].max(row.version);
+        chunk.newest = chunk.newest.max(row.version);
     }
 
     pub(super) fn push(&mut self, row: Row) {
         let version = row.version;
         match self.chunks.last_mut() {
-            Some(last) if last.len() < CHUNK_ROWS => {
-                last.push(row);
-                let newest = self.versions.last_mut().expect("one for each chunk");
-                *newest = version.max(*newest);
+            Some(last) if last.rows.len() < CHUNK_ROWS => {
+                last.rows.push(row);
+                last.newest = last.newest.max(version);
             }
             // A small sale's only chunk grows as any vector; a large sale's are made whole.
             last => {
-                let mut chunk = Vec::with_capacity(last.map_or(0, |_| CHUNK_ROWS));
-                chunk.push(row);
-                self.chunks.push(chunk);
-                self.versions.push(version);
+                let mut rows = Vec::with_capacity(last.map_or(0, |_| CHUNK_ROWS));
+                rows.push(row);
+                self.chunks.push(Chunk { rows, newest: version });
             }
         }
     }
@@ -80,75 +83,86 @@ impl Index<usize> for Rows {
     type Output = Row;
 
     fn index(&self, number: usize) -> &Row {
-        &self.chunks[number / CHUNK_ROWS][number % CHUNK_ROWS]
+        &self.chunks[number / CHUNK_ROWS].rows[number % CHUNK_ROWS]
     }
 }
 
 /// A hash table that grows in small steps. What is in it, and its hash, is its owner's to say.
 pub(super) struct Table<T> {
+    /// The table as long as it is one: here, and not behind a pointer, which where many sales are hot
+    /// is one miss of the cache more.
+    whole: HashTable<T>,
     parts: Vec<HashTable<T>>,
 }
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self { parts: vec![HashTable::new()] }
+        Self { whole: HashTable::new(), parts: Vec::new() }
     }
 }
 
 impl<T> Table<T> {
     /// Bits that neither the place within a table nor its tags are made of.
-    fn part(&self, hash: u64) -> usize {
-        (hash >> 32) as usize % self.parts.len()
+    fn part(&self, hash: u64) -> &HashTable<T> {
+        match &self.parts[..] {
+            [] => &self.whole,
+            parts => &parts[(hash >> 32) as usize % parts.len()],
+        }
+    }
+
+    fn part_mut(&mut self, hash: u64) -> &mut HashTable<T> {
+        match &mut self.parts[..] {
+            [] => &mut self.whole,
+            parts => &mut parts[(hash >> 32) as usize % parts.len()],
+        }
     }
 
     /// Every entry, in no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.parts.iter().flatten()
+        self.whole.iter().chain(self.parts.iter().flatten())
     }
 
     /// Finds an entry.
     pub(super) fn find(&self, hash: u64, is_it: impl FnMut(&T) -> bool) -> Option<&T> {
-        self.parts[self.part(hash)].find(hash, is_it)
+        self.part(hash).find(hash, is_it)
     }
 
     /// Finds an entry to change it.
     pub(super) fn find_mut(&mut self, hash: u64, is_it: impl FnMut(&T) -> bool) -> Option<&mut T> {
-        let part = self.part(hash);
-        self.parts[part].find_mut(hash, is_it)
+        self.part_mut(hash).find_mut(hash, is_it)
     }
 
     /// Takes an entry out.
     pub(super) fn remove(&mut self, hash: u64, is_it: impl FnMut(&T) -> bool) {
-        let part = self.part(hash);
-        if let Ok(entry) = self.parts[part].find_entry(hash, is_it) {
+        if let Ok(entry) = self.part_mut(hash).find_entry(hash, is_it) {
             entry.remove();
         }
     }
 
     /// Adds an entry that is not in it.
     pub(super) fn insert(&mut self, hash: u64, entry: T, rehash: impl Fn(&T) -> u64) {
-        if self.parts.len() == 1 && self.parts[0].len() >= SPLIT_AT {
+        if self.parts.is_empty() && self.whole.len() >= SPLIT_AT {
             self.split(2 * SPLIT_AT, &rehash);
         }
-        let part = self.part(hash);
-        self.parts[part].insert_unique(hash, entry, rehash);
+        self.part_mut(hash).insert_unique(hash, entry, rehash);
     }
 
     /// Makes room for a known number of entries.
     pub(super) fn reserve(&mut self, count: usize, rehash: impl Fn(&T) -> u64) {
-        if self.parts.len() == 1 && count >= SPLIT_AT {
+        if self.parts.is_empty() && count >= SPLIT_AT {
             self.split(count, &rehash);
         }
-        let each = count / self.parts.len();
-        self.parts.iter_mut().for_each(|part| part.reserve(each, &rehash));
+        match &mut self.parts[..] {
+            [] => self.whole.reserve(count, &rehash),
+            parts => parts.iter_mut().for_each(|part| part.reserve(count / PARTS, &rehash)),
+        }
     }
 
     fn split(&mut self, count: usize, rehash: &impl Fn(&T) -> u64) {
-        let parts = (0..PARTS).map(|_| HashTable::with_capacity(count / PARTS)).collect();
-        for entry in std::mem::replace(&mut self.parts, parts).into_iter().flatten() {
+        self.parts = (0..PARTS).map(|_| HashTable::with_capacity(count / PARTS)).collect();
+        for entry in std::mem::take(&mut self.whole) {
             let hash = rehash(&entry);
-            let part = self.part(hash);
-            self.parts[part].insert_unique(hash, entry, rehash);
+            self.part_mut(hash).insert_unique(hash, entry, rehash);
         }
     }
 }

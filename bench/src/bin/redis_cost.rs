@@ -141,7 +141,7 @@ impl Ours {
         let groups: Vec<&Group> = groups.iter().collect();
         let mut request = Vec::new();
         let count = self.codec.encode_all(&groups, &mut request);
-        let replies = decode_all(&groups, self.connection.send(&request, count));
+        let replies = decode_all(&groups, &self.connection.send(&request, count));
         replies.into_iter().flat_map(|reply| reply.expect("a reply").outcomes).collect()
     }
 }

@@ -4,7 +4,9 @@
 //! where an id would be too large, and orders a walk over all sales that goes on in small steps while
 //! others come and go.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+
+use hashbrown::HashMap;
 
 use crate::sale::{Machine, SaleId};
 

@@ -32,6 +32,11 @@ fn answer(queues: &mut Queues<u32>, sent: Vec<Sent>) {
     }
 }
 
+/// Whether no line is in use.
+fn nobody_waits(queues: &Queues<u32>) -> bool {
+    queues.places() == 0 && queues.waiting.is_empty() && queues.lines.len() == queues.idle
+}
+
 /// How many commands of each sale a batch has.
 fn counts(batch: &Batch) -> Vec<(&str, usize)> {
     let mut counts: Vec<_> =
@@ -57,7 +62,7 @@ fn a_sale_alone_has_the_whole_batch_in_order() {
         commands(&second, "hot"),
         (BATCH_MAX as u128..BATCH_MAX as u128 + 5).map(buy).collect::<Vec<_>>()
     );
-    assert!(queues.is_empty() && !queues.lines.is_empty(), "its requests still have their places");
+    assert!(queues.is_empty() && queues.idle == 0, "its requests still have their places");
 }
 
 #[test]
@@ -227,7 +232,7 @@ fn purchases_without_a_key_can_be_taken_out_and_others_look_for_their_claims() {
     answer(&mut queues, vec![(sale("a"), out)]);
     answer(&mut queues, sent);
     assert_eq!(queues.places(), 0);
-    assert!(queues.lines.is_empty() && queues.waiting.is_empty());
+    assert!(nobody_waits(&queues));
 }
 
 #[test]
@@ -267,9 +272,8 @@ fn whoever_gives_up_leaves_the_others_in_their_order() {
     assert_eq!(unheard, Err((Ok(Outcome::Closed), Some(buy(1)))));
     assert_eq!(queues.give_up(successor), Some(1));
     answer(&mut queues, vec![(sale("a"), sent[0].1[1..].to_vec())]);
-    assert!(queues.waiting.is_empty() && queues.places() == 0);
     queues.take();
-    assert!(queues.lines.is_empty(), "nothing is kept of a sale that nobody waits for");
+    assert!(nobody_waits(&queues));
 }
 
 #[test]
@@ -284,8 +288,7 @@ fn a_sale_can_not_take_the_last_places() {
     let cold = queues.enter(&sale("cold"), true, places_max, None).expect("a place is left");
     assert_eq!(queues.give_up(cold), None);
     held.drain(..).for_each(|place| _ = queues.give_up(place));
-    assert_eq!(queues.places(), 0);
-    assert!(queues.lines.is_empty(), "nothing is kept of a sale that nobody waits for");
+    assert!(nobody_waits(&queues));
 }
 
 #[test]
@@ -312,6 +315,22 @@ fn what_was_taken_out_leaves_nothing_behind() {
         let (batch, sent) = queues.take();
         assert!(batch.groups.is_empty() && sent.is_empty());
     }
-    assert!(queues.lines.is_empty() && queues.waiting.is_empty());
-    assert!(queues.slab.len() <= 2, "{} lines", queues.slab.len());
+    assert!(nobody_waits(&queues));
+}
+
+#[test]
+fn of_sales_that_nobody_waits_for_only_so_many_are_kept_and_no_invented_names() {
+    let mut queues = Queues::<u32>::default();
+    let mut come_and_go = |name: &str, is_known| {
+        let place = queues.enter(&sale(name), is_known, None, None).expect("there is no bound");
+        assert_eq!(queues.give_up(place), None);
+        assert!(nobody_waits(&queues) && queues.idle <= LINES_IDLE_MAX);
+        queues.lines.len()
+    };
+    assert_eq!(come_and_go("new", false), 0);
+    assert_eq!((come_and_go("a", true), come_and_go("a", true)), (1, 1));
+    assert_eq!(come_and_go("a", false), 0, "it was removed meanwhile");
+    let most = (0..3 * LINES_IDLE_MAX).map(|number| come_and_go(&format!("s{number}"), true)).max();
+    assert_eq!(most, Some(LINES_IDLE_MAX));
+    assert!(queues.slab.len() <= LINES_IDLE_MAX + 1, "{} lines", queues.slab.len());
 }

@@ -1,5 +1,7 @@
 //! Taking a batch from the queues of all sales in turn.
 
+use std::collections::VecDeque;
+
 use super::{Class, Entry, NONE, Queued, Queues, Sent, Stage, Waiting};
 use crate::ledger::{Batch, Group};
 use crate::limits::{BATCH_MAX, BATCH_SCRIPTS_MAX};
@@ -20,7 +22,13 @@ impl<W> Queues<W> {
     /// Takes a batch: up to [`BATCH_MAX`] commands in up to [`BATCH_SCRIPTS_MAX`] scripts, from all
     /// queues in turn. With it, our side of each of its groups.
     pub fn take(&mut self) -> (Batch, Vec<Sent>) {
-        let mut taken = Taken::default();
+        let sales = self.turns.iter().map(VecDeque::len).sum::<usize>().min(BATCH_MAX);
+        let mut taken = Taken {
+            batch: Batch { groups: Vec::with_capacity(sales) },
+            sent: Vec::with_capacity(sales),
+            lines: Vec::with_capacity(sales),
+            ..Taken::default()
+        };
         // First every class has its own share, then whoever still has something takes what is left.
         for class in Class::ALL {
             let share = |whole: usize| whole * class.share() / 16;
@@ -30,7 +38,7 @@ impl<W> Queues<W> {
             self.take_turns(class, &mut taken, BATCH_MAX, BATCH_SCRIPTS_MAX);
         }
         for &id in &taken.lines {
-            self.line(id).group = None;
+            self.line(id).group = NONE;
             self.drop_if_idle(id);
         }
         (taken.batch, taken.sent)
@@ -81,16 +89,16 @@ impl<W> Queues<W> {
         scripts: usize,
     ) -> (usize, usize) {
         let line = self.slab[id as usize].as_mut().expect("a line in use");
-        let group = line.group.unwrap_or(taken.batch.groups.len());
-        if line.group.is_none() {
-            let sale = line.sale.clone();
-            taken.batch.groups.push(Group { sale: sale.clone(), commands: Vec::new() });
-            taken.sent.push((sale, Vec::new()));
+        let first = line.list(looks).first;
+        let most = commands.min(line.list(looks).count as usize);
+        let is_new = line.group == NONE;
+        let group = if is_new { taken.batch.groups.len() } else { line.group as usize };
+        if is_new {
+            let (sale, commands) = (line.sale.clone(), Vec::with_capacity(most));
+            taken.batch.groups.push(Group { sale: sale.clone(), commands });
+            taken.sent.push((sale, Vec::with_capacity(most)));
         }
         let (into, entries) = (&mut taken.batch.groups[group].commands, &mut taken.sent[group].1);
-        let (first, most) = (line.list(looks).first, line.list(looks).count.min(commands));
-        into.reserve(most);
-        entries.reserve(most);
         let (mut next, mut count, mut new_scripts) = (first, 0, 0);
         while count < commands
             && let Some(record) = self.waiting.at(next)
@@ -106,7 +114,7 @@ impl<W> Queues<W> {
             let has_place = record.has_place;
             let stage = std::mem::replace(&mut record.stage, Stage::Awaited);
             let Stage::Queued(Queued { command, allowance, .. }) = stage else { break };
-            line.purchases -= usize::from(matches!(command, Command::Reserve(_)));
+            line.purchases -= u32::from(matches!(command, Command::Reserve(_)));
             let ticket = self.waiting.key_at(index).filter(|_| has_place);
             if !has_place {
                 self.waiting.remove_at(index);
@@ -116,16 +124,16 @@ impl<W> Queues<W> {
         }
         let list = line.list(looks);
         list.first = next;
-        list.count -= count;
+        list.count -= count as u32;
         match self.waiting.at(next) {
             Some(Waiting { stage: Stage::Queued(behind), .. }) => behind.previous = NONE,
             _ => list.last = NONE,
         }
-        if count == 0 && line.group.is_none() {
+        if count == 0 && is_new {
             taken.batch.groups.pop();
             taken.sent.pop();
-        } else if line.group.is_none() {
-            line.group = Some(group);
+        } else if is_new {
+            line.group = group as u32;
             taken.lines.push(id);
         }
         self.commands -= count;

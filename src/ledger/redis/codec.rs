@@ -2,16 +2,17 @@
 //! single reservations, so that Redis' cost of a call is shared by all of them; every other command
 //! is one of its own.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::keys::{KEYS, KeyTemplates, SaleKeys};
 use super::looks;
 use super::resp::{bulk, bulk_number, bulk_pieces, command};
 use super::scripts::{ScriptName, Scripts};
-use super::sell::{self, Sale, run_of};
+use super::sell::{self, Names, Sale, run_of};
 use crate::ledger::Group;
 use crate::limits::{BATCH_MAX, MOVED_MAX, TOTAL_MAX};
-use crate::sale::{Command, Creation, ReservationId, SaleSpec};
+use crate::sale::{Command, Creation, ReservationId, SaleId, SaleSpec};
 
 /// Arguments of every script before its own: time and epoch, field of the total, field of what is
 /// sold.
@@ -77,23 +78,31 @@ impl Codec {
     /// on one Redis. Returns how many replies they will have. These go to
     /// [`decode_all`](super::decode_all) together with the same groups.
     pub fn encode_all(&self, groups: &[&Group], out: &mut Vec<u8>) -> usize {
-        sell::calls(groups).map(|call| self.encode_call(call, out)).sum()
+        let names = |sale: &SaleId| Rc::new(Names::new(&self.keys.of(sale)));
+        sell::calls(groups).map(|call| self.encode_call(call, names, out)).sum()
     }
 
-    /// The same for the groups of one of [`calls`](sell::calls).
-    pub(super) fn encode_call(&self, groups: &[&Group], out: &mut Vec<u8>) -> usize {
-        let sales: Vec<_> = groups
-            .iter()
-            .filter_map(|group| Some(Sale::new(self.keys.of(&group.sale), run_of(group)?)))
-            .collect();
+    /// The same for the groups of one of [`calls`](sell::calls). `names`: those of a sale.
+    pub(super) fn encode_call(
+        &self,
+        groups: &[&Group],
+        names: impl Fn(&SaleId) -> Rc<Names>,
+        out: &mut Vec<u8>,
+    ) -> usize {
+        let runs_of = groups.iter().filter_map(|group| Some((&group.sale, run_of(group)?)));
+        let sales: Vec<_> = runs_of.map(|(sale, run)| Sale::new(names(sale), run)).collect();
         let mut replies = 0;
         if !sales.is_empty() {
             self.sell(&sales, out);
             replies += 1;
         }
         for group in groups {
+            let mut others = runs(&group.commands).skip(run_of(group).iter().len()).peekable();
+            if others.peek().is_none() {
+                continue;
+            }
             let keys = self.keys.of(&group.sale);
-            for run in runs(&group.commands).skip(run_of(group).iter().len()) {
+            for run in others {
                 self.encode_run(&keys, run, out);
                 replies += replies_to(run);
             }
@@ -104,7 +113,7 @@ impl Codec {
     /// Appends the Redis command for one of a group's [`runs`].
     pub(super) fn encode_run(&self, keys: &SaleKeys, run: &[Command], out: &mut Vec<u8>) {
         match &run[0] {
-            Command::Reserve(_) => self.sell(&[Sale::new(keys.clone(), run)], out),
+            Command::Reserve(_) => self.sell(&[Sale::new(Rc::new(Names::new(keys)), run)], out),
             Command::FindClaim(..) | Command::Glance { .. } => {
                 looks::encode(keys, run, self.now_ms, out);
             }
@@ -258,7 +267,7 @@ pub(super) fn settle_of(command: &Command) -> Option<(u8, ReservationId)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sale::{Key, Reserve, SaleId, User};
+    use crate::sale::{Key, Reserve, User};
 
     fn ask(n: u128, user: &str, key: &str) -> Command {
         Command::Reserve(Reserve {

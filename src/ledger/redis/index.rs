@@ -11,6 +11,9 @@
 //! them: a sale that was removed and made again under its name is in the index as before, but what
 //! they know of it no longer holds. It is a hint: who can't read or write it goes without.
 
+use std::cell::OnceCell;
+use std::rc::Rc;
+
 use hashbrown::HashMap;
 use redis::{ServerError, Value};
 
@@ -18,6 +21,7 @@ use super::decode_error::{DecodeError, error_text};
 use super::entry_id::EntryId;
 use super::keys::KeyTemplates;
 use super::resp::{bulk, bulk_number, command};
+use super::sell::Names;
 use crate::ledger::{Batch, Group, GroupReply};
 use crate::limits::{INDEX_AGE_MS_MAX, MADE_ENTRIES_MAX, SALES_MAX};
 use crate::sale::{Command, Outcome, SaleId};
@@ -36,6 +40,8 @@ struct Known {
     seen_ms: u64,
     /// How long its last reservation is held. `None`: the link has seen none yet.
     hold_ms: Option<u64>,
+    /// Its names, once it has been sold from.
+    names: OnceCell<Rc<Names>>,
 }
 
 impl Registered {
@@ -50,9 +56,15 @@ impl Registered {
             self.0.clear();
         }
         for &sale in sales {
-            let known = Known { seen_ms: now_ms, hold_ms: None };
+            let known = Known { seen_ms: now_ms, hold_ms: None, names: OnceCell::new() };
             self.0.entry(sale.clone()).or_insert(known).seen_ms = now_ms;
         }
+    }
+
+    /// The names of a sale, kept if it is known to be in the index.
+    pub(super) fn names(&self, sale: &SaleId, keys: &KeyTemplates) -> Rc<Names> {
+        let write = || Rc::new(Names::new(&keys.of(sale)));
+        self.0.get(sale).map_or_else(write, |known| known.names.get_or_init(write).clone())
     }
 
     /// Whether a reservation in this reply is held for another time than the one before: it is another

@@ -358,8 +358,10 @@ impl<'a> Link<'a> {
         replies: &mut Vec<Reply>,
     ) -> io::Result<Vec<Value>> {
         self.out.clear();
-        let counts: Vec<usize> =
-            sell::calls(groups).map(|call| self.codec.encode_call(call, &mut self.out)).collect();
+        let names = |sale: &SaleId| self.registered.names(sale, self.codec.keys());
+        let counts: Vec<usize> = sell::calls(groups)
+            .map(|call| self.codec.encode_call(call, names, &mut self.out))
+            .collect();
         let wanted = self.ledger.settings.replicas;
         let waits = wanted > 0 && replicas::are_needed(groups.iter().copied());
         if waits {
@@ -380,7 +382,7 @@ impl<'a> Link<'a> {
         let mut read = Vec::with_capacity(groups.len());
         for (call, count) in sell::calls(groups).zip(counts) {
             match self.values(count) {
-                Ok(values) => read.extend(decode_call(call, &mut values.into_iter())),
+                Ok(values) => decode_call(call, &mut &values[..], &mut read),
                 // Without replicas a reply says all there is to know; with them it does not.
                 Err(error) => {
                     if !waits {

@@ -15,6 +15,8 @@ const READ_BYTES: usize = 16 * 1024;
 const DEPTH_MAX: usize = 8;
 /// A text that is not there.
 const NOTHING: &[u8] = b"$-1\r\n";
+/// Digits of a number that fits in any case.
+const DIGITS_MAX: usize = 18;
 /// Most elements of an array, and bytes of a text: far beyond every reply that a core gets.
 const LENGTH_MAX: usize = 64 << 20;
 
@@ -86,9 +88,10 @@ impl<'a> Cursor<'a> {
             self.at += NOTHING.len();
             return Ok(Value::Nil);
         }
-        let (kind, line) = self.line()?.split_first().ok_or(Unread::Malformed)?;
+        let kind = self.bytes.get(self.at).ok_or(Unread::Incomplete)?;
+        self.at += 1;
         match kind {
-            b'*' if depth < DEPTH_MAX => match length(line)? {
+            b'*' if depth < DEPTH_MAX => match self.length()? {
                 None => Ok(Value::Nil),
                 Some(count) => {
                     // No more room than there can be elements for by now.
@@ -100,7 +103,7 @@ impl<'a> Cursor<'a> {
                     Ok(Value::Array(list))
                 }
             },
-            b'$' => match length(line)? {
+            b'$' => match self.length()? {
                 None => Ok(Value::Nil),
                 Some(count) => {
                     let text =
@@ -114,10 +117,15 @@ impl<'a> Cursor<'a> {
                     Ok(Value::BulkString(text.to_vec()))
                 }
             },
-            b':' => Ok(Value::Int(number(line)?)),
-            b'+' if line == b"OK" => Ok(Value::Okay),
-            b'+' => Ok(Value::SimpleString(String::from_utf8_lossy(line).into_owned())),
-            b'-' => self.error(line),
+            b':' => Ok(Value::Int(self.number()?)),
+            b'+' => Ok(match self.line()? {
+                b"OK" => Value::Okay,
+                line => Value::SimpleString(String::from_utf8_lossy(line).into_owned()),
+            }),
+            b'-' => {
+                let line = self.line()?;
+                self.error(line)
+            }
             _ => Err(Unread::Malformed),
         }
     }
@@ -132,6 +140,36 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// A length; -1 for what is not there.
+    fn length(&mut self) -> Result<Option<usize>, Unread> {
+        match self.number()? {
+            -1 => Ok(None),
+            length => match usize::try_from(length) {
+                Ok(length) if length <= LENGTH_MAX => Ok(Some(length)),
+                _ => Err(Unread::Malformed),
+            },
+        }
+    }
+
+    /// A line that is a number. Nearly all are a few digits, which are read in one pass.
+    fn number(&mut self) -> Result<i64, Unread> {
+        let (rest, mut number) = (&self.bytes[self.at..], 0);
+        for (count, byte) in rest.iter().enumerate() {
+            match byte {
+                b'0'..=b'9' if count < DIGITS_MAX => {
+                    number = number * 10 + i64::from(byte - b'0');
+                }
+                b'\r' if count > 0 && rest.get(count + 1) == Some(&b'\n') => {
+                    self.at += count + 2;
+                    return Ok(number);
+                }
+                _ => break,
+            }
+        }
+        let text = str::from_utf8(self.line()?).map_err(|_| Unread::Malformed)?;
+        text.parse().map_err(|_| Unread::Malformed)
+    }
+
     /// A line without its end, which is passed over.
     fn line(&mut self) -> Result<&'a [u8], Unread> {
         let rest = &self.bytes[self.at..];
@@ -144,37 +182,6 @@ impl<'a> Cursor<'a> {
         self.at += end + 2;
         Ok(&rest[..end])
     }
-}
-
-/// A length; -1 for what is not there.
-fn length(line: &[u8]) -> Result<Option<usize>, Unread> {
-    match number(line)? {
-        -1 => Ok(None),
-        length => match usize::try_from(length) {
-            Ok(length) if length <= LENGTH_MAX => Ok(Some(length)),
-            _ => Err(Unread::Malformed),
-        },
-    }
-}
-
-fn number(line: &[u8]) -> Result<i64, Unread> {
-    let (minus, digits) = match line {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
-    };
-    if digits.is_empty() || digits.len() > 18 {
-        // Longer ones are rare, and may not fit.
-        let text = str::from_utf8(line).map_err(|_| Unread::Malformed)?;
-        return text.parse().map_err(|_| Unread::Malformed);
-    }
-    let mut number = 0;
-    for digit in digits {
-        match digit {
-            b'0'..=b'9' => number = number * 10 + i64::from(digit - b'0'),
-            _ => return Err(Unread::Malformed),
-        }
-    }
-    Ok(if minus { -number } else { number })
 }
 
 #[cfg(test)]

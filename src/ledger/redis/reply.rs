@@ -18,31 +18,47 @@ use crate::sale::{
 /// A group of which one part failed is that failure as a whole: what the others asked was answered,
 /// but changed nothing. If one of them did, the group is [`Lost`](DecodeError::Lost).
 pub fn decode(group: &Group, replies: &[Value]) -> Result<GroupReply, DecodeError> {
+    decode_behind(group, None, replies)
+}
+
+/// The same for a group of which the purchases that it begins with were sold by a call that it shares:
+/// `sold` is what that has replied about them.
+fn decode_behind(
+    group: &Group,
+    mut sold: Option<Result<&[Value], DecodeError>>,
+    replies: &[Value],
+) -> Result<GroupReply, DecodeError> {
     let mut outcomes = Vec::with_capacity(group.commands.len());
     let mut state = Header { now_ms: 0, free: None };
     let mut failure = None;
     let mut changed = false;
     let mut rest = replies;
     for run in runs(&group.commands) {
-        let (own, behind) = rest.split_at(replies_to(run).min(rest.len()));
-        rest = behind;
-        if run[0].is_cheap() && !own.is_empty() {
-            match looks::decode(run, own, &mut outcomes) {
-                Ok(header) => state = header,
-                Err(error) => failure = worse(failure, error),
-            }
-            continue;
-        }
-        match own.first() {
-            None => return Err(malformed("fewer replies than commands")),
-            Some(reply) => match values(run, reply) {
-                Err(error) => failure = worse(failure, error),
-                Ok(values) => {
-                    let before = outcomes.len();
-                    state = decode_run(run, values, &mut outcomes)?;
-                    changed |= run.iter().zip(&outcomes[before..]).any(|(c, o)| may_change(c, o));
+        let values = match sold.take() {
+            Some(values) => values,
+            None => {
+                let (own, behind) = rest.split_at(replies_to(run).min(rest.len()));
+                rest = behind;
+                if run[0].is_cheap() && !own.is_empty() {
+                    match looks::decode(run, own, &mut outcomes) {
+                        Ok(header) => state = header,
+                        Err(error) => failure = worse(failure, error),
+                    }
+                    continue;
                 }
-            },
+                let Some(reply) = own.first() else {
+                    return Err(malformed("fewer replies than commands"));
+                };
+                values(run, reply)
+            }
+        };
+        match values {
+            Err(error) => failure = worse(failure, error),
+            Ok(values) => {
+                let before = outcomes.len();
+                state = decode_run(run, values, &mut outcomes)?;
+                changed |= run.iter().zip(&outcomes[before..]).any(|(c, o)| may_change(c, o));
+            }
         }
     }
     match failure {
@@ -54,54 +70,64 @@ pub fn decode(group: &Group, replies: &[Value]) -> Result<GroupReply, DecodeErro
 
 /// Reads the replies to several groups: as many as [`Codec::encode_all`](super::Codec::encode_all) said,
 /// in order.
-pub fn decode_all(groups: &[&Group], replies: Vec<Value>) -> Vec<Result<GroupReply, DecodeError>> {
-    let mut replies = replies.into_iter();
-    sell::calls(groups).flat_map(|call| decode_call(call, &mut replies)).collect()
+pub fn decode_all(groups: &[&Group], replies: &[Value]) -> Vec<Result<GroupReply, DecodeError>> {
+    let (mut all, mut rest) = (Vec::with_capacity(groups.len()), replies);
+    sell::calls(groups).for_each(|call| decode_call(call, &mut rest, &mut all));
+    all
 }
 
-/// The same for the groups of one of [`calls`](sell::calls).
+/// The same for the groups of one of [`calls`](sell::calls): takes its replies from the front of
+/// those that are left, and adds what they say.
 pub(super) fn decode_call(
     groups: &[&Group],
-    replies: &mut impl Iterator<Item = Value>,
-) -> Vec<Result<GroupReply, DecodeError>> {
-    let sales = groups.iter().filter(|group| sell::run_of(group).is_some()).count();
-    let shared = if sales > 0 { replies.next() } else { None };
-    let mut shared = shared.map_or_else(Vec::new, |reply| of_each(reply, sales)).into_iter();
-    let one = |group: &&Group| {
-        let mut own = Vec::new();
-        let mut count = runs(&group.commands).map(replies_to).sum::<usize>();
-        if sell::run_of(group).is_some() {
-            own.extend(shared.next());
-            count -= 1;
-        }
-        own.extend(replies.by_ref().take(count));
-        decode(group, &own)
+    replies: &mut &[Value],
+    all: &mut Vec<Result<GroupReply, DecodeError>>,
+) {
+    let sells = groups.iter().any(|group| sell::run_of(group).is_some());
+    let shared = if sells { replies.split_off_first() } else { None };
+    let mut each: &[Value] = match shared {
+        Some(Value::Array(list)) => list,
+        _ => &[],
     };
-    groups.iter().map(one).collect()
+    for group in groups {
+        let mut count = runs(&group.commands).map(replies_to).sum::<usize>();
+        let sold = sell::run_of(group).map(|_| {
+            count -= 1;
+            match shared {
+                Some(Value::ServerError(error)) => Err(classify(error)),
+                _ => next_of(&mut each),
+            }
+        });
+        let (own, behind) = replies.split_at(count.min(replies.len()));
+        *replies = behind;
+        all.push(decode_behind(group, sold, own));
+    }
 }
 
-/// The reply to a call that sells, as if each of its sales had had a call of its own.
-fn of_each(reply: Value, sales: usize) -> Vec<Value> {
-    let Value::Array(list) = reply else { return vec![reply; sales] };
-    let mut values = list.into_iter();
-    let mut each = Vec::with_capacity(sales);
-    while let Some(first) = values.next() {
-        let count = if let Value::Int(count) = first { usize::try_from(count).ok() } else { None };
-        let rest = values.by_ref().take(count.unwrap_or(0));
-        each.push(Value::Array(std::iter::once(first).chain(rest).collect()));
-    }
-    each
+/// What a call that sells has replied about the next of its sales: how many values follow, and these;
+/// or an error.
+fn next_of<'a>(rest: &mut &'a [Value]) -> Result<&'a [Value], DecodeError> {
+    let values = match rest.split_off_first() {
+        Some(Value::ServerError(error)) => return Err(classify(error)),
+        Some(Value::Int(count)) => usize::try_from(*count).ok(),
+        _ => None,
+    };
+    let values = values.and_then(|count| rest.split_off(..count));
+    values.ok_or_else(|| malformed("another number of values than it says"))
 }
 
 /// What a reply to a run has of values; or its error.
 fn values<'a>(run: &[Command], reply: &'a Value) -> Result<&'a [Value], DecodeError> {
     match (reply, &run[0]) {
         (Value::ServerError(error), _) => Err(classify(error)),
-        (Value::Array(list), Command::Reserve(_)) => match &list[..] {
-            [Value::ServerError(error)] => Err(classify(error)),
-            [Value::Int(count), rest @ ..] if usize::try_from(*count) == Ok(rest.len()) => Ok(rest),
-            _ => Err(malformed("another number of values than it says")),
-        },
+        (Value::Array(list), Command::Reserve(_)) => {
+            let mut rest = &list[..];
+            let values = next_of(&mut rest)?;
+            match rest {
+                [] => Ok(values),
+                _ => Err(malformed("another number of values than it says")),
+            }
+        }
         (Value::Array(list), _) => Ok(list),
         _ => Err(malformed("no array")),
     }
@@ -457,7 +483,7 @@ mod tests {
         let shared = "*14\r\n:4\r\n:5\r\n:7\r\n:99\r\n$1\r\nG\r\n-STAMPEDE damaged\r\n-UNDONE OOM x\r\n\
             -HALFWAY NOPERM x\r\n:5\r\n:5\r\n:2\r\n:99\r\n$1\r\ns\r\n:2\r\n";
         let show = "*2\r\n:5\r\n:-1\r\n";
-        let got = decode_all(&groups.each_ref(), replies(&[shared, show].concat()));
+        let got = decode_all(&groups.each_ref(), &replies(&[shared, show].concat()));
         let granted = Outcome::Granted { expires_at_ms: 99 };
         let reply = |outcomes: &[Outcome], free| {
             Ok(GroupReply { outcomes: outcomes.to_vec(), free, now_ms: 5 })
@@ -470,10 +496,11 @@ mod tests {
         assert_eq!(got[5], reply(&[Outcome::SoldOut { free: 2 }], Some(2)));
 
         // What is no call of ours concerns all of them, and one that ends too early those behind.
-        let noscript = decode_all(&groups.each_ref(), replies(&["-NOSCRIPT x\r\n", show].concat()));
+        let noscript =
+            decode_all(&groups.each_ref(), &replies(&["-NOSCRIPT x\r\n", show].concat()));
         assert_eq!(noscript.iter().filter(|it| **it == Err(DecodeError::NoScript)).count(), 5);
         let short = "*6\r\n:4\r\n:5\r\n:7\r\n:99\r\n$1\r\nG\r\n:9\r\n";
-        let short = decode_all(&groups.each_ref(), replies(&[short, show].concat()));
+        let short = decode_all(&groups.each_ref(), &replies(&[short, show].concat()));
         let lost = short.iter().filter(|it| matches!(it, Err(DecodeError::Lost(_))));
         assert!(short[0].is_ok() && short[4].is_ok() && lost.count() == 4, "{short:?}");
     }

@@ -5,6 +5,8 @@
 //! some 100,000 more; so many sales with a purchase each share a call. What goes wrong with one of them
 //! is told of it alone. A script holds up everyone else: hence the bounds.
 
+use std::rc::Rc;
+
 use hashbrown::HashSet;
 
 use super::columns;
@@ -30,9 +32,19 @@ const REQUEST_BYTES: usize = 48;
 /// The length by which `lua/plain.lua` knows that an argument is an id.
 const ID_BYTES: usize = RESERVATION_ID_TEXT_BYTES;
 
+/// The names of a sale as a call gets them. Where many sales share a call they are most of what is
+/// written for a purchase, so whoever meets a sale again keeps them.
+pub(super) struct Names {
+    /// The keys, those of claims and users last; then the fields of the counters.
+    bytes: Box<[u8]>,
+    claims_at: usize,
+    users_at: usize,
+    fields_at: usize,
+}
+
 /// Purchases from one sale.
 pub(super) struct Sale<'a> {
-    pub(super) keys: SaleKeys,
+    names: Rc<Names>,
     run: Run<'a>,
 }
 
@@ -66,12 +78,30 @@ pub(super) fn run_of(group: &Group) -> Option<&[Command]> {
     (count > 0).then(|| &group.commands[..count])
 }
 
+impl Names {
+    pub(super) fn new(keys: &SaleKeys) -> Self {
+        let [counters, sale, reservations, claims, users, deadlines, stream] = keys.pieces();
+        let mut out = Vec::new();
+        for pieces in [counters, sale, reservations, deadlines, stream] {
+            bulk_pieces(&mut out, &pieces);
+        }
+        let claims_at = out.len();
+        bulk_pieces(&mut out, &claims);
+        let users_at = out.len();
+        bulk_pieces(&mut out, &users);
+        let fields_at = out.len();
+        bulk(&mut out, keys.total_field().as_bytes());
+        bulk(&mut out, keys.sold_field().as_bytes());
+        Self { bytes: out.into(), claims_at, users_at, fields_at }
+    }
+}
+
 impl<'a> Sale<'a> {
-    pub(super) fn new(keys: SaleKeys, run: &'a [Command]) -> Self {
+    pub(super) fn new(names: Rc<Names>, run: &'a [Command]) -> Self {
         let run = Run(run);
         debug_assert!(run.requests().count() == run.0.len(), "a run of something else");
         debug_assert!(run.requests().all(|r| r.quantity > 0), "a reservation of nothing");
-        Self { keys, run }
+        Self { names, run }
     }
 
     /// How many keys it has in the call.
@@ -81,22 +111,17 @@ impl<'a> Sale<'a> {
 
     /// Appends its keys.
     pub(super) fn write_keys(&self, out: &mut Vec<u8>) {
-        let [counters, sale, reservations, claims, users, deadlines, stream] = self.keys.pieces();
-        for pieces in [counters, sale, reservations, deadlines, stream] {
-            bulk_pieces(out, &pieces);
-        }
-        if self.run.has_keys() {
-            bulk_pieces(out, &claims);
-        }
+        let Names { bytes, claims_at, users_at, fields_at } = &*self.names;
+        let behind_claims = if self.run.has_keys() { *users_at } else { *claims_at };
+        out.extend_from_slice(&bytes[..behind_claims]);
         if self.run.has_users() {
-            bulk_pieces(out, &users);
+            out.extend_from_slice(&bytes[*users_at..*fields_at]);
         }
     }
 
     /// Appends its arguments.
     pub(super) fn write_arguments(&self, out: &mut Vec<u8>) {
-        bulk(out, self.keys.total_field().as_bytes());
-        bulk(out, self.keys.sold_field().as_bytes());
+        out.extend_from_slice(&self.names.bytes[self.names.fields_at..]);
         match self.run.single() {
             Some(one) => {
                 bulk(out, &one.id.to_text());
