@@ -20,7 +20,7 @@ use super::{Failure, GroupReply};
 use crate::limits::{BATCH_MAX, TOLD_AT_ONCE_MAX};
 use crate::sale::{Command, Outcome, SaleId};
 
-pub use super::queue::{Answer, Answered, Entry, Ticket, TicketNumber};
+pub use super::queue::{Answer, Answered, BatchBounds, Entry, Ticket, TicketNumber};
 
 /// Most rounds of events that a batch waits for while each brings more for it.
 const ROUNDS_WAITED_MAX: usize = 8;
@@ -259,8 +259,12 @@ impl Batcher {
     /// for it: those who have just been answered and ask again come along, and a quiet core's batch
     /// waits for one look that finds nothing.
     pub fn kick_or_wait(&self) -> bool {
-        let (count, rounds) = (self.queues.borrow().len(), self.rounds_waited.get());
-        let grows = count > self.count_seen.replace(count) && count < BATCH_MAX;
+        let (count, is_full) = {
+            let queues = self.queues.borrow();
+            (queues.len(), queues.fill_a_batch())
+        };
+        let rounds = self.rounds_waited.get();
+        let grows = count > self.count_seen.replace(count) && !is_full;
         if grows && rounds < ROUNDS_WAITED_MAX && self.idle_link.borrow().is_some() {
             self.rounds_waited.set(rounds + 1);
             return true;
@@ -282,7 +286,7 @@ impl Batcher {
             if interrupted() {
                 return None;
             }
-            if self.queues.borrow().len() >= BATCH_MAX && self.has_told() {
+            if self.queues.borrow().fill_a_batch() && self.has_told() {
                 return Some(self.take_batch(now_ms()));
             }
             *self.idle_link.borrow_mut() = Some(coroutine::current());
@@ -302,6 +306,11 @@ impl Batcher {
     /// Whether something waits to be sent.
     pub fn has_more(&self) -> bool {
         !self.queues.borrow().is_empty()
+    }
+
+    /// For a link: how much a batch may hold, if its ledger takes other batches than Redis.
+    pub fn set_bounds(&self, bounds: BatchBounds) {
+        self.queues.borrow_mut().set_bounds(bounds);
     }
 
     /// For a link: the ledger can be reached from now on.

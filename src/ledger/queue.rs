@@ -27,6 +27,8 @@ use crate::limits::{LINES_IDLE_MAX, WAITING_SHARE};
 use crate::sale::{Command, Creation, Outcome, SaleId};
 use crate::slab::{Key, Slab};
 
+pub use taking::BatchBounds;
+
 /// What a command becomes.
 pub type Answer = Result<Outcome, Failure>;
 
@@ -180,6 +182,7 @@ pub(super) struct Queues<W> {
     turns: [VecDeque<u32>; 3],
     commands: usize,
     places: usize,
+    bounds: BatchBounds,
 }
 
 impl<W> Default for Queues<W> {
@@ -194,6 +197,7 @@ impl<W> Default for Queues<W> {
             turns: Default::default(),
             commands: 0,
             places: 0,
+            bounds: BatchBounds::REDIS,
         }
     }
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use super::thread::{Handle, Job};
 use crate::engine::core::Core;
 use crate::engine::gate::Source;
+use crate::ledger::batch::BatchBounds;
 use crate::ledger::link::{LinkState, Site};
 use crate::ledger::{Batch, BatchReply, Failure, LedgerError};
 use crate::limits::REFUSAL_LOG_INTERVAL_MS;
@@ -21,6 +22,7 @@ type Answer = Result<(BatchReply, Batch), LedgerError>;
 /// The life of a core's link.
 pub fn run(site: &'static Site, ledger: &Handle) {
     let core = site.core;
+    site.batcher.set_bounds(BatchBounds::EMBEDDED);
     site.batcher.set_available();
     site.report(LinkState::Up);
     let signal = core.gate.signal();

@@ -1,6 +1,6 @@
 use super::*;
 use crate::ledger::Batch;
-use crate::limits::{BATCH_MAX, BATCH_SCRIPTS_MAX};
+use crate::limits::{BATCH_GLANCES_MAX, BATCH_MAX, BATCH_SCRIPTS_MAX, EMBEDDED_BATCH_MAX};
 use crate::sale::{Creation, Key, ReservationId, Reserve, User};
 
 fn sale(name: &str) -> SaleId {
@@ -87,6 +87,37 @@ fn sales_that_are_equally_hot_have_equal_shares() {
     let (batch, _) = queues.take();
     let share = BATCH_MAX / 4;
     assert_eq!(counts(&batch), [("a", share), ("b", share), ("c", share), ("d", share)]);
+}
+
+#[test]
+fn whoever_buys_waits_for_few_glances_and_each_is_carried_out() {
+    let mut queues = Queues::<u32>::default();
+    let sales = 3 * BATCH_GLANCES_MAX;
+    let glance = Command::Glance { parts: 0 };
+    for number in 0..sales {
+        queues.push_unattended(&sale(&format!("s{number}")), number % 3 > 0, glance.clone(), 0);
+    }
+    let mut seen = HashMap::new();
+    for _ in 0..3 {
+        fill(&mut queues, "hot", 0..4_000);
+        let (batch, _) = queues.take();
+        let glances = batch.groups.iter().filter(|group| group.commands == [glance.clone()]);
+        glances.for_each(|group| *seen.entry(group.sale.clone()).or_insert(0) += 1);
+        assert_eq!(commands(&batch, "hot").len(), BATCH_MAX - BATCH_GLANCES_MAX);
+    }
+    assert!(seen.len() == sales && seen.values().all(|&count| count == 1), "{seen:?}");
+}
+
+#[test]
+fn a_ledger_that_runs_no_scripts_takes_as_many_sales_as_commands() {
+    let mut queues = Queues::<u32>::default();
+    queues.set_bounds(BatchBounds::EMBEDDED);
+    for number in 0..EMBEDDED_BATCH_MAX + 5 {
+        fill(&mut queues, &format!("s{number}"), 0..1);
+    }
+    assert!(queues.fill_a_batch());
+    assert_eq!(queues.take().0.groups.len(), EMBEDDED_BATCH_MAX);
+    assert!(!queues.fill_a_batch() && queues.take().0.groups.len() == 5);
 }
 
 #[test]

@@ -4,8 +4,29 @@ use std::collections::VecDeque;
 
 use super::{Class, Entry, NONE, Queued, Queues, Sent, Stage, Waiting};
 use crate::ledger::{Batch, Group};
-use crate::limits::{BATCH_MAX, BATCH_SCRIPTS_MAX};
+use crate::limits::{BATCH_GLANCES_MAX, BATCH_MAX, BATCH_SCRIPTS_MAX, EMBEDDED_BATCH_MAX};
 use crate::sale::Command;
+
+/// How much a batch may hold, by what it costs the ledger.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchBounds {
+    commands: usize,
+    scripts: usize,
+    glances: usize,
+}
+
+impl BatchBounds {
+    /// For one that takes so many commands whatever they are.
+    const fn of_commands(commands: usize) -> Self {
+        Self { commands, scripts: commands, glances: commands }
+    }
+
+    /// For Redis.
+    pub const REDIS: Self =
+        Self { commands: BATCH_MAX, scripts: BATCH_SCRIPTS_MAX, glances: BATCH_GLANCES_MAX };
+    /// For the embedded ledger.
+    pub const EMBEDDED: Self = Self::of_commands(EMBEDDED_BATCH_MAX);
+}
 
 /// A batch that is being taken.
 #[derive(Default)]
@@ -16,13 +37,25 @@ struct Taken {
     lines: Vec<u32>,
     commands: usize,
     scripts: usize,
+    glances: usize,
 }
 
 impl<W> Queues<W> {
-    /// Takes a batch: up to [`BATCH_MAX`] commands in up to [`BATCH_SCRIPTS_MAX`] scripts, from all
-    /// queues in turn. With it, our side of each of its groups.
+    /// Whether as much waits as a batch may hold.
+    pub fn fill_a_batch(&self) -> bool {
+        self.commands >= self.bounds.commands
+    }
+
+    /// Says how much a batch may hold.
+    pub fn set_bounds(&mut self, bounds: BatchBounds) {
+        self.bounds = bounds;
+    }
+
+    /// Takes a batch within its bounds, from all queues in turn. With it, our side of each of its
+    /// groups.
     pub fn take(&mut self) -> (Batch, Vec<Sent>) {
-        let sales = self.turns.iter().map(VecDeque::len).sum::<usize>().min(BATCH_MAX);
+        let BatchBounds { commands, scripts, .. } = self.bounds;
+        let sales = self.turns.iter().map(VecDeque::len).sum::<usize>().min(commands);
         let mut taken = Taken {
             batch: Batch { groups: Vec::with_capacity(sales) },
             sent: Vec::with_capacity(sales),
@@ -32,10 +65,10 @@ impl<W> Queues<W> {
         // First every class has its own share, then whoever still has something takes what is left.
         for class in Class::ALL {
             let share = |whole: usize| whole * class.share() / 16;
-            self.take_turns(class, &mut taken, share(BATCH_MAX), share(BATCH_SCRIPTS_MAX));
+            self.take_turns(class, &mut taken, share(commands), share(scripts));
         }
         for class in Class::ALL {
-            self.take_turns(class, &mut taken, BATCH_MAX, BATCH_SCRIPTS_MAX);
+            self.take_turns(class, &mut taken, commands, scripts);
         }
         for &id in &taken.lines {
             self.line(id).group = NONE;
@@ -47,9 +80,11 @@ impl<W> Queues<W> {
     /// Gives the lines of one class their turns until the batch, or what the class may have of it
     /// now, is full.
     fn take_turns(&mut self, class: Class, taken: &mut Taken, commands: usize, scripts: usize) {
-        let mut room = commands.min(BATCH_MAX - taken.commands);
-        let mut scripts = scripts.min(BATCH_SCRIPTS_MAX - taken.scripts);
+        let mut room = commands.min(self.bounds.commands - taken.commands);
+        let mut scripts = scripts.min(self.bounds.scripts - taken.scripts);
         let mut left_of_cycle = 0;
+        // Those from which nothing may be taken now: they are the first of the next batch.
+        let mut passed = Vec::new();
         while room > 0
             && scripts > 0
             && let Some(id) = self.turns[class as usize].pop_front()
@@ -70,11 +105,16 @@ impl<W> Queues<W> {
             let list = line.list(class == Class::Look);
             let more = list.first != NONE;
             list.turn = more.then_some(next);
-            if more {
-                self.turns[next as usize].push_back(id);
-            } else {
+            if !more {
                 self.drop_if_idle(id);
+            } else if count == 0 {
+                passed.push((next, id));
+            } else {
+                self.turns[next as usize].push_back(id);
             }
+        }
+        for (class, id) in passed.into_iter().rev() {
+            self.turns[class as usize].push_front(id);
         }
     }
 
@@ -104,6 +144,11 @@ impl<W> Queues<W> {
             && let Some(record) = self.waiting.at(next)
             && let Stage::Queued(queued) = &record.stage
         {
+            let is_glance = matches!(queued.command, Command::Glance { .. });
+            if is_glance && taken.glances == self.bounds.glances {
+                break;
+            }
+            taken.glances += usize::from(is_glance);
             let joins = into.last().is_some_and(|last| last.joins(&queued.command));
             if !joins && !queued.command.is_cheap() && new_scripts == scripts {
                 break;
