@@ -52,7 +52,10 @@ pub trait Settle {
         asked_ms: u64,
     );
 
-    /// Commands were given up before they were sent, for which so many units of allowance were taken.
+    /// What everybody is told by now who asks for this sale and was not sent, if there is such a thing.
+    fn told_to_all(&self, sale: &SaleId) -> Option<Outcome>;
+
+    /// Commands were not sent, and never will be, for which so many units of allowance were taken.
     fn give_back(&self, sale: &SaleId, units: u64);
 
     /// A purchase has this outcome, and whoever asked is gone.
@@ -327,7 +330,8 @@ impl Batcher {
 
     /// For a link: the ledger has answered a batch, one result per group.
     /// The sales with the fewest commands are answered first, and go on at once if they are few: they
-    /// wait for nobody's crowd.
+    /// wait for nobody's crowd. Those who were not sent come last, so that who was granted the last unit
+    /// does not wait for all who get none.
     pub fn complete(&self, flight: Flight, mut results: Vec<Result<GroupReply, Failure>>) {
         debug_assert_eq!(flight.entries.len(), results.len());
         let Flight { batch, entries, asked_ms } = flight;
@@ -356,6 +360,25 @@ impl Batcher {
                 }
             }
         }
+        if self.has_more() {
+            entries.iter().for_each(|(sale, _)| self.refuse_unsent(sale));
+        }
+    }
+
+    /// Answers purchases that wait to be sent with what everybody is told by now: so the end of a sale
+    /// costs the ledger one batch, however many wait. Those with an idempotency key, of which the ledger
+    /// may know more, are only asked for their claims.
+    fn refuse_unsent(&self, sale: &SaleId) {
+        let Some(settle) = self.settle.get() else { return };
+        let Some(outcome) = settle.told_to_all(sale) else { return };
+        let (entries, mut units) = self.queues.borrow_mut().sift(sale);
+        for entry in entries {
+            units += u64::from(entry.allowance);
+            if let Some(ticket) = entry.ticket {
+                self.answer(ticket, Ok(outcome.clone()), None, false);
+            }
+        }
+        settle.give_back(sale, units);
     }
 
     /// For a link that has not sent a flight yet: takes out the commands whose tickets were given up.
@@ -407,21 +430,6 @@ impl Batcher {
             let overdue = self.queues.borrow_mut().take_overdue(oldest_ms);
             self.fail_unsent(overdue, Failure::Busy);
         }
-    }
-
-    /// What the ledger has just said to others it says to everybody who asks for a sale: answers
-    /// purchases that wait to be sent. Those with an idempotency key, of which the ledger may know
-    /// more, are only asked for their claims. Returns the units of allowance that were taken for
-    /// them.
-    pub fn answer_unsent(&self, sale: &SaleId, outcome: &Outcome) -> u64 {
-        let (entries, mut units) = self.queues.borrow_mut().sift(sale);
-        for entry in entries {
-            units += u64::from(entry.allowance);
-            if let Some(ticket) = entry.ticket {
-                self.answer(ticket, Ok(outcome.clone()), None, false);
-            }
-        }
-        units
     }
 
     /// Takes what leaves next: see `Queues::take`.

@@ -83,6 +83,42 @@ impl Tell for Heard {
     }
 }
 
+/// What became of the commands: when the last were asked, units of allowance that came back, and which
+/// sales are sold out by now.
+#[derive(Clone, Default)]
+struct Learnt {
+    asked_ms: Rc<Cell<u64>>,
+    units: Rc<Cell<u64>>,
+    sold_out: Rc<RefCell<Vec<SaleId>>>,
+}
+
+impl Settle for Learnt {
+    fn settle(
+        &self,
+        sale: &SaleId,
+        _: &[Entry],
+        result: Result<&GroupReply, Failure>,
+        asked_ms: u64,
+    ) {
+        self.asked_ms.set(asked_ms);
+        if result.is_ok_and(|reply| reply.free == Some(0)) {
+            self.sold_out.borrow_mut().push(sale.clone());
+        }
+    }
+
+    fn told_to_all(&self, sale: &SaleId) -> Option<Outcome> {
+        self.sold_out.borrow().contains(sale).then_some(Outcome::SoldOut { free: 0 })
+    }
+
+    fn give_back(&self, _: &SaleId, units: u64) {
+        self.units.set(self.units.get() + units);
+    }
+
+    fn nobody_waits(&self, _: &Outcome) {}
+
+    fn give_up(&self, _: &SaleId) {}
+}
+
 fn granted(answer: &Answer) -> bool {
     matches!(answer, Ok(Outcome::Granted { .. }))
 }
@@ -160,17 +196,8 @@ fn an_answer_comes_back_with_its_command_whose_id_is_of_its_batch() {
 
 #[test]
 fn what_nobody_waits_for_any_more_is_taken_out_of_a_flight() {
-    struct Units(Rc<Cell<u64>>);
-    impl Settle for Units {
-        fn settle(&self, _: &SaleId, _: &[Entry], _: Result<&GroupReply, Failure>, _: u64) {}
-        fn give_back(&self, _: &SaleId, units: u64) {
-            self.0.set(self.0.get() + units);
-        }
-        fn nobody_waits(&self, _: &Outcome) {}
-        fn give_up(&self, _: &SaleId) {}
-    }
-    let (batcher, units) = (batcher(100), Rc::new(Cell::new(0)));
-    batcher.set_settle(Box::new(Units(units.clone())));
+    let (batcher, learnt) = (batcher(100), Learnt::default());
+    batcher.set_settle(Box::new(learnt.clone()));
     let mut tickets: Vec<_> = (0..3).map(|_| buy(&batcher, 0, "a").unwrap()).collect();
     let mut flight = batcher.take_batch(0);
     let stays = flight.groups()[0].commands[1].clone();
@@ -178,7 +205,7 @@ fn what_nobody_waits_for_any_more_is_taken_out_of_a_flight() {
         assert_eq!(batcher.give_up(tickets.remove(at)), None, "it was taken");
     }
     batcher.drop_given_up(&mut flight);
-    assert_eq!((units.get(), &flight.groups()[0].commands[..]), (2, &[stays][..]));
+    assert_eq!((learnt.units.get(), &flight.groups()[0].commands[..]), (2, &[stays][..]));
     let reply = GroupReply { outcomes: vec![Outcome::Closed], free: Some(0), now_ms: 0 };
     batcher.complete(flight, vec![Ok(reply)]);
     assert_eq!(batcher.wait(tickets.remove(0)), Ok(Outcome::Closed));
@@ -229,12 +256,24 @@ fn one_sale_leaves_places_for_others() {
 
 #[test]
 fn whoever_has_not_been_sent_hears_what_everybody_is_told_but_not_with_a_key() {
-    let batcher = batcher(100);
-    let plain = buy(&batcher, 0, "a").unwrap();
-    let keyed = batcher.submit(0, &sale("a"), true, purchase(2, Some("k")), 1, None).unwrap();
-    let other = buy(&batcher, 0, "b").unwrap();
-    let units = batcher.answer_unsent(&sale("a"), &Outcome::SoldOut { free: 0 });
-    assert_eq!(units, 2, "what was allowed to both is given back");
+    let (batcher, learnt, heard) = (batcher(100), Learnt::default(), Heard::default());
+    batcher.set_settle(Box::new(learnt.clone()));
+    batcher.set_tell(Box::new(heard.clone()));
+    let ask = |name: &str, key, asker| {
+        let asker = Some(Asker(asker));
+        batcher.submit(0, &sale(name), true, purchase(2, key), 1, asker).unwrap()
+    };
+    let last = ask("a", None, 1);
+    let flight = batcher.take_batch(0);
+    let plain = ask("a", None, 2);
+    let keyed = ask("a", Some("k"), 3);
+    let other = ask("b", None, 4);
+    let outcomes = vec![Outcome::Granted { expires_at_ms: 1 }];
+    batcher.complete(flight, vec![Ok(GroupReply { outcomes, free: Some(0), now_ms: 0 })]);
+    // Who has the last unit first, for many may have none.
+    assert_eq!(heard.0.take(), [(1, false), (2, false)]);
+    assert_eq!(learnt.units.get(), 2, "what was allowed to both is given back");
+    assert!(granted(&batcher.wait(last)));
     assert_eq!(batcher.wait(plain), Ok(Outcome::SoldOut { free: 0 }));
     let mut ledger = FakeLedger::with(&[("a", 0), ("b", 1)]);
     ledger.serve(&batcher, 1);
@@ -259,24 +298,14 @@ fn a_ledger_that_goes_away_leaves_nobody_waiting() {
 
 #[test]
 fn whoever_learns_of_answers_is_told_when_they_were_asked() {
-    struct Asked(Rc<Cell<u64>>);
-    impl Settle for Asked {
-        fn settle(&self, _: &SaleId, _: &[Entry], _: Result<&GroupReply, Failure>, asked_ms: u64) {
-            self.0.set(asked_ms);
-        }
-        fn give_back(&self, _: &SaleId, _: u64) {}
-        fn nobody_waits(&self, _: &Outcome) {}
-        fn give_up(&self, _: &SaleId) {}
-    }
-    let batcher = batcher(100);
-    let asked = Rc::new(Cell::new(0));
-    batcher.set_settle(Box::new(Asked(asked.clone())));
+    let (batcher, learnt) = (batcher(100), Learnt::default());
+    batcher.set_settle(Box::new(learnt.clone()));
     let ticket = buy(&batcher, 100, "a").unwrap();
     let flight = batcher.take_batch(150);
     let outcomes = vec![Outcome::SoldOut { free: 0 }; flight.groups()[0].commands.len()];
     let reply = GroupReply { outcomes, free: Some(0), now_ms: 0 };
     batcher.complete(flight, vec![Ok(reply)]);
-    assert_eq!(asked.get(), 150);
+    assert_eq!(learnt.asked_ms.get(), 150);
     assert_eq!(batcher.wait(ticket), Ok(Outcome::SoldOut { free: 0 }));
 }
 

@@ -317,23 +317,6 @@ impl SaleSlot {
 }
 
 impl SaleSlot {
-    /// Whoever asked for this place and has not been sent is told what everybody is told by now: so
-    /// the end of a sale costs the ledger one batch, however many wait.
-    fn refuse_unsent(self: &Rc<Self>, seller: &Seller, place: &SaleId) {
-        let latch = self.latch.borrow();
-        let Word::Refuse(refusal) = latch.check(seller.clock.now_ms(), None) else { return };
-        drop(latch);
-        let outcome = match refusal {
-            Refusal::SoldOut => Outcome::SoldOut { free: 0 },
-            Refusal::NotOpen { opens_at_ms } => Outcome::NotOpen { opens_at_ms },
-            Refusal::Closed => Outcome::Closed,
-        };
-        let units = seller.batcher.answer_unsent(place, &outcome);
-        self.shards.give_back(seller.index, units);
-    }
-}
-
-impl SaleSlot {
     /// The ledger says that the sale is split.
     pub(super) fn become_split(self: &Rc<Self>, seller: &Seller, parts: u32) {
         if let Some(known) = self.parts.get() {
@@ -365,6 +348,21 @@ impl Settle for Settler {
     fn give_back(&self, sale: &SaleId, units: u64) {
         if let Some((slot, _)) = self.0.sales.known(sale).and_then(PartOf::resolve) {
             slot.shards.give_back(self.0.index, units);
+        }
+    }
+
+    fn told_to_all(&self, sale: &SaleId) -> Option<Outcome> {
+        let (slot, number) = self.0.sales.known(sale).and_then(PartOf::resolve)?;
+        let word = slot.latch.borrow().check(self.0.clock.now_ms(), None);
+        match word {
+            // A part says nothing of the others.
+            _ if number > 0 => None,
+            Word::Refuse(Refusal::SoldOut) => Some(Outcome::SoldOut { free: 0 }),
+            Word::Refuse(Refusal::NotOpen { opens_at_ms }) => {
+                Some(Outcome::NotOpen { opens_at_ms })
+            }
+            Word::Refuse(Refusal::Closed) => Some(Outcome::Closed),
+            Word::Doubt | Word::Ask => None,
         }
     }
 
@@ -411,9 +409,6 @@ impl Settle for Settler {
                         }
                         seller.forget(&slot);
                     }
-                }
-                if number == 0 {
-                    slot.refuse_unsent(seller, sale);
                 }
             }
             Err(failure) => {
