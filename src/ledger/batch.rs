@@ -17,18 +17,13 @@ use super::flight::Flight;
 use super::ids::IdSource;
 use super::queue::{Queues, Sent};
 use super::{Failure, GroupReply};
-use crate::limits::{BATCH_MAX, TOLD_AT_ONCE_MAX};
+use crate::limits::TOLD_AT_ONCE_MAX;
 use crate::sale::{Command, Outcome, SaleId};
 
 pub use super::queue::{Answer, Answered, BatchBounds, Entry, Ticket, TicketNumber};
 
 /// Most rounds of events that a batch waits for while each brings more for it.
 const ROUNDS_WAITED_MAX: usize = 8;
-
-/// Answered requests that have yet to go on, above which the next batch waits. So those who wait on
-/// a busy core wait in the queues, where each sale has its turn, and not in one long line to be told
-/// their answers; and the ledger has work while the rest of a batch is told.
-const UNTOLD_MAX: usize = BATCH_MAX / 2;
 
 /// Whoever asks, as a number that [`Tell`] knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -262,12 +257,12 @@ impl Batcher {
     /// for it: those who have just been answered and ask again come along, and a quiet core's batch
     /// waits for one look that finds nothing.
     pub fn kick_or_wait(&self) -> bool {
-        let (count, is_full) = {
+        let (count, batch_max) = {
             let queues = self.queues.borrow();
-            (queues.len(), queues.fill_a_batch())
+            (queues.len(), queues.batch_max())
         };
         let rounds = self.rounds_waited.get();
-        let grows = count > self.count_seen.replace(count) && !is_full;
+        let grows = count > self.count_seen.replace(count) && count < batch_max;
         if grows && rounds < ROUNDS_WAITED_MAX && self.idle_link.borrow().is_some() {
             self.rounds_waited.set(rounds + 1);
             return true;
@@ -289,7 +284,7 @@ impl Batcher {
             if interrupted() {
                 return None;
             }
-            if self.queues.borrow().fill_a_batch() && self.has_told() {
+            if self.has_whole_batch() && self.has_told() {
                 return Some(self.take_batch(now_ms()));
             }
             *self.idle_link.borrow_mut() = Some(coroutine::current());
@@ -301,9 +296,19 @@ impl Batcher {
         }
     }
 
-    /// Whether most of those who were answered have gone on, so that the next batch may leave.
+    /// Whether those who were answered and have yet to go on are less than half a batch, so that the next
+    /// one may leave. So those who wait on a busy core wait in the queues, where each sale has its turn,
+    /// and not in one long line to be told their answers; and the ledger has work while the rest of a
+    /// batch is told.
     fn has_told(&self) -> bool {
-        self.tell.get().is_none_or(|tell| tell.untold() <= UNTOLD_MAX)
+        let most = self.queues.borrow().batch_max() / 2;
+        self.tell.get().is_none_or(|tell| tell.untold() <= most)
+    }
+
+    /// Whether as much waits to be sent as a batch may hold.
+    fn has_whole_batch(&self) -> bool {
+        let queues = self.queues.borrow();
+        queues.len() >= queues.batch_max()
     }
 
     /// Whether something waits to be sent.

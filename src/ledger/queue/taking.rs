@@ -41,9 +41,9 @@ struct Taken {
 }
 
 impl<W> Queues<W> {
-    /// Whether as much waits as a batch may hold.
-    pub fn fill_a_batch(&self) -> bool {
-        self.commands >= self.bounds.commands
+    /// Commands that a batch may hold.
+    pub fn batch_max(&self) -> usize {
+        self.bounds.commands
     }
 
     /// Says how much a batch may hold.
