@@ -121,8 +121,9 @@ impl Command {
         matches!(self, Self::Glance { .. } | Self::FindClaim(..))
     }
 
-    /// Whether a ledger can carry out this command and the next one in one step: purchases go
-    /// together, looks for claims in the same making do, and so do looks at single reservations and changes of them.
+    /// Whether a ledger can carry out this command and the next one in one step: purchases go together,
+    /// looks for claims in the same making do, and so do looks at single reservations and changes of
+    /// them.
     pub fn joins(&self, next: &Self) -> bool {
         let about_one = |command: &Self| {
             matches!(command, Self::Confirm(_) | Self::Cancel(_) | Self::ShowReservation(_))
