@@ -177,10 +177,10 @@ fn a_right_that_is_taken_away_leaves_nothing_half_done_in_any_sale_of_a_call() {
     let mut admin = server.connect();
     admin.ask(SHOP);
     let mut link = Link::new(&server, &url_of_shop(&server));
-    for right in ["hset", "zadd", "xadd", "hget", "hmget", "xlen"] {
+    let buys = [("open", reserve(9, "", "")), ("s", reserve(9, "dan", "d"))];
+    for right in ["hset", "zadd", "xadd", "hmget"] {
         set_up(&mut admin, &mut link);
         let before = dump(&mut admin);
-        let buys = [("open", reserve(9, "", "")), ("s", reserve(9, "dan", "d"))];
         admin.ask(&format!("ACL SETUSER shop -{right}"));
         for (n, reply) in link.ask_all(&buys).iter().enumerate() {
             let refused = matches!(reply, Err(DecodeError::Refused(_)));
@@ -189,6 +189,13 @@ fn a_right_that_is_taken_away_leaves_nothing_half_done_in_any_sale_of_a_call() {
         admin.ask(&format!("ACL SETUSER shop +{right}"));
         assert_eq!(dump(&mut admin), before, "{right}");
         assert!(link.ask_all(&buys).iter().all(Result::is_ok), "with {right} again");
+    }
+    // The short way needs this alone, the long way others.
+    for right in ["hsetnx", "hget"] {
+        set_up(&mut admin, &mut link);
+        admin.ask(&format!("ACL SETUSER shop -{right}"));
+        assert!(link.ask_all(&buys).iter().all(Result::is_ok), "without {right}");
+        admin.ask(&format!("ACL SETUSER shop +{right}"));
     }
 }
 

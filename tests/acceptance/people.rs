@@ -44,11 +44,12 @@ fn a_right_that_is_taken_away_stops_the_sale_and_harms_nothing() {
     let sale = "ticket=100,hold=1s,limit=1";
     let server = Server::start(&["--ledger", &url, "--sale", sale, "--cores", &cores(2)]);
     let mut buyer = buyer(&server);
-    for (number, right) in ["xadd", "hset", "zadd", "zrem", "hget", "zrange"].iter().enumerate() {
+    let rights = ["xadd", "hset", "zadd", "hmget", "zrem", "hget", "zrange"];
+    for (number, right) in rights.iter().enumerate() {
         let user = format!("u{number}");
         let held = reserve(&mut buyer, &user, "first").granted().expect("a reservation");
         admin.text(&format!("ACL SETUSER shop -{right}"));
-        let needed = ["xadd", "hset", "zadd", "hget"].contains(right);
+        let needed = ["xadd", "hset", "zadd", "hmget"].contains(right);
         for again in 0..20 {
             let bought = reserve(&mut buyer, &format!("u{number}-{again}"), "key");
             if needed {

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use postgres::{Client, NoTls};
 use tempfile::TempDir;
 
-use super::postgres_server::{PostgresServer, account, free_port};
+use super::postgres_server::port::Port;
+use super::postgres_server::{PostgresServer, account};
 
 /// Where the package of Debian has it, which is not in every user's PATH.
 const PROGRAM: &str = "/usr/sbin/pgbouncer";
@@ -20,7 +21,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// A running PgBouncer with one database, `postgres`.
 pub struct PgBouncer {
     folder: TempDir,
-    port: u16,
+    port: Port,
     child: Option<Child>,
 }
 
@@ -30,7 +31,7 @@ impl PgBouncer {
         // Somebody may take the port between our look and its start: look again.
         for _ in 0..10 {
             let folder = tempfile::tempdir().expect("a temporary folder");
-            let mut pooler = Self { folder, port: free_port(), child: None };
+            let mut pooler = Self { folder, port: Port::free(), child: None };
             if pooler.spawn(server, pool_mode, connections) {
                 return pooler;
             }
@@ -40,12 +41,12 @@ impl PgBouncer {
 
     /// The URL of the database through it.
     pub fn url(&self) -> String {
-        format!("postgres://stampede@127.0.0.1:{}/postgres", self.port)
+        format!("postgres://stampede@127.0.0.1:{}/postgres", self.port.number())
     }
 
     /// Whether it came up.
     fn spawn(&mut self, server: &PostgresServer, pool_mode: &str, connections: usize) -> bool {
-        let (folder, port) = (self.folder.path(), self.port);
+        let (folder, port) = (self.folder.path(), self.port.number());
         let settings = format!(
             "[databases]\n\
              postgres = host=127.0.0.1 port={} user=stampede\n\

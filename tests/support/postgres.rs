@@ -5,7 +5,6 @@
 //! `nobody`. `STAMPEDE_TEST_POSTGRES_BIN` names the folder of its programs.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -16,6 +15,12 @@ use postgres::{Client, NoTls};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use port::Port;
+
+#[path = "port.rs"]
+#[allow(clippy::duplicate_mod, reason = "both kinds of servers bring it along")]
+pub mod port;
+
 /// Time to come up (after a crash the journal is replayed first), and to end.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -23,7 +28,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// database `postgres`, no passwords, and durable as PostgreSQL is by default.
 pub struct PostgresServer {
     folder: TempDir,
-    port: u16,
+    port: Port,
     account: Option<(u32, u32)>,
     child: Option<Child>,
 }
@@ -37,7 +42,7 @@ impl PostgresServer {
         if let Some((uid, gid)) = account {
             chown(folder.path(), Some(uid), Some(gid)).expect("chown");
         }
-        let mut server = Self { folder, port: 0, account, child: None };
+        let mut server = Self { folder, port: Port::free(), account, child: None };
         let mut initdb = server.program("initdb");
         initdb.args(["--no-sync", "--auth=trust", "--username=stampede", "--encoding=UTF8"]);
         initdb.args(["--locale=C", "--pgdata"]).arg(server.data());
@@ -47,7 +52,7 @@ impl PostgresServer {
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
         // Somebody may take the port between our look and PostgreSQL's start: look again.
         for _ in 0..10 {
-            server.port = free_port();
+            server.port = Port::free();
             if server.spawn() {
                 return server;
             }
@@ -62,23 +67,23 @@ impl PostgresServer {
 
     /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// The URL of another of its databases.
     pub fn url_of_database(&self, name: &str) -> String {
-        format!("postgres://stampede@127.0.0.1:{}/{name}", self.port)
+        format!("postgres://stampede@127.0.0.1:{}/{name}", self.port())
     }
 
     /// The same as another user.
     pub fn url_of(&self, user: &str) -> String {
-        format!("postgres://{user}@127.0.0.1:{}/postgres", self.port)
+        format!("postgres://{user}@127.0.0.1:{}/postgres", self.port())
     }
 
     /// The URL over the Unix socket.
     pub fn socket_url(&self) -> String {
         let folder = self.folder.path().display().to_string().replace('/', "%2F");
-        format!("postgres://stampede@{folder}:{}/postgres", self.port)
+        format!("postgres://stampede@{folder}:{}/postgres", self.port())
     }
 
     /// A connection for what a test wants to see or set by hand.
@@ -176,7 +181,7 @@ impl PostgresServer {
             .expect("a log file");
         let mut command = self.program("postgres");
         command.arg("-D").arg(self.data()).arg("-k").arg(self.folder.path());
-        command.args(["-p", &self.port.to_string(), "-h", "127.0.0.1"]);
+        command.args(["-p", &self.port().to_string(), "-h", "127.0.0.1"]);
         command.stdout(Stdio::null()).stderr(log);
         self.child = Some(command.spawn().expect("PostgreSQL starts"));
         let until = Instant::now() + DEADLINE;
@@ -223,10 +228,4 @@ pub fn account() -> (u32, u32) {
         Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
     };
     find("postgres").or_else(|| find("nobody")).expect("a user postgres or nobody")
-}
-
-/// A port that nobody has at the moment.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("its address").port()
 }

@@ -4,13 +4,19 @@
 //! Valkey.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use redis::{Parser, Value};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+use port::Port;
+
+#[path = "port.rs"]
+#[allow(clippy::duplicate_mod, reason = "both kinds of servers bring it along")]
+mod port;
 
 /// Time for a Redis to come up. An append-only file is read first.
 const START_DEADLINE: Duration = Duration::from_secs(20);
@@ -20,7 +26,7 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
 /// A running (or killed, to be started again) Redis.
 pub struct RedisServer {
     folder: TempDir,
-    port: u16,
+    port: Port,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     child: Option<Child>,
@@ -40,7 +46,7 @@ impl RedisServer {
         for _ in 0..10 {
             let mut server = Self {
                 folder: tempfile::tempdir().expect("a temporary folder"),
-                port: free_port(),
+                port: Port::free(),
                 arguments: arguments.iter().map(|&a| a.to_owned()).collect(),
                 environment: environment.iter().map(own).collect(),
                 child: None,
@@ -63,17 +69,17 @@ impl RedisServer {
     /// The URL for one of its users.
     #[allow(dead_code)]
     pub fn url_of(&self, user: &str, password: &str) -> String {
-        format!("redis://{user}:{password}@127.0.0.1:{}/0", self.port)
+        format!("redis://{user}:{password}@127.0.0.1:{}/0", self.port())
     }
 
     /// The TCP port on 127.0.0.1.
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// The URL.
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/0", self.port)
+        format!("redis://127.0.0.1:{}/0", self.port())
     }
 
     /// Ends it as `kill -9` does.
@@ -104,7 +110,7 @@ impl RedisServer {
     /// Starts it again after [`kill`](Self::kill), on the same port and folder.
     pub fn restart(&mut self) {
         self.kill();
-        assert!(self.spawn(), "redis-server did not come back on port {}", self.port);
+        assert!(self.spawn(), "redis-server did not come back on port {}", self.port());
     }
 
     /// A connection for what a test wants to see or set by hand.
@@ -114,7 +120,7 @@ impl RedisServer {
 
     /// A bare connection.
     pub fn stream(&self) -> TcpStream {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).expect("connect");
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port())).expect("connect");
         stream.set_nodelay(true).expect("TCP_NODELAY");
         stream.set_read_timeout(Some(ANSWER_DEADLINE)).expect("a read time-out");
         stream
@@ -124,7 +130,7 @@ impl RedisServer {
     fn spawn(&mut self) -> bool {
         let program = std::env::var("STAMPEDE_TEST_REDIS_SERVER");
         let mut command = Command::new(program.as_deref().unwrap_or("redis-server"));
-        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
+        command.args(["--port", &self.port().to_string(), "--bind", "127.0.0.1", "--save", ""]);
         command.arg("--dir").arg(self.folder.path()).args(["--logfile", "redis.log"]);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::null());
@@ -149,7 +155,7 @@ impl RedisServer {
 
     /// Whether it is up and has read its data.
     fn answers(&self) -> bool {
-        let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)) else {
+        let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port())) else {
             return false;
         };
         let mut answer = [0; 64];
@@ -176,11 +182,6 @@ pub fn users() -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(file.path(), users.replace(off, on)).expect("write the users");
     file
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("its address").port()
 }
 
 /// A blocking connection.

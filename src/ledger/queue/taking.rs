@@ -2,31 +2,10 @@
 
 use std::collections::VecDeque;
 
+use super::bounds::BatchBounds;
 use super::{Class, Entry, NONE, Queued, Queues, Sent, Stage, Waiting};
 use crate::ledger::{Batch, Group};
-use crate::limits::{BATCH_GLANCES_MAX, BATCH_MAX, BATCH_SCRIPTS_MAX, EMBEDDED_BATCH_MAX};
 use crate::sale::Command;
-
-/// How much a batch may hold, by what it costs the ledger.
-#[derive(Debug, Clone, Copy)]
-pub struct BatchBounds {
-    commands: usize,
-    scripts: usize,
-    glances: usize,
-}
-
-impl BatchBounds {
-    /// For one that takes so many commands whatever they are.
-    const fn of_commands(commands: usize) -> Self {
-        Self { commands, scripts: commands, glances: commands }
-    }
-
-    /// For Redis.
-    pub const REDIS: Self =
-        Self { commands: BATCH_MAX, scripts: BATCH_SCRIPTS_MAX, glances: BATCH_GLANCES_MAX };
-    /// For the embedded ledger.
-    pub const EMBEDDED: Self = Self::of_commands(EMBEDDED_BATCH_MAX);
-}
 
 /// A batch that is being taken.
 #[derive(Default)]
