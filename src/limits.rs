@@ -122,9 +122,6 @@ pub const BATCH_SCRIPTS_MAX: usize = 128;
 /// Glances of one batch for Redis, which takes some 15 us for each: whoever buys waits for no more of
 /// them, however many sales a tick looks at.
 pub const BATCH_GLANCES_MAX: usize = 24;
-/// Commands in one batch for the embedded ledger: one fdatasync does for all, and takes longer than they
-/// do.
-pub const EMBEDDED_BATCH_MAX: usize = 2_048;
 /// Time for which a core may serve connections before it looks whether its ledger has answered, in
 /// microseconds: a look that finds nothing takes less than one of them.
 pub const URGENT_LOOK_INTERVAL_US: u64 = 500;
@@ -435,7 +432,7 @@ const _: () = assert!(
         < LINGER_DEADLINE_MS
 );
 const _: () = assert!(BATCH_SCRIPTS_MAX <= BATCH_MAX && BATCH_SCRIPTS_MAX >= 64);
-const _: () = assert!(BATCH_MAX <= EMBEDDED_BATCH_MAX && BATCH_GLANCES_MAX > 0);
+const _: () = assert!(0 < BATCH_GLANCES_MAX && BATCH_GLANCES_MAX <= BATCH_SCRIPTS_MAX);
 const _: () = assert!(RESPONSE_BYTES_MAX < OUT_BUFFER_BYTES_MAX);
 const _: () = assert!(TICK_INTERVAL_MS < VIEW_AGE_MS_MAX);
 const _: () = assert!(CLUSTER_RETRY_MS < CLUSTER_PATIENCE_MS);

@@ -17,13 +17,18 @@ use super::flight::Flight;
 use super::ids::IdSource;
 use super::queue::{Queues, Sent};
 use super::{Failure, GroupReply};
-use crate::limits::TOLD_AT_ONCE_MAX;
+use crate::limits::{BATCH_MAX, TOLD_AT_ONCE_MAX};
 use crate::sale::{Command, Outcome, SaleId};
 
 pub use super::queue::{Answer, Answered, BatchBounds, Entry, Ticket, TicketNumber};
 
 /// Most rounds of events that a batch waits for while each brings more for it.
 const ROUNDS_WAITED_MAX: usize = 8;
+
+/// Answered requests that have yet to go on, above which the next batch waits. So those who wait on
+/// a busy core wait in the queues, where each sale has its turn, and not in one long line to be told
+/// their answers; and the ledger has work while the rest of a batch is told.
+const UNTOLD_MAX: usize = BATCH_MAX / 2;
 
 /// Whoever asks, as a number that [`Tell`] knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -257,12 +262,8 @@ impl Batcher {
     /// for it: those who have just been answered and ask again come along, and a quiet core's batch
     /// waits for one look that finds nothing.
     pub fn kick_or_wait(&self) -> bool {
-        let (count, batch_max) = {
-            let queues = self.queues.borrow();
-            (queues.len(), queues.batch_max())
-        };
-        let rounds = self.rounds_waited.get();
-        let grows = count > self.count_seen.replace(count) && count < batch_max;
+        let (count, rounds) = (self.queues.borrow().len(), self.rounds_waited.get());
+        let grows = count > self.count_seen.replace(count) && count < BATCH_MAX;
         if grows && rounds < ROUNDS_WAITED_MAX && self.idle_link.borrow().is_some() {
             self.rounds_waited.set(rounds + 1);
             return true;
@@ -284,7 +285,7 @@ impl Batcher {
             if interrupted() {
                 return None;
             }
-            if self.has_whole_batch() && self.has_told() {
+            if self.queues.borrow().len() >= BATCH_MAX && self.has_told() {
                 return Some(self.take_batch(now_ms()));
             }
             *self.idle_link.borrow_mut() = Some(coroutine::current());
@@ -296,19 +297,9 @@ impl Batcher {
         }
     }
 
-    /// Whether those who were answered and have yet to go on are less than half a batch, so that the next
-    /// one may leave. So those who wait on a busy core wait in the queues, where each sale has its turn,
-    /// and not in one long line to be told their answers; and the ledger has work while the rest of a
-    /// batch is told.
+    /// Whether most of those who were answered have gone on, so that the next batch may leave.
     fn has_told(&self) -> bool {
-        let most = self.queues.borrow().batch_max() / 2;
-        self.tell.get().is_none_or(|tell| tell.untold() <= most)
-    }
-
-    /// Whether as much waits to be sent as a batch may hold.
-    fn has_whole_batch(&self) -> bool {
-        let queues = self.queues.borrow();
-        queues.len() >= queues.batch_max()
+        self.tell.get().is_none_or(|tell| tell.untold() <= UNTOLD_MAX)
     }
 
     /// Whether something waits to be sent.
@@ -316,7 +307,7 @@ impl Batcher {
         !self.queues.borrow().is_empty()
     }
 
-    /// For a link: how much a batch may hold, if its ledger takes other batches than Redis.
+    /// For a link: how much a batch may hold, if its ledger is not Redis.
     pub fn set_bounds(&self, bounds: BatchBounds) {
         self.queues.borrow_mut().set_bounds(bounds);
     }

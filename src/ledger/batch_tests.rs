@@ -5,7 +5,6 @@ use std::rc::Rc;
 
 use super::*;
 use crate::ledger::{Group, LedgerError};
-use crate::limits::BATCH_MAX;
 use crate::sale::{Key, ReservationId, Reserve, User};
 
 const DEADLINE_MS: u64 = 2_000;
@@ -161,7 +160,7 @@ fn a_small_sale_is_told_before_a_crowd_and_the_next_batch_waits_for_most_to_be_t
     assert_eq!(told[..3], [(9_000, true), (9_001, true), (9_002, true)]);
     let rest: Vec<_> = (0..BATCH_MAX as u64 - 3).map(|asker| (asker, false)).collect();
     assert_eq!(told[3..], rest);
-    heard.0.borrow_mut().extend(&told[..BATCH_MAX / 2 + 1]);
+    heard.0.borrow_mut().extend(&told[..UNTOLD_MAX + 1]);
     assert!(!batcher.has_told());
     heard.0.borrow_mut().pop();
     assert!(batcher.has_told());

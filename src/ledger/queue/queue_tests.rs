@@ -1,6 +1,6 @@
 use super::*;
 use crate::ledger::Batch;
-use crate::limits::{BATCH_GLANCES_MAX, BATCH_MAX, BATCH_SCRIPTS_MAX, EMBEDDED_BATCH_MAX};
+use crate::limits::{BATCH_GLANCES_MAX, BATCH_MAX, BATCH_SCRIPTS_MAX};
 use crate::sale::{Creation, Key, ReservationId, Reserve, User};
 
 fn sale(name: &str) -> SaleId {
@@ -112,10 +112,10 @@ fn whoever_buys_waits_for_few_glances_and_each_is_carried_out() {
 fn a_ledger_that_runs_no_scripts_takes_as_many_sales_as_commands() {
     let mut queues = Queues::<u32>::default();
     queues.set_bounds(BatchBounds::EMBEDDED);
-    for number in 0..EMBEDDED_BATCH_MAX + 5 {
+    for number in 0..BATCH_MAX + 5 {
         fill(&mut queues, &format!("s{number}"), 0..1);
     }
-    assert_eq!(queues.take().0.groups.len(), EMBEDDED_BATCH_MAX);
+    assert_eq!(queues.take().0.groups.len(), BATCH_MAX);
     assert_eq!(queues.take().0.groups.len(), 5);
 }
 

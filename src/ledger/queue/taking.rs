@@ -20,11 +20,6 @@ struct Taken {
 }
 
 impl<W> Queues<W> {
-    /// Commands that a batch may hold.
-    pub fn batch_max(&self) -> usize {
-        self.bounds.commands
-    }
-
     /// Says how much a batch may hold.
     pub fn set_bounds(&mut self, bounds: BatchBounds) {
         self.bounds = bounds;
