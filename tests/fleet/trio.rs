@@ -1,7 +1,7 @@
 //! A primary, two replicas and three Sentinels on loopback, each as its user of tuning/redis.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::NamedTempFile;
 
 use crate::lab::{Lab, Program, until};
+use crate::redis_server::port::Port;
 use crate::redis_server::{self, RedisConnection, RedisServer};
 
 /// The primary's name.
@@ -26,7 +27,7 @@ pub struct Trio {
     pub redis: [RedisServer; 3],
     /// Their processes, as they were started.
     pids: [i32; 3],
-    sentinels: Vec<(u16, Program)>,
+    sentinels: Vec<(Port, Program)>,
     promoted: Arc<Mutex<Option<Instant>>>,
     _users: NamedTempFile,
 }
@@ -51,14 +52,15 @@ impl Trio {
         let pids = redis.each_ref().map(process);
         let trio = Self { redis, pids, sentinels, promoted: Arc::default(), _users: users };
         for (port, _) in &trio.sentinels {
+            let port = port.number();
             until("the Sentinels know all", PATIENCE, || {
-                let state = ask(*port, &format!("SENTINEL MASTER {NAME}"));
+                let state = ask(port, &format!("SENTINEL MASTER {NAME}"));
                 let is = |name: &str, value: &str| {
                     state.chunks(2).any(|pair| pair[0] == name && pair[1] == value)
                 };
                 is("num-slaves", "2") && is("num-other-sentinels", "2")
             });
-            let (port, promoted) = (*port, trio.promoted.clone());
+            let promoted = trio.promoted.clone();
             thread::spawn(move || note_promotions(port, &promoted));
         }
         trio
@@ -67,7 +69,7 @@ impl Trio {
     /// The ledger's URL for a user of tuning/redis.
     pub fn url(&self, user: &str) -> String {
         let all: Vec<_> =
-            self.sentinels.iter().map(|(port, _)| format!("127.0.0.1:{port}")).collect();
+            self.sentinels.iter().map(|(port, _)| format!("127.0.0.1:{}", port.number())).collect();
         let login =
             format!("{user}:CHANGE-ME-{}", user.trim_start_matches("stampede-").to_uppercase());
         format!("redis-sentinel://{login}@{}/{NAME}/0", all.join(","))
@@ -86,7 +88,7 @@ impl Trio {
             |port: u16| ask(port, &format!("SENTINEL GET-MASTER-ADDR-BY-NAME {NAME}"))[1].clone();
         let mut all = Vec::new();
         until("all Sentinels agree", PATIENCE, || {
-            all = self.sentinels.iter().map(|(port, _)| said(*port)).collect();
+            all = self.sentinels.iter().map(|(port, _)| said(port.number())).collect();
             all.iter().all(|port| *port == all[0])
         });
         let is = |redis: &&RedisServer| redis.port().to_string() == all[0];
@@ -135,8 +137,9 @@ fn process(redis: &RedisServer) -> i32 {
     line.and_then(|pid| pid.trim().parse().ok()).expect("its process")
 }
 
-fn sentinel(lab: &Lab, number: usize, primary: &str) -> (u16, Program) {
-    let port = free_port();
+fn sentinel(lab: &Lab, number: usize, primary: &str) -> (Port, Program) {
+    let claimed = Port::free();
+    let port = claimed.number();
     let folder = lab.folder().display();
     // It writes what it learns into its file.
     let conf = lab.file(
@@ -154,12 +157,7 @@ fn sentinel(lab: &Lab, number: usize, primary: &str) -> (u16, Program) {
     until("a Sentinel answers", PATIENCE, || {
         TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
     });
-    (port, program)
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("its address").port()
+    (claimed, program)
 }
 
 fn ask(port: u16, command: &str) -> Vec<String> {

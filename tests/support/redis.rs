@@ -16,7 +16,7 @@ use port::Port;
 
 #[path = "port.rs"]
 #[allow(clippy::duplicate_mod, reason = "both kinds of servers bring it along")]
-mod port;
+pub mod port;
 
 /// Time for a Redis to come up. An append-only file is read first.
 const START_DEADLINE: Duration = Duration::from_secs(20);

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::bounds::BatchBounds;
 use super::{Class, Entry, NONE, Queued, Queues, Sent, Stage, Waiting};
 use crate::ledger::{Batch, Group};
+use crate::limits::BATCH_MAX;
 use crate::sale::Command;
 
 /// A batch that is being taken.
@@ -25,11 +26,11 @@ impl<W> Queues<W> {
         self.bounds = bounds;
     }
 
-    /// Takes a batch within its bounds, from all queues in turn. With it, our side of each of its
-    /// groups.
+    /// Takes a batch: up to [`BATCH_MAX`] commands, within its bounds, from all queues in turn. With it,
+    /// our side of each of its groups.
     pub fn take(&mut self) -> (Batch, Vec<Sent>) {
-        let BatchBounds { commands, scripts, .. } = self.bounds;
-        let sales = self.turns.iter().map(VecDeque::len).sum::<usize>().min(commands);
+        let scripts = self.bounds.scripts;
+        let sales = self.turns.iter().map(VecDeque::len).sum::<usize>().min(BATCH_MAX);
         let mut taken = Taken {
             batch: Batch { groups: Vec::with_capacity(sales) },
             sent: Vec::with_capacity(sales),
@@ -39,10 +40,10 @@ impl<W> Queues<W> {
         // First every class has its own share, then whoever still has something takes what is left.
         for class in Class::ALL {
             let share = |whole: usize| whole * class.share() / 16;
-            self.take_turns(class, &mut taken, share(commands), share(scripts));
+            self.take_turns(class, &mut taken, share(BATCH_MAX), share(scripts));
         }
         for class in Class::ALL {
-            self.take_turns(class, &mut taken, commands, scripts);
+            self.take_turns(class, &mut taken, BATCH_MAX, scripts);
         }
         for &id in &taken.lines {
             self.line(id).group = NONE;
@@ -54,7 +55,7 @@ impl<W> Queues<W> {
     /// Gives the lines of one class their turns until the batch, or what the class may have of it
     /// now, is full.
     fn take_turns(&mut self, class: Class, taken: &mut Taken, commands: usize, scripts: usize) {
-        let mut room = commands.min(self.bounds.commands - taken.commands);
+        let mut room = commands.min(BATCH_MAX - taken.commands);
         let mut scripts = scripts.min(self.bounds.scripts - taken.scripts);
         let mut left_of_cycle = 0;
         // Those from which nothing may be taken now: they are the first of the next batch.
