@@ -165,6 +165,14 @@ impl Crowd {
     }
 }
 
+/// Who is no longer needed resets: a closed connection would keep its port for a minute, and those of
+/// a few crowds are all that a machine has.
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|(_, buyer)| reset(buyer));
+    }
+}
+
 /// Has a connection end by a reset when it is dropped.
 fn reset(buyer: &Buyer) {
     set_socket_linger(buyer.socket(), Some(Duration::ZERO)).expect("no lingering");

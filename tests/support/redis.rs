@@ -20,6 +20,10 @@ pub mod port;
 
 /// Time for a Redis to come up. An append-only file is read first.
 const START_DEADLINE: Duration = Duration::from_secs(20);
+/// A node of a Cluster speaks to the others at a port that is so much higher than its own.
+const CLUSTER_BUS: u16 = 10_000;
+/// Its log, in its folder.
+const LOG: &str = "redis.log";
 /// Time for one answer.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
 
@@ -42,11 +46,13 @@ impl RedisServer {
     /// The same, with variables of the environment more.
     pub fn start_with(environment: &[(&str, String)], arguments: &[&str]) -> Self {
         let own = |(name, value): &(&str, String)| ((*name).to_owned(), value.clone());
+        let in_cluster = arguments.contains(&"--cluster-enabled");
+        let mut log = String::new();
         // Somebody may take the port between our look and Redis' start: look again.
         for _ in 0..10 {
             let mut server = Self {
                 folder: tempfile::tempdir().expect("a temporary folder"),
-                port: Port::free(),
+                port: if in_cluster { Port::free_with(CLUSTER_BUS) } else { Port::free() },
                 arguments: arguments.iter().map(|&a| a.to_owned()).collect(),
                 environment: environment.iter().map(own).collect(),
                 child: None,
@@ -54,8 +60,9 @@ impl RedisServer {
             if server.spawn() {
                 return server;
             }
+            log = server.log();
         }
-        panic!("redis-server did not start in ten attempts");
+        panic!("redis-server did not start in ten attempts; the last one's log:\n{log}");
     }
 
     /// Starts one with the [`users`] of tuning/. The file is to be kept.
@@ -110,7 +117,13 @@ impl RedisServer {
     /// Starts it again after [`kill`](Self::kill), on the same port and folder.
     pub fn restart(&mut self) {
         self.kill();
-        assert!(self.spawn(), "redis-server did not come back on port {}", self.port());
+        let port = self.port();
+        assert!(self.spawn(), "redis-server did not come back on port {port}:\n{}", self.log());
+    }
+
+    /// What it wrote to its log, all starts.
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join(LOG)).unwrap_or_else(|e| e.to_string())
     }
 
     /// A connection for what a test wants to see or set by hand.
@@ -131,7 +144,7 @@ impl RedisServer {
         let program = std::env::var("STAMPEDE_TEST_REDIS_SERVER");
         let mut command = Command::new(program.as_deref().unwrap_or("redis-server"));
         command.args(["--port", &self.port().to_string(), "--bind", "127.0.0.1", "--save", ""]);
-        command.arg("--dir").arg(self.folder.path()).args(["--logfile", "redis.log"]);
+        command.arg("--dir").arg(self.folder.path()).args(["--logfile", LOG]);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::null());
         let child = command.spawn().unwrap_or_else(|error| {
