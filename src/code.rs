@@ -113,7 +113,7 @@ impl Code {
                 .buy(-9, "请求参数无效"),
             Self::NotFound => row(Kind::NOT_FOUND)
                 .buy(-10, "没有此活动"),
-            Self::UserRequired => row(kind!("user_required", UnprocessableContent, "The sale has a limit a user, so the user must be named."))
+            Self::UserRequired => row(kind!("user_required", UnprocessableContent, "The sale has a limit per user, so the user must be named."))
                 .buy(-11, "请提供用户标识"),
             Self::RateLimited => row(kind!("rate_limited", TooManyRequests, "Too many requests.", 1 s))
                 .buy(-12, "请求过于频繁，请稍后再试"),

@@ -39,7 +39,7 @@ pub struct Settings {
     /// An outage of 10 seconds.
     #[arg(long, conflicts_with = "outage")]
     pub quick: bool,
-    /// Sales a second, at a steady pace.
+    /// Sales per second, at a steady pace.
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(4..=10_000))]
     pub rate: u64,
     /// What every command takes.

@@ -39,7 +39,7 @@ enum Command {
     /// stampede beside the floor and may_minihttp, with wrk and ab: about 7 minutes.
     ///
     /// Compares the bare epoll loop (floor), may_minihttp and stampede: CPU and throughput of
-    /// rejections and of sales, Redis CPU a sale, memory an idle connection. Writes commands.txt,
+    /// rejections and of sales, Redis CPU per sale, memory per idle connection. Writes commands.txt,
     /// versions.txt, raw.csv and summary.md, and prints which promises are met. Fails if a server
     /// answers anything but what it should; a promise that is not met is a result, not a failure.
     Quick(quick::Settings),

@@ -1,4 +1,4 @@
-//! A sale as people write it by hand: one script call a ticket. What the baselines share.
+//! A sale as people write it by hand: one script call per ticket. What the baselines share.
 
 use std::sync::LazyLock;
 

@@ -49,16 +49,16 @@ const fn at_most(text: &'static str, scenario: &'static str, of: usize, to: usiz
 
 /// What is promised of these scenarios.
 pub const PROMISES: [Promise; 10] = [
-    at_most("CPU a rejection (embedded), 100 sales to 1", REJECTION_EMBEDDED, 1, 0),
-    at_most("CPU a rejection (embedded), 10,000 sales to 1", REJECTION_EMBEDDED, 2, 0),
-    at_most("CPU a rejection (Redis), 100 sales to 1", REJECTION_REDIS, 1, 0),
-    at_most("CPU a rejection (Redis), 10,000 sales to 1", REJECTION_REDIS, 2, 0),
-    at_most("CPU a sale (embedded), 100 sales to 1", SALE_EMBEDDED, 1, 0),
-    at_most("CPU a sale (embedded), 10,000 sales to 1", SALE_EMBEDDED, 2, 0),
-    at_most("CPU a sale (Redis), 100 sales to 1", SALE_REDIS, 1, 0),
-    at_most("CPU a sale (Redis), 10,000 sales to 1", SALE_REDIS, 2, 0),
-    at_most("CPU a sale (embedded, 100 hot), 10,000 sales to 100", HOT_EMBEDDED, 2, 1),
-    at_most("CPU a sale (Redis, 100 hot), 10,000 sales to 100", HOT_REDIS, 2, 1),
+    at_most("CPU per rejection (embedded), 100 sales to 1", REJECTION_EMBEDDED, 1, 0),
+    at_most("CPU per rejection (embedded), 10,000 sales to 1", REJECTION_EMBEDDED, 2, 0),
+    at_most("CPU per rejection (Redis), 100 sales to 1", REJECTION_REDIS, 1, 0),
+    at_most("CPU per rejection (Redis), 10,000 sales to 1", REJECTION_REDIS, 2, 0),
+    at_most("CPU per sale (embedded), 100 sales to 1", SALE_EMBEDDED, 1, 0),
+    at_most("CPU per sale (embedded), 10,000 sales to 1", SALE_EMBEDDED, 2, 0),
+    at_most("CPU per sale (Redis), 100 sales to 1", SALE_REDIS, 1, 0),
+    at_most("CPU per sale (Redis), 10,000 sales to 1", SALE_REDIS, 2, 0),
+    at_most("CPU per sale (embedded, 100 hot), 10,000 sales to 100", HOT_EMBEDDED, 2, 1),
+    at_most("CPU per sale (Redis, 100 hot), 10,000 sales to 100", HOT_REDIS, 2, 1),
 ];
 
 /// Settings of a run.

@@ -1,7 +1,7 @@
 //! What is measured: each scenario starts what it needs, checks one answer, warms up, measures,
 //! checks again, and returns its figures.
 //!
-//! CPU a request is what the server's process used over the whole run of the load generator,
+//! CPU per request is what the server's process used over the whole run of the load generator,
 //! divided by the requests that were answered in it.
 
 use std::time::Duration;

@@ -61,10 +61,10 @@ pub enum Refused {
     Closed,
     /// The user would have more than this many units.
     LimitReached {
-        /// The sale's limit a user.
+        /// The sale's limit per user.
         limit_per_user: u32,
     },
-    /// The sale has a limit a user, so it must be told who the user is.
+    /// The sale has a limit per user, so it must be told who the user is.
     UserRequired,
     /// One reservation may have this many units at the most.
     QuantityTooLarge {

@@ -236,7 +236,7 @@ pub enum Outcome {
     NotClaimed,
     /// Reserve, late confirm: the user would have more than this many units.
     LimitReached {
-        /// The sale's limit a user.
+        /// The sale's limit per user.
         limit_per_user: u32,
     },
     /// Reserve: fewer units are left than were asked for. Find claim: none is.
@@ -251,7 +251,7 @@ pub enum Outcome {
     },
     /// Reserve, find claim: the sale is over.
     Closed,
-    /// Reserve: the sale has a limit a user, so it must be told who the user is.
+    /// Reserve: the sale has a limit per user, so it must be told who the user is.
     UserRequired,
     /// Reserve: more units than one reservation may have.
     QuantityTooLarge {

@@ -418,7 +418,7 @@ impl Machine {
         self.changed.push(row as u32);
     }
 
-    /// The outcome to give if `quantity` more units would break the sale's limit a user.
+    /// The outcome to give if `quantity` more units would break the sale's limit per user.
     fn limit_breach(&self, user: &str, quantity: u32) -> Option<Outcome> {
         let limit_per_user = self.spec.limit_per_user;
         if limit_per_user == 0 {

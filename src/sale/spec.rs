@@ -78,7 +78,7 @@ impl State {
 }
 
 impl SaleSpec {
-    /// A sale of `total` units with every other setting at its default: open, no limit a user,
+    /// A sale of `total` units with every other setting at its default: open, no limit per user,
     /// held for five minutes.
     pub fn with_total(total: u64) -> Self {
         Self {

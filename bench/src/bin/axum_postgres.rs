@@ -1,4 +1,4 @@
-//! A peer that sells: axum in front of PostgreSQL, one statement a ticket.
+//! A peer that sells: axum in front of PostgreSQL, one statement per ticket.
 //!
 //! The statement takes the unit off the stock and writes the reservation, so that a grant is as
 //! durable as PostgreSQL makes it and somebody has it. A pool of connections serves all requests in

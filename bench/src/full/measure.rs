@@ -1,7 +1,7 @@
 //! One measurement with the load generator: start a server, see that it answers as it should, warm
 //! it up, load it, and read what it used.
 //!
-//! CPU a request is what the server's processes used from the first request until the last answer was
+//! CPU per request is what the server's processes used from the first request until the last answer was
 //! read, divided by the requests that were answered in between, which are all that were sent. The
 //! load generator reads it itself (`--watch`): connections are opened before and closed after.
 

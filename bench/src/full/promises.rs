@@ -51,17 +51,17 @@ const NEIGHBOUR_NOTE: &str = "His purchase is in the next batch as soon as the c
 pub const RUN_PROMISES: [Promise; 50] = [
     most(1.03, "CPU per rejection, to the floor's", REJECTION).to(cpu(scenario::KEEPALIVE, FLOOR)),
     most(1.08, "the same, 16 pipelined", PIPELINED).to(cpu(scenario::PIPELINED, FLOOR)),
-    most(1.0, "CPU a rejection, to the cheapest peer's", REJECTION).to_cheapest(KEEPALIVE_PEERS),
+    most(1.0, "CPU per rejection, to the cheapest peer's", REJECTION).to_cheapest(KEEPALIVE_PEERS),
     most(1.0, "the same, 16 pipelined", PIPELINED).to_cheapest(PIPELINED_PEERS),
     most(1.0, "the same, a connection each", EACH).to_cheapest(EACH_PEERS).note(CONNECTION_NOTE),
-    most(1.3, "CPU a sale, to its own a rejection", cpu(scenario::SALES_MEMORY, OURS))
+    most(1.3, "CPU per sale, to that per rejection", cpu(scenario::SALES_MEMORY, OURS))
         .to(cpu(scenario::REJECTIONS_REDIS, OURS))
         .note(
             "A sale waits for its batch, so the core sleeps and is woken some 1,500 times a second \
              where a rejection never waits. The floor of a sale, which checks nothing, costs as much.",
         ),
-    most(0.25, "Redis CPU a sale, to one EVALSHA a ticket over 64 connections", REDIS).to(EVALSHA),
-    most(0.25, "the same, to one EVALSHA a ticket pipelined by the same loop", REDIS)
+    most(0.25, "Redis CPU per sale, to one EVALSHA per ticket over 64 connections", REDIS).to(EVALSHA),
+    most(0.25, "the same, to one EVALSHA per ticket pipelined by the same loop", REDIS)
         .to(EVALSHA_PIPELINED)
         .note(
             "Pipelined on one connection, an EVALSHA costs Redis half of what it does over 64. Most \
@@ -99,10 +99,10 @@ pub const RUN_PROMISES: [Promise; 50] = [
     )
     .to((scenario::CONNECTION_EACH, "nginx", figure::REQUESTS_PER_S))
     .note(
-        "The generator is the limit of all: it needs nearly twice a server's CPU a connection, and \
+        "The generator is the limit of all: it needs nearly twice a server's CPU per connection, and \
          its core is busy all the time. So the CPU of the server decides.",
     ),
-    most(1.0, "A connection each: CPU a request, to nginx's", EACH)
+    most(1.0, "A connection each: CPU per request, to nginx's", EACH)
         .to(cpu(scenario::CONNECTION_EACH, "nginx"))
         .note(CONNECTION_NOTE),
     most(0.25, "The headline: time to the last answer, to the article's", SOLD).to((
@@ -173,19 +173,19 @@ pub const RUN_PROMISES: [Promise; 50] = [
         (scenario::PIPELINERS_500, OURS, figure::LATENCY_P99_US),
     )
     .to((scenario::PIPELINERS_NONE, OURS, figure::LATENCY_P99_US)),
-    most(6.0, "Memory an idle connection, KiB", (scenario::IDLE, OURS, figure::CONNECTION_KIB)),
-    most(1.1, "CPU a rejection, 15,000 connections to 64", cpu(scenario::CONNECTIONS_15000, OURS))
+    most(6.0, "Memory per idle connection, KiB", (scenario::IDLE, OURS, figure::CONNECTION_KIB)),
+    most(1.1, "CPU per rejection, 15,000 connections to 64", cpu(scenario::CONNECTIONS_15000, OURS))
         .to(cpu(scenario::CONNECTIONS_64, OURS))
         .note(
             "The floor grows as much (below): 15,000 sockets and their buffers, and the generator's, \
              do not fit into the core's cache.",
         ),
-    most(1.1, "CPU a rejection, 1,024 connections to 64", cpu(scenario::CONNECTIONS_1024, OURS))
+    most(1.1, "CPU per rejection, 1,024 connections to 64", cpu(scenario::CONNECTIONS_1024, OURS))
         .to(cpu(scenario::CONNECTIONS_64, OURS))
         .note("The floor grows as much (below)."),
-    most(1.1, "CPU a rejection, 2 cores to 1", cpu(scenario::CORES_2, OURS))
+    most(1.1, "CPU per rejection, 2 cores to 1", cpu(scenario::CORES_2, OURS))
         .to(cpu(scenario::CORES_1, OURS)),
-    most(1.1, "CPU a rejection, 10,000 sales to 1", cpu(scenario::DEFINED, "10000_sales"))
+    most(1.1, "CPU per rejection, 10,000 sales to 1", cpu(scenario::DEFINED, "10000_sales"))
         .to(cpu(scenario::DEFINED, "1_sale")),
     shown("the floor's: 1,024 connections to 64", cpu(scenario::CONNECTIONS_1024, FLOOR))
         .to(cpu(scenario::CONNECTIONS_64, FLOOR)),
@@ -197,18 +197,18 @@ pub const RUN_PROMISES: [Promise; 50] = [
         .to(cpu(scenario::CORES_1, FLOOR)),
     shown("CPU with 15,000 connections, to the floor's", cpu(scenario::CONNECTIONS_15000, OURS))
         .to(cpu(scenario::CONNECTIONS_15000, FLOOR)),
-    shown("CPU a rejection, to the io_uring floor's", REJECTION)
+    shown("CPU per rejection, to the io_uring floor's", REJECTION)
         .to(cpu(scenario::KEEPALIVE, "floor_uring")),
-    shown("CPU a rejection, a connection each, to the floor's", EACH)
+    shown("CPU per rejection, a connection each, to the floor's", EACH)
         .to(cpu(scenario::CONNECTION_EACH, FLOOR)),
     shown("CPU of TechEmpower's plaintext, to the floor's", cpu(scenario::PLAINTEXT, OURS))
         .to(cpu(scenario::PLAINTEXT, FLOOR)),
     shown("CPU of TechEmpower's JSON, to the floor's", cpu(scenario::JSON, OURS))
         .to(cpu(scenario::JSON, FLOOR)),
-    shown("Redis CPU a sale, to the bare client's with the same batches", REDIS)
+    shown("Redis CPU per sale, to the bare client's with the same batches", REDIS)
         .to((scenario::SALES_MEMORY, scenario::BARE_REDIS, figure::REDIS_CPU_US)),
     shown(
-        "CPU a durable sale (embedded), to its own a rejection",
+        "CPU per durable sale (embedded), to that per rejection",
         cpu(scenario::SALES_EMBEDDED, OURS),
     )
     .to(REJECTION),
@@ -219,12 +219,12 @@ pub const RUN_PROMISES: [Promise; 50] = [
         (scenario::HEADLINE_DURABLE, OURS, figure::LAST_ANSWER_S),
     )
     .to((scenario::HEADLINE_DURABLE, "axum_postgres", figure::LAST_ANSWER_S)),
-    shown("CPU a rejection over a Unix socket, to TCP's", cpu(scenario::UNIX, OURS))
+    shown("CPU per rejection over a Unix socket, to TCP's", cpu(scenario::UNIX, OURS))
         .to(cpu(scenario::TCP, OURS)),
     shown("the same behind nginx", cpu(scenario::NGINX_UNIX, OURS))
         .to(cpu(scenario::NGINX_TCP, OURS)),
     shown(
-        "CPU of the load generator a request, to wrk's",
+        "CPU of the load generator per request, to wrk's",
         (scenario::GENERATORS, "load", figure::GENERATOR_CPU_US),
     )
     .to((scenario::GENERATORS, "wrk", figure::GENERATOR_CPU_US)),

@@ -292,11 +292,11 @@ impl LoadReport {
             )?;
         }
         if let (Some(all), true) = (self.watched_cpu_us, self.requests > 0) {
-            writeln!(page, "server: {:.2} us CPU a request", all / self.requests as f64)?;
+            writeln!(page, "server: {:.2} us CPU per request", all / self.requests as f64)?;
         }
         let busy = self.generator_busy * 100.0;
         let cpu = self.generator_cpu_us;
-        writeln!(page, "generator: {cpu:.2} us CPU a request, busy {busy:.0} % of the time")?;
+        writeln!(page, "generator: {cpu:.2} us CPU per request, busy {busy:.0} % of the time")?;
         if self.generator_saturated {
             writeln!(page, "  SATURATED: this may be the generator's limit and not the server's")?;
         }

@@ -25,7 +25,7 @@ const CONNECTIONS_MAX: u32 = 1_000_000;
 /// Closed loop (without --rate): each connection asks again as soon as it is answered, so a slow
 /// server is asked less. Open loop (--rate): requests are due at fixed times whatever the server
 /// does, and each is waited for since it was due, also while no connection was free. Use the first
-/// for throughput and CPU a request, the second for latencies.
+/// for throughput and CPU per request, the second for latencies.
 ///
 /// Exit code 1 if any answer was not understood, was not among --expect or never came, if two grants
 /// have the same reservation id, or if more were granted than --total; 130 after Ctrl-C, which ends

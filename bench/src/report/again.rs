@@ -82,7 +82,7 @@ mod tests {
         run(&settings).expect("a report");
         let first = fs::read_to_string(folder.path().join("summary.md")).expect("a summary");
         assert!(first.starts_with("# Title\n\nCores.\n\n## What is promised\n"), "{first}");
-        assert!(first.contains("| Memory an idle connection, KiB | ≤ 12.000 | 0.200 |"));
+        assert!(first.contains("| Memory per idle connection, KiB | ≤ 12.000 | 0.200 |"));
         assert!(first.contains("(memory.svg)") && !first.contains("Old"));
         run(&settings).expect("another");
         assert_eq!(fs::read_to_string(folder.path().join("summary.md")).expect("a summary"), first);

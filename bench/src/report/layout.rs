@@ -108,22 +108,22 @@ fn charts() -> Vec<Chart> {
         ),
         bars(
             "rejections-keepalive",
-            "CPU a rejection, kept connections, us",
+            "CPU per rejection, kept connections, us",
             &[("", "rejections_keepalive", CPU), ("", "rejections_keepalive_c64", CPU)],
         ),
         bars(
             "rejections-pipelined",
-            "CPU a rejection, 16 requests at a time, us",
+            "CPU per rejection, 16 requests at a time, us",
             &[("", "rejections_pipelined16", CPU)],
         ),
         bars(
             "rejections-connection-each",
-            "CPU a rejection, a connection each, us",
+            "CPU per rejection, a connection each, us",
             &[("", "rejections_connection_each", CPU), ("", "rejections_connection_each_c64", CPU)],
         ),
         bars(
             "sales",
-            "Sales a second, by ledger",
+            "Sales per second, by ledger",
             &[
                 ("Redis, in memory", "sales_redis_memory", SALES),
                 ("Redis, synced each second", "sales_redis_everysec", SALES),
@@ -158,7 +158,7 @@ fn charts() -> Vec<Chart> {
         },
         Chart {
             name: "connections",
-            title: "CPU a rejection by number of connections, us",
+            title: "CPU per rejection by number of connections, us",
             kind: Kind::Lines {
                 figure: CPU,
                 along: "connections",
@@ -171,7 +171,7 @@ fn charts() -> Vec<Chart> {
         },
         bars(
             "cores",
-            "Rejections a second by cores of the server",
+            "Rejections per second by cores of the server",
             &[
                 ("one core", "cores_1", figure::REQUESTS_PER_S),
                 ("two cores", "cores_2", figure::REQUESTS_PER_S),
@@ -179,7 +179,7 @@ fn charts() -> Vec<Chart> {
         ),
         bars(
             "memory",
-            "Memory an idle connection, KiB",
+            "Memory per idle connection, KiB",
             &[("", "idle_connections", figure::CONNECTION_KIB)],
         ),
     ]
@@ -201,8 +201,8 @@ fn lines() -> Vec<Line> {
         ("the same of Redis", "hot_1000_c64", figure::REDIS_CPU_US),
         ("a crowd with keys: last ticket sold after, s", "headline_keyed", figure::LAST_GRANT_S),
         ("the same: everybody answered after, s", "headline_keyed", figure::LAST_ANSWER_S),
-        ("CPU a rejection, kept connections, us", "rejections_keepalive", CPU),
-        ("CPU a rejection, kept connections, us", "rejections_keepalive_c64", CPU),
+        ("CPU per rejection, kept connections, us", "rejections_keepalive", CPU),
+        ("CPU per rejection, kept connections, us", "rejections_keepalive_c64", CPU),
         ("the same, 16 requests at a time", "rejections_pipelined16", CPU),
         ("the same, a connection each", "rejections_connection_each", CPU),
         ("the same, a connection each", "rejections_connection_each_c64", CPU),
@@ -215,7 +215,7 @@ fn lines() -> Vec<Line> {
         ("an anonymous crowd: last ticket sold after, s", "headline", figure::LAST_GRANT_S),
         ("the same: everybody answered after, s", "headline", figure::LAST_ANSWER_S),
         ("p99.9 at 70 % of the most load, us", "open_70", figure::LATENCY_P999_US),
-        ("memory an idle connection, KiB", "idle_connections", figure::CONNECTION_KIB),
+        ("memory per idle connection, KiB", "idle_connections", figure::CONNECTION_KIB),
     ];
     all.map(line).to_vec()
 }

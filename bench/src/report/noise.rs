@@ -5,7 +5,7 @@ use super::layout::FLOORS;
 use super::spread::{Spread, scenarios, spread};
 use crate::rows::{Row, figure};
 
-/// Between the quartiles of the floor's CPU a request, relative to its median.
+/// Between the quartiles of the floor's CPU per request, relative to its median.
 const NOISY: f64 = 0.10;
 const TOO_NOISY: f64 = 0.25;
 /// Quartiles of fewer say nothing.
@@ -69,7 +69,7 @@ pub fn floors(rows: &[Row]) -> Option<String> {
     };
     Some(format!(
         "{verdict} The floor does the same work in every round; the middle half of its rounds spans \
-         {percent:.0} % of its median CPU a request ({of})."
+         {percent:.0} % of its median CPU per request ({of})."
     ))
 }
 
@@ -130,7 +130,7 @@ mod tests {
         assert!(of(&[9.0, 10.0, 10.0, 12.0, 12.0]).contains("**Noisy: "));
         let noisy = of(&[6.0, 8.0, 10.0, 12.0, 14.0]);
         assert!(noisy.contains("**Too noisy to judge ratios within 40 %.**"), "{noisy}");
-        assert!(noisy.contains("40 % of its median CPU a request (in rejections)."));
+        assert!(noisy.contains("40 % of its median CPU per request (in rejections)."));
     }
 
     #[test]

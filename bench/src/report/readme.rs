@@ -170,7 +170,7 @@ mod tests {
             let line = section.lines().find(|line| line.starts_with("| ") && line.contains("1.00"));
             line.expect("a line").to_owned()
         };
-        assert!(first(std::slice::from_ref(&rejections)).starts_with("| CPU a rejection, kept"));
+        assert!(first(std::slice::from_ref(&rejections)).starts_with("| CPU per rejection, kept"));
         let both = [rejections, row("shop_keyed", SALES_PER_S)];
         assert!(first(&both).starts_with("| purchases/s by POST with user, key"));
     }

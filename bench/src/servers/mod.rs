@@ -27,11 +27,11 @@ pub enum Server {
     Axum,
     /// nginx that answers from its configuration.
     Nginx,
-    /// nginx with Lua; sells one EVALSHA a ticket.
+    /// nginx with Lua; sells one EVALSHA per ticket.
     NginxLua,
-    /// axum in front of PostgreSQL; sells one statement a ticket.
+    /// axum in front of PostgreSQL; sells one statement per ticket.
     AxumPostgres,
-    /// The article's design, in Go; sells one script call a ticket.
+    /// The article's design, in Go; sells one script call per ticket.
     Article,
     /// The epoll loop that sells in batches.
     FloorSales,

@@ -58,7 +58,7 @@ struct Settings {
     /// Tickets of the sale, if it isn't there yet.
     #[arg(long, default_value_t = 10_000)]
     total: u64,
-    /// One EVALSHA a ticket, with the script of the one-EVALSHA baseline, in place of batches.
+    /// One EVALSHA per ticket, with the script of the one-EVALSHA baseline, in place of batches.
     #[arg(long)]
     per_ticket: bool,
     /// Sell from a journal in this folder, in place of Redis.
