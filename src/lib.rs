@@ -13,6 +13,7 @@
 //! [`control`] is the port for operators, [`operator`] their commands.
 
 pub mod engine;
+pub mod tls;
 pub mod handler;
 pub mod code;
 pub mod route;

@@ -28,6 +28,31 @@ pub const OUT_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Longest response we produce; an out-buffer grows past its bound by one of these at the most.
 pub const RESPONSE_BYTES_MAX: usize = 4 * 1024;
 
+/// Longest record of TLS on its way to us, its header included (RFC 5246, section 6.2.3). So much of one
+/// that is not whole, or of a message in several, is kept with a connection.
+pub const TLS_RECEIVED_BYTES_MAX: usize = (1 << 14) + 2048 + 5;
+/// A core's buffer for records: what a connection keeps of one, and what a read brings in.
+pub const RECORDS_BUFFER_BYTES: usize = 24 * 1024;
+/// What a balancer says of a connection at most before the client's own bytes (the PROXY protocol): its
+/// addresses, and a few things more that are passed over.
+pub const PROXY_HEADER_BYTES_MAX: usize = 1024;
+/// Connections of a core that may wait for their handshake: a core makes some thousands a second.
+pub const HANDSHAKES_WAITING_MAX: usize = 1024;
+/// Time that a core spends on handshakes between two rounds of what else there is to do, about: at least
+/// one is made.
+pub const HANDSHAKES_TIME_US: u64 = 250;
+
+/// Certificates, each with a key, of which one is shown to a client by the host that it names.
+pub const TLS_PAIRS_MAX: usize = 64;
+/// Days before its end from which on a certificate is warned of.
+pub const CERTIFICATE_ENDS_SOON_DAYS: u64 = 14;
+/// Keys of tickets in a file: one that seals, and those before and after it.
+pub const TICKET_KEYS_MAX: usize = 16;
+/// Time for which a client may resume with a ticket, in seconds. The keys' file says when it really ends.
+pub const TICKET_LIFETIME_S: u32 = 12 * 3600;
+/// Longest ticket that is looked at.
+pub const TICKET_BYTES_MAX: usize = 2048;
+
 /// Time for a whole head, from its first byte. Beyond it: 408.
 pub const HEAD_DEADLINE_MS: u64 = 10_000;
 /// Time for a whole body, from the end of its head. Beyond it: 408.
@@ -262,8 +287,8 @@ pub const REFUSED_CONNECTIONS_MAX: usize = 16;
 /// Stack of a coroutine. Only touched pages cost memory, and a core has a few coroutines, so this is
 /// generous: see ARCHITECTURE.md for the measurement.
 pub const STACK_BYTES: usize = 64 * 1024;
-/// Stack of a core's link to the ledger, on which a TLS handshake may run.
-pub const LINK_STACK_BYTES: usize = 256 * 1024;
+/// Stack of a coroutine on which a TLS handshake may run: a core's leader, its link to the ledger.
+pub const HANDSHAKE_STACK_BYTES: usize = 256 * 1024;
 /// Time the start waits for the ledger before the server goes on without it.
 pub const STARTUP_WAIT_MS: u64 = 5_000;
 /// Reservations that one sweep returns to stock, about.
@@ -355,7 +380,7 @@ pub const CONTROL_CONNECTIONS_MAX: usize = 20;
 pub const CONTROL_REFUSED_MAX: usize = 4;
 /// Memory that a silent or idle connection takes: what is kept of it, and its place in the table of its
 /// core, with the room that the table sets aside when it grows.
-pub const IDLE_CONNECTION_BYTES: usize = 256;
+pub const IDLE_CONNECTION_BYTES: usize = 272;
 /// Memory that any connection takes at most: it also keeps input, of which that for a body is most, and
 /// a buffer of answers, which grows by doubling.
 pub const CONNECTION_BYTES_MAX: usize =
@@ -424,6 +449,7 @@ pub const STAT_LOG_QUEUE_MAX: usize = 1024;
 pub const STAT_LOG_LINE_BYTES_MAX: usize = 48;
 
 const _: () = assert!(REQUEST_LINE_BYTES_MAX < HEAD_BYTES_MAX);
+const _: () = assert!(TLS_RECEIVED_BYTES_MAX + READ_BUFFER_BYTES / 2 <= RECORDS_BUFFER_BYTES);
 const _: () = assert!(READS_PER_TURN_MAX > 0);
 const _: () = assert!(0 < REQUESTS_AT_ONCE_MAX && REQUESTS_AT_ONCE_MAX < REQUESTS_PER_TURN_MAX);
 // Who lingers has a turn in a tick, and time to be read to the last byte that is discarded.

@@ -92,6 +92,7 @@ fn announcement(config: &Config, ready: &Ready) -> String {
         .iter()
         .map(|listen| match listen {
             Listen::Tcp(address) => format!("http://{address}"),
+            Listen::Tls(address) => format!("https://{address}"),
             Listen::Unix(_) => listen.to_string(),
         })
         .collect();
@@ -186,8 +187,9 @@ fn how_to_buy<'a>(base: &str, sales: &'a [(SaleId, SaleStart)]) -> String {
 
 /// What curl must be told to reach it from this machine, up to the path.
 fn curl_base(listen: &Listen) -> String {
-    let address = match listen {
-        Listen::Tcp(address) => address,
+    let (scheme, address) = match listen {
+        Listen::Tcp(address) => ("http", address),
+        Listen::Tls(address) => ("https", address),
         Listen::Unix(path) => {
             let path = path.display().to_string().replace('\'', r"'\''");
             return format!("--unix-socket '{path}' http://localhost");
@@ -199,7 +201,7 @@ fn curl_base(listen: &Listen) -> String {
         IpAddr::V6(ip) => format!("[{ip}]"),
         ip => ip.to_string(),
     };
-    format!("http://{host}:{}", address.port())
+    format!("{scheme}://{host}:{}", address.port())
 }
 
 fn write_orders(options: &OrdersOptions) -> ExitCode {

@@ -34,6 +34,7 @@ mod ledger;
 mod listening;
 mod members;
 mod orders;
+mod tls;
 mod watchdog;
 
 pub use error::RunError;
@@ -74,6 +75,7 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
     watch_signals(events.clone())?;
 
     let status = make_status(config, events.clone(), ledger.refused_sales())?;
+    tls::start(&status)?;
     // Before anything is sold: the orders may know of more than the ledger does.
     let orders = ledger.orders(&status.config)?;
     // One more, for operators.
@@ -172,6 +174,7 @@ fn make_status(
         connections_max: connections_max(&config),
         refused_max: REFUSED_CONNECTIONS_MAX,
         connections_per_address: config.connections_per_address,
+        proxy_protocol: config.proxy_protocol,
         trusted: config.trusted_proxies.clone(),
         idle_timeout_ms: config.idle_timeout_ms,
         head_timeout_ms: config.head_timeout_ms,

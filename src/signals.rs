@@ -1,11 +1,12 @@
 //! What the process does about signals.
 //!
 //! SIGTERM and SIGINT end it, the second one at once, whatever is stuck: the thread that hears them
-//! waits for nobody. SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2, which log rotation, closed terminals and
-//! other servers' habits send, would kill by default; in the middle of a sale they are logged and
-//! ignored. SIGABRT still leaves a core dump.
+//! waits for nobody. SIGHUP has files read again, where there are any to be read. SIGQUIT, SIGUSR1 and
+//! SIGUSR2, which log rotation, closed terminals and other servers' habits send, would kill by default;
+//! in the middle of a sale they are logged and ignored. SIGABRT still leaves a core dump.
 
 use std::io;
+use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
@@ -14,6 +15,10 @@ use signal_hook::iterator::Signals;
 
 use crate::limits::SECOND_SIGNAL_MS;
 use crate::logging;
+use crate::sync::lock;
+
+/// What is done at SIGHUP.
+static AT_HANG_UP: Mutex<Option<Box<dyn Fn() + Send>>> = Mutex::new(None);
 
 /// Exit code of an end that was forced.
 const FORCED: u8 = 1;
@@ -23,6 +28,12 @@ pub fn ignore_others() -> io::Result<()> {
     let mut signals = Signals::new([SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2])?;
     thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
+            if signal == SIGHUP
+                && let Some(read_again) = &*lock(&AT_HANG_UP)
+            {
+                read_again();
+                continue;
+            }
             let (signal, instead) = match signal {
                 SIGHUP => ("SIGHUP", "settings are read at the start only; restart to change them"),
                 SIGQUIT => ("SIGQUIT", "SIGTERM drains; SIGABRT leaves a core dump"),
@@ -33,6 +44,11 @@ pub fn ignore_others() -> io::Result<()> {
         }
     })?;
     Ok(())
+}
+
+/// Calls `read_again` at each SIGHUP, which is ignored otherwise. It must not wait.
+pub fn at_hang_up(read_again: impl Fn() + Send + 'static) {
+    *lock(&AT_HANG_UP) = Some(Box::new(read_again));
 }
 
 /// Calls `end` at each SIGTERM and SIGINT. After the second one the process has

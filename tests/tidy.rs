@@ -92,7 +92,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("engine/http", &[]),
     ("engine", &["engine/http"]),
     ("code", &["engine/http"]),
-    ("ledger", &["engine", "sale"]),
+    ("tls", &[]),
+    ("ledger", &["engine", "sale", "tls"]),
     ("orders", &["ledger", "sale"]),
     ("purchase", &["ledger", "sale", "splits", "stock"]),
     ("route", &["engine/http", "sale"]),
@@ -101,7 +102,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sweep", &["ledger", "sale", "splits"]),
     ("audit", &["ledger", "orders", "sale", "splits"]),
     ("cli", &[]),
-    ("config", &["cli", "ledger", "orders", "sale", "stock"]),
+    ("config", &["cli", "ledger", "orders", "sale", "stock", "tls"]),
     ("status", &["config", "engine", "purchase"]),
     ("members", &["ledger", "status"]),
     (
@@ -127,7 +128,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "server",
         &[
             "config", "control", "engine", "handler", "ledger", "members", "operator", "orders",
-            "purchase", "sale", "status", "sweep",
+            "purchase", "sale", "status", "sweep", "tls",
         ],
     ),
 ];

@@ -20,9 +20,32 @@ pub struct ServeOptions {
     /// name; a name with several addresses listens on each that this machine has. Port 0 takes
     /// a free one. Or unix:PATH, the file of a Unix socket, for a proxy on this machine: its mode
     /// is 0660 less the umask, one that a killed server left is taken over, and it is removed in
-    /// the end.
-    #[arg(long, value_name = "HOST:PORT|unix:PATH", help_heading = "Network")]
+    /// the end. Or tls:HOST:PORT, for clients that speak TLS, with --tls-cert and --tls-key.
+    #[arg(long, value_name = "[tls:]HOST:PORT|unix:PATH", help_heading = "Network")]
     pub listen: Vec<String>,
+
+    /// Show TLS clients the certificate in this PEM file (repeatable, each with a --tls-key)
+    ///
+    /// The certificates that lead from it to an authority follow it in the file. Of several, a client
+    /// is shown the one for the host that it names (SNI), or else the first. On SIGHUP the files are
+    /// read again: new connections are shown the new certificates, and none is closed. A certificate
+    /// that has expired ends the start; one that expires within 14 days is a warning.
+    #[arg(long, value_name = "FILE", help_heading = "Network")]
+    pub tls_cert: Vec<String>,
+
+    /// The private key of that certificate, a PEM file without a password (repeatable)
+    ///
+    /// In the order of --tls-cert.
+    #[arg(long, value_name = "FILE", help_heading = "Network")]
+    pub tls_key: Vec<String>,
+
+    /// Keys of the tickets with which TLS clients resume [default: keys of this server's own]
+    ///
+    /// Servers that share the keys take each other's tickets, so a client whom a balancer sends to
+    /// another server needs no full handshake. 1 to 16 lines, each as `openssl rand -hex 32` prints
+    /// it: the first key seals, all of them open. Read again on SIGHUP.
+    #[arg(long, value_name = "FILE", help_heading = "Network")]
+    pub tls_ticket_keys: Option<String>,
 
     /// Serve operators on this address, or `off` [default: 127.0.0.1:3006]
     ///
@@ -82,6 +105,21 @@ pub struct ServeOptions {
     /// for them. The same is true of whatever comes over a Unix socket.
     #[arg(long, value_name = "CIDR,...", help_heading = "Network")]
     pub trusted_proxies: Vec<String>,
+
+    /// The trusted proxies say whose a connection is, or `off` [default: off]
+    ///
+    /// Each of their connections begins with a header of the PROXY protocol, version 2, as HAProxy's
+    /// `send-proxy-v2` and the `proxy_protocol` of nginx's stream module send it; one without is
+    /// closed. The connection then counts with its client's address. From others no header is taken.
+    #[arg(
+        long,
+        value_name = "on|off",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "on",
+        help_heading = "Network"
+    )]
+    pub proxy_protocol: Option<String>,
 
     /// Where stock and reservations are kept [default: embedded:./stampede-data]
     ///
@@ -311,6 +349,8 @@ impl ServeOptions {
     pub fn given(&self, name: &str) -> Vec<&str> {
         let one = match name {
             "listen" => return self.listen.iter().map(String::as_str).collect(),
+            "tls-cert" => return self.tls_cert.iter().map(String::as_str).collect(),
+            "tls-key" => return self.tls_key.iter().map(String::as_str).collect(),
             "sale" => return self.sale.iter().map(String::as_str).collect(),
             "trusted-proxies" => {
                 return self.trusted_proxies.iter().map(String::as_str).collect();
@@ -321,7 +361,9 @@ impl ServeOptions {
             // Never an option: others on the machine can read those.
             "control-token" | "redis-sentinel-password" => &None,
             "public-confirm" => &self.public_confirm,
+            "proxy-protocol" => &self.proxy_protocol,
             "cores" => &self.cores,
+            "tls-ticket-keys" => &self.tls_ticket_keys,
             "connections-max" => &self.connections_max,
             "connections-per-address" => &self.connections_per_address,
             "ledger" => &self.ledger,
@@ -392,9 +434,11 @@ Examples:
 Signals:
   SIGTERM, SIGINT   drain: no new connection, requests under way are answered (--drain-delay,
                     --drain-timeout); the second one ends within 1s, the third at once
-  SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2
-                    logged and ignored: settings are read at the start only, there is no log file
-                    to open again, and no hand-over to a new process
+  SIGHUP            reads the files of TLS again (--tls-cert, --tls-key, --tls-ticket-keys); other
+                    settings are read at the start only
+  SIGQUIT, SIGUSR1, SIGUSR2
+                    logged and ignored: there is no log file to open again, and no hand-over to a
+                    new process
   SIGABRT           ends at once, with a core dump where the system leaves one
 
 Log:

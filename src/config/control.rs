@@ -116,7 +116,7 @@ impl Taker {
                  --control-token-file FILE or STAMPEDE_CONTROL_TOKEN, or use a loopback address",
             );
         }
-        if address.port() != 0 && listen.contains(&Listen::Tcp(address)) {
+        if address.port() != 0 && listen.iter().any(|one| one.address() == Some(address)) {
             self.wrong("control", &given, "the control port can't be the port for buyers");
         }
         Some(ControlSetting { address, token })

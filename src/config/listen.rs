@@ -15,12 +15,16 @@ pub const LISTEN_DEFAULT: &str = "0.0.0.0:3005";
 
 /// What stands before the path of a Unix socket.
 const UNIX_PREFIX: &str = "unix:";
+/// What stands before an address whose clients speak TLS.
+const TLS_PREFIX: &str = "tls:";
 
 /// One thing that an instance listens on. Shown as its setting is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {
     /// An address of this machine.
     Tcp(SocketAddr),
+    /// The same for clients that speak TLS.
+    Tls(SocketAddr),
     /// The file of a Unix socket.
     Unix(PathBuf),
 }
@@ -29,6 +33,7 @@ impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
+            Self::Tls(address) => write!(f, "{TLS_PREFIX}{address}"),
             Self::Unix(path) => write!(f, "{UNIX_PREFIX}{}", path.display()),
         }
     }
@@ -37,20 +42,33 @@ impl fmt::Display for Listen {
 impl Listen {
     /// Whether listening on both can't be meant. Port 0 is a new one each time.
     fn collides(&self, other: &Self) -> bool {
-        self == other && !matches!(self, Self::Tcp(address) if address.port() == 0)
+        match (self.address(), other.address()) {
+            (Some(one), Some(other)) => one == other && one.port() != 0,
+            _ => self == other,
+        }
+    }
+
+    /// The address, unless it is a file.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) | Self::Tls(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
     }
 }
 
-/// What a `HOST:PORT` or `unix:PATH` stands for.
+/// What a `HOST:PORT`, `tls:HOST:PORT` or `unix:PATH` stands for.
 fn parse(text: &str) -> Result<Vec<Listen>, String> {
-    match text.strip_prefix(UNIX_PREFIX) {
-        Some(path) => Ok(vec![Listen::Unix(socket_file(path)?)]),
-        None => {
-            let shape = "must be HOST:PORT, such as 0.0.0.0:3005, [::]:3005 or localhost:3005, \
-                         or unix:PATH";
-            Ok(value::addresses(text, shape)?.into_iter().map(Listen::Tcp).collect())
-        }
+    if let Some(path) = text.strip_prefix(UNIX_PREFIX) {
+        return Ok(vec![Listen::Unix(socket_file(path)?)]);
     }
+    let (text, kind): (_, fn(SocketAddr) -> Listen) = match text.strip_prefix(TLS_PREFIX) {
+        Some(address) => (address, Listen::Tls),
+        None => (text, Listen::Tcp),
+    };
+    let shape = "must be HOST:PORT, such as 0.0.0.0:3005, [::]:3005 or localhost:3005, \
+                 tls:HOST:PORT, or unix:PATH";
+    Ok(value::addresses(text, shape)?.into_iter().map(kind).collect())
 }
 
 /// A path at which a socket can be, as far as can be seen without making one. Who listens on one

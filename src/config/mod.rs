@@ -19,6 +19,7 @@ mod sale;
 mod show;
 mod source;
 mod taker;
+mod tls;
 mod value;
 
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ use crate::ledger::redis::TlsFiles;
 use crate::limits;
 use crate::orders::DatabaseUrl;
 use crate::sale::{SaleId, SaleSpec, Split};
+use crate::tls::TlsSetting;
 
 pub use crate::host::{Host, raise_file_limit};
 pub use crate::logging::LogFormat;
@@ -65,6 +67,8 @@ pub struct Config {
     pub config_file: Option<PathBuf>,
     /// Where buyers connect; at least one, none twice (but for port 0).
     pub listen: Vec<Listen>,
+    /// The files of TLS, if anybody speaks it.
+    pub tls: Option<TlsSetting>,
     /// The control port, if there is one.
     pub control: Option<ControlSetting>,
     /// Whether buyers may confirm their own reservations, at the public port.
@@ -78,6 +82,8 @@ pub struct Config {
     pub connections_per_address: u32,
     /// The networks of proxies in front. Their connections are not counted by address.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether they say whose a connection is.
+    pub proxy_protocol: bool,
     /// The ledger.
     pub ledger: LedgerSetting,
     /// Where an embedded ledger writes its orders, if anywhere.
@@ -151,6 +157,7 @@ impl Taker {
         let connection = (limits::CONNECTION_DEADLINE_MS_MIN, limits::CONNECTION_DEADLINE_MS_MAX);
         let ledger_range = (limits::LEDGER_DEADLINE_MS_MIN, limits::LEDGER_DEADLINE_MS_MAX);
         let listen = self.listen();
+        let tls = self.tls(&listen);
         let control = self.control(&listen);
         let public_confirm = self.public_confirm();
         let cores = self.one("cores", host.cores.clone(), |text| value::cores(text, &host.cores));
@@ -162,15 +169,19 @@ impl Taker {
         let (sales, sales_given) = self.sales(&ledger, split);
         let (stock, stock_buffer_percent) = self.stock();
         let waiting_max = self.waiting_max();
+        let trusted_proxies = self.trusted_proxies();
+        let proxy_protocol = self.proxy_protocol(trusted_proxies.is_empty());
         Config {
             config_file: self.layers.file.clone(),
             listen,
+            tls,
             control,
             public_confirm,
             cores,
             connections_max,
             connections_per_address: self.connections_per_address(),
-            trusted_proxies: self.trusted_proxies(),
+            trusted_proxies,
+            proxy_protocol,
             ledger,
             orders,
             restored_ledger,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::taker::Taker;
-use super::value::whole_number;
+use super::value::{on_or_off, whole_number};
 use crate::limits::{CONNECTIONS_MAX, TRUSTED_PROXIES_MAX};
 
 /// A network such as `10.0.0.0/8`, or a single address.
@@ -38,6 +38,14 @@ impl Taker {
             self.wrong("trusted-proxies", &given[given.len() - 1], &problem);
         }
         networks
+    }
+
+    /// Whether proxies say whose a connection is. `nobody`: no proxy is trusted.
+    pub(super) fn proxy_protocol(&mut self, nobody: bool) -> bool {
+        self.one("proxy-protocol", false, |text| match on_or_off(text)? {
+            true if nobody => Err("needs --trusted-proxies: whom to believe".into()),
+            on => Ok(on),
+        })
     }
 
     /// Connections that one address may have. 0: as many as there are.

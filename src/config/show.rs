@@ -2,6 +2,7 @@
 //! no secret.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 
 use super::value::format_cores;
 use super::{Config, CounterNames, LedgerSetting, LogFormat, Source, StockSetting};
@@ -20,6 +21,7 @@ impl Config {
         }
         let listen: Vec<_> = self.listen.iter().map(|a| quoted(&a.to_string())).collect();
         page.line("listen", &format!("[{}]", listen.join(", ")), "listen");
+        page.tls();
         page.control();
         page.setting("public-confirm", &self.public_confirm.to_string());
         page.setting("cores", &quoted(&format_cores(&self.cores)));
@@ -30,6 +32,7 @@ impl Config {
         }
         let proxies: Vec<_> = self.trusted_proxies.iter().map(|n| quoted(&n.to_string())).collect();
         page.setting("trusted-proxies", &format!("[{}]", proxies.join(", ")));
+        page.setting("proxy-protocol", &self.proxy_protocol.to_string());
         page.ledger(&self.ledger);
         match &self.orders {
             Some(url) => page.setting("orders", &quoted(&url.to_string())),
@@ -109,6 +112,22 @@ impl Page<'_> {
     fn off(&mut self, name: &str) {
         let source = self.config.source(name).as_str();
         writeln!(self.text, "{:<50}  # {source}", format!("# {name}: none")).expect("to a string");
+    }
+
+    fn tls(&mut self) {
+        let Some(tls) = &self.config.tls else { return };
+        let list = |files: Vec<&PathBuf>| {
+            let files: Vec<_> = files.iter().map(|f| quoted(&f.display().to_string())).collect();
+            format!("[{}]", files.join(", "))
+        };
+        let certificates = list(tls.pairs.iter().map(|pair| &pair.certificate).collect());
+        let keys = list(tls.pairs.iter().map(|pair| &pair.key).collect());
+        self.setting("tls-cert", &certificates);
+        self.setting("tls-key", &keys);
+        match &tls.ticket_keys {
+            Some(file) => self.setting("tls-ticket-keys", &quoted(&file.display().to_string())),
+            None => self.off("tls-ticket-keys"),
+        }
     }
 
     fn control(&mut self) {

@@ -40,6 +40,9 @@ const fn secret(name: &'static str) -> Setting {
 pub const SETTINGS: &[Setting] = &[
     one("config"),
     several("listen", ','),
+    several("tls-cert", ','),
+    several("tls-key", ','),
+    one("tls-ticket-keys"),
     one("control"),
     one("control-token-file"),
     secret("control-token"),
@@ -48,6 +51,7 @@ pub const SETTINGS: &[Setting] = &[
     one("connections-max"),
     one("connections-per-address"),
     several("trusted-proxies", ','),
+    one("proxy-protocol"),
     one("ledger"),
     one("redis-ca"),
     one("redis-cert"),
@@ -316,7 +320,7 @@ fn file_values(setting: &Setting, value: Value) -> Result<Vec<String>, String> {
         ("listen" | "trusted-proxies", Value::Array(parts)) => {
             parts.into_iter().map(plain_text).collect()
         }
-        ("public-confirm", Value::Boolean(on)) => Ok(vec![on.to_string()]),
+        ("public-confirm" | "proxy-protocol", Value::Boolean(on)) => Ok(vec![on.to_string()]),
         (_, value) => Ok(vec![plain_text(value)?]),
     }
 }

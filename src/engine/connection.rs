@@ -15,16 +15,20 @@
 use std::mem;
 use std::os::fd::OwnedFd;
 
-use rustix::net::{SendFlags, send};
-
 use super::core::{Core, Leader, Service};
 use super::gate::{Readiness, Token};
 use crate::engine::http::{Kind, Reject};
-use crate::limits::{CONNECTION_ENDS_MAX, CONNECTION_LOOKS_MAX, GIVE_WAY_PER_TICK, NEWCOMER_MS};
+use crate::limits::{
+    CONNECTION_ENDS_MAX, CONNECTION_LOOKS_MAX, GIVE_WAY_PER_TICK, HANDSHAKES_WAITING_MAX,
+    NEWCOMER_MS,
+};
 
+mod buffers;
 mod ending;
 mod progress;
+mod proxied;
 mod refusal;
+mod secure;
 mod session;
 mod state;
 pub(super) mod table;
@@ -35,18 +39,22 @@ pub(super) use ending::close;
 pub(super) use refusal::write_refusal;
 pub(super) use table::Entry;
 
-use ending::{linger, put_back};
+use ending::{linger, put_back, send_last};
+use proxied::take_header;
 use session::Session;
+pub use state::Beginning;
 use state::{Closing, Connection, Phase, Turns, has_taken_enough};
 
 /// Takes on an accepted connection. One that is refused is told so and closed.
 ///
 /// Its first request is mostly here already, so it is read before the connection is watched; one
 /// that is answered and closed at once never is.
-pub fn add(core: &Core, socket: OwnedFd, entry: Entry) {
+pub fn add(core: &Core, socket: OwnedFd, begins: Beginning, entry: Entry) {
     let deadline_ms = core.clock.now_ms() + core.engine.settings.idle_timeout_ms;
-    let mut connection = Box::new(Connection::new(socket, deadline_ms));
-    if let Entry::Refused(kind) = entry {
+    let mut connection = Box::new(Connection::new(socket, begins, deadline_ms));
+    if let Entry::Refused(kind) = entry
+        && !begins.secure
+    {
         write_refusal(kind, &core.date.borrow(), &mut connection.output);
         connection.closing = Closing::Linger;
     }
@@ -68,6 +76,15 @@ pub(super) fn on_event<S: Service>(leader: &Leader<S>, token: Token, readiness: 
         }
         return put_back(core, token, connection);
     }
+    if connection.proxied {
+        match take_header(core, token, connection) {
+            Some(taken) => connection = taken,
+            None => return,
+        }
+    }
+    if connection.secure && connection.tls.is_none() && !readiness.turn {
+        return await_handshake(core, token, connection);
+    }
     if connection.turns != Turns::AtOnce {
         if !readiness.turn {
             if mem::replace(&mut connection.turns, Turns::Waiting) == Turns::Later {
@@ -82,6 +99,22 @@ pub(super) fn on_event<S: Service>(leader: &Leader<S>, token: Token, readiness: 
         return put_back(core, token, connection);
     }
     Session::new(leader, token, connection).run();
+}
+
+/// A handshake costs more than a hundred requests: it has its turn behind those who are in, and of more
+/// than can be made in time the last ones are turned away.
+#[cold]
+fn await_handshake(core: &Core, token: Token, mut connection: Box<Connection>) {
+    if connection.turns != Turns::Waiting {
+        connection.turns = Turns::Waiting;
+        let mut handshakes = core.handshakes.borrow_mut();
+        if handshakes.len() >= HANDSHAKES_WAITING_MAX {
+            drop(handshakes);
+            return close(core, token);
+        }
+        handshakes.push_back(token);
+    }
+    put_back(core, token, connection);
 }
 
 /// The request of a connection that waits may go on.
@@ -148,15 +181,21 @@ fn end_overdue(core: &Core, token: Token) {
         Phase::Idle
             if core.draining()
                 && (connection.turns == Turns::Waiting || connection.has_unread()) => {}
+        // Without its header nothing can be said to it that a client would understand.
+        Phase::Head if connection.proxied => return close(core, token),
         Phase::Head | Phase::Body => {
             let mut response = Vec::new();
             let reject = Reject::of(Kind::REQUEST_TIMEOUT);
             reject.write(&connection.input, &core.date.borrow(), &mut response);
-            let _ = send(&connection.socket, &response, SendFlags::NOSIGNAL);
+            send_last(&mut connection, response);
             linger(core, &mut connection);
         }
         Phase::Waiting => {}
-        Phase::Idle | Phase::Write | Phase::Linger => return close(core, token),
+        Phase::Idle => {
+            send_last(&mut connection, Vec::new());
+            return close(core, token);
+        }
+        Phase::Handshake | Phase::Write | Phase::Linger => return close(core, token),
     }
     put_back(core, token, connection);
 }

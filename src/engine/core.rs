@@ -24,6 +24,7 @@ use std::time::Instant;
 use crossbeam_utils::CachePadded;
 use ipnet::IpNet;
 use may::coroutine;
+use rustls::ServerConfig;
 
 use super::addresses::Addresses;
 use super::connection::table::Connections;
@@ -32,9 +33,12 @@ use super::handover::Handover;
 use super::listeners::Listeners;
 use super::mailbox::Mailbox;
 use super::places::Places;
+use super::tls::Tls;
 use crate::clock::Clock;
 use crate::engine::http::{Head, HttpDate};
-use crate::limits::{OUT_BUFFER_BYTES, OUT_BUFFER_BYTES_MAX, READ_BUFFER_BYTES};
+use crate::limits::{
+    OUT_BUFFER_BYTES, OUT_BUFFER_BYTES_MAX, READ_BUFFER_BYTES, RECORDS_BUFFER_BYTES,
+};
 use crate::slab::Slab;
 
 /// What an engine may be told.
@@ -48,6 +52,8 @@ pub struct Settings {
     pub refused_max: usize,
     /// Connections that one address may have. 0: as many as there are places.
     pub connections_per_address: u32,
+    /// Whether those that are trusted begin a connection with whose it is (the PROXY protocol).
+    pub proxy_protocol: bool,
     /// Networks of clients whose connections never give way and are not counted: proxies, behind
     /// which there is a crowd.
     pub trusted: Vec<IpNet>,
@@ -119,6 +125,14 @@ impl Engine {
     /// Number of cores.
     pub fn cores(&self) -> usize {
         self.mailboxes.len()
+    }
+
+    /// New connections speak TLS with these settings from now on, where the listener wants it.
+    pub fn set_tls(&self, config: &Arc<ServerConfig>) {
+        for mailbox in &self.mailboxes {
+            let config = config.clone();
+            mailbox.send(Box::new(|core| _ = core.tls.replace(Some(config))));
+        }
     }
 
     /// Tells whoever started the engine.
@@ -208,6 +222,12 @@ pub struct Core {
     /// For answers, and for input.
     buffers: RefCell<Vec<Vec<u8>>>,
     inputs: RefCell<Vec<Vec<u8>>>,
+    /// For what has come over TLS and has yet to be opened: one, unless a handler panicked.
+    records: RefCell<Vec<u8>>,
+    /// The settings of TLS, if anybody speaks it here.
+    tls: RefCell<Option<Arc<ServerConfig>>>,
+    /// Who has yet to begin his handshake.
+    pub(super) handshakes: RefCell<VecDeque<Token>>,
     thread: ThreadId,
 }
 
@@ -257,6 +277,9 @@ impl Core {
             looked_at: Cell::new(Instant::now()),
             buffers: RefCell::default(),
             inputs: RefCell::default(),
+            records: RefCell::default(),
+            tls: RefCell::default(),
+            handshakes: RefCell::default(),
             thread: thread::current().id(),
         })
     }
@@ -315,6 +338,24 @@ impl Core {
             input.clear();
             inputs.push(input);
         }
+    }
+
+    /// An empty buffer for records.
+    pub(super) fn take_records(&self) -> Vec<u8> {
+        let mut records = self.records.take();
+        records.clear();
+        records.reserve_exact(RECORDS_BUFFER_BYTES);
+        records
+    }
+
+    /// Gives it back.
+    pub(super) fn give_records(&self, records: Vec<u8>) {
+        self.records.replace(records);
+    }
+
+    /// TLS for a new connection. `None`: there are no settings for it.
+    pub(super) fn begin_tls(&self) -> Option<Box<Tls>> {
+        Tls::new(self.tls.borrow().clone()?)
     }
 
     /// Gives a buffer back.

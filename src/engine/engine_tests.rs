@@ -155,7 +155,14 @@ impl Bench {
         ours.set_read_timeout(Some(PATIENCE)).unwrap();
         theirs.set_nonblocking(true).unwrap();
         assert!(self.engine.connections.take(self.engine.settings.connections_max));
-        self.on_core(move |core| connection::add(core, theirs.into(), Entry::Admitted(None)));
+        self.on_core(move |core| {
+            connection::add(
+                core,
+                theirs.into(),
+                connection::Beginning::default(),
+                Entry::Admitted(None),
+            )
+        });
         Client(ours)
     }
 

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketAddrAny, SocketFlags, accept_with, acceptfrom_with, shutdown};
 
 use super::addresses::Address;
-use super::connection::{self, Entry};
+use super::connection::{self, Beginning, Entry};
 use super::core::{Core, Engine, Event, Settings};
 use super::http::Kind;
 use super::no_memory_for_a_coroutine;
@@ -55,6 +55,7 @@ impl Listener {
             core,
             socket: self.socket,
             spare: Spare::new(),
+            secure: self.secure,
             turn: self.spread.then_some(core.index),
             accept_max: (core.engine.settings.connections_max / 16).clamp(1, ACCEPT_MAX),
             log_again_ms: 0,
@@ -148,6 +149,8 @@ struct Acceptor {
     core: &'static Core,
     socket: OwnedFd,
     spare: Spare,
+    /// Whether its connections speak TLS.
+    secure: bool,
     /// The core that gets the next connection, if not always this one.
     turn: Option<usize>,
     /// Connections accepted in one go, before whatever else waits on the core has its turn: of few
@@ -170,7 +173,7 @@ impl Acceptor {
                     if self.spare.0.take().is_some()
                         && let Ok(connection) = accept_with(&self.socket, flags)
                     {
-                        refuse(self.core, &connection);
+                        refuse(self.core, self.secure, &connection);
                     }
                     self.spare = Spare::new();
                     return Accepted::Failed(error);
@@ -193,15 +196,23 @@ impl Acceptor {
     fn admit(&mut self, connection: OwnedFd, from: Option<SocketAddrAny>) {
         let core = self.core;
         let engine = &core.engine;
-        let address = from.and_then(|from| counted_address(&engine.settings, from));
+        let from = from.and_then(|from| who(&engine.settings, from));
+        let address = match from {
+            Some(Opener::Client(address)) => Some(address),
+            Some(Opener::Trusted) | None => None,
+        };
+        let begins = Beginning {
+            secure: self.secure,
+            proxied: engine.settings.proxy_protocol && matches!(from, Some(Opener::Trusted)),
+        };
         let entry = enter(core, address);
         if let Entry::Refused(_) = entry
             && !engine.refused.take(engine.settings.refused_max)
         {
-            return refuse(core, &connection);
+            return refuse(core, self.secure, &connection);
         }
         match self.next_core() {
-            index if index == core.index => connection::add(core, connection, entry),
+            index if index == core.index => connection::add(core, connection, begins, entry),
             index => hand_over(core, index, connection, entry),
         }
         connection::give_way(core, GIVE_WAY_PER_ACCEPT);
@@ -216,25 +227,33 @@ impl Acceptor {
     }
 }
 
-/// Gives a connection, which has its place, to another core. In a drain it stays: that core may have
+/// Gives a connection from a Unix socket, which has its place, to another core. In a drain it stays: that core may have
 /// told already that it has none left.
 fn hand_over(core: &Core, index: usize, connection: OwnedFd, entry: Entry) {
     let engine = &core.engine;
     if !engine.handover.begin() {
-        return connection::add(core, connection, entry);
+        return connection::add(core, connection, Beginning::default(), entry);
     }
     engine.mailboxes[index].send(Box::new(move |core| {
-        connection::add(core, connection, entry);
+        connection::add(core, connection, Beginning::default(), entry);
         core.engine.handover.end();
     }));
 }
 
-/// The address that a connection is counted with. `None`: it comes over a Unix socket, or from
-/// somebody whom the settings trust.
-fn counted_address(settings: &Settings, from: SocketAddrAny) -> Option<Address> {
+/// Who opens a connection.
+#[derive(Clone, Copy)]
+enum Opener {
+    /// Somebody with this address, which it is counted with.
+    Client(Address),
+    /// Somebody whom the settings trust.
+    Trusted,
+}
+
+/// Who opens a connection. `None`: it comes over a Unix socket.
+fn who(settings: &Settings, from: SocketAddrAny) -> Option<Opener> {
     let ip = SocketAddr::try_from(from).ok()?.ip().to_canonical();
     let trusted = settings.trusted.iter().any(|network| network.contains(&ip));
-    (!trusted).then(|| Address::of(ip))
+    Some(if trusted { Opener::Trusted } else { Opener::Client(Address::of(ip)) })
 }
 
 /// Gives a connection a place, if there is one for it, or one can be made.
@@ -258,8 +277,12 @@ fn enter(core: &Core, address: Option<Address>) -> Entry {
     Entry::Admitted(Some(address))
 }
 
-/// Says 503 to a connection that gets no place, as well as that goes without waiting for it.
-fn refuse(core: &Core, connection: &OwnedFd) {
+/// Says 503 to a connection that gets no place, as well as that goes without waiting for it. With TLS it
+/// can't be said without a handshake.
+fn refuse(core: &Core, secure: bool, connection: &OwnedFd) {
+    if secure {
+        return;
+    }
     let mut response = Vec::new();
     connection::write_refusal(Kind::BUSY, &core.date.borrow(), &mut response);
     let _ = rustix::io::read(connection, &mut [0u8; 1024]);

@@ -26,6 +26,8 @@ pub mod tick;
 pub mod wakeup;
 
 mod listeners;
+mod proxy;
+mod tls;
 #[cfg(test)]
 pub mod still;
 
@@ -38,7 +40,7 @@ use may::coroutine;
 
 use self::core::{Core, Engine, Event, Leader, Service};
 use crate::clock::Clock;
-use crate::limits::STACK_BYTES;
+use crate::limits::{HANDSHAKE_STACK_BYTES, STACK_BYTES};
 
 /// Takes so many workers of `may`, which has to be told once, before its first coroutine.
 pub fn configure(workers: usize) {
@@ -84,7 +86,7 @@ pub fn start_core(
     let core: &'static Core = Box::leak(Box::new(Core::new(index, engine, clock)?));
     // What is called for each request knows which service that is: calls of it are inlined.
     let lead = move |core| leading::live(&Leader { core, service, waiting: RefCell::default() });
-    let started = core.spawn_here("leader", STACK_BYTES, lead)
+    let started = core.spawn_here("leader", HANDSHAKE_STACK_BYTES, lead)
         && core.spawn_here("tick", STACK_BYTES, move |core| tick::run(core, service))
         && core.spawn_here("mailbox", STACK_BYTES, tick::run_mailbox);
     started.then_some(core).ok_or_else(no_memory_for_a_coroutine)

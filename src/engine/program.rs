@@ -107,6 +107,7 @@ fn settings(host: &Host, cores: usize) -> Settings {
         refused_max: limits::REFUSED_CONNECTIONS_MAX,
         connections_max: usize::try_from(connections_max).unwrap_or(usize::MAX),
         connections_per_address: 0,
+        proxy_protocol: false,
         trusted: Vec::new(),
         idle_timeout_ms: limits::IDLE_DEADLINE_MS,
         head_timeout_ms: limits::HEAD_DEADLINE_MS,

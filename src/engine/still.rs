@@ -14,6 +14,7 @@ pub fn settings() -> Settings {
         connections_max: 100,
         refused_max: 10,
         connections_per_address: 0,
+        proxy_protocol: false,
         trusted: Vec::new(),
         idle_timeout_ms: 60_000,
         head_timeout_ms: 10_000,

@@ -19,7 +19,7 @@ use crate::ledger::batch::{Asker, Batcher, Tell};
 use crate::ledger::embedded;
 use crate::ledger::link::{LinkState, Site};
 use crate::ledger::redis::{self, RedisLedger};
-use crate::limits::{LINK_STACK_BYTES, STACK_BYTES, START_SALES_MAX};
+use crate::limits::{HANDSHAKE_STACK_BYTES, STACK_BYTES, START_SALES_MAX};
 use crate::purchase::{Seller, Settler, gather};
 use crate::sale::{Command, Outcome, SaleId, SaleView, Split};
 use crate::stat_log::StatLogBuffer;
@@ -72,7 +72,7 @@ fn boot_core(
         let _ = told.send(Event::Link(index, state));
     });
     let site: &'static Site = Box::leak(Box::new(Site { core, batcher: &seller.batcher, report }));
-    let mut started = core.spawn_here("link", LINK_STACK_BYTES, move |_| match link {
+    let mut started = core.spawn_here("link", HANDSHAKE_STACK_BYTES, move |_| match link {
         LinkTo::Embedded(handle) => embedded::run_link(site, &handle),
         LinkTo::Redis(ledger) => redis::run_link(site, &ledger),
     });

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use super::watchdog::Stuck;
 use crate::config::Listen;
 use crate::ledger::embedded::OpenError;
+use crate::tls::TlsProblem;
 
 /// Why the server ends other than by being told to.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +21,9 @@ pub enum RunError {
         /// What would help.
         hint: &'static str,
     },
+    /// A file of TLS can't be used.
+    #[error("--{} {}: {}", .0.setting, .0.file.display(), .0.problem)]
+    Tls(TlsProblem),
     /// The embedded ledger can't be opened.
     #[error("--ledger embedded: {0}")]
     Embedded(#[from] OpenError),

@@ -26,7 +26,7 @@ pub(super) fn listen_all(asked: &[Listen], cores: usize) -> Result<Listening, Ru
     for one in asked {
         all.add(one, cores).map_err(|error| {
             let hint = match one {
-                Listen::Tcp(_) => tcp_hint(&error),
+                Listen::Tcp(_) | Listen::Tls(_) => tcp_hint(&error),
                 Listen::Unix(_) => unix_hint(&error),
             };
             RunError::Listen { address: one.clone(), error, hint }
@@ -41,6 +41,12 @@ impl Listening {
             Listen::Tcp(address) => {
                 let (address, bound) = listener::bind_all(*address, cores)?;
                 self.addresses.push(Listen::Tcp(address));
+                self.listeners.iter_mut().zip(bound).for_each(|(all, one)| all.push(one));
+            }
+            Listen::Tls(address) => {
+                let (address, bound) = listener::bind_all(*address, cores)?;
+                self.addresses.push(Listen::Tls(address));
+                let bound = bound.into_iter().map(Listener::secure);
                 self.listeners.iter_mut().zip(bound).for_each(|(all, one)| all.push(one));
             }
             Listen::Unix(path) => {

@@ -30,10 +30,7 @@ impl Ledger {
 /// The first address that it listens on, with the host's name where the address says nothing to
 /// another machine. On a Unix socket alone it is the host's name.
 fn default_name(host: &str, addresses: &[Listen]) -> String {
-    let first = addresses.iter().find_map(|listen| match listen {
-        Listen::Tcp(address) => Some(address),
-        Listen::Unix(_) => None,
-    });
+    let first = addresses.iter().find_map(Listen::address);
     match first {
         Some(address) if address.ip().is_unspecified() || address.ip().is_loopback() => {
             format!("{host}:{}", address.port())

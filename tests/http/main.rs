@@ -13,6 +13,9 @@ mod redis;
 #[allow(dead_code)]
 #[path = "../support/client.rs"]
 mod client;
+#[allow(dead_code)]
+#[path = "../support/secure.rs"]
+mod secure;
 
 // The verifier of `bench/run techempower`, so that its rules hold at every change.
 #[path = "../../bench/src/techempower/wire.rs"]

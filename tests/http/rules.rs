@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 use serde_json::Value;
 
 use crate::client::{Client, Response, Stream, sold};
+use crate::secure::{Files, Secure};
 use crate::server::{ANSWER_DEADLINE, Server};
 use table::{ALL, At, DONE, Rule};
 
@@ -25,6 +26,8 @@ struct Port {
     /// What changes something by POST, and with what body.
     act: &'static str,
     json: &'static str,
+    /// What speaks in the clear refuses what is meant for TLS.
+    in_the_clear: bool,
 }
 
 const TCP: Port = Port {
@@ -32,13 +35,16 @@ const TCP: Port = Port {
     name: "public",
     act: "/v1/sales/ticket/reservations",
     json: r#"{"user":"u"}"#,
+    in_the_clear: true,
 };
 const UNIX: Port = Port { name: "unix", ..TCP };
+const TLS: Port = Port { name: "TLS", in_the_clear: false, ..TCP };
 const CONTROL: Port = Port {
     at: At::Control,
     name: "control",
     act: "/v1/sales/ticket/add-stock",
     json: r#"{"units":1}"#,
+    in_the_clear: true,
 };
 
 impl Port {
@@ -64,7 +70,10 @@ impl Port {
     /// Walks the table. Gives how often something was done.
     fn walk<S: Stream>(&self, connect: impl Fn() -> Client<S>) -> u64 {
         let mut done = 0;
-        for rule in ALL.into_iter().flatten().filter(|rule| [At::All, self.at].contains(&rule.at)) {
+        let is_for = |rule: &&Rule| {
+            [At::All, self.at].contains(&rule.at) && (self.in_the_clear || rule.status != 421)
+        };
+        for rule in ALL.into_iter().flatten().filter(is_for) {
             for pieces in CUTS {
                 done += u64::from(self.check(rule, pieces, connect()));
             }
@@ -147,7 +156,9 @@ fn every_rule_is_kept_at_every_port() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("stampede.sock");
     let unix = format!("unix:{}", path.display());
-    let options = ["--sale", "ticket=100000", "--listen", "127.0.0.1:0", "--listen", &unix];
+    let files = Files::make(&["localhost"], 2);
+    let listen = ["--listen", "127.0.0.1:0", "--listen", &unix, "--listen", "tls:127.0.0.1:0"];
+    let options = [&["--sale", "ticket=100000"], &listen[..], &files.options()].concat();
     let server = Server::start(&options);
 
     let public = TCP.walk(|| Client::new(&server));
@@ -161,12 +172,18 @@ fn every_rule_is_kept_at_every_port() {
     });
     assert_eq!(over_unix, public);
     assert_eq!(sold(&server), 2 * public, "nor at the Unix socket");
+    let config = files.client();
+    let over_tls = TLS.walk(|| {
+        Client::over(Secure::connect(server.secure(), &config, "localhost").expect("a handshake"))
+    });
+    assert_eq!(over_tls, public);
+    assert_eq!(sold(&server), 3 * public, "nor over TLS");
 
     let before = total(&server);
     let control = CONTROL.walk(|| Client::control(&server));
     assert!(control > 0);
     assert_eq!(total(&server), before + control, "nor at the control port");
-    assert_eq!(sold(&server), 2 * public);
+    assert_eq!(sold(&server), 3 * public);
     let sales = Client::control(&server).ask("GET /v1/sales HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!(sales.json()["sales"].as_array().map(Vec::len), Some(1), "{}", sales.text());
 }

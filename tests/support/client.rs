@@ -63,7 +63,7 @@ impl Response {
 /// A socket of any kind.
 pub trait Stream: Read + Write {
     /// Says that nothing more will be sent.
-    fn finish(&self) -> std::io::Result<()>;
+    fn finish(&mut self) -> std::io::Result<()>;
     /// Longest time for a read.
     fn patience(&self) -> std::io::Result<Option<Duration>>;
     /// Sets it.
@@ -73,7 +73,7 @@ pub trait Stream: Read + Write {
 macro_rules! stream {
     ($stream:ty) => {
         impl Stream for $stream {
-            fn finish(&self) -> std::io::Result<()> {
+            fn finish(&mut self) -> std::io::Result<()> {
                 self.shutdown(Shutdown::Write)
             }
 

@@ -27,6 +27,7 @@ pub struct Server {
     environment: Vec<(String, String)>,
     standard_error: Option<File>,
     address: Option<SocketAddr>,
+    secure: Option<SocketAddr>,
     control: Option<SocketAddr>,
     child: Option<Child>,
     log: Arc<Mutex<String>>,
@@ -98,6 +99,7 @@ impl Server {
             arguments: arguments.iter().map(|&a| a.to_owned()).collect(),
             limits: limits.to_owned(),
             address: None,
+            secure: None,
             control: None,
             child: None,
             log: Arc::default(),
@@ -128,6 +130,7 @@ impl Server {
             panic!("the server did not start: {}", self.log());
         };
         self.address = addresses.public;
+        self.secure = addresses.secure;
         self.control = addresses.control;
     }
 
@@ -171,6 +174,11 @@ impl Server {
     /// Where it listens (first, if it listens on several). Not on a Unix socket alone.
     pub fn address(&self) -> SocketAddr {
         self.address.expect("it listens on an address")
+    }
+
+    /// Where it speaks TLS.
+    pub fn secure(&self) -> SocketAddr {
+        self.secure.expect("it speaks TLS")
     }
 
     /// Where its control port is.
@@ -283,6 +291,7 @@ impl Drop for Server {
 #[derive(Default, Clone, Copy)]
 struct Addresses {
     public: Option<SocketAddr>,
+    secure: Option<SocketAddr>,
     control: Option<SocketAddr>,
 }
 
@@ -292,12 +301,13 @@ fn printed_addresses(stdout: ChildStdout, log: Arc<Mutex<String>>) -> Option<Add
     thread::spawn(move || {
         let mut addresses = Addresses::default();
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            let address = |name: &str| {
+            let address = |name: &str, scheme: &str| {
                 let rest = line.trim_start().strip_prefix(name)?;
-                rest.split_whitespace().find_map(|word| word.strip_prefix("http://")?.parse().ok())
+                rest.split_whitespace().find_map(|word| word.strip_prefix(scheme)?.parse().ok())
             };
-            addresses.public = addresses.public.or(address("listening"));
-            addresses.control = addresses.control.or(address("control"));
+            addresses.public = addresses.public.or(address("listening", "http://"));
+            addresses.secure = addresses.secure.or(address("listening", "https://"));
+            addresses.control = addresses.control.or(address("control", "http://"));
             let is_last = line.starts_with("buy one");
             *log.lock().unwrap_or_else(PoisonError::into_inner) += &(line + "\n");
             if is_last {

@@ -1,6 +1,6 @@
 //! One connection: its socket, what it asked and what it has not yet understood.
 
-use super::socket::Socket;
+use super::line::Line;
 
 /// How far a connection is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -8,7 +8,7 @@ pub enum State {
     /// It has no socket.
     #[default]
     Closed,
-    /// Its socket is on its way.
+    /// Its socket is on its way, or its handshake.
     Connecting,
     /// Requests may be sent.
     Open,
@@ -22,7 +22,7 @@ pub struct Connection {
     /// How far it is.
     pub state: State,
     /// Its socket, unless it is closed.
-    pub socket: Option<Socket>,
+    pub socket: Option<Line>,
     /// Requests that were sent and not answered.
     pub in_flight: u32,
     /// Answers that came on this socket.

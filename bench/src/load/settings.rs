@@ -33,7 +33,8 @@ const CONNECTIONS_MAX: u32 = 1_000_000;
 #[derive(Debug, Parser)]
 #[command(name = "load", group = ArgGroup::new("end").args(["seconds", "requests"]))]
 pub struct Settings {
-    /// Server: HOST:PORT, unix:PATH or http://HOST:PORT[/TARGET].
+    /// Server: HOST:PORT, unix:PATH or http[s]://HOST:PORT[/TARGET]. https is TLS 1.3 or 1.2, with
+    /// whatever certificate.
     #[arg(long, value_name = "ADDRESS")]
     pub to: String,
     /// What is asked for [default: that of --to, or /buy/ticket]. What begins with POST and a space
@@ -88,6 +89,9 @@ pub struct Settings {
     /// Close each connection after so many answers and open another: it is ours to close.
     #[arg(long, value_name = "N", conflicts_with_all = ["rate", "pipeline", "connection_each"], value_parser = clap::value_parser!(u32).range(1..))]
     pub renew_after: Option<u32>,
+    /// TLS: each connection after a thread's first resumes, if the server gives it a ticket.
+    #[arg(long)]
+    pub resume: bool,
     /// Speak HTTP/1.0, as ab does.
     #[arg(long, requires = "connection_each")]
     pub http10: bool,
@@ -146,6 +150,10 @@ pub struct Plan {
     pub peer: Peer,
     /// Whether it is on 127.0.0.0/8, where we may come from any address.
     pub loopback: bool,
+    /// The host's name, if it is spoken to over TLS.
+    pub tls: Option<String>,
+    /// Whether connections resume.
+    pub resumes: bool,
     /// What is asked.
     pub request: Request,
     /// A thread on each.
@@ -211,6 +219,8 @@ impl Plan {
         Ok(Self {
             peer: to.peer,
             loopback: to.loopback,
+            tls: to.tls,
+            resumes: settings.resume,
             request,
             cores: settings.cores.clone(),
             connections: settings.connections,
@@ -268,6 +278,7 @@ fn check(settings: &Settings) -> Result<()> {
 struct To<'a> {
     peer: Peer,
     loopback: bool,
+    tls: Option<String>,
     host: &'a str,
     target: Option<&'a str>,
 }
@@ -275,19 +286,19 @@ struct To<'a> {
 fn read_to(text: &str) -> Result<To<'_>> {
     if let Some(path) = text.strip_prefix("unix:") {
         let peer = Peer::unix(Path::new(path)).because(|| format!("--to {text}"))?;
-        return Ok(To { peer, loopback: false, host: "localhost", target: None });
+        return Ok(To { peer, loopback: false, tls: None, host: "localhost", target: None });
     }
-    if text.starts_with("https:") {
-        return fail(format!("--to {text}: there is no TLS here"));
-    }
-    let text = text.strip_prefix("http://").unwrap_or(text);
+    let secure = text.strip_prefix("https://");
+    let text = secure.or(text.strip_prefix("http://")).unwrap_or(text);
     let (host, target) = match text.find('/') {
         Some(at) => (&text[..at], Some(&text[at..])),
         None => (text, None),
     };
     let address = address_of(host)?;
     let loopback = matches!(address, SocketAddr::V4(v4) if v4.ip().is_loopback());
-    Ok(To { peer: Peer::tcp(address), loopback, host, target })
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name).trim_matches(['[', ']']);
+    let tls = secure.map(|_| name.to_owned());
+    Ok(To { peer: Peer::tcp(address), loopback, tls, host, target })
 }
 
 fn address_of(host: &str) -> Result<SocketAddr> {
@@ -325,6 +336,7 @@ mod tests {
         let buy = "GET /buy/ticket HTTP/1.1\r\nHost: 127.0.0.1:3005\r\n\r\n";
         assert_eq!(asks(&["--to", "127.0.0.1:3005"]), buy);
         assert_eq!(asks(&["--to", "http://127.0.0.1:3005"]), buy);
+        assert_eq!(asks(&["--to", "https://127.0.0.1:3005"]), buy);
         let json = "GET /json HTTP/1.1\r\nHost: 127.0.0.1:3005\r\n\r\n";
         assert_eq!(asks(&["--to", "http://127.0.0.1:3005/json"]), json);
         assert_eq!(asks(&["--to", "127.0.0.1:3005", "--target", "/json"]), json);
@@ -335,8 +347,7 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused_with_a_reason() {
         for (words, reason) in [
-            (&["--to", "https://127.0.0.1"][..], "no TLS"),
-            (&["--to", "unix:"], "1 to 107 bytes"),
+            (&["--to", "unix:"][..], "1 to 107 bytes"),
             (&["--to", "127.0.0.1:x"], "HOST:PORT"),
             (&["--to", "127.0.0.1:1", "--expect", "yes"], "no such answer"),
             (&["--to", "127.0.0.1:1", "--cores", "1,1"], "named twice"),

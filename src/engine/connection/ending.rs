@@ -1,6 +1,6 @@
 //! Where the leader leaves a connection: back in its table, lingering, or closed.
 
-use rustix::net::{Shutdown, shutdown};
+use rustix::net::{SendFlags, Shutdown, send, shutdown};
 
 use super::state::{Connection, Phase};
 use super::table::Entry;
@@ -32,6 +32,20 @@ pub(super) fn put_back(core: &Core, token: Token, mut connection: Box<Connection
             tracing::debug!(core = core.index, %error, "a connection can't be watched");
             close(core, token);
         }
+    }
+}
+
+/// Sends the last that a connection between two answers is told, as far as that goes at once: with TLS
+/// also that it is the last.
+pub(super) fn send_last(connection: &mut Connection, mut answer: Vec<u8>) {
+    if let Some(tls) = &mut connection.tls {
+        if tls.seal(&mut answer, true, Vec::new()).is_err() {
+            return;
+        }
+        tls.sent(answer.len());
+    }
+    if !answer.is_empty() {
+        let _ = send(&connection.socket, &answer, SendFlags::NOSIGNAL);
     }
 }
 

@@ -7,6 +7,7 @@ use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
+use super::buffers::{buffer_with, take_front, take_kept};
 use super::ending::{close, linger, put_back};
 use super::progress::{self, Measured, Progress, START};
 use super::state::{Closing, Connection, Phase, Turns, queued_bytes};
@@ -21,52 +22,17 @@ use crate::limits::{
 
 /// Whether the connection lives on.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Keep {
+pub(super) enum Keep {
     Yes,
     No,
 }
 
 /// How far a flush came.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Flushed {
+pub(super) enum Flushed {
     All,
     Blocked,
     Broken,
-}
-
-/// Takes what is done with from the start of a buffer: nearly always all of it.
-fn take_front(buffer: &mut Vec<u8>, bytes: usize) {
-    if bytes == buffer.len() {
-        buffer.clear();
-    } else {
-        buffer.drain(..bytes);
-    }
-}
-
-/// A buffer of the core with what was kept with a connection: mostly nothing.
-#[inline]
-fn buffer_with(kept: &mut Vec<u8>, take: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
-    if kept.is_empty() { take() } else { refill(mem::take(kept), take) }
-}
-
-#[cold]
-fn refill(mut kept: Vec<u8>, take: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
-    if kept.capacity() >= READ_BUFFER_BYTES {
-        return kept;
-    }
-    let mut buffer = take();
-    buffer.append(&mut kept);
-    buffer
-}
-
-/// Takes what is to be kept with a connection out of a buffer of the core: the buffer itself, if it
-/// is full enough.
-fn take_kept(buffer: &mut Vec<u8>) -> Vec<u8> {
-    if buffer.len() > buffer.capacity() / 2 {
-        mem::take(buffer)
-    } else {
-        buffer.as_slice().to_vec()
-    }
 }
 
 /// How the next request was dealt with.
@@ -81,11 +47,11 @@ enum Served {
 
 /// A connection that is served.
 pub(super) struct Session<'a, S: Service> {
-    leader: &'a Leader<S>,
-    token: Token,
-    connection: Box<Connection>,
-    input: Vec<u8>,
-    out: Vec<u8>,
+    pub(super) leader: &'a Leader<S>,
+    pub(super) token: Token,
+    pub(super) connection: Box<Connection>,
+    pub(super) input: Vec<u8>,
+    pub(super) out: Vec<u8>,
     turn: Turn,
 }
 
@@ -134,6 +100,14 @@ impl<'a, S: Service> Session<'a, S> {
             if self.connection.phase == Phase::Linger {
                 return self.discard();
             }
+            if self.must_shake_hands() {
+                if let Some(keep) = self.shake_hands() {
+                    return keep;
+                }
+                // Its first request has mostly come along, and is answered along with the tickets.
+                self.serve_input();
+                continue;
+            }
             match self.flush() {
                 Flushed::Broken => return Keep::No,
                 _ if self.connection.phase == Phase::Waiting => return Keep::Yes,
@@ -160,6 +134,7 @@ impl<'a, S: Service> Session<'a, S> {
                 continue;
             }
             if self.connection.ended {
+                self.say_goodbye();
                 return Keep::No;
             }
             self.note_events();
@@ -180,7 +155,7 @@ impl<'a, S: Service> Session<'a, S> {
     }
 
     /// There is more to do, but others wait too: the core comes back to this connection.
-    fn yield_turn(&mut self) -> Keep {
+    pub(super) fn yield_turn(&mut self) -> Keep {
         self.connection.turns = Turns::Waiting;
         self.leader.core.gate.defer(self.token);
         Keep::Yes
@@ -215,11 +190,11 @@ impl<'a, S: Service> Session<'a, S> {
         core.give_buffer(self.out);
     }
 
-    fn settings(&self) -> &'static Settings {
+    pub(super) fn settings(&self) -> &'static Settings {
         &self.leader.core.engine.settings
     }
 
-    fn set_phase(&mut self, phase: Phase, timeout_ms: u64) {
+    pub(super) fn set_phase(&mut self, phase: Phase, timeout_ms: u64) {
         self.connection.phase = phase;
         self.connection.deadline_ms = self.leader.core.clock.now_ms() + timeout_ms;
     }
@@ -244,13 +219,16 @@ impl<'a, S: Service> Session<'a, S> {
     }
 
     /// Takes over what events brought while the leader had the connection.
-    fn note_events(&mut self) {
+    pub(super) fn note_events(&mut self) {
         let noted = self.leader.core.connections.borrow_mut().take_noted(self.token);
         self.connection.note(noted);
     }
 
     /// Reads once. `false`: the connection is broken.
     fn read(&mut self) -> bool {
+        if self.connection.secure {
+            return self.read_records();
+        }
         if self.input.capacity() == 0 {
             self.input = self.leader.core.take_input();
         }
@@ -290,11 +268,14 @@ impl<'a, S: Service> Session<'a, S> {
 
     /// Writes what there is to write: often nothing.
     #[inline]
-    fn flush(&mut self) -> Flushed {
+    pub(super) fn flush(&mut self) -> Flushed {
         if self.out.is_empty() { Flushed::All } else { self.write_out() }
     }
 
-    fn write_out(&mut self) -> Flushed {
+    pub(super) fn write_out(&mut self) -> Flushed {
+        if self.connection.secure && !self.seal() {
+            return Flushed::Broken;
+        }
         let mut written = 0;
         let flushed = loop {
             if written == self.out.len() {
@@ -308,6 +289,9 @@ impl<'a, S: Service> Session<'a, S> {
             }
         };
         take_front(&mut self.out, written);
+        if let Some(tls) = &mut self.connection.tls {
+            tls.sent(written);
+        }
         if self.connection.phase == Phase::Write {
             self.connection.of_phase = self.connection.of_phase.saturating_add(written as u32);
         }
@@ -389,6 +373,7 @@ impl<'a, S: Service> Session<'a, S> {
             return Ok(None);
         }
         let core = self.leader.core;
+        let secure = self.connection.secure;
         let mut answered = false;
         let mut known: Option<Head<'_>> = None;
         while *start < self.input.len()
@@ -397,7 +382,7 @@ impl<'a, S: Service> Session<'a, S> {
         {
             let rest = &self.input[*start..];
             if !known.as_ref().is_some_and(|head| rest.starts_with(head.bytes)) {
-                known = parse_head(rest)?.filter(|head| head.declined().is_none());
+                known = parse_head(rest)?.filter(|head| head.declined(secure).is_none());
             }
             let Some(head) = &known else { break };
             let behind = &rest[head.bytes.len()..];
@@ -459,7 +444,7 @@ impl<'a, S: Service> Session<'a, S> {
         *start += head_bytes + body_bytes;
         self.turn.count();
         let core = self.leader.core;
-        if let Some(kind) = head.declined() {
+        if let Some(kind) = head.declined(self.connection.secure) {
             let manner = Manner::of(core, &head);
             Problem::of(kind).write(&manner.envelope(&core.date.borrow()), &mut self.out);
             return Ok(Some(Action::Answered));

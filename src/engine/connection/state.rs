@@ -8,12 +8,24 @@ use rustix::net::{RecvFlags, recv};
 
 use super::progress::{Progress, START};
 use crate::engine::gate::{Gate, Readiness, Token};
+use crate::engine::tls::Tls;
 use crate::limits::{DRAIN_CLIENT_MS, TAKEN_BYTES_PER_S_MIN};
+
+/// How a connection begins.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Beginning {
+    /// With a TLS handshake.
+    pub secure: bool,
+    /// With whose it is, before all else.
+    pub proxied: bool,
+}
 
 /// What a connection is doing between two events; decides its deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     Idle,
+    /// It has begun its handshake.
+    Handshake,
     Head,
     Body,
     Write,
@@ -39,6 +51,8 @@ pub(super) const NOT_FILED: u32 = u32::MAX;
 /// What is kept of a connection while nobody serves it.
 pub(super) struct Connection {
     pub(super) socket: OwnedFd,
+    /// From the first byte on, if it is one that speaks TLS.
+    pub(super) tls: Option<Box<Tls>>,
     pub(super) input: Vec<u8>,
     pub(super) output: Vec<u8>,
     pub(super) progress: Progress,
@@ -53,6 +67,10 @@ pub(super) struct Connection {
     pub(super) ended: bool,
     /// It has never sent a byte.
     pub(super) silent: bool,
+    /// It speaks TLS.
+    pub(super) secure: bool,
+    /// It begins with whose it is.
+    pub(super) proxied: bool,
     pub(super) turns: Turns,
     pub(super) closing: Closing,
     /// Of a phase. [`Phase::Linger`]: bytes that were discarded. [`Phase::Write`]: bytes that the
@@ -62,13 +80,14 @@ pub(super) struct Connection {
 }
 
 // What an idle connection costs, beside its place in the table.
-const _: () = assert!(size_of::<Connection>() <= 96);
+const _: () = assert!(size_of::<Connection>() <= 104);
 
 impl Connection {
     /// One that has just been accepted.
-    pub(super) fn new(socket: OwnedFd, deadline_ms: u64) -> Self {
+    pub(super) fn new(socket: OwnedFd, begins: Beginning, deadline_ms: u64) -> Self {
         Self {
             socket,
+            tls: None,
             input: Vec::new(),
             output: Vec::new(),
             progress: START,
@@ -80,6 +99,8 @@ impl Connection {
             hung_up: false,
             ended: false,
             silent: true,
+            secure: begins.secure,
+            proxied: begins.proxied,
             turns: Turns::AtOnce,
             closing: Closing::No,
             of_phase: 0,
@@ -97,7 +118,7 @@ impl Connection {
             Phase::Idle if self.silent && self.deadline_ms > fresh_from_ms => 4,
             Phase::Idle if self.silent => 0,
             Phase::Idle | Phase::Linger => 1,
-            Phase::Head | Phase::Body => 2,
+            Phase::Handshake | Phase::Head | Phase::Body => 2,
             Phase::Write => 3,
             Phase::Waiting => return None,
         };
@@ -124,7 +145,9 @@ impl Connection {
     pub(super) fn hurry(&mut self, began_ms: u64) {
         let latest_ms = match self.phase {
             Phase::Idle => began_ms,
-            Phase::Head | Phase::Body | Phase::Write => began_ms + DRAIN_CLIENT_MS,
+            Phase::Handshake | Phase::Head | Phase::Body | Phase::Write => {
+                began_ms + DRAIN_CLIENT_MS
+            }
             Phase::Linger | Phase::Waiting => return,
         };
         self.deadline_ms = self.deadline_ms.min(latest_ms);

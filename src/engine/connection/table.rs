@@ -229,6 +229,11 @@ impl Connections {
         (slot.generation == token.generation).then_some(slot)
     }
 
+    /// How a connection has come in.
+    pub(super) fn entry_mut(&mut self, token: Token) -> Option<&mut Entry> {
+        self.slot(token).map(|slot| &mut slot.entry)
+    }
+
     /// Gives a connection a place.
     pub(super) fn insert(&mut self, connection: Box<Connection>, entry: Entry) -> Token {
         let index = self.free.pop().unwrap_or_else(|| {
@@ -293,7 +298,7 @@ mod tests {
     use rustix::event::{EventfdFlags, eventfd};
 
     use super::*;
-    use crate::engine::connection::state::{Phase, Turns};
+    use crate::engine::connection::state::{Beginning, Phase, Turns};
     use crate::limits::DRAIN_CLIENT_MS;
 
     const IDLE_MS: u64 = 75_000;
@@ -301,7 +306,7 @@ mod tests {
 
     fn connection(phase: Phase, deadline_ms: u64) -> Box<Connection> {
         let socket = eventfd(0, EventfdFlags::CLOEXEC).expect("a descriptor");
-        let mut connection = Box::new(Connection::new(socket, deadline_ms));
+        let mut connection = Box::new(Connection::new(socket, Beginning::default(), deadline_ms));
         connection.phase = phase;
         connection
     }

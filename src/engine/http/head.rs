@@ -97,14 +97,15 @@ impl Oddities {
 }
 
 impl<'a> Head<'a> {
-    /// What is answered whatever the path is. Where the request ends is known, so that the connection
-    /// stays open.
+    /// What is answered whatever the path is, on a connection that is `secure` or not. Where the request
+    /// ends is known, so that the connection stays open.
     #[inline]
-    pub fn declined(&self) -> Option<&'static Kind> {
+    pub fn declined(&self, secure: bool) -> Option<&'static Kind> {
         if self.method == Method::Other {
             return Some(Kind::NOT_IMPLEMENTED);
         }
-        self.oddities.has(Oddities::MISDIRECTED).then_some(Kind::MISDIRECTED_REQUEST)
+        let misdirected = !secure && self.oddities.has(Oddities::MISDIRECTED);
+        misdirected.then_some(Kind::MISDIRECTED_REQUEST)
     }
 
     /// All values of a header field, as sent, without the blanks around them: for those that are

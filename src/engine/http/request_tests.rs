@@ -68,7 +68,10 @@ fn methods() {
     for unknown in ["get", "BREW", "GETX", "G", "M-SEARCH", "PROPFIND"] {
         let input = format!("{unknown} /a?b HTTP/1.0\r\nContent-Length: 5\r\n\r\n");
         let head = head(&input);
-        assert_eq!((head.method, head.declined()), (Method::Other, Some(Kind::NOT_IMPLEMENTED)));
+        assert_eq!(
+            (head.method, head.declined(false)),
+            (Method::Other, Some(Kind::NOT_IMPLEMENTED))
+        );
         assert_eq!((head.path, head.framing), ("/a", Framing::Length(5)), "{unknown}");
     }
     // What would follow these is no HTTP/1.1.
@@ -188,7 +191,8 @@ fn targets() {
     }
     for secure in ["https://a", "HTTPS://a:443/b?c", "https://[::1]:80/"] {
         let input = format!("GET {secure} HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert_eq!(head(&input).declined(), Some(Kind::MISDIRECTED_REQUEST), "{secure}");
+        assert_eq!(head(&input).declined(false), Some(Kind::MISDIRECTED_REQUEST), "{secure}");
+        assert_eq!(head(&input).declined(true), None, "{secure}");
     }
     for (target, host) in [
         ("/", None),

@@ -24,13 +24,13 @@ pub fn bind_all(address: SocketAddr, cores: usize) -> io::Result<(SocketAddr, Ve
     listen(&alone, if cores == 1 { BACKLOG } else { 1 })?;
     let address = SocketAddr::try_from(getsockname(&alone)?).map_err(io::Error::from)?;
     if cores == 1 {
-        return Ok((address, vec![Listener { socket: alone, spread: false }]));
+        return Ok((address, vec![Listener { socket: alone, spread: false, secure: false }]));
     }
     drop(alone);
     let sockets = (0..cores).map(|_| {
         let socket = bound(address, true)?;
         listen(&socket, BACKLOG)?;
-        Ok(Listener { socket, spread: false })
+        Ok(Listener { socket, spread: false, secure: false })
     });
     Ok((address, sockets.collect::<io::Result<_>>()?))
 }
@@ -55,4 +55,15 @@ pub struct Listener {
     pub(super) socket: OwnedFd,
     /// Whether what it accepts belongs to all cores in turn.
     pub(super) spread: bool,
+    /// Whether what it accepts speaks TLS.
+    pub(super) secure: bool,
+}
+
+impl Listener {
+    /// The same for clients that speak TLS, with the settings of [`Engine::set_tls`].
+    ///
+    /// [`Engine::set_tls`]: crate::engine::core::Engine::set_tls
+    pub fn secure(self) -> Self {
+        Self { secure: true, ..self }
+    }
 }

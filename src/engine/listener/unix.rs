@@ -75,7 +75,7 @@ pub fn bind_unix(path: &Path) -> io::Result<(Listener, SocketFile)> {
     bind(&socket, &address)?;
     let file = SocketFile::of(path)?;
     listen(&socket, BACKLOG)?;
-    Ok((Listener { socket, spread: true }, file))
+    Ok((Listener { socket, spread: true, secure: false }, file))
 }
 
 fn stream_socket() -> io::Result<OwnedFd> {

@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use redis::RedisError;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{AlertDescription, CertificateError, ClientConfig, InconsistentKeys, RootCertStore};
 
 use super::handshake_error::HandshakeError;
+use crate::tls::pem::{certificates, private_key};
 
 /// The files that TLS needs, all PEM.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -65,17 +64,6 @@ fn roots(ca: Option<&Path>) -> io::Result<RootCertStore> {
     Ok(roots)
 }
 
-fn certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
-    let name = path.display();
-    let unreadable = |error| io::Error::other(format!("{name}: {error}"));
-    let all = CertificateDer::pem_file_iter(path).map_err(unreadable)?;
-    let all = all.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
-    match all.is_empty() {
-        true => Err(io::Error::other(format!("{name} holds no certificate"))),
-        false => Ok(all),
-    }
-}
-
 fn config(roots: RootCertStore, client: Option<&ClientFiles>) -> io::Result<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
@@ -87,10 +75,7 @@ fn config(roots: RootCertStore, client: Option<&ClientFiles>) -> io::Result<Clie
     };
     let chain = certificates(certificate)?;
     let (certificate, key_name) = (certificate.display(), key.display());
-    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| {
-        io::Error::other(format!("{key_name}: no private key (without a password): {error}"))
-    })?;
-    config.with_client_auth_cert(chain, key).map_err(|error| {
+    config.with_client_auth_cert(chain, private_key(key)?).map_err(|error| {
         io::Error::other(match error {
             rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
                 format!("{key_name} is not the private key of the certificate in {certificate}")

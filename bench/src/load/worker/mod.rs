@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::connection::{Asked, Connection, State};
+use super::line::Tls;
 use super::pace::Pace;
 use super::reader::Reader;
 use super::request::Request;
@@ -60,6 +61,7 @@ pub struct Worker<'a> {
     progress: &'a Progress,
     epoll: Epoll,
     buffer: Vec<u8>,
+    tls: Option<Tls>,
     connections: Vec<Connection>,
     asked: Asked,
     reader: Reader,
@@ -106,6 +108,7 @@ impl<'a> Worker<'a> {
             progress: &shared.progress[thread],
             epoll: Epoll::new().because(|| "making an epoll".into())?,
             buffer: vec![0; BUFFER_BYTES],
+            tls: plan.tls.as_ref().map(|host| Tls::new(host, plan.resumes)).transpose()?,
             connections: (0..connections).map(|_| Connection::default()).collect(),
             asked: Asked::new(connections, plan.pipeline),
             reader: Reader::default(),

@@ -5,6 +5,7 @@ use std::io;
 use std::net::Ipv4Addr;
 
 use super::super::connection::State;
+use super::super::line::Line;
 use super::super::socket::Socket;
 use super::super::tally::{Failure, shown};
 use super::{BUFFER_BYTES, Worker};
@@ -56,7 +57,7 @@ impl Worker<'_> {
             self.tally.first_ns = Some(since_ns);
         }
         let bytes = self.request.take(count);
-        let sent = match &connection.socket {
+        let sent = match &mut connection.socket {
             Some(socket) if connection.unsent.is_empty() => socket.send(bytes),
             _ => Ok(0),
         };
@@ -68,30 +69,48 @@ impl Worker<'_> {
 
     pub(super) fn on_event(&mut self, number: u32, events: libc::c_int) {
         let connection = &mut self.connections[number as usize];
-        let Some(socket) = &connection.socket else { return };
-        if connection.state == State::Connecting {
-            if events & libc::EPOLLERR != 0 {
-                let error = socket.error();
-                return self.socket_failed(number, &error);
-            }
-            if events & libc::EPOLLOUT != 0 {
-                connection.state = State::Open;
-                self.connecting -= 1;
-                self.opened(number);
-            }
+        let Some(socket) = &mut connection.socket else { return };
+        if connection.state == State::Connecting && events & libc::EPOLLERR != 0 {
+            let error = socket.error();
+            return self.socket_failed(number, &error);
         }
-        let connection = &mut self.connections[number as usize];
-        if events & libc::EPOLLOUT != 0 && !connection.unsent.is_empty() {
-            let Some(socket) = &connection.socket else { return };
-            match socket.send(&connection.unsent) {
-                Ok(sent) => drop(connection.unsent.drain(..sent)),
-                Err(error) => return self.socket_failed(number, &error),
-            }
+        if events & libc::EPOLLOUT != 0
+            && let Err(error) = socket.flush()
+        {
+            return self.socket_failed(number, &error);
+        }
+        if events & libc::EPOLLOUT != 0 {
+            self.note_ready(number);
+            self.send_rest(number);
         }
         let failed = libc::EPOLLHUP | libc::EPOLLERR;
         if events & (libc::EPOLLIN | libc::EPOLLRDHUP | failed) != 0 {
             let closed = events & libc::EPOLLRDHUP != 0 && events & libc::EPOLLERR == 0;
             self.receive(number, closed, events & failed != 0);
+        }
+    }
+
+    /// Requests may be sent on a connection from now on, if its handshake is over.
+    fn note_ready(&mut self, number: u32) {
+        let connection = &mut self.connections[number as usize];
+        let is_ready = connection.socket.as_ref().is_some_and(Line::is_ready);
+        if connection.state == State::Connecting && is_ready {
+            connection.state = State::Open;
+            self.connecting -= 1;
+            self.opened(number);
+        }
+    }
+
+    /// Sends what a socket did not take before.
+    fn send_rest(&mut self, number: u32) {
+        let connection = &mut self.connections[number as usize];
+        let Some(socket) = &mut connection.socket else { return };
+        if connection.unsent.is_empty() {
+            return;
+        }
+        match socket.send(&connection.unsent) {
+            Ok(sent) => drop(connection.unsent.drain(..sent)),
+            Err(error) => self.socket_failed(number, &error),
         }
     }
 
@@ -113,17 +132,25 @@ impl Worker<'_> {
     /// buffer, is its last.
     fn receive(&mut self, number: u32, closed: bool, failed: bool) {
         loop {
-            let Some(socket) = &self.connections[number as usize].socket else { return };
-            match socket.receive(&mut self.buffer) {
+            let connection = &mut self.connections[number as usize];
+            let Some(socket) = &mut connection.socket else { return };
+            let received = socket.receive(self.tls.as_mut(), &mut self.buffer);
+            if connection.state == State::Connecting {
+                self.note_ready(number);
+                self.send_rest(number);
+            }
+            let connection = &self.connections[number as usize];
+            let more = connection.socket.as_ref().is_some_and(Line::has_more);
+            match received {
                 Ok(0) => return self.ended(number),
                 Ok(read) => {
-                    let last = closed && read < BUFFER_BYTES;
+                    let last = closed && read < BUFFER_BYTES && !more;
                     self.take_in(number, read, last);
                     if last && self.connections[number as usize].socket.is_some() {
                         return self.ended(number);
                     }
                     let renewed = self.connections[number as usize].state == State::Connecting;
-                    if renewed || (read < BUFFER_BYTES && !failed) {
+                    if renewed || (read < BUFFER_BYTES && !failed && !more) {
                         return;
                     }
                 }
@@ -327,6 +354,10 @@ impl Worker<'_> {
                 }
                 done => break done?,
             }
+        };
+        let socket = match &self.tls {
+            Some(tls) => tls.over(socket)?,
+            None => Line::Plain(socket),
         };
         self.epoll.add(&socket, number)?;
         let connection = &mut self.connections[number as usize];

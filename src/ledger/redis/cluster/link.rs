@@ -36,7 +36,7 @@ use crate::ledger::flight::Flight;
 use crate::ledger::link::{LinkState, Site};
 use crate::ledger::{Failure, Group, GroupReply, LedgerError};
 use crate::limits::{
-    CLUSTER_LANE_IDLE_MS, CLUSTER_LANES_MAX, CLUSTER_REDIRECTS_MAX, LINK_STACK_BYTES,
+    CLUSTER_LANE_IDLE_MS, CLUSTER_LANES_MAX, CLUSTER_REDIRECTS_MAX, HANDSHAKE_STACK_BYTES,
     REFUSAL_LOG_INTERVAL_MS, SALES_MAX, STACK_BYTES, TICK_INTERVAL_MS,
 };
 use crate::sale::{Command, Outcome, SaleId};
@@ -256,7 +256,7 @@ impl Link {
         self.lanes.borrow_mut().push(lane.clone());
         let (theirs, link) = (lane.clone(), self.clone());
         let body = move |_: &'static Core| theirs.run(&link);
-        if self.site.core.spawn_here("redis-node", LINK_STACK_BYTES, body) {
+        if self.site.core.spawn_here("redis-node", HANDSHAKE_STACK_BYTES, body) {
             return Some(lane);
         }
         self.end(&lane);

@@ -1,0 +1,226 @@
+//! What a connection's bytes pass through: its socket alone, or TLS over it.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
+
+use super::socket::Socket;
+use crate::error::{Because, Result};
+
+/// Bytes that are received at a time over TLS: rustls takes no more than 16 KiB of what was not read.
+const RECEIVED_BYTES: usize = 8 * 1024;
+
+/// See the module's header.
+pub enum Line {
+    /// Nothing else.
+    Plain(Socket),
+    /// TLS.
+    Secure(Box<Secure>),
+}
+
+/// TLS over a socket.
+pub struct Secure {
+    socket: Socket,
+    tls: ClientConnection,
+    /// There may be more in the socket.
+    more: bool,
+}
+
+/// How connections speak TLS.
+pub struct Tls {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+    received: Vec<u8>,
+}
+
+impl Tls {
+    /// To a host of this name. `resumes`: connections after the first of a thread use its tickets.
+    ///
+    /// # Errors
+    /// It is no name of a host.
+    pub fn new(host: &str, resumes: bool) -> Result<Self> {
+        let provider = Arc::new(ring::default_provider());
+        let verifier = Arc::new(Anybody(provider.clone()));
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .because(|| "--tls".into())?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.resumption = match resumes {
+            true => Resumption::in_memory_sessions(1),
+            false => Resumption::disabled(),
+        };
+        let name = ServerName::try_from(host.to_owned()).because(|| format!("--to {host}"))?;
+        Ok(Self { config: Arc::new(config), name, received: vec![0; RECEIVED_BYTES] })
+    }
+
+    /// TLS over a socket that is on its way.
+    pub fn over(&self, socket: Socket) -> io::Result<Line> {
+        let tls = ClientConnection::new(self.config.clone(), self.name.clone());
+        let tls = tls.map_err(io::Error::other)?;
+        Ok(Line::Secure(Box::new(Secure { socket, tls, more: false })))
+    }
+}
+
+impl AsRawFd for Line {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket().as_raw_fd()
+    }
+}
+
+impl Line {
+    fn socket(&self) -> &Socket {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Secure(secure) => &secure.socket,
+        }
+    }
+
+    /// Why connecting failed.
+    pub fn error(&self) -> io::Error {
+        self.socket().error()
+    }
+
+    /// Whether requests may be sent, once the socket is connected.
+    pub fn is_ready(&self) -> bool {
+        match self {
+            Self::Plain(_) => true,
+            Self::Secure(secure) => !secure.tls.is_handshaking(),
+        }
+    }
+
+    /// Whether there may be more to receive, of which no event will tell.
+    pub fn has_more(&self) -> bool {
+        matches!(self, Self::Secure(secure) if secure.more)
+    }
+
+    /// Bytes that it took; 0 while it connects or is full.
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.send(bytes),
+            Self::Secure(secure) if secure.tls.is_handshaking() => Ok(0),
+            Self::Secure(secure) => {
+                let taken = secure.tls.writer().write(bytes)?;
+                secure.flush()?;
+                Ok(taken)
+            }
+        }
+    }
+
+    /// Sends what TLS has to say by itself, and what the socket did not take before.
+    pub fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(_) => Ok(()),
+            Self::Secure(secure) => secure.flush(),
+        }
+    }
+
+    /// Reads what is there, as far as the buffer goes. 0: the other side has closed.
+    pub fn receive(&mut self, tls: Option<&mut Tls>, buffer: &mut [u8]) -> io::Result<usize> {
+        match (self, tls) {
+            (Self::Secure(secure), Some(tls)) => secure.receive(&mut tls.received, buffer),
+            (line, _) => line.socket().receive(buffer),
+        }
+    }
+}
+
+impl Secure {
+    fn flush(&mut self) -> io::Result<()> {
+        while self.tls.wants_write() {
+            match self.tls.write_tls(&mut ToSocket(&self.socket)) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, received: &mut [u8], buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.tls.reader().read(buffer) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                // The server closed without saying so: whether that was too early is seen by what
+                // is missing.
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(0),
+                done => return done,
+            }
+            self.more = false;
+            let count = self.socket.receive(received)?;
+            self.more = count == received.len();
+            let mut rest = &received[..count];
+            loop {
+                self.tls.read_tls(&mut rest)?;
+                self.tls.process_new_packets().map_err(io::Error::other)?;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            self.flush()?;
+        }
+    }
+}
+
+/// Writes to a socket; what it does not take would block.
+struct ToSocket<'a>(&'a Socket);
+
+impl Write for ToSocket<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.0.send(bytes)? {
+            0 => Err(ErrorKind::WouldBlock.into()),
+            sent => Ok(sent),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Takes any certificate, as `wrk` does: what is measured is ours. Signatures are verified, for that is
+/// work which a real client does.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

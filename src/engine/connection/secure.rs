@@ -1,0 +1,151 @@
+//! A connection that speaks TLS: its handshake, and records in place of what is read and written.
+
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+
+use super::refusal::write_refusal;
+use super::session::{Flushed, Keep, Session};
+use super::state::{Closing, Phase, Turns};
+use super::table::Entry;
+use crate::engine::core::Service;
+use crate::engine::tls::Broken;
+use crate::limits::READS_PER_TURN_MAX;
+
+impl<S: Service> Session<'_, S> {
+    /// Whether nothing else may be done yet.
+    pub(super) fn must_shake_hands(&self) -> bool {
+        self.connection.secure
+            && self.connection.tls.as_ref().is_none_or(|tls| tls.is_handshaking())
+            && self.connection.closing == Closing::No
+    }
+
+    /// Goes on with the handshake as far as that goes. `None`: it is over, and the connection is served.
+    pub(super) fn shake_hands(&mut self) -> Option<Keep> {
+        for _ in 0..READS_PER_TURN_MAX {
+            if !self.must_shake_hands() {
+                self.after_handshake();
+                return None;
+            }
+            match self.flush() {
+                Flushed::All => {}
+                Flushed::Blocked => return Some(Keep::Yes),
+                Flushed::Broken => return Some(Keep::No),
+            }
+            if self.connection.ended {
+                return Some(Keep::No);
+            }
+            self.note_events();
+            if !self.connection.readable {
+                self.connection.turns = Turns::AtOnce;
+                return Some(Keep::Yes);
+            }
+            if !self.read_records() {
+                return Some(Keep::No);
+            }
+        }
+        Some(self.yield_turn())
+    }
+
+    /// The handshake is over, or has failed.
+    fn after_handshake(&mut self) {
+        if self.connection.closing != Closing::No {
+            return;
+        }
+        self.set_phase(Phase::Idle, self.settings().idle_timeout_ms);
+        let core = self.leader.core;
+        let entry = core.connections.borrow_mut().entry_mut(self.token).copied();
+        if let Some(Entry::Refused(kind)) = entry {
+            write_refusal(kind, &core.date.borrow(), &mut self.out);
+            self.connection.closing = Closing::Linger;
+        }
+    }
+
+    /// Reads once, and opens the records. `false`: the connection is broken.
+    pub(super) fn read_records(&mut self) -> bool {
+        let core = self.leader.core;
+        let mut records = core.take_records();
+        let kept = self.connection.tls.as_mut().map_or_else(Vec::new, |tls| tls.take_received());
+        records.extend_from_slice(&kept);
+        let room = records.capacity() - kept.len();
+        let alive =
+            match recv(&self.connection.socket, spare_capacity(&mut records), RecvFlags::empty()) {
+                Ok((0, _)) => {
+                    self.connection.ended = true;
+                    self.connection.readable = false;
+                    true
+                }
+                Ok((count, _)) => {
+                    if count < room {
+                        self.connection.readable = self.connection.hung_up;
+                    }
+                    true
+                }
+                Err(Errno::INTR) => true,
+                Err(Errno::AGAIN) => {
+                    self.connection.readable = false;
+                    true
+                }
+                Err(_) => false,
+            };
+        let alive = match records.len() == kept.len() {
+            true => {
+                if let Some(tls) = &mut self.connection.tls {
+                    tls.put_back_received(kept);
+                }
+                alive
+            }
+            false => self.open(&mut records),
+        };
+        core.give_records(records);
+        alive
+    }
+
+    /// Opens what has come. `false`: this server speaks no TLS.
+    fn open(&mut self, records: &mut [u8]) -> bool {
+        if self.connection.tls.is_none() {
+            self.connection.tls = self.leader.core.begin_tls();
+            self.connection.silent = false;
+            self.set_phase(Phase::Handshake, self.settings().head_timeout_ms);
+        }
+        let Some(tls) = &mut self.connection.tls else { return false };
+        if self.input.capacity() == 0 {
+            self.input = self.leader.core.take_input();
+        }
+        if let Err(Broken) = tls.open(records, &mut self.input, &mut self.out) {
+            // An alert says why, and the client is to see it.
+            self.connection.closing = Closing::Linger;
+        }
+        if tls.has_ended() {
+            self.connection.ended = true;
+        }
+        true
+    }
+
+    /// Says that nothing more follows, if the client hears it.
+    pub(super) fn say_goodbye(&mut self) {
+        if self.connection.secure {
+            self.connection.closing = Closing::Now;
+            self.write_out();
+        }
+    }
+
+    /// Makes records of the answers that are to be written. `false`: the connection is broken.
+    pub(super) fn seal(&mut self) -> bool {
+        let Some(tls) = &mut self.connection.tls else { return true };
+        if tls.is_handshaking() {
+            return true;
+        }
+        // What waits for its answer has one to come.
+        let last =
+            self.connection.closing != Closing::No && self.connection.phase != Phase::Waiting;
+        let core = self.leader.core;
+        match tls.seal(&mut self.out, last, core.take_buffer()) {
+            Ok(spare) => {
+                core.give_buffer(spare);
+                true
+            }
+            Err(Broken) => false,
+        }
+    }
+}

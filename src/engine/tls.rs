@@ -1,0 +1,241 @@
+//! TLS of one connection: opens the records that come, seals what goes.
+//!
+//! It stands on rustls' unbuffered interface: all bytes are in buffers of the core, and an idle
+//! connection keeps none. What is kept is the start of a record whose rest has not come yet.
+//!
+//! Kernel TLS would take the place of [`Tls::open`] and [`Tls::seal`] after the handshake
+//! (`dangerous_into_kernel_connection`); this machine's kernel has none.
+//!
+//! Architecture invariant: it knows no socket, no HTTP and no clock.
+
+use std::mem;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError,
+};
+
+use crate::limits::TLS_RECEIVED_BYTES_MAX;
+
+/// A connection's TLS.
+pub(super) struct Tls {
+    session: UnbufferedServerConnection,
+    /// What has come of a record, or of a message in several, that is not whole.
+    received: Vec<u8>,
+    /// Bytes at the start of the output that are records already. Behind them is plain text.
+    sealed: usize,
+    /// The client has said that it sends no more.
+    ended: bool,
+    /// An alert has been written, after which nothing is.
+    failed: bool,
+    /// `close_notify` has been written.
+    closed: bool,
+}
+
+/// Plain text that a record holds at most (RFC 8446, section 5.1).
+const RECORD_PLAIN_BYTES_MAX: usize = 1 << 14;
+/// What a record has beside its plain text: its header of 5 bytes, with TLS 1.2 a nonce of 8, with 1.3
+/// a byte that tells its type, and a tag of 16; and some to spare.
+const RECORD_MORE_BYTES: usize = 64;
+
+/// The connection can't go on.
+#[derive(Debug)]
+pub(super) struct Broken;
+
+impl Tls {
+    /// That of a new connection. `None`: the settings are not usable.
+    pub(super) fn new(config: Arc<ServerConfig>) -> Option<Box<Self>> {
+        let session = UnbufferedServerConnection::new(config).ok()?;
+        let tls = Self {
+            session,
+            received: Vec::new(),
+            sealed: 0,
+            ended: false,
+            failed: false,
+            closed: false,
+        };
+        Some(Box::new(tls))
+    }
+
+    /// Whether the handshake is not over.
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.session.is_handshaking()
+    }
+
+    /// Whether the client has said that it sends no more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Takes what was kept of what has been received.
+    pub(super) fn take_received(&mut self) -> Vec<u8> {
+        mem::take(&mut self.received)
+    }
+
+    /// Puts it back: nothing has come.
+    pub(super) fn put_back_received(&mut self, received: Vec<u8>) {
+        self.received = received;
+    }
+
+    /// Opens the records, appends what they hold to the input, and keeps what is not whole. What is to
+    /// be said on that (the handshake's messages, tickets, an alert) is appended to the output, which
+    /// has no plain text then.
+    pub(super) fn open(
+        &mut self,
+        records: &mut [u8],
+        input: &mut Vec<u8>,
+        output: &mut Vec<u8>,
+    ) -> Result<(), Broken> {
+        debug_assert_eq!(output.len(), self.sealed, "plain text would come before records");
+        let mut done = 0;
+        loop {
+            let status = self.session.process_tls_records(&mut records[done..]);
+            let mut discard = status.discard;
+            let blocked = match status.state {
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    while let Some(Ok(record)) = traffic.next_record() {
+                        discard += record.discard;
+                        input.extend_from_slice(record.payload);
+                    }
+                    false
+                }
+                Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                    encode(&mut data, output)?;
+                    false
+                }
+                Ok(ConnectionState::TransmitTlsData(data)) => {
+                    // It is in the output, which is sent before anything else.
+                    data.done();
+                    false
+                }
+                Ok(ConnectionState::PeerClosed) => {
+                    self.ended = true;
+                    false
+                }
+                Ok(
+                    ConnectionState::BlockedHandshake
+                    | ConnectionState::WriteTraffic(_)
+                    | ConnectionState::Closed,
+                ) => true,
+                // No early data is taken, so none is offered.
+                Ok(_) => return Err(Broken),
+                Err(_) => {
+                    self.fail(output);
+                    return Err(Broken);
+                }
+            };
+            done += discard;
+            if blocked {
+                break;
+            }
+        }
+        self.sealed = output.len();
+        let rest = &records[done..];
+        if rest.len() > TLS_RECEIVED_BYTES_MAX {
+            return Err(Broken);
+        }
+        self.received = rest.to_vec();
+        Ok(())
+    }
+
+    /// Appends the alert that says why nothing goes on.
+    fn fail(&mut self, output: &mut Vec<u8>) {
+        self.failed = true;
+        // As long as there is something to be said, what was received is not looked at again.
+        while self.session.wants_write() {
+            let Ok(ConnectionState::EncodeTlsData(mut data)) =
+                self.session.process_tls_records(&mut []).state
+            else {
+                break;
+            };
+            if encode(&mut data, output).is_err() {
+                break;
+            }
+        }
+        self.sealed = output.len();
+    }
+
+    /// Makes records of the plain text in the output, and says that nothing more follows if it is the
+    /// `last`. `spare`, an empty buffer, takes the place of the output's, which is given back.
+    pub(super) fn seal(
+        &mut self,
+        output: &mut Vec<u8>,
+        last: bool,
+        mut spare: Vec<u8>,
+    ) -> Result<Vec<u8>, Broken> {
+        let plain = &output[self.sealed..];
+        let close = last && !self.closed;
+        if self.failed || plain.is_empty() && !close {
+            return Ok(spare);
+        }
+        spare.extend_from_slice(&output[..self.sealed]);
+        loop {
+            // With what is kept of a message in several records, to which rustls has references.
+            match self.session.process_tls_records(&mut self.received).state {
+                Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, &mut spare)?,
+                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+                Ok(ConnectionState::PeerClosed) => self.ended = true,
+                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                    if !plain.is_empty() {
+                        let room = sealed_bytes(plain.len());
+                        append(&mut spare, room, |room| traffic.encrypt(plain, room))?;
+                    }
+                    if close {
+                        let room = sealed_bytes(0);
+                        append(&mut spare, room, |room| traffic.queue_close_notify(room))?;
+                        self.closed = true;
+                    }
+                    break;
+                }
+                _ => return Err(Broken),
+            }
+        }
+        mem::swap(output, &mut spare);
+        self.sealed = output.len();
+        Ok(spare)
+    }
+
+    /// So much has been sent from the start of the output.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        self.sealed -= bytes;
+    }
+}
+
+fn encode<Data>(data: &mut EncodeTlsData<'_, Data>, output: &mut Vec<u8>) -> Result<(), Broken> {
+    let at = output.len();
+    let required_size = match data.encode(&mut []) {
+        Ok(_) => return Ok(()),
+        Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) => {
+            required_size
+        }
+        Err(EncodeError::AlreadyEncoded) => return Err(Broken),
+    };
+    output.resize(at + required_size, 0);
+    data.encode(&mut output[at..]).map(drop).map_err(|_| Broken)
+}
+
+/// Room in which this much plain text has place once it is sealed, unless a message of the protocol
+/// goes before it.
+const fn sealed_bytes(plain_bytes: usize) -> usize {
+    plain_bytes + (plain_bytes / RECORD_PLAIN_BYTES_MAX + 1) * RECORD_MORE_BYTES
+}
+
+/// Has records written to the end of the output, for which it grows.
+fn append(
+    output: &mut Vec<u8>,
+    room: usize,
+    mut write: impl FnMut(&mut [u8]) -> Result<usize, EncryptError>,
+) -> Result<(), Broken> {
+    let at = output.len();
+    output.resize(at + room, 0);
+    let mut written = write(&mut output[at..]);
+    if let Err(EncryptError::InsufficientSize(InsufficientSizeError { required_size })) = written {
+        output.resize(at + required_size, 0);
+        written = write(&mut output[at..]);
+    }
+    let written = written.map_err(|_| Broken)?;
+    output.truncate(at + written);
+    Ok(())
+}

@@ -1,0 +1,88 @@
+//! TLS as a server speaks it to buyers: certificates, which of them a client is shown, and the tickets
+//! with which it resumes.
+//!
+//! [`TlsSetting`] names the files, [`TlsSetting::load`] reads and judges them. What comes of it is what
+//! the engine takes for new connections, so files can be replaced while the server sells.
+//!
+//! Architecture invariant: it opens no socket, and knows no connection.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::ServerConfig;
+use rustls::crypto::ring::{Ticketer, default_provider};
+use rustls::server::{NoServerSessionStorage, ProducesTickets};
+
+mod names;
+mod pair;
+pub mod pem;
+mod setting;
+mod tickets;
+
+use names::ByName;
+use pair::Pair;
+pub use setting::{PairFiles, TlsProblem, TlsSetting};
+use tickets::SharedTickets;
+
+/// Tickets that a client is given with TLS 1.3: it opens a few connections at a time, and each takes one.
+const TICKETS: usize = 2;
+/// What is spoken over TLS.
+const ALPN: &[u8] = b"http/1.1";
+
+/// What the files come to.
+#[derive(Debug)]
+pub struct Loaded {
+    /// For new connections.
+    pub config: Arc<ServerConfig>,
+    /// What is to be said of them: certificates that end soon, chains that some clients won't follow.
+    pub warnings: Vec<String>,
+}
+
+impl TlsSetting {
+    /// Reads and judges the files. `tickets`: of a server without a file of keys, those that it gave
+    /// out before stay good.
+    ///
+    /// # Errors
+    /// A file can't be read, or is not what it should be, or a certificate does not hold now.
+    pub fn load(&self, now: SystemTime, tickets: &Tickets) -> Result<Loaded, TlsProblem> {
+        let mut warnings = Vec::new();
+        let mut pairs = Vec::new();
+        for files in &self.pairs {
+            pairs.push(Pair::load(files, now, &mut warnings)?);
+        }
+        let ticketer: Arc<dyn ProducesTickets> = match &self.ticket_keys {
+            Some(file) => Arc::new(SharedTickets::load(file)?),
+            None => tickets.0.clone(),
+        };
+        let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| self.problem(error.to_string()))?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(ByName::new(pairs)));
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.ticketer = ticketer;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = TICKETS;
+        // Early data can be sent once more by whoever has seen it: a purchase must not be.
+        config.max_early_data_size = 0;
+        Ok(Loaded { config: Arc::new(config), warnings })
+    }
+
+    fn problem(&self, problem: String) -> TlsProblem {
+        let file = self.pairs.first().map(|files| files.certificate.clone());
+        TlsProblem { setting: "tls-cert", file: file.unwrap_or_default(), problem }
+    }
+}
+
+/// The tickets of one server alone, whose keys are its own and change every six hours.
+pub struct Tickets(Arc<dyn ProducesTickets>);
+
+impl Tickets {
+    /// With new keys.
+    ///
+    /// # Errors
+    /// The system has no random numbers.
+    pub fn new() -> Result<Self, String> {
+        Ticketer::new().map(Self).map_err(|error| error.to_string())
+    }
+}
