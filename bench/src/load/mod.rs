@@ -2,7 +2,7 @@
 //! costs itself. The program is `src/bin/load.rs`.
 //!
 //! Read in this order: [`settings`] says what a run is; [`worker`] is the loop of a thread, over
-//! [`socket`], [`line`] and [`connection`]; [`pace`] says when an open loop's requests are due; [`request`]
+//! [`socket`], [`mod@line`] and [`connection`]; [`pace`] says when an open loop's requests are due; [`request`]
 //! makes bytes, of which [`fields`] change from one to the next, and [`reader`] makes answers of what
 //! comes back, each of a [`kind`]; [`tally`] counts and checks; [`report`] sums up.
 //!

@@ -33,7 +33,7 @@ const CONNECTIONS_MAX: u32 = 1_000_000;
 #[derive(Debug, Parser)]
 #[command(name = "load", group = ArgGroup::new("end").args(["seconds", "requests"]))]
 pub struct Settings {
-    /// Server: HOST:PORT, unix:PATH or http[s]://HOST:PORT[/TARGET]. https is TLS 1.3 or 1.2, with
+    /// Server: HOST:PORT, unix:PATH, http://HOST:PORT[/TARGET] or https://…: TLS 1.3 or 1.2, with
     /// whatever certificate.
     #[arg(long, value_name = "ADDRESS")]
     pub to: String,
