@@ -28,7 +28,7 @@ pub(super) struct Tls {
     sealed: usize,
     /// The client has said that it sends no more.
     ended: bool,
-    /// An alert has been written, after which nothing is.
+    /// Something could not be opened, and an alert may say why. Nothing follows it.
     failed: bool,
     /// `close_notify` has been written.
     closed: bool,
@@ -81,7 +81,7 @@ impl Tls {
 
     /// Opens the records, appends what they hold to the input, and keeps what is not whole. What is to
     /// be said on that (the handshake's messages, tickets, an alert) is appended to the output, which
-    /// has no plain text then.
+    /// has no plain text then. After an error nothing more is opened or sealed.
     pub(super) fn open(
         &mut self,
         records: &mut [u8],
@@ -89,60 +89,64 @@ impl Tls {
         output: &mut Vec<u8>,
     ) -> Result<(), Broken> {
         debug_assert_eq!(output.len(), self.sealed, "plain text would come before records");
-        let mut done = 0;
+        let opened = self.open_all(records, input, output);
+        self.sealed = output.len();
+        match opened {
+            Ok(opened) if records.len() - opened <= TLS_RECEIVED_BYTES_MAX => {
+                self.received = records[opened..].to_vec();
+                Ok(())
+            }
+            _ => {
+                self.failed = true;
+                Err(Broken)
+            }
+        }
+    }
+
+    /// The same, and how many bytes of the records are done with.
+    fn open_all(
+        &mut self,
+        records: &mut [u8],
+        input: &mut Vec<u8>,
+        output: &mut Vec<u8>,
+    ) -> Result<usize, Broken> {
+        let mut opened = 0;
         loop {
-            let status = self.session.process_tls_records(&mut records[done..]);
+            let status = self.session.process_tls_records(&mut records[opened..]);
             let mut discard = status.discard;
-            let blocked = match status.state {
+            let mut waits = false;
+            match status.state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                     while let Some(Ok(record)) = traffic.next_record() {
                         discard += record.discard;
                         input.extend_from_slice(record.payload);
                     }
-                    false
                 }
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    encode(&mut data, output)?;
-                    false
-                }
-                Ok(ConnectionState::TransmitTlsData(data)) => {
-                    // It is in the output, which is sent before anything else.
-                    data.done();
-                    false
-                }
-                Ok(ConnectionState::PeerClosed) => {
-                    self.ended = true;
-                    false
-                }
+                Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, output)?,
+                // It is in the output, which is sent before anything else.
+                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+                Ok(ConnectionState::PeerClosed) => self.ended = true,
                 Ok(
                     ConnectionState::BlockedHandshake
                     | ConnectionState::WriteTraffic(_)
                     | ConnectionState::Closed,
-                ) => true,
+                ) => waits = true,
                 // No early data is taken, so none is offered.
                 Ok(_) => return Err(Broken),
                 Err(_) => {
-                    self.fail(output);
+                    self.say_why(output);
                     return Err(Broken);
                 }
-            };
-            done += discard;
-            if blocked {
-                break;
+            }
+            opened += discard;
+            if waits {
+                return Ok(opened);
             }
         }
-        self.sealed = output.len();
-        let rest = &records[done..];
-        if rest.len() > TLS_RECEIVED_BYTES_MAX {
-            return Err(Broken);
-        }
-        self.received = rest.to_vec();
-        Ok(())
     }
 
     /// Appends the alert that says why nothing goes on.
-    fn fail(&mut self, output: &mut Vec<u8>) {
-        self.failed = true;
+    fn say_why(&mut self, output: &mut Vec<u8>) {
         // As long as there is something to be said, what was received is not looked at again.
         while self.session.wants_write() {
             let Ok(ConnectionState::EncodeTlsData(mut data)) =
@@ -154,7 +158,6 @@ impl Tls {
                 break;
             }
         }
-        self.sealed = output.len();
     }
 
     /// Makes records of the plain text in the output, and says that nothing more follows if it is the
@@ -166,9 +169,13 @@ impl Tls {
         mut spare: Vec<u8>,
     ) -> Result<Vec<u8>, Broken> {
         let plain = &output[self.sealed..];
-        let close = last && !self.closed;
-        if self.failed || plain.is_empty() && !close {
+        let close = last && !self.closed && !self.failed;
+        if plain.is_empty() && !close {
             return Ok(spare);
+        }
+        if self.failed {
+            // It must not go out in the clear.
+            return Err(Broken);
         }
         spare.extend_from_slice(&output[..self.sealed]);
         loop {

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -28,7 +29,7 @@ fn kind(line: &str) -> Kind {
     match words[..] {
         ["cargo", "run", ..] | ["stampede", "orders", ..] => Kind::Service,
         ["stampede", option, ..] if option.starts_with("--") => Kind::Service,
-        ["curl" | "redis-cli" | "stampede", ..] => Kind::Command,
+        ["curl" | "openssl" | "redis-cli" | "stampede", ..] => Kind::Command,
         ["tests/run"] => Kind::Tree,
         [first, ..] if first.starts_with('{') => Kind::Output,
         _ => panic!("README.md has a line of code that this test does not know: {line}"),
@@ -46,6 +47,7 @@ fn lines_of_code() -> VecDeque<String> {
 struct Shop {
     folder: TempDir,
     public: String,
+    secure: SocketAddr,
     control: String,
     redis: RedisServer,
     postgres: PostgresServer,
@@ -58,6 +60,8 @@ impl Shop {
         let redis = format!("127.0.0.1:{}", self.redis.port());
         let line = line
             .replace("127.0.0.1:3005", &self.public)
+            .replace("127.0.0.1:3443", &self.secure.to_string())
+            .replace("IP:127.0.0.1", &format!("IP:{}", self.secure.ip()))
             .replace("127.0.0.1:6379", &redis)
             .replace("postgres://shop@127.0.0.1/shop", &self.postgres.url_of("shop"))
             .replace("cargo run --release --", "exec stampede")
@@ -127,6 +131,7 @@ fn every_command_in_it_does_what_it_says() {
     let mut shop = Shop {
         folder: tempfile::tempdir().expect("a temporary folder"),
         public,
+        secure: own_address(21_005),
         control,
         redis: RedisServer::start(&[]),
         postgres: PostgresServer::start(),
