@@ -381,15 +381,16 @@ pub const CONTROL_REFUSED_MAX: usize = 4;
 /// Memory that a silent or idle connection takes: what is kept of it, and its place in the table of its
 /// core, with the room that the table sets aside when it grows.
 pub const IDLE_CONNECTION_BYTES: usize = 272;
-/// Memory that any connection takes at most: it also keeps input, of which that for a body is most, and
-/// a buffer of answers, which grows by doubling.
+/// Memory that a connection without TLS takes at most: it also keeps input, of which that for a body is
+/// most, and a buffer of answers, which grows by doubling. With TLS it may keep [`RECORDS_BUFFER_BYTES`]
+/// more of input, [`TLS_RECEIVED_BYTES_MAX`] of a record, and what rustls keeps.
 pub const CONNECTION_BYTES_MAX: usize =
     IDLE_CONNECTION_BYTES + 2 * READ_BUFFER_BYTES + BODY_BYTES_MAX + 2 * OUT_BUFFER_BYTES_MAX;
 /// Memory that a request takes while it waits for the ledger, beyond its connection, if its user and its
 /// key have the usual length (13 and 36 bytes): its record, its command, and how it is to be answered.
 pub const WAITING_BYTES: usize = 512;
 /// The most that it takes: with the longest user and key, and all that its client may have sent behind
-/// it.
+/// it. With TLS that may be [`RECORDS_BUFFER_BYTES`] more.
 pub const WAITING_BYTES_MAX: usize =
     WAITING_BYTES + USER_BYTES_MAX + KEY_BYTES_MAX + READ_BUFFER_BYTES;
 /// Memory that the allocator of a process holds without need, and what code and stacks touch first when

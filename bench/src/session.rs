@@ -206,7 +206,7 @@ fn shown(figures: &Figures) -> String {
         (figure::LAST_ANSWER_S, "s to the last answer"),
         (figure::RESOLD_MS, "ms to sell again"),
         (figure::BATCH_MEAN, "a batch"),
-        (figure::CONNECTION_KIB, "KiB a connection"),
+        (figure::CONNECTION_KIB, "KiB per connection"),
         (figure::GRANTED_P50_US, "us p50"),
         (figure::GRANTED_P99_US, "us p99"),
         (figure::LIVEZ_P99_US, "us p99 of /livez"),

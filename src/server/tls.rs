@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use super::error::RunError;
 use crate::signals;
 use crate::status::Status;
-use crate::tls::{Tickets, TlsProblem, TlsSetting};
+use crate::tls::{Loaded, Tickets, TlsProblem, TlsSetting};
 
 /// Time between two looks at when certificates expire.
 const LOOK_INTERVAL: Duration = Duration::from_secs(24 * 3600);
@@ -28,7 +28,7 @@ pub(super) fn start(status: &Arc<Status>) -> Result<(), RunError> {
         loop {
             match heard.recv_timeout(LOOK_INTERVAL) {
                 Ok(()) => read_again(&status, &setting, &tickets),
-                Err(RecvTimeoutError::Timeout) => look(&setting, &tickets),
+                Err(RecvTimeoutError::Timeout) => drop(look(&setting, &tickets)),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -38,24 +38,23 @@ pub(super) fn start(status: &Arc<Status>) -> Result<(), RunError> {
 
 /// New connections are shown what the files hold now. What can't be used changes nothing.
 fn read_again(status: &Status, setting: &TlsSetting, tickets: &Tickets) {
+    if let Some(loaded) = look(setting, tickets) {
+        status.engine.set_tls(&loaded.config);
+        tracing::info!(certificates = setting.pairs.len(), "TLS files reloaded");
+    }
+}
+
+/// What the files hold now, and what is to be said of it. `None`: they can't be used.
+fn look(setting: &TlsSetting, tickets: &Tickets) -> Option<Loaded> {
     match setting.load(SystemTime::now(), tickets) {
         Ok(loaded) => {
-            status.engine.set_tls(&loaded.config);
             loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-            tracing::info!(certificates = setting.pairs.len(), "TLS files reloaded");
+            Some(loaded)
         }
-        Err(wrong) => refused(&wrong),
+        Err(TlsProblem { setting, file, problem }) => {
+            let file = file.display();
+            tracing::error!(setting, %file, problem, "TLS files not usable; kept the old ones");
+            None
+        }
     }
-}
-
-fn look(setting: &TlsSetting, tickets: &Tickets) {
-    match setting.load(SystemTime::now(), tickets) {
-        Ok(loaded) => loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}")),
-        Err(wrong) => refused(&wrong),
-    }
-}
-
-fn refused(wrong: &TlsProblem) {
-    let TlsProblem { setting, file, problem } = wrong;
-    tracing::error!(setting, file = %file.display(), problem, "TLS files not usable; kept the old ones");
 }

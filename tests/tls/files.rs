@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::BUY;
 use crate::client::Client;
 use crate::clock::Clock;
 use crate::secure::{Files, Secure, text};
 use crate::server::{ANSWER_DEADLINE, Server};
-
-const BUY: &str = "GET /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n";
 
 /// What the start says, and that it ends with a wrong setting.
 fn complaint(options: &[&str]) -> String {

@@ -12,13 +12,7 @@ use rustls::{ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion};
 use crate::client::Client;
 use crate::secure::{Files, Secure, text};
 use crate::server::{ANSWER_DEADLINE, Server};
-
-const BUY: &str = "GET /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n";
-const LISTEN: [&str; 2] = ["--listen", "tls:127.0.0.1:0"];
-
-fn start(files: &Files, options: &[&str]) -> Server {
-    Server::start(&[&LISTEN[..], &files.options(), options].concat())
-}
+use crate::{BUY, start};
 
 #[test]
 fn buyers_come_with_either_version() {

@@ -13,8 +13,25 @@ mod clock;
 #[path = "../support/secure.rs"]
 mod secure;
 
+use client::Client;
+use secure::{Files, Secure};
+use server::Server;
+
 mod files;
 mod handshakes;
 mod proxied;
 mod sessions;
 mod strangers;
+
+const BUY: &str = "GET /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n";
+
+/// A server that speaks TLS alone, unless its options say more.
+fn start(files: &Files, options: &[&str]) -> Server {
+    Server::start(&[&["--listen", "tls:127.0.0.1:0"], &files.options()[..], options].concat())
+}
+
+/// A client of it that trusts it.
+fn client(server: &Server, files: &Files) -> Client<Secure> {
+    let stream = Secure::connect(server.secure(), &files.client(), "localhost");
+    Client::over(stream.expect("a handshake"))
+}

@@ -8,11 +8,10 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
 
+use crate::BUY;
 use crate::client::Client;
 use crate::secure::{Files, Secure};
 use crate::server::{ANSWER_DEADLINE, Server};
-
-const BUY: &str = "GET /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n";
 
 /// What a balancer says of a client with this last byte of an address.
 fn header(client: u8) -> Vec<u8> {

@@ -9,8 +9,7 @@ use rustix::process::Signal;
 use crate::client::{Client, reserve};
 use crate::secure::{Files, Secure};
 use crate::server::Server;
-
-const BUY: &str = "GET /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n";
+use crate::{BUY, client};
 
 struct Place {
     files: Files,
@@ -26,8 +25,7 @@ impl Place {
     }
 
     fn client(&self) -> Client<Secure> {
-        let stream = Secure::connect(self.server.secure(), &self.files.client(), "localhost");
-        Client::over(stream.expect("a handshake"))
+        client(&self.server, &self.files)
     }
 }
 

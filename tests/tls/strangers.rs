@@ -8,13 +8,7 @@ use std::time::Duration;
 use crate::client::{Client, reserve, resident_bytes};
 use crate::secure::{Files, Secure};
 use crate::server::{ANSWER_DEADLINE, Server};
-
-const BUY: &str = "GET /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n";
-const LISTEN: [&str; 2] = ["--listen", "tls:127.0.0.1:0"];
-
-fn start(files: &Files, options: &[&str]) -> Server {
-    Server::start(&[&LISTEN[..], &files.options(), options].concat())
-}
+use crate::{BUY, client, start};
 
 /// What the server says to these bytes, until it closes.
 fn said(server: &Server, bytes: &[u8]) -> Vec<u8> {
@@ -32,9 +26,7 @@ fn said(server: &Server, bytes: &[u8]) -> Vec<u8> {
 fn what_is_no_tls_is_told_so_by_an_alert() {
     let files = Files::make(&["localhost"], 30);
     let server = start(&files, &["--cores", "0"]);
-    let config = files.client();
-    let stream = Secure::connect(server.secure(), &config, "localhost").expect("a handshake");
-    let mut kept = Client::over(stream);
+    let mut kept = client(&server, &files);
     let oversized = [&[22, 3, 1, 0xff, 0xff][..], &[1; 70_000]].concat();
     let long_hello = [&[22, 3, 1, 0x40, 0, 1, 0, 0x3f, 0xfc][..], &[7; 16_380]].concat();
     let empty: Vec<u8> = [22, 3, 1, 0, 0].repeat(1000);
@@ -61,21 +53,18 @@ fn what_is_no_tls_is_told_so_by_an_alert() {
 fn a_changed_record_ends_the_connection_and_is_not_carried_out() {
     let files = Files::make(&["localhost"], 30);
     let server = start(&files, &["--sale", "ticket=5"]);
-    let config = files.client();
-    let stream = Secure::connect(server.secure(), &config, "localhost").expect("a handshake");
-    let mut client = Client::over(stream);
-    assert_eq!(client.ask(BUY).json()["code"], 1);
-    let secure = &mut client.stream.0;
+    let mut buyer = client(&server, &files);
+    assert_eq!(buyer.ask(BUY).json()["code"], 1);
+    let secure = &mut buyer.stream.0;
     secure.conn.writer().write_all(BUY.as_bytes()).expect("into memory");
     let mut record = Vec::new();
     secure.conn.write_tls(&mut record).expect("into memory");
     let last = record.len() - 1;
     record[last] ^= 1;
     secure.sock.write_all(&record).expect("send");
-    let error = client.stream.read(&mut [0; 64]).expect_err("an alert");
+    let error = buyer.stream.read(&mut [0; 64]).expect_err("an alert");
     assert!(error.to_string().contains("BadRecordMac"), "{error}");
-    let stream = Secure::connect(server.secure(), &config, "localhost").expect("a handshake");
-    let response = Client::over(stream).ask("GET /v1/sales/ticket HTTP/1.1\r\nHost: a\r\n\r\n");
+    let response = client(&server, &files).ask("GET /v1/sales/ticket HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(response.json()["held"], 1);
 }
 
@@ -116,8 +105,8 @@ fn memory_is_given_back_after_a_crowd_that_shakes_hands_half_way() {
     // The first record of a real client, and then nothing.
     let name = rustls::pki_types::ServerName::try_from("localhost").expect("a name");
     let mut hello = Vec::new();
-    let mut client = rustls::ClientConnection::new(files.client(), name).expect("TLS");
-    client.write_tls(&mut hello).expect("into memory");
+    let mut stranger = rustls::ClientConnection::new(files.client(), name).expect("TLS");
+    stranger.write_tls(&mut hello).expect("into memory");
     let crowd = |bytes: &[u8]| {
         let connect = || {
             let mut stream = TcpStream::connect(server.secure()).expect("connect");
@@ -136,6 +125,5 @@ fn memory_is_given_back_after_a_crowd_that_shakes_hands_half_way() {
     }
     let after = resident_bytes(&server);
     assert!(after < before + 4 * 1024 * 1024, "{before} bytes, and {after} after the crowds");
-    let stream = Secure::connect(server.secure(), &files.client(), "localhost");
-    assert_eq!(Client::over(stream.expect("a handshake")).ask(BUY).json()["code"], 1);
+    assert_eq!(client(&server, &files).ask(BUY).json()["code"], 1);
 }

@@ -36,7 +36,7 @@ const COLUMNS: [Column; 20] = [
     Column::Spread("last ticket s", figure::LAST_GRANT_S),
     Column::Spread("last answer s", figure::LAST_ANSWER_S),
     Column::Median("connections", figure::CONNECTIONS),
-    Column::Spread("KiB a connection", figure::CONNECTION_KIB),
+    Column::Spread("KiB per connection", figure::CONNECTION_KIB),
     Column::Median("of it anonymous", figure::CONNECTION_ANONYMOUS_KIB),
     Column::Median("KiB before", figure::RESIDENT_BEFORE_KIB),
 ];

@@ -1,9 +1,5 @@
 //! A connection that speaks TLS: its handshake, and records in place of what is read and written.
 
-use rustix::buffer::spare_capacity;
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
-
 use super::refusal::write_refusal;
 use super::session::{Flushed, Keep, Session};
 use super::state::{Closing, Phase, Turns};
@@ -67,27 +63,7 @@ impl<S: Service> Session<'_, S> {
         let mut records = core.take_records();
         let kept = self.connection.tls.as_mut().map_or_else(Vec::new, |tls| tls.take_received());
         records.extend_from_slice(&kept);
-        let room = records.capacity() - kept.len();
-        let alive =
-            match recv(&self.connection.socket, spare_capacity(&mut records), RecvFlags::empty()) {
-                Ok((0, _)) => {
-                    self.connection.ended = true;
-                    self.connection.readable = false;
-                    true
-                }
-                Ok((count, _)) => {
-                    if count < room {
-                        self.connection.readable = self.connection.hung_up;
-                    }
-                    true
-                }
-                Err(Errno::INTR) => true,
-                Err(Errno::AGAIN) => {
-                    self.connection.readable = false;
-                    true
-                }
-                Err(_) => false,
-            };
+        let alive = self.connection.receive(&mut records);
         let alive = match records.len() == kept.len() {
             true => {
                 if let Some(tls) = &mut self.connection.tls {
@@ -105,7 +81,6 @@ impl<S: Service> Session<'_, S> {
     fn open(&mut self, records: &mut [u8]) -> bool {
         if self.connection.tls.is_none() {
             self.connection.tls = self.leader.core.begin_tls();
-            self.connection.silent = false;
             self.set_phase(Phase::Handshake, self.settings().head_timeout_ms);
         }
         let Some(tls) = &mut self.connection.tls else { return false };

@@ -5,7 +5,7 @@ use std::mem;
 
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::net::{SendFlags, send};
 
 use super::buffers::{buffer_with, take_front, take_kept};
 use super::ending::{close, linger, put_back};
@@ -245,25 +245,7 @@ impl<'a, S: Service> Session<'a, S> {
         if room == 0 {
             return false;
         }
-        let spare = spare_capacity(&mut self.input);
-        match recv(&self.connection.socket, spare, RecvFlags::empty()) {
-            Ok((0, _)) => {
-                self.connection.ended = true;
-                self.connection.readable = false;
-            }
-            // Less than there was room for: that was all, and more will be a new edge, unless the
-            // edge that tells of the end has come already.
-            Ok((count, _)) => {
-                self.connection.silent = false;
-                if count < room {
-                    self.connection.readable = self.connection.hung_up;
-                }
-            }
-            Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => self.connection.readable = false,
-            Err(_) => return false,
-        }
-        true
+        self.connection.receive(&mut self.input)
     }
 
     /// Writes what there is to write: often nothing.

@@ -4,6 +4,8 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
 use super::progress::{Progress, START};
@@ -123,6 +125,30 @@ impl Connection {
             Phase::Waiting => return None,
         };
         Some((rank, self.deadline_ms))
+    }
+
+    /// Receives once, as far as there is room in the buffer. `false`: the connection is broken.
+    #[inline]
+    pub(super) fn receive(&mut self, buffer: &mut Vec<u8>) -> bool {
+        let room = buffer.capacity() - buffer.len();
+        match recv(&self.socket, spare_capacity(buffer), RecvFlags::empty()) {
+            Ok((0, _)) => {
+                self.ended = true;
+                self.readable = false;
+            }
+            // Less than there was room for: that was all, and more will be a new edge, unless the
+            // edge that tells of the end has come already.
+            Ok((count, _)) => {
+                self.silent = false;
+                if count < room {
+                    self.readable = self.hung_up;
+                }
+            }
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => self.readable = false,
+            Err(_) => return false,
+        }
+        true
     }
 
     /// Whether the client has sent something that has not been read yet.
