@@ -7,7 +7,10 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use rustls::{ClientConnection, StreamOwned};
+
 use crate::error::{Because, Result, fail};
+use crate::secure;
 
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 const RESPONSE_BYTES_MAX: usize = 16 * 1024;
@@ -23,9 +26,13 @@ pub struct Response {
     pub body: String,
 }
 
+/// What a connection's bytes go through.
+trait Stream: Read + Write + Send {}
+impl<S: Read + Write + Send> Stream for S {}
+
 /// A keep-alive connection.
 pub struct Client {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     address: SocketAddr,
     /// What was received and is not read yet.
     input: Vec<u8>,
@@ -37,6 +44,17 @@ impl Client {
         let stream = TcpStream::connect(address).because(|| format!("connecting to {address}"))?;
         stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
         stream.set_nodelay(true)?;
+        Ok(Self { stream: Box::new(stream), address, input: Vec::new() })
+    }
+
+    /// Connects to a server that speaks TLS, with whatever certificate.
+    pub fn connect_secure(address: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect(address).because(|| format!("connecting to {address}"))?;
+        stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
+        stream.set_nodelay(true)?;
+        let tls = ClientConnection::new(secure::client(false)?, address.ip().into());
+        let tls = tls.because(|| "TLS".into())?;
+        let stream = Box::new(StreamOwned::new(tls, stream));
         Ok(Self { stream, address, input: Vec::new() })
     }
 

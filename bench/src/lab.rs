@@ -39,6 +39,8 @@ pub struct Served {
     pub process: Running,
     /// Where it listens.
     pub address: SocketAddr,
+    /// It speaks TLS there.
+    pub secure: bool,
 }
 
 /// A Redis that answers.
@@ -89,7 +91,7 @@ impl Lab {
     /// Starts a stampede on these cores with this ledger, and no sale but those of the options.
     pub fn stampede(&mut self, cores: &[usize], ledger: &str, options: &[&str]) -> Result<Served> {
         let address = free_address()?;
-        let line = self.programs.stampede_serve(cores, address, ledger, options);
+        let line = self.programs.stampede_serve(cores, &address.to_string(), ledger, options);
         self.serve_line("stampede", &line, address)
     }
 
@@ -102,7 +104,7 @@ impl Lab {
     ) -> Result<Served> {
         let mut process = self.start(name, line)?;
         self.await_listening(&mut process, address)?;
-        Ok(Served { process, address })
+        Ok(Served { process, address, secure: false })
     }
 
     /// Starts a Redis beside the load that keeps nothing on disk.
@@ -185,10 +187,21 @@ impl Lab {
 }
 
 impl Served {
+    /// A connection to it.
+    pub fn client(&self) -> Result<Client> {
+        if self.secure { Client::connect_secure(self.address) } else { Client::connect(self.address) }
+    }
+
+    /// Where load goes.
+    pub fn to(&self) -> String {
+        let scheme = if self.secure { "https://" } else { "" };
+        format!("{scheme}{}", self.address)
+    }
+
     /// Asks until the answer is the one that is wanted. On the way to it only `Granted` and 503
     /// (a ledger that isn't there yet) are forgiven, a few times; all else is an `Err`.
     pub fn expect(&self, wanted: Answer) -> Result<()> {
-        let mut client = Client::connect(self.address)?;
+        let mut client = self.client()?;
         let deadline = Instant::now() + START_DEADLINE;
         loop {
             let response = client.get(answer::TARGET)?;

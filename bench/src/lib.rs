@@ -30,6 +30,7 @@ pub mod reopen;
 pub mod sales;
 pub mod strategies;
 pub mod techempower;
+pub mod tls;
 
 pub mod load;
 pub mod strangers;
@@ -60,4 +61,5 @@ pub mod one_sale;
 pub mod over_tokio;
 pub mod pin;
 pub mod resp;
+pub mod secure;
 pub mod shop;

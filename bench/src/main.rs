@@ -6,7 +6,7 @@ use bench::process::interruptible;
 use bench::report::again;
 use bench::{
     against, drain, full, httparena, instructions, memory, orders, queues, quick, reopen, sales,
-    strategies, techempower,
+    strategies, techempower, tls,
 };
 use clap::{Parser, Subcommand};
 
@@ -76,6 +76,13 @@ enum Command {
     Memory(memory::Settings),
     /// CPU of a command that waits in a core's queue, by how many wait beside it. No server.
     Queues(queues::Settings),
+    /// Buyers who come over TLS: beside the floor of TLS, nginx, axum, and nginx before stampede.
+    ///
+    /// Rejections over kept connections and pipelined, purchases by POST with a user and a key, a
+    /// connection each with full handshakes and with such that resume, memory of idle connections, the
+    /// latency of kept connections beside floods of handshakes, and the load generator against wrk.
+    /// 15 rounds of a second: about 50 minutes.
+    Tls(tls::Settings),
     /// Whether the rules of TechEmpower's JSON and plaintext tests hold. Measures nothing.
     ///
     /// Prints each rule with what was found; fails if one does not hold. About 10 seconds.
@@ -121,6 +128,7 @@ fn main() -> ExitCode {
         Command::Sales(settings) => sales::run(settings, interrupted),
         Command::Memory(settings) => memory::run(settings, interrupted),
         Command::Queues(settings) => queues::run(settings, interrupted),
+        Command::Tls(settings) => tls::run(settings, interrupted),
         Command::Techempower(settings) => techempower::run(settings, interrupted),
         Command::Httparena(settings) => httparena::run(settings, interrupted),
         Command::Report(settings) => again::run(settings),

@@ -7,6 +7,7 @@
 
 use std::future::Future;
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -15,6 +16,8 @@ use axum::response::{IntoResponse, Response};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use tokio_rustls::TlsAcceptor;
 
 use crate::answer::Content;
 use crate::error::{Because, Result};
@@ -28,8 +31,13 @@ pub fn run(work: impl Future<Output = Result<()>>) -> Result<()> {
     runtime.enable_all().build().because(|| "starting a tokio runtime".into())?.block_on(work)
 }
 
-/// Serves all connections of a listening socket.
-pub async fn serve(listener: TcpListener, app: Router) -> Result<()> {
+/// Serves all connections of a listening socket, over TLS if there are settings for it.
+pub async fn serve(
+    listener: TcpListener,
+    app: Router,
+    tls: Option<Arc<ServerConfig>>,
+) -> Result<()> {
+    let tls = tls.map(TlsAcceptor::from);
     let listener = tokio::net::TcpListener::from_std(listener)?;
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -38,10 +46,18 @@ pub async fn serve(listener: TcpListener, app: Router) -> Result<()> {
             continue;
         };
         let app = TowerToHyperService::new(app.clone());
+        let tls = tls.clone();
         tokio::spawn(async move {
             let mut http = http1::Builder::new();
+            let http = http.pipeline_flush(true);
             // An error is a client that is gone.
-            let _ = http.pipeline_flush(true).serve_connection(TokioIo::new(stream), app).await;
+            let _ = match tls {
+                None => http.serve_connection(TokioIo::new(stream), app).await,
+                Some(tls) => match tls.accept(stream).await {
+                    Ok(stream) => http.serve_connection(TokioIo::new(stream), app).await,
+                    Err(_) => Ok(()),
+                },
+            };
         });
     }
 }

@@ -117,6 +117,8 @@ pub mod figure {
     pub const STRANGERS_ATTEMPTS: &str = "strangers_attempts";
     /// The most of them that were open at a time.
     pub const STRANGERS_OPEN: &str = "strangers_open";
+    /// TLS handshakes of strangers that came to an end, per second.
+    pub const HANDSHAKES_PER_S: &str = "handshakes_per_s";
     /// Connections on which heads without end began.
     pub const HEADS_OPENED: &str = "heads_opened";
     /// What a system took of heads or requests without end, in MiB.

@@ -150,7 +150,7 @@ pub fn measure(
     let line = |seconds| -> CommandLine {
         match what {
             What::HotSales => wrk_with_script(core, CONNECTIONS, seconds, served.address, &script),
-            _ => wrk(core, CONNECTIONS, seconds, served.address),
+            _ => wrk(core, CONNECTIONS, seconds, &served.to()),
         }
     };
     read_wrk(&lab.load(&line(WARM_UP_SECONDS), WARM_UP_SECONDS)?)?;

@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use crate::answer::{self, Answer, SOLD_OUT};
-use crate::client::Client;
 use crate::error::{Because, Result, fail};
 use crate::lab::{Lab, Served, unexpected};
 use crate::rows::figure;
@@ -54,7 +53,7 @@ pub fn rejections(lab: &mut Lab, server: Server, seconds: u64) -> Result<Figures
     warm_up(lab, &served, CONNECTIONS_LOW)?;
 
     let before = served.process.cpu()?;
-    let line = wrk(lab.load_core, CONNECTIONS_LOW, seconds, served.address);
+    let line = wrk(lab.load_core, CONNECTIONS_LOW, seconds, &served.to());
     let load = read_wrk(&lab.load(&line, seconds)?)?;
     let (all_us, user_us) = served.process.cpu()?.us_since(before);
     served.expect(Answer::SoldOut)?;
@@ -99,7 +98,7 @@ pub fn sales_redis(
 
     let (server_before, redis_before) = (served.process.cpu()?, redis.process.cpu()?);
     let sold_before = redis.sold()?;
-    let line = wrk(lab.load_core, connections, seconds, served.address);
+    let line = wrk(lab.load_core, connections, seconds, &served.to());
     let load = read_wrk(&lab.load(&line, seconds)?)?;
     lab.settle(SETTLE)?;
     let sales = redis.sold()? - sold_before;
@@ -126,7 +125,7 @@ pub fn sales_embedded(lab: &mut Lab, server: Server, seconds: u64) -> Result<Fig
     lab.settle(SETTLE)?;
 
     let before = served.process.cpu()?;
-    let line = wrk(lab.load_core, CONNECTIONS_LOW, seconds, served.address);
+    let line = wrk(lab.load_core, CONNECTIONS_LOW, seconds, &served.to());
     let load = read_wrk(&lab.load(&line, seconds)?)?;
     let (all_us, user_us) = served.process.cpu()?.us_since(before);
     served.expect(Answer::Granted)?;
@@ -177,7 +176,7 @@ pub fn idle_connections(lab: &mut Lab, served: &Served, connections: u32) -> Res
     let mut idle = Vec::with_capacity(connections as usize);
     for number in 1..=connections {
         lab.check_interrupted()?;
-        let mut client = Client::connect(served.address)?;
+        let mut client = served.client()?;
         let response = client
             .get(answer::TARGET)
             .because(|| format!("connection {number} of {connections}"))?;
@@ -210,12 +209,12 @@ pub fn sold_out(lab: &mut Lab, server: Server) -> Result<Served> {
 /// A server on the servers' core.
 fn serve(lab: &mut Lab, server: Server, ledger: Ledger, total: u64) -> Result<Served> {
     let (cores, content) = ([lab.server_core], Content::SoldOut);
-    lab.serve(server, &Setup { cores: &cores, content, ledger, total, options: &[] })
+    lab.serve(server, &Setup { cores: &cores, content, ledger, total, options: &[], tls: None })
 }
 
 /// `wrk` for a second.
 pub fn warm_up(lab: &mut Lab, served: &Served, connections: u32) -> Result<()> {
-    let line = wrk(lab.load_core, connections, WARM_UP_SECONDS, served.address);
+    let line = wrk(lab.load_core, connections, WARM_UP_SECONDS, &served.to());
     read_wrk(&lab.load(&line, WARM_UP_SECONDS)?).map(drop)
 }
 

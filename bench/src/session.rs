@@ -210,6 +210,7 @@ fn shown(figures: &Figures) -> String {
         (figure::GRANTED_P50_US, "us p50"),
         (figure::GRANTED_P99_US, "us p99"),
         (figure::LIVEZ_P99_US, "us p99 of /livez"),
+        (figure::HANDSHAKES_PER_S, "handshakes/s"),
         (figure::SURVIVED, "survived"),
         (figure::GROWN_KIB, "KiB grown"),
         (figure::PAID, "paid"),

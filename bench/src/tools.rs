@@ -31,10 +31,11 @@ pub struct Load {
     pub latency_p99_us: f64,
 }
 
-/// `wrk` with one thread.
-pub fn wrk(core: usize, connections: u32, seconds: u64, to: SocketAddr) -> CommandLine {
+/// `wrk` with one thread, to `host:port` or `https://host:port`.
+pub fn wrk(core: usize, connections: u32, seconds: u64, to: &str) -> CommandLine {
     let words = ["wrk", "-t1", &format!("-c{connections}"), &format!("-d{seconds}s"), "--latency"];
-    CommandLine::on_core(core, words.into_iter().chain([&*format!("http://{to}{TARGET}")]))
+    let scheme = if to.starts_with("https://") { "" } else { "http://" };
+    CommandLine::on_core(core, words.into_iter().chain([&*format!("{scheme}{to}{TARGET}")]))
 }
 
 /// `wrk` with one thread, whose requests come from a script.

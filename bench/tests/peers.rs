@@ -47,7 +47,7 @@ fn here(server: Server) -> Here {
 }
 
 fn serve(here: &mut Here, server: Server, cores: &[usize], content: Content) -> Served {
-    let setup = Setup { cores, content, ledger: Ledger::None, total: TOTAL, options: &[] };
+    let setup = Setup { cores, content, ledger: Ledger::None, total: TOTAL, options: &[], tls: None };
     here.lab.serve(server, &setup).unwrap_or_else(|error| panic!("{}: {error}", server.name()))
 }
 
@@ -331,7 +331,7 @@ fn peers_on_redis_sell_exactly_what_there_is_to_a_shop() {
                 let content = Content::SoldOut;
                 here.lab.serve(
                     server,
-                    &Setup { cores: &[0], content, ledger, total: TOTAL, options: &[] },
+                    &Setup { cores: &[0], content, ledger, total: TOTAL, options: &[], tls: None },
                 )
             }
         };
@@ -353,7 +353,7 @@ fn axum_on_postgres_sells_exactly_what_there_is_to_a_shop() {
     let postgres = Postgres::start(&mut here.lab, core).expect("a PostgreSQL");
     let url = postgres.database("shop").expect("a database");
     let (content, ledger) = (Content::SoldOut, Ledger::Postgres(url.clone()));
-    let setup = Setup { cores: &[0], content, ledger, total: TOTAL, options: &[] };
+    let setup = Setup { cores: &[0], content, ledger, total: TOTAL, options: &[], tls: None };
     let served = here.lab.serve(Server::AxumPostgres, &setup).expect("axum on PostgreSQL");
     sells_exactly_to_a_shop(&served);
     let mut client = bench::postgres::connect(&url).expect("a connection");
@@ -370,7 +370,7 @@ fn nginx_with_lua_sells_exactly_what_there_is() {
         let mut redis = here.lab.redis().expect("a Redis");
         let ledger = Ledger::Redis(redis.address);
         let content = Content::SoldOut;
-        let setup = Setup { cores, content, ledger, total: TOTAL, options: &[] };
+        let setup = Setup { cores, content, ledger, total: TOTAL, options: &[], tls: None };
         let served = here.lab.serve(Server::NginxLua, &setup).expect("nginx");
         sells_exactly(&served);
         assert_eq!(redis.sold().expect("the count"), TOTAL);
@@ -387,7 +387,7 @@ fn nginx_with_lua_says_so_when_redis_is_away() {
     let redis = here.lab.redis().expect("a Redis");
     let ledger = Ledger::Redis(redis.address);
     let setup =
-        Setup { cores: &[0], content: Content::SoldOut, ledger, total: TOTAL, options: &[] };
+        Setup { cores: &[0], content: Content::SoldOut, ledger, total: TOTAL, options: &[], tls: None };
     let served = here.lab.serve(Server::NginxLua, &setup).expect("nginx");
     served.expect(Answer::Granted).expect("a ticket");
     drop(redis);
@@ -404,7 +404,7 @@ fn axum_on_postgres_sells_exactly_what_there_is() {
         let content = Content::SoldOut;
         let url = postgres.database(&format!("peer_{}", cores.len())).expect("a database");
         let ledger = Ledger::Postgres(url.clone());
-        let setup = Setup { cores, content, ledger, total: TOTAL, options: &[] };
+        let setup = Setup { cores, content, ledger, total: TOTAL, options: &[], tls: None };
         let served = here.lab.serve(Server::AxumPostgres, &setup).expect("axum on PostgreSQL");
         sells_exactly(&served);
         let mut client = bench::postgres::connect(&url).expect("a connection");
@@ -419,7 +419,7 @@ fn what_a_server_can_not_do_is_an_error() {
     let mut here = here(Server::Floor);
     let ledger = Ledger::Postgres("postgres://nobody@127.0.0.1:1/none".into());
     let setup =
-        Setup { cores: &[0], content: Content::SoldOut, ledger, total: TOTAL, options: &[] };
+        Setup { cores: &[0], content: Content::SoldOut, ledger, total: TOTAL, options: &[], tls: None };
     let Err(error) = here.lab.serve(Server::Floor, &setup) else {
         panic!("a floor sells from PostgreSQL");
     };

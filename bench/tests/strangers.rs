@@ -37,7 +37,7 @@ fn here() -> Here {
 impl Here {
     fn floor(&mut self) -> Served {
         let (content, ledger) = (Content::SoldOut, Ledger::None);
-        let setup = Setup { cores: &[0], content, ledger, total: 1, options: &[] };
+        let setup = Setup { cores: &[0], content, ledger, total: 1, options: &[], tls: None };
         let served = self.lab.serve(Server::Floor, &setup).expect("the floor");
         served.expect(Answer::SoldOut).expect("its answer");
         served

@@ -3,6 +3,7 @@
 //! It has stampede's allocator, and what else is in its favour stands in `bench::over_tokio`.
 
 use std::net::TcpListener;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -12,7 +13,9 @@ use bench::answer::{Content, MESSAGE};
 use bench::error::Result;
 use bench::floor::Place;
 use bench::over_tokio::{answer, run, serve};
+use bench::secure::TlsFiles;
 use clap::Parser;
+use rustls::ServerConfig;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -22,22 +25,26 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Settings {
     #[command(flatten)]
     place: Place,
+    #[command(flatten)]
+    tls: TlsFiles,
 }
 
 fn main() {
-    if let Err(failure) = Settings::parse().place.run(one_core) {
+    let Settings { place, tls } = Settings::parse();
+    let serve = |tls: Option<_>| place.run(move |listener| one_core(listener, tls.clone()));
+    if let Err(failure) = tls.config().and_then(serve) {
         eprintln!("axum: {failure}");
         std::process::exit(1);
     }
 }
 
-fn one_core(listener: TcpListener) -> Result<()> {
+fn one_core(listener: TcpListener, tls: Option<Arc<ServerConfig>>) -> Result<()> {
     let canned = |content: Content| get(move || async move { answer(content, content.body()) });
     let app = Router::new()
         .route(Content::SoldOut.target(), canned(Content::SoldOut))
         .route(Content::Plaintext.target(), canned(Content::Plaintext))
         .route(Content::Json.target(), get(json));
-    run(serve(listener, app))
+    run(serve(listener, app, tls))
 }
 
 /// Serialized for each request, as TechEmpower's rules want.

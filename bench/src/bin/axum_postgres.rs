@@ -128,7 +128,7 @@ async fn one_core(listener: TcpListener, settings: Arc<Settings>, ids: Arc<Ids>)
     }
     let app = Router::new().route(TARGET, get(buy)).route(shop::PATH, post(take_order));
     let app = app.with_state(Arc::new(pool));
-    serve(listener, app).await
+    serve(listener, app, None).await
 }
 
 async fn connect(url: &str) -> Result<Client> {

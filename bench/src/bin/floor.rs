@@ -6,16 +6,21 @@
 //! ends a request (with its body, where sums are asked for) and whether the client wants the
 //! connection closed. No server that answers HTTP from user space through epoll can be expected to
 //! use less CPU than this, so the others are measured against it.
+//!
+//! With a certificate it is the floor of TLS: the same loop, and rustls between socket and answer.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
 use bench::answer::Content;
 use bench::error::Result;
-use bench::floor::{Answers, BLOCK_ANSWERS, Epoll, Scanner, Settings};
+use bench::floor::{Answers, BLOCK_ANSWERS, Epoll, Room, Scanner, Secure, Settings};
+use bench::secure::TlsFiles;
 use clap::Parser;
+use rustls::ServerConfig;
 
 const EVENTS_MAX: usize = 512;
 /// Connections accepted and answered before those that wait have their turn.
@@ -28,31 +33,42 @@ const READ_BUFFER_BYTES: usize = 64 * 1024;
 struct CommandLine {
     #[command(flatten)]
     settings: Settings,
+    #[command(flatten)]
+    tls: TlsFiles,
 }
 
 fn main() {
-    let Settings { place, answer } = CommandLine::parse().settings;
-    if let Err(failure) = place.run(move |listener| serve(&listener, answer)) {
+    let CommandLine { settings: Settings { place, answer }, tls } = CommandLine::parse();
+    let run = |tls| place.run(move |listener| serve(&listener, answer, Clone::clone(&tls)));
+    if let Err(failure) = tls.config().and_then(run) {
         eprintln!("floor: {failure}");
         std::process::exit(1);
     }
 }
 
 /// One core's loop.
-fn serve(listener: &TcpListener, content: Content) -> Result<()> {
+fn serve(
+    listener: &TcpListener,
+    content: Content,
+    tls: Option<Arc<ServerConfig>>,
+) -> Result<()> {
     let epoll = Epoll::new()?;
     epoll.add(listener.as_raw_fd())?;
     let mut floor = Floor {
         epoll,
         connections: Vec::new(),
-        answers: Answers::new(content),
-        scanner: Scanner::of(content),
-        input: vec![0; READ_BUFFER_BYTES],
+        tls,
+        shared: Shared {
+            answers: Answers::new(content),
+            scanner: Scanner::of(content),
+            input: vec![0; READ_BUFFER_BYTES],
+            room: Room::default(),
+        },
     };
     let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS_MAX];
     loop {
         let ready = floor.epoll.wait(&mut events)?;
-        floor.answers.refresh();
+        floor.shared.answers.refresh();
         for event in &events[..ready] {
             let fd = event.u64 as RawFd;
             if fd == listener.as_raw_fd() {
@@ -68,14 +84,23 @@ struct Floor {
     epoll: Epoll,
     /// By descriptor.
     connections: Vec<Option<Connection>>,
+    /// None without TLS.
+    tls: Option<Arc<ServerConfig>>,
+    shared: Shared,
+}
+
+/// What all connections use in turn.
+struct Shared {
     answers: Answers,
     scanner: Scanner,
     input: Vec<u8>,
+    room: Room,
 }
 
 /// The buffers hold what one read or one write left over, which is nearly always nothing.
 struct Connection {
     socket: File,
+    secure: Option<Box<Secure>>,
     unparsed: Vec<u8>,
     unsent: Vec<u8>,
     closing: bool,
@@ -104,9 +129,15 @@ impl Floor {
             if self.connections.len() <= fd as usize {
                 self.connections.resize_with(fd as usize + 1, || None);
             }
-            let (unparsed, unsent) = (Vec::new(), Vec::new());
-            let connection = Connection { socket, unparsed, unsent, closing: false, watched: None };
-            self.connections[fd as usize] = Some(connection);
+            let Ok(secure) = self.tls.as_ref().map(Secure::new).transpose() else { return };
+            self.connections[fd as usize] = Some(Connection {
+                socket,
+                secure,
+                unparsed: Vec::new(),
+                unsent: Vec::new(),
+                closing: false,
+                watched: None,
+            });
             self.turn(fd);
         }
     }
@@ -115,10 +146,10 @@ impl Floor {
     /// which it leaves the epoll.
     fn turn(&mut self, fd: RawFd) {
         let Some(connection) = &mut self.connections[fd as usize] else { return };
-        let (input, answers) = (&mut self.input, &self.answers);
-        let served = match connection.unsent.is_empty() {
-            true => connection.read(input, &self.scanner, answers),
-            false => connection.send_on(),
+        let served = match (connection.unsent.is_empty(), &connection.secure) {
+            (false, _) => connection.send_on(),
+            (true, None) => connection.read(&mut self.shared),
+            (true, Some(_)) => connection.read_records(&mut self.shared),
         };
         let watched = served.and_then(|()| {
             let interest =
@@ -140,13 +171,9 @@ impl Floor {
 
 impl Connection {
     /// Reads once and answers what has become whole. `Err`: it is over.
-    fn read(&mut self, input: &mut [u8], scanner: &Scanner, answers: &Answers) -> io::Result<()> {
-        let len = match self.socket.read(input) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(len) => len,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error),
-        };
+    fn read(&mut self, shared: &mut Shared) -> io::Result<()> {
+        let Shared { answers, scanner, input, .. } = shared;
+        let Some(len) = receive(&mut self.socket, input)? else { return Ok(()) };
         let scan = if self.unparsed.is_empty() {
             let scan = scanner.scan(&input[..len]);
             self.unparsed.extend_from_slice(&input[scan.used..len]);
@@ -159,6 +186,23 @@ impl Connection {
         };
         self.closing = scan.closing;
         self.answer(answers, scan.requests)?;
+        self.end_if_done()
+    }
+
+    /// The same with TLS in between.
+    fn read_records(&mut self, shared: &mut Shared) -> io::Result<()> {
+        let Shared { answers, scanner, input, room } = shared;
+        let Some(secure) = &mut self.secure else { return Ok(()) };
+        let kept = secure.unopened.len();
+        input[..kept].copy_from_slice(&secure.unopened);
+        let Some(len) = receive(&mut self.socket, &mut input[kept..])? else { return Ok(()) };
+        let (records, closing) =
+            secure.answer(&mut input[..kept + len], scanner, answers, room)?;
+        self.closing = closing;
+        if !records.is_empty() {
+            let sent = send(&mut self.socket, records)?;
+            self.unsent.extend_from_slice(&records[sent..]);
+        }
         self.end_if_done()
     }
 
@@ -186,6 +230,16 @@ impl Connection {
             self.unsent.extend_from_slice(&block[sent..len]);
         }
         Ok(())
+    }
+}
+
+/// Bytes that came; none yet is `None`, and an end is an `Err`.
+fn receive(socket: &mut File, input: &mut [u8]) -> io::Result<Option<usize>> {
+    match socket.read(input) {
+        Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+        Ok(len) => Ok(Some(len)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -22,11 +22,13 @@ mod answers;
 mod buffers;
 mod epoll;
 mod scan;
+mod secure;
 
 pub use answers::{Answers, BLOCK_ANSWERS, Second, encode};
 pub use buffers::BufferRing;
 pub use epoll::Epoll;
 pub use scan::{Scan, Scanner};
+pub use secure::{Room, Secure};
 
 /// Connections the kernel may hold for us before we accept them: as many as stampede asks for.
 const BACKLOG: i32 = 65_535;

@@ -37,7 +37,7 @@ pub fn headline(
 ) -> Result<Figures> {
     let mut opened = Opened::open(lab, store)?;
     let (content, ledger) = (Content::SoldOut, opened.ledger());
-    let setup = Setup { cores, content, ledger, total: TICKETS, options: &[] };
+    let setup = Setup { cores, content, ledger, total: TICKETS, options: &[], tls: None };
     let served = lab.serve(server, &setup)?;
     let measured = rush(lab, &served, plan)?;
     served.expect(Answer::SoldOut)?;

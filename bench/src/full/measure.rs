@@ -65,7 +65,7 @@ impl Measured {
 
 /// Loads a server that is there.
 pub fn under_load(lab: &mut Lab, served: &Served, plan: &LoadPlan<'_>) -> Result<Measured> {
-    load(lab, served, &served.address.to_string(), plan)
+    load(lab, served, &served.to(), plan)
 }
 
 /// Loads a server that is there through another address than its own.
@@ -100,7 +100,7 @@ pub fn serve_sold_out(
     // The article's server is nothing without its Redis, also when it says no.
     let redis = (server == Server::Article).then(|| lab.redis()).transpose()?;
     let ledger = redis.as_ref().map_or(Ledger::None, |redis| Ledger::Redis(redis.address));
-    let setup = Setup { cores, content, ledger, total: TOTAL_TINY, options: &[] };
+    let setup = Setup { cores, content, ledger, total: TOTAL_TINY, options: &[], tls: None };
     let served = lab.serve(server, &setup)?;
     if content == Content::SoldOut {
         served.expect(Answer::SoldOut)?;
@@ -126,7 +126,7 @@ pub fn rejections(
 pub fn rejections_by_wrk(lab: &mut Lab, server: Server, plan: &LoadPlan<'_>) -> Result<Figures> {
     let served = scenarios::sold_out(lab, server)?;
     scenarios::warm_up(lab, &served, plan.connections)?;
-    let line = wrk(lab.load_core, plan.connections, plan.seconds, served.address);
+    let line = wrk(lab.load_core, plan.connections, plan.seconds, &served.to());
     let (before, used) = (served.process.cpu()?, process::ended_children_us()?);
     let load = read_wrk(&lab.load(&line, plan.seconds)?)?;
     let (server_us, user_us) = served.process.cpu()?.us_since(before);

@@ -7,7 +7,7 @@
 mod crowd;
 pub(crate) mod measure;
 mod neighbour;
-mod places;
+pub(crate) mod places;
 mod promises;
 mod proxy;
 mod scenario;

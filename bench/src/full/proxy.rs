@@ -29,7 +29,7 @@ pub fn rejections(lab: &mut Lab, way: Way, plan: &LoadPlan<'_>) -> Result<Figure
     let socket = format!("unix:{}", folder.path().join("socket").display());
     let (cores, content, ledger) = ([lab.server_core], Content::SoldOut, Ledger::None);
     let options = ["--listen", &*socket];
-    let setup = Setup { cores: &cores, content, ledger, total: TOTAL_TINY, options: &options };
+    let setup = Setup { cores: &cores, content, ledger, total: TOTAL_TINY, options: &options, tls: None };
     let served = lab.serve(Server::Stampede, &setup)?;
     served.expect(Answer::SoldOut)?;
 
@@ -42,7 +42,7 @@ pub fn rejections(lab: &mut Lab, way: Way, plan: &LoadPlan<'_>) -> Result<Figure
         warm_up(lab, &served, &plan)?;
         return Ok(load(lab, &served, &upstream, &plan)?.figures());
     }
-    let proxy = lab.proxy(lab.load_core, &upstream)?;
+    let proxy = lab.proxy(lab.load_core, &upstream, None)?;
     warm_up(lab, &proxy, &plan)?;
     let before = proxy.process.cpu()?;
     let measured = load(lab, &served, &proxy.address.to_string(), &plan)?;

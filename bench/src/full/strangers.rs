@@ -90,7 +90,7 @@ pub fn attacked(
     let control = ours.control.to_string();
     let line = lab.programs.stampede_serve(
         &both,
-        ours.public,
+        &ours.public.to_string(),
         &lab.fresh_ledger(),
         &["--sale", GONE, "--sale", HOT, "--control", &control],
     );

@@ -4,14 +4,12 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
-use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, HandshakeKind};
 
 use super::socket::Socket;
 use crate::error::{Because, Result};
+use crate::secure;
 
 /// Bytes that are received at a time over TLS: rustls takes no more than 16 KiB of what was not read.
 const RECEIVED_BYTES: usize = 8 * 1024;
@@ -45,21 +43,8 @@ impl Tls {
     /// # Errors
     /// It is no name of a host.
     pub fn new(host: &str, resumes: bool) -> Result<Self> {
-        let provider = Arc::new(ring::default_provider());
-        let verifier = Arc::new(Anybody(provider.clone()));
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .because(|| "--tls".into())?
-            .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        config.resumption = match resumes {
-            true => Resumption::in_memory_sessions(1),
-            false => Resumption::disabled(),
-        };
         let name = ServerName::try_from(host.to_owned()).because(|| format!("--to {host}"))?;
-        Ok(Self { config: Arc::new(config), name, received: vec![0; RECEIVED_BYTES] })
+        Ok(Self { config: secure::client(resumes)?, name, received: vec![0; RECEIVED_BYTES] })
     }
 
     /// TLS over a socket that is on its way.
@@ -94,6 +79,14 @@ impl Line {
         match self {
             Self::Plain(_) => true,
             Self::Secure(secure) => !secure.tls.is_handshaking(),
+        }
+    }
+
+    /// Whether it began with a handshake, and whether that resumed.
+    pub fn resumed(&self) -> Option<bool> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Secure(secure) => Some(secure.tls.handshake_kind()? == HandshakeKind::Resumed),
         }
     }
 
@@ -182,45 +175,5 @@ impl Write for ToSocket<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// Takes any certificate, as `wrk` does: what is measured is ours. Signatures are verified, for that is
-/// work which a real client does.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

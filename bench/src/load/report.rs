@@ -73,6 +73,10 @@ pub struct LoadReport {
     /// With --renew-after: connections that were closed after their last answer and opened again, in
     /// the whole run.
     pub renewed: u64,
+    /// TLS: handshakes that came to an end, in the whole run.
+    pub handshakes: u64,
+    /// TLS: those of them that resumed.
+    pub resumed: u64,
     /// From the start until every connection was open.
     pub connecting_s: f64,
     /// With --watch: CPU time of the server from the first request until the last answer was read.
@@ -211,6 +215,8 @@ impl LoadReport {
             late_us: Percentiles::of(&tally.late),
             reopened: tally.reopened,
             renewed: tally.renewed,
+            handshakes: tally.handshakes,
+            resumed: tally.resumed,
             connecting_s,
             watched_cpu_us: None,
             watched_user_us: None,
@@ -277,6 +283,8 @@ impl LoadReport {
             (self.warm_up, "answers of the warm-up, not counted above"),
             (self.reopened, "connections closed by the server and opened again"),
             (self.renewed, "connections closed after their last answer and opened again"),
+            (self.handshakes, "TLS handshakes"),
+            (self.resumed, "of them resumed"),
             (self.granted_without_id, "grants that name no reservation"),
             (self.unanswered, "requests without an answer"),
         ] {

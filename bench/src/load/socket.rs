@@ -129,6 +129,16 @@ impl Socket {
         check(unsafe { libc::setsockopt(fd, level, option, (&raw const on).cast(), len) })
     }
 
+    /// Has it reset when it is closed, so that it leaves no port in quarantine.
+    pub fn reset_when_closed(&self) -> io::Result<()> {
+        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        let len = size_of_val(&linger) as libc::socklen_t;
+        let (fd, level) = (self.0.as_raw_fd(), libc::SOL_SOCKET);
+        let value = (&raw const linger).cast();
+        // SAFETY: the value is a `linger` that outlives the call, and its size is passed.
+        check(unsafe { libc::setsockopt(fd, level, libc::SO_LINGER, value, len) })
+    }
+
     /// Why connecting failed.
     pub fn error(&self) -> io::Error {
         let mut error: libc::c_int = 0;

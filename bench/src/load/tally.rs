@@ -93,6 +93,10 @@ pub struct Tally {
     pub reopened: u64,
     /// Connections that were closed after their last answer and opened again.
     pub renewed: u64,
+    /// TLS: handshakes that came to an end.
+    pub handshakes: u64,
+    /// TLS: those of them that resumed.
+    pub resumed: u64,
     /// When the first request that counts was sent.
     pub first_ns: Option<u64>,
     /// When the first grant was read.
@@ -125,6 +129,8 @@ impl Tally {
             warm_up: 0,
             reopened: 0,
             renewed: 0,
+            handshakes: 0,
+            resumed: 0,
             first_ns: None,
             first_grant_ns: None,
             last_grant_ns: None,
@@ -224,6 +230,8 @@ impl Tally {
         self.warm_up += other.warm_up;
         self.reopened += other.reopened;
         self.renewed += other.renewed;
+        self.handshakes += other.handshakes;
+        self.resumed += other.resumed;
         self.first_ns = self.first_ns.into_iter().chain(other.first_ns).min();
         self.first_grant_ns = self.first_grant_ns.into_iter().chain(other.first_grant_ns).min();
         self.last_grant_ns = self.last_grant_ns.max(other.last_grant_ns);

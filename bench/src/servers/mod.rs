@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::process::CommandLine;
+use crate::secure::Certificate;
 
 mod nginx;
 mod start;
@@ -106,6 +107,8 @@ pub struct Setup<'a> {
     pub total: u64,
     /// More options for stampede, and for the floor of a sale.
     pub options: &'a [&'a str],
+    /// With what it speaks TLS, if it does.
+    pub tls: Option<&'a Certificate>,
 }
 
 /// Where the programs are.
@@ -125,12 +128,12 @@ impl Programs {
         CommandLine::on_cores(cores, words.into_iter().chain(more.iter().copied()))
     }
 
-    /// The command that starts a stampede on these cores. The ledger must be named: the default is a
+    /// The command that starts a stampede on these cores, where it listens there. The ledger must be named: the default is a
     /// folder of whoever runs this.
     pub fn stampede_serve(
         &self,
         cores: &[usize],
-        listen: SocketAddr,
+        listen: &str,
         ledger: &str,
         options: &[&str],
     ) -> CommandLine {
@@ -139,8 +142,7 @@ impl Programs {
         // Several may run at a time, and the control port is one.
         let control: &[&str] =
             if options.contains(&"--control") { &[] } else { &["--control", "off"] };
-        let listen = listen.to_string();
-        let words = [&*program, "serve", "--cores", &cores, "--listen", &listen];
+        let words = [&*program, "serve", "--cores", &cores, "--listen", listen];
         let words = words.into_iter().chain(["--ledger", ledger]).chain(control.iter().copied());
         CommandLine::on_cores(&cores, words.chain(options.iter().copied()))
     }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::error::{Because, Result, fail};
+use crate::secure::Certificate;
 
 /// nginx's Lua module, where Debian and Ubuntu have it.
 pub const LUA_MODULE: &str = "/usr/lib/nginx/modules/ngx_http_lua_module.so";
@@ -17,13 +18,37 @@ const LUA: &str = include_str!("../../peers/nginx_lua.conf");
 const TICKET: &str = include_str!("../../peers/ticket.lua");
 
 /// Writes the configuration of an nginx that answers by itself.
-pub fn write_plain(folder: &Path, listen: SocketAddr, cores: &[usize]) -> Result<()> {
-    write(folder, PLAIN, listen, cores, &[])
+pub fn write_plain(
+    folder: &Path,
+    listen: SocketAddr,
+    cores: &[usize],
+    tls: Option<&Certificate>,
+) -> Result<()> {
+    let tls = spoken(tls);
+    write(folder, PLAIN, listen, cores, &[("tls", &tls)])
 }
 
 /// Writes the configuration of an nginx in front of a server: `host:port` or `unix:PATH`.
-pub fn write_proxy(folder: &Path, listen: SocketAddr, core: usize, upstream: &str) -> Result<()> {
-    write(folder, PROXY, listen, &[core], &[("upstream", upstream)])
+pub fn write_proxy(
+    folder: &Path,
+    listen: SocketAddr,
+    core: usize,
+    upstream: &str,
+    tls: Option<&Certificate>,
+) -> Result<()> {
+    let tls = spoken(tls);
+    write(folder, PROXY, listen, &[core], &[("upstream", upstream), ("tls", &tls)])
+}
+
+/// What else stands in a server's block: the versions of Debian's own `nginx.conf`, and sessions that
+/// all workers know.
+fn spoken(tls: Option<&Certificate>) -> String {
+    let Some(certificate) = tls else { return String::new() };
+    let [file, key] = certificate.names();
+    format!(
+        "ssl_certificate {file};\n        ssl_certificate_key {key};\n        \
+         ssl_protocols TLSv1.2 TLSv1.3;\n        ssl_session_cache shared:tls:10m;"
+    )
 }
 
 /// Writes the configuration and the code of an nginx that answers by Lua, and sells from a Redis
@@ -60,6 +85,8 @@ fn write(
     // Workers run as who starts them: only root would change to another user.
     let user = if root { "user root;" } else { "" };
     let (listen, processes) = (listen.to_string(), processes(cores));
+    let secure = more.iter().any(|(name, value)| *name == "tls" && !value.is_empty());
+    let listen = if secure { format!("{listen} ssl") } else { listen };
     let values = [("listen", &*listen), ("processes", &*processes), ("user", user)];
     let mut text = template.to_owned();
     for (name, value) in values.iter().chain(more) {

@@ -7,6 +7,7 @@ use crate::error::{Result, fail};
 use crate::lab::{Lab, Served, free_address};
 use crate::process::CommandLine;
 use crate::resp::Connection;
+use crate::secure::Certificate;
 use crate::sellers::Source;
 use crate::{one_sale, sellers};
 
@@ -23,14 +24,22 @@ impl Lab {
     pub fn serve(&mut self, server: Server, setup: &Setup<'_>) -> Result<Served> {
         let address = free_address()?;
         let line = self.command_line(server, address, setup)?;
-        self.serve_line(server.name(), &line, address)
+        let served = self.serve_line(server.name(), &line, address)?;
+        Ok(Served { secure: setup.tls.is_some(), ..served })
     }
 
     /// Starts an nginx in front of a server, `host:port` or `unix:PATH`.
-    pub fn proxy(&mut self, core: usize, upstream: &str) -> Result<Served> {
+    pub fn proxy(
+        &mut self,
+        core: usize,
+        upstream: &str,
+        tls: Option<&Certificate>,
+    ) -> Result<Served> {
         let (address, folder) = (free_address()?, self.fresh_folder("nginx"));
-        nginx::write_proxy(&folder, address, core, upstream)?;
-        self.serve_line("nginx", &nginx_in(&folder, &core.to_string()), address)
+        nginx::write_proxy(&folder, address, core, upstream, tls)?;
+        let line = nginx_in(&folder, &core.to_string());
+        let served = self.serve_line("nginx", &line, address)?;
+        Ok(Served { secure: tls.is_some(), ..served })
     }
 
     /// The command that starts a server; what it needs is there once this returns.
@@ -42,11 +51,38 @@ impl Lab {
     ) -> Result<CommandLine> {
         let cores = list(setup.cores);
         let ours = |more: &[&str]| self.programs.ours(server.name(), &cores, listen, more);
+        let [certificate, key] = setup.tls.map(Certificate::names).unwrap_or_default();
+        let tls = ["--tls-cert", &*certificate, "--tls-key", &*key];
+        let tls = if setup.tls.is_some() { &tls[..] } else { &[] };
         match (server, &setup.ledger) {
-            (Server::Floor | Server::FloorUring, Ledger::None) => {
+            (Server::Floor, Ledger::None) => {
+                Ok(ours(&[&["--answer", setup.content.name()], tls].concat()))
+            }
+            (Server::Axum, Ledger::None) => Ok(ours(tls)),
+            (Server::Nginx, Ledger::None) => {
+                let folder = self.fresh_folder("nginx");
+                nginx::write_plain(&folder, listen, setup.cores, setup.tls)?;
+                Ok(nginx_in(&folder, &cores))
+            }
+            (Server::Stampede, ledger) => {
+                let ledger = match ledger {
+                    Ledger::None | Ledger::Embedded => self.fresh_ledger(),
+                    Ledger::Redis(redis) => format!("redis://{redis}/0"),
+                    Ledger::Postgres(_) => return cannot(server, setup),
+                };
+                let sale = format!("ticket={}", setup.total);
+                let options = [&["--sale", &*sale], tls, setup.options].concat();
+                let listen = match setup.tls {
+                    Some(_) => format!("tls:{listen}"),
+                    None => listen.to_string(),
+                };
+                Ok(self.programs.stampede_serve(setup.cores, &listen, &ledger, &options))
+            }
+            _ if setup.tls.is_some() => cannot(server, setup),
+            (Server::FloorUring, Ledger::None) => {
                 Ok(ours(&["--answer", setup.content.name()]))
             }
-            (Server::MayMinihttp | Server::Axum, Ledger::None) => Ok(ours(&[])),
+            (Server::MayMinihttp, Ledger::None) => Ok(ours(&[])),
             (Server::Httparena, Ledger::None)
                 if matches!(setup.content, Content::Sum | Content::Ok) =>
             {
@@ -54,11 +90,6 @@ impl Lab {
             }
             (Server::AxumPostgres, Ledger::Postgres(url)) => {
                 Ok(ours(&["--database", url, "--total", &setup.total.to_string()]))
-            }
-            (Server::Nginx, Ledger::None) => {
-                let folder = self.fresh_folder("nginx");
-                nginx::write_plain(&folder, listen, setup.cores)?;
-                Ok(nginx_in(&folder, &cores))
             }
             (Server::NginxLua, Ledger::None | Ledger::Redis(_))
                 if setup.content == Content::SoldOut =>
@@ -91,17 +122,6 @@ impl Lab {
                 };
                 Ok(sellers::floor_sales(&self.programs, setup.cores, listen, from, setup.total))
             }
-            (Server::Stampede, ledger) => {
-                let ledger = match ledger {
-                    Ledger::None | Ledger::Embedded => self.fresh_ledger(),
-                    Ledger::Redis(redis) => format!("redis://{redis}/0"),
-                    Ledger::Postgres(_) => return cannot(server, setup),
-                };
-                let sale = format!("ticket={}", setup.total);
-                let mut options = vec!["--sale", &*sale];
-                options.extend(setup.options);
-                Ok(self.programs.stampede_serve(setup.cores, listen, &ledger, &options))
-            }
             _ => cannot(server, setup),
         }
     }
@@ -109,7 +129,8 @@ impl Lab {
 
 fn cannot<T>(server: Server, setup: &Setup<'_>) -> Result<T> {
     let (name, content, ledger) = (server.name(), setup.content.name(), &setup.ledger);
-    fail(format!("{name} can't answer {content} with the ledger {ledger:?}"))
+    let over = if setup.tls.is_some() { " over TLS" } else { "" };
+    fail(format!("{name} can't answer {content}{over} with the ledger {ledger:?}"))
 }
 
 /// nginx in this folder. Its master ends its workers when it is told to end; SIGKILL, which would

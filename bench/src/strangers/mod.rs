@@ -2,13 +2,14 @@
 //! `src/bin/stranger.rs`, with a command for each file here:
 //!
 //! [`flood`] sends without end and never reads; [`silent`] takes places and says nothing; [`hold`] are
-//! the honest ones who were there before; [`sink`] is a program that only reads and drops, to which the
+//! the honest ones who were there before; [`handshakes`] begin TLS; [`sink`] is a program that only reads and drops, to which the
 //! same can be done; [`probe`] asks one thing at fixed times. [`target`] is what all of them are told.
 //!
 //! Each runs on one thread, holds as many connections as it was told and no more, and sums up what it
 //! did in a line of JSON.
 
 pub mod flood;
+pub mod handshakes;
 pub mod hold;
 pub mod probe;
 pub mod silent;
@@ -37,6 +38,11 @@ pub enum Deed {
     /// They come from one loopback address and send nothing. One that the server closes is opened
     /// again. Prints how often it tried and how many it held.
     Silent(silent::Settings),
+    /// Shake hands by TLS on one connection after the other, or stop half-way.
+    ///
+    /// Each connection is reset after its handshake, and says nothing. Prints how many handshakes came
+    /// to an end.
+    Handshakes(handshakes::Settings),
     /// Hold connections from several loopback addresses, and see whether they survive.
     ///
     /// Asks once on each, prints "held N", waits for a line on its standard input (or its end), and
@@ -62,6 +68,7 @@ impl Deed {
                 json(&flood::run(settings, flood::Flood::requests, interrupted)?)
             }
             Self::Silent(settings) => json(&silent::run(settings, interrupted)?),
+            Self::Handshakes(settings) => json(&handshakes::run(settings, interrupted)?),
             Self::Hold(settings) => json(&hold::run(settings, interrupted)?),
             Self::Sink(settings) => json(&sink::run(settings, interrupted)?),
             Self::Probe(settings) => json(&probe::run(settings, interrupted)?),

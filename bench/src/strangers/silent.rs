@@ -53,19 +53,20 @@ pub struct Report {
 }
 
 /// How many attempts are due.
-struct Pace {
+pub struct Pace {
     per_s: f64,
     last: Instant,
     due: f64,
 }
 
 impl Pace {
-    fn new(per_s: f64, now: Instant) -> Self {
+    /// So many per second, from now on.
+    pub fn new(per_s: f64, now: Instant) -> Self {
         Self { per_s, last: now, due: 0.0 }
     }
 
     /// Whole attempts that are due now and were not taken before.
-    fn take(&mut self, now: Instant, wanted: usize) -> usize {
+    pub fn take(&mut self, now: Instant, wanted: usize) -> usize {
         let passed = now.saturating_duration_since(self.last).as_secs_f64();
         self.last = now;
         self.due = (self.due + passed * self.per_s).min(BURST.max(self.per_s / 4.0));

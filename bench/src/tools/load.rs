@@ -48,6 +48,8 @@ pub struct LoadPlan<'a> {
     pub and_post: Option<&'a str>,
     /// Answers after which a connection is closed and another opened.
     pub renew_after: Option<u32>,
+    /// TLS: connections resume.
+    pub resume: bool,
 }
 
 impl Default for LoadPlan<'_> {
@@ -72,12 +74,13 @@ impl Default for LoadPlan<'_> {
             sales: None,
             and_post: None,
             renew_after: None,
+            resume: false,
         }
     }
 }
 
 impl Programs {
-    /// The command that puts this load on a server, `host:port` or `unix:PATH`. It prints JSON.
+    /// The command that puts this load on a server, `host:port`, `https://host:port` or `unix:PATH`. It prints JSON.
     pub fn load(&self, plan: &LoadPlan<'_>, to: &str) -> CommandLine {
         let program = self.folder.join("load").to_string_lossy().into_owned();
         let cores = plan.cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
@@ -127,6 +130,7 @@ impl Programs {
             ("--connection-each", plan.connection_each),
             ("--users", plan.users.is_some()),
             ("--keys", plan.keys),
+            ("--resume", plan.resume),
         ];
         words.extend(flags.iter().filter(|(_, set)| *set).map(|(name, _)| (*name).to_owned()));
         CommandLine::on_cores(&cores, words)

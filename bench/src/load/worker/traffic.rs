@@ -97,6 +97,10 @@ impl Worker<'_> {
         if connection.state == State::Connecting && is_ready {
             connection.state = State::Open;
             self.connecting -= 1;
+            if let Some(resumed) = connection.socket.as_ref().and_then(Line::resumed) {
+                self.tally.handshakes += 1;
+                self.tally.resumed += u64::from(resumed);
+            }
             self.opened(number);
         }
     }

@@ -1,0 +1,202 @@
+//! TLS as all here speak it: a certificate for a run, what our own servers do with it, and a client
+//! that takes any certificate.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use clap::Args;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{
+    ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
+};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, NamedGroup, ServerConfig, SignatureScheme,
+};
+
+use crate::error::{Because, Result, fail};
+
+/// What is spoken over TLS.
+const ALPN: &[u8] = b"http/1.1";
+/// Tickets that a client keeps: more than it has connections that begin at a time.
+const TICKETS_MAX: usize = 4_096;
+
+/// A certificate for this machine and its key, both in PEM files.
+#[derive(Debug, Clone)]
+pub struct Certificate {
+    /// The certificate's file.
+    pub file: PathBuf,
+    /// The key's.
+    pub key: PathBuf,
+}
+
+impl Certificate {
+    /// Makes one in a folder, with a key on P-256, as most sites have.
+    pub fn make(folder: &Path) -> Result<Self> {
+        // nginx runs in a folder of its own.
+        let folder = std::path::absolute(folder).because(|| "looking for the folder".into())?;
+        let made = Self { file: folder.join("tls.crt"), key: folder.join("tls.key") };
+        let words = [
+            "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+            "-days", "30", "-subj", "/CN=localhost", "-addext",
+            "subjectAltName=DNS:localhost,IP:127.0.0.1", "-out",
+        ];
+        let mut openssl = Command::new("openssl");
+        openssl.args(words).arg(&made.file).arg("-keyout").arg(&made.key).stdin(Stdio::null());
+        let output = openssl.output().because(|| "starting openssl".into())?;
+        if !output.status.success() {
+            return fail(format!("openssl: {}", String::from_utf8_lossy(&output.stderr)));
+        }
+        Ok(made)
+    }
+
+    /// The names of both files.
+    pub fn names(&self) -> [String; 2] {
+        [&self.file, &self.key].map(|path| path.to_string_lossy().into_owned())
+    }
+}
+
+/// TLS of one of our servers.
+#[derive(Debug, Clone, Args)]
+pub struct TlsFiles {
+    /// Speak TLS, with this certificate (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's key (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+}
+
+impl TlsFiles {
+    /// As the server speaks it. `None`: it does not.
+    pub fn config(&self) -> Result<Option<Arc<ServerConfig>>> {
+        let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) else {
+            return Ok(None);
+        };
+        let chain = CertificateDer::pem_file_iter(certificate)
+            .and_then(Iterator::collect)
+            .because(|| format!("--tls-cert {}", certificate.display()))?;
+        let key =
+            PrivateKeyDer::from_pem_file(key).because(|| format!("--tls-key {}", key.display()))?;
+        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .and_then(|config| config.with_no_client_auth().with_single_cert(chain, key))
+            .because(|| "TLS".into())?;
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.ticketer = ring::Ticketer::new().because(|| "keys for tickets".into())?;
+        Ok(Some(Arc::new(config)))
+    }
+}
+
+/// As a client speaks it that takes any certificate. `resumes`: it keeps tickets and uses them.
+pub fn client(resumes: bool) -> Result<Arc<ClientConfig>> {
+    let provider = Arc::new(ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .because(|| "TLS".into())?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.resumption = match resumes {
+        true => Resumption::store(Arc::new(Tickets::default())),
+        false => Resumption::disabled(),
+    };
+    Ok(Arc::new(config))
+}
+
+/// The tickets of one server. rustls' own store keeps eight, too few for a crowd that begins at once.
+#[derive(Default)]
+struct Tickets {
+    group: Mutex<Option<NamedGroup>>,
+    tickets: Mutex<VecDeque<Tls13ClientSessionValue>>,
+    session: Mutex<Option<Tls12ClientSessionValue>>,
+}
+
+impl std::fmt::Debug for Tickets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tickets")
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl ClientSessionStore for Tickets {
+    fn set_kx_hint(&self, _: ServerName<'static>, group: NamedGroup) {
+        *locked(&self.group) = Some(group);
+    }
+
+    fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
+        *locked(&self.group)
+    }
+
+    fn set_tls12_session(&self, _: ServerName<'static>, value: Tls12ClientSessionValue) {
+        *locked(&self.session) = Some(value);
+    }
+
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        locked(&self.session).clone()
+    }
+
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {
+        *locked(&self.session) = None;
+    }
+
+    fn insert_tls13_ticket(&self, _: ServerName<'static>, value: Tls13ClientSessionValue) {
+        let mut tickets = locked(&self.tickets);
+        if tickets.len() == TICKETS_MAX {
+            tickets.pop_front();
+        }
+        tickets.push_back(value);
+    }
+
+    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        locked(&self.tickets).pop_back()
+    }
+}
+
+/// Takes any certificate, as `wrk` does: what is measured is ours. Signatures are verified, for that is
+/// work which a real client does.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,223 @@
+//! One measurement over TLS.
+
+use crate::answer::{Answer, Content};
+use crate::error::{Result, fail};
+use crate::full::measure::{Measured, load, under_load, warm_up};
+use crate::lab::{Lab, Served};
+use crate::process;
+use crate::rows::figure;
+use crate::scenarios::{self, Figures, TOTAL_HUGE, TOTAL_TINY, WARM_UP_SECONDS};
+use crate::secure::Certificate;
+use crate::servers::{Ledger, Server, Setup};
+use crate::shop;
+use crate::tools::{LoadPlan, read_wrk, wrk};
+
+/// Of handshakes that are to resume, those that may not: a crowd's first have no ticket.
+const FULL_OF_RESUMED: f64 = 0.05;
+const USERS: &str = "usr";
+/// None of them comes again.
+const USERS_OF_WARM_UP: &str = "wrm";
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// The bare epoll loop over the same rustls.
+    Floor,
+    /// nginx that answers from its configuration.
+    Nginx,
+    /// Rust's usual framework over the same rustls.
+    Axum,
+    /// nginx that ends TLS for stampede, over a Unix socket.
+    NginxBefore,
+    /// stampede without TLS.
+    Plain,
+    /// stampede.
+    Stampede,
+}
+
+impl Subject {
+    /// All.
+    pub const ALL: [Self; 6] = [
+        Self::Floor,
+        Self::Nginx,
+        Self::Axum,
+        Self::NginxBefore,
+        Self::Plain,
+        Self::Stampede,
+    ];
+    /// Servers that end TLS and answer.
+    pub const ENDS_TLS: [Self; 4] = [Self::Floor, Self::Nginx, Self::Axum, Self::Stampede];
+    /// Ways to sell.
+    pub const SELLING: [Self; 3] = [Self::NginxBefore, Self::Plain, Self::Stampede];
+
+    /// Its name in every table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Floor => "floor",
+            Self::Nginx => "nginx",
+            Self::Axum => "axum",
+            Self::NginxBefore => "nginx_before",
+            Self::Plain => "stampede_plain",
+            Self::Stampede => "stampede",
+        }
+    }
+
+    fn server(self) -> Server {
+        match self {
+            Self::Floor => Server::Floor,
+            Self::Nginx => Server::Nginx,
+            Self::Axum => Server::Axum,
+            Self::NginxBefore | Self::Plain | Self::Stampede => Server::Stampede,
+        }
+    }
+}
+
+/// What serves, from front to back.
+pub struct Chain {
+    /// Takes the connections.
+    pub front: Served,
+    /// Is behind it, if anything is, with its socket's folder.
+    behind: Option<(Served, tempfile::TempDir)>,
+}
+
+/// Starts what is measured, with a sale of so many tickets.
+pub fn serve(
+    lab: &mut Lab,
+    subject: Subject,
+    certificate: &Certificate,
+    (ledger, total): (Ledger, u64),
+    options: &[&str],
+) -> Result<Chain> {
+    let cores = [lab.server_core];
+    let content = Content::SoldOut;
+    let setup = Setup { cores: &cores, content, ledger, total, options, tls: Some(certificate) };
+    match subject {
+        Subject::NginxBefore => {
+            // A path of its own, and a short one: it must fit into an address.
+            let folder = tempfile::tempdir()?;
+            let socket = format!("unix:{}", folder.path().join("socket").display());
+            let options = [&["--listen", &*socket], options].concat();
+            let setup = Setup { options: &options, tls: None, ..setup };
+            let server = lab.serve(subject.server(), &setup)?;
+            let front = lab.proxy(lab.server_core, &socket, Some(certificate))?;
+            Ok(Chain { front, behind: Some((server, folder)) })
+        }
+        Subject::Plain => {
+            let front = lab.serve(subject.server(), &Setup { tls: None, ..setup })?;
+            Ok(Chain { front, behind: None })
+        }
+        _ => Ok(Chain { front: lab.serve(subject.server(), &setup)?, behind: None }),
+    }
+}
+
+impl Chain {
+    /// Loads it; CPU is that of all of it.
+    pub fn under_load(&self, lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<Measured> {
+        let Some((server, _)) = &self.behind else { return under_load(lab, &self.front, plan) };
+        let before = self.front.process.cpu()?;
+        let mut measured = load(lab, server, &self.front.to(), plan)?;
+        let (all_us, user_us) = self.front.process.cpu()?.us_since(before);
+        measured.server_us += all_us;
+        measured.user_us += user_us;
+        Ok(measured)
+    }
+}
+
+/// A sale that is sold out.
+pub fn sold_out(lab: &mut Lab, subject: Subject, certificate: &Certificate) -> Result<Chain> {
+    let chain = serve(lab, subject, certificate, (Ledger::None, TOTAL_TINY), &[])?;
+    chain.front.expect(Answer::SoldOut)?;
+    Ok(chain)
+}
+
+/// Rejections.
+pub fn rejections(
+    lab: &mut Lab,
+    subject: Subject,
+    certificate: &Certificate,
+    plan: &LoadPlan<'_>,
+) -> Result<Figures> {
+    let chain = sold_out(lab, subject, certificate)?;
+    let plan = LoadPlan { expect: Content::SoldOut.name(), ..*plan };
+    warm_up(lab, &chain.front, &plan)?;
+    let measured = chain.under_load(lab, &plan)?;
+    check_handshakes(&measured, subject, &plan)?;
+    Ok(measured.figures())
+}
+
+/// Handshakes were such as they should be.
+fn check_handshakes(measured: &Measured, subject: Subject, plan: &LoadPlan<'_>) -> Result<()> {
+    let (made, resumed) = (measured.load.handshakes, measured.load.resumed);
+    let wanted = match plan.connection_each {
+        _ if subject == Subject::Plain => 0,
+        true => measured.load.requests,
+        false => u64::from(plan.connections),
+    };
+    let share = resumed as f64 / made.max(1) as f64;
+    let right = if plan.resume { share >= 1.0 - FULL_OF_RESUMED } else { resumed == 0 };
+    if made < wanted || !right {
+        return fail(format!("{made} handshakes of {wanted} connections, {resumed} resumed"));
+    }
+    Ok(())
+}
+
+/// The floor's rejections with `wrk`'s load, and what that used.
+pub fn rejections_by_wrk(
+    lab: &mut Lab,
+    certificate: &Certificate,
+    connections: u32,
+    seconds: u64,
+) -> Result<Figures> {
+    let Chain { front, .. } = sold_out(lab, Subject::Floor, certificate)?;
+    let line = |seconds| wrk(lab.load_core, connections, seconds, &front.to());
+    let (warm_up, measured) = (line(WARM_UP_SECONDS), line(seconds));
+    read_wrk(&lab.load(&warm_up, WARM_UP_SECONDS)?)?;
+    let (before, used) = (front.process.cpu()?, process::ended_children_us()?);
+    let load = read_wrk(&lab.load(&measured, seconds)?)?;
+    let (server_us, user_us) = front.process.cpu()?.us_since(before);
+    let used = process::ended_children_us()? - used;
+    let requests = load.requests as f64;
+    let mut figures = scenarios::rejection_figures(load, server_us, user_us);
+    figures.push((figure::GENERATOR_CPU_US, used / requests));
+    Ok(figures)
+}
+
+/// Every request is a purchase by a user with a key, in a sale that gives each user one ticket. What
+/// buyers were told must be in Redis.
+pub fn sales(
+    lab: &mut Lab,
+    subject: Subject,
+    certificate: &Certificate,
+    plan: &LoadPlan<'_>,
+) -> Result<Figures> {
+    let mut redis = lab.redis()?;
+    let ledger = (Ledger::Redis(redis.address), TOTAL_HUGE);
+    let chain = serve(lab, subject, certificate, ledger, &[])?;
+    chain.front.expect(Answer::Granted)?;
+    let (target, expect) = (shop::TARGET, "granted");
+    let users = Some(USERS);
+    let plan = LoadPlan { target, expect, users, keys: true, ..*plan };
+    warm_up(lab, &chain.front, &LoadPlan { users: Some(USERS_OF_WARM_UP), ..plan })?;
+    let before = redis.sold()?;
+    let redis_before = redis.process.cpu()?;
+    let measured = chain.under_load(lab, &plan)?;
+    let (redis_us, _) = redis.process.cpu()?.us_since(redis_before);
+    let (told, sold) = (measured.load.granted, redis.sold()? - before);
+    if told != sold {
+        return fail(format!("buyers were told of {told} tickets, Redis counted {sold}"));
+    }
+    let mut figures = measured.sale_figures();
+    figures.push((figure::REDIS_CPU_US, redis_us / told as f64));
+    Ok(figures)
+}
+
+/// Memory of idle connections that have been answered once.
+pub fn idle(
+    lab: &mut Lab,
+    subject: Subject,
+    certificate: &Certificate,
+    connections: u32,
+) -> Result<Figures> {
+    let Chain { front, .. } = sold_out(lab, subject, certificate)?;
+    scenarios::idle_connections(lab, &front, connections)
+}
