@@ -36,11 +36,9 @@ pub const RECORDS_BUFFER_BYTES: usize = 24 * 1024;
 /// What a balancer says of a connection at most before the client's own bytes (the PROXY protocol): its
 /// addresses, and a few things more that are passed over.
 pub const PROXY_HEADER_BYTES_MAX: usize = 1024;
-/// Connections of a core that may wait for their handshake: a core makes some thousands a second.
+/// Connections of a core that may wait for their handshake: a core makes some thousands a second, one
+/// between two rounds of what else there is to do.
 pub const HANDSHAKES_WAITING_MAX: usize = 1024;
-/// Time that a core spends on handshakes between two rounds of what else there is to do, about: at least
-/// one is made.
-pub const HANDSHAKES_TIME_US: u64 = 250;
 
 /// Certificates, each with a key, of which one is shown to a client by the host that it names.
 pub const TLS_PAIRS_MAX: usize = 64;

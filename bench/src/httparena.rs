@@ -232,7 +232,8 @@ fn under_load(
     seconds: u64,
 ) -> Result<Figures> {
     let (cores, content) = ([lab.server_core], profile.content());
-    let setup = Setup { cores: &cores, content, ledger: Ledger::None, total: 0, options: &[], tls: None };
+    let setup =
+        Setup { cores: &cores, content, ledger: Ledger::None, total: 0, options: &[], tls: None };
     let served = lab.serve(server, &setup)?;
     let core = lab.load_core;
     let plan = LoadPlan { seconds, ..profile.plan(server, &core, connections) };

@@ -162,7 +162,8 @@ impl Scenario {
         let sale = format!("ticket={}", if self.sells() { TOTAL_HUGE } else { TOTAL_TINY });
         let (address, profile) = (free_address_on(ADDRESS)?, lab.fresh_folder("callgrind"));
         let cores = [lab.server_core];
-        let line = lab.programs.stampede_serve(&cores, &address.to_string(), &ledger, &["--sale", &sale]);
+        let line =
+            lab.programs.stampede_serve(&cores, &address.to_string(), &ledger, &["--sale", &sale]);
         let line = lab.programs.under_callgrind(line, &profile);
         let mut served = lab.serve_line("stampede", &line, address)?;
         lab.remark(&format!("{requests} requests to {address}"))?;

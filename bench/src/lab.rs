@@ -189,7 +189,11 @@ impl Lab {
 impl Served {
     /// A connection to it.
     pub fn client(&self) -> Result<Client> {
-        if self.secure { Client::connect_secure(self.address) } else { Client::connect(self.address) }
+        if self.secure {
+            Client::connect_secure(self.address)
+        } else {
+            Client::connect(self.address)
+        }
     }
 
     /// Where load goes.

@@ -15,13 +15,15 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
-    ClientConfig, DigitallySignedStruct, NamedGroup, ServerConfig, SignatureScheme,
+    CipherSuite, ClientConfig, DigitallySignedStruct, NamedGroup, ServerConfig, SignatureScheme,
 };
 
 use crate::error::{Because, Result, fail};
 
 /// What is spoken over TLS.
 const ALPN: &[u8] = b"http/1.1";
+/// What our client asks for first.
+const FIRST_SUITE: CipherSuite = CipherSuite::TLS13_AES_128_GCM_SHA256;
 /// Tickets that a client keeps: more than it has connections that begin at a time.
 const TICKETS_MAX: usize = 4_096;
 
@@ -41,9 +43,20 @@ impl Certificate {
         let folder = std::path::absolute(folder).because(|| "looking for the folder".into())?;
         let made = Self { file: folder.join("tls.crt"), key: folder.join("tls.key") };
         let words = [
-            "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-            "-days", "30", "-subj", "/CN=localhost", "-addext",
-            "subjectAltName=DNS:localhost,IP:127.0.0.1", "-out",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "30",
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost,IP:127.0.0.1",
+            "-out",
         ];
         let mut openssl = Command::new("openssl");
         openssl.args(words).arg(&made.file).arg("-keyout").arg(&made.key).stdin(Stdio::null());
@@ -94,7 +107,10 @@ impl TlsFiles {
 
 /// As a client speaks it that takes any certificate. `resumes`: it keeps tickets and uses them.
 pub fn client(resumes: bool) -> Result<Arc<ClientConfig>> {
-    let provider = Arc::new(ring::default_provider());
+    let mut provider = ring::default_provider();
+    // As browsers do: servers that leave the choice to clients then all do the same work.
+    provider.cipher_suites.sort_by_key(|suite| suite.suite() != FIRST_SUITE);
+    let provider = Arc::new(provider);
     let mut config = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .because(|| "TLS".into())?

@@ -305,11 +305,16 @@ struct Floor {
 
 impl Floor {
     fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    fn start_with(options: &[String]) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let address = free.expect("a free port");
         let listen = address.to_string();
         let child = Command::new(env!("CARGO_BIN_EXE_floor"))
             .args(["--listen", &listen, "--cores", "0"])
+            .args(options)
             .spawn()
             .expect("start the floor");
         let started = Instant::now();
@@ -346,6 +351,31 @@ fn the_floor_answers_each_request_of_each_kind_of_load() {
         let asked: u64 = options[1].parse().expect("a number");
         assert_eq!((report.requests, report.sold_out, report.sent), (asked, asked, asked));
         assert_eq!((report.latency_us.count, report.unanswered), (asked, 0), "{options:?}");
+    }
+}
+
+#[test]
+fn over_tls_handshakes_are_counted_and_those_that_resume() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let certificate = Certificate::make(folder.path()).expect("a certificate");
+    let [file, key] = certificate.names();
+    let floor = Floor::start_with(&["--tls-cert".into(), file, "--tls-key".into(), key]);
+    let to = format!("https://{}", floor.address);
+    for (options, handshakes, full_most) in [
+        (&["--requests", "5003"][..], 64..=64, 64),
+        (&["--requests", "5003", "--pipeline", "16", "--connections", "7"], 7..=7, 7),
+        (&["--requests", "503", "--connection-each"], 503..=503, 503),
+        (&["--requests", "503", "--connection-each", "--resume"], 503..=503, 64),
+        (&["--requests", "503", "--rate", "5000"], 64..=64, 64),
+    ] {
+        let report = good(&to, &[options, &["--expect", "sold_out"]].concat());
+        let asked: u64 = options[1].parse().expect("a number");
+        assert_eq!((report.requests, report.sold_out), (asked, asked), "{options:?}");
+        assert!(handshakes.contains(&report.handshakes), "{options:?}: {report:?}");
+        let full = report.handshakes - report.resumed;
+        assert!(full <= full_most, "{options:?}: {full} full handshakes");
+        let resumes = options.contains(&"--resume");
+        assert!(resumes || report.resumed == 0, "{options:?}: {}", report.resumed);
     }
 }
 

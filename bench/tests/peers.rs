@@ -17,6 +17,7 @@ use bench::lab::{Lab, Served, free_address};
 use bench::machine::check_tools;
 use bench::postgres::Postgres;
 use bench::resp::Reply;
+use bench::secure::Certificate;
 use bench::sellers;
 use bench::servers::{Ledger, Programs, Server, Setup};
 use bench::shop::{self, Told};
@@ -47,7 +48,8 @@ fn here(server: Server) -> Here {
 }
 
 fn serve(here: &mut Here, server: Server, cores: &[usize], content: Content) -> Served {
-    let setup = Setup { cores, content, ledger: Ledger::None, total: TOTAL, options: &[], tls: None };
+    let setup =
+        Setup { cores, content, ledger: Ledger::None, total: TOTAL, options: &[], tls: None };
     here.lab.serve(server, &setup).unwrap_or_else(|error| panic!("{}: {error}", server.name()))
 }
 
@@ -140,6 +142,30 @@ fn closes_when_asked(served: &Served, content: Content) {
     // A reset is as good: there was something left unread.
     let _ = stream.read_to_end(&mut text);
     assert!(String::from_utf8_lossy(&text).matches(content.body()).count() <= 1);
+}
+
+#[test]
+fn over_tls_all_say_the_same() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let certificate = Certificate::make(folder.path()).expect("a certificate");
+    for server in [Server::Floor, Server::Axum, Server::Nginx] {
+        let mut here = here(server);
+        let (content, ledger) = (Content::SoldOut, Ledger::None);
+        let tls = Some(&certificate);
+        let setup = Setup { cores: &[0], content, ledger, total: TOTAL, options: &[], tls };
+        let served = here.lab.serve(server, &setup).expect(server.name());
+        let mut client = served.client().expect("a handshake");
+        for _ in 0..3 {
+            let response = client.get(TARGET).expect("an answer");
+            assert_eq!(answer::read(&response), Some(Answer::SoldOut), "{}", server.name());
+        }
+        // What is not TLS is not answered as if it were.
+        assert!(
+            Client::connect(served.address)
+                .and_then(|mut plain| plain.get(TARGET))
+                .map_or(true, |response| response.status == 400)
+        );
+    }
 }
 
 fn answers_rightly(server: Server, contents: &[Content]) {
@@ -386,8 +412,14 @@ fn nginx_with_lua_says_so_when_redis_is_away() {
     let mut here = here(Server::NginxLua);
     let redis = here.lab.redis().expect("a Redis");
     let ledger = Ledger::Redis(redis.address);
-    let setup =
-        Setup { cores: &[0], content: Content::SoldOut, ledger, total: TOTAL, options: &[], tls: None };
+    let setup = Setup {
+        cores: &[0],
+        content: Content::SoldOut,
+        ledger,
+        total: TOTAL,
+        options: &[],
+        tls: None,
+    };
     let served = here.lab.serve(Server::NginxLua, &setup).expect("nginx");
     served.expect(Answer::Granted).expect("a ticket");
     drop(redis);
@@ -418,8 +450,14 @@ fn axum_on_postgres_sells_exactly_what_there_is() {
 fn what_a_server_can_not_do_is_an_error() {
     let mut here = here(Server::Floor);
     let ledger = Ledger::Postgres("postgres://nobody@127.0.0.1:1/none".into());
-    let setup =
-        Setup { cores: &[0], content: Content::SoldOut, ledger, total: TOTAL, options: &[], tls: None };
+    let setup = Setup {
+        cores: &[0],
+        content: Content::SoldOut,
+        ledger,
+        total: TOTAL,
+        options: &[],
+        tls: None,
+    };
     let Err(error) = here.lab.serve(Server::Floor, &setup) else {
         panic!("a floor sells from PostgreSQL");
     };

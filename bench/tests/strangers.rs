@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use bench::answer::{Answer, Content};
 use bench::lab::{Lab, Served, free_address};
 use bench::process::Running;
+use bench::secure::Certificate;
 use bench::servers::{Ledger, Programs, Server, Setup};
-use bench::strangers::{flood, hold, probe, silent, sink};
+use bench::strangers::{flood, handshakes, hold, probe, silent, sink};
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 
@@ -36,8 +37,12 @@ fn here() -> Here {
 
 impl Here {
     fn floor(&mut self) -> Served {
+        self.floor_with(None)
+    }
+
+    fn floor_with(&mut self, tls: Option<&Certificate>) -> Served {
         let (content, ledger) = (Content::SoldOut, Ledger::None);
-        let setup = Setup { cores: &[0], content, ledger, total: 1, options: &[], tls: None };
+        let setup = Setup { cores: &[0], content, ledger, total: 1, options: &[], tls };
         let served = self.lab.serve(Server::Floor, &setup).expect("the floor");
         served.expect(Answer::SoldOut).expect("its answer");
         served
@@ -125,6 +130,28 @@ fn the_honest_are_served_beside_one_who_never_reads() {
     assert_eq!(crowd, hold::Report { held: 100, survived: 100 });
     let greedy: flood::Report = end(greedy);
     assert!(greedy.bytes > 0, "{greedy:?}");
+}
+
+#[test]
+fn handshakes_come_to_an_end_or_stop_half_way() {
+    let mut here = here();
+    let folder = tempfile::tempdir().expect("a folder");
+    let certificate = Certificate::make(folder.path()).expect("a certificate");
+    let floor = here.floor_with(Some(&certificate));
+    let to = floor.address.to_string();
+    let shake = ["handshakes", "--to", &to, "--connections", "20", "--addresses", "3"];
+    let manners = ["full", "half", "idle", "garbage"].map(|manner| {
+        here.stranger(&[&shake[..], &["--rate", "200", "--manner", manner]].concat())
+    });
+    std::thread::sleep(Duration::from_secs(1));
+    let [full, half, idle, garbage] = manners.map(end::<handshakes::Report>);
+    assert!(full.completed > 0 && full.completed <= full.attempts, "{full:?}");
+    assert_eq!((full.closed, full.failed), (0, 0), "{full:?}");
+    // The floor has no deadline.
+    assert_eq!((half.attempts, half.open_max, half.completed, half.closed), (20, 20, 0, 0));
+    assert_eq!((idle.attempts, idle.open_max, idle.completed, idle.closed), (20, 20, 20, 0));
+    assert!(garbage.closed > 0 && garbage.completed == 0, "{garbage:?}");
+    floor.expect(Answer::SoldOut).expect("it still answers");
 }
 
 #[test]

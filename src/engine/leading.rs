@@ -9,7 +9,7 @@ use may::coroutine;
 use super::connection;
 use super::core::{Leader, Service};
 use super::gate::{Readiness, Token};
-use crate::limits::{HANDSHAKES_TIME_US, TOLD_AT_ONCE_MAX, URGENT_LOOK_INTERVAL_US};
+use crate::limits::{TOLD_AT_ONCE_MAX, URGENT_LOOK_INTERVAL_US};
 
 /// Events that are served for each answered request that goes on within a round: what has come is
 /// read sooner than what is known is told, but the telling never stands still.
@@ -18,9 +18,6 @@ const EVENTS_PER_ANSWER: u32 = 2;
 const EVENTS_PER_CLOCK_READ: u32 = 4;
 /// Time after which it is.
 const LOOK_INTERVAL: Duration = Duration::from_micros(URGENT_LOOK_INTERVAL_US);
-
-/// Time for handshakes in a round, from its first one on.
-const HANDSHAKES_TIME: Duration = Duration::from_micros(HANDSHAKES_TIME_US);
 
 /// The life of a core's leader.
 pub(super) fn live<S: Service>(leader: &Leader<S>) {
@@ -44,10 +41,7 @@ fn next_event<S: Service>(leader: &Leader<S>) {
                 go_on(leader, asker);
             });
             let mut at_once = leader.service.end_round() || core.told.count() > 0;
-            if !core.handshakes.borrow().is_empty() {
-                shake_hands(leader);
-                at_once |= !core.handshakes.borrow().is_empty();
-            }
+            at_once |= shake_hands(leader);
             core.gate.refill(at_once);
             core.assert_here();
             core.looked_at.set(Instant::now());
@@ -57,19 +51,15 @@ fn next_event<S: Service>(leader: &Leader<S>) {
     }
 }
 
-/// Begins handshakes whose turn it is, as many as there is time for in a round.
-#[cold]
-fn shake_hands<S: Service>(leader: &Leader<S>) {
-    let since = Instant::now();
-    loop {
-        let next = leader.core.handshakes.borrow_mut().pop_front();
-        let Some(token) = next else { return };
-        let turn = Readiness { turn: true, ..Readiness::default() };
-        guard(leader, token, || connection::on_event(leader, token, turn));
-        if since.elapsed() >= HANDSHAKES_TIME {
-            return;
-        }
-    }
+/// Begins the handshake whose turn it is, if there is one: it takes as long as dozens of requests, and
+/// those who are in wait for no more than one. Returns whether others wait.
+fn shake_hands<S: Service>(leader: &Leader<S>) -> bool {
+    let core = leader.core;
+    let next = core.handshakes.borrow_mut().pop_front();
+    let Some(token) = next else { return false };
+    let turn = Readiness { turn: true, ..Readiness::default() };
+    guard(leader, token, || connection::on_event(leader, token, turn));
+    !core.handshakes.borrow().is_empty()
 }
 
 /// Between two events of a round. A round of hundreds takes milliseconds: now and then what must not

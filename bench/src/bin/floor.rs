@@ -47,11 +47,7 @@ fn main() {
 }
 
 /// One core's loop.
-fn serve(
-    listener: &TcpListener,
-    content: Content,
-    tls: Option<Arc<ServerConfig>>,
-) -> Result<()> {
+fn serve(listener: &TcpListener, content: Content, tls: Option<Arc<ServerConfig>>) -> Result<()> {
     let epoll = Epoll::new()?;
     epoll.add(listener.as_raw_fd())?;
     let mut floor = Floor {
@@ -196,8 +192,7 @@ impl Connection {
         let kept = secure.unopened.len();
         input[..kept].copy_from_slice(&secure.unopened);
         let Some(len) = receive(&mut self.socket, &mut input[kept..])? else { return Ok(()) };
-        let (records, closing) =
-            secure.answer(&mut input[..kept + len], scanner, answers, room)?;
+        let (records, closing) = secure.answer(&mut input[..kept + len], scanner, answers, room)?;
         self.closing = closing;
         if !records.is_empty() {
             let sent = send(&mut self.socket, records)?;

@@ -17,7 +17,7 @@ mod shop_promises;
 mod shops;
 mod store;
 pub(crate) mod stores;
-mod strangers;
+pub(crate) mod strangers;
 
 use std::path::Path;
 use std::slice;

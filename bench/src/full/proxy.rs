@@ -29,7 +29,8 @@ pub fn rejections(lab: &mut Lab, way: Way, plan: &LoadPlan<'_>) -> Result<Figure
     let socket = format!("unix:{}", folder.path().join("socket").display());
     let (cores, content, ledger) = ([lab.server_core], Content::SoldOut, Ledger::None);
     let options = ["--listen", &*socket];
-    let setup = Setup { cores: &cores, content, ledger, total: TOTAL_TINY, options: &options, tls: None };
+    let setup =
+        Setup { cores: &cores, content, ledger, total: TOTAL_TINY, options: &options, tls: None };
     let served = lab.serve(Server::Stampede, &setup)?;
     served.expect(Answer::SoldOut)?;
 

@@ -93,7 +93,10 @@ fn buy(
         _ => {
             let (cores, content, ledger) = ([lab.server_core], Content::SoldOut, store.ledger());
             let total = TOTAL_HUGE;
-            lab.serve(server, &Setup { cores: &cores, content, ledger, total, options: &[], tls: None })?
+            lab.serve(
+                server,
+                &Setup { cores: &cores, content, ledger, total, options: &[], tls: None },
+            )?
         }
     };
     buyer.check(&served)?;

@@ -80,7 +80,8 @@ pub fn embedded(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<(Figures, Figures)
     let cores = [lab.server_core];
     let folder = lab.fresh_folder("ledger");
     let (content, ledger) = (Content::SoldOut, Ledger::Embedded);
-    let setup = Setup { cores: &cores, content, ledger, total: TOTAL_HUGE, options: &[], tls: None };
+    let setup =
+        Setup { cores: &cores, content, ledger, total: TOTAL_HUGE, options: &[], tls: None };
     let served = lab.serve(Server::Stampede, &setup)?;
     let plan = ready(lab, &served, plan)?;
     let batches_before = journal::record_bytes(&folder)?.len();
@@ -115,7 +116,8 @@ pub fn embedded(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<(Figures, Figures)
 pub fn in_embedded(lab: &mut Lab, server: Server, plan: &LoadPlan<'_>) -> Result<Figures> {
     let cores = [lab.server_core];
     let (content, ledger) = (Content::SoldOut, Ledger::Embedded);
-    let setup = Setup { cores: &cores, content, ledger, total: TOTAL_HUGE, options: &[], tls: None };
+    let setup =
+        Setup { cores: &cores, content, ledger, total: TOTAL_HUGE, options: &[], tls: None };
     let served = lab.serve(server, &setup)?;
     let plan = ready(lab, &served, plan)?;
     Ok(under_load(lab, &served, &plan)?.sale_figures())
@@ -126,7 +128,8 @@ pub fn in_postgres(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<Figures> {
     let postgres = Postgres::start(lab, lab.load_core)?;
     let cores = [lab.server_core];
     let (content, ledger) = (Content::SoldOut, Ledger::Postgres(postgres.url("postgres")));
-    let setup = Setup { cores: &cores, content, ledger, total: TOTAL_HUGE, options: &[], tls: None };
+    let setup =
+        Setup { cores: &cores, content, ledger, total: TOTAL_HUGE, options: &[], tls: None };
     let served = lab.serve(Server::AxumPostgres, &setup)?;
     let plan = ready(lab, &served, plan)?;
     let before = sold_in_postgres(&postgres)?;
@@ -143,7 +146,8 @@ pub fn sold_out_in_redis(lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<Figures> 
     let redis = lab.redis()?;
     let cores = [lab.server_core];
     let (content, ledger) = (Content::SoldOut, Ledger::Redis(redis.address));
-    let setup = Setup { cores: &cores, content, ledger, total: TOTAL_TINY, options: &[], tls: None };
+    let setup =
+        Setup { cores: &cores, content, ledger, total: TOTAL_TINY, options: &[], tls: None };
     let served = lab.serve(Server::Stampede, &setup)?;
     served.expect(Answer::SoldOut)?;
     let plan = LoadPlan { expect: content.name(), ..*plan };

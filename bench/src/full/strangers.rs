@@ -285,22 +285,43 @@ pub fn pipeliners(lab: &mut Lab, beside: bool, plan: &LoadPlan<'_>) -> Result<Fi
     lab.settle(LEAD)?;
     let mut figures = under_load(lab, &served, &plan)?.figures();
     if let Some(greedy) = greedy {
-        // Or it would end when there is nothing else to do.
-        let pid = greedy.id().to_string();
-        let words = ["chrt", "--other", "--pid", "0", &pid];
-        lab.load(&CommandLine::on_core(lab.load_core, words), 1)?;
-        let greedy: flood::Report = end("pipeline", greedy)?;
+        let greedy: flood::Report = end_idle(lab, "pipeline", greedy)?;
         figures.push((figure::FLOOD_MIB, mib(greedy.bytes)));
     }
     Ok(figures)
 }
 
-/// They share the honest ones' core, and run when these don't: what is measured is how the server
-/// shares its core.
 fn pipeline(lab: &mut Lab, to: SocketAddr) -> Result<Running> {
     let (to, connections) = (to.to_string(), PIPELINERS.to_string());
-    let words = ["pipeline", "--to", &to, "--connections", &connections];
-    let line: CommandLine = lab.programs.stranger(&[lab.load_core], &words);
+    begin_idle(lab, "pipeline", &["pipeline", "--to", &to, "--connections", &connections])
+}
+
+/// Has strangers begin who share the honest ones' core, and run when these don't: what is measured is
+/// how the server shares its core.
+pub(crate) fn begin_idle(lab: &mut Lab, name: &str, words: &[&str]) -> Result<Running> {
+    let line: CommandLine = lab.programs.stranger(&[lab.load_core], words);
     let line = line.through(["chrt", "--idle", "0"].map(str::to_owned));
-    lab.background("stranger-pipeline", &line)
+    lab.background(&format!("stranger-{name}"), &line)
+}
+
+/// Gives strangers that are there the lowest priority.
+pub(crate) fn make_idle(lab: &mut Lab, stranger: &Running) -> Result<()> {
+    schedule(lab, "--idle", stranger)
+}
+
+fn schedule(lab: &mut Lab, policy: &str, stranger: &Running) -> Result<()> {
+    let pid = stranger.id().to_string();
+    let words = ["chrt", policy, "--pid", "0", &pid];
+    lab.load(&CommandLine::on_core(lab.load_core, words), 1).map(drop)
+}
+
+/// Has them stop, and reads what they did.
+pub(crate) fn end_idle<T: DeserializeOwned>(
+    lab: &mut Lab,
+    name: &str,
+    stranger: Running,
+) -> Result<T> {
+    // Or it would end when there is nothing else to do.
+    schedule(lab, "--other", &stranger)?;
+    end(name, stranger)
 }

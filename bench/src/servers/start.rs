@@ -79,9 +79,7 @@ impl Lab {
                 Ok(self.programs.stampede_serve(setup.cores, &listen, &ledger, &options))
             }
             _ if setup.tls.is_some() => cannot(server, setup),
-            (Server::FloorUring, Ledger::None) => {
-                Ok(ours(&["--answer", setup.content.name()]))
-            }
+            (Server::FloorUring, Ledger::None) => Ok(ours(&["--answer", setup.content.name()])),
             (Server::MayMinihttp, Ledger::None) => Ok(ours(&[])),
             (Server::Httparena, Ledger::None)
                 if matches!(setup.content, Content::Sum | Content::Ok) =>

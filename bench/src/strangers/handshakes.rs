@@ -1,10 +1,12 @@
-//! TLS handshakes: as many as go, each on a connection of its own, or so many that stop half-way.
+//! TLS handshakes, each on a connection of its own: as many as go, such that stop half-way or do nothing
+//! afterwards, and what is no handshake.
 
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use super::silent::Pace;
@@ -36,9 +38,45 @@ pub struct Settings {
     /// Handshakes that are begun per second at most.
     #[arg(long, value_name = "R", default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rate: u32,
-    /// Answer nothing of what the server says, and hold the connection until it is closed.
-    #[arg(long)]
-    pub half: bool,
+    /// What each connection is about.
+    #[arg(long, value_enum, default_value = "full")]
+    pub manner: Manner,
+}
+
+/// What a connection is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Manner {
+    /// A handshake, and a reset.
+    Full,
+    /// The first half of a handshake; held until the server closes it.
+    Half,
+    /// A handshake and nothing more; held until the server closes it. Says "come" once as many
+    /// handshakes as there are connections have come to an end.
+    Idle,
+    /// Bytes that are no record.
+    Garbage,
+    /// The beginning of a record that is longer than any may be.
+    Oversized,
+}
+
+impl Manner {
+    /// What is sent in place of a handshake.
+    fn nonsense(self) -> Option<&'static [u8]> {
+        match self {
+            Self::Garbage => {
+                Some(b"\x01\x02\x03\x04 what is no record of TLS, however it is read\r\n\r\n")
+            }
+            Self::Oversized => {
+                Some(b"\x16\x03\x01\xff\xff\x01\x00\xff\xfb\x03\x03 the rest never comes")
+            }
+            Self::Full | Self::Half | Self::Idle => None,
+        }
+    }
+
+    /// Whether a connection is kept after that.
+    fn holds(self) -> bool {
+        matches!(self, Self::Half | Self::Idle)
+    }
 }
 
 /// What it did.
@@ -48,7 +86,7 @@ pub struct Report {
     pub attempts: u64,
     /// Handshakes that came to an end.
     pub completed: u64,
-    /// Connections that the server closed or refused before.
+    /// Connections that the server closed or refused.
     pub closed: u64,
     /// Connections that could not be begun.
     pub failed: u64,
@@ -58,32 +96,33 @@ pub struct Report {
     pub seconds: f64,
 }
 
-struct Strangers {
+struct Strangers<'a> {
+    settings: &'a Settings,
     epoll: Epoll,
     peer: Peer,
     tls: Tls,
-    places: Vec<Option<Line>>,
+    places: Vec<Option<Place>>,
     free: Vec<u32>,
     buffer: Vec<u8>,
     report: Report,
 }
 
-/// What came of an event.
-#[derive(PartialEq, Eq)]
-enum Fate {
-    GoesOn,
-    Completed,
-    Closed,
+/// A connection.
+struct Place {
+    line: Line,
+    /// Its handshake has come to an end.
+    completed: bool,
 }
 
-/// Shakes hands until it is interrupted.
+/// Does so until it is interrupted.
 pub fn run(settings: &Settings, interrupted: &Interrupted) -> Result<Report> {
-    let &Settings { to, addresses, connections, rate, half } = settings;
+    let &Settings { to, connections, rate, manner, .. } = settings;
     if to.is_ipv6() {
         return fail("--to is no IPv4 address");
     }
     pin::demand_connections(connections)?;
     let mut strangers = Strangers {
+        settings,
         epoll: Epoll::new().because(|| "making an epoll".into())?,
         peer: Peer::tcp(to),
         tls: Tls::new(&to.ip().to_string(), false)?,
@@ -95,33 +134,34 @@ pub fn run(settings: &Settings, interrupted: &Interrupted) -> Result<Report> {
     let began = Instant::now();
     let mut pace = Pace::new(f64::from(rate), began);
     let mut events = [Event { events: 0, u64: 0 }; EVENTS_MAX];
+    let mut said = false;
     while !interrupted.load(Ordering::Relaxed) {
         for _ in 0..pace.take(Instant::now(), strangers.free.len()) {
-            strangers.begin(addresses);
+            strangers.begin();
         }
         let timeout = if strangers.free.is_empty() { LOOK_INTERVAL } else { DUE_INTERVAL };
         let count = strangers.epoll.wait(&mut events, timeout).because(|| "waiting".into())?;
         for event in &events[..count] {
-            strangers.on_event(event.u64 as u32, event.events as libc::c_int, half);
+            strangers.on_event(event.u64 as u32, event.events as libc::c_int);
+        }
+        let all = strangers.report.completed >= u64::from(connections);
+        if manner == Manner::Idle && !said && all {
+            said = true;
+            println!("come");
+            std::io::stdout().flush()?;
         }
     }
     strangers.report.seconds = began.elapsed().as_secs_f64();
     Ok(strangers.report)
 }
 
-impl Strangers {
-    fn begin(&mut self, addresses: u32) {
+impl Strangers<'_> {
+    fn begin(&mut self) {
         let Some(number) = self.free.pop() else { return };
-        let turn = (self.report.attempts % u64::from(addresses)) as u32;
-        let source = Ipv4Addr::from(u32::from(FIRST_ADDRESS) + turn);
-        let line = Socket::connect(&self.peer, Some(source), true)
-            .and_then(|socket| socket.reset_when_closed().map(|()| socket))
-            .and_then(|socket| self.tls.over(socket))
-            .and_then(|line| self.epoll.add(&line, number).map(|()| line));
-        match line {
+        match self.connect(number) {
             Ok(line) => {
                 self.report.attempts += 1;
-                self.places[number as usize] = Some(line);
+                self.places[number as usize] = Some(Place { line, completed: false });
                 let open = (self.places.len() - self.free.len()) as u64;
                 self.report.open_max = self.report.open_max.max(open);
             }
@@ -132,38 +172,62 @@ impl Strangers {
         }
     }
 
-    fn on_event(&mut self, number: u32, flags: libc::c_int, half: bool) {
-        let Some(line) = &mut self.places[number as usize] else { return };
-        let fate = go_on(line, &mut self.tls, &mut self.buffer, flags, half);
-        match fate {
-            Fate::GoesOn => return,
-            Fate::Completed => self.report.completed += 1,
-            Fate::Closed => self.report.closed += 1,
+    fn connect(&self, number: u32) -> io::Result<Line> {
+        let turn = (self.report.attempts % u64::from(self.settings.addresses)) as u32;
+        let source = Ipv4Addr::from(u32::from(FIRST_ADDRESS) + turn);
+        let socket = Socket::connect(&self.peer, Some(source), true)?;
+        socket.reset_when_closed()?;
+        let line = match self.settings.manner.nonsense() {
+            Some(_) => Line::Plain(socket),
+            None => self.tls.over(socket)?,
+        };
+        self.epoll.add(&line, number)?;
+        Ok(line)
+    }
+
+    fn on_event(&mut self, number: u32, flags: libc::c_int) {
+        let Some(place) = &mut self.places[number as usize] else { return };
+        let manner = self.settings.manner;
+        let goes_on = go_on(&mut place.line, &mut self.tls, &mut self.buffer, flags, manner);
+        let shakes = manner.nonsense().is_none();
+        if shakes && place.line.is_ready() && !place.completed {
+            place.completed = true;
+            self.report.completed += 1;
         }
+        if goes_on && (manner.holds() || !place.completed) {
+            return;
+        }
+        self.report.closed += u64::from(!goes_on);
         self.places[number as usize] = None;
         self.free.push(number);
     }
 }
 
+/// Sends and receives what there is. `false`: the server has closed.
 fn go_on(
     line: &mut Line,
     tls: &mut Tls,
     buffer: &mut [u8],
     flags: libc::c_int,
-    half: bool,
-) -> Fate {
-    if flags & libc::EPOLLOUT != 0 && line.flush().is_err() {
-        return Fate::Closed;
+    manner: Manner,
+) -> bool {
+    if flags & libc::EPOLLOUT != 0 {
+        let sent = match manner.nonsense() {
+            Some(bytes) => line.send(bytes).map(drop),
+            None => line.flush(),
+        };
+        if sent.is_err() {
+            return false;
+        }
     }
     let over = flags & (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR) != 0;
-    if half || flags & (libc::EPOLLIN | libc::EPOLLRDHUP) == 0 {
-        return if over { Fate::Closed } else { Fate::GoesOn };
+    if manner != Manner::Half && flags & libc::EPOLLIN != 0 {
+        match line.receive(Some(tls), buffer) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return false,
+        }
     }
-    let received = line.receive(Some(tls), buffer);
-    let waits = matches!(&received, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock);
-    match line.is_ready() {
-        true => Fate::Completed,
-        false if waits && !over => Fate::GoesOn,
-        false => Fate::Closed,
-    }
+    !over
 }

@@ -38,10 +38,10 @@ pub enum Deed {
     /// They come from one loopback address and send nothing. One that the server closes is opened
     /// again. Prints how often it tried and how many it held.
     Silent(silent::Settings),
-    /// Shake hands by TLS on one connection after the other, or stop half-way.
+    /// Shake hands by TLS on one connection after the other, stop half-way, or send what is no TLS.
     ///
-    /// Each connection is reset after its handshake, and says nothing. Prints how many handshakes came
-    /// to an end.
+    /// No connection asks for anything. Prints how many handshakes came to an end, and how many
+    /// connections the server closed.
     Handshakes(handshakes::Settings),
     /// Hold connections from several loopback addresses, and see whether they survive.
     ///

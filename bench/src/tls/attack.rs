@@ -1,12 +1,14 @@
 //! What kept connections notice of strangers that shake hands.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::measure::{Subject, sold_out};
 use crate::answer::Content;
-use crate::error::{Because, Result};
+use crate::error::{Result, fail};
 use crate::full::measure::warm_up;
+use crate::full::strangers::{begin_idle, end_idle, make_idle};
 use crate::lab::{Lab, Served};
+use crate::pin;
 use crate::process::Running;
 use crate::rows::figure;
 use crate::scenarios::Figures;
@@ -22,9 +24,13 @@ const RATE: u32 = 5_000;
 const CONNECTIONS: u32 = 2_000;
 /// Addresses of strangers that come from many.
 const ADDRESSES: u32 = 200;
+/// The crowd that does nothing.
+const CROWD: u32 = 19_000;
+const HOLD_DEADLINE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(20);
 /// Before the load begins beside an attack.
 const LEAD: Duration = Duration::from_millis(500);
-const END_DEADLINE: Duration = Duration::from_secs(30);
+const NAME: &str = "handshakes";
 
 /// Who else is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,13 +41,20 @@ pub enum Attack {
     One,
     /// Full handshakes from many.
     Many,
-    /// Handshakes that stop half-way, from many.
+    /// Handshakes that stop half-way.
     Half,
+    /// Bytes that are no record.
+    Garbage,
+    /// Records that are longer than any may be.
+    Oversized,
+    /// A crowd that has shaken hands and does nothing.
+    Idle,
 }
 
 impl Attack {
-    /// All.
-    pub const ALL: [Self; 4] = [Self::None, Self::One, Self::Many, Self::Half];
+    /// All that are measured in each round.
+    pub const ALL: [Self; 6] =
+        [Self::None, Self::One, Self::Many, Self::Half, Self::Garbage, Self::Oversized];
 
     /// Its scenario.
     pub fn scenario(self) -> &'static str {
@@ -50,6 +63,19 @@ impl Attack {
             Self::One => "tls_beside_one_address",
             Self::Many => "tls_beside_many_addresses",
             Self::Half => "tls_beside_half_handshakes",
+            Self::Garbage => "tls_beside_garbage",
+            Self::Oversized => "tls_beside_oversized",
+            Self::Idle => "tls_beside_idle",
+        }
+    }
+
+    fn manner(self) -> &'static str {
+        match self {
+            Self::None | Self::One | Self::Many => "full",
+            Self::Half => "half",
+            Self::Garbage => "garbage",
+            Self::Oversized => "oversized",
+            Self::Idle => "idle",
         }
     }
 }
@@ -67,16 +93,13 @@ pub fn beside(
     warm_up(lab, &chain.front, &plan)?;
     let strangers = match attack {
         Attack::None => None,
+        Attack::Idle => Some(hold(lab, &chain.front)?),
         _ => Some(begin(lab, &chain.front, attack)?),
     };
     lab.settle(LEAD)?;
     let mut figures = chain.under_load(lab, &plan)?.figures();
     if let Some(strangers) = strangers {
-        strangers.signal(libc::SIGTERM)?;
-        let said = strangers.finish(END_DEADLINE)?;
-        let line = said.lines().last().unwrap_or_default();
-        let report: handshakes::Report = serde_json::from_str(line)
-            .because(|| format!("stranger handshakes printed {line}"))?;
+        let report: handshakes::Report = end_idle(lab, NAME, strangers)?;
         figures.extend([
             (figure::STRANGERS_ATTEMPTS, report.attempts as f64),
             (figure::STRANGERS_OPEN, report.open_max as f64),
@@ -86,18 +109,39 @@ pub fn beside(
     Ok(figures)
 }
 
-/// They share the honest ones' core, and run when these don't: what is measured is how the server
-/// shares its core.
 fn begin(lab: &mut Lab, served: &Served, attack: Attack) -> Result<Running> {
     let addresses = if attack == Attack::One { 1 } else { ADDRESSES };
-    let numbers = [("--rate", RATE), ("--connections", CONNECTIONS), ("--addresses", addresses)];
-    let numbers = numbers.map(|(name, number)| (name, number.to_string()));
-    let to = served.address.to_string();
-    let mut words = vec!["handshakes", "--to", &*to];
-    words.extend(numbers.iter().flat_map(|(name, number)| [*name, &**number]));
-    words.extend((attack == Attack::Half).then_some("--half"));
-    let line = lab.programs.stranger(&[lab.load_core], &words);
-    // Above idle, or Linux would not run them for long while the load polls.
-    let line = line.through(["nice", "-n", "10"].map(str::to_owned));
-    lab.background("stranger-handshakes", &line)
+    let words = words(served, attack, addresses, CONNECTIONS);
+    begin_idle(lab, NAME, &words.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// Has the crowd come. Each of it has shaken hands when this returns; those who have to give way try to
+/// come back.
+fn hold(lab: &mut Lab, served: &Served) -> Result<Running> {
+    let connections = pin::connections(CROWD)?;
+    let line = words(served, Attack::Idle, ADDRESSES, connections);
+    let line: Vec<_> = line.iter().map(String::as_str).collect();
+    let line = lab.programs.stranger(&[lab.load_core], &line);
+    let mut crowd = lab.background("stranger-handshakes", &line)?;
+    let began = Instant::now();
+    while crowd.output()?.is_empty() {
+        crowd.check_alive()?;
+        if began.elapsed() > HOLD_DEADLINE {
+            return fail(format!("{connections} handshakes did not come to an end"));
+        }
+        lab.settle(POLL)?;
+    }
+    make_idle(lab, &crowd)?;
+    Ok(crowd)
+}
+
+fn words(served: &Served, attack: Attack, addresses: u32, connections: u32) -> Vec<String> {
+    let mut words = vec![NAME.into(), "--to".into(), served.address.to_string()];
+    words.extend(["--manner".into(), attack.manner().into()]);
+    for (name, number) in
+        [("--rate", RATE), ("--connections", connections), ("--addresses", addresses)]
+    {
+        words.extend([name.into(), number.to_string()]);
+    }
+    words
 }

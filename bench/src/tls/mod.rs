@@ -1,7 +1,7 @@
 //! `tls`: what a server costs whose buyers come over TLS, beside the floor of TLS, nginx, axum, and
 //! nginx in front of stampede.
 //!
-//! All have one certificate, made for the run, with a key on P-256; all speak TLS 1.3 with AES-256-GCM
+//! All have one certificate, made for the run, with a key on P-256; all speak TLS 1.3 with AES-128-GCM
 //! to our load generator. `measure` is one measurement, `attack` those beside strangers, `promises`
 //! what is promised.
 
@@ -163,7 +163,12 @@ impl Run<'_> {
         for subject in order(round, &Subject::SELLING) {
             session.measure(round, SALES, subject.name(), |lab| {
                 let core = lab.load_core;
-                measure::sales(lab, subject, certificate, &on(&core, settings, &LoadPlan::default()))
+                measure::sales(
+                    lab,
+                    subject,
+                    certificate,
+                    &on(&core, settings, &LoadPlan::default()),
+                )
             })?;
         }
         Ok(())
@@ -182,7 +187,9 @@ impl Run<'_> {
     fn attacks(&mut self, round: u32) -> Result<()> {
         let Self { session, certificate, settings, .. } = self;
         for subject in order(round, &[Subject::Stampede, Subject::Nginx]) {
-            for attack in order(round, &Attack::ALL) {
+            let mut attacks = order(round, &Attack::ALL);
+            attacks.extend((round <= LONG_ROUNDS).then_some(Attack::Idle));
+            for attack in attacks {
                 session.measure(round, attack.scenario(), subject.name(), |lab| {
                     let core = lab.load_core;
                     let plan = on(&core, settings, &LoadPlan::default());

@@ -26,9 +26,12 @@ const NOBODY: &str = "tls_beside_nobody";
 const ONE: &str = "tls_beside_one_address";
 const MANY: &str = "tls_beside_many_addresses";
 const HALF: &str = "tls_beside_half_handshakes";
+const GARBAGE: &str = "tls_beside_garbage";
+const OVERSIZED: &str = "tls_beside_oversized";
+const CROWD: &str = "tls_beside_idle";
 
 /// See the module's header.
-pub const PROMISES: [Promise; 25] = [
+pub const PROMISES: [Promise; 28] = [
     most(0.9, "CPU per rejection, to that of nginx's `return 200`", cpu(REJECTIONS, OURS))
         .to(cpu(REJECTIONS, NGINX)),
     most(1.08, "CPU per rejection, to the floor's", cpu(REJECTIONS, OURS))
@@ -67,9 +70,11 @@ pub const PROMISES: [Promise; 25] = [
     most(3.0, "The same from many addresses", p99(MANY, OURS)).to(p99(NOBODY, OURS)),
     most(3.0, "The same beside handshakes that stop half-way", p99(HALF, OURS))
         .to(p99(NOBODY, OURS)),
-    shown("nginx's p99 beside handshakes from one address", p99(ONE, NGINX))
-        .to(p99(NOBODY, NGINX)),
+    most(3.0, "The same beside garbage", p99(GARBAGE, OURS)).to(p99(NOBODY, OURS)),
+    most(3.0, "The same beside records that are too long", p99(OVERSIZED, OURS))
+        .to(p99(NOBODY, OURS)),
+    most(3.0, "The same beside 19,000 idle connections", p99(CROWD, OURS)).to(p99(NOBODY, OURS)),
+    shown("nginx's p99 beside handshakes from one address", p99(ONE, NGINX)).to(p99(NOBODY, NGINX)),
     shown("The same from many addresses", p99(MANY, NGINX)).to(p99(NOBODY, NGINX)),
-    shown("The same beside handshakes that stop half-way", p99(HALF, NGINX))
-        .to(p99(NOBODY, NGINX)),
+    shown("The same beside handshakes that stop half-way", p99(HALF, NGINX)).to(p99(NOBODY, NGINX)),
 ];
