@@ -55,13 +55,15 @@ fn a_changed_record_ends_the_connection_and_is_not_carried_out() {
     let server = start(&files, &["--sale", "ticket=5"]);
     let mut buyer = client(&server, &files);
     assert_eq!(buyer.ask(BUY).json()["code"], 1);
-    let secure = &mut buyer.stream.0;
-    secure.conn.writer().write_all(BUY.as_bytes()).expect("into memory");
     let mut record = Vec::new();
-    secure.conn.write_tls(&mut record).expect("into memory");
+    {
+        let mut tls = buyer.stream.tls();
+        tls.writer().write_all(BUY.as_bytes()).expect("into memory");
+        tls.write_tls(&mut record).expect("into memory");
+    }
     let last = record.len() - 1;
     record[last] ^= 1;
-    secure.sock.write_all(&record).expect("send");
+    buyer.stream.socket.write_all(&record).expect("send");
     let error = buyer.stream.read(&mut [0; 64]).expect_err("an alert");
     assert!(error.to_string().contains("BadRecordMac"), "{error}");
     let response = client(&server, &files).ask("GET /v1/sales/ticket HTTP/1.1\r\nHost: a\r\n\r\n");
