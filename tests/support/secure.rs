@@ -144,17 +144,15 @@ impl Secure {
         Ok(Self { tls, socket, unsent: Vec::new() })
     }
 
-    /// Takes what rustls has to send.
-    fn take_records(&mut self) -> io::Result<()> {
+    /// Makes records of these bytes, and of what else rustls has to send. The caller sends them.
+    pub fn seal(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut records = Vec::new();
-        {
-            let mut tls = self.tls();
-            while tls.wants_write() {
-                tls.write_tls(&mut records)?;
-            }
+        let mut tls = self.tls();
+        tls.writer().write_all(bytes).expect("into memory");
+        while tls.wants_write() {
+            tls.write_tls(&mut records).expect("into memory");
         }
-        self.unsent.append(&mut records);
-        Ok(())
+        records
     }
 }
 
@@ -185,11 +183,11 @@ impl Read for Secure {
 impl Write for Secure {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.flush()?;
-        let count = self.tls().writer().write(&bytes[..bytes.len().min(16 * 1024)])?;
-        self.take_records()?;
+        let bytes = &bytes[..bytes.len().min(16 * 1024)];
+        self.unsent = self.seal(bytes);
         match self.flush() {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(count),
-            flushed => flushed.map(|()| count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(bytes.len()),
+            flushed => flushed.map(|()| bytes.len()),
         }
     }
 
@@ -204,8 +202,9 @@ impl Write for Secure {
 
 impl Stream for Secure {
     fn finish(&mut self) -> io::Result<()> {
+        self.flush()?;
         self.tls().send_close_notify();
-        self.take_records()?;
+        self.unsent = self.seal(b"");
         self.flush()
     }
 

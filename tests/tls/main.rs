@@ -18,6 +18,7 @@ use secure::{Files, Secure};
 use server::Server;
 
 mod files;
+mod floods;
 mod handshakes;
 mod proxied;
 mod sessions;
