@@ -227,6 +227,8 @@ fn memory_is_given_back_after_a_crowd_that_shakes_hands_half_way() {
         come_and_go(&hello[..hello.len() / 2]);
     }
     let after = resident_bytes(&server);
-    assert!(after < before + 4 * 1024 * 1024, "{before} bytes, and {after} after the crowds");
+    // What one of them keeps after it has ended would be here 12,000 times.
+    let most = before + 2 * ALLOCATOR_SLACK_BYTES as u64;
+    assert!(after < most, "{before} bytes, and {after} after the crowds");
     assert_eq!(client(&server, &files).ask(BUY).json()["code"], 1);
 }
