@@ -11,7 +11,7 @@ use crate::place::Place;
 
 const REQUESTS: usize = 2000;
 /// Over TLS, where each has a handshake.
-const REQUESTS_OVER_TLS: usize = 500;
+const REQUESTS_OVER_TLS: usize = 300;
 
 /// Pieces that mean something, put where they don't belong.
 const PIECES: [&str; 20] = [
