@@ -380,10 +380,23 @@ pub const CONTROL_REFUSED_MAX: usize = 4;
 /// core, with the room that the table sets aside when it grows.
 pub const IDLE_CONNECTION_BYTES: usize = 272;
 /// Memory that a connection without TLS takes at most: it also keeps input, of which that for a body is
-/// most, and a buffer of answers, which grows by doubling. With TLS it may keep [`RECORDS_BUFFER_BYTES`]
-/// more of input, [`TLS_RECEIVED_BYTES_MAX`] of a record, and what rustls keeps.
+/// most, and a buffer of answers, which grows by doubling.
 pub const CONNECTION_BYTES_MAX: usize =
     IDLE_CONNECTION_BYTES + 2 * READ_BUFFER_BYTES + BODY_BYTES_MAX + 2 * OUT_BUFFER_BYTES_MAX;
+/// Memory that rustls keeps for a connection that has begun its handshake: 5.2 KiB with TLS 1.3, 3.1
+/// with 1.2, and some to spare.
+pub const TLS_HANDSHAKE_BYTES: usize = 7 * 1024;
+/// The same after the handshake: 4.1 KiB.
+pub const TLS_SESSION_BYTES: usize = 5 * 1024;
+/// Memory that [`TLS_RECEIVED_BYTES_MAX`] take: the allocator's next larger block.
+pub const TLS_RECEIVED_BLOCK_BYTES: usize = 20 * 1024;
+/// Memory that a connection takes at most until its handshake is over: also a message that lacks its end.
+pub const TLS_HANDSHAKE_BYTES_MAX: usize =
+    IDLE_CONNECTION_BYTES + TLS_HANDSHAKE_BYTES + TLS_RECEIVED_BLOCK_BYTES;
+/// Memory that a connection over TLS takes at most: also a record that lacks its end, and more of input,
+/// since a record is opened as a whole.
+pub const TLS_CONNECTION_BYTES_MAX: usize =
+    CONNECTION_BYTES_MAX + TLS_SESSION_BYTES + TLS_RECEIVED_BLOCK_BYTES + RECORDS_BUFFER_BYTES;
 /// Memory that a request takes while it waits for the ledger, beyond its connection, if its user and its
 /// key have the usual length (13 and 36 bytes): its record, its command, and how it is to be answered.
 pub const WAITING_BYTES: usize = 512;
@@ -448,6 +461,7 @@ pub const STAT_LOG_QUEUE_MAX: usize = 1024;
 pub const STAT_LOG_LINE_BYTES_MAX: usize = 48;
 
 const _: () = assert!(REQUEST_LINE_BYTES_MAX < HEAD_BYTES_MAX);
+const _: () = assert!(TLS_RECEIVED_BYTES_MAX <= TLS_RECEIVED_BLOCK_BYTES);
 const _: () = assert!(TLS_RECEIVED_BYTES_MAX + READ_BUFFER_BYTES / 2 <= RECORDS_BUFFER_BYTES);
 const _: () = assert!(READS_PER_TURN_MAX > 0);
 const _: () = assert!(0 < REQUESTS_AT_ONCE_MAX && REQUESTS_AT_ONCE_MAX < REQUESTS_PER_TURN_MAX);

@@ -9,9 +9,10 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustls::ServerConfig;
-use rustls::crypto::ring::{Ticketer, default_provider};
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring::{Ticketer, cipher_suite, default_provider};
 use rustls::server::{NoServerSessionStorage, ProducesTickets};
+use rustls::{ServerConfig, SupportedCipherSuite};
 
 mod names;
 mod pair;
@@ -28,6 +29,18 @@ use tickets::SharedTickets;
 const TICKETS: usize = 2;
 /// What is spoken over TLS.
 const ALPN: &[u8] = b"http/1.1";
+/// Cipher suites in the server's order, which goes before the client's: what costs least comes first.
+const SUITES: [SupportedCipherSuite; 9] = [
+    cipher_suite::TLS13_AES_128_GCM_SHA256,
+    cipher_suite::TLS13_AES_256_GCM_SHA384,
+    cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+    cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+    cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+    cipher_suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+    cipher_suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+];
 
 /// What the files come to.
 #[derive(Debug)]
@@ -54,11 +67,13 @@ impl TlsSetting {
             Some(file) => Arc::new(SharedTickets::load(file)?),
             None => tickets.0.clone(),
         };
-        let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        let provider = CryptoProvider { cipher_suites: SUITES.to_vec(), ..default_provider() };
+        let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| self.problem(error.to_string()))?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(ByName::new(pairs)));
+        config.ignore_client_order = true;
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.ticketer = ticketer;
         config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::client::{Client, reserve};
+use crate::place::{Line, Place};
 use crate::server::Server;
 
 const BUY: &str = "GET /buy/ticket HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -24,17 +25,17 @@ fn assert_refuses_new(server: &Server) {
 
 #[test]
 fn a_drain_finishes_what_is_under_way() {
-    for cores in ["0", "0,1"] {
-        let mut server = Server::start(&["--sale", "ticket=150", "--cores", cores]);
-        let mut idle: Vec<Client> = (0..20).map(|_| Client::new(&server)).collect();
+    let each = |cores| Place::each(&["--sale", "ticket=150", "--cores", cores]);
+    for mut server in ["0", "0,1"].into_iter().flat_map(each) {
+        let mut idle: Vec<Client<Line>> = (0..20).map(|_| server.client()).collect();
         for client in idle.iter_mut().skip(10) {
             assert_eq!(client.ask(BUY).status(), 200);
         }
         let request = reserve("", r#"{"user":"u"}"#);
         let (start, rest) = request.split_at(request.len() - 5);
-        let mut slow_body = Client::new(&server);
+        let mut slow_body = server.client();
         slow_body.send(start);
-        let mut slow_head = Client::new(&server);
+        let mut slow_head = server.client();
         slow_head.send(&BUY[..20]);
         thread::sleep(Duration::from_millis(200));
         server.signal(Signal::TERM);
@@ -105,40 +106,43 @@ fn a_second_signal_ends_at_once_also_before_the_drain() {
 
 #[test]
 fn a_request_that_is_here_already_is_answered() {
-    let mut server = Server::start(&["--sale", "ticket=100000"]);
-    let mut clients: Vec<Client> = (0..200).map(|_| Client::new(&server)).collect();
-    for client in &mut clients {
-        client.ask("GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n");
+    for mut server in Place::each(&["--sale", "ticket=100000"]) {
+        let mut clients: Vec<Client<Line>> = (0..200).map(|_| server.client()).collect();
+        for client in &mut clients {
+            client.ask("GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n");
+        }
+        for client in &mut clients {
+            client.send(BUY);
+        }
+        server.signal(Signal::TERM);
+        for client in &mut clients {
+            assert_eq!(client.response().json()["code"], 1);
+        }
+        drop(clients);
+        assert_eq!(server.wait(), 0);
     }
-    for client in &mut clients {
-        client.send(BUY);
-    }
-    server.signal(Signal::TERM);
-    for client in &mut clients {
-        assert_eq!(client.response().json()["code"], 1);
-    }
-    drop(clients);
-    assert_eq!(server.wait(), 0);
 }
 
 /// Whoever waits for a client in a drain (a container's runtime, mostly) waits for a moment only,
 /// whatever the client's time would be otherwise.
 #[test]
 fn a_client_that_is_not_finished_holds_a_drain_for_a_moment_only() {
-    for cores in ["0", "0,1"] {
+    let each = |cores| {
         let patient = ["--head-timeout", "1h", "--body-timeout", "1h", "--write-timeout", "1h"];
         let sale = ["--sale", "ticket=150", "--cores", cores];
-        let mut server = Server::start(&[&sale[..], &patient].concat());
+        Place::each(&[&sale[..], &patient].concat())
+    };
+    for mut server in ["0", "0,1"].into_iter().flat_map(each) {
         let begun = reserve("", r#"{"user":"u"}"#);
         let chunked = "POST /buy/ticket HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5";
         let halves = ["G", &BUY[..BUY.len() - 1], &begun[..begun.len() - 1], chunked];
         let mut halves = halves.map(|half| {
-            let mut client = Client::new(&server);
+            let mut client = server.client();
             client.send(half);
             client
         });
         // One that goes on and on, and one that takes no answer.
-        let mut trickling = Client::new(&server);
+        let mut trickling = server.client();
         trickling.send("GET /");
         let mut trickle = trickling.stream.try_clone().expect("another handle");
         let trickle = thread::spawn(move || {
@@ -146,8 +150,8 @@ fn a_client_that_is_not_finished_holds_a_drain_for_a_moment_only() {
                 thread::sleep(Duration::from_millis(100));
             }
         });
-        let mut deaf = Client::new(&server);
-        deaf.stream.set_nonblocking(true).expect("not blocking");
+        let mut deaf = server.client();
+        deaf.stream.socket().set_nonblocking(true).expect("not blocking");
         let many = "GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1000);
         // Until the kernel takes no more, twice in a row: the server waits for room to write.
         let mut full = 0;

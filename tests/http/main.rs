@@ -16,6 +16,8 @@ mod client;
 #[allow(dead_code)]
 #[path = "../support/secure.rs"]
 mod secure;
+#[path = "../support/place.rs"]
+mod place;
 
 // The verifier of `bench/run techempower`, so that its rules hold at every change.
 #[path = "../../bench/src/techempower/wire.rs"]

@@ -5,12 +5,12 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use tempfile::TempDir;
 
 use crate::client::Stream;
@@ -91,8 +91,23 @@ pub fn text(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
 }
 
-/// A connection over TLS.
-pub struct Secure(pub StreamOwned<ClientConnection, TcpStream>);
+/// The first record that a client sends.
+pub fn hello(config: &Arc<ClientConfig>) -> Vec<u8> {
+    let name = ServerName::try_from("localhost").expect("a name");
+    let mut client = ClientConnection::new(config.clone(), name).expect("TLS");
+    let mut record = Vec::new();
+    client.write_tls(&mut record).expect("into memory");
+    record
+}
+
+/// A connection over TLS. Another handle to it may read while this one writes.
+pub struct Secure {
+    tls: Arc<Mutex<ClientConnection>>,
+    /// Its socket.
+    pub socket: TcpStream,
+    /// Records that the socket has not taken yet.
+    unsent: Vec<u8>,
+}
 
 impl Secure {
     /// Connects and shakes hands, as somebody who wants this host.
@@ -101,48 +116,103 @@ impl Secure {
         config: &Arc<ClientConfig>,
         host: &str,
     ) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
-        stream.set_write_timeout(Some(ANSWER_DEADLINE))?;
-        stream.set_nodelay(true)?;
+        let socket = TcpStream::connect(address)?;
+        socket.set_read_timeout(Some(ANSWER_DEADLINE))?;
+        socket.set_write_timeout(Some(ANSWER_DEADLINE))?;
+        socket.set_nodelay(true)?;
+        Self::over(socket, config, host)
+    }
+
+    /// Shakes hands over this socket.
+    pub fn over(mut socket: TcpStream, config: &Arc<ClientConfig>, host: &str) -> io::Result<Self> {
         let name = ServerName::try_from(host.to_owned()).expect("a host");
-        let client = ClientConnection::new(config.clone(), name).map_err(io::Error::other)?;
-        let mut secure = Self(StreamOwned::new(client, stream));
-        while secure.0.conn.is_handshaking() {
-            let (conn, stream) = (&mut secure.0.conn, &mut secure.0.sock);
-            conn.complete_io(stream)?;
+        let mut tls = ClientConnection::new(config.clone(), name).map_err(io::Error::other)?;
+        while tls.is_handshaking() || tls.wants_write() {
+            tls.complete_io(&mut socket)?;
         }
-        Ok(secure)
+        Ok(Self { tls: Arc::new(Mutex::new(tls)), socket, unsent: Vec::new() })
+    }
+
+    /// What rustls knows of it.
+    pub fn tls(&self) -> MutexGuard<'_, ClientConnection> {
+        self.tls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another handle to it. Only one of them may write.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let (tls, socket) = (self.tls.clone(), self.socket.try_clone()?);
+        Ok(Self { tls, socket, unsent: Vec::new() })
+    }
+
+    /// Makes records of these bytes, and of what else rustls has to send. The caller sends them.
+    pub fn seal(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut records = Vec::new();
+        let mut tls = self.tls();
+        tls.writer().write_all(bytes).expect("into memory");
+        while tls.wants_write() {
+            tls.write_tls(&mut records).expect("into memory");
+        }
+        records
     }
 }
 
 impl Read for Secure {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
+        // So much rustls takes at once.
+        let mut piece = [0; 4096];
+        loop {
+            match self.tls().reader().read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // Also the end: an error, if the server has not said that it is.
+                read => return read,
+            }
+            let count = self.socket.read(&mut piece)?;
+            let mut records = &piece[..count];
+            let mut tls = self.tls();
+            loop {
+                tls.read_tls(&mut records)?;
+                tls.process_new_packets().map_err(io::Error::other)?;
+                if records.is_empty() {
+                    break;
+                }
+            }
+        }
     }
 }
 
 impl Write for Secure {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
+        self.flush()?;
+        let bytes = &bytes[..bytes.len().min(16 * 1024)];
+        self.unsent = self.seal(bytes);
+        match self.flush() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(bytes.len()),
+            flushed => flushed.map(|()| bytes.len()),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        while !self.unsent.is_empty() {
+            let count = self.socket.write(&self.unsent)?;
+            self.unsent.drain(..count);
+        }
+        Ok(())
     }
 }
 
 impl Stream for Secure {
     fn finish(&mut self) -> io::Result<()> {
-        self.0.conn.send_close_notify();
-        self.0.flush()
+        self.flush()?;
+        self.tls().send_close_notify();
+        self.unsent = self.seal(b"");
+        self.flush()
     }
 
     fn patience(&self) -> io::Result<Option<Duration>> {
-        self.0.sock.read_timeout()
+        self.socket.read_timeout()
     }
 
     fn set_patience(&self, time: Option<Duration>) -> io::Result<()> {
-        self.0.sock.set_read_timeout(time)
+        self.socket.set_read_timeout(time)
     }
 }

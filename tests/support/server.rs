@@ -196,7 +196,8 @@ impl Server {
         Self::connect_to(self.address())
     }
 
-    fn connect_to(address: SocketAddr) -> TcpStream {
+    /// A connection to this address, with the same deadlines.
+    pub fn connect_to(address: SocketAddr) -> TcpStream {
         let stream = TcpStream::connect(address).expect("connect to the server");
         stream.set_read_timeout(Some(ANSWER_DEADLINE)).expect("a deadline");
         stream.set_write_timeout(Some(ANSWER_DEADLINE)).expect("a deadline");

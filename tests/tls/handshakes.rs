@@ -23,8 +23,8 @@ fn buyers_come_with_either_version() {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let stream = Secure::connect(server.secure(), &Arc::new(config), "localhost");
         let stream = stream.expect("a handshake");
-        assert_eq!(stream.0.conn.protocol_version(), Some(is));
-        assert_eq!(stream.0.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
+        assert_eq!(stream.tls().protocol_version(), Some(is));
+        assert_eq!(stream.tls().alpn_protocol(), Some(&b"http/1.1"[..]));
         let mut client = Client::over(stream);
         for _ in 0..3 {
             assert_eq!(client.ask(BUY).json()["code"], 1);
@@ -51,7 +51,7 @@ fn second(config: &Arc<ClientConfig>, first: &Server, second: &Server) -> Handsh
         let stream = Secure::connect(server.secure(), config, "localhost").expect("a handshake");
         let mut client = Client::over(stream);
         assert_eq!(client.ask(BUY).json()["code"], 1);
-        client.stream.0.conn.handshake_kind().expect("it is over")
+        client.stream.tls().handshake_kind().expect("it is over")
     };
     assert_eq!(connect(first), HandshakeKind::Full);
     connect(second)
@@ -125,7 +125,7 @@ fn keys_may_be_changed_while_it_lasts() {
     let stream = Secure::connect(server.secure(), &config, "localhost").expect("a handshake");
     let mut client = Client::over(stream);
     for _ in 0..20 {
-        client.stream.0.conn.refresh_traffic_keys().expect("new keys");
+        client.stream.tls().refresh_traffic_keys().expect("new keys");
         assert_eq!(client.ask(BUY).json()["code"], 1);
     }
 }

@@ -10,6 +10,9 @@ mod client;
 #[path = "../support/clock.rs"]
 mod clock;
 #[allow(dead_code)]
+#[path = "../support/redis.rs"]
+mod redis;
+#[allow(dead_code)]
 #[path = "../support/secure.rs"]
 mod secure;
 
@@ -17,7 +20,9 @@ use client::Client;
 use secure::{Files, Secure};
 use server::Server;
 
+mod crowds;
 mod files;
+mod floods;
 mod handshakes;
 mod proxied;
 mod sessions;

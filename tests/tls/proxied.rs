@@ -2,11 +2,7 @@
 
 use std::io::Write;
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::time::Duration;
-
-use rustls::pki_types::ServerName;
-use rustls::{ClientConnection, StreamOwned};
 
 use crate::BUY;
 use crate::client::Client;
@@ -51,9 +47,8 @@ fn a_header_in_any_pieces_goes_before_the_request_and_before_tls() {
     let mut stream = TcpStream::connect(server.secure()).expect("connect");
     stream.set_read_timeout(Some(ANSWER_DEADLINE)).expect("a deadline");
     stream.write_all(&header(7)).expect("send");
-    let name = ServerName::try_from("localhost").expect("a name");
-    let tls = ClientConnection::new(Arc::clone(&files.client()), name).expect("TLS");
-    let mut client = Client::over(Secure(StreamOwned::new(tls, stream)));
+    let secure = Secure::over(stream, &files.client(), "localhost");
+    let mut client = Client::over(secure.expect("a handshake"));
     assert_eq!(client.ask(BUY).json()["code"], 1);
 }
 
