@@ -101,7 +101,11 @@ impl Secure {
         config: &Arc<ClientConfig>,
         host: &str,
     ) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
+        Self::over(TcpStream::connect(address)?, config, host)
+    }
+
+    /// Shakes hands over a connection that is there.
+    pub fn over(stream: TcpStream, config: &Arc<ClientConfig>, host: &str) -> io::Result<Self> {
         stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
         stream.set_write_timeout(Some(ANSWER_DEADLINE))?;
         stream.set_nodelay(true)?;
