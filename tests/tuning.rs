@@ -349,10 +349,25 @@ fn systemd_takes_the_units() {
         return; // Not a machine of systemd.
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
-    for unit in ["stampede.service", "stampede-orders.service", "stampede-announce.service"] {
+    let as_it_is: &[&str] = &[];
+    for (unit, switched_on) in [
+        ("stampede.service", as_it_is),
+        // Each way to the keys of TLS.
+        ("stampede.service", &["#SupplementaryGroups="]),
+        ("stampede.service", &["#LoadCredential=", "#Environment="]),
+        // A Unix socket for nginx.
+        ("stampede.service", &["#Group=", "#RuntimeDirectory="]),
+        ("stampede-orders.service", as_it_is),
+        ("stampede-announce.service", as_it_is),
+    ] {
         // The programs aren't installed here.
         let announce = self::folder().join("ospf/announce").display().to_string();
-        let text = text(&format!("systemd/{unit}"))
+        let mut text = text(&format!("systemd/{unit}"));
+        for line in switched_on {
+            assert!(text.contains(&format!("\n{line}")), "{line}");
+            text = text.replace(&format!("\n{line}"), &format!("\n{}", &line[1..]));
+        }
+        let text = text
             .replace("/usr/local/bin/stampede", env!("CARGO_BIN_EXE_stampede"))
             .replace("/usr/local/lib/stampede/announce", &announce);
         let file = folder.path().join(unit);
@@ -564,6 +579,23 @@ fn a_real_server_says_what_is_wrong_with_a_command() {
         assert_eq!(output.status.code(), Some(2), "{err}");
         assert!(err.contains(wrong) && err.contains("--help"), "{err}");
     }
+}
+
+#[test]
+fn what_passes_tls_on_never_ends_a_connection_before_the_server() {
+    for (file, bounds) in [
+        ("nginx/stampede-stream.conf", &["proxy_timeout "][..]),
+        ("haproxy/stampede.cfg", &["timeout client ", "timeout server "]),
+    ] {
+        let text = text(file);
+        for bound in bounds {
+            let value = text.lines().find_map(|line| line.trim().strip_prefix(bound));
+            let value = value.map(|value| value.trim_end_matches(';').trim_end_matches('s'));
+            let seconds: u64 = value.and_then(|value| value.parse().ok()).expect("seconds");
+            assert!(seconds * 1000 > IDLE_DEADLINE_MS + LEDGER_ANSWER_DEADLINE_MS, "{file}");
+        }
+    }
+    assert!(text("haproxy/stampede.cfg").contains("send-proxy-v2 check port 3006 "));
 }
 
 #[test]

@@ -108,9 +108,9 @@ pub struct ServeOptions {
 
     /// The trusted proxies say whose a connection is, or `off` [default: off]
     ///
-    /// Each of their connections begins with a header of the PROXY protocol, version 2, as HAProxy's
-    /// `send-proxy-v2` and the `proxy_protocol` of nginx's stream module send it; one without is
-    /// closed. The connection then counts with its client's address. From others no header is taken.
+    /// Each of their connections begins with a header of the PROXY protocol, version 1 or 2, as
+    /// HAProxy's `send-proxy-v2` (2) and the `proxy_protocol` of nginx's stream module (1) send it; one
+    /// without is closed. The connection then counts with its client's address. From others no header is taken.
     #[arg(
         long,
         value_name = "on|off",

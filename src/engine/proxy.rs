@@ -1,12 +1,23 @@
-//! The PROXY protocol, version 2: how a balancer that passes bytes on says whose they are
-//! (<https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt>, section 2.2).
+//! The PROXY protocol: how a balancer that passes bytes on says whose they are
+//! (<https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt>, sections 2.1 and 2.2).
+//!
+//! Version 1 is a line of text, version 2 is binary. Both are read: nginx' `stream` sends only version
+//! 1 before nginx 1.31.4. The first byte tells which it is.
 //!
 //! Architecture invariant: it knows no socket; bytes go in.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
 
 use crate::limits::PROXY_HEADER_BYTES_MAX;
 
+/// How version 1 begins.
+const LINE_START: [u8; 6] = *b"PROXY ";
+/// Longest line of version 1, its end included (section 2.1).
+const LINE_BYTES_MAX: usize = 107;
+const _: () = assert!(LINE_BYTES_MAX <= PROXY_HEADER_BYTES_MAX);
+
+/// How version 2 begins.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// Signature, version and command, family and transport, length of the rest.
 const FIXED_BYTES: usize = 16;
@@ -23,12 +34,63 @@ pub(super) enum Proxied {
     By { client: Option<IpAddr>, bytes: usize },
     /// It is not whole.
     Incomplete,
-    /// It is none of version 2, or longer than any that says only this.
+    /// It is of neither version, or longer than any that says only this.
     Wrong,
 }
 
 /// Reads the beginning of a connection.
 pub(super) fn read(start: &[u8]) -> Proxied {
+    match start.first() {
+        Some(first) if *first == LINE_START[0] => read_line(start),
+        _ => read_binary(start),
+    }
+}
+
+/// Reads version 1.
+fn read_line(start: &[u8]) -> Proxied {
+    let known = start.len().min(LINE_START.len());
+    if start[..known] != LINE_START[..known] {
+        return Proxied::Wrong;
+    }
+    let start = &start[..start.len().min(LINE_BYTES_MAX)];
+    let Some(end) = start.iter().position(|&byte| byte == b'\n') else {
+        return if start.len() < LINE_BYTES_MAX { Proxied::Incomplete } else { Proxied::Wrong };
+    };
+    let line = start[LINE_START.len()..end].strip_suffix(b"\r");
+    match line.and_then(|line| std::str::from_utf8(line).ok()).map(client_of_line) {
+        Some(Some(client)) => Proxied::By { client, bytes: end + 1 },
+        _ => Proxied::Wrong,
+    }
+}
+
+/// The client that a line of version 1 names, given without its start and end. Outer `None`: the line
+/// is malformed.
+fn client_of_line(line: &str) -> Option<Option<IpAddr>> {
+    let mut words = line.split(' ');
+    let client = match words.next()? {
+        // What follows is passed over.
+        "UNKNOWN" => return Some(None),
+        "TCP4" => addresses::<Ipv4Addr>(words.next()?, words.next()?)?.into(),
+        "TCP6" => addresses::<Ipv6Addr>(words.next()?, words.next()?)?.into(),
+        _ => return None,
+    };
+    let whole = is_port(words.next()?) && is_port(words.next()?) && words.next().is_none();
+    whole.then_some(Some(client))
+}
+
+/// The first of two addresses, if both are of this family.
+fn addresses<Address: FromStr>(source: &str, destination: &str) -> Option<Address> {
+    destination.parse::<Address>().ok()?;
+    source.parse().ok()
+}
+
+/// A decimal number without a sign or leading zeros.
+fn is_port(word: &str) -> bool {
+    word.parse().is_ok_and(|port: u16| port.to_string() == word)
+}
+
+/// Reads version 2.
+fn read_binary(start: &[u8]) -> Proxied {
     let known = start.len().min(SIGNATURE.len());
     if start[..known] != SIGNATURE[..known] {
         return Proxied::Wrong;
@@ -91,10 +153,79 @@ mod tests {
     }
 
     #[test]
+    fn whose_connection_a_line_says_it_is() {
+        let ip = |text: &str| Some(text.parse().expect("an address"));
+        let unknown = format!("PROXY UNKNOWN {}\r\n", "x".repeat(LINE_BYTES_MAX - 16));
+        assert_eq!(unknown.len(), LINE_BYTES_MAX);
+        let full = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
+        let longest = format!("PROXY TCP6 {full} {full} 65535 65535\r\n");
+        for (line, client) in [
+            ("PROXY TCP4 192.0.2.7 10.0.0.1 54321 443\r\n", ip("192.0.2.7")),
+            ("PROXY TCP4 255.255.255.255 0.0.0.0 0 65535\r\n", ip("255.255.255.255")),
+            ("PROXY TCP6 2001:db8::9 ::1 54321 443\r\n", ip("2001:db8::9")),
+            ("PROXY TCP6 ::ffff:192.0.2.7 ::ffff:10.0.0.1 1 2\r\n", ip("::ffff:192.0.2.7")),
+            (&longest, ip(full)),
+            ("PROXY UNKNOWN\r\n", None),
+            ("PROXY UNKNOWN any thing  at all\r\n", None),
+            (&unknown, None),
+        ] {
+            let bytes = line.len();
+            for after in ["", "GET / ", "\r\n", "\x16\x03\x01"] {
+                let whole = [line, after].concat();
+                assert_eq!(read(whole.as_bytes()), Proxied::By { client, bytes }, "{whole}");
+            }
+            for cut in 0..bytes {
+                assert_eq!(read(&line.as_bytes()[..cut]), Proxied::Incomplete, "{line}: {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_line() {
+        for wrong in [
+            "POST /buy/ticket HTTP/1.1\r\n",
+            "PROXX",
+            "PROXY\r\n",
+            "PROXY \r\n",
+            "PROXY UNKNOWN\n",
+            "PROXY UNKNOWNS\r\n",
+            "PROXY  TCP4 192.0.2.7 10.0.0.1 1 2\r\n",
+            "PROXY TCP4  192.0.2.7 10.0.0.1 1 2\r\n",
+            "PROXY TCP4 192.0.2.7 10.0.0.1 1 2 \r\n",
+            "PROXY TCP4 192.0.2.7 10.0.0.1 1 2 3\r\n",
+            "PROXY TCP4 192.0.2.7 10.0.0.1 1 2\n",
+            "PROXY TCP4 192.0.2.7 10.0.0.1 1\r\n",
+            "PROXY TCP4 192.0.2.7 10.0.0.1 1\r 2\r\n",
+            "PROXY TCP4 192.0.2.7 10.0.0.1 -1 2\r\n",
+            "PROXY TCP4 192.0.2.7 10.0.0.1 +1 2\r\n",
+            "PROXY TCP4 192.0.2.7 10.0.0.1 01 2\r\n",
+            "PROXY TCP4 192.0.2.7 10.0.0.1 1 65536\r\n",
+            "PROXY TCP4 192.0.2.07 10.0.0.1 1 2\r\n",
+            "PROXY TCP4 192.0.2.7 ::1 1 2\r\n",
+            "PROXY TCP4 ::1 ::1 1 2\r\n",
+            "PROXY TCP6 192.0.2.7 10.0.0.1 1 2\r\n",
+            "PROXY TCP6 fe80::1%eth0 ::1 1 2\r\n",
+            "PROXY tcp4 192.0.2.7 10.0.0.1 1 2\r\n",
+            "PROXY UDP4 192.0.2.7 10.0.0.1 1 2\r\n",
+            "proxy TCP4 192.0.2.7 10.0.0.1 1 2\r\n",
+            " PROXY UNKNOWN\r\n",
+        ] {
+            assert_eq!(read(wrong.as_bytes()), Proxied::Wrong, "{wrong:?}");
+        }
+        assert_eq!(read(b"PROXY TCP4 192.0.2.7\xff 10.0.0.1 1 2\r\n"), Proxied::Wrong);
+        // Longer than any: also with its end behind the bound, and without one.
+        let long = format!("PROXY UNKNOWN {}", "x".repeat(LINE_BYTES_MAX - 15));
+        assert_eq!(read(format!("{long}\r\n").as_bytes()), Proxied::Wrong);
+        assert_eq!(long.len(), LINE_BYTES_MAX - 1);
+        assert_eq!(read(long.as_bytes()), Proxied::Incomplete);
+        assert_eq!(read(format!("{long}x").as_bytes()), Proxied::Wrong);
+    }
+
+    #[test]
     fn what_is_none() {
         for wrong in [
             b"GET / HTTP/1.1\r\n".to_vec(),
-            b"PROXY TCP4 192.0.2.7 10.0.0.1 1 2\r\n".to_vec(),
+            b"\r\nPROXY UNKNOWN\r\n".to_vec(),
             header(0x22, TCP_OVER_IPV4, &[0; 12]),
             header(0x11, TCP_OVER_IPV4, &[0; 12]),
             header(PROXY, TCP_OVER_IPV4, &[0; 11]),

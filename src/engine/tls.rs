@@ -3,8 +3,8 @@
 //! It stands on rustls' unbuffered interface: all bytes are in buffers of the core, and an idle
 //! connection keeps none. What is kept is the start of a record whose rest has not come yet.
 //!
-//! Kernel TLS would take the place of [`Tls::open`] and [`Tls::seal`] after the handshake
-//! (`dangerous_into_kernel_connection`); this machine's kernel has none.
+//! Kernel TLS would take the place of [`Tls::open`] and [`Tls::seal`] after the handshake;
+//! ARCHITECTURE.md has how, and what it would save.
 //!
 //! Architecture invariant: it knows no socket, no HTTP and no clock.
 

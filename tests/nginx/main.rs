@@ -1,7 +1,15 @@
 //! nginx in front of a server, by the files of `tuning/nginx`: what it passes on, sends again and
-//! refuses, and who may do what behind it.
+//! refuses, and who may do what behind it. And TLS that nginx or HAProxy passes on unopened.
 
 #[allow(dead_code)] // Each test program takes what it needs.
+#[path = "../support/client.rs"]
+mod client;
+#[path = "../support/port.rs"]
+mod port;
+#[allow(dead_code)]
+#[path = "../support/secure.rs"]
+mod secure;
+#[allow(dead_code)]
 #[path = "../support/server.rs"]
 mod server;
 #[path = "../support/tuning.rs"]
@@ -10,6 +18,7 @@ mod tuning;
 mod debian;
 mod front;
 mod login;
+mod passed_on;
 mod retries;
 
 use std::fs;
