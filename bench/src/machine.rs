@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::error::{Because, Result, fail};
-use crate::servers::{NGINX_LUA, NGINX_NDK};
+use crate::servers::{NGINX_LUA, NGINX_NDK, NGINX_STREAM};
 
 mod cpu;
 
@@ -15,7 +15,7 @@ pub use cpu::CpuSample;
 
 /// Each tool that a command may need, and the package of Debian and Ubuntu that has it.
 /// A tool is a program of the path, or a file.
-const TOOLS: [(&str, &str); 11] = [
+const TOOLS: [(&str, &str); 12] = [
     ("wrk", "wrk"),
     ("ab", "apache2-utils"),
     ("taskset", "util-linux"),
@@ -24,6 +24,7 @@ const TOOLS: [(&str, &str); 11] = [
     ("nginx", "nginx"),
     (NGINX_LUA, "libnginx-mod-http-lua"),
     (NGINX_NDK, "libnginx-mod-http-ndk"),
+    (NGINX_STREAM, "libnginx-mod-stream"),
     ("go", "golang-go"),
     ("git", "git"),
     ("valgrind", "valgrind"),

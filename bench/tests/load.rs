@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bench::answer::SOLD_OUT;
+use bench::secure::Certificate;
 use bench::tools::{LoadReport, read_load};
 
 const START_DEADLINE: Duration = Duration::from_secs(20);

@@ -153,7 +153,10 @@ fn over_tls_all_say_the_same() {
         let (content, ledger) = (Content::SoldOut, Ledger::None);
         let tls = Some(&certificate);
         let setup = Setup { cores: &[0], content, ledger, total: TOTAL, options: &[], tls };
-        let served = here.lab.serve(server, &setup).expect(server.name());
+        let served = here
+            .lab
+            .serve(server, &setup)
+            .unwrap_or_else(|error| panic!("{}: {error}", server.name()));
         let mut client = served.client().expect("a handshake");
         for _ in 0..3 {
             let response = client.get(TARGET).expect("an answer");

@@ -27,6 +27,9 @@ pub use unix::{SocketFile, bind_unix};
 
 /// Most connections accepted in one go.
 const ACCEPT_MAX: usize = 64;
+/// The same where they speak TLS: a round begins one handshake, so more would only wait here and no
+/// longer in the backlog, while those who are in wait for them.
+const ACCEPT_SECURE_MAX: usize = 8;
 /// Pause after an accept that failed for a reason that will still be there: no memory or descriptors,
 /// no right, a socket that is none any more.
 const ACCEPT_PAUSE_MS: u64 = 50;
@@ -57,7 +60,8 @@ impl Listener {
             spare: Spare::new(),
             secure: self.secure,
             turn: self.spread.then_some(core.index),
-            accept_max: (core.engine.settings.connections_max / 16).clamp(1, ACCEPT_MAX),
+            accept_max: (core.engine.settings.connections_max / 16)
+                .clamp(1, if self.secure { ACCEPT_SECURE_MAX } else { ACCEPT_MAX }),
             log_again_ms: 0,
         };
         while !core.draining() {
@@ -78,7 +82,7 @@ impl Listener {
         }
         // What the kernel has completed already would be reset by closing the socket. It is no more
         // than the backlog; whoever comes meanwhile comes too late.
-        for _ in 0..BACKLOG as usize / ACCEPT_MAX {
+        for _ in 0..BACKLOG as usize / acceptor.accept_max {
             if !matches!(acceptor.accept_some(), Accepted::Some) {
                 break;
             }

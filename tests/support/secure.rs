@@ -116,15 +116,14 @@ impl Secure {
         config: &Arc<ClientConfig>,
         host: &str,
     ) -> io::Result<Self> {
-        let socket = TcpStream::connect(address)?;
-        socket.set_read_timeout(Some(ANSWER_DEADLINE))?;
-        socket.set_write_timeout(Some(ANSWER_DEADLINE))?;
-        socket.set_nodelay(true)?;
-        Self::over(socket, config, host)
+        Self::over(TcpStream::connect(address)?, config, host)
     }
 
     /// Shakes hands over this socket.
     pub fn over(mut socket: TcpStream, config: &Arc<ClientConfig>, host: &str) -> io::Result<Self> {
+        socket.set_read_timeout(Some(ANSWER_DEADLINE))?;
+        socket.set_write_timeout(Some(ANSWER_DEADLINE))?;
+        socket.set_nodelay(true)?;
         let name = ServerName::try_from(host.to_owned()).expect("a host");
         let mut tls = ClientConnection::new(config.clone(), name).map_err(io::Error::other)?;
         while tls.is_handshaking() || tls.wants_write() {

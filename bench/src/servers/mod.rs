@@ -12,7 +12,7 @@ mod nginx;
 mod start;
 
 pub use crate::answer::Content;
-pub use nginx::{LUA_MODULE as NGINX_LUA, NDK_MODULE as NGINX_NDK};
+pub use nginx::{LUA_MODULE as NGINX_LUA, NDK_MODULE as NGINX_NDK, STREAM_MODULE as NGINX_STREAM};
 
 /// A server under test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -12,8 +12,12 @@ pub const LUA_MODULE: &str = "/usr/lib/nginx/modules/ngx_http_lua_module.so";
 /// What that module needs.
 pub const NDK_MODULE: &str = "/usr/lib/nginx/modules/ndk_http_module.so";
 
+/// nginx's stream module, where Debian and Ubuntu have it.
+pub const STREAM_MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
+
 const PLAIN: &str = include_str!("../../peers/nginx.conf");
 const PROXY: &str = include_str!("../../peers/nginx_proxy.conf");
+const STREAM: &str = include_str!("../../peers/nginx_stream.conf");
 const LUA: &str = include_str!("../../peers/nginx_lua.conf");
 const TICKET: &str = include_str!("../../peers/ticket.lua");
 
@@ -38,6 +42,12 @@ pub fn write_proxy(
 ) -> Result<()> {
     let tls = spoken(tls);
     write(folder, PROXY, listen, &[core], &[("upstream", upstream), ("tls", &tls)])
+}
+
+/// Writes the configuration of an nginx that passes connections on to a server, `host:port`.
+pub fn write_stream(folder: &Path, listen: SocketAddr, core: usize, upstream: &str) -> Result<()> {
+    let more = [("upstream", upstream), ("stream", STREAM_MODULE)];
+    write(folder, STREAM, listen, &[core], &more)
 }
 
 /// What else stands in a server's block: the versions of Debian's own `nginx.conf`, and sessions that

@@ -42,6 +42,15 @@ impl Lab {
         Ok(Served { secure: tls.is_some(), ..served })
     }
 
+    /// Starts an nginx that passes connections on to a server whose TLS it does not open.
+    pub fn pass_on(&mut self, core: usize, upstream: &str) -> Result<Served> {
+        let (address, folder) = (free_address()?, self.fresh_folder("nginx"));
+        nginx::write_stream(&folder, address, core, upstream)?;
+        let line = nginx_in(&folder, &core.to_string());
+        let served = self.serve_line("nginx", &line, address)?;
+        Ok(Served { secure: true, ..served })
+    }
+
     /// The command that starts a server; what it needs is there once this returns.
     fn command_line(
         &self,

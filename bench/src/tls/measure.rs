@@ -1,5 +1,7 @@
 //! One measurement over TLS.
 
+use tempfile::TempDir;
+
 use crate::answer::{Answer, Content};
 use crate::error::{Result, fail};
 use crate::full::measure::{Measured, load, under_load, warm_up};
@@ -27,6 +29,8 @@ pub enum Subject {
     Axum,
     /// nginx that ends TLS for stampede, over a Unix socket.
     NginxBefore,
+    /// nginx that passes TLS on to stampede, with the PROXY protocol.
+    NginxStream,
     /// stampede without TLS.
     Plain,
     /// stampede.
@@ -35,8 +39,15 @@ pub enum Subject {
 
 impl Subject {
     /// All.
-    pub const ALL: [Self; 6] =
-        [Self::Floor, Self::Nginx, Self::Axum, Self::NginxBefore, Self::Plain, Self::Stampede];
+    pub const ALL: [Self; 7] = [
+        Self::Floor,
+        Self::Nginx,
+        Self::Axum,
+        Self::NginxBefore,
+        Self::NginxStream,
+        Self::Plain,
+        Self::Stampede,
+    ];
     /// Servers that end TLS and answer.
     pub const ENDS_TLS: [Self; 4] = [Self::Floor, Self::Nginx, Self::Axum, Self::Stampede];
     /// Ways to sell.
@@ -49,6 +60,7 @@ impl Subject {
             Self::Nginx => "nginx",
             Self::Axum => "axum",
             Self::NginxBefore => "nginx_before",
+            Self::NginxStream => "nginx_stream",
             Self::Plain => "stampede_plain",
             Self::Stampede => "stampede",
         }
@@ -59,7 +71,9 @@ impl Subject {
             Self::Floor => Server::Floor,
             Self::Nginx => Server::Nginx,
             Self::Axum => Server::Axum,
-            Self::NginxBefore | Self::Plain | Self::Stampede => Server::Stampede,
+            Self::NginxBefore | Self::NginxStream | Self::Plain | Self::Stampede => {
+                Server::Stampede
+            }
         }
     }
 }
@@ -68,8 +82,10 @@ impl Subject {
 pub struct Chain {
     /// Takes the connections.
     pub front: Served,
-    /// Is behind it, if anything is, with its socket's folder.
-    behind: Option<(Served, tempfile::TempDir)>,
+    /// Is behind it, if anything is.
+    behind: Option<Served>,
+    /// The folder of its socket.
+    _folder: Option<TempDir>,
 }
 
 /// Starts what is measured, with a sale of so many tickets.
@@ -86,26 +102,36 @@ pub fn serve(
     match subject {
         Subject::NginxBefore => {
             // A path of its own, and a short one: it must fit into an address.
-            let folder = tempfile::tempdir()?;
+            let folder = TempDir::new()?;
             let socket = format!("unix:{}", folder.path().join("socket").display());
             let options = [&["--listen", &*socket], options].concat();
             let setup = Setup { options: &options, tls: None, ..setup };
             let server = lab.serve(subject.server(), &setup)?;
             let front = lab.proxy(lab.server_core, &socket, Some(certificate))?;
-            Ok(Chain { front, behind: Some((server, folder)) })
+            Ok(Chain { front, behind: Some(server), _folder: Some(folder) })
+        }
+        Subject::NginxStream => {
+            let trust = ["--proxy-protocol", "on", "--trusted-proxies", "127.0.0.1"];
+            let options = [&trust[..], options].concat();
+            let server = lab.serve(subject.server(), &Setup { options: &options, ..setup })?;
+            let front = lab.pass_on(lab.server_core, &server.address.to_string())?;
+            Ok(Chain { front, behind: Some(server), _folder: None })
         }
         Subject::Plain => {
             let front = lab.serve(subject.server(), &Setup { tls: None, ..setup })?;
-            Ok(Chain { front, behind: None })
+            Ok(Chain { front, behind: None, _folder: None })
         }
-        _ => Ok(Chain { front: lab.serve(subject.server(), &setup)?, behind: None }),
+        _ => {
+            let front = lab.serve(subject.server(), &setup)?;
+            Ok(Chain { front, behind: None, _folder: None })
+        }
     }
 }
 
 impl Chain {
     /// Loads it; CPU is that of all of it.
     pub fn under_load(&self, lab: &mut Lab, plan: &LoadPlan<'_>) -> Result<Measured> {
-        let Some((server, _)) = &self.behind else { return under_load(lab, &self.front, plan) };
+        let Some(server) = &self.behind else { return under_load(lab, &self.front, plan) };
         let before = self.front.process.cpu()?;
         let mut measured = load(lab, server, &self.front.to(), plan)?;
         let (all_us, user_us) = self.front.process.cpu()?.us_since(before);

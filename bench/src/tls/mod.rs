@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::pin;
 use crate::process::Interrupted;
 use crate::secure::Certificate;
-use crate::servers::Server;
+use crate::servers::{NGINX_STREAM, Server};
 use crate::session::{Common, Session};
 use crate::tools::LoadPlan;
 use attack::Attack;
@@ -84,7 +84,7 @@ pub struct Settings {
 /// Runs everything and writes the results.
 pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
     let common = &settings.common;
-    let mut tools = vec!["wrk", "taskset", "chrt", "redis-server", "openssl"];
+    let mut tools = vec!["wrk", "taskset", "chrt", "redis-server", "openssl", NGINX_STREAM];
     tools.extend(Server::Nginx.tools());
     let session = Session::open(common, "tls", settings.rounds, &tools, interrupted)?;
     let certificate = Certificate::make(session.lab.data())?;
