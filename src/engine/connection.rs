@@ -15,6 +15,8 @@
 use std::mem;
 use std::os::fd::OwnedFd;
 
+use rustix::io::Errno;
+
 use super::core::{Core, Leader, Service};
 use super::gate::{Readiness, Token};
 use crate::engine::http::{Kind, Reject};
@@ -102,18 +104,28 @@ pub(super) fn on_event<S: Service>(leader: &Leader<S>, token: Token, readiness: 
 }
 
 /// A handshake costs more than a hundred requests: it has its turn behind those who are in, and of more
-/// than can be made in time the last ones are turned away.
+/// than can be made in time the last ones are turned away. One of which nothing has come has no turn.
 #[cold]
 fn await_handshake(core: &Core, token: Token, mut connection: Box<Connection>) {
-    if connection.turns != Turns::Waiting {
-        connection.turns = Turns::Waiting;
-        let mut handshakes = core.handshakes.borrow_mut();
-        if handshakes.len() >= HANDSHAKES_WAITING_MAX {
-            drop(handshakes);
-            return close(core, token);
-        }
-        handshakes.push_back(token);
+    if connection.turns == Turns::Waiting {
+        return put_back(core, token, connection);
     }
+    match connection.peek() {
+        Ok(1..) | Err(Errno::INTR) => {}
+        Err(Errno::AGAIN) => {
+            connection.readable = false;
+            return put_back(core, token, connection);
+        }
+        Ok(0) | Err(_) => return close(core, token),
+    }
+    let mut handshakes = core.handshakes.borrow_mut();
+    if handshakes.len() >= HANDSHAKES_WAITING_MAX {
+        drop(handshakes);
+        return close(core, token);
+    }
+    handshakes.push_back(token);
+    drop(handshakes);
+    connection.turns = Turns::Waiting;
     put_back(core, token, connection);
 }
 

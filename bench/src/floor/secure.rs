@@ -8,7 +8,8 @@ use rustls::ServerConfig;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::ConnectionState;
 
-use super::{Answers, BLOCK_ANSWERS, Scanner};
+use super::answers::{Answers, BLOCK_ANSWERS};
+use super::scan::Scanner;
 
 /// Room for the records of one flight of a handshake, or of the answers to one read.
 const OUTPUT_BYTES: usize = 512 * 1024;

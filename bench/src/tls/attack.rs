@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::measure::{Subject, sold_out};
+use super::scenario;
 use crate::answer::Content;
 use crate::error::{Result, fail};
 use crate::full::measure::warm_up;
@@ -59,13 +60,13 @@ impl Attack {
     /// Its scenario.
     pub fn scenario(self) -> &'static str {
         match self {
-            Self::None => "tls_beside_nobody",
-            Self::One => "tls_beside_one_address",
-            Self::Many => "tls_beside_many_addresses",
-            Self::Half => "tls_beside_half_handshakes",
-            Self::Garbage => "tls_beside_garbage",
-            Self::Oversized => "tls_beside_oversized",
-            Self::Idle => "tls_beside_idle",
+            Self::None => scenario::NOBODY,
+            Self::One => scenario::ONE,
+            Self::Many => scenario::MANY,
+            Self::Half => scenario::HALF,
+            Self::Garbage => scenario::GARBAGE,
+            Self::Oversized => scenario::OVERSIZED,
+            Self::Idle => scenario::CROWD,
         }
     }
 

@@ -2,12 +2,13 @@
 //! nginx in front of stampede.
 //!
 //! All have one certificate, made for the run, with a key on P-256; all speak TLS 1.3 with AES-128-GCM
-//! to our load generator. `measure` is one measurement, `attack` those beside strangers, `promises`
-//! what is promised.
+//! to our load generator. `measure` is one measurement, `attack` those beside strangers, `scenario`
+//! has their names, `promises` what is promised.
 
 mod attack;
 mod measure;
 mod promises;
+mod scenario;
 
 use std::slice;
 
@@ -22,21 +23,7 @@ use crate::session::{Common, Session};
 use crate::tools::LoadPlan;
 use attack::Attack;
 use measure::Subject;
-
-/// Rejections over 64 kept connections.
-const REJECTIONS: &str = "tls_rejections";
-/// The same with 16 requests on their way on each.
-const PIPELINED: &str = "tls_pipelined16";
-/// Purchases by POST with a user and a key; Redis in memory.
-const SALES: &str = "tls_sales";
-/// A connection for each rejection, with a full handshake.
-const FULL: &str = "tls_connection_full";
-/// The same with a handshake that resumes.
-const RESUMED: &str = "tls_connection_resumed";
-/// Memory of idle connections.
-const IDLE: &str = "tls_idle";
-/// What each load generator uses, and the rate that it reaches, on the floor of TLS.
-const GENERATORS: &str = "tls_generators";
+use scenario::{FULL, GENERATORS, IDLE, PIPELINED, REJECTIONS, RESUMED, SALES};
 
 const CONNECTIONS: u32 = 64;
 const PIPELINE: u32 = 16;

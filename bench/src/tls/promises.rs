@@ -1,6 +1,9 @@
 //! What is promised of TLS.
 
-use super::{FULL, IDLE, PIPELINED, REJECTIONS, RESUMED, SALES};
+use super::scenario::{
+    CROWD, FULL, GARBAGE, HALF, IDLE, MANY, NOBODY, ONE, OVERSIZED, PIPELINED, REJECTIONS, RESUMED,
+    SALES,
+};
 use crate::full::places::{OURS, cpu, least, most, sales, shown};
 use crate::report::{Place, Promise};
 use crate::rows::figure;
@@ -21,14 +24,6 @@ const fn p99(scenario: &'static str, server: &'static str) -> Place {
 const fn kib(server: &'static str) -> Place {
     (IDLE, server, figure::CONNECTION_KIB)
 }
-
-const NOBODY: &str = "tls_beside_nobody";
-const ONE: &str = "tls_beside_one_address";
-const MANY: &str = "tls_beside_many_addresses";
-const HALF: &str = "tls_beside_half_handshakes";
-const GARBAGE: &str = "tls_beside_garbage";
-const OVERSIZED: &str = "tls_beside_oversized";
-const CROWD: &str = "tls_beside_idle";
 
 /// See the module's header.
 pub const PROMISES: [Promise; 28] = [

@@ -151,10 +151,14 @@ impl Connection {
         true
     }
 
+    /// How much there is to be read: 1 for any, 0 once the client has closed.
+    pub(super) fn peek(&self) -> rustix::io::Result<usize> {
+        recv(&self.socket, &mut [0u8; 1][..], RecvFlags::PEEK).map(|(count, _)| count)
+    }
+
     /// Whether the client has sent something that has not been read yet.
     pub(super) fn has_unread(&self) -> bool {
-        let peeked = recv(&self.socket, &mut [0u8; 1][..], RecvFlags::PEEK);
-        matches!(peeked, Ok((1.., _)))
+        matches!(self.peek(), Ok(1..))
     }
 
     /// Sees to it that the gate tells of it from now on, also of what is there by now.
