@@ -9,7 +9,9 @@
 //! Two kinds of things are watched: connections, by [`Token`], and [`Source`]s, each with one
 //! coroutine that waits for it (a listener, the ledger's socket, the tick, the mailbox). Sources that
 //! must not wait until a long round is over (the ledger's above all) are in a second epoll instance,
-//! which the first one watches: [`Gate::look_at_urgent`] looks there alone.
+//! which the first one watches: [`Gate::look_at_urgent`] looks there alone. Connections that have not
+//! shaken hands yet are in a third: a few of them have their turn in each round, behind the others, so
+//! that no crowd of newcomers stands before those who are in.
 //!
 //! Architecture invariant: the gate knows nothing of HTTP, sales or ledgers.
 
@@ -33,6 +35,10 @@ const CONNECTION_FLAGS: EventFlags =
 const SOURCE_BIT: u64 = 1 << 63;
 /// The data of an event that tells of the urgent sources.
 const URGENT: u64 = u64::MAX;
+/// The data of an event that tells of newcomers.
+const NEWCOMERS: u64 = u64::MAX - 1;
+/// Events of newcomers taken in one round.
+const NEWCOMER_EVENTS_MAX: usize = 8;
 /// Events of urgent sources taken at once: a core has a few, and with a Cluster one per node.
 const URGENT_EVENTS_MAX: usize = 16;
 /// What is told of a source.
@@ -147,6 +153,10 @@ pub struct Gate {
     epoll: CoIo<Descriptor>,
     /// Watches the urgent sources, and is watched by `epoll`.
     urgent: OwnedFd,
+    /// Watches connections that have not shaken hands yet, and is watched by `epoll`.
+    newcomers: OwnedFd,
+    /// Something may have happened to some of them.
+    newcomers_ready: Cell<bool>,
     waker: WaitIoWaker,
     round: RefCell<Round>,
     /// Connections to be looked at without an event.
@@ -164,6 +174,10 @@ struct Round {
     events: Box<[MaybeUninit<Event>]>,
     count: usize,
     next: usize,
+    /// More events may have been there than were taken.
+    full: bool,
+    /// Newcomers have not had their turn yet.
+    newcomers: bool,
     /// How many of the unwatched connections belong to this round.
     unwatched: usize,
     /// Whether one that was deferred does.
@@ -177,15 +191,21 @@ impl Gate {
         let urgent = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let flags = EventFlags::IN.union(EventFlags::ET);
         epoll::add(&epoll, &urgent, EventData::new_u64(URGENT), flags)?;
+        let newcomers = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, &newcomers, EventData::new_u64(NEWCOMERS), flags)?;
         let epoll = CoIo::new(Descriptor(epoll))?;
         Ok(Self {
             waker: epoll.waker(),
             epoll,
             urgent,
+            newcomers,
+            newcomers_ready: Cell::new(false),
             round: RefCell::new(Round {
                 events: Box::new_uninit_slice(EVENTS_MAX),
                 count: 0,
                 next: 0,
+                full: false,
+                newcomers: false,
                 unwatched: 0,
                 deferred: false,
             }),
@@ -239,6 +259,18 @@ impl Gate {
     pub fn watch_connection(&self, descriptor: impl AsFd, token: Token) -> io::Result<()> {
         let data = EventData::new_u64(token.to_number());
         Ok(epoll::add(&self.epoll.inner().0, descriptor, data, CONNECTION_FLAGS)?)
+    }
+
+    /// The same of a connection that has not shaken hands yet.
+    pub fn watch_newcomer(&self, descriptor: impl AsFd, token: Token) -> io::Result<()> {
+        let data = EventData::new_u64(token.to_number());
+        Ok(epoll::add(&self.newcomers, descriptor, data, CONNECTION_FLAGS)?)
+    }
+
+    /// It has shaken hands, and is to be watched like the others.
+    pub fn forget_newcomer(&self, descriptor: impl AsFd) {
+        // It fails only for one that is not there.
+        let _ = epoll::delete(&self.newcomers, descriptor);
     }
 
     /// Watches a descriptor that one coroutine will wait for.
@@ -318,9 +350,12 @@ impl Gate {
     /// coroutine that waits for them and are not returned.
     pub fn next_event(&self) -> Option<(Token, Readiness)> {
         let mut round = self.round.borrow_mut();
-        while round.next < round.count {
-            // SAFETY: `refill` had the kernel write the first `count` events, and `next` is below
-            // it. Events are plain data.
+        loop {
+            if round.next == round.count && !self.take_newcomers(&mut round) {
+                break;
+            }
+            // SAFETY: the kernel has written the first `count` events, and `next` is below it. Events
+            // are plain data.
             let event = unsafe { round.events[round.next].assume_init_read() };
             round.next += 1;
             let (data, flags) = (event.data, event.flags);
@@ -333,10 +368,12 @@ impl Gate {
                 };
                 return Some((Token::from_number(data.u64()), readiness));
             }
-            if data.u64() == URGENT {
-                self.look_at_urgent();
-            } else {
-                self.notify((data.u64() & !SOURCE_BIT) as usize);
+            match data.u64() {
+                URGENT => {
+                    self.look_at_urgent();
+                }
+                NEWCOMERS => self.newcomers_ready.set(true),
+                source => self.notify((source & !SOURCE_BIT) as usize),
             }
         }
         if let Some(left) = round.unwatched.checked_sub(1) {
@@ -351,13 +388,31 @@ impl Gate {
         Some((token, Readiness { turn: true, ..Readiness::default() }))
     }
 
+    /// Once in a round, when all other events are done with: takes those of a few newcomers. Whether
+    /// there are any.
+    fn take_newcomers(&self, round: &mut Round) -> bool {
+        if !std::mem::take(&mut round.newcomers) || !self.newcomers_ready.get() {
+            return false;
+        }
+        let zero = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        let room = &mut round.events[..NEWCOMER_EVENTS_MAX];
+        round.count = match epoll::wait(&self.newcomers, room, Some(&zero)) {
+            Ok((events, _)) => events.len(),
+            Err(_) => return false, // EINTR: the next round asks again
+        };
+        round.next = 0;
+        // Of what comes after less than there was room for, a new edge will tell.
+        self.newcomers_ready.set(round.count == NEWCOMER_EVENTS_MAX);
+        round.count > 0
+    }
+
     /// Begins the next round: suspends the calling coroutine until there is an event (or, `at_once`,
     /// for no longer than that takes), so that whatever else is runnable on this core runs first.
     pub fn refill(&self, at_once: bool) {
         let mut round = self.round.borrow_mut();
         debug_assert_eq!(round.next, round.count, "events dropped");
         // A full round may have left events behind, for which no new edge will come.
-        let full = round.count == EVENTS_MAX;
+        let full = round.full || self.newcomers_ready.get();
         let more = !self.unwatched.borrow().is_empty()
             || !self.again.borrow().is_empty()
             || !self.deferred.borrow().is_empty();
@@ -380,6 +435,8 @@ impl Gate {
             Ok((events, _)) => events.len(),
             Err(_) => 0, // EINTR: the next round asks again
         };
+        round.full = round.count == EVENTS_MAX;
+        round.newcomers = true;
         round.unwatched = self.unwatched.borrow().len().min(EVENTS_MAX);
         round.deferred = !self.deferred.borrow().is_empty();
         drop(round);
@@ -421,81 +478,4 @@ fn place(descriptor: OwnedFd, worker: usize, workers: usize) -> io::Result<Owned
 }
 
 #[cfg(test)]
-mod tests {
-    use rustix::event::{EventfdFlags, eventfd};
-
-    use super::*;
-
-    #[test]
-    fn tokens_survive_the_kernel() {
-        for token in
-            [Token { index: 0, generation: 0 }, Token { index: u32::MAX, generation: 0x7fff_ffff }]
-        {
-            assert_eq!(token.to_number() & SOURCE_BIT, 0);
-            assert_eq!(Token::from_number(token.to_number()), token);
-        }
-    }
-
-    #[test]
-    fn who_has_had_a_turn_comes_after_the_others_once_a_round() {
-        let gate = Gate::new(0, may::config().get_workers()).unwrap();
-        let token = |index| Token { index, generation: 0 };
-        let round = || {
-            gate.begin_round();
-            let events = std::iter::from_fn(|| gate.next_event());
-            events.map(|(token, readiness)| (token.index, readiness.turn)).collect::<Vec<_>>()
-        };
-        (1..=3).for_each(|index| gate.defer(token(index)));
-        gate.unwatched.borrow_mut().push_back(token(10));
-        assert_eq!(round(), [(10, false), (1, true)]);
-        gate.defer(token(1));
-        assert_eq!(round(), [(2, true)]);
-        let descriptor = eventfd(0, EventfdFlags::NONBLOCK).unwrap();
-        gate.watch_connection(&descriptor, token(20)).unwrap();
-        assert_eq!(round(), [(20, false), (3, true)]);
-        assert_eq!(round(), [(1, true)]);
-        assert_eq!(round(), []);
-    }
-
-    #[test]
-    fn who_rests_has_a_turn_after_the_tick() {
-        let gate = Gate::new(0, may::config().get_workers()).unwrap();
-        let token = Token { index: 7, generation: 0 };
-        let next = || {
-            gate.begin_round();
-            gate.next_event().map(|(token, readiness)| (token.index, readiness.turn))
-        };
-        gate.rest(token);
-        assert_eq!(next(), None);
-        gate.wake_resting();
-        assert_eq!(next(), Some((7, true)));
-        gate.wake_resting();
-        assert_eq!(next(), None);
-    }
-
-    #[test]
-    fn a_round_has_no_more_of_the_unwatched_than_it_has_events() {
-        let gate = Gate::new(0, may::config().get_workers()).unwrap();
-        let tokens = || (0..EVENTS_MAX as u32 + 3).map(|index| Token { index, generation: 0 });
-        gate.unwatched.borrow_mut().extend(tokens());
-        assert!(gate.next_event().is_none(), "they belong to the next round");
-        let mut seen = Vec::new();
-        while seen.len() < EVENTS_MAX + 3 {
-            gate.begin_round();
-            let round: Vec<_> =
-                std::iter::from_fn(|| gate.next_event()).map(|(token, _)| token).collect();
-            assert!((1..=EVENTS_MAX).contains(&round.len()));
-            seen.extend(round);
-        }
-        assert!(seen.into_iter().eq(tokens()));
-    }
-
-    #[test]
-    fn a_descriptor_finds_its_worker() {
-        for worker in 0..3 {
-            let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
-            let placed = place(epoll, worker, 3).unwrap();
-            assert_eq!(placed.as_raw_fd() as usize % 3, worker);
-        }
-    }
-}
+mod tests;

@@ -111,7 +111,7 @@ pub fn serve(
             Ok(Chain { front, behind: Some(server), _folder: Some(folder) })
         }
         Subject::NginxStream => {
-            let trust = ["--proxy-protocol", "on", "--trusted-proxies", "127.0.0.1"];
+            let trust = ["--proxy-protocol", "--trusted-proxies", "127.0.0.1"];
             let options = [&trust[..], options].concat();
             let server = lab.serve(subject.server(), &Setup { options: &options, ..setup })?;
             let front = lab.pass_on(lab.server_core, &server.address.to_string())?;

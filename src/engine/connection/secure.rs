@@ -1,5 +1,7 @@
 //! A connection that speaks TLS: its handshake, and records in place of what is read and written.
 
+use std::mem;
+
 use super::refusal::write_refusal;
 use super::session::{Flushed, Keep, Session};
 use super::state::{Closing, Phase, Turns};
@@ -11,9 +13,7 @@ use crate::limits::READS_PER_TURN_MAX;
 impl<S: Service> Session<'_, S> {
     /// Whether nothing else may be done yet.
     pub(super) fn must_shake_hands(&self) -> bool {
-        self.connection.secure
-            && self.connection.tls.as_ref().is_none_or(|tls| tls.is_handshaking())
-            && self.connection.closing == Closing::No
+        self.connection.shakes_hands() && self.connection.closing == Closing::No
     }
 
     /// Goes on with the handshake as far as that goes. `None`: it is over, and the connection is served.
@@ -50,6 +50,10 @@ impl<S: Service> Session<'_, S> {
         }
         self.set_phase(Phase::Idle, self.settings().idle_timeout_ms);
         let core = self.leader.core;
+        if mem::take(&mut self.connection.watched) {
+            // Among the others, once it is put back.
+            core.gate.forget_newcomer(&self.connection.socket);
+        }
         let entry = core.connections.borrow_mut().entry_mut(self.token).copied();
         if let Some(Entry::Refused(kind)) = entry {
             write_refusal(kind, &core.date.borrow(), &mut self.out);

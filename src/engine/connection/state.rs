@@ -161,10 +161,18 @@ impl Connection {
         matches!(self.peek(), Ok(1..))
     }
 
+    /// Whether its handshake is not over.
+    pub(super) fn shakes_hands(&self) -> bool {
+        self.secure && self.tls.as_ref().is_none_or(|tls| tls.is_handshaking())
+    }
+
     /// Sees to it that the gate tells of it from now on, also of what is there by now.
     pub(super) fn watch(&mut self, gate: &Gate, token: Token) -> io::Result<()> {
         if !self.watched {
-            gate.watch_connection(&self.socket, token)?;
+            match self.shakes_hands() {
+                true => gate.watch_newcomer(&self.socket, token)?,
+                false => gate.watch_connection(&self.socket, token)?,
+            }
             self.watched = true;
         }
         Ok(())
