@@ -351,7 +351,7 @@ impl Gate {
     pub fn next_event(&self) -> Option<(Token, Readiness)> {
         let mut round = self.round.borrow_mut();
         loop {
-            if round.next == round.count && !self.take_newcomers(&mut round) {
+            if round.next >= round.count && !self.take_newcomers(&mut round) {
                 break;
             }
             // SAFETY: the kernel has written the first `count` events, and `next` is below it. Events
@@ -409,15 +409,13 @@ impl Gate {
     /// Begins the next round: suspends the calling coroutine until there is an event (or, `at_once`,
     /// for no longer than that takes), so that whatever else is runnable on this core runs first.
     pub fn refill(&self, at_once: bool) {
-        let mut round = self.round.borrow_mut();
+        let round = self.round.borrow();
         debug_assert_eq!(round.next, round.count, "events dropped");
         // A full round may have left events behind, for which no new edge will come.
         let full = round.full || self.newcomers_ready.get();
         let more = !self.unwatched.borrow().is_empty()
             || !self.again.borrow().is_empty()
             || !self.deferred.borrow().is_empty();
-        round.count = 0;
-        round.next = 0;
         drop(round);
         if full || at_once || more {
             coroutine::yield_now();
@@ -435,6 +433,7 @@ impl Gate {
             Ok((events, _)) => events.len(),
             Err(_) => 0, // EINTR: the next round asks again
         };
+        round.next = 0;
         round.full = round.count == EVENTS_MAX;
         round.newcomers = true;
         round.unwatched = self.unwatched.borrow().len().min(EVENTS_MAX);

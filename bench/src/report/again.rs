@@ -9,7 +9,7 @@ use super::{Layout, Promise, readme, write};
 use crate::error::{Because, Result, fail};
 use crate::full;
 use crate::rows::{Row, Rows};
-use crate::{httparena, orders, quick, reopen, sales};
+use crate::{httparena, orders, quick, reopen, sales, tls};
 
 /// Settings of a report.
 #[derive(Debug, Args)]
@@ -23,13 +23,14 @@ pub struct Settings {
 }
 
 /// What each command promises.
-const PROMISED: [&[Promise]; 6] = [
+const PROMISED: [&[Promise]; 7] = [
     &full::PROMISES,
     &quick::PROMISES,
     &sales::PROMISES,
     &orders::PROMISES,
     &reopen::PROMISES,
     &httparena::PROMISES,
+    &tls::PROMISES,
 ];
 
 /// Writes everything that follows from the rows, and prints the promises.

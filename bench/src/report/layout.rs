@@ -178,6 +178,24 @@ fn charts() -> Vec<Chart> {
             ],
         ),
         bars(
+            "tls-rejections",
+            "CPU per rejection over TLS, kept connections, us",
+            &[("one request at a time", "tls_rejections", CPU), ("16", "tls_pipelined16", CPU)],
+        ),
+        bars(
+            "tls-connections",
+            "CPU per rejection over TLS, a connection each, us",
+            &[
+                ("full handshake", "tls_connection_full", CPU),
+                ("resumed", "tls_connection_resumed", CPU),
+            ],
+        ),
+        bars(
+            "tls-memory",
+            "Memory per idle connection over TLS, KiB",
+            &[("", "tls_idle", figure::CONNECTION_KIB)],
+        ),
+        bars(
             "memory",
             "Memory per idle connection, KiB",
             &[("", "idle_connections", figure::CONNECTION_KIB)],

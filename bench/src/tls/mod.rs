@@ -21,6 +21,8 @@ use crate::secure::Certificate;
 use crate::servers::{NGINX_STREAM, Server};
 use crate::session::{Common, Session};
 use crate::tools::LoadPlan;
+pub use promises::PROMISES;
+
 use attack::Attack;
 use measure::Subject;
 use scenario::{FULL, GENERATORS, IDLE, PIPELINED, REJECTIONS, RESUMED, SALES};
@@ -86,7 +88,7 @@ pub fn run(settings: &Settings, interrupted: Interrupted) -> Result<()> {
         common.server_core, common.load_core
     );
     let what = format!("TLS, {} rounds of {} s", settings.rounds, settings.seconds);
-    run.session.finish(&what, &text, &promises::PROMISES)
+    run.session.finish(&what, &text, &PROMISES)
 }
 
 struct Run<'a> {

@@ -345,7 +345,8 @@ impl Worker<'_> {
     }
 
     fn open(&mut self, number: u32) -> io::Result<()> {
-        let nodelay = !self.plan.connection_each;
+        // With TLS the request follows what ends the handshake, of which a server may tell late.
+        let nodelay = !self.plan.connection_each || self.tls.is_some();
         let socket = loop {
             match Socket::connect(&self.plan.peer, self.source(number), nodelay) {
                 // All ports of this address are in use, or wait for the end of their quarantine.
