@@ -351,7 +351,9 @@ impl Gate {
     pub fn next_event(&self) -> Option<(Token, Readiness)> {
         let mut round = self.round.borrow_mut();
         loop {
-            if round.next >= round.count && !self.take_newcomers(&mut round) {
+            if round.next >= round.count
+                && !(self.newcomers_ready.get() && self.take_newcomers(&mut round))
+            {
                 break;
             }
             // SAFETY: the kernel has written the first `count` events, and `next` is below it. Events
@@ -390,8 +392,9 @@ impl Gate {
 
     /// Once in a round, when all other events are done with: takes those of a few newcomers. Whether
     /// there are any.
+    #[cold]
     fn take_newcomers(&self, round: &mut Round) -> bool {
-        if !std::mem::take(&mut round.newcomers) || !self.newcomers_ready.get() {
+        if !std::mem::take(&mut round.newcomers) {
             return false;
         }
         let zero = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };

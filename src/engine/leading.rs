@@ -41,7 +41,9 @@ fn next_event<S: Service>(leader: &Leader<S>) {
                 go_on(leader, asker);
             });
             let mut at_once = leader.service.end_round() || core.told.count() > 0;
-            at_once |= shake_hands(leader);
+            if !core.handshakes.borrow().is_empty() {
+                at_once |= shake_hands(leader);
+            }
             core.gate.refill(at_once);
             core.assert_here();
             core.looked_at.set(Instant::now());
@@ -53,6 +55,7 @@ fn next_event<S: Service>(leader: &Leader<S>) {
 
 /// Begins the handshake whose turn it is, if there is one: it takes as long as dozens of requests, and
 /// those who are in wait for no more than one. Returns whether others wait.
+#[cold]
 fn shake_hands<S: Service>(leader: &Leader<S>) -> bool {
     let core = leader.core;
     let next = core.handshakes.borrow_mut().pop_front();
