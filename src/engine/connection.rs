@@ -20,10 +20,7 @@ use rustix::io::Errno;
 use super::core::{Core, Leader, Service};
 use super::gate::{Readiness, Token};
 use crate::engine::http::{Kind, Reject};
-use crate::limits::{
-    CONNECTION_ENDS_MAX, CONNECTION_LOOKS_MAX, GIVE_WAY_PER_TICK, HANDSHAKES_WAITING_MAX,
-    NEWCOMER_MS,
-};
+use crate::limits::{CONNECTION_ENDS_MAX, CONNECTION_LOOKS_MAX, GIVE_WAY_PER_TICK, NEWCOMER_MS};
 
 mod buffers;
 mod ending;
@@ -118,13 +115,9 @@ fn await_handshake(core: &Core, token: Token, mut connection: Box<Connection>) {
         }
         Ok(0) | Err(_) => return close(core, token),
     }
-    let mut handshakes = core.handshakes.borrow_mut();
-    if handshakes.len() >= HANDSHAKES_WAITING_MAX {
-        drop(handshakes);
+    if !core.handshakes.borrow_mut().push(token) {
         return close(core, token);
     }
-    handshakes.push_back(token);
-    drop(handshakes);
     connection.turns = Turns::Waiting;
     put_back(core, token, connection);
 }

@@ -30,6 +30,7 @@ use super::addresses::Addresses;
 use super::connection::table::Connections;
 use super::gate::{Gate, Token};
 use super::handover::Handover;
+use super::handshakes::Handshakes;
 use super::listeners::Listeners;
 use super::mailbox::Mailbox;
 use super::places::Places;
@@ -227,7 +228,7 @@ pub struct Core {
     /// The settings of TLS, if anybody speaks it here.
     tls: RefCell<Option<Arc<ServerConfig>>>,
     /// Who has yet to begin his handshake.
-    pub(super) handshakes: RefCell<VecDeque<Token>>,
+    pub(super) handshakes: RefCell<Handshakes>,
     thread: ThreadId,
 }
 

@@ -28,41 +28,36 @@ pub(super) fn live<S: Service>(leader: &Leader<S>) {
 }
 
 fn next_event<S: Service>(leader: &Leader<S>) {
-    let core = leader.core;
-    match core.gate.next_event() {
-        Some((token, readiness)) => {
-            guard(leader, token, || connection::on_event(leader, token, readiness));
-            look_up(leader);
-        }
-        None => {
-            // An answer may be for all who wait; if they all went on, what came meanwhile would not
-            // be read for as long, and what the core knows would be too old for those who come next.
-            (0..TOLD_AT_ONCE_MAX).map_while(|_| core.told.next()).for_each(|asker| {
-                go_on(leader, asker);
-            });
-            let mut at_once = leader.service.end_round() || core.told.count() > 0;
-            if !core.handshakes.borrow().is_empty() {
-                at_once |= shake_hands(leader);
-            }
-            core.gate.refill(at_once);
-            core.assert_here();
-            core.looked_at.set(Instant::now());
-            core.refresh_clock();
-            tell_first(leader);
-        }
-    }
+    let Some((token, readiness)) = leader.core.gate.next_event().or_else(|| end_round(leader))
+    else {
+        return;
+    };
+    guard(leader, token, || connection::on_event(leader, token, readiness));
+    look_up(leader);
 }
 
-/// Begins the handshake whose turn it is, if there is one: it takes as long as dozens of requests, and
-/// those who are in wait for no more than one. Returns whether others wait.
-#[cold]
-fn shake_hands<S: Service>(leader: &Leader<S>) -> bool {
+/// Ends a round. Then one handshake may begin, whose turn that is: it takes as long as dozens of requests,
+/// and those who are in wait for no more than one. Else the next round begins.
+fn end_round<S: Service>(leader: &Leader<S>) -> Option<(Token, Readiness)> {
     let core = leader.core;
-    let next = core.handshakes.borrow_mut().pop_front();
-    let Some(token) = next else { return false };
-    let turn = Readiness { turn: true, ..Readiness::default() };
-    guard(leader, token, || connection::on_event(leader, token, turn));
-    !core.handshakes.borrow().is_empty()
+    // An answer may be for all who wait; if they all went on, what came meanwhile would not be read for
+    // as long, and what the core knows would be too old for those who come next.
+    (0..TOLD_AT_ONCE_MAX).map_while(|_| core.told.next()).for_each(|asker| {
+        go_on(leader, asker);
+    });
+    let at_once = leader.service.end_round() || core.told.count() > 0;
+    let mut handshakes = core.handshakes.borrow_mut();
+    if let Some(token) = handshakes.next() {
+        return Some((token, Readiness { turn: true, ..Readiness::default() }));
+    }
+    let others_wait = handshakes.count() > 0;
+    drop(handshakes);
+    core.gate.refill(at_once || others_wait);
+    core.assert_here();
+    core.looked_at.set(Instant::now());
+    core.refresh_clock();
+    tell_first(leader);
+    None
 }
 
 /// Between two events of a round. A round of hundreds takes milliseconds: now and then what must not

@@ -25,6 +25,7 @@ pub mod promise;
 pub mod tick;
 pub mod wakeup;
 
+mod handshakes;
 mod listeners;
 mod proxy;
 mod tls;

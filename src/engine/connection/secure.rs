@@ -17,13 +17,14 @@ impl<S: Service> Session<'_, S> {
     }
 
     /// Goes on with the handshake as far as that goes. `None`: it is over, and the connection is served.
+    #[cold]
     pub(super) fn shake_hands(&mut self) -> Option<Keep> {
         for _ in 0..READS_PER_TURN_MAX {
             if !self.must_shake_hands() {
                 self.after_handshake();
                 return None;
             }
-            match self.flush() {
+            match self.flush_records() {
                 Flushed::All => {}
                 Flushed::Blocked => return Some(Keep::Yes),
                 Flushed::Broken => return Some(Keep::No),
@@ -101,11 +102,18 @@ impl<S: Service> Session<'_, S> {
         true
     }
 
+    /// Writes the records that are there, and makes one of what is to be said.
+    #[cold]
+    #[inline(never)]
+    fn flush_records(&mut self) -> Flushed {
+        self.write_out()
+    }
+
     /// Says that nothing more follows, if the client hears it.
     pub(super) fn say_goodbye(&mut self) {
         if self.connection.secure {
             self.connection.closing = Closing::Now;
-            self.write_out();
+            self.flush_records();
         }
     }
 

@@ -105,26 +105,25 @@ impl<'a, S: Service> Session<'a, S> {
                     return keep;
                 }
                 // Its first request has mostly come along, and is answered along with the tickets.
-                self.serve_input();
-                continue;
-            }
-            match self.flush() {
-                Flushed::Broken => return Keep::No,
-                _ if self.connection.phase == Phase::Waiting => return Keep::Yes,
-                Flushed::Blocked => {
-                    if self.connection.phase != Phase::Write {
-                        self.await_room();
+            } else {
+                match self.flush() {
+                    Flushed::Broken => return Keep::No,
+                    _ if self.connection.phase == Phase::Waiting => return Keep::Yes,
+                    Flushed::Blocked => {
+                        if self.connection.phase != Phase::Write {
+                            self.await_room();
+                        }
+                        return Keep::Yes;
                     }
-                    return Keep::Yes;
+                    Flushed::All => self.resume_phase(),
                 }
-                Flushed::All => self.resume_phase(),
-            }
-            match self.connection.closing {
-                Closing::No => {}
-                Closing::Now => return Keep::No,
-                Closing::Linger => {
-                    linger(self.leader.core, &mut self.connection);
-                    continue;
+                match self.connection.closing {
+                    Closing::No => {}
+                    Closing::Now => return Keep::No,
+                    Closing::Linger => {
+                        linger(self.leader.core, &mut self.connection);
+                        continue;
+                    }
                 }
             }
             if self.turn.is_over() {
@@ -250,10 +249,12 @@ impl<'a, S: Service> Session<'a, S> {
 
     /// Writes what there is to write: often nothing.
     #[inline]
-    pub(super) fn flush(&mut self) -> Flushed {
+    fn flush(&mut self) -> Flushed {
         if self.out.is_empty() { Flushed::All } else { self.write_out() }
     }
 
+    /// Writes what there is. Inlined where every answer comes by.
+    #[inline(always)]
     pub(super) fn write_out(&mut self) -> Flushed {
         if self.connection.secure && !self.seal() {
             return Flushed::Broken;
