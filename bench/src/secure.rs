@@ -39,8 +39,6 @@ pub struct Certificate {
 impl Certificate {
     /// Makes one in a folder, with a key on P-256, as most sites have.
     pub fn make(folder: &Path) -> Result<Self> {
-        // nginx runs in a folder of its own.
-        let folder = std::path::absolute(folder).because(|| "looking for the folder".into())?;
         let made = Self { file: folder.join("tls.crt"), key: folder.join("tls.key") };
         let words = [
             "req",

@@ -47,9 +47,13 @@ fn here(server: Server) -> Here {
     Here { lab, _folder: folder }
 }
 
+/// A sale of a few tickets.
+fn selling(cores: &[usize], ledger: Ledger) -> Setup<'_> {
+    Setup { cores, content: Content::SoldOut, ledger, total: TOTAL, options: &[], tls: None }
+}
+
 fn serve(here: &mut Here, server: Server, cores: &[usize], content: Content) -> Served {
-    let setup =
-        Setup { cores, content, ledger: Ledger::None, total: TOTAL, options: &[], tls: None };
+    let setup = Setup { content, ..selling(cores, Ledger::None) };
     here.lab.serve(server, &setup).unwrap_or_else(|error| panic!("{}: {error}", server.name()))
 }
 
@@ -150,9 +154,7 @@ fn over_tls_all_say_the_same() {
     let certificate = Certificate::make(folder.path()).expect("a certificate");
     for server in [Server::Floor, Server::Axum, Server::Nginx] {
         let mut here = here(server);
-        let (content, ledger) = (Content::SoldOut, Ledger::None);
-        let tls = Some(&certificate);
-        let setup = Setup { cores: &[0], content, ledger, total: TOTAL, options: &[], tls };
+        let setup = Setup { tls: Some(&certificate), ..selling(&[0], Ledger::None) };
         let served = here
             .lab
             .serve(server, &setup)
@@ -357,11 +359,7 @@ fn peers_on_redis_sell_exactly_what_there_is_to_a_shop() {
             }
             _ => {
                 let ledger = Ledger::Redis(redis.address);
-                let content = Content::SoldOut;
-                here.lab.serve(
-                    server,
-                    &Setup { cores: &[0], content, ledger, total: TOTAL, options: &[], tls: None },
-                )
+                here.lab.serve(server, &selling(&[0], ledger))
             }
         };
         sells_exactly_to_a_shop(&served.expect("a peer"));
@@ -381,8 +379,7 @@ fn axum_on_postgres_sells_exactly_what_there_is_to_a_shop() {
     let core = here.lab.load_core;
     let postgres = Postgres::start(&mut here.lab, core).expect("a PostgreSQL");
     let url = postgres.database("shop").expect("a database");
-    let (content, ledger) = (Content::SoldOut, Ledger::Postgres(url.clone()));
-    let setup = Setup { cores: &[0], content, ledger, total: TOTAL, options: &[], tls: None };
+    let setup = selling(&[0], Ledger::Postgres(url.clone()));
     let served = here.lab.serve(Server::AxumPostgres, &setup).expect("axum on PostgreSQL");
     sells_exactly_to_a_shop(&served);
     let mut client = bench::postgres::connect(&url).expect("a connection");
@@ -398,8 +395,7 @@ fn nginx_with_lua_sells_exactly_what_there_is() {
     for cores in [&[0][..], &[0, 1]] {
         let mut redis = here.lab.redis().expect("a Redis");
         let ledger = Ledger::Redis(redis.address);
-        let content = Content::SoldOut;
-        let setup = Setup { cores, content, ledger, total: TOTAL, options: &[], tls: None };
+        let setup = selling(cores, ledger);
         let served = here.lab.serve(Server::NginxLua, &setup).expect("nginx");
         sells_exactly(&served);
         assert_eq!(redis.sold().expect("the count"), TOTAL);
@@ -415,14 +411,7 @@ fn nginx_with_lua_says_so_when_redis_is_away() {
     let mut here = here(Server::NginxLua);
     let redis = here.lab.redis().expect("a Redis");
     let ledger = Ledger::Redis(redis.address);
-    let setup = Setup {
-        cores: &[0],
-        content: Content::SoldOut,
-        ledger,
-        total: TOTAL,
-        options: &[],
-        tls: None,
-    };
+    let setup = selling(&[0], ledger);
     let served = here.lab.serve(Server::NginxLua, &setup).expect("nginx");
     served.expect(Answer::Granted).expect("a ticket");
     drop(redis);
@@ -436,10 +425,9 @@ fn axum_on_postgres_sells_exactly_what_there_is() {
     let core = here.lab.load_core;
     let postgres = Postgres::start(&mut here.lab, core).expect("a PostgreSQL");
     for cores in [&[0][..], &[0, 1]] {
-        let content = Content::SoldOut;
         let url = postgres.database(&format!("peer_{}", cores.len())).expect("a database");
         let ledger = Ledger::Postgres(url.clone());
-        let setup = Setup { cores, content, ledger, total: TOTAL, options: &[], tls: None };
+        let setup = selling(cores, ledger);
         let served = here.lab.serve(Server::AxumPostgres, &setup).expect("axum on PostgreSQL");
         sells_exactly(&served);
         let mut client = bench::postgres::connect(&url).expect("a connection");
@@ -453,14 +441,7 @@ fn axum_on_postgres_sells_exactly_what_there_is() {
 fn what_a_server_can_not_do_is_an_error() {
     let mut here = here(Server::Floor);
     let ledger = Ledger::Postgres("postgres://nobody@127.0.0.1:1/none".into());
-    let setup = Setup {
-        cores: &[0],
-        content: Content::SoldOut,
-        ledger,
-        total: TOTAL,
-        options: &[],
-        tls: None,
-    };
+    let setup = selling(&[0], ledger);
     let Err(error) = here.lab.serve(Server::Floor, &setup) else {
         panic!("a floor sells from PostgreSQL");
     };

@@ -110,7 +110,8 @@ pub struct ServeOptions {
     ///
     /// Each of their connections begins with a header of the PROXY protocol, version 1 or 2, as
     /// HAProxy's `send-proxy-v2` (2) and the `proxy_protocol` of nginx's stream module (1) send it; one
-    /// without is closed. The connection then counts with its client's address. From others no header is taken.
+    /// without is closed. The connection then counts with its client's address. From others no header
+    /// is taken.
     #[arg(
         long,
         value_name = "on|off",

@@ -158,7 +158,7 @@ fn thousands_of_idle_connections_stand_in_nobodys_way() {
         }
         assert_sells(&server);
         let each = resident_bytes(&server).saturating_sub(before) / 2500;
-        assert!(each < 4096, "{each} bytes a connection");
+        assert!(each < 4096, "{each} bytes per connection");
         drop(idle);
         assert_eq!(sold(&server), 1);
     }

@@ -125,7 +125,12 @@ pub fn rejections(
 /// The same rejections with `wrk`'s load, and what that used.
 pub fn rejections_by_wrk(lab: &mut Lab, server: Server, plan: &LoadPlan<'_>) -> Result<Figures> {
     let served = scenarios::sold_out(lab, server)?;
-    scenarios::warm_up(lab, &served, plan.connections)?;
+    by_wrk(lab, &served, plan)
+}
+
+/// Loads a server that is there with `wrk`, after a warm-up.
+pub fn by_wrk(lab: &mut Lab, served: &Served, plan: &LoadPlan<'_>) -> Result<Figures> {
+    scenarios::warm_up(lab, served, plan.connections)?;
     let line = wrk(lab.load_core, plan.connections, plan.seconds, &served.to());
     let (before, used) = (served.process.cpu()?, process::ended_children_us()?);
     let load = read_wrk(&lab.load(&line, plan.seconds)?)?;

@@ -28,8 +28,8 @@ pub fn write_plain(
     cores: &[usize],
     tls: Option<&Certificate>,
 ) -> Result<()> {
-    let tls = spoken(tls);
-    write(folder, PLAIN, listen, cores, &[("tls", &tls)])
+    let (listens, settings) = spoken(tls)?;
+    write(folder, PLAIN, listen, cores, &[("ssl", listens), ("tls", &settings)])
 }
 
 /// Writes the configuration of an nginx in front of a server: `host:port` or `unix:PATH`.
@@ -40,8 +40,9 @@ pub fn write_proxy(
     upstream: &str,
     tls: Option<&Certificate>,
 ) -> Result<()> {
-    let tls = spoken(tls);
-    write(folder, PROXY, listen, &[core], &[("upstream", upstream), ("tls", &tls)])
+    let (listens, settings) = spoken(tls)?;
+    let more = [("upstream", upstream), ("ssl", listens), ("tls", &*settings)];
+    write(folder, PROXY, listen, &[core], &more)
 }
 
 /// Writes the configuration of an nginx that passes connections on to a server, `host:port`.
@@ -50,15 +51,19 @@ pub fn write_stream(folder: &Path, listen: SocketAddr, core: usize, upstream: &s
     write(folder, STREAM, listen, &[core], &more)
 }
 
-/// What else stands in a server's block: the versions of Debian's own `nginx.conf`, and sessions that
-/// all workers know.
-fn spoken(tls: Option<&Certificate>) -> String {
-    let Some(certificate) = tls else { return String::new() };
-    let [file, key] = certificate.names();
-    format!(
+/// What stands behind the address, and what else in a server's block: the versions of Debian's own
+/// `nginx.conf`, and sessions that all workers know.
+fn spoken(tls: Option<&Certificate>) -> Result<(&'static str, String)> {
+    let Some(certificate) = tls else { return Ok(Default::default()) };
+    // Its own paths are relative to its folder.
+    let absolute = |path| std::path::absolute(path).because(|| "looking for the folder".into());
+    let (file, key) = (absolute(&certificate.file)?, absolute(&certificate.key)?);
+    let (file, key) = (file.display(), key.display());
+    let settings = format!(
         "ssl_certificate {file};\n        ssl_certificate_key {key};\n        \
          ssl_protocols TLSv1.2 TLSv1.3;\n        ssl_session_cache shared:tls:10m;"
-    )
+    );
+    Ok((" ssl", settings))
 }
 
 /// Writes the configuration and the code of an nginx that answers by Lua, and sells from a Redis
@@ -95,8 +100,6 @@ fn write(
     // Workers run as who starts them: only root would change to another user.
     let user = if root { "user root;" } else { "" };
     let (listen, processes) = (listen.to_string(), processes(cores));
-    let secure = more.iter().any(|(name, value)| *name == "tls" && !value.is_empty());
-    let listen = if secure { format!("{listen} ssl") } else { listen };
     let values = [("listen", &*listen), ("processes", &*processes), ("user", user)];
     let mut text = template.to_owned();
     for (name, value) in values.iter().chain(more) {

@@ -4,15 +4,14 @@ use tempfile::TempDir;
 
 use crate::answer::{Answer, Content};
 use crate::error::{Result, fail};
-use crate::full::measure::{Measured, load, under_load, warm_up};
+use crate::full::measure::{Measured, by_wrk, load, under_load, warm_up};
 use crate::lab::{Lab, Served};
-use crate::process;
 use crate::rows::figure;
-use crate::scenarios::{self, Figures, TOTAL_HUGE, TOTAL_TINY, WARM_UP_SECONDS};
+use crate::scenarios::{self, Figures, TOTAL_HUGE, TOTAL_TINY};
 use crate::secure::Certificate;
 use crate::servers::{Ledger, Server, Setup};
 use crate::shop;
-use crate::tools::{LoadPlan, read_wrk, wrk};
+use crate::tools::LoadPlan;
 
 const USERS: &str = "usr";
 /// None of them comes again.
@@ -184,21 +183,10 @@ fn check_handshakes(measured: &Measured, subject: Subject, plan: &LoadPlan<'_>) 
 pub fn rejections_by_wrk(
     lab: &mut Lab,
     certificate: &Certificate,
-    connections: u32,
-    seconds: u64,
+    plan: &LoadPlan<'_>,
 ) -> Result<Figures> {
     let Chain { front, .. } = sold_out(lab, Subject::Floor, certificate)?;
-    let line = |seconds| wrk(lab.load_core, connections, seconds, &front.to());
-    let (warm_up, measured) = (line(WARM_UP_SECONDS), line(seconds));
-    read_wrk(&lab.load(&warm_up, WARM_UP_SECONDS)?)?;
-    let (before, used) = (front.process.cpu()?, process::ended_children_us()?);
-    let load = read_wrk(&lab.load(&measured, seconds)?)?;
-    let (server_us, user_us) = front.process.cpu()?.us_since(before);
-    let used = process::ended_children_us()? - used;
-    let requests = load.requests as f64;
-    let mut figures = scenarios::rejection_figures(load, server_us, user_us);
-    figures.push((figure::GENERATOR_CPU_US, used / requests));
-    Ok(figures)
+    by_wrk(lab, &front, plan)
 }
 
 /// Every request is a purchase by a user with a key, in a sale that gives each user one ticket. What

@@ -197,7 +197,9 @@ impl Run<'_> {
             measure::rejections(lab, Subject::Floor, certificate, &plan)
         })?;
         session.measure(round, GENERATORS, "wrk", |lab| {
-            measure::rejections_by_wrk(lab, certificate, CONNECTIONS, settings.seconds)
+            let core = lab.load_core;
+            let plan = on(&core, settings, &LoadPlan::default());
+            measure::rejections_by_wrk(lab, certificate, &plan)
         })
     }
 }

@@ -80,7 +80,8 @@ impl Default for LoadPlan<'_> {
 }
 
 impl Programs {
-    /// The command that puts this load on a server, `host:port`, `https://host:port` or `unix:PATH`. It prints JSON.
+    /// The command that puts this load on a server, `host:port`, `https://host:port` or `unix:PATH`.
+    /// It prints JSON.
     pub fn load(&self, plan: &LoadPlan<'_>, to: &str) -> CommandLine {
         let program = self.folder.join("load").to_string_lossy().into_owned();
         let cores = plan.cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
