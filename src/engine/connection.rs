@@ -75,14 +75,11 @@ pub(super) fn on_event<S: Service>(leader: &Leader<S>, token: Token, readiness: 
         }
         return put_back(core, token, connection);
     }
-    if connection.proxied {
-        match take_header(core, token, connection) {
-            Some(taken) => connection = taken,
+    if connection.begins {
+        match begin(core, token, connection, readiness) {
+            Some(begun) => connection = begun,
             None => return,
         }
-    }
-    if connection.secure && connection.tls.is_none() && !readiness.turn {
-        return await_handshake(core, token, connection);
     }
     if connection.turns != Turns::AtOnce {
         if !readiness.turn {
@@ -100,6 +97,26 @@ pub(super) fn on_event<S: Service>(leader: &Leader<S>, token: Token, readiness: 
     Session::new(leader, token, connection).run();
 }
 
+/// A connection that has not been read from: `None` while what must come before its first request is not
+/// here, or it is not its turn.
+#[cold]
+fn begin(
+    core: &Core,
+    token: Token,
+    mut connection: Box<Connection>,
+    readiness: Readiness,
+) -> Option<Box<Connection>> {
+    if connection.proxied {
+        connection = take_header(core, token, connection)?;
+    }
+    if connection.secure && !readiness.turn {
+        await_handshake(core, token, connection);
+        return None;
+    }
+    connection.begins = false;
+    Some(connection)
+}
+
 /// A handshake costs more than a hundred requests: it has its turn behind those who are in, and of more
 /// than can be made in time the last ones are turned away. One of which nothing has come has no turn.
 #[cold]
@@ -115,7 +132,7 @@ fn await_handshake(core: &Core, token: Token, mut connection: Box<Connection>) {
         }
         Ok(0) | Err(_) => return close(core, token),
     }
-    if !core.handshakes.borrow_mut().push(token) {
+    if !core.handshakes.push(token) {
         return close(core, token);
     }
     connection.turns = Turns::Waiting;

@@ -228,7 +228,7 @@ pub struct Core {
     /// The settings of TLS, if anybody speaks it here.
     tls: RefCell<Option<Arc<ServerConfig>>>,
     /// Who has yet to begin his handshake.
-    pub(super) handshakes: RefCell<Handshakes>,
+    pub(super) handshakes: Handshakes,
     thread: ThreadId,
 }
 
@@ -280,7 +280,7 @@ impl Core {
             inputs: RefCell::default(),
             records: RefCell::default(),
             tls: RefCell::default(),
-            handshakes: RefCell::default(),
+            handshakes: Handshakes::default(),
             thread: thread::current().id(),
         })
     }

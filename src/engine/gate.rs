@@ -155,8 +155,6 @@ pub struct Gate {
     urgent: OwnedFd,
     /// Watches connections that have not shaken hands yet, and is watched by `epoll`.
     newcomers: OwnedFd,
-    /// Something may have happened to some of them.
-    newcomers_ready: Cell<bool>,
     waker: WaitIoWaker,
     round: RefCell<Round>,
     /// Connections to be looked at without an event.
@@ -174,14 +172,21 @@ struct Round {
     events: Box<[MaybeUninit<Event>]>,
     count: usize,
     next: usize,
-    /// More events may have been there than were taken.
-    full: bool,
-    /// Newcomers have not had their turn yet.
-    newcomers: bool,
+    newcomers: Newcomers,
     /// How many of the unwatched connections belong to this round.
     unwatched: usize,
     /// Whether one that was deferred does.
     deferred: bool,
+}
+
+/// Whether something may have happened to newcomers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Newcomers {
+    Idle,
+    /// Yes, and it is their turn once nothing else is left of this round.
+    Due,
+    /// They have had it, and there may be more of them, or of the others, in the next round.
+    Later,
 }
 
 impl Gate {
@@ -199,13 +204,11 @@ impl Gate {
             epoll,
             urgent,
             newcomers,
-            newcomers_ready: Cell::new(false),
             round: RefCell::new(Round {
                 events: Box::new_uninit_slice(EVENTS_MAX),
                 count: 0,
                 next: 0,
-                full: false,
-                newcomers: false,
+                newcomers: Newcomers::Idle,
                 unwatched: 0,
                 deferred: false,
             }),
@@ -352,7 +355,7 @@ impl Gate {
         let mut round = self.round.borrow_mut();
         loop {
             if round.next >= round.count
-                && !(self.newcomers_ready.get() && self.take_newcomers(&mut round))
+                && !(round.newcomers == Newcomers::Due && self.take_newcomers(&mut round))
             {
                 break;
             }
@@ -374,7 +377,7 @@ impl Gate {
                 URGENT => {
                     self.look_at_urgent();
                 }
-                NEWCOMERS => self.newcomers_ready.set(true),
+                NEWCOMERS => round.newcomers = Newcomers::Due,
                 source => self.notify((source & !SOURCE_BIT) as usize),
             }
         }
@@ -394,9 +397,8 @@ impl Gate {
     /// there are any.
     #[cold]
     fn take_newcomers(&self, round: &mut Round) -> bool {
-        if !std::mem::take(&mut round.newcomers) {
-            return false;
-        }
+        let full = round.count == EVENTS_MAX;
+        round.newcomers = Newcomers::Later;
         let zero = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
         let room = &mut round.events[..NEWCOMER_EVENTS_MAX];
         round.count = match epoll::wait(&self.newcomers, room, Some(&zero)) {
@@ -405,27 +407,35 @@ impl Gate {
         };
         round.next = 0;
         // Of what comes after less than there was room for, a new edge will tell.
-        self.newcomers_ready.set(round.count == NEWCOMER_EVENTS_MAX);
+        if !full && round.count < NEWCOMER_EVENTS_MAX {
+            round.newcomers = Newcomers::Idle;
+        }
         round.count > 0
     }
 
     /// Begins the next round: suspends the calling coroutine until there is an event (or, `at_once`,
     /// for no longer than that takes), so that whatever else is runnable on this core runs first.
     pub fn refill(&self, at_once: bool) {
-        let round = self.round.borrow();
-        debug_assert_eq!(round.next, round.count, "events dropped");
-        // A full round may have left events behind, for which no new edge will come.
-        let full = round.full || self.newcomers_ready.get();
-        let more = !self.unwatched.borrow().is_empty()
-            || !self.again.borrow().is_empty()
-            || !self.deferred.borrow().is_empty();
-        drop(round);
-        if full || at_once || more {
+        if self.end_round() || at_once {
             coroutine::yield_now();
         } else {
             self.epoll.wait_io();
         }
         self.begin_round();
+    }
+
+    /// Whether something is left for the next round, for which no event will come.
+    fn end_round(&self) -> bool {
+        let mut round = self.round.borrow_mut();
+        debug_assert_eq!(round.next, round.count, "events dropped");
+        let mut full = round.count == EVENTS_MAX;
+        if round.newcomers != Newcomers::Idle {
+            round.newcomers = Newcomers::Due;
+            full = true;
+        }
+        full || !self.unwatched.borrow().is_empty()
+            || !self.again.borrow().is_empty()
+            || !self.deferred.borrow().is_empty()
     }
 
     /// Takes the events that are there, and what else belongs to a round.
@@ -437,8 +447,6 @@ impl Gate {
             Err(_) => 0, // EINTR: the next round asks again
         };
         round.next = 0;
-        round.full = round.count == EVENTS_MAX;
-        round.newcomers = true;
         round.unwatched = self.unwatched.borrow().len().min(EVENTS_MAX);
         round.deferred = !self.deferred.borrow().is_empty();
         drop(round);

@@ -45,14 +45,14 @@ fn end_round<S: Service>(leader: &Leader<S>) -> Option<(Token, Readiness)> {
     (0..TOLD_AT_ONCE_MAX).map_while(|_| core.told.next()).for_each(|asker| {
         go_on(leader, asker);
     });
-    let at_once = leader.service.end_round() || core.told.count() > 0;
-    let mut handshakes = core.handshakes.borrow_mut();
-    if let Some(token) = handshakes.next() {
-        return Some((token, Readiness { turn: true, ..Readiness::default() }));
+    let mut at_once = leader.service.end_round() || core.told.count() > 0;
+    if core.handshakes.any() {
+        if let Some(token) = core.handshakes.turn() {
+            return Some((token, Readiness { turn: true, ..Readiness::default() }));
+        }
+        at_once = true;
     }
-    let others_wait = handshakes.count() > 0;
-    drop(handshakes);
-    core.gate.refill(at_once || others_wait);
+    core.gate.refill(at_once);
     core.assert_here();
     core.looked_at.set(Instant::now());
     core.refresh_clock();

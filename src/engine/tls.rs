@@ -32,6 +32,9 @@ pub(super) struct Tls {
     failed: bool,
     /// `close_notify` has been written.
     closed: bool,
+    /// The tickets are not sent yet, since the first request has come along with the handshake's end: they
+    /// go with its answer.
+    pub(super) tickets_wait: bool,
 }
 
 /// Plain text that a record holds at most (RFC 8446, section 5.1).
@@ -55,6 +58,7 @@ impl Tls {
             ended: false,
             failed: false,
             closed: false,
+            tickets_wait: false,
         };
         Some(Box::new(tls))
     }

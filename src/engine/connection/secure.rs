@@ -50,6 +50,9 @@ impl<S: Service> Session<'_, S> {
             return;
         }
         self.set_phase(Phase::Idle, self.settings().idle_timeout_ms);
+        if let Some(tls) = &mut self.connection.tls {
+            tls.tickets_wait = !self.input.is_empty();
+        }
         let core = self.leader.core;
         if mem::take(&mut self.connection.watched) {
             // Among the others, once it is put back.
@@ -103,10 +106,20 @@ impl<S: Service> Session<'_, S> {
     }
 
     /// Writes the records that are there, and makes one of what is to be said.
-    #[cold]
     #[inline(never)]
-    fn flush_records(&mut self) -> Flushed {
-        self.write_out()
+    pub(super) fn flush_records(&mut self) -> Flushed {
+        let tls = self.connection.tls.as_mut();
+        if tls.is_some_and(|tls| mem::take(&mut tls.tickets_wait)) {
+            return Flushed::All;
+        }
+        if !self.seal() {
+            return Flushed::Broken;
+        }
+        let (flushed, written) = self.write_out();
+        if let Some(tls) = &mut self.connection.tls {
+            tls.sent(written);
+        }
+        flushed
     }
 
     /// Says that nothing more follows, if the client hears it.
@@ -118,7 +131,7 @@ impl<S: Service> Session<'_, S> {
     }
 
     /// Makes records of the answers that are to be written. `false`: the connection is broken.
-    pub(super) fn seal(&mut self) -> bool {
+    fn seal(&mut self) -> bool {
         let Some(tls) = &mut self.connection.tls else { return true };
         if tls.is_handshaking() {
             return true;

@@ -95,35 +95,33 @@ impl<'a, S: Service> Session<'a, S> {
 
     /// Reads, serves and writes until there is nothing more to read or no room to write.
     fn drive(&mut self) -> Keep {
+        if self.must_shake_hands()
+            && let Some(keep) = self.shake_hands()
+        {
+            return keep;
+        }
         let mut reads = 0;
         loop {
             if self.connection.phase == Phase::Linger {
                 return self.discard();
             }
-            if self.must_shake_hands() {
-                if let Some(keep) = self.shake_hands() {
-                    return keep;
-                }
-                // Its first request has mostly come along, and is answered along with the tickets.
-            } else {
-                match self.flush() {
-                    Flushed::Broken => return Keep::No,
-                    _ if self.connection.phase == Phase::Waiting => return Keep::Yes,
-                    Flushed::Blocked => {
-                        if self.connection.phase != Phase::Write {
-                            self.await_room();
-                        }
-                        return Keep::Yes;
+            match self.flush() {
+                Flushed::Broken => return Keep::No,
+                _ if self.connection.phase == Phase::Waiting => return Keep::Yes,
+                Flushed::Blocked => {
+                    if self.connection.phase != Phase::Write {
+                        self.await_room();
                     }
-                    Flushed::All => self.resume_phase(),
+                    return Keep::Yes;
                 }
-                match self.connection.closing {
-                    Closing::No => {}
-                    Closing::Now => return Keep::No,
-                    Closing::Linger => {
-                        linger(self.leader.core, &mut self.connection);
-                        continue;
-                    }
+                Flushed::All => self.resume_phase(),
+            }
+            match self.connection.closing {
+                Closing::No => {}
+                Closing::Now => return Keep::No,
+                Closing::Linger => {
+                    linger(self.leader.core, &mut self.connection);
+                    continue;
                 }
             }
             if self.turn.is_over() {
@@ -250,15 +248,15 @@ impl<'a, S: Service> Session<'a, S> {
     /// Writes what there is to write: often nothing.
     #[inline]
     fn flush(&mut self) -> Flushed {
-        if self.out.is_empty() { Flushed::All } else { self.write_out() }
+        if self.out.is_empty() {
+            return Flushed::All;
+        }
+        if self.connection.secure { self.flush_records() } else { self.write_out().0 }
     }
 
-    /// Writes what there is. Inlined where every answer comes by.
+    /// Writes what there is: how far that came, and how many bytes. Inlined where every answer comes by.
     #[inline(always)]
-    pub(super) fn write_out(&mut self) -> Flushed {
-        if self.connection.secure && !self.seal() {
-            return Flushed::Broken;
-        }
+    pub(super) fn write_out(&mut self) -> (Flushed, usize) {
         let mut written = 0;
         let flushed = loop {
             if written == self.out.len() {
@@ -272,13 +270,10 @@ impl<'a, S: Service> Session<'a, S> {
             }
         };
         take_front(&mut self.out, written);
-        if let Some(tls) = &mut self.connection.tls {
-            tls.sent(written);
-        }
         if self.connection.phase == Phase::Write {
             self.connection.of_phase = self.connection.of_phase.saturating_add(written as u32);
         }
-        flushed
+        (flushed, written)
     }
 
     /// Serves the requests that are complete, in order. `true`: there is something to write, then

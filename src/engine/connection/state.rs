@@ -69,9 +69,11 @@ pub(super) struct Connection {
     pub(super) ended: bool,
     /// It has never sent a byte.
     pub(super) silent: bool,
+    /// Something other than its first request is to come first.
+    pub(super) begins: bool,
     /// It speaks TLS.
     pub(super) secure: bool,
-    /// It begins with whose it is.
+    /// It begins with whose it is, and has not said so yet.
     pub(super) proxied: bool,
     pub(super) turns: Turns,
     pub(super) closing: Closing,
@@ -101,6 +103,7 @@ impl Connection {
             hung_up: false,
             ended: false,
             silent: true,
+            begins: begins.secure || begins.proxied,
             secure: begins.secure,
             proxied: begins.proxied,
             turns: Turns::AtOnce,

@@ -39,7 +39,9 @@ fn few_newcomers_are_taken_in_a_round_and_after_the_others() {
     let round = || {
         gate.begin_round();
         let events = std::iter::from_fn(|| gate.next_event());
-        events.map(|(token, _)| token.index).collect::<Vec<_>>()
+        let events = events.map(|(token, _)| token.index).collect::<Vec<_>>();
+        gate.end_round();
+        events
     };
     let made = || eventfd(0, EventfdFlags::NONBLOCK).unwrap();
     let token = |index| Token { index, generation: 0 };
