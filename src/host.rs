@@ -2,7 +2,10 @@
 
 use std::io;
 
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::disable_transparent_huge_pages;
 
 use crate::limits;
 
@@ -48,6 +51,23 @@ pub fn raise_file_limit() -> io::Result<u64> {
         setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
     }
     Ok(maximum.unwrap_or(u64::MAX))
+}
+
+/// Has done at the start what would make a core stand still while it serves, for a process that may have
+/// so many connections.
+///
+/// # Errors
+/// The system does not want to. The process can go on without.
+pub fn avoid_stalls(connections_max: u64) -> io::Result<()> {
+    // To clear a huge page at its first touch takes milliseconds, which are those of all who wait.
+    disable_transparent_huge_pages(true)?;
+    // A table of descriptors doubles when it is full, and whoever has opened the last one waits until
+    // every processor has noticed. One descriptor far behind makes it as large as it will ever be.
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let last = connections_max.saturating_mul(2).min(limit).saturating_sub(1);
+    let descriptor = eventfd(0, EventfdFlags::CLOEXEC)?;
+    fcntl_dupfd_cloexec(&descriptor, i32::try_from(last).unwrap_or(i32::MAX))?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use clap::Parser;
 use stampede::cli::{Cli, Command, OrdersOptions, ServeOptions};
 use stampede::clock::rfc3339;
 use stampede::config::{
-    Config, ConfigError, Listen, OrdersAction, OrdersCommand, raise_file_limit,
+    Config, ConfigError, Listen, OrdersAction, OrdersCommand, avoid_stalls, raise_file_limit,
 };
 use stampede::handler::BUY_SALE;
 use stampede::limits::LAST_WORDS_MS;
@@ -67,6 +67,9 @@ fn serve(options: &ServeOptions) -> ExitCode {
     signals::ignore_others().unwrap_or_else(|error| failure(&error));
     if let Err(error) = raise_file_limit() {
         tracing::warn!(%error, "the limit on open files can't be raised");
+    }
+    if let Err(error) = avoid_stalls(config.connections_max) {
+        tracing::warn!(%error, "cores may stand still while many connections are new");
     }
     let mut printed = None;
     let ended = server::run(config, |config, ready| {

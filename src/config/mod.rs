@@ -34,7 +34,7 @@ use crate::orders::DatabaseUrl;
 use crate::sale::{SaleId, SaleSpec, Split};
 use crate::tls::TlsSetting;
 
-pub use crate::host::{Host, raise_file_limit};
+pub use crate::host::{Host, avoid_stalls, raise_file_limit};
 pub use crate::logging::LogFormat;
 pub use crate::stock::StockSetting;
 pub use control::{CONTROL_DEFAULT, ControlSetting, Token};

@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, channel};
 use super::core::{Engine, Event, Service, Settings};
 use super::listener::bind_all;
 use super::{boot_core, configure, start_core};
-use crate::host::{Host, raise_file_limit};
+use crate::host::{Host, avoid_stalls, raise_file_limit};
 use crate::{limits, signals};
 
 /// See the module's header. A process can have one.
@@ -46,12 +46,14 @@ impl Program {
         let host = Host::of_process();
         let processors = if processors.is_empty() { &host.cores } else { processors };
         let cores = processors.len();
+        let settings = settings(&host, cores);
+        avoid_stalls(settings.connections_max as u64)?;
         let (address, listeners) = bind_all(listen, cores)?;
 
         let (events, heard) = channel();
         let told = events.clone();
         let report = move |event| _ = told.send(Heard::Engine(event));
-        let engine = Arc::new(Engine::new(cores, settings(&host, cores), report)?);
+        let engine = Arc::new(Engine::new(cores, settings, report)?);
         signals::on_end(move || _ = events.send(Heard::End))?;
 
         configure(cores);

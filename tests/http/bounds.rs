@@ -14,11 +14,19 @@ use rustix::process::{
 
 use stampede::limits::REFUSED_CONNECTIONS_MAX;
 
-use crate::client::{Client, assert_sells, mapped_bytes, resident_bytes, sold};
+use crate::client::{Client, assert_sells, mapped_bytes, resident_bytes, sold, status_number};
 use crate::place::{Line, Place};
 use crate::server::{ANSWER_DEADLINE, Server};
 
 const PLAINTEXT: &str = "GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n";
+
+#[test]
+fn what_would_stall_a_core_later_is_done_at_the_start() {
+    let places = 5_000;
+    let server = Server::start(&["--connections-max", &places.to_string()]);
+    assert!(status_number(&server, "FDSize:") >= places, "the table of descriptors is to grow");
+    assert_eq!(status_number(&server, "THP_enabled:"), 0, "a page fault may clear 2 MiB");
+}
 
 /// Tries until the server has a place again. The refused stay: they must not take it.
 #[track_caller]

@@ -279,8 +279,12 @@ pub fn mapped_bytes(server: &Server) -> u64 {
 }
 
 fn memory_bytes(server: &Server, name: &str) -> u64 {
+    status_number(server, name) * 1024
+}
+
+/// A number of the server's `/proc/PID/status`, whose line begins with this.
+pub fn status_number(server: &Server, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("status");
-    let line = status.lines().find(|line| line.starts_with(name)).expect("its memory");
-    let kib: u64 = line.split_whitespace().nth(1).expect("a number").parse().expect("a number");
-    kib * 1024
+    let line = status.lines().find(|line| line.starts_with(name)).expect("its line");
+    line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
 }

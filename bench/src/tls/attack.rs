@@ -19,6 +19,9 @@ use crate::tools::LoadPlan;
 
 /// Requests per second of the honest.
 const HONEST_RATE: f64 = 5_000.0;
+/// Seconds in which each of their connections is served before anything is counted: one that has just
+/// shaken hands stands behind other newcomers with its first request.
+const HONEST_WARM_UP: u64 = 1;
 /// Handshakes per second that strangers begin.
 const RATE: u32 = 5_000;
 /// Connections that strangers have at a time; those that stay half-way hold so many.
@@ -90,7 +93,8 @@ pub fn beside(
     plan: &LoadPlan<'_>,
 ) -> Result<Figures> {
     let chain = sold_out(lab, subject, certificate)?;
-    let plan = LoadPlan { rate: Some(HONEST_RATE), expect: Content::SoldOut.name(), ..*plan };
+    let expect = Content::SoldOut.name();
+    let plan = LoadPlan { rate: Some(HONEST_RATE), expect, ..*plan };
     warm_up(lab, &chain.front, &plan)?;
     let strangers = match attack {
         Attack::None => None,
@@ -98,6 +102,7 @@ pub fn beside(
         _ => Some(begin(lab, &chain.front, attack)?),
     };
     lab.settle(LEAD)?;
+    let plan = LoadPlan { warm_up: HONEST_WARM_UP, ..plan };
     let mut figures = chain.under_load(lab, &plan)?.figures();
     if let Some(strangers) = strangers {
         let report: handshakes::Report = end_idle(lab, NAME, strangers)?;

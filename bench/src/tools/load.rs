@@ -16,6 +16,8 @@ pub struct LoadPlan<'a> {
     pub connections: u32,
     /// How long, unless `requests` says how many.
     pub seconds: u64,
+    /// Seconds before that, of which nothing is counted.
+    pub warm_up: u64,
     /// Requests, in place of a time.
     pub requests: Option<u64>,
     /// Open loop: requests a second.
@@ -58,6 +60,7 @@ impl Default for LoadPlan<'_> {
             cores: &[1],
             connections: 64,
             seconds: 2,
+            warm_up: 0,
             requests: None,
             rate: None,
             pipeline: 1,
@@ -94,6 +97,9 @@ impl Programs {
         match plan.requests {
             Some(requests) => option("--requests", requests.to_string()),
             None => option("--seconds", plan.seconds.to_string()),
+        }
+        if plan.warm_up > 0 {
+            option("--warm-up", plan.warm_up.to_string());
         }
         if let Some(rate) = plan.rate {
             option("--rate", rate.to_string());
