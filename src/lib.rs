@@ -10,7 +10,8 @@
 //!
 //! [`sweep`] returns what expires in Redis to stock, [`members`] knows the other servers there,
 //! [`status`] is what others see of this one. [`server`] starts, drains and stops the cores.
-//! [`control`] is the port for operators, [`operator`] their commands.
+//! [`control`] is the port for operators, [`operator`] their commands, [`metrics`] what they are told
+//! that the cores have counted ([`count`]).
 
 pub mod engine;
 pub mod tls;
@@ -31,6 +32,7 @@ pub mod members;
 pub mod clock;
 pub mod sync;
 pub mod status;
+pub mod metrics;
 pub mod server;
 pub mod control;
 
@@ -44,6 +46,7 @@ mod redact;
 pub mod logging;
 pub mod signals;
 pub mod output;
+pub mod count;
 pub mod slab;
 pub mod stat_log;
 #[cfg(test)]

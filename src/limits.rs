@@ -40,6 +40,11 @@ pub const PROXY_HEADER_BYTES_MAX: usize = 1024;
 /// between two rounds of what else there is to do.
 pub const HANDSHAKES_WAITING_MAX: usize = 1024;
 
+/// Sales that metrics name; the others are told together.
+pub const NAMED_SALES_MAX: usize = 100;
+/// Time for which a sale that nobody asks for keeps its name there, if another needs it.
+pub const NAMED_SALES_IDLE_S: u64 = 600;
+
 /// Certificates, each with a key, of which one is shown to a client by the host that it names.
 pub const TLS_PAIRS_MAX: usize = 64;
 /// Days before its end from which on a certificate is warned of.

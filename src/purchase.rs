@@ -5,6 +5,7 @@
 //! unless the ledger did.
 
 mod asked;
+mod counts;
 mod flows;
 mod parts;
 mod put;
@@ -16,6 +17,7 @@ mod vanished;
 mod verdict;
 
 pub use asked::{Asked, Done, Progress, begin};
+pub use counts::{CoreCounts, Counted, SaleCounts, Sums};
 pub use parts::{confirm_late, gather};
 pub use sales::{Settler, ask, look};
 pub use seller::{Seller, Selling};
@@ -30,6 +32,7 @@ impl Seller {
         self.batcher.fail_overdue(self.last_tick_ms.replace(self.clock.now_ms()));
         self.refresh_sales();
         self.flush_stat_log();
+        self.batcher.counts().waiting.set(self.batcher.waiting() as u64);
         self.batcher.kick();
     }
 }

@@ -105,6 +105,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("config", &["cli", "ledger", "orders", "sale", "stock", "tls"]),
     ("status", &["config", "engine", "purchase"]),
     ("members", &["ledger", "status"]),
+    ("metrics", &["engine", "ledger", "purchase", "sale", "status"]),
     (
         "control",
         &[
@@ -115,6 +116,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "engine/http",
             "ledger",
             "members",
+            "metrics",
             "orders",
             "route",
             "sale",

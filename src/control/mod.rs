@@ -31,6 +31,7 @@ use std::time::Duration;
 use self::access::Access;
 use self::api::Api;
 use self::job::Lane;
+
 use self::service::Operators;
 use crate::clock::Clock;
 use crate::config::ControlSetting;
@@ -40,6 +41,7 @@ use crate::engine::listener::bind_all;
 use crate::ledger::client::Client;
 use crate::limits::{CONTROL_CONNECTIONS_MAX, CONTROL_REFUSED_MAX, CONTROL_STOP_MS};
 use crate::members::Instance;
+use crate::metrics::Metrics;
 use crate::status::Status;
 
 /// A running control port.
@@ -77,6 +79,7 @@ impl Control {
             access: Access::new(setting.token.clone()),
             quick: Lane::start("control", api())?,
             slow: Lane::start("control-slow", api())?,
+            metrics: Metrics::new(status.clone()),
             status,
         };
         let theirs = engine.clone();

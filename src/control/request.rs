@@ -94,8 +94,12 @@ impl Reply {
 
     /// 200 with some words.
     pub fn text(text: &str) -> Self {
-        let response = Response::new(Status::Ok, "text/plain; charset=utf-8");
-        Self { response, body: text.as_bytes().to_vec() }
+        Self::media("text/plain; charset=utf-8", text.as_bytes().to_vec())
+    }
+
+    /// 200 with a body of this type.
+    pub fn media(content_type: &'static str, body: Vec<u8>) -> Self {
+        Self { response: Response::new(Status::Ok, content_type), body }
     }
 
     /// What may be asked: 204.

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use super::access::{Access, Shown};
 use super::api::only_does;
 use super::job::Lane;
+
 use super::problem::DRAINING;
 use super::request::{Reply, Request};
 use crate::code::Code;
@@ -16,6 +17,7 @@ use crate::engine::http::{Head, Method, Problem, write_options};
 use crate::engine::manner::Manner;
 use crate::engine::promise::{Promised, promise};
 use crate::limits::REFUSED_SALES_SHOWN_MAX;
+use crate::metrics::{Format, Metrics};
 use crate::route::percent;
 use crate::status::Status;
 
@@ -23,6 +25,7 @@ use crate::status::Status;
 pub(super) struct Operators {
     pub(super) access: Access,
     pub(super) status: Arc<Status>,
+    pub(super) metrics: Metrics,
     /// Looks, and changes that take a moment.
     pub(super) quick: Lane,
     /// What may take long.
@@ -54,13 +57,14 @@ impl Service for Operators {
                 write_options(ALLOW_ALL, &manner.envelope(&core.date.borrow()), out);
                 return Action::Answered;
             }
-            (Method::Options, "/livez" | "/readyz") => {
+            (Method::Options, "/livez" | "/readyz" | "/metrics") => {
                 write_options(ALLOW_READ, &manner.envelope(&core.date.borrow()), out);
                 return Action::Answered;
             }
             (Method::Get | Method::Head, "/livez") => Ok(Reply::text("ok\n")),
             (Method::Get | Method::Head, "/readyz") => self.readiness(),
-            (_, "/livez" | "/readyz") => Err(Problem::method_not_allowed(ALLOW_READ)),
+            (Method::Get | Method::Head, "/metrics") => self.metrics(head),
+            (_, "/livez" | "/readyz" | "/metrics") => Err(Problem::method_not_allowed(ALLOW_READ)),
             _ => match self.ask(core, asker, head, body, unmet.is_some()) {
                 Ok(reply) => return Action::Wait(Waiting { manner, reply }),
                 Err(problem) => Err(problem),
@@ -106,6 +110,13 @@ impl Operators {
         let (promise, promised) = promise(core, asker);
         lane.ask(request, promise)?;
         Ok(promised)
+    }
+
+    /// What it counts, for whoever may ask. It needs no ledger, so it is told also when that is away.
+    fn metrics(&self, head: &Head<'_>) -> Result<Reply, Problem> {
+        self.access.check(&shown(head))?;
+        let format = Format::wanted(head.values("accept"));
+        Ok(Reply::media(format.content_type(), self.metrics.write(format)))
     }
 
     /// Ready also with sales that the ledger refuses: other servers could not sell them either. They

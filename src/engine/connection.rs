@@ -18,6 +18,7 @@ use std::os::fd::OwnedFd;
 use rustix::io::Errno;
 
 use super::core::{Core, Leader, Service};
+use super::counts::End;
 use super::gate::{Readiness, Token};
 use crate::engine::http::{Kind, Reject};
 use crate::limits::{CONNECTION_ENDS_MAX, CONNECTION_LOOKS_MAX, GIVE_WAY_PER_TICK, NEWCOMER_MS};
@@ -71,7 +72,7 @@ pub(super) fn on_event<S: Service>(leader: &Leader<S>, token: Token, readiness: 
         if readiness.broken {
             // Nobody will read the answer.
             leader.give_up(connection.of_phase);
-            return close(core, token);
+            return close(core, token, End::Client);
         }
         return put_back(core, token, connection);
     }
@@ -130,10 +131,10 @@ fn await_handshake(core: &Core, token: Token, mut connection: Box<Connection>) {
             connection.readable = false;
             return put_back(core, token, connection);
         }
-        Ok(0) | Err(_) => return close(core, token),
+        Ok(0) | Err(_) => return close(core, token, End::Client),
     }
     if !core.handshakes.push(token) {
-        return close(core, token);
+        return close(core, token, End::Handshakes);
     }
     connection.turns = Turns::Waiting;
     put_back(core, token, connection);
@@ -184,7 +185,7 @@ pub(super) fn give_way(core: &Core, most: usize) {
         let token = connections.next_to_give_way(address, now_ms, fresh_from_ms);
         drop(connections);
         let Some(token) = token else { return };
-        close(core, token);
+        close(core, token, End::GaveWay);
     }
 }
 
@@ -204,7 +205,7 @@ fn end_overdue(core: &Core, token: Token) {
             if core.draining()
                 && (connection.turns == Turns::Waiting || connection.has_unread()) => {}
         // Without its header nothing can be said to it that a client would understand.
-        Phase::Head if connection.proxied => return close(core, token),
+        Phase::Head if connection.proxied => return close(core, token, End::Timeout),
         Phase::Head | Phase::Body => {
             let mut response = Vec::new();
             let reject = Reject::of(Kind::REQUEST_TIMEOUT);
@@ -215,9 +216,10 @@ fn end_overdue(core: &Core, token: Token) {
         Phase::Waiting => {}
         Phase::Idle => {
             send_last(&mut connection, Vec::new());
-            return close(core, token);
+            return close(core, token, End::Idle);
         }
-        Phase::Handshake | Phase::Write | Phase::Linger => return close(core, token),
+        Phase::Linger => return close(core, token, End::Answered),
+        Phase::Handshake | Phase::Write => return close(core, token, End::Timeout),
     }
     put_back(core, token, connection);
 }

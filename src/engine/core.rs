@@ -28,6 +28,7 @@ use rustls::ServerConfig;
 
 use super::addresses::Addresses;
 use super::connection::table::Connections;
+use super::counts::Counts;
 use super::gate::{Gate, Token};
 use super::handover::Handover;
 use super::handshakes::Handshakes;
@@ -93,6 +94,8 @@ pub struct Engine {
     /// The drain (no new connection, no further request), and accepted connections that are on their
     /// way to another core.
     pub handover: Handover,
+    /// What each core counts.
+    pub counts: Box<[Arc<Counts>]>,
     /// Ticks by core: a core whose number stands still is stuck.
     pub ticks: Box<[CachePadded<AtomicU64>]>,
     /// One mailbox a core.
@@ -117,6 +120,7 @@ impl Engine {
             refused: Places::default(),
             leaving: AtomicBool::new(false),
             handover: Handover::default(),
+            counts: (0..cores).map(|_| Arc::default()).collect(),
             ticks: (0..cores).map(|_| CachePadded::default()).collect(),
             mailboxes: (0..cores).map(|_| Mailbox::new()).collect::<io::Result<_>>()?,
             report: Box::new(report),
@@ -205,6 +209,8 @@ pub struct Core {
     pub index: usize,
     /// What all cores share.
     pub engine: Arc<Engine>,
+    /// What it counts.
+    pub(super) counts: Arc<Counts>,
     /// Its clock.
     pub clock: Rc<Clock>,
     /// Its descriptors.
@@ -267,6 +273,7 @@ impl Core {
     pub(super) fn new(index: usize, engine: Arc<Engine>, clock: Rc<Clock>) -> io::Result<Self> {
         Ok(Self {
             index,
+            counts: engine.counts[index].clone(),
             gate: Gate::new(engine.settings.first_worker + index, may::config().get_workers())?,
             engine,
             clock,

@@ -8,6 +8,7 @@ use may::coroutine;
 
 use super::connection;
 use super::core::{Leader, Service};
+use super::counts::End;
 use super::gate::{Readiness, Token};
 use crate::limits::{TOLD_AT_ONCE_MAX, URGENT_LOOK_INTERVAL_US};
 
@@ -106,6 +107,6 @@ fn go_on<S: Service>(leader: &Leader<S>, asker: Token) {
 fn guard<S: Service>(leader: &Leader<S>, token: Token, serve: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(serve)).is_err() {
         tracing::error!(core = leader.core.index, "a connection's handler panicked");
-        connection::close(leader.core, token);
+        connection::close(leader.core, token, End::Internal);
     }
 }

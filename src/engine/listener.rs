@@ -14,6 +14,7 @@ use rustix::net::{Shutdown, SocketAddrAny, SocketFlags, accept_with, acceptfrom_
 use super::addresses::Address;
 use super::connection::{self, Beginning, Entry};
 use super::core::{Core, Engine, Event, Settings};
+use super::counts::End;
 use super::http::Kind;
 use super::no_memory_for_a_coroutine;
 use crate::limits::{ACCEPT_LOG_INTERVAL_MS, GIVE_WAY_PER_ACCEPT, STACK_BYTES};
@@ -177,6 +178,7 @@ impl Acceptor {
                     if self.spare.0.take().is_some()
                         && let Ok(connection) = accept_with(&self.socket, flags)
                     {
+                        self.core.counts.accepted.add(1);
                         refuse(self.core, self.secure, &connection);
                     }
                     self.spare = Spare::new();
@@ -210,6 +212,7 @@ impl Acceptor {
             proxied: engine.settings.proxy_protocol && matches!(from, Some(Opener::Trusted)),
         };
         let entry = enter(core, address);
+        core.counts.accepted.add(1);
         if let Entry::Refused(_) = entry
             && !engine.refused.take(engine.settings.refused_max)
         {
@@ -284,6 +287,7 @@ fn enter(core: &Core, address: Option<Address>) -> Entry {
 /// Says 503 to a connection that gets no place, as well as that goes without waiting for it. With TLS it
 /// can't be said without a handshake.
 fn refuse(core: &Core, secure: bool, connection: &OwnedFd) {
+    core.counts.end(End::Refused);
     if secure {
         return;
     }

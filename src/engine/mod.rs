@@ -12,6 +12,7 @@
 pub mod addresses;
 pub mod connection;
 pub mod core;
+pub mod counts;
 pub mod gate;
 pub mod handover;
 pub mod http;

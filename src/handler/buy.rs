@@ -89,7 +89,7 @@ pub fn begin(
         write_buy_invalid("Idempotency-Key".into(), envelope, out);
         return None;
     };
-    let slot = match seller.sale(BUY_SALE) {
+    let slot = match seller.sale_to_buy(BUY_SALE) {
         Ok(slot) => slot,
         Err(verdict) => {
             write_refusal(&verdict, envelope, out);

@@ -97,7 +97,7 @@ pub fn begin(
 ) -> Result<Asked, Declined> {
     let request = parse_reservation_request(body, Media::of(head), head.user)?;
     let key = idempotency_key(head)?;
-    let slot = seller.sale(sale).map_err(Declined::Decided)?;
+    let slot = seller.sale_to_buy(sale).map_err(Declined::Decided)?;
     let ask = Ask { quantity: request.quantity, user: Some(request.user), key };
     match purchase::begin(seller, &slot, ask, asker) {
         Progress::Waits(asked) => Ok(asked),

@@ -10,9 +10,12 @@
 //! it and hands answers back; it never knows which link it is.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::sync::Arc;
+use std::time::Instant;
 
 use may::coroutine::{self, Coroutine};
 
+use super::counts::LedgerCounts;
 use super::flight::Flight;
 use super::ids::IdSource;
 use super::queue::{Queues, Sent};
@@ -58,8 +61,8 @@ pub trait Settle {
     /// Commands were not sent, and never will be, for which so many units of allowance were taken.
     fn give_back(&self, sale: &SaleId, units: u64);
 
-    /// A purchase has this outcome, and whoever asked is gone.
-    fn nobody_waits(&self, outcome: &Outcome);
+    /// A purchase of this sale has this outcome, and whoever asked is gone.
+    fn nobody_waits(&self, sale: &SaleId, outcome: &Outcome);
 
     /// The answer about one group is overdue, and nobody is to wait for it any more. It is settled
     /// when it comes.
@@ -87,6 +90,7 @@ pub struct Batcher {
     /// Rounds for which the next batch has waited.
     rounds_waited: Cell<usize>,
     batches_taken: Cell<u64>,
+    counts: Arc<LedgerCounts>,
     available: Cell<bool>,
     idle_link: RefCell<Option<Coroutine>>,
     settle: OnceCell<Box<dyn Settle>>,
@@ -105,6 +109,7 @@ impl Batcher {
             count_seen: Cell::new(0),
             rounds_waited: Cell::new(0),
             batches_taken: Cell::new(0),
+            counts: Arc::default(),
             available: Cell::new(false),
             idle_link: RefCell::default(),
             settle: OnceCell::new(),
@@ -120,6 +125,11 @@ impl Batcher {
     /// Says who tells those who wait. Once.
     pub fn set_tell(&self, tell: Box<dyn Tell>) {
         assert!(self.tell.set(tell).is_ok(), "set twice");
+    }
+
+    /// What it counts.
+    pub fn counts(&self) -> &Arc<LedgerCounts> {
+        &self.counts
     }
 
     /// Time a batch may take, in ms.
@@ -222,25 +232,45 @@ impl Batcher {
 
     /// Answers a ticket that has no command of its own. Whoever has it goes on when his turn comes.
     pub fn deliver(&self, ticket: TicketNumber, answer: Answer) {
-        self.answer(ticket, answer, None, false);
+        let _ = self.answer(ticket, answer, None, false);
     }
 
-    fn answer(&self, ticket: TicketNumber, answer: Answer, command: Option<Command>, first: bool) {
-        let who = self.queues.borrow_mut().answer(ticket, answer, command);
+    /// An answer to what was sent to this sale.
+    fn answer_of(
+        &self,
+        sale: &SaleId,
+        ticket: TicketNumber,
+        outcome: Outcome,
+        command: Option<Command>,
+        first: bool,
+    ) {
+        if let Err((Ok(outcome), Some(Command::Reserve(_)))) =
+            self.answer(ticket, Ok(outcome), command, first)
+            && let Some(settle) = self.settle.get()
+        {
+            settle.nobody_waits(sale, &outcome);
+        }
+    }
+
+    /// An error, with the answer: nobody waits for it any more.
+    fn answer(
+        &self,
+        ticket: TicketNumber,
+        answer: Answer,
+        command: Option<Command>,
+        first: bool,
+    ) -> Result<(), Answered> {
+        let who = self.queues.borrow_mut().answer(ticket, answer, command)?;
         match who {
-            Err((Ok(outcome), Some(Command::Reserve(_)))) => {
-                if let Some(settle) = self.settle.get() {
-                    settle.nobody_waits(&outcome);
-                }
-            }
-            Ok(Some(Who::Asker(asker))) => {
+            Some(Who::Asker(asker)) => {
                 if let Some(tell) = self.tell.get() {
                     tell.tell(asker, first);
                 }
             }
-            Ok(Some(Who::Coroutine(coroutine))) => coroutine.unpark(),
-            Ok(None) | Err(_) => {}
+            Some(Who::Coroutine(coroutine)) => coroutine.unpark(),
+            None => {}
         }
+        Ok(())
     }
 
     /// Wakes the link if it is idle and there is something to send; whether it did. Called at the
@@ -330,7 +360,8 @@ impl Batcher {
     /// does not wait for all who get none.
     pub fn complete(&self, flight: Flight, mut results: Vec<Result<GroupReply, Failure>>) {
         debug_assert_eq!(flight.entries.len(), results.len());
-        let Flight { batch, entries, asked_ms } = flight;
+        let Flight { batch, entries, asked_ms, taken } = flight;
+        self.counts.round_trip_us.record(taken.elapsed().as_micros() as u64);
         let mut groups = batch.groups;
         let mut order: Vec<usize> = (0..entries.len()).collect();
         order.sort_by_key(|&at| entries[at].1.len());
@@ -350,7 +381,7 @@ impl Batcher {
                     for (entry, outcome) in entries.iter().zip(reply.outcomes) {
                         let command = commands.next();
                         if let Some(ticket) = entry.ticket {
-                            self.answer(ticket, Ok(outcome), command, first);
+                            self.answer_of(sale, ticket, outcome, command, first);
                         }
                     }
                 }
@@ -371,7 +402,7 @@ impl Batcher {
         for entry in entries {
             units += u64::from(entry.allowance);
             if let Some(ticket) = entry.ticket {
-                self.answer(ticket, Ok(outcome.clone()), None, false);
+                let _ = self.answer(ticket, Ok(outcome.clone()), None, false);
             }
         }
         settle.give_back(sale, units);
@@ -435,13 +466,16 @@ impl Batcher {
         self.count_seen.set(0);
         self.rounds_waited.set(0);
         let (mut batch, entries) = self.queues.borrow_mut().take();
+        let first_ms = self.queues.borrow().first_taken_ms().unwrap_or(now_ms);
         let mut ids = self.ids.borrow_mut();
         for command in batch.groups.iter_mut().flat_map(|group| &mut group.commands) {
             if let Command::Reserve(reserve) = command {
                 reserve.id = ids.next_id(number);
             }
         }
-        Flight { batch, entries, asked_ms: now_ms }
+        self.counts.commands.record(entries.iter().map(|(_, sent)| sent.len() as u64).sum());
+        self.counts.queued_ms.record(now_ms.saturating_sub(first_ms));
+        Flight { batch, entries, asked_ms: now_ms, taken: Instant::now() }
     }
 
     /// Nothing was asked: what is known of the sales is as old as it was.
@@ -470,7 +504,7 @@ impl Batcher {
 
     fn deliver_failure(&self, entries: &[Entry], failure: Failure) {
         for ticket in entries.iter().filter_map(|entry| entry.ticket) {
-            self.answer(ticket, Err(failure), None, false);
+            let _ = self.answer(ticket, Err(failure), None, false);
         }
     }
 }

@@ -114,7 +114,7 @@ impl Settle for Learnt {
         self.units.set(self.units.get() + units);
     }
 
-    fn nobody_waits(&self, _: &Outcome) {}
+    fn nobody_waits(&self, _: &SaleId, _: &Outcome) {}
 
     fn give_up(&self, _: &SaleId) {}
 }

@@ -1,5 +1,7 @@
 //! A batch that has left the queues, with our side of it.
 
+use std::time::Instant;
+
 use super::queue::Sent;
 use super::{Batch, Group};
 
@@ -10,6 +12,8 @@ pub struct Flight {
     pub(super) entries: Vec<Sent>,
     /// When it was taken, on the core's clock.
     pub(super) asked_ms: u64,
+    /// The same, by the system's clock.
+    pub(super) taken: Instant,
 }
 
 impl Flight {
@@ -31,11 +35,12 @@ impl Flight {
 
     /// Each group of it as a flight of its own, in order.
     pub fn parts(self) -> impl Iterator<Item = Self> {
-        let asked_ms = self.asked_ms;
+        let (asked_ms, taken) = (self.asked_ms, self.taken);
         self.batch.groups.into_iter().zip(self.entries).map(move |(group, entries)| Self {
             batch: Batch { groups: vec![group] },
             entries: vec![entries],
             asked_ms,
+            taken,
         })
     }
 
@@ -48,7 +53,8 @@ impl Flight {
         let groups = self.batch.groups.iter_mut().map(cut).collect();
         let cut =
             self.entries.iter_mut().map(|(sale, entries)| (sale.clone(), entries.split_off(at)));
-        Self { batch: Batch { groups }, entries: cut.collect(), asked_ms: self.asked_ms }
+        let (asked_ms, taken) = (self.asked_ms, self.taken);
+        Self { batch: Batch { groups }, entries: cut.collect(), asked_ms, taken }
     }
 
     /// Of flights with one group each, of the same sale: adds the other's commands.

@@ -9,6 +9,7 @@
 
 pub mod batch;
 pub mod client;
+pub mod counts;
 pub mod embedded;
 pub mod flight;
 pub mod ids;

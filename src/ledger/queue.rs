@@ -185,6 +185,7 @@ pub(super) struct Queues<W> {
     commands: usize,
     places: usize,
     bounds: BatchBounds,
+    first_taken_ms: Option<u64>,
 }
 
 impl<W> Default for Queues<W> {
@@ -200,6 +201,7 @@ impl<W> Default for Queues<W> {
             commands: 0,
             places: 0,
             bounds: BatchBounds::REDIS,
+            first_taken_ms: None,
         }
     }
 }

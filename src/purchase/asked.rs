@@ -8,7 +8,9 @@
 //! first, the key had no reservation.
 
 use std::rc::Rc;
+use std::time::Instant;
 
+use super::counts::Counted;
 use super::parts;
 use super::put::{Put, put_at};
 use super::sales;
@@ -52,6 +54,8 @@ pub struct Asked {
 struct Came {
     /// On the core's clock.
     ms: u64,
+    /// By the system's.
+    at: Instant,
     /// Views of the sale that had been asked for by then: none of these tells what it is told.
     views: u64,
     /// Answers since.
@@ -81,7 +85,7 @@ type Next = Result<(Ticket, WaitsFor), Done>;
 pub fn begin(seller: &'static Seller, slot: &Rc<SaleSlot>, ask: Ask, asker: Asker) -> Progress {
     match (slot.word(seller), &ask.key) {
         (Word::Refuse(refusal), None) => {
-            seller.record(false);
+            seller.record_known(slot, &refusal);
             let verdict = Verdict::Refused(refusal.into());
             Progress::Done(Done { verdict, place: slot.clone() })
         }
@@ -96,7 +100,8 @@ fn begin_to_ask(
     word: Word,
     asker: Asker,
 ) -> Progress {
-    let came = Came { ms: seller.clock.now_ms(), views: slot.views_asked.get(), steps: 0 };
+    let (ms, at) = (seller.clock.now_ms(), Instant::now());
+    let came = Came { ms, at, views: slot.views_asked.get(), steps: 0 };
     let mut walk = Walk { seller, slot, came, asker };
     let next = match word {
         Word::Ask => walk.put(ask),
@@ -148,7 +153,7 @@ impl Asked {
         self.slot.shards.give_back(seller.index, u64::from(unsent.unwrap_or(0)));
         // Else it is recorded when it is answered.
         if unsent.is_some() || !matches!(self.waits_for, WaitsFor::Outcome(_)) {
-            seller.record(false);
+            seller.record(Some(&self.slot), Counted::Abandoned);
         }
     }
 }
@@ -178,7 +183,8 @@ impl Walk {
         {
             verdict = Verdict::Refused(Refused::Damaged);
         }
-        seller.record(matches!(verdict, Verdict::Granted(_)));
+        seller.record(Some(&slot), Counted::of(&verdict));
+        seller.counts.purchases_us.record(came.at.elapsed().as_micros() as u64);
         Progress::Done(Done { verdict, place })
     }
 

@@ -9,6 +9,7 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
+use super::counts::Counted;
 use super::seller::Seller;
 use super::slot::{PartOf, Parts, SaleSlot, SeenView};
 use super::vanished;
@@ -92,6 +93,11 @@ impl Seller {
             Rc::new(SaleSlot::new(id.clone(), self.selling.allowances.of(id.as_str()), None));
         self.sales.add(&slot, now_ms);
         Ok(slot)
+    }
+
+    /// The same for a purchase, which is counted if that is all there is to it.
+    pub fn sale_to_buy(&self, id: &str) -> Result<Rc<SaleSlot>, Verdict> {
+        self.sale(id).inspect_err(|verdict| self.counts.strangers.add(Counted::of(verdict)))
     }
 
     /// Asks the ledger in the background about the sales that were refused or shown from memory
@@ -366,8 +372,10 @@ impl Settle for Settler {
         }
     }
 
-    fn nobody_waits(&self, outcome: &Outcome) {
-        self.0.record(matches!(outcome, Outcome::Granted { .. }));
+    fn nobody_waits(&self, sale: &SaleId, outcome: &Outcome) {
+        let slot = self.0.sales.known(sale).and_then(PartOf::resolve).map(|(slot, _)| slot);
+        let granted = matches!(outcome, Outcome::Granted { .. });
+        self.0.record(slot.as_deref(), if granted { Counted::Granted } else { Counted::Abandoned });
     }
 
     fn give_up(&self, sale: &SaleId) {
@@ -394,7 +402,7 @@ impl Settle for Settler {
                 }
                 match reply.free {
                     Some(free) => {
-                        if !slot.exists.replace(true) {
+                        if slot.note_exists(&seller.selling.sales) {
                             // Which sale of that name it is, a view says.
                             seller.sales.want(&slot);
                         }

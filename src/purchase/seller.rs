@@ -9,13 +9,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 
+use super::counts::{CoreCounts, Counted, SaleCounts};
 use super::flows::Flows;
+use super::slot::SaleSlot;
 use super::table::Sales;
 use crate::clock::Clock;
 use crate::ledger::batch::Batcher;
 use crate::ledger::refused::RefusedSales;
 use crate::stat_log::StatLogBuffer;
-use crate::stock::{Allowances, Fleet, StockSetting};
+use crate::stock::{Allowances, Fleet, Refusal, StockSetting};
 
 /// What the cores of an instance share of selling: settings, and counters that each core writes on a
 /// cache line of its own.
@@ -30,6 +32,10 @@ pub struct Selling {
     grants: Box<[CachePadded<AtomicU64>]>,
     /// What it may ask for.
     pub(super) allowances: Allowances,
+    /// What became of purchases, by sale.
+    pub sales: Arc<SaleCounts>,
+    /// What each core counts beside that.
+    pub counts: Box<[Arc<CoreCounts>]>,
 }
 
 impl Selling {
@@ -47,6 +53,8 @@ impl Selling {
             fleet,
             refused_sales,
             grants: (0..cores).map(|_| CachePadded::default()).collect(),
+            sales: Arc::default(),
+            counts: (0..cores).map(|_| Arc::default()).collect(),
         }
     }
 
@@ -80,6 +88,8 @@ pub struct Seller {
     pub sales: Sales,
     /// What takes several steps.
     pub flows: Flows,
+    /// What it counts beside what becomes of purchases of sales that exist.
+    pub(super) counts: Arc<CoreCounts>,
     /// Lines for `stat.log`, if there is one.
     stat_log: RefCell<Option<StatLogBuffer>>,
     pub(super) last_tick_ms: Cell<u64>,
@@ -94,9 +104,12 @@ impl Seller {
         batcher: Batcher,
         stat_log: Option<StatLogBuffer>,
     ) -> Self {
+        let counts = selling.counts[index].clone();
+        let _ = counts.ledger.set(batcher.counts().clone());
         Self {
             index,
             selling,
+            counts,
             clock,
             batcher,
             sales: Sales::default(),
@@ -106,11 +119,31 @@ impl Seller {
         }
     }
 
-    /// Notes that a purchase was attempted: one line of `stat.log` for each.
-    pub(super) fn record(&self, granted: bool) {
+    /// Notes what became of a purchase: one line of `stat.log` for each.
+    pub(super) fn record(&self, slot: Option<&SaleSlot>, counted: Counted) {
+        let granted = counted == Counted::Granted;
+        self.count(slot, counted);
         if granted {
             self.selling.grants[self.index].fetch_add(1, Ordering::Relaxed);
         }
+        self.log_attempt(granted);
+    }
+
+    /// The same of what the core knew by itself.
+    #[inline(always)] // Most of what a sold-out sale is asked ends here.
+    pub(super) fn record_known(&self, slot: &SaleSlot, refusal: &Refusal) {
+        self.count(Some(slot), Counted::known(refusal));
+        self.log_attempt(false);
+    }
+
+    #[inline(always)]
+    fn count(&self, slot: Option<&SaleSlot>, counted: Counted) {
+        let entered = slot.and_then(|slot| slot.counted.get());
+        entered.map_or(&self.counts.strangers, |entered| &entered.outcomes).add(counted);
+    }
+
+    #[inline]
+    fn log_attempt(&self, granted: bool) {
         if let Some(log) = self.stat_log.borrow_mut().as_mut() {
             log.record(granted, self.selling.grants_total());
         }

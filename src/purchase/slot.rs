@@ -4,6 +4,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
+use super::counts::{Entered, SaleCounts};
 use super::verdict::Ask;
 use crate::ledger::batch::TicketNumber;
 use crate::sale::{Key, Places, SaleId, SaleView, home_part};
@@ -28,6 +29,8 @@ pub struct SaleSlot {
     /// How often it was asked, and the number of the question that was answered last.
     pub(super) views_asked: Cell<u64>,
     pub(super) views_seen: Cell<u64>,
+    /// What became of purchases, from when the ledger has said that it exists.
+    pub(super) counted: OnceCell<Entered>,
     /// Whether [`Sales::wanted`] has it.
     pub(super) wanted: Cell<bool>,
     pub(super) refused_at_ms: Cell<u64>,
@@ -60,6 +63,7 @@ impl SaleSlot {
             view_waiters: RefCell::default(),
             views_asked: Cell::default(),
             views_seen: Cell::default(),
+            counted: OnceCell::new(),
             wanted: Cell::default(),
             refused_at_ms: Cell::default(),
             renewed: Cell::default(),
@@ -69,6 +73,15 @@ impl SaleSlot {
     /// The sale.
     pub fn id(&self) -> &SaleId {
         &self.id
+    }
+
+    /// The ledger says that it exists. `false`: it has said so before.
+    pub(super) fn note_exists(&self, counts: &Arc<SaleCounts>) -> bool {
+        let is_new = !self.exists.replace(true);
+        if is_new {
+            let _ = self.counted.set(counts.enter(&self.id));
+        }
+        is_new
     }
 
     /// The view that came last, however old.

@@ -5,13 +5,15 @@ use rustix::net::{SendFlags, Shutdown, send, shutdown};
 use super::state::{Connection, Phase};
 use super::table::Entry;
 use crate::engine::core::Core;
+use crate::engine::counts::End;
 use crate::engine::gate::Token;
 use crate::limits::{DRAIN_LINGER_MS, LINGER_DEADLINE_MS};
 
 /// Closes a connection whatever its state.
-pub(in crate::engine) fn close(core: &Core, token: Token) {
+pub(in crate::engine) fn close(core: &Core, token: Token, why: End) {
     let removed = core.connections.borrow_mut().remove(token);
     let engine = &core.engine;
+    core.counts.end(if let Some(Entry::Refused(_)) = removed { End::Refused } else { why });
     match removed {
         Some(Entry::Admitted(address)) => {
             engine.connections.free();
@@ -30,7 +32,7 @@ pub(super) fn put_back(core: &Core, token: Token, mut connection: Box<Connection
         Ok(()) => core.connections.borrow_mut().put_back(token, connection),
         Err(error) => {
             tracing::debug!(core = core.index, %error, "a connection can't be watched");
-            close(core, token);
+            close(core, token, End::Internal);
         }
     }
 }

@@ -9,6 +9,7 @@ use super::state::{Closing, Connection, Phase};
 use super::table::Entry;
 use crate::engine::addresses::Address;
 use crate::engine::core::Core;
+use crate::engine::counts::End;
 use crate::engine::gate::Token;
 use crate::engine::http::Kind;
 use crate::engine::proxy::{Proxied, read};
@@ -44,7 +45,7 @@ pub(super) fn take_header(
                 }
                 Err(Some(_)) => {}
                 Err(None) => {
-                    close(core, token);
+                    close(core, token, End::Refused);
                     return None;
                 }
             }
@@ -61,7 +62,7 @@ pub(super) fn take_header(
         }
         Proxied::Wrong => {
             tracing::debug!(core = core.index, "a connection without the PROXY protocol");
-            close(core, token);
+            close(core, token, End::Protocol);
             None
         }
     }

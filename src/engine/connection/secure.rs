@@ -50,6 +50,7 @@ impl<S: Service> Session<'_, S> {
             return;
         }
         self.set_phase(Phase::Idle, self.settings().idle_timeout_ms);
+        self.leader.core.counts.handshakes.add(1);
         if let Some(tls) = &mut self.connection.tls {
             tls.tickets_wait = !self.input.is_empty();
         }
@@ -72,6 +73,7 @@ impl<S: Service> Session<'_, S> {
         let kept = self.connection.tls.as_mut().map_or_else(Vec::new, |tls| tls.take_received());
         records.extend_from_slice(&kept);
         let alive = self.connection.receive(&mut records);
+        core.counts.received_bytes.add((records.len() - kept.len()) as u64);
         let alive = match records.len() == kept.len() {
             true => {
                 if let Some(tls) = &mut self.connection.tls {

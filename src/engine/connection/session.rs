@@ -13,6 +13,7 @@ use super::progress::{self, Measured, Progress, START};
 use super::state::{Closing, Connection, Phase, Turns, queued_bytes};
 use super::turn::Turn;
 use crate::engine::core::{Action, Leader, Service, Settings};
+use crate::engine::counts::End;
 use crate::engine::gate::Token;
 use crate::engine::http::{Framing, Head, Problem, Reject, parse_head};
 use crate::engine::manner::Manner;
@@ -53,6 +54,8 @@ pub(super) struct Session<'a, S: Service> {
     pub(super) input: Vec<u8>,
     pub(super) out: Vec<u8>,
     turn: Turn,
+    /// How many it has had served.
+    requests: u64,
 }
 
 impl<'a, S: Service> Session<'a, S> {
@@ -67,7 +70,7 @@ impl<'a, S: Service> Session<'a, S> {
         let out = buffer_with(&mut connection.output, || core.take_buffer());
         let at_once = connection.turns == Turns::AtOnce;
         let turn = if at_once { Turn::PROMPT } else { Turn::DEFERRED };
-        Self { leader, token, connection, input, out, turn }
+        Self { leader, token, connection, input, out, turn, requests: 0 }
     }
 
     /// Serves the connection as far as that goes, and puts it back or closes it.
@@ -169,11 +172,13 @@ impl<'a, S: Service> Session<'a, S> {
     fn end(mut self, keep: Keep) {
         let core = self.leader.core;
         self.note_events();
+        core.counts.requests.add(self.requests);
         if keep == Keep::No {
             if self.connection.phase == Phase::Waiting {
                 self.leader.give_up(self.connection.of_phase);
             }
-            close(core, self.token);
+            let answered = self.connection.closing != Closing::No;
+            close(core, self.token, if answered { End::Answered } else { End::Client });
         } else {
             if !self.input.is_empty() {
                 self.connection.input = take_kept(&mut self.input);
@@ -242,7 +247,10 @@ impl<'a, S: Service> Session<'a, S> {
         if room == 0 {
             return false;
         }
-        self.connection.receive(&mut self.input)
+        let before = self.input.len();
+        let alive = self.connection.receive(&mut self.input);
+        self.leader.core.counts.received_bytes.add((self.input.len() - before) as u64);
+        alive
     }
 
     /// Writes what there is to write: often nothing.
@@ -269,6 +277,7 @@ impl<'a, S: Service> Session<'a, S> {
                 Err(_) => break Flushed::Broken,
             }
         };
+        self.leader.core.counts.sent_bytes.add(written as u64);
         take_front(&mut self.out, written);
         if self.connection.phase == Phase::Write {
             self.connection.of_phase = self.connection.of_phase.saturating_add(written as u32);
@@ -290,6 +299,7 @@ impl<'a, S: Service> Session<'a, S> {
                 Ok(Served::Incomplete | Served::Waits) => break,
                 Err(reject) => {
                     let date = self.leader.core.date.borrow();
+                    self.requests += 1;
                     reject.write(&self.input[start..], &date, &mut self.out);
                     self.connection.closing = Closing::Linger;
                     break;
@@ -374,6 +384,7 @@ impl<'a, S: Service> Session<'a, S> {
             };
             *start += head.bytes.len() + body.len();
             self.turn.count();
+            self.requests += 1;
             let action = self.leader.service.serve(core, self.token, head, body, &mut self.out);
             if !head.keep_alive {
                 self.connection.closing = Closing::Now;
@@ -422,6 +433,7 @@ impl<'a, S: Service> Session<'a, S> {
         *start += head_bytes + body_bytes;
         self.turn.count();
         let core = self.leader.core;
+        self.requests += 1;
         if let Some(kind) = head.declined(self.connection.secure) {
             let manner = Manner::of(core, &head);
             Problem::of(kind).write(&manner.envelope(&core.date.borrow()), &mut self.out);

@@ -18,6 +18,8 @@ struct Taken {
     commands: usize,
     scripts: usize,
     glances: usize,
+    /// When the one of them that came first was put in, if there is any.
+    first_ms: Option<u64>,
 }
 
 impl<W> Queues<W> {
@@ -49,7 +51,13 @@ impl<W> Queues<W> {
             self.line(id).group = NONE;
             self.drop_if_idle(id);
         }
+        self.first_taken_ms = taken.first_ms;
         (taken.batch, taken.sent)
+    }
+
+    /// When the first command of the last batch was put in.
+    pub fn first_taken_ms(&self) -> Option<u64> {
+        self.first_taken_ms
     }
 
     /// Gives the lines of one class their turns until the batch, or what the class may have of it
@@ -133,7 +141,10 @@ impl<W> Queues<W> {
             let index = std::mem::replace(&mut next, queued.next);
             let has_place = record.has_place;
             let stage = std::mem::replace(&mut record.stage, Stage::Awaited);
-            let Stage::Queued(Queued { command, allowance, .. }) = stage else { break };
+            let Stage::Queued(Queued { command, allowance, submitted_ms, .. }) = stage else {
+                break;
+            };
+            taken.first_ms = Some(taken.first_ms.map_or(submitted_ms, |ms| ms.min(submitted_ms)));
             line.purchases -= u32::from(matches!(command, Command::Reserve(_)));
             let ticket = self.waiting.key_at(index).filter(|_| has_place);
             if !has_place {

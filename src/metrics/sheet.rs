@@ -1,0 +1,108 @@
+//! One metric after the other, in the words of the library that writes them.
+
+use std::fmt;
+
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Unit;
+
+use crate::count::Tally;
+
+/// Where they are written.
+pub(super) struct Sheet<'a>(pub(super) DescriptorEncoder<'a>);
+
+/// What has no exemplar.
+const NONE: Option<&prometheus_client::metrics::exemplar::Exemplar<NoLabelSet, f64>> = None;
+
+impl Sheet<'_> {
+    pub(super) fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        self.gauge_of(name, help, None, value as f64)
+    }
+
+    pub(super) fn gauge_of(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<Unit>,
+        value: f64,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
+        metric.encode_gauge(&value)
+    }
+
+    pub(super) fn counter(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<Unit>,
+        value: u64,
+    ) -> fmt::Result {
+        let mut metric =
+            self.0.encode_descriptor(name, help, unit.as_ref(), MetricType::Counter)?;
+        metric.encode_counter(&value, NONE)
+    }
+
+    pub(super) fn counter_of(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<Unit>,
+        value: f64,
+    ) -> fmt::Result {
+        let mut metric =
+            self.0.encode_descriptor(name, help, unit.as_ref(), MetricType::Counter)?;
+        metric.encode_counter(&value, NONE)
+    }
+
+    /// A counter for each set of labels.
+    pub(super) fn counters<S: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<Unit>,
+        series: impl Iterator<Item = (S, u64)>,
+    ) -> fmt::Result {
+        let mut metric =
+            self.0.encode_descriptor(name, help, unit.as_ref(), MetricType::Counter)?;
+        for (labels, value) in series {
+            metric.encode_family(&labels)?.encode_counter(&value, NONE)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn info(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: &[(&'static str, &'static str)],
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Info)?;
+        metric.encode_info(&labels)
+    }
+
+    /// `unit`: with how many of the tally's are one of it. Bounds from that power of two on.
+    pub(super) fn histogram(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<(Unit, f64)>,
+        power: usize,
+        tally: &Tally,
+    ) -> fmt::Result {
+        let (unit, in_one) = match &unit {
+            Some((unit, in_one)) => (Some(unit), *in_one),
+            None => (None, 1.0),
+        };
+        let (bounds, larger) = tally.from_power(power);
+        let mut buckets: Vec<_> =
+            bounds.into_iter().map(|(bound, count)| (bound as f64 / in_one, count)).collect();
+        buckets.push((f64::INFINITY, larger));
+        let mut metric = self.0.encode_descriptor(name, help, unit, MetricType::Histogram)?;
+        metric.encode_histogram::<NoLabelSet>(
+            tally.sum as f64 / in_one,
+            tally.count(),
+            &buckets,
+            None,
+        )
+    }
+}

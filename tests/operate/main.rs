@@ -1,0 +1,13 @@
+//! What an operator has a server tell and do, with real servers and the real program.
+
+#[allow(dead_code)]
+#[path = "../support/client.rs"]
+mod client;
+#[allow(dead_code)]
+#[path = "../support/redis.rs"]
+mod redis;
+#[allow(dead_code)]
+#[path = "../support/server.rs"]
+mod server;
+
+mod metrics;
