@@ -1,7 +1,7 @@
 //! `/metrics`: what the cores have counted, put together when somebody asks.
 //!
-//! Architecture invariant: it reads what others write, and asks nobody: no core, no ledger, no lock that
-//! a purchase takes.
+//! Architecture invariant: it reads what others write, and asks no core and no ledger. While it reads the
+//! lists of sales, a core that meets a sale for the first time waits for it.
 
 mod format;
 mod sheet;
