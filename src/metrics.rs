@@ -214,7 +214,7 @@ impl Collector for Process {
         let mut sheet = Sheet(encoder);
         let used = clock_gettime(ClockId::ProcessCPUTime);
         let used_s = used.tv_sec as f64 + used.tv_nsec as f64 / 1e9;
-        sheet.counter_of("process_cpu", "CPU time used.", Some(Unit::Seconds), used_s)?;
+        sheet.counter("process_cpu", "CPU time used.", Some(Unit::Seconds), used_s)?;
         sheet.gauge_of(
             "process_start_time",
             "When the process began, since 1970.",

@@ -31,7 +31,6 @@ use std::time::Duration;
 use self::access::Access;
 use self::api::Api;
 use self::job::Lane;
-
 use self::service::Operators;
 use crate::clock::Clock;
 use crate::config::ControlSetting;

@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use super::access::{Access, Shown};
 use super::api::only_does;
 use super::job::Lane;
-
 use super::problem::DRAINING;
 use super::request::{Reply, Request};
 use crate::code::Code;

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet};
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeCounterValue, EncodeLabelSet, NoLabelSet,
+};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
@@ -35,19 +37,7 @@ impl Sheet<'_> {
         name: &str,
         help: &str,
         unit: Option<Unit>,
-        value: u64,
-    ) -> fmt::Result {
-        let mut metric =
-            self.0.encode_descriptor(name, help, unit.as_ref(), MetricType::Counter)?;
-        metric.encode_counter(&value, NONE)
-    }
-
-    pub(super) fn counter_of(
-        &mut self,
-        name: &str,
-        help: &str,
-        unit: Option<Unit>,
-        value: f64,
+        value: impl EncodeCounterValue,
     ) -> fmt::Result {
         let mut metric =
             self.0.encode_descriptor(name, help, unit.as_ref(), MetricType::Counter)?;

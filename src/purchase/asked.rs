@@ -239,7 +239,7 @@ impl Walk {
     }
 
     fn submit(&self, place: &SaleSlot, command: Command) -> Result<Ticket, Failure> {
-        let (seller, known) = (self.seller, self.slot.exists.get());
+        let (seller, known) = (self.seller, self.slot.exists());
         let now_ms = seller.clock.now_ms();
         seller.batcher.submit(now_ms, place.id(), known, command, 0, Some(self.asker))
     }

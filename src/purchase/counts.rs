@@ -163,6 +163,8 @@ impl Outcomes {
 /// What one core counts of what it asks the ledger.
 #[derive(Debug, Default)]
 pub struct CoreCounts {
+    /// Grants, for `stat.log`.
+    pub(super) grants: Counter,
     /// Purchases of sales that it does not know.
     pub(super) strangers: Outcomes,
     /// From when a purchase came until its answer was written, in microseconds: of those that waited for

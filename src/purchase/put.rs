@@ -34,7 +34,7 @@ pub(super) fn put_at(
             Some(_) => Ok(Put::Exhausted(ask)),
         };
     }
-    let (known, reserve) = (slot.exists.get(), Command::Reserve(ask.into()));
+    let (known, reserve) = (slot.exists(), Command::Reserve(ask.into()));
     match seller.batcher.submit(now_ms, place.id(), known, reserve, units, Some(asker)) {
         Ok(ticket) => Ok(Put::Asked(ticket)),
         Err(failure) => {

@@ -180,7 +180,7 @@ pub fn ask(seller: &Seller, slot: &SaleSlot, asker: Asker) -> Result<Ticket, Fai
     }
     // A slot that was forgotten is told nothing any more.
     debug_assert!(seller.sales.known(slot.id()).is_some_and(|known| std::ptr::eq(&*known, slot)));
-    let ticket = seller.batcher.new_ticket(slot.id(), slot.exists.get(), Some(asker))?;
+    let ticket = seller.batcher.new_ticket(slot.id(), slot.exists(), Some(asker))?;
     slot.view_waiters.borrow_mut().push(seller.batcher.number(&ticket));
     slot.ask_view(seller);
     Ok(ticket)
@@ -190,7 +190,7 @@ impl SaleSlot {
     fn ask_view(&self, seller: &Seller) {
         if self.view_asked_ms.get().is_none() {
             let now_ms = seller.clock.now_ms();
-            let known = self.exists.get();
+            let known = self.exists();
             let parts = self.parts.get();
             let count = parts.map_or(0, |parts| parts.slots().len() as u32);
             let show = |id| {
@@ -412,7 +412,7 @@ impl Settle for Settler {
                         }
                     }
                     None => {
-                        if slot.exists.get() {
+                        if slot.exists() {
                             vanished::log(&slot);
                         }
                         seller.forget(&slot);
@@ -426,7 +426,7 @@ impl Settle for Settler {
                 }
                 slot.view_asked_ms.set(None);
                 slot.answer_view(seller, &Err(failure));
-                if !slot.exists.get() {
+                if !slot.exists() {
                     seller.forget(&slot);
                 }
             }

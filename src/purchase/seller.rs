@@ -5,9 +5,6 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use crossbeam_utils::CachePadded;
 
 use super::counts::{CoreCounts, Counted, SaleCounts};
 use super::flows::Flows;
@@ -28,8 +25,6 @@ pub struct Selling {
     pub fleet: Arc<Fleet>,
     /// The sales that the ledger refuses for what is stored of them.
     pub refused_sales: Arc<RefusedSales>,
-    /// Grants by core, for `stat.log`.
-    grants: Box<[CachePadded<AtomicU64>]>,
     /// What it may ask for.
     pub(super) allowances: Allowances,
     /// What became of purchases, by sale.
@@ -52,7 +47,6 @@ impl Selling {
             allowances: Allowances::new(stock, cores, fleet.clone()),
             fleet,
             refused_sales,
-            grants: (0..cores).map(|_| CachePadded::default()).collect(),
             sales: Arc::default(),
             counts: (0..cores).map(|_| Arc::default()).collect(),
         }
@@ -60,12 +54,12 @@ impl Selling {
 
     /// Number of cores.
     pub fn cores(&self) -> usize {
-        self.grants.len()
+        self.counts.len()
     }
 
     /// Grants of this instance so far.
     pub fn grants_total(&self) -> u64 {
-        self.grants.iter().map(|grants| grants.load(Ordering::Relaxed)).sum()
+        self.counts.iter().map(|core| core.grants.get()).sum()
     }
 
     /// What this instance may still ask for, over all sales that it was asked for.
@@ -124,7 +118,7 @@ impl Seller {
         let granted = counted == Counted::Granted;
         self.count(slot, counted);
         if granted {
-            self.selling.grants[self.index].fetch_add(1, Ordering::Relaxed);
+            self.counts.grants.add(1);
         }
         self.log_attempt(granted);
     }

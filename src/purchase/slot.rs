@@ -13,8 +13,6 @@ use crate::stock::{Latch, Shards};
 /// What one core knows of one sale.
 pub struct SaleSlot {
     pub(super) id: SaleId,
-    /// The ledger has said so.
-    pub(super) exists: Cell<bool>,
     /// Its parts, once the ledger has said that it is split.
     pub(super) parts: OnceCell<Box<Parts>>,
     /// Of a part: of which sale.
@@ -53,7 +51,6 @@ impl SaleSlot {
         Self {
             shards,
             id,
-            exists: Cell::new(false),
             parts: OnceCell::new(),
             part_of,
             used_at_ms: Cell::new(0),
@@ -77,11 +74,16 @@ impl SaleSlot {
 
     /// The ledger says that it exists. `false`: it has said so before.
     pub(super) fn note_exists(&self, counts: &Arc<SaleCounts>) -> bool {
-        let is_new = !self.exists.replace(true);
+        let is_new = !self.exists();
         if is_new {
             let _ = self.counted.set(counts.enter(&self.id));
         }
         is_new
+    }
+
+    /// Whether the ledger has said that it exists.
+    pub(super) fn exists(&self) -> bool {
+        self.counted.get().is_some()
     }
 
     /// The view that came last, however old.

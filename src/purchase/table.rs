@@ -62,7 +62,7 @@ impl Sales {
         self.last.take();
         let mut slots = self.slots.borrow_mut();
         slots.retain(|_, slot| {
-            let recent = slot.exists.get() && now_ms < slot.used_at_ms.get() + SALE_IDLE_MS;
+            let recent = slot.exists() && now_ms < slot.used_at_ms.get() + SALE_IDLE_MS;
             recent || Rc::strong_count(slot) > 1
         });
         slots.len() < SALES_MAX
@@ -79,7 +79,7 @@ impl Sales {
     /// Whether the ledger has told this core that there is such a sale, or such a part of one.
     pub fn exists(&self, id: &SaleId) -> bool {
         let slot = self.known(id).and_then(PartOf::resolve);
-        slot.is_some_and(|(slot, _)| slot.exists.get())
+        slot.is_some_and(|(slot, _)| slot.exists())
     }
 
     /// A sale, or a part of one.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::client::{Client, Response, get};
+use crate::client::{Client, Response, get, reserve_from};
 use crate::redis::RedisServer;
 use crate::server::{ANSWER_DEADLINE, Server};
 
@@ -18,12 +18,7 @@ fn scrape(server: &Server, headers: &str) -> Response {
 }
 
 fn reserve(server: &Server, sale: &str) -> Response {
-    let body = r#"{"user":"ann"}"#;
-    Client::new(server).ask(format!(
-        "POST /v1/sales/{sale}/reservations HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    ))
+    Client::new(server).ask(reserve_from(sale, "", r#"{"user":"ann"}"#))
 }
 
 /// What a series is, by its name and labels as they are written.

@@ -241,8 +241,13 @@ pub fn get(server: &Server, path: &str) -> Response {
 
 /// A request to reserve, with these header lines and body.
 pub fn reserve(headers: &str, body: &str) -> String {
+    reserve_from("ticket", headers, body)
+}
+
+/// The same from another sale.
+pub fn reserve_from(sale: &str, headers: &str, body: &str) -> String {
     format!(
-        "POST /v1/sales/ticket/reservations HTTP/1.1\r\nHost: a\r\n\
+        "POST /v1/sales/{sale}/reservations HTTP/1.1\r\nHost: a\r\n\
          Content-Type: application/json\r\nContent-Length: {}\r\n{headers}\r\n{body}",
         body.len()
     )

@@ -50,11 +50,11 @@ impl<S: Service> Session<'_, S> {
             return;
         }
         self.set_phase(Phase::Idle, self.settings().idle_timeout_ms);
-        self.leader.core.counts.handshakes.add(1);
+        let core = self.leader.core;
+        core.counts.handshakes.add(1);
         if let Some(tls) = &mut self.connection.tls {
             tls.tickets_wait = !self.input.is_empty();
         }
-        let core = self.leader.core;
         if mem::take(&mut self.connection.watched) {
             // Among the others, once it is put back.
             core.gate.forget_newcomer(&self.connection.socket);
