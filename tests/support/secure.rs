@@ -120,12 +120,23 @@ impl Secure {
     }
 
     /// Shakes hands over this socket.
-    pub fn over(mut socket: TcpStream, config: &Arc<ClientConfig>, host: &str) -> io::Result<Self> {
+    pub fn over(socket: TcpStream, config: &Arc<ClientConfig>, host: &str) -> io::Result<Self> {
+        Self::over_with(socket, config, host, b"")
+    }
+
+    /// The same. These bytes go along with the handshake's end.
+    pub fn over_with(
+        mut socket: TcpStream,
+        config: &Arc<ClientConfig>,
+        host: &str,
+        first: &[u8],
+    ) -> io::Result<Self> {
         socket.set_read_timeout(Some(ANSWER_DEADLINE))?;
         socket.set_write_timeout(Some(ANSWER_DEADLINE))?;
         socket.set_nodelay(true)?;
         let name = ServerName::try_from(host.to_owned()).expect("a host");
         let mut tls = ClientConnection::new(config.clone(), name).map_err(io::Error::other)?;
+        tls.writer().write_all(first)?;
         while tls.is_handshaking() || tls.wants_write() {
             tls.complete_io(&mut socket)?;
         }

@@ -6,6 +6,8 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustls::version::{TLS12, TLS13};
+
 use crate::client::{Client, reserve};
 use crate::secure::{Files, Secure};
 use crate::server::Server;
@@ -51,6 +53,27 @@ fn a_pipeline_is_answered_in_order_whatever_records_it_comes_in() {
             assert!(matches!(response.status(), 200 | 201), "{}", response.text());
             assert_eq!(response.json()["user"], format!("user-{number}"), "pieces of {size}");
         }
+    }
+}
+
+#[test]
+fn a_request_that_comes_along_with_the_handshakes_end_is_answered_and_so_is_one_that_is_refused() {
+    let place = Place::start(&["--connections-per-address", "1", "--cores", "0"]);
+    for version in [&TLS12, &TLS13] {
+        let config = place.files.client_with(&[version]);
+        let ask = || {
+            let socket = TcpStream::connect(place.server.secure()).expect("connect");
+            let secure = Secure::over_with(socket, &config, "localhost", BUY.as_bytes());
+            Client::over(secure.expect("TLS"))
+        };
+        let mut first = ask();
+        assert_eq!(first.response().json()["code"], 1);
+        let mut second = ask();
+        second.response().assert_problem(503, "busy");
+        second.assert_end();
+        assert_eq!(first.ask(BUY).json()["code"], 1, "the first one is still served");
+        first.finish();
+        first.assert_end();
     }
 }
 

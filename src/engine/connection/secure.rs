@@ -52,9 +52,6 @@ impl<S: Service> Session<'_, S> {
         self.set_phase(Phase::Idle, self.settings().idle_timeout_ms);
         let core = self.leader.core;
         core.counts.handshakes.add(1);
-        if let Some(tls) = &mut self.connection.tls {
-            tls.tickets_wait = !self.input.is_empty();
-        }
         if mem::take(&mut self.connection.watched) {
             // Among the others, once it is put back.
             core.gate.forget_newcomer(&self.connection.socket);
@@ -63,6 +60,8 @@ impl<S: Service> Session<'_, S> {
         if let Some(Entry::Refused(kind)) = entry {
             write_refusal(kind, &core.date.borrow(), &mut self.out);
             self.connection.closing = Closing::Linger;
+        } else if let Some(tls) = &mut self.connection.tls {
+            tls.tickets_wait = !self.input.is_empty();
         }
     }
 
