@@ -17,7 +17,6 @@ use crate::control::Control;
 use crate::engine;
 use crate::engine::core::{Engine, Settings};
 use crate::ledger::link::LinkState;
-use crate::ledger::refused::RefusedSales;
 use crate::limits::{REFUSED_CONNECTIONS_MAX, STARTUP_WAIT_MS};
 use crate::members::Instance;
 use crate::purchase::Selling;
@@ -74,7 +73,7 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
     let (events, heard) = mpsc::channel();
     watch_signals(events.clone())?;
 
-    let status = make_status(config, events.clone(), ledger.refused_sales())?;
+    let status = make_status(config, events.clone(), &ledger, stat_log.as_ref())?;
     tls::start(&status)?;
     // Before anything is sold: the orders may know of more than the ledger does.
     let orders = ledger.orders(&status.config)?;
@@ -85,7 +84,7 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
         let stat_log = stat_log.as_ref().map(StatLog::buffer);
         start_core(index, status.clone(), events.clone(), link, stat_log);
     }
-    let sweep = ledger.sweep()?;
+    let sweep = ledger.sweep(&status)?;
     let connections_max = status.engine.settings.connections_max;
     let instance = members::instance(&status, &addresses);
     let control = start_control(&status, &ledger, &instance, events)?;
@@ -166,7 +165,8 @@ fn start_control(
 fn make_status(
     config: Config,
     events: Sender<Event>,
-    refused_sales: Arc<RefusedSales>,
+    ledger: &Ledger,
+    stat_log: Option<&StatLog>,
 ) -> io::Result<Arc<Status>> {
     let cores = config.cores.len();
     let settings = Settings {
@@ -182,11 +182,15 @@ fn make_status(
         write_timeout_ms: config.write_timeout_ms,
     };
     let report = move |event| _ = events.send(Event::from(event));
-    let selling = Selling::new(cores, config.stock, config.stock_buffer_percent, refused_sales);
+    let (stock, percent) = (config.stock, config.stock_buffer_percent);
+    let selling = Selling::new(cores, stock, percent, ledger.refused_sales());
     Ok(Arc::new(Status {
         engine: Arc::new(Engine::new(cores, settings, report)?),
         selling: Arc::new(selling),
         ledger_up: (0..cores).map(|_| AtomicBool::new(false)).collect(),
+        store: ledger.store_counts(),
+        upkeep: Arc::default(),
+        stat_log: stat_log.map(StatLog::counters),
         config,
     }))
 }

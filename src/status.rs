@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::Config;
 use crate::engine::core::Engine;
+use crate::ledger::counts::StoreCounts;
 use crate::purchase::Selling;
+use crate::stat_log::StatLogCounters;
+use crate::upkeep::Upkeep;
 
 /// See the module's header.
 pub struct Status {
@@ -17,6 +20,12 @@ pub struct Status {
     pub selling: Arc<Selling>,
     /// Cores whose link to the ledger carries batches.
     pub ledger_up: Box<[AtomicBool]>,
+    /// What the thread of an embedded ledger tells of itself.
+    pub store: Option<Arc<StoreCounts>>,
+    /// The same of the other threads.
+    pub upkeep: Arc<Upkeep>,
+    /// The log of attempts, if there is one.
+    pub stat_log: Option<Arc<StatLogCounters>>,
 }
 
 impl Status {

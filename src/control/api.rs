@@ -5,7 +5,7 @@
 //! an operator for those it makes itself.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use serde_json::json;
 
@@ -15,7 +15,7 @@ use super::problem::{EXISTS, HAS_SOLD, NOT_CLOSED, STILL_HELD, not_found};
 use super::request::{Reply, Request};
 use super::snapshot::Snapshot;
 use super::split;
-use crate::audit::{AuditError, Mode, audit};
+use crate::audit::{AuditError, Mode, Report, audit};
 use crate::code::Code;
 use crate::config::whole_number;
 use crate::engine::http::{Kind, Problem, Remedy, Status};
@@ -28,6 +28,7 @@ use crate::members::Instance;
 use crate::orders::{DatabaseError, DatabaseUrl};
 use crate::route::percent;
 use crate::sale::{Command, Outcome, ReservationId, SaleId, SaleView, State};
+use crate::upkeep::{AuditCounts, Audited, LastAudit};
 use crate::views::{ReservationJson, SaleJson};
 
 /// Sales that a list asks the ledger about at a time.
@@ -319,16 +320,43 @@ impl Api {
         if self.look_only {
             mode = Mode::Look;
         }
-        let unavailable = |error: AuditError| match error {
+        let began = Instant::now();
+        let audited = self.compare(&sales, mode);
+        if let Some(instance) = &self.instance {
+            note_audit(&instance.upkeep().audits, sales.is_empty(), began, &audited);
+        }
+        let report = audited.map_err(|error| match error {
             AuditError::UnknownSale(ref id) => unknown_sale(id),
             AuditError::Ledger(error) => Problem::from(error),
             AuditError::Orders(_) => Problem::new(Code::Unavailable, error.to_string()),
-        };
-        let open = self.orders.as_ref().map(DatabaseUrl::open).transpose();
-        let mut orders = open.map_err(|error| unavailable(error.into()))?;
-        let orders = orders.as_mut().map(|orders| &mut **orders as _);
-        let report = audit(&mut *self.client, orders, &sales, mode).map_err(unavailable)?;
+        })?;
         Ok(Reply::json(Status::Ok, &report))
+    }
+
+    fn compare(&mut self, sales: &[SaleId], mode: Mode) -> Result<Report, AuditError> {
+        let mut orders = self.orders.as_ref().map(DatabaseUrl::open).transpose()?;
+        let orders = orders.as_mut().map(|orders| &mut **orders as _);
+        audit(&mut *self.client, orders, sales, mode)
+    }
+}
+
+/// Counts an audit. What was found of some sales alone says nothing of the others.
+fn note_audit(
+    counts: &AuditCounts,
+    of_all: bool,
+    began: Instant,
+    audited: &Result<Report, AuditError>,
+) {
+    let report = match audited {
+        Ok(report) => report,
+        // Whoever asked named it.
+        Err(AuditError::UnknownSale(_)) => return,
+        Err(_) => return counts.count(Audited::Failed),
+    };
+    counts.count(if report.agrees() { Audited::Agrees } else { Audited::Differs });
+    if of_all {
+        let (ended, took) = (SystemTime::now(), began.elapsed());
+        counts.set_last(LastAudit { ended, took, differences: report.differences });
     }
 }
 

@@ -2,6 +2,7 @@
 //! whether one is about to expire.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
@@ -11,6 +12,7 @@ use super::error::RunError;
 use crate::signals;
 use crate::status::Status;
 use crate::tls::{Loaded, Tickets, TlsProblem, TlsSetting};
+use crate::upkeep::Certificate;
 
 /// Time between two looks at when certificates expire.
 const LOOK_INTERVAL: Duration = Duration::from_secs(24 * 3600);
@@ -20,7 +22,7 @@ pub(super) fn start(status: &Arc<Status>) -> Result<(), RunError> {
     let Some(setting) = status.config.tls.clone() else { return Ok(()) };
     let tickets = Tickets::new().map_err(io::Error::other)?;
     let loaded = setting.load(SystemTime::now(), &tickets).map_err(RunError::Tls)?;
-    status.engine.set_tls(&loaded.config);
+    show(status, loaded);
     let (hang_up, heard) = channel();
     signals::at_hang_up(move || _ = hang_up.send(()));
     let status = status.clone();
@@ -36,10 +38,18 @@ pub(super) fn start(status: &Arc<Status>) -> Result<(), RunError> {
     Ok(())
 }
 
+/// New connections are shown this.
+fn show(status: &Status, loaded: Loaded) {
+    status.engine.set_tls(&loaded.config);
+    let certificate =
+        |(file, expires): (PathBuf, _)| Certificate { file: file.display().to_string(), expires };
+    status.upkeep.set_certificates(loaded.expiries.into_iter().map(certificate).collect());
+}
+
 /// New connections are shown what the files hold now. What can't be used changes nothing.
 fn read_again(status: &Status, setting: &TlsSetting, tickets: &Tickets) {
     if let Some(loaded) = look(setting, tickets) {
-        status.engine.set_tls(&loaded.config);
+        show(status, loaded);
         tracing::info!(certificates = setting.pairs.len(), "TLS files reloaded");
     }
 }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use super::open_error::OpenError;
 use super::store::{COMMIT_COMMANDS_MAX, Options, Store};
 use crate::clock::SteadyClock;
+use crate::ledger::counts::StoreCounts;
 use crate::ledger::{Batch, BatchReply, LedgerError};
 
 /// Batches that may wait. Far more than cores, each of which has one or two under way.
@@ -75,6 +76,7 @@ enum Message {
 pub struct Handle {
     sender: SyncSender<Message>,
     ledger_id: u128,
+    counts: Arc<StoreCounts>,
 }
 
 impl Handle {
@@ -88,6 +90,11 @@ impl Handle {
             // Its answer is given as it is dropped.
             Err(_) => {}
         }
+    }
+
+    /// What the ledger's thread, and the reader of its changes, tell of themselves.
+    pub fn counts(&self) -> &Arc<StoreCounts> {
+        &self.counts
     }
 
     /// What tells this ledger from any other.
@@ -142,7 +149,7 @@ impl Embedded {
     ) -> Result<Self, OpenError> {
         let store = Store::open(folder, options)?;
         let (sender, receiver) = sync_channel(WAITING_BATCHES_MAX);
-        let ledger_id = store.id();
+        let (ledger_id, counts) = (store.id(), store.counts().clone());
         let clock = SteadyClock::new(store.now_ms(), clock_ms);
         let failed = Arc::new(AtomicBool::new(false));
         let mut ledger = Ledger { store, clock, expiry_failed: false, failed: failed.clone() };
@@ -153,7 +160,8 @@ impl Embedded {
                 ledger.close();
             })
             .map_err(|error| OpenError::from_io(folder, error))?;
-        Ok(Self { handle: Handle { sender, ledger_id }, failed, thread: Some(thread) })
+        let handle = Handle { sender, ledger_id, counts };
+        Ok(Self { handle, failed, thread: Some(thread) })
     }
 
     /// Whether it commits nothing any more, until it is started again: a write or an assertion has
@@ -200,6 +208,8 @@ struct Ledger {
 impl Ledger {
     fn run(&mut self, receiver: &Receiver<Message>) {
         let mut next_expiry = Instant::now();
+        let counts = self.store.counts().clone();
+        counts.expiry_due.set(next_expiry);
         let mut is_stopping = false;
         while !is_stopping {
             let wait = next_expiry.saturating_duration_since(Instant::now());
@@ -221,6 +231,10 @@ impl Ledger {
                 let more = self.expire();
                 let pause = if more { Duration::ZERO } else { EXPIRE_INTERVAL };
                 next_expiry = Instant::now() + pause;
+                // What could not be returned is due still, whenever the next attempt is.
+                if !(more || self.expiry_failed) {
+                    counts.expiry_due.set(next_expiry);
+                }
             }
             self.store.maintain();
             self.failed.store(self.store.has_failed(), Ordering::Relaxed);
