@@ -102,6 +102,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--control", "[::]:3006", "set a token"),
     ("--control", "0.0.0.0:3005", "can't be the port for buyers"),
     ("--control-token-file", "/no/such/token", "can't be read"),
+    ("--read-token-file", "/no/such/token", "can't be read"),
     ("--cores", "", "must be a list such as 0-3,6"),
     ("--cores", "zero", "must be a list such as 0-3,6"),
     ("--cores", "100000", "core 100000 is not one that this process may use"),
@@ -261,6 +262,46 @@ fn the_control_port_needs_a_token_that_is_one_and_is_never_printed() {
     assert!(off.out.contains("control = \"off\""), "{}", off.out);
     let flag = tell(&["check-config", "--control-token", "hunter2-hunter2-hunter2"]);
     assert_eq!(flag.code, 2, "a secret is no option");
+}
+
+#[test]
+fn a_token_that_may_only_look_stands_beside_another_and_is_never_printed() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, "hunter2-hunter2-hunter2\n").unwrap();
+    let path = file.path().to_str().unwrap();
+    let check = |token: &str, looks: &str, arguments: &[&str]| {
+        let mut command = stampede(&[&["check-config"], arguments].concat());
+        for (name, value) in [("STAMPEDE_CONTROL_TOKEN", token), ("STAMPEDE_READ_TOKEN", looks)] {
+            if !value.is_empty() {
+                command.env(name, value);
+            }
+        }
+        let told = run(&mut command);
+        assert!(!told.out.contains("hunter2") && !told.err.contains("hunter2"), "{}", told.err);
+        (told.code, told.out, told.err)
+    };
+    let (code, out, err) = check("operator-operator", "hunter2-hunter2-hunter2", &[]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.contains("read-token = \"***\""), "{out}");
+    let (code, out, _) = check("operator-operator", "", &["--read-token-file", path]);
+    assert_eq!(code, 0);
+    assert!(out.contains("read-token-file = "), "{out}");
+    for (token, looks, arguments, why) in [
+        ("", "hunter2-hunter2-hunter2", &[][..], "without a token that may change sales"),
+        ("", "", &["--read-token-file", path], "without a token that may change sales"),
+        ("hunter2-hunter2-hunter2", "hunter2-hunter2-hunter2", &[], "make another one"),
+        ("operator-operator", "hunter2", &[], "STAMPEDE_READ_TOKEN=***: a token is 16 to 512"),
+        (
+            "operator-operator",
+            "hunter2-hunter2-hunter2",
+            &["--read-token-file", path],
+            "read-token-file is set too",
+        ),
+    ] {
+        let (code, _, err) = check(token, looks, arguments);
+        assert_eq!(code, 2, "{err}");
+        assert!(err.contains(why), "{err}");
+    }
 }
 
 #[test]

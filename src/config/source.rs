@@ -46,6 +46,8 @@ pub const SETTINGS: &[Setting] = &[
     one("control"),
     one("control-token-file"),
     secret("control-token"),
+    one("read-token-file"),
+    secret("read-token"),
     one("public-confirm"),
     one("cores"),
     one("connections-max"),
@@ -243,7 +245,7 @@ fn one_variable(name: &str) -> String {
 pub(super) fn shown(name: &str, value: &str) -> String {
     let value = match name {
         "ledger" | "orders" => redacted(value),
-        "control-token" | "redis-sentinel-password" => "***".to_owned(),
+        "control-token" | "read-token" | "redis-sentinel-password" => "***".to_owned(),
         _ => value.to_owned(),
     };
     let plain = !value.is_empty() && !value.chars().any(|c| c.is_control() || c.is_whitespace());

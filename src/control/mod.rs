@@ -75,7 +75,7 @@ impl Control {
             api.with_instance(instance.clone())
         };
         let operators = Operators {
-            access: Access::new(setting.token.clone()),
+            access: Access::new(setting.token.clone(), setting.read_token.clone()),
             quick: Lane::start("control", api())?,
             slow: Lane::start("control-slow", api())?,
             metrics: Metrics::new(status.clone()),

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::access::{Access, Shown};
+use super::access::{Access, Purpose, Shown};
 use super::api::only_does;
 use super::job::Lane;
 use super::problem::DRAINING;
@@ -103,7 +103,7 @@ impl Operators {
         body: &[u8],
         look_only: bool,
     ) -> Result<Promised<Reply>, Problem> {
-        self.access.check(&shown(head))?;
+        self.access.check(&shown(head), Purpose::of(head.method, head.path))?;
         let request = Request::of(head, body, look_only);
         let lane = if request.may_take_long() { &self.slow } else { &self.quick };
         let (promise, promised) = promise(core, asker);
@@ -113,7 +113,7 @@ impl Operators {
 
     /// What it counts, for whoever may ask. It needs no ledger, so it is told also when that is away.
     fn metrics(&self, head: &Head<'_>) -> Result<Reply, Problem> {
-        self.access.check(&shown(head))?;
+        self.access.check(&shown(head), Purpose::of(head.method, head.path))?;
         let format = Format::wanted(head.values("accept"));
         Ok(Reply::media(format.content_type(), self.metrics.write(format)))
     }

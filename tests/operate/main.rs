@@ -11,3 +11,4 @@ mod redis;
 mod server;
 
 mod metrics;
+mod read_token;
