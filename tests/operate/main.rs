@@ -4,11 +4,24 @@
 #[path = "../support/client.rs"]
 mod client;
 #[allow(dead_code)]
+#[path = "../support/postgres.rs"]
+mod postgres;
+#[allow(dead_code)]
 #[path = "../support/redis.rs"]
 mod redis;
 #[allow(dead_code)]
+#[path = "../support/secure.rs"]
+mod secure;
+#[allow(dead_code)]
 #[path = "../support/server.rs"]
 mod server;
+#[allow(dead_code)]
+#[path = "../support/tuning.rs"]
+mod tuning;
 
 mod metrics;
+mod observe;
+mod prometheus;
 mod read_token;
+mod scene;
+mod upkeep;

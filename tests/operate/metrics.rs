@@ -8,11 +8,12 @@ use serde_json::json;
 
 use crate::client::{Client, Response, get, reserve_from};
 use crate::redis::RedisServer;
+use crate::scene::{self, LOOKS, Scene};
 use crate::server::{ANSWER_DEADLINE, Server};
 
 const OPEN_METRICS: &str = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;q=0.2";
 
-fn scrape(server: &Server, headers: &str) -> Response {
+pub fn scrape(server: &Server, headers: &str) -> Response {
     Client::control(server)
         .ask(format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n"))
 }
@@ -23,7 +24,7 @@ fn reserve(server: &Server, sale: &str) -> Response {
 
 /// What a series is, by its name and labels as they are written.
 #[track_caller]
-fn value(text: &str, series: &str) -> f64 {
+pub fn value(text: &str, series: &str) -> f64 {
     let of = |line: &str| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok();
     text.lines().find_map(of).unwrap_or_else(|| panic!("no {series} in\n{text}"))
 }
@@ -111,11 +112,13 @@ fn connections_are_counted_by_how_they_ended() {
 
 #[test]
 fn each_metric_is_in_the_documentation_and_the_other_way_round() {
-    let server = Server::start(&["--sale", "ticket=3"]);
-    get(&server, "/buy/ticket");
-    let text = scrape(&server, "").text();
-    let told: BTreeSet<_> = text
-        .lines()
+    let scene = Scene::start();
+    scene.buy();
+    scene.audit();
+    let texts = scene.servers().map(|server| scene::ask(server, "/metrics", LOOKS, "").text());
+    let told: BTreeSet<_> = texts
+        .iter()
+        .flat_map(|text| text.lines())
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
         .map(str::to_owned)
         .collect();
