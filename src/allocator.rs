@@ -28,5 +28,6 @@ pub fn committed() -> Committed {
             null_mut(),
         );
     }
-    Committed { now_bytes: now as u64, max_bytes: max as u64 }
+    // Another thread may have more by now, and not have noted yet that it is the most.
+    Committed { now_bytes: now as u64, max_bytes: max.max(now) as u64 }
 }

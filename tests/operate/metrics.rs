@@ -29,6 +29,26 @@ pub fn value(text: &str, series: &str) -> f64 {
     text.lines().find_map(of).unwrap_or_else(|| panic!("no {series} in\n{text}"))
 }
 
+/// What a series of a server is.
+#[track_caller]
+pub fn told(server: &Server, series: &str) -> f64 {
+    value(&scrape(server, "").text(), series)
+}
+
+/// Waits until a series is as it should be.
+#[track_caller]
+pub fn until(server: &Server, series: &str, is_right: impl Fn(f64) -> bool) -> f64 {
+    let deadline = Instant::now() + ANSWER_DEADLINE;
+    loop {
+        let value = told(server, series);
+        if is_right(value) {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "{series} {value}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// All series of a metric that have this label.
 fn sum(text: &str, name: &str, label: &str) -> f64 {
     let is_of = |line: &&str| line.starts_with(&format!("{name}{{")) && line.contains(label);
@@ -49,6 +69,8 @@ fn purchases_are_counted_by_what_clients_were_told() {
         let refused = reserve(&server, name);
         assert_eq!(refused.status(), 404);
     }
+    // A request is counted when its connection's turn is over: it may have its answer before.
+    until(&server, "stampede_requests_total", |count| count == 12.0);
     let told = scrape(&server, "");
     assert_eq!(told.status(), 200);
     assert_eq!(told.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
@@ -100,7 +122,7 @@ fn connections_are_counted_by_how_they_ended() {
     asked.send("GET /plaintext HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     assert_eq!(asked.response().status(), 200);
     asked.assert_end();
-    thread::sleep(Duration::from_millis(100));
+    until(&server, "stampede_connections_ended_total{reason=\"answered\"}", |count| count == 1.0);
     let text = scrape(&server, "").text();
     let ended = |reason: &str| {
         value(&text, &format!("stampede_connections_ended_total{{reason=\"{reason}\"}}"))

@@ -8,29 +8,11 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::client::{Client, get, reserve_from};
-use crate::metrics::{scrape, value};
+use crate::metrics::{scrape, told, until, value};
 use crate::postgres::PostgresServer;
 use crate::redis::RedisServer;
 use crate::secure::Files;
 use crate::server::{ANSWER_DEADLINE, Server};
-
-fn told(server: &Server, series: &str) -> f64 {
-    value(&scrape(server, "").text(), series)
-}
-
-/// Waits until a series is as it should be.
-#[track_caller]
-fn until(server: &Server, series: &str, is_right: impl Fn(f64) -> bool) -> f64 {
-    let deadline = Instant::now() + ANSWER_DEADLINE;
-    loop {
-        let value = told(server, series);
-        if is_right(value) {
-            return value;
-        }
-        assert!(Instant::now() < deadline, "{series} {value}");
-        thread::sleep(Duration::from_millis(20));
-    }
-}
 
 #[test]
 fn each_durable_batch_is_an_fdatasync() {
