@@ -40,6 +40,7 @@ pub struct Sweep {
 impl Sweep {
     /// Starts it. It waits for a Redis that is away.
     pub fn start(ledger: Arc<RedisLedger>, upkeep: Arc<Upkeep>) -> io::Result<Self> {
+        upkeep.sweep_due.set(Instant::now());
         let (running, stop) = mpsc::channel();
         let is_cluster = ledger.is_cluster();
         let mut client = RedisClient::new(ledger, "stampede-sweep");
@@ -108,7 +109,6 @@ impl Sweeper {
     }
 
     fn run(mut self, stop: &Receiver<()>) {
-        self.upkeep.sweep_due.set(Instant::now());
         let mut backoff_ms = RECONNECT_BACKOFF_MS_MIN;
         let mut away = false;
         loop {

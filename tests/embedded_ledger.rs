@@ -780,6 +780,28 @@ fn expired_units_come_back_by_themselves() {
 }
 
 #[test]
+fn what_expires_is_seen_to_be_late_while_the_ledger_stands_still() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Embedded::start(dir.path(), never_fold(), wall_ms).unwrap();
+    let counts = ledger.handle().counts().clone();
+    let late = || counts.expiry_due.elapsed().expect("it is always due at some time");
+    let until = |is_so: &dyn Fn() -> bool| {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !is_so() {
+            assert!(Instant::now() < deadline, "{:?} late", late());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    let (go_on, told) = mpsc::channel::<()>();
+    let stand_still = move |_: &mut Store| _ = told.recv();
+    assert!(ledger.handle().ask(Duration::from_millis(1), stand_still).is_err(), "no answer yet");
+    until(&|| late() > Duration::from_millis(500));
+    go_on.send(()).unwrap();
+    until(&|| late() == Duration::ZERO);
+    ledger.stop();
+}
+
+#[test]
 fn a_stop_answers_what_was_sent_and_refuses_the_rest() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = Embedded::start(dir.path(), never_fold(), wall_ms).unwrap();

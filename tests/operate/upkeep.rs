@@ -113,7 +113,7 @@ fn until_there(server: &Server, series: &str) {
 
 #[test]
 fn the_last_audit_tells_what_it_found() {
-    let redis = RedisServer::start(&[]);
+    let mut redis = RedisServer::start(&[]);
     let server = Server::start(&["--sale", "ticket=10", "--ledger", &redis.url()]);
     let audits =
         |result: &str| told(&server, &format!("stampede_audits_total{{result=\"{result}\"}}"));
@@ -138,6 +138,12 @@ fn the_last_audit_tells_what_it_found() {
     assert!(told(&server, "stampede_last_audit_timestamp_seconds") >= ended);
     assert_eq!(ask("POST", "/v1/audit"), 200);
     assert_eq!((audits("agrees"), told(&server, "stampede_last_audit_differences")), (3.0, 0.0));
+    // What could not look says nothing of whether all agrees.
+    let before = told(&server, "stampede_last_audit_timestamp_seconds");
+    redis.kill();
+    assert_eq!(ask("GET", "/v1/audit"), 503);
+    assert_eq!((audits("agrees"), audits("failed")), (3.0, 1.0));
+    assert_eq!(told(&server, "stampede_last_audit_timestamp_seconds"), before);
 }
 
 #[test]

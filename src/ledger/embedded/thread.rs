@@ -150,6 +150,7 @@ impl Embedded {
         let store = Store::open(folder, options)?;
         let (sender, receiver) = sync_channel(WAITING_BATCHES_MAX);
         let (ledger_id, counts) = (store.id(), store.counts().clone());
+        counts.expiry_due.set(Instant::now());
         let clock = SteadyClock::new(store.now_ms(), clock_ms);
         let failed = Arc::new(AtomicBool::new(false));
         let mut ledger = Ledger { store, clock, expiry_failed: false, failed: failed.clone() };
@@ -209,7 +210,6 @@ impl Ledger {
     fn run(&mut self, receiver: &Receiver<Message>) {
         let mut next_expiry = Instant::now();
         let counts = self.store.counts().clone();
-        counts.expiry_due.set(next_expiry);
         let mut is_stopping = false;
         while !is_stopping {
             let wait = next_expiry.saturating_duration_since(Instant::now());
