@@ -72,7 +72,7 @@ impl Tell for Told {
 }
 
 fn measure(waiting: usize) -> Result<Figures> {
-    let batcher = Batcher::new(None, DEADLINE_MS);
+    let batcher = Batcher::new(Patience::new(None, DEADLINE_MS).into());
     let told = Told::default();
     batcher.set_tell(Box::new(told.clone()));
     batcher.set_available();

@@ -12,10 +12,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::connection::{self, Entry};
-use super::core::{Action, Core, Engine, Event, Service, Settings};
+use super::core::{Action, Core, Engine, Event, Service};
 use super::gate::Token;
 use super::http::Head;
 use super::promise::{Promise, Promised, promise};
+use super::settings::Settings;
 use super::{start_core, still};
 use crate::clock::Clock;
 use crate::limits::{
@@ -154,7 +155,7 @@ impl Bench {
         let (ours, theirs) = UnixStream::pair().expect("descriptors");
         ours.set_read_timeout(Some(PATIENCE)).unwrap();
         theirs.set_nonblocking(true).unwrap();
-        assert!(self.engine.connections.take(self.engine.settings.connections_max));
+        assert!(self.engine.connections.take(self.engine.limits.connections_max()));
         self.on_core(move |core| {
             connection::add(
                 core,

@@ -11,7 +11,7 @@ use rustix::net::{RecvFlags, recv};
 use super::progress::{Progress, START};
 use crate::engine::gate::{Gate, Readiness, Token};
 use crate::engine::tls::Tls;
-use crate::limits::{DRAIN_CLIENT_MS, TAKEN_BYTES_PER_S_MIN};
+use crate::limits::{DRAIN_CLIENT_MS, NEWCOMER_MS, TAKEN_BYTES_PER_S_MIN};
 
 /// How a connection begins.
 #[derive(Debug, Clone, Copy, Default)]
@@ -67,7 +67,7 @@ pub(super) struct Connection {
     pub(super) readable: bool,
     pub(super) hung_up: bool,
     pub(super) ended: bool,
-    /// It has never sent a byte.
+    /// It has never sent a byte, or nothing since its handshake.
     pub(super) silent: bool,
     /// Something other than its first request is to come first.
     pub(super) begins: bool,
@@ -182,9 +182,10 @@ impl Connection {
     }
 
     /// Leaves the client no more time than a drain has, which began then. What it has sent already is
-    /// looked for before an idle one is closed.
+    /// looked for before an idle one is closed; the first request of a new one is on its way.
     pub(super) fn hurry(&mut self, began_ms: u64) {
         let latest_ms = match self.phase {
+            Phase::Idle if self.silent => began_ms + NEWCOMER_MS,
             Phase::Idle => began_ms,
             Phase::Handshake | Phase::Head | Phase::Body | Phase::Write => {
                 began_ms + DRAIN_CLIENT_MS
