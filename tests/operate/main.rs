@@ -4,10 +4,20 @@
 #[path = "../support/client.rs"]
 mod client;
 #[allow(dead_code)]
+#[path = "../support/place.rs"]
+mod place;
+#[allow(dead_code)]
+#[path = "../support/port.rs"]
+mod port;
+#[allow(dead_code)]
 #[path = "../support/redis.rs"]
 mod redis;
+#[allow(dead_code)]
+#[path = "../support/secure.rs"]
+mod secure;
 #[allow(dead_code)]
 #[path = "../support/server.rs"]
 mod server;
 
+mod hand_over;
 mod metrics;
