@@ -356,7 +356,7 @@ fn file_values(setting: &Setting, value: Value) -> Result<Vec<String>, String> {
         ("listen", Value::Array(parts)) if parts.is_empty() => {
             Err("must have at least one address".into())
         }
-        ("listen" | "trusted-proxies", Value::Array(parts)) => {
+        (_, Value::Array(parts)) if setting.separator.is_some() => {
             parts.into_iter().map(plain_text).collect()
         }
         ("public-confirm" | "proxy-protocol", Value::Boolean(on)) => Ok(vec![on.to_string()]),

@@ -174,6 +174,15 @@ fn what_is_shown_can_be_read_again() {
 }
 
 #[test]
+fn whatever_can_have_several_values_is_a_list_in_a_file() {
+    for setting in SETTINGS.iter().filter(|setting| setting.separator.is_some()) {
+        let (_file, options) = file(&format!("{} = ['x', 'y']", setting.name));
+        let told = load(&options, &[]).unwrap_err().to_string();
+        assert!(!told.contains("not a list") || setting.name == "sale", "{told}");
+    }
+}
+
+#[test]
 fn an_embedded_ledger_splits_no_sale() {
     let options = ServeOptions { sale: vec!["a=1,splits=2".into()], ..Default::default() };
     let error = load(&options, &[("STAMPEDE_SPLITS", "4")]).unwrap_err().to_string();

@@ -43,7 +43,7 @@ use ending::{linger, put_back, send_last};
 use proxied::take_header;
 use session::Session;
 pub use state::Beginning;
-use state::{Closing, Connection, Phase, Turns, has_taken_enough};
+use state::{Closing, Connection, Drain, Phase, Turns, has_taken_enough};
 
 /// Takes on an accepted connection. One that is refused is told so and closed.
 ///
@@ -228,5 +228,9 @@ fn end_overdue(core: &Core, token: Token) {
 /// The server drains: from now on connections that are between two requests are closed, and clients
 /// that are in the middle of one, or don't take their answers, have little time left.
 pub fn begin_drain(core: &Core) {
-    core.connections.borrow_mut().begin_drain(core.clock.now_ms());
+    let drain = Drain {
+        began_ms: core.clock.now_ms(),
+        idle_timeout_ms: core.engine.limits.idle_timeout_ms(),
+    };
+    core.connections.borrow_mut().begin_drain(drain);
 }

@@ -495,12 +495,19 @@ fn a_drain_ends_when_all_who_were_under_way_have_their_answers() {
     let bench = Bench::new();
     let (mut waiting, mut idle, mut half) =
         (bench.waiting("/wait"), bench.connect(), bench.connect());
+    // Its first request may be on its way, and is answered.
+    let mut new = bench.connect();
+    idle.ask("/idle");
+    idle.hears("[/idle]");
     half.send("GET /half HTTP/1.1\r\n");
     bench.pass_a_tick();
     bench.engine.leaving.store(true, Ordering::SeqCst);
     bench.engine.drain();
     bench.at_ms(TICK_INTERVAL_MS);
     assert_eq!(idle.hears_last(), "");
+    new.ask("/new");
+    assert_eq!(new.hears_last(), "[/new]");
+    drop(new);
     half.send("Host: a\r\n\r\n");
     assert_eq!(half.hears_last(), "[/half]");
     drop(half);

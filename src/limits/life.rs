@@ -6,6 +6,8 @@ pub const STARTUP_WAIT_MS: u64 = 5_000;
 /// Time that a second signal leaves for an orderly end.
 pub const SECOND_SIGNAL_MS: u64 = 1_000;
 
+/// Time that a drain leaves a new connection to send its first request, from when it came.
+pub const DRAIN_NEWCOMER_MS: u64 = 1_000;
 /// Time that a process which is to take over has until it could.
 pub const SUCCESSOR_READY_MS: u64 = 60_000;
 /// Time in which a process that takes over is told to, once it could.

@@ -21,3 +21,5 @@ mod server;
 
 mod hand_over;
 mod metrics;
+mod reload;
+mod supervised;
