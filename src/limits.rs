@@ -3,6 +3,10 @@
 //! A bound that can be set by the operator has its default here; a bound that can't is a constant
 //! and nothing else. Units stand last in the name.
 
+mod life;
+
+pub use life::*;
+
 /// Longest request line (method, target, version and CRLF). Beyond it: 414.
 pub const REQUEST_LINE_BYTES_MAX: usize = 4 * 1024;
 /// Longest request head (request line and header section). Beyond it: 431.
@@ -292,8 +296,6 @@ pub const REFUSED_CONNECTIONS_MAX: usize = 16;
 pub const STACK_BYTES: usize = 64 * 1024;
 /// Stack of a coroutine on which a TLS handshake may run: a core's leader, its link to the ledger.
 pub const HANDSHAKE_STACK_BYTES: usize = 256 * 1024;
-/// Time the start waits for the ledger before the server goes on without it.
-pub const STARTUP_WAIT_MS: u64 = 5_000;
 /// Reservations that one sweep returns to stock, about.
 pub const EXPIRE_BATCH_MAX: u32 = 1024;
 /// Time between two looks of the sweep at how many sales there are.
@@ -452,8 +454,6 @@ pub const LOG_WRITE_BYTES: usize = 4096;
 pub const LAST_WORDS_MS: u64 = 500;
 /// The same for a command, whose reader may be a pager.
 pub const COMMAND_LAST_WORDS_MS: u64 = 10_000;
-/// Time that a second signal leaves for an orderly end.
-pub const SECOND_SIGNAL_MS: u64 = 1_000;
 
 /// One buffer of the stat log.
 pub const STAT_LOG_BUFFER_BYTES: usize = 64 * 1024;

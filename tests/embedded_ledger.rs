@@ -784,7 +784,7 @@ fn what_expires_is_seen_to_be_late_while_the_ledger_stands_still() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = Embedded::start(dir.path(), never_fold(), wall_ms).unwrap();
     let counts = ledger.handle().counts().clone();
-    let late = || counts.expiry_due.elapsed().expect("it is always due at some time");
+    let late = || counts.expiry_due.elapsed().unwrap_or_default();
     let until = |is_so: &dyn Fn() -> bool| {
         let deadline = Instant::now() + Duration::from_secs(20);
         while !is_so() {

@@ -18,19 +18,28 @@ use crate::limits::{CONTROL_TOKEN_BYTES_MAX, CONTROL_TOKEN_BYTES_MIN};
 /// Where the control port is unless told otherwise.
 pub const CONTROL_DEFAULT: &str = "127.0.0.1:3006";
 
-/// The settings that name the token that may only look: its file, and itself.
-const READ_TOKEN: [&str; 2] = ["read-token-file", "read-token"];
+/// The settings that name the token that opens it: its file, and itself.
+pub(super) const CONTROL_TOKEN: [&str; 2] = ["control-token-file", "control-token"];
+/// The same of the token that may only look.
+pub(super) const READ_TOKEN: [&str; 2] = ["read-token-file", "read-token"];
 
 /// The control port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControlSetting {
     /// Where it listens.
     pub address: SocketAddr,
-    /// What its clients must show. Never `None` unless `address` is loopback.
-    pub token: Option<Token>,
-    /// What those must show who only look: Prometheus, a dashboard. Only beside the other, and never
-    /// the same.
-    pub read_token: Option<Token>,
+    /// What its clients must show.
+    pub tokens: Tokens,
+}
+
+/// What opens the control port.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tokens {
+    /// What its clients must show. Never `None` unless its address is loopback.
+    pub operates: Option<Token>,
+    /// What is enough for those who only look: Prometheus, a dashboard. Only beside the other, and
+    /// never the same.
+    pub looks: Option<Token>,
 }
 
 /// A bearer token. Shown as `***`.
@@ -93,8 +102,8 @@ impl fmt::Debug for Token {
 
 impl Taker {
     pub(super) fn control(&mut self, listen: &[Listen]) -> Option<ControlSetting> {
-        let token = self.token(["control-token-file", "control-token"]);
-        let read_token = self.token(READ_TOKEN);
+        let operates = self.token(CONTROL_TOKEN);
+        let looks = self.token(READ_TOKEN);
         let wrong_before = self.problems.len();
         let default = CONTROL_DEFAULT.parse().ok();
         let address = self.one("control", default, |text| match text {
@@ -108,8 +117,8 @@ impl Taker {
         })?;
         let given = self.layers.values("control").map_or(CONTROL_DEFAULT, |v| &v[0]).to_owned();
         let is_wrong = self.problems.len() != wrong_before;
-        let token_wrong = ["control-token-file", "control-token"].iter().any(|n| self.is_set(n));
-        if token.is_none() && !token_wrong && !is_wrong && !address.ip().is_loopback() {
+        let token_wrong = CONTROL_TOKEN.iter().any(|name| self.is_set(name));
+        if operates.is_none() && !token_wrong && !is_wrong && !address.ip().is_loopback() {
             self.wrong(
                 "control",
                 &given,
@@ -117,11 +126,11 @@ impl Taker {
                  --control-token-file FILE or STAMPEDE_CONTROL_TOKEN, or use a loopback address",
             );
         }
-        self.judge_read_token(read_token.as_ref(), token.as_ref(), token_wrong);
+        self.judge_read_token(looks.as_ref(), operates.as_ref(), token_wrong);
         if address.port() != 0 && listen.iter().any(|one| one.address() == Some(address)) {
             self.wrong("control", &given, "the control port can't be the port for buyers");
         }
-        Some(ControlSetting { address, token, read_token })
+        Some(ControlSetting { address, tokens: Tokens { operates, looks } })
     }
 
     fn is_set(&self, name: &str) -> bool {

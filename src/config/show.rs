@@ -4,6 +4,7 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use super::control::{CONTROL_TOKEN, READ_TOKEN};
 use super::value::format_cores;
 use super::{Config, CounterNames, LedgerSetting, LogFormat, Source, StockSetting, Token};
 use crate::clock::rfc3339;
@@ -135,8 +136,8 @@ impl Page<'_> {
             return self.setting("control", "\"off\"");
         };
         self.setting("control", &quoted(&control.address.to_string()));
-        self.token(["control-token-file", "control-token"], control.token.as_ref());
-        self.token(["read-token-file", "read-token"], control.read_token.as_ref());
+        self.token(CONTROL_TOKEN, control.tokens.operates.as_ref());
+        self.token(READ_TOKEN, control.tokens.looks.as_ref());
     }
 
     fn token(&mut self, [by_file, by_text]: [&str; 2], token: Option<&Token>) {

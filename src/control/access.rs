@@ -6,15 +6,15 @@
 //! be made to resolve to 127.0.0.1 (DNS rebinding), which the `Host` gives away.
 
 use std::net::IpAddr;
+use std::sync::{PoisonError, RwLock};
 
-use crate::config::Token;
+use crate::config::{Token, Tokens};
 use crate::engine::http::{Kind, Method, Problem, Remedy};
 
 /// The rules.
 #[derive(Debug)]
 pub struct Access {
-    token: Option<Token>,
-    read_token: Option<Token>,
+    tokens: RwLock<Tokens>,
 }
 
 /// What a request is about.
@@ -50,14 +50,20 @@ pub struct Shown<'a> {
 }
 
 impl Access {
-    /// With the token that clients must show, if there is one, and the one that is enough to look.
-    pub fn new(token: Option<Token>, read_token: Option<Token>) -> Self {
-        Self { token, read_token }
+    /// With these tokens: see [`Tokens`].
+    pub fn new(tokens: Tokens) -> Self {
+        Self { tokens: RwLock::new(tokens) }
+    }
+
+    /// From now on they are these.
+    pub fn change(&self, tokens: Tokens) {
+        *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens;
     }
 
     /// Whether a request may be answered.
     pub fn check(&self, shown: &Shown<'_>, purpose: Purpose) -> Result<(), Problem> {
-        let Some(token) = &self.token else { return check_local(shown) };
+        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(token) = &tokens.operates else { return check_local(shown) };
         let refuse = |kind, detail: &'static str, header| {
             Err(Problem::new(kind, detail).with_remedy(Remedy::Authenticate(header)))
         };
@@ -71,7 +77,7 @@ impl Access {
         };
         // Both are compared in any case: the time does not tell which of them is nearly right.
         let is = |token: &Token| shown.is_some_and(|shown| token.matches(shown));
-        let (operates, looks) = (is(token), self.read_token.as_ref().is_some_and(is));
+        let (operates, looks) = (is(token), tokens.looks.as_ref().is_some_and(is));
         match purpose {
             _ if operates => Ok(()),
             Purpose::Look if looks => Ok(()),
@@ -130,13 +136,17 @@ mod tests {
         Shown { authorization: bytes(authorization), origin: bytes(origin), host: bytes(host) }
     }
 
+    fn access(operates: Option<Token>, looks: Option<Token>) -> Access {
+        Access::new(Tokens { operates, looks })
+    }
+
     fn check(access: &Access, shown: &Shown<'_>) -> Result<(), Problem> {
         access.check(shown, Purpose::Operate)
     }
 
     #[test]
     fn without_a_token_only_local_hosts_and_no_page() {
-        let access = Access::new(None, None);
+        let access = access(None, None);
         for host in
             ["127.0.0.1:3006", "127.0.0.1", "localhost:1", "LOCALHOST", "[::1]:3006", "[::1]"]
         {
@@ -154,7 +164,7 @@ mod tests {
 
     #[test]
     fn with_a_token_only_who_shows_it() {
-        let access = Access::new(Some(Token::new("0123456789abcdef").unwrap()), None);
+        let access = access(Some(Token::new("0123456789abcdef").unwrap()), None);
         for right in ["Bearer 0123456789abcdef", "bearer  0123456789abcdef "] {
             assert!(check(&access, &shown(&[right], &[], &["any.example"])).is_ok(), "{right}");
         }
@@ -170,7 +180,7 @@ mod tests {
     #[test]
     fn who_may_look_may_do_nothing_else() {
         let token = |text| Token::new(text).unwrap();
-        let access = Access::new(Some(token("0123456789abcdef")), Some(token("looks-0123456789")));
+        let access = access(Some(token("0123456789abcdef")), Some(token("looks-0123456789")));
         let status = |shown_token: &str, purpose| {
             let value = format!("Bearer {shown_token}");
             let answer = access.check(&shown(&[&value], &[], &["any.example"]), purpose);

@@ -2,7 +2,6 @@
 //! left to a control thread, for whose reply the connection waits.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::access::{Access, Purpose, Shown};
 use super::api::only_does;
@@ -22,7 +21,7 @@ use crate::status::Status;
 
 /// What operators, and the machinery around a server, are answered.
 pub(super) struct Operators {
-    pub(super) access: Access,
+    pub(super) access: Arc<Access>,
     pub(super) status: Arc<Status>,
     pub(super) metrics: Metrics,
     /// Looks, and changes that take a moment.
@@ -121,7 +120,7 @@ impl Operators {
     /// Ready also with sales that the ledger refuses: other servers could not sell them either. They
     /// are named.
     fn readiness(&self) -> Result<Reply, Problem> {
-        if self.status.engine.leaving.load(Ordering::Relaxed) {
+        if self.status.is_leaving() {
             return Err(Problem::of(DRAINING));
         }
         if !self.status.ledger_is_up() {

@@ -20,7 +20,7 @@ pub(super) fn write(sheet: &mut Sheet<'_>, status: &Status) -> fmt::Result {
     sheet.gauge(
         "connections_max",
         "Connections that may have a place.",
-        engine.settings.connections_max as u64,
+        engine.limits.connections_max() as u64,
     )?;
     let accepted = sum(|core| core.accepted.get());
     sheet.counter("connections_accepted", "Connections accepted.", None, accepted)?;
@@ -53,7 +53,7 @@ pub(super) fn write(sheet: &mut Sheet<'_>, status: &Status) -> fmt::Result {
         sum(|core| core.sent_bytes.get()),
     )?;
     write_cores(sheet, status)?;
-    let ready = !engine.leaving.load(Ordering::Relaxed) && status.ledger_is_up();
+    let ready = !status.is_leaving() && status.ledger_is_up();
     sheet.gauge("ready", "1 while /readyz is 200.", u64::from(ready))
 }
 

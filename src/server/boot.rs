@@ -57,7 +57,7 @@ fn boot_core(
         tracing::warn!(core = index, processor, "can't be pinned to its processor");
     }
     let clock = Rc::new(Clock::default());
-    let batcher = Batcher::new(config.waiting_max, config.ledger_timeout_ms);
+    let batcher = Batcher::new(status.patience.clone());
     let selling = status.selling.clone();
     let seller = Seller::new(index, selling, clock.clone(), batcher, stat_log);
     let seller: &'static Seller = Box::leak(Box::new(seller));

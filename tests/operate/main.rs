@@ -4,6 +4,12 @@
 #[path = "../support/client.rs"]
 mod client;
 #[allow(dead_code)]
+#[path = "../support/place.rs"]
+mod place;
+#[allow(dead_code)]
+#[path = "../support/port.rs"]
+mod port;
+#[allow(dead_code)]
 #[path = "../support/postgres.rs"]
 mod postgres;
 #[allow(dead_code)]
@@ -19,9 +25,12 @@ mod server;
 #[path = "../support/tuning.rs"]
 mod tuning;
 
+mod hand_over;
 mod metrics;
 mod observe;
 mod prometheus;
 mod read_token;
+mod reload;
 mod scene;
+mod supervised;
 mod upkeep;

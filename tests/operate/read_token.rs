@@ -1,9 +1,13 @@
 //! The token that may only look.
 
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
 
 use crate::client::{Client, Response};
-use crate::server::Server;
+use crate::server::{ANSWER_DEADLINE, Server};
 
 const OPERATES: &str = "0123456789abcdef-operates";
 const LOOKS: &str = "0123456789abcdef-looks";
@@ -69,6 +73,28 @@ fn it_changes_nothing_and_sees_no_buyer() {
     let sale = ask(&server, "GET", "/v1/sales/ticket", LOOKS).json();
     assert_eq!((&sale["state"], &sale["total"]), (&"open".into(), &10.into()));
     assert_eq!(ask(&server, "POST", "/v1/sales/ticket/close", OPERATES).status(), 200);
+}
+
+#[test]
+fn another_one_takes_its_place_without_a_restart() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let write = |token: &str| std::fs::write(file.path(), token).expect("write the token");
+    write(LOOKS);
+    let path = file.path().to_str().expect("a path");
+    let options = ["--sale", "ticket=10", "--read-token-file", path];
+    let server = Server::start_with(&[("STAMPEDE_CONTROL_TOKEN", OPERATES)], &options);
+    let next = "0123456789abcdef-the-next-one";
+    assert_eq!(ask(&server, "GET", "/metrics", next).status(), 401);
+    write(next);
+    server.signal(Signal::HUP);
+    let deadline = Instant::now() + ANSWER_DEADLINE;
+    while ask(&server, "GET", "/metrics", next).status() != 200 {
+        assert!(Instant::now() < deadline, "{}", server.log());
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(ask(&server, "GET", "/metrics", LOOKS).status(), 401);
+    assert_eq!(ask(&server, "GET", "/metrics", OPERATES).status(), 200);
+    ask(&server, "POST", "/v1/sales/ticket/close", next).assert_problem(403, "forbidden");
 }
 
 #[test]

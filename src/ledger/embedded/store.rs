@@ -120,7 +120,6 @@ impl Store {
             fold: None,
             counts: Arc::default(),
         };
-        store.counts.version.set(store.version());
         store.plan_fold();
         tracing::info!(
             folder = %path.display(),
@@ -208,8 +207,14 @@ impl Store {
         self.state.row_count()
     }
 
+    /// It counts in these from now on.
+    pub(super) fn count_in(&mut self, counts: Arc<StoreCounts>) {
+        counts.version.set(self.version());
+        self.counts = counts;
+    }
+
     /// What it counts.
-    pub fn counts(&self) -> &Arc<StoreCounts> {
+    pub(super) fn counts(&self) -> &Arc<StoreCounts> {
         &self.counts
     }
 
