@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::Config;
 use crate::engine::core::Engine;
-use crate::ledger::patience::Patience;
+use crate::patience::Patience;
 use crate::purchase::Selling;
 
 /// See the module's header.

@@ -8,6 +8,7 @@ use clap::Args;
 use rustix::time::{ClockId, clock_gettime};
 use stampede::ledger::GroupReply;
 use stampede::ledger::batch::{Asker, Batcher, Tell, Ticket};
+use stampede::patience::Patience;
 use stampede::sale::{Command, Key, Outcome, ReservationId, Reserve, SaleId, User};
 
 use crate::error::{Because, Result, fail};

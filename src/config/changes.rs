@@ -1,23 +1,12 @@
 //! What a running server takes over of a configuration that it reads again, and what takes a restart.
 
-use super::{Config, Setting};
-
-/// How a configuration differs from the one that a server started with.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// Settings that are taken over.
-    pub taken_over: Vec<&'static str>,
-    /// Settings that take a restart.
-    pub need_restart: Vec<&'static str>,
-}
+use super::Config;
+use super::source::Changes;
 
 impl Config {
     /// How `new` differs. The server has taken over what `self` says of settings that can change.
     pub fn changes(&self, new: &Self) -> Changes {
-        let mut changes = Changes::default();
-        for setting in self.given.differences(&new.given) {
-            changes.note(setting);
-        }
+        let mut changes = self.given.changes(&new.given);
         // A token stands in a file, which can hold another one under the same name.
         let token = |config: &Self| config.control.as_ref().and_then(|port| port.token.clone());
         let named = ["control-token", "control-token-file"];
@@ -53,15 +42,5 @@ impl Config {
             given: self.given.taking_over(&new.given),
             ..self.clone()
         }
-    }
-}
-
-impl Changes {
-    fn note(&mut self, setting: &Setting) {
-        let list = match setting.changeable {
-            true => &mut self.taken_over,
-            false => &mut self.need_restart,
-        };
-        list.push(setting.name);
     }
 }
