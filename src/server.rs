@@ -17,11 +17,10 @@ use crate::control::Control;
 use crate::engine;
 use crate::engine::core::Engine;
 use crate::engine::listener::SocketFile;
-use crate::engine::settings::{Front, Settings};
 use crate::ledger::link::LinkState;
-use crate::ledger::patience::Patience;
-use crate::limits::{REFUSED_CONNECTIONS_MAX, STARTUP_WAIT_MS};
+use crate::limits::STARTUP_WAIT_MS;
 use crate::members::Instance;
+use crate::patience::Patience;
 use crate::purchase::Selling;
 use crate::sale::{SaleId, SaleView};
 use crate::signals;
@@ -49,7 +48,7 @@ pub use event::{DrainTimes, Event, SaleStart};
 pub use reload::Reader;
 pub use succession::Predecessor;
 
-use boot::start_core;
+use boot::{buyers_settings, start_core};
 use ledger::Ledger;
 use listening::{Listening, Socket, listen_all};
 use passed::Passed;
@@ -270,24 +269,6 @@ fn make_status(
         stat_log: stat_log.map(StatLog::counters),
         config,
     }))
-}
-
-/// What the buyers' engine goes by.
-fn buyers_settings(config: &Config) -> Settings {
-    Settings {
-        first_worker: 0,
-        connections_max: usize::try_from(config.connections_max).unwrap_or(usize::MAX),
-        refused_max: REFUSED_CONNECTIONS_MAX,
-        connections_per_address: config.connections_per_address,
-        front: Front {
-            trusted: config.trusted_proxies.clone(),
-            proxy_protocol: config.proxy_protocol,
-        },
-        idle_timeout_ms: config.idle_timeout_ms,
-        head_timeout_ms: config.head_timeout_ms,
-        body_timeout_ms: config.body_timeout_ms,
-        write_timeout_ms: config.write_timeout_ms,
-    }
 }
 
 fn watch_signals(events: Sender<Event>) -> io::Result<()> {

@@ -44,7 +44,7 @@ pub fn ignore_others() -> io::Result<()> {
                 continue;
             }
             let (signal, instead) = match signal {
-                SIGHUP => ("SIGHUP", "settings are read at the start only; restart to change them"),
+                SIGHUP => ("SIGHUP", "this command reads its settings at the start only"),
                 SIGQUIT => ("SIGQUIT", "SIGTERM drains; SIGABRT leaves a core dump"),
                 SIGUSR1 => ("SIGUSR1", "no log file to open again"),
                 _ => ("SIGUSR2", "nothing to hand over"),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::config::Config;
 use crate::engine::core::Engine;
 use crate::ledger::counts::StoreCounts;
-use crate::ledger::patience::Patience;
+use crate::patience::Patience;
 use crate::purchase::Selling;
 use crate::stat_log::StatLogCounters;
 use crate::upkeep::Upkeep;

@@ -1,28 +1,13 @@
 //! What a running server takes over of a configuration that it reads again, and what takes a restart.
 
+use super::Config;
 use super::control::{CONTROL_TOKEN, ControlSetting, READ_TOKEN, Tokens};
-use super::{Config, Setting};
-
-/// How a configuration differs from the one that a server started with.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// Settings that are taken over.
-    pub taken_over: Vec<&'static str>,
-    /// Settings that take a restart.
-    pub need_restart: Vec<&'static str>,
-}
+use super::source::{Changes, Setting};
 
 impl Config {
     /// How `new` differs. The server has taken over what `self` says of settings that can change.
     pub fn changes(&self, new: &Self) -> Changes {
-        let mut changes = Changes::default();
-        for setting in self.given.differences(&new.given) {
-            let list = match self.takes_over(new, setting) {
-                true => &mut changes.taken_over,
-                false => &mut changes.need_restart,
-            };
-            list.push(setting.name);
-        }
+        let mut changes = self.given.changes(&new.given, |setting| self.takes_over(new, setting));
         if self.keeps_its_control_port(new) {
             // A token stands in a file, which can hold another one under the same name.
             let tokens = |config: &Self| {

@@ -38,7 +38,6 @@ use crate::tls::TlsSetting;
 pub use crate::host::{Host, avoid_stalls, raise_file_limit};
 pub use crate::logging::LogFormat;
 pub use crate::stock::StockSetting;
-pub use changes::Changes;
 pub use control::{CONTROL_DEFAULT, ControlSetting, Token, Tokens};
 pub use error::ConfigError;
 pub use ledger::{
@@ -47,7 +46,7 @@ pub use ledger::{
 pub use listen::{LISTEN_DEFAULT, Listen};
 pub use orders::{ORDERS_GROUP_DEFAULT, OrdersAction, OrdersCommand, OrdersWork};
 pub use sale::{parse as parse_sale, parse_time, splits as parse_splits};
-pub use source::{Given, SETTINGS, Setting, Source, without_newline};
+pub use source::{Changes, Given, SETTINGS, Setting, Source, without_newline};
 pub use value::{duration_within, whole_number};
 
 use source::Layers;

@@ -243,15 +243,28 @@ impl Layers {
     }
 }
 
+/// How a configuration differs from the one that a server started with.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Settings that are taken over.
+    pub taken_over: Vec<&'static str>,
+    /// Settings that take a restart.
+    pub need_restart: Vec<&'static str>,
+}
+
 /// What settings were given as, to be compared with what they are given as later. It can hold
 /// passwords, so it does not show itself.
 #[derive(Clone)]
 pub struct Given(BTreeMap<&'static str, Vec<String>>);
 
 impl Given {
-    /// The settings that are given otherwise here.
-    pub(super) fn differences(&self, other: &Self) -> impl Iterator<Item = &'static Setting> {
-        SETTINGS.iter().filter(|setting| self.0.get(setting.name) != other.0.get(setting.name))
+    /// The settings that are given otherwise there.
+    pub(super) fn changes(&self, other: &Self, is_taken: impl Fn(&Setting) -> bool) -> Changes {
+        let differs = |setting: &&Setting| self.0.get(setting.name) != other.0.get(setting.name);
+        let (changeable, fixed): (Vec<_>, Vec<_>) =
+            SETTINGS.iter().filter(differs).partition(|setting| is_taken(setting));
+        let names = |settings: Vec<&Setting>| settings.iter().map(|s| s.name).collect();
+        Changes { taken_over: names(changeable), need_restart: names(fixed) }
     }
 
     /// The same, with what is given there of the settings that are taken over.

@@ -56,8 +56,9 @@ fn a_quota_decides_how_many_cores() {
 
 #[test]
 fn what_a_running_server_takes_over_and_what_not() {
+    let (file, options) = file("");
     let load = |text: &str| {
-        let (_file, options) = file(text);
+        std::fs::write(file.path(), text).unwrap();
         load(&options, &[("STAMPEDE_WAITING_MAX", "9")]).unwrap()
     };
     let old = load("idle-timeout = '1m'\nlisten = ['127.0.0.1:1']");
@@ -175,8 +176,9 @@ fn what_is_shown_can_be_read_again() {
 
 #[test]
 fn tokens_for_another_address_do_not_open_the_control_port_that_runs() {
+    let (file, options) = file("");
     let load = |text: &str| {
-        let (_file, options) = file(text);
+        std::fs::write(file.path(), text).unwrap();
         load(&options, &[]).unwrap()
     };
     let open = "control = '0.0.0.0:4006'\ncontrol-token = '0123456789abcdef'\n";

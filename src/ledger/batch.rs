@@ -18,10 +18,10 @@ use may::coroutine::{self, Coroutine};
 use super::counts::LedgerCounts;
 use super::flight::Flight;
 use super::ids::IdSource;
-use super::patience::Patience;
 use super::queue::{Queues, Sent};
 use super::{Failure, GroupReply};
 use crate::limits::{BATCH_MAX, TOLD_AT_ONCE_MAX};
+use crate::patience::Patience;
 use crate::sale::{Command, Outcome, SaleId};
 
 pub use super::queue::{Answer, Answered, BatchBounds, Entry, Ticket, TicketNumber};

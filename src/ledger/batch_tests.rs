@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::*;
-use crate::ledger::patience::Patience;
 use crate::ledger::{Group, LedgerError};
+use crate::patience::Patience;
 use crate::sale::{Key, ReservationId, Reserve, User};
 
 const DEADLINE_MS: u64 = 2_000;

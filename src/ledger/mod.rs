@@ -15,7 +15,6 @@ pub mod flight;
 pub mod ids;
 pub mod link;
 pub mod members;
-pub mod patience;
 mod queue;
 pub mod redis;
 pub mod refused;

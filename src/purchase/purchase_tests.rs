@@ -8,8 +8,8 @@ use crate::clock::Clock;
 use crate::ledger::Failure;
 use crate::ledger::batch::{Asker, Batcher};
 use crate::ledger::fake::FakeLedger;
-use crate::ledger::patience::Patience;
 use crate::limits::{TICK_INTERVAL_MS, VIEW_AGE_MS_MAX};
+use crate::patience::Patience;
 use crate::sale::{Command, Creation, Key, Machine, SaleId, SaleSpec, User};
 use crate::stock::StockSetting;
 

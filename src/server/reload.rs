@@ -11,9 +11,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use super::boot::buyers_settings;
 use super::error::RunError;
 use super::event::Event;
-use super::{buyers_settings, notify};
+use super::notify;
 use crate::config::{Config, ConfigError};
 use crate::control::Change;
 use crate::logging;

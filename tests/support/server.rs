@@ -111,6 +111,7 @@ impl Server {
     }
 
     /// Starts it again on the same data and port. Ends it first, as `kill -9` does, if it runs.
+    #[expect(clippy::zombie_processes, reason = "it is waited for by its number")]
     pub fn restart(&mut self) {
         self.kill();
         let mut child = self.command().spawn().expect("start the server");
@@ -320,7 +321,7 @@ impl Drop for Server {
 /// The exit code of a process that has ended; -1 if a signal ended it.
 fn ended(process: Pid) -> Option<i32> {
     let ended = waitpid(Some(process), WaitOptions::NOHANG).expect("wait for the server");
-    ended.map(|(_, status)| status.exit_status().map_or(-1, |code| code as i32))
+    ended.map(|(_, status)| status.exit_status().unwrap_or(-1))
 }
 
 fn end_now(process: Pid) {

@@ -197,7 +197,7 @@ impl Work {
 mod tests {
     use super::*;
     use crate::ledger::batch::Batcher;
-    use crate::ledger::patience::Patience;
+    use crate::patience::Patience;
     use crate::sale::ReservationId;
 
     /// As many works as commands, each with its flight.
