@@ -74,11 +74,11 @@ enum Command {
     Sales(sales::Settings),
     /// Memory and disk that a reservation takes.
     Memory(memory::Settings),
-    /// What a server takes that nobody buys from, scraped each second and left alone: 10 minutes.
+    /// What a server takes that nobody buys from, scraped each second and left alone: 25 minutes.
     ///
     /// With the embedded ledger, orders and a sale that is sold out, and on Redis; on both cores. Its
-    /// metrics are asked for as Prometheus does, once a second for --seconds, from /proc is read what
-    /// the server used. Fails if an answer is not one, or lacks what it should tell.
+    /// metrics are asked for as Prometheus does, once a second for --seconds; what the server used is
+    /// read from /proc. Fails if an answer is not one, or lacks what it should tell.
     Idle(idle::Settings),
     /// CPU of a command that waits in a core's queue, by how many wait beside it. No server.
     Queues(queues::Settings),

@@ -1,9 +1,9 @@
 //! Who may use the control port, and what for.
 //!
 //! With a token: who shows it. Who shows the token of those who only look may do that: see how the
-//! server and its sales are, but not who has bought. Without a token: whoever reaches loopback, but no web page in a browser on
-//! this machine. A page can send requests here, which its `Origin` gives away; and its own name can
-//! be made to resolve to 127.0.0.1 (DNS rebinding), which the `Host` gives away.
+//! server and its sales are, but not who has bought. Without a token: whoever reaches loopback, but no
+//! web page in a browser on this machine. A page can send requests here, which its `Origin` gives away;
+//! and its own name can be made to resolve to 127.0.0.1 (DNS rebinding), which the `Host` gives away.
 
 use std::net::IpAddr;
 use std::sync::{PoisonError, RwLock};
