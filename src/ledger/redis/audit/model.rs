@@ -121,6 +121,7 @@ impl Item {
         same && match (told.status, self.status) {
             (Status::Held | Status::Expired, Status::Confirmed) => true,
             (Status::Held, Status::Cancelled | Status::Expired) => lost_some,
+            (Status::Held | Status::Expired | Status::Confirmed, Status::Refunded) => lost_some,
             _ => false,
         }
     }
@@ -159,7 +160,7 @@ impl Sums {
         match item.status {
             Status::Held => count(&mut self.held, units),
             Status::Confirmed => count(&mut self.confirmed, units),
-            Status::Cancelled | Status::Expired => return,
+            Status::Cancelled | Status::Expired | Status::Refunded => return,
         }
         if self.limited && !item.user().is_empty() {
             match self.units.get_mut(item.user()) {
