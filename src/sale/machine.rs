@@ -381,6 +381,12 @@ impl Machine {
         None
     }
 
+    /// The earliest deadline of what ends before something that was granted earlier, since the hold time
+    /// was shortened: whoever knows a [deadline](Self::next_due_ms) from before looks for an earlier one.
+    pub fn earlier_due_ms(&self) -> Option<u64> {
+        self.deadlines.first_apart_ms()
+    }
+
     /// Whoever keeps the machine forgets it on [`Outcome::Removed`].
     fn may_be_removed(&self) -> Outcome {
         if self.spec.state(self.now_ms) != State::Closed {

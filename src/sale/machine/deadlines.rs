@@ -3,8 +3,8 @@
 //!
 //! Time never goes back, so while the hold time stays as it is, deadlines come in the order of the
 //! rows, and a queue of row numbers is all that is needed. Only what is granted after the hold time was
-//! shortened ends before something that was granted earlier: that stands apart, in a set, until nothing
-//! in the queue ends later any more.
+//! shortened ends before something that was granted earlier: that stands apart, in a set, for as long as
+//! the hold time was before.
 //!
 //! The order follows from the rows alone and not from where each stands here, so that a journal that is
 //! replayed, or a snapshot that is read, expires the same reservations.
@@ -17,7 +17,7 @@ use crate::sale::rows::Rows;
 #[derive(Default)]
 pub(super) struct Deadlines {
     queue: VecDeque<u32>,
-    /// The deadline of the last row in the queue.
+    /// The deadline of the last row that came into the queue.
     last_ms: u64,
     /// Deadlines, and rows.
     apart: BTreeSet<(u64, u32)>,
@@ -26,7 +26,7 @@ pub(super) struct Deadlines {
 impl Deadlines {
     /// Adds a row that is later than all others.
     pub(super) fn push(&mut self, row: u32, expires_at_ms: u64) {
-        if expires_at_ms >= self.last_ms || self.queue.is_empty() {
+        if expires_at_ms >= self.last_ms {
             self.last_ms = expires_at_ms;
             self.queue.push_back(row);
         } else {
@@ -44,6 +44,11 @@ impl Deadlines {
             Some(other) if !is_later(&other) => Some(other),
             _ => Some(row),
         }
+    }
+
+    /// The earliest deadline of those that end before one that was there earlier.
+    pub(super) fn first_apart_ms(&self) -> Option<u64> {
+        self.apart.first().map(|&(expires_at_ms, _)| expires_at_ms)
     }
 
     /// Takes out what [`first`](Self::first) has given.
