@@ -20,7 +20,7 @@ use stampede::ledger::redis::{
 use stampede::ledger::{Batch, BatchReply, Group, LedgerError};
 use stampede::limits::{LEASE_MS, MEMBERS_MAX};
 use stampede::sale::{
-    Command, Key, Outcome, ReservationId, Reserve, SaleId, SaleSpec, Split, User,
+    Command, Key, Outcome, ReservationId, Reserve, SaleId, SaleSpec, Split, Terms, User,
 };
 
 const INDEX: &str = "stampede:sales:{sale}_hash_key";
@@ -345,6 +345,9 @@ fn the_users_of_tuning_may_what_they_must() {
         let id = ReservationId(n);
         Command::Reserve(Reserve { id, quantity: 1, user, key })
     };
+    let [lift_limit, limit] = [0, 5].map(|units| {
+        Command::ChangeTerms(Terms { limit_per_user: Some(units), ..Terms::default() })
+    });
     let commands = vec![
         Command::Create(limited),
         mine(1, "a"),
@@ -352,9 +355,13 @@ fn the_users_of_tuning_may_what_they_must() {
         mine(2, ""),
         Command::Confirm(ReservationId(1)),
         Command::Cancel(ReservationId(2)),
+        Command::Refund(ReservationId(1)),
         Command::ShowReservation(ReservationId(1)),
         Command::Expire { batch_max: 10 },
         Command::AddStock(1),
+        Command::TakeStock { units: 1, at_most: false },
+        lift_limit,
+        limit,
         Command::Open,
         Command::Show,
     ];

@@ -1,6 +1,9 @@
 //! What an operator has a server tell and do, with real servers and the real program.
 
 #[allow(dead_code)]
+#[path = "../support/buyer.rs"]
+mod buyer;
+#[allow(dead_code)]
 #[path = "../support/client.rs"]
 mod client;
 #[allow(dead_code)]
@@ -10,4 +13,7 @@ mod redis;
 #[path = "../support/server.rs"]
 mod server;
 
+mod changes;
 mod metrics;
+mod refunds;
+mod shop;
