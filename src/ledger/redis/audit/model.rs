@@ -346,13 +346,15 @@ impl Model {
     /// entry: what is told of no longer was changed before the first one that is still there.
     pub(super) fn changes(self, sale: &SaleId, hold_ms: u64, last: u64) -> Vec<Change> {
         let before = self.first.map_or(last, |first| first.saturating_sub(1));
+        let told_until_ms = EntryId::of_version(before).ms;
         let stored = self.items.into_iter().filter(|(_, item)| item.stored);
         let mut changes: Vec<Change> = stored
             .map(|(id, item)| Change {
                 sale: sale.clone(),
                 key: split_owner(&item.owner).1.and_then(|key| Key::new(key).ok()),
                 at_ms: match item.version {
-                    0 => item.expires_at_ms.saturating_sub(hold_ms),
+                    // It may have been held for longer than is usual now.
+                    0 => item.expires_at_ms.saturating_sub(hold_ms).min(told_until_ms),
                     _ => item.at_ms,
                 },
                 version: if item.version == 0 { before } else { item.version },

@@ -48,17 +48,24 @@ local function count_users()
   return pieces
 end
 
-if limit_before == 0 and limit > 0 then
+local counts_from_now = limit_before == 0 and limit > 0
+local counts_no_more = limit_before > 0 and limit == 0
+if counts_from_now or counts_no_more then
+  needs('UNLINK', USERS)
+  needs('HINCRBY', SALE, 'repairs', '1')
+end
+if counts_from_now then
   local pieces, reply = count_users()
   if not pieces then return reply end
-  needs('UNLINK', USERS)
+  -- An audit under way has counted what is counted anew here.
+  call('HINCRBY', SALE, 'repairs', '1')
   -- Nobody reads them yet. There are some only if a change ended between its writes.
   if call('EXISTS', USERS) == 1 then call('UNLINK', USERS) end
   for _, piece in ipairs(pieces) do call('HSET', USERS, unpack(piece)) end
 end
-if limit_before > 0 and limit == 0 then needs('UNLINK', USERS) end
+if counts_no_more then call('HINCRBY', SALE, 'repairs', '1') end
 call('HSET', SALE, 'hold_ms', format('%d', hold), 'closes_at_ms', format('%d', closes),
   'limit_per_user', format('%d', limit), 'quantity_max', format('%d', quantity_max),
   'last_ms', format('%d', now))
-if limit_before > 0 and limit == 0 then call('UNLINK', USERS) end
+if counts_no_more then call('UNLINK', USERS) end
 return view('sale')
