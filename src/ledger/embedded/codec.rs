@@ -4,7 +4,9 @@
 //! up to its end; an entry that names a sale says which sale those after it change. Decoding takes
 //! any bytes: it never panics and allocates no more than it was given.
 //!
-//! Changing anything here needs a new [`FORMAT_VERSION`](super::marker::FORMAT_VERSION).
+//! Changing anything here needs a new [`FORMAT_VERSION`](super::marker::FORMAT_VERSION), once a release
+//! has written the present one: an older build then refuses the folder by its marker. 0.1.0 wrote format
+//! 2; format 3 is that of 0.2.0, with refunds, stock that is taken back and changes of terms.
 
 use crate::limits::{
     HOLD_MS_MAX, KEY_BYTES_MAX, QUANTITY_MAX, SALE_ID_BYTES_MAX, TIME_MS_MAX, TOTAL_MAX,
