@@ -14,7 +14,7 @@ use server::RedisServer;
 use stampede::ledger::client::{Client, Repair};
 use stampede::ledger::members::{Member, MemberId, Roll};
 use stampede::ledger::redis::{
-    Codec, KeyTemplates, Pipeline, RedisClient, RedisLedger, RedisSettings, ScriptName,
+    Codec, EntryId, KeyTemplates, Pipeline, RedisClient, RedisLedger, RedisSettings, ScriptName,
     trim_command,
 };
 use stampede::ledger::{Batch, BatchReply, Group, LedgerError};
@@ -194,6 +194,27 @@ fn a_part_whose_script_is_gone_does_not_spoil_the_rest() {
     redis.ask("ACL SETUSER default +script|load");
     let replies = client.apply_each(&both).expect("replies");
     assert!(replies.iter().all(Result::is_ok), "{replies:?}");
+}
+
+/// Who sells by it may die before his own sweep has looked: the others must know when to.
+#[test]
+fn sweeps_hear_of_a_new_hold_time() {
+    let server = RedisServer::start(&[]);
+    let mut client = client(&server);
+    client.apply(&one("s", create(9))).expect("created");
+    let news = |client: &mut RedisClient, after| {
+        let (_, told) = client.sales_news(Some(after)).expect("news");
+        told.map_or((Vec::new(), after), |(sales, last)| (sales, last))
+    };
+    let (_, before) = news(&mut client, EntryId::default());
+    let change = |terms| Command::ChangeTerms(terms);
+    let quantity = change(Terms { quantity_max: Some(2), ..Terms::default() });
+    client.apply(&one("s", quantity)).expect("changed");
+    assert_eq!(news(&mut client, before), (vec![], before));
+    client
+        .apply(&one("s", change(Terms { hold_ms: Some(5), ..Terms::default() })))
+        .expect("changed");
+    assert_eq!(news(&mut client, before).0, [sale("s")]);
 }
 
 /// Whether somebody has yet to read a stream can't be known then.

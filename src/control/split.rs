@@ -157,17 +157,19 @@ fn take_stock(
     units: u64,
     at_most: bool,
 ) -> Result<Outcome, Problem> {
-    match gather_and_take(client, id, parts, units, at_most)? {
-        None => Err(Problem::new(
-            Code::Busy,
-            "Units can't be counted for now: a part of the sale is missing, or others move them all the \
-             time. Nothing was taken.",
-        )),
-        Some(Outcome::StockTaken { units, view }) => {
-            let whole = look(client, id, parts)?.map_or(view, |places| Box::new(places.view()));
-            Ok(Outcome::StockTaken { units, view: whole })
+    let taken = gather_and_take(client, id, parts, units, at_most)?;
+    let places = look(client, id, parts)?;
+    match (taken, places) {
+        (Some(Outcome::StockTaken { units, .. }), Some(places)) => {
+            Ok(Outcome::StockTaken { units, view: Box::new(places.view()) })
         }
-        Some(outcome) => Ok(outcome),
+        (Some(outcome), _) => Ok(outcome),
+        (None, None) => Ok(Outcome::UnknownSale),
+        (None, Some(places)) => {
+            whole(id, &places)?;
+            let detail = "Others move and buy units all the time; nothing was taken.";
+            Err(Problem::new(Code::Busy, detail))
+        }
     }
 }
 
