@@ -12,9 +12,10 @@ use proptest::prelude::*;
 use stampede::clock::wall_ms;
 use stampede::ledger::embedded::{Cursor, Embedded, Job, OpenError, Options, Store};
 use stampede::ledger::{Batch, BatchReply, Group, LedgerError};
+use stampede::limits::TIME_MS_MAX;
 use stampede::sale::{
     Change, Command, Creation, Key, Machine, Outcome, ReservationId, Reserve, SaleId, SaleSpec,
-    Status, User,
+    Status, Terms, User,
 };
 
 /// Tells a copy of this test binary that it is the one to be killed, mounted or unprivileged.
@@ -847,8 +848,23 @@ enum Ask {
     Reserve { quantity: u32, user: u8, key: u8, only_looks: bool },
     Confirm(u16),
     Cancel(u16),
+    Refund(u16),
     Show(u16),
     Other(Command),
+}
+
+fn terms() -> impl Strategy<Value = Terms> {
+    let closes_at_ms = proptest::option::of(prop_oneof![Just(TIME_MS_MAX), 1..2_000u64]);
+    let (hold_ms, limit) = (proptest::option::of(1..300u64), proptest::option::of(0..3u32));
+    let quantity_max = proptest::option::of(1..5u32);
+    (closes_at_ms, hold_ms, limit, quantity_max).prop_map(
+        |(closes_at_ms, hold_ms, limit_per_user, quantity_max)| Terms {
+            closes_at_ms,
+            hold_ms,
+            limit_per_user,
+            quantity_max,
+        },
+    )
 }
 
 fn asked() -> impl Strategy<Value = Ask> {
@@ -859,6 +875,8 @@ fn asked() -> impl Strategy<Value = Ask> {
         }),
         Just(Command::Expire { batch_max: u32::MAX }),
         (0..9u64).prop_map(Command::AddStock),
+        (1..9u64, any::<bool>()).prop_map(|(units, at_most)| Command::TakeStock { units, at_most }),
+        terms().prop_map(Command::ChangeTerms),
         Just(Command::Open),
         Just(Command::Close),
         Just(Command::Remove),
@@ -870,6 +888,7 @@ fn asked() -> impl Strategy<Value = Ask> {
         ),
         2 => any::<u16>().prop_map(Ask::Confirm),
         2 => any::<u16>().prop_map(Ask::Cancel),
+        2 => any::<u16>().prop_map(Ask::Refund),
         1 => any::<u16>().prop_map(Ask::Show),
         3 => other.prop_map(Ask::Other),
     ]
@@ -902,6 +921,7 @@ fn commands(asks: Vec<(bool, Ask)>, ids: &mut u128) -> Vec<(SaleId, Command)> {
         }
         Ask::Confirm(n) => Command::Confirm(known(n, *ids)),
         Ask::Cancel(n) => Command::Cancel(known(n, *ids)),
+        Ask::Refund(n) => Command::Refund(known(n, *ids)),
         Ask::Show(n) => Command::ShowReservation(known(n, *ids)),
         Ask::Other(command) => command,
     };

@@ -31,7 +31,7 @@ pub(super) struct Operators {
 }
 
 const ALLOW_READ: &str = "GET, HEAD, OPTIONS";
-const ALLOW_ALL: &str = "GET, HEAD, POST, DELETE, OPTIONS";
+const ALLOW_ALL: &str = "GET, HEAD, POST, PATCH, DELETE, OPTIONS";
 
 impl Service for Operators {
     type Waiting = Waiting;

@@ -1,6 +1,9 @@
 //! What an operator has a server tell and do, with real servers and the real program.
 
 #[allow(dead_code)]
+#[path = "../support/buyer.rs"]
+mod buyer;
+#[allow(dead_code)]
 #[path = "../support/client.rs"]
 mod client;
 #[allow(dead_code)]
@@ -25,12 +28,15 @@ mod server;
 #[path = "../support/tuning.rs"]
 mod tuning;
 
+mod changes;
 mod hand_over;
 mod metrics;
 mod observe;
 mod prometheus;
 mod read_token;
+mod refunds;
 mod reload;
 mod scene;
+mod shop;
 mod supervised;
 mod upkeep;
