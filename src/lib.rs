@@ -49,6 +49,8 @@ pub mod output;
 pub mod count;
 pub mod slab;
 pub mod stat_log;
+pub mod trace;
+pub mod seldom;
 #[cfg(test)]
 mod test_answers;
 #[cfg(test)]

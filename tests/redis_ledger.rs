@@ -103,6 +103,7 @@ fn ask_as(n: u128, user: &str, key: &str) -> Command {
         quantity: 1,
         user: User::new(user).ok(),
         key: Key::new(key).ok(),
+        trace: None,
     })
 }
 

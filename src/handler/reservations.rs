@@ -1,5 +1,7 @@
 //! `/v1/…/reservations`: made, shown, paid for, given back.
 
+use std::sync::Arc;
+
 use super::answer::write_created;
 use super::refusal::{failure_code, limit_reached, not_found, verdict_problem};
 use crate::code::Code;
@@ -9,6 +11,7 @@ use crate::ledger::batch::{Answer, Asker, Ticket};
 use crate::purchase::{self, Ask, Asked, Done, Progress, Refused, Seller, Verdict};
 use crate::route::{idempotency_key, parse_reservation_request};
 use crate::sale::{Command, Outcome, ReservationId, SaleId};
+use crate::trace::Trace;
 use crate::views::ReservationJson;
 
 /// What is to be done with a reservation.
@@ -94,11 +97,13 @@ pub fn begin(
     head: &Head<'_>,
     body: &[u8],
     sale: &str,
+    trace: Option<&Arc<Trace>>,
 ) -> Result<Asked, Declined> {
     let request = parse_reservation_request(body, Media::of(head), head.user)?;
     let key = idempotency_key(head)?;
     let slot = seller.sale_to_buy(sale).map_err(Declined::Decided)?;
-    let ask = Ask { quantity: request.quantity, user: Some(request.user), key };
+    let ask =
+        Ask { quantity: request.quantity, user: Some(request.user), key, trace: trace.cloned() };
     match purchase::begin(seller, &slot, ask, asker) {
         Progress::Waits(asked) => Ok(asked),
         Progress::Done(done) => Err(Declined::Decided(done.verdict)),

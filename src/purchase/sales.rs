@@ -375,7 +375,11 @@ impl Settle for Settler {
     fn nobody_waits(&self, sale: &SaleId, outcome: &Outcome) {
         let slot = self.0.sales.known(sale).and_then(PartOf::resolve).map(|(slot, _)| slot);
         let granted = matches!(outcome, Outcome::Granted { .. });
-        self.0.record(slot.as_deref(), if granted { Counted::Granted } else { Counted::Abandoned });
+        self.0.record(
+            slot.as_deref(),
+            if granted { Counted::Granted } else { Counted::Abandoned },
+            None,
+        );
     }
 
     fn give_up(&self, sale: &SaleId) {

@@ -1,9 +1,12 @@
 //! What is asked, and what it comes to.
 
+use std::sync::Arc;
+
 use crate::ledger::Failure;
 use crate::ledger::batch::Answer;
 use crate::sale::{Key, Outcome, Reservation, ReservationId, Reserve, Status, User};
 use crate::stock::Refusal;
+use crate::trace::Trace;
 
 /// What a user asks for.
 #[derive(Debug)]
@@ -14,20 +17,22 @@ pub struct Ask {
     pub user: Option<User>,
     /// Idempotency key.
     pub key: Option<Key>,
+    /// How the client's request is found again.
+    pub trace: Option<Arc<Trace>>,
 }
 
 impl From<Ask> for Reserve {
     /// Without an id, which it gets when it is sent.
     fn from(ask: Ask) -> Self {
-        let Ask { quantity, user, key } = ask;
-        Self { id: ReservationId(0), quantity, user, key }
+        let Ask { quantity, user, key, trace } = ask;
+        Self { id: ReservationId(0), quantity, user, key, trace }
     }
 }
 
 impl From<Reserve> for Ask {
     fn from(reserve: Reserve) -> Self {
-        let Reserve { quantity, user, key, .. } = reserve;
-        Self { quantity, user, key }
+        let Reserve { quantity, user, key, trace, .. } = reserve;
+        Self { quantity, user, key, trace }
     }
 }
 

@@ -150,6 +150,7 @@ fn reserve() -> impl Strategy<Value = Command> {
                 quantity,
                 user: user.and_then(|user| User::new(user).ok()),
                 key: key.and_then(|key| Key::new(key).ok()),
+                trace: None,
             };
             if only_looks {
                 Command::FindClaim(reserve, Creation(made))

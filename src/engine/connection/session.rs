@@ -15,7 +15,7 @@ use super::turn::Turn;
 use crate::engine::core::{Action, Leader, Service, Settings};
 use crate::engine::counts::End;
 use crate::engine::gate::Token;
-use crate::engine::http::{Framing, Head, Problem, Reject, parse_head};
+use crate::engine::http::{Framing, Head, Problem, Reject, parse_head, write_request_id};
 use crate::engine::manner::Manner;
 use crate::limits::{
     LINGER_BYTES_MAX, OUT_BUFFER_BYTES_MAX, READ_BUFFER_BYTES, READS_PER_TURN_MAX,
@@ -435,8 +435,11 @@ impl<'a, S: Service> Session<'a, S> {
         let core = self.leader.core;
         self.requests += 1;
         if let Some(kind) = head.declined(self.connection.secure) {
-            let manner = Manner::of(core, &head);
+            let (manner, answer_at) = (Manner::of(core, &head), self.out.len());
             Problem::of(kind).write(&manner.envelope(&core.date.borrow()), &mut self.out);
+            if let Some(trace) = head.trace() {
+                write_request_id(trace.request_id(), answer_at, &mut self.out);
+            }
             return Ok(Some(Action::Answered));
         }
         Ok(Some(self.leader.service.serve(core, self.token, &head, body, &mut self.out)))

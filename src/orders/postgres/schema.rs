@@ -18,6 +18,15 @@ const LOCK: i64 = i64::from_be_bytes(*b"stampede");
 /// Encodings that keep every user's name: PostgreSQL takes SQL_ASCII's texts as they are.
 const ENCODINGS: [&str; 2] = ["UTF8", "SQL_ASCII"];
 
+/// Columns that are added to tables of any version: an older worker writes without them. They may be
+/// NULL and have no default, so that adding them touches no row, however large the table is.
+const TRACE: &str = "ALTER TABLE orders ADD COLUMN IF NOT EXISTS request_id text,
+                         ADD COLUMN IF NOT EXISTS traceparent text";
+/// Whether it has them.
+const TRACED: &str = "SELECT count(*) = 2 FROM pg_attribute
+    WHERE attrelid = to_regclass('orders') AND attname IN ('request_id', 'traceparent')
+        AND NOT attisdropped";
+
 /// What is added to tables of any version, for who asks what is unpaid and expires soon. Not by
 /// status, and not only of what is held: then each change of a status would touch every index of the
 /// table, instead of staying in its page. And none by idempotency key: texts in no order take `COPY`
@@ -161,11 +170,20 @@ fn missing_rights(transaction: &mut Transaction<'_>) -> Result<Vec<String>, post
     Ok(missing)
 }
 
-/// Adds index and comments if they are missing, this user may, and nobody waits long for it. Orders
-/// are written without them too, so what keeps them away is only logged.
+/// Whether the table says who asked for reservations.
+pub(super) fn is_traced(client: &mut Client) -> Result<bool, postgres::Error> {
+    client.query_typed_one(TRACED, &[])?.try_get(0)
+}
+
+/// Adds columns, index and comments if they are missing, this user may, and nobody waits long for it.
+/// Orders are written without them too, so what keeps them away is only logged.
 pub(super) fn add(client: &mut Client) {
     match try_to_add(client) {
         Ok(Added::AllThere) => {}
+        Ok(Added::ColumnsByHand) => tracing::info!(
+            by_hand = TRACE.split_whitespace().collect::<Vec<_>>().join(" "),
+            "the table orders lacks columns for requests: another user owns it"
+        ),
         Ok(Added::ByHand) => tracing::info!(
             by_hand = format!("CREATE INDEX CONCURRENTLY {INDEX} {INDEX_ON}"),
             "the table orders lacks an index: it is large, or another user owns it"
@@ -179,6 +197,8 @@ pub(super) fn add(client: &mut Client) {
 
 enum Added {
     AllThere,
+    /// The columns are for somebody to add.
+    ColumnsByHand,
     /// The index is for somebody to make.
     ByHand,
 }
@@ -190,13 +210,19 @@ fn try_to_add(client: &mut Client) -> Result<Added, postgres::Error> {
     let sql = "SELECT pg_has_role(c.relowner, 'USAGE')
                       AND has_schema_privilege(c.relnamespace, 'CREATE'),
                       pg_relation_size(c.oid),
-                      col_description(c.oid, 1) IS NOT NULL,
+                      col_description(c.oid, 1) IS NOT NULL
+                          AND col_description(c.oid, (SELECT attnum FROM pg_attribute
+                              WHERE attrelid = c.oid AND attname = 'traceparent')) IS NOT NULL,
                       EXISTS (SELECT FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
                               WHERE x.indrelid = c.oid AND i.relname = $1)
                FROM pg_class c WHERE c.oid = to_regclass('orders')";
     let row = transaction.query_typed_one(sql, &[(&INDEX, Type::NAME)])?;
     let (may, bytes, commented, indexed): (bool, i64, bool, bool) =
         (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
+    let traced: bool = transaction.query_typed_one(TRACED, &[])?.try_get(0)?;
+    if may && !traced {
+        transaction.batch_execute(TRACE)?;
+    }
     let makes = !indexed && may && bytes <= INDEX_BYTES_MAX;
     if makes {
         transaction.batch_execute(&format!("CREATE INDEX {INDEX} {INDEX_ON}"))?;
@@ -205,5 +231,9 @@ fn try_to_add(client: &mut Client) -> Result<Added, postgres::Error> {
         transaction.batch_execute(COMMENTS)?;
     }
     transaction.commit()?;
-    Ok(if indexed || makes { Added::AllThere } else { Added::ByHand })
+    Ok(match (indexed || makes, traced || may) {
+        (true, true) => Added::AllThere,
+        (true, false) => Added::ColumnsByHand,
+        (false, _) => Added::ByHand,
+    })
 }
