@@ -106,9 +106,12 @@ impl Service for Buyers {
             },
             Question::Reservation(asking) => match asking.go_on(seller, asker) {
                 Err(asking) => return on(Question::Reservation(asking)),
-                Ok(told) => manner.answer(core, out, |envelope, out| {
-                    reservations::write_told(told, envelope, out);
-                }),
+                Ok(told) => {
+                    told.failure().into_iter().for_each(|failure| seller.note_failure(failure));
+                    manner.answer(core, out, |envelope, out| {
+                        reservations::write_told(told, envelope, out);
+                    });
+                }
             },
         }
         if let Some(trace) = trace {

@@ -34,6 +34,7 @@ mod ledger;
 mod listening;
 mod members;
 mod orders;
+mod strain;
 mod tls;
 mod watchdog;
 
@@ -43,6 +44,7 @@ pub use event::{Event, SaleStart};
 use boot::start_core;
 use ledger::Ledger;
 use listening::{Listening, listen_all, tcp_hint};
+use strain::Strain;
 use watchdog::{WATCHDOG_INTERVAL, Watchdog};
 
 /// Time to write the rest of `stat.log` at the end.
@@ -89,7 +91,8 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
     let connections_max = status.engine.settings.connections_max;
     let instance = members::instance(&status, &addresses);
     let control = start_control(&status, &ledger, &instance, events)?;
-    let mut server = Server { status, heard, links: vec![None; cores] };
+    let links = vec![None; cores];
+    let mut server = Server { status, heard, links, strain: Strain::default() };
     let Some(started) = server.wait_for_sales()? else {
         tracing::info!("told to end before it was ready");
         return Ok(());
@@ -207,6 +210,8 @@ struct Server {
     heard: Receiver<Event>,
     /// One a core. `None`: not heard of yet.
     links: Vec<Option<LinkState>>,
+    /// What was logged of load that was turned away.
+    strain: Strain,
 }
 
 impl Server {
@@ -272,9 +277,12 @@ impl Server {
         watchdog: &mut Watchdog,
         time: Duration,
     ) -> Result<bool, RunError> {
-        if watchdog.look(Instant::now(), &self.status.engine.ticks)? && ledger.has_failed() {
-            // It would refuse everything until a restart: better started anew at once.
-            return Err(RunError::LedgerFailed);
+        if watchdog.look(Instant::now(), &self.status.engine.ticks)? {
+            if ledger.has_failed() {
+                // It would refuse everything until a restart: better started anew at once.
+                return Err(RunError::LedgerFailed);
+            }
+            self.strain.look(Instant::now(), &self.status);
         }
         match self.heard.recv_timeout(time.min(watchdog.time_left(Instant::now()))) {
             Ok(Event::Signal) | Err(RecvTimeoutError::Disconnected) => return Ok(true),

@@ -32,9 +32,11 @@ impl Access {
         Self { token }
     }
 
-    /// Whether a request may be answered.
-    pub fn check(&self, shown: &Shown<'_>) -> Result<(), Problem> {
-        let Some(token) = &self.token else { return check_local(shown) };
+    /// Whether a request may be answered: what lets it in, as it may be logged.
+    pub fn check(&self, shown: &Shown<'_>) -> Result<String, Problem> {
+        let Some(token) = &self.token else {
+            return check_local(shown).map(|()| "loopback".to_owned());
+        };
         let refuse = |detail: &'static str, header| {
             let remedy = Remedy::Authenticate(header);
             Err(Problem::new(Kind::UNAUTHORIZED, detail).with_remedy(remedy))
@@ -43,7 +45,9 @@ impl Access {
             [] => {
                 refuse("The control port wants its token: Authorization: Bearer TOKEN.", "Bearer")
             }
-            [value] if bearer(value).is_some_and(|shown| token.matches(shown)) => Ok(()),
+            [value] if bearer(value).is_some_and(|shown| token.matches(shown)) => {
+                Ok(format!("token {}", token.fingerprint()))
+            }
             _ => refuse("This is not the control port's token.", "Bearer error=\"invalid_token\""),
         }
     }

@@ -42,6 +42,13 @@ pub struct Told {
     wish: Wish,
 }
 
+impl Told {
+    /// Why there is no answer of the ledger, if there is none.
+    pub fn failure(&self) -> Option<Failure> {
+        self.answer.as_ref().err().copied()
+    }
+}
+
 impl Asking {
     /// What the ledger has answered, if it has.
     pub fn go_on(self, seller: &'static Seller, asker: Asker) -> Result<Told, Self> {
@@ -157,6 +164,7 @@ pub fn ask(
     match seller.batcher.submit(now_ms, &sale, is_known, command, 0, Some(asker)) {
         Ok(ticket) => Some(Asking { ticket, sale, id, wish, late: false }),
         Err(failure) => {
+            seller.note_failure(failure);
             failed(wish, failure).write(envelope, out);
             None
         }

@@ -31,6 +31,8 @@ pub const REQUEST_ID_BYTES_MAX: usize = 128;
 pub const TRACES_WAITING_MAX: usize = 64 * 1024;
 /// Longest `X-Operator` that is taken. One that is longer counts as not sent.
 pub const OPERATOR_BYTES_MAX: usize = 64;
+/// Longest body of a change at the control port that is logged with it.
+pub const REQUEST_ASKED_BYTES_MAX: usize = 512;
 
 const _: () = assert!(LOG_WRITE_BYTES < LOG_QUEUE_BYTES_MAX);
 const _: () = assert!(STAT_LOG_LINE_BYTES_MAX < STAT_LOG_BUFFER_BYTES);

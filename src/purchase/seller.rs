@@ -11,6 +11,7 @@ use super::flows::Flows;
 use super::slot::SaleSlot;
 use super::table::Sales;
 use crate::clock::Clock;
+use crate::ledger::Failure;
 use crate::ledger::batch::Batcher;
 use crate::ledger::refused::RefusedSales;
 use crate::stat_log::StatLogBuffer;
@@ -118,6 +119,9 @@ impl Seller {
     pub(super) fn record(&self, slot: Option<&SaleSlot>, counted: Counted, trace: Option<&Trace>) {
         let granted = counted == Counted::Granted;
         self.count(slot, counted);
+        if counted == Counted::Busy {
+            self.counts.busy.add(1);
+        }
         if granted {
             self.counts.grants.add(1);
         }
@@ -129,6 +133,13 @@ impl Seller {
     pub(super) fn record_known(&self, slot: &SaleSlot, refusal: &Refusal, trace: Option<&Trace>) {
         self.count(Some(slot), Counted::known(refusal));
         self.log_attempt(false, trace);
+    }
+
+    /// A request that is no purchase, or is none yet, could not be asked, or was not answered.
+    pub fn note_failure(&self, failure: Failure) {
+        if failure == Failure::Busy {
+            self.counts.busy.add(1);
+        }
     }
 
     #[inline(always)]

@@ -98,6 +98,10 @@ impl<'a, S: Service> Session<'a, S> {
 
     /// Reads, serves and writes until there is nothing more to read or no room to write.
     fn drive(&mut self) -> Keep {
+        if S::WANTS_PEER {
+            let peer = rustix::net::getpeername(&self.connection.socket).ok().flatten();
+            self.leader.core.peer.set(peer.and_then(|peer| peer.try_into().ok()));
+        }
         if self.must_shake_hands()
             && let Some(keep) = self.shake_hands()
         {
@@ -298,6 +302,8 @@ impl<'a, S: Service> Session<'a, S> {
                 Ok(Served::Answered) => {}
                 Ok(Served::Incomplete | Served::Waits) => break,
                 Err(reject) => {
+                    let (core, code) = (self.leader.core.index, reject.kind.code);
+                    tracing::debug!(core, code, detail = reject.detail, "request refused unread");
                     let date = self.leader.core.date.borrow();
                     self.requests += 1;
                     reject.write(&self.input[start..], &date, &mut self.out);
