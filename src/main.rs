@@ -62,7 +62,7 @@ fn serve(options: &ServeOptions) -> ExitCode {
     let config = Config::load(options).unwrap_or_else(|error| usage(&error));
     logging::start(&config.log_filter, config.log_format).unwrap_or_else(|error| failure(&error));
     for warning in &config.warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(%warning, "configuration needs attention");
     }
     signals::ignore_others().unwrap_or_else(|error| failure(&error));
     if let Err(error) = raise_file_limit() {

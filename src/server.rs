@@ -299,14 +299,16 @@ impl Server {
 /// Says what became of a sale after the start.
 fn log_sale(config: &Config, id: &SaleId, start: &SaleStart) {
     match start {
-        SaleStart::Created(view) => tracing::info!(sale = %id, total = view.spec.total, "created"),
+        SaleStart::Created(view) => {
+            tracing::info!(sale = %id, total = view.spec.total, "sale created")
+        }
         SaleStart::Existing(view) => {
-            tracing::info!(sale = %id, total = view.spec.total, free = view.free(), "exists");
+            tracing::info!(sale = %id, total = view.spec.total, free = view.free(), "sale exists");
             if let Some(difference) = difference(config, id, view) {
-                tracing::warn!(sale = %id, "{difference}");
+                tracing::warn!(sale = %id, difference, "sale is not as asked");
             }
         }
-        SaleStart::Missing => tracing::warn!(sale = %id, "does not exist"),
+        SaleStart::Missing => tracing::warn!(sale = %id, "sale does not exist"),
         // Whoever was refused has logged it.
         SaleStart::Refused(_) => {}
     }

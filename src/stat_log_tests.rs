@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::limits::REQUEST_ID_BYTES_MAX;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -43,6 +44,24 @@ fn lines_are_the_articles_and_are_appended() {
                     result:0,localSales:2\n";
     assert_eq!(fs::read_to_string(&path).unwrap(), expected);
     assert!("result:1,localSales:18446744073709551615\n".len() <= STAT_LOG_LINE_BYTES_MAX);
+}
+
+#[test]
+fn the_longest_line_is_within_its_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("stat.log");
+    let log = StatLog::open(&path).unwrap();
+    let mut buffer = log.buffer();
+    let id = "x".repeat(REQUEST_ID_BYTES_MAX);
+    let parent = format!("00-{}-{}-01", "1".repeat(32), "2".repeat(16));
+    let trace = Trace::from_texts(&id, &parent).unwrap();
+    buffer.record(true, u64::MAX, Some(&trace));
+    drop(buffer);
+    log.close(SECOND).unwrap();
+    let told = fs::read_to_string(&path).unwrap();
+    let line = format!("result:1,localSales:{},requestId:{id},traceparent:{parent}\n", u64::MAX);
+    assert_eq!(told, line);
+    assert!(told.len() <= STAT_LOG_LINE_BYTES_MAX);
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub fn log_change(request: &Request, reply: &Reply) {
         request_id = trace.as_ref().and_then(Trace::request_id),
         traceparent = trace.as_ref().and_then(Trace::parent),
         method = request.method,
-        target = request.target,
+        path = request.target,
         sale,
         asked,
         status = reply.status().code(),

@@ -11,6 +11,7 @@ use crate::ledger::batch::{Answer, Asker, Ticket};
 use crate::purchase::{self, Ask, Asked, Done, Progress, Refused, Seller, Verdict};
 use crate::route::{idempotency_key, parse_reservation_request};
 use crate::sale::{Command, Outcome, ReservationId, SaleId};
+use crate::seldom::Seldom;
 use crate::trace::Trace;
 use crate::views::ReservationJson;
 
@@ -188,7 +189,10 @@ pub fn write_told(told: Told, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
         Ok(Outcome::LimitReached { limit_per_user }) => limit_reached(limit_per_user),
         Ok(Outcome::UnknownSale | Outcome::UnknownReservation) => not_found("reservation"),
         Ok(outcome) => {
-            tracing::error!(?outcome, ?wish, "the ledger answered with something else");
+            static ODD: Seldom = Seldom::new();
+            if let Some(left_out) = ODD.now() {
+                tracing::error!(?outcome, ?wish, left_out, "ledger answered with something else");
+            }
             Problem::of(Code::Internal)
         }
         Err(failure) => failed(wish, failure),

@@ -5,6 +5,7 @@
 //! reservation whose request is to be found again, of its id, the request's id and its `traceparent`, with a
 //! blank between two. 0.1.0 passes over it, as over every field that it does not know.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -13,6 +14,7 @@ use redis::Value;
 use crate::ledger::redis::{EntryId, parse_line, text};
 use crate::limits::TIME_MS_MAX;
 use crate::sale::{Change, Key, Reservation, ReservationId, SaleId};
+use crate::seldom::Seldom;
 use crate::trace::Trace;
 
 /// An entry as Redis lists it: its id, and its fields unless it has been deleted.
@@ -89,6 +91,14 @@ pub(super) fn changes(
         }
     }
     wrong.map_or(Ok(()), Err)
+}
+
+/// Logs that an entry is lost: once in a while, since many may be.
+pub(super) fn log_deleted(sale: &SaleId, entry: impl Display) {
+    static DELETED: Seldom = Seldom::new();
+    if let Some(left_out) = DELETED.now() {
+        tracing::error!(%sale, %entry, left_out, "stream entry deleted before it was written");
+    }
 }
 
 /// What cannot be read is passed over: the order counts.

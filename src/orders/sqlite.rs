@@ -113,7 +113,7 @@ impl Opened {
         connection.execute_batch("PRAGMA synchronous = FULL").map_err(judge)?;
         if let Err(error) = add(path, &mut connection) {
             let reason = judge(error);
-            tracing::info!(%reason, "index and view could not be added to the table orders");
+            tracing::info!(%reason, "table orders can't be completed");
         }
         match file_at(path)? {
             Some(file) if before.is_none_or(|before| before == file) => {
@@ -284,7 +284,7 @@ fn add(path: &Path, connection: &mut Connection) -> rusqlite::Result<()> {
     let makes = !has_index && bytes <= INDEX_BYTES_MAX;
     if !has_index && !makes {
         let file = path.display();
-        tracing::info!(%file, by_hand = INDEX, "the table orders lacks an index: it is large");
+        tracing::info!(%file, by_hand = INDEX, "table orders lacks an index");
     }
     if !has_view || makes {
         let write = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

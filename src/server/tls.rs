@@ -48,7 +48,8 @@ fn read_again(status: &Status, setting: &TlsSetting, tickets: &Tickets) {
 fn look(setting: &TlsSetting, tickets: &Tickets) -> Option<Loaded> {
     match setting.load(SystemTime::now(), tickets) {
         Ok(loaded) => {
-            loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+            let warnings = loaded.warnings.iter();
+            warnings.for_each(|warning| tracing::warn!(%warning, "TLS files need attention"));
             Some(loaded)
         }
         Err(TlsProblem { setting, file, problem }) => {

@@ -4,10 +4,17 @@
 #[path = "../support/client.rs"]
 mod client;
 #[allow(dead_code)]
+#[path = "../support/port.rs"]
+mod port;
+#[allow(dead_code)]
+#[path = "../support/postgres.rs"]
+mod postgres_server;
+#[allow(dead_code)]
 #[path = "../support/redis.rs"]
 mod redis;
 #[allow(dead_code)]
 #[path = "../support/server.rs"]
 mod server;
 
+mod logs;
 mod metrics;

@@ -303,7 +303,7 @@ impl<'a, S: Service> Session<'a, S> {
                 Ok(Served::Incomplete | Served::Waits) => break,
                 Err(reject) => {
                     let (core, code) = (self.leader.core.index, reject.kind.code);
-                    tracing::debug!(core, code, detail = reject.detail, "request refused unread");
+                    tracing::debug!(core, code, detail = reject.detail, "bad request");
                     let date = self.leader.core.date.borrow();
                     self.requests += 1;
                     reject.write(&self.input[start..], &date, &mut self.out);

@@ -4,6 +4,8 @@
 //! What a worker of an older version does not notice (an index, a comment) is no version of the
 //! schema: an older worker refuses a version that it does not know.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use postgres::types::Type;
 use postgres::{Client, Transaction};
 
@@ -179,31 +181,34 @@ pub(super) fn is_traced(client: &mut Client) -> Result<bool, postgres::Error> {
 /// Orders are written without them too, so what keeps them away is only logged.
 pub(super) fn add(client: &mut Client) {
     match try_to_add(client) {
-        Ok(Added::AllThere) => {}
-        Ok(Added::ColumnsByHand) => tracing::info!(
-            by_hand = TRACE.split_whitespace().collect::<Vec<_>>().join(" "),
-            "the table orders lacks columns for requests: another user owns it"
-        ),
-        Ok(Added::ByHand) => tracing::info!(
-            by_hand = format!("CREATE INDEX CONCURRENTLY {INDEX} {INDEX_ON}"),
-            "the table orders lacks an index: it is large, or another user owns it"
-        ),
+        Ok(lacks) => {
+            if lacks.columns && !COLUMNS_TOLD.swap(true, Ordering::Relaxed) {
+                let by_hand = TRACE.split_whitespace().collect::<Vec<_>>().join(" ");
+                tracing::info!(by_hand, "table orders lacks columns");
+            }
+            if lacks.index && !INDEX_TOLD.swap(true, Ordering::Relaxed) {
+                let by_hand = format!("CREATE INDEX CONCURRENTLY {INDEX} {INDEX_ON}");
+                tracing::info!(by_hand, "table orders lacks an index");
+            }
+        }
         Err(error) => {
             let reason = judge(&error);
-            tracing::info!(%reason, "index and comments could not be added to the table orders");
+            tracing::info!(%reason, "table orders can't be completed");
         }
     }
 }
 
-enum Added {
-    AllThere,
-    /// The columns are for somebody to add.
-    ColumnsByHand,
-    /// The index is for somebody to make.
-    ByHand,
+/// Whether it was logged what is for somebody to do: a database is opened more than once.
+static COLUMNS_TOLD: AtomicBool = AtomicBool::new(false);
+static INDEX_TOLD: AtomicBool = AtomicBool::new(false);
+
+/// What is for somebody else to add: another user owns the table, or it is large.
+struct Lacks {
+    columns: bool,
+    index: bool,
 }
 
-fn try_to_add(client: &mut Client) -> Result<Added, postgres::Error> {
+fn try_to_add(client: &mut Client) -> Result<Lacks, postgres::Error> {
     let mut transaction = begin(client)?;
     lock(&mut transaction)?;
     transaction.batch_execute(LOCK_TIMEOUT)?;
@@ -220,20 +225,17 @@ fn try_to_add(client: &mut Client) -> Result<Added, postgres::Error> {
     let (may, bytes, commented, indexed): (bool, i64, bool, bool) =
         (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
     let traced: bool = transaction.query_typed_one(TRACED, &[])?.try_get(0)?;
-    if may && !traced {
-        transaction.batch_execute(TRACE)?;
-    }
     let makes = !indexed && may && bytes <= INDEX_BYTES_MAX;
     if makes {
         transaction.batch_execute(&format!("CREATE INDEX {INDEX} {INDEX_ON}"))?;
+    }
+    // Last, since nobody reads the table from then on until this is committed.
+    if may && !traced {
+        transaction.batch_execute(TRACE)?;
     }
     if may && !commented {
         transaction.batch_execute(COMMENTS)?;
     }
     transaction.commit()?;
-    Ok(match (indexed || makes, traced || may) {
-        (true, true) => Added::AllThere,
-        (true, false) => Added::ColumnsByHand,
-        (false, _) => Added::ByHand,
-    })
+    Ok(Lacks { columns: !traced && !may, index: !indexed && !makes })
 }
