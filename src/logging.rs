@@ -20,20 +20,18 @@ use crate::output::Aside;
 mod journal;
 mod queue;
 mod standard_error;
+mod target;
 
 use journal::{Journal, with_priorities};
 use queue::Queue;
 pub use standard_error::real as real_standard_error;
+pub use target::AUDIT;
 
 /// What all lines go through once logging has started.
 static QUEUE: OnceLock<Queue> = OnceLock::new();
 
 /// How lines look from now on.
 static FORMAT: OnceLock<LogFormat> = OnceLock::new();
-
-/// The target of the lines that say what operators have changed. They are logged at every level but
-/// `off`, unless the filter names them.
-pub const AUDIT: &str = "stampede::audit";
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::AUDIT;
+use super::target::AUDIT;
 
 /// Whether standard error is the journal: systemd names its device and inode in `JOURNAL_STREAM`
 /// (systemd.exec(5)), which a child whose standard error is something else inherits too.
