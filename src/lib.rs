@@ -30,6 +30,7 @@ pub mod audit;
 pub mod sweep;
 pub mod members;
 pub mod clock;
+pub mod patience;
 pub mod sync;
 pub mod status;
 pub mod metrics;

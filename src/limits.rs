@@ -3,8 +3,10 @@
 //! A bound that can be set by the operator has its default here; a bound that can't is a constant
 //! and nothing else. Units stand last in the name.
 
+mod life;
 mod logs;
 
+pub use life::*;
 pub use logs::*;
 
 /// Longest request line (method, target, version and CRLF). Beyond it: 414.
@@ -296,8 +298,6 @@ pub const REFUSED_CONNECTIONS_MAX: usize = 16;
 pub const STACK_BYTES: usize = 64 * 1024;
 /// Stack of a coroutine on which a TLS handshake may run: a core's leader, its link to the ledger.
 pub const HANDSHAKE_STACK_BYTES: usize = 256 * 1024;
-/// Time the start waits for the ledger before the server goes on without it.
-pub const STARTUP_WAIT_MS: u64 = 5_000;
 /// Reservations that one sweep returns to stock, about.
 pub const EXPIRE_BATCH_MAX: u32 = 1024;
 /// Time between two looks of the sweep at how many sales there are.
@@ -446,9 +446,6 @@ pub const CONTROL_TOKEN_BYTES_MIN: usize = 16;
 pub const CONTROL_TOKEN_BYTES_MAX: usize = 512;
 /// Longest answer of a control port that a command takes, in bytes.
 pub const CONTROL_REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
-
-/// Time that a second signal leaves for an orderly end.
-pub const SECOND_SIGNAL_MS: u64 = 1_000;
 
 const _: () = assert!(REQUEST_LINE_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () = assert!(TLS_RECEIVED_BYTES_MAX <= TLS_RECEIVED_BLOCK_BYTES);

@@ -11,8 +11,10 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::limits::{COMMAND_LAST_WORDS_MS, LAST_WORDS_MS};
 use crate::output::Aside;
@@ -29,6 +31,8 @@ pub use target::AUDIT;
 
 /// What all lines go through once logging has started.
 static QUEUE: OnceLock<Queue> = OnceLock::new();
+/// The filter that lines go through before.
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
 /// How lines look from now on.
 static FORMAT: OnceLock<LogFormat> = OnceLock::new();
@@ -46,13 +50,17 @@ pub enum LogFormat {
 
 impl LogFormat {
     /// What suits standard error: [`Journal`](Self::Journal) if systemd says that it is the journal, else
-    /// text. To be asked before logging starts.
+    /// text. To be asked once before logging starts: then it says the same also while our own pipe stands
+    /// in for it.
     pub fn of_standard_error() -> Self {
-        let stream = std::env::var("JOURNAL_STREAM").ok();
-        match journal::is_standard_error(stream.as_deref()) {
-            true => Self::Journal,
-            false => Self::Text,
-        }
+        static FOUND: OnceLock<LogFormat> = OnceLock::new();
+        *FOUND.get_or_init(|| {
+            let stream = std::env::var("JOURNAL_STREAM").ok();
+            match journal::is_standard_error(stream.as_deref()) {
+                true => Self::Journal,
+                false => Self::Text,
+            }
+        })
     }
 }
 
@@ -74,10 +82,7 @@ pub enum LoggingError {
 /// backtrace, which takes more stack than a coroutine has. Colours only on a terminal, and not with
 /// `NO_COLOR`.
 pub fn start(filter: &str, format: LogFormat) -> Result<(), LoggingError> {
-    // What is below us says much at `info`; a filter that names it has the last word.
-    let audit = if filter.trim() == "off" { "off" } else { "info" };
-    let parsed = EnvFilter::try_new(format!("may=warn,{AUDIT}={audit},{filter}"))
-        .map_err(|error| LoggingError::Filter(filter.into(), error))?;
+    let parsed = parse(filter)?;
     let colours = has_colours();
     let queue = QUEUE.get_or_init(Queue::default);
     let _ = FORMAT.set(format);
@@ -85,22 +90,39 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), LoggingError> {
     standard_error::take(queue, prepare, |lines| {
         tracing::warn!(lines, "log lines were dropped, since standard error did not take them");
     })?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(parsed)
-        .with_writer(ToQueue(queue))
-        .log_internal_errors(false);
-    match format {
-        LogFormat::Text => builder.with_ansi(colours).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-        LogFormat::Journal => builder.with_ansi(false).event_format(Journal).try_init(),
-    }
-    .map_err(LoggingError::Taken)?;
+    let lines = fmt::layer().with_writer(ToQueue(queue)).log_internal_errors(false);
+    let lines = match format {
+        LogFormat::Text => lines.with_ansi(colours).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Journal => lines.with_ansi(false).event_format(Journal).boxed(),
+    };
+    let (parsed, filter) = reload::Layer::new(parsed);
+    let all = tracing_subscriber::registry().with(parsed).with(lines);
+    all.try_init().map_err(|error| LoggingError::Taken(error.into()))?;
+    let _ = FILTER.set(filter);
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map_or_else(String::new, ToString::to_string);
         let text = panic.payload_as_str().unwrap_or("no text");
         tracing::error!(%place, text, "panic");
     }));
     Ok(())
+}
+
+/// Logs what this filter lets through from now on.
+///
+/// # Errors
+/// It is no filter, or logging has not started; the old one stays.
+pub fn change_filter(filter: &str) -> Result<(), LoggingError> {
+    let parsed = parse(filter)?;
+    let Some(current) = FILTER.get() else { return Ok(()) };
+    current.reload(parsed).map_err(|error| LoggingError::Taken(error.into()))
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, LoggingError> {
+    // What is below us says much at `info`; a filter that names it has the last word.
+    let audit = if filter.trim() == "off" { "off" } else { "info" };
+    EnvFilter::try_new(format!("may=warn,{AUDIT}={audit},{filter}"))
+        .map_err(|error| LoggingError::Filter(filter.into(), error))
 }
 
 /// Whether what goes to standard error may have colours. To be asked before logging starts.

@@ -158,7 +158,7 @@ fn write_connections(sheet: &mut Sheet<'_>, status: &Status) -> fmt::Result {
     sheet.gauge(
         "connections_max",
         "Connections that may have a place.",
-        engine.settings.connections_max as u64,
+        engine.limits.connections_max() as u64,
     )?;
     let accepted = sum(|core| core.accepted.get());
     sheet.counter("connections_accepted", "Connections accepted.", None, accepted)?;
@@ -199,7 +199,7 @@ fn write_connections(sheet: &mut Sheet<'_>, status: &Status) -> fmt::Result {
         None,
         by_core,
     )?;
-    let ready = !engine.leaving.load(Ordering::Relaxed) && status.ledger_is_up();
+    let ready = !status.is_leaving() && status.ledger_is_up();
     sheet.gauge("ready", "1 while /readyz is 200.", u64::from(ready))
 }
 

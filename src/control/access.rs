@@ -5,6 +5,7 @@
 //! be made to resolve to 127.0.0.1 (DNS rebinding), which the `Host` gives away.
 
 use std::net::IpAddr;
+use std::sync::{PoisonError, RwLock};
 
 use crate::config::Token;
 use crate::engine::http::{Kind, Problem, Remedy};
@@ -12,7 +13,7 @@ use crate::engine::http::{Kind, Problem, Remedy};
 /// The rules.
 #[derive(Debug)]
 pub struct Access {
-    token: Option<Token>,
+    token: RwLock<Option<Token>>,
 }
 
 /// What a request shows of itself. Each header with all its values.
@@ -29,12 +30,18 @@ pub struct Shown<'a> {
 impl Access {
     /// With the token that clients must show, if there is one.
     pub fn new(token: Option<Token>) -> Self {
-        Self { token }
+        Self { token: RwLock::new(token) }
+    }
+
+    /// From now on it is this token.
+    pub fn change(&self, token: Option<Token>) {
+        *self.token.write().unwrap_or_else(PoisonError::into_inner) = token;
     }
 
     /// Whether a request may be answered: what lets it in, as it may be logged.
     pub fn check(&self, shown: &Shown<'_>) -> Result<String, Problem> {
-        let Some(token) = &self.token else {
+        let token = self.token.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(token) = &*token else {
             return check_local(shown).map(|()| "loopback".to_owned());
         };
         let refuse = |detail: &'static str, header| {

@@ -2,7 +2,6 @@
 //! left to a control thread, for whose reply the connection waits.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::access::{Access, Shown};
 use super::api::only_does;
@@ -25,7 +24,7 @@ use crate::trace::Trace;
 
 /// What operators, and the machinery around a server, are answered.
 pub(super) struct Operators {
-    pub(super) access: Access,
+    pub(super) access: Arc<Access>,
     pub(super) status: Arc<Status>,
     pub(super) metrics: Metrics,
     /// Looks, and changes that take a moment.
@@ -140,7 +139,7 @@ impl Operators {
     /// Ready also with sales that the ledger refuses: other servers could not sell them either. They
     /// are named.
     fn readiness(&self) -> Result<Reply, Problem> {
-        if self.status.engine.leaving.load(Ordering::Relaxed) {
+        if self.status.is_leaving() {
             return Err(Problem::of(DRAINING));
         }
         if !self.status.ledger_is_up() {

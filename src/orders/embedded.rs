@@ -42,7 +42,8 @@ impl EmbeddedSource {
     /// knows of a future that this ledger never had is [`SourceError::Fatal`], and then the ledger
     /// sells no more: what is missing may have been sold and paid for.
     pub fn connect(handle: Handle, database: &mut dyn Database) -> Result<Self, ConnectError> {
-        let name = source_name(handle.ledger_id());
+        let ledger_id = handle.ledger_id(ANSWER_DEADLINE).map_err(away)?;
+        let name = source_name(ledger_id);
         let run_name = format!("{name}:run");
         let position = database.position(&name)?.unwrap_or(0);
         let known_run = database.position(&run_name)?;
@@ -52,7 +53,7 @@ impl EmbeddedSource {
         });
         let (checked, run) = asked.map_err(away)?;
         if let Err(diverged) = checked {
-            let reason = behind(handle.ledger_id(), diverged);
+            let reason = behind(ledger_id, diverged);
             let told = reason.clone();
             handle.ask(ANSWER_DEADLINE, move |store| store.fail(told)).map_err(away)?;
             return Err(SourceError::Fatal(reason).into());
@@ -62,13 +63,13 @@ impl EmbeddedSource {
         if known_run != Some(run) {
             database.write(&[], Some((&run_name, run)))?;
         }
-        Ok(Self::new(handle, position))
+        Ok(Self::new(handle, name, position))
     }
 
     /// The changes after a position.
-    pub fn new(handle: Handle, position: u64) -> Self {
+    pub fn new(handle: Handle, name: String, position: u64) -> Self {
         Self {
-            name: source_name(handle.ledger_id()),
+            name,
             handle,
             cursor: new_cursor(position),
             acknowledged: position,

@@ -119,6 +119,13 @@ fn work(
     run(url, &mut connect, options, stop).map(drop)
 }
 
+impl OrdersThread {
+    /// It is to end, and need not have when this is dropped later.
+    pub fn stop_soon(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Drop for OrdersThread {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);

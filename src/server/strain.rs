@@ -73,14 +73,14 @@ impl Cause {
     }
 
     fn log(self, count: u64, status: &Status) {
-        let settings = &status.engine.settings;
+        let limits = &status.engine.limits;
         match self {
             Self::Full => {
-                let connections_max = settings.connections_max;
+                let connections_max = limits.connections_max();
                 tracing::warn!(count, connections_max, "connections refused");
             }
             Self::AddressLimit => {
-                let connections_per_address = settings.connections_per_address;
+                let connections_per_address = limits.connections_per_address();
                 tracing::warn!(
                     count,
                     connections_per_address,
@@ -88,12 +88,12 @@ impl Cause {
                 );
             }
             Self::GaveWay => {
-                let connections_max = settings.connections_max;
+                let connections_max = limits.connections_max();
                 tracing::warn!(count, connections_max, "connections closed to make room");
             }
             Self::Handshakes => tracing::warn!(count, "TLS handshakes refused"),
             Self::Busy => {
-                let waiting_max = status.config.waiting_max;
+                let waiting_max = status.patience.waiting_max();
                 tracing::warn!(count, waiting_max, "requests answered busy");
             }
         }

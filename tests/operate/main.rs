@@ -4,6 +4,9 @@
 #[path = "../support/client.rs"]
 mod client;
 #[allow(dead_code)]
+#[path = "../support/place.rs"]
+mod place;
+#[allow(dead_code)]
 #[path = "../support/port.rs"]
 mod port;
 #[allow(dead_code)]
@@ -13,8 +16,14 @@ mod postgres_server;
 #[path = "../support/redis.rs"]
 mod redis;
 #[allow(dead_code)]
+#[path = "../support/secure.rs"]
+mod secure;
+#[allow(dead_code)]
 #[path = "../support/server.rs"]
 mod server;
 
+mod hand_over;
 mod logs;
 mod metrics;
+mod reload;
+mod supervised;

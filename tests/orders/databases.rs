@@ -82,7 +82,7 @@ fn says_who_asked(
             traced(n, Status::Held, n, n.is_multiple_of(2).then_some((&id, PARENT)))
         })
         .collect();
-    let mut want: Vec<_> = (1..=300)
+    let mut want: Vec<_> = (1..=300u64)
         .map(|n| match n.is_multiple_of(2) {
             true => (Some(asked(n)), Some(PARENT.to_owned())),
             false => (None, None),

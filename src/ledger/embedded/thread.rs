@@ -4,11 +4,12 @@
 //! It blocks on the disk, so it is a thread of its own and not a core's. While one fdatasync runs,
 //! the next commit gathers in the channel: no timer, no linger.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -74,7 +75,8 @@ enum Message {
 #[derive(Clone)]
 pub struct Handle {
     sender: SyncSender<Message>,
-    ledger_id: u128,
+    /// Known once it is open.
+    ledger_id: Arc<OnceLock<u128>>,
 }
 
 impl Handle {
@@ -90,9 +92,14 @@ impl Handle {
         }
     }
 
-    /// What tells this ledger from any other.
-    pub fn ledger_id(&self) -> u128 {
-        self.ledger_id
+    /// What tells this ledger from any other. Waits for one that is not open yet, at most for this time.
+    ///
+    /// `Refused`: it can't be opened, or has stopped. `Lost`: it is not open yet.
+    pub fn ledger_id(&self, timeout: Duration) -> Result<u128, LedgerError> {
+        match self.ledger_id.get() {
+            Some(id) => Ok(*id),
+            None => self.ask(timeout, |store| store.id()),
+        }
     }
 
     /// Looks at the store, on the ledger thread, after all that was sent before, and waits for the
@@ -141,19 +148,54 @@ impl Embedded {
         clock_ms: impl FnMut() -> u64 + Send + 'static,
     ) -> Result<Self, OpenError> {
         let store = Store::open(folder, options)?;
+        Self::run(move || Some(store), clock_ms).map_err(|error| OpenError::from_io(folder, error))
+    }
+
+    /// The same for a folder that another process is about to close: it is opened on the ledger thread
+    /// as soon as that has happened, at most after this time. What is sent until then waits. `opened`
+    /// hears what has come of it.
+    ///
+    /// # Errors
+    /// No thread is to be had.
+    pub fn start_when_closed(
+        folder: &Path,
+        options: Options,
+        clock_ms: impl FnMut() -> u64 + Send + 'static,
+        patience: Duration,
+        opened: impl FnOnce(Result<(), OpenError>) + Send + 'static,
+    ) -> io::Result<Self> {
+        let folder = folder.to_owned();
+        let open = move || match open_when_closed(&folder, &options, patience) {
+            Ok(store) => {
+                opened(Ok(()));
+                Some(store)
+            }
+            Err(error) => {
+                opened(Err(error));
+                None
+            }
+        };
+        Self::run(open, clock_ms)
+    }
+
+    fn run(
+        open: impl FnOnce() -> Option<Store> + Send + 'static,
+        clock_ms: impl FnMut() -> u64 + Send + 'static,
+    ) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(WAITING_BATCHES_MAX);
-        let ledger_id = store.id();
-        let clock = SteadyClock::new(store.now_ms(), clock_ms);
-        let failed = Arc::new(AtomicBool::new(false));
-        let mut ledger = Ledger { store, clock, expiry_failed: false, failed: failed.clone() };
-        let thread = std::thread::Builder::new()
-            .name("ledger".into())
-            .spawn(move || {
-                ledger.run(&receiver);
-                ledger.close();
-            })
-            .map_err(|error| OpenError::from_io(folder, error))?;
-        Ok(Self { handle: Handle { sender, ledger_id }, failed, thread: Some(thread) })
+        let handle = Handle { sender, ledger_id: Arc::default() };
+        let (failed, id) = (Arc::new(AtomicBool::new(false)), handle.ledger_id.clone());
+        let theirs = failed.clone();
+        let live = move || {
+            let Some(store) = open() else { return };
+            let _ = id.set(store.id());
+            let clock = SteadyClock::new(store.now_ms(), clock_ms);
+            let mut ledger = Ledger { store, clock, expiry_failed: false, failed: theirs };
+            ledger.run(&receiver);
+            ledger.close();
+        };
+        let thread = std::thread::Builder::new().name("ledger".into()).spawn(live)?;
+        Ok(Self { handle, failed, thread: Some(thread) })
     }
 
     /// Whether it commits nothing any more, until it is started again: a write or an assertion has
@@ -187,6 +229,21 @@ impl Embedded {
 impl Drop for Embedded {
     fn drop(&mut self) {
         self.join();
+    }
+}
+
+fn open_when_closed(
+    folder: &Path,
+    options: &Options,
+    patience: Duration,
+) -> Result<Store, OpenError> {
+    let until = Instant::now() + patience;
+    loop {
+        match Store::open(folder, options.clone()) {
+            // It has waited for a moment.
+            Err(OpenError::InUse(_)) if Instant::now() < until => {}
+            opened => return opened,
+        }
     }
 }
 
