@@ -87,7 +87,11 @@ impl Write for OneLine<'_, '_> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+    use crate::sync::lock;
 
     #[test]
     fn lines_of_others_get_the_priority_that_they_lack() {
@@ -103,5 +107,50 @@ mod tests {
         }
         let found = rustix::fs::fstat(std::io::stderr().as_fd()).unwrap();
         assert!(is_standard_error(Some(&format!("{}:{}", found.st_dev, found.st_ino))));
+    }
+
+    /// What has been written.
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            lock(&self.0).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_event_is_one_line_with_its_priority_whatever_is_in_it() {
+        let written = Written::default();
+        let theirs = written.clone();
+        let lines = tracing_subscriber::fmt()
+            .with_max_level(Level::TRACE)
+            .with_ansi(false)
+            .event_format(Journal)
+            .with_writer(move || theirs.clone())
+            .finish();
+        tracing::subscriber::with_default(lines, || {
+            let reason = "one\ntwo\r\u{1b}[31m\u{85}";
+            tracing::error!(target: "stampede::a", %reason, "odd");
+            tracing::warn!(target: "stampede::a", reason, "odd");
+            tracing::info!(target: "stampede::a", "fine");
+            tracing::info!(target: AUDIT, "fine");
+            tracing::debug!(target: "stampede::a", "fine");
+            tracing::trace!(target: "stampede::a", "fine");
+        });
+        let text = String::from_utf8(lock(&written.0).clone()).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 6, "{text}");
+        assert!(lines[0].starts_with("<3>stampede::a: odd reason=one\\ntwo\\r"), "{text}");
+        assert!(lines[1].starts_with("<4>stampede::a: odd reason=\"one"), "{text}");
+        assert!(!text.contains(['\r', '\u{1b}', '\u{85}']), "{text:?}");
+        let rest = ["<6>stampede::a: fine", "<5>stampede::audit: fine"];
+        assert_eq!(lines[2..4], rest);
+        assert_eq!(lines[4..], ["<7>stampede::a: fine"; 2]);
     }
 }

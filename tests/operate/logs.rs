@@ -449,6 +449,25 @@ fn load_that_is_turned_away_is_logged_once_with_how_much_it_was() {
 }
 
 #[test]
+fn connections_that_find_no_place_or_lose_it_are_logged() {
+    let start = |most: &str| {
+        Server::start(&["--sale", "ticket=9", "--cores", "0", "--connections-max", most])
+    };
+    // The only one never gives way.
+    let server = start("1");
+    let mut first = Client::new(&server);
+    assert_eq!(first.ask(buy("")).status(), 200);
+    assert_eq!(Client::new(&server).ask(buy("")).status(), 503);
+    let told = so_many_lines(&server, 1, "connections refused");
+    assert!(told[0].contains("count=1") && told[0].contains("connections_max=1"), "{told:?}");
+    let server = start("20");
+    let crowd: Vec<_> = (0..40).map(|_| Client::new(&server)).collect();
+    let told = so_many_lines(&server, 1, "connections closed to make room");
+    assert!(told[0].contains("count=") && told[0].contains("connections_max=20"), "{told:?}");
+    drop(crowd);
+}
+
+#[test]
 fn bad_clients_are_told_of_at_debug_alone() {
     for (level, count) in [("info", 0), ("debug", 1)] {
         let mut server = Server::start(&["--sale", "ticket=9", "--log", level, "--cores", "0"]);
