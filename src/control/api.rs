@@ -520,6 +520,6 @@ fn refusal(outcome: Outcome) -> Problem {
 }
 
 fn unexpected(outcome: Option<&Outcome>) -> Problem {
-    tracing::error!(?outcome, "the ledger answered the control port with something else");
+    tracing::error!(?outcome, "ledger answered the control port with something else");
     Problem::of(Kind::INTERNAL)
 }

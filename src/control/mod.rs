@@ -12,6 +12,8 @@
 pub mod access;
 pub mod api;
 mod body;
+pub mod caller;
+pub mod change_log;
 mod instances;
 mod job;
 pub mod problem;

@@ -38,6 +38,7 @@ mod state;
 mod store;
 mod tail;
 mod thread;
+mod traces;
 
 pub use changes::{Cursor, Rest};
 pub use client::{EmbeddedClient, OfflineClient};
