@@ -17,6 +17,7 @@ pub mod change_log;
 mod instances;
 mod job;
 pub mod problem;
+mod refusal;
 pub mod request;
 mod service;
 mod snapshot;
