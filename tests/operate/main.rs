@@ -29,6 +29,7 @@ mod server;
 mod tuning;
 
 mod changes;
+mod formats;
 mod hand_over;
 mod logs;
 mod metrics;
