@@ -3,6 +3,9 @@
 //! A bound that can be set by the operator has its default here; a bound that can't is a constant
 //! and nothing else. Units stand last in the name.
 
+mod moving;
+pub use moving::*;
+
 /// Longest request line (method, target, version and CRLF). Beyond it: 414.
 pub const REQUEST_LINE_BYTES_MAX: usize = 4 * 1024;
 /// Longest request head (request line and header section). Beyond it: 431.
@@ -221,8 +224,6 @@ pub const INDEX_AGE_MS_MAX: u64 = 1_000;
 pub const AUDIT_TIMEOUT_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
 /// Keys at whose names an audit looks to find sales that the index does not list.
 pub const AUDIT_KEYS_MAX: u64 = 50_000_000;
-/// Sales that were removed of which a Redis keeps a note.
-pub const REMOVED_SALES_MAX: usize = 100_000;
 /// Entries about sales that were just made which are kept for the sweeps, about: they read them every
 /// [`SWEEP_COUNT_INTERVAL_MS`].
 pub const MADE_ENTRIES_MAX: u64 = 4_096;

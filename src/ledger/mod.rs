@@ -9,9 +9,11 @@
 
 pub mod batch;
 pub mod client;
+pub mod copy;
 pub mod counts;
 pub mod embedded;
 pub mod flight;
+pub mod gaps;
 pub mod ids;
 pub mod link;
 pub mod members;

@@ -11,9 +11,13 @@
 mod archive;
 mod arguments;
 mod audit;
+mod backup;
 mod failure;
+mod finding;
 mod http;
 mod ledger;
+mod moving;
+mod progress;
 mod table;
 mod way;
 
@@ -22,7 +26,9 @@ use std::io::{self, Write};
 use serde_json::{Value, json};
 
 pub use audit::audit;
+pub use backup::{backup, restore};
 pub use failure::Failure;
+pub use moving::move_sales;
 pub use ledger::{embedded_client, open_client, redis_client};
 
 use self::arguments::{check_sale, shown};

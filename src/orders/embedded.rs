@@ -29,8 +29,9 @@ pub struct EmbeddedSource {
     cursor: Cursor,
     /// The database has everything up to this version.
     acknowledged: u64,
-    /// What it had when this began.
-    began_at: u64,
+    /// Records that were acknowledged since this began, and those that were given since.
+    entries: u64,
+    given: u64,
     /// When the oldest change was made that was given and not acknowledged.
     given_at_ms: Option<u64>,
     /// When the latest change was made that was acknowledged.
@@ -72,7 +73,8 @@ impl EmbeddedSource {
             handle,
             cursor: new_cursor(position),
             acknowledged: position,
-            began_at: position,
+            entries: 0,
+            given: 0,
             given_at_ms: None,
             acknowledged_at_ms: None,
         }
@@ -84,11 +86,14 @@ impl EmbeddedSource {
         let (mut cursor, acknowledged) = (self.cursor.clone(), self.acknowledged);
         let taken = self.handle.ask(ANSWER_DEADLINE, move |store| {
             store.set_orders_position(acknowledged);
-            store.changes(&mut cursor, max).map(|changes| (changes, cursor))
+            let before = cursor.position();
+            let changes = store.changes(&mut cursor, max)?;
+            Ok((changes, store.records_between(before, cursor.position()), cursor))
         });
         match taken.and_then(|taken| taken) {
-            Ok((changes, cursor)) => {
+            Ok((changes, records, cursor)) => {
                 self.cursor = cursor;
+                self.given += records;
                 Ok(changes)
             }
             Err(error) => {
@@ -96,6 +101,12 @@ impl EmbeddedSource {
                 Err(away(error))
             }
         }
+    }
+
+    /// Everything that was given is in the database.
+    fn has_all_given(&mut self) {
+        self.acknowledged = self.cursor.position();
+        self.entries += std::mem::take(&mut self.given);
     }
 
     /// Waits until there is more.
@@ -122,7 +133,7 @@ impl Source for EmbeddedSource {
             }
             // Records that change no reservation need no acknowledgement.
             if self.given_at_ms.is_none() {
-                self.acknowledged = self.cursor.position();
+                self.has_all_given();
             }
             // On a walk over many rows, too: who asks may have been told to stop.
             let left = until.saturating_duration_since(Instant::now());
@@ -136,7 +147,7 @@ impl Source for EmbeddedSource {
     }
 
     fn acknowledge(&mut self) -> Result<(), SourceError> {
-        self.acknowledged = self.cursor.position();
+        self.has_all_given();
         self.acknowledged_at_ms = self.given_at_ms.take().or(self.acknowledged_at_ms);
         Ok(())
     }
@@ -151,18 +162,16 @@ impl Source for EmbeddedSource {
         let (cursor, acknowledged) = (self.cursor.clone(), self.acknowledged);
         let asked = self.handle.ask(ANSWER_DEADLINE, move |store| {
             store.set_orders_position(acknowledged);
-            store.rest(&cursor)
+            (store.rest(&cursor), store.records_between(acknowledged, store.version()))
         });
-        let rest = asked.map_err(away)?;
-        let entries = rest.version.saturating_sub(self.acknowledged);
+        let (rest, entries) = asked.map_err(away)?;
         let oldest = self.given_at_ms.or(rest.oldest_at_ms).or(self.acknowledged_at_ms);
         let oldest_ms = oldest.map_or(0, |at_ms| rest.now_ms.saturating_sub(at_ms));
         Ok(Lag { entries, oldest_ms: if entries == 0 { 0 } else { oldest_ms } })
     }
 
     fn counts(&self) -> SourceCounts {
-        let entries = self.acknowledged.saturating_sub(self.began_at);
-        SourceCounts { entries, ..SourceCounts::default() }
+        SourceCounts { entries: self.entries, ..SourceCounts::default() }
     }
 }
 

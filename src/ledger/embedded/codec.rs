@@ -30,6 +30,7 @@ const OPEN: u8 = 7;
 const CLOSE: u8 = 8;
 const CREATE: u8 = 9;
 const REMOVE: u8 = 10;
+const JUMP: u8 = 11;
 
 /// Bytes that don't say what they should. Names what was being read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,10 @@ pub(super) enum Entry {
     /// which after a restart are not the same ones (those already paid are gone from the queue), so
     /// the units that came back are what counts.
     Expired { units: u64 },
+    /// The next record has this number, and none has those before it: see [`Gaps`].
+    ///
+    /// [`Gaps`]: crate::ledger::gaps::Gaps
+    Jump { to: u64 },
 }
 
 /// Begins a journal record.
@@ -63,6 +68,12 @@ pub(super) fn put_sale(out: &mut Vec<u8>, sale: &SaleId) {
 pub(super) fn put_expired(out: &mut Vec<u8>, units: u64) {
     out.push(EXPIRED);
     out.extend_from_slice(&units.to_le_bytes());
+}
+
+/// Adds that the next record has another number than it would.
+pub(super) fn put_jump(out: &mut Vec<u8>, to: u64) {
+    out.push(JUMP);
+    out.extend_from_slice(&to.to_le_bytes());
 }
 
 /// Adds a command that changed its sale. Those that never do add nothing.
@@ -186,7 +197,8 @@ impl<'a> Reader<'a> {
         self.take("reservation id").map(u128::from_le_bytes).map(ReservationId)
     }
 
-    fn text(&mut self, what: &'static str) -> Result<&'a str, Malformed> {
+    /// A text.
+    pub(super) fn text(&mut self, what: &'static str) -> Result<&'a str, Malformed> {
         let length = usize::from(self.byte(what)?);
         let (bytes, rest) = self.0.split_at_checked(length).ok_or(Malformed(what))?;
         self.0 = rest;
@@ -268,6 +280,7 @@ impl<'a> Reader<'a> {
         let command = match self.byte("entry")? {
             SALE => return self.sale().map(Entry::Sale),
             EXPIRED => return Ok(Entry::Expired { units: self.u64("units")? }),
+            JUMP => return Ok(Entry::Jump { to: self.u64("number")? }),
             RESERVE => Command::Reserve(self.reserve()?),
             CONFIRM => Command::Confirm(self.id()?),
             CANCEL => Command::Cancel(self.id()?),

@@ -3,9 +3,11 @@
 //! Both mark the rows that change with the record's number, so that whoever has seen the changes up
 //! to one record can be given those after it (`changes`).
 
-use super::codec::{Entry, Malformed, Reader, put_command, put_expired, put_sale};
+use super::codec::{Entry, Malformed, Reader, put_command, put_expired, put_jump, put_sale};
+use super::departed::Departed;
 use super::sales::Sales;
 use super::tail::Tail;
+use crate::ledger::gaps::Gaps;
 use crate::ledger::{Group, GroupReply};
 use crate::limits::TOTAL_MAX;
 use crate::sale::{Command, Machine, Outcome, SaleId, SaleSpec, Split};
@@ -20,6 +22,10 @@ pub(super) struct State {
     pub tail: Option<Tail>,
     /// Sales that were removed, for whoever has the time to free their memory.
     pub removed: Vec<Machine>,
+    /// Numbers that no record has.
+    pub gaps: Gaps,
+    /// Sales that were moved to another ledger.
+    pub departed: Departed,
 }
 
 impl State {
@@ -130,12 +136,23 @@ impl State {
         (changes, self.sales.due_count(self.now_ms, 1) > 0)
     }
 
-    /// Applies a record of the journal, whose number this is. Gives the number of changes in it.
-    pub(super) fn replay(&mut self, record: &[u8], number: u64) -> Result<u64, Malformed> {
+    /// Has the record after the one with this number be numbered `to`, and adds that to this one.
+    /// Whether it can.
+    pub(super) fn jump(&mut self, number: u64, to: u64, record: &mut Vec<u8>) -> bool {
+        let can = to > number && self.gaps.push(number + 1..=to - 1);
+        if can {
+            put_jump(record, to);
+        }
+        can
+    }
+
+    /// Applies a record of the journal, whose number this is. Gives the number of changes in it, and
+    /// that of the next record.
+    pub(super) fn replay(&mut self, record: &[u8], number: u64) -> Result<(u64, u64), Malformed> {
         let mut reader = Reader::new(record);
         self.now_ms = self.now_ms.max(reader.time()?);
         let mut current: Option<(SaleId, Option<u32>)> = None;
-        let mut changes = 0;
+        let (mut changes, mut next) = (0, number + 1);
         while !reader.is_empty() {
             let entry = reader.entry()?;
             if let Entry::Sale(id) = entry {
@@ -147,6 +164,13 @@ impl State {
                 continue;
             }
             changes += 1;
+            if let Entry::Jump { to } = entry {
+                if to <= number || !self.gaps.push(number + 1..=to - 1) {
+                    return Err(Malformed("numbers that go back"));
+                }
+                next = to;
+                continue;
+            }
             let (id, sale) = current.as_mut().ok_or(Malformed("change of no sale"))?;
             match entry {
                 Entry::Command(command) => {
@@ -161,14 +185,14 @@ impl State {
                     machine.set_version(number);
                     replay_expiry(machine, self.now_ms, units)?;
                 }
-                Entry::Sale(_) => {}
+                Entry::Sale(_) | Entry::Jump { .. } => {}
             }
         }
         if let Some((_, Some(last))) = current {
             self.sales.reschedule(last);
         }
         self.removed.clear();
-        Ok(changes)
+        Ok((changes, next))
     }
 }
 
