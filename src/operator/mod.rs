@@ -18,6 +18,7 @@ mod http;
 mod ledger;
 mod moving;
 mod progress;
+mod restoring;
 mod table;
 mod way;
 
@@ -48,6 +49,9 @@ pub fn sale(
 ) -> Result<(), Failure> {
     // What is wrong with the command line is said before anybody is asked.
     let requests = sale_requests(action)?;
+    if let SaleAction::Restore { from } = action {
+        return restoring::restore(from, options, out);
+    }
     let mut way = Way::open(options)?;
     if let SaleAction::Archive { id, to } = action {
         let count = archive::write(&mut way, id, to)?;
@@ -147,7 +151,7 @@ fn sale_requests(action: &SaleAction) -> Result<Vec<Request>, Failure> {
         }
         SaleAction::Show { id } => on("GET", id, "")?,
         SaleAction::Remove { id } => on("DELETE", id, "")?,
-        SaleAction::List => return Ok(Vec::new()),
+        SaleAction::List | SaleAction::Restore { .. } => return Ok(Vec::new()),
         SaleAction::Archive { id, .. } => {
             check_sale(id)?;
             return Ok(Vec::new());

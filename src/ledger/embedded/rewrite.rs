@@ -115,3 +115,7 @@ fn machine(sale: &SaleCopy, version: u64) -> Machine {
     rows.into_iter().for_each(|change| machine.restore_row(Row::of_change(change, version)));
     machine
 }
+
+#[cfg(test)]
+#[path = "moving_tests.rs"]
+mod tests;

@@ -25,7 +25,9 @@ use super::pipeline::Pipeline;
 use crate::ledger::LedgerError;
 use crate::ledger::copy::SaleCopy;
 use crate::limits::{ARRIVAL_BYTES_MAX, ARRIVAL_ROWS_MAX};
-use crate::sale::{Change, ID_PREFIX_TEXT_BYTES, ReservationId, SaleId, Status};
+use crate::sale::{
+    Change, Creation, ID_PREFIX_TEXT_BYTES, ReservationId, SaleId, SaleView, Status,
+};
 
 /// The field of the sale's hash that says which move brought it.
 const ARRIVED_BY: &str = "arrived_by";
@@ -130,6 +132,10 @@ impl RedisClient {
             counters,
             [(keys.total_field(), number(spec.total)), (keys.sold_field(), number(sold))],
         )?;
+        let creation = match view.creation {
+            Creation::UNKNOWN => now_ms * 1000,
+            Creation(known) => known,
+        };
         output.hash(
             of_sale,
             [
@@ -141,10 +147,11 @@ impl RedisClient {
                 ("limit_per_user", number(spec.limit_per_user.into())),
                 ("quantity_max", number(spec.quantity_max.into())),
                 ("last_ms", number(view.now_ms)),
-                ("creation", number(now_ms * 1000)),
+                ("creation", number(creation)),
                 (ARRIVED_BY, name_of(move_id)),
             ],
         )?;
+        output.hash(of_sale, moves_of(view))?;
 
         // Those whose ids begin alike share a field, and those of a field a member of the deadlines.
         let mut fields: BTreeMap<String, String> = BTreeMap::new();
@@ -252,13 +259,14 @@ struct Output<'a> {
 }
 
 impl Output<'_> {
-    fn hash<'a>(
+    fn hash(
         &mut self,
         key: &str,
-        pairs: impl IntoIterator<Item = (&'a str, String)>,
+        pairs: impl IntoIterator<Item = (impl Into<String>, String)>,
     ) -> Result<(), LedgerError> {
-        let words = pairs.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
-        self.add("HSET", key, words)
+        let pairs = pairs.into_iter().flat_map(|(name, value)| [name.into(), value]);
+        let words: Vec<String> = pairs.collect();
+        if words.is_empty() { Ok(()) } else { self.add("HSET", key, words) }
     }
 
     fn add(
@@ -285,6 +293,18 @@ impl Output<'_> {
         }
         Ok(())
     }
+}
+
+/// What the hash of a place of a split sale has more.
+fn moves_of(view: &SaleView) -> Vec<(String, String)> {
+    let (moves, split) = (&view.moves, view.spec.split.to_text());
+    let mut fields: Vec<_> = split.map(|text| ("split".to_owned(), text)).into_iter().collect();
+    for (name, counts) in [("gave", &moves.gave), ("took", &moves.took)] {
+        let moved = counts.iter().enumerate().filter(|(_, units)| **units > 0);
+        fields.extend(moved.map(|(number, units)| (format!("{name}_{number}"), units.to_string())));
+    }
+    fields.extend(moves.stock.map(|units| ("stock".to_owned(), units.to_string())));
+    fields
 }
 
 fn name_of(move_id: u64) -> String {
