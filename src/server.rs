@@ -74,7 +74,8 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
     let (events, heard) = mpsc::channel();
     watch_signals(events.clone())?;
 
-    let status = make_status(config, events.clone(), ledger.refused_sales())?;
+    let refused = ledger.refused_sales(&config);
+    let status = make_status(config, events.clone(), refused)?;
     tls::start(&status)?;
     // Before anything is sold: the orders may know of more than the ledger does.
     let orders = ledger.orders(&status.config)?;

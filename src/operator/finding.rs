@@ -30,13 +30,17 @@ pub(super) fn orders_of(url: Option<&str>) -> Result<Option<DatabaseUrl>, Failur
     url.map(parse).transpose()
 }
 
-/// What an audit of these sales finds, or of all.
+/// What an audit of these sales finds, or of all, before any server has written the orders.
 pub(super) fn compared(
     client: &mut dyn Client,
     orders: Option<&DatabaseUrl>,
     sales: &[SaleId],
 ) -> Result<Report, AuditError> {
     let mut orders = orders.map(DatabaseUrl::open).transpose()?;
+    if let (Some(database), Some(source)) = (&mut orders, client.orders_source()) {
+        // A database that has none of its orders yet is given all of them by the next server.
+        client.orders_have(database.position(&source)?.unwrap_or(0))?;
+    }
     let orders = orders.as_mut().map(|orders| &mut **orders as _);
     audit(client, orders, sales, Mode::Look)
 }

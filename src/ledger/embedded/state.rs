@@ -75,6 +75,10 @@ impl State {
     ) -> (Outcome, bool) {
         let Some(found) = *sale else {
             let Command::Create(spec) = command else { return (Outcome::UnknownSale, false) };
+            // Its units are sold elsewhere: made here again they would be sold twice.
+            if self.departed.to(id).is_some() {
+                return (Outcome::UnknownSale, false);
+            }
             return match create(spec, self.now_ms) {
                 Ok((created, outcome)) => {
                     *sale = Some(self.sales.insert(id.detached(), created));

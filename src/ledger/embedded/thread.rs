@@ -12,10 +12,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::departed::Departed;
 use super::open_error::OpenError;
 use super::store::{COMMIT_COMMANDS_MAX, Options, Store};
 use crate::clock::SteadyClock;
 use crate::ledger::{Batch, BatchReply, LedgerError};
+use crate::sale::SaleId;
 
 /// Batches that may wait. Far more than cores, each of which has one or two under way.
 const WAITING_BATCHES_MAX: usize = 1024;
@@ -127,6 +129,8 @@ impl Handle {
 /// A running embedded ledger.
 pub struct Embedded {
     handle: Handle,
+    /// Sales that were moved to another ledger, as they were when it was started.
+    departed: Departed,
     failed: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -142,7 +146,7 @@ impl Embedded {
     ) -> Result<Self, OpenError> {
         let store = Store::open(folder, options)?;
         let (sender, receiver) = sync_channel(WAITING_BATCHES_MAX);
-        let ledger_id = store.id();
+        let (ledger_id, departed) = (store.id(), store.state.departed.clone());
         let clock = SteadyClock::new(store.now_ms(), clock_ms);
         let failed = Arc::new(AtomicBool::new(false));
         let mut ledger = Ledger { store, clock, expiry_failed: false, failed: failed.clone() };
@@ -153,13 +157,18 @@ impl Embedded {
                 ledger.close();
             })
             .map_err(|error| OpenError::from_io(folder, error))?;
-        Ok(Self { handle: Handle { sender, ledger_id }, failed, thread: Some(thread) })
+        Ok(Self { handle: Handle { sender, ledger_id }, departed, failed, thread: Some(thread) })
     }
 
     /// Whether it commits nothing any more, until it is started again: a write or an assertion has
     /// failed, or its thread has ended.
     pub fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Relaxed) || self.thread.as_ref().is_none_or(|t| t.is_finished())
+    }
+
+    /// The ledger that a sale was moved to from here, before this one was started.
+    pub fn moved_to(&self, sale: &SaleId) -> Option<&str> {
+        self.departed.to(sale)
     }
 
     /// A way in for one core, or one of the others.
