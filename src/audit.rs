@@ -78,7 +78,9 @@ pub fn audit(
     }
     match orders {
         Some(database) if sales.is_empty() => {
-            lost_sales(client, database, (&known, &gaps))?.into_iter().for_each(|sale| report.add(sale));
+            lost_sales(client, database, (&known, &gaps))?
+                .into_iter()
+                .for_each(|sale| report.add(sale));
         }
         None if unseen_orders > 0 => report.not_looked_at.push(format!(
             "the orders of {unseen_orders} sales, which somebody writes: name their database with \

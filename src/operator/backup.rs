@@ -79,8 +79,9 @@ pub fn restore(options: &RestoreOptions, out: &mut dyn Write) -> Result<(), Fail
     }
     let mut client = OfflineClient::open(&folder, false)
         .map_err(|error| Failure::Failed(format!("it is there, but can't be opened: {error}")))?;
-    let report = compared(&mut client, orders.as_ref(), &[])
-        .map_err(|why| Failure::NotLooked(format!("it is there, but could not be audited: {why}")))?;
+    let report = compared(&mut client, orders.as_ref(), &[]).map_err(|why| {
+        Failure::NotLooked(format!("it is there, but could not be audited: {why}"))
+    })?;
     drop(client);
     if options.json {
         let told = json!({

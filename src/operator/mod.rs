@@ -29,8 +29,8 @@ use serde_json::{Value, json};
 pub use audit::audit;
 pub use backup::{backup, restore};
 pub use failure::Failure;
-pub use moving::move_sales;
 pub use ledger::{embedded_client, open_client, redis_client};
+pub use moving::move_sales;
 
 use self::arguments::{check_sale, shown};
 use self::way::{Way, value};

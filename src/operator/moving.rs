@@ -29,7 +29,8 @@ use crate::sale::{Command, Outcome, SaleId, SaleView, State};
 pub fn move_sales(options: &MoveOptions, out: &mut dyn Write) -> Result<(), Failure> {
     options.sale.iter().try_for_each(|id| check_sale(id))?;
     let config = options.config.as_deref();
-    let from = setting_of(Some(&options.from), config).map_err(|error| of_option("--from", error))?;
+    let from =
+        setting_of(Some(&options.from), config).map_err(|error| of_option("--from", error))?;
     let to = setting_of(Some(&options.to), config).map_err(|error| of_option("--to", error))?;
     let (LedgerSetting::Embedded(folder), LedgerSetting::Redis(redis)) = (&from, &to) else {
         return Err(Failure::Usage(format!(
@@ -109,7 +110,9 @@ impl Road {
     /// Takes a move back of which nothing has arrived.
     fn abandon(&mut self) -> Result<Vec<SaleId>, Failure> {
         let Some(note) = self.note.take() else {
-            return Err(Failure::Usage("--abandon: there is no move that did not come to its end".into()));
+            return Err(Failure::Usage(
+                "--abandon: there is no move that did not come to its end".into(),
+            ));
         };
         for sale in &note.sales {
             if self.target.arrival(sale, note.id).map_err(|why| self.away(&why))? == Arrival::Here {
@@ -154,7 +157,11 @@ impl Road {
         let mut progress = Progress::new("move", "reservations");
         for sale in &note.sales {
             match self.target.arrival(sale, note.id).map_err(|why| self.away(&why))? {
-                Arrival::Here => continue,
+                // Whoever was ended before may not have waited for the replicas.
+                Arrival::Here => {
+                    self.target.settle_arrival(sale, note.id).map_err(|why| self.away(&why))?;
+                    continue;
+                }
                 Arrival::Absent => {}
                 Arrival::Occupied => return Err(self.occupied(sale)),
             }
@@ -213,7 +220,8 @@ impl Road {
 
     fn check_target(&mut self, note: &Moving) -> Result<(), Failure> {
         for sale in &note.sales {
-            if self.target.arrival(sale, note.id).map_err(|why| self.away(&why))? != Arrival::Absent {
+            if self.target.arrival(sale, note.id).map_err(|why| self.away(&why))? != Arrival::Absent
+            {
                 return Err(self.occupied(sale));
             }
         }
@@ -258,7 +266,10 @@ impl Road {
     }
 
     fn away(&self, why: &LedgerError) -> Failure {
-        Failure::Failed(format!("{}: {why}. Ask for the same again, which goes on from here", self.to))
+        Failure::Failed(format!(
+            "{}: {why}. Ask for the same again, which goes on from here",
+            self.to
+        ))
     }
 }
 

@@ -53,8 +53,9 @@ pub(super) fn restore(
         LedgerSetting::Embedded(folder) => into_embedded(folder, archive)?,
         LedgerSetting::Redis(redis) => into_redis(redis, &setting, archive)?,
     };
-    let report = compared(&mut *client, None, std::slice::from_ref(&id))
-        .map_err(|why| Failure::Failed(format!("{id} is there, but could not be audited: {why}")))?;
+    let report = compared(&mut *client, None, std::slice::from_ref(&id)).map_err(|why| {
+        Failure::Failed(format!("{id} is there, but could not be audited: {why}"))
+    })?;
     if options.json {
         let told = json!({ "id": id.as_str(), "restored": count, "audit": report });
         writeln!(out, "{told}")?;
@@ -101,7 +102,8 @@ fn into_redis(
     for place in &places {
         match client.arrival(&place.id, brought_by).map_err(away)? {
             Arrival::Absent => absent.push(place),
-            Arrival::Here => {}
+            // Whoever was ended before may not have waited for the replicas.
+            Arrival::Here => client.settle_arrival(&place.id, brought_by).map_err(away)?,
             Arrival::Occupied => {
                 return Err(failed(format!(
                     "there is a sale {whole} already, or some of its keys ({}): nothing was written \
@@ -283,7 +285,10 @@ fn read(from: &str) -> Result<Archive, Failure> {
         let copy = place(id.clone(), archive.spec.clone(), list.clone(), Creation::UNKNOWN);
         copy.check().map_err(|why| wrong(format!("{id}: {why}")))?;
         if copy.view.held > 0 {
-            return Err(wrong(format!("{} units of {id} are held, and the sale was over", copy.view.held)));
+            return Err(wrong(format!(
+                "{} units of {id} are held, and the sale was over",
+                copy.view.held
+            )));
         }
         confirmed += copy.view.confirmed;
     }
@@ -378,7 +383,10 @@ impl Lines {
         self.number += 1;
         self.hasher.update(&line);
         if line.pop() != Some(b'\n') {
-            return Err(format!("line {} has no end: the file is cut off, or no archive", self.number));
+            return Err(format!(
+                "line {} has no end: the file is cut off, or no archive",
+                self.number
+            ));
         }
         let text = String::from_utf8(line);
         let text = text.map_err(|_| format!("line {} is not UTF-8", self.number))?;
@@ -387,6 +395,9 @@ impl Lines {
 
     fn fingerprint(&self) -> u64 {
         let sum = self.hasher.clone().finalize();
-        u64::from(sum) << 32 | u64::from(crc32fast::hash(&[&sum.to_le_bytes()[..], &self.number.to_le_bytes()].concat()))
+        u64::from(sum) << 32
+            | u64::from(crc32fast::hash(
+                &[&sum.to_le_bytes()[..], &self.number.to_le_bytes()].concat(),
+            ))
     }
 }

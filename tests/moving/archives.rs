@@ -36,7 +36,10 @@ fn check(ledger: &str, sold: &[(String, String, bool)], file: &Path) {
     let mut server = serve(ledger, &["--sale", "other=5"]);
     let mut buyer = Buyer::connect(server.address()).expect("a buyer");
     let sale = buyer.sale("ticket").expect("the sale");
-    assert_eq!((&sale["total"], &sale["confirmed"], &sale["free"]), (&60.into(), &10.into(), &50.into()));
+    assert_eq!(
+        (&sale["total"], &sale["confirmed"], &sale["free"]),
+        (&60.into(), &10.into(), &50.into())
+    );
     assert_eq!(sale["state"], "closed");
     for (user, id, is_paid) in sold {
         let again = buyer.reserve("ticket", user, 1, "a key").expect("an answer");
@@ -93,9 +96,14 @@ fn a_split_sale_comes_back_with_its_parts() {
     }
     // An archive that is none of a sale that is there.
     let other = folder.path().join("other.jsonl");
-    fs::write(&other, fs::read_to_string(&file).expect("it").lines().take(21).collect::<Vec<_>>().join("\n") + "\n")
-        .expect("a file");
-    let (code, _, err) = stampede(&["sale", "restore", "--from", text(&other), "--ledger", &second.url()]);
+    fs::write(
+        &other,
+        fs::read_to_string(&file).expect("it").lines().take(21).collect::<Vec<_>>().join("\n")
+            + "\n",
+    )
+    .expect("a file");
+    let (code, _, err) =
+        stampede(&["sale", "restore", "--from", text(&other), "--ledger", &second.url()]);
     assert!(code == 1 && err.contains("there is a sale ticket already"), "{err}");
     let data = embedded(&folder.path().join("data"));
     done_serving(&data);
@@ -133,7 +141,10 @@ fn what_is_no_whole_archive_is_refused_before_anything_is_written() {
         (good.clone() + lines[1] + "\n", "it goes on after its end"),
         (good.replacen(r#""archive":1"#, r#""archive":2"#, 1), "use a newer one"),
         // As 0.1.0 wrote them, without an end: only the counts tell.
-        (without(lines.len() - 1).replacen(&format!("{}\n", lines[paid]), "", 1), "lines are missing"),
+        (
+            without(lines.len() - 1).replacen(&format!("{}\n", lines[paid]), "", 1),
+            "lines are missing",
+        ),
     ] {
         let path = folder.path().join("bad.jsonl");
         fs::write(&path, bad).expect("a file");

@@ -14,9 +14,7 @@ use serde_json::Value;
 use super::buyer::{Bought, Buyer};
 use super::postgres_server::PostgresServer;
 use super::server::Server;
-use super::{
-    DEADLINE, buy, done, embedded, killed_after, orders, serve, stampede, status, text, wait_for,
-};
+use super::{buy, done, embedded, killed_after, orders, serve, stampede, status, text, wait_for};
 
 fn back_up(data: &Path, to: &Path) -> Value {
     let out = done(&["backup", "--ledger", &embedded(data), "--to", text(to), "--json"]);
@@ -85,7 +83,11 @@ fn a_backup_under_load_has_all_that_was_answered_and_audits_clean_against_its_or
     postgres.connect().batch_execute("CREATE DATABASE empty").expect("a database");
     let (to, before, told) = backups.pop().expect("a backup");
     for (made, _, _) in &backups {
-        restore(made, &folder.path().join(made.file_name().expect("a name")).with_extension("r"), &[]);
+        restore(
+            made,
+            &folder.path().join(made.file_name().expect("a name")).with_extension("r"),
+            &[],
+        );
     }
     assert_eq!(fs::metadata(&to).expect("it").permissions().mode() & 0o777, 0o700);
     for entry in fs::read_dir(&to).expect("it").map(|entry| entry.expect("an entry")) {
@@ -231,7 +233,8 @@ fn commands_that_are_killed_leave_all_or_nothing_and_a_server_goes_on_beside_the
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     let server = serve(&embedded(&data), &["--sale", "ticket=100000,hold=1h"]);
-    let ids: Vec<String> = (0..300).map(|n| buy(&server, "ticket", "u", &format!("k{n}"))).collect();
+    let ids: Vec<String> =
+        (0..300).map(|n| buy(&server, "ticket", "u", &format!("k{n}"))).collect();
     let ledger = embedded(&data);
     let (mut ended, whole) = (0, folder.path().join("whole"));
     back_up(&data, &whole);
@@ -258,7 +261,6 @@ fn commands_that_are_killed_leave_all_or_nothing_and_a_server_goes_on_beside_the
     assert!(ended > 0, "none was killed in time");
     assert_eq!(status(&server, &ids[299]), "held");
     server.signal(Signal::TERM);
-    let _ = DEADLINE;
 }
 
 #[test]
@@ -276,7 +278,11 @@ fn nothing_is_written_over_and_every_refusal_says_why() {
     for (arguments, code, told) in [
         (&["backup", "--ledger", &ledger, "--to", copied][..], 2, "exists already"),
         (&["backup", "--ledger", &missing, "--to", "x"], 1, "there is no ledger in"),
-        (&["backup", "--ledger", "redis://127.0.0.1:1", "--to", "x"], 2, "a backup is of an embedded"),
+        (
+            &["backup", "--ledger", "redis://127.0.0.1:1", "--to", "x"],
+            2,
+            "a backup is of an embedded",
+        ),
         (&["backup", "--ledger", &ledger, "--to", "/no/such/folder/x"], 1, "can't write"),
         (&["backup", "--ledger", &ledger], 2, "--to"),
         (&["restore", "--from", copied, "--ledger", &ledger], 2, "has a ledger"),
@@ -293,4 +299,23 @@ fn nothing_is_written_over_and_every_refusal_says_why() {
     assert!(!folder.path().join("none").exists());
     let names = fs::read_dir(folder.path()).expect("it").count();
     assert_eq!(names, 3, "nothing is left of what was refused");
+}
+
+#[test]
+fn a_folder_of_0_1_0_is_backed_up_and_restored() {
+    for kept in ["embedded-folded", "embedded-killed", "embedded-stopped"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [data, copy, to] = ["data", "copy", "to"].map(|name| folder.path().join(name));
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/upgrade/0.1.0").join(kept);
+        fs::create_dir(&data).expect("a folder");
+        for entry in fs::read_dir(from.join("data")).expect("it").map(|entry| entry.expect("it")) {
+            fs::copy(entry.path(), data.join(entry.file_name())).expect("a copy");
+        }
+        let told = back_up(&data, &copy);
+        assert!(told["reservations"].as_u64().expect("a number") > 0, "{kept}: {told}");
+        let restored = restore(&copy, &to, &[]);
+        assert_eq!(restored["reservations"], told["reservations"], "{kept}");
+        // Its own ledger is as it was, and opens.
+        done(&["audit", "--ledger", &embedded(&data)]);
+    }
 }

@@ -53,8 +53,8 @@ fn check(server: &super::server::Server, known: &Known) {
 
 #[test]
 fn a_sale_moves_with_its_keys_limits_and_deadlines_and_its_orders_are_written_over() {
-    let (redis, postgres) = (RedisServer::start(&[]), PostgresServer::start());
-    let (to, url) = (redis.url(), postgres.url());
+    let ((redis, _users), postgres) = (RedisServer::with_users(), PostgresServer::start());
+    let (to, url) = (redis.url_of("stampede", "CHANGE-ME-STAMPEDE"), postgres.url());
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     let from = embedded(&data);
@@ -83,7 +83,8 @@ fn a_sale_moves_with_its_keys_limits_and_deadlines_and_its_orders_are_written_ov
     let fresh = buy(&server, "ticket", "new", "k");
     let (id, _) = &known["u0 k0"];
     assert_eq!(buyer.confirm(id).expect("an answer").status, 200);
-    done(&["orders", "--from", &to, "--to", &url, "--once"]);
+    let worker = redis.url_of("stampede-orders", "CHANGE-ME-ORDERS");
+    done(&["orders", "--from", &worker, "--to", &url, "--once"]);
     let after = orders(&url, "ticket");
     assert_eq!((after.len(), after[id].0.as_str()), (31, "confirmed"));
     assert!(after.contains_key(&fresh));
@@ -184,4 +185,22 @@ fn a_move_is_taken_back_or_refused_with_the_reason() {
     assert_eq!(redis.connect().ask("DBSIZE"), redis::Value::Int(0));
     assert!(done(&["sale", "list", "--ledger", &from]).contains("ticket"));
     done(&[&own[..], &["--sale", "ticket"]].concat());
+}
+
+#[test]
+fn a_move_waits_for_the_replicas_that_the_settings_want() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let known = sell(&data, &[]);
+    let (from, redis) = (embedded(&data), RedisServer::start(&[]));
+    let (to, port) = (redis.url(), redis.port().to_string());
+    let config = folder.path().join("stampede.toml");
+    std::fs::write(&config, "redis-wait = 1\n").expect("a file");
+    let _replica = RedisServer::start(&["--replicaof", "127.0.0.1", &port]);
+    wait_for("the replica", || redis.connect().ask("WAIT 1 100") == redis::Value::Int(1));
+    let config = config.to_str().expect("a path");
+    let own = ["move", "--from", &from, "--to", &to, "--sale", "ticket", "--config", config];
+    done(&own);
+    let server = serve(&to, &["--sale", "other-one=1"]);
+    check(&server, &known);
 }

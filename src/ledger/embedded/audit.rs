@@ -12,8 +12,8 @@ use std::collections::{HashMap, HashSet};
 use super::state::State;
 use super::store::Store;
 use crate::ledger::LedgerError;
-use crate::ledger::gaps::Gaps;
 use crate::ledger::client::{Check, EXAMPLES_MAX, Relation, SaleAudit};
+use crate::ledger::gaps::Gaps;
 use crate::sale::{Row, SaleId, SaleView, Status};
 
 /// Rows that one step copies.

@@ -18,9 +18,9 @@ use std::thread;
 use std::time::Duration;
 
 use super::disk::{self, FOLDER_MODE};
+use super::fold::lower_priority;
 use super::folder::{Contents, MARKER, contents, has_ledger, read_marker};
 use super::folder::{journal_path, snapshot_path};
-use super::fold::lower_priority;
 use super::journal::next_generation;
 use super::manifest::{FileEntry, MANIFEST, Manifest};
 use super::marker::Marker;
@@ -68,7 +68,9 @@ pub enum BackupError {
     #[error("can't write {0}: {1}")]
     Write(PathBuf, #[source] io::Error),
     /// Something changes the files all the time.
-    #[error("the files of {0} changed {BACKUP_ATTEMPTS_MAX} times while they were copied: try again")]
+    #[error(
+        "the files of {0} changed {BACKUP_ATTEMPTS_MAX} times while they were copied: try again"
+    )]
     Restless(PathBuf),
 }
 
@@ -167,9 +169,8 @@ impl Source {
         let Contents { journals, snapshots } = found;
         let base = snapshots.last().copied();
         let open = |path: PathBuf, kind, generation| Records::open(&path, kind, generation, &stop);
-        let snapshot = base
-            .map(|base| open(snapshot_path(folder, base), Kind::Snapshot, base))
-            .transpose()?;
+        let snapshot =
+            base.map(|base| open(snapshot_path(folder, base), Kind::Snapshot, base)).transpose()?;
         let first = base.unwrap_or(1);
         let chain = journals.into_iter().filter(|&generation| generation >= first);
         let chain: Vec<u64> = chain.collect();
@@ -219,7 +220,10 @@ fn copy(folder: &Path, draft: &Path, progress: Progress<'_>) -> Result<Backup, S
     let record = copying.next_number - 1;
     if record < marker.record {
         let file = folder.join(MARKER);
-        let what = format!("the journals end with record {record}, but it says that there was {}", marker.record);
+        let what = format!(
+            "the journals end with record {record}, but it says that there was {}",
+            marker.record
+        );
         return Err(Stop::Failed(OpenError::corrupt(&file, 0, what).into()));
     }
     // A server that has started meanwhile has begun a run of its own.
@@ -258,7 +262,10 @@ fn is_changing(folder: &Path, before: &Marker) -> bool {
 
 fn missing(folder: &Path, marker: &Marker) -> OpenError {
     let journal = journal_path(folder, marker.journal.max(1));
-    OpenError::missing(journal, format!("or one between it and the newest snapshot: {MARKER} says that they were made"))
+    OpenError::missing(
+        journal,
+        format!("or one between it and the newest snapshot: {MARKER} says that they were made"),
+    )
 }
 
 struct Copying<'a> {
@@ -292,8 +299,8 @@ impl Copying<'_> {
 
     fn journals(&mut self, mut journals: Vec<Records>) -> Result<(), Stop> {
         let mut is_closed = true;
-        for at in 0..journals.len() {
-            let (records, first) = (&mut journals[at], self.next_number);
+        for records in &mut journals {
+            let first = self.next_number;
             let begins_with = records.header().first_number;
             if !is_closed {
                 // The one before it is the last, unless this one was begun: see `recover`.
@@ -307,7 +314,9 @@ impl Copying<'_> {
                 return Err(match begins_with > first {
                     // More was written into the one before it since that was read.
                     true => Stop::Changed,
-                    false => records.corrupt("it begins before the end of the files before it").into(),
+                    false => {
+                        records.corrupt("it begins before the end of the files before it").into()
+                    }
                 });
             }
             is_closed = self.journal(records)?;

@@ -64,9 +64,8 @@ fn check_removal(ledger: &mut impl Ask, batch: &Batch) -> Result<(), LedgerError
 
 /// A sale that was moved to another ledger must not be made here again: its units are sold there.
 fn check_creation(ledger: &mut impl Ask, batch: &Batch) -> Result<(), LedgerError> {
-    let creates = |group: &&Group| {
-        group.commands.iter().any(|command| matches!(command, Command::Create(_)))
-    };
+    let creates =
+        |group: &&Group| group.commands.iter().any(|command| matches!(command, Command::Create(_)));
     for group in batch.groups.iter().filter(creates) {
         if let Some(to) = audit::moved_to(ledger, &group.sale)? {
             return Err(LedgerError::Refused(format!(

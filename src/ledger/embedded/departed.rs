@@ -49,7 +49,8 @@ impl Departed {
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let mut departed = Self::default();
         for _ in 0..reader.u32("number of moved sales")? {
-            let sale = SaleId::new(reader.text("moved sale")?).map_err(|_| Malformed("moved sale"))?;
+            let sale =
+                SaleId::new(reader.text("moved sale")?).map_err(|_| Malformed("moved sale"))?;
             departed.add(sale, reader.text("where a sale was moved to")?);
         }
         Ok(departed)
@@ -72,7 +73,10 @@ mod tests {
         for end in 0..bytes.len() {
             assert!(Departed::read(&mut Reader::new(&bytes[..end])).is_err(), "{end}");
         }
-        assert_eq!((departed.to(&sale("a")), departed.to(&sale("c"))), (Some("redis://host"), None));
+        assert_eq!(
+            (departed.to(&sale("a")), departed.to(&sale("c"))),
+            (Some("redis://host"), None)
+        );
         departed.remove(&sale("a"));
         assert_eq!((departed.to(&sale("a")), departed.room()), (None, MOVED_SALES_MAX - 1));
     }

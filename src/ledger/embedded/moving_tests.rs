@@ -16,7 +16,8 @@ use super::super::store::Options;
 use super::*;
 use crate::ledger::{Batch, Group};
 use crate::sale::{
-    Command, Creation, Key, Moves, Outcome, Reserve, ReservationId, SaleSpec, SaleView, Status, User,
+    Command, Creation, Key, Moves, Outcome, ReservationId, Reserve, SaleSpec, SaleView, Status,
+    User,
 };
 
 fn open(path: &Path) -> Store {
@@ -72,8 +73,10 @@ fn rows(store: &Store) -> Rows {
     let each = |(sale, machine): (&SaleId, &Machine)| {
         let sale = sale.to_string();
         let rows = machine.rows().iter();
-        rows.map(move |row| ((sale.clone(), row.id.0), (row.status, row.version, row.owner.to_string())))
-            .collect::<Vec<_>>()
+        rows.map(move |row| {
+            ((sale.clone(), row.id.0), (row.status, row.version, row.owner.to_string()))
+        })
+        .collect::<Vec<_>>()
     };
     machines.flat_map(each).collect()
 }
@@ -258,7 +261,8 @@ fn a_sale_that_comes_or_goes_is_here_or_not_whatever_ends_it() {
         |context| {
             let mut store = open(&data);
             let found = rows(&store);
-            let (has_come, has_t) = (found.keys().any(|row| row.0 == "c"), found.keys().any(|row| row.0 == "t"));
+            let (has_come, has_t) =
+                (found.keys().any(|row| row.0 == "c"), found.keys().any(|row| row.0 == "t"));
             if has_come {
                 let versions: Vec<_> = (1..=3).map(|n| found[&("c".to_owned(), n)].1).collect();
                 assert!(versions.iter().all(|version| *version > 1 << 60), "{context}");
@@ -350,7 +354,8 @@ fn damage_is_found_before_anything_is_written() {
     }
     // What was damaged in the folder is no backup.
     let journals = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path());
-    let journal = journals.filter(|path| path.to_string_lossy().contains("journal-")).min().unwrap();
+    let journal =
+        journals.filter(|path| path.to_string_lossy().contains("journal-")).min().unwrap();
     let mut bytes = fs::read(&journal).unwrap();
     bytes[super::super::record::FILE_HEADER_BYTES + 30] ^= 1;
     fs::write(&journal, &bytes).unwrap();

@@ -92,7 +92,9 @@ impl Opened {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Err(no_backup(format!("it has no file {MANIFEST}")));
             }
-            read => read.map_err(|error| RestoreError::Damaged(OpenError::from_io(&file, error)))?,
+            read => {
+                read.map_err(|error| RestoreError::Damaged(OpenError::from_io(&file, error)))?
+            }
         };
         let manifest =
             Manifest::decode(&bytes).map_err(|why| no_backup(format!("{MANIFEST}: {why}")))?;

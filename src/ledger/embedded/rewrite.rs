@@ -64,7 +64,8 @@ impl Store {
         if version < self.next_number {
             return Ok(());
         }
-        let to = version.checked_add(1).filter(|to| *to < i64::MAX as u64 / 2).ok_or_else(refuse)?;
+        let to =
+            version.checked_add(1).filter(|to| *to < i64::MAX as u64 / 2).ok_or_else(refuse)?;
         self.journal_room(1 + size_of_val(&to))?;
         self.begin(now_ms);
         let (number, record) = (self.next_number, &mut self.record);

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::time::Duration;
 
 use redis::Value;
 
@@ -24,7 +25,7 @@ use super::line::OWNER_SEPARATOR;
 use super::pipeline::Pipeline;
 use crate::ledger::LedgerError;
 use crate::ledger::copy::SaleCopy;
-use crate::limits::{ARRIVAL_BYTES_MAX, ARRIVAL_ROWS_MAX};
+use crate::limits::{ARRIVAL_BYTES_MAX, ARRIVAL_ROWS_MAX, CLIENT_ANSWER_DEADLINE_MS};
 use crate::sale::{
     Change, Creation, ID_PREFIX_TEXT_BYTES, ReservationId, SaleId, SaleView, Status,
 };
@@ -32,7 +33,15 @@ use crate::sale::{
 /// The field of the sale's hash that says which move brought it.
 const ARRIVED_BY: &str = "arrived_by";
 /// Time that replicas have to receive what was brought, in ms.
+const REPLICAS_WAIT_TIME_MS: u64 = 60_000;
+/// The same as an argument.
 const REPLICAS_WAIT_MS: &str = "60000";
+
+/// Writes what stands there, if it does.
+const TOUCH: &str = "\
+if redis.call('HGET', KEYS[1], 'arrived_by') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'arrived_by', ARGV[1])
+return 1";
 
 /// Gives the keys of a sale that has arrived their names, the counters' last. KEYS are where they
 /// belong, then where they are; ARGV[1] says which move it is.
@@ -100,7 +109,7 @@ impl RedisClient {
         self.command(&words)?;
         self.register(&[&sale.id])?;
         self.announce(&[&sale.id]);
-        self.wait_for_replicas(&keys)
+        self.settle_arrival(&sale.id, move_id)
     }
 
     /// Removes what an attempt that was ended has left beside a sale.
@@ -192,7 +201,8 @@ impl RedisClient {
         let above = EntryId::of_version(sale.version());
         let mut id = EntryId { ms: now_ms.max(above.ms + 1), sequence: 0 };
         let mut changes: Vec<&Change> = sale.reservations.iter().collect();
-        changes.sort_unstable_by_key(|change| (change.at_ms, change.version, change.reservation.id));
+        changes
+            .sort_unstable_by_key(|change| (change.at_ms, change.version, change.reservation.id));
         let mut done = 0;
         for of_one_time in changes.chunk_by(|a, b| a.at_ms == b.at_ms) {
             for chunk in of_one_time.chunks(ARRIVAL_ROWS_MAX) {
@@ -234,18 +244,26 @@ impl RedisClient {
         Ok(())
     }
 
-    /// Waits until as many replicas have what was written as the settings want.
-    fn wait_for_replicas(&mut self, keys: &SaleKeys) -> Result<(), LedgerError> {
+    /// Waits until as many replicas have a sale that has arrived as the settings want.
+    pub fn settle_arrival(&mut self, sale: &SaleId, move_id: u64) -> Result<(), LedgerError> {
         let wanted = self.ledger().settings.replicas;
         if wanted == 0 {
             return Ok(());
         }
+        let keys = self.codec().keys().of(sale);
+        let (name, of_sale, count) = (name_of(move_id), &keys.all()[1], wanted.to_string());
         let mut wait = Pipeline::new();
-        let count = wanted.to_string();
+        // WAIT waits for what its own connection wrote last.
+        wait.add(&["EVAL", TOUCH, "1", of_sale, &name].map(str::as_bytes));
         wait.add_for(keys.slot(), &["WAIT", &count, REPLICAS_WAIT_MS].map(str::as_bytes));
-        let received: u64 = read(self.pipeline(&wait)?.remove(0))?;
-        if received < u64::from(wanted) {
-            return Err(LedgerError::Lost(format!("{received} of {wanted} replicas have it")));
+        self.set_answer_time(Duration::from_millis(2 * REPLICAS_WAIT_TIME_MS));
+        let replies = self.pipeline(&wait);
+        self.set_answer_time(Duration::from_millis(CLIENT_ANSWER_DEADLINE_MS));
+        let mut replies = replies?.into_iter();
+        let touched: u64 = read(replies.next().unwrap_or(Value::Nil))?;
+        let received: u64 = read(replies.next().unwrap_or(Value::Nil))?;
+        if touched == 0 || received < u64::from(wanted) {
+            return Err(LedgerError::Lost(format!("{received} of {wanted} replicas have {sale}")));
         }
         Ok(())
     }

@@ -235,7 +235,12 @@ impl SaleKeys {
         let text = [&*counters, self.total_field(), self.sold_field()].concat();
         let counters_end = counters.len();
         // It has a hash tag by now.
-        Self { text, counters_end, total_end: counters_end + self.total_field().len(), tagged: true }
+        Self {
+            text,
+            counters_end,
+            total_end: counters_end + self.total_field().len(),
+            tagged: true,
+        }
     }
 
     fn beside(&self, suffix: &str) -> String {
