@@ -14,6 +14,10 @@ use crate::limits;
 pub struct Host {
     /// The processor cores of its affinity mask, ascending; at least one.
     pub cores: Vec<usize>,
+    /// How many of them its control group pays for (`cpu.max`, or of version 1 `cpu.cfs_quota_us`),
+    /// rounded down, at least one; all of them where there is no quota. More workers than that would
+    /// all be stopped for the rest of each period.
+    pub cores_paid: usize,
     /// Files it may have open once [`raise_file_limit`] is done.
     pub file_limit: u64,
 }
@@ -29,7 +33,14 @@ impl Host {
             cores.extend(0..num_cpus::get());
         }
         let file_limit = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
-        Self { cores, file_limit }
+        // It looks at the quota of the control group and of those above it, of both versions.
+        let paid = std::thread::available_parallelism().map_or(cores.len(), usize::from);
+        Self { cores_paid: paid.min(cores.len()), cores, file_limit }
+    }
+
+    /// The processor cores that a server takes unless told otherwise.
+    pub fn default_cores(&self) -> &[usize] {
+        &self.cores[..self.cores_paid.clamp(1, self.cores.len())]
     }
 
     /// Connections that the file limit leaves room for on this many cores, with a ledger of many
@@ -78,12 +89,14 @@ mod tests {
     fn the_process_has_cores_and_files() {
         let host = Host::of_process();
         assert!(!host.cores.is_empty() && host.cores.is_sorted());
+        assert!((1..=host.cores.len()).contains(&host.cores_paid));
+        assert_eq!(host.default_cores().len(), host.cores_paid);
         assert!(raise_file_limit().unwrap() <= host.file_limit);
     }
 
     #[test]
     fn connections_leave_a_reserve() {
-        let host = |file_limit| Host { cores: vec![0], file_limit };
+        let host = |file_limit| Host { cores: vec![0], cores_paid: 1, file_limit };
         assert_eq!(host(64).connections_max(1, false), 0);
         assert_eq!(host(1024).connections_max(2, false), 1024 - 64 - 16);
         assert_eq!(host(1024).connections_max(2, true), 1024 - 64 - 16 - (2 + 4) * 16);

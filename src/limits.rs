@@ -3,8 +3,13 @@
 //! A bound that can be set by the operator has its default here; a bound that can't is a constant
 //! and nothing else. Units stand last in the name.
 
+mod life;
 mod moving;
+mod sale;
+
+pub use life::*;
 pub use moving::*;
+pub use sale::*;
 
 /// Longest request line (method, target, version and CRLF). Beyond it: 414.
 pub const REQUEST_LINE_BYTES_MAX: usize = 4 * 1024;
@@ -106,18 +111,6 @@ pub const CONTAINER_STOP_MS: u64 = 10_000;
 /// Time between two ticks of a core: time-outs of connections and batches, latches, buffered logs.
 pub const TICK_INTERVAL_MS: u64 = 50;
 
-/// Longest sale id, in bytes of `a-z 0-9 . _ -`.
-pub const SALE_ID_BYTES_MAX: usize = 64;
-/// Longest user id in bytes.
-pub const USER_BYTES_MAX: usize = 128;
-/// Longest idempotency key in bytes.
-pub const KEY_BYTES_MAX: usize = 255;
-/// Largest total of a sale: counts stay exact in a Lua number (2^53) and in JSON readers.
-pub const TOTAL_MAX: u64 = 1 << 40;
-/// Most parts that a sale may be split into.
-pub const SPLITS_MAX: u32 = 32;
-/// Most units that one part of a split sale may ever give another: exact in a Lua number.
-pub const MOVED_MAX: u64 = 1 << 52;
 /// Answers after which a purchase goes on no more. One from a split sale that has not found units by then
 /// is told `busy`: others were quicker each time.
 pub const PURCHASE_STEPS_MAX: u32 = 64;
@@ -125,17 +118,6 @@ pub const PURCHASE_STEPS_MAX: u32 = 64;
 pub const FLOWS_MAX: usize = 64;
 /// Times that one of them looks anew: others may be quicker each time.
 pub const SPLIT_ROUNDS_MAX: usize = 16;
-/// Largest quantity that any sale may allow for one reservation.
-pub const QUANTITY_MAX: u32 = 1_000_000;
-/// Longest hold time: one year.
-pub const HOLD_MS_MAX: u64 = 366 * 24 * 3600 * 1000;
-/// Latest point in time we take: the end of the year 9999, in milliseconds since 1970.
-pub const TIME_MS_MAX: u64 = 253_402_300_799_999;
-
-/// Default hold time of a reservation, as in the article: five minutes.
-pub const HOLD_MS_DEFAULT: u64 = 5 * 60 * 1000;
-/// Default maximum quantity of one reservation.
-pub const QUANTITY_MAX_DEFAULT: u32 = 10;
 
 /// A sale may have this many times as many of a core's waiting places as are left. Alone it gets 8
 /// of 9, two hot sales get 8 of 17 each, and a place is always left for the next.
@@ -293,8 +275,6 @@ pub const REFUSED_CONNECTIONS_MAX: usize = 16;
 pub const STACK_BYTES: usize = 64 * 1024;
 /// Stack of a coroutine on which a TLS handshake may run: a core's leader, its link to the ledger.
 pub const HANDSHAKE_STACK_BYTES: usize = 256 * 1024;
-/// Time the start waits for the ledger before the server goes on without it.
-pub const STARTUP_WAIT_MS: u64 = 5_000;
 /// Reservations that one sweep returns to stock, about.
 pub const EXPIRE_BATCH_MAX: u32 = 1024;
 /// Time between two looks of the sweep at how many sales there are.
@@ -453,8 +433,6 @@ pub const LOG_WRITE_BYTES: usize = 4096;
 pub const LAST_WORDS_MS: u64 = 500;
 /// The same for a command, whose reader may be a pager.
 pub const COMMAND_LAST_WORDS_MS: u64 = 10_000;
-/// Time that a second signal leaves for an orderly end.
-pub const SECOND_SIGNAL_MS: u64 = 1_000;
 
 /// One buffer of the stat log.
 pub const STAT_LOG_BUFFER_BYTES: usize = 64 * 1024;
@@ -493,12 +471,8 @@ const _: () = assert!(DRAIN_CLIENT_MS < HEAD_DEADLINE_MS && DRAIN_LINGER_MS < LI
 const _: () = assert!(
     DRAIN_CLIENT_MS + LEDGER_ANSWER_DEADLINE_MS + DRAIN_LINGER_MS < CONTAINER_STOP_MS / 3 * 2
 );
-const _: () = assert!(USER_BYTES_MAX <= u8::MAX as usize);
-const _: () = assert!(KEY_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(VIEWS_PER_TICK_MAX <= BATCH_MAX && VIEWS_PER_TICK_MAX < SALES_MAX);
 const _: () = assert!(LINES_IDLE_MAX < SALES_MAX);
-const _: () = assert!(HOLD_MS_MAX < TIME_MS_MAX && TIME_MS_MAX < 1 << 53);
-const _: () = assert!(TOTAL_MAX < MOVED_MAX && MOVED_MAX < 1 << 53);
 const _: () = assert!((SPLITS_MAX as usize) < BATCH_MAX);
 const _: () = assert!(IDLE_DEADLINE_MS <= CONNECTION_DEADLINE_MS_MAX);
 const _: () = assert!(

@@ -11,8 +11,10 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::limits::{COMMAND_LAST_WORDS_MS, LAST_WORDS_MS};
 use crate::output::Aside;
@@ -25,6 +27,8 @@ pub use standard_error::real as real_standard_error;
 
 /// What all lines go through once logging has started.
 static QUEUE: OnceLock<Queue> = OnceLock::new();
+/// The filter that lines go through before.
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,23 +57,21 @@ pub enum LoggingError {
 /// backtrace, which takes more stack than a coroutine has. Colours only on a terminal, and not with
 /// `NO_COLOR`.
 pub fn start(filter: &str, format: LogFormat) -> Result<(), LoggingError> {
-    // What is below us says much at `info`; a filter that names it has the last word.
-    let parsed = EnvFilter::try_new(format!("may=warn,{filter}"))
-        .map_err(|error| LoggingError::Filter(filter.into(), error))?;
+    let parsed = parse(filter)?;
     let colours = has_colours();
     let queue = QUEUE.get_or_init(Queue::default);
     standard_error::take(queue, |lines| {
         tracing::warn!(lines, "log lines were dropped, since standard error did not take them");
     })?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(parsed)
-        .with_writer(ToQueue(queue))
-        .log_internal_errors(false);
-    match format {
-        LogFormat::Text => builder.with_ansi(colours).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-    }
-    .map_err(LoggingError::Taken)?;
+    let lines = fmt::layer().with_writer(ToQueue(queue)).log_internal_errors(false);
+    let lines = match format {
+        LogFormat::Text => lines.with_ansi(colours).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    let (parsed, filter) = reload::Layer::new(parsed);
+    let all = tracing_subscriber::registry().with(parsed).with(lines);
+    all.try_init().map_err(|error| LoggingError::Taken(error.into()))?;
+    let _ = FILTER.set(filter);
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map_or_else(String::new, ToString::to_string);
         let text = panic.payload_as_str().unwrap_or("no text");
@@ -78,9 +80,30 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), LoggingError> {
     Ok(())
 }
 
+/// Logs what this filter lets through from now on.
+///
+/// # Errors
+/// It is no filter, or logging has not started; the old one stays.
+pub fn change_filter(filter: &str) -> Result<(), LoggingError> {
+    let parsed = parse(filter)?;
+    let Some(current) = FILTER.get() else { return Ok(()) };
+    current.reload(parsed).map_err(|error| LoggingError::Taken(error.into()))
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, LoggingError> {
+    // What is below us says much at `info`; a filter that names it has the last word.
+    EnvFilter::try_new(format!("may=warn,{filter}"))
+        .map_err(|error| LoggingError::Filter(filter.into(), error))
+}
+
 /// Whether what goes to standard error may have colours. To be asked before logging starts.
 pub fn has_colours() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+}
+
+/// Log lines that standard error did not take, since logging has started.
+pub fn lines_lost() -> u64 {
+    QUEUE.get().map_or(0, Queue::lost)
 }
 
 /// Ends the process at once, with what it has to say on standard error if that can be had in time.

@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::process::ExitCode;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use clap::Parser;
@@ -19,7 +20,7 @@ use stampede::operator::{self, Failure};
 use stampede::orders::{self, OrdersError};
 use stampede::output::Aside;
 use stampede::sale::{SaleId, SaleView, State};
-use stampede::server::{self, Ready, SaleStart};
+use stampede::server::{self, Predecessor, Ready, SaleStart};
 use stampede::signals;
 
 #[global_allocator]
@@ -35,7 +36,7 @@ const NOT_LOOKED: u8 = 3;
 fn main() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|error| explain(&error));
     match cli.into_command() {
-        Command::Serve(options) => serve(&options),
+        Command::Serve(options) => serve(options),
         Command::CheckConfig(options) => check_config(&options),
         Command::Orders(options) => write_orders(&options),
         Command::Audit(options) => operate(|out| operator::audit(*options, out)),
@@ -61,12 +62,15 @@ fn explain(error: &clap::Error) -> ! {
     error.exit()
 }
 
-fn serve(options: &ServeOptions) -> ExitCode {
-    let config = Config::load(options).unwrap_or_else(|error| usage(&error));
+fn serve(options: Box<ServeOptions>) -> ExitCode {
+    let config = Config::load(&options).unwrap_or_else(|error| usage(&error));
     logging::start(&config.log_filter, config.log_format).unwrap_or_else(|error| failure(&error));
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    let predecessor = Predecessor::find().unwrap_or_else(|error| failure(&error));
+    let (hang_up, hang_ups) = channel();
+    signals::at_hang_up(move || _ = hang_up.send(()));
     signals::ignore_others().unwrap_or_else(|error| failure(&error));
     if let Err(error) = raise_file_limit() {
         tracing::warn!(%error, "the limit on open files can't be raised");
@@ -75,7 +79,9 @@ fn serve(options: &ServeOptions) -> ExitCode {
         tracing::warn!(%error, "cores may stand still while many connections are new");
     }
     let mut printed = None;
-    let ended = server::run(config, |config, ready| {
+    let read = Box::new(move || Config::load(&options));
+    let beginning = server::Beginning { read, hang_ups, predecessor };
+    let ended = server::run(config, beginning, |config, ready| {
         let text = announcement(config, ready);
         // Nobody may be there to read it, or nobody who reads, which is no reason not to sell.
         printed = Some(Aside::start(move || _ = io::stdout().lock().write_all(text.as_bytes())));

@@ -15,11 +15,12 @@ use signal_hook::consts::SIGXFSZ;
 use crate::config::{Config, Listen};
 use crate::control::Control;
 use crate::engine;
-use crate::engine::core::{Engine, Settings};
+use crate::engine::core::Engine;
+use crate::engine::listener::SocketFile;
 use crate::ledger::link::LinkState;
-use crate::ledger::refused::RefusedSales;
-use crate::limits::{REFUSED_CONNECTIONS_MAX, STARTUP_WAIT_MS};
+use crate::limits::STARTUP_WAIT_MS;
 use crate::members::Instance;
+use crate::patience::Patience;
 use crate::purchase::Selling;
 use crate::sale::{SaleId, SaleView};
 use crate::signals;
@@ -30,19 +31,29 @@ mod boot;
 mod drain;
 mod error;
 mod event;
+mod hand_over;
 mod ledger;
 mod listening;
 mod members;
+mod notify;
 mod orders;
-mod tls;
+mod passed;
+mod reload;
+mod succession;
+
 mod watchdog;
 
 pub use error::RunError;
-pub use event::{Event, SaleStart};
+pub use event::{DrainTimes, Event, SaleStart};
+pub use reload::Reader;
+pub use succession::Predecessor;
 
-use boot::start_core;
+use boot::{buyers_settings, start_core};
 use ledger::Ledger;
-use listening::{Listening, listen_all, tcp_hint};
+use listening::{Listening, Socket, listen_all};
+use passed::Passed;
+use reload::Reload;
+use succession::Successor;
 use watchdog::{WATCHDOG_INTERVAL, Watchdog};
 
 /// Time to write the rest of `stat.log` at the end.
@@ -62,23 +73,46 @@ pub struct Ready {
     pub connections_max: usize,
 }
 
+/// Where a server comes from.
+pub struct Beginning {
+    /// Reads its configuration again.
+    pub read: Reader,
+    /// SIGHUP came: it is to be read again.
+    pub hang_ups: Receiver<()>,
+    /// The process that it takes over from, if there is one.
+    pub predecessor: Option<Predecessor>,
+}
+
 /// Runs the server until it is told to stop. `ready` is called once, when it listens.
-pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), RunError> {
+pub fn run(
+    config: Config,
+    beginning: Beginning,
+    ready: impl FnOnce(&Config, &Ready),
+) -> Result<(), RunError> {
+    let Beginning { read, hang_ups, predecessor } = beginning;
     let cores = config.cores.len();
-    let Listening { listeners, addresses, files } = listen_all(&config.listen, cores)?;
+    let passed = match &predecessor {
+        Some(predecessor) => predecessor.sockets(),
+        None => Passed::by_systemd(),
+    };
+    let Listening { listeners, addresses, files, control: control_listener, sockets } =
+        listen_all(&config, passed.map_err(RunError::Passed)?)?;
     let stat_log = match &config.stat_log {
         Some(path) => Some(StatLog::open(path).map_err(RunError::StatLog)?),
         None => None,
     };
-    let ledger = Ledger::open(&config)?;
     let (events, heard) = mpsc::channel();
+    let ledger = Ledger::open(&config, predecessor.as_ref().map(|_| events.clone()))?;
     watch_signals(events.clone())?;
 
-    let refused = ledger.refused_sales(&config);
-    let status = make_status(config, events.clone(), refused)?;
-    tls::start(&status)?;
+    let status = make_status(config, events.clone(), &ledger, stat_log.as_ref())?;
+    let reload = Reload::new(read, status.clone(), events.clone())?;
+    let waits_for_ledger = predecessor.is_some() && ledger.has_one_owner();
     // Before anything is sold: the orders may know of more than the ledger does.
-    let orders = ledger.orders(&status.config)?;
+    let mut orders = match waits_for_ledger {
+        true => None,
+        false => ledger.orders(&status.config)?,
+    };
     // One more, for operators.
     engine::configure(cores + usize::from(status.config.control.is_some()));
     for index in 0..cores {
@@ -86,16 +120,48 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
         let stat_log = stat_log.as_ref().map(StatLog::buffer);
         start_core(index, status.clone(), events.clone(), link, stat_log);
     }
-    let sweep = ledger.sweep()?;
-    let connections_max = status.engine.settings.connections_max;
+    let sweep = ledger.sweep(&status)?;
+    let connections_max = status.engine.limits.connections_max();
     let instance = members::instance(&status, &addresses);
-    let control = start_control(&status, &ledger, &instance, events)?;
-    let mut server = Server { status, heard, links: vec![None; cores] };
-    let Some(started) = server.wait_for_sales()? else {
+    let (control, control_listeners) = match control_listener {
+        Some((address, listeners)) => {
+            (Some(start_control(&status, address, &ledger, &instance, events.clone())?), listeners)
+        }
+        None => (None, Vec::new()),
+    };
+    reload.start(control.as_ref().map(Control::change), hang_ups)?;
+    let drain_times = DrainTimes::from(&status.config);
+    let links = vec![None; cores];
+    let mut server = Server { status, events, heard, drain_times, links, hands_over: false };
+    let accept_operators = || {
+        if let Some(control) = &control {
+            control.accept(control_listeners);
+        }
+    };
+    let started = if let Some(predecessor) = predecessor {
+        let started = server.take_over(&predecessor, waits_for_ledger)?;
+        server.status.engine.accept(listeners);
+        accept_operators();
+        match started {
+            Some(started) => Some(started),
+            None => {
+                server.await_ledger()?;
+                orders = ledger.orders(&server.status.config)?;
+                server.wait_for_sales()?
+            }
+        }
+    } else {
+        accept_operators();
+        let started = server.wait_for_sales()?;
+        if started.is_some() {
+            server.status.engine.accept(listeners);
+        }
+        started
+    };
+    let Some(started) = started else {
         tracing::info!("told to end before it was ready");
         return Ok(());
     };
-    server.status.engine.accept(listeners);
     let members = ledger.members(&instance)?;
     ready(
         &server.status.config,
@@ -107,23 +173,48 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
             connections_max,
         },
     );
-
+    notify::ready("selling");
     let mut watchdog = Watchdog::new(cores);
-    let left = server.serve(&ledger, &mut watchdog).and_then(|()| {
+    let left = server.serve(&ledger, &mut watchdog, &sockets).and_then(|successor| {
         if let Some(members) = &members {
             members.drain();
         }
-        server.leave(&ledger, &mut watchdog)
+        match successor {
+            None => server.leave(&ledger, &mut watchdog).map(|()| None),
+            Some(successor) => {
+                if let Some(orders) = &orders {
+                    orders.stop_soon();
+                }
+                server
+                    .prepare_to_give_way(&ledger, &mut watchdog, &successor)
+                    .map(|()| Some(successor))
+            }
+        }
     });
     if let Err(error) = &left
         && error.is_beyond_repair()
     {
         std::mem::forget((server, control, members, sweep, orders, ledger, stat_log, files));
-        return left;
+        return left.map(drop);
     }
-    // While we still listen: what is there afterwards is another server's.
-    drop(files);
-    let drained = left.and_then(|()| server.drain());
+    let drained = left.and_then(|successor| match successor {
+        Some(successor) => {
+            // They are the successor's.
+            files.into_iter().for_each(SocketFile::leave);
+            drop(sockets);
+            if let Some(control) = &control {
+                control.give_up_listening();
+            }
+            server.give_way(&ledger, &mut watchdog, &successor)
+        }
+        None => {
+            // While we still listen: what is there afterwards is another server's.
+            drop(files);
+            drop(sockets);
+            Ok(())
+        }
+    });
+    let drained = drained.and_then(|()| server.drain());
     if let Some(control) = control {
         control.stop();
     }
@@ -143,69 +234,60 @@ pub fn run(config: Config, ready: impl FnOnce(&Config, &Ready)) -> Result<(), Ru
 
 fn start_control(
     status: &Arc<Status>,
+    address: SocketAddr,
     ledger: &Ledger,
     instance: &Arc<Instance>,
     events: Sender<Event>,
-) -> Result<Option<Control>, RunError> {
-    let Some(setting) = &status.config.control else { return Ok(None) };
-    let address = setting.address;
+) -> Result<Control, RunError> {
+    let setting = status.config.control.as_ref().expect("who listens for it has its setting");
+    let buyers = buyers_settings(&status.config);
     let client = || ledger.client();
     let failed = move |error| _ = events.send(Event::Failed(error));
-    let control = Control::start(setting, status.clone(), client, instance, failed);
-    let control = control.map_err(|error| {
-        let hint = match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                "; another server has this port: choose another, or --control off"
-            }
-            _ => tcp_hint(&error),
-        };
-        RunError::Control { address, error, hint }
-    })?;
-    Ok(Some(control))
+    Ok(Control::start(setting, address, &buyers, status.clone(), client, instance, failed)?)
 }
 
 fn make_status(
     config: Config,
     events: Sender<Event>,
-    refused_sales: Arc<RefusedSales>,
+    ledger: &Ledger,
+    stat_log: Option<&StatLog>,
 ) -> io::Result<Arc<Status>> {
     let cores = config.cores.len();
-    let settings = Settings {
-        first_worker: 0,
-        connections_max: connections_max(&config),
-        refused_max: REFUSED_CONNECTIONS_MAX,
-        connections_per_address: config.connections_per_address,
-        proxy_protocol: config.proxy_protocol,
-        trusted: config.trusted_proxies.clone(),
-        idle_timeout_ms: config.idle_timeout_ms,
-        head_timeout_ms: config.head_timeout_ms,
-        body_timeout_ms: config.body_timeout_ms,
-        write_timeout_ms: config.write_timeout_ms,
-    };
+    let settings = buyers_settings(&config);
+    let patience = Arc::new(Patience::new(config.waiting_max, config.ledger_timeout_ms));
     let report = move |event| _ = events.send(Event::from(event));
-    let selling = Selling::new(cores, config.stock, config.stock_buffer_percent, refused_sales);
+    let (stock, percent) = (config.stock, config.stock_buffer_percent);
+    let selling = Selling::new(cores, stock, percent, ledger.refused_sales(&config));
     Ok(Arc::new(Status {
         engine: Arc::new(Engine::new(cores, settings, report)?),
         selling: Arc::new(selling),
+        patience,
+        hands_over: AtomicBool::new(false),
         ledger_up: (0..cores).map(|_| AtomicBool::new(false)).collect(),
+        store: ledger.store_counts(),
+        upkeep: Arc::default(),
+        stat_log: stat_log.map(StatLog::counters),
         config,
     }))
-}
-
-fn connections_max(config: &Config) -> usize {
-    usize::try_from(config.connections_max).unwrap_or(usize::MAX)
 }
 
 fn watch_signals(events: Sender<Event>) -> io::Result<()> {
     // With a handler, a file that reaches its size limit is an error of the write that did so.
     signal_hook::flag::register(SIGXFSZ, Arc::default())?;
+    let theirs = events.clone();
+    signals::at_hand_over(move || _ = theirs.send(Event::HandOver));
     signals::on_end(move || _ = events.send(Event::Signal))
 }
 
 /// The main thread's view.
 struct Server {
     status: Arc<Status>,
+    /// For whoever is to tell it something.
+    events: Sender<Event>,
     heard: Receiver<Event>,
+    /// A process that is to take over has been started.
+    hands_over: bool,
+    drain_times: DrainTimes,
     /// One a core. `None`: not heard of yet.
     links: Vec<Option<LinkState>>,
 }
@@ -231,7 +313,9 @@ impl Server {
                 Ok(Event::Failed(error)) => return Err(error.into()),
                 Ok(Event::Signal) => return Ok(None),
                 Ok(Event::Link(core, state)) => self.note_link(core, state, true)?,
-                Ok(Event::Drained) => {}
+                Ok(Event::DrainTimes(times)) => self.drain_times = times,
+                Ok(Event::LedgerOpen(opened)) => opened?,
+                Ok(Event::Drained | Event::HandOver | Event::Successor(_)) => {}
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
             }
         }
@@ -259,34 +343,67 @@ impl Server {
         Ok(())
     }
 
-    /// Until the first signal.
-    fn serve(&mut self, ledger: &Ledger, watchdog: &mut Watchdog) -> Result<(), RunError> {
-        while !self.hear(ledger, watchdog, WATCHDOG_INTERVAL)? {}
-        Ok(())
+    /// Until the first signal, or until another process could take over.
+    fn serve(
+        &mut self,
+        ledger: &Ledger,
+        watchdog: &mut Watchdog,
+        sockets: &[Socket],
+    ) -> Result<Option<Successor>, RunError> {
+        loop {
+            match self.hear(ledger, watchdog, WATCHDOG_INTERVAL)? {
+                Heard::Nothing => {}
+                Heard::End => return Ok(None),
+                Heard::HandOver => self.bring_up_successor(sockets),
+                Heard::Successor(successor) => return Ok(Some(successor)),
+            }
+        }
     }
 
     /// Hears one thing, or nothing for so long. Looks at the cores when it is time to, however much
-    /// there is to hear. `true`: it was a signal.
+    /// there is to hear.
     fn hear(
         &mut self,
         ledger: &Ledger,
         watchdog: &mut Watchdog,
         time: Duration,
-    ) -> Result<bool, RunError> {
-        if watchdog.look(Instant::now(), &self.status.engine.ticks)? && ledger.has_failed() {
-            // It would refuse everything until a restart: better started anew at once.
-            return Err(RunError::LedgerFailed);
+    ) -> Result<Heard, RunError> {
+        if watchdog.look(Instant::now(), &self.status.engine.ticks)? {
+            if ledger.has_failed() {
+                // It would refuse everything until a restart: better started anew at once.
+                return Err(RunError::LedgerFailed);
+            }
+            notify::alive();
         }
         match self.heard.recv_timeout(time.min(watchdog.time_left(Instant::now()))) {
-            Ok(Event::Signal) | Err(RecvTimeoutError::Disconnected) => return Ok(true),
+            Ok(Event::Signal) | Err(RecvTimeoutError::Disconnected) => return Ok(Heard::End),
+            Ok(Event::HandOver) => return Ok(Heard::HandOver),
+            Ok(Event::Successor(Ok(successor))) => return Ok(Heard::Successor(successor)),
+            Ok(Event::Successor(Err(error))) => {
+                self.hands_over = false;
+                tracing::error!(%error, "no new process took over; this one goes on");
+                notify::status("selling; a new process could not take over");
+            }
             Ok(Event::Failed(error)) => return Err(RunError::Failed(error)),
             Ok(Event::Link(core, state)) => self.note_link(core, state, false)?,
             Ok(Event::Sale(id, start)) => log_sale(&self.status.config, &id, &start),
-            Ok(Event::Drained) => {}
-            Err(RecvTimeoutError::Timeout) => {}
+            Ok(Event::DrainTimes(times)) => self.drain_times = times,
+            Ok(Event::LedgerOpen(opened)) => opened?,
+            Ok(Event::Drained) | Err(RecvTimeoutError::Timeout) => {}
         }
-        Ok(false)
+        Ok(Heard::Nothing)
     }
+}
+
+/// What the main thread has to do something about.
+enum Heard {
+    Nothing,
+    /// It is told to end.
+    End,
+    /// A new process is to take over.
+    HandOver,
+    /// It could.
+    Successor(Successor),
 }
 
 /// Says what became of a sale after the start.

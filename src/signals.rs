@@ -1,8 +1,8 @@
 //! What the process does about signals.
 //!
 //! SIGTERM and SIGINT end it, the second one at once, whatever is stuck: the thread that hears them
-//! waits for nobody. SIGHUP has files read again, where there are any to be read. SIGQUIT, SIGUSR1 and
-//! SIGUSR2, which log rotation, closed terminals and other servers' habits send, would kill by default;
+//! waits for nobody. SIGHUP has settings read again and SIGUSR2 has a new process take over, where there
+//! is a server that can. SIGQUIT and SIGUSR1, which log rotation, closed terminals and other servers' habits send, would kill by default;
 //! in the middle of a sale they are logged and ignored. SIGABRT still leaves a core dump.
 
 use std::io;
@@ -20,6 +20,9 @@ use crate::sync::lock;
 /// What is done at SIGHUP.
 static AT_HANG_UP: Mutex<Option<Box<dyn Fn() + Send>>> = Mutex::new(None);
 
+/// What is done at SIGUSR2.
+static AT_HAND_OVER: Mutex<Option<Box<dyn Fn() + Send>>> = Mutex::new(None);
+
 /// Exit code of an end that was forced.
 const FORCED: u8 = 1;
 
@@ -34,11 +37,17 @@ pub fn ignore_others() -> io::Result<()> {
                 read_again();
                 continue;
             }
+            if signal == SIGUSR2
+                && let Some(hand_over) = &*lock(&AT_HAND_OVER)
+            {
+                hand_over();
+                continue;
+            }
             let (signal, instead) = match signal {
-                SIGHUP => ("SIGHUP", "settings are read at the start only; restart to change them"),
+                SIGHUP => ("SIGHUP", "this command reads its settings at the start only"),
                 SIGQUIT => ("SIGQUIT", "SIGTERM drains; SIGABRT leaves a core dump"),
                 SIGUSR1 => ("SIGUSR1", "no log file to open again"),
-                _ => ("SIGUSR2", "no hand-over to a new process; tuning/rolling-restart"),
+                _ => ("SIGUSR2", "nothing to hand over"),
             };
             tracing::info!(signal, instead, "signal ignored");
         }
@@ -49,6 +58,11 @@ pub fn ignore_others() -> io::Result<()> {
 /// Calls `read_again` at each SIGHUP, which is ignored otherwise. It must not wait.
 pub fn at_hang_up(read_again: impl Fn() + Send + 'static) {
     *lock(&AT_HANG_UP) = Some(Box::new(read_again));
+}
+
+/// Calls `hand_over` at each SIGUSR2, which is ignored otherwise. It must not wait.
+pub fn at_hand_over(hand_over: impl Fn() + Send + 'static) {
+    *lock(&AT_HAND_OVER) = Some(Box::new(hand_over));
 }
 
 /// Calls `end` at each SIGTERM and SIGINT. After the second one the process has

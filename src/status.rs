@@ -5,21 +5,40 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::Config;
 use crate::engine::core::Engine;
+use crate::ledger::counts::StoreCounts;
+use crate::patience::Patience;
 use crate::purchase::Selling;
+use crate::stat_log::StatLogCounters;
+use crate::upkeep::Upkeep;
 
 /// See the module's header.
 pub struct Status {
-    /// The validated configuration.
+    /// The validated configuration, as it was at the start.
     pub config: Config,
     /// Its cores.
     pub engine: Arc<Engine>,
     /// What they sell with.
     pub selling: Arc<Selling>,
+    /// How long its cores wait for the ledger.
+    pub patience: Arc<Patience>,
+    /// Set while another process takes over: the server as a whole stays ready.
+    pub hands_over: AtomicBool,
     /// Cores whose link to the ledger carries batches.
     pub ledger_up: Box<[AtomicBool]>,
+    /// What the thread of an embedded ledger tells of itself.
+    pub store: Option<Arc<StoreCounts>>,
+    /// The same of the other threads.
+    pub upkeep: Arc<Upkeep>,
+    /// The log of attempts, if there is one.
+    pub stat_log: Option<Arc<StatLogCounters>>,
 }
 
 impl Status {
+    /// Whether it is about to end, and nobody takes over.
+    pub fn is_leaving(&self) -> bool {
+        self.engine.leaving.load(Ordering::Relaxed) && !self.hands_over.load(Ordering::Relaxed)
+    }
+
     /// Whether any core reaches the ledger.
     pub fn ledger_is_up(&self) -> bool {
         self.ledger_up.iter().any(|up| up.load(Ordering::Relaxed))

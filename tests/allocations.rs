@@ -17,7 +17,7 @@ use may::coroutine;
 use rustix::process::{Signal, getpid, kill_process};
 use stampede::cli::ServeOptions;
 use stampede::config::{Config, Host, Listen};
-use stampede::server;
+use stampede::server::{self, Beginning};
 use tempfile::TempDir;
 
 /// Allocations of the coroutines that serve connections.
@@ -92,7 +92,13 @@ impl Server {
                 let Listen::Tcp(address) = ready.addresses[0] else { panic!("no TCP address") };
                 tell.send(address).expect("the test waits for it");
             };
-            server::run(config, ready).expect("the server runs until it is told to end");
+            let read = config.clone();
+            let beginning = Beginning {
+                read: Box::new(move || Ok(read.clone())),
+                hang_ups: mpsc::channel().1,
+                predecessor: None,
+            };
+            server::run(config, beginning, ready).expect("the server runs until it is told to end");
         });
         let address = told.recv().expect("the server starts");
         Self { address, thread, _folder: folder }

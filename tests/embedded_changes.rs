@@ -33,6 +33,14 @@ fn start(folder: &Path) -> Embedded {
     Embedded::start(folder, never_fold(), wall_ms).unwrap()
 }
 
+fn id_of(ledger: &Embedded) -> u128 {
+    ledger.handle().ledger_id(ANSWER).unwrap()
+}
+
+fn name_of(ledger: &Embedded) -> String {
+    source_name(id_of(ledger))
+}
+
 fn sale(name: &str) -> SaleId {
     SaleId::new(name).unwrap()
 }
@@ -112,7 +120,7 @@ fn orders_follow_a_running_ledger_and_audits_agree_all_along() {
             })
         })
         .collect();
-    let mut source = EmbeddedSource::new(ledger.handle(), 0);
+    let mut source = EmbeddedSource::new(ledger.handle(), name_of(&ledger), 0);
     let mut orders: HashMap<ReservationId, Change> = HashMap::new();
     for _ in 0..20 {
         let audit = client.audit(&sale("t"), None).unwrap().unwrap();
@@ -143,10 +151,10 @@ fn orders_follow_a_running_ledger_and_audits_agree_all_along() {
 fn a_source_goes_on_where_the_database_is_also_in_another_process() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = start(dir.path());
-    let name = source_name(ledger.handle().ledger_id());
+    let name = name_of(&ledger);
     let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
     apply(&mut client, "t", vec![create(100, 60_000), reserve(1), reserve(2)]);
-    let mut source = EmbeddedSource::new(ledger.handle(), 0);
+    let mut source = EmbeddedSource::new(ledger.handle(), name_of(&ledger), 0);
     assert_eq!(source.next(10, ANSWER).unwrap().len(), 2);
     let (found, position) = source.position().unwrap();
     assert_eq!(found, name);
@@ -156,13 +164,13 @@ fn a_source_goes_on_where_the_database_is_also_in_another_process() {
     assert!(source.next(10, ANSWER).is_err());
 
     let ledger = start(dir.path());
-    assert_eq!(source_name(ledger.handle().ledger_id()), name);
-    let mut source = EmbeddedSource::new(ledger.handle(), position);
+    assert_eq!(name_of(&ledger), name);
+    let mut source = EmbeddedSource::new(ledger.handle(), name_of(&ledger), position);
     let changes = source.next(10, ANSWER).unwrap();
     assert_eq!(changes.len(), 1);
     assert_eq!(changes[0].reservation.status, Status::Confirmed);
     let other = tempfile::tempdir().unwrap();
-    assert_ne!(start(other.path()).handle().ledger_id(), ledger.handle().ledger_id());
+    assert_ne!(id_of(&start(other.path())), id_of(&ledger));
 }
 
 fn try_work(ledger: &Embedded, url: &DatabaseUrl) -> Result<Done, WorkerError> {
@@ -272,7 +280,7 @@ fn a_folder_that_is_behind_its_orders_sells_nothing() {
             ledger.stop();
         }
         let ledger = start(&folder);
-        let id = LedgerId(ledger.handle().ledger_id());
+        let id = LedgerId(id_of(&ledger));
         let refused = try_work(&ledger, &url).unwrap_err().to_string();
         assert!(refused.contains(&format!("--restored-ledger {id}")), "{context}: {refused}");
         let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
@@ -290,7 +298,7 @@ fn a_folder_that_is_behind_its_orders_sells_nothing() {
         assert!(renew_id(&folder, id.0).unwrap());
         assert!(!renew_id(&folder, id.0).unwrap());
         let ledger = start(&folder);
-        assert_ne!(ledger.handle().ledger_id(), id.0);
+        assert_ne!(id_of(&ledger), id.0);
         assert_eq!(work(&ledger, &url).changes as u128, 20 + sold_since);
         ledger.stop();
         let ledger = start(&folder);
@@ -313,7 +321,7 @@ fn a_source_on_a_walk_looks_at_the_time() {
     let version = ledger.handle().ask(ANSWER, |store| store.version()).unwrap();
     apply(&mut client, names[SALES - 1].as_str(), vec![reserve(1)]);
     // One step passes over 100,000 sales.
-    let mut source = EmbeddedSource::new(ledger.handle(), version);
+    let mut source = EmbeddedSource::new(ledger.handle(), name_of(&ledger), version);
     assert_eq!(source.next(10, Duration::ZERO).unwrap(), []);
     assert_eq!(source.next(10, ANSWER).unwrap().len(), 1);
 }
@@ -324,7 +332,7 @@ fn a_waiting_source_is_woken_by_a_change() {
     let ledger = start(dir.path());
     let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
     apply(&mut client, "t", vec![create(100, 60_000)]);
-    let mut source = EmbeddedSource::new(ledger.handle(), 0);
+    let mut source = EmbeddedSource::new(ledger.handle(), name_of(&ledger), 0);
     assert_eq!(source.next(10, Duration::ZERO).unwrap(), []);
     let reader = std::thread::spawn(move || source.next(10, Duration::from_secs(600)).unwrap());
     apply(&mut client, "t", vec![reserve(1)]);
@@ -356,7 +364,7 @@ fn clients_do_the_same_with_and_without_a_server() {
 
     let ledger = start(&folder);
     let mut client = EmbeddedClient::new(ledger.handle(), ANSWER);
-    assert_eq!(client.ledger_id(), id);
+    assert_eq!(client.ledger_id(), Ok(id));
     assert_eq!(client.sales().unwrap(), [sale("a"), sale("b")]);
     let after = client.audit(&sale("b"), None).unwrap().unwrap();
     assert_eq!(after.reservations, before.reservations);

@@ -8,6 +8,7 @@ use clap::Args;
 use rustix::time::{ClockId, clock_gettime};
 use stampede::ledger::GroupReply;
 use stampede::ledger::batch::{Asker, Batcher, Tell, Ticket};
+use stampede::patience::Patience;
 use stampede::sale::{Command, Key, Outcome, ReservationId, Reserve, SaleId, User};
 
 use crate::error::{Because, Result, fail};
@@ -72,7 +73,7 @@ impl Tell for Told {
 }
 
 fn measure(waiting: usize) -> Result<Figures> {
-    let batcher = Batcher::new(None, DEADLINE_MS);
+    let batcher = Batcher::new(Patience::new(None, DEADLINE_MS).into());
     let told = Told::default();
     batcher.set_tell(Box::new(told.clone()));
     batcher.set_available();

@@ -18,7 +18,7 @@ use clap::{Parser, Subcommand};
 
 pub use audit::AuditOptions;
 pub use moving::{BackupOptions, MoveOptions, RestoreOptions};
-pub use operator::{OperatorOptions, ReservationAction, SaleAction};
+pub use operator::{OperatorOptions, ReservationAction, SaleAction, TermsOptions};
 pub use orders::OrdersOptions;
 pub use serve::ServeOptions;
 

@@ -16,8 +16,10 @@ pub struct ServeOptions {
 
     /// Serve buyers on this address (repeatable) [default: 0.0.0.0:3005]
     ///
-    /// HOST:PORT, where HOST is an IPv4 address, an IPv6 address in brackets (`[::]:3005`) or a
-    /// name; a name with several addresses listens on each that this machine has. Port 0 takes
+    /// HOST:PORT, where HOST is an IPv4 address, an IPv6 address in brackets (`[::]:3005`, which
+    /// takes IPv4 as well unless another setting has the port there) or a name; a name with several
+    /// addresses listens on each that this machine has. A socket that systemd has bound there
+    /// (LISTEN_FDS) is taken over. Port 0 takes
     /// a free one. Or unix:PATH, the file of a Unix socket, for a proxy on this machine: its mode
     /// is 0660 less the umask, one that a killed server left is taken over, and it is removed in
     /// the end. Or tls:HOST:PORT, for clients that speak TLS, with --tls-cert and --tls-key.
@@ -61,6 +63,14 @@ pub struct ServeOptions {
     #[arg(long, value_name = "FILE", help_heading = "Control port")]
     pub control_token_file: Option<String>,
 
+    /// Who shows the token in this file may look, and change nothing [default: none]
+    ///
+    /// For Prometheus and dashboards: /metrics, sales and instances, but no reservations, which name
+    /// buyers. One line as for --control-token-file, beside which it stands, with another token. The
+    /// token itself can stand in the environment, as STAMPEDE_READ_TOKEN.
+    #[arg(long, value_name = "FILE", help_heading = "Control port")]
+    pub read_token_file: Option<String>,
+
     /// Let buyers confirm reservations at the public port, or `off` [default: off]
     ///
     /// Whoever confirms says that the reservation is paid, so by default only the shop can, at the
@@ -79,7 +89,8 @@ pub struct ServeOptions {
     /// Run one worker on each of these processor cores, e.g. 0-3,6 [default: all it may use]
     ///
     /// The default is the affinity mask that the process was started with, so `taskset`, a
-    /// container's cpuset and systemd's CPUAffinity are kept to.
+    /// container's cpuset and systemd's CPUAffinity are kept to; and of these only as many as the CPU
+    /// quota of its control group pays for (cpu.max, CPUQuota=, a container's limit), rounded down.
     #[arg(long, value_name = "LIST", help_heading = "Network")]
     pub cores: Option<String>,
 
@@ -359,8 +370,9 @@ impl ServeOptions {
             "config" => &self.config,
             "control" => &self.control,
             "control-token-file" => &self.control_token_file,
+            "read-token-file" => &self.read_token_file,
             // Never an option: others on the machine can read those.
-            "control-token" | "redis-sentinel-password" => &None,
+            "control-token" | "read-token" | "redis-sentinel-password" => &None,
             "public-confirm" => &self.public_confirm,
             "proxy-protocol" => &self.proxy_protocol,
             "cores" => &self.cores,
@@ -435,11 +447,15 @@ Examples:
 Signals:
   SIGTERM, SIGINT   drain: no new connection, requests under way are answered (--drain-delay,
                     --drain-timeout); the second one ends within 1s, the third at once
-  SIGHUP            reads the files of TLS again (--tls-cert, --tls-key, --tls-ticket-keys); other
-                    settings are read at the start only
-  SIGQUIT, SIGUSR1, SIGUSR2
-                    logged and ignored: there is no log file to open again, and no hand-over to a
-                    new process
+  SIGHUP            reads the file of --config again, and the files that settings name. Taken over are
+                    connections-max, connections-per-address, trusted-proxies, proxy-protocol, the
+                    timeouts, waiting-max, log, tokens and the files of TLS; the log names what takes
+                    a restart. If anything is wrong, nothing changes
+  SIGUSR2           starts the program again from the same path, by now perhaps of another build, and
+                    gives it the listening sockets; nobody is refused. Old connections end with their
+                    next answer. With an embedded ledger purchases wait until the new process has
+                    opened it. If the new one can't sell, this one goes on
+  SIGQUIT, SIGUSR1  logged and ignored: there is no log file to open again
   SIGABRT           ends at once, with a core dump where the system leaves one
 
 Log:

@@ -9,6 +9,7 @@
 //! Architecture invariant: a configuration is data. Nothing here opens a listener, a ledger or a
 //! log, and nothing prints.
 
+mod changes;
 mod control;
 mod error;
 mod ledger;
@@ -37,7 +38,7 @@ use crate::tls::TlsSetting;
 pub use crate::host::{Host, avoid_stalls, raise_file_limit};
 pub use crate::logging::LogFormat;
 pub use crate::stock::StockSetting;
-pub use control::{CONTROL_DEFAULT, ControlSetting, Token};
+pub use control::{CONTROL_DEFAULT, ControlSetting, Token, Tokens};
 pub use error::ConfigError;
 pub use ledger::{
     CounterNames, LedgerSetting, RedisSetting, RedisUrl, SentinelLogin, TlsOptions, redis_setting,
@@ -45,7 +46,7 @@ pub use ledger::{
 pub use listen::{LISTEN_DEFAULT, Listen};
 pub use orders::{ORDERS_GROUP_DEFAULT, OrdersAction, OrdersCommand, OrdersWork};
 pub use sale::{parse as parse_sale, parse_time, splits as parse_splits};
-pub use source::{SETTINGS, Setting, Source, without_newline};
+pub use source::{Changes, Given, SETTINGS, Setting, Source, without_newline};
 pub use value::{duration_within, whole_number};
 
 use source::Layers;
@@ -128,6 +129,8 @@ pub struct Config {
     pub warnings: Vec<String>,
     /// Where each setting of [`SETTINGS`] comes from, in that order.
     pub sources: Vec<(&'static str, Source)>,
+    /// What they were given as.
+    pub given: Given,
 }
 
 impl Config {
@@ -160,7 +163,7 @@ impl Taker {
         let tls = self.tls(&listen);
         let control = self.control(&listen);
         let public_confirm = self.public_confirm();
-        let cores = self.one("cores", host.cores.clone(), |text| value::cores(text, &host.cores));
+        let cores = self.cores(host);
         let ledger = self.ledger();
         let connections_max = self.connections_max(host, cores.len(), ledger.is_cluster());
         let orders = self.orders(&ledger);
@@ -220,7 +223,22 @@ impl Taker {
             waiting_max,
             warnings: std::mem::take(&mut self.layers.warnings),
             sources: SETTINGS.iter().map(|s| (s.name, self.layers.source(s.name))).collect(),
+            given: self.layers.given(),
         }
+    }
+
+    fn cores(&mut self, host: &Host) -> Vec<usize> {
+        let default = host.default_cores().to_vec();
+        let cores = self.one("cores", default, |text| value::cores(text, &host.cores));
+        if cores.len() > host.cores_paid {
+            self.layers.warnings.push(format!(
+                "cores: {} of them, but the control group's CPU quota allows {}: all will be stopped \
+                 for part of the time",
+                cores.len(),
+                host.cores_paid
+            ));
+        }
+        cores
     }
 
     fn waiting_max(&mut self) -> Option<usize> {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -22,36 +23,44 @@ pub struct Setting {
     pub separator: Option<char>,
     /// It is a secret: not an option of the command line, which others on the machine can read.
     pub secret: bool,
+    /// A running server takes it over when it reads its settings again.
+    pub changeable: bool,
 }
 
 const fn one(name: &'static str) -> Setting {
-    Setting { name, separator: None, secret: false }
+    Setting { name, separator: None, secret: false, changeable: false }
 }
 
 const fn several(name: &'static str, separator: char) -> Setting {
-    Setting { name, separator: Some(separator), secret: false }
+    Setting { name, separator: Some(separator), secret: false, changeable: false }
 }
 
 const fn secret(name: &'static str) -> Setting {
-    Setting { name, separator: None, secret: true }
+    Setting { name, separator: None, secret: true, changeable: false }
+}
+
+const fn changeable(setting: Setting) -> Setting {
+    Setting { changeable: true, ..setting }
 }
 
 /// Every setting there is.
 pub const SETTINGS: &[Setting] = &[
     one("config"),
     several("listen", ','),
-    several("tls-cert", ','),
-    several("tls-key", ','),
-    one("tls-ticket-keys"),
+    changeable(several("tls-cert", ',')),
+    changeable(several("tls-key", ',')),
+    changeable(one("tls-ticket-keys")),
     one("control"),
-    one("control-token-file"),
-    secret("control-token"),
+    changeable(one("control-token-file")),
+    changeable(secret("control-token")),
+    changeable(one("read-token-file")),
+    changeable(secret("read-token")),
     one("public-confirm"),
     one("cores"),
-    one("connections-max"),
-    one("connections-per-address"),
-    several("trusted-proxies", ','),
-    one("proxy-protocol"),
+    changeable(one("connections-max")),
+    changeable(one("connections-per-address")),
+    changeable(several("trusted-proxies", ',')),
+    changeable(one("proxy-protocol")),
     one("ledger"),
     one("redis-ca"),
     one("redis-cert"),
@@ -70,16 +79,16 @@ pub const SETTINGS: &[Setting] = &[
     one("stock-buffer"),
     one("instance"),
     one("stat-log"),
-    one("log"),
+    changeable(one("log")),
     one("log-format"),
-    one("drain-delay"),
-    one("drain-timeout"),
-    one("idle-timeout"),
-    one("head-timeout"),
-    one("body-timeout"),
-    one("write-timeout"),
-    one("ledger-timeout"),
-    one("waiting-max"),
+    changeable(one("drain-delay")),
+    changeable(one("drain-timeout")),
+    changeable(one("idle-timeout")),
+    changeable(one("head-timeout")),
+    changeable(one("body-timeout")),
+    changeable(one("write-timeout")),
+    changeable(one("ledger-timeout")),
+    changeable(one("waiting-max")),
 ];
 
 /// What the name of every variable begins with.
@@ -153,6 +162,11 @@ impl Layers {
     /// The values of a setting, if somebody set it.
     pub fn values(&self, name: &str) -> Option<&[String]> {
         self.given.get(name).map(|(_, values)| values.as_slice())
+    }
+
+    /// The text of every setting that somebody set.
+    pub fn given(&self) -> Given {
+        Given(self.given.iter().map(|(name, (_, values))| (*name, values.clone())).collect())
     }
 
     /// Where a setting comes from.
@@ -229,6 +243,46 @@ impl Layers {
     }
 }
 
+/// How a configuration differs from the one that a server started with.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Settings that are taken over.
+    pub taken_over: Vec<&'static str>,
+    /// Settings that take a restart.
+    pub need_restart: Vec<&'static str>,
+}
+
+/// What settings were given as, to be compared with what they are given as later. It can hold
+/// passwords, so it does not show itself.
+#[derive(Clone)]
+pub struct Given(BTreeMap<&'static str, Vec<String>>);
+
+impl Given {
+    /// The settings that are given otherwise there.
+    pub(super) fn changes(&self, other: &Self, is_taken: impl Fn(&Setting) -> bool) -> Changes {
+        let differs = |setting: &&Setting| self.0.get(setting.name) != other.0.get(setting.name);
+        let (changeable, fixed): (Vec<_>, Vec<_>) =
+            SETTINGS.iter().filter(differs).partition(|setting| is_taken(setting));
+        let names = |settings: Vec<&Setting>| settings.iter().map(|s| s.name).collect();
+        Changes { taken_over: names(changeable), need_restart: names(fixed) }
+    }
+
+    /// The same, with what is given there of the settings that are taken over.
+    pub(super) fn taking_over(&self, other: &Self, is_taken: impl Fn(&Setting) -> bool) -> Self {
+        let from = |setting: &'static Setting| {
+            let given = if is_taken(setting) { other } else { self };
+            Some((setting.name, given.0.get(setting.name)?.clone()))
+        };
+        Self(SETTINGS.iter().filter_map(from).collect())
+    }
+}
+
+impl fmt::Debug for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Given(***)")
+    }
+}
+
 /// A value without the newline that `echo` and editors put at the end of a secret or a URL. None of
 /// our settings has one that is meant.
 pub fn without_newline(value: &str) -> &str {
@@ -243,7 +297,7 @@ fn one_variable(name: &str) -> String {
 pub(super) fn shown(name: &str, value: &str) -> String {
     let value = match name {
         "ledger" | "orders" => redacted(value),
-        "control-token" | "redis-sentinel-password" => "***".to_owned(),
+        "control-token" | "read-token" | "redis-sentinel-password" => "***".to_owned(),
         _ => value.to_owned(),
     };
     let plain = !value.is_empty() && !value.chars().any(|c| c.is_control() || c.is_whitespace());
@@ -317,7 +371,7 @@ fn file_values(setting: &Setting, value: Value) -> Result<Vec<String>, String> {
         ("listen", Value::Array(parts)) if parts.is_empty() => {
             Err("must have at least one address".into())
         }
-        ("listen" | "trusted-proxies", Value::Array(parts)) => {
+        (_, Value::Array(parts)) if setting.separator.is_some() => {
             parts.into_iter().map(plain_text).collect()
         }
         ("public-confirm" | "proxy-protocol", Value::Boolean(on)) => Ok(vec![on.to_string()]),

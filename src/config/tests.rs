@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use super::*;
 
 fn host() -> Host {
-    Host { cores: vec![0, 1, 2, 3], file_limit: 20_000 }
+    Host { cores: vec![0, 1, 2, 3], cores_paid: 4, file_limit: 20_000 }
 }
 
 fn env(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
@@ -38,6 +38,57 @@ fn the_defaults() {
     assert_eq!(config.waiting_max, None);
     assert!(config.warnings.is_empty());
     assert!(config.sources.iter().all(|(_, source)| *source == Source::Default));
+}
+
+#[test]
+fn a_quota_decides_how_many_cores() {
+    let host = Host { cores_paid: 2, ..host() };
+    let cores = |pairs: &[(&str, &str)]| {
+        let config = Config::load_from(&ServeOptions::default(), env(pairs), &host).unwrap();
+        (config.cores, config.warnings)
+    };
+    assert_eq!(cores(&[]), (vec![0, 1], vec![]));
+    assert_eq!(cores(&[("STAMPEDE_CORES", "2-3")]), (vec![2, 3], vec![]));
+    let (all, warnings) = cores(&[("STAMPEDE_CORES", "0-3")]);
+    assert_eq!(all, [0, 1, 2, 3]);
+    assert!(warnings[0].contains("quota allows 2"), "{warnings:?}");
+}
+
+#[test]
+fn what_a_running_server_takes_over_and_what_not() {
+    let (file, options) = file("");
+    let load = |text: &str| {
+        std::fs::write(file.path(), text).unwrap();
+        load(&options, &[("STAMPEDE_WAITING_MAX", "9")]).unwrap()
+    };
+    let old = load("idle-timeout = '1m'\nlisten = ['127.0.0.1:1']");
+    let new = load("idle-timeout = '2m'\nlisten = ['127.0.0.1:2']\nlog = 'debug'");
+    let changes = old.changes(&new);
+    assert_eq!(changes.taken_over, ["log", "idle-timeout"]);
+    assert_eq!(changes.need_restart, ["listen"]);
+    let now = old.taking_over(&new);
+    assert_eq!((now.idle_timeout_ms, &*now.log_filter), (120_000, "debug"));
+    assert_eq!(now.listen, old.listen);
+    // It is told again that the address needs a restart, and nothing else.
+    let again = now.changes(&new);
+    assert_eq!((again.taken_over.len(), &*again.need_restart), (0, &["listen"][..]));
+    assert_eq!(now.changes(&old).taken_over, ["log", "idle-timeout"]);
+}
+
+#[test]
+fn a_token_may_change_in_its_file() {
+    let token = tempfile::NamedTempFile::new().unwrap();
+    let load = |text: &str| {
+        std::fs::write(token.path(), text).unwrap();
+        let options = ServeOptions {
+            control_token_file: Some(token.path().display().to_string()),
+            ..Default::default()
+        };
+        load(&options, &[]).unwrap()
+    };
+    let (old, new) = (load("0123456789abcdef"), load("0123456789abcdef0"));
+    assert_eq!(old.changes(&new).taken_over, ["control-token-file"]);
+    assert_eq!(old.taking_over(&new).control, new.control);
 }
 
 #[test]
@@ -90,7 +141,7 @@ fn a_newline_at_the_end_of_a_value_is_not_part_of_it() {
     let login = redis.sentinel_login.unwrap();
     assert_eq!((login.user.as_deref(), login.password.reveal()), (Some("ann"), "hunter2"));
     assert_eq!(config.instance.as_deref(), Some("web1"));
-    assert_eq!(config.control.unwrap().token.unwrap().expose(), "0123456789abcdef");
+    assert_eq!(config.control.unwrap().tokens.operates.unwrap().expose(), "0123456789abcdef");
     let options = ServeOptions { orders: Some("sqlite:o.db\n".into()), ..Default::default() };
     assert_eq!(load(&options, &[]).unwrap().orders.unwrap().to_string(), "sqlite:o.db");
     let url = redis_setting("redis://host\n", TlsOptions::default(), None).unwrap().url;
@@ -121,6 +172,39 @@ fn what_is_shown_can_be_read_again() {
         lines.filter(|line| !line.starts_with("# config")).collect::<Vec<_>>()
     };
     assert_eq!(page(&first), page(&second));
+}
+
+#[test]
+fn tokens_for_another_address_do_not_open_the_control_port_that_runs() {
+    let (file, options) = file("");
+    let load = |text: &str| {
+        std::fs::write(file.path(), text).unwrap();
+        load(&options, &[]).unwrap()
+    };
+    let open = "control = '0.0.0.0:4006'\ncontrol-token = '0123456789abcdef'\n";
+    let old = load(&format!("{open}read-token = 'looks-0123456789'"));
+    // On loopback it needs none, and without a control port there is none.
+    for new in ["control = '127.0.0.1:3006'", "control = 'off'"] {
+        let new = load(new);
+        let changes = old.changes(&new);
+        assert_eq!(changes.taken_over, [""; 0]);
+        assert_eq!(changes.need_restart, ["control", "control-token", "read-token"]);
+        let now = old.taking_over(&new);
+        assert_eq!(now.control, old.control);
+        assert_eq!(now.changes(&new).need_restart, changes.need_restart, "told again");
+    }
+    let new = load(&format!("{open}read-token = 'looks-0123456780'"));
+    assert_eq!(old.changes(&new).taken_over, ["read-token"]);
+    assert_eq!(old.taking_over(&new).control, new.control);
+}
+
+#[test]
+fn whatever_can_have_several_values_is_a_list_in_a_file() {
+    for setting in SETTINGS.iter().filter(|setting| setting.separator.is_some()) {
+        let (_file, options) = file(&format!("{} = ['x', 'y']", setting.name));
+        let told = load(&options, &[]).unwrap_err().to_string();
+        assert!(!told.contains("not a list") || setting.name == "sale", "{told}");
+    }
 }
 
 #[test]

@@ -35,8 +35,9 @@ use self::service::Operators;
 use crate::clock::Clock;
 use crate::config::ControlSetting;
 use crate::engine;
-use crate::engine::core::{Engine, Event, Settings};
-use crate::engine::listener::bind_all;
+use crate::engine::core::{Engine, Event};
+use crate::engine::listener::Listener;
+use crate::engine::settings::{Front, Settings};
 use crate::ledger::client::Client;
 use crate::limits::{CONTROL_CONNECTIONS_MAX, CONTROL_REFUSED_MAX, CONTROL_STOP_MS};
 use crate::members::Instance;
@@ -47,25 +48,27 @@ use crate::status::Status;
 pub struct Control {
     address: SocketAddr,
     engine: Arc<Engine>,
+    access: Arc<Access>,
     drained: Receiver<()>,
 }
 
 impl Control {
-    /// Listens, and starts its core on the worker after those of the buyers' cores, and the control
-    /// threads, each with a `client` of its own. `failed` hears if the core can't go on.
+    /// Starts its core on the worker after those of the buyers' cores, and the control threads, each
+    /// with a `client` of its own. `failed` hears if the core can't go on. Nobody is accepted yet.
     ///
     /// # Errors
-    /// The address can't be listened on, or a thread can't be had.
+    /// A thread can't be had.
     pub fn start(
         setting: &ControlSetting,
+        address: SocketAddr,
+        buyers: &Settings,
         status: Arc<Status>,
         client: impl Fn() -> Box<dyn Client>,
         instance: &Arc<Instance>,
         failed: impl Fn(io::Error) + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        let (address, listeners) = bind_all(setting.address, 1)?;
         let (told, drained) = sync_channel(1);
-        let settings = settings(&status.engine);
+        let settings = settings(buyers, status.engine.cores());
         let engine = Arc::new(Engine::new(1, settings, move |event| match event {
             Event::Failed(error) => failed(error),
             Event::Drained => _ = told.try_send(()),
@@ -74,8 +77,9 @@ impl Control {
             let api = Api::new(client()).with_orders(status.config.orders.clone());
             api.with_instance(instance.clone())
         };
+        let access = Arc::new(Access::new(setting.tokens.clone()));
         let operators = Operators {
-            access: Access::new(setting.token.clone()),
+            access: access.clone(),
             quick: Lane::start("control", api())?,
             slow: Lane::start("control-slow", api())?,
             metrics: Metrics::new(status.clone()),
@@ -86,13 +90,28 @@ impl Control {
             let clock = Rc::new(Clock::default());
             engine::start_core(0, theirs, clock, operators).map(drop)
         });
-        engine.accept(vec![listeners]);
-        Ok(Self { address, engine, drained })
+        Ok(Self { address, engine, access, drained })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Begins to accept. Those who came before have been waiting.
+    pub fn accept(&self, listeners: Vec<Listener>) {
+        self.engine.accept(vec![listeners]);
+    }
+
+    /// Accepts nobody any more, since another process does; those that are here end with their next
+    /// answer.
+    pub fn give_up_listening(&self) {
+        self.engine.give_up_listening();
+    }
+
+    /// A way to change it while it runs.
+    pub fn change(&self) -> Change {
+        Change { engine: self.engine.clone(), access: self.access.clone() }
     }
 
     /// Takes no more requests and waits, for a moment, until those before are answered.
@@ -103,14 +122,28 @@ impl Control {
     }
 }
 
+/// Changes a control port while it runs.
+pub struct Change {
+    engine: Arc<Engine>,
+    access: Arc<Access>,
+}
+
+impl Change {
+    /// It goes by this from now on, but stays where it is. `buyers`: the settings of the buyers' port.
+    pub fn apply(&self, setting: &ControlSetting, buyers: &Settings) {
+        self.access.change(setting.tokens.clone());
+        self.engine.change(&settings(buyers, self.engine.first_worker));
+    }
+}
+
 /// Those of the buyers' engine, with the port's own bounds.
-fn settings(buyers: &Engine) -> Settings {
+fn settings(buyers: &Settings, first_worker: usize) -> Settings {
     Settings {
-        first_worker: buyers.cores(),
+        first_worker,
         connections_max: CONTROL_CONNECTIONS_MAX,
         refused_max: CONTROL_REFUSED_MAX,
         connections_per_address: 0,
-        trusted: Vec::new(),
-        ..buyers.settings.clone()
+        front: Front::default(),
+        ..buyers.clone()
     }
 }

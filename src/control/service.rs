@@ -2,9 +2,8 @@
 //! left to a control thread, for whose reply the connection waits.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use super::access::{Access, Shown};
+use super::access::{Access, Purpose, Shown};
 use super::api::only_does;
 use super::job::Lane;
 use super::problem::DRAINING;
@@ -22,7 +21,7 @@ use crate::status::Status;
 
 /// What operators, and the machinery around a server, are answered.
 pub(super) struct Operators {
-    pub(super) access: Access,
+    pub(super) access: Arc<Access>,
     pub(super) status: Arc<Status>,
     pub(super) metrics: Metrics,
     /// Looks, and changes that take a moment.
@@ -32,7 +31,7 @@ pub(super) struct Operators {
 }
 
 const ALLOW_READ: &str = "GET, HEAD, OPTIONS";
-const ALLOW_ALL: &str = "GET, HEAD, POST, DELETE, OPTIONS";
+const ALLOW_ALL: &str = "GET, HEAD, POST, PATCH, DELETE, OPTIONS";
 
 impl Service for Operators {
     type Waiting = Waiting;
@@ -103,7 +102,7 @@ impl Operators {
         body: &[u8],
         look_only: bool,
     ) -> Result<Promised<Reply>, Problem> {
-        self.access.check(&shown(head))?;
+        self.access.check(&shown(head), Purpose::of(head.method, head.path))?;
         let request = Request::of(head, body, look_only);
         let lane = if request.may_take_long() { &self.slow } else { &self.quick };
         let (promise, promised) = promise(core, asker);
@@ -113,7 +112,7 @@ impl Operators {
 
     /// What it counts, for whoever may ask. It needs no ledger, so it is told also when that is away.
     fn metrics(&self, head: &Head<'_>) -> Result<Reply, Problem> {
-        self.access.check(&shown(head))?;
+        self.access.check(&shown(head), Purpose::of(head.method, head.path))?;
         let format = Format::wanted(head.values("accept"));
         Ok(Reply::media(format.content_type(), self.metrics.write(format)))
     }
@@ -121,7 +120,7 @@ impl Operators {
     /// Ready also with sales that the ledger refuses: other servers could not sell them either. They
     /// are named.
     fn readiness(&self) -> Result<Reply, Problem> {
-        if self.status.engine.leaving.load(Ordering::Relaxed) {
+        if self.status.is_leaving() {
             return Err(Problem::of(DRAINING));
         }
         if !self.status.ledger_is_up() {

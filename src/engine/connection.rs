@@ -43,14 +43,14 @@ use ending::{linger, put_back, send_last};
 use proxied::take_header;
 use session::Session;
 pub use state::Beginning;
-use state::{Closing, Connection, Phase, Turns, has_taken_enough};
+use state::{Closing, Connection, Drain, Phase, Turns, has_taken_enough};
 
 /// Takes on an accepted connection. One that is refused is told so and closed.
 ///
 /// Its first request is mostly here already, so it is read before the connection is watched; one
 /// that is answered and closed at once never is.
 pub fn add(core: &Core, socket: OwnedFd, begins: Beginning, entry: Entry) {
-    let deadline_ms = core.clock.now_ms() + core.engine.settings.idle_timeout_ms;
+    let deadline_ms = core.clock.now_ms() + core.engine.limits.idle_timeout_ms();
     let mut connection = Box::new(Connection::new(socket, begins, deadline_ms));
     if let Entry::Refused(kind) = entry
         && !begins.secure
@@ -173,9 +173,10 @@ pub fn sweep(core: &Core) {
 /// Who has one connection alone never gives way.
 pub(super) fn give_way(core: &Core, most: usize) {
     let engine = &core.engine;
-    let enough = engine.settings.connections_max - engine.settings.connections_max / 10;
+    let most_open = engine.limits.connections_max();
+    let enough = most_open - most_open / 10;
     let now_ms = core.clock.now_ms();
-    let fresh_from_ms = (now_ms + engine.settings.idle_timeout_ms).saturating_sub(NEWCOMER_MS);
+    let fresh_from_ms = (now_ms + engine.limits.idle_timeout_ms()).saturating_sub(NEWCOMER_MS);
     for _ in 0..most {
         if engine.connections.taken() <= enough {
             return;
@@ -196,9 +197,9 @@ fn end_overdue(core: &Core, token: Token) {
     match phase {
         Phase::Write
             if !core.draining()
-                && has_taken_enough(&mut connection, core.engine.settings.write_timeout_ms) =>
+                && has_taken_enough(&mut connection, core.engine.limits.write_timeout_ms()) =>
         {
-            connection.deadline_ms = core.clock.now_ms() + core.engine.settings.write_timeout_ms;
+            connection.deadline_ms = core.clock.now_ms() + core.engine.limits.write_timeout_ms();
         }
         // Its next request is here already, and is answered first.
         Phase::Idle
@@ -227,5 +228,9 @@ fn end_overdue(core: &Core, token: Token) {
 /// The server drains: from now on connections that are between two requests are closed, and clients
 /// that are in the middle of one, or don't take their answers, have little time left.
 pub fn begin_drain(core: &Core) {
-    core.connections.borrow_mut().begin_drain(core.clock.now_ms());
+    let drain = Drain {
+        began_ms: core.clock.now_ms(),
+        idle_timeout_ms: core.engine.limits.idle_timeout_ms(),
+    };
+    core.connections.borrow_mut().begin_drain(drain);
 }

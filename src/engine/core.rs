@@ -22,7 +22,6 @@ use std::thread::{self, ThreadId};
 use std::time::Instant;
 
 use crossbeam_utils::CachePadded;
-use ipnet::IpNet;
 use may::coroutine;
 use rustls::ServerConfig;
 
@@ -35,6 +34,7 @@ use super::handshakes::Handshakes;
 use super::listeners::Listeners;
 use super::mailbox::Mailbox;
 use super::places::Places;
+use super::settings::{Front, Limits, Settings};
 use super::tls::Tls;
 use crate::clock::Clock;
 use crate::engine::http::{Head, HttpDate};
@@ -42,32 +42,6 @@ use crate::limits::{
     OUT_BUFFER_BYTES, OUT_BUFFER_BYTES_MAX, READ_BUFFER_BYTES, RECORDS_BUFFER_BYTES,
 };
 use crate::slab::Slab;
-
-/// What an engine may be told.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// The worker of `may` that is its first core; the others follow.
-    pub first_worker: usize,
-    /// Connections that may be open, over all cores.
-    pub connections_max: usize,
-    /// Connections beyond that which are told so; of those beyond even this, nothing is read.
-    pub refused_max: usize,
-    /// Connections that one address may have. 0: as many as there are places.
-    pub connections_per_address: u32,
-    /// Whether those that are trusted begin a connection with whose it is (the PROXY protocol).
-    pub proxy_protocol: bool,
-    /// Networks of clients whose connections never give way and are not counted: proxies, behind
-    /// which there is a crowd.
-    pub trusted: Vec<IpNet>,
-    /// Time for a connection between two requests, in ms.
-    pub idle_timeout_ms: u64,
-    /// Time for a head, in ms.
-    pub head_timeout_ms: u64,
-    /// Time for a body, in ms.
-    pub body_timeout_ms: u64,
-    /// Time after which is looked how much of its answers a client has taken, in ms.
-    pub write_timeout_ms: u64,
-}
 
 /// What an engine tells of itself.
 pub enum Event {
@@ -80,8 +54,12 @@ pub enum Event {
 /// What the cores of an engine share: settings, and counters that each core writes on a cache line
 /// of its own.
 pub struct Engine {
-    /// What it was told.
-    pub settings: Settings,
+    /// The worker of `may` that is its first core; the others follow.
+    pub first_worker: usize,
+    /// Its bounds and deadlines.
+    pub limits: Limits,
+    /// Who stood in front at the start.
+    front: Arc<Front>,
     /// Connections open now that have a place.
     pub connections: Places,
     /// Who has those of them that come from an address that counts.
@@ -91,6 +69,8 @@ pub struct Engine {
     /// Set when the server is about to end: it is not ready, and closes each connection after its
     /// next answer, but still takes new ones. It stays set when it drains.
     pub leaving: AtomicBool,
+    /// Set when another process accepts from the listening sockets.
+    pub succeeded: AtomicBool,
     /// The drain (no new connection, no further request), and accepted connections that are on their
     /// way to another core.
     pub handover: Handover,
@@ -114,11 +94,14 @@ impl Engine {
         report: impl Fn(Event) + Send + Sync + 'static,
     ) -> io::Result<Self> {
         Ok(Self {
-            settings,
+            first_worker: settings.first_worker,
+            limits: Limits::new(&settings),
+            front: Arc::new(settings.front),
             connections: Places::default(),
             addresses: Addresses::default(),
             refused: Places::default(),
             leaving: AtomicBool::new(false),
+            succeeded: AtomicBool::new(false),
             handover: Handover::default(),
             counts: (0..cores).map(|_| Arc::default()).collect(),
             ticks: (0..cores).map(|_| CachePadded::default()).collect(),
@@ -137,6 +120,17 @@ impl Engine {
         for mailbox in &self.mailboxes {
             let config = config.clone();
             mailbox.send(Box::new(|core| _ = core.tls.replace(Some(config))));
+        }
+    }
+
+    /// Has it go by other settings from now on, all but its first worker. What was counted or given time
+    /// by the old ones stays so.
+    pub fn change(&self, settings: &Settings) {
+        self.limits.set(settings);
+        let front = Arc::new(settings.front.clone());
+        for mailbox in &self.mailboxes {
+            let front = front.clone();
+            mailbox.send(Box::new(|core| _ = core.front.replace(front)));
         }
     }
 
@@ -231,6 +225,8 @@ pub struct Core {
     inputs: RefCell<Vec<Vec<u8>>>,
     /// For what has come over TLS and has yet to be opened: one, unless a handler panicked.
     records: RefCell<Vec<u8>>,
+    /// Who stands in front.
+    pub(super) front: RefCell<Arc<Front>>,
     /// The settings of TLS, if anybody speaks it here.
     tls: RefCell<Option<Arc<ServerConfig>>>,
     /// Who has yet to begin his handshake.
@@ -274,7 +270,8 @@ impl Core {
         Ok(Self {
             index,
             counts: engine.counts[index].clone(),
-            gate: Gate::new(engine.settings.first_worker + index, may::config().get_workers())?,
+            gate: Gate::new(engine.first_worker + index, may::config().get_workers())?,
+            front: RefCell::new(engine.front.clone()),
             engine,
             clock,
             date: RefCell::new(HttpDate::new(0)),

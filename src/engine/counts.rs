@@ -1,6 +1,6 @@
 //! What a core counts of its connections, for operators.
 
-use crate::count::Counter;
+use crate::count::{Counter, Gauge};
 
 /// Why a connection has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +69,8 @@ pub struct Counts {
     pub sent_bytes: Counter,
     /// Handshakes that have ended well.
     pub handshakes: Counter,
+    /// CPU time that its thread has used, in microseconds, as of the last tick.
+    pub cpu_us: Gauge,
     /// Connections by why they ended: see [`End`].
     pub ended: [Counter; End::ALL.len()],
 }

@@ -1,29 +1,33 @@
 //! Listening sockets and admission: who gets a connection, and what the others are told.
 //!
 //! Each core has a listening socket of its own on every address (`SO_REUSEPORT`), so a connection
-//! belongs to its core from the first packet on. A Unix socket can't be bound once for each core: one
+//! belongs to its core from the first packet on. A Unix socket can't be bound once for each core, and a
+//! service manager may have bound an address only once: one
 //! core accepts its connections and hands them to all in turn. A server that is full, or out of descriptors,
 //! answers 503 and closes; it never stops accepting and never aborts.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketAddrAny, SocketFlags, accept_with, acceptfrom_with, shutdown};
 
 use super::addresses::Address;
 use super::connection::{self, Beginning, Entry};
-use super::core::{Core, Engine, Event, Settings};
+use super::core::{Core, Engine, Event};
 use super::counts::End;
 use super::http::Kind;
 use super::no_memory_for_a_coroutine;
+use super::settings::Front;
 use crate::limits::{ACCEPT_LOG_INTERVAL_MS, GIVE_WAY_PER_ACCEPT, STACK_BYTES};
 
 mod socket;
 mod unix;
 
 use socket::BACKLOG;
-pub use socket::{Listener, bind_all};
+pub use socket::{Families, Listener, adopt_all, bind_all};
 pub use unix::{SocketFile, bind_unix};
 
 /// Most connections accepted in one go.
@@ -47,7 +51,7 @@ impl Spare {
 impl Listener {
     /// Its life on its core: accepts until the server drains.
     pub fn run(self, core: &'static Core) {
-        let source = match core.gate.watch_source(&self.socket) {
+        let source = match core.gate.watch_source(&*self.socket) {
             Ok(source) => source,
             Err(error) => {
                 tracing::error!(core = core.index, %error, "a listening socket can't be watched");
@@ -61,11 +65,10 @@ impl Listener {
             spare: Spare::new(),
             secure: self.secure,
             turn: self.spread.then_some(core.index),
-            accept_max: (core.engine.settings.connections_max / 16)
-                .clamp(1, if self.secure { ACCEPT_SECURE_MAX } else { ACCEPT_MAX }),
             log_again_ms: 0,
         };
-        while !core.draining() {
+        let engine = &core.engine;
+        while !core.draining() && !engine.succeeded.load(Ordering::Relaxed) {
             let pause_ms = match acceptor.accept_some() {
                 Accepted::All => u64::MAX,
                 Accepted::Some => {
@@ -82,9 +85,11 @@ impl Listener {
             core.assert_here();
         }
         // What the kernel has completed already would be reset by closing the socket. It is no more
-        // than the backlog; whoever comes meanwhile comes too late.
-        for _ in 0..BACKLOG as usize / acceptor.accept_max {
-            if !matches!(acceptor.accept_some(), Accepted::Some) {
+        // than the backlog; whoever comes meanwhile comes too late. Where somebody else has the socket,
+        // they are his.
+        let is_last = !(self.kept || engine.succeeded.load(Ordering::Relaxed));
+        for _ in 0..BACKLOG as usize / acceptor.accept_max() {
+            if !is_last || !matches!(acceptor.accept_some(), Accepted::Some) {
                 break;
             }
         }
@@ -106,6 +111,16 @@ impl Engine {
                     }
                 }
             }));
+        }
+    }
+
+    /// No new connections from now on: another process accepts from the same sockets. Those that are
+    /// here end with their next answer.
+    pub fn give_up_listening(&self) {
+        self.leaving.store(true, Ordering::SeqCst);
+        self.succeeded.store(true, Ordering::SeqCst);
+        for mailbox in &self.mailboxes {
+            mailbox.send(Box::new(|core| core.listeners.notify()));
         }
     }
 
@@ -152,15 +167,12 @@ fn is_of_one_connection(error: Errno) -> bool {
 /// A listening socket at work.
 struct Acceptor {
     core: &'static Core,
-    socket: OwnedFd,
+    socket: Arc<OwnedFd>,
     spare: Spare,
     /// Whether its connections speak TLS.
     secure: bool,
     /// The core that gets the next connection, if not always this one.
     turn: Option<usize>,
-    /// Connections accepted in one go, before whatever else waits on the core has its turn: of few
-    /// places no burst takes all before its first connection was looked at.
-    accept_max: usize,
     /// When it may be logged again that nobody can be accepted.
     log_again_ms: u64,
 }
@@ -168,15 +180,15 @@ struct Acceptor {
 impl Acceptor {
     fn accept_some(&mut self) -> Accepted {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        for _ in 0..self.accept_max {
-            match acceptfrom_with(&self.socket, flags) {
+        for _ in 0..self.accept_max() {
+            match acceptfrom_with(&*self.socket, flags) {
                 Ok((connection, from)) => self.admit(connection, from),
                 Err(Errno::AGAIN) => return Accepted::All,
                 Err(error) if is_of_one_connection(error) => {}
                 Err(error @ (Errno::MFILE | Errno::NFILE)) => {
                     // Give up the spare descriptor to tell one client why it is turned away.
                     if self.spare.0.take().is_some()
-                        && let Ok(connection) = accept_with(&self.socket, flags)
+                        && let Ok(connection) = accept_with(&*self.socket, flags)
                     {
                         self.core.counts.accepted.add(1);
                         refuse(self.core, self.secure, &connection);
@@ -188,6 +200,13 @@ impl Acceptor {
             }
         }
         Accepted::Some
+    }
+
+    /// Connections accepted in one go, before whatever else waits on the core has its turn: of few
+    /// places no burst takes all before its first connection was looked at.
+    fn accept_max(&self) -> usize {
+        let most = if self.secure { ACCEPT_SECURE_MAX } else { ACCEPT_MAX };
+        (self.core.engine.limits.connections_max() / 16).clamp(1, most)
     }
 
     fn log(&mut self, error: Errno) {
@@ -202,25 +221,27 @@ impl Acceptor {
     fn admit(&mut self, connection: OwnedFd, from: Option<SocketAddrAny>) {
         let core = self.core;
         let engine = &core.engine;
-        let from = from.and_then(|from| who(&engine.settings, from));
+        let front = core.front.borrow();
+        let from = from.and_then(|from| who(&front, from));
         let address = match from {
             Some(Opener::Client(address)) => Some(address),
             Some(Opener::Trusted) | None => None,
         };
         let begins = Beginning {
             secure: self.secure,
-            proxied: engine.settings.proxy_protocol && matches!(from, Some(Opener::Trusted)),
+            proxied: front.proxy_protocol && matches!(from, Some(Opener::Trusted)),
         };
+        drop(front);
         let entry = enter(core, address);
         core.counts.accepted.add(1);
         if let Entry::Refused(_) = entry
-            && !engine.refused.take(engine.settings.refused_max)
+            && !engine.refused.take(engine.limits.refused_max())
         {
             return refuse(core, self.secure, &connection);
         }
         match self.next_core() {
             index if index == core.index => connection::add(core, connection, begins, entry),
-            index => hand_over(core, index, connection, entry),
+            index => hand_over(core, index, connection, begins, entry),
         }
         connection::give_way(core, GIVE_WAY_PER_ACCEPT);
     }
@@ -234,15 +255,15 @@ impl Acceptor {
     }
 }
 
-/// Gives a connection from a Unix socket, which has its place, to another core. In a drain it stays: that core may have
+/// Gives a connection, which has its place, to another core. In a drain it stays: that core may have
 /// told already that it has none left.
-fn hand_over(core: &Core, index: usize, connection: OwnedFd, entry: Entry) {
+fn hand_over(core: &Core, index: usize, connection: OwnedFd, begins: Beginning, entry: Entry) {
     let engine = &core.engine;
     if !engine.handover.begin() {
-        return connection::add(core, connection, Beginning::default(), entry);
+        return connection::add(core, connection, begins, entry);
     }
     engine.mailboxes[index].send(Box::new(move |core| {
-        connection::add(core, connection, Beginning::default(), entry);
+        connection::add(core, connection, begins, entry);
         core.engine.handover.end();
     }));
 }
@@ -257,16 +278,16 @@ enum Opener {
 }
 
 /// Who opens a connection. `None`: it comes over a Unix socket.
-fn who(settings: &Settings, from: SocketAddrAny) -> Option<Opener> {
+fn who(front: &Front, from: SocketAddrAny) -> Option<Opener> {
     let ip = SocketAddr::try_from(from).ok()?.ip().to_canonical();
-    let trusted = settings.trusted.iter().any(|network| network.contains(&ip));
+    let trusted = front.trusted.iter().any(|network| network.contains(&ip));
     Some(if trusted { Opener::Trusted } else { Opener::Client(Address::of(ip)) })
 }
 
 /// Gives a connection a place, if there is one for it, or one can be made.
 fn enter(core: &Core, address: Option<Address>) -> Entry {
     let engine = &core.engine;
-    let place = || engine.connections.take(engine.settings.connections_max);
+    let place = || engine.connections.take(engine.limits.connections_max());
     if !place() {
         connection::give_way(core, GIVE_WAY_PER_ACCEPT);
         if !place() {
@@ -275,7 +296,7 @@ fn enter(core: &Core, address: Option<Address>) -> Entry {
     }
     let Some(address) = address else { return Entry::Admitted(None) };
     let count = engine.addresses.enter(address);
-    let most = engine.settings.connections_per_address;
+    let most = engine.limits.connections_per_address();
     if most > 0 && count > most {
         engine.addresses.leave(address);
         engine.connections.free();

@@ -23,6 +23,7 @@ pub mod manner;
 pub mod places;
 pub mod program;
 pub mod promise;
+pub mod settings;
 pub mod tick;
 pub mod wakeup;
 
@@ -59,7 +60,7 @@ pub fn boot_core(
     index: usize,
     boot: impl FnOnce() -> io::Result<()> + Send + 'static,
 ) {
-    let worker = engine.settings.first_worker + index;
+    let worker = engine.first_worker + index;
     let engine = engine.clone();
     let boot = move || {
         if let Err(error) = boot() {

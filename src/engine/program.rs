@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
 
-use super::core::{Engine, Event, Service, Settings};
-use super::listener::bind_all;
+use super::core::{Engine, Event, Service};
+use super::listener::{Families, bind_all};
+use super::settings::{Front, Settings};
 use super::{boot_core, configure, start_core};
 use crate::host::{Host, avoid_stalls, raise_file_limit};
 use crate::{limits, signals};
@@ -44,11 +45,11 @@ impl Program {
     ) -> io::Result<Self> {
         raise_file_limit()?;
         let host = Host::of_process();
-        let processors = if processors.is_empty() { &host.cores } else { processors };
+        let processors = if processors.is_empty() { host.default_cores() } else { processors };
         let cores = processors.len();
         let settings = settings(&host, cores);
         avoid_stalls(settings.connections_max as u64)?;
-        let (address, listeners) = bind_all(listen, cores)?;
+        let (address, listeners) = bind_all(listen, Families::Both, cores)?;
 
         let (events, heard) = channel();
         let told = events.clone();
@@ -109,8 +110,7 @@ fn settings(host: &Host, cores: usize) -> Settings {
         refused_max: limits::REFUSED_CONNECTIONS_MAX,
         connections_max: usize::try_from(connections_max).unwrap_or(usize::MAX),
         connections_per_address: 0,
-        proxy_protocol: false,
-        trusted: Vec::new(),
+        front: Front::default(),
         idle_timeout_ms: limits::IDLE_DEADLINE_MS,
         head_timeout_ms: limits::HEAD_DEADLINE_MS,
         body_timeout_ms: limits::BODY_DEADLINE_MS,

@@ -4,7 +4,8 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::core::{Core, Engine, Settings};
+use super::core::{Core, Engine};
+use super::settings::{Front, Settings};
 use crate::clock::Clock;
 
 /// Settings with which nothing is scarce.
@@ -14,8 +15,7 @@ pub fn settings() -> Settings {
         connections_max: 100,
         refused_max: 10,
         connections_per_address: 0,
-        proxy_protocol: false,
-        trusted: Vec::new(),
+        front: Front::default(),
         idle_timeout_ms: 60_000,
         head_timeout_ms: 10_000,
         body_timeout_ms: 10_000,

@@ -7,12 +7,13 @@ use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::clock::Clock;
-use crate::engine::core::Settings;
 use crate::engine::http::parse_head;
+use crate::engine::settings::Settings;
 use crate::engine::still;
 use crate::ledger::batch::Batcher;
 use crate::ledger::fake::FakeLedger;
 use crate::limits::TICK_INTERVAL_MS;
+use crate::patience::Patience;
 use crate::purchase::{Selling, Settler};
 use crate::sale::{Command, SaleSpec};
 use crate::stock::StockSetting;
@@ -50,7 +51,7 @@ fn with(
         clock.set(START_MS);
         let core = still::core(settings, clock.clone()).expect("descriptors");
         let selling = Arc::new(Selling::new(1, stock, 50, Arc::default()));
-        let batcher = Batcher::new(Some(WAITING_MAX), DEADLINE_MS);
+        let batcher = Batcher::new(Patience::new(Some(WAITING_MAX), DEADLINE_MS).into());
         let seller = Seller::new(0, selling, clock.clone(), batcher, None);
         let seller: &'static Seller = Box::leak(Box::new(seller));
         seller.batcher.set_settle(Box::new(Settler(seller)));

@@ -21,6 +21,7 @@ use super::ids::IdSource;
 use super::queue::{Queues, Sent};
 use super::{Failure, GroupReply};
 use crate::limits::{BATCH_MAX, TOLD_AT_ONCE_MAX};
+use crate::patience::Patience;
 use crate::sale::{Command, Outcome, SaleId};
 
 pub use super::queue::{Answer, Answered, BatchBounds, Entry, Ticket, TicketNumber};
@@ -80,8 +81,7 @@ pub trait Tell {
 
 /// See the module's header.
 pub struct Batcher {
-    waiting_max: Option<usize>,
-    answer_deadline_ms: u64,
+    patience: Arc<Patience>,
     queues: RefCell<Queues<Who>>,
     /// Makes the ids of reservations.
     ids: RefCell<IdSource>,
@@ -98,12 +98,10 @@ pub struct Batcher {
 }
 
 impl Batcher {
-    /// A batcher whose ledger is away until a link says otherwise. `waiting_max`: requests that may
-    /// wait, if there is such a bound.
-    pub fn new(waiting_max: Option<usize>, answer_deadline_ms: u64) -> Self {
+    /// A batcher whose ledger is away until a link says otherwise.
+    pub fn new(patience: Arc<Patience>) -> Self {
         Self {
-            waiting_max,
-            answer_deadline_ms,
+            patience,
             queues: RefCell::default(),
             ids: RefCell::default(),
             count_seen: Cell::new(0),
@@ -134,12 +132,7 @@ impl Batcher {
 
     /// Time a batch may take, in ms.
     pub fn answer_deadline_ms(&self) -> u64 {
-        self.answer_deadline_ms
-    }
-
-    /// Requests that may wait for an answer, if there is such a bound.
-    pub fn waiting_max(&self) -> Option<usize> {
-        self.waiting_max
+        self.patience.answer_deadline_ms()
     }
 
     /// Whether the ledger can be reached.
@@ -197,7 +190,8 @@ impl Batcher {
         asker: Option<Asker>,
     ) -> Result<Ticket, Failure> {
         let who = asker.map(Who::Asker);
-        let ticket = self.queues.borrow_mut().enter(sale, is_known, self.waiting_max, who);
+        let ticket =
+            self.queues.borrow_mut().enter(sale, is_known, self.patience.waiting_max(), who);
         ticket.ok_or(Failure::Busy)
     }
 
@@ -453,7 +447,7 @@ impl Batcher {
     /// Fails what has waited too long to be sent. It can't have happened, so that is `busy`.
     pub fn fail_overdue(&self, now_ms: u64) {
         if self.has_more() {
-            let oldest_ms = now_ms.saturating_sub(self.answer_deadline_ms);
+            let oldest_ms = now_ms.saturating_sub(self.answer_deadline_ms());
             let overdue = self.queues.borrow_mut().take_overdue(oldest_ms);
             self.fail_unsent(overdue, Failure::Busy);
         }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::*;
 use crate::ledger::{Group, LedgerError};
+use crate::patience::Patience;
 use crate::sale::{Key, ReservationId, Reserve, User};
 
 const DEADLINE_MS: u64 = 2_000;
@@ -60,7 +61,7 @@ fn purchase(number: u128, key: Option<&str>) -> Command {
 }
 
 fn batcher(waiting_max: usize) -> Batcher {
-    let batcher = Batcher::new(Some(waiting_max), DEADLINE_MS);
+    let batcher = Batcher::new(Patience::new(Some(waiting_max), DEADLINE_MS).into());
     batcher.set_available();
     batcher
 }

@@ -13,6 +13,7 @@ pub mod copy;
 pub mod counts;
 pub mod embedded;
 pub mod flight;
+pub mod format;
 pub mod gaps;
 pub mod ids;
 pub mod link;

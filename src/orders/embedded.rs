@@ -29,9 +29,11 @@ pub struct EmbeddedSource {
     cursor: Cursor,
     /// The database has everything up to this version.
     acknowledged: u64,
-    /// Records that were acknowledged since this began, and those that were given since.
-    entries: u64,
-    given: u64,
+    /// How many records there are up to the cursor's position, up to what is acknowledged, and up to
+    /// where this began: versions leave some out.
+    records: u64,
+    acknowledged_records: u64,
+    began_at_records: Option<u64>,
     /// When the oldest change was made that was given and not acknowledged.
     given_at_ms: Option<u64>,
     /// When the latest change was made that was acknowledged.
@@ -43,7 +45,8 @@ impl EmbeddedSource {
     /// knows of a future that this ledger never had is [`SourceError::Fatal`], and then the ledger
     /// sells no more: what is missing may have been sold and paid for.
     pub fn connect(handle: Handle, database: &mut dyn Database) -> Result<Self, ConnectError> {
-        let name = source_name(handle.ledger_id());
+        let ledger_id = handle.ledger_id(ANSWER_DEADLINE).map_err(away)?;
+        let name = source_name(ledger_id);
         let run_name = format!("{name}:run");
         let position = database.position(&name)?.unwrap_or(0);
         let known_run = database.position(&run_name)?;
@@ -53,7 +56,7 @@ impl EmbeddedSource {
         });
         let (checked, run) = asked.map_err(away)?;
         if let Err(diverged) = checked {
-            let reason = behind(handle.ledger_id(), diverged);
+            let reason = behind(ledger_id, diverged);
             let told = reason.clone();
             handle.ask(ANSWER_DEADLINE, move |store| store.fail(told)).map_err(away)?;
             return Err(SourceError::Fatal(reason).into());
@@ -63,18 +66,19 @@ impl EmbeddedSource {
         if known_run != Some(run) {
             database.write(&[], Some((&run_name, run)))?;
         }
-        Ok(Self::new(handle, position))
+        Ok(Self::new(handle, name, position))
     }
 
     /// The changes after a position.
-    pub fn new(handle: Handle, position: u64) -> Self {
+    pub fn new(handle: Handle, name: String, position: u64) -> Self {
         Self {
-            name: source_name(handle.ledger_id()),
+            name,
             handle,
             cursor: new_cursor(position),
             acknowledged: position,
-            entries: 0,
-            given: 0,
+            records: 0,
+            acknowledged_records: 0,
+            began_at_records: None,
             given_at_ms: None,
             acknowledged_at_ms: None,
         }
@@ -86,14 +90,22 @@ impl EmbeddedSource {
         let (mut cursor, acknowledged) = (self.cursor.clone(), self.acknowledged);
         let taken = self.handle.ask(ANSWER_DEADLINE, move |store| {
             store.set_orders_position(acknowledged);
-            let before = cursor.position();
+            let before = store.records_between(0, acknowledged);
             let changes = store.changes(&mut cursor, max)?;
-            Ok((changes, store.records_between(before, cursor.position()), cursor))
+            let records = (before, store.records_between(0, cursor.position()));
+            Ok((changes, cursor, records, store.now_ms()))
         });
         match taken.and_then(|taken| taken) {
-            Ok((changes, records, cursor)) => {
+            Ok((changes, cursor, (before, records), now_ms)) => {
                 self.cursor = cursor;
-                self.given += records;
+                self.records = records;
+                self.began_at_records.get_or_insert(before);
+                if let Some(oldest_ms) = changes.iter().map(|change| change.at_ms).min() {
+                    let oldest_ms = self.given_at_ms.map_or(oldest_ms, |ms| ms.min(oldest_ms));
+                    self.given_at_ms = Some(oldest_ms);
+                    let age = Duration::from_millis(now_ms.saturating_sub(oldest_ms));
+                    self.handle.counts().orders.behind.set_ago(age);
+                }
                 Ok(changes)
             }
             Err(error) => {
@@ -103,10 +115,14 @@ impl EmbeddedSource {
         }
     }
 
-    /// Everything that was given is in the database.
-    fn has_all_given(&mut self) {
+    fn has_all_before_the_cursor(&mut self) {
         self.acknowledged = self.cursor.position();
-        self.entries += std::mem::take(&mut self.given);
+        self.acknowledged_records = self.records;
+        let counts = &self.handle.counts().orders;
+        counts.set_position(self.records);
+        if !self.cursor.is_walking() {
+            counts.behind.clear();
+        }
     }
 
     /// Waits until there is more.
@@ -127,13 +143,12 @@ impl Source for EmbeddedSource {
         let until = Instant::now() + wait;
         loop {
             let changes = self.take(max)?;
-            if let Some(oldest) = changes.iter().map(|change| change.at_ms).min() {
-                self.given_at_ms = Some(self.given_at_ms.map_or(oldest, |at| at.min(oldest)));
+            if !changes.is_empty() {
                 return Ok(changes);
             }
             // Records that change no reservation need no acknowledgement.
             if self.given_at_ms.is_none() {
-                self.has_all_given();
+                self.has_all_before_the_cursor();
             }
             // On a walk over many rows, too: who asks may have been told to stop.
             let left = until.saturating_duration_since(Instant::now());
@@ -147,8 +162,8 @@ impl Source for EmbeddedSource {
     }
 
     fn acknowledge(&mut self) -> Result<(), SourceError> {
-        self.has_all_given();
         self.acknowledged_at_ms = self.given_at_ms.take().or(self.acknowledged_at_ms);
+        self.has_all_before_the_cursor();
         Ok(())
     }
 
@@ -171,7 +186,9 @@ impl Source for EmbeddedSource {
     }
 
     fn counts(&self) -> SourceCounts {
-        SourceCounts { entries: self.entries, ..SourceCounts::default() }
+        let began_at = self.began_at_records.unwrap_or(self.acknowledged_records);
+        let entries = self.acknowledged_records.saturating_sub(began_at);
+        SourceCounts { entries, ..SourceCounts::default() }
     }
 }
 

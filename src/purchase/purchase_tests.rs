@@ -9,6 +9,7 @@ use crate::ledger::Failure;
 use crate::ledger::batch::{Asker, Batcher};
 use crate::ledger::fake::FakeLedger;
 use crate::limits::{TICK_INTERVAL_MS, VIEW_AGE_MS_MAX};
+use crate::patience::Patience;
 use crate::sale::{Command, Creation, Key, Machine, SaleId, SaleSpec, User};
 use crate::stock::StockSetting;
 
@@ -20,7 +21,7 @@ const ASKER: Asker = Asker(0);
 
 /// The seller of one core.
 fn core(index: usize, selling: &Arc<Selling>, clock: &Rc<Clock>) -> &'static Seller {
-    let batcher = Batcher::new(None, DEADLINE_MS);
+    let batcher = Batcher::new(Patience::new(None, DEADLINE_MS).into());
     let seller = Seller::new(index, selling.clone(), clock.clone(), batcher, None);
     let seller: &'static Seller = Box::leak(Box::new(seller));
     seller.batcher.set_settle(Box::new(Settler(seller)));

@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::core::Core;
 use crate::engine::gate::Token;
+use crate::engine::settings::{Front, Settings};
 use crate::engine::{self, no_memory_for_a_coroutine};
 use crate::handler::{BUY_SALE, Buyers};
 use crate::ledger::Failure;
@@ -19,7 +20,7 @@ use crate::ledger::batch::{Asker, Batcher, Tell};
 use crate::ledger::embedded;
 use crate::ledger::link::{LinkState, Site};
 use crate::ledger::redis::{self, RedisLedger};
-use crate::limits::{HANDSHAKE_STACK_BYTES, STACK_BYTES, START_SALES_MAX};
+use crate::limits::{HANDSHAKE_STACK_BYTES, REFUSED_CONNECTIONS_MAX, STACK_BYTES, START_SALES_MAX};
 use crate::purchase::{Seller, Settler, gather};
 use crate::sale::{Command, Outcome, SaleId, SaleView, Split};
 use crate::stat_log::StatLogBuffer;
@@ -29,6 +30,24 @@ use crate::status::Status;
 pub(super) enum LinkTo {
     Embedded(embedded::Handle),
     Redis(Arc<RedisLedger>),
+}
+
+/// What the buyers' engine goes by.
+pub(super) fn buyers_settings(config: &Config) -> Settings {
+    Settings {
+        first_worker: 0,
+        connections_max: usize::try_from(config.connections_max).unwrap_or(usize::MAX),
+        refused_max: REFUSED_CONNECTIONS_MAX,
+        connections_per_address: config.connections_per_address,
+        front: Front {
+            trusted: config.trusted_proxies.clone(),
+            proxy_protocol: config.proxy_protocol,
+        },
+        idle_timeout_ms: config.idle_timeout_ms,
+        head_timeout_ms: config.head_timeout_ms,
+        body_timeout_ms: config.body_timeout_ms,
+        write_timeout_ms: config.write_timeout_ms,
+    }
 }
 
 /// Has worker `index` start its core.
@@ -57,7 +76,7 @@ fn boot_core(
         tracing::warn!(core = index, processor, "can't be pinned to its processor");
     }
     let clock = Rc::new(Clock::default());
-    let batcher = Batcher::new(config.waiting_max, config.ledger_timeout_ms);
+    let batcher = Batcher::new(status.patience.clone());
     let selling = status.selling.clone();
     let seller = Seller::new(index, selling, clock.clone(), batcher, stat_log);
     let seller: &'static Seller = Box::leak(Box::new(seller));

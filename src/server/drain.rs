@@ -4,11 +4,12 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::Server;
 use super::error::RunError;
 use super::event::Event;
 use super::ledger::Ledger;
+use super::notify;
 use super::watchdog::Watchdog;
+use super::{Heard, Server};
 
 impl Server {
     /// For the time of the setting: serves on, but is not ready, and closes each connection after
@@ -20,7 +21,8 @@ impl Server {
         watchdog: &mut Watchdog,
     ) -> Result<(), RunError> {
         self.status.engine.leaving.store(true, Ordering::SeqCst);
-        let delay_ms = self.status.config.drain_delay_ms;
+        notify::stopping("draining");
+        let delay_ms = self.drain_times.delay_ms;
         if delay_ms == 0 {
             return Ok(());
         }
@@ -31,7 +33,7 @@ impl Server {
             if left.is_zero() {
                 return Ok(());
             }
-            if self.hear(ledger, watchdog, left.min(super::WATCHDOG_INTERVAL))? {
+            if let Heard::End = self.hear(ledger, watchdog, left.min(super::WATCHDOG_INTERVAL))? {
                 return Err(RunError::Interrupted);
             }
         }
@@ -40,17 +42,19 @@ impl Server {
     /// No new connections, idle ones closed, requests in flight answered; then it ends, or when
     /// the time is up.
     pub(super) fn drain(&mut self) -> Result<(), RunError> {
-        let timeout_ms = self.status.config.drain_timeout_ms;
+        let timeout_ms = self.drain_times.timeout_ms;
         let until = Instant::now() + Duration::from_millis(timeout_ms);
         let open = self.status.engine.connections.taken();
         tracing::info!(connections = open, timeout_ms, "draining; a second signal ends at once");
         self.status.engine.drain();
         let mut left = self.status.engine.cores();
         while left > 0 {
-            match self.heard.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            let time = until.saturating_duration_since(Instant::now());
+            match self.heard.recv_timeout(time.min(super::WATCHDOG_INTERVAL)) {
                 Ok(Event::Drained) => left -= 1,
                 Ok(Event::Signal) => return Err(RunError::Interrupted),
                 Ok(_) => {}
+                Err(_) if Instant::now() < until => notify::alive(),
                 Err(_) => {
                     let open = self.status.engine.connections.taken();
                     tracing::warn!(connections = open, "the time to drain is up");

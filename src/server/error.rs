@@ -56,6 +56,12 @@ pub enum RunError {
     /// The stat log can't be written.
     #[error("--stat-log: {0}")]
     StatLog(io::Error),
+    /// What was passed to this process is not what it can listen on.
+    #[error("passed listening sockets: {0}")]
+    Passed(io::Error),
+    /// The server that was to give way to this one did not.
+    #[error("not taken over from the running server: {0}")]
+    NotTakenOver(String),
     /// A core can't be started, or the system refuses something else we need.
     #[error("the server can't start: {0}")]
     Start(#[from] io::Error),

@@ -2,7 +2,10 @@
 
 use std::io;
 
+use super::succession::Successor;
+use crate::config::Config;
 use crate::engine;
+use crate::ledger::embedded::OpenError;
 use crate::ledger::link::LinkState;
 use crate::sale::{SaleId, SaleView};
 
@@ -18,6 +21,29 @@ pub enum Event {
     Sale(SaleId, SaleStart),
     /// A core has no connection left.
     Drained,
+    /// SIGUSR2: a new process is to take over.
+    HandOver,
+    /// A process that was to take over could, or why it could not.
+    Successor(io::Result<Successor>),
+    /// The embedded ledger that another process had is open now, or why it can't be opened.
+    LedgerOpen(Result<(), OpenError>),
+    /// The end is to take other times than before.
+    DrainTimes(DrainTimes),
+}
+
+/// How long the end of a server takes.
+#[derive(Debug, Clone, Copy)]
+pub struct DrainTimes {
+    /// Time to serve on, not ready any more, before the drain.
+    pub delay_ms: u64,
+    /// Longest time for the drain.
+    pub timeout_ms: u64,
+}
+
+impl From<&Config> for DrainTimes {
+    fn from(config: &Config) -> Self {
+        Self { delay_ms: config.drain_delay_ms, timeout_ms: config.drain_timeout_ms }
+    }
 }
 
 impl From<engine::core::Event> for Event {

@@ -2,17 +2,23 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use super::boot::LinkTo;
 use super::error::RunError;
+use super::event::Event;
 use super::orders::{OrdersStartError, OrdersThread};
 use crate::clock::wall_ms;
 use crate::config::{Config, LedgerSetting};
 use crate::ledger::client::Client;
+use crate::ledger::counts::StoreCounts;
 use crate::ledger::embedded::{self, Embedded, LedgerId};
 use crate::ledger::redis::{Purpose, RedisLedger};
 use crate::ledger::refused::RefusedSales;
+use crate::limits::HAND_OVER_CLOSE_MS;
 use crate::operator;
+use crate::status::Status;
 use crate::sweep::Sweep;
 
 /// The ledger of this instance.
@@ -22,10 +28,23 @@ pub(super) enum Ledger {
 }
 
 impl Ledger {
-    pub(super) fn open(config: &Config) -> Result<Self, RunError> {
+    /// `events`: another process is about to give an embedded one up, and it is to be told when it is
+    /// open.
+    pub(super) fn open(config: &Config, events: Option<Sender<Event>>) -> Result<Self, RunError> {
         match &config.ledger {
             LedgerSetting::Embedded(folder) => {
                 let options = embedded::Options::default();
+                if let Some(events) = events {
+                    let patience_ms = config.drain_timeout_ms + HAND_OVER_CLOSE_MS;
+                    let ledger = Embedded::start_when_closed(
+                        folder,
+                        options,
+                        wall_ms,
+                        Duration::from_millis(patience_ms),
+                        move |opened| _ = events.send(Event::LedgerOpen(opened)),
+                    );
+                    return Ok(Self::Embedded(ledger?));
+                }
                 if let Some(LedgerId(id)) = config.restored_ledger {
                     embedded::renew_id(folder, id)?;
                 }
@@ -59,6 +78,14 @@ impl Ledger {
         }
     }
 
+    /// What the thread of an embedded ledger counts.
+    pub(super) fn store_counts(&self) -> Option<Arc<StoreCounts>> {
+        match self {
+            Self::Embedded(ledger) => Some(ledger.handle().counts().clone()),
+            Self::Redis(_) => None,
+        }
+    }
+
     pub(super) fn link(&self) -> LinkTo {
         match self {
             Self::Embedded(ledger) => LinkTo::Embedded(ledger.handle()),
@@ -75,10 +102,10 @@ impl Ledger {
     }
 
     /// Has what expires return to stock. The embedded ledger does so itself.
-    pub(super) fn sweep(&self) -> io::Result<Option<Sweep>> {
+    pub(super) fn sweep(&self, status: &Status) -> io::Result<Option<Sweep>> {
         match self {
             Self::Embedded(_) => Ok(None),
-            Self::Redis(ledger) => Sweep::start(ledger.clone()).map(Some),
+            Self::Redis(ledger) => Sweep::start(ledger.clone(), status.upkeep.clone()).map(Some),
         }
     }
 
@@ -94,6 +121,11 @@ impl Ledger {
             }
             _ => Ok(None),
         }
+    }
+
+    /// Whether one process at a time has it.
+    pub(super) fn has_one_owner(&self) -> bool {
+        matches!(self, Self::Embedded(_))
     }
 
     pub(super) fn has_failed(&self) -> bool {

@@ -1,10 +1,15 @@
-//! Listening on everything that is asked for, before anything else is started.
+//! Listening on everything that is asked for, before anything else is started: on sockets that
+//! somebody has passed to this process, or else on our own.
 
 use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use super::error::RunError;
-use crate::config::Listen;
-use crate::engine::listener::{self, Listener, SocketFile};
+use super::passed::Passed;
+use crate::config::{Config, Listen};
+use crate::engine::listener::{self, Families, Listener, SocketFile};
 
 /// What an instance listens on.
 pub(super) struct Listening {
@@ -12,19 +17,36 @@ pub(super) struct Listening {
     pub(super) files: Vec<SocketFile>,
     /// The listeners of each core.
     pub(super) listeners: Vec<Vec<Listener>>,
+    /// That of the control port, if there is one.
+    pub(super) control: Option<(SocketAddr, Vec<Listener>)>,
     /// Where that is: the ports that were taken for 0.
     pub(super) addresses: Vec<Listen>,
+    /// All sockets with what was asked for, to be passed on.
+    pub(super) sockets: Vec<Socket>,
 }
 
-/// Binds everything. Connections wait until the cores accept them.
-pub(super) fn listen_all(asked: &[Listen], cores: usize) -> Result<Listening, RunError> {
+/// A listening socket, and what it was made for, as a setting says it.
+#[derive(Clone)]
+pub(super) struct Socket {
+    pub(super) asked: String,
+    pub(super) socket: Arc<OwnedFd>,
+}
+
+/// What the control port's sockets are said to be made for.
+pub(super) const CONTROL: &str = "control";
+
+/// Listens on everything. Connections wait until the cores accept them.
+pub(super) fn listen_all(config: &Config, mut passed: Passed) -> Result<Listening, RunError> {
+    let cores = config.cores.len();
     let mut all = Listening {
         files: Vec::new(),
         listeners: (0..cores).map(|_| Vec::new()).collect(),
+        control: None,
         addresses: Vec::new(),
+        sockets: Vec::new(),
     };
-    for one in asked {
-        all.add(one, cores).map_err(|error| {
+    for one in &config.listen {
+        all.add(config, one, &mut passed).map_err(|error| {
             let hint = match one {
                 Listen::Tcp(_) | Listen::Tls(_) => tcp_hint(&error),
                 Listen::Unix(_) => unix_hint(&error),
@@ -32,37 +54,95 @@ pub(super) fn listen_all(asked: &[Listen], cores: usize) -> Result<Listening, Ru
             RunError::Listen { address: one.clone(), error, hint }
         })?;
     }
+    if let Some(address) = config.control.as_ref().map(|setting| setting.address) {
+        let control = all.listen_tcp(config, address, CONTROL, 1, &mut passed);
+        all.control = Some(control.map_err(|error| {
+            let hint = match error.kind() {
+                io::ErrorKind::AddrInUse => {
+                    "; another server has this port: choose another, or --control off"
+                }
+                _ => tcp_hint(&error),
+            };
+            RunError::Control { address, error, hint }
+        })?);
+    }
+    passed.warn_of_rest();
     Ok(all)
 }
 
 impl Listening {
-    fn add(&mut self, asked: &Listen, cores: usize) -> io::Result<()> {
-        match asked {
+    fn add(&mut self, config: &Config, asked: &Listen, passed: &mut Passed) -> io::Result<()> {
+        let cores = self.listeners.len();
+        let name = asked.to_string();
+        let (found, bound) = match asked {
             Listen::Tcp(address) => {
-                let (address, bound) = listener::bind_all(*address, cores)?;
-                self.addresses.push(Listen::Tcp(address));
-                self.listeners.iter_mut().zip(bound).for_each(|(all, one)| all.push(one));
+                let (address, bound) = self.listen_tcp(config, *address, &name, cores, passed)?;
+                (Listen::Tcp(address), bound)
             }
             Listen::Tls(address) => {
-                let (address, bound) = listener::bind_all(*address, cores)?;
-                self.addresses.push(Listen::Tls(address));
-                let bound = bound.into_iter().map(Listener::secure);
-                self.listeners.iter_mut().zip(bound).for_each(|(all, one)| all.push(one));
+                let (address, bound) = self.listen_tcp(config, *address, &name, cores, passed)?;
+                (Listen::Tls(address), bound.into_iter().map(Listener::secure).collect())
             }
             Listen::Unix(path) => {
-                let (listener, file) = listener::bind_unix(path)?;
-                // One core accepts for all; several sockets are several cores' work.
-                self.listeners[self.files.len() % cores].push(listener);
-                self.files.push(file);
-                self.addresses.push(asked.clone());
+                let bound = match passed.take_unix(path)? {
+                    Some((sockets, file)) => {
+                        self.files.extend(file);
+                        listener::adopt_all(sockets, usize::MAX)?
+                    }
+                    None => {
+                        let (listener, file) = listener::bind_unix(path)?;
+                        self.files.push(file);
+                        vec![listener]
+                    }
+                };
+                self.note(&name, &bound);
+                (asked.clone(), bound)
             }
+        };
+        // One core accepts for all from a Unix socket; several sockets are several cores' work.
+        let first = if let Listen::Unix(_) = asked { self.addresses.len() } else { 0 };
+        for (index, one) in bound.into_iter().enumerate() {
+            self.listeners[(first + index) % cores].push(one);
         }
+        self.addresses.push(found);
         Ok(())
+    }
+
+    fn listen_tcp(
+        &mut self,
+        config: &Config,
+        address: SocketAddr,
+        name: &str,
+        cores: usize,
+        passed: &mut Passed,
+    ) -> io::Result<(SocketAddr, Vec<Listener>)> {
+        let (address, bound) = match passed.take_tcp(name, address)? {
+            Some((found, sockets)) => (found, listener::adopt_all(sockets, cores)?),
+            None => listener::bind_all(address, families(config, address), cores)?,
+        };
+        self.note(name, &bound);
+        Ok((address, bound))
+    }
+
+    fn note(&mut self, name: &str, bound: &[Listener]) {
+        let socket = |one: &Listener| Socket { asked: name.to_owned(), socket: one.socket() };
+        self.sockets.extend(bound.iter().map(socket));
+    }
+}
+
+/// What a socket for all IPv6 addresses takes: also IPv4, unless another one is to have the port there.
+fn families(config: &Config, address: SocketAddr) -> Families {
+    let control = config.control.as_ref().map(|setting| setting.address);
+    let mut all = config.listen.iter().filter_map(Listen::address).chain(control);
+    let is_taken = |other: SocketAddr| other.is_ipv4() && other.port() == address.port();
+    match address.port() != 0 && all.any(is_taken) {
+        true => Families::One,
+        false => Families::Both,
     }
 }
 
 /// What would help where an address can't be listened on.
-pub(super) fn tcp_hint(error: &io::Error) -> &'static str {
+fn tcp_hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => "; another server has this port: stop it or choose another",
         io::ErrorKind::AddrNotAvailable => "; this machine has no such address",

@@ -16,6 +16,7 @@ mod client;
 #[allow(dead_code)]
 #[path = "../support/secure.rs"]
 mod secure;
+#[allow(dead_code)]
 #[path = "../support/place.rs"]
 mod place;
 

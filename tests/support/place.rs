@@ -80,11 +80,13 @@ impl Place {
 
     /// A client over this socket.
     pub fn client_over(&self, socket: TcpStream) -> io::Result<Client<Line>> {
-        let line = match &self.tls {
-            None => Line::Plain(socket),
-            Some((_, config)) => Line::Tls(Secure::over(socket, config, "localhost")?),
-        };
-        Ok(Client::over(line))
+        self.door().client_over(socket)
+    }
+
+    /// The way in, for a thread of its own.
+    pub fn door(&self) -> Door {
+        let tls = self.tls.as_ref().map(|(_, config)| config.clone());
+        Door { address: self.line_address(), tls }
     }
 
     /// Asks for one thing on a connection of its own.
@@ -100,6 +102,28 @@ impl Place {
         client.send(bytes);
         client.finish();
         std::iter::from_fn(|| client.next(false)).collect()
+    }
+}
+
+/// The way into a server, whichever process that is.
+pub struct Door {
+    address: SocketAddr,
+    tls: Option<Arc<ClientConfig>>,
+}
+
+impl Door {
+    /// A client.
+    #[track_caller]
+    pub fn client(&self) -> Client<Line> {
+        self.client_over(Server::connect_to(self.address)).expect("a connection")
+    }
+
+    fn client_over(&self, socket: TcpStream) -> io::Result<Client<Line>> {
+        let line = match &self.tls {
+            None => Line::Plain(socket),
+            Some(config) => Line::Tls(Secure::over(socket, config, "localhost")?),
+        };
+        Ok(Client::over(line))
     }
 }
 

@@ -5,12 +5,14 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{
+    Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, waitpid,
+};
 use tempfile::TempDir;
 
 /// Time for a server to say that it listens.
@@ -29,7 +31,7 @@ pub struct Server {
     address: Option<SocketAddr>,
     secure: Option<SocketAddr>,
     control: Option<SocketAddr>,
-    child: Option<Child>,
+    process: Option<Pid>,
     log: Arc<Mutex<String>>,
     log_reader: Option<JoinHandle<()>>,
     may_panic: bool,
@@ -101,7 +103,7 @@ impl Server {
             address: None,
             secure: None,
             control: None,
-            child: None,
+            process: None,
             log: Arc::default(),
             log_reader: None,
             may_panic: false,
@@ -109,6 +111,7 @@ impl Server {
     }
 
     /// Starts it again on the same data and port. Ends it first, as `kill -9` does, if it runs.
+    #[expect(clippy::zombie_processes, reason = "it is waited for by its number")]
     pub fn restart(&mut self) {
         self.kill();
         let mut child = self.command().spawn().expect("start the server");
@@ -124,7 +127,7 @@ impl Server {
             })
         });
         let stdout = child.stdout.take().expect("its stdout");
-        self.child = Some(child);
+        self.process = Some(Pid::from_child(&child));
         let Some(addresses) = printed_addresses(stdout, self.log.clone()) else {
             self.kill();
             panic!("the server did not start: {}", self.log());
@@ -207,7 +210,7 @@ impl Server {
 
     /// Its process.
     pub fn pid(&self) -> u32 {
-        self.child.as_ref().expect("it runs").id()
+        self.process.expect("it runs").as_raw_nonzero().get() as u32
     }
 
     /// What it has printed and logged so far, over all its starts.
@@ -217,15 +220,13 @@ impl Server {
 
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
-        let child = self.child.as_ref().expect("it runs");
-        kill_process(Pid::from_child(child), signal).expect("send a signal");
+        kill_process(self.process.expect("it runs"), signal).expect("send a signal");
     }
 
     /// Has it end as `kill -9` does.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().expect("kill the server");
-            child.wait().expect("wait for the server");
+        if let Some(process) = self.process.take() {
+            end_now(process);
         }
         self.finish_log();
     }
@@ -238,21 +239,46 @@ impl Server {
 
     /// Waits until it has ended by itself and returns its exit code; -1 if a signal ended it.
     pub fn wait(&mut self) -> i32 {
-        let mut child = self.child.take().expect("it runs");
+        let code = self.await_end();
+        self.finish_log();
+        code
+    }
+
+    fn await_end(&mut self) -> i32 {
+        let process = self.process.take().expect("it runs");
         let until = Instant::now() + ANSWER_DEADLINE;
-        let status = loop {
-            if let Some(status) = child.try_wait().expect("wait for the server") {
-                break status;
+        loop {
+            if let Some(code) = ended(process) {
+                return code;
             }
             if Instant::now() > until {
-                child.kill().expect("kill the server");
-                child.wait().expect("wait for the server");
+                end_now(process);
                 panic!("the server does not end: {}", self.log());
             }
             thread::sleep(Duration::from_millis(10));
-        };
-        self.finish_log();
-        status.code().unwrap_or(-1)
+        }
+    }
+
+    /// Has a new process take over (SIGUSR2), and waits until the old one has ended and the new one is
+    /// ready. From then on it is the server.
+    pub fn hand_over(&mut self) {
+        const READY: &str = "buy one";
+        // Whose parent ends becomes ours.
+        set_child_subreaper(Some(getpid())).expect("become a reaper");
+        let times = self.log().matches(READY).count();
+        self.signal(Signal::USR2);
+        let code = self.await_end();
+        let log = self.log();
+        assert_eq!(code, 0, "the old process failed: {log}");
+        let said = log.rsplit_once("giving way to a new process pid=").expect("it has given way");
+        let pid: String = said.1.chars().take_while(char::is_ascii_digit).collect();
+        self.process = Pid::from_raw(pid.parse().expect("a process"));
+        let until = Instant::now() + START_DEADLINE;
+        while self.log().matches(READY).count() <= times {
+            assert!(self.is_running(), "the new process ended: {}", self.log());
+            assert!(Instant::now() < until, "the new process is not ready: {}", self.log());
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Panics that the server catches are part of the test.
@@ -262,7 +288,11 @@ impl Server {
 
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
-        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+        let code = self.process.map(ended);
+        if let Some(Some(_)) = code {
+            self.process = None;
+        }
+        code == Some(None)
     }
 
     /// Reads the log to its end, once the server has ended.
@@ -275,7 +305,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let died = self.child.is_some() && !self.is_running();
+        let died = self.process.is_some() && !self.is_running();
         self.kill();
         let log = self.log();
         if thread::panicking() {
@@ -286,6 +316,17 @@ impl Drop for Server {
             assert!(!wrong || self.may_panic, "the server panicked: {log}");
         }
     }
+}
+
+/// The exit code of a process that has ended; -1 if a signal ended it.
+fn ended(process: Pid) -> Option<i32> {
+    let ended = waitpid(Some(process), WaitOptions::NOHANG).expect("wait for the server");
+    ended.map(|(_, status)| status.exit_status().unwrap_or(-1))
+}
+
+fn end_now(process: Pid) {
+    kill_process(process, Signal::KILL).expect("kill the server");
+    waitpid(Some(process), WaitOptions::empty()).expect("wait for the server");
 }
 
 /// Where a server says that it listens.

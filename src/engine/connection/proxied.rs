@@ -35,7 +35,7 @@ pub(super) fn take_header(
             connection.proxied = false;
             if connection.phase == Phase::Head {
                 connection.phase = Phase::Idle;
-                connection.deadline_ms = core.clock.now_ms() + core.engine.settings.idle_timeout_ms;
+                connection.deadline_ms = core.clock.now_ms() + core.engine.limits.idle_timeout_ms();
             }
             match client.map_or(Ok(()), |client| count(core, token, Address::of(client))) {
                 Ok(()) => {}
@@ -55,7 +55,7 @@ pub(super) fn take_header(
             connection.readable = false;
             if connection.phase == Phase::Idle && connection.has_unread() {
                 connection.phase = Phase::Head;
-                connection.deadline_ms = core.clock.now_ms() + core.engine.settings.head_timeout_ms;
+                connection.deadline_ms = core.clock.now_ms() + core.engine.limits.head_timeout_ms();
             }
             put_back(core, token, connection);
             None
@@ -72,7 +72,7 @@ pub(super) fn take_header(
 /// place, and is told so if there is room for that.
 fn count(core: &Core, token: Token, address: Address) -> Result<(), Option<&'static Kind>> {
     let engine = &core.engine;
-    let most = engine.settings.connections_per_address;
+    let most = engine.limits.connections_per_address();
     let mut connections = core.connections.borrow_mut();
     let Some(entry) = connections.entry_mut(token) else { return Err(None) };
     let Entry::Admitted(None) = entry else { return Ok(()) };
@@ -81,7 +81,7 @@ fn count(core: &Core, token: Token, address: Address) -> Result<(), Option<&'sta
         return Ok(());
     }
     engine.addresses.leave(address);
-    if !engine.refused.take(engine.settings.refused_max) {
+    if !engine.refused.take(engine.limits.refused_max()) {
         return Err(None);
     }
     engine.connections.free();

@@ -49,9 +49,10 @@ impl<S: Service> Session<'_, S> {
         if self.connection.closing != Closing::No {
             return;
         }
-        self.set_phase(Phase::Idle, self.settings().idle_timeout_ms);
+        self.set_phase(Phase::Idle, self.limits().idle_timeout_ms());
         let core = self.leader.core;
         core.counts.handshakes.add(1);
+        self.connection.silent = self.input.is_empty();
         if mem::take(&mut self.connection.watched) {
             // Among the others, once it is put back.
             core.gate.forget_newcomer(&self.connection.socket);
@@ -90,7 +91,7 @@ impl<S: Service> Session<'_, S> {
     fn open(&mut self, records: &mut [u8]) -> bool {
         if self.connection.tls.is_none() {
             self.connection.tls = self.leader.core.begin_tls();
-            self.set_phase(Phase::Handshake, self.settings().head_timeout_ms);
+            self.set_phase(Phase::Handshake, self.limits().head_timeout_ms());
         }
         let Some(tls) = &mut self.connection.tls else { return false };
         if self.input.capacity() == 0 {

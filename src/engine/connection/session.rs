@@ -12,11 +12,12 @@ use super::ending::{close, linger, put_back};
 use super::progress::{self, Measured, Progress, START};
 use super::state::{Closing, Connection, Phase, Turns, queued_bytes};
 use super::turn::Turn;
-use crate::engine::core::{Action, Leader, Service, Settings};
+use crate::engine::core::{Action, Leader, Service};
 use crate::engine::counts::End;
 use crate::engine::gate::Token;
 use crate::engine::http::{Framing, Head, Problem, Reject, parse_head};
 use crate::engine::manner::Manner;
+use crate::engine::settings::Limits;
 use crate::limits::{
     LINGER_BYTES_MAX, OUT_BUFFER_BYTES_MAX, READ_BUFFER_BYTES, READS_PER_TURN_MAX,
 };
@@ -192,8 +193,8 @@ impl<'a, S: Service> Session<'a, S> {
         core.give_buffer(self.out);
     }
 
-    pub(super) fn settings(&self) -> &'static Settings {
-        &self.leader.core.engine.settings
+    pub(super) fn limits(&self) -> &'static Limits {
+        &self.leader.core.engine.limits
     }
 
     pub(super) fn set_phase(&mut self, phase: Phase, timeout_ms: u64) {
@@ -202,20 +203,20 @@ impl<'a, S: Service> Session<'a, S> {
     }
 
     fn await_room(&mut self) {
-        self.set_phase(Phase::Write, self.settings().write_timeout_ms);
+        self.set_phase(Phase::Write, self.limits().write_timeout_ms());
         self.connection.of_phase = queued_bytes(&self.connection.socket);
     }
 
     /// After the client has taken everything: what it was doing before it stopped taking.
     fn resume_phase(&mut self) {
         if self.connection.phase == Phase::Write {
-            let settings = self.settings();
+            let limits = self.limits();
             match self.connection.progress {
                 Progress::Head { .. } if self.input.is_empty() => {
-                    self.set_phase(Phase::Idle, settings.idle_timeout_ms);
+                    self.set_phase(Phase::Idle, limits.idle_timeout_ms());
                 }
-                Progress::Head { .. } => self.set_phase(Phase::Head, settings.head_timeout_ms),
-                _ => self.set_phase(Phase::Body, settings.body_timeout_ms),
+                Progress::Head { .. } => self.set_phase(Phase::Head, limits.head_timeout_ms()),
+                _ => self.set_phase(Phase::Body, limits.body_timeout_ms()),
             }
         }
     }
@@ -349,7 +350,7 @@ impl<'a, S: Service> Session<'a, S> {
                 self.connection.closing = Closing::Linger;
             }
         }
-        self.set_phase(Phase::Idle, self.settings().idle_timeout_ms);
+        self.set_phase(Phase::Idle, self.limits().idle_timeout_ms());
     }
 
     /// The common case: requests that are whole in what has been read and not chunked, up to one that
@@ -409,9 +410,9 @@ impl<'a, S: Service> Session<'a, S> {
                 return Ok(Some((head_bytes, body_bytes)));
             }
             Measured::Head if self.connection.phase != Phase::Head => {
-                self.set_phase(Phase::Head, self.settings().head_timeout_ms);
+                self.set_phase(Phase::Head, self.limits().head_timeout_ms());
             }
-            Measured::BodyBegins => self.set_phase(Phase::Body, self.settings().body_timeout_ms),
+            Measured::BodyBegins => self.set_phase(Phase::Body, self.limits().body_timeout_ms()),
             Measured::Head | Measured::AsBefore => {}
         }
         Ok(None)

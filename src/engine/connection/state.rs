@@ -11,7 +11,7 @@ use rustix::net::{RecvFlags, recv};
 use super::progress::{Progress, START};
 use crate::engine::gate::{Gate, Readiness, Token};
 use crate::engine::tls::Tls;
-use crate::limits::{DRAIN_CLIENT_MS, TAKEN_BYTES_PER_S_MIN};
+use crate::limits::{DRAIN_CLIENT_MS, DRAIN_NEWCOMER_MS, TAKEN_BYTES_PER_S_MIN};
 
 /// How a connection begins.
 #[derive(Debug, Clone, Copy, Default)]
@@ -67,7 +67,7 @@ pub(super) struct Connection {
     pub(super) readable: bool,
     pub(super) hung_up: bool,
     pub(super) ended: bool,
-    /// It has never sent a byte.
+    /// It has never sent a byte, or nothing since its handshake.
     pub(super) silent: bool,
     /// Something other than its first request is to come first.
     pub(super) begins: bool,
@@ -182,9 +182,18 @@ impl Connection {
     }
 
     /// Leaves the client no more time than a drain has, which began then. What it has sent already is
-    /// looked for before an idle one is closed.
-    pub(super) fn hurry(&mut self, began_ms: u64) {
+    /// looked for before an idle one is closed; the first request of one that is new is on its way.
+    pub(super) fn hurry(&mut self, drain: Drain) {
+        let Drain { began_ms, idle_timeout_ms } = drain;
         let latest_ms = match self.phase {
+            // Told before.
+            Phase::Idle if self.silent && self.deadline_ms <= began_ms + DRAIN_NEWCOMER_MS => {
+                return;
+            }
+            Phase::Idle if self.silent => {
+                let came_ms = self.deadline_ms.saturating_sub(idle_timeout_ms);
+                (came_ms + DRAIN_NEWCOMER_MS).max(began_ms)
+            }
             Phase::Idle => began_ms,
             Phase::Handshake | Phase::Head | Phase::Body | Phase::Write => {
                 began_ms + DRAIN_CLIENT_MS
@@ -198,6 +207,14 @@ impl Connection {
         self.hung_up |= readiness.hung_up;
         self.readable |= readiness.readable || readiness.hung_up || readiness.broken;
     }
+}
+
+/// A drain.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Drain {
+    pub(super) began_ms: u64,
+    /// Time that a connection had when it came.
+    pub(super) idle_timeout_ms: u64,
 }
 
 /// Whether and how the connection closes once its output is written.

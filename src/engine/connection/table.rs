@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::mem;
 
-use super::state::{Connection, NOT_FILED};
+use super::state::{Connection, Drain, NOT_FILED};
 use super::wheel::{self, Wheel};
 use crate::engine::addresses::{Address, Addresses};
 use crate::engine::gate::{Readiness, Token};
@@ -63,7 +63,7 @@ pub struct Connections {
     /// the connection is looked at too early, once, and filed again.
     wheel: Wheel,
     /// Since when clients are hurried.
-    drain_began_ms: Option<u64>,
+    drain: Option<Drain>,
     giving: Giving,
 }
 
@@ -125,11 +125,11 @@ impl Connections {
     }
 
     /// From now on no client has more time than a drain leaves it.
-    pub(super) fn begin_drain(&mut self, now_ms: u64) {
-        self.drain_began_ms = Some(now_ms);
+    pub(super) fn begin_drain(&mut self, drain: Drain) {
+        self.drain = Some(drain);
         for (index, slot) in (0..).zip(&mut self.slots) {
             if let Place::Waiting(connection) = &mut slot.place {
-                connection.hurry(now_ms);
+                connection.hurry(drain);
                 file(&mut self.wheel, index, connection);
             }
         }
@@ -137,8 +137,8 @@ impl Connections {
 
     /// Puts a connection back that was taken, unless it was closed meanwhile.
     pub(super) fn put_back(&mut self, token: Token, mut connection: Box<Connection>) {
-        if let Some(began_ms) = self.drain_began_ms {
-            connection.hurry(began_ms);
+        if let Some(drain) = self.drain {
+            connection.hurry(drain);
         }
         let slot = self.slots.get_mut(token.index as usize);
         if let Some(slot) = slot.filter(|slot| slot.generation == token.generation) {
@@ -299,7 +299,7 @@ mod tests {
 
     use super::*;
     use crate::engine::connection::state::{Beginning, Phase, Turns};
-    use crate::limits::DRAIN_CLIENT_MS;
+    use crate::limits::{DRAIN_CLIENT_MS, DRAIN_NEWCOMER_MS};
 
     const IDLE_MS: u64 = 75_000;
     const OURS: Entry = Entry::Admitted(None);
@@ -395,11 +395,15 @@ mod tests {
         let (mut table, tokens) = table(&phases);
         let late = table.insert(connection(Phase::Idle, IDLE_MS), OURS);
         let taken = table.take(late, Readiness::default()).expect("it is there");
+        let new = table.insert(connection(Phase::Idle, 700 + IDLE_MS), OURS);
         overdue(&mut table, 1_000);
-        table.begin_drain(1_000);
+        let drain = Drain { began_ms: 1_000, idle_timeout_ms: IDLE_MS };
+        table.begin_drain(drain);
         assert_eq!(overdue(&mut table, 1_050).0, [tokens[0]]);
         table.put_back(late, taken);
         assert_eq!(overdue(&mut table, 1_100).0, [late]);
+        assert!(overdue(&mut table, 700 + DRAIN_NEWCOMER_MS - 1).0.is_empty());
+        assert_eq!(overdue(&mut table, 700 + DRAIN_NEWCOMER_MS).0, [new]);
         assert!(overdue(&mut table, 1_000 + DRAIN_CLIENT_MS - 1).0.is_empty());
         let mut hurried = overdue(&mut table, 1_000 + DRAIN_CLIENT_MS).0;
         hurried.sort_by_key(|token| token.index);

@@ -3,7 +3,9 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::net::sockopt::{
     set_ipv6_v6only, set_socket_reuseaddr, set_socket_reuseport, set_tcp_nodelay,
 };
@@ -13,29 +15,42 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, lis
 /// `net.core.somaxconn` may be lower).
 pub(super) const BACKLOG: i32 = 65_535;
 
+/// Whether a socket for all IPv6 addresses of the machine takes IPv4, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Families {
+    /// It does: an IPv4 client has an address such as `::ffff:10.0.0.1` there.
+    Both,
+    /// It does not: another socket may have the port there.
+    One,
+}
+
 /// Binds an address once for each core. Port 0 takes a free one, the same for all.
 ///
 /// # Errors
 /// The address is in use (also by another server that shares ports), or can't be bound.
-pub fn bind_all(address: SocketAddr, cores: usize) -> io::Result<(SocketAddr, Vec<Listener>)> {
+pub fn bind_all(
+    address: SocketAddr,
+    families: Families,
+    cores: usize,
+) -> io::Result<(SocketAddr, Vec<Listener>)> {
     // Sharing a port between sockets would also share it with another server of the same user
     // without a word, so first see whether it can be had alone.
-    let alone = bound(address, false)?;
+    let alone = bound(address, families, false)?;
     listen(&alone, if cores == 1 { BACKLOG } else { 1 })?;
     let address = SocketAddr::try_from(getsockname(&alone)?).map_err(io::Error::from)?;
     if cores == 1 {
-        return Ok((address, vec![Listener { socket: alone, spread: false, secure: false }]));
+        return Ok((address, vec![Listener::new(alone)]));
     }
     drop(alone);
     let sockets = (0..cores).map(|_| {
-        let socket = bound(address, true)?;
+        let socket = bound(address, families, true)?;
         listen(&socket, BACKLOG)?;
-        Ok(Listener { socket, spread: false, secure: false })
+        Ok(Listener::new(socket))
     });
     Ok((address, sockets.collect::<io::Result<_>>()?))
 }
 
-fn bound(address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
+fn bound(address: SocketAddr, families: Families, shared: bool) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(family, SocketType::STREAM, flags, None)?;
@@ -44,22 +59,53 @@ fn bound(address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
     // Answers are written whole, so there is nothing to wait for. Accepted sockets inherit this.
     set_tcp_nodelay(&socket, true)?;
     if address.is_ipv6() {
-        set_ipv6_v6only(&socket, true)?;
+        let both = families == Families::Both && address.ip().is_unspecified();
+        set_ipv6_v6only(&socket, !both)?;
     }
     bind(&socket, &address)?;
     Ok(socket)
 }
 
+/// Takes over listening sockets that somebody else has bound, for so many cores. Where there are fewer
+/// than cores, each is accepted from by one core and what comes is given to all in turn.
+///
+/// # Errors
+/// One of them is no socket that listens.
+pub fn adopt_all(sockets: Vec<OwnedFd>, cores: usize) -> io::Result<Vec<Listener>> {
+    let spread = sockets.len() < cores;
+    let adopt = |socket: OwnedFd| {
+        fcntl_setfl(&socket, fcntl_getfl(&socket)? | OFlags::NONBLOCK)?;
+        // As long as ours are, and as quick to answer.
+        listen(&socket, BACKLOG)?;
+        let _ = set_tcp_nodelay(&socket, true);
+        Ok(Listener { spread, kept: true, ..Listener::new(socket) })
+    };
+    sockets.into_iter().map(adopt).collect()
+}
+
 /// A listening socket, for the core that accepts on it.
 pub struct Listener {
-    pub(super) socket: OwnedFd,
+    /// Who else has it could give it to another process.
+    pub(super) socket: Arc<OwnedFd>,
     /// Whether what it accepts belongs to all cores in turn.
     pub(super) spread: bool,
     /// Whether what it accepts speaks TLS.
     pub(super) secure: bool,
+    /// Whether it goes on to listen when this process has ended: somebody else has it, too.
+    pub(super) kept: bool,
 }
 
 impl Listener {
+    /// One that is this process' own.
+    pub(super) fn new(socket: OwnedFd) -> Self {
+        Self { socket: Arc::new(socket), spread: false, secure: false, kept: false }
+    }
+
+    /// Its socket, to be given to another process. It listens until nobody has it any more.
+    pub fn socket(&self) -> Arc<OwnedFd> {
+        self.socket.clone()
+    }
+
     /// The same for clients that speak TLS, with the settings of [`Engine::set_tls`].
     ///
     /// [`Engine::set_tls`]: crate::engine::core::Engine::set_tls

@@ -25,6 +25,8 @@ use super::socket::{BACKLOG, Listener};
 
 /// The mode of a socket's file, before the umask: its owner and group may connect.
 const MODE: u32 = 0o660;
+/// No file has this number.
+const NOT_OURS: (u64, u64) = (0, 0);
 /// How often the folder's lock is tried for.
 const LOCK_TRIES: u32 = 200;
 /// The pause between two of these.
@@ -40,6 +42,21 @@ pub struct SocketFile {
 impl SocketFile {
     fn of(path: &Path) -> io::Result<Self> {
         Ok(Self { path: path.to_owned(), identity: identity(path)? })
+    }
+}
+
+impl SocketFile {
+    /// That of a socket which another process of ours has bound.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn adopt(path: &Path) -> io::Result<Self> {
+        Self::of(path)
+    }
+
+    /// Leaves it to another process.
+    pub fn leave(mut self) {
+        self.identity = NOT_OURS;
     }
 }
 
@@ -75,7 +92,7 @@ pub fn bind_unix(path: &Path) -> io::Result<(Listener, SocketFile)> {
     bind(&socket, &address)?;
     let file = SocketFile::of(path)?;
     listen(&socket, BACKLOG)?;
-    Ok((Listener { socket, spread: true, secure: false }, file))
+    Ok((Listener { spread: true, ..Listener::new(socket) }, file))
 }
 
 fn stream_socket() -> io::Result<OwnedFd> {

@@ -32,9 +32,9 @@ impl EmbeddedClient {
         Self { handle, timeout }
     }
 
-    /// What tells this ledger from any other.
-    pub fn ledger_id(&self) -> u128 {
-        self.handle.ledger_id()
+    /// What tells this ledger from any other. An error as of [`Handle::ledger_id`].
+    pub fn ledger_id(&self) -> Result<u128, LedgerError> {
+        self.handle.ledger_id(self.timeout)
     }
 }
 
@@ -124,7 +124,7 @@ impl Client for EmbeddedClient {
     }
 
     fn orders_source(&self) -> Option<String> {
-        Some(source_name(self.ledger_id()))
+        self.ledger_id().ok().map(source_name)
     }
 
     fn orders_have(&mut self, version: u64) -> Result<(), LedgerError> {

@@ -4,11 +4,12 @@
 //! It blocks on the disk, so it is a thread of its own and not a core's. While one fdatasync runs,
 //! the next commit gathers in the channel: no timer, no linger.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use super::departed::Departed;
 use super::open_error::OpenError;
 use super::store::{COMMIT_COMMANDS_MAX, Options, Store};
 use crate::clock::SteadyClock;
+use crate::ledger::counts::StoreCounts;
 use crate::ledger::{Batch, BatchReply, LedgerError};
 use crate::sale::SaleId;
 
@@ -76,7 +78,9 @@ enum Message {
 #[derive(Clone)]
 pub struct Handle {
     sender: SyncSender<Message>,
-    ledger_id: u128,
+    /// Known once it is open.
+    ledger_id: Arc<OnceLock<u128>>,
+    counts: Arc<StoreCounts>,
 }
 
 impl Handle {
@@ -92,9 +96,19 @@ impl Handle {
         }
     }
 
-    /// What tells this ledger from any other.
-    pub fn ledger_id(&self) -> u128 {
-        self.ledger_id
+    /// What the ledger's thread, and the reader of its changes, tell of themselves.
+    pub fn counts(&self) -> &Arc<StoreCounts> {
+        &self.counts
+    }
+
+    /// What tells this ledger from any other. Waits for one that is not open yet, at most for this time.
+    ///
+    /// `Refused`: it can't be opened, or has stopped. `Lost`: it is not open yet.
+    pub fn ledger_id(&self, timeout: Duration) -> Result<u128, LedgerError> {
+        match self.ledger_id.get() {
+            Some(id) => Ok(*id),
+            None => self.ask(timeout, |store| store.id()),
+        }
     }
 
     /// Looks at the store, on the ledger thread, after all that was sent before, and waits for the
@@ -129,8 +143,8 @@ impl Handle {
 /// A running embedded ledger.
 pub struct Embedded {
     handle: Handle,
-    /// Sales that were moved to another ledger, as they were when it was started.
-    departed: Departed,
+    /// Sales that were moved to another ledger, as they were when it was opened.
+    departed: Arc<OnceLock<Departed>>,
     failed: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -145,19 +159,60 @@ impl Embedded {
         clock_ms: impl FnMut() -> u64 + Send + 'static,
     ) -> Result<Self, OpenError> {
         let store = Store::open(folder, options)?;
+        let departed = Arc::new(OnceLock::from(store.state.departed.clone()));
+        Self::run(move || Some(store), departed, clock_ms)
+            .map_err(|error| OpenError::from_io(folder, error))
+    }
+
+    /// The same for a folder that another process is about to close: it is opened on the ledger thread
+    /// as soon as that has happened, at most after this time. What is sent until then waits. `opened`
+    /// hears what has come of it.
+    ///
+    /// # Errors
+    /// No thread is to be had.
+    pub fn start_when_closed(
+        folder: &Path,
+        options: Options,
+        clock_ms: impl FnMut() -> u64 + Send + 'static,
+        patience: Duration,
+        opened: impl FnOnce(Result<(), OpenError>) + Send + 'static,
+    ) -> io::Result<Self> {
+        let folder = folder.to_owned();
+        let open = move || match open_when_closed(&folder, &options, patience) {
+            Ok(store) => {
+                opened(Ok(()));
+                Some(store)
+            }
+            Err(error) => {
+                opened(Err(error));
+                None
+            }
+        };
+        Self::run(open, Arc::default(), clock_ms)
+    }
+
+    fn run(
+        open: impl FnOnce() -> Option<Store> + Send + 'static,
+        departed: Arc<OnceLock<Departed>>,
+        clock_ms: impl FnMut() -> u64 + Send + 'static,
+    ) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(WAITING_BATCHES_MAX);
-        let (ledger_id, departed) = (store.id(), store.state.departed.clone());
-        let clock = SteadyClock::new(store.now_ms(), clock_ms);
-        let failed = Arc::new(AtomicBool::new(false));
-        let mut ledger = Ledger { store, clock, expiry_failed: false, failed: failed.clone() };
-        let thread = std::thread::Builder::new()
-            .name("ledger".into())
-            .spawn(move || {
-                ledger.run(&receiver);
-                ledger.close();
-            })
-            .map_err(|error| OpenError::from_io(folder, error))?;
-        Ok(Self { handle: Handle { sender, ledger_id }, departed, failed, thread: Some(thread) })
+        let counts = Arc::new(StoreCounts::default());
+        let handle = Handle { sender, ledger_id: Arc::default(), counts: counts.clone() };
+        let (failed, id) = (Arc::new(AtomicBool::new(false)), handle.ledger_id.clone());
+        let (theirs, left) = (failed.clone(), departed.clone());
+        let live = move || {
+            let Some(mut store) = open() else { return };
+            let _ = left.set(store.state.departed.clone());
+            let _ = id.set(store.id());
+            store.count_in(counts);
+            let clock = SteadyClock::new(store.now_ms(), clock_ms);
+            let mut ledger = Ledger { store, clock, expiry_failed: false, failed: theirs };
+            ledger.run(&receiver);
+            ledger.close();
+        };
+        let thread = std::thread::Builder::new().name("ledger".into()).spawn(live)?;
+        Ok(Self { handle, departed, failed, thread: Some(thread) })
     }
 
     /// Whether it commits nothing any more, until it is started again: a write or an assertion has
@@ -166,9 +221,10 @@ impl Embedded {
         self.failed.load(Ordering::Relaxed) || self.thread.as_ref().is_none_or(|t| t.is_finished())
     }
 
-    /// The ledger that a sale was moved to from here, before this one was started.
+    /// The ledger that a sale was moved to from here, before this one was opened. `None`: it was not, or
+    /// it is not open yet.
     pub fn moved_to(&self, sale: &SaleId) -> Option<&str> {
-        self.departed.to(sale)
+        self.departed.get().and_then(|departed| departed.to(sale))
     }
 
     /// A way in for one core, or one of the others.
@@ -199,6 +255,21 @@ impl Drop for Embedded {
     }
 }
 
+fn open_when_closed(
+    folder: &Path,
+    options: &Options,
+    patience: Duration,
+) -> Result<Store, OpenError> {
+    let until = Instant::now() + patience;
+    loop {
+        match Store::open(folder, options.clone()) {
+            // It has waited for a moment.
+            Err(OpenError::InUse(_)) if Instant::now() < until => {}
+            opened => return opened,
+        }
+    }
+}
+
 struct Ledger {
     store: Store,
     clock: SteadyClock,
@@ -209,6 +280,8 @@ struct Ledger {
 impl Ledger {
     fn run(&mut self, receiver: &Receiver<Message>) {
         let mut next_expiry = Instant::now();
+        let counts = self.store.counts().clone();
+        counts.expiry_due.set(next_expiry);
         let mut is_stopping = false;
         while !is_stopping {
             let wait = next_expiry.saturating_duration_since(Instant::now());
@@ -230,6 +303,10 @@ impl Ledger {
                 let more = self.expire();
                 let pause = if more { Duration::ZERO } else { EXPIRE_INTERVAL };
                 next_expiry = Instant::now() + pause;
+                // What could not be returned is due still, whenever the next attempt is.
+                if !(more || self.expiry_failed) {
+                    counts.expiry_due.set(next_expiry);
+                }
             }
             self.store.maintain();
             self.failed.store(self.store.has_failed(), Ordering::Relaxed);

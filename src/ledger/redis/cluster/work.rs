@@ -197,6 +197,7 @@ impl Work {
 mod tests {
     use super::*;
     use crate::ledger::batch::Batcher;
+    use crate::patience::Patience;
     use crate::sale::ReservationId;
 
     /// As many works as commands, each with its flight.
@@ -212,7 +213,7 @@ mod tests {
 
     #[test]
     fn what_can_be_one_command_becomes_one() {
-        let batcher = Batcher::new(None, 10);
+        let batcher = Batcher::new(Patience::new(None, 10).into());
         batcher.set_available();
         let confirm = |n| Command::Confirm(ReservationId(n));
         let mut all = works(&batcher, "a", &[confirm(1), confirm(2), Command::Show]);
@@ -229,7 +230,7 @@ mod tests {
 
     #[test]
     fn sales_are_served_in_turn_and_each_in_its_order() {
-        let batcher = Batcher::new(None, 10);
+        let batcher = Batcher::new(Patience::new(None, 10).into());
         batcher.set_available();
         let show = |n| Command::ShowReservation(ReservationId(n));
         let hot: Vec<Command> = (0..2 * BATCH_MAX as u128).map(show).collect();
