@@ -159,6 +159,9 @@ pub(super) fn read_head(record: &[u8]) -> Result<(State, u64), Malformed> {
             }
         }
         state.departed = Departed::read(&mut reader)?;
+        if !reader.is_empty() {
+            return Err(Malformed("more than the head of a snapshot has"));
+        }
     }
     Ok((state, sale_count))
 }
