@@ -158,16 +158,9 @@ impl SteadyClock {
         if (ahead_ms - self.logged_ahead_ms).abs() > DRIFT_LOG_MS {
             self.logged_ahead_ms = ahead_ms;
             if ahead_ms.abs() > DRIFT_LOG_MS {
-                tracing::warn!(
-                    ahead_ms,
-                    "the ledger's time differs from this machine's clock, which was set; deadlines \
-                     stay what they were. A restart takes on a clock that is ahead"
-                );
+                tracing::warn!(ahead_ms, "ledger's time differs from the machine's clock");
             } else {
-                tracing::info!(
-                    ahead_ms,
-                    "the ledger's time agrees with this machine's clock again"
-                );
+                tracing::info!(ahead_ms, "ledger's time agrees with the machine's clock again");
             }
         }
         now_ms

@@ -12,14 +12,18 @@ mod sales;
 
 pub use buy::BUY_SALE;
 
+use std::sync::Arc;
+
 use crate::code::Code;
 use crate::engine::core::{Action, Core, Service};
 use crate::engine::gate::Token;
-use crate::engine::http::{Canned, Envelope, Head, Problem, write_options};
+use crate::engine::http::{Canned, Envelope, Head, Problem, write_options, write_request_id};
 use crate::engine::manner::Manner;
 use crate::ledger::batch::Asker;
 use crate::purchase::{Asked, Progress, Seller};
 use crate::route::{Route, percent, route};
+use crate::seldom::Seldom;
+use crate::trace::Trace;
 use answer::{write_plaintext, write_techempower_json};
 use reservations::Wish;
 
@@ -58,7 +62,13 @@ impl Service for Buyers {
         out: &mut Vec<u8>,
     ) -> Action<Waiting> {
         let asker = Asker(asker.to_number());
-        match self.answer(core, asker, head, body, out) {
+        // Whoever wants his request to be found again goes the longer way, so that it costs all others
+        // nothing but this question.
+        let answered = match head.is_traced() {
+            false => self.answer(core, asker, head, body, None, out),
+            true => None,
+        };
+        match answered {
             Some(action) => action,
             None => self.answer_elsewhere(core, asker, head, body, out),
         }
@@ -71,9 +81,10 @@ impl Service for Buyers {
         waiting: Waiting,
         out: &mut Vec<u8>,
     ) -> Action<Waiting> {
-        let Waiting { manner, question } = waiting;
+        let Waiting { manner, question, trace } = waiting;
         let (seller, asker) = (self.seller, Asker(asker.to_number()));
-        let on = |question| Action::Wait(Waiting { manner, question });
+        let start = out.len();
+        let on = |question| Action::Wait(Waiting { manner, question, trace: trace.clone() });
         match question {
             Question::Buy(asked) => match asked.go_on(seller, asker) {
                 Progress::Waits(asked) => return on(Question::Buy(asked)),
@@ -95,10 +106,16 @@ impl Service for Buyers {
             },
             Question::Reservation(asking) => match asking.go_on(seller, asker) {
                 Err(asking) => return on(Question::Reservation(asking)),
-                Ok(told) => manner.answer(core, out, |envelope, out| {
-                    reservations::write_told(told, envelope, out);
-                }),
+                Ok(told) => {
+                    told.failure().into_iter().for_each(|failure| seller.note_failure(failure));
+                    manner.answer(core, out, |envelope, out| {
+                        reservations::write_told(told, envelope, out);
+                    });
+                }
             },
+        }
+        if let Some(trace) = trace {
+            answer_traced(&trace, start, out);
         }
         Action::Answered
     }
@@ -137,6 +154,7 @@ impl Buyers {
         asker: Asker,
         head: &Head<'_>,
         body: &[u8],
+        trace: Option<&Arc<Trace>>,
         out: &mut Vec<u8>,
     ) -> Option<Action<Waiting>> {
         let mut manner = Manner::of(core, head);
@@ -147,7 +165,7 @@ impl Buyers {
         let date = core.date.borrow();
         let envelope = &manner.envelope(&date);
         let seller = self.seller;
-        let wait = |question| Action::Wait(Waiting { manner, question });
+        let wait = |question| Action::Wait(Waiting { manner, question, trace: trace.cloned() });
         let ask = |id: &str, wish, out: &mut Vec<u8>| match reservations::ask(
             seller, asker, id, wish, envelope, out,
         ) {
@@ -162,13 +180,14 @@ impl Buyers {
         let action = match route {
             Route::NotFound => return None,
             Route::BuyTicket { user } => {
-                match buy::begin(seller, asker, &self.buy_refusals, head, user, envelope, out) {
+                let (refusals, bid) = (&self.buy_refusals, buy::Bid { head, user, trace });
+                match buy::begin(seller, asker, refusals, bid, envelope, out) {
                     Some(waiting) => wait(Question::Buy(waiting)),
                     None => Action::Answered,
                 }
             }
             Route::CreateReservation { sale } => {
-                match reservations::begin(seller, asker, head, body, &sale) {
+                match reservations::begin(seller, asker, head, body, &sale, trace) {
                     Ok(asked) => return Some(wait(Question::Reserve(asked))),
                     Err(declined) => declined.write(&self.sold_out, envelope, out),
                 }
@@ -189,7 +208,7 @@ impl Buyers {
         Some(action)
     }
 
-    /// Answers a request whose path may be another's, written otherwise.
+    /// Answers a request whose path may be another's, written otherwise, or that is to be found again.
     #[cold]
     fn answer_elsewhere(
         &self,
@@ -199,15 +218,47 @@ impl Buyers {
         body: &[u8],
         out: &mut Vec<u8>,
     ) -> Action<Waiting> {
+        let (start, trace) = (out.len(), head.trace().map(Arc::new));
         let path = percent::normalized(head.path);
-        let head = &path.as_deref().map_or(*head, |path| Head { path, ..*head });
-        let elsewhere = path.as_ref().and_then(|_| self.answer(core, asker, head, body, out));
-        elsewhere.unwrap_or_else(|| {
+        // Any other head was tried as it is.
+        let as_it_is = head.is_traced().then_some(*head);
+        let elsewhere = path.as_deref().map(|path| Head { path, ..*head });
+        let mut heads = as_it_is.into_iter().chain(elsewhere);
+        let answered =
+            heads.find_map(|head| self.answer(core, asker, &head, body, trace.as_ref(), out));
+        let action = answered.unwrap_or_else(|| {
             let manner = Manner::of(core, head);
             Problem::of(Code::NotFound).write(&manner.envelope(&core.date.borrow()), out);
             Action::Answered
-        })
+        });
+        if let (Action::Answered, Some(trace)) = (&action, trace) {
+            answer_traced(&trace, start, out);
+        }
+        action
     }
+}
+
+/// Puts into an answer, which begins at `start`, what its request is called. One that the server could
+/// not serve is logged, since whoever names requests looks for them; once in a while, since all may be so.
+#[cold]
+fn answer_traced(trace: &Trace, start: usize, out: &mut Vec<u8>) {
+    static NOT_SERVED: Seldom = Seldom::new();
+    let (request_id, traceparent) = (trace.request_id(), trace.parent());
+    let status = write_request_id(request_id, start, out);
+    if let Some(status) = status.filter(|status| *status >= 500)
+        && let Some(left_out) = NOT_SERVED.now()
+    {
+        let code = code_of(&out[start..]);
+        tracing::warn!(status, code, request_id, traceparent, left_out, "request not served");
+    }
+}
+
+/// The `code` in an answer's body: a word, or what `/buy/ticket` has in its place.
+fn code_of(answer: &[u8]) -> Option<&str> {
+    let at = memchr::memmem::find(answer, b"\"code\":")? + "\"code\":".len();
+    let rest = &answer[at..];
+    let end = rest.iter().position(|b| matches!(b, b',' | b'}'))?;
+    str::from_utf8(&rest[..end]).ok().map(|code| code.trim_matches('"'))
 }
 
 /// What a request comes to that must do nothing since a condition is not met: a look at what it is about,
@@ -241,6 +292,8 @@ fn write_fixed(route: Route<'_>, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
 pub struct Waiting {
     manner: Manner,
     question: Question,
+    /// How it is found again.
+    trace: Option<Arc<Trace>>,
 }
 
 enum Question {

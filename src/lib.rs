@@ -52,6 +52,8 @@ pub mod count;
 pub mod upkeep;
 pub mod slab;
 pub mod stat_log;
+pub mod trace;
+pub mod seldom;
 #[cfg(test)]
 mod test_answers;
 #[cfg(test)]

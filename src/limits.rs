@@ -4,10 +4,12 @@
 //! and nothing else. Units stand last in the name.
 
 mod life;
+mod logs;
 mod moving;
 mod sale;
 
 pub use life::*;
+pub use logs::*;
 pub use moving::*;
 pub use sale::*;
 
@@ -424,26 +426,6 @@ pub const CONTROL_TOKEN_BYTES_MAX: usize = 512;
 /// Longest answer of a control port that a command takes, in bytes.
 pub const CONTROL_REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Log lines that wait for standard error. Beyond it they are dropped and counted.
-pub const LOG_QUEUE_BYTES_MAX: usize = 1024 * 1024;
-/// Lines that are written to standard error at a time: what Linux writes to a pipe in one piece
-/// (`PIPE_BUF`).
-pub const LOG_WRITE_BYTES: usize = 4096;
-/// Time that the end of a server or a worker waits for standard error to take its last lines.
-pub const LAST_WORDS_MS: u64 = 500;
-/// The same for a command, whose reader may be a pager.
-pub const COMMAND_LAST_WORDS_MS: u64 = 10_000;
-
-/// One buffer of the stat log.
-pub const STAT_LOG_BUFFER_BYTES: usize = 64 * 1024;
-/// Buffers of one core, the one it fills and those on their way to the file. With all of them
-/// full, lines are dropped and counted.
-pub const STAT_LOG_BUFFERS_PER_CORE: usize = 16;
-/// Buffers of all cores on their way to the file.
-pub const STAT_LOG_QUEUE_MAX: usize = 1024;
-/// Longest line of the stat log: `result:1,localSales:` and a `u64`.
-pub const STAT_LOG_LINE_BYTES_MAX: usize = 48;
-
 const _: () = assert!(REQUEST_LINE_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () = assert!(TLS_RECEIVED_BYTES_MAX <= TLS_RECEIVED_BLOCK_BYTES);
 const _: () = assert!(TLS_RECEIVED_BYTES_MAX + READ_BUFFER_BYTES / 2 <= RECORDS_BUFFER_BYTES);
@@ -488,7 +470,4 @@ const _: () = assert!(LEDGER_ANSWER_DEADLINE_MS <= LEDGER_DEADLINE_MS_MAX);
 // A promotion is followed within a second, also where nothing is told and everything must be noticed.
 const _: () =
     assert!(SENTINEL_POLL_INTERVAL_MS + TERM_LOOK_INTERVAL_MS + RECONNECT_BACKOFF_MS_MIN <= 500);
-const _: () = assert!(LOG_WRITE_BYTES < LOG_QUEUE_BYTES_MAX);
 const _: () = assert!(DRAIN_DEADLINE_MS <= DRAIN_DEADLINE_MS_MAX);
-const _: () = assert!(STAT_LOG_LINE_BYTES_MAX < STAT_LOG_BUFFER_BYTES);
-const _: () = assert!(STAT_LOG_BUFFERS_PER_CORE < STAT_LOG_QUEUE_MAX);

@@ -1,5 +1,5 @@
-//! Log lines for operators: to standard error, as text or as JSON, as much as the filter lets
-//! through; and the last words of a process.
+//! Log lines for operators: to standard error, as text, as JSON or for systemd's journal, as much as the
+//! filter lets through; and the last words of a process.
 //!
 //! A log never stops a sale. A line is formatted where it arises and put into a bounded queue; one
 //! thread writes, and nobody else ever waits for standard error, also not at the end of the process.
@@ -19,16 +19,23 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 use crate::limits::{COMMAND_LAST_WORDS_MS, LAST_WORDS_MS};
 use crate::output::Aside;
 
+mod journal;
 mod queue;
 mod standard_error;
+mod target;
 
+use journal::{Journal, with_priorities};
 use queue::Queue;
 pub use standard_error::real as real_standard_error;
+pub use target::AUDIT;
 
 /// What all lines go through once logging has started.
 static QUEUE: OnceLock<Queue> = OnceLock::new();
 /// The filter that lines go through before.
 static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+
+/// How lines look from now on.
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +44,24 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+    /// For systemd's journal: each line with its priority, without the time.
+    Journal,
+}
+
+impl LogFormat {
+    /// What suits standard error: [`Journal`](Self::Journal) if systemd says that it is the journal, else
+    /// text. To be asked once before logging starts: then it says the same also while our own pipe stands
+    /// in for it.
+    pub fn of_standard_error() -> Self {
+        static FOUND: OnceLock<LogFormat> = OnceLock::new();
+        *FOUND.get_or_init(|| {
+            let stream = std::env::var("JOURNAL_STREAM").ok();
+            match journal::is_standard_error(stream.as_deref()) {
+                true => Self::Journal,
+                false => Self::Text,
+            }
+        })
+    }
 }
 
 /// Why logging can't start.
@@ -60,13 +85,16 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), LoggingError> {
     let parsed = parse(filter)?;
     let colours = has_colours();
     let queue = QUEUE.get_or_init(Queue::default);
-    standard_error::take(queue, |lines| {
+    let _ = FORMAT.set(format);
+    let prepare = if format == LogFormat::Journal { with_priorities } else { <[u8]>::to_vec };
+    standard_error::take(queue, prepare, |lines| {
         tracing::warn!(lines, "log lines were dropped, since standard error did not take them");
     })?;
     let lines = fmt::layer().with_writer(ToQueue(queue)).log_internal_errors(false);
     let lines = match format {
         LogFormat::Text => lines.with_ansi(colours).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Journal => lines.with_ansi(false).event_format(Journal).boxed(),
     };
     let (parsed, filter) = reload::Layer::new(parsed);
     let all = tracing_subscriber::registry().with(parsed).with(lines);
@@ -92,7 +120,8 @@ pub fn change_filter(filter: &str) -> Result<(), LoggingError> {
 
 fn parse(filter: &str) -> Result<EnvFilter, LoggingError> {
     // What is below us says much at `info`; a filter that names it has the last word.
-    EnvFilter::try_new(format!("may=warn,{filter}"))
+    let audit = if filter.trim() == "off" { "off" } else { "info" };
+    EnvFilter::try_new(format!("may=warn,{AUDIT}={audit},{filter}"))
         .map_err(|error| LoggingError::Filter(filter.into(), error))
 }
 
@@ -109,14 +138,18 @@ pub fn lines_lost() -> u64 {
 /// Ends the process at once, with what it has to say on standard error if that can be had in time.
 /// Runs no destructor: one of them might wait for what is stuck.
 pub fn end(code: u8, last_words: &str) -> ! {
+    let format = FORMAT.get().copied().unwrap_or_else(LogFormat::of_standard_error);
+    let words = match format {
+        LogFormat::Journal => with_priorities(last_words.as_bytes()),
+        LogFormat::Text | LogFormat::Json => last_words.as_bytes().to_vec(),
+    };
     match QUEUE.get() {
         Some(queue) => {
-            queue.push_last(last_words.as_bytes());
+            queue.push_last(&words);
             queue.flush(Duration::from_millis(LAST_WORDS_MS));
         }
         None => {
-            let words = last_words.to_owned();
-            let say = Aside::start(move || _ = io::stderr().write_all(words.as_bytes()));
+            let say = Aside::start(move || _ = io::stderr().write_all(&words));
             say.wait(Duration::from_millis(COMMAND_LAST_WORDS_MS));
         }
     }

@@ -15,7 +15,7 @@ use stampede::config::{
 };
 use stampede::handler::BUY_SALE;
 use stampede::limits::LAST_WORDS_MS;
-use stampede::logging;
+use stampede::logging::{self, LogFormat};
 use stampede::operator::{self, Failure};
 use stampede::orders::{self, OrdersError};
 use stampede::output::Aside;
@@ -66,7 +66,7 @@ fn serve(options: Box<ServeOptions>) -> ExitCode {
     let config = Config::load(&options).unwrap_or_else(|error| usage(&error));
     logging::start(&config.log_filter, config.log_format).unwrap_or_else(|error| failure(&error));
     for warning in &config.warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(%warning, "configuration needs attention");
     }
     let predecessor = Predecessor::find().unwrap_or_else(|error| failure(&error));
     let (hang_up, hang_ups) = channel();
@@ -252,10 +252,18 @@ fn check_config(options: &ServeOptions) -> ExitCode {
 }
 
 /// Runs an operator's command on the standard output.
+///
+/// A command has no log: standard error is for what it has to say to who runs it. Under systemd that is the
+/// journal, where what it changes at a ledger without a server between is told as a server would.
 fn operate(command: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) -> ExitCode {
+    let logs = LogFormat::of_standard_error() == LogFormat::Journal;
+    if logs {
+        logging::start("error", LogFormat::Journal).unwrap_or_else(|error| failure(&error));
+    }
     let mut out = io::BufWriter::new(io::stdout().lock());
     let done = command(&mut out).and_then(|()| Ok(out.flush()?));
     match done {
+        Ok(()) if logs => logging::end(0, ""),
         Ok(()) => ExitCode::SUCCESS,
         // `stampede sale list | head`
         Err(Failure::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => {

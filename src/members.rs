@@ -107,7 +107,7 @@ impl Drop for Members {
         self.told = None;
         let deadline = Duration::from_millis(LEASE_END_DEADLINE_MS);
         if self.ended.recv_timeout(deadline) == Err(RecvTimeoutError::Timeout) {
-            tracing::info!("the ledger takes its time; the lease of this member ends by itself");
+            tracing::info!("own lease left to expire");
         }
     }
 }
@@ -152,7 +152,7 @@ impl Keeper {
         if self.since_ms.is_some()
             && let Err(error) = self.client.end_lease(self.instance.id)
         {
-            tracing::info!(%error, "the lease of this member ends by itself");
+            tracing::info!(%error, "own lease left to expire");
         }
     }
 
@@ -175,7 +175,7 @@ impl Keeper {
         if came {
             tracing::info!(name = %self.instance.name, members = roll.leases.len(), "joined");
         } else if roll.is_new {
-            tracing::info!("the ledger had no lease of this member any more; joined again");
+            tracing::info!("own lease was gone; joined again");
         }
         self.others.compare(&roll).iter().for_each(Change::log);
         Ok(())
@@ -185,15 +185,11 @@ impl Keeper {
     fn note(&mut self, renewed: Result<(), LedgerError>) {
         let failed = std::mem::replace(&mut self.failing, renewed.is_err());
         match renewed {
-            Ok(()) if failed => tracing::info!("the lease of this member is renewed again"),
+            Ok(()) if failed => tracing::info!("own lease renewed again"),
             Err(error) => {
                 self.instance.upkeep().lease.failures.add(1);
                 if !failed {
-                    tracing::warn!(
-                        %error,
-                        "the lease of this member can't be renewed: others may take it for gone. \
-                         Selling does not depend on it"
-                    );
+                    tracing::warn!(%error, "own lease can't be renewed");
                 }
                 if error.to_string().contains("READONLY") {
                     // It is a replica now: a connection made anew finds the primary, or says so.
@@ -246,16 +242,12 @@ impl Change {
         let (Self::Came(one) | Self::Left(one) | Self::Lapsed(one) | Self::Namesake(one)) = self;
         let (name, addresses) = (&one.name, one.addresses.join(" "));
         match self {
-            Self::Came(_) => tracing::info!(%name, %addresses, "a member came"),
-            Self::Left(_) => tracing::info!(%name, %addresses, "a member left"),
-            Self::Lapsed(_) => tracing::warn!(
-                %name, %addresses,
-                "a member is gone: it did not renew its lease. Nothing of the stock waits for it"
-            ),
-            Self::Namesake(_) => tracing::warn!(
-                %name, %addresses,
-                "another member has the name of this one: give each its own --instance"
-            ),
+            Self::Came(_) => tracing::info!(%name, %addresses, "member joined"),
+            Self::Left(_) => tracing::info!(%name, %addresses, "member left"),
+            Self::Lapsed(_) => tracing::warn!(%name, %addresses, "member lease expired"),
+            Self::Namesake(_) => {
+                tracing::warn!(%name, %addresses, "member has the name of this one")
+            }
         }
     }
 }

@@ -39,6 +39,7 @@ mod notify;
 mod orders;
 mod passed;
 mod reload;
+mod strain;
 mod succession;
 
 mod watchdog;
@@ -53,6 +54,7 @@ use ledger::Ledger;
 use listening::{Listening, Socket, listen_all};
 use passed::Passed;
 use reload::Reload;
+use strain::Strain;
 use succession::Successor;
 use watchdog::{WATCHDOG_INTERVAL, Watchdog};
 
@@ -132,7 +134,9 @@ pub fn run(
     reload.start(control.as_ref().map(Control::change), hang_ups)?;
     let drain_times = DrainTimes::from(&status.config);
     let links = vec![None; cores];
-    let mut server = Server { status, events, heard, drain_times, links, hands_over: false };
+    let strain = Strain::default();
+    let mut server =
+        Server { status, events, heard, drain_times, links, strain, hands_over: false };
     let accept_operators = || {
         if let Some(control) = &control {
             control.accept(control_listeners);
@@ -290,6 +294,8 @@ struct Server {
     drain_times: DrainTimes,
     /// One a core. `None`: not heard of yet.
     links: Vec<Option<LinkState>>,
+    /// What was logged of load that was turned away.
+    strain: Strain,
 }
 
 impl Server {
@@ -373,6 +379,7 @@ impl Server {
                 // It would refuse everything until a restart: better started anew at once.
                 return Err(RunError::LedgerFailed);
             }
+            self.strain.look(Instant::now(), &self.status);
             notify::alive();
         }
         match self.heard.recv_timeout(time.min(watchdog.time_left(Instant::now()))) {
@@ -409,14 +416,16 @@ enum Heard {
 /// Says what became of a sale after the start.
 fn log_sale(config: &Config, id: &SaleId, start: &SaleStart) {
     match start {
-        SaleStart::Created(view) => tracing::info!(sale = %id, total = view.spec.total, "created"),
+        SaleStart::Created(view) => {
+            tracing::info!(sale = %id, total = view.spec.total, "sale created")
+        }
         SaleStart::Existing(view) => {
-            tracing::info!(sale = %id, total = view.spec.total, free = view.free(), "exists");
+            tracing::info!(sale = %id, total = view.spec.total, free = view.free(), "sale exists");
             if let Some(difference) = difference(config, id, view) {
-                tracing::warn!(sale = %id, "{difference}");
+                tracing::warn!(sale = %id, difference, "sale is not as asked");
             }
         }
-        SaleStart::Missing => tracing::warn!(sale = %id, "does not exist"),
+        SaleStart::Missing => tracing::warn!(sale = %id, "sale does not exist"),
         // Whoever was refused has logged it.
         SaleStart::Refused(_) => {}
     }

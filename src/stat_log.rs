@@ -1,5 +1,6 @@
 //! The stat log: the article's line for each purchase attempt, `result:1,localSales:N` if it was
-//! granted and `result:0,localSales:N` if not, where N is what this instance has granted so far.
+//! granted and `result:0,localSales:N` if not, where N is what this instance has granted so far. A
+//! request that says how it is to be found again has that behind it: `,requestId:…,traceparent:…`.
 //!
 //! A purchase must never wait for a disk. So each core formats into a buffer of its own and hands
 //! full ones to one writer thread through a bounded channel; the buffers come back empty and are
@@ -25,6 +26,7 @@ use crate::limits::{
 };
 use crate::logging::real_standard_error;
 use crate::output::write_all_counted;
+use crate::trace::Trace;
 
 /// Lines since the start, for metrics.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -216,7 +218,7 @@ pub struct StatLogBuffer {
 impl StatLogBuffer {
     /// Notes a purchase attempt: whether it was granted, and how many this instance has granted
     /// so far, this one included.
-    pub fn record(&mut self, granted: bool, local_sales: u64) {
+    pub fn record(&mut self, granted: bool, local_sales: u64, trace: Option<&Trace>) {
         if self.lines.len() + STAT_LOG_LINE_BYTES_MAX > STAT_LOG_BUFFER_BYTES && !self.hand_over() {
             self.dropped += 1;
             return;
@@ -224,6 +226,14 @@ impl StatLogBuffer {
         let start: &[u8] = if granted { b"result:1,localSales:" } else { b"result:0,localSales:" };
         self.lines.extend_from_slice(start);
         self.lines.extend_from_slice(itoa::Buffer::new().format(local_sales).as_bytes());
+        if let Some(trace) = trace {
+            let pieces = [(",requestId:", trace.request_id()), (",traceparent:", trace.parent())];
+            for (name, value) in pieces {
+                let Some(value) = value else { continue };
+                self.lines.extend_from_slice(name.as_bytes());
+                self.lines.extend_from_slice(value.as_bytes());
+            }
+        }
         self.lines.push(b'\n');
         self.count += 1;
     }

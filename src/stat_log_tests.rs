@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::limits::REQUEST_ID_BYTES_MAX;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -32,10 +33,10 @@ fn lines_are_the_articles_and_are_appended() {
     fs::write(&path, "before\n").unwrap();
     let log = StatLog::open(&path).unwrap();
     let mut buffer = log.buffer();
-    buffer.record(true, 1);
+    buffer.record(true, 1, None);
     buffer.flush();
-    buffer.record(true, u64::MAX);
-    buffer.record(false, 2);
+    buffer.record(true, u64::MAX, None);
+    buffer.record(false, 2, None);
     drop(buffer);
     let counts = log.close(SECOND).unwrap();
     assert_eq!(counts, StatLogCounts { written: 3, dropped: 0, failed: 0 });
@@ -43,6 +44,24 @@ fn lines_are_the_articles_and_are_appended() {
                     result:0,localSales:2\n";
     assert_eq!(fs::read_to_string(&path).unwrap(), expected);
     assert!("result:1,localSales:18446744073709551615\n".len() <= STAT_LOG_LINE_BYTES_MAX);
+}
+
+#[test]
+fn the_longest_line_is_within_its_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("stat.log");
+    let log = StatLog::open(&path).unwrap();
+    let mut buffer = log.buffer();
+    let id = "x".repeat(REQUEST_ID_BYTES_MAX);
+    let parent = format!("00-{}-{}-01", "1".repeat(32), "2".repeat(16));
+    let trace = Trace::from_texts(&id, &parent).unwrap();
+    buffer.record(true, u64::MAX, Some(&trace));
+    drop(buffer);
+    log.close(SECOND).unwrap();
+    let told = fs::read_to_string(&path).unwrap();
+    let line = format!("result:1,localSales:{},requestId:{id},traceparent:{parent}\n", u64::MAX);
+    assert_eq!(told, line);
+    assert!(told.len() <= STAT_LOG_LINE_BYTES_MAX);
 }
 
 #[test]
@@ -75,7 +94,7 @@ fn several_cores_lose_nothing_and_tear_no_line() {
             let mut buffer = log.buffer();
             scope.spawn(move || {
                 for i in 0..each {
-                    buffer.record(i % 2 == 0, core * each + i);
+                    buffer.record(i % 2 == 0, core * each + i, None);
                     if i % 5_000 == 0 {
                         buffer.flush();
                         thread::sleep(Duration::from_millis(2));
@@ -106,11 +125,11 @@ fn a_rotation_by_copy_and_truncate_works() {
     let path = folder.path().join("stat.log");
     let log = StatLog::open(&path).unwrap();
     let mut buffer = log.buffer();
-    buffer.record(true, 1);
+    buffer.record(true, 1, None);
     buffer.flush();
     wait_until(|| log.counters().counts().written == 1);
     OpenOptions::new().write(true).truncate(true).open(&path).unwrap();
-    buffer.record(false, 1);
+    buffer.record(false, 1, None);
     drop(buffer);
     log.close(SECOND).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "result:0,localSales:1\n");
@@ -136,7 +155,7 @@ fn a_full_disk_loses_lines_and_nothing_else() {
     let log = StatLog::open(Path::new("/dev/full")).unwrap();
     let mut buffer = log.buffer();
     for i in 0..10 {
-        buffer.record(true, i);
+        buffer.record(true, i, None);
         buffer.flush();
     }
     drop(buffer);
@@ -229,7 +248,7 @@ fn a_stalled_file_drops_lines_and_holds_nobody_up() {
     let mut buffer = log.buffer();
     let started = Instant::now();
     for i in 0..MANY {
-        buffer.record(false, i);
+        buffer.record(false, i, None);
     }
     buffer.flush();
     assert!(started.elapsed() < 5 * SECOND);
@@ -254,7 +273,7 @@ fn a_stall_that_ends_goes_on_with_the_next_line() {
     let log = StatLog::open(&path).unwrap();
     let mut buffer = log.buffer();
     for i in 0..MANY {
-        buffer.record(false, i);
+        buffer.record(false, i, None);
     }
     buffer.flush();
     let dropped = log.counters().counts().dropped;
@@ -277,7 +296,7 @@ fn a_stall_that_ends_goes_on_with_the_next_line() {
         buffer.flush();
         buffer.lines.is_empty()
     });
-    buffer.record(true, 7);
+    buffer.record(true, 7, None);
     drop(buffer);
     assert!(reading.join().unwrap().ends_with(b"result:1,localSales:7\n"));
     let counts = log.close(10 * SECOND).unwrap();
@@ -291,7 +310,7 @@ fn a_buffer_that_outlives_its_log_counts_what_it_drops() {
     let mut buffer = log.buffer();
     let counters = log.counters.clone();
     log.close(SECOND).unwrap();
-    buffer.record(true, 1);
+    buffer.record(true, 1, None);
     buffer.flush();
     drop(buffer);
     assert_eq!(counters.counts().dropped, 1);

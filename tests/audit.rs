@@ -69,6 +69,7 @@ fn reserve(n: u128, user: &str, key: &str) -> Command {
         quantity: 1 + (n % 2) as u32,
         user: User::new(user).ok(),
         key: Key::new(key).ok(),
+        trace: None,
     })
 }
 

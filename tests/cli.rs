@@ -130,7 +130,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--stock", "lots", "or auto"),
     ("--stat-log", "/no/such/folder/file", "can't be created in /no/such/folder"),
     ("--log", "loud", "must be error, warn, info, debug, trace or off"),
-    ("--log-format", "xml", "must be text or json"),
+    ("--log-format", "xml", "must be text, json or journal"),
     ("--drain-delay", "6m", "must be from 0s to 5m"),
     ("--drain-timeout", "2h", "must be from 0s to 1h"),
     ("--idle-timeout", "75", "must be a whole number and a unit"),

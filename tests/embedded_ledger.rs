@@ -51,7 +51,7 @@ fn batch(name: &str, commands: Vec<Command>) -> Batch {
 fn reserve(id: u128) -> Command {
     let user = User::new(&format!("user-{id}")).ok();
     let key = Key::new("once").ok();
-    Command::Reserve(Reserve { id: ReservationId(id), quantity: 1, user, key })
+    Command::Reserve(Reserve { id: ReservationId(id), quantity: 1, user, key, trace: None })
 }
 
 fn commit(store: &mut Store, now_ms: u64, commands: Vec<Command>) -> Vec<Outcome> {
@@ -614,7 +614,7 @@ fn child_to_be_killed(folder: &Path) {
 
 fn reserve_anonymous(id: u128) -> Command {
     let id = ReservationId(id);
-    Command::Reserve(Reserve { id, quantity: 1, user: None, key: None })
+    Command::Reserve(Reserve { id, quantity: 1, user: None, key: None, trace: None })
 }
 
 /// Adds the changes after a position. Gives the new one.
@@ -913,6 +913,7 @@ fn commands(asks: Vec<(bool, Ask)>, ids: &mut u128) -> Vec<(SaleId, Command)> {
                 quantity,
                 user: (user > 0).then(|| User::new(&format!("u{user}")).unwrap()),
                 key: (key > 0).then(|| Key::new(&format!("k{key}")).unwrap()),
+                trace: None,
             };
             match only_looks {
                 true => Command::FindClaim(reserve, Creation::UNKNOWN),

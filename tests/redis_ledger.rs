@@ -8,6 +8,7 @@ mod server;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use history::{Ledger, Seen};
 use proptest::strategy::Strategy;
@@ -21,6 +22,7 @@ use stampede::limits::{LIMIT_COUNT_LINES_MAX, LIMIT_COUNT_UNITS_MAX};
 use stampede::sale::{
     Command, Creation, Key, Outcome, ReservationId, Reserve, SaleId, SaleSpec, Status, Terms, User,
 };
+use stampede::trace::Trace;
 
 /// The command side over a blocking connection.
 struct Client {
@@ -104,6 +106,7 @@ fn ask_as(n: u128, user: &str, key: &str) -> Command {
         quantity: 1,
         user: User::new(user).ok(),
         key: Key::new(key).ok(),
+        trace: None,
     })
 }
 
@@ -139,7 +142,7 @@ fn entries(connection: &mut RedisConnection, sale: &SaleId) -> Vec<(u64, String)
     };
     let entry = |entry| {
         let (_, fields): (String, Vec<String>) = redis::from_redis_value(entry).expect("an entry");
-        let [at, at_ms, name, lines] = &fields[..] else { panic!("{fields:?}") };
+        let [at, at_ms, name, lines, ..] = &fields[..] else { panic!("{fields:?}") };
         assert_eq!((&**at, &**name), ("at_ms", "reservations"));
         (at_ms.parse().expect("a time"), lines.clone())
     };
@@ -274,6 +277,77 @@ fn a_line_says_whose_a_reservation_is_and_with_which_key_it_was_made() {
     assert_eq!(stream(&mut connection, &ticket())[8], confirmed);
     agrees_with_its_stream(&mut connection, &ticket());
     assert_eq!(entries(&mut connection, &ticket()).last().map(|entry| entry.0), Some(until));
+}
+
+/// What the sale's stream says of who asked, by entry.
+fn traces(connection: &mut RedisConnection, sale: &SaleId) -> Vec<Option<String>> {
+    let key = KeyTemplates::default().of(sale).stream();
+    let redis::Value::Array(entries) = connection.ask(&format!("XRANGE {key} - +")) else {
+        panic!("no stream")
+    };
+    let of_entry = |entry| {
+        let (_, fields): (String, Vec<String>) = redis::from_redis_value(entry).expect("an entry");
+        let at = fields.iter().position(|field| field == "traces")?;
+        Some(fields[at + 1].clone())
+    };
+    entries.into_iter().map(of_entry).collect()
+}
+
+#[test]
+fn the_stream_says_who_asked_for_what_was_granted() {
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let server = RedisServer::start(&[]);
+    let mut connection = server.connect();
+    let mut client = Client::new(&server);
+    client.one(Command::Create(SaleSpec { limit_per_user: 2, ..SaleSpec::with_total(99) }));
+    let traced = |n: u128, user: &str, key: &str, id: &str, parent: &str| {
+        let Command::Reserve(reserve) = ask_as(n, user, key) else { unreachable!() };
+        let trace = Trace::from_texts(id, parent).map(Arc::new);
+        Command::Reserve(Reserve { trace, ..reserve })
+    };
+    let id = |n| ReservationId(n).to_string();
+    // One that is plain, alone; some that are plain; some of which not all are granted.
+    client.one(traced(1, "ann", "k", "a", PARENT));
+    client
+        .ask(vec![
+            traced(2, "bob", "", "b", ""),
+            ask_as(3, "cid", ""),
+            traced(4, "dan", "k", "", PARENT),
+        ])
+        .expect("a reply");
+    let run = vec![
+        traced(5, "ann", "k", "replayed", ""),
+        traced(6, "", "", "user required", ""),
+        traced(7, "eve", "k", "e", ""),
+        traced(8, "eve", "k", "replayed", ""),
+        ask_as(9, "fay", ""),
+    ];
+    let outcomes = client.ask(run).expect("a reply").outcomes;
+    assert_eq!(granted(&outcomes), 2, "{outcomes:?}");
+    client.one(ask_as(10, "gus", ""));
+    client.one(traced(11, "ann", "k", "replayed", ""));
+    let want = [
+        Some(format!("{} a {PARENT}\n", id(1))),
+        Some(format!("{} b \n{}  {PARENT}\n", id(2), id(4))),
+        Some(format!("{} e \n", id(7))),
+        None,
+    ];
+    assert_eq!(traces(&mut connection, &ticket()), want);
+    // Several sales in one call have each their own; so in an epoch, where something is marked.
+    many_sales(&mut client, 3);
+    client.codec = client.codec.in_epoch(Some(7));
+    let group = |n: usize, commands| Group { sale: sale_of(n), commands };
+    let groups = [
+        group(0, vec![traced(20, "hal", "", "x", "")]),
+        group(1, vec![ask_as(21, "hal", "")]),
+        group(2, vec![ask_as(22, "hal", ""), traced(23, "ida", "", "z", "")]),
+    ];
+    let replies = client.send_all(&groups).into_iter();
+    let granted: usize = replies.map(|reply| granted(&reply.expect("a reply").outcomes)).sum();
+    assert_eq!(granted, 4);
+    let told = [0, 1, 2].map(|n| traces(&mut connection, &sale_of(n)).pop().expect("an entry"));
+    let want = [Some(format!("{} x \n", id(20))), None, Some(format!("{} z \n", id(23)))];
+    assert_eq!(told, want);
 }
 
 #[test]

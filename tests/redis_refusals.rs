@@ -69,7 +69,7 @@ impl Link {
 fn reserve(n: u128, user: &str, key: &str) -> Command {
     let (user, key) = (User::new(user).ok(), Key::new(key).ok());
     let id = ReservationId(n << 90);
-    Command::Reserve(Reserve { id, quantity: 1, user, key })
+    Command::Reserve(Reserve { id, quantity: 1, user, key, trace: None })
 }
 
 fn id(n: u128) -> ReservationId {

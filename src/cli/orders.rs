@@ -93,7 +93,7 @@ pub struct OrdersOptions {
     #[arg(long, value_name = "LEVEL", env = "STAMPEDE_LOG")]
     pub(crate) log: Option<String>,
 
-    /// How to log: text or json, one object a line [default: text]
+    /// How to log: text, json or journal [default: text, or journal under systemd]
     #[arg(long, value_name = "FORMAT", env = "STAMPEDE_LOG_FORMAT")]
     pub(crate) log_format: Option<String>,
 }

@@ -260,11 +260,15 @@ pub struct ServeOptions {
 
     /// How much to log to standard error [default: info]
     ///
-    /// error, warn, info, debug, trace or off; or a filter such as info,stampede::ledger=debug.
+    /// error, warn, info, debug, trace or off; or a filter such as info,stampede::ledger=debug. What
+    /// operators change is logged at every level but off; stampede::audit=off in a filter leaves that out.
     #[arg(long, value_name = "LEVEL", help_heading = "Logs")]
     pub log: Option<String>,
 
-    /// How to log: text or json, one object a line [default: text]
+    /// How to log: text, json or journal [default: text, or journal under systemd]
+    ///
+    /// text for people; json, one object a line; journal for systemd's: a priority before each line and no
+    /// time. journal is the default where JOURNAL_STREAM says that standard error is the journal.
     #[arg(long, value_name = "FORMAT", help_heading = "Logs")]
     pub log_format: Option<String>,
 

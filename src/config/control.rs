@@ -79,6 +79,13 @@ impl Token {
         &self.text
     }
 
+    /// What tells it from other tokens in a log: the beginning of a hash.
+    pub fn fingerprint(&self) -> String {
+        let text = ["stampede control token ", &self.text].concat();
+        let hash = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+        hash.as_ref()[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// The file it stands in.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()

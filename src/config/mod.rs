@@ -196,7 +196,7 @@ impl Taker {
             instance: self.one("instance", None, |text| value::instance_name(text).map(Some)),
             stat_log: self.one("stat-log", None, |text| value::stat_log(text).map(Some)),
             log_filter: self.one("log", value::LOG_FILTER_DEFAULT.into(), value::log_filter),
-            log_format: self.one("log-format", LogFormat::Text, value::log_format),
+            log_format: self.one("log-format", LogFormat::of_standard_error(), value::log_format),
             drain_delay_ms: self.duration(
                 "drain-delay",
                 limits::DRAIN_DELAY_MS,

@@ -73,7 +73,8 @@ impl OrdersCommand {
         let time = |text: &str| duration_within(text, (CLAIM_AFTER_MS_MIN, CLAIM_AFTER_MS_MAX));
         let claim_after_ms = take.or("claim-after", &options.claim_after, CLAIM_AFTER_MS, time);
         let log_filter = take.or("log", &options.log, LOG_FILTER_DEFAULT.into(), log_filter);
-        let log_format = take.or("log-format", &options.log_format, LogFormat::Text, log_format);
+        let log_format =
+            take.or("log-format", &options.log_format, LogFormat::of_standard_error(), log_format);
         let from = match options.from.as_deref() {
             None => take.missing("--from is missing: it names a Redis, redis://HOST[:PORT][/DB]"),
             Some(url) => {

@@ -61,6 +61,7 @@ impl Config {
         let format = match self.log_format {
             LogFormat::Text => "text",
             LogFormat::Json => "json",
+            LogFormat::Journal => "journal",
         };
         page.setting("log-format", &quoted(format));
         for (name, ms) in [

@@ -210,12 +210,13 @@ pub(super) fn log_filter(text: &str) -> Result<String, String> {
     }
 }
 
-/// `text` or `json`.
+/// `text`, `json` or `journal`.
 pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
     match text {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
-        _ => Err("must be text or json".into()),
+        "journal" => Ok(LogFormat::Journal),
+        _ => Err("must be text, json or journal".into()),
     }
 }
 

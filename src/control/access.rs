@@ -60,10 +60,12 @@ impl Access {
         *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens;
     }
 
-    /// Whether a request may be answered.
-    pub fn check(&self, shown: &Shown<'_>, purpose: Purpose) -> Result<(), Problem> {
+    /// Whether a request may be answered: what lets it in, as it may be logged.
+    pub fn check(&self, shown: &Shown<'_>, purpose: Purpose) -> Result<String, Problem> {
         let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(token) = &tokens.operates else { return check_local(shown) };
+        let Some(token) = &tokens.operates else {
+            return check_local(shown).map(|()| "loopback".to_owned());
+        };
         let refuse = |kind, detail: &'static str, header| {
             Err(Problem::new(kind, detail).with_remedy(Remedy::Authenticate(header)))
         };
@@ -79,8 +81,8 @@ impl Access {
         let is = |token: &Token| shown.is_some_and(|shown| token.matches(shown));
         let (operates, looks) = (is(token), tokens.looks.as_ref().is_some_and(is));
         match purpose {
-            _ if operates => Ok(()),
-            Purpose::Look if looks => Ok(()),
+            _ if operates => Ok(format!("token {}", token.fingerprint())),
+            Purpose::Look if looks => Ok("token that may only look".to_owned()),
             Purpose::Operate if looks => refuse(
                 Kind::FORBIDDEN,
                 "This token may only look: GET /metrics, /v1/sales, /v1/sales/SALE and \
@@ -141,7 +143,7 @@ mod tests {
     }
 
     fn check(access: &Access, shown: &Shown<'_>) -> Result<(), Problem> {
-        access.check(shown, Purpose::Operate)
+        access.check(shown, Purpose::Operate).map(drop)
     }
 
     #[test]
@@ -184,7 +186,7 @@ mod tests {
         let status = |shown_token: &str, purpose| {
             let value = format!("Bearer {shown_token}");
             let answer = access.check(&shown(&[&value], &[], &["any.example"]), purpose);
-            answer.map_or_else(|problem| problem.kind.status as u16, |()| 200)
+            answer.map_or_else(|problem| problem.kind.status as u16, |_| 200)
         };
         for purpose in [Purpose::Look, Purpose::Operate] {
             assert_eq!(status("0123456789abcdef", purpose), 200);

@@ -12,24 +12,18 @@ use serde_json::json;
 
 use super::body;
 use super::instances;
-use super::problem::{
-    EXISTS, HAS_SOLD, NOT_CLOSED, NOT_CONFIRMED, STILL_HELD, TOO_FEW_FREE, TOO_MANY_TO_COUNT,
-    not_found,
-};
+use super::problem::{EXISTS, not_found};
+use super::refusal::{refusal, unexpected};
 use super::request::{Reply, Request};
 use super::snapshot::Snapshot;
 use super::split;
 use crate::audit::{AuditError, Mode, Report, audit};
-use crate::clock::rfc3339;
 use crate::code::Code;
 use crate::config::whole_number;
 use crate::engine::http::{Kind, Problem, Remedy, Status};
 use crate::ledger::client::Client;
 use crate::ledger::{Batch, Group};
-use crate::limits::{
-    CONTROL_PAGE_DEFAULT, CONTROL_PAGE_MAX, CONTROL_RESERVATIONS_PAGE_MAX, LIMIT_COUNT_LINES_MAX,
-    LIMIT_COUNT_UNITS_MAX, TOTAL_MAX,
-};
+use crate::limits::{CONTROL_PAGE_DEFAULT, CONTROL_PAGE_MAX, CONTROL_RESERVATIONS_PAGE_MAX};
 use crate::members::Instance;
 use crate::orders::{DatabaseError, DatabaseUrl};
 use crate::route::percent;
@@ -457,69 +451,4 @@ fn check_final(view: &SaleView) -> Result<(), Problem> {
 
 fn unknown_sale(id: &SaleId) -> Problem {
     Problem::new(Kind::NOT_FOUND, format!("There is no sale {id}."))
-}
-
-/// What the ledger says instead of what was asked.
-fn refusal(outcome: Outcome) -> Problem {
-    match outcome {
-        Outcome::UnknownSale => not_found("sale"),
-        Outcome::UnknownReservation => not_found("reservation"),
-        Outcome::NotClosed => Problem::of(NOT_CLOSED),
-        Outcome::StillHeld { held } => {
-            let detail = format!(
-                "{held} units of the sale are held: wait until they are paid or expire, or cancel them."
-            );
-            Problem::new(STILL_HELD, detail).with("held", held)
-        }
-        Outcome::HasSold { held, confirmed } => {
-            let detail = format!(
-                "{held} units of the sale are held and {confirmed} confirmed: they would be forgotten \
-                 with their reservations. If that is meant, say --force, or {{\"force\": true}}."
-            );
-            Problem::new(HAS_SOLD, detail).with("held", held).with("confirmed", confirmed)
-        }
-        Outcome::TotalRequired => {
-            Problem::invalid("total", "The sale's total can't be read: say what it is to be.")
-        }
-        Outcome::TotalTooLarge => {
-            let detail = format!("A sale has at most {TOTAL_MAX} units; nothing changed.");
-            Problem::invalid("units", detail)
-        }
-        Outcome::TooFewFree { free } => {
-            let detail = format!(
-                "{free} units of the sale are free; nothing was taken. To take as many as there are, say \
-                 --at-most, or {{\"at_most\": true}}."
-            );
-            Problem::new(TOO_FEW_FREE, detail).with("free", free)
-        }
-        Outcome::ClosesTooEarly { opens_at_ms } => {
-            let opens_at = rfc3339(opens_at_ms);
-            let detail = format!("The sale must close after it opens, which is at {opens_at}.");
-            Problem::invalid("closes_at", detail)
-        }
-        Outcome::TooManyToCount { units } => {
-            let detail = format!(
-                "The sale has had no limit per user, so nobody counts what each user has. {units} units are \
-                 held or confirmed: no more than {LIMIT_COUNT_UNITS_MAX}, in {LIMIT_COUNT_LINES_MAX} \
-                 reservations, are counted at once. Nothing changed."
-            );
-            Problem::new(TOO_MANY_TO_COUNT, detail).with("units", units)
-        }
-        Outcome::Expired => Problem::of(Code::Expired),
-        Outcome::AlreadyConfirmed => Problem::of(Code::AlreadyConfirmed),
-        Outcome::AlreadyCancelled => Problem::of(Code::AlreadyCancelled),
-        Outcome::AlreadyRefunded => Problem::of(Code::AlreadyRefunded),
-        Outcome::NotConfirmed => Problem::of(NOT_CONFIRMED),
-        // A late confirmation of what was sold before the sale had its limit.
-        Outcome::UserRequired => Problem::of(Code::UserRequired),
-        Outcome::LimitReached { limit_per_user } => {
-            Problem::of(Code::LimitReached).with("limit_per_user", limit_per_user)
-        }
-        outcome => unexpected(Some(&outcome)),
-    }
-}
-
-fn unexpected(outcome: Option<&Outcome>) -> Problem {
-    tracing::error!(?outcome, "the ledger answered the control port with something else");
-    Problem::of(Kind::INTERNAL)
 }

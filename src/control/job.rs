@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::api::Api;
+use super::change_log::log_change;
 use super::request::{Reply, Request};
 use crate::code::Code;
 use crate::engine::http::{Kind, Problem};
@@ -55,7 +56,9 @@ fn run(mut api: Api, waiting: &Receiver<Job>) {
             Ok(Job { request, reply }) => {
                 // A panic costs the one request.
                 let answered = catch_unwind(AssertUnwindSafe(|| api.answer(&request)));
-                reply.keep(answered.unwrap_or_else(|_| Problem::of(Kind::INTERNAL).into()));
+                let answer = answered.unwrap_or_else(|_| Problem::of(Kind::INTERNAL).into());
+                log_change(&request, &answer);
+                reply.keep(answer);
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,

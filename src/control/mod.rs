@@ -12,9 +12,12 @@
 pub mod access;
 pub mod api;
 mod body;
+pub mod caller;
+pub mod change_log;
 mod instances;
 mod job;
 pub mod problem;
+mod refusal;
 pub mod request;
 mod service;
 mod snapshot;

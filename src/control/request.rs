@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::caller::Caller;
 use crate::engine::http::{
     Envelope, Head, JSON, Media, Method, Problem, Remedy, Response, Status, json_bytes,
 };
@@ -17,6 +18,8 @@ pub struct Request {
     pub media: Media,
     /// A condition is not met: nothing must be done, only looked at.
     pub look_only: bool,
+    /// Who asks.
+    pub caller: Caller,
     /// At most [`BODY_BYTES_MAX`](crate::limits::BODY_BYTES_MAX), if it came over HTTP.
     pub body: Vec<u8>,
 }
@@ -28,7 +31,7 @@ impl Request {
     }
 
     /// The request that came over HTTP. One for the head of an answer is one for the answer.
-    pub(super) fn of(head: &Head<'_>, body: &[u8], look_only: bool) -> Self {
+    pub(super) fn of(head: &Head<'_>, body: &[u8], look_only: bool, caller: Caller) -> Self {
         let method = match head.method {
             Method::Get | Method::Head => "GET",
             Method::Post => "POST",
@@ -45,7 +48,12 @@ impl Request {
             target += query;
         }
         let media = Media::of(head);
-        Self { method: method.to_owned(), target, media, look_only, body: body.to_vec() }
+        Self { method: method.to_owned(), target, media, look_only, caller, body: body.to_vec() }
+    }
+
+    /// Whether it may change something.
+    pub(super) fn may_change(&self) -> bool {
+        !self.look_only && !matches!(self.method.as_str(), "GET" | "OPTIONS" | "TRACE" | "")
     }
 
     /// Whether it may take longer than a few questions to the ledger.

@@ -5,19 +5,22 @@ use std::sync::Arc;
 
 use super::access::{Access, Purpose, Shown};
 use super::api::only_does;
+use super::caller::Caller;
+use super::change_log::log_refusal;
 use super::job::Lane;
 use super::problem::DRAINING;
 use super::request::{Reply, Request};
 use crate::code::Code;
 use crate::engine::core::{Action, Core, Service};
 use crate::engine::gate::Token;
-use crate::engine::http::{Head, Method, Problem, write_options};
+use crate::engine::http::{Head, Method, Problem, write_options, write_request_id};
 use crate::engine::manner::Manner;
 use crate::engine::promise::{Promised, promise};
 use crate::limits::REFUSED_SALES_SHOWN_MAX;
 use crate::metrics::{Format, Metrics};
 use crate::route::percent;
 use crate::status::Status;
+use crate::trace::Trace;
 
 /// What operators, and the machinery around a server, are answered.
 pub(super) struct Operators {
@@ -35,6 +38,8 @@ const ALLOW_ALL: &str = "GET, HEAD, POST, PATCH, DELETE, OPTIONS";
 
 impl Service for Operators {
     type Waiting = Waiting;
+
+    const WANTS_PEER: bool = true;
 
     fn serve(
         &self,
@@ -61,15 +66,19 @@ impl Service for Operators {
             }
             (Method::Get | Method::Head, "/livez") => Ok(Reply::text("ok\n")),
             (Method::Get | Method::Head, "/readyz") => self.readiness(),
-            (Method::Get | Method::Head, "/metrics") => self.metrics(head),
+            (Method::Get | Method::Head, "/metrics") => self.metrics(core, head),
             (_, "/livez" | "/readyz" | "/metrics") => Err(Problem::method_not_allowed(ALLOW_READ)),
             _ => match self.ask(core, asker, head, body, unmet.is_some()) {
-                Ok(reply) => return Action::Wait(Waiting { manner, reply }),
+                Ok(reply) => return Action::Wait(Waiting { manner, reply, trace: head.trace() }),
                 Err(problem) => Err(problem),
             },
         };
         let reply = answered.unwrap_or_else(Reply::from);
+        let start = out.len();
         reply.write(&manner.envelope(&core.date.borrow()), out);
+        if let Some(trace) = head.trace() {
+            write_request_id(trace.request_id(), start, out);
+        }
         Action::Answered
     }
 
@@ -80,19 +89,30 @@ impl Service for Operators {
         waiting: Waiting,
         out: &mut Vec<u8>,
     ) -> Action<Waiting> {
-        let Waiting { manner, reply } = waiting;
+        let Waiting { manner, reply, trace } = waiting;
         let reply = match reply.take() {
             Ok(reply) => reply,
-            Err(reply) => return Action::Wait(Waiting { manner, reply }),
+            Err(reply) => return Action::Wait(Waiting { manner, reply, trace }),
         };
+        let start = out.len();
         let gone = || Problem::new(Code::Unavailable, "The server ends; look again.").into();
         let reply = reply.unwrap_or_else(gone);
         manner.answer(core, out, |envelope, out| reply.write(envelope, out));
+        if let Some(trace) = trace {
+            write_request_id(trace.request_id(), start, out);
+        }
         Action::Answered
     }
 }
 
 impl Operators {
+    /// Whether whoever asks may: what lets him in.
+    fn check(&self, core: &Core, head: &Head<'_>) -> Result<String, Problem> {
+        let purpose = Purpose::of(head.method, head.path);
+        let checked = self.access.check(&shown(head), purpose);
+        checked.inspect_err(|problem| log_refusal(head, core.peer.get(), problem.kind.code))
+    }
+
     /// Leaves a request to a control thread, if whoever asks may.
     fn ask(
         &self,
@@ -102,8 +122,8 @@ impl Operators {
         body: &[u8],
         look_only: bool,
     ) -> Result<Promised<Reply>, Problem> {
-        self.access.check(&shown(head), Purpose::of(head.method, head.path))?;
-        let request = Request::of(head, body, look_only);
+        let caller = Caller::of(head, self.check(core, head)?, core.peer.get());
+        let request = Request::of(head, body, look_only, caller);
         let lane = if request.may_take_long() { &self.slow } else { &self.quick };
         let (promise, promised) = promise(core, asker);
         lane.ask(request, promise)?;
@@ -111,8 +131,8 @@ impl Operators {
     }
 
     /// What it counts, for whoever may ask. It needs no ledger, so it is told also when that is away.
-    fn metrics(&self, head: &Head<'_>) -> Result<Reply, Problem> {
-        self.access.check(&shown(head), Purpose::of(head.method, head.path))?;
+    fn metrics(&self, core: &Core, head: &Head<'_>) -> Result<Reply, Problem> {
+        self.check(core, head)?;
         let format = Format::wanted(head.values("accept"));
         Ok(Reply::media(format.content_type(), self.metrics.write(format)))
     }
@@ -142,6 +162,8 @@ impl Operators {
 pub(super) struct Waiting {
     manner: Manner,
     reply: Promised<Reply>,
+    /// How it is found again.
+    trace: Option<Trace>,
 }
 
 fn shown<'a>(head: &Head<'a>) -> Shown<'a> {

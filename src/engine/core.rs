@@ -13,6 +13,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -146,6 +147,9 @@ pub trait Service: 'static {
     /// What is kept of a request that waits.
     type Waiting: 'static;
 
+    /// Whether it wants to know from where a request comes: see [`Core::peer`].
+    const WANTS_PEER: bool = false;
+
     /// Serves one request, as far as that goes without waiting. If it waits, `asker` is to be
     /// [told](Core::tell) when it may go on.
     fn serve(
@@ -211,6 +215,8 @@ pub struct Core {
     pub gate: Gate,
     /// The current date, as a header value.
     pub date: RefCell<HttpDate>,
+    /// From where what is served at the moment comes, for a service that wants to know.
+    pub peer: Cell<Option<SocketAddr>>,
     /// Its listening sockets.
     pub listeners: Listeners,
     /// Its connections.
@@ -275,6 +281,7 @@ impl Core {
             engine,
             clock,
             date: RefCell::new(HttpDate::new(0)),
+            peer: Cell::default(),
             listeners: Listeners::default(),
             connections: RefCell::default(),
             told: Told::default(),

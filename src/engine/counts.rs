@@ -1,5 +1,6 @@
 //! What a core counts of its connections, for operators.
 
+use super::http::Kind;
 use crate::count::{Counter, Gauge};
 
 /// Why a connection has ended.
@@ -18,6 +19,8 @@ pub enum End {
     GaveWay,
     /// It got no place.
     Refused,
+    /// Its address had as many as it may.
+    AddressLimit,
     /// It did not begin as its listener wants: without TLS, or the PROXY protocol.
     Protocol,
     /// More wait for their handshake than can be made in time.
@@ -28,17 +31,23 @@ pub enum End {
 
 impl End {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Client,
         Self::Answered,
         Self::Idle,
         Self::Timeout,
         Self::GaveWay,
         Self::Refused,
+        Self::AddressLimit,
         Self::Protocol,
         Self::Handshakes,
         Self::Internal,
     ];
+
+    /// That of a connection that is refused for this.
+    pub(super) fn refused(kind: &Kind) -> Self {
+        if kind == Kind::TOO_MANY_CONNECTIONS { Self::AddressLimit } else { Self::Refused }
+    }
 
     /// Its name in metrics.
     pub fn name(self) -> &'static str {
@@ -49,6 +58,7 @@ impl End {
             Self::Timeout => "timeout",
             Self::GaveWay => "gave_way",
             Self::Refused => "refused",
+            Self::AddressLimit => "address_limit",
             Self::Protocol => "protocol",
             Self::Handshakes => "handshakes",
             Self::Internal => "internal",

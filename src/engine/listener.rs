@@ -191,7 +191,7 @@ impl Acceptor {
                         && let Ok(connection) = accept_with(&*self.socket, flags)
                     {
                         self.core.counts.accepted.add(1);
-                        refuse(self.core, self.secure, &connection);
+                        refuse(self.core, self.secure, Kind::BUSY, &connection);
                     }
                     self.spare = Spare::new();
                     return Accepted::Failed(error);
@@ -234,10 +234,10 @@ impl Acceptor {
         drop(front);
         let entry = enter(core, address);
         core.counts.accepted.add(1);
-        if let Entry::Refused(_) = entry
+        if let Entry::Refused(kind) = entry
             && !engine.refused.take(engine.limits.refused_max())
         {
-            return refuse(core, self.secure, &connection);
+            return refuse(core, self.secure, kind, &connection);
         }
         match self.next_core() {
             index if index == core.index => connection::add(core, connection, begins, entry),
@@ -307,13 +307,13 @@ fn enter(core: &Core, address: Option<Address>) -> Entry {
 
 /// Says 503 to a connection that gets no place, as well as that goes without waiting for it. With TLS it
 /// can't be said without a handshake.
-fn refuse(core: &Core, secure: bool, connection: &OwnedFd) {
-    core.counts.end(End::Refused);
+fn refuse(core: &Core, secure: bool, kind: &'static Kind, connection: &OwnedFd) {
+    core.counts.end(End::refused(kind));
     if secure {
         return;
     }
     let mut response = Vec::new();
-    connection::write_refusal(Kind::BUSY, &core.date.borrow(), &mut response);
+    connection::write_refusal(kind, &core.date.borrow(), &mut response);
     let _ = rustix::io::read(connection, &mut [0u8; 1024]);
     let _ = rustix::net::send(connection, &response, rustix::net::SendFlags::NOSIGNAL);
     let _ = shutdown(connection, Shutdown::Write);

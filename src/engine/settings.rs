@@ -81,7 +81,8 @@ impl Limits {
         self.refused_max.load(Ordering::Relaxed)
     }
 
-    pub(super) fn connections_per_address(&self) -> u32 {
+    /// Connections that one address may have. 0: as many as there are places.
+    pub fn connections_per_address(&self) -> u32 {
         self.connections_per_address.load(Ordering::Relaxed)
     }
 

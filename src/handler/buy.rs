@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use super::answer::{
     canned_buy_refused, canned_buy_refused_with, write_buy_granted, write_buy_invalid,
@@ -15,6 +16,7 @@ use crate::ledger::batch::Asker;
 use crate::purchase::{self, Ask, Asked, Done, Progress, Refused, Seller, Verdict};
 use crate::route::{USER_FIELD, USER_HEADER, idempotency_key};
 use crate::sale::{PublicId, ReservationId, SaleId, Status, User};
+use crate::trace::Trace;
 
 /// The sale that `/buy/ticket` sells.
 pub const BUY_SALE: &str = "ticket";
@@ -65,17 +67,27 @@ impl Refusals {
     }
 }
 
+/// What a request asks, as far as it was read.
+pub struct Bid<'a, 'b> {
+    /// Its head.
+    pub head: &'a Head<'b>,
+    /// Who asks; or the name of what he is named by, if that is wrong.
+    pub user: Result<Option<Cow<'a, str>>, Cow<'a, str>>,
+    /// How it is found again.
+    pub trace: Option<&'a Arc<Trace>>,
+}
+
 /// The local step of a purchase; answers it if that is all it takes.
 #[inline(always)] // Most of what a sold-out sale is asked goes this way.
 pub fn begin(
     seller: &'static Seller,
     asker: Asker,
     refusals: &Refusals,
-    head: &Head<'_>,
-    user: Result<Option<Cow<'_, str>>, Cow<'_, str>>,
+    bid: Bid<'_, '_>,
     envelope: &Envelope<'_>,
     out: &mut Vec<u8>,
 ) -> Option<Asked> {
+    let Bid { head, user, trace } = bid;
     let named_by = || Cow::Borrowed(if head.user.is_some() { USER_HEADER } else { USER_FIELD });
     let named = |user: Cow<'_, str>| User::new(&user).map_err(|_| named_by());
     let user = match user.and_then(|user| user.map(named).transpose()) {
@@ -96,7 +108,12 @@ pub fn begin(
             return None;
         }
     };
-    match purchase::begin(seller, &slot, Ask { quantity: 1, user, key }, asker) {
+    match purchase::begin(
+        seller,
+        &slot,
+        Ask { quantity: 1, user, key, trace: trace.cloned() },
+        asker,
+    ) {
         Progress::Waits(asked) => Some(asked),
         Progress::Done(done) => {
             write(refusals, &done, envelope, out);

@@ -1,5 +1,7 @@
 //! `/v1/…/reservations`: made, shown, paid for, given back.
 
+use std::sync::Arc;
+
 use super::answer::write_created;
 use super::refusal::{failure_code, limit_reached, not_found, verdict_problem};
 use crate::code::Code;
@@ -9,6 +11,8 @@ use crate::ledger::batch::{Answer, Asker, Ticket};
 use crate::purchase::{self, Ask, Asked, Done, Progress, Refused, Seller, Verdict};
 use crate::route::{idempotency_key, parse_reservation_request};
 use crate::sale::{Command, Outcome, ReservationId, SaleId};
+use crate::seldom::Seldom;
+use crate::trace::Trace;
 use crate::views::ReservationJson;
 
 /// What is to be done with a reservation.
@@ -37,6 +41,13 @@ pub struct Told {
     answer: Answer,
     sale: SaleId,
     wish: Wish,
+}
+
+impl Told {
+    /// Why there is no answer of the ledger, if there is none.
+    pub fn failure(&self) -> Option<Failure> {
+        self.answer.as_ref().err().copied()
+    }
 }
 
 impl Asking {
@@ -94,11 +105,13 @@ pub fn begin(
     head: &Head<'_>,
     body: &[u8],
     sale: &str,
+    trace: Option<&Arc<Trace>>,
 ) -> Result<Asked, Declined> {
     let request = parse_reservation_request(body, Media::of(head), head.user)?;
     let key = idempotency_key(head)?;
     let slot = seller.sale_to_buy(sale).map_err(Declined::Decided)?;
-    let ask = Ask { quantity: request.quantity, user: Some(request.user), key };
+    let ask =
+        Ask { quantity: request.quantity, user: Some(request.user), key, trace: trace.cloned() };
     match purchase::begin(seller, &slot, ask, asker) {
         Progress::Waits(asked) => Ok(asked),
         Progress::Done(done) => Err(Declined::Decided(done.verdict)),
@@ -152,6 +165,7 @@ pub fn ask(
     match seller.batcher.submit(now_ms, &sale, is_known, command, 0, Some(asker)) {
         Ok(ticket) => Some(Asking { ticket, sale, id, wish, late: false }),
         Err(failure) => {
+            seller.note_failure(failure);
             failed(wish, failure).write(envelope, out);
             None
         }
@@ -178,7 +192,10 @@ pub fn write_told(told: Told, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
         Ok(Outcome::LimitReached { limit_per_user }) => limit_reached(limit_per_user),
         Ok(Outcome::UnknownSale | Outcome::UnknownReservation) => not_found("reservation"),
         Ok(outcome) => {
-            tracing::error!(?outcome, ?wish, "the ledger answered with something else");
+            static ODD: Seldom = Seldom::new();
+            if let Some(left_out) = ODD.now() {
+                tracing::error!(?outcome, ?wish, left_out, "ledger answered with something else");
+            }
             Problem::of(Code::Internal)
         }
         Err(failure) => failed(wish, failure),

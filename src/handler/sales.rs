@@ -6,7 +6,7 @@ use super::refusal::{damaged, failure_code, not_found, verdict_problem};
 use crate::engine::http::{Envelope, Problem, json_bytes, write_json_bytes};
 use crate::ledger::Failure;
 use crate::ledger::batch::{Answer, Asker, Ticket};
-use crate::purchase::{self, SaleSlot, SeenView, Seller};
+use crate::purchase::{self, SaleSlot, SeenView, Seller, Verdict};
 use crate::sale::{Outcome, SaleId, SaleView};
 use crate::views::SaleJson;
 
@@ -43,6 +43,9 @@ pub fn show(
     let slot = match seller.sale(sale) {
         Ok(slot) => slot,
         Err(verdict) => {
+            if let Verdict::Failed(failure) = verdict {
+                seller.note_failure(failure);
+            }
             verdict_problem(&verdict).write(envelope, out);
             return None;
         }
@@ -54,6 +57,7 @@ pub fn show(
     match purchase::ask(seller, &slot, asker) {
         Ok(ticket) => Some(Showing { ticket, slot }),
         Err(failure) => {
+            seller.note_failure(failure);
             failed(failure).write(envelope, out);
             None
         }
@@ -77,7 +81,10 @@ pub fn write_answer(
         (Err(Failure::Unavailable), _) if seller.selling.refused_sales.contains(slot.id()) => {
             damaged().write(envelope, out);
         }
-        (Err(failure), _) => failed(failure).write(envelope, out),
+        (Err(failure), _) => {
+            seller.note_failure(failure);
+            failed(failure).write(envelope, out);
+        }
     }
 }
 

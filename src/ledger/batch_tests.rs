@@ -57,6 +57,7 @@ fn purchase(number: u128, key: Option<&str>) -> Command {
         quantity: 1,
         user: key.map(|_| User::new("ann").unwrap()),
         key: key.map(|key| Key::new(key).unwrap()),
+        trace: None,
     })
 }
 

@@ -72,6 +72,7 @@ mod tests {
             sale: SaleId::new("a").unwrap(),
             reservation: Reservation { id, user, quantity, status, expires_at_ms },
             key: key.map(|key| Key::new(key).unwrap()),
+            trace: None,
             at_ms: 5,
             version: 7,
         }

@@ -40,9 +40,11 @@ pub fn real() -> Option<BorrowedFd<'static>> {
     REAL.get().map(OwnedFd::as_fd)
 }
 
-/// Puts the queue between everybody and standard error. To be called once. `report` logs lost lines.
+/// Puts the queue between everybody and standard error. To be called once. What others write there goes
+/// through `prepare`. `report` logs lost lines.
 pub(super) fn take(
     queue: &'static Queue,
+    prepare: fn(&[u8]) -> Vec<u8>,
     report: impl FnMut(u64) + Send + 'static,
 ) -> io::Result<()> {
     let real = fcntl_dupfd_cloexec(io::stderr(), 3)?;
@@ -50,7 +52,7 @@ pub(super) fn take(
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
     let write = move || Writer::new(queue, sink, report).run();
     thread::Builder::new().name("log".into()).spawn(write)?;
-    let read = move || forward(File::from(reader), queue);
+    let read = move || forward(File::from(reader), queue, prepare);
     thread::Builder::new().name("stderr".into()).spawn(read)?;
     dup2_stderr(&writer)?;
     let _ = REAL.set(real);
@@ -68,7 +70,7 @@ pub(super) fn take(
 }
 
 /// Copies what comes through the pipe to the queue, line by line.
-fn forward(mut pipe: File, queue: &Queue) {
+fn forward(mut pipe: File, queue: &Queue, prepare: fn(&[u8]) -> Vec<u8>) {
     let mut text = Vec::with_capacity(2 * LOG_WRITE_BYTES);
     let mut buffer = [0; LOG_WRITE_BYTES];
     loop {
@@ -79,11 +81,11 @@ fn forward(mut pipe: File, queue: &Queue) {
         }
         // A line comes in several writes; one that is too long, or has no end, goes as it is.
         if let Some(end) = memchr::memrchr(b'\n', &text) {
-            queue.push(&text[..=end]);
+            queue.push(&prepare(&text[..=end]));
             text.drain(..=end);
         } else if text.len() >= LOG_WRITE_BYTES {
             text.push(b'\n');
-            queue.push(&text);
+            queue.push(&prepare(&text));
             text.clear();
         }
     }

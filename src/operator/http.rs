@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::failure::Failure;
 use crate::cli::OperatorOptions;
 use crate::config::{CONTROL_DEFAULT, Token, without_newline};
+use crate::control::caller::{OPERATOR, operator_name};
 use crate::control::request::{Reply, Request};
 use crate::limits::CONTROL_REPLY_BYTES_MAX;
 
@@ -130,6 +131,9 @@ impl Remote {
         if request.has_json() {
             head += "Content-Type: application/json\r\n";
         }
+        if let Some(operator) = operator() {
+            head += &format!("{OPERATOR}: {operator}\r\n");
+        }
         if let Some(token) = &self.token {
             head += &format!("Authorization: Bearer {}\r\n", token.expose());
         }
@@ -137,6 +141,12 @@ impl Remote {
         stream.write_all(&[head.as_bytes(), &request.body].concat())?;
         read_reply(&mut BufReader::new(stream))
     }
+}
+
+/// Who runs this command, as the system says: behind sudo, who has called that.
+pub(super) fn operator() -> Option<String> {
+    let names = ["SUDO_USER", "USER", "LOGNAME"].into_iter();
+    names.filter_map(|name| std::env::var(name).ok()).find_map(|name| operator_name(&name))
 }
 
 fn read_reply(input: &mut impl BufRead) -> io::Result<Answer> {

@@ -362,7 +362,7 @@ fn change(spec: &SaleSpec, value: Value) -> Result<Change, String> {
         expires_at_ms,
     };
     let key = key.map_err(|error| error.to_string())?;
-    Ok(Change { sale, reservation, key, at_ms, version: 0 })
+    Ok(Change { sale, reservation, key, trace: None, at_ms, version: 0 })
 }
 
 /// The lines of an archive, each with the checksum of all before it.

@@ -3,11 +3,13 @@
 use serde_json::Value;
 
 use super::failure::Failure;
-use super::http::{Answer, Remote};
+use super::http::{Answer, Remote, operator};
 use super::ledger::open_client;
 use crate::cli::{OperatorOptions, ServeOptions};
 use crate::config::Config;
 use crate::control::api::Api;
+use crate::control::caller::Caller;
+use crate::control::change_log::log_change;
 use crate::control::request::Request;
 
 /// How requests get to where they are answered.
@@ -35,7 +37,13 @@ impl Way {
     pub(super) fn ask(&mut self, request: &Request) -> Result<Answer, Failure> {
         match self {
             Self::Remote(remote) => remote.ask(request),
-            Self::Direct(api) => Ok(api.answer(request).into()),
+            Self::Direct(api) => {
+                let caller = Caller::direct(operator());
+                let request = Request { caller, ..request.clone() };
+                let reply = api.answer(&request);
+                log_change(&request, &reply);
+                Ok(reply.into())
+            }
         }
     }
 }

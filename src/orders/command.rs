@@ -55,7 +55,7 @@ pub fn work(
         register(signal, stop.clone())?;
     }
     let StreamOptions { group, consumer, .. } = stream;
-    tracing::info!(%from, %to, %group, %consumer, "orders");
+    tracing::info!(%from, %to, %group, %consumer, "orders begin");
     let done = run(
         to,
         &mut |_| Ok(Box::new(StreamSource::connect(ledger.clone(), stream.clone())?)),

@@ -1,13 +1,21 @@
 //! One entry of a sale's stream: the changes of one batch, as the scripts write them.
 //!
 //! Fields: `at_ms`, the ledger's time, and `reservations`, a [line](parse_line) for each reservation
-//! that changed. The entry's id is the version of all of them.
+//! that changed. The entry's id is the version of all of them. There may be `traces`: a line for each
+//! reservation whose request is to be found again, of its id, the request's id and its `traceparent`, with a
+//! blank between two. 0.1.0 passes over it, as over every field that it does not know.
 
+use std::fmt::Display;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
 use redis::Value;
 
 use crate::ledger::redis::{EntryId, parse_line, text};
 use crate::limits::TIME_MS_MAX;
-use crate::sale::{Change, Key, Reservation, SaleId};
+use crate::sale::{Change, Key, Reservation, ReservationId, SaleId};
+use crate::seldom::Seldom;
+use crate::trace::Trace;
 
 /// An entry as Redis lists it: its id, and its fields unless it has been deleted.
 pub(super) struct Entry {
@@ -67,11 +75,13 @@ pub(super) fn changes(
         None => Some(id.ms),
     };
     let at_ms = at_ms.ok_or("its field at_ms is no time")?;
+    let traces = traces(member(fields, "traces").and_then(text).unwrap_or_default());
     let mut wrong = None;
     for text in lines.lines() {
         match line(text) {
             Ok((reservation, key)) => out.push(Change {
                 sale: sale.clone(),
+                trace: traces.get(&reservation.id).cloned(),
                 reservation,
                 key,
                 at_ms,
@@ -81,6 +91,25 @@ pub(super) fn changes(
         }
     }
     wrong.map_or(Ok(()), Err)
+}
+
+/// Logs that an entry is lost: once in a while, since many may be.
+pub(super) fn log_deleted(sale: &SaleId, entry: impl Display) {
+    static DELETED: Seldom = Seldom::new();
+    if let Some(left_out) = DELETED.now() {
+        tracing::error!(%sale, %entry, left_out, "stream entry deleted before it was written");
+    }
+}
+
+/// What cannot be read is passed over: the order counts.
+fn traces(lines: &str) -> HashMap<ReservationId, Arc<Trace>> {
+    let read = |line: &str| {
+        let mut words = line.splitn(3, ' ');
+        let id = ReservationId::from_text(words.next()?.as_bytes()).ok()?;
+        let trace = Trace::from_texts(words.next()?, words.next()?)?;
+        Some((id, Arc::new(trace)))
+    };
+    lines.lines().filter_map(read).collect()
 }
 
 fn line(text: &str) -> Result<(Reservation, Option<Key>), &'static str> {

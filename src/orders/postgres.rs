@@ -17,7 +17,7 @@ use postgres::{Client, Config, NoTls, Transaction};
 
 use super::database::{Database, DatabaseError, Row};
 use super::postgres_url::PostgresUrl;
-use super::rows::{self, Column, latest, signed, unsigned};
+use super::rows::{self, Column, Latest, latest, signed, unsigned};
 use crate::sale::{Change, SaleId, Status};
 
 mod errors;
@@ -25,7 +25,7 @@ mod schema;
 mod statements;
 
 use errors::judge;
-use statements::{Columns, UPSERT, begin, copy};
+use statements::{begin, copy, upsert};
 
 /// Time for a connection, unless the URL says otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,7 +43,6 @@ const COPY_ROWS_MIN: usize = 64;
 /// Batches that go without `COPY` after one in which a row was there already: somebody's work is
 /// being done again.
 const COPY_PAUSE_BATCHES: u32 = 16;
-const GUARD: &str = "\nWHERE o.version < excluded.version";
 const ADVANCE: &str = "\
 INSERT INTO stampede_positions AS p (source, version) VALUES ($1, $2)
 ON CONFLICT (source) DO UPDATE SET version = excluded.version WHERE p.version < excluded.version";
@@ -60,6 +59,8 @@ struct Session {
     used_at: Instant,
     /// Batches that still go without `COPY`.
     copy_pause: u32,
+    /// The table says who asked for reservations.
+    traced: bool,
 }
 
 impl Postgres {
@@ -68,6 +69,7 @@ impl Postgres {
         let mut database = Self { url, session: None };
         database.with(|session| {
             schema::add(&mut session.client);
+            session.traced = schema::is_traced(&mut session.client)?;
             Ok(())
         })?;
         Ok(database)
@@ -100,7 +102,7 @@ impl Database for Postgres {
         let rows = latest(changes);
         self.with(|session| {
             session.copy_pause = session.copy_pause.saturating_sub(1);
-            let is_new = |row: &&Change| row.reservation.status == Status::Held;
+            let is_new = |row: &Latest<'_>| row.reservation.status == Status::Held;
             let (new, known): (Vec<_>, Vec<_>) = rows.iter().copied().partition(is_new);
             if session.copy_pause > 0 || new.len() < COPY_ROWS_MIN {
                 return session.write(&[], &rows, position);
@@ -177,10 +179,11 @@ impl Database for Postgres {
     }
 
     fn overwrite(&mut self, changes: &[Change]) -> Result<(), DatabaseError> {
-        let columns = Columns::of(&latest(changes));
+        let rows = latest(changes);
         self.with(|session| {
+            let traced = session.traced;
             let mut transaction = session.begin()?;
-            transaction.execute_typed(UPSERT, &columns.parameters())?;
+            upsert(&mut transaction, &rows, true, traced)?;
             transaction.commit()
         })
     }
@@ -207,7 +210,8 @@ impl Session {
         };
         let mut client = connected.map_err(|error| judge(&error))?;
         schema::migrate(&mut client)?;
-        Ok(Self { client, used_at: Instant::now(), copy_pause: 0 })
+        let traced = schema::is_traced(&mut client).map_err(|error| judge(&error))?;
+        Ok(Self { client, used_at: Instant::now(), copy_pause: 0, traced })
     }
 
     /// Looks at one that was idle: the server, or what is before it, may have closed it, which is no
@@ -226,17 +230,17 @@ impl Session {
     /// One transaction: rows that must be new, rows that may be known, and how far that is.
     fn write(
         &mut self,
-        new: &[&Change],
-        known: &[&Change],
+        new: &[Latest<'_>],
+        known: &[Latest<'_>],
         position: Option<(&str, u64)>,
     ) -> Result<(), postgres::Error> {
+        let traced = self.traced;
         let mut transaction = self.begin()?;
         if !new.is_empty() {
-            copy(&mut transaction, new)?;
+            copy(&mut transaction, new, traced)?;
         }
         if !known.is_empty() {
-            let sql = [UPSERT, GUARD].concat();
-            transaction.execute_typed(&sql, &Columns::of(known).parameters())?;
+            upsert(&mut transaction, known, false, traced)?;
         }
         if let Some((source, version)) = position {
             let version = signed(version);

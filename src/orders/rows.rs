@@ -3,15 +3,40 @@
 //! In one order for everybody, two workers that write the same rows wait for each other instead of
 //! deadlocking, and neighbours in the index are written together.
 
+use std::ops::Deref;
+
 use super::database::{Order, Row};
 use crate::sale::{Change, ReservationId, SaleId, Status};
+use crate::trace::Trace;
+
+/// The latest change of a reservation, and what any of its changes told of who asked for it.
+#[derive(Clone, Copy)]
+pub(super) struct Latest<'a> {
+    change: &'a Change,
+    pub(super) trace: Option<&'a Trace>,
+}
+
+impl Deref for Latest<'_> {
+    type Target = Change;
+
+    fn deref(&self) -> &Change {
+        self.change
+    }
+}
 
 /// The latest change of each reservation, in the order of public ids.
-pub(super) fn latest(changes: &[Change]) -> Vec<&Change> {
-    let mut rows: Vec<&Change> = changes.iter().collect();
+pub(super) fn latest(changes: &[Change]) -> Vec<Latest<'_>> {
+    let latest = |change| Latest { change, trace: change.trace.as_deref() };
+    let mut rows: Vec<_> = changes.iter().map(latest).collect();
     let key = |change: &Change| (change.reservation.id, std::cmp::Reverse(change.version));
     rows.sort_by(|a, b| a.sale.cmp(&b.sale).then_with(|| key(a).cmp(&key(b))));
-    rows.dedup_by(|b, a| a.reservation.id == b.reservation.id && a.sale == b.sale);
+    rows.dedup_by(|b, a| {
+        let same = a.reservation.id == b.reservation.id && a.sale == b.sale;
+        if same {
+            a.trace = a.trace.or(b.trace);
+        }
+        same
+    });
     rows
 }
 
@@ -93,6 +118,8 @@ fn unreadable(row: String, id: Option<ReservationId>, problem: String) -> Row {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::sale::{Reservation, Status};
 
@@ -166,6 +193,7 @@ mod tests {
             key: None,
             at_ms: 0,
             version,
+            trace: None,
         };
         let changes = [
             change("b", 2, 7, Status::Confirmed),
@@ -174,10 +202,32 @@ mod tests {
             change("a", 9, 6, Status::Expired),
             change("a", 2, 5, Status::Held),
         ];
-        let rows: Vec<_> = latest(&changes)
-            .into_iter()
-            .map(|c| (c.sale.as_str(), c.reservation.id.0, c.version))
-            .collect();
+        let found = latest(&changes);
+        let rows: Vec<_> =
+            found.iter().map(|c| (c.sale.as_str(), c.reservation.id.0, c.version)).collect();
         assert_eq!(rows, [("a", 2, 5), ("a", 9, 6), ("b", 2, 7)]);
+    }
+
+    #[test]
+    fn who_asked_is_told_of_the_latest_change_too() {
+        let trace = Trace::from_texts("asked", "").map(Arc::new);
+        let change = |status, version, trace| Change {
+            sale: SaleId::new("a").unwrap(),
+            reservation: Reservation {
+                id: ReservationId(1),
+                user: None,
+                quantity: 1,
+                status,
+                expires_at_ms: 0,
+            },
+            key: None,
+            trace,
+            at_ms: 0,
+            version,
+        };
+        let changes = [change(Status::Confirmed, 7, None), change(Status::Held, 5, trace.clone())];
+        let found = latest(&changes);
+        assert_eq!((found.len(), found[0].version), (1, 7));
+        assert_eq!(found[0].trace, trace.as_deref());
     }
 }

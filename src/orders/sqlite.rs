@@ -33,9 +33,14 @@ ON CONFLICT (reservation) DO UPDATE SET
     user_id = excluded.user_id, idempotency_key = excluded.idempotency_key,
     quantity = excluded.quantity, status = excluded.status, expires_at = excluded.expires_at,
     updated_at = excluded.updated_at, version = excluded.version";
+/// Says who asked for a reservation, unless that is known.
+const FILL: &str = "\
+UPDATE orders SET request_id = ?2, traceparent = ?3
+WHERE reservation = ?1 AND request_id IS NULL AND traceparent IS NULL";
 const GUARD: &str = "\nWHERE orders.version < excluded.version";
 
 /// What is added to a file of any version; an older worker does not notice.
+const COLUMNS: [&str; 2] = ["request_id", "traceparent"];
 const VIEW: &str = include_str!("migrations/sqlite_view.sql");
 const INDEX: &str = "CREATE INDEX IF NOT EXISTS orders_expires_at ON orders (expires_at) \
                      WHERE status = 'held'";
@@ -104,6 +109,7 @@ impl Opened {
         migrate(path, &mut connection)?;
         // The mode stays with the file; `synchronous` is the connection's.
         write_ahead(&connection).map_err(judge)?;
+        add_columns(&mut connection).map_err(judge)?;
         connection.execute_batch("PRAGMA synchronous = FULL").map_err(judge)?;
         if let Err(error) = take_refunds(&mut connection) {
             let reason = judge(error);
@@ -111,7 +117,7 @@ impl Opened {
         }
         if let Err(error) = add(path, &mut connection) {
             let reason = judge(error);
-            tracing::info!(%reason, "index and view could not be added to the table orders");
+            tracing::info!(%reason, "table orders can't be completed");
         }
         match file_at(path)? {
             Some(file) if before.is_none_or(|before| before == file) => {
@@ -161,7 +167,7 @@ impl Sqlite {
                 for change in latest(changes) {
                     let reservation = &change.reservation;
                     upsert.execute(params![
-                        public_id(change),
+                        public_id(&change),
                         change.sale.whole_str(),
                         reservation.user.as_ref().map(|user| user.as_str()),
                         change.key.as_ref().map(|key| key.as_str()),
@@ -171,6 +177,10 @@ impl Sqlite {
                         signed(change.at_ms),
                         signed(change.version),
                     ])?;
+                    if let Some(trace) = change.trace {
+                        let row = params![public_id(&change), trace.request_id(), trace.parent()];
+                        write.prepare_cached(FILL)?.execute(row)?;
+                    }
                 }
             }
             if let Some((source, version)) = position {
@@ -287,17 +297,38 @@ fn take_refunds(connection: &mut Connection) -> rusqlite::Result<()> {
     write.commit()
 }
 
+/// Adds the columns that say who asked for a reservation. A column that may be NULL touches no row.
+fn add_columns(connection: &mut Connection) -> rusqlite::Result<()> {
+    let has = |connection: &Connection, column| {
+        let sql = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('orders') WHERE name = ?1)";
+        connection.query_row(sql, [column], |row| row.get::<_, bool>(0))
+    };
+    // They come in one step.
+    if has(connection, COLUMNS[0])? {
+        return Ok(());
+    }
+    let write = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for column in COLUMNS {
+        // Another worker may have been here first.
+        if !has(&write, column)? {
+            write.execute_batch(&format!("ALTER TABLE orders ADD COLUMN {column} TEXT"))?;
+        }
+    }
+    write.commit()
+}
+
 /// Adds the view and the index if they are missing.
 fn add(path: &Path, connection: &mut Connection) -> rusqlite::Result<()> {
     let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
-    let has_view = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'orders_readable')";
+    let has_view = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'orders_readable'
+                                   AND sql LIKE '%traceparent%')";
     let has_index = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'orders_expires_at')";
     let (has_view, has_index) = (number(has_view)? == 1, number(has_index)? == 1);
     let bytes = number("PRAGMA page_count")? * number("PRAGMA page_size")?;
     let makes = !has_index && bytes <= INDEX_BYTES_MAX;
     if !has_index && !makes {
         let file = path.display();
-        tracing::info!(%file, by_hand = INDEX, "the table orders lacks an index: it is large");
+        tracing::info!(%file, by_hand = INDEX, "table orders lacks an index");
     }
     if !has_view || makes {
         let write = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

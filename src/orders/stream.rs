@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use redis::Value;
 
-use super::entry::{Entry, changes, entries};
+use super::entry::{Entry, changes, entries, log_deleted};
 use super::source::{Lag, Source, SourceCounts, SourceError};
 use crate::ledger::LedgerError;
 use crate::ledger::client::Client;
@@ -300,8 +300,7 @@ impl StreamSource {
         let sale = self.streams[at].sale.clone();
         let Some(fields) = entry.fields else {
             // It will never be read: what is left of it is its place among the pending.
-            tracing::error!(%sale, entry = %entry.id, "an entry of the stream was deleted before it \
-                was written to the orders; `stampede audit` shows what they lack");
+            log_deleted(&sale, entry.id);
             self.given.push((at, entry.id));
             return;
         };
@@ -322,8 +321,7 @@ impl StreamSource {
     fn note_unreadable(&mut self, sale: SaleId, id: EntryId, why: &str) {
         if self.unreadable.len() < UNREADABLE_MAX && self.unreadable.insert((sale.clone(), id)) {
             self.counts.unreadable += 1;
-            tracing::error!(%sale, entry = %id, "an entry of the stream can't be read and stays \
-                pending: {why}; see it by XRANGE, and XACK it once that is settled");
+            tracing::error!(%sale, entry = %id, reason = why, "stream entry can't be read; it stays pending");
         }
     }
 
@@ -331,7 +329,7 @@ impl StreamSource {
         let stream = &mut self.streams[at];
         stream.look_at = Instant::now() + FAULT_PAUSE;
         if !std::mem::replace(&mut stream.faulty, true) {
-            tracing::error!(sale = %stream.sale, key = stream.key, "the stream can't be read: {why}");
+            tracing::error!(sale = %stream.sale, key = stream.key, reason = why, "stream can't be read");
         }
     }
 

@@ -215,7 +215,7 @@ impl Worker<'_> {
             let trouble = match attempt() {
                 Ok(done) => {
                     if let Some(whose) = self.away.take() {
-                        tracing::info!("{whose} can be reached again; orders go on");
+                        tracing::info!(whose, "can be reached again; orders go on");
                     }
                     return Ok(Some(done));
                 }
@@ -227,7 +227,7 @@ impl Worker<'_> {
             if self.away != Some(trouble.whose) {
                 self.away = Some(trouble.whose);
                 let (whose, reason) = (trouble.whose, &trouble.text);
-                tracing::warn!(%reason, "{whose} can't be reached; orders wait and lose nothing");
+                tracing::warn!(whose, %reason, "can't be reached; orders wait and lose nothing");
             }
             if self.options.away_max.is_some_and(|max| since.elapsed() + pause > max) {
                 return Err(Trouble { kind: Kind::TooLong, ..trouble });
@@ -373,13 +373,13 @@ impl Progress {
         self.lag_after = Instant::now() + now.elapsed() * LAG_SHARE;
         let entries = source.counts().entries;
         let a_second = |count: u64| (count as f64 / elapsed.as_secs_f64()).round() as u64;
-        tracing::info!(
+        tracing::debug!(
             entries_per_s = a_second(entries - self.told_entries),
             rows_per_s = a_second(changes),
             rows = done.changes,
             behind_entries = self.lag.entries,
             behind_ms = self.lag.oldest_ms,
-            "orders"
+            "orders written"
         );
         (self.told, self.told_entries, self.told_at) = (*done, entries, now);
     }

@@ -8,6 +8,7 @@
 //! first, the key had no reservation.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::counts::Counted;
@@ -22,6 +23,7 @@ use crate::ledger::batch::{Answer, Asker, Ticket};
 use crate::limits::PURCHASE_STEPS_MAX;
 use crate::sale::{Command, Creation, Outcome, ReservationId};
 use crate::stock::{Refusal, Word};
+use crate::trace::Trace;
 
 /// A purchase after the local step, or after an answer.
 pub enum Progress {
@@ -47,6 +49,8 @@ pub struct Asked {
     /// The sale, as whoever asks named it.
     slot: Rc<SaleSlot>,
     came: Came,
+    /// How the client's request is found again.
+    trace: Option<Arc<Trace>>,
 }
 
 /// When a purchase came, and how far it is.
@@ -85,7 +89,7 @@ type Next = Result<(Ticket, WaitsFor), Done>;
 pub fn begin(seller: &'static Seller, slot: &Rc<SaleSlot>, ask: Ask, asker: Asker) -> Progress {
     match (slot.word(seller), &ask.key) {
         (Word::Refuse(refusal), None) => {
-            seller.record_known(slot, &refusal);
+            seller.record_known(slot, &refusal, ask.trace.as_deref());
             let verdict = Verdict::Refused(refusal.into());
             Progress::Done(Done { verdict, place: slot.clone() })
         }
@@ -102,7 +106,8 @@ fn begin_to_ask(
 ) -> Progress {
     let (ms, at) = (seller.clock.now_ms(), Instant::now());
     let came = Came { ms, at, views: slot.views_asked.get(), steps: 0 };
-    let mut walk = Walk { seller, slot, came, asker };
+    let trace = ask.trace.clone();
+    let mut walk = Walk { seller, slot, came, trace, asker };
     let next = match word {
         Word::Ask => walk.put(ask),
         // A repeated key must find its reservation whatever the core knows of the sale.
@@ -115,13 +120,13 @@ fn begin_to_ask(
 impl Asked {
     /// Goes on, when it was told that its answer is there. `asker` is told again if it waits on.
     pub fn go_on(self, seller: &'static Seller, asker: Asker) -> Progress {
-        let Self { ticket, waits_for, slot, mut came } = self;
+        let Self { ticket, waits_for, slot, mut came, trace } = self;
         let (answer, command) = match seller.batcher.take(ticket) {
             Ok(answered) => answered,
-            Err(ticket) => return Progress::Waits(Self { ticket, waits_for, slot, came }),
+            Err(ticket) => return Progress::Waits(Self { ticket, waits_for, slot, came, trace }),
         };
         came.steps += 1;
-        let mut walk = Walk { seller, slot, came, asker };
+        let mut walk = Walk { seller, slot, came, trace, asker };
         let next = match (waits_for, command) {
             // It may have been made a look for its claim while it waited.
             (WaitsFor::Outcome(place), Some(Command::FindClaim(reserve, _))) => {
@@ -153,7 +158,7 @@ impl Asked {
         self.slot.shards.give_back(seller.index, u64::from(unsent.unwrap_or(0)));
         // Else it is recorded when it is answered.
         if unsent.is_some() || !matches!(self.waits_for, WaitsFor::Outcome(_)) {
-            seller.record(Some(&self.slot), Counted::Abandoned);
+            seller.record(Some(&self.slot), Counted::Abandoned, self.trace.as_deref());
         }
     }
 }
@@ -163,18 +168,19 @@ struct Walk {
     seller: &'static Seller,
     slot: Rc<SaleSlot>,
     came: Came,
+    trace: Option<Arc<Trace>>,
     asker: Asker,
 }
 
 impl Walk {
     fn end(self, next: Next) -> Progress {
-        let Self { seller, slot, came, .. } = self;
+        let Self { seller, slot, came, trace, .. } = self;
         let Done { mut verdict, place } = match next {
             Ok((ticket, waits_for)) => {
                 if came.steps > 0 {
                     seller.batcher.kick();
                 }
-                return Progress::Waits(Asked { ticket, waits_for, slot, came });
+                return Progress::Waits(Asked { ticket, waits_for, slot, came, trace });
             }
             Err(done) => done,
         };
@@ -183,7 +189,7 @@ impl Walk {
         {
             verdict = Verdict::Refused(Refused::Damaged);
         }
-        seller.record(Some(&slot), Counted::of(&verdict));
+        seller.record(Some(&slot), Counted::of(&verdict), trace.as_deref());
         seller.counts.purchases_us.record(came.at.elapsed().as_micros() as u64);
         Progress::Done(Done { verdict, place })
     }

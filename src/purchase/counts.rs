@@ -167,6 +167,8 @@ pub struct CoreCounts {
     pub(super) grants: Counter,
     /// Purchases of sales that it does not know.
     pub(super) strangers: Outcomes,
+    /// Requests of all kinds that were answered `busy`.
+    pub busy: Counter,
     /// From when a purchase came until its answer was written, in microseconds: of those that waited for
     /// the ledger.
     pub purchases_us: Histogram,

@@ -77,7 +77,7 @@ pub fn gather(seller: &Seller, id: &SaleId, parts: u32, make: bool) -> Result<Sa
             tracing::error!(
                 sale = %id,
                 parts = ?numbers,
-                "parts of the sale are not there; their users can't buy until they are restored"
+                "parts of the sale are not there"
             );
             splits::look(ask, id, parts)?
         }
@@ -85,7 +85,7 @@ pub fn gather(seller: &Seller, id: &SaleId, parts: u32, make: bool) -> Result<Sa
             tracing::error!(
                 sale = %id,
                 parts = ?numbers,
-                "parts of the sale are not its own: their terms or their making are another's"
+                "parts of the sale are not its own"
             );
             splits::look(ask, id, parts)?
         }

@@ -48,7 +48,8 @@ impl Shop {
 
     fn begin(&self, sale: &str, key: Option<&str>) -> Progress {
         let user = key.map(|_| User::new("ann").unwrap());
-        let ask = Ask { quantity: 1, user, key: key.map(|key| Key::new(key).unwrap()) };
+        let ask =
+            Ask { quantity: 1, user, key: key.map(|key| Key::new(key).unwrap()), trace: None };
         match self.seller.sale(sale) {
             Ok(slot) => begin(self.seller, &slot, ask, ASKER),
             Err(verdict) => panic!("{sale}: {verdict:?}"),

@@ -97,7 +97,12 @@ impl Seller {
 
     /// The same for a purchase, which is counted if that is all there is to it.
     pub fn sale_to_buy(&self, id: &str) -> Result<Rc<SaleSlot>, Verdict> {
-        self.sale(id).inspect_err(|verdict| self.counts.strangers.add(Counted::of(verdict)))
+        self.sale(id).inspect_err(|verdict| {
+            self.counts.strangers.add(Counted::of(verdict));
+            if let Verdict::Failed(failure) = verdict {
+                self.note_failure(*failure);
+            }
+        })
     }
 
     /// Asks the ledger in the background about the sales that were refused or shown from memory
@@ -392,7 +397,11 @@ impl Settle for Settler {
     fn nobody_waits(&self, sale: &SaleId, outcome: &Outcome) {
         let slot = self.0.sales.known(sale).and_then(PartOf::resolve).map(|(slot, _)| slot);
         let granted = matches!(outcome, Outcome::Granted { .. });
-        self.0.record(slot.as_deref(), if granted { Counted::Granted } else { Counted::Abandoned });
+        self.0.record(
+            slot.as_deref(),
+            if granted { Counted::Granted } else { Counted::Abandoned },
+            None,
+        );
     }
 
     fn give_up(&self, sale: &SaleId) {

@@ -11,10 +11,12 @@ use super::flows::Flows;
 use super::slot::SaleSlot;
 use super::table::Sales;
 use crate::clock::Clock;
+use crate::ledger::Failure;
 use crate::ledger::batch::Batcher;
 use crate::ledger::refused::RefusedSales;
 use crate::stat_log::StatLogBuffer;
 use crate::stock::{Allowances, Fleet, Refusal, StockSetting};
+use crate::trace::Trace;
 
 /// What the cores of an instance share of selling: settings, and counters that each core writes on a
 /// cache line of its own.
@@ -114,20 +116,30 @@ impl Seller {
     }
 
     /// Notes what became of a purchase: one line of `stat.log` for each.
-    pub(super) fn record(&self, slot: Option<&SaleSlot>, counted: Counted) {
+    pub(super) fn record(&self, slot: Option<&SaleSlot>, counted: Counted, trace: Option<&Trace>) {
         let granted = counted == Counted::Granted;
         self.count(slot, counted);
+        if counted == Counted::Busy {
+            self.counts.busy.add(1);
+        }
         if granted {
             self.counts.grants.add(1);
         }
-        self.log_attempt(granted);
+        self.log_attempt(granted, trace);
     }
 
     /// The same of what the core knew by itself.
     #[inline(always)] // Most of what a sold-out sale is asked ends here.
-    pub(super) fn record_known(&self, slot: &SaleSlot, refusal: &Refusal) {
+    pub(super) fn record_known(&self, slot: &SaleSlot, refusal: &Refusal, trace: Option<&Trace>) {
         self.count(Some(slot), Counted::known(refusal));
-        self.log_attempt(false);
+        self.log_attempt(false, trace);
+    }
+
+    /// A request that is no purchase, or is none yet, could not be asked, or was not answered.
+    pub fn note_failure(&self, failure: Failure) {
+        if failure == Failure::Busy {
+            self.counts.busy.add(1);
+        }
     }
 
     #[inline(always)]
@@ -137,9 +149,9 @@ impl Seller {
     }
 
     #[inline]
-    fn log_attempt(&self, granted: bool) {
+    fn log_attempt(&self, granted: bool, trace: Option<&Trace>) {
         if let Some(log) = self.stat_log.borrow_mut().as_mut() {
-            log.record(granted, self.selling.grants_total());
+            log.record(granted, self.selling.grants_total(), trace);
         }
     }
 

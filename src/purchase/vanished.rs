@@ -32,11 +32,9 @@ pub(super) fn log(slot: &SaleSlot) {
     }
     let ended = slot.last_view().is_some_and(|seen| seen.view.state() == State::Closed);
     if ended || slot.latch.borrow().is_over() {
-        tracing::info!(sale = %slot.id(), "a sale that was over is gone from the ledger");
+        tracing::info!(sale = %slot.id(), "closed sale is gone from the ledger");
     } else {
-        tracing::error!(sale = %slot.id(),
-            "a sale that was for sale a moment ago is gone from the ledger: unless somebody removed \
-             it, the ledger has lost data, and perhaps that of other sales; buyers are told that \
-             there is no such sale");
+        // Unless somebody removed it, the ledger has lost data, and perhaps that of other sales.
+        tracing::error!(sale = %slot.id(), "open sale is gone from the ledger");
     }
 }

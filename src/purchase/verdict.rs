@@ -1,9 +1,13 @@
 //! What is asked, and what it comes to.
 
+use std::sync::Arc;
+
 use crate::ledger::Failure;
 use crate::ledger::batch::Answer;
 use crate::sale::{Key, Outcome, Reservation, ReservationId, Reserve, Status, User};
+use crate::seldom::Seldom;
 use crate::stock::Refusal;
+use crate::trace::Trace;
 
 /// What a user asks for.
 #[derive(Debug)]
@@ -14,20 +18,22 @@ pub struct Ask {
     pub user: Option<User>,
     /// Idempotency key.
     pub key: Option<Key>,
+    /// How the client's request is found again.
+    pub trace: Option<Arc<Trace>>,
 }
 
 impl From<Ask> for Reserve {
     /// Without an id, which it gets when it is sent.
     fn from(ask: Ask) -> Self {
-        let Ask { quantity, user, key } = ask;
-        Self { id: ReservationId(0), quantity, user, key }
+        let Ask { quantity, user, key, trace } = ask;
+        Self { id: ReservationId(0), quantity, user, key, trace }
     }
 }
 
 impl From<Reserve> for Ask {
     fn from(reserve: Reserve) -> Self {
-        let Reserve { quantity, user, key, .. } = reserve;
-        Self { quantity, user, key }
+        let Reserve { quantity, user, key, trace, .. } = reserve;
+        Self { quantity, user, key, trace }
     }
 }
 
@@ -118,7 +124,7 @@ impl Verdict {
             }
             Ok(Outcome::UnknownSale) => Refused::UnknownSale,
             Ok(outcome) => {
-                tracing::error!(?outcome, "the ledger answered a purchase with something else");
+                log_odd_answer(&outcome);
                 return Self::Failed(Failure::Unknown);
             }
             Err(failure) => return Self::Failed(failure),
@@ -131,10 +137,28 @@ impl Verdict {
             Ok(Outcome::Reservation(reservation)) => Self::Replayed(reservation),
             Ok(Outcome::UnknownSale) => Self::Refused(Refused::UnknownSale),
             Ok(outcome) => {
-                tracing::error!(?outcome, "a claim names a reservation that is not there");
+                log_odd_claim(&outcome);
                 Self::Refused(Refused::Damaged)
             }
             Err(failure) => Self::Failed(failure),
         }
+    }
+}
+
+/// Each request may meet it, so it is logged once in a while.
+#[cold]
+fn log_odd_answer(outcome: &Outcome) {
+    static ODD: Seldom = Seldom::new();
+    if let Some(left_out) = ODD.now() {
+        tracing::error!(?outcome, left_out, "ledger answered a purchase with something else");
+    }
+}
+
+/// The same.
+#[cold]
+fn log_odd_claim(outcome: &Outcome) {
+    static ODD: Seldom = Seldom::new();
+    if let Some(left_out) = ODD.now() {
+        tracing::error!(?outcome, left_out, "claim names a reservation that is not there");
     }
 }

@@ -1,9 +1,12 @@
 //! What can be asked of a sale, and what it can answer.
 
+use std::sync::Arc;
+
 use super::id::{Key, ReservationId, User};
 use super::spec::{Creation, SaleSpec, State};
 use super::split::Moves;
 use super::terms::Terms;
+use crate::trace::Trace;
 
 /// A request for units. The id is made by the one who asks; it becomes the reservation's if the
 /// request is granted.
@@ -17,6 +20,8 @@ pub struct Reserve {
     pub user: Option<User>,
     /// The idempotency key, if the client gave one.
     pub key: Option<Key>,
+    /// How the client's request is found again. It decides nothing, and only the orders keep it.
+    pub trace: Option<Arc<Trace>>,
 }
 
 impl Reserve {

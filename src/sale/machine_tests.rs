@@ -12,6 +12,7 @@ fn ask(n: u128, quantity: u32, user: &str, key: &str) -> Command {
         quantity,
         user: User::new(user).ok(),
         key: Key::new(key).ok(),
+        trace: None,
     })
 }
 

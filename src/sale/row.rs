@@ -78,6 +78,7 @@ impl Row {
             sale: sale.clone(),
             reservation: self.to_reservation(),
             key: Key::new(self.key()).ok(),
+            trace: None,
             at_ms: self.changed_at_ms,
             version: self.version,
         }

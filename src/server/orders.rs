@@ -67,8 +67,8 @@ impl OrdersThread {
                     Ok(Err(WorkerError::Source(_))) => return,
                     Ok(Err(error)) => tracing::error!(
                         %error,
-                        "orders are not written, selling goes on; another attempt in {} s",
-                        RESTART_PAUSE.as_secs()
+                        retry_s = RESTART_PAUSE.as_secs(),
+                        "orders are not written, selling goes on"
                     ),
                     Err(_) => {}
                 }
@@ -83,9 +83,7 @@ impl OrdersThread {
         match verdict.recv_timeout(COMPARE_PATIENCE) {
             Ok(Ok(())) => {}
             Ok(Err(reason)) => return Err(OrdersStartError::Behind(reason)),
-            Err(_) => tracing::warn!(
-                "the database takes its time; the ledger is compared with its orders when it answers"
-            ),
+            Err(_) => tracing::warn!("database slow: the ledger is compared with its orders later"),
         }
         Ok(orders)
     }
@@ -139,7 +137,7 @@ impl Drop for OrdersThread {
         while !thread.is_finished() {
             if Instant::now() >= until {
                 tracing::warn!(
-                    "the database takes its time; the rest of the orders is written after the next start"
+                    "database slow: the rest of the orders is written after the next start"
                 );
                 return;
             }

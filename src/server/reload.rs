@@ -89,7 +89,7 @@ impl Reload {
             }
         };
         for warning in new.warnings.iter().filter(|told| !self.current.warnings.contains(told)) {
-            tracing::warn!("{warning}");
+            tracing::warn!(%warning, "configuration needs attention");
         }
         let changes = self.current.changes(&new);
         self.current = self.current.taking_over(&new);
@@ -127,7 +127,8 @@ impl Reload {
         let setting = self.current.tls.as_ref()?;
         match setting.load(SystemTime::now(), &self.tickets) {
             Ok(loaded) => {
-                loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+                let warnings = loaded.warnings.iter();
+                warnings.for_each(|warning| tracing::warn!(%warning, "TLS files need attention"));
                 Some(loaded)
             }
             Err(TlsProblem { setting, file, problem }) => {

@@ -101,15 +101,15 @@ fn a_killed_member_is_noticed_by_its_lease_and_missed_by_nobody() {
     assert!(distinct.is_subset(&there));
     for server in &servers[1..] {
         assert!(buyer(server).buy().expect("an answer").is("sold_out"));
-        eventually("it is told", 3, || server.log().contains("a member is gone"));
+        eventually("it is told", 3, || server.log().contains("member lease expired"));
         let log = server.log();
-        let lines = log.lines().filter(|line| line.contains("a member is gone"));
+        let lines = log.lines().filter(|line| line.contains("member lease expired"));
         assert_eq!(lines.clone().count(), 1, "{log}");
         assert!(
             lines.clone().all(|line| line.contains("WARN") && line.contains("name=a")),
             "{log}"
         );
-        assert!(!log.contains("a member left"), "{log}");
+        assert!(!log.contains("member left"), "{log}");
     }
 }
 
@@ -140,11 +140,11 @@ fn a_member_that_drains_says_so_and_one_that_stops_is_gone_at_once() {
     slow.write_all(b"Host: shop\r\n\r\n").expect("the other half");
     assert_eq!(servers[0].wait(), 0);
     assert_eq!(names(&servers[1]), ["b"]);
-    eventually("it is told", 3, || servers[1].log().contains("a member left"));
-    assert!(!servers[1].log().contains("a member is gone"), "{}", servers[1].log());
+    eventually("it is told", 3, || servers[1].log().contains("member left"));
+    assert!(!servers[1].log().contains("member lease expired"), "{}", servers[1].log());
     servers[0].restart();
     eventually("it is back", 3, || names(&servers[1]) == ["a", "b"]);
-    eventually("it is told", 3, || servers[1].log().contains("a member came"));
+    eventually("it is told", 3, || servers[1].log().contains("member joined"));
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn a_redis_that_starts_empty_learns_of_everybody_again() {
     for (server, since) in servers.iter().zip(since) {
         let log = server.log();
         assert!(log.contains("joined again"), "{log}");
-        assert!(!log.contains("a member is gone") && !log.contains("a member left"), "{log}");
+        assert!(!log.contains("member lease expired") && !log.contains("member left"), "{log}");
         assert!(known_to(server).iter().any(|one| one["since"] == since));
     }
 }
@@ -203,14 +203,14 @@ fn a_machines_clock_does_not_matter() {
     }
     for server in [&jumps, &stays] {
         let log = server.log();
-        let odd = ["a member is gone", "a member left", "joined again"];
+        let odd = ["member lease expired", "member left", "joined again"];
         assert!(odd.iter().all(|odd| !log.contains(odd)), "{log}");
     }
 }
 
 #[test]
 fn two_with_one_name_are_told_and_one_that_comes_back_is_not() {
-    let told = "another member has the name of this one";
+    let told = "member has the name of this one";
     let redis = RedisServer::start(&[]);
     let twins = [(); 2].map(|()| named(&redis, "twin", &[]));
     for twin in &twins {
@@ -263,7 +263,7 @@ fn one_of_many_sells_all_there_is() {
     for _ in 0..50 {
         client.renew_lease(MemberId::random(), None, &large).expect("a lease");
     }
-    eventually("it knows of them", 3, || server.log().matches("a member came").count() == 50);
+    eventually("it knows of them", 3, || server.log().matches("member joined").count() == 50);
     let buyers = (0..10).map(|_| {
         let mut buyer = buyer(&server);
         thread::spawn(move || (0..50).map(|_| buyer.buy().expect("an answer")).collect::<Vec<_>>())

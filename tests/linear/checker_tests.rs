@@ -250,6 +250,7 @@ fn any_call(chance: &mut Chance, reservations: usize, number: usize) -> (Call, C
                 quantity: 1,
                 user: User::new(user).ok(),
                 key: key.and_then(|key| Key::new(key).ok()),
+                trace: None,
             };
             let key = key.map(str::to_owned);
             (Call::Buy { user: user.to_owned(), key }, Command::Reserve(reserve))

@@ -14,7 +14,7 @@ mod place;
 mod port;
 #[allow(dead_code)]
 #[path = "../support/postgres.rs"]
-mod postgres;
+mod postgres_server;
 #[allow(dead_code)]
 #[path = "../support/redis.rs"]
 mod redis;
@@ -30,6 +30,7 @@ mod tuning;
 
 mod changes;
 mod hand_over;
+mod logs;
 mod metrics;
 mod observe;
 mod prometheus;

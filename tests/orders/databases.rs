@@ -1,10 +1,11 @@
 //! The databases: one row a reservation, the latest version of it, and errors that say who must act.
 
-use std::sync::Barrier;
+use std::sync::{Arc, Barrier};
 use std::thread;
 
 use stampede::orders::{Database, DatabaseError, Order, open};
 use stampede::sale::{Change, SaleId, Status};
+use stampede::trace::Trace;
 
 use super::postgres_server::PostgresServer;
 use super::{change, sale};
@@ -63,6 +64,82 @@ fn keeps_one_row_a_reservation(database: &mut dyn Database) {
     let repaired = change(&a, 2, Status::Cancelled, 3);
     database.overwrite(std::slice::from_ref(&repaired)).expect("a repair");
     assert_eq!(rows(database, &a)[1], as_order(&repaired));
+}
+
+/// Which requests made the sale's reservations, as the table says it: the id of each, in their order.
+/// `read` gives id and `traceparent`.
+fn says_who_asked(
+    database: &mut dyn Database,
+    mut read: impl FnMut() -> Vec<(Option<String>, Option<String>)>,
+) {
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let sale = sale("traced");
+    let traced = |n: u64, status, version, trace: Option<(&str, &str)>| {
+        let trace = trace.and_then(|(id, parent)| Trace::from_texts(id, parent)).map(Arc::new);
+        Change { trace, ..change(&sale, n, status, version) }
+    };
+    // Many that are new, of which some say who asked: all at once, and once more.
+    let asked = |n: u64| format!("asked {n}").replace(' ', "-");
+    let held: Vec<_> = (1..=300)
+        .map(|n| {
+            let id = asked(n);
+            traced(n, Status::Held, n, n.is_multiple_of(2).then_some((&id, PARENT)))
+        })
+        .collect();
+    let mut want: Vec<_> = (1..=300u64)
+        .map(|n| match n.is_multiple_of(2) {
+            true => (Some(asked(n)), Some(PARENT.to_owned())),
+            false => (None, None),
+        })
+        .collect();
+    database.write(&held, None).expect("held");
+    assert_eq!(read(), want);
+    database.write(&held, None).expect("all again");
+    assert_eq!(read(), want);
+    // A later change, which says nothing of who asked, leaves it.
+    let later: Vec<_> = (1..=99).map(|n| traced(n, Status::Confirmed, 900, None)).collect();
+    database.write(&later, None).expect("later");
+    // A change that comes behind a later one tells it; of several at once the first does.
+    database.write(&[traced(301, Status::Confirmed, 9, None)], None).expect("the later one");
+    database.write(&[traced(301, Status::Held, 8, Some(("late", "")))], None).expect("late");
+    let both =
+        [traced(302, Status::Held, 8, Some(("", PARENT))), traced(302, Status::Expired, 9, None)];
+    database.write(&both, None).expect("both at once");
+    database.overwrite(&[traced(2, Status::Held, 1, None)]).expect("a repair");
+    want.extend([(Some("late".to_owned()), None), (None, Some(PARENT.to_owned()))]);
+    assert_eq!(read(), want);
+    let (rows, count) = (rows(database, &sale), want.len());
+    assert_eq!(
+        (rows.len(), rows[300].status, rows[300].version),
+        (count, Some(Status::Confirmed), 9)
+    );
+}
+
+const WHO_ASKED: &str =
+    "SELECT request_id, traceparent FROM orders WHERE sale = 'traced' ORDER BY reservation";
+
+#[test]
+fn a_row_of_sqlite_says_who_asked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("orders.db");
+    let mut database = open(&format!("sqlite:{}", file.display())).expect("a database");
+    let reader = rusqlite::Connection::open(&file).expect("the file");
+    says_who_asked(&mut *database, || {
+        let mut select = reader.prepare(WHO_ASKED).expect("a query");
+        let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("rows");
+        rows.collect::<Result<_, _>>().expect("rows")
+    });
+}
+
+#[test]
+fn a_row_of_postgres_says_who_asked() {
+    let server = PostgresServer::start();
+    let mut database = open(&server.url()).expect("a database");
+    let mut reader = server.connect();
+    says_who_asked(&mut *database, || {
+        let rows = reader.query(WHO_ASKED, &[]).expect("rows");
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+    });
 }
 
 /// Several workers that start at once and write the same rows in another order.

@@ -50,5 +50,6 @@ fn change(sale: &SaleId, number: u64, status: Status, version: u64) -> Change {
         key: (number % 2 == 1).then(|| Key::new(&format!("key {number}")).expect("a key")),
         at_ms: 1_893_455_000_000 + version,
         version,
+        trace: None,
     }
 }

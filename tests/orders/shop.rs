@@ -75,6 +75,7 @@ impl Shop {
                 quantity: n as u32 % 3 + 1,
                 user: (n % 4 != 0).then(|| User::new(&format!("user {n}")).expect("a user")),
                 key: (n % 2 == 0).then(|| Key::new(&format!("key {n}")).expect("a key")),
+                trace: None,
             })
         };
         self.ask(sale, ids.iter().map(reserve).collect());

@@ -1,6 +1,7 @@
 //! One generated history for every ledger: they must agree outcome for outcome.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -10,6 +11,7 @@ use stampede::sale::{
     Command, Creation, Key, Machine, Outcome, ReservationId, Reserve, SaleId, SaleSpec, Split,
     Terms, User,
 };
+use stampede::trace::Trace;
 
 /// What a history is put to. Time comes with the group and does not go back.
 pub trait Ledger {
@@ -144,13 +146,16 @@ fn reserve() -> impl Strategy<Value = Command> {
     ];
     let quantity = prop_oneof![6 => Just(1u32), 3 => 1..4u32, 1 => 4..13u32];
     let made = prop_oneof![2 => Just(0), 1 => 1..3u64];
-    (user, key, quantity, prop::bool::weighted(0.1), made).prop_map(
-        |(user, key, quantity, only_looks, made)| {
+    // Who asks for it decides nothing.
+    let trace = prop::option::weighted(0.2, "[!-~]{1,40}");
+    (user, key, quantity, trace, prop::bool::weighted(0.1), made).prop_map(
+        |(user, key, quantity, trace, only_looks, made)| {
             let reserve = Reserve {
                 id: ReservationId(0),
                 quantity,
                 user: user.and_then(|user| User::new(user).ok()),
                 key: key.and_then(|key| Key::new(key).ok()),
+                trace: trace.and_then(|id| Trace::from_texts(&id, "")).map(Arc::new),
             };
             if only_looks {
                 Command::FindClaim(reserve, Creation(made))

@@ -156,6 +156,7 @@ fn ask(kind: Kind, n: u128) -> Command {
         user: named.then(|| User::new(&format!("user-{n}")).expect("a user")),
         key: keyed
             .then(|| Key::new(&format!("key-of-36-characters-as-a-uuid-{n:05}")).expect("key")),
+        trace: None,
     })
 }
 

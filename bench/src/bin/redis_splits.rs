@@ -173,6 +173,7 @@ fn ask(n: u128, user: &str) -> Command {
         quantity: 1,
         user: User::new(user).ok(),
         key: None,
+        trace: None,
     })
 }
 

@@ -13,7 +13,10 @@ use crate::limits::{DRAIN_LINGER_MS, LINGER_DEADLINE_MS};
 pub(in crate::engine) fn close(core: &Core, token: Token, why: End) {
     let removed = core.connections.borrow_mut().remove(token);
     let engine = &core.engine;
-    core.counts.end(if let Some(Entry::Refused(_)) = removed { End::Refused } else { why });
+    core.counts.end(match removed {
+        Some(Entry::Refused(kind)) => End::refused(kind),
+        _ => why,
+    });
     match removed {
         Some(Entry::Admitted(address)) => {
             engine.connections.free();

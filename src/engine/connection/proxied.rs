@@ -45,7 +45,7 @@ pub(super) fn take_header(
                 }
                 Err(Some(_)) => {}
                 Err(None) => {
-                    close(core, token, End::Refused);
+                    close(core, token, End::AddressLimit);
                     return None;
                 }
             }

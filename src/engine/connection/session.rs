@@ -15,7 +15,7 @@ use super::turn::Turn;
 use crate::engine::core::{Action, Leader, Service};
 use crate::engine::counts::End;
 use crate::engine::gate::Token;
-use crate::engine::http::{Framing, Head, Problem, Reject, parse_head};
+use crate::engine::http::{Framing, Head, Problem, Reject, parse_head, write_request_id};
 use crate::engine::manner::Manner;
 use crate::engine::settings::Limits;
 use crate::limits::{
@@ -99,6 +99,10 @@ impl<'a, S: Service> Session<'a, S> {
 
     /// Reads, serves and writes until there is nothing more to read or no room to write.
     fn drive(&mut self) -> Keep {
+        if S::WANTS_PEER {
+            let peer = rustix::net::getpeername(&self.connection.socket).ok().flatten();
+            self.leader.core.peer.set(peer.and_then(|peer| peer.try_into().ok()));
+        }
         if self.must_shake_hands()
             && let Some(keep) = self.shake_hands()
         {
@@ -299,6 +303,8 @@ impl<'a, S: Service> Session<'a, S> {
                 Ok(Served::Answered) => {}
                 Ok(Served::Incomplete | Served::Waits) => break,
                 Err(reject) => {
+                    let (core, code) = (self.leader.core.index, reject.kind.code);
+                    tracing::debug!(core, code, detail = reject.detail, "bad request");
                     let date = self.leader.core.date.borrow();
                     self.requests += 1;
                     reject.write(&self.input[start..], &date, &mut self.out);
@@ -436,8 +442,11 @@ impl<'a, S: Service> Session<'a, S> {
         let core = self.leader.core;
         self.requests += 1;
         if let Some(kind) = head.declined(self.connection.secure) {
-            let manner = Manner::of(core, &head);
+            let (manner, answer_at) = (Manner::of(core, &head), self.out.len());
             Problem::of(kind).write(&manner.envelope(&core.date.borrow()), &mut self.out);
+            if let Some(trace) = head.trace() {
+                write_request_id(trace.request_id(), answer_at, &mut self.out);
+            }
             return Ok(Some(Action::Answered));
         }
         Ok(Some(self.leader.service.serve(core, self.token, &head, body, &mut self.out)))

@@ -5,6 +5,10 @@
 
 use super::problem::{Kind, Reject};
 use crate::limits::BODY_BYTES_MAX;
+use crate::trace::Trace;
+
+/// The header that names a request, in it and in its answer.
+pub const REQUEST_ID: &str = "X-Request-Id";
 
 /// A method. CONNECT is none of them: [`parse_head`](super::parse_head) refuses it with 501 and closes,
 /// since what would follow it is no HTTP.
@@ -84,6 +88,8 @@ impl Oddities {
     pub(super) const ENCODED: Self = Self(2);
     /// The target is for an encrypted connection.
     pub(super) const MISDIRECTED: Self = Self(4);
+    /// There is an `X-Request-Id` or a `traceparent`: see [`Head::trace`].
+    pub(super) const TRACED: Self = Self(8);
 
     #[inline]
     pub(super) const fn and(self, other: Self) -> Self {
@@ -106,6 +112,18 @@ impl<'a> Head<'a> {
         }
         let misdirected = !secure && self.oddities.has(Oddities::MISDIRECTED);
         misdirected.then_some(Kind::MISDIRECTED_REQUEST)
+    }
+
+    /// Whether the client says how its request is to be found again.
+    #[inline]
+    pub fn is_traced(&self) -> bool {
+        self.oddities.has(Oddities::TRACED)
+    }
+
+    /// What it says, if that is of use.
+    pub fn trace(&self) -> Option<Trace> {
+        let values = |name| self.values(name);
+        self.is_traced().then(|| Trace::read(values(REQUEST_ID), values("traceparent")))?
     }
 
     /// All values of a header field, as sent, without the blanks around them: for those that are
@@ -197,6 +215,8 @@ impl<'a> Fields<'a> {
             12 if is("content-type") => {
                 once(&mut self.content_type, value, "more than one Content-Type")?;
             }
+            11 if is("traceparent") => self.oddities = self.oddities.and(Oddities::TRACED),
+            12 if is(REQUEST_ID) => self.oddities = self.oddities.and(Oddities::TRACED),
             16 if is("content-encoding") && names_a_coding(value) => {
                 self.oddities = self.oddities.and(Oddities::ENCODED);
             }

@@ -20,13 +20,13 @@ mod status;
 
 pub use body::ChunkedDecoder;
 pub use date::HttpDate;
-pub use head::{Framing, Head, Method, Oddities, Version};
+pub use head::{Framing, Head, Method, Oddities, REQUEST_ID, Version};
 pub use media::Media;
 pub use problem::{Kind, Problem, Reject, Remedy, shown};
 pub use request::parse_head;
 pub use response::{
     CONTINUE, Canned, Envelope, JSON, Persistence, Response, json_bytes, write_json,
-    write_json_bytes, write_options,
+    write_json_bytes, write_options, write_request_id,
 };
 pub use status::Status;
 

@@ -546,6 +546,7 @@ fn what_clients_send_is_plain() {
         ),
         ("POST /v1/sales/ticket/reservations HTTP/1.1", "Content-Length: 5\r\nX:\r\nY:z\r\n"),
         ("POST / HTTP/1.1", "Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n"),
+        ("GET / HTTP/1.1", "X-Request-Id: a-1\r\ntraceparent: 00-1\r\ntracestate: a=b\r\n"),
     ] {
         let input = format!("{line}\r\n{headers}{end}");
         assert_eq!(read_plain(input.as_bytes()), Some(head(&input)), "{input}");
@@ -681,4 +682,23 @@ proptest! {
             prop_assert!(part == Ok(None) || part == whole, "{part:?} {whole:?}");
         }
     }
+}
+
+#[test]
+fn what_a_request_is_called_is_found_in_any_head() {
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let told = |headers: &str| {
+        let input = format!("GET / HTTP/1.0\r\n{headers}\r\n");
+        let head = head(&input);
+        let trace = head.trace();
+        let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+        let names = trace.map(|trace| (text(trace.request_id()), text(trace.parent())));
+        (head.is_traced(), names)
+    };
+    let some = |id: &str, parent: &str| (true, Some((id.to_owned(), parent.to_owned())));
+    assert_eq!(told("Content-Type: a\r\n"), (false, None));
+    assert_eq!(told("X-REQUEST-ID:  a-1\t\r\n"), some("a-1", ""));
+    assert_eq!(told(&format!("TraceParent: {parent}\r\nx-request-id:b\r\n")), some("b", parent));
+    assert_eq!(told("traceparent: 00\r\nX-Request-Id: b\r\n"), some("b", ""));
+    assert_eq!(told("traceparent: 00\r\n"), (true, None));
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::date::{DATE_BYTES, HttpDate};
-use super::head::{Head, Method, Version};
+use super::head::{Head, Method, REQUEST_ID, Version};
 use super::problem::{Kind, Problem, Reject, Remedy};
 use super::request::asks_for_head;
 use super::status::Status;
@@ -237,6 +237,23 @@ pub fn write_options(allow: &'static str, envelope: &Envelope<'_>, out: &mut Vec
         ..Response::new(Status::NoContent, JSON)
     };
     response.write(envelope, &[], out);
+}
+
+/// Puts `X-Request-Id` into the response that begins at `start` of what was written, and gives its
+/// status. It is put in afterwards, so that responses without it, which are nearly all, are written as if
+/// there were none.
+#[cold]
+pub fn write_request_id(id: Option<&str>, start: usize, out: &mut Vec<u8>) -> Option<u16> {
+    let response = out.get(start..)?;
+    let line_end = start + memchr::memchr(b'\r', response)?;
+    let digits = str::from_utf8(response.get("HTTP/1.1 ".len()..)?.get(..3)?).ok()?;
+    let status = digits.parse().ok()?;
+    if let Some(id) = id {
+        debug_assert!(id.bytes().all(|b| b.is_ascii_graphic()), "no header is ever split");
+        let line = [b"\r\n", REQUEST_ID.as_bytes(), b": ", id.as_bytes()].concat();
+        out.splice(line_end..line_end, line);
+    }
+    Some(status)
 }
 
 /// A whole response, encoded once and written often. Only what the [`Envelope`] says changes.

@@ -87,3 +87,18 @@ fn a_problem_says_how_to_say_who_asks() {
     assert!(text.starts_with("HTTP/1.1 401 Unauthorized\r\n"), "{text}");
     assert!(text.contains("\r\nWWW-Authenticate: Bearer\r\n"), "{text}");
 }
+
+#[test]
+fn a_request_id_is_put_into_the_answer_that_it_belongs_to_alone() {
+    let plain = written(write_plaintext, GET);
+    let mut out = [plain.as_bytes(), plain.as_bytes()].concat();
+    assert_eq!(write_request_id(Some("a-1"), plain.len(), &mut out), Some(200));
+    let named = plain.replacen("\r\n", "\r\nX-Request-Id: a-1\r\n", 1);
+    assert_eq!(String::from_utf8(out).unwrap(), format!("{plain}{named}"));
+    let mut out = plain.clone().into_bytes();
+    assert_eq!(write_request_id(None, 0, &mut out), Some(200));
+    assert_eq!(out, plain.as_bytes());
+    for start in [plain.len(), plain.len() + 1] {
+        assert_eq!(write_request_id(Some("a"), start, &mut out), None);
+    }
+}

@@ -103,7 +103,9 @@ fn walk_on(state: &State, cursor: &mut Cursor, mut walk: Walk, max: usize) -> Ve
             }
             let row = &rows[walk.row];
             if row.version > cursor.position && row.version <= walk.until {
-                changes.push(row.to_change(own_id.get_or_insert_with(|| id.detached())));
+                let mut change = row.to_change(own_id.get_or_insert_with(|| id.detached()));
+                state.traces.tell(walk.sale, walk.row, &mut change);
+                changes.push(change);
             }
             walk.row += 1;
         }
@@ -128,7 +130,9 @@ fn from_tail(state: &mut State, version: u64, cursor: &mut Cursor, max: usize) -
                 Some(own) if own == *id => own_id.insert(own),
                 _ => own_id.insert(id.detached()),
             };
-            changes.push(machine.rows()[entry.row as usize].to_change(own_id));
+            let mut change = machine.rows()[entry.row as usize].to_change(own_id);
+            state.traces.tell(entry.sale, entry.row as usize, &mut change);
+            changes.push(change);
         }
     }
     cursor.position = match tail.entries.front() {

@@ -8,17 +8,22 @@
 //! has written the present one: an older build then refuses the folder by its marker. 0.1.0 wrote format
 //! 2; format 3 is that of 0.2.0, with refunds, stock that is taken back and changes of terms.
 
+use std::sync::Arc;
+
 use crate::limits::{
-    HOLD_MS_MAX, KEY_BYTES_MAX, QUANTITY_MAX, SALE_ID_BYTES_MAX, TIME_MS_MAX, TOTAL_MAX,
-    USER_BYTES_MAX,
+    HOLD_MS_MAX, KEY_BYTES_MAX, QUANTITY_MAX, REQUEST_ID_BYTES_MAX, SALE_ID_BYTES_MAX, TIME_MS_MAX,
+    TOTAL_MAX, USER_BYTES_MAX,
 };
 use crate::sale::{
     Command, Key, ReservationId, Reserve, Row, SaleId, SaleSpec, Split, Status, Terms, User,
 };
+use crate::trace::{TRACEPARENT_BYTES, Trace};
 
 /// Most bytes one command takes in a record, with the entry that names its sale.
 pub(super) const COMMAND_BYTES_MAX: usize =
-    2 + SALE_ID_BYTES_MAX + 1 + 16 + 4 + 2 + USER_BYTES_MAX + KEY_BYTES_MAX;
+    2 + SALE_ID_BYTES_MAX + 1 + 16 + 4 + 2 + USER_BYTES_MAX + KEY_BYTES_MAX + TRACE_BYTES_MAX;
+/// Most bytes of how a request is found again.
+const TRACE_BYTES_MAX: usize = 2 + REQUEST_ID_BYTES_MAX + TRACEPARENT_BYTES;
 /// Fewest bytes one row takes in a snapshot.
 pub(super) const ROW_BYTES_MIN: u64 = 16 + 1 + 4 + 8 + 8 + 8 + 2;
 
@@ -42,6 +47,8 @@ const CLOSING: u8 = 1;
 const HOLD: u8 = 2;
 const LIMIT: u8 = 4;
 const QUANTITY: u8 = 8;
+/// What [`RESERVE`] is, and how the request is found again. Format 3 has it; 0.1.0 wrote format 2.
+const RESERVE_TRACED: u8 = 32;
 
 /// Bytes that don't say what they should. Names what was being read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,11 +98,15 @@ pub(super) fn put_jump(out: &mut Vec<u8>, to: u64) {
 pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) {
     match command {
         Command::Reserve(reserve) => {
-            out.push(RESERVE);
+            out.push(if reserve.trace.is_some() { RESERVE_TRACED } else { RESERVE });
             put_id(out, reserve.id);
             out.extend_from_slice(&reserve.quantity.to_le_bytes());
             put_text(out, reserve.user_text());
             put_text(out, reserve.key_text());
+            if let Some(trace) = &reserve.trace {
+                put_text(out, trace.request_id().unwrap_or_default());
+                put_text(out, trace.parent().unwrap_or_default());
+            }
         }
         Command::Confirm(id) => {
             out.push(CONFIRM);
@@ -310,7 +321,16 @@ impl<'a> Reader<'a> {
         let user = (!user.is_empty()).then(|| User::new(user).map_err(|_| Malformed("user")));
         let key = (!key.is_empty()).then(|| Key::new(key).map_err(|_| Malformed("key")));
         let (user, key) = (user.transpose()?, key.transpose()?);
-        Ok(Reserve { id, quantity, user, key })
+        Ok(Reserve { id, quantity, user, key, trace: None })
+    }
+
+    /// What [`put_command`] wrote of a trace. What is none is damaged: it would not have been written.
+    fn trace(&mut self) -> Result<Option<Arc<Trace>>, Malformed> {
+        let (id, parent) = (self.text("request id")?, self.text("traceparent")?);
+        let trace = Trace::from_texts(id, parent).ok_or(Malformed("trace"))?;
+        let whole = trace.request_id().unwrap_or_default() == id
+            && trace.parent().unwrap_or_default() == parent;
+        check(whole, Some(Arc::new(trace)), "trace")
     }
 
     fn take_stock(&mut self) -> Result<Command, Malformed> {
@@ -345,6 +365,10 @@ impl<'a> Reader<'a> {
             EXPIRED => return Ok(Entry::Expired { units: self.u64("units")? }),
             JUMP => return Ok(Entry::Jump { to: self.u64("number")? }),
             RESERVE => Command::Reserve(self.reserve()?),
+            RESERVE_TRACED => {
+                let reserve = self.reserve()?;
+                Command::Reserve(Reserve { trace: self.trace()?, ..reserve })
+            }
             CONFIRM => Command::Confirm(self.id()?),
             CANCEL => Command::Cancel(self.id()?),
             REFUND => Command::Refund(self.id()?),
@@ -377,9 +401,16 @@ mod tests {
         let id = any::<u128>().prop_map(ReservationId);
         let user = proptest::option::of("[a-z张]{1,40}".prop_map(|t| User::new(&t).unwrap()));
         let key = proptest::option::of("[a-z0-9]{1,255}".prop_map(|t| Key::new(&t).unwrap()));
-        let reserve = (id.clone(), 1..=QUANTITY_MAX, user, key).prop_map(|(id, quantity, u, k)| {
-            Command::Reserve(Reserve { id, quantity, user: u, key: k })
-        });
+        let parent = "00-[1-9a-f]{32}-[1-9a-f]{16}-0[01]";
+        let trace = proptest::option::of(("[!-~]{0,128}", proptest::option::of(parent)));
+        let reserve = (id.clone(), 1..=QUANTITY_MAX, user, key, trace).prop_map(
+            |(id, quantity, user, key, trace)| {
+                let trace = trace.and_then(|(id, parent)| {
+                    Trace::from_texts(&id, &parent.unwrap_or_default()).map(Arc::new)
+                });
+                Command::Reserve(Reserve { id, quantity, user, key, trace })
+            },
+        );
         prop_oneof![
             reserve,
             id.clone().prop_map(Command::Confirm),

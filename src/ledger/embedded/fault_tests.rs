@@ -42,7 +42,7 @@ impl Buyers {
     fn buy(&mut self, store: &mut Store) {
         self.asked += 1;
         let id = ReservationId(self.asked);
-        let reserve = Reserve { id, quantity: 1, user: None, key: None };
+        let reserve = Reserve { id, quantity: 1, user: None, key: None, trace: None };
         let create = Command::Create(SaleSpec::with_total(1 << 30));
         let commands = vec![create, Command::Reserve(reserve)];
         let group = Group { sale: SaleId::new("t").unwrap(), commands };

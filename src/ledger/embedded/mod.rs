@@ -45,6 +45,7 @@ mod store;
 mod tail;
 mod tally;
 mod thread;
+mod traces;
 
 pub use backup::{Backup, BackupError, Progress, back_up};
 pub use changes::{Cursor, Rest};

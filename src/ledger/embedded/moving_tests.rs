@@ -36,7 +36,7 @@ fn ask(store: &mut Store, sale: &str, commands: Vec<Command>) -> Vec<Outcome> {
 fn reserve(n: u128) -> Command {
     let user = (!n.is_multiple_of(3)).then(|| User::new(&format!("u{n}")).unwrap());
     let key = n.is_multiple_of(2).then(|| Key::new(&format!("k{n}")).unwrap());
-    Command::Reserve(Reserve { id: ReservationId(n), quantity: 1, user, key })
+    Command::Reserve(Reserve { id: ReservationId(n), quantity: 1, user, key, trace: None })
 }
 
 /// A ledger with a snapshot, two journals after it, and a sale that was removed.
@@ -224,6 +224,7 @@ fn coming(sale: &str, version: u64) -> SaleCopy {
             expires_at_ms: 10_000 - n as u64,
         },
         key: Key::new(&format!("k{n}")).ok(),
+        trace: None,
         at_ms: 500,
         version,
     };

@@ -7,10 +7,11 @@ use super::codec::{Entry, Malformed, Reader, put_command, put_expired, put_jump,
 use super::departed::Departed;
 use super::sales::Sales;
 use super::tail::Tail;
+use super::traces::Traces;
 use crate::ledger::gaps::Gaps;
 use crate::ledger::{Group, GroupReply};
 use crate::limits::TOTAL_MAX;
-use crate::sale::{Command, Machine, Outcome, SaleId, SaleSpec, Split};
+use crate::sale::{Command, Machine, Outcome, Reserve, SaleId, SaleSpec, Split};
 
 /// All sales, and the ledger's time.
 #[derive(Default)]
@@ -20,6 +21,8 @@ pub(super) struct State {
     pub now_ms: u64,
     /// The latest changes, while somebody reads them.
     pub tail: Option<Tail>,
+    /// Who asked for reservations, until the orders have them.
+    pub traces: Traces,
     /// Sales that were removed, for whoever has the time to free their memory.
     pub removed: Vec<Machine>,
     /// Numbers that no record has.
@@ -92,6 +95,10 @@ impl State {
         let (outcome, changed) = apply(machine, self.now_ms, command);
         if changed {
             note(&mut self.tail, found, machine, number);
+            if let Command::Reserve(Reserve { trace: Some(trace), .. }) = command {
+                let made = machine.changed().iter();
+                made.for_each(|row| self.traces.note(found, *row, number, trace));
+            }
         }
         if outcome == Outcome::Removed {
             *sale = None;
@@ -103,8 +110,9 @@ impl State {
     fn remove(&mut self, sale: u32) {
         let Some((id, machine)) = self.sales.remove(sale) else { return };
         if let Some(tail) = &mut self.tail {
-            tail.keep_removed(&id, &machine);
+            tail.keep_removed(&id, &machine, |row, change| self.traces.tell(sale, row, change));
         }
+        self.traces.forget_sale(sale);
         self.removed.push(machine);
     }
 

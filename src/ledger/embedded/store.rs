@@ -266,6 +266,7 @@ impl Store {
     /// The orders have everything up to this version.
     pub fn set_orders_position(&mut self, version: u64) {
         self.orders_position = Some(version);
+        self.state.traces.forget(version);
     }
 
     /// Whether a reader of changes has yet to take some of this sale.

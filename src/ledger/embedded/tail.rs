@@ -52,8 +52,14 @@ impl Tail {
         }
     }
 
-    /// Keeps what the reader lacks of a sale that is about to go.
-    pub(super) fn keep_removed(&mut self, id: &SaleId, machine: &Machine) {
+    /// Keeps what the reader lacks of a sale that is about to go. `tell` adds to a row's change what
+    /// stands beside the rows.
+    pub(super) fn keep_removed(
+        &mut self,
+        id: &SaleId,
+        machine: &Machine,
+        tell: impl Fn(usize, &mut Change),
+    ) {
         let rows = machine.rows();
         let mut row = rows.skip_unchanged(0, self.position);
         while row < rows.len() {
@@ -62,7 +68,9 @@ impl Tail {
                 break;
             }
             if rows[row].version > self.position {
-                self.removed.push(rows[row].to_change(id));
+                let mut change = rows[row].to_change(id);
+                tell(row, &mut change);
+                self.removed.push(change);
             }
             row = rows.skip_unchanged(row + 1, self.position);
         }

@@ -9,7 +9,13 @@ fn sale(name: &str) -> SaleId {
 
 /// A purchase that its number tells from others.
 fn buy(number: u128) -> Command {
-    Command::Reserve(Reserve { id: ReservationId(number), quantity: 1, user: None, key: None })
+    Command::Reserve(Reserve {
+        id: ReservationId(number),
+        quantity: 1,
+        user: None,
+        key: None,
+        trace: None,
+    })
 }
 
 /// Puts a command into a queue for which somebody waits, with an allowance of 1.
@@ -237,6 +243,7 @@ fn keyed(key: &str) -> Reserve {
         quantity: 1,
         user: Some(User::new("ann").unwrap()),
         key: Some(Key::new(key).unwrap()),
+        trace: None,
     }
 }
 

@@ -228,13 +228,17 @@ impl Codec {
     /// A run of reserve commands for each of these sales.
     fn sell(&self, sales: &[Sale<'_>], out: &mut Vec<u8>) {
         let keys = sales.iter().map(Sale::count_keys).sum::<usize>();
-        command(out, 3 + keys + 1 + sales.len() * sell::ARGUMENTS);
+        let traced = sell::are_traced(sales);
+        command(out, 3 + keys + 1 + sales.len() * sell::ARGUMENTS + usize::from(traced));
         bulk(out, b"EVALSHA");
         bulk(out, self.scripts.get(ScriptName::Reserve).sha.as_bytes());
         bulk_number(out, keys as u64);
         sales.iter().for_each(|sale| sale.write_keys(out));
         self.time(ScriptName::Reserve, out);
         sales.iter().for_each(|sale| sale.write_arguments(out));
+        if traced {
+            sell::write_traces(sales, out);
+        }
     }
 
     /// Everything up to a script's own arguments, of which there will be `own`.
@@ -297,6 +301,7 @@ mod tests {
             quantity: 1,
             user: User::new(user).ok(),
             key: Key::new(key).ok(),
+            trace: None,
         })
     }
 

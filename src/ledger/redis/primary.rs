@@ -163,8 +163,7 @@ impl Primary {
         }
         if let Some(Dissent { seat, .. }) = state.dissent.take() {
             tracing::warn!(primary = self.name, address = %seat.endpoint, epoch = seat.epoch,
-                "the primary that was known is none any more: the one that most Sentinels name is \
-                 taken, in an earlier epoch");
+                "known primary is none any more");
             self.take(&mut state, seat);
         }
     }
@@ -250,8 +249,7 @@ impl State {
                 if begins {
                     tracing::warn!(ours = %ours.endpoint, epoch = ours.epoch,
                         theirs = %seat.endpoint, their_epoch = seat.epoch,
-                        "most Sentinels still name another primary, in an earlier epoch than ours: \
-                         it is sent nothing any more");
+                        "most Sentinels name another primary; ours is sent nothing");
                 }
                 begins
             }
@@ -281,8 +279,7 @@ impl State {
             return false;
         }
         tracing::warn!(address = %seat.endpoint, epoch = seat.epoch, refusal = written.told,
-            "a sale was written in an epoch that most Sentinels don't know: it alone stays refused, \
-             until its field epoch is deleted");
+            "sale was written in an epoch that most Sentinels don't know");
         if self.foreign.len() == FOREIGN_MAX {
             self.foreign.remove(0);
         }

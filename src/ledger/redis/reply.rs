@@ -424,7 +424,7 @@ mod tests {
     fn group(reserves: u128, others: &[Command]) -> Group {
         let ask = |n| {
             let id = ReservationId(n);
-            Command::Reserve(Reserve { id, quantity: 1, user: None, key: None })
+            Command::Reserve(Reserve { id, quantity: 1, user: None, key: None, trace: None })
         };
         let commands = (0..reserves).map(ask).chain(others.iter().cloned()).collect();
         Group { sale: SaleId::new("ticket").unwrap(), commands }

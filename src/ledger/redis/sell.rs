@@ -18,6 +18,7 @@ use crate::limits::BATCH_MAX;
 use crate::sale::{
     Command, ID_PREFIX_BITS, ID_PREFIX_TEXT_BYTES, RESERVATION_ID_TEXT_BYTES, Reserve,
 };
+use crate::trace::Trace;
 
 /// Most sales in one call: it then takes about as long as one that sells a batch from one sale, and
 /// more would share no more than a thirtieth of what a call costs.
@@ -25,6 +26,32 @@ const SALES_MAX: usize = 32;
 
 /// Arguments of a call for each sale.
 pub(super) const ARGUMENTS: usize = 5;
+
+/// Appends how requests of these sales are found again, if any is to be: see `lua/plain.lua`.
+pub(super) fn write_traces(sales: &[Sale<'_>], out: &mut Vec<u8>) {
+    let mut columns = Vec::new();
+    for (number, sale) in (0..).zip(sales) {
+        let mut lines = Vec::new();
+        for (reserve, trace) in sale.run.traced() {
+            lines.extend_from_slice(&reserve.id.to_text());
+            for text in [trace.request_id(), trace.parent()] {
+                lines.push(b' ');
+                lines.extend_from_slice(text.unwrap_or_default().as_bytes());
+            }
+            lines.push(b'\n');
+        }
+        if !lines.is_empty() {
+            columns::number(&mut columns, number);
+            columns::text(&mut columns, &[&lines]);
+        }
+    }
+    bulk(out, &columns);
+}
+
+/// Whether a request of one of these sales is to be found again.
+pub(super) fn are_traced(sales: &[Sale<'_>]) -> bool {
+    sales.iter().any(|sale| sale.run.traced().next().is_some())
+}
 
 /// About what a request takes in the columns.
 const REQUEST_BYTES: usize = 48;
@@ -148,6 +175,10 @@ impl<'a> Run<'a> {
         })
     }
 
+    fn traced(self) -> impl Iterator<Item = (&'a Reserve, &'a Trace)> {
+        self.requests().filter_map(|reserve| Some((reserve, reserve.trace.as_deref()?)))
+    }
+
     fn has_keys(self) -> bool {
         self.requests().any(|r| r.key.is_some())
     }
@@ -259,7 +290,7 @@ mod tests {
 
     fn ask(n: u128, quantity: u32, user: &str, key: &str) -> Command {
         let (user, key) = (User::new(user).ok(), Key::new(key).ok());
-        Command::Reserve(Reserve { id: ReservationId(n), quantity, user, key })
+        Command::Reserve(Reserve { id: ReservationId(n), quantity, user, key, trace: None })
     }
 
     fn column<'a>(write: fn(Run<'a>, &mut Vec<u8>), run: &'a [Command]) -> Vec<u8> {

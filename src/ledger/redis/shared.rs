@@ -102,7 +102,7 @@ impl RedisLedger {
             let mut warned = lock(&self.warned);
             if warned.len() < REDIS_WARNINGS_MAX && warned.insert(warning.clone()) {
                 let Warning { message, detail } = warning;
-                tracing::warn!(redis = %self.settings, detail, "{message}");
+                tracing::warn!(redis = %self.settings, what = message, detail, "Redis needs attention");
             }
         }
     }

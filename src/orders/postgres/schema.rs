@@ -4,6 +4,8 @@
 //! What a worker of an older version does not notice (an index, a comment, one more status that a row
 //! may have) is no version of the schema: an older worker refuses a version that it does not know.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use postgres::types::Type;
 use postgres::{Client, Transaction};
 
@@ -17,6 +19,15 @@ const MIGRATIONS: [&str; 1] = [include_str!("../migrations/postgres_1.sql")];
 const LOCK: i64 = i64::from_be_bytes(*b"stampede");
 /// Encodings that keep every user's name: PostgreSQL takes SQL_ASCII's texts as they are.
 const ENCODINGS: [&str; 2] = ["UTF8", "SQL_ASCII"];
+
+/// Columns that are added to tables of any version: an older worker writes without them. They may be
+/// NULL and have no default, so that adding them touches no row, however large the table is.
+const TRACE: &str = "ALTER TABLE orders ADD COLUMN IF NOT EXISTS request_id text,
+                         ADD COLUMN IF NOT EXISTS traceparent text";
+/// Whether it has them.
+const TRACED: &str = "SELECT count(*) = 2 FROM pg_attribute
+    WHERE attrelid = to_regclass('orders') AND attname IN ('request_id', 'traceparent')
+        AND NOT attisdropped";
 
 /// What is added to tables of any version, for who asks what is unpaid and expires soon. Not by
 /// status, and not only of what is held: then each change of a status would touch every index of the
@@ -161,18 +172,28 @@ fn missing_rights(transaction: &mut Transaction<'_>) -> Result<Vec<String>, post
     Ok(missing)
 }
 
-/// Adds index and comments if they are missing, this user may, and nobody waits long for it. Orders
-/// are written without them too, so what keeps them away is only logged.
+/// Whether the table says who asked for reservations.
+pub(super) fn is_traced(client: &mut Client) -> Result<bool, postgres::Error> {
+    client.query_typed_one(TRACED, &[])?.try_get(0)
+}
+
+/// Adds columns, index and comments if they are missing, this user may, and nobody waits long for it.
+/// Orders are written without them too, so what keeps them away is only logged.
 pub(super) fn add(client: &mut Client) {
     match try_to_add(client) {
-        Ok(Added::AllThere) => {}
-        Ok(Added::ByHand) => tracing::info!(
-            by_hand = format!("CREATE INDEX CONCURRENTLY {INDEX} {INDEX_ON}"),
-            "the table orders lacks an index: it is large, or another user owns it"
-        ),
+        Ok(lacks) => {
+            if lacks.columns && !COLUMNS_TOLD.swap(true, Ordering::Relaxed) {
+                let by_hand = TRACE.split_whitespace().collect::<Vec<_>>().join(" ");
+                tracing::info!(by_hand, "table orders lacks columns");
+            }
+            if lacks.index && !INDEX_TOLD.swap(true, Ordering::Relaxed) {
+                let by_hand = format!("CREATE INDEX CONCURRENTLY {INDEX} {INDEX_ON}");
+                tracing::info!(by_hand, "table orders lacks an index");
+            }
+        }
         Err(error) => {
             let reason = judge(&error);
-            tracing::info!(%reason, "index and comments could not be added to the table orders");
+            tracing::info!(%reason, "table orders can't be completed");
         }
     }
     match try_to_take_refunds(client) {
@@ -214,33 +235,44 @@ fn try_to_take_refunds(client: &mut Client) -> Result<bool, postgres::Error> {
     Ok(owns || takes)
 }
 
-enum Added {
-    AllThere,
-    /// The index is for somebody to make.
-    ByHand,
+/// Whether it was logged what is for somebody to do: a database is opened more than once.
+static COLUMNS_TOLD: AtomicBool = AtomicBool::new(false);
+static INDEX_TOLD: AtomicBool = AtomicBool::new(false);
+
+/// What is for somebody else to add: another user owns the table, or it is large.
+struct Lacks {
+    columns: bool,
+    index: bool,
 }
 
-fn try_to_add(client: &mut Client) -> Result<Added, postgres::Error> {
+fn try_to_add(client: &mut Client) -> Result<Lacks, postgres::Error> {
     let mut transaction = begin(client)?;
     lock(&mut transaction)?;
     transaction.batch_execute(LOCK_TIMEOUT)?;
     let sql = "SELECT pg_has_role(c.relowner, 'USAGE')
                       AND has_schema_privilege(c.relnamespace, 'CREATE'),
                       pg_relation_size(c.oid),
-                      col_description(c.oid, 1) IS NOT NULL,
+                      col_description(c.oid, 1) IS NOT NULL
+                          AND col_description(c.oid, (SELECT attnum FROM pg_attribute
+                              WHERE attrelid = c.oid AND attname = 'traceparent')) IS NOT NULL,
                       EXISTS (SELECT FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
                               WHERE x.indrelid = c.oid AND i.relname = $1)
                FROM pg_class c WHERE c.oid = to_regclass('orders')";
     let row = transaction.query_typed_one(sql, &[(&INDEX, Type::NAME)])?;
     let (may, bytes, commented, indexed): (bool, i64, bool, bool) =
         (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
+    let traced: bool = transaction.query_typed_one(TRACED, &[])?.try_get(0)?;
     let makes = !indexed && may && bytes <= INDEX_BYTES_MAX;
     if makes {
         transaction.batch_execute(&format!("CREATE INDEX {INDEX} {INDEX_ON}"))?;
+    }
+    // Last, since nobody reads the table from then on until this is committed.
+    if may && !traced {
+        transaction.batch_execute(TRACE)?;
     }
     if may && !commented {
         transaction.batch_execute(COMMENTS)?;
     }
     transaction.commit()?;
-    Ok(if indexed || makes { Added::AllThere } else { Added::ByHand })
+    Ok(Lacks { columns: !traced && !may, index: !indexed && !makes })
 }

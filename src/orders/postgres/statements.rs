@@ -6,8 +6,8 @@ use postgres::binary_copy::BinaryCopyInWriter;
 use postgres::types::{ToSql, Type};
 use postgres::{Client, Transaction};
 
-use crate::orders::rows::{public_id, signed};
-use crate::sale::Change;
+use crate::orders::rows::{Latest, public_id, signed};
+use crate::trace::Trace;
 
 /// Time for one statement; one that waits behind somebody's lock is tried again.
 const STATEMENT_TIMEOUT: &str = "SET LOCAL statement_timeout = '60s'";
@@ -23,10 +23,36 @@ ON CONFLICT (reservation) DO UPDATE SET
     user_id = excluded.user_id, idempotency_key = excluded.idempotency_key,
     quantity = excluded.quantity, status = excluded.status, expires_at = excluded.expires_at,
     updated_at = excluded.updated_at, version = excluded.version";
+/// The same with the columns of a later version, for rows of which one has something to say in them.
+const UPSERT_TRACED: &str = "\
+INSERT INTO orders AS o (reservation, sale, user_id, idempotency_key, quantity, status, expires_at,
+                         created_at, updated_at, version, request_id, traceparent)
+SELECT r, s, u, k, q, t, e, a, a, v, i, p
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int[], $6::text[], $7::timestamptz[],
+            $8::timestamptz[], $9::bigint[], $10::text[], $11::text[])
+    AS rows (r, s, u, k, q, t, e, a, v, i, p)
+ON CONFLICT (reservation) DO UPDATE SET
+    user_id = excluded.user_id, idempotency_key = excluded.idempotency_key,
+    quantity = excluded.quantity, status = excluded.status, expires_at = excluded.expires_at,
+    updated_at = excluded.updated_at, version = excluded.version,
+    request_id = coalesce(excluded.request_id, o.request_id),
+    traceparent = coalesce(excluded.traceparent, o.traceparent)";
+/// Says who asked for reservations of which a later change was here first.
+const FILL: &str = "\
+UPDATE orders AS o SET request_id = i, traceparent = p
+FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[]) AS rows (r, v, i, p)
+WHERE o.reservation = r AND o.version > v AND o.request_id IS NULL AND o.traceparent IS NULL
+    AND (i IS NOT NULL OR p IS NOT NULL)";
+/// Writes a row over one of an earlier version only.
+const GUARD: &str = "\nWHERE o.version < excluded.version";
 const COPY: &str = "\
 COPY orders (reservation, sale, user_id, idempotency_key, quantity, status, expires_at, created_at,
              updated_at, version) FROM STDIN BINARY";
-const COPY_TYPES: [Type; 10] = [
+const COPY_TRACED: &str = "\
+COPY orders (reservation, sale, user_id, idempotency_key, quantity, status, expires_at, created_at,
+             updated_at, version, request_id, traceparent) FROM STDIN BINARY";
+/// Those of [`COPY_TRACED`]; the others are without the last two.
+const COPY_TYPES: [Type; 12] = [
     Type::TEXT,
     Type::TEXT,
     Type::TEXT,
@@ -37,6 +63,8 @@ const COPY_TYPES: [Type; 10] = [
     Type::TIMESTAMPTZ,
     Type::TIMESTAMPTZ,
     Type::INT8,
+    Type::TEXT,
+    Type::TEXT,
 ];
 
 /// Rows as the arrays that [`UPSERT`] takes.
@@ -51,13 +79,17 @@ pub(super) struct Columns<'a> {
     expires: Vec<SystemTime>,
     times: Vec<SystemTime>,
     versions: Vec<i64>,
+    request_ids: Vec<Option<&'a str>>,
+    parents: Vec<Option<&'a str>>,
 }
 
 impl<'a> Columns<'a> {
-    pub(super) fn of(rows: &[&'a Change]) -> Self {
+    pub(super) fn of(rows: &'a [Latest<'a>]) -> Self {
         let mut columns = Self::default();
         for change in rows {
             let reservation = &change.reservation;
+            columns.request_ids.push(change.trace.and_then(Trace::request_id));
+            columns.parents.push(change.trace.and_then(Trace::parent));
             columns.reservations.push(public_id(change));
             columns.sales.push(change.sale.whole_str());
             columns.users.push(reservation.user.as_ref().map(|user| user.as_str()));
@@ -86,17 +118,50 @@ impl<'a> Columns<'a> {
     }
 }
 
+/// Writes rows. Over one that is there, only if it is of an earlier version, unless `always`. `traced`:
+/// the table has the columns for who asked.
+pub(super) fn upsert(
+    transaction: &mut Transaction<'_>,
+    rows: &[Latest<'_>],
+    always: bool,
+    traced: bool,
+) -> Result<(), postgres::Error> {
+    let columns = Columns::of(rows);
+    let guard = if always { "" } else { GUARD };
+    if !(traced && is_any_traced(rows)) {
+        transaction.execute_typed(&[UPSERT, guard].concat(), &columns.parameters())?;
+        return Ok(());
+    }
+    let texts = [&columns.request_ids, &columns.parents].map(|texts| texts as &(dyn ToSql + Sync));
+    let more = texts.map(|texts| (texts, Type::TEXT_ARRAY));
+    let parameters = [&columns.parameters()[..], &more].concat();
+    transaction.execute_typed(&[UPSERT_TRACED, guard].concat(), &parameters)?;
+    let rows: [(&(dyn ToSql + Sync), Type); 2] =
+        [(&columns.reservations, Type::TEXT_ARRAY), (&columns.versions, Type::INT8_ARRAY)];
+    transaction.execute_typed(FILL, &[&rows[..], &more].concat())?;
+    Ok(())
+}
+
+fn is_any_traced(rows: &[Latest<'_>]) -> bool {
+    rows.iter().any(|row| row.trace.is_some())
+}
+
 /// Copies rows. The crate prepares the statement under a name, which it gives back to the server
 /// before this returns, and so within the transaction.
 pub(super) fn copy(
     transaction: &mut Transaction<'_>,
-    rows: &[&Change],
+    rows: &[Latest<'_>],
+    traced: bool,
 ) -> Result<(), postgres::Error> {
-    let mut writer = BinaryCopyInWriter::new(transaction.copy_in(COPY)?, &COPY_TYPES);
+    let (sql, columns) = match traced && is_any_traced(rows) {
+        true => (COPY_TRACED, COPY_TYPES.len()),
+        false => (COPY, COPY_TYPES.len() - 2),
+    };
+    let mut writer = BinaryCopyInWriter::new(transaction.copy_in(sql)?, &COPY_TYPES[..columns]);
     for change in rows {
         let reservation = &change.reservation;
         let at = time(change.at_ms);
-        writer.write(&[
+        let values: [&(dyn ToSql + Sync); COPY_TYPES.len()] = [
             &public_id(change),
             &change.sale.whole_str(),
             &reservation.user.as_ref().map(|user| user.as_str()),
@@ -107,7 +172,10 @@ pub(super) fn copy(
             &at,
             &at,
             &signed(change.version),
-        ])?;
+            &change.trace.and_then(Trace::request_id),
+            &change.trace.and_then(Trace::parent),
+        ];
+        writer.write(&values[..columns])?;
     }
     writer.finish().map(drop)
 }

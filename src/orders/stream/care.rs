@@ -8,6 +8,7 @@ use redis::Value;
 use super::{ENTRIES_MAX, EntryId, Pipeline, SourceError, StreamSource, entries, text};
 use crate::ledger::redis::trim_command;
 use crate::limits::STREAM_TRIM_MAX;
+use crate::orders::entry::log_deleted;
 use crate::sale::Change;
 
 /// Streams looked after in one round trip.
@@ -92,12 +93,11 @@ impl StreamSource {
             let sale = &self.streams[at].sale;
             if let Some(Value::Array(deleted)) = parts.next() {
                 for id in deleted.iter().filter_map(text) {
-                    tracing::error!(%sale, entry = id, "an entry of the stream was deleted before it \
-                        was written to the orders; `stampede audit` shows what they lack");
+                    log_deleted(sale, id);
                 }
             }
             if !fresh.is_empty() {
-                tracing::info!(%sale, entries = fresh.len(), "took over from a worker that is gone");
+                tracing::info!(%sale, entries = fresh.len(), "took over from a dead worker");
                 // There may be more of it.
                 if more {
                     self.streams[at].claim_at = Instant::now();
@@ -158,8 +158,8 @@ impl StreamSource {
         });
         let Some(reason) = refused else { return };
         if !std::mem::replace(&mut self.care_refused, true) {
-            tracing::warn!(%reason, "streams can't be trimmed or dead workers can't be removed; this \
-                user of Redis needs EVAL, XINFO CONSUMERS, XGROUP DELCONSUMER, XTRIM and HINCRBY");
+            let needs = "EVAL, XINFO CONSUMERS, XGROUP DELCONSUMER, XTRIM, HINCRBY";
+            tracing::warn!(%reason, needs, "streams can't be trimmed or dead workers removed");
         }
     }
 

@@ -365,6 +365,7 @@ impl Model {
                     status: item.status,
                     expires_at_ms: item.expires_at_ms,
                 },
+                trace: None,
             })
             .collect();
         changes.sort_unstable_by_key(|change| change.reservation.id);

@@ -19,7 +19,17 @@
 --         Empty if nobody in the run is named
 --   5     the key of a single request; else, as MessagePack, the claim (user, tab, key) and the id of each
 --         request that has a key. Empty if none has
+--
+-- Behind all sales there may be one more of ARGV, as MessagePack: the number of a sale in the call, from 0,
+-- and a line for each of its requests that says how it is found again: id, request id and traceparent,
+-- with a blank between two. They stand in the stream's entry, in a field of their own, and decide nothing.
 local KEYS, ARGV = KEYS, ARGV
+local arguments, traces = #ARGV, nil
+if arguments % 5 == 2 then
+  local list = {cmsgpack.unpack(ARGV[arguments])}
+  arguments, traces = arguments - 1, {}
+  for i = 1, #list, 2 do traces[list[i]] = list[i + 1] end
+end
 -- The places before those of the sale at hand in KEYS and ARGV, and whether it was written to.
 local k, a, wrote = 0, 1, false
 -- The values of the reply.
@@ -32,8 +42,7 @@ local function sell_plain(replies, now_ms, epoch)
   local call, try, format, find, sub, unpack, concat =
     redis.call, redis.pcall, string.format, string.find, string.sub, unpack, table.concat
   local unpack_columns = cmsgpack.unpack
-  local KEYS, ARGV = KEYS, ARGV
-  local arguments = #ARGV
+  local KEYS, ARGV, arguments, traces = KEYS, ARGV, arguments, traces
   -- What most sales of a call have in common, as texts and as numbers.
   local total_text, total, hold_text, hold
   local now_seen, now_text, deadline_seen, deadline
@@ -235,9 +244,17 @@ local function sell_plain(replies, now_ms, epoch)
     end
     local sold_then = format('%d', sold + units)
     local is_counted = is_new and try('HSET', counters_key, sold_field, sold_then) == 0
+    local told
+    if is_counted then
+      local found_by = traces and traces[(a - 1) / 5]
+      if found_by then
+        told = try('XADD', KEYS[k + 5], '*', 'at_ms', now_text, 'reservations', text, 'traces', found_by)
+      else
+        told = try('XADD', KEYS[k + 5], '*', 'at_ms', now_text, 'reservations', text)
+      end
+    end
     -- What the stream tells is promised: an id, or else an error.
-    if not is_counted
-      or type(try('XADD', KEYS[k + 5], '*', 'at_ms', now_text, 'reservations', text)) ~= 'string' then
+    if type(told) ~= 'string' then
       if is_counted then call('HSET', counters_key, sold_field, sold_text) end
       return take_back()
     end

@@ -42,6 +42,9 @@ if is_head then
   return {now, free, now + hold, string.rep('P', count), unpack(counts)}
 end
 
+-- The ids of what is granted, where somebody wants to find his request again.
+local granted = {}
+
 -- What a run granted: `set` has the fields of reservations and what they shall be, `deadlines` what
 -- goes to ZADD, `claims` and `users` what goes to theirs, if anything does. The order is plain.lua's.
 local function grant(set, deadlines, lines, units, claims, users)
@@ -55,7 +58,15 @@ local function grant(set, deadlines, lines, units, claims, users)
   if users then call('HSET', USERS, unpack(users)) end
   call('HSET', RESERVATIONS, unpack(set))
   if claims then call('HSET', CLAIMS, unpack(claims)) end
-  call('XADD', STREAM, '*', 'at_ms', now_text, 'reservations', lines)
+  local found_by = {}
+  for line, id in string.gmatch(ARGV[7] or '', '((%w+) [^\n]*\n)') do
+    if granted[id] then found_by[#found_by + 1] = line end
+  end
+  if #found_by > 0 then
+    call('XADD', STREAM, '*', 'at_ms', now_text, 'reservations', lines, 'traces', concat(found_by))
+  else
+    call('XADD', STREAM, '*', 'at_ms', now_text, 'reservations', lines)
+  end
 end
 
 local limited = limit > 0
@@ -125,6 +136,7 @@ for i = 1, count do
     if left > 0 then extra(left) end
   else
     codes[i] = 'G'
+    if ARGV[7] then granted[id] = true end
     local owner = claim ~= '' and claim or asked_users[i]
     if name then
       names[#names + 1], from[#from + 1] = name, pieces_n + 1

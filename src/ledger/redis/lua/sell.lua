@@ -15,18 +15,19 @@ if not now_ms then
 end
 
 local replies = {}
-while a < #ARGV do
+while a < arguments do
   local _, failure = pcall(sell_plain, replies, now_ms, epoch)
-  if a < #ARGV then
+  if a < arguments then
     local has_claims, has_users = ARGV[a + 5] ~= '', ARGV[a + 4] ~= ''
     local keys = 5 + (has_claims and 1 or 0) + (has_users and 1 or 0)
     local done, reply = false, failure
     if not wrote then
       -- Where there is no key of claims or users there is nothing to ask of them.
       local none = KEYS[k + 3]
+      local own = {ARGV[1], unpack(ARGV, a + 1, a + 5)}
+      own[7] = traces and traces[(a - 1) / 5]
       done, reply = pcall(sell_any, {KEYS[k + 1], KEYS[k + 2], none, has_claims and KEYS[k + 6] or none,
-        has_users and KEYS[k + keys] or none, KEYS[k + 4], KEYS[k + 5]},
-        {ARGV[1], unpack(ARGV, a + 1, a + 5)})
+        has_users and KEYS[k + keys] or none, KEYS[k + 4], KEYS[k + 5]}, own)
     end
     if not done then
       -- Redis 6 gives the text of an error where Redis 7 gives a table.

@@ -1,0 +1,98 @@
+//! The line in the log that says who has changed what by way of the control port.
+//!
+//! One line for each request that may change something, whatever became of it, at one place for all of
+//! them: so a request that is added has it too. It is written when the request was carried out, before
+//! it is answered.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+
+use super::caller::Caller;
+use super::request::{Reply, Request};
+use crate::engine::http::Head;
+use crate::limits::REQUEST_ASKED_BYTES_MAX;
+use crate::logging::AUDIT;
+use crate::sale::SaleId;
+use crate::seldom::Seldom;
+use crate::trace::Trace;
+
+/// Logs what somebody has changed, or tried to.
+pub fn log_change(request: &Request, reply: &Reply) {
+    if !request.may_change() {
+        return;
+    }
+    let told: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+    let Caller { credential, operator, from, trace } = &request.caller;
+    let sale = sale_of(request);
+    let asked = asked(request);
+    tracing::info!(
+        target: AUDIT,
+        credential,
+        operator,
+        from = from.map(tracing::field::display),
+        request_id = trace.as_ref().and_then(Trace::request_id),
+        traceparent = trace.as_ref().and_then(Trace::parent),
+        method = request.method,
+        path = request.target,
+        sale,
+        asked,
+        status = reply.status().code(),
+        code = told["code"].as_str(),
+        "operator's change"
+    );
+}
+
+/// Logs that somebody was not let in, once in a while.
+pub(super) fn log_refusal(head: &Head<'_>, from: Option<SocketAddr>, code: &str) {
+    static REFUSED: Seldom = Seldom::new();
+    if let Some(left_out) = REFUSED.now() {
+        let from = from.map(tracing::field::display);
+        tracing::warn!(from, path = head.path, code, left_out, "control port refused a caller");
+    }
+}
+
+/// The sale that a request names.
+fn sale_of(request: &Request) -> Option<String> {
+    let mut parts = request.path().split('/').skip(2);
+    let named = match (parts.next()?, parts.next()) {
+        ("sales", Some(sale)) => sale.to_owned(),
+        ("sales", None) => {
+            serde_json::from_slice::<Value>(&request.body).ok()?["id"].as_str()?.into()
+        }
+        ("reservations", Some(id)) => id.split('~').next().unwrap_or_default().to_owned(),
+        _ => return None,
+    };
+    SaleId::new(&named).ok().map(|sale| sale.as_str().to_owned())
+}
+
+/// What its body asks, as far as that is short and a text.
+fn asked(request: &Request) -> Option<&str> {
+    let is_short = (1..=REQUEST_ASKED_BYTES_MAX).contains(&request.body.len());
+    str::from_utf8(&request.body).ok().filter(|_| is_short)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_sale_is_found_wherever_it_is_named() {
+        let sale = |request: Request| sale_of(&request);
+        for (method, target) in [
+            ("POST", "/v1/sales/a/open"),
+            ("DELETE", "/v1/sales/a"),
+            ("POST", "/v1/reservations/a~01234567890123456789abcdef/cancel"),
+        ] {
+            assert_eq!(sale(Request::new(method, target)).as_deref(), Some("a"), "{target}");
+        }
+        let create = Request::new("POST", "/v1/sales").with_json(&json!({ "id": "a", "total": 3 }));
+        assert_eq!(asked(&create), Some(r#"{"id":"a","total":3}"#));
+        assert_eq!(sale(create).as_deref(), Some("a"));
+        for target in ["/v1/audit", "/v1/sales/A~/open", "/v1/sales", "/", ""] {
+            assert_eq!(sale(Request::new("POST", target)), None, "{target}");
+        }
+    }
+}
