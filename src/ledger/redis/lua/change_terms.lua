@@ -53,6 +53,7 @@ local counts_no_more = limit_before > 0 and limit == 0
 if counts_from_now or counts_no_more then
   needs('UNLINK', USERS)
   needs('HINCRBY', SALE, 'repairs', '1')
+  needs('HSET', SALE, 'limit_per_user', '0')
 end
 if counts_from_now then
   local pieces, reply = count_users()
