@@ -58,10 +58,11 @@ end
 if counts_from_now then
   local pieces, reply = count_users()
   if not pieces then return reply end
+  -- Nobody reads them yet. There are some only if a change ended between its writes.
+  local has_old = call('EXISTS', USERS) == 1
   -- An audit under way has counted what is counted anew here.
   call('HINCRBY', SALE, 'repairs', '1')
-  -- Nobody reads them yet. There are some only if a change ended between its writes.
-  if call('EXISTS', USERS) == 1 then call('UNLINK', USERS) end
+  if has_old then call('UNLINK', USERS) end
   for _, piece in ipairs(pieces) do call('HSET', USERS, unpack(piece)) end
 end
 if counts_no_more then call('HINCRBY', SALE, 'repairs', '1') end
