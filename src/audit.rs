@@ -219,7 +219,7 @@ fn lost_sales(
             let held = status == Some(Status::Held);
             if held || removed_at.is_none_or(|removed_at| version > removed_at) {
                 rows += 1;
-                let owed = !matches!(status, Some(Status::Cancelled | Status::Expired));
+                let owed = status.is_none_or(Status::has_units);
                 units += u64::from(quantity) * u64::from(owed);
             }
         };

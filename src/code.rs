@@ -22,6 +22,7 @@ pub enum Code {
     Expired,
     AlreadyConfirmed,
     AlreadyCancelled,
+    AlreadyRefunded,
     ConfirmNotPublic,
     Internal,
 }
@@ -70,7 +71,7 @@ impl Row {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::SoldOut,
         Self::LimitReached,
         Self::NotOpen,
@@ -86,6 +87,7 @@ impl Code {
         Self::Expired,
         Self::AlreadyConfirmed,
         Self::AlreadyCancelled,
+        Self::AlreadyRefunded,
         Self::ConfirmNotPublic,
         Self::Internal,
     ];
@@ -123,6 +125,8 @@ impl Code {
                 .buy(-14, "预订已确认"),
             Self::AlreadyCancelled => row(kind!("already_cancelled", Conflict, "The reservation is cancelled already."))
                 .buy(-15, "预订已取消"),
+            Self::AlreadyRefunded => row(kind!("already_refunded", Conflict, "The reservation was paid and is refunded."))
+                .buy(-16, "预订已退款"),
             Self::ConfirmNotPublic => row(kind!("confirm_not_public", Forbidden, "Only the shop confirms, at the control port; --public-confirm lets buyers confirm here, for demonstrations.")),
             Self::Internal => row(Kind::INTERNAL),
         }
@@ -157,7 +161,7 @@ mod tests {
         let mut buy: Vec<_> = Code::ALL.iter().filter_map(|code| code.buy()).collect();
         buy.sort_by_key(|answer| -answer.code);
         let codes: Vec<_> = buy.iter().map(|answer| answer.code).collect();
-        assert_eq!(codes, (1..=15).map(|n: i8| -n).collect::<Vec<_>>());
+        assert_eq!(codes, (1..=16).map(|n: i8| -n).collect::<Vec<_>>());
         for answer in buy {
             assert!(!answer.msg.contains(['"', '\\']) && !answer.msg.contains(char::is_control));
         }
@@ -176,6 +180,7 @@ mod tests {
             (Code::Expired, 409),
             (Code::AlreadyConfirmed, 409),
             (Code::AlreadyCancelled, 409),
+            (Code::AlreadyRefunded, 409),
             (Code::Closed, 410),
             (Code::ConfirmNotPublic, 403),
             (Code::Invalid, 422),

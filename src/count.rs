@@ -1,6 +1,7 @@
 //! Numbers that one thread counts up and that any other may read: no lock, and no write that is shared.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// A number that only grows. One thread adds to it; who reads it sees what it was a moment ago.
 #[derive(Debug, Default)]
@@ -32,6 +33,59 @@ impl Gauge {
     /// How much it is.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A point in time, or none. One thread sets it; who reads it learns how long ago it was. So what waits
+/// for a thread that stands still is seen to become older.
+#[derive(Debug)]
+pub struct Moment {
+    /// What the number counts from.
+    origin: Instant,
+    ms: AtomicI64,
+}
+
+/// The number of a [`Moment`] that is none.
+const NO_MOMENT: i64 = i64::MIN;
+
+impl Default for Moment {
+    fn default() -> Self {
+        Self { origin: Instant::now(), ms: AtomicI64::new(NO_MOMENT) }
+    }
+}
+
+impl Moment {
+    /// It is that point in time from now on.
+    pub fn set(&self, at: Instant) {
+        let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        let after = at.checked_duration_since(self.origin).map(ms);
+        let ms = after.unwrap_or_else(|| -ms(self.origin.saturating_duration_since(at)));
+        self.ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// It is so long ago.
+    pub fn set_ago(&self, ago: Duration) {
+        let now = i64::try_from(self.origin.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
+        self.ms.store(now.saturating_sub(ago).max(NO_MOMENT + 1), Ordering::Relaxed);
+    }
+
+    /// It is none from now on.
+    pub fn clear(&self) {
+        self.ms.store(NO_MOMENT, Ordering::Relaxed);
+    }
+
+    /// Whether it is any.
+    pub fn is_set(&self) -> bool {
+        self.ms.load(Ordering::Relaxed) != NO_MOMENT
+    }
+
+    /// How long ago it was. Of one that has yet to come, no time at all.
+    pub fn elapsed(&self) -> Option<Duration> {
+        let ms = self.ms.load(Ordering::Relaxed);
+        let now = i64::try_from(self.origin.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let passed = u64::try_from(now.saturating_sub(ms)).unwrap_or(0);
+        (ms != NO_MOMENT).then(|| Duration::from_millis(passed))
     }
 }
 
@@ -114,6 +168,29 @@ mod tests {
         let (bounds, larger) = tally.from_power(6);
         assert_eq!((bounds[0], larger), ((64, 7), 2));
         assert_eq!(bounds.iter().map(|(_, count)| count).sum::<u64>() + larger, tally.count());
+    }
+
+    #[test]
+    fn a_moment_tells_how_long_ago_it_was_also_before_there_was_one() {
+        let moment = Moment::default();
+        assert!(moment.elapsed().is_none() && !moment.is_set());
+        let hour = Duration::from_secs(3600);
+        moment.set(Instant::now() + hour);
+        assert_eq!(moment.elapsed(), Some(Duration::ZERO), "it has yet to come");
+        let is_about_an_hour = |moment: &Moment| {
+            let passed = moment.elapsed().expect("a moment");
+            passed >= hour - Duration::from_millis(1) && passed < 2 * hour
+        };
+        moment.set_ago(hour);
+        assert!(is_about_an_hour(&moment));
+        if let Some(before) = Instant::now().checked_sub(hour) {
+            moment.set(before);
+            assert!(is_about_an_hour(&moment));
+        }
+        moment.set_ago(Duration::MAX);
+        assert!(moment.is_set());
+        moment.clear();
+        assert!(!moment.is_set());
     }
 
     #[test]

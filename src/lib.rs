@@ -11,7 +11,7 @@
 //! [`sweep`] returns what expires in Redis to stock, [`members`] knows the other servers there,
 //! [`status`] is what others see of this one. [`server`] starts, drains and stops the cores.
 //! [`control`] is the port for operators, [`operator`] their commands, [`metrics`] what they are told
-//! that the cores have counted ([`count`]).
+//! that the cores have counted ([`count`]), and what the threads beside them say ([`upkeep`]).
 
 pub mod engine;
 pub mod tls;
@@ -44,10 +44,12 @@ pub mod limits;
 pub mod host;
 pub mod duration;
 mod redact;
+mod allocator;
 pub mod logging;
 pub mod signals;
 pub mod output;
 pub mod count;
+pub mod upkeep;
 pub mod slab;
 pub mod stat_log;
 pub mod trace;

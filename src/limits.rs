@@ -5,9 +5,11 @@
 
 mod life;
 mod logs;
+mod sale;
 
 pub use life::*;
 pub use logs::*;
+pub use sale::*;
 
 /// Longest request line (method, target, version and CRLF). Beyond it: 414.
 pub const REQUEST_LINE_BYTES_MAX: usize = 4 * 1024;
@@ -109,18 +111,6 @@ pub const CONTAINER_STOP_MS: u64 = 10_000;
 /// Time between two ticks of a core: time-outs of connections and batches, latches, buffered logs.
 pub const TICK_INTERVAL_MS: u64 = 50;
 
-/// Longest sale id, in bytes of `a-z 0-9 . _ -`.
-pub const SALE_ID_BYTES_MAX: usize = 64;
-/// Longest user id in bytes.
-pub const USER_BYTES_MAX: usize = 128;
-/// Longest idempotency key in bytes.
-pub const KEY_BYTES_MAX: usize = 255;
-/// Largest total of a sale: counts stay exact in a Lua number (2^53) and in JSON readers.
-pub const TOTAL_MAX: u64 = 1 << 40;
-/// Most parts that a sale may be split into.
-pub const SPLITS_MAX: u32 = 32;
-/// Most units that one part of a split sale may ever give another: exact in a Lua number.
-pub const MOVED_MAX: u64 = 1 << 52;
 /// Answers after which a purchase goes on no more. One from a split sale that has not found units by then
 /// is told `busy`: others were quicker each time.
 pub const PURCHASE_STEPS_MAX: u32 = 64;
@@ -128,17 +118,6 @@ pub const PURCHASE_STEPS_MAX: u32 = 64;
 pub const FLOWS_MAX: usize = 64;
 /// Times that one of them looks anew: others may be quicker each time.
 pub const SPLIT_ROUNDS_MAX: usize = 16;
-/// Largest quantity that any sale may allow for one reservation.
-pub const QUANTITY_MAX: u32 = 1_000_000;
-/// Longest hold time: one year.
-pub const HOLD_MS_MAX: u64 = 366 * 24 * 3600 * 1000;
-/// Latest point in time we take: the end of the year 9999, in milliseconds since 1970.
-pub const TIME_MS_MAX: u64 = 253_402_300_799_999;
-
-/// Default hold time of a reservation, as in the article: five minutes.
-pub const HOLD_MS_DEFAULT: u64 = 5 * 60 * 1000;
-/// Default maximum quantity of one reservation.
-pub const QUANTITY_MAX_DEFAULT: u32 = 10;
 
 /// A sale may have this many times as many of a core's waiting places as are left. Alone it gets 8
 /// of 9, two hot sales get 8 of 17 each, and a place is always left for the next.
@@ -474,12 +453,8 @@ const _: () = assert!(DRAIN_CLIENT_MS < HEAD_DEADLINE_MS && DRAIN_LINGER_MS < LI
 const _: () = assert!(
     DRAIN_CLIENT_MS + LEDGER_ANSWER_DEADLINE_MS + DRAIN_LINGER_MS < CONTAINER_STOP_MS / 3 * 2
 );
-const _: () = assert!(USER_BYTES_MAX <= u8::MAX as usize);
-const _: () = assert!(KEY_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(VIEWS_PER_TICK_MAX <= BATCH_MAX && VIEWS_PER_TICK_MAX < SALES_MAX);
 const _: () = assert!(LINES_IDLE_MAX < SALES_MAX);
-const _: () = assert!(HOLD_MS_MAX < TIME_MS_MAX && TIME_MS_MAX < 1 << 53);
-const _: () = assert!(TOTAL_MAX < MOVED_MAX && MOVED_MAX < 1 << 53);
 const _: () = assert!((SPLITS_MAX as usize) < BATCH_MAX);
 const _: () = assert!(IDLE_DEADLINE_MS <= CONNECTION_DEADLINE_MS_MAX);
 const _: () = assert!(

@@ -130,6 +130,11 @@ pub fn has_colours() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
 
+/// Log lines that standard error did not take, since logging has started.
+pub fn lines_lost() -> u64 {
+    QUEUE.get().map_or(0, Queue::lost)
+}
+
 /// Ends the process at once, with what it has to say on standard error if that can be had in time.
 /// Runs no destructor: one of them might wait for what is stuck.
 pub fn end(code: u8, last_words: &str) -> ! {

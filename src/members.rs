@@ -26,6 +26,7 @@ use crate::limits::{
     LEASE_ANSWER_DEADLINE_MS, LEASE_END_DEADLINE_MS, LEASE_MS, LEASE_RENEW_INTERVAL_MS,
 };
 use crate::status::Status;
+use crate::upkeep::Upkeep;
 
 /// This server as a member, whether or not there are others.
 pub struct Instance {
@@ -51,6 +52,11 @@ impl Instance {
     /// When it started, in ms since 1970 by this machine's clock.
     pub fn started_ms(&self) -> u64 {
         self.started_ms
+    }
+
+    /// What the threads beside its cores tell.
+    pub fn upkeep(&self) -> &Upkeep {
+        &self.status.upkeep
     }
 
     /// What it says of itself now.
@@ -155,8 +161,14 @@ impl Keeper {
         if self.drains {
             member.state = MemberState::Draining;
         }
+        let sent = Instant::now();
         let roll = self.client.renew_lease(self.instance.id, self.since_ms, &member)?;
         self.instance.status.selling.fleet.set_cores(roll.cores());
+        let counts = &self.instance.upkeep().lease;
+        // Not later than the ledger has begun to count.
+        counts.renewed.set(sent);
+        counts.members.set(roll.leases.len() as u64);
+        counts.cores.set(roll.cores());
         let own = roll.leases.iter().find(|lease| lease.id == self.instance.id);
         let came = self.since_ms.is_none();
         self.since_ms = own.map(|lease| lease.since_ms);
@@ -175,6 +187,7 @@ impl Keeper {
         match renewed {
             Ok(()) if failed => tracing::info!("own lease renewed again"),
             Err(error) => {
+                self.instance.upkeep().lease.failures.add(1);
                 if !failed {
                     tracing::warn!(%error, "own lease can't be renewed");
                 }

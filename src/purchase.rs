@@ -17,7 +17,7 @@ mod vanished;
 mod verdict;
 
 pub use asked::{Asked, Done, Progress, begin};
-pub use counts::{CoreCounts, Counted, SaleCounts, Sums};
+pub use counts::{CoreCounts, Counted, Questions, SaleCounts, Sums};
 pub use parts::{confirm_late, gather};
 pub use sales::{Settler, ask, look};
 pub use seller::{Seller, Selling};

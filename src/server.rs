@@ -18,7 +18,6 @@ use crate::engine;
 use crate::engine::core::Engine;
 use crate::engine::listener::SocketFile;
 use crate::ledger::link::LinkState;
-use crate::ledger::refused::RefusedSales;
 use crate::limits::STARTUP_WAIT_MS;
 use crate::members::Instance;
 use crate::patience::Patience;
@@ -108,7 +107,7 @@ pub fn run(
     let ledger = Ledger::open(&config, predecessor.as_ref().map(|_| events.clone()))?;
     watch_signals(events.clone())?;
 
-    let status = make_status(config, events.clone(), ledger.refused_sales())?;
+    let status = make_status(config, events.clone(), &ledger, stat_log.as_ref())?;
     let reload = Reload::new(read, status.clone(), events.clone())?;
     let waits_for_ledger = predecessor.is_some() && ledger.has_one_owner();
     // Before anything is sold: the orders may know of more than the ledger does.
@@ -123,7 +122,7 @@ pub fn run(
         let stat_log = stat_log.as_ref().map(StatLog::buffer);
         start_core(index, status.clone(), events.clone(), link, stat_log);
     }
-    let sweep = ledger.sweep()?;
+    let sweep = ledger.sweep(&status)?;
     let connections_max = status.engine.limits.connections_max();
     let instance = members::instance(&status, &addresses);
     let (control, control_listeners) = match control_listener {
@@ -254,19 +253,24 @@ fn start_control(
 fn make_status(
     config: Config,
     events: Sender<Event>,
-    refused_sales: Arc<RefusedSales>,
+    ledger: &Ledger,
+    stat_log: Option<&StatLog>,
 ) -> io::Result<Arc<Status>> {
     let cores = config.cores.len();
     let settings = buyers_settings(&config);
     let patience = Arc::new(Patience::new(config.waiting_max, config.ledger_timeout_ms));
     let report = move |event| _ = events.send(Event::from(event));
-    let selling = Selling::new(cores, config.stock, config.stock_buffer_percent, refused_sales);
+    let (stock, percent) = (config.stock, config.stock_buffer_percent);
+    let selling = Selling::new(cores, stock, percent, ledger.refused_sales());
     Ok(Arc::new(Status {
         engine: Arc::new(Engine::new(cores, settings, report)?),
         selling: Arc::new(selling),
         patience,
         hands_over: AtomicBool::new(false),
         ledger_up: (0..cores).map(|_| AtomicBool::new(false)).collect(),
+        store: ledger.store_counts(),
+        upkeep: Arc::default(),
+        stat_log: stat_log.map(StatLog::counters),
         config,
     }))
 }

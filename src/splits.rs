@@ -221,6 +221,39 @@ pub fn confirm_late<A: Ask>(
     Ok(None)
 }
 
+/// Takes free units out of the sale: the head does, once other places have given it what it lacks, in one
+/// go with taking that. `at_most`: if all together have fewer, as many as they have. `None`: that can't
+/// be known now, and nothing was taken out.
+pub fn take_stock<A: Ask>(
+    ask: &mut A,
+    head: &SaleId,
+    parts: u32,
+    units: u64,
+    at_most: bool,
+) -> Result<Option<Outcome>, A::Error> {
+    let mut units = units;
+    for _ in 0..SPLIT_ROUNDS_MAX {
+        let mut commands = match search(ask, head, parts, 0, units)? {
+            Search::Ready(takes) => takes,
+            Search::TooFew { free, .. } if at_most => {
+                units = free;
+                continue;
+            }
+            Search::TooFew { free, .. } => return Ok(Some(Outcome::TooFewFree { free })),
+            Search::Gone => return Ok(Some(Outcome::UnknownSale)),
+            Search::Missing(_) | Search::Restless => return Ok(None),
+        };
+        commands.push(Command::TakeStock { units, at_most: false });
+        let group = Group { sale: head.clone(), commands };
+        let taken = ask.ask(vec![group])?.pop().and_then(|mut outcomes| outcomes.pop());
+        // Somebody was quicker.
+        if !matches!(taken, Some(Outcome::TooFewFree { .. })) {
+            return Ok(taken);
+        }
+    }
+    Ok(None)
+}
+
 /// Has places give. What the others are to take then, with their numbers.
 fn give<A: Ask>(
     ask: &mut A,

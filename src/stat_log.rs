@@ -46,8 +46,9 @@ impl StatLogCounts {
     }
 }
 
+/// Counts lines, for whoever asks while they are written.
 #[derive(Default)]
-struct Counters {
+pub struct StatLogCounters {
     queued: AtomicU64,
     written: AtomicU64,
     dropped: AtomicU64,
@@ -66,7 +67,7 @@ enum Message {
 pub struct StatLog {
     path: PathBuf,
     queue: SyncSender<Message>,
-    counters: Arc<Counters>,
+    counters: Arc<StatLogCounters>,
     writer: JoinHandle<()>,
 }
 
@@ -81,7 +82,7 @@ impl StatLog {
         let file = open_file(path).map_err(told)?;
 
         let (queue, messages) = mpsc::sync_channel(STAT_LOG_QUEUE_MAX);
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(StatLogCounters::default());
         let writer = Writer {
             file,
             path: path.to_owned(),
@@ -110,10 +111,9 @@ impl StatLog {
         }
     }
 
-    /// How many lines were written and lost, for metrics. Lines a core has not flushed are in
-    /// none of them.
-    pub fn counts(&self) -> StatLogCounts {
-        self.counters.counts()
+    /// What counts its lines.
+    pub fn counters(&self) -> Arc<StatLogCounters> {
+        self.counters.clone()
     }
 
     /// Writes what the cores have flushed and stops, in `time` at the most. Buffers that are
@@ -130,7 +130,7 @@ impl StatLog {
             }
             thread::sleep(pause);
         }
-        let counts = self.counts();
+        let counts = self.counters.counts();
         if self.writer.is_finished() {
             return match self.writer.join() {
                 Ok(()) => Ok(counts),
@@ -189,8 +189,9 @@ fn open_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).read(is_fifo).mode(0o644).open(path)
 }
 
-impl Counters {
-    fn counts(&self) -> StatLogCounts {
+impl StatLogCounters {
+    /// How many lines were written and lost. Lines that a core has not flushed are in none of them.
+    pub fn counts(&self) -> StatLogCounts {
         StatLogCounts {
             written: self.written.load(Relaxed),
             dropped: self.dropped.load(Relaxed),
@@ -211,7 +212,7 @@ pub struct StatLogBuffer {
     queue: SyncSender<Message>,
     back: SyncSender<Vec<u8>>,
     returned: Receiver<Vec<u8>>,
-    counters: Arc<Counters>,
+    counters: Arc<StatLogCounters>,
 }
 
 impl StatLogBuffer {
@@ -303,7 +304,7 @@ impl Drop for StatLogBuffer {
 struct Writer {
     file: File,
     path: PathBuf,
-    counters: Arc<Counters>,
+    counters: Arc<StatLogCounters>,
     /// The rest of a line of which the file has the beginning: a full disk cuts anywhere.
     torn: Vec<u8>,
     /// Lines lost in the present run of failures.

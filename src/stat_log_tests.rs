@@ -127,7 +127,7 @@ fn a_rotation_by_copy_and_truncate_works() {
     let mut buffer = log.buffer();
     buffer.record(true, 1, None);
     buffer.flush();
-    wait_until(|| log.counts().written == 1);
+    wait_until(|| log.counters().counts().written == 1);
     OpenOptions::new().write(true).truncate(true).open(&path).unwrap();
     buffer.record(false, 1, None);
     drop(buffer);
@@ -169,7 +169,7 @@ fn a_failure_is_told_once_and_so_is_its_end() {
     let path = folder.path().join("stat.log");
     let full = || OpenOptions::new().append(true).open("/dev/full").unwrap();
     let good = || OpenOptions::new().append(true).create(true).open(&path).unwrap();
-    let counters = Arc::new(Counters::default());
+    let counters = Arc::new(StatLogCounters::default());
     let mut writer = Writer {
         file: full(),
         path: path.clone(),
@@ -211,7 +211,7 @@ fn a_line_cut_by_a_full_disk_is_finished_later() {
         .custom_flags(libc::O_NONBLOCK)
         .open(&path)
         .unwrap();
-    let counters = Arc::new(Counters::default());
+    let counters = Arc::new(StatLogCounters::default());
     let mut writer = Writer {
         file: pipe.try_clone().unwrap(),
         path,
@@ -253,7 +253,7 @@ fn a_stalled_file_drops_lines_and_holds_nobody_up() {
     buffer.flush();
     assert!(started.elapsed() < 5 * SECOND);
     assert!(buffer.made <= STAT_LOG_BUFFERS_PER_CORE);
-    assert!(log.counts().dropped > 0);
+    assert!(log.counters().counts().dropped > 0);
     drop(buffer);
     let before = Instant::now();
     let error = log.close(Duration::from_millis(100)).unwrap_err();
@@ -276,7 +276,7 @@ fn a_stall_that_ends_goes_on_with_the_next_line() {
         buffer.record(false, i, None);
     }
     buffer.flush();
-    let dropped = log.counts().dropped;
+    let dropped = log.counters().counts().dropped;
     assert!(dropped > 0);
     let total = MANY - dropped + 1;
     let reading = thread::spawn(move || {

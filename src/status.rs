@@ -5,8 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::Config;
 use crate::engine::core::Engine;
+use crate::ledger::counts::StoreCounts;
 use crate::patience::Patience;
 use crate::purchase::Selling;
+use crate::stat_log::StatLogCounters;
+use crate::upkeep::Upkeep;
 
 /// See the module's header.
 pub struct Status {
@@ -22,6 +25,12 @@ pub struct Status {
     pub hands_over: AtomicBool,
     /// Cores whose link to the ledger carries batches.
     pub ledger_up: Box<[AtomicBool]>,
+    /// What the thread of an embedded ledger tells of itself.
+    pub store: Option<Arc<StoreCounts>>,
+    /// The same of the other threads.
+    pub upkeep: Arc<Upkeep>,
+    /// The log of attempts, if there is one.
+    pub stat_log: Option<Arc<StatLogCounters>>,
 }
 
 impl Status {

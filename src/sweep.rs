@@ -26,6 +26,7 @@ use crate::limits::{
 };
 use crate::sale::{Command, Outcome, SaleId, Split};
 use crate::splits;
+use crate::upkeep::Upkeep;
 
 mod schedule;
 
@@ -38,7 +39,8 @@ pub struct Sweep {
 
 impl Sweep {
     /// Starts it. It waits for a Redis that is away.
-    pub fn start(ledger: Arc<RedisLedger>) -> io::Result<Self> {
+    pub fn start(ledger: Arc<RedisLedger>, upkeep: Arc<Upkeep>) -> io::Result<Self> {
+        upkeep.sweep_due.set(Instant::now());
         let (running, stop) = mpsc::channel();
         let is_cluster = ledger.is_cluster();
         let mut client = RedisClient::new(ledger, "stampede-sweep");
@@ -46,7 +48,7 @@ impl Sweep {
             // Sales of all nodes wait for the one that does not answer.
             client.set_answer_time(Duration::from_millis(SWEEP_CLUSTER_ANSWER_DEADLINE_MS));
         }
-        let body = move || Sweeper::new(client).run(&stop);
+        let body = move || Sweeper::new(client, upkeep).run(&stop);
         thread::Builder::new().name("sweep".into()).spawn(body)?;
         Ok(Self { _running: running })
     }
@@ -70,6 +72,7 @@ impl Pace {
 
 struct Sweeper {
     client: RedisClient,
+    upkeep: Arc<Upkeep>,
     schedule: Schedule,
     pace: Pace,
     /// Why the index could not be read last.
@@ -88,9 +91,10 @@ struct Sweeper {
 }
 
 impl Sweeper {
-    fn new(client: RedisClient) -> Self {
+    fn new(client: RedisClient, upkeep: Arc<Upkeep>) -> Self {
         Self {
             client,
+            upkeep,
             schedule: Schedule::default(),
             pace: Pace { last: Instant::now(), passed: Duration::ZERO },
             index_error: None,
@@ -169,6 +173,13 @@ impl Sweeper {
             return Err(error.clone());
         }
         let next_ms = self.schedule.next_ms().unwrap_or(u64::MAX).min(self.count_at_ms);
+        // Only here: a look that was owed when something failed is owed still.
+        match next_ms.checked_sub(now_ms) {
+            Some(wait_ms) => {
+                self.upkeep.sweep_due.set(Instant::now() + Duration::from_millis(wait_ms));
+            }
+            None => self.upkeep.sweep_due.set_ago(Duration::from_millis(now_ms - next_ms)),
+        }
         Ok(next_ms.saturating_sub(now_ms))
     }
 

@@ -6,6 +6,7 @@
 //!
 //! Architecture invariant: it opens no socket, and knows no connection.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -49,6 +50,8 @@ pub struct Loaded {
     pub config: Arc<ServerConfig>,
     /// What is to be said of them: certificates that end soon, chains that some clients won't follow.
     pub warnings: Vec<String>,
+    /// The files of certificates, each with when the first of its chain expires.
+    pub expiries: Vec<(PathBuf, SystemTime)>,
 }
 
 impl TlsSetting {
@@ -63,6 +66,8 @@ impl TlsSetting {
         for files in &self.pairs {
             pairs.push(Pair::load(files, now, &mut warnings)?);
         }
+        let expiry = |(files, pair): (&PairFiles, &Pair)| (files.certificate.clone(), pair.expires);
+        let expiries = self.pairs.iter().zip(&pairs).map(expiry).collect();
         let ticketer: Arc<dyn ProducesTickets> = match &self.ticket_keys {
             Some(file) => Arc::new(SharedTickets::load(file)?),
             None => tickets.0.clone(),
@@ -80,7 +85,7 @@ impl TlsSetting {
         config.send_tls13_tickets = TICKETS;
         // Early data can be sent once more by whoever has seen it: a purchase must not be.
         config.max_early_data_size = 0;
-        Ok(Loaded { config: Arc::new(config), warnings })
+        Ok(Loaded { config: Arc::new(config), warnings, expiries })
     }
 
     fn problem(&self, problem: String) -> TlsProblem {

@@ -102,6 +102,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--control", "[::]:3006", "set a token"),
     ("--control", "0.0.0.0:3005", "can't be the port for buyers"),
     ("--control-token-file", "/no/such/token", "can't be read"),
+    ("--read-token-file", "/no/such/token", "can't be read"),
     ("--cores", "", "must be a list such as 0-3,6"),
     ("--cores", "zero", "must be a list such as 0-3,6"),
     ("--cores", "100000", "core 100000 is not one that this process may use"),
@@ -264,6 +265,46 @@ fn the_control_port_needs_a_token_that_is_one_and_is_never_printed() {
 }
 
 #[test]
+fn a_token_that_may_only_look_stands_beside_another_and_is_never_printed() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, "hunter2-hunter2-hunter2\n").unwrap();
+    let path = file.path().to_str().unwrap();
+    let check = |token: &str, looks: &str, arguments: &[&str]| {
+        let mut command = stampede(&[&["check-config"], arguments].concat());
+        for (name, value) in [("STAMPEDE_CONTROL_TOKEN", token), ("STAMPEDE_READ_TOKEN", looks)] {
+            if !value.is_empty() {
+                command.env(name, value);
+            }
+        }
+        let told = run(&mut command);
+        assert!(!told.out.contains("hunter2") && !told.err.contains("hunter2"), "{}", told.err);
+        (told.code, told.out, told.err)
+    };
+    let (code, out, err) = check("operator-operator", "hunter2-hunter2-hunter2", &[]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.contains("read-token = \"***\""), "{out}");
+    let (code, out, _) = check("operator-operator", "", &["--read-token-file", path]);
+    assert_eq!(code, 0);
+    assert!(out.contains("read-token-file = "), "{out}");
+    for (token, looks, arguments, why) in [
+        ("", "hunter2-hunter2-hunter2", &[][..], "without a token that may change sales"),
+        ("", "", &["--read-token-file", path], "without a token that may change sales"),
+        ("hunter2-hunter2-hunter2", "hunter2-hunter2-hunter2", &[], "make another one"),
+        ("operator-operator", "hunter2", &[], "STAMPEDE_READ_TOKEN=***: a token is 16 to 512"),
+        (
+            "operator-operator",
+            "hunter2-hunter2-hunter2",
+            &["--read-token-file", path],
+            "read-token-file is set too",
+        ),
+    ] {
+        let (code, _, err) = check(token, looks, arguments);
+        assert_eq!(code, 2, "{err}");
+        assert!(err.contains(why), "{err}");
+    }
+}
+
+#[test]
 fn an_operators_command_that_is_wrong_is_told_before_anybody_is_asked() {
     for (arguments, right) in [
         (&["sale", "create", "ticket"][..], "ticket: must be ID=TOTAL"),
@@ -275,6 +316,25 @@ fn an_operators_command_that_is_wrong_is_told_before_anybody_is_asked() {
         (&["sale", "create"], "ID=TOTAL"),
         (&["sale", "add-stock", "ticket", "-5"], "UNITS must be a whole number from 1"),
         (&["sale", "add-stock", "ticket", "0"], "UNITS must be a whole number from 1"),
+        (&["sale", "take-stock", "ticket", "-5"], "UNITS must be a whole number from 1"),
+        (
+            &["sale", "take-stock", "ticket", "all", "--at-most"],
+            "UNITS must be a whole number from 1",
+        ),
+        (&["sale", "change", "ticket"], "required arguments were not provided"),
+        (&["sale", "change", "Ticket", "--hold", "1s"], "a sale"),
+        (&["sale", "change", "ticket", "--hold", "0s"], "--hold 0s: must be from 1ms to 366d"),
+        (&["sale", "change", "ticket", "--hold", "5"], "--hold 5: "),
+        (
+            &["sale", "change", "ticket", "--limit", "-1"],
+            "--limit -1: must be a whole number from 0",
+        ),
+        (&["sale", "change", "ticket", "--quantity-max", "0"], "--quantity-max 0: must be a whole"),
+        (
+            &["sale", "change", "ticket", "--closes-at", "tomorrow"],
+            "--closes-at tomorrow: must be a time",
+        ),
+        (&["reservation", "refund", "ticket"], "ticket: "),
         (&["sale", "open", "a b"], "a sale id is 1 to 64 bytes"),
         (&["sale", "show", &"x".repeat(1024)], "a sale id is 1 to 64 bytes"),
         (&["sale", "shwo", "ticket"], "show"),

@@ -245,9 +245,11 @@ fn what_is_wrong_with_a_request_is_named() {
     }
     for (method, path, allow) in [
         ("DELETE", "/v1/sales", "GET, HEAD, POST, OPTIONS"),
-        ("POST", "/v1/sales/ticket", "GET, HEAD, DELETE, OPTIONS"),
+        ("POST", "/v1/sales/ticket", "GET, HEAD, PATCH, DELETE, OPTIONS"),
         ("GET", "/v1/sales/ticket/open", "POST, OPTIONS"),
+        ("PATCH", "/v1/sales/ticket/take-stock", "POST, OPTIONS"),
         ("GET", "/v1/reservations/ticket~0/cancel", "POST, OPTIONS"),
+        ("DELETE", "/v1/reservations/ticket~0/refund", "POST, OPTIONS"),
         ("DELETE", "/v1/reservations/ticket~0", "GET, HEAD, OPTIONS"),
         ("POST", "/v1/instances", "GET, HEAD, OPTIONS"),
         ("POST", "/livez", "GET, HEAD, OPTIONS"),
@@ -259,7 +261,7 @@ fn what_is_wrong_with_a_request_is_named() {
         assert_eq!((options.status(), options.header("Allow")), (204, Some(allow)), "{path}");
     }
     let options = ask(&server, "OPTIONS", "*", None);
-    assert_eq!(options.header("Allow"), Some("GET, HEAD, POST, DELETE, OPTIONS"));
+    assert_eq!(options.header("Allow"), Some("GET, HEAD, POST, PATCH, DELETE, OPTIONS"));
     get(&server, "/v1/nothing").assert_problem(404, "not_found");
     get(&server, "/").assert_problem(404, "not_found");
 

@@ -12,9 +12,10 @@ use proptest::prelude::*;
 use stampede::clock::wall_ms;
 use stampede::ledger::embedded::{Cursor, Embedded, Job, OpenError, Options, Store};
 use stampede::ledger::{Batch, BatchReply, Group, LedgerError};
+use stampede::limits::TIME_MS_MAX;
 use stampede::sale::{
     Change, Command, Creation, Key, Machine, Outcome, ReservationId, Reserve, SaleId, SaleSpec,
-    Status, User,
+    Status, Terms, User,
 };
 
 /// Tells a copy of this test binary that it is the one to be killed, mounted or unprivileged.
@@ -780,6 +781,28 @@ fn expired_units_come_back_by_themselves() {
 }
 
 #[test]
+fn what_expires_is_seen_to_be_late_while_the_ledger_stands_still() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = Embedded::start(dir.path(), never_fold(), wall_ms).unwrap();
+    let counts = ledger.handle().counts().clone();
+    let late = || counts.expiry_due.elapsed().unwrap_or_default();
+    let until = |is_so: &dyn Fn() -> bool| {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !is_so() {
+            assert!(Instant::now() < deadline, "{:?} late", late());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    let (go_on, told) = mpsc::channel::<()>();
+    let stand_still = move |_: &mut Store| _ = told.recv();
+    assert!(ledger.handle().ask(Duration::from_millis(1), stand_still).is_err(), "no answer yet");
+    until(&|| late() > Duration::from_millis(500));
+    go_on.send(()).unwrap();
+    until(&|| late() == Duration::ZERO);
+    ledger.stop();
+}
+
+#[test]
 fn a_stop_answers_what_was_sent_and_refuses_the_rest() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = Embedded::start(dir.path(), never_fold(), wall_ms).unwrap();
@@ -825,8 +848,23 @@ enum Ask {
     Reserve { quantity: u32, user: u8, key: u8, only_looks: bool },
     Confirm(u16),
     Cancel(u16),
+    Refund(u16),
     Show(u16),
     Other(Command),
+}
+
+fn terms() -> impl Strategy<Value = Terms> {
+    let closes_at_ms = proptest::option::of(prop_oneof![Just(TIME_MS_MAX), 1..2_000u64]);
+    let (hold_ms, limit) = (proptest::option::of(1..300u64), proptest::option::of(0..3u32));
+    let quantity_max = proptest::option::of(1..5u32);
+    (closes_at_ms, hold_ms, limit, quantity_max).prop_map(
+        |(closes_at_ms, hold_ms, limit_per_user, quantity_max)| Terms {
+            closes_at_ms,
+            hold_ms,
+            limit_per_user,
+            quantity_max,
+        },
+    )
 }
 
 fn asked() -> impl Strategy<Value = Ask> {
@@ -837,6 +875,8 @@ fn asked() -> impl Strategy<Value = Ask> {
         }),
         Just(Command::Expire { batch_max: u32::MAX }),
         (0..9u64).prop_map(Command::AddStock),
+        (1..9u64, any::<bool>()).prop_map(|(units, at_most)| Command::TakeStock { units, at_most }),
+        terms().prop_map(Command::ChangeTerms),
         Just(Command::Open),
         Just(Command::Close),
         Just(Command::Remove),
@@ -848,6 +888,7 @@ fn asked() -> impl Strategy<Value = Ask> {
         ),
         2 => any::<u16>().prop_map(Ask::Confirm),
         2 => any::<u16>().prop_map(Ask::Cancel),
+        2 => any::<u16>().prop_map(Ask::Refund),
         1 => any::<u16>().prop_map(Ask::Show),
         3 => other.prop_map(Ask::Other),
     ]
@@ -881,6 +922,7 @@ fn commands(asks: Vec<(bool, Ask)>, ids: &mut u128) -> Vec<(SaleId, Command)> {
         }
         Ask::Confirm(n) => Command::Confirm(known(n, *ids)),
         Ask::Cancel(n) => Command::Cancel(known(n, *ids)),
+        Ask::Refund(n) => Command::Refund(known(n, *ids)),
         Ask::Show(n) => Command::ShowReservation(known(n, *ids)),
         Ask::Other(command) => command,
     };

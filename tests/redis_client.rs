@@ -14,13 +14,13 @@ use server::RedisServer;
 use stampede::ledger::client::{Client, Repair};
 use stampede::ledger::members::{Member, MemberId, Roll};
 use stampede::ledger::redis::{
-    Codec, KeyTemplates, Pipeline, RedisClient, RedisLedger, RedisSettings, ScriptName,
+    Codec, EntryId, KeyTemplates, Pipeline, RedisClient, RedisLedger, RedisSettings, ScriptName,
     trim_command,
 };
 use stampede::ledger::{Batch, BatchReply, Group, LedgerError};
 use stampede::limits::{LEASE_MS, MEMBERS_MAX};
 use stampede::sale::{
-    Command, Key, Outcome, ReservationId, Reserve, SaleId, SaleSpec, Split, User,
+    Command, Key, Outcome, ReservationId, Reserve, SaleId, SaleSpec, Split, Terms, User,
 };
 
 const INDEX: &str = "stampede:sales:{sale}_hash_key";
@@ -196,6 +196,27 @@ fn a_part_whose_script_is_gone_does_not_spoil_the_rest() {
     assert!(replies.iter().all(Result::is_ok), "{replies:?}");
 }
 
+/// Who sells by it may die before his own sweep has looked: the others must know when to.
+#[test]
+fn sweeps_hear_of_a_new_hold_time() {
+    let server = RedisServer::start(&[]);
+    let mut client = client(&server);
+    client.apply(&one("s", create(9))).expect("created");
+    let news = |client: &mut RedisClient, after| {
+        let (_, told) = client.sales_news(Some(after)).expect("news");
+        told.map_or((Vec::new(), after), |(sales, last)| (sales, last))
+    };
+    let (_, before) = news(&mut client, EntryId::default());
+    let change = |terms| Command::ChangeTerms(terms);
+    let quantity = change(Terms { quantity_max: Some(2), ..Terms::default() });
+    client.apply(&one("s", quantity)).expect("changed");
+    assert_eq!(news(&mut client, before), (vec![], before));
+    client
+        .apply(&one("s", change(Terms { hold_ms: Some(5), ..Terms::default() })))
+        .expect("changed");
+    assert_eq!(news(&mut client, before).0, [sale("s")]);
+}
+
 /// Whether somebody has yet to read a stream can't be known then.
 #[test]
 fn a_sale_whose_readers_are_not_known_is_not_removed() {
@@ -345,6 +366,9 @@ fn the_users_of_tuning_may_what_they_must() {
         let id = ReservationId(n);
         Command::Reserve(Reserve { id, quantity: 1, user, key, trace: None })
     };
+    let [lift_limit, limit] = [0, 5].map(|units| {
+        Command::ChangeTerms(Terms { limit_per_user: Some(units), ..Terms::default() })
+    });
     let commands = vec![
         Command::Create(limited),
         mine(1, "a"),
@@ -352,9 +376,13 @@ fn the_users_of_tuning_may_what_they_must() {
         mine(2, ""),
         Command::Confirm(ReservationId(1)),
         Command::Cancel(ReservationId(2)),
+        Command::Refund(ReservationId(1)),
         Command::ShowReservation(ReservationId(1)),
         Command::Expire { batch_max: 10 },
         Command::AddStock(1),
+        Command::TakeStock { units: 1, at_most: false },
+        lift_limit,
+        limit,
         Command::Open,
         Command::Show,
     ];

@@ -18,8 +18,9 @@ use stampede::ledger::redis::{
     Codec, DecodeError, KeyTemplates, RedisSettings, decode, decode_all, handshake, load_scripts,
 };
 use stampede::ledger::{Group, GroupReply};
+use stampede::limits::{LIMIT_COUNT_LINES_MAX, LIMIT_COUNT_UNITS_MAX};
 use stampede::sale::{
-    Command, Creation, Key, Outcome, ReservationId, Reserve, SaleId, SaleSpec, Status, User,
+    Command, Creation, Key, Outcome, ReservationId, Reserve, SaleId, SaleSpec, Status, Terms, User,
 };
 use stampede::trace::Trace;
 
@@ -393,6 +394,106 @@ fn a_run_settles_reservations_of_many_fields_at_once() {
     assert_eq!(units, 320);
 }
 
+/// Readers take the last line of an entry for what it is, of two under one version the first.
+#[test]
+fn what_is_paid_and_refunded_in_one_run_is_told_once() {
+    let server = RedisServer::start(&[]);
+    let (mut connection, mut client) = (server.connect(), Client::new(&server));
+    client.one(Command::Create(SaleSpec { limit_per_user: 2, ..SaleSpec::with_total(9) }));
+    client.ask((1..4).map(|n| ask_as(n, "ann smith", "")).take(2).collect()).expect("a reply");
+    client.ask(vec![ask_as(3, "bob", "k")]).expect("a reply");
+    let [one, two, three] = [1, 2, 3].map(ReservationId);
+    let run = vec![
+        Command::Confirm(one),
+        Command::Confirm(three),
+        Command::Refund(one),
+        Command::Refund(two),
+        Command::ShowReservation(one),
+        Command::Refund(one),
+        Command::Confirm(one),
+        Command::Refund(three),
+    ];
+    let reply = client.ask(run).expect("a reply");
+    let said: Vec<_> = reply
+        .outcomes
+        .iter()
+        .map(|outcome| match outcome {
+            Outcome::Reservation(stands) => stands.status.as_str().to_owned(),
+            other => format!("{other:?}"),
+        })
+        .collect();
+    let expected = [
+        "confirmed",
+        "confirmed",
+        "refunded",
+        "NotConfirmed",
+        "refunded",
+        "refunded",
+        "AlreadyRefunded",
+        "refunded",
+    ];
+    assert_eq!((said, reply.free), (expected.map(str::to_owned).to_vec(), Some(8)));
+    let (_, lines) = entries(&mut connection, &ticket()).pop().expect("an entry");
+    let told: Vec<_> = lines.lines().map(|line| line.split(" 1 ").next()).collect();
+    let [first, second] = [one, three].map(|id| format!("{id} refunded"));
+    assert_eq!(told, [Some(&*first), Some(&*second)]);
+    agrees_with_its_stream(&mut connection, &ticket());
+    assert_eq!(connection.list("HGETALL {ticket_hash_key}:users"), ["ann smith", "1"]);
+    let counts = connection.list("HMGET {ticket_hash_key}:sale held confirmed");
+    assert_eq!(counts, ["1", "0"]);
+}
+
+#[test]
+fn a_first_limit_counts_as_many_as_redis_may_stand_still_for() {
+    let server = RedisServer::start(&[]);
+    let (mut connection, mut client) = (server.connect(), Client::new(&server));
+    let spec = SaleSpec { quantity_max: 10_000, ..SaleSpec::with_total(LIMIT_COUNT_UNITS_MAX + 1) };
+    client.one(Command::Create(spec));
+    // Each with a field of its own, so that nothing is in one piece.
+    for batch in 0..20u128 {
+        let ids = (1..=400).map(|n| (batch * 400 + n) << 88 | n);
+        let asks = ids.map(|id| ask_as(id, &format!("user {}", id % 3_000), "")).collect();
+        assert_eq!(granted(&client.ask(asks).expect("a reply").outcomes), 400);
+    }
+    client.one(Command::Confirm(ReservationId(1 << 88 | 1)));
+    client.one(Command::Cancel(ReservationId(2 << 88 | 2)));
+    let limit = |n| Command::ChangeTerms(Terms { limit_per_user: Some(n), ..Terms::default() });
+    assert!(matches!(client.one(limit(1)), Outcome::Sale(_)));
+    let users = connection.list("HGETALL {ticket_hash_key}:users");
+    let units: u128 = users.chunks(2).map(|user| user[1].parse::<u128>().expect("units")).sum();
+    assert_eq!((users.len() / 2, units), (3_000, 7_999), "one was cancelled");
+    client.one(limit(0));
+    assert_eq!(connection.text("EXISTS {ticket_hash_key}:users"), "0");
+    let much = Command::Reserve(Reserve { quantity: 2_002, ..reserve_of(ask(7 << 100)) });
+    assert!(matches!(client.one(much), Outcome::Granted { .. }));
+    let units = LIMIT_COUNT_UNITS_MAX + 1;
+    assert_eq!(client.one(limit(1)), Outcome::TooManyToCount { units });
+    client.one(Command::Cancel(ReservationId(7 << 100)));
+    // What is left of reservations has to be read as well.
+    let ended: String = (1..=LIMIT_COUNT_LINES_MAX as u128)
+        .map(|n| format!("{} cancelled 1 5\n", ReservationId(7 << 100 | n)))
+        .collect();
+    let name = &ReservationId(7 << 100).to_string()[..10];
+    let mut spoil = redis::cmd("HSET");
+    spoil.arg("{ticket_hash_key}:reservations").arg(name).arg(ended);
+    connection.send(&spoil.get_packed_command(), 1);
+    let before = dump(&mut connection);
+    assert_eq!(client.one(limit(1)), Outcome::TooManyToCount { units: 7_999 });
+    assert_eq!(dump(&mut connection), before);
+    connection.ask(&format!("HSET {{ticket_hash_key}}:reservations {name} x"));
+    let before = dump(&mut connection);
+    let refused = client.ask(vec![limit(1)]).expect_err("a damaged line");
+    assert!(matches!(refused, DecodeError::Refused(text) if text.contains("does not end")));
+    assert_eq!(dump(&mut connection), before);
+}
+
+fn reserve_of(command: Command) -> Reserve {
+    match command {
+        Command::Reserve(reserve) => reserve,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn the_sweep_says_when_to_come_again() {
     let server = RedisServer::start(&[]);
@@ -540,8 +641,11 @@ fn an_unknown_sale_stays_unknown_and_unwritten() {
         ask_as(2, "ann", "k"),
         Command::Confirm(id),
         Command::Cancel(id),
+        Command::Refund(id),
         Command::Expire { batch_max: 9 },
         Command::AddStock(1),
+        Command::TakeStock { units: 1, at_most: true },
+        Command::ChangeTerms(Terms { hold_ms: Some(1), ..Terms::default() }),
         Command::Open,
         Command::Close,
         Command::Show,
@@ -549,7 +653,7 @@ fn an_unknown_sale_stays_unknown_and_unwritten() {
         Command::Remove,
     ];
     let reply = client.ask(commands).expect("a reply");
-    assert_eq!((reply.free, reply.outcomes), (None, vec![Outcome::UnknownSale; 11]));
+    assert_eq!((reply.free, reply.outcomes), (None, vec![Outcome::UnknownSale; 14]));
     assert!(dump(&mut server.connect()).is_empty());
 }
 
@@ -575,8 +679,11 @@ fn refuses_and_writes_nothing(spoil: &[&[&str]], part: &str) {
         ask_as(4, "cat", ""),
         Command::Confirm(ReservationId(1)),
         Command::Cancel(ReservationId(1)),
+        Command::Refund(ReservationId(1)),
         Command::ShowReservation(ReservationId(1)),
         Command::Expire { batch_max: 9 },
+        Command::TakeStock { units: 1, at_most: false },
+        Command::ChangeTerms(Terms { limit_per_user: Some(0), ..Terms::default() }),
     ];
     let mut refused = 0;
     for command in commands {

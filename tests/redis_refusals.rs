@@ -16,7 +16,7 @@ use stampede::ledger::redis::{
 };
 use stampede::ledger::{Batch, Group, GroupReply, LedgerError};
 use stampede::sale::{
-    Command, Key, Outcome, ReservationId, Reserve, SaleId, SaleSpec, Split, User,
+    Command, Key, Outcome, ReservationId, Reserve, SaleId, SaleSpec, Split, Terms, User,
 };
 
 /// When every test begins, in ms since 1970.
@@ -102,6 +102,10 @@ fn set_up(admin: &mut RedisConnection, link: &mut Link) {
     link.ask("open", &[Command::Create(SaleSpec::with_total(9))]).expect("a plain sale");
 }
 
+fn limit(units: u32) -> Command {
+    Command::ChangeTerms(Terms { limit_per_user: Some(units), ..Terms::default() })
+}
+
 /// What a purchase, a payment and so on write, each on its own, with the ms that have passed.
 fn writes() -> Vec<(&'static str, &'static str, Command, u64)> {
     vec![
@@ -112,7 +116,12 @@ fn writes() -> Vec<(&'static str, &'static str, Command, u64)> {
         ("cancel", "s", Command::Cancel(id(1)), 1),
         ("cancel the last of a user", "s", Command::Cancel(id(4)), 1),
         ("expire", "s", Command::Expire { batch_max: 10 }, 1001),
+        ("refund", "s", Command::Refund(id(3)), 1),
         ("add", "s", Command::AddStock(1), 1),
+        ("take back", "s", Command::TakeStock { units: 1, at_most: false }, 1),
+        ("change", "s", limit(1), 1),
+        ("lift the limit", "s", limit(0), 1),
+        ("limit", "open", limit(1), 1),
         ("open", "s", Command::Open, 1),
         ("close", "s", Command::Close, 1),
         ("create", "new", Command::Create(SaleSpec::with_total(1)), 1),
@@ -137,6 +146,8 @@ fn a_right_that_is_taken_away_leaves_nothing_half_done() {
     for right in [
         "hset",
         "hdel",
+        "hscan",
+        "unlink",
         "zadd",
         "zrem",
         "xadd",

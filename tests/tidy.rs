@@ -103,7 +103,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("audit", &["ledger", "orders", "sale", "splits"]),
     ("cli", &[]),
     ("config", &["cli", "ledger", "orders", "sale", "stock", "tls"]),
-    ("status", &["config", "engine", "purchase"]),
+    ("status", &["config", "engine", "ledger", "purchase"]),
     ("members", &["ledger", "status"]),
     ("metrics", &["engine", "ledger", "purchase", "sale", "status"]),
     (

@@ -13,7 +13,8 @@ use crate::error::{Because, Result, fail};
 use crate::secure;
 
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
-const RESPONSE_BYTES_MAX: usize = 16 * 1024;
+/// Metrics are the longest answer.
+const RESPONSE_BYTES_MAX: usize = 256 * 1024;
 
 /// What a server answered.
 #[derive(Debug, Clone)]
@@ -68,7 +69,12 @@ impl Client {
 
     /// Gets something.
     pub fn get(&mut self, path: &str) -> Result<Response> {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address);
+        self.get_with(path, "")
+    }
+
+    /// The same with more header lines, each with its end.
+    pub fn get_with(&mut self, path: &str, headers: &str) -> Result<Response> {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", self.address);
         self.stream.write_all(request.as_bytes()).because(|| "sending a request".into())?;
         self.receive()
     }

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use bench::process::interruptible;
 use bench::report::again;
 use bench::{
-    against, drain, full, httparena, instructions, memory, orders, queues, quick, reopen, sales,
-    strategies, techempower, tls,
+    against, drain, full, httparena, idle, instructions, memory, orders, queues, quick, reopen,
+    sales, strategies, techempower, tls,
 };
 use clap::{Parser, Subcommand};
 
@@ -74,6 +74,12 @@ enum Command {
     Sales(sales::Settings),
     /// Memory and disk that a reservation takes.
     Memory(memory::Settings),
+    /// What a server takes that nobody buys from, scraped each second and left alone: 25 minutes.
+    ///
+    /// With the embedded ledger, orders and a sale that is sold out, and on Redis; on both cores. Its
+    /// metrics are asked for as Prometheus does, once a second for --seconds; what the server used is
+    /// read from /proc. Fails if an answer is not one, or lacks what it should tell.
+    Idle(idle::Settings),
     /// CPU of a command that waits in a core's queue, by how many wait beside it. No server.
     Queues(queues::Settings),
     /// Buyers who come over TLS: beside the floor of TLS, nginx, axum, and nginx before stampede.
@@ -127,6 +133,7 @@ fn main() -> ExitCode {
         Command::Reopen(settings) => reopen::run(settings, interrupted),
         Command::Sales(settings) => sales::run(settings, interrupted),
         Command::Memory(settings) => memory::run(settings, interrupted),
+        Command::Idle(settings) => idle::run(settings, interrupted),
         Command::Queues(settings) => queues::run(settings, interrupted),
         Command::Tls(settings) => tls::run(settings, interrupted),
         Command::Techempower(settings) => techempower::run(settings, interrupted),

@@ -155,6 +155,10 @@ pub mod figure {
     pub const BACKLOG_ROWS: &str = "backlog_rows";
     /// Until it had them, after it came back.
     pub const DRAINED_S: &str = "drained_s";
+    /// CPU of the server while nobody buys, in percent of one core.
+    pub const CORE_PERCENT: &str = "core_percent";
+    /// Bytes of one answer to `/metrics`.
+    pub const SCRAPE_BYTES: &str = "scrape_bytes";
     /// Until it was no more than a second of sales behind.
     pub const CAUGHT_UP_S: &str = "caught_up_s";
 }

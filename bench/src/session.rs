@@ -224,6 +224,8 @@ fn shown(figures: &Figures) -> String {
         (figure::DISK_BYTES, "bytes on disk"),
         (figure::BACKLOG_ROWS, "rows behind"),
         (figure::DRAINED_S, "s to drain"),
+        (figure::CORE_PERCENT, "% of a core"),
+        (figure::SCRAPE_BYTES, "bytes per scrape"),
     ];
     let find = |name| figures.iter().find(|(figure, _)| *figure == name);
     let texts = units.iter().filter_map(|(name, unit)| {

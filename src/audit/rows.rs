@@ -44,7 +44,7 @@ impl Compared {
 
     fn stray(&mut self, order: &Order, example: impl FnOnce() -> String) {
         self.differs(example);
-        self.owed |= !matches!(order.status, Some(Status::Cancelled | Status::Expired));
+        self.owed |= order.status.is_none_or(Status::has_units);
     }
 
     fn dispute(&mut self, change: &Change, text: &str) {
@@ -129,8 +129,10 @@ pub(super) fn compare(
         };
         let Some(text) = difference(change, &order) else { return };
         let older = order.version < change.version;
+        // A refund, which is only ever made of what is paid, explains a row that is older than it.
         let paid = order.status == Some(Status::Confirmed)
-            && change.reservation.status != Status::Confirmed;
+            && change.reservation.status != Status::Confirmed
+            && !(older && change.reservation.status == Status::Refunded);
         if paid {
             compared.dispute(change, &text);
         } else if older && on_its_way(change) {
@@ -191,7 +193,7 @@ fn says_more(order: &Order, reservation: &Reservation) -> bool {
     let owed = |status, quantity| match status {
         Some(Status::Confirmed) => (2, quantity),
         Some(Status::Held) => (1, quantity),
-        Some(Status::Cancelled | Status::Expired) | None => (0, 0),
+        Some(Status::Cancelled | Status::Expired | Status::Refunded) | None => (0, 0),
     };
     let (row, ledger) =
         (owed(order.status, order.quantity), owed(Some(reservation.status), reservation.quantity));

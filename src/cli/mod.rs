@@ -16,7 +16,7 @@ mod serve;
 use clap::{Parser, Subcommand};
 
 pub use audit::AuditOptions;
-pub use operator::{OperatorOptions, ReservationAction, SaleAction};
+pub use operator::{OperatorOptions, ReservationAction, SaleAction, TermsOptions};
 pub use orders::OrdersOptions;
 pub use serve::ServeOptions;
 

@@ -59,6 +59,31 @@ pub enum SaleAction {
         #[arg(allow_negative_numbers = true)]
         units: String,
     },
+    /// Take free units back, out of a sale's total
+    ///
+    /// Never what is held or confirmed: if fewer units are free, none is taken, and the error says how
+    /// many are.
+    TakeStock {
+        /// The sale
+        id: String,
+        /// How many units
+        #[arg(allow_negative_numbers = true)]
+        units: String,
+        /// If fewer are free, take as many as are
+        #[arg(long)]
+        at_most: bool,
+    },
+    /// Change when a sale closes and what it sells by from now on
+    ///
+    /// What is not named stays as it is. Nobody loses what he has: a reservation keeps its deadline, and
+    /// a user who has more than a new limit keeps that.
+    Change {
+        /// The sale
+        id: String,
+        /// What is to change
+        #[command(flatten)]
+        terms: TermsOptions,
+    },
     /// Show a sale as it stands
     Show {
         /// The sale
@@ -105,6 +130,29 @@ pub enum SaleAction {
     },
 }
 
+/// What to change of a sale: at least one.
+#[derive(Args)]
+#[group(required = true, multiple = true)]
+pub struct TermsOptions {
+    /// When it stops selling, as in 2030-01-01T10:00:00+08:00; never: it sells until it is closed
+    ///
+    /// A sale that was over sells again if the time is still to come.
+    #[arg(long, value_name = "TIME")]
+    pub closes_at: Option<String>,
+    /// How long reservations made from now on are held, as in 30s or 5m
+    #[arg(long, value_name = "DURATION")]
+    pub hold: Option<String>,
+    /// Units that one user may have from now on; 0: no limit
+    ///
+    /// A sale that has had no limit counts what each user has when it gets one, as long as no more than
+    /// 10,000 units are held or confirmed.
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub limit: Option<String>,
+    /// Most units in one purchase
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub quantity_max: Option<String>,
+}
+
 /// What to do with a reservation.
 #[derive(Subcommand)]
 pub enum ReservationAction {
@@ -120,6 +168,13 @@ pub enum ReservationAction {
     },
     /// Cancel a reservation that is held: its units are for sale again
     Cancel {
+        /// The reservation, SALE~…
+        id: String,
+    },
+    /// Refund a reservation that is confirmed: its units are for sale again
+    ///
+    /// There is no way back. The money is the shop's to return. To refund again changes nothing.
+    Refund {
         /// The reservation, SALE~…
         id: String,
     },
@@ -168,6 +223,10 @@ Examples:
       stampede sale create ticket=10000,hold=5m poster=500,opens=2030-01-01T10:00:00+08:00
   A hundred more, at once for sale on every server:
       stampede sale add-stock ticket 100
+  An hour more, held for a minute, at most four in one purchase:
+      stampede sale change ticket --closes-at 2030-01-01T12:00:00+08:00 --hold 1m --quantity-max 4
+  A hundred back for the box office, or as many as are left:
+      stampede sale take-stock ticket 100 --at-most
   All of it once more, after a test run, on a server and in Redis:
       stampede sale reset ticket --force
       stampede sale reset ticket --total 10000 --force --ledger redis://127.0.0.1:6379
@@ -189,6 +248,8 @@ Examples:
       stampede reservation confirm ticket~0029vvg3r4fv5e9depdxtq4mv5
   It is given back, and for sale again:
       stampede reservation cancel ticket~0029vvg3r4fv5e9depdxtq4mv5
+  It was paid, and is paid back:
+      stampede reservation refund ticket~0029vvg3r4fv5e9depdxtq4mv5
   On a server elsewhere:
       stampede reservation show ticket~0029vvg3r4fv5e9depdxtq4mv5 \\
           --control http://10.0.0.7:3006 --token-file /etc/stampede/token

@@ -63,6 +63,14 @@ pub struct ServeOptions {
     #[arg(long, value_name = "FILE", help_heading = "Control port")]
     pub control_token_file: Option<String>,
 
+    /// Who shows the token in this file may look, and change nothing [default: none]
+    ///
+    /// For Prometheus and dashboards: /metrics, sales and instances, but no reservations, which name
+    /// buyers. One line as for --control-token-file, beside which it stands, with another token. The
+    /// token itself can stand in the environment, as STAMPEDE_READ_TOKEN.
+    #[arg(long, value_name = "FILE", help_heading = "Control port")]
+    pub read_token_file: Option<String>,
+
     /// Let buyers confirm reservations at the public port, or `off` [default: off]
     ///
     /// Whoever confirms says that the reservation is paid, so by default only the shop can, at the
@@ -366,8 +374,9 @@ impl ServeOptions {
             "config" => &self.config,
             "control" => &self.control,
             "control-token-file" => &self.control_token_file,
+            "read-token-file" => &self.read_token_file,
             // Never an option: others on the machine can read those.
-            "control-token" | "redis-sentinel-password" => &None,
+            "control-token" | "read-token" | "redis-sentinel-password" => &None,
             "public-confirm" => &self.public_confirm,
             "proxy-protocol" => &self.proxy_protocol,
             "cores" => &self.cores,

@@ -1,28 +1,50 @@
 //! What a running server takes over of a configuration that it reads again, and what takes a restart.
 
 use super::Config;
-use super::source::Changes;
+use super::control::{CONTROL_TOKEN, ControlSetting, READ_TOKEN, Tokens};
+use super::source::{Changes, Setting};
 
 impl Config {
     /// How `new` differs. The server has taken over what `self` says of settings that can change.
     pub fn changes(&self, new: &Self) -> Changes {
-        let mut changes = self.given.changes(&new.given);
-        // A token stands in a file, which can hold another one under the same name.
-        let token = |config: &Self| config.control.as_ref().and_then(|port| port.token.clone());
-        let named = ["control-token", "control-token-file"];
-        let is_told = changes.taken_over.iter().any(|name| named.contains(name));
-        if !is_told && token(self) != token(new) {
-            changes.taken_over.push("control-token-file");
+        let mut changes = self.given.changes(&new.given, |setting| self.takes_over(new, setting));
+        if self.keeps_its_control_port(new) {
+            // A token stands in a file, which can hold another one under the same name.
+            let tokens = |config: &Self| {
+                let Tokens { operates, looks } = config.tokens();
+                [(CONTROL_TOKEN, operates), (READ_TOKEN, looks)]
+            };
+            for ((names, old), (_, new)) in tokens(self).into_iter().zip(tokens(new)) {
+                let is_told = changes.taken_over.iter().any(|name| names.contains(name));
+                if !is_told && old != new {
+                    changes.taken_over.push(names[0]);
+                }
+            }
         }
         changes
     }
 
+    fn tokens(&self) -> Tokens {
+        self.control.as_ref().map(|port| port.tokens.clone()).unwrap_or_default()
+    }
+
+    /// Whether the control port that runs is where `new` wants one.
+    fn keeps_its_control_port(&self, new: &Self) -> bool {
+        let address = |config: &Self| config.control.as_ref().map(|port| port.address);
+        address(self) == address(new)
+    }
+
+    /// Whether a running server takes over what `new` says of this setting. A control port's tokens are
+    /// judged by its address: those for another one, or none at all, might open this one to everybody.
+    fn takes_over(&self, new: &Self, setting: &Setting) -> bool {
+        let is_token = CONTROL_TOKEN.contains(&setting.name) || READ_TOKEN.contains(&setting.name);
+        setting.changeable && (!is_token || self.keeps_its_control_port(new))
+    }
+
     /// What the server goes by after `new` was taken over: what it can't change stays what it was.
     pub fn taking_over(&self, new: &Self) -> Self {
-        let control = self.control.clone().map(|mut port| {
-            port.token = new.control.as_ref().and_then(|port| port.token.clone());
-            port
-        });
+        let tokens = if self.keeps_its_control_port(new) { new.tokens() } else { self.tokens() };
+        let control = self.control.clone().map(|port| ControlSetting { tokens, ..port });
         Self {
             control,
             tls: self.tls.as_ref().and(new.tls.clone()),
@@ -39,7 +61,7 @@ impl Config {
             write_timeout_ms: new.write_timeout_ms,
             ledger_timeout_ms: new.ledger_timeout_ms,
             waiting_max: new.waiting_max,
-            given: self.given.taking_over(&new.given),
+            given: self.given.taking_over(&new.given, |setting| self.takes_over(new, setting)),
             ..self.clone()
         }
     }

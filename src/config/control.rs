@@ -1,7 +1,9 @@
-//! The settings of the control port: where it is, and the token that opens it.
+//! The settings of the control port: where it is, the token that opens it, and the token that may only
+//! look.
 //!
 //! Whoever reaches the control port can sell what there is. Without a token it is therefore only
-//! ever on loopback.
+//! ever on loopback. A token that may only look is nothing without one that may more: it would be
+//! stricter with its holder than with everybody else.
 
 use std::fmt;
 use std::io::Read;
@@ -16,13 +18,28 @@ use crate::limits::{CONTROL_TOKEN_BYTES_MAX, CONTROL_TOKEN_BYTES_MIN};
 /// Where the control port is unless told otherwise.
 pub const CONTROL_DEFAULT: &str = "127.0.0.1:3006";
 
+/// The settings that name the token that opens it: its file, and itself.
+pub(super) const CONTROL_TOKEN: [&str; 2] = ["control-token-file", "control-token"];
+/// The same of the token that may only look.
+pub(super) const READ_TOKEN: [&str; 2] = ["read-token-file", "read-token"];
+
 /// The control port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControlSetting {
     /// Where it listens.
     pub address: SocketAddr,
-    /// What its clients must show. Never `None` unless `address` is loopback.
-    pub token: Option<Token>,
+    /// What its clients must show.
+    pub tokens: Tokens,
+}
+
+/// What opens the control port.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tokens {
+    /// What its clients must show. Never `None` unless its address is loopback.
+    pub operates: Option<Token>,
+    /// What is enough for those who only look: Prometheus, a dashboard. Only beside the other, and
+    /// never the same.
+    pub looks: Option<Token>,
 }
 
 /// A bearer token. Shown as `***`.
@@ -92,13 +109,8 @@ impl fmt::Debug for Token {
 
 impl Taker {
     pub(super) fn control(&mut self, listen: &[Listen]) -> Option<ControlSetting> {
-        let by_file = self
-            .one("control-token-file", None, |text| Token::from_file(Path::new(text)).map(Some));
-        let by_text = self.one("control-token", None, |text| Token::new(text).map(Some));
-        let both = ["control-token-file", "control-token"];
-        if both.iter().all(|name| self.layers.values(name).is_some()) {
-            self.wrong("control-token", "", "control-token-file is set too; one token is enough");
-        }
+        let operates = self.token(CONTROL_TOKEN);
+        let looks = self.token(READ_TOKEN);
         let wrong_before = self.problems.len();
         let default = CONTROL_DEFAULT.parse().ok();
         let address = self.one("control", default, |text| match text {
@@ -110,12 +122,10 @@ impl Taker {
                 value::addresses(text, shape).map(|found| found.first().copied())
             }
         })?;
-        let token = by_file.or(by_text);
         let given = self.layers.values("control").map_or(CONTROL_DEFAULT, |v| &v[0]).to_owned();
         let is_wrong = self.problems.len() != wrong_before;
-        let token_wrong = self.layers.values("control-token-file").is_some()
-            || self.layers.values("control-token").is_some();
-        if token.is_none() && !token_wrong && !is_wrong && !address.ip().is_loopback() {
+        let token_wrong = CONTROL_TOKEN.iter().any(|name| self.is_set(name));
+        if operates.is_none() && !token_wrong && !is_wrong && !address.ip().is_loopback() {
             self.wrong(
                 "control",
                 &given,
@@ -123,10 +133,49 @@ impl Taker {
                  --control-token-file FILE or STAMPEDE_CONTROL_TOKEN, or use a loopback address",
             );
         }
+        self.judge_read_token(looks.as_ref(), operates.as_ref(), token_wrong);
         if address.port() != 0 && listen.iter().any(|one| one.address() == Some(address)) {
             self.wrong("control", &given, "the control port can't be the port for buyers");
         }
-        Some(ControlSetting { address, token })
+        Some(ControlSetting { address, tokens: Tokens { operates, looks } })
+    }
+
+    fn is_set(&self, name: &str) -> bool {
+        self.layers.values(name).is_some()
+    }
+
+    /// A token that stands in the file of the first setting, or in the second.
+    fn token(&mut self, [file, text]: [&'static str; 2]) -> Option<Token> {
+        let by_file = self.one(file, None, |path| Token::from_file(Path::new(path)).map(Some));
+        let by_text = self.one(text, None, |token| Token::new(token).map(Some));
+        if self.is_set(file) && self.is_set(text) {
+            self.wrong(text, "", &format!("{file} is set too; one token is enough"));
+        }
+        by_file.or(by_text)
+    }
+
+    /// `is_guarded`: there is a token that opens the control port, or there was to be one.
+    fn judge_read_token(
+        &mut self,
+        read_token: Option<&Token>,
+        token: Option<&Token>,
+        is_guarded: bool,
+    ) {
+        let Some(name) = READ_TOKEN.into_iter().find(|name| self.is_set(name)) else { return };
+        let given = self.layers.values(name).map_or_else(String::new, |v| v[0].clone());
+        if !is_guarded {
+            self.wrong(
+                name,
+                &given,
+                "without a token that may change sales everybody who reaches the control port may: \
+                 set one with --control-token-file FILE or STAMPEDE_CONTROL_TOKEN too",
+            );
+        }
+        if let (Some(read), Some(token)) = (read_token, token)
+            && token.matches(read.text.as_bytes())
+        {
+            self.wrong(name, &given, "it is the token that may change sales: make another one");
+        }
     }
 }
 

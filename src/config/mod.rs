@@ -38,7 +38,7 @@ use crate::tls::TlsSetting;
 pub use crate::host::{Host, avoid_stalls, raise_file_limit};
 pub use crate::logging::LogFormat;
 pub use crate::stock::StockSetting;
-pub use control::{CONTROL_DEFAULT, ControlSetting, Token};
+pub use control::{CONTROL_DEFAULT, ControlSetting, Token, Tokens};
 pub use error::ConfigError;
 pub use ledger::{
     CounterNames, LedgerSetting, RedisSetting, RedisUrl, SentinelLogin, TlsOptions, redis_setting,

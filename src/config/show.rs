@@ -4,8 +4,9 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use super::control::{CONTROL_TOKEN, READ_TOKEN};
 use super::value::format_cores;
-use super::{Config, CounterNames, LedgerSetting, LogFormat, Source, StockSetting};
+use super::{Config, CounterNames, LedgerSetting, LogFormat, Source, StockSetting, Token};
 use crate::clock::rfc3339;
 use crate::duration::format_duration;
 use crate::limits::TIME_MS_MAX;
@@ -136,14 +137,15 @@ impl Page<'_> {
             return self.setting("control", "\"off\"");
         };
         self.setting("control", &quoted(&control.address.to_string()));
-        match &control.token {
-            Some(token) => match token.file() {
-                Some(file) => {
-                    self.setting("control-token-file", &quoted(&file.display().to_string()));
-                }
-                None => self.setting("control-token", "\"***\""),
-            },
-            None => self.off("control-token-file"),
+        self.token(CONTROL_TOKEN, control.tokens.operates.as_ref());
+        self.token(READ_TOKEN, control.tokens.looks.as_ref());
+    }
+
+    fn token(&mut self, [by_file, by_text]: [&str; 2], token: Option<&Token>) {
+        match token.map(Token::file) {
+            Some(Some(file)) => self.setting(by_file, &quoted(&file.display().to_string())),
+            Some(None) => self.setting(by_text, "\"***\""),
+            None => self.off(by_file),
         }
     }
 

@@ -53,6 +53,8 @@ pub const SETTINGS: &[Setting] = &[
     one("control"),
     changeable(one("control-token-file")),
     changeable(secret("control-token")),
+    changeable(one("read-token-file")),
+    changeable(secret("read-token")),
     one("public-confirm"),
     one("cores"),
     changeable(one("connections-max")),
@@ -257,18 +259,18 @@ pub struct Given(BTreeMap<&'static str, Vec<String>>);
 
 impl Given {
     /// The settings that are given otherwise there.
-    pub(super) fn changes(&self, other: &Self) -> Changes {
+    pub(super) fn changes(&self, other: &Self, is_taken: impl Fn(&Setting) -> bool) -> Changes {
         let differs = |setting: &&Setting| self.0.get(setting.name) != other.0.get(setting.name);
         let (changeable, fixed): (Vec<_>, Vec<_>) =
-            SETTINGS.iter().filter(differs).partition(|setting| setting.changeable);
+            SETTINGS.iter().filter(differs).partition(|setting| is_taken(setting));
         let names = |settings: Vec<&Setting>| settings.iter().map(|s| s.name).collect();
         Changes { taken_over: names(changeable), need_restart: names(fixed) }
     }
 
-    /// The same, with what is given there of the settings that a running server takes over.
-    pub(super) fn taking_over(&self, other: &Self) -> Self {
+    /// The same, with what is given there of the settings that are taken over.
+    pub(super) fn taking_over(&self, other: &Self, is_taken: impl Fn(&Setting) -> bool) -> Self {
         let from = |setting: &'static Setting| {
-            let given = if setting.changeable { other } else { self };
+            let given = if is_taken(setting) { other } else { self };
             Some((setting.name, given.0.get(setting.name)?.clone()))
         };
         Self(SETTINGS.iter().filter_map(from).collect())
@@ -295,7 +297,7 @@ fn one_variable(name: &str) -> String {
 pub(super) fn shown(name: &str, value: &str) -> String {
     let value = match name {
         "ledger" | "orders" => redacted(value),
-        "control-token" | "redis-sentinel-password" => "***".to_owned(),
+        "control-token" | "read-token" | "redis-sentinel-password" => "***".to_owned(),
         _ => value.to_owned(),
     };
     let plain = !value.is_empty() && !value.chars().any(|c| c.is_control() || c.is_whitespace());

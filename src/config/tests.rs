@@ -56,8 +56,9 @@ fn a_quota_decides_how_many_cores() {
 
 #[test]
 fn what_a_running_server_takes_over_and_what_not() {
+    let (file, options) = file("");
     let load = |text: &str| {
-        let (_file, options) = file(text);
+        std::fs::write(file.path(), text).unwrap();
         load(&options, &[("STAMPEDE_WAITING_MAX", "9")]).unwrap()
     };
     let old = load("idle-timeout = '1m'\nlisten = ['127.0.0.1:1']");
@@ -140,7 +141,7 @@ fn a_newline_at_the_end_of_a_value_is_not_part_of_it() {
     let login = redis.sentinel_login.unwrap();
     assert_eq!((login.user.as_deref(), login.password.reveal()), (Some("ann"), "hunter2"));
     assert_eq!(config.instance.as_deref(), Some("web1"));
-    assert_eq!(config.control.unwrap().token.unwrap().expose(), "0123456789abcdef");
+    assert_eq!(config.control.unwrap().tokens.operates.unwrap().expose(), "0123456789abcdef");
     let options = ServeOptions { orders: Some("sqlite:o.db\n".into()), ..Default::default() };
     assert_eq!(load(&options, &[]).unwrap().orders.unwrap().to_string(), "sqlite:o.db");
     let url = redis_setting("redis://host\n", TlsOptions::default(), None).unwrap().url;
@@ -171,6 +172,30 @@ fn what_is_shown_can_be_read_again() {
         lines.filter(|line| !line.starts_with("# config")).collect::<Vec<_>>()
     };
     assert_eq!(page(&first), page(&second));
+}
+
+#[test]
+fn tokens_for_another_address_do_not_open_the_control_port_that_runs() {
+    let (file, options) = file("");
+    let load = |text: &str| {
+        std::fs::write(file.path(), text).unwrap();
+        load(&options, &[]).unwrap()
+    };
+    let open = "control = '0.0.0.0:4006'\ncontrol-token = '0123456789abcdef'\n";
+    let old = load(&format!("{open}read-token = 'looks-0123456789'"));
+    // On loopback it needs none, and without a control port there is none.
+    for new in ["control = '127.0.0.1:3006'", "control = 'off'"] {
+        let new = load(new);
+        let changes = old.changes(&new);
+        assert_eq!(changes.taken_over, [""; 0]);
+        assert_eq!(changes.need_restart, ["control", "control-token", "read-token"]);
+        let now = old.taking_over(&new);
+        assert_eq!(now.control, old.control);
+        assert_eq!(now.changes(&new).need_restart, changes.need_restart, "told again");
+    }
+    let new = load(&format!("{open}read-token = 'looks-0123456780'"));
+    assert_eq!(old.changes(&new).taken_over, ["read-token"]);
+    assert_eq!(old.taking_over(&new).control, new.control);
 }
 
 #[test]

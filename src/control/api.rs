@@ -5,29 +5,36 @@
 //! an operator for those it makes itself.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
+use serde::Serialize;
 use serde_json::json;
 
 use super::body;
 use super::instances;
-use super::problem::{EXISTS, HAS_SOLD, NOT_CLOSED, STILL_HELD, not_found};
+use super::problem::{
+    EXISTS, HAS_SOLD, NOT_CLOSED, NOT_CONFIRMED, STILL_HELD, TOO_FEW_FREE, TOO_MANY_TO_COUNT,
+    not_found,
+};
 use super::request::{Reply, Request};
 use super::snapshot::Snapshot;
 use super::split;
-use crate::audit::{AuditError, Mode, audit};
+use crate::audit::{AuditError, Mode, Report, audit};
+use crate::clock::rfc3339;
 use crate::code::Code;
 use crate::config::whole_number;
 use crate::engine::http::{Kind, Problem, Remedy, Status};
 use crate::ledger::client::Client;
 use crate::ledger::{Batch, Group};
 use crate::limits::{
-    CONTROL_PAGE_DEFAULT, CONTROL_PAGE_MAX, CONTROL_RESERVATIONS_PAGE_MAX, TOTAL_MAX,
+    CONTROL_PAGE_DEFAULT, CONTROL_PAGE_MAX, CONTROL_RESERVATIONS_PAGE_MAX, LIMIT_COUNT_LINES_MAX,
+    LIMIT_COUNT_UNITS_MAX, TOTAL_MAX,
 };
 use crate::members::Instance;
 use crate::orders::{DatabaseError, DatabaseUrl};
 use crate::route::percent;
 use crate::sale::{Command, Outcome, ReservationId, SaleId, SaleView, State};
+use crate::upkeep::{AuditCounts, Audited, LastAudit};
 use crate::views::{ReservationJson, SaleJson};
 
 /// Sales that a list asks the ledger about at a time.
@@ -41,6 +48,14 @@ pub struct Api {
     snapshot: Option<Snapshot>,
     /// The request must do nothing.
     look_only: bool,
+}
+
+/// A sale out of which units were taken.
+#[derive(Serialize)]
+struct StockTakenJson {
+    #[serde(flatten)]
+    sale: SaleJson,
+    taken: u64,
 }
 
 type Answer = Result<Reply, Problem>;
@@ -97,41 +112,55 @@ impl Api {
             },
             ["v1", "sales", sale] => match method {
                 "GET" => self.on_sale(sale, Command::Show),
+                "PATCH" => {
+                    let terms = body::terms(request)?;
+                    self.on_sale(sale, Command::ChangeTerms(terms))
+                }
                 "DELETE" => {
                     self.tell_orders_position()?;
                     self.on_sale(sale, Command::Remove)
                 }
-                _ => Err(Problem::method_not_allowed("GET, HEAD, DELETE, OPTIONS")),
+                _ => Err(Problem::method_not_allowed("GET, HEAD, PATCH, DELETE, OPTIONS")),
             },
             ["v1", "sales", sale, "reservations"] => match method {
                 "GET" => self.reservations(sale, request),
                 _ => Err(Problem::method_not_allowed("GET, HEAD, OPTIONS")),
             },
-            ["v1", "sales", sale, verb @ ("open" | "close" | "add-stock" | "reset")] => {
-                match (method, verb) {
-                    ("POST", "open") => self.on_sale(sale, Command::Open),
-                    ("POST", "close") => self.on_sale(sale, Command::Close),
-                    ("POST", "reset") => {
-                        let (total, force) = body::reset(request)?;
-                        self.tell_orders_position()?;
-                        self.on_sale(sale, Command::Reset { total, force })
-                    }
-                    ("POST", _) => {
-                        let units = body::units(request)?;
-                        self.on_sale(sale, Command::AddStock(units))
-                    }
-                    _ => Err(Problem::method_not_allowed("POST, OPTIONS")),
+            [
+                "v1",
+                "sales",
+                sale,
+                verb @ ("open" | "close" | "add-stock" | "take-stock" | "reset"),
+            ] => match (method, verb) {
+                ("POST", "open") => self.on_sale(sale, Command::Open),
+                ("POST", "close") => self.on_sale(sale, Command::Close),
+                ("POST", "reset") => {
+                    let (total, force) = body::reset(request)?;
+                    self.tell_orders_position()?;
+                    self.on_sale(sale, Command::Reset { total, force })
                 }
-            }
+                ("POST", "add-stock") => {
+                    let units = body::units(request)?;
+                    self.on_sale(sale, Command::AddStock(units))
+                }
+                ("POST", _) => {
+                    let (units, at_most) = body::units_to_take(request)?;
+                    self.on_sale(sale, Command::TakeStock { units, at_most })
+                }
+                _ => Err(Problem::method_not_allowed("POST, OPTIONS")),
+            },
             ["v1", "reservations", id] => match method {
                 "GET" => self.on_reservation(id, Command::ShowReservation),
                 _ => Err(Problem::method_not_allowed("GET, HEAD, OPTIONS")),
             },
-            ["v1", "reservations", id, verb @ ("confirm" | "cancel")] => match (method, verb) {
-                ("POST", "confirm") => self.on_reservation(id, Command::Confirm),
-                ("POST", _) => self.on_reservation(id, Command::Cancel),
-                _ => Err(Problem::method_not_allowed("POST, OPTIONS")),
-            },
+            ["v1", "reservations", id, verb @ ("confirm" | "cancel" | "refund")] => {
+                match (method, verb) {
+                    ("POST", "confirm") => self.on_reservation(id, Command::Confirm),
+                    ("POST", "cancel") => self.on_reservation(id, Command::Cancel),
+                    ("POST", _) => self.on_reservation(id, Command::Refund),
+                    _ => Err(Problem::method_not_allowed("POST, OPTIONS")),
+                }
+            }
             ["v1", "instances"] => match method {
                 "GET" => self.instances(),
                 _ => Err(Problem::method_not_allowed("GET, HEAD, OPTIONS")),
@@ -148,7 +177,7 @@ impl Api {
     /// Has the ledger carry out one command, or show what it is about.
     fn ask(&mut self, sale: &SaleId, command: Command) -> Result<Outcome, Problem> {
         let command = match command {
-            Command::Confirm(id) | Command::Cancel(id) if self.look_only => {
+            Command::Confirm(id) | Command::Cancel(id) | Command::Refund(id) if self.look_only => {
                 Command::ShowReservation(id)
             }
             Command::ShowReservation(id) => Command::ShowReservation(id),
@@ -185,6 +214,10 @@ impl Api {
         match self.ask(&id, command)? {
             Outcome::Sale(view) | Outcome::Created(view) => {
                 Ok(Reply::json(Status::Ok, &SaleJson::of(&id, &view)))
+            }
+            Outcome::StockTaken { units, view } => {
+                let sale = SaleJson::of(&id, &view);
+                Ok(Reply::json(Status::Ok, &StockTakenJson { sale, taken: units }))
             }
             Outcome::Removed => {
                 Ok(Reply::json(Status::Ok, &json!({ "id": id.as_str(), "removed": true })))
@@ -319,16 +352,43 @@ impl Api {
         if self.look_only {
             mode = Mode::Look;
         }
-        let unavailable = |error: AuditError| match error {
+        let began = Instant::now();
+        let audited = self.compare(&sales, mode);
+        if let Some(instance) = &self.instance {
+            note_audit(&instance.upkeep().audits, sales.is_empty(), began, &audited);
+        }
+        let report = audited.map_err(|error| match error {
             AuditError::UnknownSale(ref id) => unknown_sale(id),
             AuditError::Ledger(error) => Problem::from(error),
             AuditError::Orders(_) => Problem::new(Code::Unavailable, error.to_string()),
-        };
-        let open = self.orders.as_ref().map(DatabaseUrl::open).transpose();
-        let mut orders = open.map_err(|error| unavailable(error.into()))?;
-        let orders = orders.as_mut().map(|orders| &mut **orders as _);
-        let report = audit(&mut *self.client, orders, &sales, mode).map_err(unavailable)?;
+        })?;
         Ok(Reply::json(Status::Ok, &report))
+    }
+
+    fn compare(&mut self, sales: &[SaleId], mode: Mode) -> Result<Report, AuditError> {
+        let mut orders = self.orders.as_ref().map(DatabaseUrl::open).transpose()?;
+        let orders = orders.as_mut().map(|orders| &mut **orders as _);
+        audit(&mut *self.client, orders, sales, mode)
+    }
+}
+
+/// Counts an audit. What was found of some sales alone says nothing of the others.
+fn note_audit(
+    counts: &AuditCounts,
+    of_all: bool,
+    began: Instant,
+    audited: &Result<Report, AuditError>,
+) {
+    let report = match audited {
+        Ok(report) => report,
+        // Whoever asked named it.
+        Err(AuditError::UnknownSale(_)) => return,
+        Err(_) => return counts.count(Audited::Failed),
+    };
+    counts.count(if report.agrees() { Audited::Agrees } else { Audited::Differs });
+    if of_all {
+        let (ended, took) = (SystemTime::now(), began.elapsed());
+        counts.set_last(LastAudit { ended, took, differences: report.differences });
     }
 }
 
@@ -365,7 +425,16 @@ impl Page {
 
 /// Whether a path only does something, and has nothing to show.
 pub(super) fn only_does(path: &str) -> bool {
-    let verbs = ["/open", "/close", "/add-stock", "/reset", "/confirm", "/cancel"];
+    let verbs = [
+        "/open",
+        "/close",
+        "/add-stock",
+        "/take-stock",
+        "/reset",
+        "/confirm",
+        "/cancel",
+        "/refund",
+    ];
     path.matches('/').count() == 4 && verbs.iter().any(|verb| path.ends_with(verb))
 }
 
@@ -416,9 +485,33 @@ fn refusal(outcome: Outcome) -> Problem {
             let detail = format!("A sale has at most {TOTAL_MAX} units; nothing changed.");
             Problem::invalid("units", detail)
         }
+        Outcome::TooFewFree { free } => {
+            let detail = format!(
+                "{free} units of the sale are free; nothing was taken. To take as many as there are, say \
+                 --at-most, or {{\"at_most\": true}}."
+            );
+            Problem::new(TOO_FEW_FREE, detail).with("free", free)
+        }
+        Outcome::ClosesTooEarly { opens_at_ms } => {
+            let opens_at = rfc3339(opens_at_ms);
+            let detail = format!("The sale must close after it opens, which is at {opens_at}.");
+            Problem::invalid("closes_at", detail)
+        }
+        Outcome::TooManyToCount { units } => {
+            let detail = format!(
+                "The sale has had no limit per user, so nobody counts what each user has. {units} units are \
+                 held or confirmed: no more than {LIMIT_COUNT_UNITS_MAX}, in {LIMIT_COUNT_LINES_MAX} \
+                 reservations, are counted at once. Nothing changed."
+            );
+            Problem::new(TOO_MANY_TO_COUNT, detail).with("units", units)
+        }
         Outcome::Expired => Problem::of(Code::Expired),
         Outcome::AlreadyConfirmed => Problem::of(Code::AlreadyConfirmed),
         Outcome::AlreadyCancelled => Problem::of(Code::AlreadyCancelled),
+        Outcome::AlreadyRefunded => Problem::of(Code::AlreadyRefunded),
+        Outcome::NotConfirmed => Problem::of(NOT_CONFIRMED),
+        // A late confirmation of what was sold before the sale had its limit.
+        Outcome::UserRequired => Problem::of(Code::UserRequired),
         Outcome::LimitReached { limit_per_user } => {
             Problem::of(Code::LimitReached).with("limit_per_user", limit_per_user)
         }

@@ -10,8 +10,8 @@ use serde_json::error::Category;
 use super::request::Request;
 use crate::config::parse_time;
 use crate::engine::http::{Kind, Problem};
-use crate::limits::{HOLD_MS_MAX, QUANTITY_MAX, SPLITS_MAX, TOTAL_MAX};
-use crate::sale::{SaleId, SaleSpec, SpecError, Split};
+use crate::limits::{HOLD_MS_MAX, QUANTITY_MAX, SPLITS_MAX, TIME_MS_MAX, TOTAL_MAX};
+use crate::sale::{SaleId, SaleSpec, SpecError, Split, Terms};
 
 /// The members of an object in their order, also those that stand there twice.
 struct Members(Vec<(String, Value)>);
@@ -66,6 +66,20 @@ impl Members {
         found.filter(|value| !value.is_null())
     }
 
+    /// Whether a member is there and `null`.
+    fn is_null(&self, name: &str) -> bool {
+        self.0.iter().any(|(other, value)| other == name && value.is_null())
+    }
+
+    /// Whether something is to be so. If it isn't there, it isn't.
+    fn flag(&self, name: &'static str) -> Result<bool, Problem> {
+        match self.get(name) {
+            None => Ok(false),
+            Some(Value::Bool(is_so)) => Ok(*is_so),
+            Some(_) => Err(Problem::invalid(name, format!("{name} must be true or false."))),
+        }
+    }
+
     /// A whole number within a range. `None`: it isn't there.
     fn number(&self, name: &'static str, min: u64, max: u64) -> Result<Option<u64>, Problem> {
         let Some(value) = self.get(name) else { return Ok(None) };
@@ -86,6 +100,11 @@ impl Members {
 
 fn required(name: &'static str) -> Problem {
     Problem::invalid(name, format!("{name} is required."))
+}
+
+/// A number that was found to be small enough.
+fn small(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 /// The sale that a body defines. What it leaves out has its default.
@@ -110,7 +129,6 @@ pub fn sale(request: &Request) -> Result<(SaleId, SaleSpec), Problem> {
     };
     let total = body.number("total", 0, TOTAL_MAX)?.ok_or_else(|| required("total"))?;
     let mut spec = SaleSpec::with_total(total);
-    let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
     if let Some(limit) = body.number("limit_per_user", 0, u32::MAX.into())? {
         spec.limit_per_user = small(limit);
     }
@@ -146,12 +164,39 @@ pub fn reset(request: &Request) -> Result<(Option<u64>, bool), Problem> {
         return Ok((None, false));
     }
     let body = Members::read(request, &["total", "force"])?;
-    let force = match body.get("force") {
-        None => false,
-        Some(Value::Bool(force)) => *force,
-        Some(_) => return Err(Problem::invalid("force", "force must be true or false.")),
-    };
-    Ok((body.number("total", 0, TOTAL_MAX)?, force))
+    Ok((body.number("total", 0, TOTAL_MAX)?, body.flag("force")?))
+}
+
+/// The terms that are to change: `{"closes_at", "hold_ms", "limit_per_user", "quantity_max"}`, as they are
+/// shown. `null` is what a sale without the first or third shows: it never closes, nobody is limited.
+pub fn terms(request: &Request) -> Result<Terms, Problem> {
+    let names = ["closes_at", "hold_ms", "limit_per_user", "quantity_max"];
+    let body = Members::read(request, &names)?;
+    if body.0.is_empty() {
+        return Err(Problem::invalid(
+            "body",
+            format!("Name what is to change: {}.", names.join(", ")),
+        ));
+    }
+    for name in ["hold_ms", "quantity_max"] {
+        if body.is_null(name) {
+            return Err(Problem::invalid(name, format!("{name} must be a whole number.")));
+        }
+    }
+    let limit = body.number("limit_per_user", 0, u32::MAX.into())?;
+    Ok(Terms {
+        closes_at_ms: body.time("closes_at")?.or(body.is_null("closes_at").then_some(TIME_MS_MAX)),
+        hold_ms: body.number("hold_ms", 1, HOLD_MS_MAX)?,
+        limit_per_user: limit.or(body.is_null("limit_per_user").then_some(0)).map(small),
+        quantity_max: body.number("quantity_max", 1, QUANTITY_MAX.into())?.map(small),
+    })
+}
+
+/// The units to take back: `{"units": N, "at_most": true}`, of which the latter may be left out.
+pub fn units_to_take(request: &Request) -> Result<(u64, bool), Problem> {
+    let body = Members::read(request, &["units", "at_most"])?;
+    let units = body.number("units", 1, TOTAL_MAX)?.ok_or_else(|| required("units"))?;
+    Ok((units, body.flag("at_most")?))
 }
 
 /// The units to add: `{"units": N}`.

@@ -79,7 +79,7 @@ impl Control {
             let api = Api::new(client()).with_orders(status.config.orders.clone());
             api.with_instance(instance.clone())
         };
-        let access = Arc::new(Access::new(setting.token.clone()));
+        let access = Arc::new(Access::new(setting.tokens.clone()));
         let operators = Operators {
             access: access.clone(),
             quick: Lane::start("control", api())?,
@@ -133,7 +133,7 @@ pub struct Change {
 impl Change {
     /// It goes by this from now on, but stays where it is. `buyers`: the settings of the buyers' port.
     pub fn apply(&self, setting: &ControlSetting, buyers: &Settings) {
-        self.access.change(setting.token.clone());
+        self.access.change(setting.tokens.clone());
         self.engine.change(&settings(buyers, self.engine.first_worker));
     }
 }

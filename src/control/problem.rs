@@ -27,6 +27,24 @@ pub const STILL_HELD: &Kind =
 pub const HAS_SOLD: &Kind =
     &Kind::new("has_sold", Status::Conflict, "Units of the sale are held or confirmed.");
 
+/// A reservation is not paid.
+pub const NOT_CONFIRMED: &Kind = &Kind::new(
+    "not_confirmed",
+    Status::Conflict,
+    "The reservation is held and not paid, so there is nothing to refund: cancel it.",
+);
+
+/// Fewer units are free than are to be taken back.
+pub const TOO_FEW_FREE: &Kind =
+    &Kind::new("too_few_free", Status::Conflict, "Fewer units of the sale are free.");
+
+/// What users have can't be counted at once.
+pub const TOO_MANY_TO_COUNT: &Kind = &Kind::new(
+    "too_many_to_count",
+    Status::Conflict,
+    "Too many units of the sale are held or confirmed to count what each user has.",
+);
+
 /// Parts of a sale belong to another.
 pub const FOREIGN_PARTS: &Kind =
     &Kind::new("foreign_parts", Status::Conflict, "Parts of the sale belong to another.");

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::access::{Access, Shown};
+use super::access::{Access, Purpose, Shown};
 use super::api::only_does;
 use super::caller::Caller;
 use super::change_log::log_refusal;
@@ -34,7 +34,7 @@ pub(super) struct Operators {
 }
 
 const ALLOW_READ: &str = "GET, HEAD, OPTIONS";
-const ALLOW_ALL: &str = "GET, HEAD, POST, DELETE, OPTIONS";
+const ALLOW_ALL: &str = "GET, HEAD, POST, PATCH, DELETE, OPTIONS";
 
 impl Service for Operators {
     type Waiting = Waiting;
@@ -108,7 +108,7 @@ impl Service for Operators {
 impl Operators {
     /// Whether whoever asks may: what lets him in.
     fn check(&self, core: &Core, head: &Head<'_>) -> Result<String, Problem> {
-        let checked = self.access.check(&shown(head));
+        let checked = self.access.check(&shown(head), Purpose::of(head.method, head.path));
         checked.inspect_err(|problem| log_refusal(head, core.peer.get(), problem.kind.code))
     }
 

@@ -8,8 +8,8 @@ use crate::engine::http::Problem;
 use crate::ledger::LedgerError;
 use crate::ledger::client::{Client, SaleAudit};
 use crate::ledger::{Batch, Group};
-use crate::limits::{SPLIT_ROUNDS_MAX, TIME_MS_MAX, TOTAL_MAX};
-use crate::sale::{Command, Outcome, Places, SaleId, SaleSpec, SaleView, Split, State};
+use crate::limits::{LIMIT_COUNT_UNITS_MAX, SPLIT_ROUNDS_MAX, TIME_MS_MAX, TOTAL_MAX};
+use crate::sale::{Command, Outcome, Places, SaleId, SaleSpec, SaleView, Split, State, Terms};
 use crate::splits::{self, Made};
 
 /// The outcome of a command to a sale that may be split, as if it were one place.
@@ -27,7 +27,11 @@ pub fn apply(client: &mut dyn Client, id: &SaleId, command: Command) -> Result<O
             command => Ok(one(client, id, command)?),
         };
     }
-    if let Command::Confirm(_) | Command::Cancel(_) | Command::ShowReservation(_) = command {
+    if let Command::Confirm(_)
+    | Command::Cancel(_)
+    | Command::Refund(_)
+    | Command::ShowReservation(_) = command
+    {
         let outcome = one(client, id, command.clone())?;
         return match (&outcome, command) {
             (Outcome::Expired, Command::Confirm(reservation)) if id.is_part() => {
@@ -54,13 +58,20 @@ pub fn apply(client: &mut dyn Client, id: &SaleId, command: Command) -> Result<O
             if places.view().spec.total.saturating_add(units) > TOTAL_MAX {
                 return Ok(Outcome::TotalTooLarge);
             }
-            // 0.1.0 noted no stock. If every move has ended, the places show it.
-            let ended = places.under_way().is_empty() && places.from_nowhere(&places).is_empty();
-            if places.head().moves.stock.is_none() && ended && places.missing().is_empty() {
-                client.note_stock(id, places.head(), places.view().spec.total)?;
-            }
+            note_stock(client, id, &places)?;
             // The head has it until a part needs it.
             on_all(client, id, parts, &places, &[0], Command::AddStock(units))
+        }
+        Command::TakeStock { units, at_most } => {
+            note_stock(client, id, &places)?;
+            take_stock(client, id, parts, units, at_most)
+        }
+        Command::ChangeTerms(terms) => {
+            whole(id, &places)?;
+            if let Some(refusal) = refusal_of_terms(&places, parts, &terms) {
+                return Ok(refusal);
+            }
+            on_all(client, id, parts, &places, &parts_then_head(parts), command)
         }
         Command::Open => {
             whole(id, &places)?;
@@ -127,6 +138,67 @@ fn on_all(
         }
     }
     Ok(look(client, id, parts)?.map_or(Outcome::Removed, |places| sale(places.view())))
+}
+
+/// 0.1.0 noted no stock. If every move has ended, the places show it.
+fn note_stock(client: &mut dyn Client, id: &SaleId, places: &Places) -> Result<(), LedgerError> {
+    let ended = places.under_way().is_empty() && places.from_nowhere(places).is_empty();
+    if places.head().moves.stock.is_none() && ended && places.missing().is_empty() {
+        client.note_stock(id, places.head(), places.view().spec.total)?;
+    }
+    Ok(())
+}
+
+/// Takes units out of all places together, and shows what the sale is then.
+fn take_stock(
+    client: &mut dyn Client,
+    id: &SaleId,
+    parts: u32,
+    units: u64,
+    at_most: bool,
+) -> Result<Outcome, Problem> {
+    let taken = gather_and_take(client, id, parts, units, at_most)?;
+    let places = look(client, id, parts)?;
+    match (taken, places) {
+        (Some(Outcome::StockTaken { units, .. }), Some(places)) => {
+            Ok(Outcome::StockTaken { units, view: Box::new(places.view()) })
+        }
+        (Some(outcome), _) => Ok(outcome),
+        (None, None) => Ok(Outcome::UnknownSale),
+        (None, Some(places)) => {
+            whole(id, &places)?;
+            let detail = "Others move and buy units all the time; nothing was taken.";
+            Err(Problem::new(Code::Busy, detail))
+        }
+    }
+}
+
+fn gather_and_take(
+    client: &mut dyn Client,
+    id: &SaleId,
+    parts: u32,
+    units: u64,
+    at_most: bool,
+) -> Result<Option<Outcome>, LedgerError> {
+    let mut client = client;
+    splits::take_stock(&mut client, id, parts, units, at_most)
+}
+
+/// Why one of the places would refuse new terms: looked at before any has them. What comes about between
+/// this look and theirs leaves some with new terms and some with old ones, and asking again finds it.
+fn refusal_of_terms(places: &Places, parts: u32, terms: &Terms) -> Option<Outcome> {
+    let all = || (0..=parts as usize).filter_map(|number| places.get(number));
+    let limits = |view: &SaleView| {
+        view.spec.limit_per_user == 0 && terms.limit_per_user.is_some_and(|limit| limit > 0)
+    };
+    let units = |view: &&SaleView| view.held + view.confirmed;
+    let opens_at_ms = all().map(|view| view.spec.opens_at_ms).max()?;
+    if terms.closes_at_ms.is_some_and(|closes_at_ms| closes_at_ms <= opens_at_ms) {
+        return Some(Outcome::ClosesTooEarly { opens_at_ms });
+    }
+    let counted = all().filter(|view| limits(view)).max_by_key(units)?;
+    let units = units(&counted);
+    (units > LIMIT_COUNT_UNITS_MAX).then_some(Outcome::TooManyToCount { units })
 }
 
 /// Nothing is removed unless all may be, and the head goes last: until then the sale is known, and

@@ -1,7 +1,7 @@
 //! What a core counts of its connections, for operators.
 
 use super::http::Kind;
-use crate::count::Counter;
+use crate::count::{Counter, Gauge};
 
 /// Why a connection has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +79,8 @@ pub struct Counts {
     pub sent_bytes: Counter,
     /// Handshakes that have ended well.
     pub handshakes: Counter,
+    /// CPU time that its thread has used, in microseconds, as of the last tick.
+    pub cpu_us: Gauge,
     /// Connections by why they ended: see [`End`].
     pub ended: [Counter; End::ALL.len()],
 }

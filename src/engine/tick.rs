@@ -6,8 +6,8 @@
 use std::sync::atomic::Ordering;
 
 use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
-    timerfd_settime,
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
+    timerfd_create, timerfd_settime,
 };
 
 use super::connection;
@@ -40,6 +40,8 @@ pub fn run(core: &'static Core, service: &impl Service) {
         let _ = rustix::io::read(&timer, &mut [0u8; 8]);
         core.refresh_clock();
         core.engine.ticks[core.index].fetch_add(1, Ordering::Relaxed);
+        let used = clock_gettime(ClockId::ThreadCPUTime);
+        core.counts.cpu_us.set(used.tv_sec as u64 * 1_000_000 + used.tv_nsec as u64 / 1_000);
         core.gate.wake_overdue(core.clock.now_ms());
         connection::sweep(core);
         service.tick();

@@ -136,6 +136,7 @@ pub fn write(refusals: &Refusals, done: &Done, envelope: &Envelope<'_>, out: &mu
                 }
                 Status::Cancelled => Code::AlreadyCancelled,
                 Status::Expired => Code::Expired,
+                Status::Refunded => Code::AlreadyRefunded,
             };
             let id = PublicId::new(sale, reservation.id);
             write_buy_refused_with(code, ("reservation", id.as_str()), envelope, out);

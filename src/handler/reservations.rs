@@ -186,6 +186,9 @@ pub fn write_told(told: Told, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
         Ok(Outcome::Expired) => Problem::of(Code::Expired),
         Ok(Outcome::AlreadyConfirmed) => Problem::of(Code::AlreadyConfirmed),
         Ok(Outcome::AlreadyCancelled) => Problem::of(Code::AlreadyCancelled),
+        Ok(Outcome::AlreadyRefunded) => Problem::of(Code::AlreadyRefunded),
+        // A late confirmation of what was sold before the sale had its limit.
+        Ok(Outcome::UserRequired) => Problem::of(Code::UserRequired),
         Ok(Outcome::LimitReached { limit_per_user }) => limit_reached(limit_per_user),
         Ok(Outcome::UnknownSale | Outcome::UnknownReservation) => not_found("reservation"),
         Ok(outcome) => {

@@ -12,6 +12,7 @@ pub mod client;
 pub mod counts;
 pub mod embedded;
 pub mod flight;
+pub mod format;
 pub mod ids;
 pub mod link;
 pub mod members;

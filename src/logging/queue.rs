@@ -5,7 +5,7 @@
 //! the trouble began. The mutex is only held to copy bytes, never while something is written.
 
 use std::io::Write;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ pub(super) struct Queue {
     changed: Condvar,
     /// Bytes that wait or are being written.
     pending_bytes: AtomicUsize,
+    /// Lines that were dropped or could not be written, since the start.
+    lost: AtomicU64,
 }
 
 #[derive(Default)]
@@ -43,12 +45,18 @@ impl Queue {
         let mut waiting = self.lock();
         if waiting.lines.len().saturating_add(lines.len()) > bytes_max {
             waiting.dropped += count(lines);
+            self.lost.fetch_add(count(lines), Ordering::Relaxed);
             return;
         }
         waiting.lines.extend_from_slice(lines);
         self.pending_bytes.fetch_add(lines.len(), Ordering::SeqCst);
         drop(waiting);
         self.changed.notify_all();
+    }
+
+    /// Lines that standard error did not take, since the start.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// Waits until all is written or lost, at most for this time. False: something still waits.
@@ -133,13 +141,19 @@ impl<'a, W: Write, R: FnMut(u64)> Writer<'a, W, R> {
             self.torn = write_all_counted(&mut self.sink, b"\n").1.is_err();
         }
         if self.torn {
-            self.lost += count(piece);
+            self.lose(piece);
             return false;
         }
         let (done, result) = write_all_counted(&mut self.sink, piece);
-        self.lost += count(&piece[done..]);
+        self.lose(&piece[done..]);
         self.torn = result.is_err() && piece[..done].last().is_some_and(|&byte| byte != b'\n');
         result.is_ok()
+    }
+
+    fn lose(&mut self, lines: &[u8]) {
+        let lost = count(lines);
+        self.lost += lost;
+        self.queue.lost.fetch_add(lost, Ordering::Relaxed);
     }
 }
 
@@ -207,6 +221,7 @@ mod tests {
         writer.step(&mut lines);
         writer.step(&mut lines);
         assert!(queue.is_idle() && queue.flush(Duration::ZERO));
+        assert_eq!(queue.lost(), 4);
         // Three lines, and the report of them.
         let written = String::from_utf8(disk.take()).expect("text");
         assert_eq!(written, "first\nse\nfifth\nsixth\nlost 4\n");
@@ -227,7 +242,7 @@ mod tests {
         let mut writer = Writer::new(&queue, Disk(&disk, &room), |lost| reported.set(lost));
         writer.step(&mut Vec::new());
         assert_eq!(disk.borrow().len(), fit * line.len() + "error: the end\n".len());
-        assert_eq!(reported.get(), 7);
+        assert_eq!((reported.get(), queue.lost()), (7, 7));
         assert!(queue.flush(Duration::ZERO));
     }
 

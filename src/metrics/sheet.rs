@@ -10,6 +10,9 @@ use prometheus_client::registry::Unit;
 
 use crate::count::Tally;
 
+/// The first bound of durations in microseconds: 64 us.
+pub(super) const DURATION_POWER: usize = 6;
+
 /// Where they are written.
 pub(super) struct Sheet<'a>(pub(super) DescriptorEncoder<'a>);
 
@@ -45,17 +48,32 @@ impl Sheet<'_> {
     }
 
     /// A counter for each set of labels.
-    pub(super) fn counters<S: EncodeLabelSet>(
+    pub(super) fn counters<S: EncodeLabelSet, V: EncodeCounterValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<Unit>,
+        series: impl Iterator<Item = (S, V)>,
+    ) -> fmt::Result {
+        let mut metric =
+            self.0.encode_descriptor(name, help, unit.as_ref(), MetricType::Counter)?;
+        for (labels, value) in series {
+            metric.encode_family(&labels)?.encode_counter(&value, NONE)?;
+        }
+        Ok(())
+    }
+
+    /// A gauge for each set of labels.
+    pub(super) fn gauges<S: EncodeLabelSet>(
         &mut self,
         name: &str,
         help: &str,
         unit: Option<Unit>,
         series: impl Iterator<Item = (S, u64)>,
     ) -> fmt::Result {
-        let mut metric =
-            self.0.encode_descriptor(name, help, unit.as_ref(), MetricType::Counter)?;
+        let mut metric = self.0.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
         for (labels, value) in series {
-            metric.encode_family(&labels)?.encode_counter(&value, NONE)?;
+            metric.encode_family(&labels)?.encode_gauge(&value)?;
         }
         Ok(())
     }

@@ -27,11 +27,11 @@ pub use ledger::{embedded_client, open_client, redis_client};
 
 use self::arguments::{check_sale, shown};
 use self::way::{Way, value};
-use crate::cli::{OperatorOptions, ReservationAction, SaleAction};
+use crate::cli::{OperatorOptions, ReservationAction, SaleAction, TermsOptions};
 use crate::clock::rfc3339;
-use crate::config::{parse_sale, parse_splits, whole_number};
+use crate::config::{duration_within, parse_sale, parse_splits, parse_time, whole_number};
 use crate::control::request::Request;
-use crate::limits::{CONTROL_PAGE_MAX, TIME_MS_MAX, TOTAL_MAX};
+use crate::limits::{CONTROL_PAGE_MAX, HOLD_MS_MAX, QUANTITY_MAX, TIME_MS_MAX, TOTAL_MAX};
 use crate::sale::{ReservationId, SaleId, SaleSpec, Split};
 
 /// Does something with sales.
@@ -79,6 +79,7 @@ pub fn reservation(
         ReservationAction::Show { id } => ("GET", id, ""),
         ReservationAction::Confirm { id } => ("POST", id, "/confirm"),
         ReservationAction::Cancel { id } => ("POST", id, "/cancel"),
+        ReservationAction::Refund { id } => ("POST", id, "/refund"),
     };
     ReservationId::from_public(id)
         .map_err(|error| Failure::Usage(format!("{}: {error}", shown(id))))?;
@@ -126,10 +127,13 @@ fn sale_requests(action: &SaleAction) -> Result<Vec<Request>, Failure> {
         SaleAction::Open { id } => on("POST", id, "/open")?,
         SaleAction::Close { id } => on("POST", id, "/close")?,
         SaleAction::AddStock { id, units } => {
-            let number = whole_number(units, 1, TOTAL_MAX)
-                .map_err(|problem| Failure::Usage(format!("{}: UNITS {problem}", shown(units))))?;
-            on("POST", id, "/add-stock")?.with_json(&json!({ "units": number }))
+            on("POST", id, "/add-stock")?.with_json(&json!({ "units": units_of(units)? }))
         }
+        SaleAction::TakeStock { id, units, at_most } => {
+            let body = json!({ "units": units_of(units)?, "at_most": at_most });
+            on("POST", id, "/take-stock")?.with_json(&body)
+        }
+        SaleAction::Change { id, terms } => on("PATCH", id, "")?.with_json(&changed_terms(terms)?),
         SaleAction::Reset { id, total, force } => {
             let total = total.as_deref().map(|text| {
                 whole_number(text, 0, TOTAL_MAX).map_err(|problem| {
@@ -147,6 +151,41 @@ fn sale_requests(action: &SaleAction) -> Result<Vec<Request>, Failure> {
             return Ok(Vec::new());
         }
     }])
+}
+
+fn units_of(text: &str) -> Result<u64, Failure> {
+    whole_number(text, 1, TOTAL_MAX)
+        .map_err(|problem| Failure::Usage(format!("{}: UNITS {problem}", shown(text))))
+}
+
+/// New terms of a sale as the control port takes them.
+fn changed_terms(terms: &TermsOptions) -> Result<Value, Failure> {
+    let wrong = |flag: &'static str, text: String| {
+        move |problem: String| Failure::Usage(format!("--{flag} {}: {problem}", shown(&text)))
+    };
+    let mut body = serde_json::Map::new();
+    if let Some(text) = &terms.closes_at {
+        let closes_at = match text.as_str() {
+            "never" => None,
+            text => Some(rfc3339(parse_time(text).map_err(wrong("closes-at", text.to_owned()))?)),
+        };
+        body.insert("closes_at".into(), closes_at.into());
+    }
+    if let Some(text) = &terms.hold {
+        let hold_ms =
+            duration_within(text, (1, HOLD_MS_MAX)).map_err(wrong("hold", text.clone()))?;
+        body.insert("hold_ms".into(), hold_ms.into());
+    }
+    if let Some(text) = &terms.limit {
+        let limit = whole_number(text, 0, u32::MAX.into()).map_err(wrong("limit", text.clone()))?;
+        body.insert("limit_per_user".into(), limit.into());
+    }
+    if let Some(text) = &terms.quantity_max {
+        let quantity = whole_number(text, 1, QUANTITY_MAX.into())
+            .map_err(wrong("quantity-max", text.clone()))?;
+        body.insert("quantity_max".into(), quantity.into());
+    }
+    Ok(body.into())
 }
 
 /// A sale as the control port takes it.

@@ -85,17 +85,32 @@ impl EmbeddedSource {
         let (mut cursor, acknowledged) = (self.cursor.clone(), self.acknowledged);
         let taken = self.handle.ask(ANSWER_DEADLINE, move |store| {
             store.set_orders_position(acknowledged);
-            store.changes(&mut cursor, max).map(|changes| (changes, cursor))
+            store.changes(&mut cursor, max).map(|changes| (changes, cursor, store.now_ms()))
         });
         match taken.and_then(|taken| taken) {
-            Ok((changes, cursor)) => {
+            Ok((changes, cursor, now_ms)) => {
                 self.cursor = cursor;
+                if let Some(oldest_ms) = changes.iter().map(|change| change.at_ms).min() {
+                    let oldest_ms = self.given_at_ms.map_or(oldest_ms, |ms| ms.min(oldest_ms));
+                    self.given_at_ms = Some(oldest_ms);
+                    let age = Duration::from_millis(now_ms.saturating_sub(oldest_ms));
+                    self.handle.counts().orders.behind.set_ago(age);
+                }
                 Ok(changes)
             }
             Err(error) => {
                 self.cursor = new_cursor(self.cursor.position());
                 Err(away(error))
             }
+        }
+    }
+
+    fn has_all_before_the_cursor(&mut self) {
+        self.acknowledged = self.cursor.position();
+        let counts = &self.handle.counts().orders;
+        counts.set_position(self.acknowledged);
+        if !self.cursor.is_walking() {
+            counts.behind.clear();
         }
     }
 
@@ -117,13 +132,12 @@ impl Source for EmbeddedSource {
         let until = Instant::now() + wait;
         loop {
             let changes = self.take(max)?;
-            if let Some(oldest) = changes.iter().map(|change| change.at_ms).min() {
-                self.given_at_ms = Some(self.given_at_ms.map_or(oldest, |at| at.min(oldest)));
+            if !changes.is_empty() {
                 return Ok(changes);
             }
             // Records that change no reservation need no acknowledgement.
             if self.given_at_ms.is_none() {
-                self.acknowledged = self.cursor.position();
+                self.has_all_before_the_cursor();
             }
             // On a walk over many rows, too: who asks may have been told to stop.
             let left = until.saturating_duration_since(Instant::now());
@@ -137,8 +151,8 @@ impl Source for EmbeddedSource {
     }
 
     fn acknowledge(&mut self) -> Result<(), SourceError> {
-        self.acknowledged = self.cursor.position();
         self.acknowledged_at_ms = self.given_at_ms.take().or(self.acknowledged_at_ms);
+        self.has_all_before_the_cursor();
         Ok(())
     }
 

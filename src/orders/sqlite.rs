@@ -111,6 +111,10 @@ impl Opened {
         write_ahead(&connection).map_err(judge)?;
         add_columns(&mut connection).map_err(judge)?;
         connection.execute_batch("PRAGMA synchronous = FULL").map_err(judge)?;
+        if let Err(error) = take_refunds(&mut connection) {
+            let reason = judge(error);
+            tracing::warn!(%reason, "the table orders takes no refund, and could not be changed");
+        }
         if let Err(error) = add(path, &mut connection) {
             let reason = judge(error);
             tracing::info!(%reason, "table orders can't be completed");
@@ -273,6 +277,40 @@ fn add_columns(connection: &mut Connection) -> rusqlite::Result<()> {
     write.commit()
 }
 
+/// What 0.1.0 has a row's status be, and what it may be since.
+const STATUSES: [&str; 2] = [
+    "('held', 'confirmed', 'cancelled', 'expired')",
+    "('held', 'confirmed', 'cancelled', 'expired', 'refunded')",
+];
+
+/// Has a table of 0.1.0 take rows that are refunded. A check is only text in the schema, and one that
+/// allows more is true of all rows, so the text is changed as SQLite's documentation says (ALTER TABLE,
+/// "Making Other Kinds Of Table Schema Changes"), in place of copying the table. An older worker does
+/// not notice.
+fn take_refunds(connection: &mut Connection) -> rusqlite::Result<()> {
+    let takes = "SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema
+                 WHERE type = 'table' AND name = 'orders' AND instr(sql, ?1) > 0)";
+    let takes = |connection: &Connection| {
+        connection.query_row(takes, [STATUSES[0]], |row| row.get::<_, bool>(0))
+    };
+    if takes(connection)? {
+        return Ok(());
+    }
+    let write = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Another worker may have been here first.
+    if !takes(&write)? {
+        let version = write.query_row("PRAGMA schema_version", [], |row| row.get::<_, i64>(0))?;
+        write.execute_batch("PRAGMA writable_schema = ON")?;
+        let change = "UPDATE sqlite_schema SET sql = replace(sql, ?1, ?2)
+                      WHERE type = 'table' AND name = 'orders'";
+        let changed = write.execute(change, STATUSES);
+        let noted = write.execute_batch(&format!("PRAGMA schema_version = {}", version + 1));
+        write.execute_batch("PRAGMA writable_schema = OFF")?;
+        changed.and(noted)?;
+    }
+    write.commit()
+}
+
 /// Adds the view and the index if they are missing.
 fn add(path: &Path, connection: &mut Connection) -> rusqlite::Result<()> {
     let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
@@ -337,7 +375,11 @@ fn migrate(file: &Path, connection: &mut Connection) -> Result<(), DatabaseError
         )
     };
     let judge = |error| judge(file, &error);
-    if check(read(connection).map_err(judge)?)? == MIGRATIONS.len() {
+    // All of it at one point in time: another worker may be making the tables.
+    let look = connection.transaction().map_err(judge)?;
+    let found = read(&look).map_err(judge)?;
+    drop(look);
+    if check(found)? == MIGRATIONS.len() {
         return Ok(());
     }
     let write =

@@ -238,6 +238,7 @@ impl Walk {
             Some(_) => Creation::UNKNOWN,
         };
         let command = Command::FindClaim(ask.into(), made);
+        self.seller.counts.questions.claims.add(1);
         match self.submit(&place, command) {
             Ok(ticket) => Ok((ticket, WaitsFor::Claim(place, refused))),
             Err(failure) => self.failed(failure),

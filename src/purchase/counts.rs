@@ -172,8 +172,29 @@ pub struct CoreCounts {
     /// From when a purchase came until its answer was written, in microseconds: of those that waited for
     /// the ledger.
     pub purchases_us: Histogram,
+    /// What the core asks about sales beside purchases.
+    pub questions: Questions,
     /// Of its queues, from when it has them.
     pub ledger: OnceLock<Arc<LedgerCounts>>,
+}
+
+/// What one core asks the ledger about sales so that buyers need not: how many wait for an answer does
+/// not change how many questions there are.
+#[derive(Debug, Default)]
+pub struct Questions {
+    /// Questions that somebody waited for when they were asked.
+    pub awaited: Counter,
+    /// Questions at a tick, for which nobody waited.
+    pub background: Counter,
+    /// Requests that waited for the answer to one, whoever's it was.
+    pub waiters: Counter,
+    /// Looks for the reservation that a key may have already.
+    pub claims: Counter,
+    /// For how long what a closed latch says has not been confirmed, in ms: of each that was in use, at
+    /// each tick.
+    pub latch_age_ms: Histogram,
+    /// The same of views that are shown.
+    pub view_age_ms: Histogram,
 }
 
 impl CoreCounts {

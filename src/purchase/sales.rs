@@ -119,6 +119,7 @@ impl Seller {
                 return true;
             }
             asked += 1;
+            slot.record_ages(self, now_ms);
             slot.ask_view(self);
             let lately = now_ms < slot.refused_at_ms.get() + LATCH_KEPT_MS;
             let keep = kept < LATCHES_KEPT_MAX && lately && slot.latch.borrow().is_closed();
@@ -187,11 +188,22 @@ pub fn ask(seller: &Seller, slot: &SaleSlot, asker: Asker) -> Result<Ticket, Fai
     debug_assert!(seller.sales.known(slot.id()).is_some_and(|known| std::ptr::eq(&*known, slot)));
     let ticket = seller.batcher.new_ticket(slot.id(), slot.exists(), Some(asker))?;
     slot.view_waiters.borrow_mut().push(seller.batcher.number(&ticket));
+    seller.counts.questions.waiters.add(1);
     slot.ask_view(seller);
     Ok(ticket)
 }
 
 impl SaleSlot {
+    fn record_ages(&self, seller: &Seller, now_ms: u64) {
+        let questions = &seller.counts.questions;
+        if let Some(age_ms) = self.latch.borrow().age_ms(now_ms) {
+            questions.latch_age_ms.record(age_ms);
+        }
+        if let Some(seen) = &*self.view.borrow() {
+            questions.view_age_ms.record(now_ms.saturating_sub(seen.asked_at_ms));
+        }
+    }
+
     fn ask_view(&self, seller: &Seller) {
         if self.view_asked_ms.get().is_none() {
             let now_ms = seller.clock.now_ms();
@@ -207,6 +219,11 @@ impl SaleSlot {
             if show(&self.id) && parts.iter().all(|part| show(&part.id)) {
                 self.view_asked_ms.set(Some(now_ms));
                 self.views_asked.set(self.views_asked.get() + 1);
+                let questions = &seller.counts.questions;
+                match self.view_waiters.borrow().is_empty() {
+                    true => questions.background.add(1),
+                    false => questions.awaited.add(1),
+                }
             } else {
                 self.answer_view(seller, &Err(Failure::Unavailable));
             }

@@ -7,7 +7,7 @@ use super::id::{Key, SaleId};
 use crate::trace::Trace;
 
 /// A reservation as one change left it. Every change of a reservation (held, confirmed, cancelled,
-/// expired) is one, or is contained in a later one of the same reservation.
+/// expired, refunded) is one, or is contained in a later one of the same reservation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// The sale.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::id::{Key, ReservationId, User};
 use super::spec::{Creation, SaleSpec, State};
 use super::split::Moves;
+use super::terms::Terms;
 use crate::trace::Trace;
 
 /// A request for units. The id is made by the one who asks; it becomes the reservation's if the
@@ -51,6 +52,8 @@ pub enum Command {
     Confirm(ReservationId),
     /// Give back a held reservation.
     Cancel(ReservationId),
+    /// Pay back: the units of a confirmed reservation return to stock.
+    Refund(ReservationId),
     /// Return to stock what was held past its deadline, about `batch_max` reservations at the most.
     Expire {
         /// About how many reservations to look at.
@@ -58,6 +61,15 @@ pub enum Command {
     },
     /// Add units to the total.
     AddStock(u64),
+    /// Take free units out of the total.
+    TakeStock {
+        /// Units.
+        units: u64,
+        /// If fewer are free, as many as are. Otherwise it takes none then.
+        at_most: bool,
+    },
+    /// Change what the sale sells by from now on.
+    ChangeTerms(Terms),
     /// Sell from now on: the opening is now if it was later, and a past closing is lifted.
     Open,
     /// Stop selling now.
@@ -131,7 +143,10 @@ impl Command {
     /// them.
     pub fn joins(&self, next: &Self) -> bool {
         let about_one = |command: &Self| {
-            matches!(command, Self::Confirm(_) | Self::Cancel(_) | Self::ShowReservation(_))
+            matches!(
+                command,
+                Self::Confirm(_) | Self::Cancel(_) | Self::Refund(_) | Self::ShowReservation(_)
+            )
         };
         match (self, next) {
             (Self::Reserve(_), Self::Reserve(_)) => true,
@@ -147,15 +162,21 @@ impl Command {
 pub enum Status {
     /// Taken, to be confirmed before its deadline.
     Held = 0,
-    /// Paid. Final.
+    /// Paid. Final, unless it is refunded.
     Confirmed = 1,
     /// Given back by its user. Final.
     Cancelled = 2,
     /// Returned to stock after its deadline. A late confirmation may still take it up again.
     Expired = 3,
+    /// Paid, and paid back: its units returned to stock. Final.
+    Refunded = 4,
 }
 
 impl Status {
+    /// Every status.
+    pub const ALL: [Self; 5] =
+        [Self::Held, Self::Confirmed, Self::Cancelled, Self::Expired, Self::Refunded];
+
     /// The status' public name.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -163,14 +184,18 @@ impl Status {
             Self::Confirmed => "confirmed",
             Self::Cancelled => "cancelled",
             Self::Expired => "expired",
+            Self::Refunded => "refunded",
         }
+    }
+
+    /// Whether a reservation of this status has its units.
+    pub fn has_units(self) -> bool {
+        matches!(self, Self::Held | Self::Confirmed)
     }
 
     /// Reads [`as_str`](Self::as_str).
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Held, Self::Confirmed, Self::Cancelled, Self::Expired]
-            .into_iter()
-            .find(|status| status.as_str() == name)
+        Self::ALL.into_iter().find(|status| status.as_str() == name)
     }
 }
 
@@ -263,14 +288,18 @@ pub enum Outcome {
         /// The sale's maximum.
         quantity_max: u32,
     },
-    /// Confirm, cancel, show: the reservation as it stands now.
+    /// Confirm, cancel, refund, show: the reservation as it stands now.
     Reservation(Box<Reservation>),
-    /// Confirm, cancel: it has expired (and, for confirm, nothing is left to take it up again).
+    /// Confirm, cancel, refund: it has expired (and, for confirm, nothing is left to take it up again).
     Expired,
     /// Cancel: it is paid.
     AlreadyConfirmed,
-    /// Confirm, cancel: it was cancelled.
+    /// Confirm, cancel, refund: it was cancelled.
     AlreadyCancelled,
+    /// Confirm, cancel: it was refunded.
+    AlreadyRefunded,
+    /// Refund: it is held, and not paid.
+    NotConfirmed,
     /// Expire: units that returned to stock.
     Released {
         /// How many units.
@@ -281,7 +310,7 @@ pub enum Outcome {
         /// nothing is. Before it, and before a reservation made from now on ends, nothing is due.
         next_due_ms: Option<u64>,
     },
-    /// Add stock, open, close, show, glance: the sale as it stands now. Create: it existed, like this.
+    /// Add stock, change terms, open, close, show, glance: the sale as it stands now. Create: it existed, like this.
     Sale(Box<SaleView>),
     /// Glance: it takes more than that to tell.
     Unclear,
@@ -289,6 +318,29 @@ pub enum Outcome {
     Created(Box<SaleView>),
     /// The total would be larger than any sale may have; nothing changed.
     TotalTooLarge,
+    /// Take stock: these units are no longer in the sale.
+    StockTaken {
+        /// How many.
+        units: u64,
+        /// The sale as it stands now.
+        view: Box<SaleView>,
+    },
+    /// Take stock: fewer are free; nothing changed.
+    TooFewFree {
+        /// How many are.
+        free: u64,
+    },
+    /// Change terms: the sale would be over before it opens; nothing changed.
+    ClosesTooEarly {
+        /// When it opens, in ms since 1970.
+        opens_at_ms: u64,
+    },
+    /// Change terms: the sale had no limit per user, and too many units are held or confirmed to count
+    /// what each user has; nothing changed.
+    TooManyToCount {
+        /// How many units.
+        units: u64,
+    },
     /// Remove: the sale is no more.
     Removed,
     /// Remove: it still sells or will; nothing changed.

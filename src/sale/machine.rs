@@ -2,23 +2,22 @@
 //!
 //! Reservations are rows in the order they were granted. Two hash tables of row numbers find them
 //! by id and by (user, key), so that ten million of them fit in memory: a row is 64 bytes, an index
-//! entry 4. Since the hold time is the sale's and time never goes back, deadlines come in the order
-//! of the rows, and a queue of row numbers is all that expiry needs.
+//! entry 4. A third structure has the rows whose deadline is to come (`deadlines`).
 
+mod changes;
+mod deadlines;
 mod places;
-
-use std::collections::VecDeque;
 
 use hashbrown::DefaultHashBuilder;
 use std::hash::BuildHasher;
 
+use self::deadlines::Deadlines;
 use super::command::{Command, Outcome, Reserve, SaleView, Status};
 use super::id::ReservationId;
 use super::row::Row;
 use super::rows::{Rows, Table};
 use super::spec::{Creation, SaleSpec, State};
 use super::split::{Moves, Split};
-use crate::limits::{TIME_MS_MAX, TOTAL_MAX};
 
 /// Room that stays for the numbers of changed rows.
 const CHANGED_KEPT: usize = 64;
@@ -38,7 +37,7 @@ pub struct Machine {
     by_id: Table<u32>,
     by_claim: Table<u32>,
     units_by_user: Table<(Box<str>, u32)>,
-    deadlines: VecDeque<u32>,
+    deadlines: Deadlines,
     hasher: DefaultHashBuilder,
 }
 
@@ -75,7 +74,7 @@ impl Machine {
             by_id: Table::default(),
             by_claim: Table::default(),
             units_by_user: Table::default(),
-            deadlines: VecDeque::new(),
+            deadlines: Deadlines::default(),
             hasher: DefaultHashBuilder::default(),
         }
     }
@@ -97,12 +96,12 @@ impl Machine {
         match row.status {
             Status::Held => {
                 self.held += quantity;
-                self.deadlines.push_back(self.rows.len() as u32);
+                self.deadlines.push(self.rows.len() as u32, row.expires_at_ms);
             }
             Status::Confirmed => self.confirmed += quantity,
-            Status::Cancelled | Status::Expired => {}
+            Status::Cancelled | Status::Expired | Status::Refunded => {}
         }
-        if matches!(row.status, Status::Held | Status::Confirmed) {
+        if row.status.has_units() {
             self.add_user_units(row.user_bytes, &row.owner, row.quantity);
         }
         self.insert_row(row);
@@ -136,9 +135,14 @@ impl Machine {
         self.units_by_user.iter().map(|(user, units)| (&**user, *units))
     }
 
-    /// The rows that expiry will look at, in this order.
-    pub fn deadlines(&self) -> impl ExactSizeIterator<Item = u32> {
-        self.deadlines.iter().copied()
+    /// The rows that expiry will look at, in no order.
+    pub fn deadlines(&self) -> impl Iterator<Item = u32> {
+        self.deadlines.iter()
+    }
+
+    /// How many rows those are.
+    pub fn deadline_count(&self) -> usize {
+        self.deadlines.len()
     }
 
     /// Every reservation, in the order they were granted.
@@ -174,8 +178,11 @@ impl Machine {
             Command::FindClaim(reserve, made) => self.find_claim_of(reserve, *made),
             Command::Confirm(id) => self.confirm(*id),
             Command::Cancel(id) => self.cancel(*id),
+            Command::Refund(id) => self.refund(*id),
             Command::Expire { batch_max } => self.expire(*batch_max),
             Command::AddStock(units) => self.add_stock(*units),
+            Command::TakeStock { units, at_most } => self.take_stock(*units, *at_most),
+            Command::ChangeTerms(terms) => self.change_terms(terms),
             Command::Open => self.open(),
             Command::Close => self.close(),
             Command::Remove => self.may_be_removed(),
@@ -231,7 +238,7 @@ impl Machine {
         let user_bytes = user.len() as u8;
         self.add_user_units(user_bytes, &owner, reserve.quantity);
         self.held += u64::from(reserve.quantity);
-        self.deadlines.push_back(self.rows.len() as u32);
+        self.deadlines.push(self.rows.len() as u32, expires_at_ms);
         self.changed.push(self.rows.len() as u32);
         self.insert_row(Row {
             id: reserve.id,
@@ -289,6 +296,7 @@ impl Machine {
         match self.rows[row].status {
             Status::Confirmed => return Outcome::Reservation(self.rows[row].boxed()),
             Status::Cancelled => return Outcome::AlreadyCancelled,
+            Status::Refunded => return Outcome::AlreadyRefunded,
             Status::Held => {
                 self.held -= u64::from(quantity);
                 self.confirmed += u64::from(quantity);
@@ -316,7 +324,25 @@ impl Machine {
             Status::Confirmed => return Outcome::AlreadyConfirmed,
             Status::Expired => return Outcome::Expired,
             Status::Cancelled => return Outcome::AlreadyCancelled,
+            Status::Refunded => return Outcome::AlreadyRefunded,
             Status::Held => self.release(row, Status::Cancelled),
+        }
+        Outcome::Reservation(self.rows[row].boxed())
+    }
+
+    /// The units of a confirmed reservation return to stock. To ask again changes nothing.
+    fn refund(&mut self, id: ReservationId) -> Outcome {
+        let Some(row) = self.find(id) else { return Outcome::UnknownReservation };
+        match self.rows[row].status {
+            Status::Held => return Outcome::NotConfirmed,
+            Status::Expired => return Outcome::Expired,
+            Status::Cancelled => return Outcome::AlreadyCancelled,
+            Status::Refunded => {}
+            Status::Confirmed => {
+                self.confirmed -= u64::from(self.rows[row].quantity);
+                self.set_status(row, Status::Refunded);
+                self.take_user_units(row);
+            }
         }
         Outcome::Reservation(self.rows[row].boxed())
     }
@@ -328,7 +354,7 @@ impl Machine {
             && let Some(row) = self.next_due()
         {
             looked_at += 1;
-            self.deadlines.pop_front();
+            self.deadlines.pop(row as u32);
             if self.rows[row].status == Status::Held {
                 units += u64::from(self.rows[row].quantity);
                 self.release(row, Status::Expired);
@@ -339,20 +365,26 @@ impl Machine {
     }
 
     fn next_due(&self) -> Option<usize> {
-        let row = *self.deadlines.front()? as usize;
+        let row = self.deadlines.first(&self.rows)? as usize;
         (self.rows[row].expires_at_ms <= self.now_ms).then_some(row)
     }
 
     /// The earliest deadline of all that is held.
     pub fn next_due_ms(&mut self) -> Option<u64> {
-        while let Some(&row) = self.deadlines.front() {
-            let row = &self.rows[row as usize];
+        while let Some(first) = self.deadlines.first(&self.rows) {
+            let row = &self.rows[first as usize];
             if row.status == Status::Held {
                 return Some(row.expires_at_ms);
             }
-            self.deadlines.pop_front();
+            self.deadlines.pop(first);
         }
         None
+    }
+
+    /// The earliest deadline of what ends before something that was granted earlier, since the hold time
+    /// was shortened: whoever knows a [deadline](Self::next_due_ms) from before looks for an earlier one.
+    pub fn earlier_due_ms(&self) -> Option<u64> {
+        self.deadlines.first_apart_ms()
     }
 
     /// Whoever keeps the machine forgets it on [`Outcome::Removed`].
@@ -366,37 +398,19 @@ impl Machine {
         }
     }
 
-    fn add_stock(&mut self, units: u64) -> Outcome {
-        match self.spec.total.checked_add(units) {
-            Some(total) if total <= TOTAL_MAX => {
-                self.spec.total = total;
-                self.moves.stock = self.moves.stock.map(|stock| stock + units);
-                Outcome::Sale(Box::new(self.view()))
-            }
-            _ => Outcome::TotalTooLarge,
-        }
-    }
-
-    fn open(&mut self) -> Outcome {
-        self.spec.opens_at_ms = self.spec.opens_at_ms.min(self.now_ms);
-        if self.spec.closes_at_ms <= self.now_ms {
-            self.spec.closes_at_ms = TIME_MS_MAX;
-        }
-        Outcome::Sale(Box::new(self.view()))
-    }
-
-    fn close(&mut self) -> Outcome {
-        self.spec.closes_at_ms = self.spec.closes_at_ms.min(self.now_ms);
-        Outcome::Sale(Box::new(self.view()))
-    }
-
     /// Puts a held reservation's units back.
     fn release(&mut self, row: usize, status: Status) {
         let quantity = self.rows[row].quantity;
         assert_eq!(self.rows[row].status, Status::Held, "released twice");
         self.set_status(row, status);
         self.held -= u64::from(quantity);
+        self.take_user_units(row);
+    }
+
+    /// A user no longer has the units of this row.
+    fn take_user_units(&mut self, row: usize) {
         if self.spec.limit_per_user > 0 {
+            let quantity = self.rows[row].quantity;
             let user = self.rows[row].user();
             let hash = self.hasher.hash_one(user);
             let is_it = |(found, _): &(Box<str>, u32)| **found == *user;

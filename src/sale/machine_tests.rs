@@ -1,5 +1,6 @@
 use super::*;
-use crate::sale::{Key, User};
+use crate::limits::{LIMIT_COUNT_UNITS_MAX, QUANTITY_MAX, TIME_MS_MAX, TOTAL_MAX};
+use crate::sale::{Key, Terms, User};
 
 fn id(n: u128) -> ReservationId {
     ReservationId(n)
@@ -194,4 +195,148 @@ fn what_is_given_is_taken_once_however_often_it_is_asked() {
     assert_eq!(places, [Outcome::NotSplit, Outcome::NotSplit]);
     let mut whole = machine(5, |_| ());
     assert_eq!(whole.apply(0, &Command::Take { from: 0, gave: 1 }), Outcome::NotSplit);
+}
+
+fn change(terms: Terms) -> Command {
+    Command::ChangeTerms(terms)
+}
+
+fn due_in_turn(sale: &mut Machine, now_ms: u64) -> Vec<u128> {
+    let mut order = Vec::new();
+    while let Outcome::Released { units: 1.., .. } =
+        sale.apply(now_ms, &Command::Expire { batch_max: 1 })
+    {
+        order.extend(sale.changed().iter().map(|&row| sale.rows()[row as usize].id.0));
+    }
+    order
+}
+
+#[test]
+fn a_refund_returns_the_units_once_and_is_final() {
+    let mut sale = machine(2, |spec| spec.limit_per_user = 1);
+    sale.apply(0, &ask(1, 1, "ann", "k"));
+    assert_eq!(sale.apply(1, &Command::Refund(id(1))), Outcome::NotConfirmed);
+    sale.apply(1, &Command::Confirm(id(1)));
+    for _ in 0..2 {
+        match sale.apply(2, &Command::Refund(id(1))) {
+            Outcome::Reservation(stands) => assert_eq!(stands.status, Status::Refunded),
+            outcome => panic!("{outcome:?}"),
+        }
+        assert_eq!((sale.view().held, sale.view().confirmed, sale.free()), (0, 0, 2));
+    }
+    assert_eq!(sale.rows()[0].changed_at_ms, 2, "the second one changed nothing");
+    assert_eq!(sale.apply(3, &Command::Confirm(id(1))), Outcome::AlreadyRefunded);
+    assert_eq!(sale.apply(3, &Command::Cancel(id(1))), Outcome::AlreadyRefunded);
+    // The claim stays with it, and the user may buy again.
+    assert!(matches!(sale.apply(3, &ask(2, 1, "ann", "k")), Outcome::Replayed(r) if r.id == id(1)));
+    assert!(matches!(sale.apply(3, &ask(3, 1, "ann", "l")), Outcome::Granted { .. }));
+    sale.apply(4, &Command::Cancel(id(3)));
+    assert_eq!(sale.apply(4, &Command::Refund(id(3))), Outcome::AlreadyCancelled);
+    sale.apply(5, &ask(4, 1, "bob", ""));
+    sale.apply(2_000, &Command::Expire { batch_max: 9 });
+    assert_eq!(sale.apply(2_000, &Command::Refund(id(4))), Outcome::Expired);
+    assert_eq!(sale.apply(2_000, &Command::Refund(id(9))), Outcome::UnknownReservation);
+}
+
+#[test]
+fn a_shorter_hold_time_is_for_what_is_reserved_from_then_on() {
+    let mut sale = machine(9, |_| ());
+    sale.apply(0, &ask(1, 1, "", ""));
+    sale.apply(0, &change(Terms { hold_ms: Some(100), ..Terms::default() }));
+    for (at_ms, n) in [(10, 2), (20, 3)] {
+        assert_eq!(
+            sale.apply(at_ms, &ask(n, 1, "", "")),
+            Outcome::Granted { expires_at_ms: at_ms + 100 }
+        );
+    }
+    sale.apply(30, &change(Terms { hold_ms: Some(5_000), ..Terms::default() }));
+    sale.apply(30, &ask(4, 1, "", ""));
+    sale.apply(30, &change(Terms { hold_ms: Some(970), ..Terms::default() }));
+    sale.apply(30, &ask(5, 1, "", ""));
+    assert_eq!(sale.next_due_ms(), Some(110));
+    // A copy that is made of the rows expires them in the same order.
+    let mut copy = Machine::restore(sale.view().spec, 30);
+    sale.rows().iter().cloned().for_each(|row| copy.restore_row(row));
+    for sale in [&mut sale, &mut copy] {
+        assert_eq!(sale.deadline_count(), 5);
+        assert_eq!(due_in_turn(sale, 109), [0; 0]);
+        assert_eq!(due_in_turn(sale, 999), [2, 3]);
+        assert_eq!(due_in_turn(sale, 9_000), [1, 5, 4], "of two at one time the earlier row");
+        assert_eq!((sale.next_due_ms(), sale.free()), (None, 9));
+    }
+}
+
+#[test]
+fn a_first_limit_counts_what_everybody_has() {
+    let mut sale = machine(9, |_| ());
+    sale.apply(0, &ask(1, 3, "ann", ""));
+    sale.apply(0, &ask(2, 1, "bob", ""));
+    sale.apply(0, &ask(3, 1, "", ""));
+    sale.apply(0, &Command::Confirm(id(1)));
+    let limit = |n| change(Terms { limit_per_user: Some(n), ..Terms::default() });
+    assert!(matches!(sale.apply(0, &limit(2)), Outcome::Sale(_)));
+    let reached = Outcome::LimitReached { limit_per_user: 2 };
+    assert_eq!(sale.apply(0, &ask(4, 1, "ann", "")), reached);
+    assert_eq!(sale.apply(0, &ask(5, 2, "bob", "")), reached);
+    assert_eq!(sale.apply(0, &ask(6, 1, "", "")), Outcome::UserRequired);
+    assert!(matches!(sale.apply(0, &ask(7, 1, "bob", "")), Outcome::Granted { .. }));
+    // Who had more keeps it, and what comes back of it counts.
+    sale.apply(0, &Command::Refund(id(1)));
+    assert!(matches!(sale.apply(0, &ask(8, 2, "ann", "")), Outcome::Granted { .. }));
+    sale.apply(0, &limit(0));
+    assert!(matches!(sale.apply(0, &ask(9, 2, "bob", "")), Outcome::Granted { .. }));
+    sale.apply(0, &limit(3));
+    assert_eq!(
+        sale.apply(0, &ask(10, 1, "bob", "")),
+        Outcome::LimitReached { limit_per_user: 3 },
+        "what was bought without a limit is counted as well"
+    );
+}
+
+#[test]
+fn what_is_too_much_to_count_is_refused() {
+    let units = LIMIT_COUNT_UNITS_MAX + 1;
+    let mut sale = machine(units, |spec| spec.quantity_max = QUANTITY_MAX);
+    sale.apply(0, &ask(1, units as u32, "ann", ""));
+    let terms = Terms { limit_per_user: Some(1), hold_ms: Some(7), ..Terms::default() };
+    let before = sale.view();
+    assert_eq!(sale.apply(0, &change(terms)), Outcome::TooManyToCount { units });
+    assert_eq!(sale.view(), before);
+    sale.apply(0, &Command::Cancel(id(1)));
+    assert!(matches!(sale.apply(0, &change(terms)), Outcome::Sale(_)));
+}
+
+#[test]
+fn a_closing_time_moves_and_the_other_terms_with_it_or_not_at_all() {
+    let mut sale = machine(9, |spec| (spec.opens_at_ms, spec.closes_at_ms) = (100, 200));
+    let closes = |ms| Terms { closes_at_ms: Some(ms), ..Terms::default() };
+    let early = Terms { quantity_max: Some(1), ..closes(100) };
+    assert_eq!(sale.apply(150, &change(early)), Outcome::ClosesTooEarly { opens_at_ms: 100 });
+    assert_eq!(sale.view().spec.quantity_max, 10);
+    assert_eq!(sale.apply(250, &ask(1, 1, "", "")), Outcome::Closed);
+    sale.apply(250, &change(Terms { quantity_max: Some(1), ..closes(300) }));
+    assert!(matches!(sale.apply(250, &ask(2, 1, "", "")), Outcome::Granted { .. }));
+    assert_eq!(sale.apply(250, &ask(3, 2, "", "")), Outcome::QuantityTooLarge { quantity_max: 1 });
+    sale.apply(299, &change(closes(TIME_MS_MAX)));
+    assert!(matches!(sale.apply(TIME_MS_MAX - 1, &ask(4, 1, "", "")), Outcome::Granted { .. }));
+    sale.apply(300, &change(closes(101)));
+    assert_eq!(sale.apply(300, &ask(5, 1, "", "")), Outcome::Closed);
+}
+
+#[test]
+fn only_free_units_are_taken_back() {
+    let mut sale = machine(9, |_| ());
+    sale.apply(0, &ask(1, 2, "", ""));
+    sale.apply(0, &ask(2, 3, "", ""));
+    sale.apply(0, &Command::Confirm(id(2)));
+    let take = |units, at_most| Command::TakeStock { units, at_most };
+    assert_eq!(sale.apply(0, &take(5, false)), Outcome::TooFewFree { free: 4 });
+    let taken = |outcome| match outcome {
+        Outcome::StockTaken { units, view } => (units, view.spec.total, view.free()),
+        outcome => panic!("{outcome:?}"),
+    };
+    assert_eq!(taken(sale.apply(0, &take(1, false))), (1, 8, 3));
+    assert_eq!(taken(sale.apply(0, &take(u64::MAX, true))), (3, 5, 0));
+    assert_eq!(taken(sale.apply(0, &take(1, true))), (0, 5, 0));
+    assert_eq!(sale.apply(0, &ask(3, 1, "", "")), Outcome::SoldOut { free: 0 });
 }

@@ -16,6 +16,7 @@ mod row;
 mod rows;
 mod spec;
 mod split;
+mod terms;
 
 pub use change::Change;
 pub use command::{Command, Outcome, Reservation, Reserve, SaleView, Status};
@@ -29,3 +30,4 @@ pub use row::Row;
 pub use rows::Rows;
 pub use spec::{Creation, SaleSpec, SpecError, State};
 pub use split::{Moves, Split, home_part};
+pub use terms::Terms;

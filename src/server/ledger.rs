@@ -12,11 +12,13 @@ use super::orders::{OrdersStartError, OrdersThread};
 use crate::clock::wall_ms;
 use crate::config::{Config, LedgerSetting};
 use crate::ledger::client::Client;
+use crate::ledger::counts::StoreCounts;
 use crate::ledger::embedded::{self, Embedded, LedgerId};
 use crate::ledger::redis::{Purpose, RedisLedger};
 use crate::ledger::refused::RefusedSales;
 use crate::limits::HAND_OVER_CLOSE_MS;
 use crate::operator;
+use crate::status::Status;
 use crate::sweep::Sweep;
 
 /// The ledger of this instance.
@@ -67,6 +69,14 @@ impl Ledger {
         }
     }
 
+    /// What the thread of an embedded ledger counts.
+    pub(super) fn store_counts(&self) -> Option<Arc<StoreCounts>> {
+        match self {
+            Self::Embedded(ledger) => Some(ledger.handle().counts().clone()),
+            Self::Redis(_) => None,
+        }
+    }
+
     pub(super) fn link(&self) -> LinkTo {
         match self {
             Self::Embedded(ledger) => LinkTo::Embedded(ledger.handle()),
@@ -83,10 +93,10 @@ impl Ledger {
     }
 
     /// Has what expires return to stock. The embedded ledger does so itself.
-    pub(super) fn sweep(&self) -> io::Result<Option<Sweep>> {
+    pub(super) fn sweep(&self, status: &Status) -> io::Result<Option<Sweep>> {
         match self {
             Self::Embedded(_) => Ok(None),
-            Self::Redis(ledger) => Sweep::start(ledger.clone()).map(Some),
+            Self::Redis(ledger) => Sweep::start(ledger.clone(), status.upkeep.clone()).map(Some),
         }
     }
 

@@ -45,6 +45,8 @@ impl OrdersThread {
         let told = stop.clone();
         let (compared, verdict) = sync_channel(1);
         let thread = thread::Builder::new().name("orders".into()).spawn(move || {
+            let counts = &ledger.counts().orders;
+            counts.nobody_reads();
             // Until the database says where it is, it has nothing: no sale is removed meanwhile.
             let none = |store: &mut Store| store.set_orders_position(0);
             if let Err(error) = ledger.ask(LOOK_DEADLINE, none) {
@@ -70,6 +72,7 @@ impl OrdersThread {
                     ),
                     Err(_) => {}
                 }
+                counts.nobody_reads();
                 let until = Instant::now() + RESTART_PAUSE;
                 while Instant::now() < until && !told.load(Ordering::Relaxed) {
                     thread::sleep(LOOK_INTERVAL);

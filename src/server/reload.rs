@@ -5,6 +5,7 @@
 //! looks after the cores.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread;
@@ -19,6 +20,7 @@ use crate::control::Change;
 use crate::logging;
 use crate::status::Status;
 use crate::tls::{Loaded, Tickets, TlsProblem};
+use crate::upkeep::Certificate;
 
 /// Time between two looks at when certificates expire.
 const CERTIFICATES_INTERVAL: Duration = Duration::from_secs(24 * 3600);
@@ -47,7 +49,7 @@ impl Reload {
         let tickets = Tickets::new().map_err(io::Error::other)?;
         if let Some(setting) = &status.config.tls {
             let loaded = setting.load(SystemTime::now(), &tickets).map_err(RunError::Tls)?;
-            status.engine.set_tls(&loaded.config);
+            show(&status, loaded);
         }
         let current = status.config.clone();
         Ok(Self { read, current, status, control: None, tickets, events })
@@ -113,7 +115,7 @@ impl Reload {
         }
         let _ = self.events.send(Event::DrainTimes(config.into()));
         if let Some(loaded) = self.look_at_certificates() {
-            self.status.engine.set_tls(&loaded.config);
+            show(&self.status, loaded);
             let certificates = config.tls.as_ref().map_or(0, |setting| setting.pairs.len());
             tracing::info!(certificates, "TLS files reloaded");
         }
@@ -136,4 +138,12 @@ impl Reload {
             }
         }
     }
+}
+
+/// New connections are shown these certificates.
+fn show(status: &Status, loaded: Loaded) {
+    status.engine.set_tls(&loaded.config);
+    let certificate =
+        |(file, expires): (PathBuf, _)| Certificate { file: file.display().to_string(), expires };
+    status.upkeep.set_certificates(loaded.expiries.into_iter().map(certificate).collect());
 }

@@ -97,6 +97,11 @@ impl Latch {
         self.refusal.is_some()
     }
 
+    /// For how long the ledger has not confirmed what a closed latch says. `None`: it is open.
+    pub fn age_ms(&self, now_ms: u64) -> Option<u64> {
+        self.refusal.map(|_| now_ms.saturating_sub(self.confirmed_at_ms))
+    }
+
     /// Whether the last that the ledger said was that the sale is over, however long ago.
     pub fn is_over(&self) -> bool {
         self.refusal == Some(Refusal::Closed)
@@ -152,7 +157,9 @@ mod tests {
     fn refuses_while_fresh_and_asks_when_stale() {
         let mut latch = Latch::default();
         assert_eq!(latch.check(0, None), Word::Ask);
+        assert_eq!(latch.age_ms(1000), None);
         latch.close(Refusal::SoldOut, 1000, 5000);
+        assert_eq!(latch.age_ms(1030), Some(30));
         assert_eq!(latch.check(1000 + FRESH_MS, None), Word::Refuse(Refusal::SoldOut));
         assert_eq!(latch.check(1001 + FRESH_MS, None), Word::Doubt);
     }

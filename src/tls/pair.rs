@@ -1,7 +1,7 @@
 //! A certificate with its chain and key, judged before anybody is shown it.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::CertificateDer;
@@ -22,6 +22,8 @@ pub(super) struct Pair {
     pub(super) key: Arc<CertifiedKey>,
     /// The hosts that it is for, in lower case, some with `*.` before them.
     pub(super) names: Vec<String>,
+    /// When the first of the chain expires.
+    pub(super) expires: SystemTime,
 }
 
 impl Pair {
@@ -44,8 +46,10 @@ impl Pair {
         for certificate in &read {
             judge_time(certificate, now).map_err(wrong)?;
         }
-        if let Some(days) = days_left(&read, now).filter(|days| *days < CERTIFICATE_ENDS_SOON_DAYS)
-        {
+        let expires = read.iter().map(expiry).min().unwrap_or(now);
+        let left = expires.duration_since(now).unwrap_or_default();
+        let days = left.as_secs() / 86_400;
+        if days < CERTIFICATE_ENDS_SOON_DAYS {
             let file = files.certificate.display();
             warnings.push(format!("the certificate in {file} expires in {days} days"));
         }
@@ -70,7 +74,7 @@ impl Pair {
                     error => wrong_key(error.to_string()),
                 },
             )?;
-        Ok(Self { key: Arc::new(key), names })
+        Ok(Self { key: Arc::new(key), names, expires })
     }
 }
 
@@ -108,13 +112,8 @@ fn judge_time(certificate: &Certificate, now: SystemTime) -> Result<(), String> 
     Ok(())
 }
 
-/// Whole days until the first certificate of the chain expires.
-fn days_left(chain: &[Certificate], now: SystemTime) -> Option<u64> {
-    let left = |certificate: &Certificate| {
-        let end = certificate.tbs_certificate.validity.not_after.to_system_time();
-        end.duration_since(now).map_or(0, |left: Duration| left.as_secs() / 86_400)
-    };
-    chain.iter().map(left).min()
+fn expiry(certificate: &Certificate) -> SystemTime {
+    certificate.tbs_certificate.validity.not_after.to_system_time()
 }
 
 fn names(certificate: &Certificate) -> Vec<String> {

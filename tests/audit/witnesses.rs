@@ -176,6 +176,7 @@ fn a_line_that_somebody_changed_is_set_to_what_the_stream_tells() {
     for (n, from, to) in [
         (1, "confirmed", "held"),
         (1, "confirmed", "cancelled"),
+        (1, "confirmed", "refunded"),
         (12, "held", "cancelled"),
         (12, "held", "expired"),
         (12, "held 1", "held 3"),

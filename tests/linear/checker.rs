@@ -276,7 +276,7 @@ fn hearsay(rules: &Rules, operation: &Operation) -> u64 {
 fn comes_back(step: &Step<'_>) -> u64 {
     match (&step.operation.call, &step.said) {
         (Call::AddStock(units), _) => *units,
-        (Call::Cancel(_), Said::Reservation { .. }) => 1,
+        (Call::Cancel(_) | Call::Refund(_), Said::Reservation { .. }) => 1,
         _ => 0,
     }
 }
@@ -302,6 +302,8 @@ fn as_if_done(operation: &Operation, ids: &HashMap<(&str, &str), &str>, number: 
         }
         Call::Cancel(id) => (id.clone(), Status::Cancelled),
         Call::Confirm(id) | Call::Show(id) => (id.clone(), Status::Confirmed),
+        Call::Refund(id) => (id.clone(), Status::Refunded),
+        Call::TakeStock(_) => unreachable!("an operator's, who hears what was done"),
         Call::AddStock(_) => return Said::Added,
         Call::Look => return Said::SoldOut,
     };
@@ -327,6 +329,8 @@ fn excludes(first: &Step<'_>, second: &Step<'_>) -> bool {
         }
         (Call::Cancel(_), _) => sees(&second.said, &second.operation.call, id)
             .is_some_and(|status| status != Some(Status::Cancelled)),
+        (Call::Refund(_), _) => sees(&second.said, &second.operation.call, id)
+            .is_some_and(|status| status != Some(Status::Refunded)),
         (Call::Confirm(_), _) => {
             sees(&second.said, &second.operation.call, id) == Some(Some(Status::Held))
         }
@@ -341,6 +345,7 @@ fn sees(said: &Said, call: &Call, wanted: &str) -> Option<Option<Status>> {
         (Call::Cancel(id), Said::Reservation { .. }) if id == wanted => Some(Some(Status::Held)),
         (Call::Confirm(id), Said::Reservation { .. }) if id == wanted => Some(None),
         (Call::Cancel(id), Said::AlreadyConfirmed) if id == wanted => Some(Some(Status::Confirmed)),
+        (Call::Refund(id), Said::NotConfirmed) if id == wanted => Some(Some(Status::Held)),
         (_, Said::Reservation { id, status, .. }) if id == wanted => Some(*status),
         _ => None,
     }

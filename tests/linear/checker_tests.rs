@@ -155,7 +155,33 @@ fn limits_and_ends() {
     let paid = reservation("a", None, Some(Status::Confirmed));
     refuses(rules, &[first.clone(), given.clone(), confirm(paid.clone())]);
     takes(rules, &[first.clone(), given, confirm(Said::AlreadyCancelled)]);
-    takes(rules, &[first, confirm(paid), cancel(3, 6, "a", Said::AlreadyConfirmed)]);
+    takes(rules, &[first.clone(), confirm(paid), cancel(3, 6, "a", Said::AlreadyConfirmed)]);
+    // Paid back: once or twice, and never before it was paid.
+    let paid = operation(
+        3,
+        4,
+        Call::Confirm("a".into()),
+        Some(reservation("a", None, Some(Status::Confirmed))),
+    );
+    let refund = |began, said| operation(began, began + 1, Call::Refund("a".into()), Some(said));
+    let back = reservation("a", None, Some(Status::Refunded));
+    let again = buy(9, 10, "ann/m", granted("m"));
+    takes(rules, &[first.clone(), paid.clone(), refund(5, back.clone()), again.clone()]);
+    let twice = [refund(5, back.clone()), refund(7, back.clone())];
+    takes(rules, &[&[first.clone(), paid.clone()], &twice[..], &[again]].concat());
+    takes(rules, &[first.clone(), refund(2, Said::NotConfirmed), paid.clone()]);
+    refuses(rules, &[first.clone(), paid.clone(), refund(5, Said::NotConfirmed)]);
+    refuses(rules, &[first.clone(), refund(2, back.clone())]);
+    let after =
+        |said| [first.clone(), paid.clone(), refund(5, back.clone()), cancel(7, 8, "a", said)];
+    refuses(rules, &after(Said::AlreadyConfirmed));
+    takes(rules, &after(Said::AlreadyRefunded));
+    let few = Rules { total: 1, limit_per_user: 9, ..rules };
+    let take =
+        |began, units| operation(began, began + 1, Call::TakeStock(3), Some(Said::Taken(units)));
+    refuses(few, &[first.clone(), take(3, 1)]);
+    takes(few, &[first.clone(), take(3, 0)]);
+    refuses(few, &[take(0, 1), first]);
 }
 
 /// What the machine answers, the state takes; and no other refusal.
@@ -172,6 +198,7 @@ fn the_state_is_the_machine_without_time() {
             let made = machine.rows().len();
             let said = match (&call, machine.apply(0, &command)) {
                 (Call::AddStock(_), _) => Said::Added,
+                (Call::TakeStock(_), Outcome::StockTaken { units, .. }) => Said::Taken(units),
                 (_, outcome) => said(outcome, made),
             };
             calls.push((call, said));
@@ -185,6 +212,8 @@ fn the_state_is_the_machine_without_time() {
                 Said::LimitReached,
                 Said::AlreadyCancelled,
                 Said::AlreadyConfirmed,
+                Said::AlreadyRefunded,
+                Said::NotConfirmed,
                 Said::Added,
             ] {
                 let is_taken = state.effect(call, other, 0) != Effect::Impossible;
@@ -202,15 +231,19 @@ fn the_state_is_the_machine_without_time() {
 fn any_call(chance: &mut Chance, reservations: usize, number: usize) -> (Call, Command) {
     let user = ["ann", "bob", "eve"][chance.below(3)];
     let key = [None, Some("k"), Some("l"), Some("m")][chance.below(4)];
-    let kind = chance.below(if reservations == 0 { 3 } else { 6 });
+    let kind = chance.below(if reservations == 0 { 3 } else { 8 });
     let about = chance.below(reservations.max(1));
     let id = ReservationId(about as u128);
     match kind {
         0 => (Call::Look, Command::Show),
         1 if number.is_multiple_of(5) => (Call::AddStock(1), Command::AddStock(1)),
+        1 if number % 5 == 1 => {
+            (Call::TakeStock(2), Command::TakeStock { units: 2, at_most: true })
+        }
         3 => (Call::Cancel(about.to_string()), Command::Cancel(id)),
         4 => (Call::Confirm(about.to_string()), Command::Confirm(id)),
         5 => (Call::Show(about.to_string()), Command::ShowReservation(id)),
+        6 => (Call::Refund(about.to_string()), Command::Refund(id)),
         _ => {
             let reserve = Reserve {
                 id: ReservationId(reservations as u128),
@@ -239,6 +272,8 @@ fn said(outcome: Outcome, made: usize) -> Said {
         Outcome::LimitReached { .. } => Said::LimitReached,
         Outcome::AlreadyCancelled => Said::AlreadyCancelled,
         Outcome::AlreadyConfirmed => Said::AlreadyConfirmed,
+        Outcome::AlreadyRefunded => Said::AlreadyRefunded,
+        Outcome::NotConfirmed => Said::NotConfirmed,
         Outcome::Sale(view) => {
             let (total, held, confirmed) = (view.spec.total, view.held, view.confirmed);
             Said::Counts { total, held, confirmed }

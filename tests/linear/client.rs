@@ -25,6 +25,8 @@ pub struct Round {
     pub sale: String,
     /// The servers' public ports.
     pub servers: Vec<SocketAddr>,
+    /// Their control ports.
+    pub controls: Vec<SocketAddr>,
     /// Zero of the clock.
     pub since: Instant,
     /// By user: the reservations that somebody was told of.
@@ -101,6 +103,7 @@ impl<'a> Client<'a> {
                 (0..4, Some(id)) => Call::Cancel(id),
                 (4..6, Some(id)) => Call::Confirm(id),
                 (6, Some(id)) => Call::Show(id),
+                (17..20, Some(id)) => Call::Refund(id),
                 (7..9, _) => {
                     self.purchases += 1;
                     // So that whose reservation it is can be seen.
@@ -151,9 +154,12 @@ impl<'a> Client<'a> {
     fn ask(&mut self, call: Call, ending: Ending) {
         let (round, at) = (self.round, self.chance.below(self.lines.len()));
         let text = self.text(&call);
-        let mut line = self.lines[at]
-            .take()
-            .unwrap_or_else(|| Buyer::connect(round.servers[at]).expect("connect to the server"));
+        let kept = if matches!(call, Call::Refund(_)) { None } else { self.lines[at].take() };
+        let port = match call {
+            Call::Refund(_) => round.controls[at],
+            _ => round.servers[at],
+        };
+        let mut line = kept.unwrap_or_else(|| Buyer::connect(port).expect("connect to the server"));
         let began = round.now();
         let heard = match ending {
             Ending::CutWithin => {
@@ -176,7 +182,9 @@ impl<'a> Client<'a> {
             }
             Ending::Answered => {
                 let answer = line.ask(&text).expect("an answer");
-                self.lines[at] = Some(line);
+                if port == round.servers[at] {
+                    self.lines[at] = Some(line);
+                }
                 heard(&call, &answer)
             }
         };
@@ -216,8 +224,11 @@ impl<'a> Client<'a> {
             Call::Confirm(id) => {
                 request_text("POST", &format!("/v1/reservations/{id}/confirm"), &[], "")
             }
+            Call::Refund(id) => {
+                request_text("POST", &format!("/v1/reservations/{id}/refund"), &[], "")
+            }
             Call::Show(id) => request_text("GET", &format!("/v1/reservations/{id}"), &[], ""),
-            Call::AddStock(_) | Call::Look => unreachable!("an operator's"),
+            Call::AddStock(_) | Call::TakeStock(_) | Call::Look => unreachable!("an operator's"),
         }
     }
 }
@@ -239,14 +250,17 @@ fn heard(call: &Call, answer: &Answer) -> Heard {
             Said::Reservation { id, is_new, status }
         }
         Bought::Refused(code) => match (&*code, json["data"]["reservation"].as_str()) {
-            ("already_cancelled", Some(id)) => {
-                let status = Some(Status::Cancelled);
+            ("already_cancelled" | "already_refunded", Some(id)) => {
+                let is_back = code == "already_refunded";
+                let status = Some(if is_back { Status::Refunded } else { Status::Cancelled });
                 Said::Reservation { id: id.to_owned(), is_new: Some(false), status }
             }
             ("sold_out", _) => Said::SoldOut,
             ("limit_reached", _) => Said::LimitReached,
             ("already_cancelled", _) => Said::AlreadyCancelled,
             ("already_confirmed", _) => Said::AlreadyConfirmed,
+            ("already_refunded", _) => Said::AlreadyRefunded,
+            ("not_confirmed", _) => Said::NotConfirmed,
             ("busy" | "unavailable", _) => return Heard::Nothing,
             ("unknown", _) => return Heard::Unknown,
             _ => panic!("{call:?}: {json}"),

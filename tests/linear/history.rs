@@ -18,10 +18,14 @@ pub enum Call {
     Cancel(String),
     /// It is paid.
     Confirm(String),
+    /// It is paid back, at the control port.
+    Refund(String),
     /// A reservation as it stands.
     Show(String),
     /// Units more.
     AddStock(u64),
+    /// So many units back, or as many as are free.
+    TakeStock(u64),
     /// The sale's counts.
     Look,
 }
@@ -46,8 +50,14 @@ pub enum Said {
     AlreadyCancelled,
     /// It is paid.
     AlreadyConfirmed,
+    /// It was paid back.
+    AlreadyRefunded,
+    /// It is not paid.
+    NotConfirmed,
     /// Units were added.
     Added,
+    /// So many units were taken back.
+    Taken(u64),
     /// The counts of the sale.
     Counts {
         /// All units.
@@ -104,6 +114,8 @@ pub enum Effect<'a> {
     Becomes(&'a str, Status),
     /// It does, and there are more units.
     Added(u64),
+    /// It does, and there are fewer.
+    Removed(u64),
 }
 
 impl<'a> State<'a> {
@@ -154,13 +166,31 @@ impl<'a> State<'a> {
                 Some(Status::Confirmed) if told == id => Effect::None,
                 _ => Effect::Impossible,
             },
-            (Call::Cancel(id) | Call::Confirm(id), Said::AlreadyCancelled) => {
+            (
+                Call::Refund(id),
+                Said::Reservation { id: told, status: Some(Status::Refunded), .. },
+            ) => match status(id) {
+                Some(Status::Confirmed) if told == id => Effect::Becomes(id, Status::Refunded),
+                Some(Status::Refunded) if told == id => Effect::None,
+                _ => Effect::Impossible,
+            },
+            (Call::Refund(id), Said::NotConfirmed) => only_if(status(id) == Some(Status::Held)),
+            (Call::Cancel(id) | Call::Confirm(id), Said::AlreadyRefunded) => {
+                only_if(status(id) == Some(Status::Refunded))
+            }
+            (Call::Cancel(id) | Call::Confirm(id) | Call::Refund(id), Said::AlreadyCancelled) => {
                 only_if(status(id) == Some(Status::Cancelled))
             }
             (Call::Show(id), Said::Reservation { id: told, status: shown, .. }) => {
                 only_if(told == id && status(id) == *shown)
             }
             (Call::AddStock(units), Said::Added) => Effect::Added(*units),
+            (Call::TakeStock(_), Said::Taken(0)) => Effect::None,
+            (Call::TakeStock(asked), Said::Taken(units))
+                if units <= asked && *units <= self.free() =>
+            {
+                Effect::Removed(*units)
+            }
             (Call::Look, Said::Counts { total, held, confirmed }) => {
                 let counts = (self.total, self.held, self.confirmed);
                 only_if(counts == (*total, *held, *confirmed))
@@ -208,9 +238,16 @@ impl<'a> State<'a> {
     /// Whether an answer that is not true yet gets further from being so.
     pub fn harms(&self, effect: Effect<'a>, call: &Call, said: &Said) -> bool {
         match (effect, call, said) {
-            (Effect::Added(_) | Effect::Becomes(_, Status::Cancelled), _, Said::SoldOut) => true,
             (
-                Effect::Becomes(id, Status::Cancelled),
+                Effect::Added(_) | Effect::Becomes(_, Status::Cancelled | Status::Refunded),
+                _,
+                Said::SoldOut,
+            ) => true,
+            (Effect::Removed(_), Call::Buy { .. }, Said::Reservation { is_new, .. }) => {
+                *is_new != Some(false)
+            }
+            (
+                Effect::Becomes(id, Status::Cancelled | Status::Refunded),
                 Call::Buy { user, .. },
                 Said::LimitReached,
             ) => self.reservations[id].1 == user,
@@ -229,9 +266,11 @@ impl<'a> State<'a> {
                 key.map(|key| self.claims.insert((user, key), id));
             }
             Effect::Becomes(id, status) => {
-                let reservation = self.reservations.get_mut(id).expect("one that was held");
-                reservation.0 = status;
-                self.held -= 1;
+                let reservation = self.reservations.get_mut(id).expect("one that there is");
+                match std::mem::replace(&mut reservation.0, status) {
+                    Status::Confirmed => self.confirmed -= 1,
+                    _ => self.held -= 1,
+                }
                 if status == Status::Confirmed {
                     self.confirmed += 1;
                 } else {
@@ -239,6 +278,7 @@ impl<'a> State<'a> {
                 }
             }
             Effect::Added(units) => self.total += units,
+            Effect::Removed(units) => self.total -= units,
         }
     }
 }

@@ -30,7 +30,7 @@ use buyer::{Answer, Buyer};
 use chance::{Chance, seed};
 use checker::{Rules, check};
 use client::{Client, Round};
-use history::{Call, Operation, Said};
+use history::{Call, Operation, Said, Status};
 use redis_server::RedisServer;
 use serde_json::json;
 use server::Server;
@@ -88,6 +88,7 @@ impl Shop {
         let round = Round {
             sale: sale.to_owned(),
             servers: self.servers.iter().map(Server::address).collect(),
+            controls: self.servers.iter().map(Server::control).collect(),
             since: Instant::now(),
             known: (0..USERS).map(|_| Mutex::default()).collect(),
         };
@@ -98,7 +99,7 @@ impl Shop {
             for client in &mut clients {
                 scope.spawn(|| client.run(STEPS));
             }
-            self.add_stock(&round, &mut chance)
+            self.change_stock(&round, &mut chance)
         });
         thread::scope(|scope| {
             for client in clients.iter_mut().take(USERS) {
@@ -122,19 +123,35 @@ impl Shop {
     }
 
     /// An operator's part.
-    fn add_stock(&self, round: &Round, chance: &mut Chance) -> Vec<Operation> {
-        let path = format!("/v1/sales/{}/add-stock", round.sale);
-        let add = |at| {
+    fn change_stock(&self, round: &Round, chance: &mut Chance) -> Vec<Operation> {
+        let path = |verb| format!("/v1/sales/{}/{verb}", round.sale);
+        let mut history = Vec::new();
+        for at in 0..ADDITIONS {
             thread::sleep(Duration::from_millis(chance.below(40) as u64));
             let units = 1 + chance.below(3) as u64;
             let body = json!({ "units": units }).to_string();
             let mut operator = self.operator(at);
             let began = round.now();
-            done(&operator.request("POST", &path, &[], &body).expect("an answer"));
+            done(&operator.request("POST", &path("add-stock"), &[], &body).expect("an answer"));
             let (ended, call) = (round.now(), Call::AddStock(units));
-            Operation { began, ended, call, said: Some(Said::Added) }
-        };
-        (0..ADDITIONS).map(add).collect()
+            history.push(Operation { began, ended, call, said: Some(Said::Added) });
+            if chance.below(2) == 0 {
+                continue;
+            }
+            let body = json!({ "units": units, "at_most": true }).to_string();
+            let began = round.now();
+            let answer = operator.request("POST", &path("take-stock"), &[], &body);
+            let answer = answer.expect("an answer");
+            // In parts, others may have moved the units all the time.
+            if answer.json()["code"] == "busy" {
+                continue;
+            }
+            done(&answer);
+            let taken = Said::Taken(answer.json()["taken"].as_u64().expect("a number"));
+            let (ended, call) = (round.now(), Call::TakeStock(units));
+            history.push(Operation { began, ended, call, said: Some(taken) });
+        }
+        history
     }
 
     fn look(&self, round: &Round) -> Operation {
@@ -194,7 +211,9 @@ fn try_many(start: impl Fn() -> Shop) {
         shop.round(&sale, Chance(chance.next()), &mut told);
     }
     println!("{told:?}");
-    for kind in ["granted", "replayed", "sold out", "limit reached", "no answer"] {
+    for kind in
+        ["granted", "replayed", "sold out", "limit reached", "no answer", "refunded", "taken back"]
+    {
         assert!(told.contains_key(kind), "never {kind}: {told:?}");
     }
 }
@@ -213,6 +232,12 @@ fn kind(operation: &Operation) -> String {
         Some(Said::LimitReached) => "limit reached",
         Some(Said::Reservation { is_new: Some(true), .. }) => "granted",
         Some(Said::Reservation { is_new: Some(false), .. }) => "replayed",
+        Some(Said::Reservation { status: Some(Status::Refunded), .. })
+            if matches!(operation.call, Call::Refund(_)) =>
+        {
+            "refunded"
+        }
+        Some(Said::Taken(1..)) => "taken back",
         Some(_) => "other",
     };
     kind.to_owned()

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use crate::client::{Client, Response, reserve, reserve_from};
-use crate::postgres_server::PostgresServer;
+use crate::postgres::PostgresServer;
 use crate::redis::RedisServer;
 use crate::server::{ANSWER_DEADLINE, Server};
 

@@ -1,6 +1,9 @@
 //! What an operator has a server tell and do, with real servers and the real program.
 
 #[allow(dead_code)]
+#[path = "../support/buyer.rs"]
+mod buyer;
+#[allow(dead_code)]
 #[path = "../support/client.rs"]
 mod client;
 #[allow(dead_code)]
@@ -11,7 +14,7 @@ mod place;
 mod port;
 #[allow(dead_code)]
 #[path = "../support/postgres.rs"]
-mod postgres_server;
+mod postgres;
 #[allow(dead_code)]
 #[path = "../support/redis.rs"]
 mod redis;
@@ -21,9 +24,20 @@ mod secure;
 #[allow(dead_code)]
 #[path = "../support/server.rs"]
 mod server;
+#[allow(dead_code)]
+#[path = "../support/tuning.rs"]
+mod tuning;
 
+mod changes;
 mod hand_over;
 mod logs;
 mod metrics;
+mod observe;
+mod prometheus;
+mod read_token;
+mod refunds;
 mod reload;
+mod scene;
+mod shop;
 mod supervised;
+mod upkeep;

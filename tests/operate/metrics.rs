@@ -8,11 +8,12 @@ use serde_json::json;
 
 use crate::client::{Client, Response, get, reserve_from};
 use crate::redis::RedisServer;
+use crate::scene::{self, LOOKS, Scene};
 use crate::server::{ANSWER_DEADLINE, Server};
 
 const OPEN_METRICS: &str = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;q=0.2";
 
-fn scrape(server: &Server, headers: &str) -> Response {
+pub fn scrape(server: &Server, headers: &str) -> Response {
     Client::control(server)
         .ask(format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n"))
 }
@@ -23,9 +24,29 @@ fn reserve(server: &Server, sale: &str) -> Response {
 
 /// What a series is, by its name and labels as they are written.
 #[track_caller]
-fn value(text: &str, series: &str) -> f64 {
+pub fn value(text: &str, series: &str) -> f64 {
     let of = |line: &str| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok();
     text.lines().find_map(of).unwrap_or_else(|| panic!("no {series} in\n{text}"))
+}
+
+/// What a series of a server is.
+#[track_caller]
+pub fn told(server: &Server, series: &str) -> f64 {
+    value(&scrape(server, "").text(), series)
+}
+
+/// Waits until a series is as it should be.
+#[track_caller]
+pub fn until(server: &Server, series: &str, is_right: impl Fn(f64) -> bool) -> f64 {
+    let deadline = Instant::now() + ANSWER_DEADLINE;
+    loop {
+        let value = told(server, series);
+        if is_right(value) {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "{series} {value}");
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// All series of a metric that have this label.
@@ -48,6 +69,8 @@ fn purchases_are_counted_by_what_clients_were_told() {
         let refused = reserve(&server, name);
         assert_eq!(refused.status(), 404);
     }
+    // A request is counted when its connection's turn is over: it may have its answer before.
+    until(&server, "stampede_requests_total", |count| count == 12.0);
     let told = scrape(&server, "");
     assert_eq!(told.status(), 200);
     assert_eq!(told.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
@@ -99,23 +122,25 @@ fn connections_are_counted_by_how_they_ended() {
     asked.send("GET /plaintext HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     assert_eq!(asked.response().status(), 200);
     asked.assert_end();
-    thread::sleep(Duration::from_millis(100));
+    until(&server, "stampede_connections_ended_total{reason=\"answered\"}", |count| count == 1.0);
     let text = scrape(&server, "").text();
     let ended = |reason: &str| {
         value(&text, &format!("stampede_connections_ended_total{{reason=\"{reason}\"}}"))
     };
     assert_eq!((ended("idle"), ended("refused"), ended("answered")), (1.0, 1.0, 1.0));
-    assert_eq!(value(&text, "stampede_connections"), 0.0);
+    until(&server, "stampede_connections", |count| count == 0.0);
     assert_eq!(value(&text, "stampede_connections_max"), 1.0);
 }
 
 #[test]
 fn each_metric_is_in_the_documentation_and_the_other_way_round() {
-    let server = Server::start(&["--sale", "ticket=3"]);
-    get(&server, "/buy/ticket");
-    let text = scrape(&server, "").text();
-    let told: BTreeSet<_> = text
-        .lines()
+    let scene = Scene::start();
+    scene.buy();
+    scene.audit();
+    let texts = scene.servers().map(|server| scene::ask(server, "/metrics", LOOKS, "").text());
+    let told: BTreeSet<_> = texts
+        .iter()
+        .flat_map(|text| text.lines())
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
         .map(str::to_owned)
         .collect();

@@ -40,13 +40,17 @@ fn keeps_one_row_a_reservation(database: &mut dyn Database) {
     let (first, second) =
         (change(&a, 1, Status::Confirmed, 900), change(&a, 2, Status::Expired, 901));
     let late = change(&a, 2, Status::Confirmed, 902);
-    database.write(&[first.clone(), late.clone(), second.clone()], None).expect("more");
+    let refunded = change(&a, 3, Status::Refunded, 903);
+    let paid = change(&a, 3, Status::Confirmed, 900);
+    let several = [first.clone(), late.clone(), refunded.clone(), second.clone(), paid.clone()];
+    database.write(&several, None).expect("more");
     database.write(&held, None).expect("all again");
-    database.write(&[second], None).expect("an older one");
+    database.write(&[second, paid], None).expect("older ones");
     let now = rows(database, &a);
     assert_eq!(now[0], as_order(&first));
     assert_eq!(now[1], as_order(&late));
-    assert_eq!(now[2..], held[2..].iter().map(as_order).collect::<Vec<_>>());
+    assert_eq!(now[2], as_order(&refunded));
+    assert_eq!(now[3..], held[3..].iter().map(as_order).collect::<Vec<_>>());
 
     // Positions only grow.
     assert_eq!(database.position("x").expect("none"), None);

@@ -1,7 +1,7 @@
 //! The tables: made, found as an older version left them, damaged, or in a database that can't hold
 //! them.
 
-use stampede::orders::open;
+use stampede::orders::{DatabaseError, open};
 use stampede::sale::{Status, User};
 
 use super::databases::{fatal, rows};
@@ -12,9 +12,12 @@ const POSTGRES_1: &str = include_str!("../../src/orders/migrations/postgres_1.sq
 const SQLITE_1: &str = include_str!("../../src/orders/migrations/sqlite_1.sql");
 const INDEXES: [&str; 4] = ["orders_expires_at", "orders_pkey", "orders_sale", "orders_user_id"];
 
+/// What 0.1.0 did not know of when it made a table.
+const REFUNDED: &str = ", 'refunded'";
+
 /// The tables as 0.1.0 makes them.
 fn tables_of_0_1_0(client: &mut postgres::Client) {
-    client.batch_execute(POSTGRES_1).expect("tables");
+    client.batch_execute(&POSTGRES_1.replace(REFUNDED, "")).expect("tables");
     client
         .batch_execute(
             "CREATE TABLE stampede_migrations (
@@ -36,6 +39,7 @@ fn tables_of_0_1_0_get_an_index_and_comments_and_stay_tables_of_0_1_0() {
     tables_of_0_1_0(&mut admin);
     let mut database = open(&server.url()).expect("a database");
     database.write(&[change(&sale("a"), 1, Status::Held, 1)], None).expect("a row");
+    database.write(&[change(&sale("a"), 1, Status::Refunded, 2)], None).expect("refunded");
     assert_eq!(indexes(&mut admin), INDEXES);
     let bare = "SELECT count(*) FROM pg_attribute WHERE attrelid = 'orders'::regclass
                 AND attnum > 0 AND col_description(attrelid, attnum) IS NULL";
@@ -68,12 +72,40 @@ fn a_large_table_or_a_locked_one_gets_no_index_while_orders_wait() {
                                        now(), 1 FROM generate_series(1, 50000) AS n",
         )
         .expect("a large table");
-    drop(open(&server.url()).expect("a database"));
+    let mut database = open(&server.url()).expect("a database");
     assert_eq!(indexes(&mut admin), INDEXES[1..]);
+    // A refund is taken by a large table too: it is not looked through for that.
+    database.write(&[change(&sale("a"), 1, Status::Refunded, 2)], None).expect("refunded");
     admin.batch_execute("DELETE FROM orders WHERE sale = 'large'").expect("delete");
     admin.batch_execute("VACUUM FULL orders").expect("vacuum");
     drop(open(&server.url()).expect("a database"));
     assert_eq!(indexes(&mut admin), INDEXES);
+}
+
+#[test]
+fn a_table_that_somebody_else_owns_says_what_its_owner_must_do_for_a_refund() {
+    let server = PostgresServer::start();
+    let mut admin = server.connect();
+    tables_of_0_1_0(&mut admin);
+    admin
+        .batch_execute(
+            "CREATE ROLE guest LOGIN;
+             GRANT SELECT, INSERT, UPDATE ON orders, stampede_positions, stampede_migrations TO guest",
+        )
+        .expect("a user");
+    let mut database = open(&server.url_of("guest")).expect("a database");
+    let confirmed = change(&sale("a"), 1, Status::Confirmed, 1);
+    database.write(std::slice::from_ref(&confirmed), None).expect("what 0.1.0 knew");
+    let refunded = [change(&sale("a"), 1, Status::Refunded, 2)];
+    let said = match database.write(&refunded, None) {
+        Err(DatabaseError::Fatal(said)) => said,
+        other => panic!("{other:?}"),
+    };
+    let (_, command) = said.split_once("its owner must run: ").expect("a command");
+    assert_eq!(rows(&mut *database, &sale("a"))[0].status, Some(Status::Confirmed));
+    admin.batch_execute(command).expect("what it says");
+    database.write(&refunded, None).expect("a refund");
+    assert_eq!(rows(&mut *database, &sale("a"))[0].status, Some(Status::Refunded));
 }
 
 #[test]
@@ -133,11 +165,27 @@ fn a_file_of_0_1_0_gets_an_index_and_a_view_for_people() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("orders.db");
     let by_hand = rusqlite::Connection::open(&file).expect("a database");
-    by_hand.execute_batch(SQLITE_1).expect("tables");
+    by_hand.execute_batch(&SQLITE_1.replace(REFUNDED, "")).expect("tables");
     let marks = format!("PRAGMA application_id = {}; PRAGMA user_version = 1", 0x5374_616d);
     by_hand.execute_batch(&marks).expect("marks");
     let mut database = open(&format!("sqlite:{}", file.display())).expect("a database");
     database.write(&[change(&sale("a"), 5, Status::Held, 5)], None).expect("a row");
+    // Also while a worker of 0.1.0 has the file open.
+    by_hand
+        .execute_batch(
+            "INSERT INTO orders SELECT 'x', 'b', NULL, NULL, 1, 'held', 1, 1, 1, 1 WHERE 0",
+        )
+        .expect("nothing");
+    database.write(&[change(&sale("b"), 6, Status::Refunded, 6)], None).expect("refunded");
+    assert_eq!(rows(&mut *database, &sale("b"))[0].status, Some(Status::Refunded));
+    drop(database);
+    let mut database = open(&format!("sqlite:{}", file.display())).expect("once more");
+    database.write(&[change(&sale("b"), 6, Status::Refunded, 7)], None).expect("refunded");
+    let lost = by_hand.execute("UPDATE orders SET status = 'lost'", []);
+    assert!(lost.is_err_and(|error| error.to_string().contains("CHECK constraint failed")));
+    by_hand
+        .execute_batch("PRAGMA integrity_check; DELETE FROM orders WHERE sale = 'b'")
+        .expect("sound");
 
     let text = |sql: &str| by_hand.query_row(sql, [], |row| row.get::<_, String>(0)).expect(sql);
     let names = text(

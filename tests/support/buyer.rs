@@ -71,7 +71,7 @@ impl Bought {
 }
 
 /// The numbers that `/buy/ticket` has for the codes, from -1 on.
-const BUY_CODES: [&str; 15] = [
+const BUY_CODES: [&str; 16] = [
     "sold_out",
     "limit_reached",
     "not_open",
@@ -87,6 +87,7 @@ const BUY_CODES: [&str; 15] = [
     "expired",
     "already_confirmed",
     "already_cancelled",
+    "already_refunded",
 ];
 
 /// A request as it is sent.

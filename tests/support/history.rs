@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use stampede::ledger::{Group, GroupReply};
 use stampede::limits::{BATCH_MAX, TIME_MS_MAX, TOTAL_MAX};
 use stampede::sale::{
-    Command, Creation, Key, Machine, Outcome, ReservationId, Reserve, SaleId, SaleSpec, Split, User,
+    Command, Creation, Key, Machine, Outcome, ReservationId, Reserve, SaleId, SaleSpec, Split,
+    Terms, User,
 };
 use stampede::trace::Trace;
 
@@ -171,6 +172,7 @@ fn settle() -> impl Strategy<Value = Command> {
     prop_oneof![
         6 => id().prop_map(Command::Confirm),
         5 => id().prop_map(Command::Cancel),
+        3 => id().prop_map(Command::Refund),
         2 => id().prop_map(Command::ShowReservation),
     ]
 }
@@ -192,6 +194,9 @@ fn other(split: BoxedStrategy<Split>) -> impl Strategy<Value = Command> {
         4 => Just(Command::Expire { batch_max: BATCH_MAX as u32 }),
         1 => prop_oneof![3 => 0..8u64, 1 => Just(TOTAL_MAX), 1 => Just(u64::MAX)]
             .prop_map(Command::AddStock),
+        1 => (0..20u64, any::<bool>())
+            .prop_map(|(units, at_most)| Command::TakeStock { units, at_most }),
+        2 => terms().prop_map(Command::ChangeTerms),
         1 => Just(Command::Open),
         1 => Just(Command::Close),
         1 => spec(split).prop_map(Command::Create),
@@ -201,6 +206,25 @@ fn other(split: BoxedStrategy<Split>) -> impl Strategy<Value = Command> {
         1 => prop::sample::select(vec![0, 3]).prop_map(|parts| Command::Glance { parts }),
         1 => Just(Command::Remove),
     ]
+}
+
+/// Some of each, and sometimes none.
+fn terms() -> impl Strategy<Value = Terms> {
+    let closes =
+        prop_oneof![2 => Just(TIME_MS_MAX), 3 => BEGIN_MS..BEGIN_MS + 2 * SPAN_MS, 2 => 0..2u64];
+    let limit = prop_oneof![Just(0), 1..6u32];
+    (
+        prop::option::of(closes),
+        prop::option::of(1..2_000u64),
+        prop::option::of(limit),
+        prop::option::of(1..12u32),
+    )
+        .prop_map(|(closes_at_ms, hold_ms, limit_per_user, quantity_max)| Terms {
+            closes_at_ms,
+            hold_ms,
+            limit_per_user,
+            quantity_max,
+        })
 }
 
 fn spec(split: BoxedStrategy<Split>) -> impl Strategy<Value = SaleSpec> {
@@ -226,10 +250,10 @@ pub struct Seen(BTreeSet<String>);
 
 impl Seen {
     /// How many kinds of outcomes there are.
-    pub const KINDS: usize = 25;
+    pub const KINDS: usize = 30;
     /// The same for places of a split sale.
     #[allow(dead_code, reason = "not every ledger has them")]
-    pub const SPLIT_KINDS: usize = 28;
+    pub const SPLIT_KINDS: usize = 33;
 
     /// The names of the kinds seen.
     pub fn kinds(&self) -> &BTreeSet<String> {

@@ -62,7 +62,16 @@ pub fn reservation_of(answer: &Answer) -> Option<String> {
     named.into_iter().find_map(Value::as_str).map(str::to_owned)
 }
 
-/// Confirms or cancels, as the shop does.
+/// Changes for how long a sale holds what is reserved.
+pub fn hold_for(server: &Server, sale: &str, hold_ms: u64) {
+    let mut operator = Buyer::connect(server.control()).expect("connect to the control port");
+    let body = format!("{{\"hold_ms\":{hold_ms}}}");
+    let path = format!("/v1/sales/{sale}");
+    let answer = operator.request("PATCH", &path, &[], &body).expect("an answer");
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+/// Confirms, cancels or refunds, as the shop does.
 pub fn settle(server: &Server, id: &str, verb: &str) -> Answer {
     control(server, "POST", &format!("/v1/reservations/{id}/{verb}"))
 }

@@ -185,6 +185,17 @@ impl Known {
         self.settle(server, id, "cancel", "cancelled");
     }
 
+    /// Refunds a reservation, which must succeed.
+    pub fn refund(&mut self, server: &Server, id: &str) {
+        self.settle(server, id, "refund", "refunded");
+    }
+
+    /// Has a sale hold reservations for so long from now on.
+    pub fn hold_for(&mut self, server: &Server, id: &str, hold_ms: u64) {
+        asking::hold_for(server, id, hold_ms);
+        self.sale(id).shows["hold_ms"] = hold_ms.into();
+    }
+
     fn settle(&mut self, server: &Server, id: &str, verb: &str, status: &str) {
         let answer = asking::settle(server, id, verb);
         assert_eq!(answer.status, 200, "{verb} {id}: {answer:?}");

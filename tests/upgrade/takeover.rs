@@ -59,7 +59,7 @@ pub fn replays_every_key(server: &Server, known: &Known) {
 
 /// A repeated key is 200 with the reservation under `/v1`; `/buy/ticket` says what became of it.
 fn status_of_replay(reservation: &Reservation) -> u16 {
-    let is_lost = ["cancelled", "expired"].contains(&&*reservation.status);
+    let is_lost = ["cancelled", "expired", "refunded"].contains(&&*reservation.status);
     if reservation.user.is_none() && is_lost { 409 } else { 200 }
 }
 
@@ -79,12 +79,19 @@ pub fn holds_limits(server: &Server, known: &Known) {
 }
 
 /// Of each sale one that is held is confirmed, one is cancelled, one that has expired is confirmed
-/// late; and what is settled stays settled.
+/// late, one is refunded that the older server confirmed; and what is settled stays settled. From now on
+/// it holds what is reserved for ten minutes.
 pub fn settles(server: &Server, known: &mut Known) {
-    let mut settled = [0; 3];
+    let mut settled = [0; 4];
     let ids: Vec<String> = known.sales.iter().map(|sale| sale.id().to_owned()).collect();
     for id in ids {
         let of_status = |sale: &Sale, status: &str| sale.find(|r| r.status == status);
+        if let Some(paid) = of_status(known.sale(&id), "confirmed") {
+            known.refund(server, &paid.id);
+            known.refund(server, &paid.id);
+            settled[3] += 1;
+        }
+        known.hold_for(server, &id, 600_000);
         if let Some(held) = of_status(known.sale(&id), "held") {
             known.confirm(server, &held.id);
             known.confirm(server, &held.id);
@@ -104,7 +111,12 @@ pub fn settles(server: &Server, known: &mut Known) {
             known.confirm(server, &late.id);
             settled[2] += 1;
         }
-        for (status, verb) in [("confirmed", "cancel"), ("cancelled", "confirm")] {
+        for (status, verb) in [
+            ("confirmed", "cancel"),
+            ("cancelled", "confirm"),
+            ("cancelled", "refund"),
+            ("refunded", "confirm"),
+        ] {
             if let Some(settled) = of_status(known.sale(&id), status) {
                 let answer = asking::settle(server, &settled.id, verb);
                 let code = format!("already_{status}");
@@ -112,7 +124,10 @@ pub fn settles(server: &Server, known: &mut Known) {
             }
         }
     }
-    assert!(settled.iter().all(|count| *count > 0), "confirmed, cancelled, late: {settled:?}");
+    assert!(
+        settled.iter().all(|count| *count > 0),
+        "confirmed, cancelled, late, refunded: {settled:?}"
+    );
     agrees(server, known);
 }
 

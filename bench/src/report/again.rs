@@ -9,7 +9,7 @@ use super::{Layout, Promise, readme, write};
 use crate::error::{Because, Result, fail};
 use crate::full;
 use crate::rows::{Row, Rows};
-use crate::{httparena, orders, quick, reopen, sales, tls};
+use crate::{httparena, idle, orders, quick, reopen, sales, tls};
 
 /// Settings of a report.
 #[derive(Debug, Args)]
@@ -23,7 +23,7 @@ pub struct Settings {
 }
 
 /// What each command promises.
-const PROMISED: [&[Promise]; 7] = [
+const PROMISED: [&[Promise]; 8] = [
     &full::PROMISES,
     &quick::PROMISES,
     &sales::PROMISES,
@@ -31,6 +31,7 @@ const PROMISED: [&[Promise]; 7] = [
     &reopen::PROMISES,
     &httparena::PROMISES,
     &tls::PROMISES,
+    &idle::PROMISES,
 ];
 
 /// Writes everything that follows from the rows, and prints the promises.

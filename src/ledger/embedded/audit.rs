@@ -268,7 +268,7 @@ impl Copy {
 
     fn users(&self, found: &HashMap<Box<str>, u64>) -> Check {
         let mut expected: HashMap<&str, u64> = HashMap::new();
-        let counts = |row: &&Row| matches!(row.status, Status::Held | Status::Confirmed);
+        let counts = |row: &&Row| row.status.has_units() && row.user_bytes > 0;
         for row in self.rows.iter().filter(counts) {
             *expected.entry(row.user()).or_default() += u64::from(row.quantity);
         }

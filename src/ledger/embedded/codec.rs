@@ -4,7 +4,9 @@
 //! up to its end; an entry that names a sale says which sale those after it change. Decoding takes
 //! any bytes: it never panics and allocates no more than it was given.
 //!
-//! Changing anything here needs a new [`FORMAT_VERSION`](super::marker::FORMAT_VERSION).
+//! Changing anything here needs a new [`FORMAT_VERSION`](super::marker::FORMAT_VERSION), once a release
+//! has written the present one: an older build then refuses the folder by its marker. 0.1.0 wrote format
+//! 2; format 3 is that of 0.2.0, with refunds, stock that is taken back and changes of terms.
 
 use std::sync::Arc;
 
@@ -13,7 +15,7 @@ use crate::limits::{
     TOTAL_MAX, USER_BYTES_MAX,
 };
 use crate::sale::{
-    Command, Key, ReservationId, Reserve, Row, SaleId, SaleSpec, Split, Status, User,
+    Command, Key, ReservationId, Reserve, Row, SaleId, SaleSpec, Split, Status, Terms, User,
 };
 use crate::trace::{TRACEPARENT_BYTES, Trace};
 
@@ -35,8 +37,17 @@ const OPEN: u8 = 7;
 const CLOSE: u8 = 8;
 const CREATE: u8 = 9;
 const REMOVE: u8 = 10;
+const REFUND: u8 = 11;
+const TAKE_STOCK: u8 = 12;
+const CHANGE_TERMS: u8 = 13;
 /// What [`RESERVE`] is, and how the request is found again. Format 3 has it; 0.1.0 wrote format 2.
 const RESERVE_TRACED: u8 = 32;
+
+/// Which of the terms a change of them names.
+const CLOSING: u8 = 1;
+const HOLD: u8 = 2;
+const LIMIT: u8 = 4;
+const QUANTITY: u8 = 8;
 
 /// Bytes that don't say what they should. Names what was being read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,9 +105,22 @@ pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) {
             out.push(CANCEL);
             put_id(out, *id);
         }
+        Command::Refund(id) => {
+            out.push(REFUND);
+            put_id(out, *id);
+        }
         Command::AddStock(units) => {
             out.push(ADD_STOCK);
             out.extend_from_slice(&units.to_le_bytes());
+        }
+        Command::TakeStock { units, at_most } => {
+            out.push(TAKE_STOCK);
+            out.extend_from_slice(&units.to_le_bytes());
+            out.push((*at_most).into());
+        }
+        Command::ChangeTerms(terms) => {
+            out.push(CHANGE_TERMS);
+            put_terms(out, terms);
         }
         Command::Open => out.push(OPEN),
         Command::Close => out.push(CLOSE),
@@ -117,6 +141,19 @@ pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) {
             debug_assert!(false, "not a change: {command:?}");
         }
     }
+}
+
+/// Which terms are named, and these.
+fn put_terms(out: &mut Vec<u8>, terms: &Terms) {
+    let times = [(CLOSING, terms.closes_at_ms), (HOLD, terms.hold_ms)];
+    let counts = [(LIMIT, terms.limit_per_user), (QUANTITY, terms.quantity_max)];
+    let named = |bit: u8, is_named: bool| if is_named { bit } else { 0 };
+    let times_named = times.iter().map(|(bit, ms)| named(*bit, ms.is_some()));
+    let counts_named = counts.iter().map(|(bit, count)| named(*bit, count.is_some()));
+    out.push(times_named.chain(counts_named).sum());
+    times.iter().filter_map(|(_, ms)| *ms).for_each(|ms| out.extend_from_slice(&ms.to_le_bytes()));
+    let counts = counts.iter().filter_map(|(_, count)| *count);
+    counts.for_each(|count| out.extend_from_slice(&count.to_le_bytes()));
 }
 
 /// Adds a sale's definition.
@@ -246,6 +283,7 @@ impl<'a> Reader<'a> {
             1 => Status::Confirmed,
             2 => Status::Cancelled,
             3 => Status::Expired,
+            4 => Status::Refunded,
             _ => return Err(Malformed("status")),
         };
         let quantity = self.quantity()?;
@@ -283,6 +321,31 @@ impl<'a> Reader<'a> {
         check(whole, Some(Arc::new(trace)), "trace")
     }
 
+    fn take_stock(&mut self) -> Result<Command, Malformed> {
+        let units = self.u64("units")?;
+        let at_most = self.byte("units")?;
+        check(at_most <= 1, Command::TakeStock { units, at_most: at_most == 1 }, "units")
+    }
+
+    fn terms(&mut self) -> Result<Terms, Malformed> {
+        let named = self.byte("terms")?;
+        let mut terms = Terms::default();
+        if named & CLOSING != 0 {
+            terms.closes_at_ms = Some(self.u64("closing")?);
+        }
+        if named & HOLD != 0 {
+            terms.hold_ms = Some(self.u64("hold time")?);
+        }
+        if named & LIMIT != 0 {
+            terms.limit_per_user = Some(self.u32("limit")?);
+        }
+        if named & QUANTITY != 0 {
+            terms.quantity_max = Some(self.u32("maximum quantity")?);
+        }
+        let known = named <= CLOSING | HOLD | LIMIT | QUANTITY;
+        check(known && terms.check().is_ok(), terms, "terms")
+    }
+
     /// The next entry of a journal record.
     pub(super) fn entry(&mut self) -> Result<Entry, Malformed> {
         let command = match self.byte("entry")? {
@@ -295,7 +358,10 @@ impl<'a> Reader<'a> {
             }
             CONFIRM => Command::Confirm(self.id()?),
             CANCEL => Command::Cancel(self.id()?),
+            REFUND => Command::Refund(self.id()?),
             ADD_STOCK => Command::AddStock(self.u64("units")?),
+            TAKE_STOCK => self.take_stock()?,
+            CHANGE_TERMS => Command::ChangeTerms(self.terms()?),
             OPEN => Command::Open,
             CLOSE => Command::Close,
             REMOVE => Command::Remove,
@@ -335,13 +401,32 @@ mod tests {
         prop_oneof![
             reserve,
             id.clone().prop_map(Command::Confirm),
-            id.prop_map(Command::Cancel),
+            id.clone().prop_map(Command::Cancel),
+            id.prop_map(Command::Refund),
             any::<u64>().prop_map(Command::AddStock),
+            (any::<u64>(), any::<bool>())
+                .prop_map(|(units, at_most)| Command::TakeStock { units, at_most }),
+            terms().prop_map(Command::ChangeTerms),
             Just(Command::Open),
             Just(Command::Close),
             Just(Command::Remove),
             (0..TOTAL_MAX).prop_map(|total| Command::Create(SaleSpec::with_total(total))),
         ]
+    }
+
+    fn terms() -> impl Strategy<Value = Terms> {
+        let closes_at_ms = proptest::option::of(0..=TIME_MS_MAX);
+        let hold_ms = proptest::option::of(1..=HOLD_MS_MAX);
+        let limit_per_user = proptest::option::of(any::<u32>());
+        let quantity_max = proptest::option::of(1..=QUANTITY_MAX);
+        (closes_at_ms, hold_ms, limit_per_user, quantity_max).prop_map(
+            |(closes_at_ms, hold_ms, limit_per_user, quantity_max)| Terms {
+                closes_at_ms,
+                hold_ms,
+                limit_per_user,
+                quantity_max,
+            },
+        )
     }
 
     proptest! {
@@ -373,7 +458,7 @@ mod tests {
     #[test]
     fn rows_round_trip() {
         for (owner, user_bytes) in [("", 0), ("annkey", 3), ("ann", 3), ("key", 0)] {
-            for status in [Status::Held, Status::Confirmed, Status::Cancelled, Status::Expired] {
+            for status in Status::ALL {
                 let id = ReservationId(u128::MAX / 7);
                 let owner = owner.into();
                 let row = Row {

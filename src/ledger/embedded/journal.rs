@@ -11,6 +11,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::disk::{self, Unfinished};
 use super::folder::{journal_path, unfinished_path};
@@ -114,14 +115,15 @@ impl Journal {
         Ok(())
     }
 
-    /// Writes a record and makes it durable. `bytes` as for [`seal`]. After an error the file may or
-    /// may not have the record, now or after a crash.
-    pub(super) fn append(&mut self, bytes: &mut [u8], number: u64) -> io::Result<()> {
+    /// Writes a record and makes it durable, and gives how long the fdatasync took. `bytes` as for
+    /// [`seal`]. After an error the file may or may not have the record, now or after a crash.
+    pub(super) fn append(&mut self, bytes: &mut [u8], number: u64) -> io::Result<Duration> {
         seal(bytes, self.header.salt, number);
         disk::write_at(&self.file, bytes, self.end)?;
+        let began = Instant::now();
         disk::sync_data(&self.file)?;
         self.end += bytes.len() as u64;
-        Ok(())
+        Ok(began.elapsed())
     }
 
     /// Ends it with a closing record: from here on the journal of the next generation must exist.
@@ -130,7 +132,7 @@ impl Journal {
         let mut record = vec![0; RECORD_HEADER_BYTES];
         record.extend_from_slice(CLOSED);
         record.extend_from_slice(&(self.generation() + 1).to_le_bytes());
-        self.append(&mut record, next_number)
+        self.append(&mut record, next_number).map(drop)
     }
 
     /// Gives back the room that was not used. The records are durable already.

@@ -80,14 +80,19 @@ impl Sales {
     }
 
     /// Makes sure that a sale is looked at when its next reservation is due. One that is looked at
-    /// too early costs little, so a time that has become too early stays.
+    /// too early costs little, so a time that has become too early stays. One that has become too
+    /// late, since what is granted now is held for less, does not.
     pub(super) fn reschedule(&mut self, number: u32) {
         let Some(sale) = self.all.get_mut(number as usize).and_then(Option::as_mut) else { return };
-        if sale.due_ms.is_none()
-            && let Some(due_ms) = sale.machine.next_due_ms()
-        {
-            sale.due_ms = Some(due_ms);
-            self.due.insert((due_ms, number));
+        let next_ms = match sale.due_ms {
+            None => sale.machine.next_due_ms(),
+            Some(due_ms) => sale.machine.earlier_due_ms().filter(|next_ms| *next_ms < due_ms),
+        };
+        if let Some(next_ms) = next_ms {
+            if let Some(due_ms) = sale.due_ms.replace(next_ms) {
+                self.due.remove(&(due_ms, number));
+            }
+            self.due.insert((next_ms, number));
         }
     }
 

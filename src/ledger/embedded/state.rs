@@ -121,9 +121,9 @@ impl State {
         {
             let Some(machine) = self.sales.machine_mut(sale) else { continue };
             machine.set_version(number);
-            let before = machine.deadlines().len();
+            let before = machine.deadline_count();
             let outcome = machine.apply(self.now_ms, &Command::Expire { batch_max: left });
-            let looked_at = (before - machine.deadlines().len()) as u32;
+            let looked_at = (before - machine.deadline_count()) as u32;
             let Outcome::Released { units, .. } = outcome else { continue };
             if units > 0 {
                 note(&mut self.tail, sale, machine, number);
@@ -216,8 +216,11 @@ fn apply(machine: &mut Machine, now_ms: u64, command: &Command) -> (Outcome, boo
         // change of the sale is one of its definition.
         Command::Confirm(_)
         | Command::Cancel(_)
+        | Command::Refund(_)
         | Command::Expire { .. }
         | Command::AddStock(_)
+        | Command::TakeStock { .. }
+        | Command::ChangeTerms(_)
         | Command::Open
         | Command::Close => {
             let before = machine.view();
@@ -252,7 +255,8 @@ fn put_change(record: &mut Vec<u8>, command: &Command, outcome: &Outcome) {
     }
 }
 
-/// Deadlines come in the order of the rows, so the same number of units are the same reservations.
+/// Expiry has one order, whatever else is in its queue, so the same number of units are the same
+/// reservations.
 fn replay_expiry(machine: &mut Machine, now_ms: u64, units: u64) -> Result<(), Malformed> {
     let mut left = units;
     while left > 0 {

@@ -7,6 +7,7 @@
 //! refused until a restart has read what is really there.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
@@ -20,6 +21,7 @@ use super::record::{RECORD_BYTES_MAX, RECORD_HEADER_BYTES, StopFlag};
 use super::recover;
 use super::runs::Diverged;
 use super::state::State;
+use crate::ledger::counts::StoreCounts;
 use crate::ledger::{Batch, BatchReply, LedgerError};
 use crate::limits::{SALE_ID_BYTES_MAX, TIME_MS_MAX};
 use crate::sale::{Change, Command, SaleId, SaleView};
@@ -71,6 +73,7 @@ pub struct Store {
     /// A journal with this many changes is to be folded.
     pub(super) fold_at_changes: u64,
     pub(super) fold: Option<Fold>,
+    counts: Arc<StoreCounts>,
 }
 
 impl Store {
@@ -115,6 +118,7 @@ impl Store {
             orders_position: None,
             fold_at_changes: 0,
             fold: None,
+            counts: Arc::default(),
         };
         store.plan_fold();
         tracing::info!(
@@ -201,6 +205,17 @@ impl Store {
     /// Reservations of all sales, whatever became of them.
     pub fn reservation_count(&self) -> u64 {
         self.state.row_count()
+    }
+
+    /// It counts in these from now on.
+    pub(super) fn count_in(&mut self, counts: Arc<StoreCounts>) {
+        counts.version.set(self.version());
+        self.counts = counts;
+    }
+
+    /// What it counts.
+    pub(super) fn counts(&self) -> &Arc<StoreCounts> {
+        &self.counts
     }
 
     /// The number of the last record: every change so far has at the most this version.
@@ -343,11 +358,15 @@ impl Store {
     }
 
     fn write(&mut self) -> Result<(), LedgerError> {
-        if let Err(error) = self.journal.append(&mut self.record, self.next_number) {
-            let reason = format!("writing {} failed: {error}", self.journal.path().display());
-            self.fail(reason.clone());
-            return Err(LedgerError::Lost(reason));
+        match self.journal.append(&mut self.record, self.next_number) {
+            Ok(sync) => self.counts.sync_us.record(sync.as_micros() as u64),
+            Err(error) => {
+                let reason = format!("writing {} failed: {error}", self.journal.path().display());
+                self.fail(reason.clone());
+                return Err(LedgerError::Lost(reason));
+            }
         }
+        self.counts.version.set(self.next_number);
         self.next_number += 1;
         if let Some(tail) = &mut self.state.tail {
             tail.wake_reader();

@@ -6,7 +6,7 @@ use super::super::fold::{Step, fold};
 use super::super::folder::{journal_path, snapshot_path, unfinished_path};
 use super::*;
 use crate::ledger::Group;
-use crate::sale::{Outcome, ReservationId, Reserve, Row, SaleSpec, User};
+use crate::sale::{Outcome, ReservationId, Reserve, Row, SaleSpec, Terms, User};
 
 type Dump = BTreeMap<SaleId, (SaleSpec, u64, u64, Vec<Row>)>;
 
@@ -41,7 +41,8 @@ fn outcomes(store: &mut Store, now_ms: u64, sale: &str, commands: Vec<Command>) 
     store.commit(now_ms, &batch(sale, commands)).unwrap().remove(0).remove(0).outcomes
 }
 
-/// Two sales with reservations in every status, one of them closed before it opens.
+/// Two sales with reservations in every status, one of them closed before it opens, the other changed
+/// while it sells.
 fn fill(store: &mut Store, first_id: u128) {
     let spec = SaleSpec { hold_ms: 100, ..SaleSpec::with_total(1000) };
     let later = SaleSpec { opens_at_ms: 1 << 40, ..spec.clone() };
@@ -54,7 +55,15 @@ fn fill(store: &mut Store, first_id: u128) {
             1 => Command::Cancel(id),
             _ => Command::Show,
         };
-        outcomes(store, store.now_ms() + 10, "a", vec![reserve(n), then]);
+        let terms = Terms {
+            hold_ms: Some(if n % 3 == 0 { 40 } else { 100 }),
+            limit_per_user: Some((n % 2) as u32),
+            ..Terms::default()
+        };
+        let refund = if n % 8 == 0 { Command::Refund(id) } else { Command::Show };
+        let take = Command::TakeStock { units: 1, at_most: n % 2 == 0 };
+        let commands = vec![reserve(n), then, refund, Command::ChangeTerms(terms), take];
+        outcomes(store, store.now_ms() + 10, "a", commands);
     }
     store.expire(store.now_ms() + 1, 3).unwrap();
 }
@@ -93,6 +102,11 @@ fn what_changes_nothing_writes_nothing() {
         Command::Expire { batch_max: 9 },
         Command::Open,
         Command::AddStock(0),
+        Command::Refund(ReservationId(7)),
+        Command::TakeStock { units: 1, at_most: false },
+        Command::TakeStock { units: 1, at_most: true },
+        Command::ChangeTerms(Terms { quantity_max: Some(10), ..Terms::default() }),
+        Command::ChangeTerms(Terms { closes_at_ms: Some(0), ..Terms::default() }),
         Command::Create(SaleSpec::with_total(5)),
         Command::Show,
     ];
@@ -122,6 +136,31 @@ fn a_bounded_expiry_replays_the_same_after_a_snapshot() {
     let before = dump(&store);
     drop(store);
     assert_eq!(dump(&open(dir.path())), before);
+}
+
+/// Whoever looks for what is due must not wait for what was granted before.
+#[test]
+fn what_is_held_for_less_than_what_came_before_returns_in_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let spec = SaleSpec { hold_ms: 10_000, ..SaleSpec::with_total(9) };
+    outcomes(&mut store, 1, "a", vec![Command::Create(spec), reserve(1)]);
+    let hold = |ms| Command::ChangeTerms(Terms { hold_ms: Some(ms), ..Terms::default() });
+    outcomes(&mut store, 2, "a", vec![hold(100), reserve(2), reserve(3)]);
+    for _ in 0..2 {
+        store.expire(101, 9).unwrap();
+        assert_eq!(store.sales().next().unwrap().1.held, 3);
+        drop(store);
+        store = open(dir.path());
+    }
+    store.expire(102, 9).unwrap();
+    assert_eq!(store.sales().next().unwrap().1.held, 1);
+    let before = dump(&store);
+    drop(store);
+    store = open(dir.path());
+    assert_eq!(dump(&store), before);
+    store.expire(10_001, 9).unwrap();
+    assert_eq!(store.sales().next().unwrap().1.held, 0);
 }
 
 /// A sale that is removed, made anew and removed again, versions and all.

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use super::open_error::OpenError;
 use super::store::{COMMIT_COMMANDS_MAX, Options, Store};
 use crate::clock::SteadyClock;
+use crate::ledger::counts::StoreCounts;
 use crate::ledger::{Batch, BatchReply, LedgerError};
 
 /// Batches that may wait. Far more than cores, each of which has one or two under way.
@@ -77,6 +78,7 @@ pub struct Handle {
     sender: SyncSender<Message>,
     /// Known once it is open.
     ledger_id: Arc<OnceLock<u128>>,
+    counts: Arc<StoreCounts>,
 }
 
 impl Handle {
@@ -90,6 +92,11 @@ impl Handle {
             // Its answer is given as it is dropped.
             Err(_) => {}
         }
+    }
+
+    /// What the ledger's thread, and the reader of its changes, tell of themselves.
+    pub fn counts(&self) -> &Arc<StoreCounts> {
+        &self.counts
     }
 
     /// What tells this ledger from any other. Waits for one that is not open yet, at most for this time.
@@ -183,12 +190,14 @@ impl Embedded {
         clock_ms: impl FnMut() -> u64 + Send + 'static,
     ) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(WAITING_BATCHES_MAX);
-        let handle = Handle { sender, ledger_id: Arc::default() };
+        let counts = Arc::new(StoreCounts::default());
+        let handle = Handle { sender, ledger_id: Arc::default(), counts: counts.clone() };
         let (failed, id) = (Arc::new(AtomicBool::new(false)), handle.ledger_id.clone());
         let theirs = failed.clone();
         let live = move || {
-            let Some(store) = open() else { return };
+            let Some(mut store) = open() else { return };
             let _ = id.set(store.id());
+            store.count_in(counts);
             let clock = SteadyClock::new(store.now_ms(), clock_ms);
             let mut ledger = Ledger { store, clock, expiry_failed: false, failed: theirs };
             ledger.run(&receiver);
@@ -257,6 +266,8 @@ struct Ledger {
 impl Ledger {
     fn run(&mut self, receiver: &Receiver<Message>) {
         let mut next_expiry = Instant::now();
+        let counts = self.store.counts().clone();
+        counts.expiry_due.set(next_expiry);
         let mut is_stopping = false;
         while !is_stopping {
             let wait = next_expiry.saturating_duration_since(Instant::now());
@@ -278,6 +289,10 @@ impl Ledger {
                 let more = self.expire();
                 let pause = if more { Duration::ZERO } else { EXPIRE_INTERVAL };
                 next_expiry = Instant::now() + pause;
+                // What could not be returned is due still, whenever the next attempt is.
+                if !(more || self.expiry_failed) {
+                    counts.expiry_due.set(next_expiry);
+                }
             }
             self.store.maintain();
             self.failed.store(self.store.has_failed(), Ordering::Relaxed);

@@ -169,7 +169,7 @@ impl RedisClient {
         let _ = self.register(&created);
         let both = batch.groups.iter().zip(&replies);
         let made = both.filter(|(group, reply)| {
-            reply.as_ref().is_ok_and(|reply| index::was_made(group, reply))
+            reply.as_ref().is_ok_and(|reply| index::is_news(group, reply))
         });
         self.announce(&made.map(|(group, _)| &group.sale).collect::<Vec<_>>());
         let removed = index::removed(batch, &replies);

@@ -12,7 +12,7 @@ use super::scripts::{ScriptName, Scripts};
 use super::sell::{self, Names, Sale, run_of};
 use crate::ledger::Group;
 use crate::limits::{BATCH_MAX, MOVED_MAX, TOTAL_MAX};
-use crate::sale::{Command, Creation, ReservationId, SaleId, SaleSpec};
+use crate::sale::{Command, Creation, ReservationId, SaleId, SaleSpec, Terms};
 
 /// Arguments of every script before its own: time and epoch, field of the total, field of what is
 /// sold.
@@ -130,6 +130,7 @@ impl Codec {
             | Command::Glance { .. }
             | Command::Confirm(_)
             | Command::Cancel(_)
+            | Command::Refund(_)
             | Command::ShowReservation(_) => unreachable!("these come in runs"),
             Command::Expire { batch_max } => {
                 self.begin(keys, ScriptName::Expire, 1, out);
@@ -140,6 +141,12 @@ impl Codec {
                 // Any more is too much as well, and a Lua number must hold it exactly.
                 bulk_number(out, (*units).min(TOTAL_MAX + 1));
             }
+            Command::TakeStock { units, at_most } => {
+                self.begin(keys, ScriptName::TakeStock, 2, out);
+                bulk_number(out, (*units).min(TOTAL_MAX + 1));
+                bulk_number(out, (*at_most).into());
+            }
+            Command::ChangeTerms(terms) => self.change_terms(keys, terms, out),
             Command::Open => self.begin(keys, ScriptName::Open, 0, out),
             Command::Close => self.begin(keys, ScriptName::Close, 0, out),
             Command::Show => self.begin(keys, ScriptName::Show, 0, out),
@@ -181,6 +188,20 @@ impl Codec {
         letters.iter_mut().zip(commands()).for_each(|(at, (letter, _))| *at = letter);
         bulk(out, &letters[..run.len()]);
         commands().for_each(|(_, id)| bulk(out, &id.to_text()));
+    }
+
+    /// What stays as it is is empty.
+    fn change_terms(&self, keys: &SaleKeys, terms: &Terms, out: &mut Vec<u8>) {
+        debug_assert!(terms.check().is_ok(), "unchecked terms: {terms:?}");
+        self.begin(keys, ScriptName::ChangeTerms, 4, out);
+        let [limit, quantity] =
+            [terms.limit_per_user, terms.quantity_max].map(|n| n.map(u64::from));
+        for term in [terms.closes_at_ms, terms.hold_ms, limit, quantity] {
+            match term {
+                Some(number) => bulk_number(out, number),
+                None => bulk(out, b""),
+            }
+        }
     }
 
     fn create(
@@ -263,6 +284,7 @@ pub(super) fn settle_of(command: &Command) -> Option<(u8, ReservationId)> {
     match command {
         Command::Confirm(id) => Some((b'c', *id)),
         Command::Cancel(id) => Some((b'x', *id)),
+        Command::Refund(id) => Some((b'r', *id)),
         Command::ShowReservation(id) => Some((b's', *id)),
         _ => None,
     }

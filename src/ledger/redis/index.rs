@@ -119,11 +119,16 @@ pub(super) fn created(batch: &Batch) -> Vec<&SaleId> {
     batch.groups.iter().filter(|group| creates(group)).map(|group| &group.sale).collect()
 }
 
-/// Whether a sale was just made, or has begun anew.
-pub(super) fn was_made(group: &Group, reply: &GroupReply) -> bool {
+/// Whether a sale was just made, has begun anew, or holds what is reserved for another time than before,
+/// as far as its commands say: sweeps that have not seen it yet would look at it too late.
+pub(super) fn is_news(group: &Group, reply: &GroupReply) -> bool {
     group.commands.iter().zip(&reply.outcomes).any(|(command, outcome)| match outcome {
         Outcome::Created(_) => true,
-        Outcome::Sale(_) => matches!(command, Command::Reset { .. }),
+        Outcome::Sale(_) => match command {
+            Command::Reset { .. } => true,
+            Command::ChangeTerms(terms) => terms.hold_ms.is_some(),
+            _ => false,
+        },
         _ => false,
     })
 }
@@ -161,7 +166,7 @@ pub(super) fn add(keys: &KeyTemplates, sales: &[&SaleId], out: &mut Vec<u8>) {
     members(b"SADD", keys, sales, out);
 }
 
-/// Writes a command that tells all sweeps of sales (at least one) that [were made](was_made). Nothing
+/// Writes a command that tells all sweeps of sales (at least one) that [are news](is_news). Nothing
 /// depends on its reply.
 pub(super) fn announce(keys: &KeyTemplates, sales: &[&SaleId], out: &mut Vec<u8>) {
     let names: Vec<&str> = sales.iter().map(|sale| sale.as_str()).collect();

@@ -234,7 +234,7 @@ impl<'a> Link<'a> {
         }
         let (fresh_replies, _) = self.talk(&fresh, again);
         let made = fresh.iter().zip(&fresh_replies).filter(|(group, reply)| {
-            reply.as_ref().is_ok_and(|reply| index::was_made(group, reply))
+            reply.as_ref().is_ok_and(|reply| index::is_news(group, reply))
         });
         let made: Vec<&SaleId> = made.map(|(group, _)| &group.sale).collect();
         if !made.is_empty() {

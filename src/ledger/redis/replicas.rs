@@ -67,7 +67,9 @@ fn is_promise(command: &Command, outcome: &Outcome) -> bool {
         | Outcome::Reservation(_)
         | Outcome::AlreadyConfirmed
         | Outcome::AlreadyCancelled
+        | Outcome::AlreadyRefunded
         | Outcome::Created(_)
+        | Outcome::StockTaken { .. }
         | Outcome::Removed
         // What the giver forgets, the taker would sell a second time.
         | Outcome::Gave { .. }
@@ -82,9 +84,13 @@ fn is_promise(command: &Command, outcome: &Outcome) -> bool {
         | Outcome::Closed
         | Outcome::UserRequired
         | Outcome::QuantityTooLarge { .. }
+        | Outcome::NotConfirmed
         | Outcome::Expired
         | Outcome::Released { .. }
         | Outcome::TotalTooLarge
+        | Outcome::TooFewFree { .. }
+        | Outcome::ClosesTooEarly { .. }
+        | Outcome::TooManyToCount { .. }
         | Outcome::NotClosed
         | Outcome::StillHeld { .. }
         | Outcome::HasSold { .. }

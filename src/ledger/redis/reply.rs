@@ -145,6 +145,7 @@ pub(super) fn may_change(command: &Command, outcome: &Outcome) -> bool {
             | Outcome::Reservation(_)
             | Outcome::Sale(_)
             | Outcome::Created(_)
+            | Outcome::StockTaken { .. }
             | Outcome::Removed
             | Outcome::Gave { .. },
         ) => true,
@@ -162,8 +163,13 @@ pub(super) fn may_change(command: &Command, outcome: &Outcome) -> bool {
             | Outcome::QuantityTooLarge { .. }
             | Outcome::AlreadyConfirmed
             | Outcome::AlreadyCancelled
+            | Outcome::AlreadyRefunded
+            | Outcome::NotConfirmed
             | Outcome::Expired
             | Outcome::TotalTooLarge
+            | Outcome::TooFewFree { .. }
+            | Outcome::ClosesTooEarly { .. }
+            | Outcome::TooManyToCount { .. }
             | Outcome::NotClosed
             | Outcome::StillHeld { .. }
             | Outcome::HasSold { .. }
@@ -288,7 +294,9 @@ fn decode_run(
         one if settle_of(one).is_some() => settle_outcomes(run, &mut elements, outcomes)?,
         one => {
             let outcome = one_outcome(one, header.now_ms, &mut elements)?;
-            if let Outcome::Sale(view) | Outcome::Created(view) = &outcome {
+            if let Outcome::Sale(view) | Outcome::Created(view) | Outcome::StockTaken { view, .. } =
+                &outcome
+            {
                 debug_assert_eq!(view.free(), free, "two figures of what is left");
             }
             outcomes.push(outcome);
@@ -353,6 +361,8 @@ fn settle_outcomes(
             b'R' => Outcome::Reservation(elements.reservation(id)?),
             b'P' => Outcome::AlreadyConfirmed,
             b'X' => Outcome::AlreadyCancelled,
+            b'F' => Outcome::AlreadyRefunded,
+            b'H' => Outcome::NotConfirmed,
             b'E' => Outcome::Expired,
             b'U' => Outcome::UserRequired,
             b'L' => Outcome::LimitReached { limit_per_user: elements.number()? },
@@ -380,6 +390,18 @@ fn one_outcome(
             Outcome::Created(elements.view(now_ms)?)
         }
         ("total_too_large", Command::AddStock(_) | Command::Take { .. }) => Outcome::TotalTooLarge,
+        ("stock_taken", Command::TakeStock { .. }) => {
+            Outcome::StockTaken { units: elements.number()?, view: elements.view(now_ms)? }
+        }
+        ("too_few_free", Command::TakeStock { .. }) => {
+            Outcome::TooFewFree { free: elements.number()? }
+        }
+        ("closes_too_early", Command::ChangeTerms(_)) => {
+            Outcome::ClosesTooEarly { opens_at_ms: elements.number()? }
+        }
+        ("too_many_to_count", Command::ChangeTerms(_)) => {
+            Outcome::TooManyToCount { units: elements.number()? }
+        }
         ("gave", Command::Give { .. }) => Outcome::Gave { gave: elements.number()? },
         ("took", Command::Take { .. }) => Outcome::Took { units: elements.number()? },
         ("not_split", Command::Give { .. } | Command::Take { .. }) => Outcome::NotSplit,

@@ -115,7 +115,9 @@ impl Purpose {
 
     fn lost(self) -> &'static str {
         match self {
-            Self::Serve => "audits, the list of instances or the removal of sales will fail",
+            Self::Serve => {
+                "audits, the list of instances, the removal or a change of sales will fail"
+            }
             Self::Orders => "streams will not be trimmed, or what waits not be counted",
         }
     }

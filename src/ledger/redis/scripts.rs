@@ -5,8 +5,9 @@
 //! none is written twice. The scripts are the twin of `sale/machine.rs`: outcome for outcome.
 
 use crate::limits::{
-    BATCH_MAX, CREATION_MAX, EPOCH_MAX, HOLD_MS_DEFAULT, HOLD_MS_MAX, LEASE_MS, MEMBERS_MAX,
-    MOVED_MAX, QUANTITY_MAX, QUANTITY_MAX_DEFAULT, SPLITS_MAX, TIME_MS_MAX, TOTAL_MAX,
+    BATCH_MAX, CREATION_MAX, EPOCH_MAX, HOLD_MS_DEFAULT, HOLD_MS_MAX, LEASE_MS,
+    LIMIT_COUNT_LINES_MAX, LIMIT_COUNT_UNITS_MAX, MEMBERS_MAX, MOVED_MAX, QUANTITY_MAX,
+    QUANTITY_MAX_DEFAULT, SPLITS_MAX, TIME_MS_MAX, TOTAL_MAX,
 };
 use crate::sale::{ID_PREFIX_TEXT_BYTES, RESERVATION_ID_TEXT_BYTES};
 
@@ -38,12 +39,16 @@ const BOUNDS: &str = "--[[bounds]]";
 pub enum ScriptName {
     /// A run of reserve commands for each of one or several sales.
     Reserve,
-    /// A run of commands about single reservations: confirm, cancel, show.
+    /// A run of commands about single reservations: confirm, cancel, refund, show.
     Settle,
     /// Return what is past its deadline.
     Expire,
     /// Add units to the total.
     AddStock,
+    /// Take free units out of the total.
+    TakeStock,
+    /// Change hold time, limit, closing time, maximum quantity.
+    ChangeTerms,
     /// Open the sale.
     Open,
     /// Close the sale.
@@ -92,10 +97,12 @@ impl Scripts {
     /// Puts the scripts together.
     pub fn new() -> Self {
         let bounds = bounds();
-        let parts: [&[&str]; 11] = [
+        let parts: [&[&str]; 13] = [
             &[SALE, ROW, CHANGE, include_str!("lua/settle.lua")],
             &[SALE, ROW, CHANGE, include_str!("lua/expire.lua")],
             &[SALE, VIEW, include_str!("lua/add_stock.lua")],
+            &[SALE, VIEW, include_str!("lua/take_stock.lua")],
+            &[SALE, ROW, CHANGE, VIEW, include_str!("lua/change_terms.lua")],
             &[SALE, VIEW, include_str!("lua/open.lua")],
             &[SALE, VIEW, include_str!("lua/close.lua")],
             &[SALE, VIEW, include_str!("lua/create.lua")],
@@ -169,6 +176,8 @@ fn bounds() -> String {
          local HOLD_MS_DEFAULT, HOLD_MS_MAX = {HOLD_MS_DEFAULT}, {HOLD_MS_MAX}\n\
          local QUANTITY_MAX_DEFAULT, QUANTITY_MAX = {QUANTITY_MAX_DEFAULT}, {QUANTITY_MAX}\n\
          local SPLITS_MAX, MOVED_MAX = {SPLITS_MAX}, {MOVED_MAX}\n\
+         local LIMIT_COUNT_UNITS_MAX, LIMIT_COUNT_LINES_MAX = \
+         {LIMIT_COUNT_UNITS_MAX}, {LIMIT_COUNT_LINES_MAX}\n\
          local CREATION_MAX, REPAIR = {CREATION_MAX}, '{REPAIR}'\n",
         u32::MAX
     )

@@ -7,7 +7,7 @@ CREATE TABLE orders (
     user_id         text,
     idempotency_key text,
     quantity        integer     NOT NULL CHECK (quantity > 0),
-    status          text        NOT NULL CHECK (status IN ('held', 'confirmed', 'cancelled', 'expired')),
+    status          text        NOT NULL CHECK (status IN ('held', 'confirmed', 'cancelled', 'expired', 'refunded')),
     expires_at      timestamptz NOT NULL,
     created_at      timestamptz NOT NULL,
     updated_at      timestamptz NOT NULL,

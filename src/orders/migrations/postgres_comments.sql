@@ -4,7 +4,7 @@ COMMENT ON COLUMN orders.sale IS 'id of the sale';
 COMMENT ON COLUMN orders.user_id IS 'user as the shop names it; NULL: anonymous';
 COMMENT ON COLUMN orders.idempotency_key IS 'Idempotency-Key of the request that made the reservation; NULL: it had none';
 COMMENT ON COLUMN orders.quantity IS 'units of the sale';
-COMMENT ON COLUMN orders.status IS 'held: taken, not paid; confirmed: paid; cancelled, expired: the units are for sale again';
+COMMENT ON COLUMN orders.status IS 'held: taken, not paid; confirmed: paid; cancelled, expired, refunded: the units are for sale again';
 COMMENT ON COLUMN orders.expires_at IS 'time until which it is held; keeps its value when the status changes';
 COMMENT ON COLUMN orders.created_at IS 'time of the first change that was written here: of the purchase, unless the row was written late';
 COMMENT ON COLUMN orders.updated_at IS 'time of the change that was written last';

@@ -5,7 +5,7 @@ CREATE TABLE orders (
     user_id         TEXT,
     idempotency_key TEXT,
     quantity        INTEGER NOT NULL CHECK (quantity > 0),
-    status          TEXT    NOT NULL CHECK (status IN ('held', 'confirmed', 'cancelled', 'expired')),
+    status          TEXT    NOT NULL CHECK (status IN ('held', 'confirmed', 'cancelled', 'expired', 'refunded')),
     expires_at      INTEGER NOT NULL,
     created_at      INTEGER NOT NULL,
     updated_at      INTEGER NOT NULL,

@@ -8,6 +8,13 @@ use crate::orders::database::DatabaseError;
 /// of PostgreSQL's manual is.
 const AUTHORITY_AS_SERVER: &str = "CaUsedAsEndEntity";
 
+/// The constraint that says which statuses a row may have. That of 0.1.0 knows no refund.
+pub(super) const STATUSES: &str = "orders_status_check";
+/// What the owner of the table must do then, without looking at all rows: they are right.
+pub(super) const STATUSES_BY_HAND: &str = "ALTER TABLE orders DROP CONSTRAINT orders_status_check, \
+     ADD CONSTRAINT orders_status_check CHECK (status IN ('held', 'confirmed', 'cancelled', 'expired', \
+     'refunded')) NOT VALID";
+
 /// Who must act on an error.
 pub(super) fn judge(error: &postgres::Error) -> DatabaseError {
     let Some(from_server) = error.as_db_error() else {
@@ -33,6 +40,10 @@ pub(super) fn judge(error: &postgres::Error) -> DatabaseError {
     }
     if passes(from_server.code()) {
         return DatabaseError::Away(text);
+    }
+    if from_server.constraint() == Some(STATUSES) {
+        let hint = "; the table takes no refund, and its owner must run:";
+        return DatabaseError::Fatal(format!("{text}{hint} {STATUSES_BY_HAND}"));
     }
     let hint = match *from_server.code() {
         SqlState::INSUFFICIENT_PRIVILEGE => "; the user of the URL needs this right",

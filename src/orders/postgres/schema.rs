@@ -1,15 +1,15 @@
 //! The tables in PostgreSQL: made and brought up to date once, however many workers start, and
 //! checked before they are used. Tables that aren't ours are left alone.
 //!
-//! What a worker of an older version does not notice (an index, a comment) is no version of the
-//! schema: an older worker refuses a version that it does not know.
+//! What a worker of an older version does not notice (an index, a comment, one more status that a row
+//! may have) is no version of the schema: an older worker refuses a version that it does not know.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use postgres::types::Type;
 use postgres::{Client, Transaction};
 
-use super::errors::judge;
+use super::errors::{STATUSES, STATUSES_BY_HAND, judge};
 use super::statements::{Columns, UPSERT, begin};
 use crate::orders::database::DatabaseError;
 
@@ -196,6 +196,43 @@ pub(super) fn add(client: &mut Client) {
             tracing::info!(%reason, "table orders can't be completed");
         }
     }
+    match try_to_take_refunds(client) {
+        Ok(true) => {}
+        Ok(false) => tracing::warn!(
+            by_hand = STATUSES_BY_HAND,
+            "the table orders takes no refund: another user owns it"
+        ),
+        Err(error) => {
+            let reason = judge(&error);
+            tracing::warn!(
+                %reason,
+                by_hand = STATUSES_BY_HAND,
+                "the table orders takes no refund, and could not be changed"
+            );
+        }
+    }
+}
+
+/// Has the table take rows that are refunded. Whether it does. No row is looked at: all that may have
+/// been written may be there.
+fn try_to_take_refunds(client: &mut Client) -> Result<bool, postgres::Error> {
+    let mut transaction = begin(client)?;
+    lock(&mut transaction)?;
+    transaction.batch_execute(LOCK_TIMEOUT)?;
+    let sql = "SELECT pg_has_role(c.relowner, 'USAGE'),
+                      NOT EXISTS (SELECT FROM pg_constraint k
+                                  WHERE k.conrelid = c.oid AND k.conname = $1
+                                        AND pg_get_constraintdef(k.oid) NOT LIKE '%refunded%')
+               FROM pg_class c WHERE c.oid = to_regclass('orders')";
+    let row = transaction.query_typed_one(sql, &[(&STATUSES, Type::NAME)])?;
+    let (owns, takes): (bool, bool) = (row.try_get(0)?, row.try_get(1)?);
+    if owns && !takes {
+        transaction.batch_execute(STATUSES_BY_HAND)?;
+        // They say what the statuses mean.
+        transaction.batch_execute(COMMENTS)?;
+        transaction.commit()?;
+    }
+    Ok(owns || takes)
 }
 
 /// Whether it was logged what is for somebody to do: a database is opened more than once.

@@ -320,7 +320,7 @@ pub const METHODS: &[Rule] = &[
     rule("9110 9.3.7", "and of the server", "OPTIONS * HTTP/1.1\r\n{H}\r\n", 204)
         .lacks(&["Content-Length"]),
     rule("9112 3.2.4", "in absolute-form too", "OPTIONS http://localhost HTTP/1.1\r\n{H}\r\n", 204),
-    rule("9110 15.5.6", "405 says what is allowed", "PATCH {read} HTTP/1.1\r\n{H}\r\n", 405)
+    rule("9110 15.5.6", "405 says what is allowed", "PUT {read} HTTP/1.1\r\n{H}\r\n", 405)
         .code("method_not_allowed"),
     rule("9110 15.5.6", "where only looks are", "DELETE /json HTTP/1.1\r\n{H}\r\n", 405)
         .has(&[("Allow", READ)])
@@ -552,7 +552,7 @@ pub const CONDITIONS: &[Rule] = &[
     rule("9110 13.2.1", "also if only the ledger knows", "GET /v1/sales/none HTTP/1.1\r\n{H}If-Match: \"x\"\r\n\r\n", 404).code("not_found"),
     rule("9110 13.2.1", "where something is done", "POST {act of none} HTTP/1.1\r\n{H}Content-Type: application/json\r\nIf-Match: \"x\"\r\nContent-Length: {length}\r\n\r\n{json}", 404)
         .code("not_found"),
-    rule("9110 13.2.1", "and with the wrong method", "PATCH {read} HTTP/1.1\r\n{H}If-Match: \"x\"\r\n\r\n", 405).code("method_not_allowed"),
+    rule("9110 13.2.1", "and with the wrong method", "PUT {read} HTTP/1.1\r\n{H}If-Match: \"x\"\r\n\r\n", 405).code("method_not_allowed"),
     rule("9110 13.2.1", "OPTIONS has no conditions", "OPTIONS {read} HTTP/1.1\r\n{H}If-Match: \"x\"\r\n\r\n", 204),
     rule("9110 13.2.2", "If-Match comes first", look!("If-None-Match: *\r\nIf-Match: \"x\"\r\n"), 412).code("precondition_failed"),
     rule("9110 13.1.3", "no time of change, no condition", look!("If-Modified-Since: Sun, 06 Nov 2044 08:49:37 GMT\r\n"), 200)

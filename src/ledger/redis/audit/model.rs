@@ -121,6 +121,7 @@ impl Item {
         same && match (told.status, self.status) {
             (Status::Held | Status::Expired, Status::Confirmed) => true,
             (Status::Held, Status::Cancelled | Status::Expired) => lost_some,
+            (Status::Held | Status::Expired | Status::Confirmed, Status::Refunded) => lost_some,
             _ => false,
         }
     }
@@ -159,7 +160,7 @@ impl Sums {
         match item.status {
             Status::Held => count(&mut self.held, units),
             Status::Confirmed => count(&mut self.confirmed, units),
-            Status::Cancelled | Status::Expired => return,
+            Status::Cancelled | Status::Expired | Status::Refunded => return,
         }
         if self.limited && !item.user().is_empty() {
             match self.units.get_mut(item.user()) {
@@ -345,13 +346,15 @@ impl Model {
     /// entry: what is told of no longer was changed before the first one that is still there.
     pub(super) fn changes(self, sale: &SaleId, hold_ms: u64, last: u64) -> Vec<Change> {
         let before = self.first.map_or(last, |first| first.saturating_sub(1));
+        let told_until_ms = EntryId::of_version(before).ms;
         let stored = self.items.into_iter().filter(|(_, item)| item.stored);
         let mut changes: Vec<Change> = stored
             .map(|(id, item)| Change {
                 sale: sale.clone(),
                 key: split_owner(&item.owner).1.and_then(|key| Key::new(key).ok()),
                 at_ms: match item.version {
-                    0 => item.expires_at_ms.saturating_sub(hold_ms),
+                    // It may have been held for longer than is usual now.
+                    0 => item.expires_at_ms.saturating_sub(hold_ms).min(told_until_ms),
                     _ => item.at_ms,
                 },
                 version: if item.version == 0 { before } else { item.version },

@@ -278,7 +278,7 @@ impl Link {
             // Somebody may have removed it from the index meanwhile.
             self.add_to_index(vec![sale.clone()], self.until_ms());
         }
-        if done.as_ref().is_ok_and(|reply| index::was_made(run.group(), reply)) {
+        if done.as_ref().is_ok_and(|reply| index::is_news(run.group(), reply)) {
             let made = What::Made(sale.clone());
             self.dispatch(Self::work(made, self.index_slot, self.until_ms()));
         }

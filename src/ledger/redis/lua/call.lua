@@ -3,8 +3,8 @@
 -- What Redis refuses before the first write ends the script with an error that starts with UNDONE:
 -- nothing was written, and whoever asked is told so. So that nothing is refused behind it, rights are
 -- looked at first; if something is all the same, the error starts with HALFWAY.
-local READS = {TIME = true, EXISTS = true, HGET = true, HMGET = true, HGETALL = true, XLEN = true,
-  XINFO = true, XRANGE = true, ZRANGE = true, ZRANGEBYSCORE = true}
+local READS = {TIME = true, EXISTS = true, HGET = true, HMGET = true, HGETALL = true, HSCAN = true,
+  XLEN = true, XINFO = true, XRANGE = true, ZRANGE = true, ZRANGEBYSCORE = true}
 -- Whether this script has written something.
 local wrote = false
 

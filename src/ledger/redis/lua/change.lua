@@ -1,5 +1,6 @@
 -- What single reservations are, and writing what became of them and of what their users have.
-local KNOWN = {held = true, confirmed = true, cancelled = true, expired = true}
+local KNOWN = {held = true, confirmed = true, cancelled = true, expired = true,
+  refunded = true}
 local units_of, touched = {}, {}
 
 -- What stands from one character of a text to another: status, quantity, deadline, user ('' if

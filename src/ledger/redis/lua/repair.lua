@@ -39,7 +39,8 @@ end
 
 local function readable(line)
   local status, rest = match(line, '^%w+ (%l+) %d+ %d+(.*)$')
-  return (status == 'held' or status == 'confirmed' or status == 'cancelled' or status == 'expired')
+  return (status == 'held' or status == 'confirmed' or status == 'cancelled' or status == 'expired'
+    or status == 'refunded')
     and (rest == '' or sub(rest, 1, 1) == ' ')
 end
 

@@ -1,13 +1,14 @@
 -- A run of commands about single reservations, decided in order. ARGV[4] has a letter for each
--- (c confirm, x cancel, s show); their ids start at ARGV[5].
+-- (c confirm, x cancel, r refund, s show); their ids start at ARGV[5].
 --
 -- A held reservation is paid for also past its deadline, as long as nobody has returned it to stock;
--- an expired one takes its units again if they are left. What has changed in a run is final, so
--- nothing changes twice.
+-- an expired one takes its units again if they are left. One that is paid for in a run may be refunded
+-- in it: its field and the stream are told what it is then, once.
 --
 -- Reply: time, units left, one character an outcome, then what the outcomes need:
 --   R as it stands: reservation    P paid already    X cancelled already    E expired
---   U user required                L limit: limit    N no such reservation
+--   F refunded already             H held, not paid  N no such reservation
+--   U user required                L limit: limit
 if not known then return {now, -1} end
 local asked = ARGV[4]
 local count = #asked
@@ -41,7 +42,8 @@ for i = 1, count do
   end
   list[i] = row or false
   if limit > 0 and row and row.user ~= '' and not is_in[row.user]
-    and (ask == 'x' and row.status == 'held' or ask == 'c' and row.status == 'expired') then
+    and (ask == 'x' and row.status == 'held' or ask == 'c' and row.status == 'expired'
+      or ask == 'r' and (row.status == 'held' or row.status == 'confirmed')) then
     is_in[row.user] = true
     users[#users + 1] = row.user
   end
@@ -55,13 +57,23 @@ local edits = {}
 
 local function become(row, id, status)
   row.status, row.value = status, status .. sub(fields[row.name], row.after, row.to)
+  if row.line then
+    lines[row.line] = row.value
+    return
+  end
   lines[#lines + 1] = id
   lines[#lines + 1] = ' '
   lines[#lines + 1] = row.value
+  row.line = #lines
   lines[#lines + 1] = '\n'
   local edit = edits[row.name] or {}
   edits[row.name] = edit
   edit[#edit + 1] = row
+end
+
+local function refuse_confirmed(units)
+  return refuse('more units are to be refunded in ' .. SALE .. ' than are confirmed: '
+    .. format('%d and %d', units, sold_then - held_then))
 end
 
 for i = 1, count do
@@ -70,12 +82,21 @@ for i = 1, count do
   local code = 'R'
   if not row then
     code = 'N'
-  elseif ask == 's' or ask == 'c' and status == 'confirmed' then
+  elseif ask == 's' or ask == 'c' and status == 'confirmed' or ask == 'r' and status == 'refunded' then
     code = 'R'
+  elseif status == 'refunded' then
+    code = 'F'
+  elseif ask == 'r' and status == 'confirmed' then
+    if row.quantity > sold_then - held_then then return refuse_confirmed(row.quantity) end
+    sold_then = sold_then - row.quantity
+    add_units(row.user, -row.quantity)
+    become(row, ARGV[4 + i], 'refunded')
   elseif status == 'confirmed' then
     code = 'P'
   elseif status == 'cancelled' then
     code = 'X'
+  elseif ask == 'r' then
+    code = status == 'held' and 'H' or 'E'
   elseif status == 'held' then
     if row.quantity > held_then then return refuse_held(row.quantity) end
     held_then = held_then - row.quantity

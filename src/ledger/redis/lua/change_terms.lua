@@ -1,0 +1,71 @@
+-- Changes what the sale sells by from now on: ARGV[4] on are closes_at_ms, hold_ms, limit_per_user,
+-- quantity_max, empty where nothing is to change. All of them or none.
+--
+-- A sale without a limit does not count what each user has, so with its first limit all reservations
+-- are counted here, if they are few enough that Redis may stand still for them.
+--
+-- Reply, beside that of view.lua: 'closes_too_early' and when it opens; 'too_many_to_count' and the
+-- units that are held and confirmed.
+if not known then return {now, -1} end
+local limit_before = limit
+closes = tonumber(ARGV[4]) or closes
+if ARGV[4] ~= '' and closes <= opens then return {now, free, 'closes_too_early', opens} end
+hold, limit, quantity_max = tonumber(ARGV[5]) or hold, tonumber(ARGV[6]) or limit,
+  tonumber(ARGV[7]) or quantity_max
+
+-- What each user has, as HSET takes it, in pieces that `unpack` can take; or nothing, and the reply.
+local function count_users()
+  local too_many = {now, free, 'too_many_to_count', sold}
+  if sold > LIMIT_COUNT_UNITS_MAX then return nil, too_many end
+  local has, pieces, piece = {}, {}, {}
+  local cursor, lines = '0', 0
+  repeat
+    local page = call('HSCAN', RESERVATIONS, cursor, 'COUNT', '100')
+    cursor = page[1]
+    for i = 1, #page[2], 2 do
+      local name = page[2][i]
+      -- While Redis makes its table larger or smaller, a scan may come by a field twice.
+      local text = fields[name] and '' or keep(name, page[2][i + 1])
+      if endless then return nil, refuse_endless() end
+      for line in string.gmatch(text, '[^\n]+') do
+        lines = lines + 1
+        if lines > LIMIT_COUNT_LINES_MAX then return nil, too_many end
+        local id_end = find(line, ' ', 1, true)
+        local status, quantity, _, user = parse(line, (id_end or #line) + 1, #line)
+        if not status then return nil, refuse_line(line) end
+        if user ~= '' and (status == 'held' or status == 'confirmed') then
+          has[user] = (has[user] or 0) + quantity
+        end
+      end
+    end
+  until cursor == '0'
+  for user, units in pairs(has) do
+    if #piece == 1000 then piece = {} end
+    if #piece == 0 then pieces[#pieces + 1] = piece end
+    piece[#piece + 1] = user
+    piece[#piece + 1] = format('%d', units)
+  end
+  return pieces
+end
+
+local counts_from_now = limit_before == 0 and limit > 0
+local counts_no_more = limit_before > 0 and limit == 0
+if counts_from_now or counts_no_more then
+  needs('UNLINK', USERS)
+  needs('HINCRBY', SALE, 'repairs', '1')
+end
+if counts_from_now then
+  local pieces, reply = count_users()
+  if not pieces then return reply end
+  -- An audit under way has counted what is counted anew here.
+  call('HINCRBY', SALE, 'repairs', '1')
+  -- Nobody reads them yet. There are some only if a change ended between its writes.
+  if call('EXISTS', USERS) == 1 then call('UNLINK', USERS) end
+  for _, piece in ipairs(pieces) do call('HSET', USERS, unpack(piece)) end
+end
+if counts_no_more then call('HINCRBY', SALE, 'repairs', '1') end
+call('HSET', SALE, 'hold_ms', format('%d', hold), 'closes_at_ms', format('%d', closes),
+  'limit_per_user', format('%d', limit), 'quantity_max', format('%d', quantity_max),
+  'last_ms', format('%d', now))
+if counts_no_more then call('UNLINK', USERS) end
+return view('sale')

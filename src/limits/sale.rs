@@ -1,0 +1,36 @@
+//! What a sale, its reservations and whoever has them may be.
+
+/// Longest sale id, in bytes of `a-z 0-9 . _ -`.
+pub const SALE_ID_BYTES_MAX: usize = 64;
+/// Longest user id in bytes.
+pub const USER_BYTES_MAX: usize = 128;
+/// Longest idempotency key in bytes.
+pub const KEY_BYTES_MAX: usize = 255;
+/// Largest total of a sale: counts stay exact in a Lua number (2^53) and in JSON readers.
+pub const TOTAL_MAX: u64 = 1 << 40;
+/// Most parts that a sale may be split into.
+pub const SPLITS_MAX: u32 = 32;
+/// Most units that one part of a split sale may ever give another: exact in a Lua number.
+pub const MOVED_MAX: u64 = 1 << 52;
+/// Largest quantity that any sale may allow for one reservation.
+pub const QUANTITY_MAX: u32 = 1_000_000;
+/// Longest hold time: one year.
+pub const HOLD_MS_MAX: u64 = 366 * 24 * 3600 * 1000;
+/// Latest point in time we take: the end of the year 9999, in milliseconds since 1970.
+pub const TIME_MS_MAX: u64 = 253_402_300_799_999;
+
+/// Default hold time of a reservation, as in the article: five minutes.
+pub const HOLD_MS_DEFAULT: u64 = 5 * 60 * 1000;
+/// Default maximum quantity of one reservation.
+pub const QUANTITY_MAX_DEFAULT: u32 = 10;
+
+/// Units held and confirmed at which a sale that had no limit per user may still be given one: what
+/// each user has is counted in one step, for which the ledger stands still.
+pub const LIMIT_COUNT_UNITS_MAX: u64 = 10_000;
+/// The same for its reservations, whatever became of them, as far as Redis has to read them for that.
+pub const LIMIT_COUNT_LINES_MAX: u64 = 4 * LIMIT_COUNT_UNITS_MAX;
+
+const _: () = assert!(USER_BYTES_MAX <= u8::MAX as usize);
+const _: () = assert!(KEY_BYTES_MAX <= u8::MAX as usize);
+const _: () = assert!(HOLD_MS_MAX < TIME_MS_MAX && TIME_MS_MAX < 1 << 53);
+const _: () = assert!(TOTAL_MAX < MOVED_MAX && MOVED_MAX < 1 << 53);
