@@ -15,7 +15,6 @@ mod port;
 #[allow(dead_code)]
 #[path = "../support/postgres.rs"]
 mod postgres;
-mod postgres_server;
 #[allow(dead_code)]
 #[path = "../support/redis.rs"]
 mod redis;
