@@ -5,12 +5,18 @@
 
 mod life;
 mod logs;
+<<<<<<< HEAD
 mod moving;
+=======
+>>>>>>> logs
 mod sale;
 
 pub use life::*;
 pub use logs::*;
+<<<<<<< HEAD
 pub use moving::*;
+=======
+>>>>>>> logs
 pub use sale::*;
 
 /// Longest request line (method, target, version and CRLF). Beyond it: 414.

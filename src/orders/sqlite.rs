@@ -263,6 +263,29 @@ impl Database for Sqlite {
     }
 }
 
+<<<<<<< HEAD
+=======
+/// Adds the columns that say who asked for a reservation. A column that may be NULL touches no row.
+fn add_columns(connection: &mut Connection) -> rusqlite::Result<()> {
+    let has = |connection: &Connection, column| {
+        let sql = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('orders') WHERE name = ?1)";
+        connection.query_row(sql, [column], |row| row.get::<_, bool>(0))
+    };
+    // They come in one step.
+    if has(connection, COLUMNS[0])? {
+        return Ok(());
+    }
+    let write = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for column in COLUMNS {
+        // Another worker may have been here first.
+        if !has(&write, column)? {
+            write.execute_batch(&format!("ALTER TABLE orders ADD COLUMN {column} TEXT"))?;
+        }
+    }
+    write.commit()
+}
+
+>>>>>>> logs
 /// What 0.1.0 has a row's status be, and what it may be since.
 const STATUSES: [&str; 2] = [
     "('held', 'confirmed', 'cancelled', 'expired')",
@@ -293,6 +316,7 @@ fn take_refunds(connection: &mut Connection) -> rusqlite::Result<()> {
         let noted = write.execute_batch(&format!("PRAGMA schema_version = {}", version + 1));
         write.execute_batch("PRAGMA writable_schema = OFF")?;
         changed.and(noted)?;
+<<<<<<< HEAD
     }
     write.commit()
 }
@@ -313,6 +337,8 @@ fn add_columns(connection: &mut Connection) -> rusqlite::Result<()> {
         if !has(&write, column)? {
             write.execute_batch(&format!("ALTER TABLE orders ADD COLUMN {column} TEXT"))?;
         }
+=======
+>>>>>>> logs
     }
     write.commit()
 }

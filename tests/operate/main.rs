@@ -14,6 +14,7 @@ mod place;
 mod port;
 #[allow(dead_code)]
 #[path = "../support/postgres.rs"]
+mod postgres;
 mod postgres_server;
 #[allow(dead_code)]
 #[path = "../support/redis.rs"]
@@ -29,6 +30,7 @@ mod server;
 mod tuning;
 
 mod changes;
+mod formats;
 mod hand_over;
 mod logs;
 mod metrics;

@@ -40,15 +40,23 @@ const REMOVE: u8 = 10;
 const REFUND: u8 = 11;
 const TAKE_STOCK: u8 = 12;
 const CHANGE_TERMS: u8 = 13;
+<<<<<<< HEAD
 const JUMP: u8 = 14;
+=======
+/// What [`RESERVE`] is, and how the request is found again. Format 3 has it; 0.1.0 wrote format 2.
+const RESERVE_TRACED: u8 = 32;
+>>>>>>> logs
 
 /// Which of the terms a change of them names.
 const CLOSING: u8 = 1;
 const HOLD: u8 = 2;
 const LIMIT: u8 = 4;
 const QUANTITY: u8 = 8;
+<<<<<<< HEAD
 /// What [`RESERVE`] is, and how the request is found again. Format 3 has it; 0.1.0 wrote format 2.
 const RESERVE_TRACED: u8 = 32;
+=======
+>>>>>>> logs
 
 /// Bytes that don't say what they should. Names what was being read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
