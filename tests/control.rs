@@ -613,8 +613,9 @@ fn the_commands_of_an_operator() {
     let lines: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     assert_eq!(
         (lines.len(), &lines[0]["id"], &lines[0]["confirmed"]),
-        (3, &json!("poster"), &json!(1))
+        (4, &json!("poster"), &json!(1))
     );
+    assert_eq!((&lines[3]["archive"], &lines[3]["reservations"]), (&json!(1), &json!(2)));
     let status = |id: &str| {
         let line = lines[1..].iter().find(|line| line["id"] == id).expect("its line");
         assert_eq!(line["key"], "a key");
