@@ -24,6 +24,7 @@ pub use mode::Mode;
 pub use report::{CheckReport, Report, SaleReport};
 
 use crate::ledger::client::{Client, Repair, SaleAudit};
+use crate::ledger::gaps::Gaps;
 use crate::orders::{Database, Row};
 use crate::sale::{SaleId, Status};
 use mode::REPAIR_ROUNDS_MAX;
@@ -54,9 +55,10 @@ pub fn audit(
     let mut all: Vec<SaleId> = known.iter().filter(named).cloned().collect();
     all.extend(sales.iter().filter(|id| !known.contains(id)).cloned());
     let known: HashSet<SaleId> = known.into_iter().collect();
+    let gaps = client.gaps()?;
     let mut unseen_orders = 0;
     for sale in &all {
-        let found = one(client, reborrow(&mut orders), sale, &known, mode)?;
+        let found = one(client, reborrow(&mut orders), sale, (&known, &gaps), mode)?;
         let mut sale_report = match found {
             Some((mut sale_report, has_orders)) => {
                 unseen_orders += u64::from(has_orders && orders.is_none());
@@ -76,7 +78,9 @@ pub fn audit(
     }
     match orders {
         Some(database) if sales.is_empty() => {
-            lost_sales(client, database, &known)?.into_iter().for_each(|sale| report.add(sale));
+            lost_sales(client, database, (&known, &gaps))?
+                .into_iter()
+                .for_each(|sale| report.add(sale));
         }
         None if unseen_orders > 0 => report.not_looked_at.push(format!(
             "the orders of {unseen_orders} sales, which somebody writes: name their database with \
@@ -87,6 +91,9 @@ pub fn audit(
     Ok(report)
 }
 
+/// The sales that there are, and the versions that nobody gave.
+type Known<'a> = (&'a HashSet<SaleId>, &'a Gaps);
+
 fn reborrow<'a>(orders: &'a mut Option<&mut dyn Database>) -> Option<&'a mut dyn Database> {
     orders.as_mut().map(|orders| &mut **orders as &mut dyn Database)
 }
@@ -96,7 +103,7 @@ fn one(
     client: &mut dyn Client,
     orders: Option<&mut dyn Database>,
     sale: &SaleId,
-    known: &HashSet<SaleId>,
+    known: Known<'_>,
     mode: Mode,
 ) -> Result<Option<(SaleReport, bool)>, AuditError> {
     let Some(database) = orders else {
@@ -190,7 +197,7 @@ fn index(client: &mut dyn Client, sale: &SaleId, mode: Mode) -> Result<CheckRepo
 fn lost_sales(
     client: &mut dyn Client,
     database: &mut dyn Database,
-    known: &HashSet<SaleId>,
+    (known, gaps): Known<'_>,
 ) -> Result<Vec<SaleReport>, AuditError> {
     let known: HashSet<SaleId> = known.iter().map(SaleId::whole).collect();
     let names = database.sales()?;
@@ -209,7 +216,8 @@ fn lost_sales(
             lost.push(empty_report(shown, vec![check]));
             continue;
         };
-        if known.contains(&sale) || now.contains(&sale) {
+        // Orders of one that was moved are the other ledger's.
+        if known.contains(&sale) || now.contains(&sale) || client.moved_to(&sale)?.is_some() {
             continue;
         }
         let removed_at = client.removed_at(&sale)?;
@@ -217,7 +225,8 @@ fn lost_sales(
         let mut count = |version: u64, quantity: u32, status: Option<Status>| {
             // A sale that holds units can't have been removed.
             let held = status == Some(Status::Held);
-            if held || removed_at.is_none_or(|removed_at| version > removed_at) {
+            let is_lost = gaps.contain(version);
+            if held || is_lost || removed_at.is_none_or(|removed_at| version > removed_at) {
                 rows += 1;
                 let owed = status.is_none_or(Status::has_units);
                 units += u64::from(quantity) * u64::from(owed);

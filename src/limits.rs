@@ -5,10 +5,12 @@
 
 mod life;
 mod logs;
+mod moving;
 mod sale;
 
 pub use life::*;
 pub use logs::*;
+pub use moving::*;
 pub use sale::*;
 
 /// Longest request line (method, target, version and CRLF). Beyond it: 414.
@@ -206,8 +208,6 @@ pub const INDEX_AGE_MS_MAX: u64 = 1_000;
 pub const AUDIT_TIMEOUT_MS_MAX: u64 = 7 * 24 * 3600 * 1000;
 /// Keys at whose names an audit looks to find sales that the index does not list.
 pub const AUDIT_KEYS_MAX: u64 = 50_000_000;
-/// Sales that were removed of which a Redis keeps a note.
-pub const REMOVED_SALES_MAX: usize = 100_000;
 /// Entries about sales that were just made which are kept for the sweeps, about: they read them every
 /// [`SWEEP_COUNT_INTERVAL_MS`].
 pub const MADE_ENTRIES_MAX: u64 = 4_096;

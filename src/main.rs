@@ -40,6 +40,9 @@ fn main() -> ExitCode {
         Command::CheckConfig(options) => check_config(&options),
         Command::Orders(options) => write_orders(&options),
         Command::Audit(options) => operate(|out| operator::audit(*options, out)),
+        Command::Backup(options) => operate(|out| operator::backup(&options, out)),
+        Command::Restore(options) => operate(|out| operator::restore(&options, out)),
+        Command::Move(options) => operate(|out| operator::move_sales(&options, out)),
         Command::Instances(options) => operate(|out| operator::instances(&options, out)),
         Command::Sale(action, options) => operate(|out| operator::sale(&action, &options, out)),
         Command::Reservation(action, options) => {

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::wall_ms;
 use crate::ledger::LedgerError;
+use crate::ledger::format::FORMAT;
 use crate::ledger::members::{Lease, Member, MemberId, MemberState, Roll};
 use crate::ledger::redis::{RedisClient, RedisLedger};
 use crate::limits::{
@@ -68,6 +69,7 @@ impl Instance {
             addresses: self.addresses.clone(),
             cores: self.status.engine.cores() as u64,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            reads: FORMAT,
             state: if draining { MemberState::Draining } else { MemberState::Ready },
             allowance: self.status.selling.allowance_left(),
         }

@@ -261,7 +261,7 @@ fn make_status(
     let patience = Arc::new(Patience::new(config.waiting_max, config.ledger_timeout_ms));
     let report = move |event| _ = events.send(Event::from(event));
     let (stock, percent) = (config.stock, config.stock_buffer_percent);
-    let selling = Selling::new(cores, stock, percent, ledger.refused_sales());
+    let selling = Selling::new(cores, stock, percent, ledger.refused_sales(&config));
     Ok(Arc::new(Status {
         engine: Arc::new(Engine::new(cores, settings, report)?),
         selling: Arc::new(selling),

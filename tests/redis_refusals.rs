@@ -147,6 +147,7 @@ fn a_right_that_is_taken_away_leaves_nothing_half_done() {
         "hset",
         "hdel",
         "hscan",
+        "hincrby",
         "unlink",
         "zadd",
         "zrem",

@@ -10,6 +10,7 @@ use super::error::AuditError;
 use super::mode::{Mode, REPAIR_ROUNDS_MAX};
 use super::report::CheckReport;
 use crate::ledger::client::{Client, EXAMPLES_MAX, Repair, SaleAudit};
+use crate::ledger::gaps::Gaps;
 use crate::orders::{Database, Order, Row};
 use crate::sale::{Change, Reservation, ReservationId, SaleId, Status, User};
 
@@ -76,7 +77,7 @@ pub(super) fn compare(
     database: &mut dyn Database,
     sale: &SaleId,
     audit: &SaleAudit,
-    known: &HashSet<SaleId>,
+    (known, gaps): (&HashSet<SaleId>, &Gaps),
 ) -> Result<Compared, AuditError> {
     let changes = &audit.reservations;
     let on_its_way =
@@ -84,7 +85,11 @@ pub(super) fn compare(
     let is_told = |change: &Change| change.version >= audit.told_from;
     // Of a sale of this name that there was before.
     let removed_at = client.removed_at(&sale.whole())?;
-    let is_of_removed = |order: &Order| removed_at.is_some_and(|at| order.version <= at);
+    let is_of_removed = |order: &Order| {
+        removed_at.is_some_and(|at| order.version <= at) && !gaps.contain(order.version)
+    };
+    // Later than anything that was seen, or of a state that is lost.
+    let is_newer = |order: &Order| order.version > audit.version || gaps.contain(order.version);
     let mut seen = vec![false; changes.len()];
     let mut newer: Vec<Order> = Vec::new();
     let mut compared = Compared { reservations: changes.len() as u64, ..Compared::default() };
@@ -119,8 +124,15 @@ pub(super) fn compare(
             }
         };
         compared.rows += 1;
-        let Some(change) = change.filter(|_| order.version <= audit.version) else {
-            if order.version > audit.version {
+        // A sale that was taken in from elsewhere has rows from there, which say the same.
+        if let Some(change) = change
+            && gaps.contain(order.version)
+            && difference(change, &order).is_none()
+        {
+            return;
+        }
+        let Some(change) = change.filter(|_| !is_newer(&order)) else {
+            if is_newer(&order) {
                 newer.push(Order { user: None, ..order });
             } else {
                 compared.stray(&order, || format!("a row without a reservation: {}", order.id));
@@ -155,7 +167,7 @@ pub(super) fn compare(
     }
     if !newer.is_empty() {
         match client.audit(sale, None)? {
-            Some(later) => judge_newer(&newer, &later, &mut compared),
+            Some(later) => judge_newer(&newer, &later, gaps, &mut compared),
             // It was removed meanwhile.
             None => compared.on_their_way += newer.len() as u64,
         }
@@ -168,10 +180,10 @@ fn find(changes: &[Change], id: ReservationId) -> Result<usize, usize> {
 }
 
 /// Judges rows that are newer than the audit by one that was made after they were read.
-fn judge_newer(newer: &[Order], later: &SaleAudit, compared: &mut Compared) {
+fn judge_newer(newer: &[Order], later: &SaleAudit, gaps: &Gaps, compared: &mut Compared) {
     for order in newer {
         let change = find(&later.reservations, order.id).map(|at| &later.reservations[at]);
-        let of_lost = order.version > later.version;
+        let of_lost = order.version > later.version || gaps.contain(order.version);
         match change {
             Ok(_) if !of_lost => compared.on_their_way += 1,
             Ok(change) => compared.dispute(change, NEWER),
@@ -227,7 +239,7 @@ pub(super) fn repair(
     sale: &SaleId,
     audit: &mut SaleAudit,
     mut compared: Compared,
-    known: &HashSet<SaleId>,
+    known: (&HashSet<SaleId>, &Gaps),
     mode: Mode,
 ) -> Result<CheckReport, AuditError> {
     let mut check = compared.check();

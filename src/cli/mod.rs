@@ -9,6 +9,7 @@
 //! that name one are held to `limits.rs` by a test.
 
 mod audit;
+mod moving;
 mod operator;
 mod orders;
 mod serve;
@@ -16,6 +17,7 @@ mod serve;
 use clap::{Parser, Subcommand};
 
 pub use audit::AuditOptions;
+pub use moving::{BackupOptions, MoveOptions, RestoreOptions};
 pub use operator::{OperatorOptions, ReservationAction, SaleAction, TermsOptions};
 pub use orders::OrdersOptions;
 pub use serve::ServeOptions;
@@ -83,6 +85,12 @@ enum CliCommand {
     ///
     /// Prints a table of what was compared. Exact while the sales go on, and stops none of them.
     Audit(Box<AuditOptions>),
+    /// Copy an embedded ledger as it stands at one record, while a server sells from it
+    Backup(Box<BackupOptions>),
+    /// Make a ledger of a backup, in a folder that has none
+    Restore(Box<RestoreOptions>),
+    /// Move closed sales from an embedded ledger to a Redis
+    Move(Box<MoveOptions>),
 }
 
 /// What the command line asks for.
@@ -101,6 +109,12 @@ pub enum Command {
     Instances(Box<OperatorOptions>),
     /// Compare what must agree.
     Audit(Box<AuditOptions>),
+    /// Copy a ledger.
+    Backup(Box<BackupOptions>),
+    /// Make a ledger of a copy.
+    Restore(Box<RestoreOptions>),
+    /// Move sales to another ledger.
+    Move(Box<MoveOptions>),
 }
 
 impl Cli {
@@ -118,6 +132,9 @@ impl Cli {
             }
             Some(CliCommand::Instances(options)) => Command::Instances(options),
             Some(CliCommand::Audit(options)) => Command::Audit(options),
+            Some(CliCommand::Backup(options)) => Command::Backup(options),
+            Some(CliCommand::Restore(options)) => Command::Restore(options),
+            Some(CliCommand::Move(options)) => Command::Move(options),
             None => Command::Serve(Box::new(self.options)),
         }
     }

@@ -93,14 +93,25 @@ pub enum SaleAction {
     List,
     /// Write a sale that is over, and all its reservations, to a file
     ///
-    /// JSON lines: first the sale, then a line for each reservation. The file is there whole or not
-    /// at all. The sale must be closed and hold nothing, so that what is written is final.
+    /// JSON lines: first the sale, then a line for each reservation, last how many these are and a
+    /// checksum. The file is there whole or not at all, for its owner only. The sale must be closed and hold nothing, so that what is written is final.
     Archive {
         /// The sale
         id: String,
         /// The file, which must not exist
         #[arg(long, value_name = "FILE")]
         to: String,
+    },
+    /// Take a sale in from the file that `sale archive` has written, with all its reservations
+    ///
+    /// Straight to a ledger: with --ledger redis://… at any time, with --ledger embedded:DIR while no
+    /// server uses the folder (or --direct). There must be no sale of this name. It is closed, as it
+    /// was; its idempotency keys find its reservations again, and what the orders are told of it is
+    /// newer than what they have. After a crash, ask for the same again.
+    Restore {
+        /// The archive
+        #[arg(long, value_name = "FILE")]
+        from: String,
     },
     /// Begin a sale anew: all units for sale, as if it had just been created
     ///

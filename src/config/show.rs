@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use super::control::{CONTROL_TOKEN, READ_TOKEN};
+use super::source::{FORMAT, FORMAT_KEY};
 use super::value::format_cores;
 use super::{Config, CounterNames, LedgerSetting, LogFormat, Source, StockSetting, Token};
 use crate::clock::rfc3339;
@@ -20,6 +21,7 @@ impl Config {
         if let Some(file) = &self.config_file {
             page.line("# config", &quoted(&file.display().to_string()), "config");
         }
+        page.text += &format!("{FORMAT_KEY} = {FORMAT}\n");
         let listen: Vec<_> = self.listen.iter().map(|a| quoted(&a.to_string())).collect();
         page.line("listen", &format!("[{}]", listen.join(", ")), "listen");
         page.tls();

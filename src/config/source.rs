@@ -91,6 +91,10 @@ pub const SETTINGS: &[Setting] = &[
     changeable(one("waiting-max")),
 ];
 
+/// What a file says its format by, and the format that this version reads.
+pub(super) const FORMAT_KEY: &str = "format";
+pub(super) const FORMAT: i64 = 1;
+
 /// What the name of every variable begins with.
 const PREFIX: &str = "STAMPEDE_";
 
@@ -229,6 +233,14 @@ impl Layers {
             Err(problem) => return problems.push(problem),
         };
         for (key, value) in table {
+            if key == FORMAT_KEY {
+                problems.extend(
+                    check_format(&value)
+                        .err()
+                        .map(|problem| format!("{}: {key}: {problem}", file.display())),
+                );
+                continue;
+            }
             let Some(setting) = SETTINGS.iter().find(|s| s.name == key && key != "config") else {
                 let names = SETTINGS.iter().map(|s| s.name).filter(|name| *name != "config");
                 let hint = did_you_mean(closest(&key.replace('_', "-"), names));
@@ -358,6 +370,18 @@ fn read_table(file: &Path) -> Result<toml::Table, String> {
         let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
         format!("{}:{line}:{column}: not valid TOML: {}", file.display(), error.message())
     })
+}
+
+/// The format of a file. One that does not say it has the first.
+fn check_format(value: &Value) -> Result<(), String> {
+    match value {
+        Value::Integer(FORMAT) => Ok(()),
+        Value::Integer(newer) if *newer > FORMAT => Err(format!(
+            "{newer} is that of a newer version; this one, {}, reads {FORMAT}",
+            env!("CARGO_PKG_VERSION")
+        )),
+        _ => Err(format!("must be {FORMAT}")),
+    }
 }
 
 fn file_values(setting: &Setting, value: Value) -> Result<Vec<String>, String> {

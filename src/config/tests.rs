@@ -208,6 +208,22 @@ fn whatever_can_have_several_values_is_a_list_in_a_file() {
 }
 
 #[test]
+fn a_file_may_say_its_format_and_a_newer_one_is_named() {
+    let said = |format: &str| {
+        let (_file, options) = file(&format!("format = {format}\nidle-timeout = '9m'"));
+        load(&options, &[]).map(|config| config.idle_timeout_ms)
+    };
+    assert_eq!(said("1").unwrap(), 540_000);
+    for (format, told) in
+        [("2", "2 is that of a newer version"), ("0", "must be 1"), ("'1'", "must be 1")]
+    {
+        let error = said(format).unwrap_err();
+        assert!(error.to_string().contains(told), "{error}");
+        assert_eq!(error.problems.len(), 1);
+    }
+}
+
+#[test]
 fn an_embedded_ledger_splits_no_sale() {
     let options = ServeOptions { sale: vec!["a=1,splits=2".into()], ..Default::default() };
     let error = load(&options, &[("STAMPEDE_SPLITS", "4")]).unwrap_err().to_string();

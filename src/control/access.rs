@@ -79,11 +79,12 @@ impl Access {
         };
         // Both are compared in any case: the time does not tell which of them is nearly right.
         let is = |token: &Token| shown.is_some_and(|shown| token.matches(shown));
-        let (operates, looks) = (is(token), tokens.looks.as_ref().is_some_and(is));
-        match purpose {
-            _ if operates => Ok(format!("token {}", token.fingerprint())),
-            Purpose::Look if looks => Ok("token that may only look".to_owned()),
-            Purpose::Operate if looks => refuse(
+        let (operates, looks) = (is(token), tokens.looks.as_ref().filter(|token| is(token)));
+        let named = |token: &Token| Ok(format!("token {}", token.fingerprint()));
+        match (purpose, looks) {
+            _ if operates => named(token),
+            (Purpose::Look, Some(looks)) => named(looks),
+            (Purpose::Operate, Some(_)) => refuse(
                 Kind::FORBIDDEN,
                 "This token may only look: GET /metrics, /v1/sales, /v1/sales/SALE and \
                  /v1/instances. Everything else wants the control port's own token.",

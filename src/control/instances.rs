@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::clock::rfc3339;
+use crate::ledger::format::FORMAT_0_1_0;
 use crate::ledger::members::{Lease, Member, MemberId};
 use crate::members::Instance;
 
@@ -14,6 +15,8 @@ pub(super) struct InstanceJson {
     addresses: Vec<String>,
     cores: u64,
     version: String,
+    /// The latest format of a sale that it reads.
+    reads: u32,
     state: &'static str,
     allowance: u64,
     since: String,
@@ -32,13 +35,14 @@ pub(super) fn alone(instance: &Instance) -> InstanceJson {
 }
 
 fn shown(id: MemberId, member: Member, since_ms: u64, lease_ms: Option<u64>) -> InstanceJson {
-    let Member { name, addresses, cores, version, state, allowance } = member;
+    let Member { name, addresses, cores, version, reads, state, allowance } = member;
     InstanceJson {
         id: id.to_string(),
         name,
         addresses,
         cores,
         version,
+        reads: reads.max(FORMAT_0_1_0),
         state: state.as_str(),
         allowance,
         since: rfc3339(since_ms),

@@ -108,8 +108,7 @@ impl Service for Operators {
 impl Operators {
     /// Whether whoever asks may: what lets him in.
     fn check(&self, core: &Core, head: &Head<'_>) -> Result<String, Problem> {
-        let purpose = Purpose::of(head.method, head.path);
-        let checked = self.access.check(&shown(head), purpose);
+        let checked = self.access.check(&shown(head), Purpose::of(head.method, head.path));
         checked.inspect_err(|problem| log_refusal(head, core.peer.get(), problem.kind.code))
     }
 

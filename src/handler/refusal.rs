@@ -25,7 +25,7 @@ pub fn limit_reached(limit_per_user: u32) -> Problem {
 pub fn damaged() -> Problem {
     Problem::new(
         Code::Unavailable,
-        "What is stored of this sale contradicts itself; its operator must repair it. Nothing was \
+        "This server can't use what is stored of this sale; its operator is told why. Nothing was \
          reserved.",
     )
     .with("reason", DAMAGED)

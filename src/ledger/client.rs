@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::gaps::Gaps;
 use super::members::Roll;
 use super::{Batch, BatchReply, LedgerError};
 use crate::sale::{Change, ReservationId, SaleId, SaleView};
@@ -51,6 +52,18 @@ pub trait Client: Send {
     /// Orders of a sale up to this version may be those of a sale of this name that was removed, as
     /// far as the ledger knows. `None`: it knows of none.
     fn removed_at(&mut self, sale: &SaleId) -> Result<Option<u64>, LedgerError> {
+        let _ = sale;
+        Ok(None)
+    }
+
+    /// Versions that nobody gave here: orders that have one are of a state that is lost, or of another
+    /// ledger.
+    fn gaps(&mut self) -> Result<Gaps, LedgerError> {
+        Ok(Gaps::default())
+    }
+
+    /// Where a sale was moved to that was once here. `None`: it was not.
+    fn moved_to(&mut self, sale: &SaleId) -> Result<Option<String>, LedgerError> {
         let _ = sale;
         Ok(None)
     }

@@ -26,8 +26,8 @@ pub struct StoreCounts {
     pub sync_us: Histogram,
     /// When what expires is to be looked for next.
     pub expiry_due: Moment,
-    /// The number of the last record that is durable.
-    pub version: Gauge,
+    /// How many records there are, up to the last one that is durable.
+    pub records: Gauge,
     /// Of the orders that are written from it.
     pub orders: OrdersCounts,
 }
@@ -42,13 +42,13 @@ pub struct OrdersCounts {
 }
 
 impl OrdersCounts {
-    /// The orders have everything up to this record.
-    pub fn set_position(&self, version: u64) {
-        self.position.set(version);
+    /// The orders have everything of so many records.
+    pub fn set_position(&self, records: u64) {
+        self.position.set(records);
         self.is_known.store(true, Ordering::Release);
     }
 
-    /// Up to which record the orders have everything, once their database has said so.
+    /// Of how many records the orders have everything, once their database has said so.
     pub fn position(&self) -> Option<u64> {
         self.is_known.load(Ordering::Acquire).then(|| self.position.get())
     }

@@ -3,7 +3,9 @@
 //! Servers and workers of the last release read the lines of reservations and of the streams beside ours.
 //! One that meets what it does not know refuses that reservation, or leaves the entry where it is; it
 //! never takes it for something else. So what it does not know must not be written while it is there:
-//! whoever lets commands through asks [`needed_by`] first. The embedded ledger has no readers but its own
+//! whoever lets commands through asks [`needed_by`] first, and each lease says what its server reads. And
+//! before it is written, the sale says its format itself, in the field `format` of its hash: a version
+//! that does not read it refuses the sale, and names the format. The embedded ledger has no readers but its own
 //! process; its folder names its format (`embedded/marker.rs`).
 
 use crate::sale::Command;
@@ -14,6 +16,8 @@ pub const FORMAT_0_1_0: u32 = 1;
 pub const FORMAT_REFUNDED: u32 = 2;
 /// What this build reads.
 pub const FORMAT: u32 = FORMAT_REFUNDED;
+/// No release will have so many.
+pub const FORMATS_MAX: u32 = 1_000_000;
 
 /// The format that all servers and workers must read before this command may be carried out. Every other
 /// command writes what 0.1.0 has written too, whatever came before it.

@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::format::FORMAT_0_1_0;
 use crate::limits::MEMBER_CORES_MAX;
 
 /// Tells a member from every other: drawn at its start.
@@ -47,6 +48,8 @@ pub struct Member {
     pub cores: u64,
     /// Its version of stampede.
     pub version: String,
+    /// The latest [format](super::format) that it reads. 0: it is of a version that did not say so.
+    pub reads: u32,
     /// What it does.
     pub state: MemberState,
     /// What it may still ask for, over all sales that it was asked for.
@@ -103,6 +106,12 @@ pub struct Roll {
 }
 
 impl Roll {
+    /// A member that does not read this format.
+    pub fn who_reads_not(&self, format: u32) -> Option<&Member> {
+        let reads = |member: &Member| member.reads.max(FORMAT_0_1_0);
+        self.leases.iter().map(|lease| &lease.member).find(|member| reads(member) < format)
+    }
+
     /// The cores of all members together. One that claims more than any machine has is not believed:
     /// it would leave the others without a share.
     pub fn cores(&self) -> u64 {
@@ -142,5 +151,20 @@ mod tests {
         let member: Member = serde_json::from_str(text).unwrap();
         assert_eq!((member.name.as_str(), member.cores, member.allowance), ("a", 3, 0));
         assert_eq!(member.state, MemberState::Unknown);
+    }
+
+    #[test]
+    fn who_says_nothing_of_formats_reads_the_first() {
+        let lease = |name: &str, reads| Lease {
+            id: MemberId(1),
+            member: Member { name: name.to_owned(), reads, ..Member::default() },
+            since_ms: 1,
+            left_ms: 1,
+        };
+        let roll = |leases| Roll { leases, ..Roll::default() };
+        let old = roll(vec![lease("new", 2), lease("old", 0)]);
+        assert_eq!(old.who_reads_not(2).map(|member| &*member.name), Some("old"));
+        assert_eq!(old.who_reads_not(1), None);
+        assert_eq!(roll(vec![lease("new", 2), lease("newer", 3)]).who_reads_not(2), None);
     }
 }

@@ -9,10 +9,12 @@
 
 pub mod batch;
 pub mod client;
+pub mod copy;
 pub mod counts;
 pub mod embedded;
 pub mod flight;
 pub mod format;
+pub mod gaps;
 pub mod ids;
 pub mod link;
 pub mod members;

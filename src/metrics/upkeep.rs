@@ -55,7 +55,7 @@ pub(super) fn write(sheet: &mut Sheet<'_>, status: &Status) -> fmt::Result {
 fn write_orders(sheet: &mut Sheet<'_>, store: &StoreCounts) -> fmt::Result {
     // First how far the orders are: the ledger only goes ahead meanwhile.
     if let Some(position) = store.orders.position() {
-        let lag = store.version.get().saturating_sub(position);
+        let lag = store.records.get().saturating_sub(position);
         sheet.gauge("orders_lag_records", "Records of the ledger that the orders lack.", lag)?;
     }
     write_age(

@@ -1,18 +1,23 @@
-//! A sale that is over, as a file: the sale, then a line for each of its reservations.
+//! A sale that is over, as a file: the sale, then a line for each of its reservations, then one that
+//! says how many these are, with a checksum of all before it.
 //!
 //! The file is there whole or not at all: it is written under another name beside it, made durable,
 //! and only then takes its name. What is archived may be removed next.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::arguments::shown;
 use super::failure::Failure;
 use super::way::{Way, value};
 use crate::control::request::Request;
+
+/// The format that the last line names. Archives of 0.1.0 have no such line.
+pub(super) const ARCHIVE_FORMAT: u64 = 1;
 
 /// Writes the archive. Gives how many reservations are in it.
 pub fn write(way: &mut Way, id: &str, to: &str) -> Result<u64, Failure> {
@@ -35,6 +40,7 @@ pub fn write(way: &mut Way, id: &str, to: &str) -> Result<u64, Failure> {
         let Some(next) = page["next"].as_str() else { break };
         target = format!("/v1/sales/{id}/reservations?after={next}");
     }
+    draft.end(count).map_err(failed)?;
     draft.finish(path).map_err(failed)?;
     Ok(count)
 }
@@ -43,6 +49,7 @@ pub fn write(way: &mut Way, id: &str, to: &str) -> Result<u64, Failure> {
 struct Draft {
     path: PathBuf,
     file: Option<BufWriter<File>>,
+    hasher: crc32fast::Hasher,
 }
 
 impl Draft {
@@ -51,15 +58,24 @@ impl Draft {
         let mut draft = name.to_owned();
         draft.push(format!(".{}.part", std::process::id()));
         let path = path.with_file_name(draft);
-        let file = File::create_new(&path)?;
-        Ok(Self { path, file: Some(BufWriter::new(file)) })
+        // Users and keys are in it.
+        let file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
+        let hasher = crc32fast::Hasher::new();
+        Ok(Self { path, file: Some(BufWriter::new(file)), hasher })
     }
 
     fn line(&mut self, value: &Value) -> io::Result<()> {
-        match &mut self.file {
-            Some(file) => writeln!(file, "{value}"),
-            None => Ok(()),
-        }
+        let line = format!("{value}\n");
+        self.hasher.update(line.as_bytes());
+        self.file.as_mut().map_or(Ok(()), |file| file.write_all(line.as_bytes()))
+    }
+
+    /// The last line.
+    fn end(&mut self, reservations: u64) -> io::Result<()> {
+        let checksum = format!("{:08x}", self.hasher.clone().finalize());
+        self.line(&json!({
+            "archive": ARCHIVE_FORMAT, "reservations": reservations, "checksum": checksum
+        }))
     }
 
     fn finish(mut self, path: &Path) -> io::Result<()> {

@@ -11,9 +11,14 @@
 mod archive;
 mod arguments;
 mod audit;
+mod backup;
 mod failure;
+mod finding;
 mod http;
 mod ledger;
+mod moving;
+mod progress;
+mod restoring;
 mod table;
 mod way;
 
@@ -22,8 +27,10 @@ use std::io::{self, Write};
 use serde_json::{Value, json};
 
 pub use audit::audit;
+pub use backup::{backup, restore};
 pub use failure::Failure;
 pub use ledger::{embedded_client, open_client, redis_client};
+pub use moving::move_sales;
 
 use self::arguments::{check_sale, shown};
 use self::way::{Way, value};
@@ -42,6 +49,9 @@ pub fn sale(
 ) -> Result<(), Failure> {
     // What is wrong with the command line is said before anybody is asked.
     let requests = sale_requests(action)?;
+    if let SaleAction::Restore { from } = action {
+        return restoring::restore(from, options, out);
+    }
     let mut way = Way::open(options)?;
     if let SaleAction::Archive { id, to } = action {
         let count = archive::write(&mut way, id, to)?;
@@ -145,7 +155,7 @@ fn sale_requests(action: &SaleAction) -> Result<Vec<Request>, Failure> {
         }
         SaleAction::Show { id } => on("GET", id, "")?,
         SaleAction::Remove { id } => on("DELETE", id, "")?,
-        SaleAction::List => return Ok(Vec::new()),
+        SaleAction::List | SaleAction::Restore { .. } => return Ok(Vec::new()),
         SaleAction::Archive { id, .. } => {
             check_sale(id)?;
             return Ok(Vec::new());

@@ -64,6 +64,9 @@ pub trait Database: Send {
     /// The names of sales that the rows have, each once. `None` for rows without one.
     fn sales(&mut self) -> Result<Vec<Option<String>>, DatabaseError>;
 
+    /// The highest version that any row has. `None`: there is no row.
+    fn highest_version(&mut self) -> Result<Option<u64>, DatabaseError>;
+
     /// Writes rows as they are given, whatever version the database has: a repair.
     fn overwrite(&mut self, changes: &[Change]) -> Result<(), DatabaseError>;
 

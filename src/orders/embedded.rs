@@ -29,8 +29,11 @@ pub struct EmbeddedSource {
     cursor: Cursor,
     /// The database has everything up to this version.
     acknowledged: u64,
-    /// What it had when this began.
-    began_at: u64,
+    /// How many records there are up to the cursor's position, up to what is acknowledged, and up to
+    /// where this began: versions leave some out.
+    records: u64,
+    acknowledged_records: u64,
+    began_at_records: Option<u64>,
     /// When the oldest change was made that was given and not acknowledged.
     given_at_ms: Option<u64>,
     /// When the latest change was made that was acknowledged.
@@ -73,7 +76,9 @@ impl EmbeddedSource {
             handle,
             cursor: new_cursor(position),
             acknowledged: position,
-            began_at: position,
+            records: 0,
+            acknowledged_records: 0,
+            began_at_records: None,
             given_at_ms: None,
             acknowledged_at_ms: None,
         }
@@ -85,11 +90,16 @@ impl EmbeddedSource {
         let (mut cursor, acknowledged) = (self.cursor.clone(), self.acknowledged);
         let taken = self.handle.ask(ANSWER_DEADLINE, move |store| {
             store.set_orders_position(acknowledged);
-            store.changes(&mut cursor, max).map(|changes| (changes, cursor, store.now_ms()))
+            let before = store.records_between(0, acknowledged);
+            let changes = store.changes(&mut cursor, max)?;
+            let records = (before, store.records_between(0, cursor.position()));
+            Ok((changes, cursor, records, store.now_ms()))
         });
         match taken.and_then(|taken| taken) {
-            Ok((changes, cursor, now_ms)) => {
+            Ok((changes, cursor, (before, records), now_ms)) => {
                 self.cursor = cursor;
+                self.records = records;
+                self.began_at_records.get_or_insert(before);
                 if let Some(oldest_ms) = changes.iter().map(|change| change.at_ms).min() {
                     let oldest_ms = self.given_at_ms.map_or(oldest_ms, |ms| ms.min(oldest_ms));
                     self.given_at_ms = Some(oldest_ms);
@@ -107,8 +117,9 @@ impl EmbeddedSource {
 
     fn has_all_before_the_cursor(&mut self) {
         self.acknowledged = self.cursor.position();
+        self.acknowledged_records = self.records;
         let counts = &self.handle.counts().orders;
-        counts.set_position(self.acknowledged);
+        counts.set_position(self.records);
         if !self.cursor.is_walking() {
             counts.behind.clear();
         }
@@ -166,17 +177,17 @@ impl Source for EmbeddedSource {
         let (cursor, acknowledged) = (self.cursor.clone(), self.acknowledged);
         let asked = self.handle.ask(ANSWER_DEADLINE, move |store| {
             store.set_orders_position(acknowledged);
-            store.rest(&cursor)
+            (store.rest(&cursor), store.records_between(acknowledged, store.version()))
         });
-        let rest = asked.map_err(away)?;
-        let entries = rest.version.saturating_sub(self.acknowledged);
+        let (rest, entries) = asked.map_err(away)?;
         let oldest = self.given_at_ms.or(rest.oldest_at_ms).or(self.acknowledged_at_ms);
         let oldest_ms = oldest.map_or(0, |at_ms| rest.now_ms.saturating_sub(at_ms));
         Ok(Lag { entries, oldest_ms: if entries == 0 { 0 } else { oldest_ms } })
     }
 
     fn counts(&self) -> SourceCounts {
-        let entries = self.acknowledged.saturating_sub(self.began_at);
+        let began_at = self.began_at_records.unwrap_or(self.acknowledged_records);
+        let entries = self.acknowledged_records.saturating_sub(began_at);
         SourceCounts { entries, ..SourceCounts::default() }
     }
 }

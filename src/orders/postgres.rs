@@ -167,6 +167,17 @@ impl Database for Postgres {
         })
     }
 
+    fn highest_version(&mut self) -> Result<Option<u64>, DatabaseError> {
+        self.with(|session| {
+            let mut transaction = session.client.transaction()?;
+            transaction.batch_execute("SET LOCAL statement_timeout = 0")?;
+            let rows = transaction.query_typed("SELECT max(version) FROM orders", &[])?;
+            let found = rows.first().map(|row| row.try_get::<_, Option<i64>>(0)).transpose()?;
+            transaction.commit()?;
+            Ok(found.flatten().map(unsigned))
+        })
+    }
+
     fn overwrite(&mut self, changes: &[Change]) -> Result<(), DatabaseError> {
         let rows = latest(changes);
         self.with(|session| {

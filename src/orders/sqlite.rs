@@ -238,6 +238,12 @@ impl Database for Sqlite {
         })
     }
 
+    fn highest_version(&mut self) -> Result<Option<u64>, DatabaseError> {
+        let sql = "SELECT max(version) FROM orders";
+        let found: Option<i64> = self.with(|it| it.query_row(sql, [], |row| row.get(0)))?;
+        Ok(found.map(unsigned))
+    }
+
     fn overwrite(&mut self, changes: &[Change]) -> Result<(), DatabaseError> {
         self.upsert(UPSERT, changes, None)
     }

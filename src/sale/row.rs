@@ -51,6 +51,27 @@ impl Row {
         Box::new(self.to_reservation())
     }
 
+    /// The row of a reservation that comes from elsewhere, under a version of this ledger.
+    pub fn of_change(change: &Change, version: u64) -> Self {
+        let reservation = &change.reservation;
+        let user = reservation.user.as_ref().map_or("", User::as_str);
+        let key = change.key.as_ref().map_or("", Key::as_str);
+        let owner = match (user, key) {
+            ("", "") => Box::default(),
+            (user, key) => [user, key].concat().into_boxed_str(),
+        };
+        Self {
+            id: reservation.id,
+            owner,
+            user_bytes: user.len() as u8,
+            status: reservation.status,
+            quantity: reservation.quantity,
+            expires_at_ms: reservation.expires_at_ms,
+            version,
+            changed_at_ms: change.at_ms,
+        }
+    }
+
     /// The reservation as its last change left it.
     pub fn to_change(&self, sale: &SaleId) -> Change {
         Change {

@@ -181,7 +181,11 @@ fn look_after_sales(
         let (id, start) = match answer {
             Some((id, _, Ok(Outcome::Created(view)))) => (id, SaleStart::Created(*view)),
             Some((id, _, Ok(Outcome::Sale(view)))) => (id, SaleStart::Existing(*view)),
-            Some((id, _, Ok(_))) => (id, SaleStart::Missing),
+            Some((id, _, Ok(_))) => {
+                // One that was moved to another ledger is not made here.
+                let reason = seller.selling.refused_sales.reason(&id);
+                (id, reason.map_or(SaleStart::Missing, SaleStart::Refused))
+            }
             failed => {
                 if let Some((id, _, Err(Failure::Unavailable))) = &failed
                     && let Some(reason) = seller.selling.refused_sales.reason(id)

@@ -61,10 +61,19 @@ impl Ledger {
         }
     }
 
-    /// The sales that it refuses for what is stored of them.
-    pub(super) fn refused_sales(&self) -> Arc<RefusedSales> {
+    /// The sales that it refuses for what is stored of them; of an embedded one, those of the settings
+    /// that were moved away.
+    pub(super) fn refused_sales(&self, config: &Config) -> Arc<RefusedSales> {
         match self {
-            Self::Embedded(_) => Arc::default(),
+            Self::Embedded(ledger) => {
+                let refused = RefusedSales::default();
+                for (sale, _) in &config.sales {
+                    if let Some(to) = ledger.moved_to(sale) {
+                        refused.note(sale, &format!("it was moved to {to} and is sold from there"));
+                    }
+                }
+                Arc::new(refused)
+            }
             Self::Redis(ledger) => ledger.refused_sales().clone(),
         }
     }

@@ -123,6 +123,10 @@ impl Database for Racing<'_> {
         self.database.sales()
     }
 
+    fn highest_version(&mut self) -> Result<Option<u64>, DatabaseError> {
+        self.database.highest_version()
+    }
+
     fn overwrite(&mut self, changes: &[Change]) -> Result<(), DatabaseError> {
         self.database.overwrite(changes)
     }

@@ -157,7 +157,9 @@ fn an_unread_order_is_a_witness_too() {
     all.redis.ask("HINCRBY ticket_hash_key ticket_sold_nums 3");
     all.sql
         .execute(
-            "INSERT INTO orders SELECT 'none', sale, user_id, idempotency_key, 3, status, expires_at,
+            "INSERT INTO orders (reservation, sale, user_id, idempotency_key, quantity, status,
+                                 expires_at, created_at, updated_at, version)
+             SELECT 'none', sale, user_id, idempotency_key, 3, status, expires_at,
              created_at, updated_at, version FROM orders WHERE reservation = ?1",
             [format!("ticket~{}", id(1))],
         )

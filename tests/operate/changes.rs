@@ -120,6 +120,30 @@ fn several_terms_change_at_once_or_none() {
     });
 }
 
+/// Parts are changed one after the other: who dies in between has left some as they were.
+#[test]
+fn a_change_that_reached_some_parts_is_finished_by_asking_again() {
+    Shop::each("ticket=100,hold=1h", &[], |shop| {
+        let Some(redis) = shop.redis.as_ref().filter(|_| shop.splits > 1) else { return };
+        let terms = r#"{"hold_ms":7000,"limit_per_user":3,"quantity_max":2}"#;
+        let part = "HSET {ticket~2of4_hash_key}:sale hold_ms 7000 limit_per_user 3 quantity_max 2";
+        redis.connect().ask(part);
+        let report = shop.done("GET", "/v1/audit", "");
+        assert_eq!(report["differences"], 1, "{report:#}");
+        shop.change(terms);
+        shop.assert_agrees();
+        let again = shop.change(terms);
+        assert_eq!(again["hold_ms"], 7000, "and once more, which changes nothing");
+        let mut buyer = shop.buyer();
+        for n in 0..12 {
+            let user = format!("user{n}");
+            assert!(reserve(&mut buyer, &user, 2, "").granted().is_some());
+            assert!(reserve(&mut buyer, &user, 2, "").is("limit_reached"));
+        }
+        shop.assert_agrees();
+    });
+}
+
 #[test]
 fn free_units_are_taken_back_and_never_what_is_held_or_confirmed() {
     Shop::each("ticket=20,hold=1h", &[], |shop| {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use crate::client::{Client, Response, reserve, reserve_from};
-use crate::postgres_server::PostgresServer;
+use crate::postgres::PostgresServer;
 use crate::redis::RedisServer;
 use crate::server::{ANSWER_DEADLINE, Server};
 
@@ -505,6 +505,8 @@ fn each_change_by_an_operator_is_one_line_whatever_became_of_it() {
             Some("b"),
             Some("not_found"),
         ),
+        ("PATCH", "/v1/sales/ticket", r#"{"limit_per_user":3}"#, 200, Some("ticket"), None),
+        ("POST", "/v1/sales/ticket/take-stock", r#"{"units":1}"#, 200, Some("ticket"), None),
         ("PUT", "/v1/sales/b", "", 405, Some("b"), Some("method_not_allowed")),
         ("POST", "/v1/audit", "", 200, None, None),
     ];

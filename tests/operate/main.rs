@@ -14,7 +14,7 @@ mod place;
 mod port;
 #[allow(dead_code)]
 #[path = "../support/postgres.rs"]
-mod postgres_server;
+mod postgres;
 #[allow(dead_code)]
 #[path = "../support/redis.rs"]
 mod redis;
@@ -29,6 +29,7 @@ mod server;
 mod tuning;
 
 mod changes;
+mod formats;
 mod hand_over;
 mod logs;
 mod metrics;

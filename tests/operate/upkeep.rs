@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use crate::client::{Client, get, reserve_from};
 use crate::metrics::{scrape, told, until, value};
-use crate::postgres_server::PostgresServer;
+use crate::postgres::PostgresServer;
 use crate::redis::RedisServer;
 use crate::secure::Files;
 use crate::server::{ANSWER_DEADLINE, Server};

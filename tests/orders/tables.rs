@@ -173,7 +173,9 @@ fn a_file_of_0_1_0_gets_an_index_and_a_view_for_people() {
     // Also while a worker of 0.1.0 has the file open.
     by_hand
         .execute_batch(
-            "INSERT INTO orders SELECT 'x', 'b', NULL, NULL, 1, 'held', 1, 1, 1, 1 WHERE 0",
+            "INSERT INTO orders (reservation, sale, user_id, idempotency_key, quantity, status,
+                                 expires_at, created_at, updated_at, version)
+             SELECT 'x', 'b', NULL, NULL, 1, 'held', 1, 1, 1, 1 WHERE 0",
         )
         .expect("nothing");
     database.write(&[change(&sale("b"), 6, Status::Refunded, 6)], None).expect("refunded");

@@ -13,6 +13,7 @@ use super::state::State;
 use super::store::Store;
 use crate::ledger::LedgerError;
 use crate::ledger::client::{Check, EXAMPLES_MAX, Relation, SaleAudit};
+use crate::ledger::gaps::Gaps;
 use crate::sale::{Row, SaleId, SaleView, Status};
 
 /// Rows that one step copies.
@@ -59,6 +60,20 @@ pub(super) fn removed_at(ask: &mut impl Ask, id: &SaleId) -> Result<Option<u64>,
         let version = store.version();
         let state = store.state_for_reading()?;
         Ok(state.sales.number(&id).is_none().then_some(version))
+    })?
+}
+
+/// The versions that no record has.
+pub(super) fn gaps(ask: &mut impl Ask) -> Result<Gaps, LedgerError> {
+    ask.ask(|store| Ok(store.state_for_reading()?.gaps.clone()))?
+}
+
+/// Where a sale was moved to.
+pub(super) fn moved_to(ask: &mut impl Ask, id: &SaleId) -> Result<Option<String>, LedgerError> {
+    let id = id.detached();
+    ask.ask(move |store| {
+        let to = store.state_for_reading()?.departed.to(&id).map(str::to_owned);
+        Ok(to)
     })?
 }
 

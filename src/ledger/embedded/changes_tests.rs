@@ -56,7 +56,7 @@ impl Database {
 
     /// It has every row that changed up to its position, as the ledger has it.
     fn check(&self, store: &Store) {
-        for (id, machine) in store.state().sales.iter() {
+        for (id, machine) in store.state.sales.iter() {
             for row in machine.rows().iter().filter(|row| row.version <= self.position) {
                 let order = self.orders.get(&(id.clone(), row.id));
                 assert_eq!(order, Some(&row.to_change(id)), "at {}", self.position);

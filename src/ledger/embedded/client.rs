@@ -8,12 +8,16 @@ use std::time::Duration;
 use super::audit::{self, Ask};
 use super::folder::has_ledger;
 use super::folder::source_name;
+use super::moving::Moving;
 use super::open_error::OpenError;
 use super::store::{Options, Store};
 use super::thread::{Handle, Job};
 use crate::clock::{SteadyClock, wall_ms};
 use crate::ledger::client::{Client, Repair, SaleAudit};
+use crate::ledger::copy::SaleCopy;
+use crate::ledger::gaps::Gaps;
 use crate::ledger::{Batch, BatchReply, Group, LedgerError};
+use crate::limits::MOVED_SALES_MAX;
 use crate::sale::{Command, SaleId};
 
 /// Through a running ledger.
@@ -58,9 +62,25 @@ fn check_removal(ledger: &mut impl Ask, batch: &Batch) -> Result<(), LedgerError
     Ok(())
 }
 
+/// A sale that was moved to another ledger must not be made here again: its units are sold there.
+fn check_creation(ledger: &mut impl Ask, batch: &Batch) -> Result<(), LedgerError> {
+    let creates =
+        |group: &&Group| group.commands.iter().any(|command| matches!(command, Command::Create(_)));
+    for group in batch.groups.iter().filter(creates) {
+        if let Some(to) = audit::moved_to(ledger, &group.sale)? {
+            return Err(LedgerError::Refused(format!(
+                "the sale {} was moved to {to} and is sold from there",
+                group.sale
+            )));
+        }
+    }
+    Ok(())
+}
+
 impl Client for EmbeddedClient {
     fn apply(&mut self, batch: &Batch) -> Result<BatchReply, LedgerError> {
         check_removal(self, batch)?;
+        check_creation(self, batch)?;
         let detach =
             |group: &Group| Group { sale: group.sale.detached(), commands: group.commands.clone() };
         let batch = Batch { groups: batch.groups.iter().map(detach).collect() };
@@ -95,6 +115,14 @@ impl Client for EmbeddedClient {
         audit::removed_at(self, sale)
     }
 
+    fn gaps(&mut self) -> Result<Gaps, LedgerError> {
+        audit::gaps(self)
+    }
+
+    fn moved_to(&mut self, sale: &SaleId) -> Result<Option<String>, LedgerError> {
+        audit::moved_to(self, sale)
+    }
+
     fn orders_source(&self) -> Option<String> {
         self.ledger_id().ok().map(source_name)
     }
@@ -123,6 +151,52 @@ impl OfflineClient {
         Ok(Self { store: Some(store), clock })
     }
 
+    /// The same of a folder whose sales may be on their way to another ledger: for whoever moves them.
+    /// Also the note of that, if it has one.
+    pub fn open_to_move(folder: &Path) -> Result<(Self, Option<Moving>), OpenError> {
+        if !has_ledger(folder)? {
+            return Err(OpenError::Missing(folder.to_owned()));
+        }
+        let store = Store::open_to_move(folder, Options { fold_changes_min: u64::MAX })?;
+        // Under the lock.
+        let note = Moving::read(folder)?;
+        let clock = SteadyClock::new(store.now_ms(), wall_ms);
+        Ok((Self { store: Some(store), clock }, note))
+    }
+
+    /// Takes sales in that are not there, with all their reservations, in one step.
+    pub fn take_in(&mut self, sales: &[SaleCopy]) -> Result<(), LedgerError> {
+        let now_ms = self.clock.now_ms();
+        self.store()?.take_in(now_ms, sales)
+    }
+
+    /// Notes, durably, that sales are on their way: from now on nobody sells from this folder.
+    pub fn begin_move(&mut self, note: &Moving) -> Result<(), LedgerError> {
+        let store = self.store()?;
+        if store.state.departed.room() < note.sales.len() {
+            let text = format!("at most {MOVED_SALES_MAX} sales can be moved away from a ledger");
+            return Err(LedgerError::Refused(text));
+        }
+        note.write(store.folder.path()).map_err(|error| LedgerError::Refused(error.to_string()))
+    }
+
+    /// The sales are where they should go: forgets those that it still has, in one step, and with it
+    /// that they are on their way.
+    pub fn finish_move(&mut self, note: &Moving) -> Result<(), LedgerError> {
+        let store = self.store()?;
+        let is_here = |sale: &&SaleId| store.state.sales.number(sale).is_some();
+        if note.sales.iter().any(|sale| is_here(&sale)) {
+            store.send_away(&note.sales, &note.to)?;
+        }
+        self.end_move()
+    }
+
+    /// They are not on their way any more: they stay, or are gone.
+    pub fn end_move(&mut self) -> Result<(), LedgerError> {
+        let removed = Moving::remove(self.store()?.folder.path());
+        removed.map_err(|error| LedgerError::Refused(error.to_string()))
+    }
+
     /// What tells this ledger from any other.
     pub fn ledger_id(&self) -> u128 {
         self.store.as_ref().map_or(0, Store::id)
@@ -145,6 +219,7 @@ impl Ask for OfflineClient {
 impl Client for OfflineClient {
     fn apply(&mut self, batch: &Batch) -> Result<BatchReply, LedgerError> {
         check_removal(self, batch)?;
+        check_creation(self, batch)?;
         let now_ms = self.clock.now_ms();
         let mut replies = self.store()?.commit(now_ms, std::slice::from_ref(batch))?;
         replies.pop().ok_or_else(|| LedgerError::Lost("no reply".into()))
@@ -165,6 +240,14 @@ impl Client for OfflineClient {
 
     fn removed_at(&mut self, sale: &SaleId) -> Result<Option<u64>, LedgerError> {
         audit::removed_at(self, sale)
+    }
+
+    fn gaps(&mut self) -> Result<Gaps, LedgerError> {
+        audit::gaps(self)
+    }
+
+    fn moved_to(&mut self, sale: &SaleId) -> Result<Option<String>, LedgerError> {
+        audit::moved_to(self, sale)
     }
 
     fn orders_source(&self) -> Option<String> {

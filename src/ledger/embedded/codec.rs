@@ -40,14 +40,15 @@ const REMOVE: u8 = 10;
 const REFUND: u8 = 11;
 const TAKE_STOCK: u8 = 12;
 const CHANGE_TERMS: u8 = 13;
+const JUMP: u8 = 14;
+/// What [`RESERVE`] is, and how the request is found again. Format 3 has it; 0.1.0 wrote format 2.
+const RESERVE_TRACED: u8 = 32;
 
 /// Which of the terms a change of them names.
 const CLOSING: u8 = 1;
 const HOLD: u8 = 2;
 const LIMIT: u8 = 4;
 const QUANTITY: u8 = 8;
-/// What [`RESERVE`] is, and how the request is found again. Format 3 has it; 0.1.0 wrote format 2.
-const RESERVE_TRACED: u8 = 32;
 
 /// Bytes that don't say what they should. Names what was being read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +65,10 @@ pub(super) enum Entry {
     /// which after a restart are not the same ones (those already paid are gone from the queue), so
     /// the units that came back are what counts.
     Expired { units: u64 },
+    /// The next record has this number, and none has those before it: see [`Gaps`].
+    ///
+    /// [`Gaps`]: crate::ledger::gaps::Gaps
+    Jump { to: u64 },
 }
 
 /// Begins a journal record.
@@ -81,6 +86,12 @@ pub(super) fn put_sale(out: &mut Vec<u8>, sale: &SaleId) {
 pub(super) fn put_expired(out: &mut Vec<u8>, units: u64) {
     out.push(EXPIRED);
     out.extend_from_slice(&units.to_le_bytes());
+}
+
+/// Adds that the next record has another number than it would.
+pub(super) fn put_jump(out: &mut Vec<u8>, to: u64) {
+    out.push(JUMP);
+    out.extend_from_slice(&to.to_le_bytes());
 }
 
 /// Adds a command that changed its sale. Those that never do add nothing.
@@ -234,7 +245,8 @@ impl<'a> Reader<'a> {
         self.take("reservation id").map(u128::from_le_bytes).map(ReservationId)
     }
 
-    fn text(&mut self, what: &'static str) -> Result<&'a str, Malformed> {
+    /// A text.
+    pub(super) fn text(&mut self, what: &'static str) -> Result<&'a str, Malformed> {
         let length = usize::from(self.byte(what)?);
         let (bytes, rest) = self.0.split_at_checked(length).ok_or(Malformed(what))?;
         self.0 = rest;
@@ -351,6 +363,7 @@ impl<'a> Reader<'a> {
         let command = match self.byte("entry")? {
             SALE => return self.sale().map(Entry::Sale),
             EXPIRED => return Ok(Entry::Expired { units: self.u64("units")? }),
+            JUMP => return Ok(Entry::Jump { to: self.u64("number")? }),
             RESERVE => Command::Reserve(self.reserve()?),
             RESERVE_TRACED => {
                 let reserve = self.reserve()?;

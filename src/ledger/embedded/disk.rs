@@ -3,7 +3,7 @@
 //! Nothing else in the embedded ledger changes a file, so the tests can fail any one of these calls,
 //! or end the process' work between any two of them, and look at what the next start finds.
 
-use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::fs::{CWD, FallocateFlags, RenameFlags, fallocate, renameat_with, statvfs};
 use rustix::io::Errno;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
@@ -51,6 +51,20 @@ pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
 /// Gives a file another name, in place of the file that has it.
 pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     step(|| fs::rename(from, to))
+}
+
+/// Gives a file or folder another name, which must be nobody's.
+pub(super) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    step(|| match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // A file system that can't promise it.
+        Err(Errno::INVAL | Errno::NOSYS) if to.symlink_metadata().is_err() => fs::rename(from, to),
+        result => Ok(result?),
+    })
+}
+
+/// Removes an empty folder.
+pub(super) fn remove_folder(path: &Path) -> io::Result<()> {
+    step(|| fs::remove_dir(path))
 }
 
 /// Removes a file.

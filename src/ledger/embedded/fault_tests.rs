@@ -27,7 +27,7 @@ fn open(path: &Path) -> Store {
 
 /// What was sold, by id.
 fn sold(store: &Store) -> BTreeSet<u128> {
-    let machines = store.state().sales.iter();
+    let machines = store.state.sales.iter();
     machines.flat_map(|(_, machine)| machine.rows().iter().map(|row| row.id.0)).collect()
 }
 

@@ -125,7 +125,8 @@ pub(super) fn fold(
     Ok(recovered.state.row_count())
 }
 
-fn lower_priority() {
+/// From here on this thread is to be the last to run.
+pub(super) fn lower_priority() {
     const LOWEST: i32 = 19;
     // On Linux, no process means this thread alone. It can't fail in this direction, and if it did
     // the fold would merely be less polite.

@@ -20,11 +20,11 @@ use super::open_error::OpenError;
 use super::record::Kind;
 use super::runs::Runs;
 
-const MARKER: &str = "stampede-ledger";
+pub(super) const MARKER: &str = "stampede-ledger";
 /// Time to wait for the lock.
 const LOCK_PATIENCE: Duration = Duration::from_millis(200);
-const LOCK: &str = "lock";
-const UNFINISHED: &str = ".tmp";
+pub(super) const LOCK: &str = "lock";
+pub(super) const UNFINISHED: &str = ".tmp";
 
 /// An open data folder. One process at a time has it.
 pub(super) struct Folder {
@@ -258,7 +258,7 @@ fn random_id() -> io::Result<u128> {
     Ok(u128::from(high) << 64 | u128::from(low))
 }
 
-fn read_marker(folder: &Path) -> Result<Marker, OpenError> {
+pub(super) fn read_marker(folder: &Path) -> Result<Marker, OpenError> {
     let path = folder.join(MARKER);
     let bytes = fs::read(&path).map_err(|error| OpenError::from_io(&path, error))?;
     Marker::decode(&bytes).map_err(|unreadable| match unreadable {
@@ -269,7 +269,7 @@ fn read_marker(folder: &Path) -> Result<Marker, OpenError> {
 }
 
 /// Writes the marker: it is there wholly or as it was, also after a crash.
-fn write_marker(folder: &Path, marker: &Marker) -> io::Result<()> {
+pub(super) fn write_marker(folder: &Path, marker: &Marker) -> io::Result<()> {
     let path = folder.join(MARKER);
     let unfinished = Unfinished::create(unfinished_path(&path), path)?;
     disk::write_at(unfinished.file(), marker.encode().as_bytes(), 0)?;
@@ -299,7 +299,7 @@ pub(super) fn contents(folder: &Path) -> io::Result<Contents> {
 }
 
 /// Which of ours a name is.
-fn kind_of(name: &OsStr) -> Option<(Kind, u64)> {
+pub(super) fn kind_of(name: &OsStr) -> Option<(Kind, u64)> {
     let (kind, generation) = name.to_str()?.split_once('-')?;
     let kind = match kind {
         "journal" => Kind::Journal,
@@ -325,7 +325,7 @@ pub(super) fn unfinished_path(path: &Path) -> PathBuf {
 }
 
 /// Makes the folder if it is missing, with the folders above it. All their names are durable after.
-fn make(path: &Path) -> io::Result<()> {
+pub(super) fn make(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
@@ -359,7 +359,7 @@ fn first_stranger(path: &Path) -> io::Result<Option<String>> {
     Ok(None)
 }
 
-fn lock(folder: &Path) -> Result<File, OpenError> {
+pub(super) fn lock(folder: &Path) -> Result<File, OpenError> {
     let path = folder.join(LOCK);
     let file = OpenOptions::new()
         .create(true)

@@ -19,7 +19,8 @@ const FORMAT: &str = "stampede ledger, format ";
 const ID: &str = "id ";
 const JOURNAL: &str = "journal ";
 const RECORD: &str = "record ";
-const RUN: &str = "run ";
+/// What the line of a run begins with.
+pub(super) const RUN: &str = "run ";
 const CHECKSUM: &str = "checksum ";
 
 /// What the file says.
@@ -116,7 +117,8 @@ fn next_id<'a>(lines: &mut impl Iterator<Item = &'a str>) -> Result<u128, Unread
     id.ok_or(Unreadable::Damaged("no id"))
 }
 
-fn read_run(line: &str) -> Option<Run> {
+/// Reads the line of a run, which begins with [`RUN`].
+pub(super) fn read_run(line: &str) -> Option<Run> {
     let mut words = line.strip_prefix(RUN)?.split(' ');
     let (number, salt, first) = (words.next()?, words.next()?, words.next()?);
     let salt = u32::from_str_radix(salt, 16).ok()?;

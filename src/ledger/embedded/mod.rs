@@ -18,33 +18,43 @@
 //! command does: that is `sale::Machine`'s, live and in a replay alike.
 
 mod audit;
+mod backup;
 mod changes;
 mod client;
 mod codec;
+mod departed;
 mod disk;
 mod fold;
 mod folder;
 mod folding;
 mod journal;
 mod link;
+mod manifest;
 mod marker;
+mod moving;
 mod open_error;
 mod record;
 mod recover;
+mod restore;
+mod rewrite;
 mod runs;
 mod sales;
 mod snapshot;
 mod state;
 mod store;
 mod tail;
+mod tally;
 mod thread;
 mod traces;
 
+pub use backup::{Backup, BackupError, Progress, back_up};
 pub use changes::{Cursor, Rest};
 pub use client::{EmbeddedClient, OfflineClient};
 pub use folder::{LedgerId, renew_id, source_name};
 pub use link::run as run_link;
+pub use moving::Moving;
 pub use open_error::OpenError;
+pub use restore::{Opened, RestoreError, Restored};
 pub use runs::Diverged;
 pub use store::{COMMIT_COMMANDS_MAX, Options, Store};
 pub use thread::{Embedded, Handle, Job, Reply};

@@ -74,6 +74,18 @@ pub enum OpenError {
         /// What is wrong there.
         what: String,
     },
+    /// Sales are on their way to another ledger.
+    #[error(
+        "sales of {folder} are being moved to {to}, and that did not come to its end: run \
+         `stampede move` again with the same --from and --to, which finishes it, or with --abandon, \
+         which takes it back"
+    )]
+    Moving {
+        /// The folder.
+        folder: PathBuf,
+        /// Where to.
+        to: String,
+    },
     /// Anything else that the system reports.
     #[error("can't use {0}: {1}")]
     Io(PathBuf, #[source] io::Error),

@@ -6,7 +6,7 @@
 //! follow each other without a gap.
 
 use std::fs::File;
-use std::io::{self, BufReader, ErrorKind, Read};
+use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -192,6 +192,25 @@ impl Records {
         std::mem::swap(&mut self.record, &mut self.candidate);
         (self.record_at, self.offset) = (self.offset, payload_at + length as u64);
         Ok(Some(&self.record[RECORD_HEADER_BYTES..]))
+    }
+
+    /// Forgets what was read ahead of [`offset`](Self::offset): somebody may have written more.
+    pub(super) fn look_again(&mut self) -> Result<(), OpenError> {
+        let fail = |error| OpenError::from_io(&self.path, error);
+        self.input.seek(SeekFrom::Start(self.offset)).map_err(fail)?;
+        self.file_bytes = self.input.get_ref().metadata().map_err(fail)?.len();
+        Ok(())
+    }
+
+    /// Begins anew with the first record.
+    pub(super) fn rewind(&mut self) -> Result<(), OpenError> {
+        self.offset = FILE_HEADER_BYTES as u64;
+        self.look_again()
+    }
+
+    /// The payload of the last record that was read.
+    pub(super) fn current(&self) -> &[u8] {
+        &self.record[RECORD_HEADER_BYTES..]
     }
 
     /// Where the last record that was read begins, and it, after room for its header. `None`: none

@@ -125,17 +125,20 @@ impl Recovered {
             );
             return Err(OpenError::corrupt(&path, 0, what));
         }
-        let mut next = None;
+        let (mut next, mut last_number) = (None, self.next_number - 1);
         while let Some(record) = records.next(self.next_number)? {
+            last_number = self.next_number;
             next = next_generation(record);
             if next.is_some() {
                 break;
             }
             match self.state.replay(record, self.next_number) {
-                Ok(changes) => self.journal_changes += changes,
+                Ok((changes, following)) => {
+                    self.journal_changes += changes;
+                    self.next_number = following;
+                }
                 Err(malformed) => return Err(records.corrupt(malformed.0)),
             }
-            self.next_number += 1;
         }
         if next.is_some_and(|next| next != generation + 1) {
             return Err(records.corrupt("closed before another journal than the next"));
@@ -144,9 +147,7 @@ impl Recovered {
             return Err(records.corrupt(format!("a good record follows at byte {later}")));
         }
         let (end, rest_bytes) = (records.offset(), records.rest_bytes()?);
-        // A closing record has the number of the one after it.
-        let number = self.next_number - u64::from(next.is_none());
-        let last_record = records.into_last().map(|(at, record)| (number, at, record));
+        let last_record = records.into_last().map(|(at, record)| (last_number, at, record));
         self.last = Some(Found { header, end, rest_bytes, last_record, next });
         Ok(())
     }

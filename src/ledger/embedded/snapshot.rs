@@ -1,6 +1,7 @@
 //! A snapshot: the state before a journal generation, in a file.
 //!
-//! Record 0 says how many sales there are; each sale is a record with its definition and the number
+//! Record 0 says how many sales there are, which numbers no record has and which sales were moved to
+//! another ledger (both missing in those of 0.1.0); each sale is a record with its definition and the number
 //! of its reservations, then records of reservations; a last record says that it is whole. A
 //! snapshot gets its name only when it is complete and durable, so anything wrong in one is damage.
 
@@ -9,6 +10,7 @@ use std::io;
 use std::path::Path;
 
 use super::codec::{Malformed, ROW_BYTES_MIN, Reader, put_row, put_sale, put_spec, put_time};
+use super::departed::Departed;
 use super::disk::{self, Unfinished};
 use super::folder::{snapshot_path, unfinished_path};
 use super::open_error::OpenError;
@@ -23,7 +25,8 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// Written without being made durable. Small, so that the ledger thread's fdatasync never waits
 /// behind a long queue of ours.
 const DIRTY_BYTES_MAX: usize = 1 << 20;
-const WHOLE: &[u8] = b"whole";
+/// The last record.
+pub(super) const WHOLE: &[u8] = b"whole";
 const TOO_FEW: Malformed = Malformed("too few reservations");
 
 /// Writes the state before a journal generation whose first record is `first_number`.
@@ -75,6 +78,12 @@ impl<'a> Output<'a> {
     fn state(mut self, state: &State) -> io::Result<u64> {
         put_time(&mut self.record, state.now_ms);
         self.record.extend_from_slice(&(state.sales.count() as u64).to_le_bytes());
+        self.record.extend_from_slice(&(state.gaps.iter().len() as u32).to_le_bytes());
+        for gap in state.gaps.iter() {
+            self.record.extend_from_slice(&gap.start().to_le_bytes());
+            self.record.extend_from_slice(&gap.end().to_le_bytes());
+        }
+        state.departed.put(&mut self.record);
         self.finish_record()?;
         for (id, machine) in state.sales.iter() {
             self.sale(id, machine)?;
@@ -127,11 +136,7 @@ pub(super) fn read(
     let path = snapshot_path(folder, generation);
     let records = Records::open(&path, Kind::Snapshot, generation, stop)?;
     let mut input = Input { records, number: 0 };
-    let (now_ms, sale_count) = input.read(|record| {
-        let mut reader = Reader::new(record);
-        Ok((reader.time()?, reader.u64("number of sales")?))
-    })?;
-    let mut state = State { now_ms, ..State::default() };
+    let (mut state, sale_count) = input.read(read_head)?;
     for _ in 0..sale_count {
         let (id, machine) = input.sale()?;
         state.sales.insert(id, machine);
@@ -139,6 +144,26 @@ pub(super) fn read(
     input.read(|record| if record == WHOLE { Ok(()) } else { Err(Malformed("end")) })?;
     let first_number = input.records.header().first_number;
     Ok((state, first_number))
+}
+
+/// Reads record 0: the state without its sales, and how many these are.
+pub(super) fn read_head(record: &[u8]) -> Result<(State, u64), Malformed> {
+    let mut reader = Reader::new(record);
+    let (now_ms, sale_count) = (reader.time()?, reader.u64("number of sales")?);
+    let mut state = State { now_ms, ..State::default() };
+    if !reader.is_empty() {
+        for _ in 0..reader.u32("number of gaps")? {
+            let gap = reader.u64("gap")?..=reader.u64("gap")?;
+            if !state.gaps.push(gap) {
+                return Err(Malformed("gaps that can't be"));
+            }
+        }
+        state.departed = Departed::read(&mut reader)?;
+        if !reader.is_empty() {
+            return Err(Malformed("more than the head of a snapshot has"));
+        }
+    }
+    Ok((state, sale_count))
 }
 
 struct Input {

@@ -3,10 +3,12 @@
 //! Both mark the rows that change with the record's number, so that whoever has seen the changes up
 //! to one record can be given those after it (`changes`).
 
-use super::codec::{Entry, Malformed, Reader, put_command, put_expired, put_sale};
+use super::codec::{Entry, Malformed, Reader, put_command, put_expired, put_jump, put_sale};
+use super::departed::Departed;
 use super::sales::Sales;
 use super::tail::Tail;
 use super::traces::Traces;
+use crate::ledger::gaps::Gaps;
 use crate::ledger::{Group, GroupReply};
 use crate::limits::TOTAL_MAX;
 use crate::sale::{Command, Machine, Outcome, Reserve, SaleId, SaleSpec, Split};
@@ -23,6 +25,10 @@ pub(super) struct State {
     pub traces: Traces,
     /// Sales that were removed, for whoever has the time to free their memory.
     pub removed: Vec<Machine>,
+    /// Numbers that no record has.
+    pub gaps: Gaps,
+    /// Sales that were moved to another ledger.
+    pub departed: Departed,
 }
 
 impl State {
@@ -72,6 +78,10 @@ impl State {
     ) -> (Outcome, bool) {
         let Some(found) = *sale else {
             let Command::Create(spec) = command else { return (Outcome::UnknownSale, false) };
+            // Its units are sold elsewhere: made here again they would be sold twice.
+            if self.departed.to(id).is_some() {
+                return (Outcome::UnknownSale, false);
+            }
             return match create(spec, self.now_ms) {
                 Ok((created, outcome)) => {
                     *sale = Some(self.sales.insert(id.detached(), created));
@@ -138,12 +148,23 @@ impl State {
         (changes, self.sales.due_count(self.now_ms, 1) > 0)
     }
 
-    /// Applies a record of the journal, whose number this is. Gives the number of changes in it.
-    pub(super) fn replay(&mut self, record: &[u8], number: u64) -> Result<u64, Malformed> {
+    /// Has the record after the one with this number be numbered `to`, and adds that to this one.
+    /// Whether it can.
+    pub(super) fn jump(&mut self, number: u64, to: u64, record: &mut Vec<u8>) -> bool {
+        let can = to > number && self.gaps.push(number + 1..=to - 1);
+        if can {
+            put_jump(record, to);
+        }
+        can
+    }
+
+    /// Applies a record of the journal, whose number this is. Gives the number of changes in it, and
+    /// that of the next record.
+    pub(super) fn replay(&mut self, record: &[u8], number: u64) -> Result<(u64, u64), Malformed> {
         let mut reader = Reader::new(record);
         self.now_ms = self.now_ms.max(reader.time()?);
         let mut current: Option<(SaleId, Option<u32>)> = None;
-        let mut changes = 0;
+        let (mut changes, mut next) = (0, number + 1);
         while !reader.is_empty() {
             let entry = reader.entry()?;
             if let Entry::Sale(id) = entry {
@@ -155,6 +176,13 @@ impl State {
                 continue;
             }
             changes += 1;
+            if let Entry::Jump { to } = entry {
+                if to <= number || !self.gaps.push(number + 1..=to - 1) {
+                    return Err(Malformed("numbers that go back"));
+                }
+                next = to;
+                continue;
+            }
             let (id, sale) = current.as_mut().ok_or(Malformed("change of no sale"))?;
             match entry {
                 Entry::Command(command) => {
@@ -169,14 +197,14 @@ impl State {
                     machine.set_version(number);
                     replay_expiry(machine, self.now_ms, units)?;
                 }
-                Entry::Sale(_) => {}
+                Entry::Sale(_) | Entry::Jump { .. } => {}
             }
         }
         if let Some((_, Some(last))) = current {
             self.sales.reschedule(last);
         }
         self.removed.clear();
-        Ok(changes)
+        Ok((changes, next))
     }
 }
 

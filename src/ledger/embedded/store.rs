@@ -16,6 +16,7 @@ use super::codec::{COMMAND_BYTES_MAX, put_time};
 use super::fold::Fold;
 use super::folder::{Folder, contents, journal_path};
 use super::journal::{Found, Journal, is_full};
+use super::moving::check_settled;
 use super::open_error::OpenError;
 use super::record::{RECORD_BYTES_MAX, RECORD_HEADER_BYTES, StopFlag};
 use super::recover;
@@ -58,11 +59,11 @@ impl Default for Options {
 pub struct Store {
     pub(super) folder: Folder,
     pub(super) options: Options,
-    state: State,
+    pub(super) state: State,
     pub(super) journal: Journal,
     pub(super) next_number: u64,
     /// The record being built, with room for its header.
-    record: Vec<u8>,
+    pub(super) record: Vec<u8>,
     /// Why nothing can be committed any more.
     pub(super) failure: Option<String>,
     /// Changes in all journals since the snapshot.
@@ -79,8 +80,20 @@ pub struct Store {
 impl Store {
     /// Opens a data folder, making it if it is missing, and reads all sales into memory.
     pub fn open(path: &Path, options: Options) -> Result<Self, OpenError> {
+        let folder = Folder::open(path)?;
+        // Whatever was said of its sales is said under the lock.
+        check_settled(path)?;
+        Self::open_folder(folder, options)
+    }
+
+    /// The same, also if sales are on their way to another ledger: for whoever moves them.
+    pub(super) fn open_to_move(path: &Path, options: Options) -> Result<Self, OpenError> {
+        Self::open_folder(Folder::open(path)?, options)
+    }
+
+    fn open_folder(mut folder: Folder, options: Options) -> Result<Self, OpenError> {
         let started = Instant::now();
-        let mut folder = Folder::open(path)?;
+        let path = &folder.path().to_owned();
         let fail = |error| OpenError::from_io(path, error);
         let files = contents(path).map_err(fail)?;
         folder.check_files(&files)?;
@@ -209,7 +222,7 @@ impl Store {
 
     /// It counts in these from now on.
     pub(super) fn count_in(&mut self, counts: Arc<StoreCounts>) {
-        counts.version.set(self.version());
+        counts.records.set(self.records_between(0, self.version()));
         self.counts = counts;
     }
 
@@ -274,6 +287,11 @@ impl Store {
         Ok(changes::next(&mut self.state, version, cursor, max))
     }
 
+    /// How many records there are after one version and up to another.
+    pub fn records_between(&self, after: u64, until: u64) -> u64 {
+        self.state.gaps.given_between(after, until)
+    }
+
     /// What is left for a cursor.
     pub fn rest(&self, cursor: &Cursor) -> Rest {
         changes::rest(&self.state, self.version(), cursor)
@@ -288,12 +306,6 @@ impl Store {
         self.check()?;
         changes::wake_when_more(&mut self.state, cursor, wake);
         Ok(())
-    }
-
-    /// The state, for a test that looks at it.
-    #[cfg(test)]
-    pub(super) fn state(&self) -> &State {
-        &self.state
     }
 
     /// The state, for the reader of changes. `Refused`: it is ahead of the disk.
@@ -332,14 +344,14 @@ impl Store {
         self.failure.is_some()
     }
 
-    fn check(&self) -> Result<(), LedgerError> {
+    pub(super) fn check(&self) -> Result<(), LedgerError> {
         match &self.failure {
             Some(reason) => Err(LedgerError::Refused(format!("{reason}; restart the ledger"))),
             None => Ok(()),
         }
     }
 
-    fn begin(&mut self, now_ms: u64) {
+    pub(super) fn begin(&mut self, now_ms: u64) {
         self.set_now(now_ms);
         if self.record.capacity() > RECORD_SPARE_BYTES {
             self.record = Vec::with_capacity(RECORD_SPARE_BYTES);
@@ -357,7 +369,7 @@ impl Store {
         self.write()
     }
 
-    fn write(&mut self) -> Result<(), LedgerError> {
+    pub(super) fn write(&mut self) -> Result<(), LedgerError> {
         match self.journal.append(&mut self.record, self.next_number) {
             Ok(sync) => self.counts.sync_us.record(sync.as_micros() as u64),
             Err(error) => {
@@ -366,7 +378,7 @@ impl Store {
                 return Err(LedgerError::Lost(reason));
             }
         }
-        self.counts.version.set(self.next_number);
+        self.counts.records.set(self.state.gaps.given_between(0, self.next_number));
         self.next_number += 1;
         if let Some(tail) = &mut self.state.tail {
             tail.wake_reader();
@@ -396,7 +408,7 @@ impl Store {
         if changes == 0 { Ok(()) } else { self.journal_room(changes * COMMAND_BYTES_MAX) }
     }
 
-    fn journal_room(&mut self, bytes: usize) -> Result<(), LedgerError> {
+    pub(super) fn journal_room(&mut self, bytes: usize) -> Result<(), LedgerError> {
         let bytes = RECORD_HEADER_BYTES + size_of_val(&self.state.now_ms) + bytes;
         let noted = if self.folder.is_run_noted() { Ok(()) } else { self.folder.note() };
         noted.and_then(|()| self.journal.make_room(bytes as u64)).map_err(|error| {

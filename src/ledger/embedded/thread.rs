@@ -13,11 +13,13 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::departed::Departed;
 use super::open_error::OpenError;
 use super::store::{COMMIT_COMMANDS_MAX, Options, Store};
 use crate::clock::SteadyClock;
 use crate::ledger::counts::StoreCounts;
 use crate::ledger::{Batch, BatchReply, LedgerError};
+use crate::sale::SaleId;
 
 /// Batches that may wait. Far more than cores, each of which has one or two under way.
 const WAITING_BATCHES_MAX: usize = 1024;
@@ -141,6 +143,8 @@ impl Handle {
 /// A running embedded ledger.
 pub struct Embedded {
     handle: Handle,
+    /// Sales that were moved to another ledger, as they were when it was opened.
+    departed: Arc<OnceLock<Departed>>,
     failed: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -155,7 +159,9 @@ impl Embedded {
         clock_ms: impl FnMut() -> u64 + Send + 'static,
     ) -> Result<Self, OpenError> {
         let store = Store::open(folder, options)?;
-        Self::run(move || Some(store), clock_ms).map_err(|error| OpenError::from_io(folder, error))
+        let departed = Arc::new(OnceLock::from(store.state.departed.clone()));
+        Self::run(move || Some(store), departed, clock_ms)
+            .map_err(|error| OpenError::from_io(folder, error))
     }
 
     /// The same for a folder that another process is about to close: it is opened on the ledger thread
@@ -182,20 +188,22 @@ impl Embedded {
                 None
             }
         };
-        Self::run(open, clock_ms)
+        Self::run(open, Arc::default(), clock_ms)
     }
 
     fn run(
         open: impl FnOnce() -> Option<Store> + Send + 'static,
+        departed: Arc<OnceLock<Departed>>,
         clock_ms: impl FnMut() -> u64 + Send + 'static,
     ) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(WAITING_BATCHES_MAX);
         let counts = Arc::new(StoreCounts::default());
         let handle = Handle { sender, ledger_id: Arc::default(), counts: counts.clone() };
         let (failed, id) = (Arc::new(AtomicBool::new(false)), handle.ledger_id.clone());
-        let theirs = failed.clone();
+        let (theirs, left) = (failed.clone(), departed.clone());
         let live = move || {
             let Some(mut store) = open() else { return };
+            let _ = left.set(store.state.departed.clone());
             let _ = id.set(store.id());
             store.count_in(counts);
             let clock = SteadyClock::new(store.now_ms(), clock_ms);
@@ -204,13 +212,19 @@ impl Embedded {
             ledger.close();
         };
         let thread = std::thread::Builder::new().name("ledger".into()).spawn(live)?;
-        Ok(Self { handle, failed, thread: Some(thread) })
+        Ok(Self { handle, departed, failed, thread: Some(thread) })
     }
 
     /// Whether it commits nothing any more, until it is started again: a write or an assertion has
     /// failed, or its thread has ended.
     pub fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Relaxed) || self.thread.as_ref().is_none_or(|t| t.is_finished())
+    }
+
+    /// The ledger that a sale was moved to from here, before this one was opened. `None`: it was not, or
+    /// it is not open yet.
+    pub fn moved_to(&self, sale: &SaleId) -> Option<&str> {
+        self.departed.get().and_then(|departed| departed.to(sale))
     }
 
     /// A way in for one core, or one of the others.

@@ -26,6 +26,11 @@ impl EntryId {
         Self { ms: version >> SEQUENCE_BITS, sequence: version & ((1 << SEQUENCE_BITS) - 1) }
     }
 
+    /// The next one that its version leaves room for.
+    pub fn next(self) -> Self {
+        Self::of_version(self.version() + 1)
+    }
+
     /// The version up to which changes are of this millisecond or an earlier one.
     pub fn last_version_of_ms(ms: u64) -> u64 {
         Self { ms, sequence: (1 << SEQUENCE_BITS) - 1 }.version()

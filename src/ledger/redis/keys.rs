@@ -228,6 +228,21 @@ impl SaleKeys {
         std::iter::once(self.counters().to_owned()).chain(beside).collect()
     }
 
+    /// The names that the keys have while the sale arrives from another ledger: in the same slot, and
+    /// no sale's.
+    pub(super) fn arriving(&self) -> Self {
+        let counters = self.beside(":arriving");
+        let text = [&*counters, self.total_field(), self.sold_field()].concat();
+        let counters_end = counters.len();
+        // It has a hash tag by now.
+        Self {
+            text,
+            counters_end,
+            total_end: counters_end + self.total_field().len(),
+            tagged: true,
+        }
+    }
+
     fn beside(&self, suffix: &str) -> String {
         let (open, close) = braces(self.tagged);
         [open, self.counters(), close, suffix].concat()
@@ -312,6 +327,20 @@ mod tests {
         assert_eq!(templates.pattern(), "{x:*:*}:*");
         let odd = KeyTemplates::new("[{sale}]*?", "t", "s").unwrap();
         assert_eq!(odd.pattern(), r"{\[*\]\*\?}:*");
+    }
+
+    #[test]
+    fn keys_that_arrive_share_the_slot_and_are_no_sale() {
+        for counters in ["{sale}_hash_key", "{{sale}}", "x:{sale}:{sale}", "a{b}{sale}"] {
+            let templates = KeyTemplates::new(counters, "t", "s").unwrap();
+            let (keys, arriving) = (templates.of(&ticket()), templates.of(&ticket()).arriving());
+            assert_eq!((arriving.total_field(), arriving.sold_field()), ("t", "s"));
+            for (key, name) in keys.all().iter().zip(arriving.all()) {
+                assert_ne!(*key, name);
+                assert_eq!(slot_of(name.as_bytes()), keys.slot(), "{name}");
+                assert_eq!(templates.sale_of(name.as_bytes()), None, "{name}");
+            }
+        }
     }
 
     #[test]

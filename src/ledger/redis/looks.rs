@@ -27,6 +27,7 @@ use super::keys::SaleKeys;
 use super::line::{claim_of, number};
 use super::resp::{bulk, bulk_pieces, command, text_command};
 use super::value::{Header, text};
+use crate::ledger::format::{FORMAT, FORMAT_0_1_0};
 use crate::limits::{
     CREATION_MAX, HOLD_MS_DEFAULT, HOLD_MS_MAX, MOVED_MAX, QUANTITY_MAX, QUANTITY_MAX_DEFAULT,
     TIME_MS_MAX, TOTAL_MAX,
@@ -36,7 +37,7 @@ use crate::sale::{
 };
 
 /// What is read of a sale beside its counters.
-const FIELDS: [&str; 10] = [
+const FIELDS: [&str; 11] = [
     "creation",
     "held",
     "confirmed",
@@ -47,6 +48,7 @@ const FIELDS: [&str; 10] = [
     "limit_per_user",
     "quantity_max",
     "split",
+    "format",
 ];
 /// So many of them are read again for a glance, with all that says what was moved between parts.
 /// Whatever sells, returns or moves units writes one of these. The other fields are of the making, or
@@ -295,8 +297,11 @@ fn counts(counters: &Value) -> Option<(u64, u64)> {
 fn view(fields: &Value, counters: &Value, again: &Value, now_ms: u64) -> Option<SaleView> {
     let (total, sold) = counts(counters)?;
     let (Value::Array(fields), Value::Array(again)) = (fields, again) else { return None };
-    let ([creation, held, confirmed, last, hold, opens, closes, limit, quantity, split], moved) =
-        fields.split_first_chunk()?;
+    let (
+        [creation, held, confirmed, last, hold, opens, closes, limit, quantity, split, format],
+        moved,
+    ) = fields.split_first_chunk()?;
+    whole(format, Some(FORMAT_0_1_0.into()), 1, FORMAT.into())?;
     let (again, moved_again) = again.split_at(again.len().min(FIELDS_AGAIN));
     if !fields.starts_with(again) || moved != moved_again {
         return None;

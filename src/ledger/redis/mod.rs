@@ -12,6 +12,7 @@
 //!
 //! Time is Redis' `TIME`, kept from going back by the latest time that was written.
 
+mod arrival;
 pub mod audit;
 mod client;
 mod cluster;
@@ -54,6 +55,7 @@ mod trim;
 mod value;
 mod warning;
 
+pub use arrival::Arrival;
 pub use client::RedisClient;
 pub use codec::Codec;
 pub use decode_error::DecodeError;

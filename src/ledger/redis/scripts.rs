@@ -4,6 +4,7 @@
 //! own that stands before theirs, and the bounds of `limits.rs` stand before everything, so that
 //! none is written twice. The scripts are the twin of `sale/machine.rs`: outcome for outcome.
 
+use crate::ledger::format::{FORMAT, FORMAT_REFUNDED, FORMATS_MAX};
 use crate::limits::{
     BATCH_MAX, CREATION_MAX, EPOCH_MAX, HOLD_MS_DEFAULT, HOLD_MS_MAX, LEASE_MS,
     LIMIT_COUNT_LINES_MAX, LIMIT_COUNT_UNITS_MAX, MEMBERS_MAX, MOVED_MAX, QUANTITY_MAX,
@@ -178,7 +179,10 @@ fn bounds() -> String {
          local SPLITS_MAX, MOVED_MAX = {SPLITS_MAX}, {MOVED_MAX}\n\
          local LIMIT_COUNT_UNITS_MAX, LIMIT_COUNT_LINES_MAX = \
          {LIMIT_COUNT_UNITS_MAX}, {LIMIT_COUNT_LINES_MAX}\n\
-         local CREATION_MAX, REPAIR = {CREATION_MAX}, '{REPAIR}'\n",
-        u32::MAX
+         local CREATION_MAX, REPAIR = {CREATION_MAX}, '{REPAIR}'\n\
+         local FORMAT, FORMAT_REFUNDED, FORMATS_MAX, VERSION = \
+         {FORMAT}, {FORMAT_REFUNDED}, {FORMATS_MAX}, '{}'\n",
+        u32::MAX,
+        env!("CARGO_PKG_VERSION")
     )
 }

@@ -3,6 +3,7 @@
 use redis::Value;
 
 use crate::ledger::LedgerError;
+use crate::ledger::format::FORMAT;
 use crate::ledger::redis::entry_id::EntryId;
 use crate::ledger::redis::line::number;
 use crate::limits::{HOLD_MS_DEFAULT, QUANTITY_MAX_DEFAULT, TIME_MS_MAX, TOTAL_MAX};
@@ -46,8 +47,9 @@ impl Look {
         let now_ms = count(next()?)?;
         let exists = count(next()?)? == 1;
         let [total, sold] = fixed(texts(next()?)?)?;
-        let [held, hold, opens, closes, limit, quantity, trimmed, repairs, retold] =
+        let [held, hold, opens, closes, limit, quantity, trimmed, repairs, retold, format] =
             fixed(texts(next()?)?)?;
+        check_format(format.as_deref())?;
         let [length, last, added] = fixed(texts(next()?)?)?;
         let groups = list(next()?)?.into_iter().map(|group| {
             let [_, delivered, pending] = fixed(texts(group)?)?;
@@ -150,6 +152,20 @@ impl Look {
 /// What a reply of Redis is not.
 pub(super) fn odd(what: &str) -> LedgerError {
     LedgerError::Refused(format!("Redis' reply can't be read: {what}"))
+}
+
+/// What a newer version has written would be judged by rules that are not its own.
+fn check_format(format: Option<&str>) -> Result<(), LedgerError> {
+    let Some(text) = format else { return Ok(()) };
+    match number(text) {
+        Some(format) if format <= FORMAT.into() => Ok(()),
+        Some(format) => Err(LedgerError::Refused(format!(
+            "the sale has format {format}, which a newer version of stampede has written; this one, {}, reads \
+             up to {FORMAT}: audit it with that",
+            env!("CARGO_PKG_VERSION")
+        ))),
+        None => Err(unreadable("format")),
+    }
 }
 
 fn unreadable(field: &str) -> LedgerError {

@@ -55,6 +55,20 @@ local function fields_of(key, ...)
   return redis.error_reply('UNDONE ' .. values.err)
 end
 
+-- An error if the sale has a format that this version does not read. Without one it has the first.
+local sale_format = 1
+local function newer_format(text)
+  sale_format = integer(text, 1, 1, FORMATS_MAX)
+  if not sale_format then
+    return refuse('the field format of the hash ' .. SALE .. ' is no format: ' .. shown(text))
+  end
+  if sale_format > FORMAT then
+    return refuse('the sale has format ' .. format('%d', sale_format) .. ', which a newer version of '
+      .. 'stampede has written; this one, ' .. VERSION .. ', reads up to ' .. FORMAT
+      .. ': upgrade it')
+  end
+end
+
 local counters = fields_of(COUNTERS, TOTAL_FIELD, SOLD_FIELD)
 if counters.err then return counters end
 local known = counters[1] or counters[2] or call('EXISTS', COUNTERS) == 1

@@ -53,14 +53,16 @@ local counts_no_more = limit_before > 0 and limit == 0
 if counts_from_now or counts_no_more then
   needs('UNLINK', USERS)
   needs('HINCRBY', SALE, 'repairs', '1')
+  needs('HSET', SALE, 'limit_per_user', '0')
 end
 if counts_from_now then
   local pieces, reply = count_users()
   if not pieces then return reply end
+  -- Nobody reads them yet. There are some only if a change ended between its writes.
+  local has_old = call('EXISTS', USERS) == 1
   -- An audit under way has counted what is counted anew here.
   call('HINCRBY', SALE, 'repairs', '1')
-  -- Nobody reads them yet. There are some only if a change ended between its writes.
-  if call('EXISTS', USERS) == 1 then call('UNLINK', USERS) end
+  if has_old then call('UNLINK', USERS) end
   for _, piece in ipairs(pieces) do call('HSET', USERS, unpack(piece)) end
 end
 if counts_no_more then call('HINCRBY', SALE, 'repairs', '1') end

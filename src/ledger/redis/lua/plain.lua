@@ -94,12 +94,14 @@ local function sell_plain(replies, now_ms, epoch)
     local set
     if epoch then
       set = call('HMGET', sale_key, 'held', 'hold_ms', 'opens_at_ms', 'closes_at_ms', 'limit_per_user',
-        'last_ms', 'split', 'confirmed', 'epoch')
-      if set[9] ~= epoch then return end
+        'last_ms', 'split', 'confirmed', 'format', 'epoch')
+      if set[10] ~= epoch then return end
     else
       set = call('HMGET', sale_key, 'held', 'hold_ms', 'opens_at_ms', 'closes_at_ms', 'limit_per_user',
-        'last_ms', 'split', 'confirmed')
+        'last_ms', 'split', 'confirmed', 'format')
     end
+    local format_text = set[9]
+    if format_text and (find(format_text, '%D') or format_text + 0 > FORMAT) then return end
     local held, confirmed = set[1], set[8]
     if held == sold_text then
       if confirmed and confirmed ~= '0' then return end

@@ -13,6 +13,8 @@ if readable.err then return readable end
 local all = call('HGETALL', SALE)
 local set = {}
 for i = 1, #all, 2 do set[all[i]] = all[i + 1] end
+local newer = newer_format(set.format)
+if newer then return newer end
 total = tonumber(ARGV[4]) or integer(counters[1], nil, 0, TOTAL_MAX)
 sold, held = integer(counters[2], 0, 0, TOTAL_MAX) or 0, integer(set.held, 0, 0, TOTAL_MAX) or 0
 local confirmed = math.max(sold - held, integer(set.confirmed, 0, 0, TOTAL_MAX) or 0)
@@ -42,7 +44,7 @@ creation = micros or 0
 -- The two hashes stay and are written over: in a Cluster, a key that a script has emptied can't be
 -- written again while its slot is on its way.
 call('UNLINK', RESERVATIONS, CLAIMS, USERS, DEADLINES, STREAM)
-local gone = {'confirmed', 'repairs', 'stream_trimmed', 'stream_retold', 'stock'}
+local gone = {'confirmed', 'format', 'repairs', 'stream_trimmed', 'stream_retold', 'stock'}
 for name in pairs(set) do
   if string.match(name, '^gave_') or string.match(name, '^took_') then gone[#gone + 1] = name end
 end

@@ -11,8 +11,10 @@ if known then
   free = total > sold and total - sold or 0
 
   local set = fields_of(SALE, 'held', 'hold_ms', 'opens_at_ms', 'closes_at_ms', 'limit_per_user',
-    'quantity_max', 'last_ms', 'split', 'confirmed', 'creation')
+    'quantity_max', 'last_ms', 'split', 'confirmed', 'creation', 'format')
   if set.err then return set end
+  local newer = newer_format(set[11])
+  if newer then return newer end
   -- Every sale that was made by us or has sold has the field: whoever took it away did not undo that.
   if not counters[2]
     and (set[1] or call('EXISTS', RESERVATIONS, CLAIMS, USERS, DEADLINES, STREAM) > 0) then

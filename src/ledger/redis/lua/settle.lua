@@ -54,6 +54,7 @@ if failure then return failure end
 local sold_then, held_then = sold, held
 local codes, extras, lines = {}, {}, {}
 local edits = {}
+local refunds = false
 
 local function become(row, id, status)
   row.status, row.value = status, status .. sub(fields[row.name], row.after, row.to)
@@ -91,6 +92,7 @@ for i = 1, count do
     sold_then = sold_then - row.quantity
     add_units(row.user, -row.quantity)
     become(row, ARGV[4 + i], 'refunded')
+    refunds = true
   elseif status == 'confirmed' then
     code = 'P'
   elseif status == 'cancelled' then
@@ -137,5 +139,12 @@ for name, edit in pairs(edits) do
   fields[name] = concat(pieces)
   changed[name] = true
 end
-if #lines > 0 then write(concat(lines), sold_then, held_then) end
+if #lines > 0 then
+  -- Whoever can't read a refund must know it before there is one.
+  if refunds and sale_format < FORMAT_REFUNDED then
+    needs('HSET', SALE, 'a', 'b')
+    call('HSET', SALE, 'format', FORMAT_REFUNDED)
+  end
+  write(concat(lines), sold_then, held_then)
+end
 return {now, free, concat(codes), unpack(extras)}

@@ -1,0 +1,360 @@
+//! A sale that comes from another ledger, with all its reservations.
+//!
+//! Its keys are written beside where they belong, under names that nobody looks at, and are read back
+//! and compared. Then one script gives all of them their names: the sale is there in one step, and
+//! says which move brought it. Whoever dies before that has left keys that the next attempt removes;
+//! whoever dies after it finds the sale there.
+//!
+//! The stream tells every reservation once, in entries whose ids are above every version that they
+//! had, so that orders which the other ledger has written are written over.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+use redis::Value;
+
+use super::audit;
+use super::client::RedisClient;
+use super::decode_error::error_text;
+use super::entry_id::EntryId;
+use super::index::time_ms;
+use super::keys::SaleKeys;
+use super::keyspace::read;
+use super::line::OWNER_SEPARATOR;
+use super::pipeline::Pipeline;
+use crate::ledger::LedgerError;
+use crate::ledger::copy::SaleCopy;
+use crate::limits::{ARRIVAL_BYTES_MAX, ARRIVAL_ROWS_MAX, CLIENT_ANSWER_DEADLINE_MS};
+use crate::sale::{
+    Change, Creation, ID_PREFIX_TEXT_BYTES, ReservationId, SaleId, SaleView, Status,
+};
+
+/// The field of the sale's hash that says which move brought it.
+const ARRIVED_BY: &str = "arrived_by";
+/// Time that replicas have to receive what was brought, in ms.
+const REPLICAS_WAIT_TIME_MS: u64 = 60_000;
+/// The same as an argument.
+const REPLICAS_WAIT_MS: &str = "60000";
+
+/// Writes what stands there, if it does.
+const TOUCH: &str = "\
+if redis.call('HGET', KEYS[1], 'arrived_by') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'arrived_by', ARGV[1])
+return 1";
+
+/// Gives the keys of a sale that has arrived their names, the counters' last. KEYS are where they
+/// belong, then where they are; ARGV[1] says which move it is.
+const ARRIVE: &str = "\
+if redis.call('HGET', KEYS[2], 'arrived_by') == ARGV[1] then return 0 end
+for i = 1, 7 do
+  if redis.call('EXISTS', KEYS[i]) == 1 then
+    return redis.error_reply('STAMPEDE the key ' .. KEYS[i] .. ' is there already')
+  end
+end
+if redis.call('HGET', KEYS[9], 'arrived_by') ~= ARGV[1] then
+  return redis.error_reply('STAMPEDE the key ' .. KEYS[9] .. ' is not as it was written')
+end
+for i = 7, 1, -1 do
+  if redis.call('EXISTS', KEYS[7 + i]) == 1 then redis.call('RENAME', KEYS[7 + i], KEYS[i]) end
+end
+return 1";
+
+/// How a sale stands in the ledger that it is to be moved to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// There is no such sale.
+    Absent,
+    /// It is there, and this move brought it.
+    Here,
+    /// There is one of this name, or something of one.
+    Occupied,
+}
+
+impl RedisClient {
+    /// Whether a move has brought a sale.
+    pub fn arrival(&mut self, sale: &SaleId, move_id: u64) -> Result<Arrival, LedgerError> {
+        let keys = self.codec().keys().of(sale).all();
+        let brought: Option<String> =
+            read(self.command(&[b"HGET", keys[1].as_bytes(), ARRIVED_BY.as_bytes()])?)?;
+        if brought.is_some_and(|by| by == name_of(move_id)) {
+            return Ok(Arrival::Here);
+        }
+        Ok(if self.any_key_of(sale)? { Arrival::Occupied } else { Arrival::Absent })
+    }
+
+    /// Brings a sale: see the module's header. `progress` is told of reservations.
+    ///
+    /// # Errors
+    /// The sale is not there, or, after [`LedgerError::Lost`], it may be: ask [`arrival`](Self::arrival).
+    pub fn bring(
+        &mut self,
+        sale: &SaleCopy,
+        move_id: u64,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), LedgerError> {
+        let keys = self.codec().keys().of(&sale.id);
+        let beside = keys.arriving();
+        self.clear_arrival(&sale.id)?;
+        self.write_beside(&beside, sale, move_id, progress)?;
+        self.check_beside(&beside, sale)?;
+        // In the index before anything of it can be held.
+        self.register(&[&sale.id])?;
+        let all = [keys.all(), beside.all()].concat();
+        let (count, name) = (all.len().to_string(), name_of(move_id));
+        let mut words = vec!["EVAL", ARRIVE, &count];
+        words.extend(all.iter().map(String::as_str));
+        words.push(&name);
+        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        self.command(&words)?;
+        self.register(&[&sale.id])?;
+        self.announce(&[&sale.id]);
+        self.settle_arrival(&sale.id, move_id)
+    }
+
+    /// Removes what an attempt that was ended has left beside a sale.
+    pub fn clear_arrival(&mut self, sale: &SaleId) -> Result<(), LedgerError> {
+        let keys = self.codec().keys().of(sale).arriving().all();
+        let mut unlink: Vec<&[u8]> = vec![b"UNLINK"];
+        unlink.extend(keys.iter().map(|key| key.as_bytes()));
+        self.command(&unlink).map(drop)
+    }
+
+    fn write_beside(
+        &mut self,
+        keys: &SaleKeys,
+        sale: &SaleCopy,
+        move_id: u64,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), LedgerError> {
+        let names = keys.all();
+        let [counters, of_sale, reservations, claims, users, deadlines, stream] = &names[..] else {
+            return Err(LedgerError::Refused("a sale has other keys than these".into()));
+        };
+        let total = sale.reservations.len() as u64;
+        let mut output = Output { client: self, commands: Pipeline::new(), bytes: 0 };
+        let (view, spec) = (&sale.view, &sale.view.spec);
+        let now_ms = time_ms(Some(output.client.command(&[b"TIME"])?))?;
+        let number = |n: u64| n.to_string();
+        let sold = view.held + view.confirmed;
+        output.hash(
+            counters,
+            [(keys.total_field(), number(spec.total)), (keys.sold_field(), number(sold))],
+        )?;
+        let creation = match view.creation {
+            Creation::UNKNOWN => now_ms * 1000,
+            Creation(known) => known,
+        };
+        output.hash(
+            of_sale,
+            [
+                ("held", number(view.held)),
+                ("confirmed", number(view.confirmed)),
+                ("hold_ms", number(spec.hold_ms)),
+                ("opens_at_ms", number(spec.opens_at_ms)),
+                ("closes_at_ms", number(spec.closes_at_ms)),
+                ("limit_per_user", number(spec.limit_per_user.into())),
+                ("quantity_max", number(spec.quantity_max.into())),
+                ("last_ms", number(view.now_ms)),
+                ("creation", number(creation)),
+                (ARRIVED_BY, name_of(move_id)),
+            ],
+        )?;
+        output.hash(of_sale, moves_of(view))?;
+
+        // Those whose ids begin alike share a field, and those of a field a member of the deadlines.
+        let mut fields: BTreeMap<String, String> = BTreeMap::new();
+        let mut units: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut due: BTreeMap<String, u64> = BTreeMap::new();
+        let mut own = Vec::new();
+        for change in &sale.reservations {
+            let row = &change.reservation;
+            let field = field_of(row.id);
+            if row.status == Status::Held {
+                due.insert(format!("{field}:{}", row.expires_at_ms), row.expires_at_ms);
+            }
+            let counts = matches!(row.status, Status::Held | Status::Confirmed);
+            if let Some(user) = row.user.as_ref().filter(|_| counts && spec.limit_per_user > 0) {
+                *units.entry(user.as_str()).or_default() += u64::from(row.quantity);
+            }
+            if change.key.is_some() {
+                own.push((owner_of(change), row.id.to_string()));
+            }
+            fields.entry(field).or_default().push_str(&line_of(change));
+        }
+        for (field, lines) in fields {
+            output.hash(reservations, [(&*field, lines)])?;
+        }
+        for chunk in own.chunks(ARRIVAL_ROWS_MAX) {
+            output.hash(claims, chunk.iter().map(|(owner, id)| (&**owner, id.clone())))?;
+        }
+        let units: Vec<_> = units.into_iter().collect();
+        for chunk in units.chunks(ARRIVAL_ROWS_MAX) {
+            output.hash(users, chunk.iter().map(|(user, units)| (*user, number(*units))))?;
+        }
+        let due: Vec<_> = due.into_iter().collect();
+        for chunk in due.chunks(ARRIVAL_ROWS_MAX) {
+            let pairs = chunk.iter().flat_map(|(member, ms)| [number(*ms), member.clone()]);
+            output.add("ZADD", deadlines, pairs)?;
+        }
+
+        let above = EntryId::of_version(sale.version());
+        let mut id = EntryId { ms: now_ms.max(above.ms + 1), sequence: 0 };
+        let mut changes: Vec<&Change> = sale.reservations.iter().collect();
+        changes
+            .sort_unstable_by_key(|change| (change.at_ms, change.version, change.reservation.id));
+        let mut done = 0;
+        for of_one_time in changes.chunk_by(|a, b| a.at_ms == b.at_ms) {
+            for chunk in of_one_time.chunks(ARRIVAL_ROWS_MAX) {
+                let lines: String = chunk.iter().map(|change| line_of(change)).collect();
+                let at_ms = number(chunk[0].at_ms);
+                let words = [id.to_string(), "at_ms".into(), at_ms, "reservations".into(), lines];
+                output.add("XADD", stream, words)?;
+                id = id.next();
+                done += chunk.len() as u64;
+                progress(done, total);
+            }
+        }
+        output.send()
+    }
+
+    /// Compares what was written with what should have been.
+    fn check_beside(&mut self, keys: &SaleKeys, sale: &SaleCopy) -> Result<(), LedgerError> {
+        let differs = |what: String| {
+            LedgerError::Refused(format!("{} was not written as it should be: {what}", sale.id))
+        };
+        let found = audit::audit(self, keys, &sale.id, None)?;
+        let found = found.ok_or_else(|| differs("it is gone".into()))?;
+        if let Some(check) = found.checks.iter().find(|check| check.differences > 0) {
+            return Err(differs(format!("{}: {}", check.name, check.examples.join(", "))));
+        }
+        let same = |a: &Change, b: &Change| {
+            (&a.reservation, &a.key, a.at_ms) == (&b.reservation, &b.key, b.at_ms)
+                && a.version > b.version
+        };
+        let mut wanted: Vec<&Change> = sale.reservations.iter().collect();
+        wanted.sort_unstable_by_key(|change| change.reservation.id);
+        let all = found.reservations.len() == wanted.len()
+            && found.reservations.iter().zip(wanted).all(|(a, b)| same(a, b));
+        let (mut spec, wanted) = (found.view.spec, &sale.view.spec);
+        spec.split = wanted.split;
+        if !all || spec != *wanted {
+            return Err(differs("its reservations or its definition are others".into()));
+        }
+        Ok(())
+    }
+
+    /// Waits until as many replicas have a sale that has arrived as the settings want.
+    pub fn settle_arrival(&mut self, sale: &SaleId, move_id: u64) -> Result<(), LedgerError> {
+        let wanted = self.ledger().settings.replicas;
+        if wanted == 0 {
+            return Ok(());
+        }
+        let keys = self.codec().keys().of(sale);
+        let (name, of_sale, count) = (name_of(move_id), &keys.all()[1], wanted.to_string());
+        let mut wait = Pipeline::new();
+        // WAIT waits for what its own connection wrote last.
+        wait.add(&["EVAL", TOUCH, "1", of_sale, &name].map(str::as_bytes));
+        wait.add_for(keys.slot(), &["WAIT", &count, REPLICAS_WAIT_MS].map(str::as_bytes));
+        self.set_answer_time(Duration::from_millis(2 * REPLICAS_WAIT_TIME_MS));
+        let replies = self.pipeline(&wait);
+        self.set_answer_time(Duration::from_millis(CLIENT_ANSWER_DEADLINE_MS));
+        let mut replies = replies?.into_iter();
+        let touched: u64 = read(replies.next().unwrap_or(Value::Nil))?;
+        let received: u64 = read(replies.next().unwrap_or(Value::Nil))?;
+        if touched == 0 || received < u64::from(wanted) {
+            return Err(LedgerError::Lost(format!("{received} of {wanted} replicas have {sale}")));
+        }
+        Ok(())
+    }
+}
+
+/// Commands on their way.
+struct Output<'a> {
+    client: &'a mut RedisClient,
+    commands: Pipeline,
+    bytes: usize,
+}
+
+impl Output<'_> {
+    fn hash(
+        &mut self,
+        key: &str,
+        pairs: impl IntoIterator<Item = (impl Into<String>, String)>,
+    ) -> Result<(), LedgerError> {
+        let pairs = pairs.into_iter().flat_map(|(name, value)| [name.into(), value]);
+        let words: Vec<String> = pairs.collect();
+        if words.is_empty() { Ok(()) } else { self.add("HSET", key, words) }
+    }
+
+    fn add(
+        &mut self,
+        command: &str,
+        key: &str,
+        words: impl IntoIterator<Item = String>,
+    ) -> Result<(), LedgerError> {
+        let words: Vec<String> = words.into_iter().collect();
+        let mut all = vec![command.as_bytes(), key.as_bytes()];
+        all.extend(words.iter().map(|word| word.as_bytes()));
+        self.bytes += all.iter().map(|word| word.len()).sum::<usize>();
+        self.commands.add(&all);
+        if self.bytes >= ARRIVAL_BYTES_MAX { self.send() } else { Ok(()) }
+    }
+
+    fn send(&mut self) -> Result<(), LedgerError> {
+        let commands = std::mem::take(&mut self.commands);
+        self.bytes = 0;
+        for reply in self.client.pipeline(&commands)? {
+            if let Value::ServerError(error) = reply {
+                return Err(LedgerError::Refused(error_text(&error)));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the hash of a place of a split sale has more.
+fn moves_of(view: &SaleView) -> Vec<(String, String)> {
+    let (moves, split) = (&view.moves, view.spec.split.to_text());
+    let mut fields: Vec<_> = split.map(|text| ("split".to_owned(), text)).into_iter().collect();
+    for (name, counts) in [("gave", &moves.gave), ("took", &moves.took)] {
+        let moved = counts.iter().enumerate().filter(|(_, units)| **units > 0);
+        fields.extend(moved.map(|(number, units)| (format!("{name}_{number}"), units.to_string())));
+    }
+    fields.extend(moves.stock.map(|units| ("stock".to_owned(), units.to_string())));
+    fields
+}
+
+fn name_of(move_id: u64) -> String {
+    format!("{move_id:016x}")
+}
+
+fn field_of(id: ReservationId) -> String {
+    String::from_utf8_lossy(&id.to_text()[..ID_PREFIX_TEXT_BYTES]).into_owned()
+}
+
+/// Whose a reservation is, as a line says it.
+fn owner_of(change: &Change) -> String {
+    let mut owner = change.reservation.user.as_ref().map_or("", |user| user.as_str()).to_owned();
+    if let Some(key) = &change.key {
+        owner += OWNER_SEPARATOR;
+        owner += key.as_str();
+    }
+    owner
+}
+
+fn line_of(change: &Change) -> String {
+    let (row, owner) = (&change.reservation, owner_of(change));
+    let space = if owner.is_empty() { "" } else { " " };
+    let mut line = String::new();
+    // Writing into a string can't fail.
+    let _ = writeln!(
+        line,
+        "{} {} {} {}{space}{owner}",
+        row.id,
+        row.status.as_str(),
+        row.quantity,
+        row.expires_at_ms
+    );
+    line
+}

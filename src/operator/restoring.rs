@@ -1,0 +1,403 @@
+//! `stampede sale restore`: a sale comes back from the file that `sale archive` has written.
+//!
+//! All of the file is read and checked before anything is asked of a ledger. A sale in one place
+//! appears in one step; of one in parts the head comes last, and until then nobody knows the sale.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::archive::ARCHIVE_FORMAT;
+use super::arguments::shown;
+use super::failure::Failure;
+use super::finding::{compared, setting_of};
+use super::progress::Progress;
+use crate::cli::OperatorOptions;
+use crate::clock::{parse_rfc3339, wall_ms};
+use crate::config::{LedgerSetting, RedisSetting};
+use crate::ledger::LedgerError;
+use crate::ledger::client::Client;
+use crate::ledger::copy::SaleCopy;
+use crate::ledger::embedded::OfflineClient;
+use crate::ledger::redis::{Arrival, EntryId, RedisClient};
+use crate::limits::{
+    ARCHIVE_LINE_BYTES_MAX, CREATION_MAX, HOLD_MS_MAX, QUANTITY_MAX, TIME_MS_MAX, TOTAL_MAX,
+};
+use crate::sale::{
+    Change, Creation, Key, Moves, Reservation, ReservationId, SaleId, SaleSpec, SaleView, Split,
+    Status, User,
+};
+
+/// Takes the sale of an archive in, audits it, and says what came of it.
+pub(super) fn restore(
+    from: &str,
+    options: &OperatorOptions,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    if options.ledger.is_none() && !options.direct {
+        return Err(Failure::Usage(
+            "sale restore goes straight to a ledger: name it with --ledger, or take that of the \
+             settings with --direct. A server of an embedded ledger must be stopped for it"
+                .into(),
+        ));
+    }
+    let archive = read(from)?;
+    let (id, count) = (archive.id.clone(), archive.count());
+    let setting = setting_of(options.ledger.as_deref(), options.config.as_deref())?;
+    let mut client = match &setting {
+        LedgerSetting::Embedded(folder) => into_embedded(folder, archive)?,
+        LedgerSetting::Redis(redis) => into_redis(redis, &setting, archive)?,
+    };
+    let report = compared(&mut *client, None, std::slice::from_ref(&id)).map_err(|why| {
+        Failure::Failed(format!("{id} is there, but could not be audited: {why}"))
+    })?;
+    if options.json {
+        let told = json!({ "id": id.as_str(), "restored": count, "audit": report });
+        writeln!(out, "{told}")?;
+    } else {
+        writeln!(out, "{id}: the sale and {count} reservations are in {setting}")?;
+        let mut text = String::new();
+        let _ = report.write(&mut text);
+        out.write_all(text.as_bytes())?;
+    }
+    if report.agrees() {
+        return Ok(());
+    }
+    Err(Failure::Failed(format!("{id} is there, and does not agree with itself: see the table")))
+}
+
+fn into_embedded(folder: &Path, archive: Archive) -> Result<Box<dyn Client>, Failure> {
+    if archive.spec.split != Split::Whole {
+        return Err(Failure::Usage(format!(
+            "{}: an embedded ledger splits no sale, and this one is in {} parts. Use redis://…",
+            archive.id,
+            archive.spec.split.parts()
+        )));
+    }
+    let mut client = OfflineClient::open(folder, false)
+        .map_err(|error| Failure::Failed(format!("embedded:{}: {error}", folder.display())))?;
+    let places = archive.into_places();
+    client.take_in(&places).map_err(|error| Failure::Failed(error.to_string()))?;
+    Ok(Box::new(client))
+}
+
+fn into_redis(
+    redis: &RedisSetting,
+    setting: &LedgerSetting,
+    archive: Archive,
+) -> Result<Box<dyn Client>, Failure> {
+    let failed = |why: String| Failure::Failed(format!("{setting}: {why}"));
+    let ledger = redis.ledger().map_err(failed)?;
+    let mut client = RedisClient::new(Arc::new(ledger), "stampede-restore");
+    // The same archive is the same attempt, which may have been ended.
+    let (brought_by, whole) = (archive.fingerprint, archive.id.clone());
+    let places = archive.into_places();
+    let away = |error: LedgerError| failed(format!("{error}. Ask for the same again"));
+    let mut absent = Vec::new();
+    for place in &places {
+        match client.arrival(&place.id, brought_by).map_err(away)? {
+            Arrival::Absent => absent.push(place),
+            // Whoever was ended before may not have waited for the replicas.
+            Arrival::Here => client.settle_arrival(&place.id, brought_by).map_err(away)?,
+            Arrival::Occupied => {
+                return Err(failed(format!(
+                    "there is a sale {whole} already, or some of its keys ({}): nothing was written \
+                     over",
+                    place.id
+                )));
+            }
+        }
+    }
+    let mut progress = Progress::new("restore", "reservations");
+    for place in absent {
+        client
+            .bring(place, brought_by, &mut |done, total| progress.tell(done, total))
+            .map_err(away)?;
+    }
+    Ok(Box::new(client))
+}
+
+/// What is in an archive.
+struct Archive {
+    id: SaleId,
+    /// With all units of the sale.
+    spec: SaleSpec,
+    /// Of the sale, or of each of its parts.
+    reservations: BTreeMap<SaleId, Vec<Change>>,
+    /// Tells it from any other archive.
+    fingerprint: u64,
+    /// The time of its last change.
+    last_ms: u64,
+}
+
+impl Archive {
+    fn count(&self) -> u64 {
+        self.reservations.values().map(|list| list.len() as u64).sum()
+    }
+
+    /// The sale as a ledger keeps it, the head of one in parts last. Its parts have the units that
+    /// they have sold, and the head those that are left.
+    fn into_places(mut self) -> Vec<SaleCopy> {
+        let parts = match self.spec.split {
+            Split::Head { parts } => parts,
+            Split::Whole | Split::Part { .. } => 0,
+        };
+        // Of a making that nobody can have known before.
+        let creation = match parts {
+            0 => Creation::UNKNOWN,
+            _ => Creation((self.last_ms * 1000 + self.fingerprint % 1000).min(CREATION_MAX)),
+        };
+        let (mut head, mut moves) = (self.spec.clone(), Moves::none(self.spec.split));
+        let mut places = Vec::new();
+        for number in 1..=parts {
+            let Some(id) = self.id.part(number, parts) else { continue };
+            let reservations = self.reservations.remove(&id).unwrap_or_default();
+            let mut place = place(id, self.spec.clone(), reservations, creation);
+            let view = &mut place.view;
+            let confirmed = view.confirmed;
+            (view.spec.split, view.spec.total) = (Split::Part { of: parts }, confirmed);
+            view.moves = Moves::none(view.spec.split);
+            view.moves.took[0] = confirmed;
+            moves.gave[number as usize] = confirmed;
+            head.total = head.total.saturating_sub(confirmed);
+            places.push(place);
+        }
+        moves.stock = (parts > 0).then_some(self.spec.total);
+        let rest = self.reservations.remove(&self.id).unwrap_or_default();
+        let mut whole = place(self.id, head, rest, creation);
+        whole.view.moves = moves;
+        places.push(whole);
+        places
+    }
+}
+
+/// One place of a sale that is over.
+fn place(id: SaleId, spec: SaleSpec, reservations: Vec<Change>, creation: Creation) -> SaleCopy {
+    let units = |status: Status| -> u64 {
+        let rows = reservations.iter().map(|change| &change.reservation);
+        rows.filter(|row| row.status == status).map(|row| u64::from(row.quantity)).sum()
+    };
+    let (held, confirmed) = (units(Status::Held), units(Status::Confirmed));
+    let now_ms = reservations.iter().map(|change| change.at_ms).max().unwrap_or(0);
+    // It was closed then, and must be so by its own time.
+    let now_ms = now_ms.max(spec.closes_at_ms);
+    let view = SaleView { spec, held, confirmed, now_ms, moves: Moves::default(), creation };
+    SaleCopy { id, view, reservations }
+}
+
+/// The first line.
+#[derive(Deserialize)]
+struct SaleLine {
+    id: String,
+    total: u64,
+    held: u64,
+    confirmed: u64,
+    limit_per_user: Option<u32>,
+    quantity_max: u32,
+    hold_ms: u64,
+    opens_at: Option<String>,
+    closes_at: Option<String>,
+    splits: Option<u32>,
+}
+
+/// A reservation's line.
+#[derive(Deserialize)]
+struct ReservationLine {
+    id: String,
+    user: Option<String>,
+    key: Option<String>,
+    quantity: u32,
+    status: String,
+    expires_at: String,
+    changed_at: Option<String>,
+}
+
+/// The last line.
+#[derive(Deserialize)]
+struct EndLine {
+    archive: u64,
+    reservations: u64,
+    checksum: String,
+}
+
+/// Reads an archive, whole, and checks it.
+fn read(from: &str) -> Result<Archive, Failure> {
+    let wrong = |why: String| Failure::Usage(format!("--from {}: {why}", shown(from)));
+    let file = File::open(from).map_err(|error| wrong(error.to_string()))?;
+    let mut lines = Lines { input: BufReader::new(file), number: 0, hasher: Default::default() };
+    let mut archive: Option<(Archive, u64)> = None;
+    let mut end = None;
+    while let Some((line, checksum)) = lines.next().map_err(&wrong)? {
+        let here = |why: String| wrong(format!("line {}: {why}", lines.number));
+        if end.is_some() {
+            return Err(here("it goes on after its end".into()));
+        }
+        let value: Value = serde_json::from_str(&line).map_err(|error| here(error.to_string()))?;
+        let Some((archive, _)) = &mut archive else {
+            archive = Some(begin(value).map_err(here)?);
+            continue;
+        };
+        if value.get("archive").is_some() {
+            let told: EndLine =
+                serde_json::from_value(value).map_err(|error| here(error.to_string()))?;
+            if told.archive > ARCHIVE_FORMAT {
+                return Err(here(format!(
+                    "an archive of format {}, this stampede reads up to {ARCHIVE_FORMAT}: use a \
+                     newer one",
+                    told.archive
+                )));
+            }
+            let (count, sum) = (archive.count(), format!("{checksum:08x}"));
+            if (told.reservations, &told.checksum) != (count, &sum) {
+                return Err(here(format!(
+                    "{} reservations with checksum {} were written, and there are {count} with {sum}: \
+                     it was changed or damaged",
+                    told.reservations, told.checksum
+                )));
+            }
+            end = Some(());
+            continue;
+        }
+        let change = change(&archive.spec, value).map_err(here)?;
+        if change.sale.whole() != archive.id {
+            return Err(here(format!("a reservation of the sale {}", change.sale)));
+        }
+        archive.last_ms = archive.last_ms.max(change.at_ms);
+        archive.reservations.entry(change.sale.clone()).or_default().push(change);
+    }
+    let Some((mut archive, sold)) = archive else {
+        return Err(wrong("it is empty, and no archive".into()));
+    };
+    archive.fingerprint = lines.fingerprint();
+    let version = EntryId::last_version_of_ms(wall_ms().max(archive.last_ms));
+    let mut confirmed = 0;
+    for (id, list) in &mut archive.reservations {
+        // Above anything that any ledger has told of them.
+        list.iter_mut().for_each(|change| change.version = version);
+        if id.part_number().map(|(_, of)| of).unwrap_or(1) != archive.spec.split.parts() {
+            return Err(wrong(format!("it has reservations of {id}, which is none of its parts")));
+        }
+        let copy = place(id.clone(), archive.spec.clone(), list.clone(), Creation::UNKNOWN);
+        copy.check().map_err(|why| wrong(format!("{id}: {why}")))?;
+        if copy.view.held > 0 {
+            return Err(wrong(format!(
+                "{} units of {id} are held, and the sale was over",
+                copy.view.held
+            )));
+        }
+        confirmed += copy.view.confirmed;
+    }
+    if confirmed != sold || confirmed > archive.spec.total {
+        return Err(wrong(format!(
+            "its reservations come to {confirmed} units confirmed of {}, and its first line says \
+             {sold}: lines are missing",
+            archive.spec.total
+        )));
+    }
+    if end.is_none() {
+        // Versions before 0.2.0 wrote no end.
+        let text = "the archive has no last line with a checksum: only its counts were checked";
+        let _ = writeln!(io::stderr().lock(), "{from}: {text}");
+    }
+    Ok(archive)
+}
+
+/// Reads the first line: the sale, and how many of its units were confirmed.
+fn begin(value: Value) -> Result<(Archive, u64), String> {
+    let line: SaleLine = serde_json::from_value(value)
+        .map_err(|error| format!("{error}: the first line of an archive is the sale"))?;
+    let id = SaleId::new(&line.id).map_err(|error| error.to_string())?;
+    let time = |text: &Option<String>, none: u64| match text {
+        None => Ok(none),
+        Some(text) => parse_rfc3339(text).ok_or_else(|| format!("{text:?} is no time")),
+    };
+    let parts = line.splits.unwrap_or(1);
+    let spec = SaleSpec {
+        total: line.total,
+        opens_at_ms: time(&line.opens_at, 0)?,
+        closes_at_ms: time(&line.closes_at, TIME_MS_MAX)?,
+        limit_per_user: line.limit_per_user.unwrap_or(0),
+        hold_ms: line.hold_ms,
+        quantity_max: line.quantity_max,
+        split: Split::into_parts(parts),
+    };
+    // One that was closed before it opened would not pass the check of a new one.
+    let checked = SaleSpec { opens_at_ms: 0, closes_at_ms: TIME_MS_MAX, ..spec.clone() };
+    checked.check().map_err(|error| error.to_string())?;
+    debug_assert!(spec.total <= TOTAL_MAX && spec.hold_ms <= HOLD_MS_MAX);
+    if spec.closes_at_ms > wall_ms() || line.held > 0 {
+        return Err("the sale was not over: it was not closed, or units were held".into());
+    }
+    let (reservations, fingerprint) = (BTreeMap::new(), 0);
+    let archive = Archive { id, last_ms: spec.closes_at_ms, spec, reservations, fingerprint };
+    Ok((archive, line.confirmed))
+}
+
+fn change(spec: &SaleSpec, value: Value) -> Result<Change, String> {
+    let line: ReservationLine = serde_json::from_value(value).map_err(|error| error.to_string())?;
+    let (sale, id) = ReservationId::from_public(&line.id).map_err(|error| error.to_string())?;
+    let user = line.user.as_deref().map(User::new).transpose();
+    let key = line.key.as_deref().map(Key::new).transpose();
+    let time = |text: &str| parse_rfc3339(text).ok_or_else(|| format!("{text:?} is no time"));
+    let status = Status::from_name(&line.status);
+    let status = status.ok_or_else(|| format!("{:?} is no status", line.status))?;
+    if !(1..=QUANTITY_MAX).contains(&line.quantity) {
+        return Err(format!("{} is no quantity", line.quantity));
+    }
+    let expires_at_ms = time(&line.expires_at)?;
+    let at_ms = match &line.changed_at {
+        Some(text) => time(text)?,
+        None => expires_at_ms.saturating_sub(spec.hold_ms),
+    };
+    let reservation = Reservation {
+        id,
+        user: user.map_err(|error| error.to_string())?,
+        quantity: line.quantity,
+        status,
+        expires_at_ms,
+    };
+    let key = key.map_err(|error| error.to_string())?;
+    Ok(Change { sale, reservation, key, trace: None, at_ms, version: 0 })
+}
+
+/// The lines of an archive, each with the checksum of all before it.
+struct Lines {
+    input: BufReader<File>,
+    number: u64,
+    hasher: crc32fast::Hasher,
+}
+
+impl Lines {
+    fn next(&mut self) -> Result<Option<(String, u32)>, String> {
+        let (mut line, before) = (Vec::new(), self.hasher.clone().finalize());
+        let mut limited = self.input.by_ref().take(ARCHIVE_LINE_BYTES_MAX as u64);
+        limited.read_until(b'\n', &mut line).map_err(|error| error.to_string())?;
+        if line.is_empty() {
+            return Ok(None);
+        }
+        self.number += 1;
+        self.hasher.update(&line);
+        if line.pop() != Some(b'\n') {
+            return Err(format!(
+                "line {} has no end: the file is cut off, or no archive",
+                self.number
+            ));
+        }
+        let text = String::from_utf8(line);
+        let text = text.map_err(|_| format!("line {} is not UTF-8", self.number))?;
+        Ok(Some((text, before)))
+    }
+
+    fn fingerprint(&self) -> u64 {
+        let sum = self.hasher.clone().finalize();
+        u64::from(sum) << 32
+            | u64::from(crc32fast::hash(
+                &[&sum.to_le_bytes()[..], &self.number.to_le_bytes()].concat(),
+            ))
+    }
+}

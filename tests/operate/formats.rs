@@ -1,0 +1,102 @@
+//! Versions that share a Redis: what the other does not read is not written, and what a newer one has
+//! written is refused and named.
+
+use serde_json::{Value, json};
+
+use crate::client::get;
+use crate::redis::{RedisConnection, RedisServer};
+use crate::server::Server;
+use crate::shop::{Shop, bought, until};
+
+const SALE: &str = "{ticket_hash_key}:sale";
+const MEMBERS: &str = "stampede:sales:{sale}_hash_key:members";
+const LEASES: &str = "stampede:sales:{sale}_hash_key:leases";
+
+/// A server of another version takes a lease, as each keeps it.
+fn lease(redis: &mut RedisConnection, id: char, member: &Value) {
+    let id = id.to_string().repeat(32);
+    let seconds: u64 = redis.list("TIME")[0].parse().expect("a time");
+    let says = format!("{}000 {member}", seconds);
+    let mut command = ::redis::cmd("HSET");
+    redis.send(&command.arg(MEMBERS).arg(&id).arg(says).get_packed_command(), 1);
+    redis.text(&format!("ZADD {LEASES} {}000 {id}", seconds + 5));
+}
+
+#[test]
+fn nothing_is_written_that_a_server_beside_it_does_not_read() {
+    let redis = RedisServer::start(&[]);
+    let options = ["--ledger", &redis.url(), "--sale", "ticket=5"];
+    let shop = Shop { server: Server::start(&options), redis: Some(redis), splits: 1 };
+    let mut connection = shop.redis.as_ref().expect("a Redis").connect();
+    let mut buyer = shop.buyer();
+    let id = bought(&mut buyer, "ann", "");
+    shop.reservation(&id, "confirm");
+    let refund = format!("/v1/reservations/{id}/refund");
+    // One that does not say what it reads, and one that reads what this build writes.
+    let old = json!({"name": "web2", "version": "0.1.9", "cores": 1});
+    lease(&mut connection, 'b', &json!({"name": "web3", "version": "0.3.0", "reads": 7}));
+    lease(&mut connection, 'a', &old);
+    let refused = shop.ask("POST", &refund, "");
+    assert_eq!((refused.status, &refused.json()["code"]), (503, &json!("unavailable")));
+    let detail = refused.json()["detail"].to_string();
+    assert!(detail.contains("web2") && detail.contains("0.1.9"), "{detail}");
+    let refused = shop.operate(&["reservation", "refund", &id]);
+    assert!(refused.0 == 1 && refused.2.contains("web2"), "{refused:?}");
+    assert_eq!(connection.ask(&format!("HGET {SALE} format")), ::redis::Value::Nil);
+    // Everything else goes on meanwhile.
+    let other = bought(&mut buyer, "bob", "");
+    assert_eq!(shop.reservation(&other, "cancel")["status"], "cancelled");
+    shop.change(r#"{"limit_per_user":2}"#);
+    // Its lease ends.
+    until("nobody is in the way", || shop.ask("POST", &refund, "").status == 200);
+    assert_eq!(connection.text(&format!("HGET {SALE} format")), "2");
+    bought(&mut buyer, "eve", "");
+    shop.assert_agrees();
+    // A sale that is begun anew has nothing of it.
+    assert_eq!(shop.operate(&["sale", "reset", "ticket", "--force"]).0, 0);
+    assert_eq!(connection.ask(&format!("HGET {SALE} format")), ::redis::Value::Nil);
+}
+
+#[test]
+fn a_sale_of_a_newer_format_is_refused_and_named_and_the_others_sell() {
+    let redis = RedisServer::start(&[]);
+    let sales = ["--sale", "ticket=50", "--sale", "poster=50"];
+    let url = redis.url();
+    let options = [&["--ledger", &url, "--cores", "0-1"], &sales[..]].concat();
+    let shop = Shop { server: Server::start(&options), redis: Some(redis), splits: 1 };
+    let mut connection = shop.redis.as_ref().expect("a Redis").connect();
+    let mut buyer = shop.buyer();
+    let id = bought(&mut buyer, "ann", "");
+    connection.text(&format!("HSET {SALE} format 3"));
+    let before = connection.list(&format!("HGETALL {SALE}"));
+    let refused = buyer.reserve("ticket", "bob", 1, "").expect("an answer");
+    assert_eq!((refused.status, &refused.json()["code"]), (503, &json!("unavailable")));
+    assert_eq!(refused.json()["reason"], "sale_damaged");
+    for (what, said) in
+        [("/readyz", &shop.ask("GET", "/readyz", "").body), ("log", &shop.server.log())]
+    {
+        assert!(said.contains("format 3") && said.contains("newer version"), "{what}: {said}");
+    }
+    assert_eq!(get(&shop.server, "/buy/ticket").json()["code"], -6);
+    assert_eq!(shop.refused("POST", &format!("/v1/reservations/{id}/confirm"), "").0, 503);
+    assert_eq!(shop.refused("POST", &format!("/v1/reservations/{id}/cancel"), "").0, 503);
+    assert_eq!(shop.refused("PATCH", "/v1/sales/ticket", r#"{"hold_ms":5}"#).0, 503);
+    let reset = shop.operate(&["sale", "reset", "ticket", "--force"]);
+    assert!(reset.0 == 1 && reset.2.contains("format 3"), "{reset:?}");
+    let audit = shop.operate(&["audit", "--sale", "ticket"]);
+    assert!(audit.0 == 3 && (audit.1 + &audit.2).contains("format 3"));
+    let repair = shop.operate(&["audit", "--sale", "ticket", "--repair", "--release-units"]);
+    assert_eq!(repair.0, 3);
+    assert_eq!(connection.list(&format!("HGETALL {SALE}")), before, "nothing was changed");
+    assert!(buyer.reserve("poster", "bob", 1, "").expect("an answer").bought().granted().is_some());
+    // What is no format is none either.
+    connection.text(&format!("HSET {SALE} format new"));
+    let refused = buyer.reserve("ticket", "bob", 1, "").expect("an answer");
+    assert_eq!(refused.status, 503);
+    // Once it is what this build reads, it sells.
+    for format in ["HSET {SALE} format 2", "HDEL {SALE} format"] {
+        connection.text(&format.replace("{SALE}", SALE));
+        bought(&mut buyer, &format!("user{}", format.len()), "");
+    }
+    shop.assert_agrees();
+}
