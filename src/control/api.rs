@@ -23,7 +23,6 @@ use crate::config::whole_number;
 use crate::engine::http::{Kind, Problem, Remedy, Status};
 use crate::ledger::client::Client;
 use crate::ledger::format::{FORMAT_0_1_0, needed_by};
-use crate::ledger::members::Member;
 use crate::ledger::{Batch, Group};
 use crate::limits::{CONTROL_PAGE_DEFAULT, CONTROL_PAGE_MAX, CONTROL_RESERVATIONS_PAGE_MAX};
 use crate::members::Instance;
@@ -190,16 +189,10 @@ impl Api {
         if format <= FORMAT_0_1_0 {
             return Ok(());
         }
-        let roll = self.client.members()?;
-        let Some(member) = roll.as_ref().and_then(|roll| roll.who_reads_not(format)) else {
-            return Ok(());
-        };
-        let Member { name, version, .. } = member;
-        let detail = format!(
-            "The server {name} shares the ledger, and its version {version} does not read what this \
-             would write (format {format}): upgrade it, or wait until it is gone. Nothing changed."
-        );
-        Err(Problem::new(Code::Unavailable, detail))
+        match self.client.members()?.and_then(|roll| roll.in_the_way(format)) {
+            Some(detail) => Err(Problem::new(Code::Unavailable, detail)),
+            None => Ok(()),
+        }
     }
 
     fn create(&mut self, request: &Request) -> Answer {

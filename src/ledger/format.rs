@@ -8,7 +8,7 @@
 //! that does not read it refuses the sale, and names the format. The embedded ledger has no readers but its own
 //! process; its folder names its format (`embedded/marker.rs`).
 
-use crate::sale::Command;
+use crate::sale::{Command, Status};
 
 /// What 0.1.0 reads: the statuses held, confirmed, cancelled and expired.
 pub const FORMAT_0_1_0: u32 = 1;
@@ -26,6 +26,14 @@ pub fn needed_by(command: &Command) -> u32 {
         Command::Refund(_) => FORMAT_REFUNDED,
         // Also new terms and less stock: 0.1.0 reads both anew with each command.
         _ => FORMAT_0_1_0,
+    }
+}
+
+/// The format of a sale that has reservations with these statuses.
+pub fn of_statuses(mut statuses: impl Iterator<Item = Status>) -> u32 {
+    match statuses.any(|status| status == Status::Refunded) {
+        true => FORMAT_REFUNDED,
+        false => FORMAT_0_1_0,
     }
 }
 

@@ -106,10 +106,15 @@ pub struct Roll {
 }
 
 impl Roll {
-    /// A member that does not read this format.
-    pub fn who_reads_not(&self, format: u32) -> Option<&Member> {
+    /// Why nothing of this format may be written: a member does not read it.
+    pub fn in_the_way(&self, format: u32) -> Option<String> {
         let reads = |member: &Member| member.reads.max(FORMAT_0_1_0);
-        self.leases.iter().map(|lease| &lease.member).find(|member| reads(member) < format)
+        let mut members = self.leases.iter().map(|lease| &lease.member);
+        let Member { name, version, .. } = members.find(|member| reads(member) < format)?;
+        Some(format!(
+            "The server {name} shares the ledger, and its version {version} does not read what this \
+             would write (format {format}): upgrade it, or wait until it is gone. Nothing changed."
+        ))
     }
 
     /// The cores of all members together. One that claims more than any machine has is not believed:
@@ -163,8 +168,8 @@ mod tests {
         };
         let roll = |leases| Roll { leases, ..Roll::default() };
         let old = roll(vec![lease("new", 2), lease("old", 0)]);
-        assert_eq!(old.who_reads_not(2).map(|member| &*member.name), Some("old"));
-        assert_eq!(old.who_reads_not(1), None);
-        assert_eq!(roll(vec![lease("new", 2), lease("newer", 3)]).who_reads_not(2), None);
+        assert!(old.in_the_way(2).expect("one").contains("server old"));
+        assert_eq!(old.in_the_way(1), None);
+        assert_eq!(roll(vec![lease("new", 2), lease("newer", 3)]).in_the_way(2), None);
     }
 }

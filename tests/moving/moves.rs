@@ -151,6 +151,8 @@ fn a_move_that_is_killed_anywhere_has_one_owner_and_is_finished_by_the_same_comm
         let server = serve(&to, &["--sale", "other-one=1"]);
         check(&server, &known);
         done(&["audit", "--ledger", &to, "--sale", "ticket"]);
+        // With a refund in it, it says so to servers of other versions.
+        assert_eq!(redis.connect().text("HGET {ticket_hash_key}:sale format"), "2");
         let left = done(&["sale", "list", "--ledger", &from]);
         assert!(!left.contains("ticket") && left.contains("other"), "{left}");
     }
@@ -176,6 +178,21 @@ fn a_move_is_taken_back_or_refused_with_the_reason() {
     let (code, _, err) = with(&["--sale", "ticket"]);
     assert!(code == 1 && err.contains("has a sale ticket, or some of its keys"), "{err}");
     redis.connect().ask("FLUSHALL");
+    // A server of an older version sells there, which could not read the refund.
+    let mut connection = redis.connect();
+    let seconds = connection.list("TIME")[0].clone();
+    let index = "stampede:sales:{sale}_hash_key";
+    let member = "a".repeat(32);
+    let says = format!("{seconds}000 {{\"name\":\"web2\",\"version\":\"0.1.9\"}}");
+    let mut hset = ::redis::cmd("HSET");
+    hset.arg(format!("{index}:members")).arg(&member).arg(says);
+    connection.send(&hset.get_packed_command(), 1);
+    connection.ask(&format!("ZADD {index}:leases {seconds}999999 {member}"));
+    let (code, _, err) = with(&["--sale", "ticket"]);
+    assert!(code == 1 && err.contains("web2") && err.contains("0.1.9"), "{err}");
+    let (code, _, err) = with(&["--abandon"]);
+    assert_eq!(code, 0, "{err}");
+    connection.ask("FLUSHALL");
     // Redis takes no writes: nothing has arrived, and the folder is not sold from.
     redis.connect().ask("CONFIG SET maxmemory 1");
     let (code, _, err) = with(&["--sale", "ticket"]);

@@ -24,11 +24,17 @@ use super::keyspace::read;
 use super::line::OWNER_SEPARATOR;
 use super::pipeline::Pipeline;
 use crate::ledger::LedgerError;
+use crate::ledger::client::Client;
 use crate::ledger::copy::SaleCopy;
+use crate::ledger::format::{FORMAT_0_1_0, of_statuses};
 use crate::limits::{ARRIVAL_BYTES_MAX, ARRIVAL_ROWS_MAX, CLIENT_ANSWER_DEADLINE_MS};
 use crate::sale::{
     Change, Creation, ID_PREFIX_TEXT_BYTES, ReservationId, SaleId, SaleView, Status,
 };
+
+fn format_of(sale: &SaleCopy) -> u32 {
+    of_statuses(sale.reservations.iter().map(|change| change.reservation.status))
+}
 
 /// The field of the sale's hash that says which move brought it.
 const ARRIVED_BY: &str = "arrived_by";
@@ -95,6 +101,12 @@ impl RedisClient {
     ) -> Result<(), LedgerError> {
         let keys = self.codec().keys().of(&sale.id);
         let beside = keys.arriving();
+        let format = format_of(sale);
+        if format > FORMAT_0_1_0
+            && let Some(why) = self.members()?.and_then(|roll| roll.in_the_way(format))
+        {
+            return Err(LedgerError::Refused(why));
+        }
         self.clear_arrival(&sale.id)?;
         self.write_beside(&beside, sale, move_id, progress)?;
         self.check_beside(&beside, sale)?;
@@ -161,6 +173,10 @@ impl RedisClient {
             ],
         )?;
         output.hash(of_sale, moves_of(view))?;
+        let format = format_of(sale);
+        if format > FORMAT_0_1_0 {
+            output.hash(of_sale, [("format", format.to_string())])?;
+        }
 
         // Those whose ids begin alike share a field, and those of a field a member of the deadlines.
         let mut fields: BTreeMap<String, String> = BTreeMap::new();
