@@ -40,3 +40,7 @@ impl Seller {
 #[cfg(test)]
 #[path = "purchase/purchase_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "purchase/remade_tests.rs"]
+mod remade_tests;

@@ -115,6 +115,9 @@ impl Seller {
         let mut wanted = self.sales.wanted.take();
         let (mut asked, mut kept) = (0, 0);
         wanted.retain(|slot| {
+            if slot.forgotten.get() {
+                return false;
+            }
             if asked == VIEWS_PER_TICK_MAX {
                 return true;
             }
@@ -184,8 +187,10 @@ pub fn ask(seller: &Seller, slot: &SaleSlot, asker: Asker) -> Result<Ticket, Fai
     if slot.view_asked_ms.get().is_some_and(|asked_ms| asked_ms < overdue_ms) {
         return Err(Failure::Unknown);
     }
-    // A slot that was forgotten is told nothing any more.
-    debug_assert!(seller.sales.known(slot.id()).is_some_and(|known| std::ptr::eq(&*known, slot)));
+    // It is told nothing any more.
+    if slot.forgotten.get() {
+        return Err(Failure::Unavailable);
+    }
     let ticket = seller.batcher.new_ticket(slot.id(), slot.exists(), Some(asker))?;
     slot.view_waiters.borrow_mut().push(seller.batcher.number(&ticket));
     seller.counts.questions.waiters.add(1);
@@ -302,6 +307,9 @@ impl SaleSlot {
                 self.latch.borrow_mut().open();
                 return;
             }
+            // An answer before this one in the same reply has put another slot in its place, which asks
+            // for itself. This one must not enter its parts again, where those of the other are.
+            _ if self.forgotten.get() => {}
             // Units are left, and it sells.
             Outcome::NotClaimed if number == 0 && reply.free > Some(0) => {
                 self.latch.borrow_mut().open();
@@ -346,7 +354,8 @@ impl SaleSlot {
 
 impl SaleSlot {
     /// The ledger says that the sale is split.
-    pub(super) fn become_split(self: &Rc<Self>, seller: &Seller, parts: u32) {
+    fn become_split(self: &Rc<Self>, seller: &Seller, parts: u32) {
+        debug_assert!(!self.forgotten.get(), "its parts would take the places of another's");
         if let Some(known) = self.parts.get() {
             if known.slots.len() != parts as usize {
                 // Another sale of the same name.
@@ -427,6 +436,7 @@ impl Settle for Settler {
                     slot.learn(seller, number, entry, outcome, reply, asked_ms);
                 }
                 match reply.free {
+                    Some(_) if slot.forgotten.get() => {}
                     Some(free) => {
                         if slot.note_exists(&seller.selling.sales) {
                             // Which sale of that name it is, a view says.

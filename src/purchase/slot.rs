@@ -34,6 +34,8 @@ pub struct SaleSlot {
     pub(super) refused_at_ms: Cell<u64>,
     /// It took the place of one whose parts were gone, and has not been seen whole since.
     pub(super) renewed: Cell<bool>,
+    /// The core knows it no longer: what the ledger answers is for the slot that has its name now.
+    pub(super) forgotten: Cell<bool>,
 }
 
 /// A sale as the ledger last showed it.
@@ -64,6 +66,7 @@ impl SaleSlot {
             wanted: Cell::default(),
             refused_at_ms: Cell::default(),
             renewed: Cell::default(),
+            forgotten: Cell::default(),
         }
     }
 

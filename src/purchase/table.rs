@@ -42,7 +42,7 @@ impl Sales {
         self.slots.borrow_mut().insert(slot.id.clone(), slot.clone());
     }
 
-    /// Takes in the parts of a sale, so that the ledger's answers about them find them.
+    /// Takes in the parts of a sale that it has, so that the ledger's answers about them find them.
     pub(super) fn add_parts(&self, parts: &[Rc<SaleSlot>]) {
         let parts = parts.iter().map(|part| (part.id.clone(), part.clone()));
         self.slots.borrow_mut().extend(parts);
@@ -63,7 +63,9 @@ impl Sales {
         let mut slots = self.slots.borrow_mut();
         slots.retain(|_, slot| {
             let recent = slot.exists() && now_ms < slot.used_at_ms.get() + SALE_IDLE_MS;
-            recent || Rc::strong_count(slot) > 1
+            let needed = Rc::strong_count(slot) > 1 || !slot.view_waiters.borrow().is_empty();
+            slot.forgotten.set(!(recent || needed));
+            recent || needed
         });
         slots.len() < SALES_MAX
     }
@@ -94,6 +96,7 @@ impl Sales {
             return false;
         }
         self.last.take();
+        slot.forgotten.set(true);
         slots.remove(&slot.id);
         let parts = slot.parts.get().map_or(&[][..], |parts| parts.slots());
         parts.iter().for_each(|part| _ = slots.remove(&part.id));
