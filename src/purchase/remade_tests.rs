@@ -176,7 +176,13 @@ impl World {
         self.trace.push(format!(
             "{at} executed {:?}",
             all.iter()
-                .map(|r| r.as_ref().unwrap().outcomes.iter().map(|o| format!("{o:?}").chars().take(14).collect::<String>()).collect::<Vec<_>>())
+                .map(|r| r
+                    .as_ref()
+                    .unwrap()
+                    .outcomes
+                    .iter()
+                    .map(|o| format!("{o:?}").chars().take(14).collect::<String>())
+                    .collect::<Vec<_>>())
                 .collect::<Vec<_>>()
         ));
         *replies = Some(all);

@@ -80,10 +80,12 @@ fn heals(server: &Server) {
 #[test]
 fn changes_whose_answer_is_lost_may_be_repeated() {
     let redis = RedisServer::start(&[]);
-    let options = ["--sale", "ticket=2", "--public-confirm", "--cores", &cores(1)];
+    // One stays free: of a sale that is sold out the core asks all the time, and behind such a question
+    // that is never answered a change is not sent at all (`unavailable`).
+    let options = ["--sale", "ticket=3", "--public-confirm", "--cores", &cores(1)];
     let server = on_redis(&redis, &options);
     let mut buyer = buyer(&server);
-    let mut make = || reserve(&mut buyer, "ticket").granted().expect("one of two");
+    let mut make = || reserve(&mut buyer, "ticket").granted().expect("one of three");
     let (paid, back) = (make(), make());
     let process = process(&redis);
     for (id, action, first, again) in [
