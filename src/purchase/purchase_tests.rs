@@ -311,12 +311,12 @@ fn look_at(shop: &Shop, sale: &str) -> Ticket {
 }
 
 /// What the ledger has of a sale in parts.
-fn make_in_parts(shop: &mut Shop, parts: u32, making: u64) {
+fn make_in_parts(shop: &mut Shop, parts: u32, units: u64, making: u64) {
     let head = SaleId::new("ticket").unwrap();
     for number in 0..=parts as usize {
         let (split, total) = match number {
             0 => (Split::Head { parts }, 0),
-            _ => (Split::Part { of: parts }, 10),
+            _ => (Split::Part { of: parts }, units),
         };
         let spec = SaleSpec { split, ..SaleSpec::with_total(total) };
         let machine = Machine::of_making(spec, Creation(making));
@@ -332,7 +332,7 @@ fn one_reply_that_tells_twice_of_a_sale_made_again_in_parts_leaves_nobody_waitin
     let seen = look_at(&shop, "ticket");
     shop.serve();
     assert!(shop.seller.batcher.take(seen).is_ok());
-    make_in_parts(&mut shop, 2, 2);
+    make_in_parts(&mut shop, 2, 10, 2);
     shop.seller.sales.want(&shop.seller.sale("ticket").unwrap());
     shop.seller.tick();
     assert!(matches!(shop.serve()[..], [Command::Glance { parts: 0 }]));
@@ -351,7 +351,7 @@ fn one_reply_that_tells_twice_of_a_sale_made_again_in_parts_leaves_nobody_waitin
 #[test]
 fn a_look_at_parts_that_are_no_split_sale_together_is_answered() {
     let mut shop = Shop::with("ticket", 0, StockSetting::Auto);
-    make_in_parts(&mut shop, 2, 1);
+    make_in_parts(&mut shop, 2, 10, 1);
     let spoilt = Machine::of_making(SaleSpec::with_total(10), Creation(1));
     shop.ledger.sales.insert("ticket~2of2".to_owned(), spoilt);
     for _ in 0..2 {
@@ -362,6 +362,36 @@ fn a_look_at_parts_that_are_no_split_sale_together_is_answered() {
         let answered = shop.seller.batcher.take(seen).expect("it is answered");
         assert_eq!(answered, (Err(Failure::Unavailable), None));
     }
+}
+
+#[test]
+fn how_often_a_sale_was_asked_about_says_nothing_of_the_one_that_has_its_name_now() {
+    let mut shop = Shop::with("ticket", 0, StockSetting::Auto);
+    make_in_parts(&mut shop, 2, 0, 1);
+    let seen = look_at(&shop, "ticket");
+    while shop.seller.batcher.has_more() {
+        shop.serve();
+    }
+    assert!(shop.seller.batcher.take(seen).is_ok());
+    let slot = shop.seller.sale("ticket").unwrap();
+    slot.views_asked.set(1_000_000);
+    let mut asked = shop.ask("ticket", Some("k"));
+    shop.serve();
+    asked = match asked.go_on(shop.seller, ASKER) {
+        Progress::Waits(asked) => asked,
+        Progress::Done(_) => panic!("its part is to be asked for its claim"),
+    };
+    shop.ledger.sales.clear();
+    assert!(matches!(shop.serve()[..], [Command::FindClaim(..)]));
+    make_in_parts(&mut shop, 2, 0, 2);
+    for _ in 0..9 {
+        asked = match asked.go_on(shop.seller, ASKER) {
+            Progress::Waits(asked) => asked,
+            Progress::Done(done) => return assert!(sold_out(&done.verdict), "{:?}", done.verdict),
+        };
+        shop.serve();
+    }
+    panic!("it waits for a million views");
 }
 
 #[test]
