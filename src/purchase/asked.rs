@@ -254,6 +254,12 @@ impl Walk {
     /// One question for all who come while the core does not know whether the sale still refuses: a
     /// ledger that is slow must not be given every rejection to decide as well.
     fn wait_for_view(&mut self, ask: Box<Ask>) -> Next {
+        if self.came.steps >= PURCHASE_STEPS_MAX {
+            return self.failed(Failure::Unavailable);
+        }
+        if let Err(verdict) = self.look_up_sale() {
+            return self.done(verdict);
+        }
         match sales::ask(self.seller, &self.slot, self.asker) {
             Ok(ticket) => Ok((ticket, WaitsFor::View(ask))),
             Err(failure) => self.failed(not_sent(failure)),
@@ -300,17 +306,32 @@ impl Walk {
             return self.failed(Failure::Unavailable);
         }
         // Its parts are known now, or it is another sale of the same name.
-        match self.seller.sale(self.slot.id().as_str()) {
-            Ok(found) => {
-                self.slot = found;
-                self.put(ask)
-            }
+        self.put_anew(ask)
+    }
+
+    fn put_anew(&mut self, ask: Ask) -> Next {
+        match self.look_up_sale() {
+            Ok(()) => self.put(ask),
             Err(verdict) => self.done(verdict),
         }
     }
 
+    /// Another sale may have the name by now, or this one may be kept otherwise: the answers of the
+    /// ledger go to the slot of that one. It was met after this request came, so every view of it was
+    /// asked for since.
+    fn look_up_sale(&mut self) -> Result<(), Verdict> {
+        if self.slot.forgotten.get() {
+            self.slot = self.seller.sale(self.slot.id().as_str())?;
+            self.came.views = 0;
+        }
+        Ok(())
+    }
+
     /// Its part has too few units, and none under its key.
     fn need_units(&mut self, part: Rc<SaleSlot>, ask: Ask) -> Next {
+        if self.slot.forgotten.get() {
+            return self.put_anew(ask);
+        }
         if let Word::Refuse(refusal @ Refusal::SoldOut) = self.slot.word(self.seller)
             && (ask.key.is_none() || self.has_seen_a_view())
         {
@@ -335,6 +356,7 @@ impl Walk {
             Ok(Outcome::SoldOut { free }) if free < u64::from(ask.quantity) => {
                 self.refused(Refused::SoldOut { free })
             }
+            Ok(_) if self.slot.forgotten.get() => self.put_anew(ask),
             Ok(_) => self.put_at(part, ask),
             // The request itself was answered before: it took nothing.
             Err(Failure::Busy) => self.failed(Failure::Busy),
@@ -371,11 +393,8 @@ impl Walk {
             _ if self.is_late() => self.failed(Failure::Unavailable),
             (Outcome::SoldOut { .. } | Outcome::NotClaimed, None) => self.put(ask),
             // Its parts are known now, or it is another sale of the same name.
-            _ => match self.seller.sale(self.slot.id().as_str()) {
-                Ok(found) => {
-                    self.slot = found;
-                    self.look_for_claim(ask)
-                }
+            _ => match self.look_up_sale() {
+                Ok(()) => self.look_for_claim(ask),
                 Err(verdict) => self.done(verdict),
             },
         }
@@ -389,11 +408,8 @@ impl Walk {
             Ok(_) => {}
             Err(failure) => return self.failed(not_sent(failure)),
         }
-        // Another one may have its name.
-        match self.seller.sale(self.slot.id().as_str()) {
-            Ok(found) if Rc::ptr_eq(&found, &self.slot) => {}
-            Ok(found) => (self.slot, self.came.views) = (found, 0),
-            Err(verdict) => return self.done(verdict),
+        if let Err(verdict) = self.look_up_sale() {
+            return self.done(verdict);
         }
         if ask.key.is_none() {
             return match self.slot.word_after_view(self.seller, self.came.ms) {

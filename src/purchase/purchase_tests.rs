@@ -6,11 +6,12 @@ use std::sync::Arc;
 use super::*;
 use crate::clock::Clock;
 use crate::ledger::Failure;
-use crate::ledger::batch::{Asker, Batcher};
+use crate::ledger::batch::{Asker, Batcher, Ticket};
 use crate::ledger::fake::FakeLedger;
 use crate::limits::{TICK_INTERVAL_MS, VIEW_AGE_MS_MAX};
 use crate::patience::Patience;
-use crate::sale::{Command, Creation, Key, Machine, SaleId, SaleSpec, User};
+use crate::sale::{Command, Creation, Key, Machine, Outcome, SaleId, SaleSpec, Split, User};
+use crate::splits::place_id;
 use crate::stock::StockSetting;
 
 const DEADLINE_MS: u64 = 2_000;
@@ -302,6 +303,107 @@ fn a_name_that_a_client_invents_is_forgotten_with_the_ledgers_answer() {
     for forgotten in ["nothing", "something"] {
         assert!(shop.seller.sale(forgotten).is_err(), "{forgotten} has to be asked anew");
     }
+}
+
+/// A view of the sale, which the ledger has still to give.
+fn look_at(shop: &Shop, sale: &str) -> Ticket {
+    super::ask(shop.seller, &shop.seller.sale(sale).unwrap(), ASKER).expect("it can be asked")
+}
+
+/// What the ledger has of a sale in parts.
+fn make_in_parts(shop: &mut Shop, parts: u32, units: u64, making: u64) {
+    let head = SaleId::new("ticket").unwrap();
+    for number in 0..=parts as usize {
+        let (split, total) = match number {
+            0 => (Split::Head { parts }, 0),
+            _ => (Split::Part { of: parts }, units),
+        };
+        let spec = SaleSpec { split, ..SaleSpec::with_total(total) };
+        let machine = Machine::of_making(spec, Creation(making));
+        shop.ledger.sales.insert(place_id(&head, number, parts).to_string(), machine);
+    }
+}
+
+#[test]
+fn one_reply_that_tells_twice_of_a_sale_made_again_in_parts_leaves_nobody_waiting() {
+    let mut shop = Shop::with("ticket", 0, StockSetting::Auto);
+    let machine = Machine::of_making(SaleSpec::with_total(10), Creation(1));
+    shop.ledger.sales.insert("ticket".to_owned(), machine);
+    let seen = look_at(&shop, "ticket");
+    shop.serve();
+    assert!(shop.seller.batcher.take(seen).is_ok());
+    make_in_parts(&mut shop, 2, 10, 2);
+    shop.seller.sales.want(&shop.seller.sale("ticket").unwrap());
+    shop.seller.tick();
+    assert!(matches!(shop.serve()[..], [Command::Glance { parts: 0 }]));
+    let asked = shop.ask("ticket", None);
+    // The first shows another sale of this name, the second says that it is split.
+    assert!(matches!(shop.serve()[..], [Command::Show, Command::Reserve(_)]));
+    let Progress::Waits(asked) = asked.go_on(shop.seller, ASKER) else { panic!("it has to buy") };
+    let seen = look_at(&shop, "ticket");
+    shop.serve();
+    assert!(matches!(shop.told(asked), Verdict::Granted(_)));
+    let (answer, _) = shop.seller.batcher.take(seen).expect("it is answered");
+    let Ok(Outcome::Sale(view)) = answer else { panic!("{answer:?}") };
+    assert_eq!(view.spec.total, 20);
+}
+
+#[test]
+fn a_look_at_parts_that_are_no_split_sale_together_is_answered() {
+    let mut shop = Shop::with("ticket", 0, StockSetting::Auto);
+    make_in_parts(&mut shop, 2, 10, 1);
+    let spoilt = Machine::of_making(SaleSpec::with_total(10), Creation(1));
+    shop.ledger.sales.insert("ticket~2of2".to_owned(), spoilt);
+    for _ in 0..2 {
+        let seen = look_at(&shop, "ticket");
+        while shop.seller.batcher.has_more() {
+            shop.serve();
+        }
+        let answered = shop.seller.batcher.take(seen).expect("it is answered");
+        assert_eq!(answered, (Err(Failure::Unavailable), None));
+    }
+}
+
+#[test]
+fn how_often_a_sale_was_asked_about_says_nothing_of_the_one_that_has_its_name_now() {
+    let mut shop = Shop::with("ticket", 0, StockSetting::Auto);
+    make_in_parts(&mut shop, 2, 0, 1);
+    let seen = look_at(&shop, "ticket");
+    while shop.seller.batcher.has_more() {
+        shop.serve();
+    }
+    assert!(shop.seller.batcher.take(seen).is_ok());
+    let slot = shop.seller.sale("ticket").unwrap();
+    slot.views_asked.set(1_000_000);
+    let mut asked = shop.ask("ticket", Some("k"));
+    shop.serve();
+    asked = match asked.go_on(shop.seller, ASKER) {
+        Progress::Waits(asked) => asked,
+        Progress::Done(_) => panic!("its part is to be asked for its claim"),
+    };
+    shop.ledger.sales.clear();
+    assert!(matches!(shop.serve()[..], [Command::FindClaim(..)]));
+    make_in_parts(&mut shop, 2, 0, 2);
+    for _ in 0..9 {
+        asked = match asked.go_on(shop.seller, ASKER) {
+            Progress::Waits(asked) => asked,
+            Progress::Done(done) => return assert!(sold_out(&done.verdict), "{:?}", done.verdict),
+        };
+        shop.serve();
+    }
+    panic!("it waits for a million views");
+}
+
+#[test]
+fn a_slot_that_is_forgotten_asks_nothing_and_nobody_waits_for_it() {
+    let shop = Shop::with("ticket", 1, StockSetting::Auto);
+    let slot = shop.seller.sale("ticket").unwrap();
+    shop.seller.sales.want(&slot);
+    shop.seller.forget(&slot);
+    let asked = super::ask(shop.seller, &slot, ASKER);
+    assert_eq!(asked.err(), Some(Failure::Unavailable), "nobody would ever be told");
+    shop.seller.tick();
+    assert!(!shop.seller.batcher.has_more());
 }
 
 #[test]

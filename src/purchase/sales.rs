@@ -264,8 +264,15 @@ impl SaleSlot {
             // Whoever waits for the view waits on, for that of all.
             self.view_asked_ms.set(None);
             self.ask_view(seller);
-        } else if let Some(view) = parts.seen(number, view) {
-            self.see(seller, &view);
+            return;
+        }
+        match parts.seen(number, view) {
+            Some(Some(view)) => self.see(seller, &view),
+            Some(None) => {
+                self.view_asked_ms.set(None);
+                self.answer_view(seller, &Err(Failure::Unavailable));
+            }
+            None => {}
         }
     }
 
@@ -436,7 +443,14 @@ impl Settle for Settler {
                     slot.learn(seller, number, entry, outcome, reply, asked_ms);
                 }
                 match reply.free {
-                    Some(_) if slot.forgotten.get() => {}
+                    Some(_) if slot.forgotten.get() => {
+                        // Another sale has its name, and is there.
+                        if let Some((fresh, _)) = seller.sales.known(sale).and_then(PartOf::resolve)
+                            && fresh.note_exists(&seller.selling.sales)
+                        {
+                            seller.sales.want(&fresh);
+                        }
+                    }
                     Some(free) => {
                         if slot.note_exists(&seller.selling.sales) {
                             // Which sale of that name it is, a view says.

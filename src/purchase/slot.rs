@@ -148,15 +148,17 @@ impl Parts {
         !self.views.borrow().is_empty()
     }
 
-    /// One place was seen. The view of the whole if it was the last one.
-    pub(super) fn seen(&self, number: usize, view: &SaleView) -> Option<SaleView> {
+    /// One place was seen. If it was the last one: the view of the whole, unless what was seen is no
+    /// split sale together.
+    pub(super) fn seen(&self, number: usize, view: &SaleView) -> Option<Option<SaleView>> {
         let mut views = self.views.borrow_mut();
         *views.get_mut(number)? = Some(view.clone());
         if views.iter().any(Option::is_none) {
             return None;
         }
         let mut views = views.iter_mut().map(Option::take);
-        Places::new(views.next()??, views.collect()).map(|places| places.view())
+        let places = Places::new(views.next()??, views.collect());
+        Some(places.map(|places| places.view()))
     }
 
     /// Where this is to be asked: at the part of the user, or of the key of one who is anonymous, since

@@ -13,7 +13,7 @@ use stampede::sale::{Command, Outcome, SaleId, SaleSpec};
 use crate::buyer::Buyer;
 use crate::redis_server::RedisServer;
 use crate::server::Server;
-use crate::{buyer, cores, eventually, on_redis, set_up_by_hand, sold};
+use crate::{buyer, cores, eventually, logged, on_redis, set_up_by_hand, sold};
 
 /// What a command says, and whether it succeeds.
 fn stampede(arguments: &[&str]) -> (bool, String) {
@@ -86,10 +86,10 @@ fn a_second_test_run_is_named_everywhere_and_one_command_begins_it() {
             );
             let refused = "sale ticket is refused: ticket_sold_nums of ticket_hash_key is 0";
             assert!(ready(server).contains(refused), "{}", ready(server));
-            assert!(server.log().contains("the ledger refuses the sale"), "{}", server.log());
+            logged(server, "the ledger refuses the sale");
         }
         let late = on_redis(&redis, &["--control", "off"]);
-        assert!(late.log().contains("ticket: refused"), "{}", late.log());
+        logged(&late, "ticket: refused");
 
         let (done, told) = reset(&[]);
         assert!(!done && told.contains("--force"), "{told}");
@@ -155,11 +155,9 @@ fn a_broken_key_is_named_at_once_and_other_sales_go_on() {
     redis.connect().text("SET ticket_hash_key 1");
     redis.connect().text("HSET {poster_hash_key}:sale held 3");
     let server = on_redis(&redis, &["--sale", "ticket=5", "--sale", "poster=4", "--sale", "cup=3"]);
-    // Printed before the server says that it listens, so it is there already.
-    let log = server.log();
-    assert!(log.contains("the key ticket_hash_key is no hash"), "{log}");
-    assert!(log.contains("the hash poster_hash_key is gone, but not all of its sale"), "{log}");
-    assert!(log.contains("cup: 3 for sale"), "{log}");
+    logged(&server, "the key ticket_hash_key is no hash");
+    logged(&server, "the hash poster_hash_key is gone, but not all of its sale");
+    logged(&server, "cup: 3 for sale");
     assert!(ready(&server).contains("sale poster is refused"), "{}", ready(&server));
     let reserve = |sale| buyer(&server).reserve(sale, "ann", 1, "").expect("an answer").bought();
     assert!(reserve("ticket").is("unavailable") && reserve("cup").granted().is_some());

@@ -97,6 +97,20 @@ fn eventually(what: &str, seconds: u64, mut is: impl FnMut() -> bool) {
     }
 }
 
+/// Waits until a server's log has this. A line goes through the server's queue, a pipe and a thread of
+/// ours, so it may come after the answer that it is about.
+fn logged(server: &Server, text: &str) {
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        let log = server.log();
+        if log.contains(text) {
+            return;
+        }
+        assert!(Instant::now() < until, "no {text}: {log}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// Runs a program that the tests need and returns what it prints.
 fn run(program: &str, package: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().unwrap_or_else(|error| {

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::buyer::Bought;
 use crate::redis_server::RedisServer;
 use crate::server::Server;
-use crate::{buyer, eventually, on_redis, run, set_up_by_hand, sold};
+use crate::{buyer, eventually, logged, on_redis, run, set_up_by_hand, sold};
 
 /// The commands that a server uses, all of them; `SELECT` only for a database other than 0. `AUTH`
 /// and `HELLO` need no permission.
@@ -251,7 +251,7 @@ fn a_redis_that_is_not_there_yet() {
     eventually("every core has its ledger", 5, sold_out);
     assert_eq!(sold(&redis), 2);
     eventually("said", 2, || server.log().contains("can be reached again"));
-    assert!(server.log().contains("created"), "{}", server.log());
+    logged(&server, "created");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::lifecycle::audit;
 use crate::operation::{certificates, refused, sells};
 use crate::redis_server::RedisServer;
 use crate::server::Server;
-use crate::{buyer, cores, eventually, on_redis, set_up_by_hand, sold};
+use crate::{buyer, cores, eventually, logged, on_redis, set_up_by_hand, sold};
 
 /// A Redis with a user who may do everything, and that user's URL.
 fn with_shop(arguments: &[&str]) -> (RedisServer, String) {
@@ -77,6 +77,7 @@ fn a_redis_without_client_sells() {
     let redis = RedisServer::start(&["--rename-command", "CLIENT", ""]);
     let server = on_redis(&redis, &["--sale", "ticket=2", "--cores", &cores(2)]);
     assert!(sells(&server));
+    logged(&server, "have no names");
     let log = server.log();
     assert_eq!(log.matches("have no names").count(), 1, "{log}");
 }
@@ -123,8 +124,9 @@ fn what_redis_may_lose_is_said_once() {
     let redis = RedisServer::start(&["--maxmemory", "1gb", "--maxmemory-policy", "allkeys-random"]);
     let server = on_redis(&redis, &["--sale", "ticket=2", "--cores", &cores(2)]);
     assert!(sells(&server));
-    let log = server.log();
     for said in ["evict the keys of sales", "keeps no append-only file"] {
+        logged(&server, said);
+        let log = server.log();
         assert_eq!(log.matches(said).count(), 1, "{said}: {log}");
     }
 }
@@ -170,6 +172,7 @@ fn a_sale_that_vanishes_is_an_error_in_the_log_once() {
     for _ in 0..8 {
         assert!(buyer(&server).buy().expect("an answer").is("not_found"));
     }
+    logged(&server, "gone from the ledger");
     let log = server.log();
     let lines: Vec<&str> =
         log.lines().filter(|line| line.contains("gone from the ledger")).collect();

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::buyer::{Bought, Buyer};
 use crate::redis_server::RedisServer;
 use crate::server::Server;
-use crate::{buyer, cores, eventually, on_redis};
+use crate::{buyer, cores, eventually, logged, on_redis};
 
 const PARTS: u32 = 4;
 
@@ -376,7 +376,7 @@ fn a_creation_that_died_half_way_is_finished_by_the_next_server() {
     connection.ask("HDEL {ticket_hash_key}:sale gave_1 gave_2 gave_3 gave_4");
     // One that asks for something else leaves the sale as it is, and says so.
     let server = on_redis(&redis, &["--sale", "ticket=10,splits=2"]);
-    assert!(server.log().contains("splits is 4, not 2"), "{}", server.log());
+    logged(&server, "splits is 4, not 2");
     let mut buyer = buyer(&server);
     for n in 0..10 {
         assert!(reserve(&mut buyer, &format!("user{n}")).granted().is_some());
@@ -395,7 +395,7 @@ fn a_creation_that_died_half_way_is_finished_by_the_next_server() {
         answers == HashSet::from([Bought::Refused("unavailable".into())])
     });
     assert_eq!(connection.list(&format!("KEYS *{}*", part(2))), Vec::<String>::new());
-    assert!(server.log().contains("parts of the sale are not there"), "{}", server.log());
+    logged(&server, "parts of the sale are not there");
     let (agrees, told) = stampede(&redis, &["audit"]);
     assert!(!agrees && told.contains("ticket~2of4 is not there"), "{told}");
     let (shown, told) = stampede(&redis, &["sale", "show", "ticket"]);
