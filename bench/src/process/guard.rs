@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use crate::error::{Because, Result};
 
 /// Reads until we have closed our end, as the kernel does when we end.
-const SCRIPT: &str = r#"read -r said; kill -9 -- "-$1""#;
+const SCRIPT: &str = r#"read -r said; kill -s KILL -- "-$1""#;
 
 /// Ends a group of processes if this process ends first. To be dropped before the group's last process
 /// is waited for: after that its number may be another one's.
@@ -39,8 +39,10 @@ impl Drop for Guard {
 
 #[cfg(test)]
 mod tests {
+    use super::super::held::Held;
     use super::*;
     use std::os::unix::process::ExitStatusExt;
+    use std::time::Duration;
 
     #[test]
     fn a_group_ends_when_its_guard_is_left_alone() {
@@ -53,6 +55,8 @@ mod tests {
         drop(Guard::of(stays.id()).expect("a guard"));
         // What the kernel does at our end.
         drop(guard.0.stdin.take());
+        let ended = Held::started(&ends).ends_within(Duration::from_secs(60)).expect("its end");
+        assert!(ended, "the guard did nothing");
         assert_eq!(ends.wait().expect("its end").signal(), Some(libc::SIGKILL));
         assert!(stays.try_wait().expect("its end").is_none());
         stays.kill().expect("kill it");
