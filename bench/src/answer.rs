@@ -137,7 +137,8 @@ mod tests {
     use super::*;
 
     fn response(body: &str) -> Response {
-        Response { status: 200, content_type: "application/json".into(), body: body.into() }
+        let (content_type, body) = ("application/json".into(), body.into());
+        Response { status: 200, content_type, body, closes: false }
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub struct Response {
     pub content_type: String,
     /// The body.
     pub body: String,
+    /// It is the last one on its connection: `Connection: close`.
+    pub closes: bool,
 }
 
 /// What a connection's bytes go through.
@@ -124,18 +126,20 @@ pub fn parse(input: &[u8]) -> Result<Option<(Response, usize)>> {
     let mut lines = head.split("\r\n");
     let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
     let Some(status) = status else { return fail("an answer without a status line") };
-    let (mut content_type, mut body_len) = (String::new(), None);
+    let (mut content_type, mut body_len, mut closes) = (String::new(), None, false);
     for (name, value) in lines.filter_map(|line| line.split_once(':')) {
         if name.eq_ignore_ascii_case("content-type") {
             content_type = value.trim().to_owned();
         } else if name.eq_ignore_ascii_case("content-length") {
             body_len = value.trim().parse::<usize>().ok();
+        } else if name.eq_ignore_ascii_case("connection") {
+            closes = value.trim().eq_ignore_ascii_case("close");
         }
     }
     let Some(body_len) = body_len else { return fail("an answer without a Content-Length") };
     let Some(body) = input[head_len + 4..].get(..body_len) else { return Ok(None) };
     let body = String::from_utf8_lossy(body).into_owned();
-    Ok(Some((Response { status, content_type, body }, head_len + 4 + body_len)))
+    Ok(Some((Response { status, content_type, body, closes }, head_len + 4 + body_len)))
 }
 
 #[cfg(test)]
@@ -152,5 +156,8 @@ mod tests {
         let (response, len) = parse(&text.repeat(2)).expect("legal").expect("complete");
         assert_eq!(len, text.len());
         assert_eq!((response.status, &*response.content_type, &*response.body), (200, "a/b", "hi"));
+        assert!(!response.closes);
+        let last = b"HTTP/1.1 200 OK\r\nconnection: Close\r\nContent-Length: 0\r\n\r\n";
+        assert!(parse(last).expect("legal").expect("complete").0.closes);
     }
 }

@@ -224,7 +224,7 @@ impl Served {
 
 /// A sentence about an answer that should have been another one.
 pub fn unexpected(wanted: Answer, response: &Response) -> String {
-    let Response { status, content_type, body } = response;
+    let Response { status, content_type, body, .. } = response;
     format!("expected {wanted:?}, but the server answered {status} ({content_type}): {body}")
 }
 

@@ -111,7 +111,7 @@ fn embedded(lab: &mut Lab, seconds: u64, kind: Kind) -> Result<Figures> {
 }
 
 /// Units held, as they are now: the first look makes the server ask its ledger.
-fn held(lab: &Lab, served: &Served) -> Result<u64> {
+pub fn held(lab: &Lab, served: &Served) -> Result<u64> {
     lab.settle(SETTLE)?;
     let mut client = Client::connect(served.address)?;
     client.get("/v1/sales/ticket")?;

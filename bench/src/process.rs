@@ -1,19 +1,30 @@
-//! Child processes: started on a core, killed with us, and read from `/proc` for what they cost.
+//! Child processes: started on a core, killed with us, and waited for. Read in this order: [`held`] waits
+//! for a process by its number; [`guard`] ends what outlives us; [`cost`] reads from `/proc` what was used.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::process::{getpid, set_child_subreaper};
+
 use crate::error::{Because, Result, fail};
 
+mod cost;
+mod guard;
+mod held;
+
+use cost::descendants;
+pub use cost::{Cpu, Memory, ended_children_us};
+use guard::Guard;
+use held::Held;
+
 const POLL: Duration = Duration::from_millis(20);
-/// `USER_HZ`: the unit of `/proc/PID/stat`, 100 on every Linux that Rust runs on.
-const TICK_NS: u64 = 10_000_000;
 const LOG_BYTES_SHOWN: usize = 2_000;
 /// `taskset`, `-c` and the cores.
 const PINNED_WORDS: usize = 3;
@@ -93,7 +104,12 @@ impl std::fmt::Display for CommandLine {
 
 /// A process that runs until it is dropped.
 pub struct Running {
-    child: Child,
+    process: Held,
+    /// All that it starts are of this group, unless they leave it: the number of the process that was
+    /// started first.
+    group: u32,
+    input: Option<ChildStdin>,
+    guard: Option<Guard>,
     name: String,
     log: std::path::PathBuf,
 }
@@ -101,32 +117,31 @@ pub struct Running {
 impl Running {
     /// Starts a process that writes its output to `log`.
     pub fn start(name: &str, line: &CommandLine, log: &Path) -> Result<Self> {
-        let output = File::create(log).because(|| format!("creating {}", log.display()))?;
-        let child = line
-            .command()
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .spawn()
-            .because(|| format!("starting {line}"))?;
-        Ok(Self { child, name: name.into(), log: log.into() })
+        Self::start_from(name, line, log, Stdio::null())
     }
 
     /// The same of a process that is told things: see [`say`](Self::say).
     pub fn start_with_input(name: &str, line: &CommandLine, log: &Path) -> Result<Self> {
+        Self::start_from(name, line, log, Stdio::piped())
+    }
+
+    fn start_from(name: &str, line: &CommandLine, log: &Path, input: Stdio) -> Result<Self> {
         let output = File::create(log).because(|| format!("creating {}", log.display()))?;
-        let child = line
+        let mut child = line
             .command()
-            .stdin(Stdio::piped())
+            .stdin(input)
             .stdout(output.try_clone()?)
             .stderr(output)
             .spawn()
             .because(|| format!("starting {line}"))?;
-        Ok(Self { child, name: name.into(), log: log.into() })
+        let (process, input) = (Held::started(&child), child.stdin.take());
+        let (group, name, log) = (process.id(), name.into(), log.into());
+        Ok(Self { process, group, input, guard: None, name, log })
     }
 
     /// Writes a line to its standard input.
     pub fn say(&mut self, text: &str) -> Result<()> {
-        match &mut self.child.stdin {
+        match &mut self.input {
             Some(input) => writeln!(input, "{text}").because(|| format!("telling {}", self.name)),
             None => fail(format!("{} was started without an input", self.name)),
         }
@@ -151,13 +166,13 @@ impl Running {
 
     /// `Err` with the end of its output if it has ended.
     pub fn check_alive(&mut self) -> Result<()> {
-        let Some(status) = self.child.try_wait()? else { return Ok(()) };
+        let Some(status) = self.process.try_wait()? else { return Ok(()) };
         fail(format!("{} ended early ({status}). Its output:\n{}", self.name, self.output_end()))
     }
 
     /// Whether it has ended, and with success. `Err` with the end of its output if it has failed.
     pub fn has_succeeded(&mut self) -> Result<bool> {
-        match self.child.try_wait()? {
+        match self.process.try_wait()? {
             None => Ok(false),
             Some(status) if status.success() => Ok(true),
             Some(status) => fail(format!(
@@ -179,7 +194,7 @@ impl Running {
 
     /// Sends it a signal.
     pub fn signal(&self, signal: libc::c_int) -> Result<()> {
-        let pid = libc::pid_t::try_from(self.child.id()).because(|| "a process id".into())?;
+        let pid = libc::pid_t::try_from(self.id()).because(|| "a process id".into())?;
         // SAFETY: takes no pointer. The child has not been waited for, so its id is still its own.
         match unsafe { libc::kill(pid, signal) } {
             0 => Ok(()),
@@ -195,7 +210,7 @@ impl Running {
     pub fn end(mut self, signal: libc::c_int, deadline: Duration) -> Result<()> {
         self.signal(signal)?;
         let started = Instant::now();
-        while self.child.try_wait()?.is_none() {
+        while self.process.try_wait()?.is_none() {
             if started.elapsed() > deadline {
                 return fail(format!("{} did not end within {deadline:?}", self.name));
             }
@@ -211,16 +226,61 @@ impl Running {
 
     /// Its process id.
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.process.id()
+    }
+
+    /// From now on other processes may [take over](Self::take_over) from it. They end with us, too.
+    pub fn may_hand_over(&mut self) -> Result<()> {
+        if self.guard.is_none() {
+            // Whoever loses its parent becomes our child.
+            set_child_subreaper(Some(getpid())).because(|| "becoming a reaper".into())?;
+            self.guard = Some(Guard::of(self.group)?);
+        }
+        Ok(())
+    }
+
+    /// Waits until it has ended, and calls `look` now and then, which may give up. Says when it ended.
+    pub fn await_end(&self, mut look: impl FnMut() -> Result<()>) -> Result<Instant> {
+        let what = || format!("waiting for the end of {}", self.name);
+        while !self.process.ends_within(POLL).because(what)? {
+            look()?;
+        }
+        Ok(Instant::now())
+    }
+
+    /// It has ended, and this process, which it has started, is to be in its place.
+    pub fn take_over(&mut self, pid: u32) -> Result<()> {
+        let name = &self.name;
+        let successor =
+            Held::left(pid, self.group).because(|| format!("who takes over from {name}"))?;
+        // First, so that the group is ended whatever is found of the old one.
+        let mut old = std::mem::replace(&mut self.process, successor);
+        match old.try_wait()? {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => fail(format!("{name} failed ({status}) when it handed over")),
+            None => fail(format!("{name} still runs")),
+        }
+    }
+
+    /// The sets of cores that its threads may run on, as Linux writes them. A set more than there
+    /// were: somebody is not where he was put.
+    pub fn allowed_cores(&self) -> Result<BTreeSet<String>> {
+        let tasks = format!("/proc/{}/task", self.id());
+        let mut sets = BTreeSet::new();
+        for task in fs::read_dir(&tasks).because(|| format!("reading {tasks}"))? {
+            // A thread may end between being listed and being read.
+            let Ok(status) = fs::read_to_string(task?.path().join("status")) else { continue };
+            let set = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+            sets.extend(set.map(|set| set.trim().to_owned()));
+        }
+        Ok(sets)
     }
 
     /// What it and all its descendants hold in memory. What they share counts for each of them.
     pub fn memory(&self) -> Result<Memory> {
         let what = || format!("reading the memory of {}", self.name);
-        let mut sum = Memory::of(self.child.id()).because(what)?;
-        for memory in
-            descendants(self.child.id())?.into_iter().filter_map(|pid| Memory::of(pid).ok())
-        {
+        let mut sum = Memory::of(self.id()).because(what)?;
+        for memory in descendants(self.id())?.into_iter().filter_map(|pid| Memory::of(pid).ok()) {
             sum.resident_kib += memory.resident_kib;
             sum.anonymous_kib += memory.anonymous_kib;
         }
@@ -231,14 +291,16 @@ impl Running {
 impl Drop for Running {
     /// SIGKILL, to its workers too: nothing that was measured has to be kept, and it can't be refused.
     fn drop(&mut self) {
-        if let (Ok(None), Ok(pid)) = (self.child.try_wait(), libc::pid_t::try_from(self.child.id()))
+        if let (false, Ok(group)) =
+            (self.process.is_waited_for(), libc::pid_t::try_from(self.group))
         {
-            // SAFETY: takes no pointer. The child leads a group of its own, whose id nobody else has
-            // as long as it has not been waited for.
-            unsafe { libc::kill(-pid, libc::SIGKILL) };
+            // SAFETY: takes no pointer. The process is of this group, whose id nobody else has as long
+            // as the process has not been waited for.
+            unsafe { libc::kill(-group, libc::SIGKILL) };
         }
+        self.guard = None;
         // Fails only if it has ended already.
-        let _ = self.child.wait();
+        let _ = self.process.wait();
     }
 }
 
@@ -273,188 +335,42 @@ pub fn run(line: &CommandLine, deadline: Duration, interrupted: &Interrupted) ->
     fail(format!("{line}: {}\n{errors}{text}", output.status))
 }
 
-/// CPU time of all children of ours that have ended, and of theirs, in microseconds.
-pub fn ended_children_us() -> Result<f64> {
-    // SAFETY: an `rusage` is integers, for which all zeros is a valid value.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: the call writes one `rusage` to a place that is one.
-    if unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &mut usage) } != 0 {
-        return Err(std::io::Error::last_os_error())
-            .because(|| "reading our children's time".into());
-    }
-    let us = |time: libc::timeval| time.tv_sec as f64 * 1e6 + time.tv_usec as f64;
-    Ok(us(usage.ru_utime) + us(usage.ru_stime))
-}
-
-/// All children of a process, and theirs.
-fn descendants(pid: u32) -> Result<Vec<u32>> {
-    let mut parents = Vec::new();
-    for entry in fs::read_dir("/proc").because(|| "reading /proc".into())? {
-        let name = entry.because(|| "reading /proc".into())?.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        // One that has ended meanwhile is nobody's child.
-        let Ok(fields) = stat_fields(pid) else { continue };
-        if let Some(parent) = fields.get(PARENT).and_then(|parent| parent.parse::<u32>().ok()) {
-            parents.push((pid, parent));
-        }
-    }
-    let mut family = family(pid, &parents);
-    family.remove(0);
-    Ok(family)
-}
-
-/// A process, its children, and theirs, of these pairs of a process and its parent. Ids are given
-/// anew while we read: none comes twice, nor do we go in a circle.
-fn family(root: u32, parents: &[(u32, u32)]) -> Vec<u32> {
-    let (mut found, mut at) = (vec![root], 0);
-    while let Some(&of) = found.get(at) {
-        for &(pid, _) in parents.iter().filter(|(_, parent)| *parent == of) {
-            if !found.contains(&pid) {
-                found.push(pid);
-            }
-        }
-        at += 1;
-    }
-    found
-}
-
-// Places of fields after the name in `/proc/PID/stat`: state is the 3rd field of all
-// (proc_pid_stat(5)).
-const PARENT: usize = 1;
-const USER: usize = 11;
-const SYSTEM: usize = 12;
-const CHILDREN_USER: usize = 13;
-const CHILDREN_SYSTEM: usize = 14;
-
-/// The fields of `/proc/PID/stat` after the name.
-fn stat_fields(pid: u32) -> Result<Vec<String>> {
-    let path = format!("/proc/{pid}/stat");
-    let stat = fs::read(&path).because(|| format!("reading {path}"))?;
-    Ok(fields_after_name(&String::from_utf8_lossy(&stat)))
-}
-
-/// The name is in brackets and may hold anything, so what counts is the last bracket.
-fn fields_after_name(stat: &str) -> Vec<String> {
-    let after_name = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
-    after_name.split_whitespace().map(str::to_owned).collect()
-}
-
-/// Ticks of a process and of the children that it has waited for.
-fn user_and_system(fields: &[String]) -> Option<(u64, u64)> {
-    let ticks = |at: usize| fields.get(at)?.parse::<u64>().ok();
-    Some((ticks(USER)? + ticks(CHILDREN_USER)?, ticks(SYSTEM)? + ticks(CHILDREN_SYSTEM)?))
-}
-
-/// CPU time of a process, or of a few, since their start.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Cpu {
-    processes: u64,
-    /// Of the living threads, from their `schedstat`.
-    threads_ns: u64,
-    /// Of all threads and children, ended ones too, from `stat`: whole ticks.
-    ticks_ns: u64,
-    user_ticks_ns: u64,
-}
-
-impl Cpu {
-    /// What a process and all its descendants have used so far.
-    pub fn of_tree(pid: u32) -> Result<Self> {
-        let mut sum = Self::of(pid)?;
-        // A child that ends meanwhile is counted by its parent.
-        for cpu in descendants(pid)?.into_iter().filter_map(|pid| Self::of(pid).ok()) {
-            sum.threads_ns += cpu.threads_ns;
-            sum.ticks_ns += cpu.ticks_ns;
-            sum.user_ticks_ns += cpu.user_ticks_ns;
-            sum.processes += cpu.processes;
-        }
-        Ok(sum)
-    }
-
-    fn of(pid: u32) -> Result<Self> {
-        let mut threads_ns = 0;
-        for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-            // A thread may end between being listed and being read.
-            let schedstat = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
-            threads_ns += schedstat.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0);
-        }
-        let fields = stat_fields(pid)?;
-        match user_and_system(&fields) {
-            Some((user, system)) => Ok(Self {
-                processes: 1,
-                threads_ns,
-                ticks_ns: (user + system) * TICK_NS,
-                user_ticks_ns: user * TICK_NS,
-            }),
-            None => fail(format!("an unexpected /proc/{pid}/stat: {}", fields.join(" "))),
-        }
-    }
-
-    /// All of it in whole ticks, threads and children that have ended included.
-    pub fn ticks(self) -> u64 {
-        self.ticks_ns / TICK_NS
-    }
-
-    /// Microseconds used since `before`: (all, of it in user space).
-    ///
-    /// `schedstat` is exact but forgets a thread that ended; `stat` is rounded to ticks but
-    /// forgets none. Where they differ by more than rounding, a thread (or a child) has ended.
-    pub fn us_since(self, before: Self) -> (f64, f64) {
-        let threads = self.threads_ns.saturating_sub(before.threads_ns);
-        let ticks = self.ticks_ns.saturating_sub(before.ticks_ns);
-        let user = self.user_ticks_ns.saturating_sub(before.user_ticks_ns);
-        let rounding = 3 * TICK_NS * self.processes.max(1);
-        let all = if ticks > threads + rounding { ticks } else { threads };
-        (all as f64 / 1e3, user as f64 / 1e3)
-    }
-}
-
-/// Resident memory of a process, in KiB.
-#[derive(Debug, Clone, Copy)]
-pub struct Memory {
-    /// All of it (`VmRSS`).
-    pub resident_kib: u64,
-    /// What is its own and not a file's (`RssAnon`).
-    pub anonymous_kib: u64,
-}
-
-impl Memory {
-    fn of(pid: u32) -> Result<Self> {
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().ok()
-        };
-        match (field("VmRSS"), field("RssAnon")) {
-            (Some(resident_kib), Some(anonymous_kib)) => Ok(Self { resident_kib, anonymous_kib }),
-            _ => fail(format!("no VmRSS in /proc/{pid}/status")),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::cost::stat_fields;
     use super::*;
 
     #[test]
-    fn we_can_read_ourselves() {
-        let pid = std::process::id();
-        let before = Cpu::of(pid).expect("our own CPU time");
+    fn a_process_that_takes_over_is_followed_and_ends_with_us() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let script = "trap 'sleep 1000 & echo $!; exit 0' USR2; echo ready; \
+                      while :; do sleep 0.02; done";
+        let line = CommandLine(["sh", "-c", script].map(str::to_owned).into());
+        let log = folder.path().join("log");
+        let mut running = Running::start("sh", &line, &log).expect("a shell");
         let started = Instant::now();
-        while started.elapsed() < Duration::from_millis(200) {}
-        let (all, _) = Cpu::of(pid).expect("our own CPU time").us_since(before);
-        assert!(all > 20_000.0, "{all} us of 200 ms");
-        assert!(Memory::of(pid).expect("our own memory").resident_kib > 100);
-    }
-
-    #[test]
-    fn what_we_started_is_ours() {
-        let stat = "12 (a ) b) S 10 12 12 0 -1 4194304 1 2 3 4 100 20 3 4 20 0 1 0 5 6 7";
-        let fields = fields_after_name(stat);
-        assert_eq!(fields[PARENT], "10");
-        assert_eq!(user_and_system(&fields).map(|(user, system)| user + system), Some(127));
-        assert_eq!(user_and_system(&fields_after_name("12 (a) S 10")), None);
-        assert_eq!(family(10, &[(1, 0), (10, 1), (11, 10), (12, 11)]), [10, 11, 12]);
-        assert_eq!(family(10, &[(10, 11), (11, 10)]), [10, 11]);
+        let in_time = || match started.elapsed() > Duration::from_secs(60) {
+            true => fail("it takes too long"),
+            false => Ok(()),
+        };
+        while !running.output().expect("its output").contains("ready") {
+            in_time().expect("ready");
+            std::thread::sleep(POLL);
+        }
+        let (first, cores) = (running.id(), running.allowed_cores().expect("its cores"));
+        running.may_hand_over().expect("a guard");
+        let failure = running.take_over(std::process::id()).expect_err("we are not").to_string();
+        assert!(failure.contains("who takes over from sh"), "{failure}");
+        running.signal(libc::SIGUSR2).expect("told");
+        running.await_end(in_time).expect("its end");
+        let log = running.output().expect("its output");
+        let pid = log.lines().last().and_then(|pid| pid.parse().ok()).expect("a process");
+        running.take_over(pid).expect("the new one");
+        assert_ne!(first, pid);
+        assert_eq!((running.id(), running.allowed_cores().expect("its cores")), (pid, cores));
+        running.check_alive().expect("it runs");
+        drop(running);
+        assert!(stat_fields(pid).is_err(), "it has ended and was waited for");
     }
 
     #[test]
@@ -473,12 +389,12 @@ mod tests {
             assert!(started.elapsed() < Duration::from_secs(60), "no child: {text}");
             std::thread::sleep(POLL);
         };
-        assert_eq!(descendants(running.child.id()).expect("a tree"), [child]);
+        assert_eq!(descendants(running.id()).expect("a tree"), [child]);
         while running.cpu().expect("its CPU time").us_since(Cpu::default()).0 < 50_000.0 {
             assert!(started.elapsed() < Duration::from_secs(60), "the child uses nothing");
             std::thread::sleep(POLL);
         }
-        let own = Memory::of(running.child.id()).expect("its memory").resident_kib;
+        let own = Memory::of(running.id()).expect("its memory").resident_kib;
         assert!(running.memory().expect("their memory").resident_kib > own);
         drop(running);
         // It is gone, or a zombie that init has yet to see.
@@ -486,13 +402,5 @@ mod tests {
             assert!(started.elapsed() < Duration::from_secs(60), "the child lives on");
             std::thread::sleep(POLL);
         }
-    }
-
-    #[test]
-    fn an_ended_thread_is_not_forgotten() {
-        let before = Cpu { processes: 1, threads_ns: 1_000, ticks_ns: 0, user_ticks_ns: 0 };
-        let (ticks_ns, user_ticks_ns) = (9 * TICK_NS, TICK_NS);
-        let after = Cpu { threads_ns: 500, ticks_ns, user_ticks_ns, ..before };
-        assert_eq!(after.us_since(before), (90_000.0, 10_000.0));
     }
 }

@@ -159,6 +159,24 @@ pub mod figure {
     pub const CORE_PERCENT: &str = "core_percent";
     /// Bytes of one answer to `/metrics`.
     pub const SCRAPE_BYTES: &str = "scrape_bytes";
+    /// Times that a new process took over from a server.
+    pub const HAND_OVERS: &str = "hand_overs";
+    /// For so long the embedded ledger was nobody's, as the new process logged it.
+    pub const PAUSED_MS: &str = "paused_ms";
+    /// The longest that a buyer waited who came while a new process took over.
+    pub const LONGEST_WAIT_MS: &str = "longest_wait_ms";
+    /// From the signal until the old process had ended.
+    pub const OLD_ENDED_MS: &str = "old_ended_ms";
+    /// Connections that were refused.
+    pub const REFUSED_CONNECTIONS: &str = "refused_connections";
+    /// Connections that were reset, or closed in place of an answer.
+    pub const RESET_CONNECTIONS: &str = "reset_connections";
+    /// Purchases that were answered anything but a ticket, or nothing.
+    pub const OTHER_ANSWERS: &str = "other_answers";
+    /// Tickets that buyers were told of and the ledger does not have.
+    pub const LOST_SALES: &str = "lost_sales";
+    /// Tickets that the ledger has sold and no buyer was told of.
+    pub const UNTOLD_SALES: &str = "untold_sales";
     /// Until it was no more than a second of sales behind.
     pub const CAUGHT_UP_S: &str = "caught_up_s";
 }

@@ -133,7 +133,20 @@ impl Session {
         Ok(())
     }
 
-    fn note_failure(&mut self, failure: String) -> Result<()> {
+    /// Keeps more figures of what was measured.
+    pub fn keep(
+        &mut self,
+        round: u32,
+        scenario: &'static str,
+        server: &'static str,
+        figures: &Figures,
+    ) -> Result<()> {
+        self.rows.add(round, scenario, server, figures)
+    }
+
+    /// Notes that something that was measured is not what it claims to be. The run goes on, unless
+    /// this is too often so, and fails at its end.
+    pub fn note_failure(&mut self, failure: String) -> Result<()> {
         self.lab.check_interrupted()?;
         eprintln!("failed: {failure}");
         self.lab.remark("failed: see failed.txt")?;
@@ -226,6 +239,11 @@ fn shown(figures: &Figures) -> String {
         (figure::DRAINED_S, "s to drain"),
         (figure::CORE_PERCENT, "% of a core"),
         (figure::SCRAPE_BYTES, "bytes per scrape"),
+        (figure::HAND_OVERS, "hand-overs"),
+        (figure::REFUSED_CONNECTIONS, "refused"),
+        (figure::RESET_CONNECTIONS, "reset"),
+        (figure::OTHER_ANSWERS, "without a ticket"),
+        (figure::LOST_SALES, "lost"),
     ];
     let find = |name| figures.iter().find(|(figure, _)| *figure == name);
     let texts = units.iter().filter_map(|(name, unit)| {

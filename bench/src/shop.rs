@@ -32,7 +32,7 @@ pub fn order(client: &mut Client, path: &str, user: &str, key: Option<&str>) -> 
     let key = key.map(|key| format!("Idempotency-Key: {key}\r\n")).unwrap_or_default();
     let order = format!(r#"{{"user":"{user}","quantity":1}}"#);
     let response = client.post_with(path, &key, &order)?;
-    let Response { status, content_type, body } = &response;
+    let Response { status, content_type, body, .. } = &response;
     let id = || text_field(body, "id").filter(|_| body.contains(&format!(r#""user":"{user}""#)));
     match (status, &**content_type, id(), text_field(body, "code")) {
         (201, "application/json", Some(id), _) => Ok(Told::Granted(id.to_owned())),

@@ -9,7 +9,7 @@ use super::{Layout, Promise, readme, write};
 use crate::error::{Because, Result, fail};
 use crate::full;
 use crate::rows::{Row, Rows};
-use crate::{httparena, idle, orders, quick, reopen, sales, tls};
+use crate::{hand_over, httparena, idle, orders, quick, reopen, sales, tls};
 
 /// Settings of a report.
 #[derive(Debug, Args)]
@@ -23,7 +23,7 @@ pub struct Settings {
 }
 
 /// What each command promises.
-const PROMISED: [&[Promise]; 8] = [
+const PROMISED: [&[Promise]; 9] = [
     &full::PROMISES,
     &quick::PROMISES,
     &sales::PROMISES,
@@ -32,6 +32,7 @@ const PROMISED: [&[Promise]; 8] = [
     &httparena::PROMISES,
     &tls::PROMISES,
     &idle::PROMISES,
+    &hand_over::PROMISES,
 ];
 
 /// Writes everything that follows from the rows, and prints the promises.

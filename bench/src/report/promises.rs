@@ -13,6 +13,8 @@ pub enum Limit {
     AtMost(f64),
     /// It may not be less.
     AtLeast(f64),
+    /// It may not happen in any round: the worst one decides.
+    Never,
     /// Shown for its own sake.
     None,
 }
@@ -114,7 +116,7 @@ pub fn promises(promised: &[Promise], rows: &[Row]) -> String {
          Each ratio is taken within a round; then the median of the rounds, their quartiles and \
          their range. \"Met\" and \"not met\": both quartiles are on that side of the limit. \
          \"No verdict\": the limit lies between the quartiles, so other rounds could have said \
-         otherwise.\n\n\
+         otherwise. Of what may not happen at all the worst round decides.\n\n\
          | of what | limit | median | p25–p75 | min–max | rounds | verdict |\n\
          |---|---|---|---|---|---|---|\n",
     );
@@ -155,19 +157,26 @@ impl Limit {
         match self {
             Self::AtMost(limit) => value <= limit,
             Self::AtLeast(limit) => value >= limit,
+            Self::Never => value <= 0.0,
             Self::None => true,
         }
     }
 
     /// Whether the quartile that is nearer to breaking it holds it too.
     fn is_met(self, spread: &Spread) -> bool {
+        if self == Self::Never {
+            return self.met(spread.max);
+        }
         self.met(spread.p25) && self.met(spread.p75)
     }
 
     /// The quartiles decide. Where the limit lies between them, nothing is claimed.
     fn verdict(self, spread: &Spread) -> String {
-        if self == Self::None {
-            return String::new();
+        match self {
+            Self::None => return String::new(),
+            Self::Never if self.is_met(spread) => return "met".into(),
+            Self::Never => return "**not met**".into(),
+            Self::AtMost(_) | Self::AtLeast(_) => {}
         }
         let broken = !self.met(spread.p25) && !self.met(spread.p75);
         let verdict = match (self.is_met(spread), broken) {
@@ -183,6 +192,7 @@ impl Limit {
         match self {
             Self::AtMost(limit) => format!("≤ {limit:.3}"),
             Self::AtLeast(limit) => format!("≥ {limit:.3}"),
+            Self::Never => "none".into(),
             Self::None => "–".into(),
         }
     }
@@ -238,6 +248,9 @@ mod tests {
         assert_eq!(verdict(Limit::AtLeast(2.0), [1.0, 1.1, 1.2, 1.3]), "**not met**");
         assert_eq!(verdict(Limit::AtLeast(1.0), [1.0, 1.1, 1.2, 1.3]), "met");
         assert_eq!(verdict(Limit::AtLeast(1.1), [1.0, 1.05, 1.2, 1.3]), "no verdict");
+        assert_eq!(verdict(Limit::Never, [0.0; 4]), "met");
+        // Once is too often.
+        assert_eq!(verdict(Limit::Never, [0.0, 0.0, 0.0, 1.0]), "**not met**");
         assert_eq!(verdict(Limit::None, [1.0; 4]), "");
     }
 
