@@ -1,5 +1,5 @@
-//! Child processes: started on a core, killed with us, and waited for. Read in this order: [`held`] waits
-//! for a process by its number; [`guard`] ends what outlives us; [`cost`] reads from `/proc` what was used.
+//! Child processes: started on a core, killed with us, and waited for. Read in this order: `held` waits
+//! for a process by its number; `guard` ends what outlives us; [`cost`] reads from `/proc` what was used.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
