@@ -7,9 +7,9 @@
 //! (floors, peers, bare clients) are programs under `src/bin`; `peers` has those in other languages.
 //!
 //! The other commands each measure one thing, in a module of their own, on the same bench:
-//! [`strategies`], [`orders`], [`drain`], [`reopen`], [`sales`], [`memory`], [`idle`],
-//! [`hand_over`]; [`against`] and
-//! [`instructions`] compare two [`builds`] of stampede. [`session`] is what all share. [`techempower`] measures nothing: it checks the rules of two tests;
+//! [`strategies`], [`orders`], [`drain`], [`reopen`], [`sales`], [`memory`], [`idle`], [`hand_over`];
+//! [`against`] and [`instructions`] compare two [`builds`] of stampede. [`session`] is what all share.
+//! [`techempower`] measures nothing: it checks the rules of two tests;
 //! [`httparena`] checks the engine's own entry and measures it. [`load`] is our own load
 //! generator, a program by itself; so is [`strangers`], which does to a server what strangers do.
 //!

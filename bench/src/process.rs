@@ -15,9 +15,9 @@ use rustix::process::{getpid, set_child_subreaper};
 
 use crate::error::{Because, Result, fail};
 
-mod cost;
-mod guard;
-mod held;
+pub mod cost;
+pub mod guard;
+pub mod held;
 
 use cost::descendants;
 pub use cost::{Cpu, Memory, ended_children_us};
