@@ -42,8 +42,9 @@ local function add_units(user, units)
 end
 
 -- Writes the changed fields, the counts as they shall be and the stream's entry. What somebody has
--- more of is counted before it is his, and what he has less of after.
-local function write(lines, sold_then, held_then)
+-- more of is counted before it is his, and what he has less of after. `raised`: the sale's format from
+-- now on, if that is another one.
+local function write(lines, sold_then, held_then, raised)
   call('XLEN', STREAM)
   local now_text, sold_text = format('%d', now), format('%d', sold_then)
   local more, fewer, gone = {}, {}, {}
@@ -58,6 +59,8 @@ local function write(lines, sold_then, held_then)
   end
   if #gone > 0 then needs('HDEL', USERS, 'a') end
   needs('XADD', STREAM, '*', 'at_ms', '0')
+  -- Whoever can't read what is written must know it before.
+  if raised then call('HSET', SALE, 'format', raised) end
   if sold_then > sold then call('HSET', COUNTERS, SOLD_FIELD, sold_text) end
   if #more > 0 then call('HSET', USERS, unpack(more)) end
   call('HSET', RESERVATIONS, unpack(changed_fields()))

@@ -140,11 +140,7 @@ for name, edit in pairs(edits) do
   changed[name] = true
 end
 if #lines > 0 then
-  -- Whoever can't read a refund must know it before there is one.
-  if refunds and sale_format < FORMAT_REFUNDED then
-    needs('HSET', SALE, 'a', 'b')
-    call('HSET', SALE, 'format', FORMAT_REFUNDED)
-  end
-  write(concat(lines), sold_then, held_then)
+  local raised = refunds and sale_format < FORMAT_REFUNDED and FORMAT_REFUNDED
+  write(concat(lines), sold_then, held_then, raised)
 end
 return {now, free, concat(codes), unpack(extras)}
