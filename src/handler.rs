@@ -62,10 +62,10 @@ impl Service for Buyers {
         out: &mut Vec<u8>,
     ) -> Action<Waiting> {
         let asker = Asker(asker.to_number());
-        // Whoever wants his request to be found again goes the longer way, so that it costs all others
-        // nothing but this question.
-        let answered = match head.is_traced() {
-            false => self.answer(core, asker, head, body, None, out),
+        // Whoever has conditions, or wants his request to be found again, goes the longer way, so that it
+        // costs all others nothing but this question.
+        let answered = match head.asks_more() {
+            false => self.answer::<false>(core, asker, head, body, None, out),
             true => None,
         };
         match answered {
@@ -146,9 +146,9 @@ impl Service for Buyers {
 }
 
 impl Buyers {
-    /// Answers a request. `None`: there is no such path.
+    /// Answers a request. `None`: there is no such path. `ASKS_MORE`: it may have conditions.
     #[inline(always)]
-    fn answer(
+    fn answer<const ASKS_MORE: bool>(
         &self,
         core: &'static Core,
         asker: Asker,
@@ -159,7 +159,7 @@ impl Buyers {
     ) -> Option<Action<Waiting>> {
         let mut manner = Manner::of(core, head);
         let mut route = route(head, self.public_confirm);
-        if let Some(status) = head.unmet(route.has_representation()) {
+        if ASKS_MORE && let Some(status) = head.unmet(route.has_representation()) {
             (manner, route) = (manner.instead(status), looked_at(route));
         }
         let date = core.date.borrow();
@@ -208,7 +208,7 @@ impl Buyers {
         Some(action)
     }
 
-    /// Answers a request whose path may be another's, written otherwise, or that is to be found again.
+    /// Answers a request that asks more, or whose path may be another's, written otherwise.
     #[cold]
     fn answer_elsewhere(
         &self,
@@ -221,11 +221,11 @@ impl Buyers {
         let (start, trace) = (out.len(), head.trace().map(Arc::new));
         let path = percent::normalized(head.path);
         // Any other head was tried as it is.
-        let as_it_is = head.is_traced().then_some(*head);
+        let as_it_is = head.asks_more().then_some(*head);
         let elsewhere = path.as_deref().map(|path| Head { path, ..*head });
         let mut heads = as_it_is.into_iter().chain(elsewhere);
-        let answered =
-            heads.find_map(|head| self.answer(core, asker, &head, body, trace.as_ref(), out));
+        let answered = heads
+            .find_map(|head| self.answer::<true>(core, asker, &head, body, trace.as_ref(), out));
         let action = answered.unwrap_or_else(|| {
             let manner = Manner::of(core, head);
             Problem::of(Code::NotFound).write(&manner.envelope(&core.date.borrow()), out);

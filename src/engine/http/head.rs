@@ -114,9 +114,15 @@ impl<'a> Head<'a> {
         misdirected.then_some(Kind::MISDIRECTED_REQUEST)
     }
 
-    /// Whether the client says how its request is to be found again.
+    /// Whether it has conditions, or says how it is to be found again: if not, neither
+    /// [`unmet`](Self::unmet) nor [`trace`](Self::trace) needs to be asked.
     #[inline]
-    pub fn is_traced(&self) -> bool {
+    pub fn asks_more(&self) -> bool {
+        self.oddities.has(Oddities::CONDITIONAL.and(Oddities::TRACED))
+    }
+
+    /// Whether the client says how its request is to be found again.
+    fn is_traced(&self) -> bool {
         self.oddities.has(Oddities::TRACED)
     }
 
