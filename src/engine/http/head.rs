@@ -122,7 +122,7 @@ impl<'a> Head<'a> {
     }
 
     /// Whether the client says how its request is to be found again.
-    fn is_traced(&self) -> bool {
+    pub(super) fn is_traced(&self) -> bool {
         self.oddities.has(Oddities::TRACED)
     }
 
