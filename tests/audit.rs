@@ -511,9 +511,7 @@ fn orders_check(report: &Report) -> &stampede::audit::CheckReport {
 }
 
 fn table(report: &Report) -> String {
-    let mut text = String::new();
-    report.write(&mut text).unwrap();
-    text
+    report.to_string()
 }
 
 #[test]

@@ -145,9 +145,11 @@ impl Report {
         let withheld = checks.filter(|check| check.differs() && check.withheld.is_some());
         withheld.map(|check| check.differences).sum()
     }
+}
 
-    /// The table, and a last line that sums up.
-    pub fn write(&self, out: &mut dyn Write) -> fmt::Result {
+/// The table, and a last line that sums up.
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let whole = self.sales.len() <= SALES_SHOWN_WHOLE;
         let mut rows = vec![HEADINGS.map(str::to_owned)];
         let mut notes = vec![Vec::new()];

@@ -22,7 +22,7 @@ use crate::code::Code;
 use crate::config::whole_number;
 use crate::engine::http::{Kind, Problem, Remedy, Status};
 use crate::ledger::client::Client;
-use crate::ledger::format::{FORMAT_0_1_0, needed_by};
+use crate::ledger::format::needed_by;
 use crate::ledger::{Batch, Group};
 use crate::limits::{CONTROL_PAGE_DEFAULT, CONTROL_PAGE_MAX, CONTROL_RESERVATIONS_PAGE_MAX};
 use crate::members::Instance;
@@ -179,20 +179,10 @@ impl Api {
             _ if self.look_only => Command::Show,
             command => command,
         };
-        self.check_readers(&command)?;
+        if let Some(why) = self.client.in_the_way(needed_by(&command))? {
+            return Err(Problem::new(Code::Unavailable, why));
+        }
         split::apply(&mut *self.client, sale, command)
-    }
-
-    /// What a server that shares the ledger could not read is not written while it is there.
-    fn check_readers(&mut self, command: &Command) -> Result<(), Problem> {
-        let format = needed_by(command);
-        if format <= FORMAT_0_1_0 {
-            return Ok(());
-        }
-        match self.client.members()?.and_then(|roll| roll.in_the_way(format)) {
-            Some(detail) => Err(Problem::new(Code::Unavailable, detail)),
-            None => Ok(()),
-        }
     }
 
     fn create(&mut self, request: &Request) -> Answer {

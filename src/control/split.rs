@@ -151,13 +151,13 @@ fn note_stock(client: &mut dyn Client, id: &SaleId, places: &Places) -> Result<(
 
 /// Takes units out of all places together, and shows what the sale is then.
 fn take_stock(
-    client: &mut dyn Client,
+    mut client: &mut dyn Client,
     id: &SaleId,
     parts: u32,
     units: u64,
     at_most: bool,
 ) -> Result<Outcome, Problem> {
-    let taken = gather_and_take(client, id, parts, units, at_most)?;
+    let taken = splits::take_stock(&mut client, id, parts, units, at_most)?;
     let places = look(client, id, parts)?;
     match (taken, places) {
         (Some(Outcome::StockTaken { units, .. }), Some(places)) => {
@@ -171,17 +171,6 @@ fn take_stock(
             Err(Problem::new(Code::Busy, detail))
         }
     }
-}
-
-fn gather_and_take(
-    client: &mut dyn Client,
-    id: &SaleId,
-    parts: u32,
-    units: u64,
-    at_most: bool,
-) -> Result<Option<Outcome>, LedgerError> {
-    let mut client = client;
-    splits::take_stock(&mut client, id, parts, units, at_most)
 }
 
 /// Why one of the places would refuse new terms: looked at before any has them. What comes about between

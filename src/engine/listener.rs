@@ -1,10 +1,10 @@
 //! Listening sockets and admission: who gets a connection, and what the others are told.
 //!
 //! Each core has a listening socket of its own on every address (`SO_REUSEPORT`), so a connection
-//! belongs to its core from the first packet on. A Unix socket can't be bound once for each core, and a
-//! service manager may have bound an address only once: one
-//! core accepts its connections and hands them to all in turn. A server that is full, or out of descriptors,
-//! answers 503 and closes; it never stops accepting and never aborts.
+//! belongs to its core from the first packet on. A Unix socket can't be bound once for each core, and
+//! a service manager may have bound an address only once: one core accepts its connections and hands
+//! them to all in turn. A server that is full, or out of descriptors, answers 503 and closes; it never
+//! stops accepting and never aborts.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -88,9 +88,11 @@ impl Listener {
         // than the backlog; whoever comes meanwhile comes too late. Where somebody else has the socket,
         // they are his.
         let is_last = !(self.kept || engine.succeeded.load(Ordering::Relaxed));
-        for _ in 0..BACKLOG as usize / acceptor.accept_max() {
-            if !is_last || !matches!(acceptor.accept_some(), Accepted::Some) {
-                break;
+        if is_last {
+            for _ in 0..BACKLOG as usize / acceptor.accept_max() {
+                if !matches!(acceptor.accept_some(), Accepted::Some) {
+                    break;
+                }
             }
         }
         core.gate.forget_source(&source);

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::format::FORMAT_0_1_0;
 use super::gaps::Gaps;
 use super::members::Roll;
 use super::{Batch, BatchReply, LedgerError};
@@ -83,6 +84,15 @@ pub trait Client: Send {
     /// The servers that share the ledger now. `None`: one server has it for itself, and no lease.
     fn members(&mut self) -> Result<Option<Roll>, LedgerError> {
         Ok(None)
+    }
+
+    /// Why something of a format must not be written now, if so: a server that shares the ledger
+    /// could not read it.
+    fn in_the_way(&mut self, format: u32) -> Result<Option<String>, LedgerError> {
+        if format <= FORMAT_0_1_0 {
+            return Ok(None);
+        }
+        Ok(self.members()?.and_then(|roll| roll.in_the_way(format)))
     }
 
     /// The name under which a database of orders says how far it is, for a ledger that does not

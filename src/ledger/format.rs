@@ -5,8 +5,8 @@
 //! never takes it for something else. So what it does not know must not be written while it is there:
 //! whoever lets commands through asks [`needed_by`] first, and each lease says what its server reads. And
 //! before it is written, the sale says its format itself, in the field `format` of its hash: a version
-//! that does not read it refuses the sale, and names the format. The embedded ledger has no readers but its own
-//! process; its folder names its format (`embedded/marker.rs`).
+//! that does not read it refuses the sale, and names the format. The embedded ledger has no readers
+//! but its own process; its folder names its format (`embedded/marker.rs`).
 
 use crate::sale::{Command, Status};
 

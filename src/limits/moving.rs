@@ -21,6 +21,9 @@ pub const ARCHIVE_LINE_BYTES_MAX: usize = 8 * 1024;
 pub const ARRIVAL_ROWS_MAX: usize = 512;
 /// Bytes of commands that bring a moved sale that are sent in one round trip, about.
 pub const ARRIVAL_BYTES_MAX: usize = 1 << 20;
+/// Greatest version that a restored ledger, or one that a sale has come to, may go on with: a database
+/// keeps versions as signed numbers, and half of those are left for what is still to come.
+pub const FIRST_VERSION_MAX: u64 = i64::MAX as u64 / 2 - 1;
 /// Versions that a restored ledger leaves out at the least.
 pub const GAP_VERSIONS_MIN: u64 = 1 << 32;
 

@@ -35,9 +35,7 @@ pub fn audit(options: AuditOptions, out: &mut dyn Write) -> Result<(), Failure> 
         serde_json::to_writer(&mut *out, &report).map_err(std::io::Error::from)?;
         writeln!(out)?;
     } else {
-        let mut text = String::new();
-        let _ = report.write(&mut text);
-        out.write_all(text.as_bytes())?;
+        write!(out, "{report}")?;
     }
     if agrees {
         return Ok(());

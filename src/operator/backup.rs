@@ -96,9 +96,7 @@ pub fn restore(options: &RestoreOptions, out: &mut dyn Write) -> Result<(), Fail
         });
         writeln!(out, "{told}")?;
     } else {
-        let mut text = String::new();
-        let _ = report.write(&mut text);
-        out.write_all(text.as_bytes())?;
+        write!(out, "{report}")?;
     }
     if report.agrees() {
         return Ok(());

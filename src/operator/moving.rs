@@ -54,9 +54,7 @@ pub fn move_sales(options: &MoveOptions, out: &mut dyn Write) -> Result<(), Fail
         writeln!(out, "{told}")?;
     } else {
         writeln!(out, "{} moved from {from} to {to}", names(&moved))?;
-        let mut text = String::new();
-        let _ = report.write(&mut text);
-        out.write_all(text.as_bytes())?;
+        write!(out, "{report}")?;
     }
     if report.agrees() {
         return Ok(());

@@ -61,9 +61,7 @@ pub(super) fn restore(
         writeln!(out, "{told}")?;
     } else {
         writeln!(out, "{id}: the sale and {count} reservations are in {setting}")?;
-        let mut text = String::new();
-        let _ = report.write(&mut text);
-        out.write_all(text.as_bytes())?;
+        write!(out, "{report}")?;
     }
     if report.agrees() {
         return Ok(());

@@ -105,7 +105,7 @@ impl Passed {
         if found.is_empty() {
             return Ok(None);
         }
-        let file = if self.owns_files { Some(SocketFile::adopt(path)?) } else { None };
+        let file = if self.owns_files { Some(SocketFile::of(path)?) } else { None };
         Ok(Some((found.into_iter().map(|one| one.socket).collect(), file)))
     }
 

@@ -40,18 +40,12 @@ pub struct SocketFile {
 }
 
 impl SocketFile {
-    fn of(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), identity: identity(path)? })
-    }
-}
-
-impl SocketFile {
-    /// That of a socket which another process of ours has bound.
+    /// That of a socket which we, or another process of ours, have bound.
     ///
     /// # Errors
     /// It is not there.
-    pub fn adopt(path: &Path) -> io::Result<Self> {
-        Self::of(path)
+    pub fn of(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), identity: identity(path)? })
     }
 
     /// Leaves it to another process.

@@ -24,11 +24,7 @@ impl Departed {
 
     /// Notes where a sale went.
     pub(super) fn add(&mut self, sale: SaleId, to: &str) {
-        let mut end = to.len().min(MOVED_TO_BYTES_MAX);
-        while !to.is_char_boundary(end) {
-            end -= 1;
-        }
-        self.0.insert(sale, to[..end].into());
+        self.0.insert(sale, to[..to.floor_char_boundary(MOVED_TO_BYTES_MAX)].into());
     }
 
     /// Forgets that a sale went: it has come back.

@@ -270,9 +270,14 @@ pub(super) fn read_marker(folder: &Path) -> Result<Marker, OpenError> {
 
 /// Writes the marker: it is there wholly or as it was, also after a crash.
 pub(super) fn write_marker(folder: &Path, marker: &Marker) -> io::Result<()> {
-    let path = folder.join(MARKER);
+    write_text(folder, MARKER, &marker.encode())
+}
+
+/// Writes a small file, durably: it is there wholly or as it was, also after a crash.
+pub(super) fn write_text(folder: &Path, name: &str, text: &str) -> io::Result<()> {
+    let path = folder.join(name);
     let unfinished = Unfinished::create(unfinished_path(&path), path)?;
-    disk::write_at(unfinished.file(), marker.encode().as_bytes(), 0)?;
+    disk::write_at(unfinished.file(), text.as_bytes(), 0)?;
     disk::sync(unfinished.file())?;
     unfinished.name()?;
     disk::sync_folder(folder)

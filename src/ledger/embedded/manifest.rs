@@ -4,6 +4,7 @@
 
 use std::fmt::Write;
 
+use super::checked_text::{Flaw, checked, with_checksum};
 use super::folder::kind_of;
 use super::marker::{RUN, read_run};
 use super::record::Kind;
@@ -21,7 +22,6 @@ const SALES: &str = "sales ";
 const RESERVATIONS: &str = "reservations ";
 const RECORD: &str = "record ";
 const FILE: &str = "file ";
-const CHECKSUM: &str = "checksum ";
 
 /// What the file says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,8 +64,7 @@ impl Manifest {
         for FileEntry { name, bytes, checksum } in files {
             let _ = writeln!(text, "{FILE}{name} {bytes} {checksum:08x}");
         }
-        let checksum = crc32fast::hash(text.as_bytes());
-        text + &format!("{CHECKSUM}{checksum:08x}\n")
+        with_checksum(text)
     }
 
     /// Reads the file's bytes. An error says what is wrong.
@@ -82,12 +81,10 @@ impl Manifest {
             }
             _ => return Err("it says no format that ever was".into()),
         }
-        let body = text.strip_suffix('\n').and_then(|text| text.rsplit_once('\n'));
-        let (body, last) = body.ok_or("it is cut off")?;
-        let sum = crc32fast::hash(&text.as_bytes()[..=body.len()]);
-        if last.strip_prefix(CHECKSUM) != Some(&format!("{sum:08x}")) {
-            return Err("its checksum is not right".into());
-        }
+        let body = checked(text).map_err(|flaw| match flaw {
+            Flaw::CutOff => "it is cut off",
+            Flaw::Checksum => "its checksum is not right",
+        })?;
         Self::decode_lines(body).ok_or_else(|| "it can't be read".into())
     }
 

@@ -7,6 +7,7 @@
 
 use std::fmt::Write;
 
+use super::checked_text::{Flaw, checked, with_checksum};
 use super::runs::{Run, Runs};
 
 /// The format this build writes.
@@ -21,7 +22,6 @@ const JOURNAL: &str = "journal ";
 const RECORD: &str = "record ";
 /// What the line of a run begins with.
 pub(super) const RUN: &str = "run ";
-const CHECKSUM: &str = "checksum ";
 
 /// What the file says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,8 +61,7 @@ impl Marker {
             // Writing into a string can't fail.
             let _ = writeln!(text, "{RUN}{number} {salt:08x} {first}");
         }
-        let checksum = crc32fast::hash(text.as_bytes());
-        text + &format!("{CHECKSUM}{checksum:08x}\n")
+        with_checksum(text)
     }
 
     /// Reads the file's bytes.
@@ -79,12 +78,10 @@ impl Marker {
     }
 
     fn decode_lines(text: &str) -> Result<Self, Unreadable> {
-        let body = text.strip_suffix('\n').and_then(|text| text.rsplit_once('\n'));
-        let (body, last) = body.ok_or(Unreadable::Damaged("cut off"))?;
-        let sum = crc32fast::hash(&text.as_bytes()[..=body.len()]);
-        if last.strip_prefix(CHECKSUM) != Some(&format!("{sum:08x}")) {
-            return Err(Unreadable::Damaged("checksum"));
-        }
+        let body = checked(text).map_err(|flaw| match flaw {
+            Flaw::CutOff => Unreadable::Damaged("cut off"),
+            Flaw::Checksum => Unreadable::Damaged("checksum"),
+        })?;
         let mut lines = body.lines().skip(1);
         let id = next_id(&mut lines)?;
         let mut number = |prefix: &str| {

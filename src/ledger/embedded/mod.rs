@@ -20,6 +20,7 @@
 mod audit;
 mod backup;
 mod changes;
+mod checked_text;
 mod client;
 mod codec;
 mod departed;

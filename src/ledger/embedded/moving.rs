@@ -7,8 +7,9 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use super::disk::{self, Unfinished};
-use super::folder::unfinished_path;
+use super::checked_text::{checked, with_checksum};
+use super::disk;
+use super::folder::write_text;
 use super::open_error::OpenError;
 use crate::sale::SaleId;
 
@@ -19,7 +20,6 @@ const FORMAT: &str = "stampede move, format 1";
 const ID: &str = "id ";
 const TO: &str = "to ";
 const SALE: &str = "sale ";
-const CHECKSUM: &str = "checksum ";
 
 /// What the note says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,18 +45,11 @@ impl Moving {
         for sale in sales {
             text += &format!("{SALE}{sale}\n");
         }
-        let checksum = crc32fast::hash(text.as_bytes());
-        text + &format!("{CHECKSUM}{checksum:08x}\n")
+        with_checksum(text)
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let text = str::from_utf8(bytes).ok()?;
-        let (body, last) = text.strip_suffix('\n')?.rsplit_once('\n')?;
-        let sum = crc32fast::hash(&text.as_bytes()[..=body.len()]);
-        if last.strip_prefix(CHECKSUM)? != format!("{sum:08x}") {
-            return None;
-        }
-        let mut lines = body.lines();
+        let mut lines = checked(str::from_utf8(bytes).ok()?).ok()?.lines();
         if lines.next()? != FORMAT {
             return None;
         }
@@ -68,12 +61,7 @@ impl Moving {
 
     /// Writes the note, durably.
     pub(super) fn write(&self, folder: &Path) -> io::Result<()> {
-        let path = folder.join(NOTE);
-        let unfinished = Unfinished::create(unfinished_path(&path), path)?;
-        disk::write_at(unfinished.file(), self.encode().as_bytes(), 0)?;
-        disk::sync(unfinished.file())?;
-        unfinished.name()?;
-        disk::sync_folder(folder)
+        write_text(folder, NOTE, &self.encode())
     }
 
     /// Takes the note away, durably.

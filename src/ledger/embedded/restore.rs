@@ -29,7 +29,7 @@ use super::recover::{Recovered, recover};
 use super::snapshot;
 use crate::clock::wall_ms;
 use crate::ledger::redis::EntryId;
-use crate::limits::GAP_VERSIONS_MIN;
+use crate::limits::{FIRST_VERSION_MAX, GAP_VERSIONS_MIN};
 use crate::sale::SaleId;
 
 /// What is in a folder as long as a restore into it has not come to its end. A start would remove it
@@ -184,11 +184,10 @@ impl Opened {
 /// as many.
 fn next_number(record: u64, version: u64) -> Result<u64, RestoreError> {
     let by_clock = EntryId::last_version_of_ms(wall_ms());
-    let least = record.checked_add(GAP_VERSIONS_MIN).filter(|least| *least < i64::MAX as u64 / 2);
+    let least = record.checked_add(GAP_VERSIONS_MIN).filter(|least| *least <= FIRST_VERSION_MAX);
     let least = least.ok_or(RestoreError::Versions(record))?;
     let next = least.max(by_clock).max(version) + 1;
-    // A database has versions as signed numbers.
-    if next < i64::MAX as u64 / 2 { Ok(next) } else { Err(RestoreError::Versions(version)) }
+    if next <= FIRST_VERSION_MAX { Ok(next) } else { Err(RestoreError::Versions(version)) }
 }
 
 /// Whether a file is as it was written.

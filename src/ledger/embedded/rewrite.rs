@@ -15,7 +15,7 @@ use super::state::State;
 use super::store::Store;
 use crate::ledger::LedgerError;
 use crate::ledger::copy::SaleCopy;
-use crate::limits::TIME_MS_MAX;
+use crate::limits::{FIRST_VERSION_MAX, TIME_MS_MAX};
 use crate::sale::{Machine, Row, SaleId};
 
 impl Store {
@@ -64,8 +64,7 @@ impl Store {
         if version < self.next_number {
             return Ok(());
         }
-        let to =
-            version.checked_add(1).filter(|to| *to < i64::MAX as u64 / 2).ok_or_else(refuse)?;
+        let to = version.checked_add(1).filter(|to| *to <= FIRST_VERSION_MAX).ok_or_else(refuse)?;
         self.journal_room(1 + size_of_val(&to))?;
         self.begin(now_ms);
         let (number, record) = (self.next_number, &mut self.record);

@@ -1,8 +1,8 @@
 //! A snapshot: the state before a journal generation, in a file.
 //!
 //! Record 0 says how many sales there are, which numbers no record has and which sales were moved to
-//! another ledger (both missing in those of 0.1.0); each sale is a record with its definition and the number
-//! of its reservations, then records of reservations; a last record says that it is whole. A
+//! another ledger (both missing in those of 0.1.0); each sale is a record with its definition and the
+//! number of its reservations, then records of reservations; a last record says that it is whole. A
 //! snapshot gets its name only when it is complete and durable, so anything wrong in one is damage.
 
 use std::fs::File;

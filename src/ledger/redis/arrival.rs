@@ -32,10 +32,6 @@ use crate::sale::{
     Change, Creation, ID_PREFIX_TEXT_BYTES, ReservationId, SaleId, SaleView, Status,
 };
 
-fn format_of(sale: &SaleCopy) -> u32 {
-    of_statuses(sale.reservations.iter().map(|change| change.reservation.status))
-}
-
 /// The field of the sale's hash that says which move brought it.
 const ARRIVED_BY: &str = "arrived_by";
 /// Time that replicas have to receive what was brought, in ms.
@@ -101,14 +97,12 @@ impl RedisClient {
     ) -> Result<(), LedgerError> {
         let keys = self.codec().keys().of(&sale.id);
         let beside = keys.arriving();
-        let format = format_of(sale);
-        if format > FORMAT_0_1_0
-            && let Some(why) = self.members()?.and_then(|roll| roll.in_the_way(format))
-        {
+        let format = of_statuses(sale.reservations.iter().map(|change| change.reservation.status));
+        if let Some(why) = self.in_the_way(format)? {
             return Err(LedgerError::Refused(why));
         }
         self.clear_arrival(&sale.id)?;
-        self.write_beside(&beside, sale, move_id, progress)?;
+        self.write_beside(&beside, sale, format, move_id, progress)?;
         self.check_beside(&beside, sale)?;
         // In the index before anything of it can be held.
         self.register(&[&sale.id])?;
@@ -136,6 +130,7 @@ impl RedisClient {
         &mut self,
         keys: &SaleKeys,
         sale: &SaleCopy,
+        format: u32,
         move_id: u64,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<(), LedgerError> {
@@ -173,7 +168,6 @@ impl RedisClient {
             ],
         )?;
         output.hash(of_sale, moves_of(view))?;
-        let format = format_of(sale);
         if format > FORMAT_0_1_0 {
             output.hash(of_sale, [("format", format.to_string())])?;
         }
@@ -189,7 +183,7 @@ impl RedisClient {
             if row.status == Status::Held {
                 due.insert(format!("{field}:{}", row.expires_at_ms), row.expires_at_ms);
             }
-            let counts = matches!(row.status, Status::Held | Status::Confirmed);
+            let counts = row.status.has_units();
             if let Some(user) = row.user.as_ref().filter(|_| counts && spec.limit_per_user > 0) {
                 *units.entry(user.as_str()).or_default() += u64::from(row.quantity);
             }
