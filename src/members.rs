@@ -13,7 +13,6 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -63,7 +62,7 @@ impl Instance {
     /// What it says of itself now.
     pub fn member(&self) -> Member {
         let engine = &self.status.engine;
-        let draining = engine.leaving.load(Ordering::Relaxed) || engine.handover.is_draining();
+        let draining = engine.is_leaving() || engine.handover.is_draining();
         Member {
             name: self.name.clone(),
             addresses: self.addresses.clone(),

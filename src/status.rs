@@ -36,7 +36,7 @@ pub struct Status {
 impl Status {
     /// Whether it is about to end, and nobody takes over.
     pub fn is_leaving(&self) -> bool {
-        self.engine.leaving.load(Ordering::Relaxed) && !self.hands_over.load(Ordering::Relaxed)
+        self.engine.is_leaving() && !self.hands_over.load(Ordering::Relaxed)
     }
 
     /// Whether any core reaches the ledger.

@@ -27,7 +27,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
@@ -119,7 +118,7 @@ impl Control {
 
     /// Takes no more requests and waits, for a moment, until those before are answered.
     pub fn stop(self) {
-        self.engine.leaving.store(true, Ordering::SeqCst);
+        self.engine.leave();
         self.engine.drain();
         let _ = self.drained.recv_timeout(Duration::from_millis(CONTROL_STOP_MS));
     }

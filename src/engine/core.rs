@@ -67,9 +67,8 @@ pub struct Engine {
     pub addresses: Addresses,
     /// Connections open now that have none and are being told so.
     pub refused: Places,
-    /// Set when the server is about to end: it is not ready, and closes each connection after its
-    /// next answer, but still takes new ones. It stays set when it drains.
-    pub leaving: AtomicBool,
+    /// Set when the server is about to end: see [`Engine::leave`].
+    leaving: AtomicBool,
     /// Set when another process accepts from the listening sockets.
     pub succeeded: AtomicBool,
     /// The drain (no new connection, no further request), and accepted connections that are on their
@@ -114,6 +113,23 @@ impl Engine {
     /// Number of cores.
     pub fn cores(&self) -> usize {
         self.mailboxes.len()
+    }
+
+    /// The server is about to end: it is not ready, and closes each connection after its next answer,
+    /// but still takes new ones. That stays so when it drains. Gives whether it was so before.
+    pub fn leave(&self) -> bool {
+        let before = self.leaving.swap(true, Ordering::SeqCst);
+        if !before {
+            for mailbox in &self.mailboxes {
+                mailbox.send(Box::new(Core::leave));
+            }
+        }
+        before
+    }
+
+    /// Whether the server is about to end. Each core hears of it in its own time.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
     }
 
     /// New connections speak TLS with these settings from now on, where the listener wants it.
@@ -237,6 +253,7 @@ pub struct Core {
     tls: RefCell<Option<Arc<ServerConfig>>>,
     /// Who has yet to begin his handshake.
     pub(super) handshakes: Handshakes,
+    leaving: Cell<bool>,
     thread: ThreadId,
 }
 
@@ -292,6 +309,7 @@ impl Core {
             records: RefCell::default(),
             tls: RefCell::default(),
             handshakes: Handshakes::default(),
+            leaving: Cell::default(),
             thread: thread::current().id(),
         })
     }
@@ -311,9 +329,15 @@ impl Core {
         self.told.count()
     }
 
-    /// Whether the answer to a request is the last one on its connection: the server ends soon.
+    /// Whether the answer to a request is the last one on its connection: the server ends soon. It is
+    /// the core's own, so an answer says that its connection closes exactly if that is then closed.
     pub fn leaving(&self) -> bool {
-        self.engine.leaving.load(Ordering::Relaxed)
+        self.leaving.get()
+    }
+
+    /// From now on it is: see [`Engine::leave`].
+    pub fn leave(&self) {
+        self.leaving.set(true);
     }
 
     /// Whether the server drains.

@@ -75,6 +75,10 @@ impl Service for Echo {
             return Action::Wait(Waiting { path, promised });
         }
         assert!(path != "/panic", "{path} was asked for");
+        if path == "/leave" {
+            assert!(!core.leaving(), "its answer does not say that it is the last");
+            core.engine.leave();
+        }
         if path == "/big" {
             out.extend_from_slice(&[b'.'; BIG_BYTES]);
             return Action::Answered;
@@ -187,6 +191,12 @@ impl Bench {
             assert!(since.elapsed() < PATIENCE, "never: {what}");
             thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    /// The server leaves, and the core has heard of it.
+    fn leave(&self) {
+        self.engine.leave();
+        self.on_core(|_| ());
     }
 
     /// Waits until the core has done all that it does at a tick, and what has come before is read.
@@ -477,7 +487,7 @@ fn the_last_answer_closes_its_connection() {
     assert_eq!(client.hears_last(), "", "nothing more is answered");
     drop(client);
     let (mut waiting, mut idle) = (bench.waiting("/wait"), bench.connect());
-    bench.engine.leaving.store(true, Ordering::SeqCst);
+    bench.leave();
     bench.answer("/wait");
     idle.send(&[get("/1"), get("/2")].concat());
     // New ones are taken on as before.
@@ -491,6 +501,20 @@ fn the_last_answer_closes_its_connection() {
 }
 
 #[test]
+fn an_answer_that_does_not_say_that_it_is_the_last_one_is_not() {
+    let bench = Bench::new();
+    let (mut one, mut pipelining) = (bench.connect(), bench.connect());
+    // The server leaves while this is being answered.
+    one.ask("/leave");
+    one.hears("[/leave]");
+    bench.pass_a_tick();
+    one.ask("/next");
+    assert_eq!(one.hears_last(), "[/next]");
+    pipelining.send(&[get("/1"), get("/2")].concat());
+    assert_eq!(pipelining.hears_last(), "[/1]");
+}
+
+#[test]
 fn a_drain_ends_when_all_who_were_under_way_have_their_answers() {
     let bench = Bench::new();
     let (mut waiting, mut idle, mut half) =
@@ -501,7 +525,7 @@ fn a_drain_ends_when_all_who_were_under_way_have_their_answers() {
     idle.hears("[/idle]");
     half.send("GET /half HTTP/1.1\r\n");
     bench.pass_a_tick();
-    bench.engine.leaving.store(true, Ordering::SeqCst);
+    bench.leave();
     bench.engine.drain();
     bench.at_ms(TICK_INTERVAL_MS);
     assert_eq!(idle.hears_last(), "");

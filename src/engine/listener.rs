@@ -119,7 +119,7 @@ impl Engine {
     /// No new connections from now on: another process accepts from the same sockets. Those that are
     /// here end with their next answer.
     pub fn give_up_listening(&self) {
-        self.leaving.store(true, Ordering::SeqCst);
+        self.leave();
         self.succeeded.store(true, Ordering::SeqCst);
         for mailbox in &self.mailboxes {
             mailbox.send(Box::new(|core| core.listeners.notify()));

@@ -8,7 +8,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
 
 use super::core::{Engine, Event, Service};
@@ -92,7 +91,7 @@ impl Program {
             match self.heard.recv() {
                 Ok(Heard::Engine(Event::Drained)) => left -= 1,
                 Ok(Heard::Engine(Event::Failed(error))) => return Err(error),
-                Ok(Heard::End) if self.engine.leaving.swap(true, Ordering::SeqCst) => {
+                Ok(Heard::End) if self.engine.leave() => {
                     return Err(io::ErrorKind::Interrupted.into());
                 }
                 // Nobody is left who could report anything.

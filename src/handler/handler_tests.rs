@@ -3,7 +3,6 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::clock::Clock;
@@ -492,7 +491,7 @@ fn a_limit_per_user_is_told_with_its_number() {
 fn a_server_that_leaves_meanwhile_closes_with_the_answer() {
     with_shop(1, |mut shop| {
         let waiting = shop.waiting("GET /buy/ticket");
-        shop.core.engine.leaving.store(true, Ordering::SeqCst);
+        shop.core.leave();
         shop.serve();
         let told = shop.told(waiting);
         assert!(told.contains("\r\nConnection: close\r\n\r\n{\"code\":1,"), "{told}");

@@ -1,7 +1,6 @@
 //! The end of a server: whoever sends buyers here is given time to stop, what is under way is
 //! finished, the rest is told.
 
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::error::RunError;
@@ -20,7 +19,7 @@ impl Server {
         ledger: &Ledger,
         watchdog: &mut Watchdog,
     ) -> Result<(), RunError> {
-        self.status.engine.leaving.store(true, Ordering::SeqCst);
+        self.status.engine.leave();
         notify::stopping("draining");
         let delay_ms = self.drain_times.delay_ms;
         if delay_ms == 0 {

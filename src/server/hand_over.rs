@@ -61,7 +61,7 @@ impl Server {
         if !ledger.has_one_owner() {
             return Ok(());
         }
-        self.status.engine.leaving.store(true, Ordering::SeqCst);
+        self.status.engine.leave();
         let until = Instant::now() + Duration::from_millis(HAND_OVER_LEAVE_MS);
         self.hear_until(ledger, watchdog, until, |_| false)
     }
