@@ -18,6 +18,7 @@ pub enum Code {
     Invalid,
     NotFound,
     UserRequired,
+    KeyReused,
     RateLimited,
     Expired,
     AlreadyConfirmed,
@@ -71,7 +72,7 @@ impl Row {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::SoldOut,
         Self::LimitReached,
         Self::NotOpen,
@@ -83,6 +84,7 @@ impl Code {
         Self::Invalid,
         Self::NotFound,
         Self::UserRequired,
+        Self::KeyReused,
         Self::RateLimited,
         Self::Expired,
         Self::AlreadyConfirmed,
@@ -117,6 +119,8 @@ impl Code {
                 .buy(-10, "没有此活动"),
             Self::UserRequired => row(kind!("user_required", UnprocessableContent, "The sale has a limit per user, so the user must be named."))
                 .buy(-11, "请提供用户标识"),
+            Self::KeyReused => row(kind!("key_reused", UnprocessableContent, "The Idempotency-Key was used for another request; nothing was reserved."))
+                .buy(-17, "幂等键已用于另一请求"),
             Self::RateLimited => row(kind!("rate_limited", TooManyRequests, "Too many requests.", 1 s))
                 .buy(-12, "请求过于频繁，请稍后再试"),
             Self::Expired => row(kind!("expired", Conflict, "The reservation's hold time is over."))
@@ -161,7 +165,7 @@ mod tests {
         let mut buy: Vec<_> = Code::ALL.iter().filter_map(|code| code.buy()).collect();
         buy.sort_by_key(|answer| -answer.code);
         let codes: Vec<_> = buy.iter().map(|answer| answer.code).collect();
-        assert_eq!(codes, (1..=16).map(|n: i8| -n).collect::<Vec<_>>());
+        assert_eq!(codes, (1..=17).map(|n: i8| -n).collect::<Vec<_>>());
         for answer in buy {
             assert!(!answer.msg.contains(['"', '\\']) && !answer.msg.contains(char::is_control));
         }
@@ -185,6 +189,7 @@ mod tests {
             (Code::ConfirmNotPublic, 403),
             (Code::Invalid, 422),
             (Code::UserRequired, 422),
+            (Code::KeyReused, 422),
             (Code::RateLimited, 429),
             (Code::AllowanceExhausted, 503),
         ] {

@@ -4,16 +4,17 @@
 //! reservations are named as the client wrote them: whether such a thing exists is not known here.
 
 mod json;
+mod key;
 pub mod percent;
 mod user;
 
 pub use json::{ReservationRequest, parse_reservation_request};
+pub use key::idempotency_key;
 pub use user::{USER_FIELD, USER_HEADER};
 
 use std::borrow::Cow;
 
-use crate::engine::http::{Head, Method, Problem};
-use crate::sale::{IdError, Key};
+use crate::engine::http::{Head, Method};
 use user::buyer;
 
 /// What is asked.
@@ -176,19 +177,6 @@ fn read(method: Method, route: Route<'_>) -> Route<'_> {
     }
 }
 
-/// The request's `Idempotency-Key`, or 422 naming it.
-#[inline]
-pub fn idempotency_key(head: &Head<'_>) -> Result<Option<Key>, Problem> {
-    head.idempotency_key.map(key).transpose()
-}
-
-fn key(bytes: &[u8]) -> Result<Key, Problem> {
-    str::from_utf8(bytes)
-        .map_err(|_| IdError::Key)
-        .and_then(Key::new)
-        .map_err(|error| Problem::invalid("Idempotency-Key", error.to_string()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -340,19 +328,5 @@ mod tests {
         ] {
             assert_eq!(ask(line), want, "{line}");
         }
-    }
-
-    #[test]
-    fn keys_are_checked() {
-        let key = |value: &[u8]| {
-            let input = [b"GET / HTTP/1.0\r\nIdempotency-Key: ", value, b"\r\n\r\n"].concat();
-            idempotency_key(&parse_head(&input).unwrap().unwrap())
-        };
-        assert_eq!(key(b"k-1").unwrap().unwrap().as_str(), "k-1");
-        for bad in [&b""[..], b"\xff", "k".repeat(256).as_bytes(), b"a\tb"] {
-            assert_eq!(key(bad).unwrap_err().field.as_deref(), Some("Idempotency-Key"));
-        }
-        let none = parse_head(b"GET / HTTP/1.0\r\n\r\n").unwrap().unwrap();
-        assert_eq!(idempotency_key(&none), Ok(None));
     }
 }

@@ -248,6 +248,7 @@ fn a_line_says_whose_a_reservation_is_and_with_which_key_it_was_made() {
             key: Key::new(&key).ok(),
             ..one.clone()
         };
+        let again = Reserve { id: ReservationId(99), ..two.clone() };
         client.ask(vec![Command::Reserve(one), Command::Reserve(two)]).expect("a reply");
         expected.push((ReservationId(n), format!("held 1 {until}{owner}")));
         let owner = if key.is_empty() { owner.to_owned() } else { format!("{owner} of two") };
@@ -260,7 +261,8 @@ fn a_line_says_whose_a_reservation_is_and_with_which_key_it_was_made() {
         let shown = stands(client.one(Command::ShowReservation(ReservationId(n))));
         assert_eq!((shown.id, shown.user), (ReservationId(n), User::new(user).ok()));
         if !key.is_empty() {
-            let replayed = stands(client.one(ask_as(99, user, &key)));
+            assert_eq!(client.one(ask_as(98, user, &key)), Outcome::KeyReused);
+            let replayed = stands(client.one(Command::Reserve(again)));
             assert_eq!((replayed.id, replayed.quantity), (ReservationId(n + 10), 2));
             assert_eq!(replayed.user, User::new(user).ok());
         }

@@ -11,11 +11,11 @@ use super::answer::{
 use super::refusal::{DAMAGED, verdict_code};
 use crate::clock::rfc3339;
 use crate::code::Code;
-use crate::engine::http::{Canned, Envelope, Head};
+use crate::engine::http::{Canned, Envelope, Head, write_replayed};
 use crate::ledger::batch::Asker;
 use crate::purchase::{self, Ask, Asked, Done, Progress, Refused, Seller, Verdict};
 use crate::route::{USER_FIELD, USER_HEADER, idempotency_key};
-use crate::sale::{PublicId, ReservationId, SaleId, Status, User};
+use crate::sale::{PublicId, Reservation, ReservationId, SaleId, Status, User};
 use crate::trace::Trace;
 
 /// The sale that `/buy/ticket` sells.
@@ -130,19 +130,31 @@ pub fn write(refusals: &Refusals, done: &Done, envelope: &Envelope<'_>, out: &mu
         Verdict::Refused(refused) if refusals.write(*refused, envelope, out) => {}
         Verdict::Granted(reservation) => write_granted(sale, reservation.id, envelope, out),
         Verdict::Replayed(reservation) => {
-            let code = match reservation.status {
-                Status::Held | Status::Confirmed => {
-                    return write_granted(sale, reservation.id, envelope, out);
-                }
-                Status::Cancelled => Code::AlreadyCancelled,
-                Status::Expired => Code::Expired,
-                Status::Refunded => Code::AlreadyRefunded,
-            };
-            let id = PublicId::new(sale, reservation.id);
-            write_buy_refused_with(code, ("reservation", id.as_str()), envelope, out);
+            let start = out.len();
+            write_standing(sale, reservation, envelope, out);
+            write_replayed(start, out);
         }
         _ => write_refusal(verdict, envelope, out),
     }
+}
+
+/// Says how the reservation stands that a request has already.
+fn write_standing(
+    sale: &SaleId,
+    reservation: &Reservation,
+    envelope: &Envelope<'_>,
+    out: &mut Vec<u8>,
+) {
+    let code = match reservation.status {
+        Status::Held | Status::Confirmed => {
+            return write_granted(sale, reservation.id, envelope, out);
+        }
+        Status::Cancelled => Code::AlreadyCancelled,
+        Status::Expired => Code::Expired,
+        Status::Refunded => Code::AlreadyRefunded,
+    };
+    let id = PublicId::new(sale, reservation.id);
+    write_buy_refused_with(code, ("reservation", id.as_str()), envelope, out);
 }
 
 fn write_granted(sale: &SaleId, id: ReservationId, envelope: &Envelope<'_>, out: &mut Vec<u8>) {

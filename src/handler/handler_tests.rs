@@ -265,12 +265,32 @@ fn the_same_key_is_told_of_the_same_reservation() {
         let again = shop.after_ledger(&request);
         assert_eq!((status(&made), status(&again)), (201, 200));
         assert_eq!(brief(&made).1, brief(&again).1);
+        assert!(!made.contains("Idempotency-Replayed"), "{made}");
+        assert!(again.contains("\r\nIdempotency-Replayed: true\r\n"), "{again}");
+        let quoted = shop.after_ledger(&request.replacen(": k\n", ": \"k\"\n", 1));
+        assert_eq!(quoted, again);
+        let other = reserve("ann", 2).replacen('\n', "\nIdempotency-Key: k\n", 1);
+        let reused = shop.after_ledger(&other);
+        assert_eq!((status(&reused), &*code(&reused)), (422, "key_reused"));
         let bought = shop.after_ledger("GET /buy/ticket?user=ann\nIdempotency-Key: k");
         assert_eq!(id(&bought), id(&made));
+        assert!(bought.contains("\r\nIdempotency-Replayed: true\r\n"), "{bought}");
         shop.after_ledger(&format!("POST /v1/reservations/{}/cancel", id(&made)));
         let bought = shop.after_ledger("GET /buy/ticket?user=ann\nIdempotency-Key: k");
         assert!(brief(&bought).1.contains(&id(&made)), "{bought}");
         assert_eq!(status(&bought), 409, "{bought}");
+        assert!(bought.contains("\r\nIdempotency-Replayed: true\r\n"), "{bought}");
+    });
+}
+
+#[test]
+fn at_buy_ticket_a_key_of_another_request_is_refused() {
+    with_shop(3, |mut shop| {
+        let made = reserve("ann", 2).replacen('\n', "\nIdempotency-Key: k\n", 1);
+        assert_eq!(status(&shop.after_ledger(&made)), 201);
+        let reused = shop.after_ledger("GET /buy/ticket?user=ann\nIdempotency-Key: k");
+        assert_eq!(brief(&reused), (422, r#"{"code":-17,"msg":"幂等键已用于另一请求"}"#));
+        assert_eq!(shop.ledger.sales["ticket"].free(), 1);
     });
 }
 

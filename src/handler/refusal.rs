@@ -54,6 +54,7 @@ pub fn verdict_code(verdict: &Verdict) -> Code {
             Refused::LimitReached { .. } => Code::LimitReached,
             Refused::UserRequired => Code::UserRequired,
             Refused::QuantityTooLarge { .. } => Code::Invalid,
+            Refused::KeyReused => Code::KeyReused,
             Refused::AllowanceExhausted => Code::AllowanceExhausted,
             Refused::UnknownSale => Code::NotFound,
             Refused::Damaged => Code::Unavailable,
@@ -79,6 +80,9 @@ pub fn verdict_problem(verdict: &Verdict) -> Problem {
         ),
         Refused::UnknownSale => not_found("sale"),
         Refused::Damaged => damaged(),
-        Refused::Closed | Refused::UserRequired | Refused::AllowanceExhausted => Problem::of(code),
+        Refused::Closed
+        | Refused::UserRequired
+        | Refused::KeyReused
+        | Refused::AllowanceExhausted => Problem::of(code),
     }
 }

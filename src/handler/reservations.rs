@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::answer::write_created;
 use super::refusal::{failure_code, limit_reached, not_found, verdict_problem};
 use crate::code::Code;
-use crate::engine::http::{Canned, Envelope, Head, Media, Problem, write_json};
+use crate::engine::http::{Canned, Envelope, Head, Media, Problem, write_json, write_replayed};
 use crate::ledger::Failure;
 use crate::ledger::batch::{Answer, Asker, Ticket};
 use crate::purchase::{self, Ask, Asked, Done, Progress, Refused, Seller, Verdict};
@@ -137,7 +137,9 @@ pub fn write_created_or_not(
     match &done.verdict {
         Verdict::Granted(granted) => write_created(sale, granted, envelope, out),
         Verdict::Replayed(reservation) => {
+            let start = out.len();
             write_json(&ReservationJson::of(sale, reservation), envelope, out);
+            write_replayed(start, out);
         }
         verdict => write_refused(sold_out, verdict, envelope, out),
     }

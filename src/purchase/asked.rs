@@ -73,8 +73,8 @@ enum WaitsFor {
     /// Whether it has its reservation already, at this place. If not: what it is told then, if that is
     /// known, whatever else the place says.
     Claim(Rc<SaleSlot>, Option<Refused>),
-    /// The reservation that it has, at this place.
-    Reservation(Rc<SaleSlot>),
+    /// The reservation that its key has, at this place; and how many units it asks for.
+    Reservation(Rc<SaleSlot>, u32),
     /// The ledger's view of the sale.
     View(Box<Ask>),
     /// Units for this part.
@@ -142,8 +142,8 @@ impl Asked {
             (WaitsFor::Outcome(place) | WaitsFor::Claim(place, _), _) => {
                 Err(Done { verdict: Verdict::without_request(answer), place })
             }
-            (WaitsFor::Reservation(place), _) => {
-                Err(Done { verdict: Verdict::of_reservation(answer), place })
+            (WaitsFor::Reservation(place, quantity), _) => {
+                Err(Done { verdict: Verdict::of_reservation(answer, quantity), place })
             }
             (WaitsFor::View(ask), _) => walk.after_view(ask, answer),
             (WaitsFor::Units(ask, part), _) => walk.after_units(*ask, part, answer),
@@ -382,7 +382,7 @@ impl Walk {
         let is_part = place.part_of.is_some();
         match (outcome, refused) {
             (Outcome::Claimed(id), _) => match self.submit(&place, Command::ShowReservation(id)) {
-                Ok(ticket) => Ok((ticket, WaitsFor::Reservation(place))),
+                Ok(ticket) => Ok((ticket, WaitsFor::Reservation(place, ask.quantity))),
                 Err(failure) => self.failed(failure),
             },
             (Outcome::UnknownSale, _) if !is_part => self.refused(Refused::UnknownSale),

@@ -38,6 +38,8 @@ pub enum Counted {
     UserRequired,
     /// More than one reservation may have.
     QuantityTooLarge,
+    /// Its key was used for another request.
+    KeyReused,
     /// What is stored of the sale contradicts itself.
     Damaged,
     /// This instance's `--stock` is used up.
@@ -62,7 +64,7 @@ pub enum Counted {
 
 impl Counted {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Granted,
         Self::Replayed,
         Self::SoldOut,
@@ -71,6 +73,7 @@ impl Counted {
         Self::LimitReached,
         Self::UserRequired,
         Self::QuantityTooLarge,
+        Self::KeyReused,
         Self::Damaged,
         Self::AllowanceExhausted,
         Self::UnknownSale,
@@ -94,6 +97,7 @@ impl Counted {
             Self::LimitReached => "limit_reached",
             Self::UserRequired => "user_required",
             Self::QuantityTooLarge => "quantity_too_large",
+            Self::KeyReused => "key_reused",
             Self::Damaged => "damaged",
             Self::AllowanceExhausted => "allowance_exhausted",
             Self::UnknownSale => "unknown_sale",
@@ -131,6 +135,7 @@ impl Counted {
                 Refused::LimitReached { .. } => Self::LimitReached,
                 Refused::UserRequired => Self::UserRequired,
                 Refused::QuantityTooLarge { .. } => Self::QuantityTooLarge,
+                Refused::KeyReused => Self::KeyReused,
                 Refused::Damaged => Self::Damaged,
                 Refused::AllowanceExhausted => Self::AllowanceExhausted,
                 Refused::UnknownSale => Self::UnknownSale,

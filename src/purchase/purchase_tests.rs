@@ -135,6 +135,37 @@ fn who_has_a_reservation_hears_of_it_whatever_the_latch_says() {
 }
 
 #[test]
+fn a_key_of_another_request_is_refused_whatever_the_latch_says() {
+    let mut shop = Shop::with("ticket", 1, StockSetting::Auto);
+    let other = |shop: &Shop| {
+        let slot = shop.seller.sale_to_buy("ticket").expect("a sale");
+        let (user, key) = (User::new("ann").ok(), Key::new("k").ok());
+        let ask = Ask { quantity: 2, user, key, trace: None };
+        match begin(shop.seller, &slot, ask, ASKER) {
+            Progress::Waits(asked) => asked,
+            Progress::Done(done) => panic!("{:?}", done.verdict),
+        }
+    };
+    let first = shop.ask("ticket", Some("k"));
+    shop.serve();
+    assert!(matches!(shop.told(first), Verdict::Granted(_)));
+    let reused = other(&shop);
+    assert!(matches!(shop.serve()[..], [Command::Reserve(_)]));
+    let verdict = shop.told(reused);
+    assert!(matches!(verdict, Verdict::Refused(Refused::KeyReused)), "{verdict:?}");
+    let keyless = shop.ask("ticket", None);
+    shop.serve();
+    assert!(sold_out(&shop.told(keyless)));
+    let reused = other(&shop);
+    assert!(matches!(shop.serve()[..], [Command::FindClaim(..)]));
+    let Progress::Waits(reused) = reused.go_on(shop.seller, ASKER) else { panic!("it has one") };
+    shop.serve();
+    let verdict = shop.told(reused);
+    assert!(matches!(verdict, Verdict::Refused(Refused::KeyReused)), "{verdict:?}");
+    assert_eq!(shop.seller.batcher.waiting(), 0);
+}
+
+#[test]
 fn who_looks_for_a_claim_names_the_making_if_that_was_seen_on_sale_a_moment_ago() {
     let mut shop = Shop::with("ticket", 0, StockSetting::Auto);
     let mut machine = Machine::of_making(SaleSpec::with_total(0), Creation(5));

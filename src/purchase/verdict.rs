@@ -77,6 +77,8 @@ pub enum Refused {
         /// The sale's maximum.
         quantity_max: u32,
     },
+    /// The key was used for another request.
+    KeyReused,
     /// What the ledger has stored of the sale contradicts itself.
     Damaged,
     /// This instance's `--stock` is used up. Another may sell.
@@ -119,6 +121,7 @@ impl Verdict {
                 Refused::LimitReached { limit_per_user }
             }
             Ok(Outcome::UserRequired) => Refused::UserRequired,
+            Ok(Outcome::KeyReused) => Refused::KeyReused,
             Ok(Outcome::QuantityTooLarge { quantity_max }) => {
                 Refused::QuantityTooLarge { quantity_max }
             }
@@ -131,9 +134,13 @@ impl Verdict {
         })
     }
 
-    /// What the reservation is, of which the ledger has said that a request has it.
-    pub(super) fn of_reservation(answer: Answer) -> Self {
+    /// What the reservation is, of which the ledger has said that the key of a request for this
+    /// quantity has it.
+    pub(super) fn of_reservation(answer: Answer, quantity: u32) -> Self {
         match answer {
+            Ok(Outcome::Reservation(reservation)) if !reservation.was_asked_by(quantity) => {
+                Self::Refused(Refused::KeyReused)
+            }
             Ok(Outcome::Reservation(reservation)) => Self::Replayed(reservation),
             Ok(Outcome::UnknownSale) => Self::Refused(Refused::UnknownSale),
             Ok(outcome) => {

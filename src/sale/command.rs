@@ -214,6 +214,13 @@ pub struct Reservation {
     pub expires_at_ms: u64,
 }
 
+impl Reservation {
+    /// Whether a request for this quantity is the one that it was made for.
+    pub fn was_asked_by(&self, quantity: u32) -> bool {
+        self.quantity == quantity
+    }
+}
+
 /// A sale as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SaleView {
@@ -260,6 +267,8 @@ pub enum Outcome {
     },
     /// Reserve: this (user, key) has this reservation already, whatever became of it.
     Replayed(Box<Reservation>),
+    /// Reserve: this (user, key) was used for a request of another quantity.
+    KeyReused,
     /// Find claim: this (user, key) has this reservation.
     Claimed(ReservationId),
     /// Find claim: this (user, key) has none, and nothing is known that speaks against asking for one.

@@ -212,7 +212,10 @@ impl Machine {
             return Outcome::Split { parts };
         }
         if let Some(row) = self.claimed_by(reserve) {
-            return Outcome::Replayed(self.rows[row].boxed());
+            return match self.rows[row].to_reservation() {
+                first if first.was_asked_by(reserve.quantity) => Outcome::Replayed(Box::new(first)),
+                _ => Outcome::KeyReused,
+            };
         }
         if let Some(outcome) = self.gate() {
             return outcome;

@@ -58,6 +58,19 @@ fn a_repeated_key_finds_its_reservation_whatever_became_of_the_sale() {
 }
 
 #[test]
+fn a_key_belongs_to_the_request_that_used_it_first() {
+    let mut sale = Machine::new(SaleSpec::with_total(9));
+    sale.apply(0, &ask(1, 2, "ann", "k"));
+    for (n, quantity) in [(2, 1), (3, 3)] {
+        assert_eq!(sale.apply(0, &ask(n, quantity, "ann", "k")), Outcome::KeyReused);
+    }
+    sale.apply(0, &Command::Cancel(id(1)));
+    sale.apply(1, &Command::Close);
+    assert_eq!(sale.apply(1, &ask(4, 1, "ann", "k")), Outcome::KeyReused);
+    assert_eq!((sale.free(), sale.rows().len()), (9, 1));
+}
+
+#[test]
 fn user_and_key_do_not_run_into_each_other() {
     let mut sale = machine(9, |_| ());
     assert!(matches!(sale.apply(0, &ask(1, 1, "ab", "c")), Outcome::Granted { .. }));

@@ -71,7 +71,7 @@ impl Bought {
 }
 
 /// The numbers that `/buy/ticket` has for the codes, from -1 on.
-const BUY_CODES: [&str; 16] = [
+const BUY_CODES: [&str; 17] = [
     "sold_out",
     "limit_reached",
     "not_open",
@@ -88,6 +88,7 @@ const BUY_CODES: [&str; 16] = [
     "already_confirmed",
     "already_cancelled",
     "already_refunded",
+    "key_reused",
 ];
 
 /// A request as it is sent.

@@ -250,10 +250,10 @@ pub struct Seen(BTreeSet<String>);
 
 impl Seen {
     /// How many kinds of outcomes there are.
-    pub const KINDS: usize = 30;
+    pub const KINDS: usize = 31;
     /// The same for places of a split sale.
     #[allow(dead_code, reason = "not every ledger has them")]
-    pub const SPLIT_KINDS: usize = 33;
+    pub const SPLIT_KINDS: usize = 34;
 
     /// The names of the kinds seen.
     pub fn kinds(&self) -> &BTreeSet<String> {

@@ -26,7 +26,7 @@ pub use problem::{Kind, Problem, Reject, Remedy, shown};
 pub use request::parse_head;
 pub use response::{
     CONTINUE, Canned, Envelope, JSON, Persistence, Response, json_bytes, write_json,
-    write_json_bytes, write_options, write_request_id,
+    write_json_bytes, write_options, write_replayed, write_request_id,
 };
 pub use status::Status;
 

@@ -239,19 +239,32 @@ pub fn write_options(allow: &'static str, envelope: &Envelope<'_>, out: &mut Vec
     response.write(envelope, &[], out);
 }
 
+/// Puts a header into the response that begins at `start` of what was written: first of all headers.
+fn put_header(name: &str, value: &str, start: usize, out: &mut Vec<u8>) -> Option<()> {
+    debug_assert!(value.bytes().all(|b| b.is_ascii_graphic()), "no header is ever split");
+    let line_end = start + memchr::memchr(b'\r', out.get(start..)?)?;
+    let line = ["\r\n", name, ": ", value].concat();
+    out.splice(line_end..line_end, line.into_bytes());
+    Some(())
+}
+
+/// Puts `Idempotency-Replayed: true` into the response that begins at `start`: it is the answer to a
+/// request that was carried out before.
+#[cold]
+pub fn write_replayed(start: usize, out: &mut Vec<u8>) {
+    put_header("Idempotency-Replayed", "true", start, out);
+}
+
 /// Puts `X-Request-Id` into the response that begins at `start` of what was written, and gives its
 /// status. It is put in afterwards, so that responses without it, which are nearly all, are written as if
 /// there were none.
 #[cold]
 pub fn write_request_id(id: Option<&str>, start: usize, out: &mut Vec<u8>) -> Option<u16> {
     let response = out.get(start..)?;
-    let line_end = start + memchr::memchr(b'\r', response)?;
     let digits = str::from_utf8(response.get("HTTP/1.1 ".len()..)?.get(..3)?).ok()?;
     let status = digits.parse().ok()?;
     if let Some(id) = id {
-        debug_assert!(id.bytes().all(|b| b.is_ascii_graphic()), "no header is ever split");
-        let line = [b"\r\n", REQUEST_ID.as_bytes(), b": ", id.as_bytes()].concat();
-        out.splice(line_end..line_end, line);
+        put_header(REQUEST_ID, id, start, out)?;
     }
     Some(status)
 }

@@ -75,7 +75,8 @@ fn is_promise(command: &Command, outcome: &Outcome) -> bool {
         | Outcome::Gave { .. }
         | Outcome::Took { .. } => true,
         Outcome::Sale(_) => !command.only_looks(),
-        Outcome::NotClaimed
+        Outcome::KeyReused
+        | Outcome::NotClaimed
         | Outcome::Claimed(_)
         | Outcome::Unclear
         | Outcome::LimitReached { .. }

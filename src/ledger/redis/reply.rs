@@ -152,6 +152,7 @@ pub(super) fn may_change(command: &Command, outcome: &Outcome) -> bool {
         (
             _,
             Outcome::Replayed(_)
+            | Outcome::KeyReused
             | Outcome::NotClaimed
             | Outcome::Claimed(_)
             | Outcome::Unclear
@@ -333,6 +334,7 @@ fn reserve_outcomes(
                     .map_err(|_| malformed("a claim that names no reservation id"))?;
                 Outcome::Replayed(elements.reservation(id)?)
             }
+            b'K' => Outcome::KeyReused,
             b'L' => Outcome::LimitReached { limit_per_user: elements.number()? },
             b'O' => Outcome::NotOpen { opens_at_ms: elements.number()? },
             b'C' => Outcome::Closed,

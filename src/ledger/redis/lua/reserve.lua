@@ -5,6 +5,7 @@
 --   G granted          R replayed: id, reservation    U user required
 --   S sold out         s too few left: units          C closed         O not open: opens_at_ms
 --   L limit: limit     Q quantity: maximum       P sold in parts: how many
+--   K the key has a reservation, made by another request
 if not known then return {now, -1} end
 local deadline = format('%d', now + hold)
 
@@ -98,6 +99,24 @@ local function extra(value)
   extras[#extras + 1] = value
 end
 
+-- A request whose key has the reservation `earlier` from before this run gets its outcome. Gives an
+-- error, or nothing.
+local function replay(i, earlier)
+  local text = field(sub(earlier, 1, PREFIX))
+  if endless then return refuse_endless() end
+  local from, to = locate(text, earlier)
+  if not from then
+    return refuse(CLAIMS .. ' names the reservation ' .. earlier .. ', which is not in '
+      .. RESERVATIONS)
+  end
+  local made_for = tonumber(match(text, '^%l+ (%d+) ', from))
+  codes[i] = made_for and made_for ~= quantities[i] and 'K' or 'R'
+  if codes[i] == 'R' then
+    extra(earlier)
+    extra(sub(text, from, to))
+  end
+end
+
 for i = 1, count do
   local id, claim = ids[i], asked_claims[i]
   if sub(id, 1, PREFIX) ~= prefix then
@@ -112,11 +131,13 @@ for i = 1, count do
     if not units then return refuse('a number of units in ' .. USERS .. ' is not one') end
   end
   if earlier then
-    codes[i] = 'R'
     if claimed[i] then
-      extra(earlier)
-      extra(false)
+      local failure = replay(i, earlier)
+      if failure then return failure end
+    elseif quantities[earlier] ~= quantity then
+      codes[i] = 'K'
     else
+      codes[i] = 'R'
       extra(ids[earlier])
       extra('held ' .. quantities[earlier] .. ' ' .. deadline .. ' ' .. claim)
     end
@@ -159,20 +180,6 @@ for i = 1, count do
       new_claims[#new_claims + 1] = claim
       new_claims[#new_claims + 1] = id
     end
-  end
-end
-
--- What was replayed from before this run, as it stands.
-for i = 1, extras and #extras or 0 do
-  if extras[i] == false then
-    local text = field(sub(extras[i - 1], 1, PREFIX))
-    if endless then return refuse_endless() end
-    local from, to = locate(text, extras[i - 1])
-    if not from then
-      return refuse(CLAIMS .. ' names the reservation ' .. extras[i - 1] .. ', which is not in '
-        .. RESERVATIONS)
-    end
-    extras[i] = sub(text, from, to)
   end
 end
 
