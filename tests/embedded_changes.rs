@@ -174,7 +174,7 @@ fn a_source_goes_on_where_the_database_is_also_in_another_process() {
 }
 
 fn try_work(ledger: &Embedded, url: &DatabaseUrl) -> Result<Done, WorkerError> {
-    let mut connect = |database: &mut dyn orders::Database| {
+    let mut connect = |database: &mut dyn orders::Sink| {
         let source = EmbeddedSource::connect(ledger.handle(), database)?;
         Ok(Box::new(source) as Box<dyn Source>)
     };

@@ -35,8 +35,8 @@ pub enum Row {
     },
 }
 
-/// Where orders are kept.
-pub trait Database: Send {
+/// Where a worker puts changes, and what keeps them from then on.
+pub trait Sink: Send {
     /// Writes changes in one transaction: one row a reservation, and of two versions the later. For
     /// a source that keeps no position of its own, also up to where it is.
     fn write(
@@ -48,6 +48,33 @@ pub trait Database: Send {
     /// Up to where a source of this name has been written.
     fn position(&mut self, source: &str) -> Result<Option<u64>, DatabaseError>;
 
+    /// Looks whether what was written is still where it was written to.
+    fn check(&mut self) -> Result<(), DatabaseError> {
+        Ok(())
+    }
+
+    /// For how many more changes there is room. 0: the source is not read until there is.
+    fn room(&mut self) -> Result<usize, DatabaseError> {
+        Ok(usize::MAX)
+    }
+
+    /// The source had nothing more to give just now, and was told of everything that was written.
+    fn has_everything(&mut self) -> Result<(), DatabaseError> {
+        Ok(())
+    }
+}
+
+/// A sink that can be opened, by the name under which people know it.
+pub trait Place {
+    /// What it is and where, without a password, as an error begins.
+    fn name(&self) -> String;
+
+    /// Opens it and brings its schema up to date.
+    fn open_sink(&self) -> Result<Box<dyn Sink>, DatabaseError>;
+}
+
+/// Where orders are kept.
+pub trait Database: Sink {
     /// Every row of a sale, in the order of reservation ids; of one part of a sale, its own rows and
     /// none that can't be read. Rows of other places of the sale come as [`Row::Elsewhere`].
     fn rows(&mut self, sale: &SaleId, each: &mut dyn FnMut(Row)) -> Result<(), DatabaseError>;
@@ -69,11 +96,6 @@ pub trait Database: Send {
 
     /// Writes rows as they are given, whatever version the database has: a repair.
     fn overwrite(&mut self, changes: &[Change]) -> Result<(), DatabaseError>;
-
-    /// Looks whether what was written is still where it was written to.
-    fn check(&mut self) -> Result<(), DatabaseError> {
-        Ok(())
-    }
 }
 
 /// Why the database did not do it.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::database::{Database, DatabaseError};
+use super::database::{Database, DatabaseError, Place, Sink};
 use super::postgres::Postgres;
 use super::postgres_url::PostgresUrl;
 use super::sqlite::Sqlite;
@@ -11,10 +11,10 @@ use super::sqlite::Sqlite;
 /// Where orders are to be kept, checked as far as can be without going there. Shows itself without
 /// its password.
 #[derive(Clone)]
-pub struct DatabaseUrl(Place);
+pub struct DatabaseUrl(Kind);
 
 #[derive(Clone)]
-enum Place {
+enum Kind {
     Sqlite(PathBuf),
     Postgres(Box<PostgresUrl>),
 }
@@ -28,10 +28,10 @@ impl DatabaseUrl {
             return Err("has a line end or another control character in it".into());
         }
         if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            return Ok(Self(Place::Postgres(Box::new(PostgresUrl::parse(text)?))));
+            return Ok(Self(Kind::Postgres(Box::new(PostgresUrl::parse(text)?))));
         }
         match text.strip_prefix("sqlite:") {
-            Some(file) => sqlite_file(file).map(|file| Self(Place::Sqlite(file))),
+            Some(file) => sqlite_file(file).map(|file| Self(Kind::Sqlite(file))),
             None => {
                 Err("must be postgres://user:password@host:port/database or sqlite:FILE".into())
             }
@@ -42,9 +42,20 @@ impl DatabaseUrl {
     /// itself: after [`DatabaseError::Away`] the same call can be made again.
     pub fn open(&self) -> Result<Box<dyn Database>, DatabaseError> {
         Ok(match &self.0 {
-            Place::Sqlite(file) => Box::new(Sqlite::open(file)?),
-            Place::Postgres(url) => Box::new(Postgres::open(PostgresUrl::clone(url))?),
+            Kind::Sqlite(file) => Box::new(Sqlite::open(file)?),
+            Kind::Postgres(url) => Box::new(Postgres::open(PostgresUrl::clone(url))?),
         })
+    }
+}
+
+impl Place for DatabaseUrl {
+    fn name(&self) -> String {
+        format!("orders in {self}")
+    }
+
+    fn open_sink(&self) -> Result<Box<dyn Sink>, DatabaseError> {
+        let database: Box<dyn Sink> = self.open()?;
+        Ok(database)
     }
 }
 
@@ -67,8 +78,8 @@ fn sqlite_file(file: &str) -> Result<PathBuf, String> {
 impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Place::Sqlite(file) => write!(f, "sqlite:{}", file.display()),
-            Place::Postgres(url) => write!(f, "{url}"),
+            Kind::Sqlite(file) => write!(f, "sqlite:{}", file.display()),
+            Kind::Postgres(url) => write!(f, "{url}"),
         }
     }
 }

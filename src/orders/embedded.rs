@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
-use super::database::Database;
+use super::database::Sink;
 use super::source::{Lag, Source, SourceCounts, SourceError};
 use super::worker::ConnectError;
 use crate::ledger::LedgerError;
@@ -44,7 +44,7 @@ impl EmbeddedSource {
     /// The changes that a database lacks, once it has been compared with the ledger. A database that
     /// knows of a future that this ledger never had is [`SourceError::Fatal`], and then the ledger
     /// sells no more: what is missing may have been sold and paid for.
-    pub fn connect(handle: Handle, database: &mut dyn Database) -> Result<Self, ConnectError> {
+    pub fn connect(handle: Handle, database: &mut dyn Sink) -> Result<Self, ConnectError> {
         let ledger_id = handle.ledger_id(ANSWER_DEADLINE).map_err(away)?;
         let name = source_name(ledger_id);
         let run_name = format!("{name}:run");

@@ -17,11 +17,12 @@ mod postgres_url;
 mod rows;
 mod source;
 mod sqlite;
+mod sqlite_file;
 mod stream;
 mod worker;
 
 pub use command::{OrdersError, end_group, print_groups, work};
-pub use database::{Database, DatabaseError, Order, Row};
+pub use database::{Database, DatabaseError, Order, Place, Row, Sink};
 pub use database_url::{DatabaseUrl, open};
 pub use embedded::EmbeddedSource;
 pub use groups::{Group, GroupsError, drop_group, groups};

@@ -15,7 +15,7 @@ use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::{FromSql, Type};
 use postgres::{Client, Config, NoTls, Transaction};
 
-use super::database::{Database, DatabaseError, Row};
+use super::database::{Database, DatabaseError, Row, Sink};
 use super::postgres_url::PostgresUrl;
 use super::rows::{self, Column, Latest, latest, signed, unsigned};
 use crate::sale::{Change, SaleId, Status};
@@ -90,7 +90,7 @@ impl Postgres {
     }
 }
 
-impl Database for Postgres {
+impl Sink for Postgres {
     fn write(
         &mut self,
         changes: &[Change],
@@ -132,7 +132,9 @@ impl Database for Postgres {
             row.map(|row| row.try_get(0).map(unsigned)).transpose()
         })
     }
+}
 
+impl Database for Postgres {
     fn rows(&mut self, sale: &SaleId, each: &mut dyn FnMut(Row)) -> Result<(), DatabaseError> {
         self.with(|session| {
             let sql = "SELECT reservation, user_id, quantity, status, version

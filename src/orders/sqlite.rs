@@ -1,30 +1,21 @@
 //! Orders in SQLite: a file of our own, in WAL mode, every commit on disk before it counts.
-//!
-//! SQLite goes on writing to a file that was deleted or replaced, and says nothing. So each
-//! transaction looks before and after whether the path still names the file that is open.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-use std::{fs, io, thread};
 
 use rusqlite::types::FromSql;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, params};
-use rustix::fs::{FileType, Mode};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
-use super::database::{Database, DatabaseError, Row};
+use super::database::{Database, DatabaseError, Row, Sink};
 use super::rows::{Column, Columns, latest, public_id, signed, unsigned};
+use super::sqlite_file::{
+    BUSY_TIMEOUT, FileId, file_at, judge, make_private, replaced, write_ahead,
+};
 use crate::sale::{Change, SaleId};
 
 /// What marks a file as ours: `Stam`.
 const APPLICATION_ID: i32 = 0x5374_616d;
 /// Each brings the schema from its number to the next.
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/sqlite_1.sql")];
-/// Pause between two attempts to have the file alone.
-const BUSY_PAUSE: Duration = Duration::from_millis(10);
-/// Time to wait for another process that writes.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-
 const UPSERT: &str = "\
 INSERT INTO orders (reservation, sale, user_id, idempotency_key, quantity, status, expires_at, created_at,
                     updated_at, version)
@@ -57,42 +48,6 @@ pub(super) struct Sqlite {
 struct Opened {
     connection: Connection,
     file: FileId,
-}
-
-/// Device and inode.
-type FileId = (u64, u64);
-
-/// Which file the path names now. `None`: there is none.
-fn file_at(path: &Path) -> Result<Option<FileId>, DatabaseError> {
-    match fs::metadata(path) {
-        Ok(found) => Ok(Some((found.dev(), found.ino()))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(DatabaseError::Away(format!("{}: {error}", path.display()))),
-    }
-}
-
-/// Makes an empty file that only its owner can read, unless there is one; SQLite gives the files
-/// beside it the same rights. It is not opened for that: to close it would end the locks of other
-/// connections of this process. What goes wrong, SQLite meets and says.
-fn make_private(path: &Path) {
-    let owner = Mode::RUSR | Mode::WUSR;
-    let _ = rustix::fs::mknodat(rustix::fs::CWD, path, FileType::RegularFile, owner, 0);
-}
-
-/// Has the file written ahead. The change needs the file for itself, and is refused at once, without
-/// the time-out of others, while somebody else is at it.
-fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
-    let until = Instant::now() + BUSY_TIMEOUT;
-    loop {
-        let mode = |row: &rusqlite::Row<'_>| row.get::<_, String>(0);
-        let done = connection.query_row("PRAGMA journal_mode = WAL", [], mode);
-        match done.as_ref().map_err(rusqlite::Error::sqlite_error_code) {
-            Err(Some(ErrorCode::DatabaseBusy)) if Instant::now() < until => {
-                thread::sleep(BUSY_PAUSE);
-            }
-            _ => return done.map(drop),
-        }
-    }
 }
 
 impl Opened {
@@ -194,7 +149,7 @@ impl Sqlite {
     }
 }
 
-impl Database for Sqlite {
+impl Sink for Sqlite {
     fn write(
         &mut self,
         changes: &[Change],
@@ -209,6 +164,17 @@ impl Database for Sqlite {
         Ok(found.map(unsigned))
     }
 
+    fn check(&mut self) -> Result<(), DatabaseError> {
+        let Some(opened) = &self.opened else { return Ok(()) };
+        let found = replaced(&self.path, opened.file);
+        if matches!(found, Err(DatabaseError::Replaced(_))) {
+            self.opened = None;
+        }
+        found
+    }
+}
+
+impl Database for Sqlite {
     fn rows(&mut self, sale: &SaleId, each: &mut dyn FnMut(Row)) -> Result<(), DatabaseError> {
         let sql = "SELECT reservation, user_id, quantity, status, version
                    FROM orders WHERE sale = ?1 ORDER BY reservation";
@@ -246,20 +212,6 @@ impl Database for Sqlite {
 
     fn overwrite(&mut self, changes: &[Change]) -> Result<(), DatabaseError> {
         self.upsert(UPSERT, changes, None)
-    }
-
-    fn check(&mut self) -> Result<(), DatabaseError> {
-        let Some(opened) = &self.opened else { return Ok(()) };
-        let now = file_at(&self.path)?;
-        if now == Some(opened.file) {
-            return Ok(());
-        }
-        self.opened = None;
-        Err(DatabaseError::Replaced(format!(
-            "{}: the file was {} while it was in use",
-            self.path.display(),
-            if now.is_none() { "deleted or renamed" } else { "replaced by another" }
-        )))
     }
 }
 
@@ -401,21 +353,4 @@ fn migrate(file: &Path, connection: &mut Connection) -> Result<(), DatabaseError
     );
     write.execute_batch(&mark).map_err(judge)?;
     write.commit().map_err(judge)
-}
-
-/// Who must act on an error.
-fn judge(file: &Path, error: &rusqlite::Error) -> DatabaseError {
-    let text = format!("{}: {error}", file.display());
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => DatabaseError::Away(text),
-        Some(ErrorCode::OutOfMemory | ErrorCode::SchemaChanged) => DatabaseError::Away(text),
-        Some(ErrorCode::FileLockingProtocolFailed | ErrorCode::OperationInterrupted) => {
-            DatabaseError::Away(text)
-        }
-        Some(ErrorCode::NotADatabase) => {
-            let what = format!("{text}: it is another kind of file; name another");
-            DatabaseError::Fatal(what)
-        }
-        _ => DatabaseError::Fatal(text),
-    }
 }

@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::database::{Database, DatabaseError};
-use super::database_url::DatabaseUrl;
+use super::database::{DatabaseError, Place, Sink};
 use super::source::{Lag, Source, SourceError};
 use crate::duration::format_duration;
 use crate::limits::{RECONNECT_BACKOFF_MS_MAX, RECONNECT_BACKOFF_MS_MIN};
@@ -52,10 +51,10 @@ pub enum WorkerError {
     #[error("{0}")]
     Source(String),
     /// The database needs its operator.
-    #[error("orders in {url}: {reason}")]
+    #[error("{place}: {reason}")]
     Database {
-        /// Without its password.
-        url: String,
+        /// What it is and where, without its password.
+        place: String,
         /// What it says.
         reason: String,
     },
@@ -72,7 +71,7 @@ pub enum WorkerError {
 }
 
 /// How the source is reached, once the database is: it may say where to go on.
-pub type Connect<'a> = dyn FnMut(&mut dyn Database) -> Result<Box<dyn Source>, ConnectError> + 'a;
+pub type Connect<'a> = dyn FnMut(&mut dyn Sink) -> Result<Box<dyn Source>, ConnectError> + 'a;
 
 /// Why there is no source.
 #[derive(Debug, thiserror::Error)]
@@ -87,13 +86,13 @@ pub enum ConnectError {
 
 /// Works until it is told to stop, or with `once` until nothing is left.
 pub fn run(
-    url: &DatabaseUrl,
+    place: &dyn Place,
     connect: &mut Connect<'_>,
     options: WorkerOptions,
     stop: &AtomicBool,
 ) -> Result<Done, WorkerError> {
     let mut worker =
-        Worker { url, stop, options, done: Done::default(), away: None, refills: false };
+        Worker { place, stop, options, done: Done::default(), away: None, refills: false };
     loop {
         match worker.session(connect) {
             Ok(()) => return Ok(worker.done),
@@ -108,7 +107,7 @@ pub fn run(
 }
 
 struct Worker<'a> {
-    url: &'a DatabaseUrl,
+    place: &'a dyn Place,
     stop: &'a AtomicBool,
     options: WorkerOptions,
     done: Done,
@@ -140,6 +139,7 @@ enum Kind {
 
 const SOURCE: &str = "the ledger";
 const DATABASE: &str = "the database";
+const RECEIVER: &str = "the receiver";
 /// What to do when rows are gone that were taken off the streams.
 const REPLACED: &str = ". The rows in it were taken off the streams and don't come again by \
                         themselves: put the file back; or start again, which makes a new one, and \
@@ -182,8 +182,8 @@ impl Worker<'_> {
 
     /// From the opening of the database to the end of the work, or until the database lost something.
     fn session(&mut self, connect: &mut Connect<'_>) -> Result<(), Trouble> {
-        let url = self.url;
-        let opened = self.persist(|| url.open().map_err(Trouble::from))?;
+        let place = self.place;
+        let opened = self.persist(|| place.open_sink().map_err(Trouble::from))?;
         let Some(mut database) = opened else { return Ok(()) };
         let connected = self.persist(|| connect(&mut *database).map_err(Trouble::from))?;
         let Some(mut source) = connected else { return Ok(()) };
@@ -253,25 +253,23 @@ impl Worker<'_> {
             Kind::Replaced => REPLACED,
             _ => "",
         };
-        WorkerError::Database { url: self.url.to_string(), reason: reason + hint }
+        WorkerError::Database { place: self.place.name(), reason: reason + hint }
     }
 
-    fn work(
-        &mut self,
-        database: &mut dyn Database,
-        source: &mut dyn Source,
-    ) -> Result<(), Trouble> {
+    fn work(&mut self, database: &mut dyn Sink, source: &mut dyn Source) -> Result<(), Trouble> {
         let mut progress = Progress::new();
         let mut written = None;
         // Up to here the database had everything, and has it still unless it lost something.
         let mut known = source.position().map_or(0, |(_, version)| version);
         while !self.stopped() {
-            let batch = self.options.batch;
+            let Some(room) = self.persist(|| has_room(&mut *database))? else { break };
+            let batch = self.options.batch.min(room);
             let next = self.persist(|| Ok(source.next(batch, PATIENCE)?))?;
             let Some(changes) = next else { break };
             let position = source.position();
             let moved = position.is_some() && position != written;
             if changes.is_empty() && !(moved && progress.position_due()) {
+                let Some(()) = self.persist(|| Ok(database.has_everything()?))? else { break };
                 if self.options.once && self.is_finished(source)? {
                     break;
                 }
@@ -306,10 +304,22 @@ impl Worker<'_> {
     }
 }
 
+/// How many changes the sink takes now, if any.
+fn has_room(database: &mut dyn Sink) -> Result<usize, Trouble> {
+    match database.room()? {
+        0 => Err(Trouble {
+            whose: RECEIVER,
+            text: "as many changes wait for it as may".into(),
+            kind: Kind::Away,
+        }),
+        room => Ok(room),
+    }
+}
+
 /// Looks whether the database still has what was written to it. One that was restored, or whose
 /// standby took over and lacks the last transactions, says so by its position.
 fn check(
-    database: &mut dyn Database,
+    database: &mut dyn Sink,
     position: Option<&(String, u64)>,
     known: u64,
 ) -> Result<(), DatabaseError> {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use crate::ledger::embedded::{Handle, Store};
 use crate::limits::ORDERS_BATCH;
 use crate::orders::{
-    ConnectError, Database, DatabaseUrl, EmbeddedSource, Source, SourceError, WorkerError,
+    ConnectError, DatabaseUrl, EmbeddedSource, Sink, Source, SourceError, WorkerError,
     WorkerOptions, run,
 };
 
@@ -115,7 +115,7 @@ fn work(
     url: &DatabaseUrl,
     stop: &AtomicBool,
 ) -> Result<(), crate::orders::WorkerError> {
-    let mut connect = |database: &mut dyn Database| -> Result<Box<dyn Source>, ConnectError> {
+    let mut connect = |database: &mut dyn Sink| -> Result<Box<dyn Source>, ConnectError> {
         Ok(Box::new(EmbeddedSource::connect(ledger.clone(), database)?))
     };
     let options = WorkerOptions { batch: ORDERS_BATCH, once: false, away_max: None };

@@ -10,7 +10,7 @@ use stampede::ledger::client::Client;
 use stampede::ledger::embedded::OfflineClient;
 use stampede::ledger::redis::{Codec, KeyTemplates, RedisClient, RedisLedger, RedisSettings};
 use stampede::ledger::{Batch, Group, LedgerError};
-use stampede::orders::{self, Database, DatabaseError, Row};
+use stampede::orders::{self, Database, DatabaseError, Row, Sink};
 use stampede::sale::{Change, Command, Outcome, SaleId, SaleSpec};
 
 use super::postgres_server::PostgresServer;
@@ -96,7 +96,7 @@ struct Racing<'a> {
     next: u128,
 }
 
-impl Database for Racing<'_> {
+impl Sink for Racing<'_> {
     fn write(
         &mut self,
         changes: &[Change],
@@ -108,7 +108,9 @@ impl Database for Racing<'_> {
     fn position(&mut self, source: &str) -> Result<Option<u64>, DatabaseError> {
         self.database.position(source)
     }
+}
 
+impl Database for Racing<'_> {
     fn rows(&mut self, sale: &SaleId, each: &mut dyn FnMut(Row)) -> Result<(), DatabaseError> {
         let key = format!("racing {}", self.next);
         apply(&mut self.seller, vec![reserve(self.next, "", &key)]);

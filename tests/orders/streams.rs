@@ -24,7 +24,7 @@ pub fn drain(from: &RedisServer, to: &str, stream: &StreamOptions) -> Result<Don
 pub fn drain_as(from: &str, to: &str, stream: &StreamOptions) -> Result<Done, WorkerError> {
     let (ledger, url) = (ledger_at(from), DatabaseUrl::parse(to).expect("a URL"));
     let options = WorkerOptions { batch: 100, once: true, away_max: None };
-    let mut connect = |_: &mut dyn stampede::orders::Database| {
+    let mut connect = |_: &mut dyn stampede::orders::Sink| {
         let source = StreamSource::connect(ledger.clone(), stream.clone())?;
         Ok(Box::new(source) as Box<dyn stampede::orders::Source>)
     };
