@@ -19,6 +19,8 @@ pub mod handler;
 pub mod code;
 pub mod route;
 pub mod views;
+pub mod admission;
+pub mod limiter;
 pub mod purchase;
 pub mod stock;
 pub mod splits;

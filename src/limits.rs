@@ -3,14 +3,18 @@
 //! A bound that can be set by the operator has its default here; a bound that can't is a constant
 //! and nothing else. Units stand last in the name.
 
+mod admission;
 mod life;
 mod logs;
 mod moving;
+mod rates;
 mod sale;
 
+pub use admission::*;
 pub use life::*;
 pub use logs::*;
 pub use moving::*;
+pub use rates::*;
 pub use sale::*;
 
 /// Longest request line (method, target, version and CRLF). Beyond it: 414.
@@ -471,3 +475,6 @@ const _: () = assert!(LEDGER_ANSWER_DEADLINE_MS <= LEDGER_DEADLINE_MS_MAX);
 const _: () =
     assert!(SENTINEL_POLL_INTERVAL_MS + TERM_LOOK_INTERVAL_MS + RECONNECT_BACKOFF_MS_MIN <= 500);
 const _: () = assert!(DRAIN_DEADLINE_MS <= DRAIN_DEADLINE_MS_MAX);
+const _: () = assert!(ADMISSION_TOKEN_BYTES_MAX < HEAD_BYTES_MAX / 2);
+// Checks of tokens take a quarter of a core at the most.
+const _: () = assert!(ADMISSION_CHECKS_PER_TICK_US as u64 * 4 <= TICK_INTERVAL_MS * 1000);

@@ -41,6 +41,8 @@ fn pure_layers_do_no_io() {
     for (folder, more) in [
         ("src/sale", &["getrandom"][..]),
         ("src/stock", &[]),
+        ("src/admission", &["getrandom", "SystemRandom"]),
+        ("src/limiter", &[]),
         ("src/engine/http", &[]),
         ("src/route", &[]),
     ] {
@@ -87,6 +89,8 @@ fn imports_point_one_way() {
 /// `clock`, `sync` and the like) stands below all and imports no layer.
 const LAYERS: &[(&str, &[&str])] = &[
     ("sale", &[]),
+    ("admission", &["sale"]),
+    ("limiter", &[]),
     ("stock", &["sale"]),
     ("splits", &["ledger", "sale"]),
     ("engine/http", &[]),

@@ -1,0 +1,115 @@
+use serde_json::json;
+
+use super::super::keys::{Algorithm, KeySet, NewKey};
+use super::super::mint::{Order, mint};
+use super::*;
+use crate::limits::{
+    ADMISSION_CACHED_MAX, ADMISSION_EDDSA_COST_US, ADMISSION_HS256_COST_US, ADMISSION_LEEWAY_MS,
+};
+
+const NOW_MS: u64 = 1_900_000_000_000;
+
+fn admission(byte: u8) -> Arc<Admission> {
+    let key = |algorithm, kid| NewKey::of(algorithm, kid, &[byte; 32]).unwrap().private;
+    let set = json!({ "keys": [key(Algorithm::Hs256, "hs"), key(Algorithm::EdDsa, "ed")] });
+    let keys = KeySet::parse(set.to_string().as_bytes()).unwrap();
+    Arc::new(Admission { keys, audience: "stampede".into() })
+}
+
+fn token(admission: &Admission, kid: &str, user: &str) -> String {
+    let sales = ["ticket".to_owned()];
+    let order = Order {
+        user,
+        audience: "stampede",
+        sales: &sales,
+        max: None,
+        from_ms: NOW_MS,
+        until_ms: NOW_MS + 60_000,
+    };
+    mint(&admission.keys, kid, &order).unwrap()
+}
+
+fn from(address: u64) -> Visitor {
+    Visitor { address: Some(address), now_ms: NOW_MS }
+}
+
+#[test]
+fn checks_are_bounded_and_known_tokens_go_on() {
+    for (kid, cost_us) in [("hs", ADMISSION_HS256_COST_US), ("ed", ADMISSION_EDDSA_COST_US)] {
+        let ours = admission(1);
+        let mut door = Door::new(ours.clone());
+        let most = ADMISSION_CHECKS_PER_TICK_US / cost_us;
+        let tokens: Vec<_> = (0..=most).map(|n| token(&ours, kid, &format!("u{n}"))).collect();
+        let (last, first) = tokens.split_last().unwrap();
+        for (n, token) in first.iter().enumerate() {
+            let pass = door.admit(token.as_bytes(), from(1)).unwrap();
+            assert_eq!(pass.user.as_str(), format!("u{n}"));
+        }
+        assert_eq!(door.admit(last.as_bytes(), from(2)), Err(Denied::Busy));
+        let newest = &first[first.len() - 1];
+        assert!(door.admit(newest.as_bytes(), from(2)).is_ok(), "a known token needs no check");
+        door.tick();
+        assert!(door.admit(last.as_bytes(), from(2)).is_ok());
+    }
+}
+
+#[test]
+fn who_forges_is_stopped_before_he_takes_much() {
+    let (ours, other) = (admission(1), admission(2));
+    let mut door = Door::new(ours.clone());
+    let forged = |n: u32| token(&other, "ed", &format!("u{n}"));
+    let most = ADMISSION_FORGED_PER_ADDRESS_US / ADMISSION_EDDSA_COST_US;
+    for n in 0..most {
+        assert_eq!(door.admit(forged(n).as_bytes(), from(7)), Err(Denied::Signature));
+    }
+    for n in most..10_000 {
+        assert_eq!(door.admit(forged(n).as_bytes(), from(7)), Err(Denied::Busy));
+    }
+    // An address of one's own costs the others nothing; a good token of the same address waits.
+    assert!(door.admit(token(&ours, "ed", "honest").as_bytes(), from(8)).is_ok());
+    let neighbour = token(&ours, "ed", "neighbour");
+    assert_eq!(door.admit(neighbour.as_bytes(), from(7)), Err(Denied::Busy));
+    door.tick();
+    assert!(door.admit(neighbour.as_bytes(), from(7)).is_ok());
+    // Without an address there is only the bound of the core.
+    let nobody = Visitor { address: None, now_ms: NOW_MS };
+    for n in 0..most + 1 {
+        assert_eq!(door.admit(forged(n).as_bytes(), nobody), Err(Denied::Signature));
+    }
+    assert_eq!(door.cache.count(), 2, "what is forged is not kept");
+}
+
+#[test]
+fn a_known_token_ends_with_its_time_and_with_its_key() {
+    let ours = admission(1);
+    let mut door = Door::new(ours.clone());
+    let token = token(&ours, "hs", "u1");
+    assert!(door.admit(token.as_bytes(), from(1)).is_ok());
+    let at = |now_ms| Visitor { now_ms, ..from(1) };
+    let end_ms = NOW_MS + 60_000 + ADMISSION_LEEWAY_MS;
+    assert!(door.admit(token.as_bytes(), at(end_ms - 1)).is_ok());
+    assert_eq!(door.admit(token.as_bytes(), at(end_ms)), Err(Denied::Expired));
+    let early_ms = NOW_MS - ADMISSION_LEEWAY_MS - 1000;
+    assert_eq!(door.admit(token.as_bytes(), at(early_ms)), Err(Denied::NotYetValid));
+    door.change(admission(2));
+    assert_eq!(door.cache.count(), 0);
+    assert_eq!(door.admit(token.as_bytes(), from(1)), Err(Denied::Signature));
+}
+
+#[test]
+fn the_cache_is_bounded_and_finds_only_what_is_the_same() {
+    let mut cache = Cache::new();
+    let ours = admission(1);
+    let pass = Rc::new(ours.check(token(&ours, "hs", "u1").as_bytes(), NOW_MS).unwrap());
+    let mut last = Vec::new();
+    for n in 0..4 * ADMISSION_CACHED_MAX {
+        last = format!("token {n}").into_bytes();
+        let hash = cache.hash(&last);
+        assert_eq!(cache.find(hash, &last), None);
+        cache.keep(hash, &last, &pass);
+    }
+    assert!(cache.count() <= ADMISSION_CACHED_MAX);
+    let hash = cache.hash(&last);
+    assert_eq!(cache.find(hash, &last), Some(pass));
+    assert_eq!(cache.find(hash, b"another token with this hash"), None);
+}

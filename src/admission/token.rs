@@ -1,0 +1,239 @@
+//! Checks one token: its form, its key, its signature, and only then what it says.
+//!
+//! The rules of RFC 8725 that matter here: the key and not the token chooses the algorithm, `none` and
+//! `crit` are refused, keys that a header brings along (`jwk`, `jku`, `x5u`) are passed over, and a claim
+//! is looked at only after the signature. A member that counts may stand there once.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
+
+use super::keys::{Algorithm, Key, KeySet, decode};
+use super::pass::{Denied, Pass};
+use crate::limits::{
+    ADMISSION_EDDSA_COST_US, ADMISSION_HS256_COST_US, ADMISSION_LEEWAY_MS, ADMISSION_SALES_MAX,
+    ADMISSION_TOKEN_BYTES_MAX, QUANTITY_MAX, TIME_MS_MAX,
+};
+use crate::sale::{SaleId, User};
+
+/// What tokens must be: signed by one of these keys, for this audience.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Admission {
+    /// The keys.
+    pub keys: KeySet,
+    /// Who we are to those who mint: `aud` names it.
+    pub audience: Box<str>,
+}
+
+impl Algorithm {
+    /// About what a check costs, in microseconds.
+    fn cost_us(self) -> u32 {
+        match self {
+            Self::Hs256 => ADMISSION_HS256_COST_US,
+            Self::EdDsa => ADMISSION_EDDSA_COST_US,
+        }
+    }
+}
+
+/// A token whose key is found, and whose signature is still to be checked.
+pub struct Checked<'a> {
+    key: &'a Key,
+    /// What is signed: header and claims with the dot between them.
+    signed: &'a [u8],
+    claims: &'a str,
+    signature: Vec<u8>,
+    audience: &'a str,
+}
+
+#[derive(Deserialize)]
+struct HeaderJson<'a> {
+    #[serde(borrow)]
+    alg: Option<Text<'a>>,
+    #[serde(borrow)]
+    kid: Option<Text<'a>>,
+    #[serde(default, deserialize_with = "is_there")]
+    crit: bool,
+}
+
+/// What a JSON object says. A list of its values would say as much to the library.
+fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, serde_json::Error> {
+    let is_object = json.trim_ascii_start().starts_with(b"{");
+    serde_json::from_slice(if is_object { json } else { b"" })
+}
+
+/// That a member is there, whatever it is.
+fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| true)
+}
+
+/// A string, borrowed where no character of it is escaped.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[derive(Deserialize)]
+struct ClaimsJson {
+    sub: Option<String>,
+    aud: Option<Several>,
+    exp: Option<Time>,
+    nbf: Option<Time>,
+    sales: Option<Several>,
+    max: Option<u32>,
+}
+
+const FORM: &str = "it must be header, claims and signature in base64url, with dots between them";
+
+impl Admission {
+    /// Takes a token apart and finds its key. The signature is not checked, so nothing that it says
+    /// counts.
+    ///
+    /// # Errors
+    /// It has no form that could be checked, or no key of ours.
+    pub fn read<'a>(&'a self, token: &'a [u8]) -> Result<Checked<'a>, Denied> {
+        if token.len() > ADMISSION_TOKEN_BYTES_MAX {
+            return Err(Denied::Malformed("it is longer than 3072 bytes"));
+        }
+        let text = str::from_utf8(token).map_err(|_| Denied::Malformed(FORM))?;
+        let (signed, signature) = text.rsplit_once('.').ok_or(Denied::Malformed(FORM))?;
+        let (header, claims) = signed.split_once('.').ok_or(Denied::Malformed(FORM))?;
+        if claims.contains('.') || claims.is_empty() {
+            return Err(Denied::Malformed(FORM));
+        }
+        let header = decode(header).ok_or(Denied::Malformed(FORM))?;
+        let header: HeaderJson<'_> = object(&header).map_err(|_| {
+            Denied::Malformed("its header is no JSON object, or has a member twice")
+        })?;
+        if header.crit {
+            return Err(Denied::Malformed("its header asks for extensions (crit)"));
+        }
+        let algorithm = header.alg.ok_or(Denied::Malformed("its header has no alg"))?;
+        let algorithm = Algorithm::named(&algorithm.0).ok_or(Denied::Algorithm)?;
+        let kid = header.kid.ok_or(Denied::UnknownKey)?;
+        let key = self.keys.find(&kid.0).ok_or(Denied::UnknownKey)?;
+        if key.algorithm() != algorithm {
+            return Err(Denied::Algorithm);
+        }
+        let signature = decode(signature).ok_or(Denied::Malformed(FORM))?;
+        let (signed, audience) = (signed.as_bytes(), &*self.audience);
+        Ok(Checked { key, signed, claims, signature, audience })
+    }
+
+    /// Reads and checks a token at this time, in ms since 1970.
+    ///
+    /// # Errors
+    /// Says why it admits nobody.
+    pub fn check(&self, token: &[u8], now_ms: u64) -> Result<Pass, Denied> {
+        let pass = self.read(token)?.verify()?;
+        pass.check_time(now_ms)?;
+        Ok(pass)
+    }
+}
+
+impl Checked<'_> {
+    /// About what it costs to check its signature, in microseconds.
+    pub fn cost_us(&self) -> u32 {
+        self.key.algorithm().cost_us()
+    }
+
+    /// Checks the signature, and what the token says but for its time.
+    ///
+    /// # Errors
+    /// It is forged, does not say what it must, or is for another audience.
+    pub fn verify(&self) -> Result<Pass, Denied> {
+        if !self.key.verifies(self.signed, &self.signature) {
+            return Err(Denied::Signature);
+        }
+        let claims = decode(self.claims).ok_or(Denied::Malformed(FORM))?;
+        let claims: ClaimsJson = object(&claims).map_err(|_| {
+            Denied::Malformed(
+                "its claims are no JSON object, or one stands there twice or has another type",
+            )
+        })?;
+        claims.judge(self.audience)
+    }
+}
+
+impl ClaimsJson {
+    fn judge(self, audience: &str) -> Result<Pass, Denied> {
+        let user = self.sub.ok_or(Denied::Malformed("it has no sub, the user"))?;
+        let user = User::new(&user).map_err(|_| {
+            Denied::Malformed("its sub must be 1 to 128 bytes without control characters")
+        })?;
+        let until = self.exp.ok_or(Denied::Malformed("it has no exp, its end"))?;
+        let sales = self.sales.ok_or(Denied::Malformed("it has no sales, their ids"))?.0;
+        if sales.iter().any(|sale| SaleId::new(sale).is_err()) {
+            return Err(Denied::Malformed("its sales must be ids of sales"));
+        }
+        if self.max.is_some_and(|max| !(1..=QUANTITY_MAX).contains(&max)) {
+            return Err(Denied::Malformed("its max must be 1 to 1000000 units"));
+        }
+        let audiences = self.aud.map(|several| several.0).unwrap_or_default();
+        if !audiences.iter().any(|named| **named == *audience) {
+            return Err(Denied::Audience);
+        }
+        Ok(Pass {
+            user,
+            sales,
+            max: self.max,
+            from_ms: self.nbf.map_or(0, |time| time.0.saturating_sub(ADMISSION_LEEWAY_MS)),
+            until_ms: until.0.saturating_add(ADMISSION_LEEWAY_MS),
+        })
+    }
+}
+
+/// A time (NumericDate, RFC 7519, section 2), in ms since 1970.
+struct Time(u64);
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let seconds = f64::deserialize(deserializer)?;
+        // Not a number is none of them.
+        let ms = seconds * 1000.0;
+        if !(0.0..=TIME_MS_MAX as f64).contains(&ms) {
+            return Err(serde::de::Error::custom("not a time"));
+        }
+        Ok(Self(ms as u64))
+    }
+}
+
+/// One text, or a list of a few.
+struct Several(Box<[Box<str>]>);
+
+impl<'de> Deserialize<'de> for Several {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SeveralVisitor)
+    }
+}
+
+struct SeveralVisitor;
+
+impl<'de> Visitor<'de> for SeveralVisitor {
+    type Value = Several;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text or a list of texts")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Several, E> {
+        Ok(Several(Box::new([text.into()])))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Several, A::Error> {
+        let mut texts = Vec::new();
+        while let Some(text) = list.next_element::<Box<str>>()? {
+            if texts.len() == ADMISSION_SALES_MAX {
+                return Err(serde::de::Error::custom("too many"));
+            }
+            texts.push(text);
+        }
+        if texts.is_empty() {
+            return Err(serde::de::Error::custom("none"));
+        }
+        Ok(Several(texts.into()))
+    }
+}
+
+#[cfg(test)]
+#[path = "token_tests.rs"]
+mod tests;

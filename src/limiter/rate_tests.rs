@@ -1,0 +1,135 @@
+use std::sync::atomic::AtomicU32;
+use std::thread;
+
+use super::*;
+
+fn limiter(per_s: u64, burst: u64) -> Limiter {
+    let limiter = Limiter::with_places(1 << 12);
+    limiter.set(Some(Rate::new(per_s, burst).unwrap()));
+    limiter
+}
+
+/// How many of so many purchases at this time are allowed.
+fn allowed(limiter: &Limiter, key: u64, now_ms: u64, tries: usize) -> usize {
+    (0..tries).filter(|_| limiter.take(key, now_ms).is_ok()).count()
+}
+
+#[test]
+fn so_many_at_once_and_so_many_per_second() {
+    let limiter = limiter(4, 10);
+    for start_ms in [0, 1_000_000, u64::MAX / 1000] {
+        let key = start_ms;
+        assert_eq!(allowed(&limiter, key, start_ms, 50), 10);
+        assert_eq!(limiter.take(key, start_ms + 249), Err(Limited { retry_after_s: 1 }));
+        assert_eq!(allowed(&limiter, key, start_ms + 250, 50), 1);
+        assert_eq!(allowed(&limiter, key, start_ms + 1250, 50), 4);
+        // Tries that are refused put off nothing.
+        assert_eq!(allowed(&limiter, key, start_ms + 1500, 50), 1);
+        assert_eq!(allowed(&limiter, key, start_ms + 60_000, 50), 10);
+    }
+}
+
+#[test]
+fn the_time_to_come_again_is_the_time_when_it_is_allowed() {
+    let limiter = limiter(1, 5);
+    for now_ms in (0..200_000).step_by(1700) {
+        while let Ok(forgot) = limiter.take(1u64, now_ms) {
+            assert!(!forgot);
+        }
+        let Limited { retry_after_s } = limiter.take(1u64, now_ms).unwrap_err();
+        assert_eq!(retry_after_s, 1);
+        assert!(limiter.take(1u64, now_ms + 1000 * u64::from(retry_after_s)).is_ok());
+    }
+}
+
+#[test]
+fn rates_are_exact_over_time() {
+    for per_s in [1, 3, 7, 300, 1_000, RATE_PER_S_MAX] {
+        let limiter = limiter(per_s, per_s);
+        let count: usize = (0..60_000).map(|ms| allowed(&limiter, 9, ms, 64)).sum();
+        let want = per_s as usize * 61;
+        assert!(count.abs_diff(want) <= want / 1000 + 1, "{per_s}: {count} for {want}");
+    }
+}
+
+#[test]
+fn a_key_is_limited_by_what_it_took_itself() {
+    let limiter = limiter(1, 2);
+    assert_eq!(allowed(&limiter, 1, 0, 5), 2);
+    for key in 2..100 {
+        assert_eq!(allowed(&limiter, key, 0, 5), 2, "{key}");
+    }
+}
+
+#[test]
+fn a_core_whose_clock_is_behind_forgets_nothing() {
+    let limiter = limiter(1, 10);
+    assert_eq!(allowed(&limiter, 1, 5_000, 50), 10);
+    assert_eq!(allowed(&limiter, 1, 4_500, 50), 0);
+    assert_eq!(allowed(&limiter, 1, 6_000, 50), 1);
+}
+
+#[test]
+fn off_limits_nobody_and_another_rate_holds_at_once() {
+    let limiter = Limiter::with_places(1 << 12);
+    assert_eq!(allowed(&limiter, 1, 0, 50), 50);
+    assert!(limiter.table.get().is_none(), "and takes no memory");
+    limiter.set(Some(Rate::new(1, 5).unwrap()));
+    assert_eq!(allowed(&limiter, 1, 0, 50), 5);
+    limiter.set(Some(Rate::new(1, 8).unwrap()));
+    assert_eq!(allowed(&limiter, 1, 0, 50), 3);
+    limiter.set(None);
+    assert_eq!((limiter.rate(), allowed(&limiter, 1, 0, 50)), (None, 50));
+}
+
+#[test]
+fn threads_share_what_a_key_may_take() {
+    let limiter = limiter(1, 1_000);
+    let counts: Vec<AtomicU32> = (0..8).map(|_| AtomicU32::new(0)).collect();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for n in 0..8_000 {
+                    let key = n % 8;
+                    if limiter.take(key, 0).is_ok() {
+                        counts[key].fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1_000), "{counts:?}");
+}
+
+/// 500,000 others, each of whom buys once: twice as many as there are places.
+#[test]
+fn a_crowd_punishes_nobody_and_who_takes_most_is_remembered() {
+    let limiter = Limiter::default();
+    limiter.set(Some(Rate::new(1, 10).unwrap()));
+    assert_eq!(allowed(&limiter, 0, 0, 50), 10);
+    let mut forgotten = 0;
+    for key in 1..=500_000 {
+        let taken = limiter.take(key, 0);
+        forgotten += u32::from(taken.expect("a newcomer is allowed"));
+        if key % 1_000 == 0 {
+            assert!(limiter.take(0u64, 0).is_err(), "after {key} others");
+        }
+    }
+    assert!(forgotten > 200_000, "{forgotten}");
+    // A second later all of their places are free again.
+    let forgets = |key: u64| limiter.take(key, 10_001).expect("a newcomer is allowed");
+    assert!(!(1_000_000..1_001_000).any(forgets));
+}
+
+#[test]
+fn bounds() {
+    for (per_s, burst) in
+        [(0, 1), (1, 0), (RATE_PER_S_MAX + 1, 1), (1, RATE_BURST_MAX + 1), (u64::MAX, u64::MAX)]
+    {
+        assert!(Rate::new(per_s, burst).is_err(), "{per_s}/{burst}");
+    }
+    for (per_s, burst) in [(1, 1), (RATE_PER_S_MAX, RATE_BURST_MAX), (1, RATE_BURST_MAX)] {
+        let rate = Rate::new(per_s, burst).unwrap();
+        assert_eq!(Rate::of_word(Rate::to_word(Some(rate))), Some(rate));
+    }
+}
