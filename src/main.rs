@@ -43,6 +43,8 @@ fn main() -> ExitCode {
         Command::Backup(options) => operate(|out| operator::backup(&options, out)),
         Command::Restore(options) => operate(|out| operator::restore(&options, out)),
         Command::Move(options) => operate(|out| operator::move_sales(&options, out)),
+        Command::Token(options) => operate(|out| operator::token(&options, out)),
+        Command::TokenKeys(action) => operate(|out| operator::token_keys(&action, out)),
         Command::Instances(options) => operate(|out| operator::instances(&options, out)),
         Command::Sale(action, options) => operate(|out| operator::sale(&action, &options, out)),
         Command::Reservation(action, options) => {

@@ -129,7 +129,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "views",
         ],
     ),
-    ("operator", &["audit", "cli", "config", "control", "ledger", "orders", "sale"]),
+    ("operator", &["admission", "audit", "cli", "config", "control", "ledger", "orders", "sale"]),
     (
         "server",
         &[

@@ -81,12 +81,15 @@ impl Door {
         Ok(pass)
     }
 
+    /// Which of the counters an address has.
+    fn counter(&self, address: u64) -> usize {
+        self.hasher.hash_one(address) as usize % ADMISSION_FORGED_COUNTERS
+    }
+
     fn check(&mut self, token: &[u8], visitor: Visitor) -> Result<Pass, Denied> {
         let checked = self.admission.read(token)?;
         let cost_us = checked.cost_us();
-        let counter = visitor
-            .address
-            .map(|address| self.hasher.hash_one(address) as usize % ADMISSION_FORGED_COUNTERS);
+        let counter = visitor.address.map(|address| self.counter(address));
         let forged_us = counter.map_or(0, |at| self.forged_us[at]);
         if self.left_us < cost_us || forged_us + cost_us > ADMISSION_FORGED_PER_ADDRESS_US {
             return Err(Denied::Busy);

@@ -13,6 +13,7 @@ mod moving;
 mod operator;
 mod orders;
 mod serve;
+mod token;
 
 use clap::{Parser, Subcommand};
 
@@ -21,9 +22,11 @@ pub use moving::{BackupOptions, MoveOptions, RestoreOptions};
 pub use operator::{OperatorOptions, ReservationAction, SaleAction, TermsOptions};
 pub use orders::OrdersOptions;
 pub use serve::ServeOptions;
+pub use token::{TokenAction, TokenOptions};
 
 use operator::{ReservationCommand, SaleCommand};
 use serve::AFTER_LONG_HELP;
+use token::TokenCommand;
 
 /// The command line of `stampede`.
 #[derive(Parser)]
@@ -91,6 +94,8 @@ enum CliCommand {
     Restore(Box<RestoreOptions>),
     /// Move closed sales from an embedded ledger to a Redis
     Move(Box<MoveOptions>),
+    /// Mint a token with which a user may buy, or make a key for tokens
+    Token(Box<TokenCommand>),
 }
 
 /// What the command line asks for.
@@ -115,6 +120,10 @@ pub enum Command {
     Restore(Box<RestoreOptions>),
     /// Move sales to another ledger.
     Move(Box<MoveOptions>),
+    /// Mint a token.
+    Token(Box<TokenOptions>),
+    /// Do something about the keys of tokens.
+    TokenKeys(TokenAction),
 }
 
 impl Cli {
@@ -135,6 +144,10 @@ impl Cli {
             Some(CliCommand::Backup(options)) => Command::Backup(options),
             Some(CliCommand::Restore(options)) => Command::Restore(options),
             Some(CliCommand::Move(options)) => Command::Move(options),
+            Some(CliCommand::Token(command)) => match command.keys {
+                Some(action) => Command::TokenKeys(action),
+                None => Command::Token(Box::new(command.options)),
+            },
             None => Command::Serve(Box::new(self.options)),
         }
     }

@@ -20,6 +20,7 @@ mod moving;
 mod progress;
 mod restoring;
 mod table;
+mod token;
 mod way;
 
 use std::io::{self, Write};
@@ -31,6 +32,7 @@ pub use backup::{backup, restore};
 pub use failure::Failure;
 pub use ledger::{embedded_client, open_client, redis_client};
 pub use moving::move_sales;
+pub use token::{token, token_keys};
 
 use self::arguments::{check_sale, shown};
 use self::way::{Way, value};
