@@ -25,6 +25,8 @@ pub enum Code {
     AlreadyCancelled,
     AlreadyRefunded,
     ConfirmNotPublic,
+    ShopOnly,
+    UserNotTrusted,
     Internal,
 }
 
@@ -72,7 +74,7 @@ impl Row {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::SoldOut,
         Self::LimitReached,
         Self::NotOpen,
@@ -91,6 +93,8 @@ impl Code {
         Self::AlreadyCancelled,
         Self::AlreadyRefunded,
         Self::ConfirmNotPublic,
+        Self::ShopOnly,
+        Self::UserNotTrusted,
         Self::Internal,
     ];
 
@@ -131,7 +135,9 @@ impl Code {
                 .buy(-15, "预订已取消"),
             Self::AlreadyRefunded => row(kind!("already_refunded", Conflict, "The reservation was paid and is refunded."))
                 .buy(-16, "预订已退款"),
-            Self::ConfirmNotPublic => row(kind!("confirm_not_public", Forbidden, "Only the shop confirms, at the control port; --public-confirm lets buyers confirm here, for demonstrations.")),
+            Self::ConfirmNotPublic => row(kind!("confirm_not_public", Forbidden, "Only the shop confirms, with its token or at the control port; --public-confirm lets buyers confirm here, for demonstrations.")),
+            Self::ShopOnly => row(kind!("shop_only", Forbidden, "Only the shop may ask for this, with its token.")),
+            Self::UserNotTrusted => row(kind!("user_not_trusted", Forbidden, "The request names a user, and only the proxies that the server trusts, the shop or a token may.")).buy(-18, "用户身份不可信"),
             Self::Internal => row(Kind::INTERNAL),
         }
     }
@@ -165,7 +171,7 @@ mod tests {
         let mut buy: Vec<_> = Code::ALL.iter().filter_map(|code| code.buy()).collect();
         buy.sort_by_key(|answer| -answer.code);
         let codes: Vec<_> = buy.iter().map(|answer| answer.code).collect();
-        assert_eq!(codes, (1..=17).map(|n: i8| -n).collect::<Vec<_>>());
+        assert_eq!(codes, (1..=18).map(|n: i8| -n).collect::<Vec<_>>());
         for answer in buy {
             assert!(!answer.msg.contains(['"', '\\']) && !answer.msg.contains(char::is_control));
         }

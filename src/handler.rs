@@ -15,23 +15,36 @@ pub use buy::BUY_SALE;
 use std::sync::Arc;
 
 use crate::code::Code;
+use crate::control::caller::Caller;
+use crate::control::request::{Reply, Request, reply_or_gone};
 use crate::engine::core::{Action, Core, Service};
 use crate::engine::gate::Token;
-use crate::engine::http::{Canned, Envelope, Head, Problem, write_options, write_request_id};
+use crate::engine::http::{
+    Canned, Envelope, Head, Problem, Status, write_options, write_request_id,
+};
 use crate::engine::manner::Manner;
+use crate::engine::promise::{Promise, Promised, promise};
 use crate::ledger::batch::Asker;
 use crate::purchase::{Asked, Progress, Seller};
-use crate::route::{Route, percent, route};
+use crate::route::{Namer, Route, buyer, percent, route};
 use crate::seldom::Seldom;
 use crate::trace::Trace;
+use crate::trust::CoreTrust;
 use answer::{write_plaintext, write_techempower_json};
 use reservations::Wish;
+
+/// Leaves a request to a control thread, which keeps the promise; or says why that can't be.
+pub type AskDesk = Box<dyn Fn(Request, Promise<Reply>) -> Result<(), Problem>>;
 
 /// What a core answers to buyers.
 pub struct Buyers {
     seller: &'static Seller,
     /// Whether buyers may confirm their own reservations.
     public_confirm: bool,
+    /// Whom the port believes.
+    trust: CoreTrust,
+    /// Where the shop's requests go that are no purchases.
+    desk: AskDesk,
     /// What is the same for everybody, encoded once.
     buy_refusals: buy::Refusals,
     sold_out: Canned,
@@ -39,10 +52,17 @@ pub struct Buyers {
 
 impl Buyers {
     /// Sells with this core's seller.
-    pub fn new(seller: &'static Seller, public_confirm: bool) -> Self {
+    pub fn new(
+        seller: &'static Seller,
+        public_confirm: bool,
+        trust: CoreTrust,
+        desk: AskDesk,
+    ) -> Self {
         Self {
             seller,
             public_confirm,
+            trust,
+            desk,
             buy_refusals: buy::Refusals::default(),
             sold_out: Canned::problem(&refusal::sold_out(0)),
         }
@@ -104,6 +124,12 @@ impl Service for Buyers {
                     sales::write_answer(seller, &slot, answer, envelope, out);
                 }),
             },
+            Question::Desk(reply) => match reply.take() {
+                Err(reply) => return on(Question::Desk(reply)),
+                Ok(reply) => manner.answer(core, out, |envelope, out| {
+                    reply_or_gone(reply).write(envelope, out);
+                }),
+            },
             Question::Reservation(asking) => match asking.go_on(seller, asker) {
                 Err(asking) => return on(Question::Reservation(asking)),
                 Ok(told) => {
@@ -125,6 +151,8 @@ impl Service for Buyers {
             Question::Buy(asked) | Question::Reserve(asked) => asked.give_up(self.seller),
             Question::ShowSale(showing) => showing.give_up(self.seller),
             Question::Reservation(asking) => asking.give_up(self.seller),
+            // It may be carried out by now.
+            Question::Desk(reply) => drop(reply),
         }
     }
 
@@ -158,8 +186,9 @@ impl Buyers {
         out: &mut Vec<u8>,
     ) -> Option<Action<Waiting>> {
         let mut manner = Manner::of(core, head);
-        let mut route = route(head, self.public_confirm);
-        if ASKS_MORE && let Some(status) = head.unmet(route.has_representation()) {
+        let mut route = route(head);
+        let unmet = if ASKS_MORE { head.unmet(route.has_representation()) } else { None };
+        if let Some(status) = unmet {
             (manner, route) = (manner.instead(status), looked_at(route));
         }
         let date = core.date.borrow();
@@ -179,7 +208,11 @@ impl Buyers {
         }
         let action = match route {
             Route::NotFound => return None,
-            Route::BuyTicket { user } => {
+            Route::BuyTicket => {
+                let user = match head.user.is_none() && head.query.is_none() {
+                    true => Ok(None),
+                    false => buyer(head, self.namer(core, asker, head)),
+                };
                 let (refusals, bid) = (&self.buy_refusals, buy::Bid { head, user, trace });
                 match buy::begin(seller, asker, refusals, bid, envelope, out) {
                     Some(waiting) => wait(Question::Buy(waiting)),
@@ -187,7 +220,8 @@ impl Buyers {
                 }
             }
             Route::CreateReservation { sale } => {
-                match reservations::begin(seller, asker, head, body, &sale, trace) {
+                let namer = self.namer(core, asker, head);
+                match reservations::begin(seller, asker, head, body, &sale, namer, trace) {
                     Ok(asked) => return Some(wait(Question::Reserve(asked))),
                     Err(declined) => declined.write(&self.sold_out, envelope, out),
                 }
@@ -198,14 +232,58 @@ impl Buyers {
                 None => Action::Answered,
             },
             Route::ShowReservation { id } => ask(&id, Wish::Show, out),
-            Route::ConfirmReservation { id } => ask(&id, Wish::Confirm, out),
+            Route::ConfirmReservation { id } => match self.may_confirm(head) {
+                Ok(()) => ask(&id, Wish::Confirm, out),
+                Err(problem) => {
+                    problem.write(envelope, out);
+                    Action::Answered
+                }
+            },
             Route::CancelReservation { id } => ask(&id, Wish::Cancel, out),
+            Route::AtDesk { .. } => match self.ask_desk(core, asker, head, body, unmet, trace) {
+                Ok(reply) => wait(Question::Desk(reply)),
+                Err(problem) => {
+                    problem.write(envelope, out);
+                    Action::Answered
+                }
+            },
             route => {
                 write_fixed(route, envelope, out);
                 Action::Answered
             }
         };
         Some(action)
+    }
+
+    /// Whose word counts for the user of a request.
+    fn namer(&self, core: &Core, asker: Asker, head: &Head<'_>) -> Namer {
+        self.trust.get().namer(head, || core.origin(Token::from_number(asker.0)))
+    }
+
+    /// Whether whoever asks may confirm a reservation.
+    fn may_confirm(&self, head: &Head<'_>) -> Result<(), Problem> {
+        match self.public_confirm {
+            true => Ok(()),
+            false => self.trust.get().shop(head, Code::ConfirmNotPublic).map(drop),
+        }
+    }
+
+    /// Leaves what the shop asks to a control thread, if it is the shop that asks.
+    #[cold]
+    fn ask_desk(
+        &self,
+        core: &'static Core,
+        asker: Asker,
+        head: &Head<'_>,
+        body: &[u8],
+        unmet: Option<Status>,
+        trace: Option<&Arc<Trace>>,
+    ) -> Result<Promised<Reply>, Problem> {
+        let credential = self.trust.get().shop(head, Code::ShopOnly)?;
+        let caller = Caller::shop(credential, trace.map(|trace| Trace::clone(trace)));
+        let (promise, promised) = promise(core, Token::from_number(asker.0));
+        (self.desk)(Request::of(head, body, unmet.is_some(), caller), promise)?;
+        Ok(promised)
     }
 
     /// Answers a request that asks more, or whose path may be another's, written otherwise.
@@ -265,7 +343,7 @@ fn code_of(answer: &[u8]) -> Option<&str> {
 /// which finds out whether that exists. Where it does, there is a success to be answered otherwise.
 fn looked_at(route: Route<'_>) -> Route<'_> {
     match route {
-        Route::BuyTicket { .. } => Route::ShowSale { sale: BUY_SALE.into() },
+        Route::BuyTicket => Route::ShowSale { sale: BUY_SALE.into() },
         Route::CreateReservation { sale } => Route::ShowSale { sale },
         Route::ConfirmReservation { id } | Route::CancelReservation { id } => {
             Route::ShowReservation { id }
@@ -283,7 +361,6 @@ fn write_fixed(route: Route<'_>, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
         Route::MethodNotAllowed { allow } => {
             Problem::method_not_allowed(allow).write(envelope, out);
         }
-        Route::ConfirmNotPublic => Problem::of(Code::ConfirmNotPublic).write(envelope, out),
         _ => Problem::of(Code::NotFound).write(envelope, out),
     }
 }
@@ -301,6 +378,17 @@ enum Question {
     Reserve(Asked),
     ShowSale(sales::Showing),
     Reservation(reservations::Asking),
+    Desk(Promised<Reply>),
+}
+
+#[cfg(test)]
+impl Buyers {
+    /// Without a shop.
+    fn alone(seller: &'static Seller, public_confirm: bool) -> Self {
+        let trust = crate::renewed::Renewed::new(crate::trust::Trust::default());
+        let desk: AskDesk = Box::new(|request, _| panic!("nobody is at the desk: {request:?}"));
+        Self::new(seller, public_confirm, CoreTrust::of(Arc::new(trust)), desk)
+    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub mod engine;
 pub mod tls;
 pub mod handler;
 pub mod code;
+pub mod trust;
 pub mod route;
 pub mod views;
 pub mod admission;
@@ -55,6 +56,7 @@ pub mod upkeep;
 pub mod slab;
 pub mod stat_log;
 pub mod trace;
+mod renewed;
 pub mod seldom;
 #[cfg(test)]
 mod test_answers;

@@ -427,6 +427,8 @@ pub const CONTROL_SNAPSHOT_MS: u64 = 30_000;
 pub const CONTROL_TOKEN_BYTES_MIN: usize = 16;
 /// See [`CONTROL_TOKEN_BYTES_MIN`].
 pub const CONTROL_TOKEN_BYTES_MAX: usize = 512;
+/// Tokens that a shop may have at a time: the one in use, the next one, and some to spare.
+pub const SHOP_TOKENS_MAX: usize = 8;
 /// Longest answer of a control port that a command takes, in bytes.
 pub const CONTROL_REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
 

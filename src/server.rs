@@ -14,18 +14,20 @@ use signal_hook::consts::SIGXFSZ;
 
 use crate::config::{Config, Listen};
 use crate::control::Control;
+use crate::control::desk::Desk;
 use crate::engine;
 use crate::engine::core::Engine;
 use crate::engine::listener::SocketFile;
 use crate::ledger::link::LinkState;
 use crate::limits::STARTUP_WAIT_MS;
-use crate::members::Instance;
 use crate::patience::Patience;
 use crate::purchase::Selling;
+use crate::renewed::Renewed;
 use crate::sale::{SaleId, SaleView};
 use crate::signals;
 use crate::stat_log::StatLog;
 use crate::status::Status;
+use crate::trust::Trust;
 
 mod boot;
 mod drain;
@@ -117,17 +119,19 @@ pub fn run(
     };
     // One more, for operators.
     engine::configure(cores + usize::from(status.config.control.is_some()));
+    let instance = members::instance(&status, &addresses);
+    let desk = Desk::start(|| ledger.client(), status.config.orders.as_ref(), &instance)?;
+    let desk = Arc::new(desk);
     for index in 0..cores {
         let link = ledger.link();
         let stat_log = stat_log.as_ref().map(StatLog::buffer);
-        start_core(index, status.clone(), events.clone(), link, stat_log);
+        start_core(index, status.clone(), desk.clone(), events.clone(), link, stat_log);
     }
     let sweep = ledger.sweep(&status)?;
     let connections_max = status.engine.limits.connections_max();
-    let instance = members::instance(&status, &addresses);
     let (control, control_listeners) = match control_listener {
         Some((address, listeners)) => {
-            (Some(start_control(&status, address, &ledger, &instance, events.clone())?), listeners)
+            (Some(start_control(&status, address, desk, events.clone())?), listeners)
         }
         None => (None, Vec::new()),
     };
@@ -166,6 +170,7 @@ pub fn run(
         tracing::info!("told to end before it was ready");
         return Ok(());
     };
+    warn_of_users_who_name_themselves(&server.status.config, &started);
     let members = ledger.members(&instance)?;
     ready(
         &server.status.config,
@@ -239,15 +244,13 @@ pub fn run(
 fn start_control(
     status: &Arc<Status>,
     address: SocketAddr,
-    ledger: &Ledger,
-    instance: &Arc<Instance>,
+    desk: Arc<Desk>,
     events: Sender<Event>,
 ) -> Result<Control, RunError> {
     let setting = status.config.control.as_ref().expect("who listens for it has its setting");
     let buyers = buyers_settings(&status.config);
-    let client = || ledger.client();
     let failed = move |error| _ = events.send(Event::Failed(error));
-    Ok(Control::start(setting, address, &buyers, status.clone(), client, instance, failed)?)
+    Ok(Control::start(setting, address, &buyers, status.clone(), desk, failed)?)
 }
 
 fn make_status(
@@ -264,6 +267,7 @@ fn make_status(
     let selling = Selling::new(cores, stock, percent, ledger.refused_sales(&config));
     Ok(Arc::new(Status {
         engine: Arc::new(Engine::new(cores, settings, report)?),
+        trust: Arc::new(Renewed::new(Trust::of(&config))),
         selling: Arc::new(selling),
         patience,
         hands_over: AtomicBool::new(false),
@@ -273,6 +277,25 @@ fn make_status(
         stat_log: stat_log.map(StatLog::counters),
         config,
     }))
+}
+
+/// A limit per user holds only if somebody is trusted to say who a user is.
+fn warn_of_users_who_name_themselves(config: &Config, sales: &[(SaleId, SaleStart)]) {
+    let is_limited = |start: &SaleStart| match start {
+        SaleStart::Created(view) | SaleStart::Existing(view) => view.spec.limit_per_user > 0,
+        SaleStart::Missing | SaleStart::Refused(_) => false,
+    };
+    let limited: Vec<_> = sales.iter().filter(|(_, start)| is_limited(start)).collect();
+    if let Some((sale, _)) = limited.first()
+        && !config.has_namers()
+    {
+        let sales = limited.len();
+        tracing::warn!(
+            %sale,
+            sales,
+            "users name themselves, so a limit per user holds only honest ones"
+        );
+    }
 }
 
 fn watch_signals(events: Sender<Event>) -> io::Result<()> {

@@ -9,6 +9,7 @@ use crate::ledger::counts::StoreCounts;
 use crate::patience::Patience;
 use crate::purchase::Selling;
 use crate::stat_log::StatLogCounters;
+use crate::trust::SharedTrust;
 use crate::upkeep::Upkeep;
 
 /// See the module's header.
@@ -17,6 +18,8 @@ pub struct Status {
     pub config: Config,
     /// Its cores.
     pub engine: Arc<Engine>,
+    /// Whom they believe.
+    pub trust: Arc<SharedTrust>,
     /// What they sell with.
     pub selling: Arc<Selling>,
     /// How long its cores wait for the ledger.

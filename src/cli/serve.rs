@@ -71,10 +71,19 @@ pub struct ServeOptions {
     #[arg(long, value_name = "FILE", help_heading = "Control port")]
     pub read_token_file: Option<String>,
 
+    /// Who shows the token in this file is the shop's back end, at either port [default: none]
+    ///
+    /// It settles reservations of every buyer: shows, confirms, cancels and refunds them, and looks at
+    /// sales. At the control port it may do nothing else. One line as for --control-token-file. Several
+    /// files, one option each, are several tokens of the same shop: add the new one, let the shop
+    /// change, and take the old one away, each with a SIGHUP.
+    #[arg(long, value_name = "FILE", help_heading = "Callers")]
+    pub shop_token_file: Vec<String>,
+
     /// Let buyers confirm reservations at the public port, or `off` [default: off]
     ///
-    /// Whoever confirms says that the reservation is paid, so by default only the shop can, at the
-    /// control port; the public port answers 403 `confirm_not_public`. With this every buyer can
+    /// Whoever confirms says that the reservation is paid, so by default only the shop can, with its
+    /// token or at the control port; everybody else is answered 403 `confirm_not_public`. With this every buyer can
     /// mark his own reservation as paid: for demonstrations and benchmarks.
     #[arg(
         long,
@@ -113,7 +122,9 @@ pub struct ServeOptions {
     /// The networks of the proxies in front, e.g. 10.0.0.0/8,192.168.1.5 [default: none]
     ///
     /// Behind a proxy there is a crowd: its connections never give way, and no limit by address holds
-    /// for them. The same is true of whatever comes over a Unix socket.
+    /// for them. The same is true of whatever comes over a Unix socket. Only these proxies, and the
+    /// shop, may say which user buys: X-User-Id of anybody else, and a user that a buyer names himself,
+    /// are 403 `user_not_trusted`.
     #[arg(long, value_name = "CIDR,...", help_heading = "Network")]
     pub trusted_proxies: Vec<String>,
 
@@ -132,6 +143,14 @@ pub struct ServeOptions {
         help_heading = "Network"
     )]
     pub proxy_protocol: Option<String>,
+
+    /// Where the trusted proxies say whose a request is [default: x-forwarded-for]
+    ///
+    /// `x-forwarded-for` or `forwarded` (RFC 7239). Of its list the last address counts that is no
+    /// trusted proxy. The other header is never read, since a proxy that does not set it passes on
+    /// what a client has written there.
+    #[arg(long, value_name = "HEADER", help_heading = "Callers")]
+    pub forwarded_header: Option<String>,
 
     /// Where stock and reservations are kept [default: embedded:./stampede-data]
     ///
@@ -372,6 +391,9 @@ impl ServeOptions {
                 return self.trusted_proxies.iter().map(String::as_str).collect();
             }
             "config" => &self.config,
+            "shop-token-file" => {
+                return self.shop_token_file.iter().map(String::as_str).collect();
+            }
             "control" => &self.control,
             "control-token-file" => &self.control_token_file,
             "read-token-file" => &self.read_token_file,
@@ -379,6 +401,7 @@ impl ServeOptions {
             "control-token" | "read-token" | "redis-sentinel-password" => &None,
             "public-confirm" => &self.public_confirm,
             "proxy-protocol" => &self.proxy_protocol,
+            "forwarded-header" => &self.forwarded_header,
             "cores" => &self.cores,
             "tls-ticket-keys" => &self.tls_ticket_keys,
             "connections-max" => &self.connections_max,

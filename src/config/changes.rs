@@ -1,7 +1,7 @@
 //! What a running server takes over of a configuration that it reads again, and what takes a restart.
 
 use super::Config;
-use super::control::{CONTROL_TOKEN, ControlSetting, READ_TOKEN, Tokens};
+use super::control::{CONTROL_TOKEN, ControlSetting, READ_TOKEN, SHOP_TOKEN, Tokens};
 use super::source::{Changes, Setting};
 
 impl Config {
@@ -20,6 +20,9 @@ impl Config {
                     changes.taken_over.push(names[0]);
                 }
             }
+        }
+        if self.shop_tokens != new.shop_tokens && !changes.taken_over.contains(&SHOP_TOKEN) {
+            changes.taken_over.push(SHOP_TOKEN);
         }
         changes
     }
@@ -47,11 +50,13 @@ impl Config {
         let control = self.control.clone().map(|port| ControlSetting { tokens, ..port });
         Self {
             control,
+            shop_tokens: new.shop_tokens.clone(),
             tls: self.tls.as_ref().and(new.tls.clone()),
             connections_max: new.connections_max,
             connections_per_address: new.connections_per_address,
             trusted_proxies: new.trusted_proxies.clone(),
             proxy_protocol: new.proxy_protocol,
+            forwarded_header: new.forwarded_header,
             log_filter: new.log_filter.clone(),
             drain_delay_ms: new.drain_delay_ms,
             drain_timeout_ms: new.drain_timeout_ms,

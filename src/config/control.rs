@@ -13,13 +13,15 @@ use std::path::{Path, PathBuf};
 use super::listen::Listen;
 use super::taker::Taker;
 use super::value;
-use crate::limits::{CONTROL_TOKEN_BYTES_MAX, CONTROL_TOKEN_BYTES_MIN};
+use crate::limits::{CONTROL_TOKEN_BYTES_MAX, CONTROL_TOKEN_BYTES_MIN, SHOP_TOKENS_MAX};
 
 /// Where the control port is unless told otherwise.
 pub const CONTROL_DEFAULT: &str = "127.0.0.1:3006";
 
 /// The settings that name the token that opens it: its file, and itself.
 pub(super) const CONTROL_TOKEN: [&str; 2] = ["control-token-file", "control-token"];
+/// The setting that names the files of the shop's tokens.
+pub(super) const SHOP_TOKEN: &str = "shop-token-file";
 /// The same of the token that may only look.
 pub(super) const READ_TOKEN: [&str; 2] = ["read-token-file", "read-token"];
 
@@ -138,6 +140,35 @@ impl Taker {
             self.wrong("control", &given, "the control port can't be the port for buyers");
         }
         Some(ControlSetting { address, tokens: Tokens { operates, looks } })
+    }
+
+    /// The shop's tokens, which it shows at either port. Each of them is as good as any other, so that one
+    /// can take another's place. None is a token of `control`, which may more, or less.
+    pub(super) fn shop_tokens(&mut self, control: Option<&ControlSetting>) -> Vec<Token> {
+        let given = self.layers.values(SHOP_TOKEN).unwrap_or_default().to_vec();
+        let mut tokens: Vec<Token> = Vec::new();
+        let others = control.map(|control| [&control.tokens.operates, &control.tokens.looks]);
+        for path in &given {
+            let same = |token: &Token, other: &Token| token.matches(other.text.as_bytes());
+            match Token::from_file(Path::new(path)) {
+                Err(problem) => self.wrong(SHOP_TOKEN, path, &problem),
+                Ok(token) if tokens.iter().any(|other| same(&token, other)) => {
+                    self.wrong(SHOP_TOKEN, path, "the same token stands in another of the files");
+                }
+                Ok(token)
+                    if others.iter().flatten().copied().flatten().any(|o| same(&token, o)) =>
+                {
+                    let told = "it is a token of the control port's: make another one";
+                    self.wrong(SHOP_TOKEN, path, told);
+                }
+                Ok(token) => tokens.push(token),
+            }
+        }
+        if tokens.len() > SHOP_TOKENS_MAX {
+            let told = format!("{} files, at most {SHOP_TOKENS_MAX}", tokens.len());
+            self.wrong(SHOP_TOKEN, &given[given.len() - 1], &told);
+        }
+        tokens
     }
 
     fn is_set(&self, name: &str) -> bool {

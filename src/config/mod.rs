@@ -45,6 +45,7 @@ pub use ledger::{
 };
 pub use listen::{LISTEN_DEFAULT, Listen};
 pub use orders::{ORDERS_GROUP_DEFAULT, OrdersAction, OrdersCommand, OrdersWork};
+pub use proxies::ForwardedHeader;
 pub use sale::{parse as parse_sale, parse_time, splits as parse_splits};
 pub use source::{Changes, Given, SETTINGS, Setting, Source, without_newline};
 pub use value::{duration_within, whole_number};
@@ -72,6 +73,8 @@ pub struct Config {
     pub tls: Option<TlsSetting>,
     /// The control port, if there is one.
     pub control: Option<ControlSetting>,
+    /// The tokens of the shop's back end. None: it has only the control port's.
+    pub shop_tokens: Vec<Token>,
     /// Whether buyers may confirm their own reservations, at the public port.
     pub public_confirm: bool,
     /// The processor cores to run on: at least one, none twice, in the order given.
@@ -85,6 +88,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// Whether they say whose a connection is.
     pub proxy_protocol: bool,
+    /// The header in which they say whose a request is.
+    pub forwarded_header: ForwardedHeader,
     /// The ledger.
     pub ledger: LedgerSetting,
     /// Where an embedded ledger writes its orders, if anywhere.
@@ -134,6 +139,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether somebody is trusted to say which user buys. If not, everybody names himself.
+    pub fn has_namers(&self) -> bool {
+        !self.trusted_proxies.is_empty()
+    }
+
     /// The configuration from these options, the process' environment and the file they name.
     pub fn load(options: &ServeOptions) -> Result<Self, ConfigError> {
         Self::load_from(options, std::env::vars_os(), &Host::of_process())
@@ -162,6 +172,7 @@ impl Taker {
         let listen = self.listen();
         let tls = self.tls(&listen);
         let control = self.control(&listen);
+        let shop_tokens = self.shop_tokens(control.as_ref());
         let public_confirm = self.public_confirm();
         let cores = self.cores(host);
         let ledger = self.ledger();
@@ -179,12 +190,14 @@ impl Taker {
             listen,
             tls,
             control,
+            shop_tokens,
             public_confirm,
             cores,
             connections_max,
             connections_per_address: self.connections_per_address(),
             trusted_proxies,
             proxy_protocol,
+            forwarded_header: self.forwarded_header(),
             ledger,
             orders,
             restored_ledger,

@@ -8,6 +8,28 @@ use super::taker::Taker;
 use super::value::{on_or_off, whole_number};
 use crate::limits::{CONNECTIONS_MAX, TRUSTED_PROXIES_MAX};
 
+/// The header in which proxies say whose a request is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For`.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
+impl ForwardedHeader {
+    const ALL: [Self; 2] = [Self::XForwardedFor, Self::Forwarded];
+
+    /// Its name as a setting has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::XForwardedFor => "x-forwarded-for",
+            Self::Forwarded => "forwarded",
+        }
+    }
+}
+
 /// A network such as `10.0.0.0/8`, or a single address.
 fn network(text: &str) -> Result<IpNet, String> {
     let network =
@@ -45,6 +67,15 @@ impl Taker {
         self.one("proxy-protocol", false, |text| match on_or_off(text)? {
             true if nobody => Err("needs --trusted-proxies: whom to believe".into()),
             on => Ok(on),
+        })
+    }
+
+    /// Where proxies say whose a request is.
+    pub(super) fn forwarded_header(&mut self) -> ForwardedHeader {
+        self.one("forwarded-header", ForwardedHeader::default(), |text| {
+            let named = |header: &ForwardedHeader| header.as_str().eq_ignore_ascii_case(text);
+            let found = ForwardedHeader::ALL.into_iter().find(named);
+            found.ok_or_else(|| "must be x-forwarded-for or forwarded".to_owned())
         })
     }
 

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use super::control::{CONTROL_TOKEN, READ_TOKEN};
+use super::control::{CONTROL_TOKEN, READ_TOKEN, SHOP_TOKEN};
 use super::source::{FORMAT, FORMAT_KEY};
 use super::value::format_cores;
 use super::{Config, CounterNames, LedgerSetting, LogFormat, Source, StockSetting, Token};
@@ -26,6 +26,7 @@ impl Config {
         page.line("listen", &format!("[{}]", listen.join(", ")), "listen");
         page.tls();
         page.control();
+        page.shop_tokens();
         page.setting("public-confirm", &self.public_confirm.to_string());
         page.setting("cores", &quoted(&format_cores(&self.cores)));
         page.setting("connections-max", &self.connections_max.to_string());
@@ -36,6 +37,7 @@ impl Config {
         let proxies: Vec<_> = self.trusted_proxies.iter().map(|n| quoted(&n.to_string())).collect();
         page.setting("trusted-proxies", &format!("[{}]", proxies.join(", ")));
         page.setting("proxy-protocol", &self.proxy_protocol.to_string());
+        page.setting("forwarded-header", &quoted(self.forwarded_header.as_str()));
         page.ledger(&self.ledger);
         match &self.orders {
             Some(url) => page.setting("orders", &quoted(&url.to_string())),
@@ -141,6 +143,15 @@ impl Page<'_> {
         self.setting("control", &quoted(&control.address.to_string()));
         self.token(CONTROL_TOKEN, control.tokens.operates.as_ref());
         self.token(READ_TOKEN, control.tokens.looks.as_ref());
+    }
+
+    fn shop_tokens(&mut self) {
+        let files = self.config.shop_tokens.iter().filter_map(Token::file);
+        let files: Vec<_> = files.map(|file| quoted(&file.display().to_string())).collect();
+        match files.is_empty() {
+            true => self.off(SHOP_TOKEN),
+            false => self.setting(SHOP_TOKEN, &format!("[{}]", files.join(", "))),
+        }
     }
 
     fn token(&mut self, [by_file, by_text]: [&str; 2], token: Option<&Token>) {

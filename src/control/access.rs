@@ -1,40 +1,37 @@
 //! Who may use the control port, and what for.
 //!
-//! With a token: who shows it. Who shows the token of those who only look may do that: see how the
-//! server and its sales are, but not who has bought. Without a token: whoever reaches loopback, but no
-//! web page in a browser on this machine. A page can send requests here, which its `Origin` gives away;
+//! With a token: who shows it. Who shows one of the shop's may settle reservations and look at sales; who
+//! shows the token of those who only look may see how the server and its sales are, but not who has
+//! bought. Without a token: whoever reaches loopback, but no web page in a browser on this machine. A page can send requests here, which its `Origin` gives away;
 //! and its own name can be made to resolve to 127.0.0.1 (DNS rebinding), which the `Host` gives away.
 
 use std::net::IpAddr;
 use std::sync::{PoisonError, RwLock};
 
 use crate::config::{Token, Tokens};
-use crate::engine::http::{Kind, Method, Problem, Remedy};
+use crate::engine::http::{Kind, Method, Problem, Remedy, bearer};
+use crate::route::table::{self, Found, Port, Right};
 
 /// The rules.
 #[derive(Debug)]
 pub struct Access {
-    tokens: RwLock<Tokens>,
+    keys: RwLock<Keys>,
 }
 
-/// What a request is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// To see how the server and its sales are.
-    Look,
-    /// Anything else: to change something, to see who has bought, to have the whole ledger read.
-    Operate,
+/// All that opens the port.
+#[derive(Debug)]
+struct Keys {
+    tokens: Tokens,
+    shop: Vec<Token>,
 }
 
-impl Purpose {
-    /// Of a request to a path without unneeded encodings.
-    pub fn of(method: Method, path: &str) -> Self {
-        let looks = matches!(method, Method::Get | Method::Head | Method::Options);
-        let parts: Vec<&str> = path.split('/').skip(1).take(4).collect();
-        match parts[..] {
-            ["metrics"] | ["v1", "sales" | "instances"] | ["v1", "sales", _] if looks => Self::Look,
-            _ => Self::Operate,
-        }
+/// The right that a request takes. Whatever the port does not have takes the most, so that nobody
+/// without a right learns what there is.
+pub fn right_for(method: Method, path: &str) -> Right {
+    match table::find(Port::Control, method, path) {
+        Found::Endpoint(endpoint, _) => endpoint.control.unwrap_or(Right::Operate),
+        Found::Path(methods) if method == Method::Options => methods.least,
+        Found::Path(_) | Found::Nothing => Right::Operate,
     }
 }
 
@@ -50,20 +47,20 @@ pub struct Shown<'a> {
 }
 
 impl Access {
-    /// With these tokens: see [`Tokens`].
-    pub fn new(tokens: Tokens) -> Self {
-        Self { tokens: RwLock::new(tokens) }
+    /// With these tokens (see [`Tokens`]) and those of the shop.
+    pub fn new(tokens: Tokens, shop: Vec<Token>) -> Self {
+        Self { keys: RwLock::new(Keys { tokens, shop }) }
     }
 
     /// From now on they are these.
-    pub fn change(&self, tokens: Tokens) {
-        *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens;
+    pub fn change(&self, tokens: Tokens, shop: Vec<Token>) {
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Keys { tokens, shop };
     }
 
     /// Whether a request may be answered: what lets it in, as it may be logged.
-    pub fn check(&self, shown: &Shown<'_>, purpose: Purpose) -> Result<String, Problem> {
-        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(token) = &tokens.operates else {
+    pub fn check(&self, shown: &Shown<'_>, right: Right) -> Result<String, Problem> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(token) = &keys.tokens.operates else {
             return check_local(shown).map(|()| "loopback".to_owned());
         };
         let refuse = |kind, detail: &'static str, header| {
@@ -77,31 +74,32 @@ impl Access {
             [value] => bearer(value),
             _ => None,
         };
-        // Both are compared in any case: the time does not tell which of them is nearly right.
-        let is = |token: &Token| shown.is_some_and(|shown| token.matches(shown));
-        let (operates, looks) = (is(token), tokens.looks.as_ref().filter(|token| is(token)));
+        // All are compared in any case: the time does not tell which of them is nearly right.
+        let is = |token: &&Token| shown.is_some_and(|shown| token.matches(shown));
+        let operates = Some(token).filter(is);
+        let looks = keys.tokens.looks.as_ref().filter(is);
+        let shop = keys.shop.iter().fold(None, |found, token| Some(token).filter(is).or(found));
         let named = |token: &Token| Ok(format!("token {}", token.fingerprint()));
-        match (purpose, looks) {
-            _ if operates => named(token),
-            (Purpose::Look, Some(looks)) => named(looks),
-            (Purpose::Operate, Some(_)) => refuse(
-                Kind::FORBIDDEN,
+        let may_not =
+            |detail| refuse(Kind::FORBIDDEN, detail, "Bearer error=\"insufficient_scope\"");
+        match (operates, shop, looks, right) {
+            (Some(token), _, _, _)
+            | (_, Some(token), _, Right::Open | Right::Shop | Right::SeeSales)
+            | (_, _, Some(token), Right::Open | Right::SeeSales | Right::SeeServer) => named(token),
+            (_, Some(_), _, _) => may_not(
+                "This token is the shop's: it may settle reservations and look at sales. Everything \
+                 else wants the control port's own token.",
+            ),
+            (_, _, Some(_), _) => may_not(
                 "This token may only look: GET /metrics, /v1/sales, /v1/sales/SALE and \
                  /v1/instances. Everything else wants the control port's own token.",
-                "Bearer error=\"insufficient_scope\"",
             ),
-            _ => {
+            (None, None, None, _) => {
                 let detail = "This is not the control port's token.";
                 refuse(Kind::UNAUTHORIZED, detail, "Bearer error=\"invalid_token\"")
             }
         }
     }
-}
-
-/// The token in `Bearer TOKEN` (RFC 6750, section 2.1); the scheme's case does not matter.
-fn bearer(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, token) = value.split_at_checked("Bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
 }
 
 fn check_local(shown: &Shown<'_>) -> Result<(), Problem> {
@@ -140,11 +138,11 @@ mod tests {
     }
 
     fn access(operates: Option<Token>, looks: Option<Token>) -> Access {
-        Access::new(Tokens { operates, looks })
+        Access::new(Tokens { operates, looks }, Vec::new())
     }
 
     fn check(access: &Access, shown: &Shown<'_>) -> Result<(), Problem> {
-        access.check(shown, Purpose::Operate).map(drop)
+        access.check(shown, Right::Operate).map(drop)
     }
 
     #[test]
@@ -189,30 +187,59 @@ mod tests {
             let answer = access.check(&shown(&[&value], &[], &["any.example"]), purpose);
             answer.map_or_else(|problem| problem.kind.status as u16, |_| 200)
         };
-        for purpose in [Purpose::Look, Purpose::Operate] {
+        for purpose in [Right::SeeSales, Right::SeeServer, Right::Shop, Right::Operate] {
             assert_eq!(status("0123456789abcdef", purpose), 200);
             assert_eq!(status("looks-0123456780", purpose), 401);
             assert_eq!(status("", purpose), 401);
         }
-        assert_eq!(status("looks-0123456789", Purpose::Look), 200);
-        assert_eq!(status("looks-0123456789", Purpose::Operate), 403);
+        for (right, wanted) in [
+            (Right::SeeSales, 200),
+            (Right::SeeServer, 200),
+            (Right::Shop, 403),
+            (Right::Operate, 403),
+        ] {
+            assert_eq!(status("looks-0123456789", right), wanted, "{right:?}");
+        }
+    }
+
+    #[test]
+    fn each_of_the_shops_tokens_settles_reservations_and_sees_sales() {
+        let token = |text| Token::new(text).unwrap();
+        let tokens = Tokens { operates: Some(token("0123456789abcdef")), looks: None };
+        let access =
+            Access::new(tokens, vec![token("shop-new-0123456"), token("shop-old-0123456")]);
+        let status = |shown_token: &str, right| {
+            let value = format!("Bearer {shown_token}");
+            let answer = access.check(&shown(&[&value], &[], &["any.example"]), right);
+            answer.map_or_else(|problem| problem.kind.status as u16, |_| 200)
+        };
+        for shop in ["shop-new-0123456", "shop-old-0123456"] {
+            for (right, wanted) in [
+                (Right::Shop, 200),
+                (Right::SeeSales, 200),
+                (Right::SeeServer, 403),
+                (Right::Operate, 403),
+            ] {
+                assert_eq!(status(shop, right), wanted, "{right:?}");
+            }
+        }
+        assert_eq!(status("shop-odd-0123456", Right::Shop), 401);
     }
 
     #[test]
     fn only_what_names_no_buyer_and_changes_nothing_is_a_look() {
         for path in ["/metrics", "/v1/sales", "/v1/sales/ticket", "/v1/instances"] {
             for method in [Method::Get, Method::Head, Method::Options] {
-                assert_eq!(Purpose::of(method, path), Purpose::Look, "{path}");
+                let right = right_for(method, path);
+                assert!(matches!(right, Right::SeeSales | Right::SeeServer), "{path}");
             }
             for method in [Method::Post, Method::Delete, Method::Put, Method::Other] {
-                assert_eq!(Purpose::of(method, path), Purpose::Operate, "{path}");
+                assert_eq!(right_for(method, path), Right::Operate, "{path}");
             }
         }
         for path in [
             "/v1/audit",
-            "/v1/sales/ticket/reservations",
             "/v1/sales/ticket/close",
-            "/v1/reservations/ticket~1",
             "/v1/sales/ticket/",
             "/v1",
             "/metrics/",
@@ -220,7 +247,8 @@ mod tests {
             "/",
             "",
         ] {
-            assert_eq!(Purpose::of(Method::Get, path), Purpose::Operate, "{path}");
+            assert_eq!(right_for(Method::Get, path), Right::Operate, "{path}");
         }
+        assert_eq!(right_for(Method::Get, "/v1/reservations/ticket~1"), Right::Shop);
     }
 }

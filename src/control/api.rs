@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::body;
 use super::instances;
+use super::page::Page;
 use super::problem::{EXISTS, not_found};
 use super::refusal::{refusal, unexpected};
 use super::request::{Reply, Request};
@@ -19,8 +20,7 @@ use super::snapshot::Snapshot;
 use super::split;
 use crate::audit::{AuditError, Mode, Report, audit};
 use crate::code::Code;
-use crate::config::whole_number;
-use crate::engine::http::{Kind, Problem, Remedy, Status};
+use crate::engine::http::{Kind, Method, Problem, Remedy, Status};
 use crate::ledger::client::Client;
 use crate::ledger::format::needed_by;
 use crate::ledger::{Batch, Group};
@@ -28,6 +28,7 @@ use crate::limits::{CONTROL_PAGE_DEFAULT, CONTROL_PAGE_MAX, CONTROL_RESERVATIONS
 use crate::members::Instance;
 use crate::orders::{DatabaseError, DatabaseUrl};
 use crate::route::percent;
+use crate::route::table::{self, Found, Operation, Port};
 use crate::sale::{Command, Outcome, ReservationId, SaleId, SaleView, State};
 use crate::upkeep::{AuditCounts, Audited, LastAudit};
 use crate::views::{ReservationJson, SaleJson};
@@ -76,7 +77,9 @@ impl Api {
         self.look_only = request.look_only;
         let routed = self.route(request);
         routed.unwrap_or_else(|problem| match problem.remedy {
-            Some(Remedy::Allow(allow)) if request.method == "OPTIONS" => Reply::options(allow),
+            Some(Remedy::Allow(allow)) if request.method == Method::Options => {
+                Reply::options(allow)
+            }
             _ => problem.into(),
         })
     }
@@ -89,83 +92,57 @@ impl Api {
     }
 
     fn route(&mut self, request: &Request) -> Answer {
-        let Some(path) = request.path().strip_prefix('/') else {
-            return Err(Problem::of(Kind::NOT_FOUND));
+        let (endpoint, name) = match table::find(Port::Control, request.method, request.path()) {
+            Found::Endpoint(endpoint, name) => (endpoint, name),
+            Found::Path(methods) => return Err(Problem::method_not_allowed(&methods.allow)),
+            Found::Nothing => return Err(Problem::of(Kind::NOT_FOUND)),
         };
-        let parts: Vec<&str> = path.split('/').collect();
-        let method = request.method.as_str();
-        if !request.query().is_empty()
-            && !matches!(parts[..], ["v1", "sales" | "audit"] | [_, _, _, "reservations"])
-        {
+        if !request.query().is_empty() && endpoint.parameters == Some(&[]) {
             return Err(Problem::invalid("query", "This path takes no parameters."));
         }
-        match parts[..] {
-            ["v1", "sales"] => match method {
-                "GET" => self.list(request),
-                "POST" => self.create(request),
-                _ => Err(Problem::method_not_allowed("GET, HEAD, POST, OPTIONS")),
-            },
-            ["v1", "sales", sale] => match method {
-                "GET" => self.on_sale(sale, Command::Show),
-                "PATCH" => {
-                    let terms = body::terms(request)?;
-                    self.on_sale(sale, Command::ChangeTerms(terms))
-                }
-                "DELETE" => {
-                    self.tell_orders_position()?;
-                    self.on_sale(sale, Command::Remove)
-                }
-                _ => Err(Problem::method_not_allowed("GET, HEAD, PATCH, DELETE, OPTIONS")),
-            },
-            ["v1", "sales", sale, "reservations"] => match method {
-                "GET" => self.reservations(sale, request),
-                _ => Err(Problem::method_not_allowed("GET, HEAD, OPTIONS")),
-            },
-            [
-                "v1",
-                "sales",
-                sale,
-                verb @ ("open" | "close" | "add-stock" | "take-stock" | "reset"),
-            ] => match (method, verb) {
-                ("POST", "open") => self.on_sale(sale, Command::Open),
-                ("POST", "close") => self.on_sale(sale, Command::Close),
-                ("POST", "reset") => {
-                    let (total, force) = body::reset(request)?;
-                    self.tell_orders_position()?;
-                    self.on_sale(sale, Command::Reset { total, force })
-                }
-                ("POST", "add-stock") => {
-                    let units = body::units(request)?;
-                    self.on_sale(sale, Command::AddStock(units))
-                }
-                ("POST", _) => {
-                    let (units, at_most) = body::units_to_take(request)?;
-                    self.on_sale(sale, Command::TakeStock { units, at_most })
-                }
-                _ => Err(Problem::method_not_allowed("POST, OPTIONS")),
-            },
-            ["v1", "reservations", id] => match method {
-                "GET" => self.on_reservation(id, Command::ShowReservation),
-                _ => Err(Problem::method_not_allowed("GET, HEAD, OPTIONS")),
-            },
-            ["v1", "reservations", id, verb @ ("confirm" | "cancel" | "refund")] => {
-                match (method, verb) {
-                    ("POST", "confirm") => self.on_reservation(id, Command::Confirm),
-                    ("POST", "cancel") => self.on_reservation(id, Command::Cancel),
-                    ("POST", _) => self.on_reservation(id, Command::Refund),
-                    _ => Err(Problem::method_not_allowed("POST, OPTIONS")),
-                }
+        match endpoint.operation {
+            Operation::ListSales => self.list(request),
+            Operation::CreateSale => self.create(request),
+            Operation::ShowSale => self.on_sale(name, Command::Show),
+            Operation::ChangeSale => {
+                let terms = body::terms(request)?;
+                self.on_sale(name, Command::ChangeTerms(terms))
             }
-            ["v1", "instances"] => match method {
-                "GET" => self.instances(),
-                _ => Err(Problem::method_not_allowed("GET, HEAD, OPTIONS")),
-            },
-            ["v1", "audit"] => match method {
-                "GET" => self.audit(request, Mode::Look),
-                "POST" => self.audit(request, Mode::Repair),
-                _ => Err(Problem::method_not_allowed("GET, HEAD, POST, OPTIONS")),
-            },
-            _ => Err(Problem::of(Kind::NOT_FOUND)),
+            Operation::RemoveSale => {
+                self.tell_orders_position()?;
+                self.on_sale(name, Command::Remove)
+            }
+            Operation::ListReservations => self.reservations(name, request),
+            Operation::OpenSale => self.on_sale(name, Command::Open),
+            Operation::CloseSale => self.on_sale(name, Command::Close),
+            Operation::ResetSale => {
+                let (total, force) = body::reset(request)?;
+                self.tell_orders_position()?;
+                self.on_sale(name, Command::Reset { total, force })
+            }
+            Operation::AddStock => {
+                let units = body::units(request)?;
+                self.on_sale(name, Command::AddStock(units))
+            }
+            Operation::TakeStock => {
+                let (units, at_most) = body::units_to_take(request)?;
+                self.on_sale(name, Command::TakeStock { units, at_most })
+            }
+            Operation::ShowReservation => self.on_reservation(name, Command::ShowReservation),
+            Operation::Confirm => self.on_reservation(name, Command::Confirm),
+            Operation::Cancel => self.on_reservation(name, Command::Cancel),
+            Operation::Refund => self.on_reservation(name, Command::Refund),
+            Operation::ListInstances => self.instances(),
+            Operation::Audit => self.audit(request, Mode::Look),
+            Operation::Repair => self.audit(request, Mode::Repair),
+            // These need no ledger, so the port answers them before; or they are the buyers'.
+            Operation::Livez
+            | Operation::Readyz
+            | Operation::Metrics
+            | Operation::BuyTicket
+            | Operation::Plaintext
+            | Operation::Json
+            | Operation::Reserve => Err(Problem::of(Kind::NOT_FOUND)),
         }
     }
 
@@ -281,12 +258,14 @@ impl Api {
         Ok(shown)
     }
 
-    /// A page of a sale's reservations. Those of all pages that are read one after the other are of
-    /// one point in time. Only when the sale is over and holds nothing, so that they are final.
+    /// A page of a sale's reservations, of one user or of all. Those of all pages that are read one after
+    /// the other are of one point in time. All of them only when the sale is over and holds nothing, so
+    /// that they are final.
     fn reservations(&mut self, sale: &str, request: &Request) -> Answer {
         let id = sale_id(sale)?;
         let max = CONTROL_RESERVATIONS_PAGE_MAX;
         let page = Page::read(request, max, max)?;
+        let user = page.user.as_ref();
         let after = match &page.after {
             None => None,
             Some(after) => match ReservationId::from_public(after) {
@@ -296,16 +275,17 @@ impl Api {
                 }
             },
         };
-        let fits = self.snapshot.as_ref().is_some_and(|s| s.is_of(&id)) && after.is_some();
+        let fits = self.snapshot.as_ref().is_some_and(|s| s.is_of(&id, user)) && after.is_some();
         if !fits {
             self.snapshot = None;
             let split = match self.ask(&id, Command::Show)? {
+                Outcome::Sale(view) if user.is_some() => view.spec.split,
                 Outcome::Sale(view) => check_final(&view).map(|()| view.spec.split)?,
                 outcome => return Err(refusal(outcome)),
             };
             let audit = split::reservations(&mut *self.client, &id, split)?;
             let audit = audit.ok_or_else(|| not_found("sale"))?;
-            self.snapshot = Some(Snapshot::new(id.clone(), audit));
+            self.snapshot = Some(Snapshot::new(id.clone(), user.cloned(), audit.reservations));
         }
         let Some(snapshot) = &mut self.snapshot else { return Err(unexpected(None)) };
         let (changes, more) = snapshot.page(after, page.limit);
@@ -388,52 +368,6 @@ fn note_audit(
         let (ended, took) = (SystemTime::now(), began.elapsed());
         counts.set_last(LastAudit { ended, took, differences: report.differences });
     }
-}
-
-/// The parameters of a list.
-struct Page {
-    after: Option<String>,
-    limit: usize,
-}
-
-impl Page {
-    fn read(request: &Request, default: usize, max: usize) -> Result<Self, Problem> {
-        let mut page = Self { after: None, limit: default };
-        let mut seen = Vec::new();
-        for (name, value) in percent::parameters(request.query()) {
-            let value = percent::decode(value).unwrap_or_default();
-            if seen.contains(&name) {
-                return Err(Problem::invalid("query", format!("{name} is given twice.")));
-            }
-            match &*name {
-                "after" => page.after = Some(value.into_owned()),
-                "limit" => {
-                    let limit = whole_number(&value, 1, max as u64).map_err(|problem| {
-                        Problem::invalid("limit", format!("limit {problem}."))
-                    })?;
-                    page.limit = limit as usize;
-                }
-                _ => return Err(Problem::invalid("query", "The parameters are after and limit.")),
-            }
-            seen.push(name);
-        }
-        Ok(page)
-    }
-}
-
-/// Whether a path only does something, and has nothing to show.
-pub(super) fn only_does(path: &str) -> bool {
-    let verbs = [
-        "/open",
-        "/close",
-        "/add-stock",
-        "/take-stock",
-        "/reset",
-        "/confirm",
-        "/cancel",
-        "/refund",
-    ];
-    path.matches('/').count() == 4 && verbs.iter().any(|verb| path.ends_with(verb))
 }
 
 fn sale_id_of(field: &'static str) -> impl Fn(&str) -> Result<SaleId, Problem> {

@@ -28,6 +28,11 @@ impl Caller {
         Self { credential: "direct".to_owned(), operator, ..Self::default() }
     }
 
+    /// The shop, at the buyers' port.
+    pub fn shop(credential: String, trace: Option<Trace>) -> Self {
+        Self { credential, trace, ..Self::default() }
+    }
+
     /// Who has sent this request from there, and was let in for this.
     pub(super) fn of(head: &Head<'_>, credential: String, from: Option<SocketAddr>) -> Self {
         let mut named = head.values(OPERATOR);

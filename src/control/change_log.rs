@@ -33,7 +33,7 @@ pub fn log_change(request: &Request, reply: &Reply) {
         from = from.map(tracing::field::display),
         request_id = trace.as_ref().and_then(Trace::request_id),
         traceparent = trace.as_ref().and_then(Trace::parent),
-        method = request.method,
+        method = request.method.as_str(),
         path = request.target,
         sale,
         asked,
@@ -77,22 +77,24 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::engine::http::Method;
 
     #[test]
     fn the_sale_is_found_wherever_it_is_named() {
         let sale = |request: Request| sale_of(&request);
         for (method, target) in [
-            ("POST", "/v1/sales/a/open"),
-            ("DELETE", "/v1/sales/a"),
-            ("POST", "/v1/reservations/a~01234567890123456789abcdef/cancel"),
+            (Method::Post, "/v1/sales/a/open"),
+            (Method::Delete, "/v1/sales/a"),
+            (Method::Post, "/v1/reservations/a~01234567890123456789abcdef/cancel"),
         ] {
             assert_eq!(sale(Request::new(method, target)).as_deref(), Some("a"), "{target}");
         }
-        let create = Request::new("POST", "/v1/sales").with_json(&json!({ "id": "a", "total": 3 }));
+        let create =
+            Request::new(Method::Post, "/v1/sales").with_json(&json!({ "id": "a", "total": 3 }));
         assert_eq!(asked(&create), Some(r#"{"id":"a","total":3}"#));
         assert_eq!(sale(create).as_deref(), Some("a"));
         for target in ["/v1/audit", "/v1/sales/A~/open", "/v1/sales", "/", ""] {
-            assert_eq!(sale(Request::new("POST", target)), None, "{target}");
+            assert_eq!(sale(Request::new(Method::Post, target)), None, "{target}");
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! It is a service on an engine of its own, with one core that no buyer has: the same HTTP, bounds and
 //! deadlines as at the public port. That core takes a request apart (`service`); what it asks is done
-//! by a control thread (`job`), which has a blocking client of the ledger. The same [`Api`] serves
+//! by a control thread (`desk`, `job`), which has a blocking client of the ledger. The shop's requests at
+//! the buyers' port that are no purchases come to the same threads. The same [`Api`](api::Api) serves
 //! commands that go straight to a ledger, so that both ways give the same answers.
 //!
 //! Architecture invariant: knows no connection of a buyer and nothing that a core of theirs owns. It
@@ -14,8 +15,10 @@ pub mod api;
 mod body;
 pub mod caller;
 pub mod change_log;
+pub mod desk;
 mod instances;
 mod job;
+mod page;
 pub mod problem;
 mod refusal;
 pub mod request;
@@ -31,18 +34,15 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use self::access::Access;
-use self::api::Api;
-use self::job::Lane;
+use self::desk::Desk;
 use self::service::Operators;
 use crate::clock::Clock;
-use crate::config::ControlSetting;
+use crate::config::{ControlSetting, Token};
 use crate::engine;
 use crate::engine::core::{Engine, Event};
 use crate::engine::listener::Listener;
 use crate::engine::settings::{Front, Settings};
-use crate::ledger::client::Client;
 use crate::limits::{CONTROL_CONNECTIONS_MAX, CONTROL_REFUSED_MAX, CONTROL_STOP_MS};
-use crate::members::Instance;
 use crate::metrics::Metrics;
 use crate::status::Status;
 
@@ -55,8 +55,8 @@ pub struct Control {
 }
 
 impl Control {
-    /// Starts its core on the worker after those of the buyers' cores, and the control threads, each
-    /// with a `client` of its own. `failed` hears if the core can't go on. Nobody is accepted yet.
+    /// Starts its core on the worker after those of the buyers' cores. `failed` hears if the core can't
+    /// go on. Nobody is accepted yet.
     ///
     /// # Errors
     /// A thread can't be had.
@@ -65,8 +65,7 @@ impl Control {
         address: SocketAddr,
         buyers: &Settings,
         status: Arc<Status>,
-        client: impl Fn() -> Box<dyn Client>,
-        instance: &Arc<Instance>,
+        desk: Arc<Desk>,
         failed: impl Fn(io::Error) + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let (told, drained) = sync_channel(1);
@@ -75,15 +74,11 @@ impl Control {
             Event::Failed(error) => failed(error),
             Event::Drained => _ = told.try_send(()),
         })?);
-        let api = || {
-            let api = Api::new(client()).with_orders(status.config.orders.clone());
-            api.with_instance(instance.clone())
-        };
-        let access = Arc::new(Access::new(setting.tokens.clone()));
+        let shop = status.config.shop_tokens.clone();
+        let access = Arc::new(Access::new(setting.tokens.clone(), shop));
         let operators = Operators {
             access: access.clone(),
-            quick: Lane::start("control", api())?,
-            slow: Lane::start("control-slow", api())?,
+            desk,
             metrics: Metrics::new(status.clone()),
             status,
         };
@@ -132,8 +127,8 @@ pub struct Change {
 
 impl Change {
     /// It goes by this from now on, but stays where it is. `buyers`: the settings of the buyers' port.
-    pub fn apply(&self, setting: &ControlSetting, buyers: &Settings) {
-        self.access.change(setting.tokens.clone());
+    pub fn apply(&self, setting: &ControlSetting, shop: &[Token], buyers: &Settings) {
+        self.access.change(setting.tokens.clone(), shop.to_vec());
         self.engine.change(&settings(buyers, self.engine.first_worker));
     }
 }

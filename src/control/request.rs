@@ -3,15 +3,17 @@
 use serde::Serialize;
 
 use super::caller::Caller;
+use crate::code::Code;
 use crate::engine::http::{
     Envelope, Head, JSON, Media, Method, Problem, Remedy, Response, Status, json_bytes,
 };
+use crate::route::table::{self, Found, Port};
 
 /// A request, as far as its meaning needs it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// `GET`, `POST`, ...
-    pub method: String,
+    /// What is to be done. One for the head of an answer is [`Method::Get`].
+    pub method: Method,
     /// Path and query, as sent.
     pub target: String,
     /// What the body is said to be.
@@ -26,43 +28,50 @@ pub struct Request {
 
 impl Request {
     /// A request without a body.
-    pub fn new(method: &str, target: impl Into<String>) -> Self {
-        Self { method: method.to_owned(), target: target.into(), ..Self::default() }
+    pub fn new(method: Method, target: impl Into<String>) -> Self {
+        Self {
+            method,
+            target: target.into(),
+            media: Media::default(),
+            look_only: false,
+            caller: Caller::default(),
+            body: Vec::new(),
+        }
     }
 
     /// The request that came over HTTP. One for the head of an answer is one for the answer.
-    pub(super) fn of(head: &Head<'_>, body: &[u8], look_only: bool, caller: Caller) -> Self {
-        let method = match head.method {
-            Method::Get | Method::Head => "GET",
-            Method::Post => "POST",
-            Method::Put => "PUT",
-            Method::Delete => "DELETE",
-            Method::Options => "OPTIONS",
-            Method::Patch => "PATCH",
-            Method::Trace => "TRACE",
-            Method::Other => "", // The engine has refused it.
-        };
+    pub fn of(head: &Head<'_>, body: &[u8], look_only: bool, caller: Caller) -> Self {
+        let method = if head.method == Method::Head { Method::Get } else { head.method };
         let mut target = head.path.to_owned();
         if let Some(query) = head.query {
             target += "?";
             target += query;
         }
         let media = Media::of(head);
-        Self { method: method.to_owned(), target, media, look_only, caller, body: body.to_vec() }
+        Self { method, target, media, look_only, caller, body: body.to_vec() }
     }
 
     /// Whether it may change something.
     pub(super) fn may_change(&self) -> bool {
-        !self.look_only && !matches!(self.method.as_str(), "GET" | "OPTIONS" | "TRACE" | "")
+        let looks = matches!(
+            self.method,
+            Method::Get | Method::Head | Method::Options | Method::Trace | Method::Other
+        );
+        !self.look_only && !looks
     }
 
     /// Whether it may take longer than a few questions to the ledger.
     pub(super) fn may_take_long(&self) -> bool {
-        let path = self.path();
-        self.method == "DELETE"
-            || path.starts_with("/v1/audit")
-            || path.ends_with("/reset")
-            || (path.starts_with("/v1/sales/") && path.ends_with("/reservations"))
+        let found = table::find(Port::Control, self.method, self.path());
+        matches!(found, Found::Endpoint(endpoint, _) if endpoint.operation.may_take_long())
+    }
+
+    /// The parameters that it may have.
+    pub(super) fn parameters(&self) -> &'static [&'static str] {
+        match table::find(Port::Control, self.method, self.path()) {
+            Found::Endpoint(endpoint, _) => endpoint.parameters.unwrap_or_default(),
+            Found::Path(_) | Found::Nothing => &[],
+        }
     }
 
     /// The same with a JSON body.
@@ -132,9 +141,14 @@ impl Reply {
     }
 
     /// Appends it.
-    pub(super) fn write(&self, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    pub fn write(&self, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
         self.response.write(envelope, &[&self.body], out);
     }
+}
+
+/// The reply of a control thread. `None`: the thread is gone, since the server ends.
+pub fn reply_or_gone(reply: Option<Reply>) -> Reply {
+    reply.unwrap_or_else(|| Problem::new(Code::Unavailable, "The server ends; look again.").into())
 }
 
 impl From<Problem> for Reply {

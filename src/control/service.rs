@@ -3,13 +3,12 @@
 
 use std::sync::Arc;
 
-use super::access::{Access, Purpose, Shown};
-use super::api::only_does;
+use super::access::{Access, Shown, right_for};
 use super::caller::Caller;
 use super::change_log::log_refusal;
-use super::job::Lane;
+use super::desk::Desk;
 use super::problem::DRAINING;
-use super::request::{Reply, Request};
+use super::request::{Reply, Request, reply_or_gone};
 use crate::code::Code;
 use crate::engine::core::{Action, Core, Service};
 use crate::engine::gate::Token;
@@ -19,6 +18,7 @@ use crate::engine::promise::{Promised, promise};
 use crate::limits::REFUSED_SALES_SHOWN_MAX;
 use crate::metrics::{Format, Metrics};
 use crate::route::percent;
+use crate::route::table::{self, Port};
 use crate::status::Status;
 use crate::trace::Trace;
 
@@ -27,10 +27,7 @@ pub(super) struct Operators {
     pub(super) access: Arc<Access>,
     pub(super) status: Arc<Status>,
     pub(super) metrics: Metrics,
-    /// Looks, and changes that take a moment.
-    pub(super) quick: Lane,
-    /// What may take long.
-    pub(super) slow: Lane,
+    pub(super) desk: Arc<Desk>,
 }
 
 const ALLOW_READ: &str = "GET, HEAD, OPTIONS";
@@ -52,7 +49,7 @@ impl Service for Operators {
         if let Some(path) = percent::normalized(head.path) {
             return self.serve(core, asker, &Head { path: &path, ..*head }, body, out);
         }
-        let unmet = head.unmet(!only_does(head.path));
+        let unmet = head.unmet(!table::only_does(Port::Control, head.path));
         let manner = Manner::of(core, head);
         let manner = unmet.map_or(manner, |status| manner.instead(status));
         let answered = match (head.method, head.path) {
@@ -95,8 +92,7 @@ impl Service for Operators {
             Err(reply) => return Action::Wait(Waiting { manner, reply, trace }),
         };
         let start = out.len();
-        let gone = || Problem::new(Code::Unavailable, "The server ends; look again.").into();
-        let reply = reply.unwrap_or_else(gone);
+        let reply = reply_or_gone(reply);
         manner.answer(core, out, |envelope, out| reply.write(envelope, out));
         if let Some(trace) = trace {
             write_request_id(trace.request_id(), start, out);
@@ -108,7 +104,7 @@ impl Service for Operators {
 impl Operators {
     /// Whether whoever asks may: what lets him in.
     fn check(&self, core: &Core, head: &Head<'_>) -> Result<String, Problem> {
-        let checked = self.access.check(&shown(head), Purpose::of(head.method, head.path));
+        let checked = self.access.check(&shown(head), right_for(head.method, head.path));
         checked.inspect_err(|problem| log_refusal(head, core.peer.get(), problem.kind.code))
     }
 
@@ -123,9 +119,8 @@ impl Operators {
     ) -> Result<Promised<Reply>, Problem> {
         let caller = Caller::of(head, self.check(core, head)?, core.peer.get());
         let request = Request::of(head, body, look_only, caller);
-        let lane = if request.may_take_long() { &self.slow } else { &self.quick };
         let (promise, promised) = promise(core, asker);
-        lane.ask(request, promise)?;
+        self.desk.ask(request, promise)?;
         Ok(promised)
     }
 

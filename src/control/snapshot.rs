@@ -1,28 +1,33 @@
-//! All reservations of a sale at one point in time, kept from one page of a list to the next: to
-//! gather them once is dear, and pages of different times would not fit together.
+//! Reservations of a sale at one point in time, kept from one page of a list to the next: to gather them
+//! once is expensive, and pages of different times would not fit together.
 
 use std::time::{Duration, Instant};
 
-use crate::ledger::client::SaleAudit;
 use crate::limits::CONTROL_SNAPSHOT_MS;
-use crate::sale::{Change, ReservationId, SaleId};
+use crate::sale::{Change, ReservationId, SaleId, User};
 
 /// See the module's header.
 pub struct Snapshot {
     sale: SaleId,
-    audit: SaleAudit,
+    /// They are this user's. `None`: they are all.
+    user: Option<User>,
+    reservations: Vec<Change>,
     used: Instant,
 }
 
 impl Snapshot {
-    /// What an audit has just found.
-    pub fn new(sale: SaleId, audit: SaleAudit) -> Self {
-        Self { sale, audit, used: Instant::now() }
+    /// What an audit has just found, in the order of ids: all, or what is this user's.
+    pub fn new(sale: SaleId, user: Option<User>, mut reservations: Vec<Change>) -> Self {
+        if user.is_some() {
+            reservations.retain(|change| change.reservation.user == user);
+            reservations.shrink_to_fit();
+        }
+        Self { sale, user, reservations, used: Instant::now() }
     }
 
-    /// Whether it is of this sale.
-    pub fn is_of(&self, sale: &SaleId) -> bool {
-        self.sale == *sale
+    /// Whether it is of this sale, and of this user or of all.
+    pub fn is_of(&self, sale: &SaleId, user: Option<&User>) -> bool {
+        self.sale == *sale && self.user.as_ref() == user
     }
 
     /// Whether nobody has asked for a page for long.
@@ -33,7 +38,7 @@ impl Snapshot {
     /// The next reservations after an id, and whether there are more after them.
     pub fn page(&mut self, after: Option<ReservationId>, limit: usize) -> (&[Change], bool) {
         self.used = Instant::now();
-        let all = &self.audit.reservations;
+        let all = &self.reservations;
         let is_before = |change: &Change| after.is_some_and(|after| change.reservation.id <= after);
         let rest = &all[all.partition_point(is_before)..];
         (&rest[..rest.len().min(limit)], rest.len() > limit)

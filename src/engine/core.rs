@@ -27,13 +27,14 @@ use may::coroutine;
 use rustls::ServerConfig;
 
 use super::addresses::Addresses;
-use super::connection::table::Connections;
+use super::connection::table::{Connections, Entry};
 use super::counts::Counts;
 use super::gate::{Gate, Token};
 use super::handover::Handover;
 use super::handshakes::Handshakes;
 use super::listeners::Listeners;
 use super::mailbox::Mailbox;
+use super::origin::Origin;
 use super::places::Places;
 use super::settings::{Front, Limits, Settings};
 use super::tls::Tls;
@@ -327,6 +328,15 @@ impl Core {
     /// How many were told so and have yet to go on.
     pub fn untold(&self) -> usize {
         self.told.count()
+    }
+
+    /// From where the connection of a request comes.
+    pub fn origin(&self, asker: Token) -> Origin {
+        match self.connections.borrow_mut().entry_mut(asker).copied() {
+            Some(Entry::Admitted(Some(address))) => Origin::Client(address),
+            Some(Entry::Admitted(None)) => Origin::Proxy,
+            Some(Entry::Refused(_)) | None => Origin::Gone,
+        }
     }
 
     /// Whether the answer to a request is the last one on its connection: the server ends soon. It is

@@ -20,6 +20,7 @@ pub mod leading;
 pub mod listener;
 pub mod mailbox;
 pub mod manner;
+pub mod origin;
 pub mod places;
 pub mod program;
 pub mod promise;

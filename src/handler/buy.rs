@@ -14,7 +14,7 @@ use crate::code::Code;
 use crate::engine::http::{Canned, Envelope, Head, write_replayed};
 use crate::ledger::batch::Asker;
 use crate::purchase::{self, Ask, Asked, Done, Progress, Refused, Seller, Verdict};
-use crate::route::{USER_FIELD, USER_HEADER, idempotency_key};
+use crate::route::{Misnamed, USER_FIELD, USER_HEADER, idempotency_key};
 use crate::sale::{PublicId, Reservation, ReservationId, SaleId, Status, User};
 use crate::trace::Trace;
 
@@ -71,8 +71,8 @@ impl Refusals {
 pub struct Bid<'a, 'b> {
     /// Its head.
     pub head: &'a Head<'b>,
-    /// Who asks; or the name of what he is named by, if that is wrong.
-    pub user: Result<Option<Cow<'a, str>>, Cow<'a, str>>,
+    /// Who asks; or why that is not known.
+    pub user: Result<Option<Cow<'a, str>>, Misnamed<'a>>,
     /// How it is found again.
     pub trace: Option<&'a Arc<Trace>>,
 }
@@ -89,11 +89,15 @@ pub fn begin(
 ) -> Option<Asked> {
     let Bid { head, user, trace } = bid;
     let named_by = || Cow::Borrowed(if head.user.is_some() { USER_HEADER } else { USER_FIELD });
-    let named = |user: Cow<'_, str>| User::new(&user).map_err(|_| named_by());
+    let named = |user: Cow<'_, str>| User::new(&user).map_err(|_| Misnamed::Wrong(named_by()));
     let user = match user.and_then(|user| user.map(named).transpose()) {
         Ok(user) => user,
-        Err(field) => {
+        Err(Misnamed::Wrong(field)) => {
             write_buy_invalid(field, envelope, out);
+            return None;
+        }
+        Err(Misnamed::NotTrusted(field)) => {
+            write_buy_refused_with(Code::UserNotTrusted, ("field", field), envelope, out);
             return None;
         }
     };

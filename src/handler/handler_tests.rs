@@ -56,7 +56,7 @@ fn with(
         seller.batcher.set_settle(Box::new(Settler(seller)));
         seller.batcher.set_available();
         let ledger = FakeLedger::with("ticket", spec);
-        let buyers = Buyers::new(seller, public_confirm);
+        let buyers = Buyers::alone(seller, public_confirm);
         test(Shop { core, buyers, seller, clock, ledger });
     });
 }
@@ -347,9 +347,9 @@ fn what_has_nothing_to_do_with_sales_is_answered_at_once() {
     with_shop(1, |shop| {
         for (line, status, allow) in [
             ("OPTIONS /v1/sales/ticket", 204, Some("GET, HEAD, OPTIONS")),
-            ("OPTIONS /v1/sales/ticket/reservations", 204, Some("POST, OPTIONS")),
+            ("OPTIONS /v1/sales/ticket/reservations", 204, Some("GET, HEAD, POST, OPTIONS")),
             ("DELETE /v1/sales/ticket", 405, Some("GET, HEAD, OPTIONS")),
-            ("GET /v1/sales/ticket/reservations", 405, Some("POST, OPTIONS")),
+            ("PUT /v1/sales/ticket/reservations", 405, Some("GET, HEAD, POST, OPTIONS")),
             ("TRACE /buy/ticket", 405, Some("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")),
             ("GET /nothing", 404, None),
             ("GET /v1/sales/ticket/", 404, None),

@@ -9,7 +9,7 @@ use crate::engine::http::{Canned, Envelope, Head, Media, Problem, write_json, wr
 use crate::ledger::Failure;
 use crate::ledger::batch::{Answer, Asker, Ticket};
 use crate::purchase::{self, Ask, Asked, Done, Progress, Refused, Seller, Verdict};
-use crate::route::{idempotency_key, parse_reservation_request};
+use crate::route::{Namer, idempotency_key, parse_reservation_request};
 use crate::sale::{Command, Outcome, ReservationId, SaleId};
 use crate::seldom::Seldom;
 use crate::trace::Trace;
@@ -105,9 +105,10 @@ pub fn begin(
     head: &Head<'_>,
     body: &[u8],
     sale: &str,
+    namer: Namer,
     trace: Option<&Arc<Trace>>,
 ) -> Result<Asked, Declined> {
-    let request = parse_reservation_request(body, Media::of(head), head.user)?;
+    let request = parse_reservation_request(body, Media::of(head), head.user, namer)?;
     let key = idempotency_key(head)?;
     let slot = seller.sale_to_buy(sale).map_err(Declined::Decided)?;
     let ask =

@@ -15,6 +15,7 @@ use super::arguments::shown;
 use super::failure::Failure;
 use super::way::{Way, value};
 use crate::control::request::Request;
+use crate::engine::http::Method;
 
 /// The format that the last line names. Archives of 0.1.0 have no such line.
 pub(super) const ARCHIVE_FORMAT: u64 = 1;
@@ -25,14 +26,14 @@ pub fn write(way: &mut Way, id: &str, to: &str) -> Result<u64, Failure> {
     if path.exists() {
         return Err(Failure::Usage(format!("--to {}: the file exists already", shown(to))));
     }
-    let sale = value(way.ask(&Request::new("GET", format!("/v1/sales/{id}")))?)?;
+    let sale = value(way.ask(&Request::new(Method::Get, format!("/v1/sales/{id}")))?)?;
     let failed = |error: io::Error| Failure::Failed(format!("--to {}: {error}", shown(to)));
     let mut draft = Draft::create(path).map_err(failed)?;
     draft.line(&sale).map_err(failed)?;
     let mut count = 0;
     let mut target = format!("/v1/sales/{id}/reservations");
     loop {
-        let page = value(way.ask(&Request::new("GET", target))?)?;
+        let page = value(way.ask(&Request::new(Method::Get, target))?)?;
         for reservation in page["reservations"].as_array().into_iter().flatten() {
             draft.line(reservation).map_err(failed)?;
             count += 1;

@@ -13,6 +13,7 @@ use crate::cli::AuditOptions;
 use crate::config::duration_within;
 use crate::control::request::Request;
 use crate::duration::format_duration;
+use crate::engine::http::Method;
 use crate::limits::AUDIT_TIMEOUT_MS_MAX;
 use crate::orders::DatabaseUrl;
 
@@ -99,7 +100,7 @@ fn look(
     let mut query: Vec<String> = options.sale.iter().map(|id| format!("sale={id}")).collect();
     query.extend(options.release_units.then(|| "release_units=true".to_owned()));
     let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
-    let method = if options.repair { "POST" } else { "GET" };
+    let method = if options.repair { Method::Post } else { Method::Get };
     let reply = way.ask(&Request::new(method, format!("/v1/audit{query}"))).map_err(not_looked)?;
     // A sale that was named and is not there was looked for.
     let unknown_sale = reply.status == 404 && !options.sale.is_empty();

@@ -12,6 +12,7 @@ use crate::cli::OperatorOptions;
 use crate::config::{CONTROL_DEFAULT, Token, without_newline};
 use crate::control::caller::{OPERATOR, operator_name};
 use crate::control::request::{Reply, Request};
+use crate::engine::http::Method;
 use crate::limits::CONTROL_REPLY_BYTES_MAX;
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
@@ -96,8 +97,8 @@ impl Remote {
             ))
         })?;
         self.exchange(stream, request).map_err(|error| {
-            let maybe = match request.method.as_str() {
-                "GET" => "",
+            let maybe = match request.method {
+                Method::Get => "",
                 _ => "; it may have been done or not: look before you ask again",
             };
             Failure::Failed(format!(
@@ -123,7 +124,7 @@ impl Remote {
         stream.set_write_timeout(Some(self.answer_time))?;
         let mut head = format!(
             "{} {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n",
-            request.method,
+            request.method.as_str(),
             request.target,
             self.authority,
             request.body.len()

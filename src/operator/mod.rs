@@ -40,6 +40,7 @@ use crate::cli::{OperatorOptions, ReservationAction, SaleAction, TermsOptions};
 use crate::clock::rfc3339;
 use crate::config::{duration_within, parse_sale, parse_splits, parse_time, whole_number};
 use crate::control::request::Request;
+use crate::engine::http::Method;
 use crate::limits::{CONTROL_PAGE_MAX, HOLD_MS_MAX, QUANTITY_MAX, TIME_MS_MAX, TOTAL_MAX};
 use crate::sale::{ReservationId, SaleId, SaleSpec, Split};
 
@@ -88,10 +89,10 @@ pub fn reservation(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let (method, id, verb) = match action {
-        ReservationAction::Show { id } => ("GET", id, ""),
-        ReservationAction::Confirm { id } => ("POST", id, "/confirm"),
-        ReservationAction::Cancel { id } => ("POST", id, "/cancel"),
-        ReservationAction::Refund { id } => ("POST", id, "/refund"),
+        ReservationAction::Show { id } => (Method::Get, id, ""),
+        ReservationAction::Confirm { id } => (Method::Post, id, "/confirm"),
+        ReservationAction::Cancel { id } => (Method::Post, id, "/cancel"),
+        ReservationAction::Refund { id } => (Method::Post, id, "/refund"),
     };
     ReservationId::from_public(id)
         .map_err(|error| Failure::Usage(format!("{}: {error}", shown(id))))?;
@@ -104,7 +105,7 @@ pub fn reservation(
 /// Shows the servers that share the ledger.
 pub fn instances(options: &OperatorOptions, out: &mut dyn Write) -> Result<(), Failure> {
     let mut way = Way::open(options)?;
-    let list = value(way.ask(&Request::new("GET", "/v1/instances"))?)?;
+    let list = value(way.ask(&Request::new(Method::Get, "/v1/instances"))?)?;
     let instances = list["instances"].as_array().map(Vec::as_slice).unwrap_or_default();
     if options.json {
         instances.iter().try_for_each(|instance| writeln!(out, "{instance}"))?;
@@ -132,20 +133,22 @@ fn sale_requests(action: &SaleAction) -> Result<Vec<Request>, Failure> {
             let create = |text: &String| {
                 let (id, spec) = parse_sale(text, split)
                     .map_err(|problem| Failure::Usage(format!("{}: {problem}", shown(text))))?;
-                Ok(Request::new("POST", "/v1/sales").with_json(&definition(&id, &spec)))
+                Ok(Request::new(Method::Post, "/v1/sales").with_json(&definition(&id, &spec)))
             };
             return sales.iter().map(create).collect();
         }
-        SaleAction::Open { id } => on("POST", id, "/open")?,
-        SaleAction::Close { id } => on("POST", id, "/close")?,
+        SaleAction::Open { id } => on(Method::Post, id, "/open")?,
+        SaleAction::Close { id } => on(Method::Post, id, "/close")?,
         SaleAction::AddStock { id, units } => {
-            on("POST", id, "/add-stock")?.with_json(&json!({ "units": units_of(units)? }))
+            on(Method::Post, id, "/add-stock")?.with_json(&json!({ "units": units_of(units)? }))
         }
         SaleAction::TakeStock { id, units, at_most } => {
             let body = json!({ "units": units_of(units)?, "at_most": at_most });
-            on("POST", id, "/take-stock")?.with_json(&body)
+            on(Method::Post, id, "/take-stock")?.with_json(&body)
         }
-        SaleAction::Change { id, terms } => on("PATCH", id, "")?.with_json(&changed_terms(terms)?),
+        SaleAction::Change { id, terms } => {
+            on(Method::Patch, id, "")?.with_json(&changed_terms(terms)?)
+        }
         SaleAction::Reset { id, total, force } => {
             let total = total.as_deref().map(|text| {
                 whole_number(text, 0, TOTAL_MAX).map_err(|problem| {
@@ -153,10 +156,10 @@ fn sale_requests(action: &SaleAction) -> Result<Vec<Request>, Failure> {
                 })
             });
             let body = json!({ "total": total.transpose()?, "force": force });
-            on("POST", id, "/reset")?.with_json(&body)
+            on(Method::Post, id, "/reset")?.with_json(&body)
         }
-        SaleAction::Show { id } => on("GET", id, "")?,
-        SaleAction::Remove { id } => on("DELETE", id, "")?,
+        SaleAction::Show { id } => on(Method::Get, id, "")?,
+        SaleAction::Remove { id } => on(Method::Delete, id, "")?,
         SaleAction::List | SaleAction::Restore { .. } => return Ok(Vec::new()),
         SaleAction::Archive { id, .. } => {
             check_sale(id)?;
@@ -219,7 +222,7 @@ fn list(way: &mut Way, options: &OperatorOptions, out: &mut dyn Write) -> Result
     let mut sales = Vec::new();
     let mut target = format!("/v1/sales?limit={CONTROL_PAGE_MAX}");
     loop {
-        let mut page = value(way.ask(&Request::new("GET", target))?)?;
+        let mut page = value(way.ask(&Request::new(Method::Get, target))?)?;
         if let Value::Array(found) = page["sales"].take() {
             sales.extend(found);
         }

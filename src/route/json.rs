@@ -16,7 +16,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 use serde_json::error::Category;
 
 use self::members::{Members, Scalar};
-use super::user::{USER_FIELD, USER_HEADER};
+use super::user::{Namer, USER_FIELD, USER_HEADER, user_not_trusted};
 use crate::engine::http::{Kind, Media, Problem};
 use crate::limits::QUANTITY_MAX;
 use crate::sale::{IdError, User};
@@ -32,11 +32,13 @@ pub struct ReservationRequest {
 
 /// Reads `{"user": "…", "quantity": 1}`, where the quantity may be left out. The header `X-User-Id`
 /// decides who buys, if it is there: then the user may be left out, and must not be another. 415 for
-/// what is not said to be JSON, 400 for what is none, 422 naming the field for anything else.
+/// what is not said to be JSON, 400 for what is none, 403 for a user that nobody names whose word counts,
+/// 422 naming the field for anything else.
 pub fn parse_reservation_request(
     body: &[u8],
     media: Media,
     user_header: Option<&[u8]>,
+    namer: Namer,
 ) -> Result<ReservationRequest, Problem> {
     media.check_json()?;
     let members = match plain::members(body) {
@@ -46,7 +48,7 @@ pub fn parse_reservation_request(
         }
         None => read(body)?,
     };
-    members.check(user_header)
+    members.check(user_header, namer)
 }
 
 /// Reads any body.
@@ -71,9 +73,19 @@ fn not_an_object(error: serde_json::Error) -> Problem {
 }
 
 impl Members<'_> {
-    fn check(self, user_header: Option<&[u8]>) -> Result<ReservationRequest, Problem> {
+    fn check(
+        self,
+        user_header: Option<&[u8]>,
+        namer: Namer,
+    ) -> Result<ReservationRequest, Problem> {
         if let Some((name, why)) = self.stray {
             return Err(Problem::invalid(name, why));
+        }
+        if user_header.is_some() && !namer.header {
+            return Err(user_not_trusted(USER_HEADER));
+        }
+        if user_header.is_none() && self.user.is_some() && !namer.client {
+            return Err(user_not_trusted(USER_FIELD));
         }
         let user = buyer(self.user.as_ref(), user_header)?;
         let quantity = match &self.quantity {
@@ -239,7 +251,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn parse(body: &str) -> Result<ReservationRequest, Problem> {
-        parse_reservation_request(body.as_bytes(), Media::Json, None)
+        parse_reservation_request(body.as_bytes(), Media::Json, None, Namer::ANYONE)
     }
 
     #[test]
@@ -301,7 +313,7 @@ mod tests {
     #[test]
     fn the_header_decides_who_buys() {
         let parse = |body: &str, header: &[u8]| {
-            parse_reservation_request(body.as_bytes(), Media::Json, Some(header))
+            parse_reservation_request(body.as_bytes(), Media::Json, Some(header), Namer::ANYONE)
         };
         let user = User::new("张三").unwrap();
         for body in ["{}", r#"{"quantity":1}"#, r#"{"user":"张三"}"#, r#"{"user":"\u5f20三"}"#] {
@@ -348,14 +360,16 @@ mod tests {
         ] {
             assert_eq!(parse(body).unwrap_err().kind, Kind::BAD_REQUEST, "{body}");
         }
-        let not_utf8 = parse_reservation_request(b"{\"user\":\"\xff\"}", Media::Json, None);
+        let not_utf8 =
+            parse_reservation_request(b"{\"user\":\"\xff\"}", Media::Json, None, Namer::ANYONE);
         assert_eq!(not_utf8.unwrap_err().kind, Kind::BAD_REQUEST);
     }
 
     #[test]
     fn only_what_is_said_to_be_json_is_read() {
         for media in [Media::Other, Media::Encoded] {
-            let problem = parse_reservation_request(br#"{"user":"u"}"#, media, None).unwrap_err();
+            let problem = parse_reservation_request(br#"{"user":"u"}"#, media, None, Namer::ANYONE)
+                .unwrap_err();
             assert_eq!(problem.kind, Kind::UNSUPPORTED_MEDIA_TYPE);
         }
     }
@@ -363,7 +377,7 @@ mod tests {
     proptest! {
         #[test]
         fn never_panics(body in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = parse_reservation_request(&body, Media::Json, None);
+            let _ = parse_reservation_request(&body, Media::Json, None, Namer::ANYONE);
         }
     }
 }

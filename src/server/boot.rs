@@ -10,6 +10,7 @@ use std::sync::mpsc::Sender;
 use super::event::{Event, SaleStart};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::control::desk::Desk;
 use crate::engine::core::Core;
 use crate::engine::gate::Token;
 use crate::engine::settings::{Front, Settings};
@@ -22,6 +23,7 @@ use crate::ledger::link::{LinkState, Site};
 use crate::ledger::redis::{self, RedisLedger};
 use crate::limits::{HANDSHAKE_STACK_BYTES, REFUSED_CONNECTIONS_MAX, STACK_BYTES, START_SALES_MAX};
 use crate::purchase::{Seller, Settler, gather};
+use crate::renewed::Copy;
 use crate::sale::{Command, Outcome, SaleId, SaleView, Split};
 use crate::stat_log::StatLogBuffer;
 use crate::status::Status;
@@ -54,18 +56,21 @@ pub(super) fn buyers_settings(config: &Config) -> Settings {
 pub(super) fn start_core(
     index: usize,
     status: Arc<Status>,
+    desk: Arc<Desk>,
     events: Sender<Event>,
     link: LinkTo,
     stat_log: Option<StatLogBuffer>,
 ) {
     let engine = status.engine.clone();
-    engine::boot_core(&engine, index, move || boot_core(index, status, events, link, stat_log));
+    let boot = move || boot_core(index, status, desk, events, link, stat_log);
+    engine::boot_core(&engine, index, boot);
 }
 
 /// On the core's own worker: pins it and starts everything that lives on it.
 fn boot_core(
     index: usize,
     status: Arc<Status>,
+    desk: Arc<Desk>,
     events: Sender<Event>,
     link: LinkTo,
     stat_log: Option<StatLogBuffer>,
@@ -81,7 +86,9 @@ fn boot_core(
     let seller = Seller::new(index, selling, clock.clone(), batcher, stat_log);
     let seller: &'static Seller = Box::leak(Box::new(seller));
     seller.batcher.set_settle(Box::new(Settler(seller)));
-    let service = Buyers::new(seller, config.public_confirm);
+    let trust = Copy::of(status.trust.clone());
+    let desk = Box::new(move |request, promise| desk.ask(request, promise));
+    let service = Buyers::new(seller, config.public_confirm, trust, desk);
     let core = engine::start_core(index, status.engine.clone(), clock, service)?;
     seller.batcher.set_tell(Box::new(Teller(core)));
     seller.flows.set_spawn(Box::new(|flow| core.spawn_here("flow", STACK_BYTES, |_| flow())));

@@ -20,6 +20,7 @@ use crate::control::Change;
 use crate::logging;
 use crate::status::Status;
 use crate::tls::{Loaded, Tickets, TlsProblem};
+use crate::trust::Trust;
 use crate::upkeep::Certificate;
 
 /// Time between two looks at when certificates expire.
@@ -106,9 +107,10 @@ impl Reload {
         let config = &self.current;
         let settings = buyers_settings(config);
         self.status.engine.change(&settings);
+        self.status.trust.set(Trust::of(config));
         self.status.patience.change(config.waiting_max, config.ledger_timeout_ms);
         if let (Some(change), Some(setting)) = (&self.control, &config.control) {
-            change.apply(setting, &settings);
+            change.apply(setting, &config.shop_tokens, &settings);
         }
         if let Err(error) = logging::change_filter(&config.log_filter) {
             tracing::error!(%error, "log filter not usable; kept the old one");

@@ -6,6 +6,7 @@ use serde_json::Value;
 use stampede::audit::Report;
 use stampede::control::api::Api;
 use stampede::control::request::Request;
+use stampede::engine::http::Method;
 
 use super::server::RedisServer;
 use super::{CLAIMS, RESERVATIONS, STREAM, WithOrders, client};
@@ -114,11 +115,11 @@ fn the_flag_that_releases_units_says_so() {
     assert_eq!(all.redis.text("HGET ticket_hash_key ticket_sold_nums"), "0");
 
     let mut api = Api::new(Box::new(client(&all._server)));
-    let mut answer = |method: &str, query: &str| {
+    let mut answer = |method: Method, query: &str| {
         api.answer(&Request::new(method, format!("/v1/audit{query}"))).status().code()
     };
-    assert_eq!(answer("POST", "?release_units=true&sale=ticket"), 200);
-    assert_eq!(answer("POST", "?release_units=false"), 200);
-    assert_eq!(answer("POST", "?release_units=yes"), 422);
-    assert_eq!(answer("GET", "?release_units=true"), 422);
+    assert_eq!(answer(Method::Post, "?release_units=true&sale=ticket"), 200);
+    assert_eq!(answer(Method::Post, "?release_units=false"), 200);
+    assert_eq!(answer(Method::Post, "?release_units=yes"), 422);
+    assert_eq!(answer(Method::Get, "?release_units=true"), 422);
 }

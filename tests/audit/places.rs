@@ -4,6 +4,7 @@ use serde_json::json;
 use stampede::audit::{CheckReport, Mode, Report, audit};
 use stampede::control::api::Api;
 use stampede::control::request::Request;
+use stampede::engine::http::Method;
 use stampede::ledger::client::Client;
 use stampede::ledger::redis::RedisClient;
 use stampede::sale::SaleId;
@@ -21,14 +22,14 @@ fn part(n: u32) -> String {
 fn split(server: &RedisServer) -> RedisClient {
     let mut api = Api::new(Box::new(client(server)));
     let sale = json!({ "id": "ticket", "total": 100, "splits": 4 });
-    let reply = api.answer(&Request::new("POST", "/v1/sales").with_json(&sale));
+    let reply = api.answer(&Request::new(Method::Post, "/v1/sales").with_json(&sale));
     assert_eq!(reply.status().code(), 201, "{}", String::from_utf8_lossy(&reply.body));
     client(server)
 }
 
 fn add_stock(server: &RedisServer, units: u64) {
     let mut api = Api::new(Box::new(client(server)));
-    let request = Request::new("POST", "/v1/sales/ticket/add-stock");
+    let request = Request::new(Method::Post, "/v1/sales/ticket/add-stock");
     let reply = api.answer(&request.with_json(&json!({ "units": units })));
     assert_eq!(reply.status().code(), 200, "{}", String::from_utf8_lossy(&reply.body));
 }

@@ -35,6 +35,7 @@ mod rejects;
 mod deadlines;
 mod crowding;
 mod bounds;
+mod callers;
 mod drain;
 mod unix;
 mod load;

@@ -230,7 +230,7 @@ impl Connections {
     }
 
     /// How a connection has come in.
-    pub(super) fn entry_mut(&mut self, token: Token) -> Option<&mut Entry> {
+    pub(in crate::engine) fn entry_mut(&mut self, token: Token) -> Option<&mut Entry> {
         self.slot(token).map(|slot| &mut slot.entry)
     }
 

@@ -27,6 +27,23 @@ pub enum Method {
     Other,
 }
 
+impl Method {
+    /// Its name. Empty: it is not known here.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+            Self::Options => "OPTIONS",
+            Self::Patch => "PATCH",
+            Self::Trace => "TRACE",
+            Self::Other => "",
+        }
+    }
+}
+
 /// The version the client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Version {
@@ -90,6 +107,8 @@ impl Oddities {
     pub(super) const MISDIRECTED: Self = Self(4);
     /// There is an `X-Request-Id` or a `traceparent`: see [`Head::trace`].
     pub(super) const TRACED: Self = Self(8);
+    /// There is an `Authorization`: see [`Head::bearer`].
+    pub(super) const AUTHORIZED: Self = Self(16);
 
     #[inline]
     pub(super) const fn and(self, other: Self) -> Self {
@@ -229,6 +248,9 @@ impl<'a> Fields<'a> {
             8 if is("if-match") => self.oddities = self.oddities.and(Oddities::CONDITIONAL),
             13 if is("if-none-match") => {
                 self.oddities = self.oddities.and(Oddities::CONDITIONAL);
+            }
+            13 if is("authorization") => {
+                self.oddities = self.oddities.and(Oddities::AUTHORIZED);
             }
             _ => {}
         }

@@ -7,6 +7,7 @@
 //! Architecture invariant: nothing below this folder does I/O, reads a clock, or knows of a ledger,
 //! of stock or of a coroutine. Bytes and the second come in, bytes go out.
 
+mod bearer;
 mod body;
 mod date;
 mod conditions;
@@ -18,6 +19,7 @@ mod request;
 mod response;
 mod status;
 
+pub use bearer::{Bearer, bearer};
 pub use body::ChunkedDecoder;
 pub use date::HttpDate;
 pub use head::{Framing, Head, Method, Oddities, REQUEST_ID, Version};

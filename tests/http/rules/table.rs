@@ -288,8 +288,13 @@ pub const METHODS: &[Rule] = &[
     )
     .has(&[JSON]),
     rule("9110 9.3.2", "where nothing is", "HEAD /nothing HTTP/1.1\r\n{H}\r\n", 404),
-    rule("9110 9.3.2", "where it is not taken", "HEAD {act} HTTP/1.1\r\n{H}\r\n", 405)
-        .has(&[("Allow", "POST, OPTIONS")]),
+    rule(
+        "9110 9.3.2",
+        "where it is not taken",
+        "HEAD /v1/reservations/a/cancel HTTP/1.1\r\n{H}\r\n",
+        405,
+    )
+    .has(&[("Allow", "POST, OPTIONS")]),
     rule("9110 9.3.2", "at a probe", "HEAD /livez HTTP/1.1\r\n{H}\r\n", 200).at(At::Control),
     rule("9110 9.3.2", "refused with 400", "HEAD {read} HTTP/1.1\r\n\r\n", 400).closes(),
     rule("9110 9.3.2", "after an empty line", "\r\nHEAD {read} HTTP/1.1\r\n{H}X : y\r\n\r\n", 400)

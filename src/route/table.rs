@@ -1,0 +1,344 @@
+//! What can be asked, at which port and by whom: one table for both ports.
+//!
+//! The routes of both ports, the rights that a caller needs and `/openapi.json` come from these rows.
+//! Whoever adds an endpoint begins here; the compiler then names the places that must learn of it.
+//!
+//! Architecture invariant: knows paths, methods and rights, and nothing of what an endpoint does.
+
+use std::sync::LazyLock;
+
+use crate::engine::http::Method;
+
+/// What an endpoint does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // The table says it with method and path.
+pub enum Operation {
+    BuyTicket,
+    Plaintext,
+    Json,
+    Reserve,
+    ShowSale,
+    ShowReservation,
+    Cancel,
+    Confirm,
+    Refund,
+    ListSales,
+    CreateSale,
+    ChangeSale,
+    RemoveSale,
+    ListReservations,
+    OpenSale,
+    CloseSale,
+    ResetSale,
+    AddStock,
+    TakeStock,
+    ListInstances,
+    Audit,
+    Repair,
+    Livez,
+    Readyz,
+    Metrics,
+}
+
+impl Operation {
+    /// Whether it may take longer than a few questions to the ledger.
+    pub fn may_take_long(self) -> bool {
+        matches!(
+            self,
+            Self::RemoveSale
+                | Self::ResetSale
+                | Self::ListReservations
+                | Self::Audit
+                | Self::Repair
+        )
+    }
+}
+
+/// What a caller must be allowed to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Right {
+    /// Nothing: whoever reaches the port may ask. At the public port that is every buyer.
+    Open,
+    /// To look at sales: the shop, and the holder of the read token.
+    SeeSales,
+    /// To look at the server: the holder of the read token.
+    SeeServer,
+    /// To settle reservations of any buyer: the shop.
+    Shop,
+    /// To do anything: operators alone.
+    Operate,
+}
+
+/// One of the two ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Port {
+    /// The buyers'.
+    Public,
+    /// The operators'.
+    Control,
+}
+
+/// A row of the table: some methods of one path.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// What it does.
+    pub operation: Operation,
+    /// Methods that ask for it. HEAD goes with GET.
+    pub methods: &'static [Method],
+    /// The path. One segment may be `{sale}` or `{id}`.
+    pub path: &'static str,
+    /// The right that it takes at the public port. `None`: the port does not have it.
+    pub public: Option<Right>,
+    /// The same at the control port.
+    pub control: Option<Right>,
+    /// Parameters that a query may have. `None`: any, which change nothing.
+    pub parameters: Option<&'static [&'static str]>,
+}
+
+impl Endpoint {
+    /// The right that it takes at a port, if that port has it.
+    pub fn right(&self, port: Port) -> Option<Right> {
+        match port {
+            Port::Public => self.public,
+            Port::Control => self.control,
+        }
+    }
+}
+
+const GET: &[Method] = &[Method::Get];
+const POST: &[Method] = &[Method::Post];
+
+const fn row(
+    operation: Operation,
+    methods: &'static [Method],
+    path: &'static str,
+    public: Option<Right>,
+    control: Option<Right>,
+) -> Endpoint {
+    Endpoint { operation, methods, path, public, control, parameters: Some(&[]) }
+}
+
+impl Endpoint {
+    const fn takes(mut self, parameters: &'static [&'static str]) -> Self {
+        self.parameters = Some(parameters);
+        self
+    }
+
+    const fn takes_any(mut self) -> Self {
+        self.parameters = None;
+        self
+    }
+}
+
+const OPEN: Option<Right> = Some(Right::Open);
+const SEE_SALES: Option<Right> = Some(Right::SeeSales);
+const SEE_SERVER: Option<Right> = Some(Right::SeeServer);
+const SHOP: Option<Right> = Some(Right::Shop);
+const OPERATE: Option<Right> = Some(Right::Operate);
+
+/// The table. What is asked most comes first.
+#[rustfmt::skip]
+pub static ENDPOINTS: &[Endpoint] = &[
+    row(Operation::Reserve, POST, "/v1/sales/{sale}/reservations", OPEN, None),
+    row(Operation::ShowSale, GET, "/v1/sales/{sale}", OPEN, SEE_SALES),
+    row(Operation::ShowReservation, GET, "/v1/reservations/{id}", OPEN, SHOP),
+    row(Operation::Confirm, POST, "/v1/reservations/{id}/confirm", SHOP, SHOP),
+    row(Operation::Cancel, POST, "/v1/reservations/{id}/cancel", OPEN, SHOP),
+    row(Operation::Refund, POST, "/v1/reservations/{id}/refund", SHOP, SHOP),
+    row(Operation::BuyTicket, &[Method::Get, Method::Post, Method::Put, Method::Patch, Method::Delete],
+        "/buy/ticket", OPEN, None).takes(&["user"]),
+    row(Operation::Plaintext, GET, "/plaintext", OPEN, None).takes_any(),
+    row(Operation::Json, GET, "/json", OPEN, None).takes_any(),
+    row(Operation::ListSales, GET, "/v1/sales", None, SEE_SALES).takes(&["after", "limit"]),
+    row(Operation::CreateSale, POST, "/v1/sales", None, OPERATE),
+    row(Operation::ChangeSale, &[Method::Patch], "/v1/sales/{sale}", None, OPERATE),
+    row(Operation::RemoveSale, &[Method::Delete], "/v1/sales/{sale}", None, OPERATE),
+    row(Operation::ListReservations, GET, "/v1/sales/{sale}/reservations", SHOP, SHOP)
+        .takes(&["after", "limit", "user"]),
+    row(Operation::OpenSale, POST, "/v1/sales/{sale}/open", None, OPERATE),
+    row(Operation::CloseSale, POST, "/v1/sales/{sale}/close", None, OPERATE),
+    row(Operation::ResetSale, POST, "/v1/sales/{sale}/reset", None, OPERATE),
+    row(Operation::AddStock, POST, "/v1/sales/{sale}/add-stock", None, OPERATE),
+    row(Operation::TakeStock, POST, "/v1/sales/{sale}/take-stock", None, OPERATE),
+    row(Operation::ListInstances, GET, "/v1/instances", None, SEE_SERVER),
+    row(Operation::Audit, GET, "/v1/audit", None, OPERATE).takes(&["sale"]),
+    row(Operation::Repair, POST, "/v1/audit", None, OPERATE).takes(&["sale", "release_units"]),
+    row(Operation::Livez, GET, "/livez", None, OPEN).takes_any(),
+    row(Operation::Readyz, GET, "/readyz", None, OPEN).takes_any(),
+    row(Operation::Metrics, GET, "/metrics", None, SEE_SERVER).takes_any(),
+];
+
+/// What a method and a path ask for.
+#[derive(Debug)]
+pub enum Found<'a> {
+    /// An endpoint, and the segment of the path that stands for its name, as it was sent. Empty: its
+    /// path has no name.
+    Endpoint(&'static Endpoint, &'a str),
+    /// The port has the path, but not for this method.
+    Path(&'static Methods),
+    /// The port has no such path.
+    Nothing,
+}
+
+/// What a port takes at a path.
+#[derive(Debug)]
+pub struct Methods {
+    /// Its methods, as in the header `Allow`.
+    pub allow: String,
+    /// The right that most callers have of those that its endpoints take.
+    pub least: Right,
+    /// Something can be seen there, not only done.
+    pub shows: bool,
+    endpoints: Vec<&'static Endpoint>,
+}
+
+/// All rows with one path.
+struct PathRows {
+    /// What stands before the name, or all of it.
+    before: &'static str,
+    /// What follows the name. `None`: there is no name.
+    after: Option<&'static str>,
+    public: Option<Methods>,
+    control: Option<Methods>,
+}
+
+static PATHS: LazyLock<Vec<PathRows>> = LazyLock::new(|| {
+    let mut paths: Vec<(&str, Vec<&'static Endpoint>)> = Vec::new();
+    for endpoint in ENDPOINTS {
+        match paths.iter_mut().find(|(path, _)| *path == endpoint.path) {
+            Some((_, endpoints)) => endpoints.push(endpoint),
+            None => paths.push((endpoint.path, vec![endpoint])),
+        }
+    }
+    paths.into_iter().map(|(path, endpoints)| PathRows::new(path, &endpoints)).collect()
+});
+
+impl PathRows {
+    fn new(path: &'static str, endpoints: &[&'static Endpoint]) -> Self {
+        let (before, after) = match path.split_once('{') {
+            Some((before, rest)) => (before, rest.split_once('}').map(|(_, after)| after)),
+            None => (path, None),
+        };
+        let public = Methods::of(Port::Public, endpoints);
+        Self { before, after, public, control: Methods::of(Port::Control, endpoints) }
+    }
+
+    /// The name in a path that is one of these.
+    fn name_in<'a>(&self, path: &'a str) -> Option<&'a str> {
+        let Some(after) = self.after else { return (path == self.before).then_some("") };
+        let name = path.strip_prefix(self.before)?.strip_suffix(after)?;
+        (!name.is_empty() && !name.contains('/')).then_some(name)
+    }
+}
+
+impl Methods {
+    fn of(port: Port, endpoints: &[&'static Endpoint]) -> Option<Self> {
+        let here = |endpoint: &&&Endpoint| endpoint.right(port).is_some();
+        let endpoints: Vec<_> = endpoints.iter().filter(here).copied().collect();
+        let takes = |method| endpoints.iter().any(|endpoint| endpoint.methods.contains(&method));
+        let order =
+            [Method::Get, Method::Post, Method::Put, Method::Patch, Method::Delete].into_iter();
+        let mut names = Vec::new();
+        for method in order.filter(|method| takes(*method)) {
+            names.push(method.as_str());
+            if method == Method::Get {
+                names.push(Method::Head.as_str());
+            }
+        }
+        names.push(Method::Options.as_str());
+        let rights = endpoints.iter().filter_map(|endpoint| endpoint.right(port));
+        let least = rights.min_by_key(|right| *right as u8)?;
+        let shows = takes(Method::Get);
+        Some(Self { allow: names.join(", "), least, shows, endpoints })
+    }
+}
+
+/// The rows of a path at a port, and the name in it.
+fn path_at(port: Port, path: &str) -> Option<(&'static Methods, &str)> {
+    PATHS.iter().find_map(|rows| {
+        let name = rows.name_in(path)?;
+        let methods = match port {
+            Port::Public => rows.public.as_ref(),
+            Port::Control => rows.control.as_ref(),
+        };
+        methods.map(|methods| (methods, name))
+    })
+}
+
+/// Finds what is asked at a port. The path is in its normal form
+/// ([`percent::normalized`](super::percent::normalized)).
+pub fn find(port: Port, method: Method, path: &str) -> Found<'_> {
+    let Some((methods, name)) = path_at(port, path) else { return Found::Nothing };
+    let method = if method == Method::Head { Method::Get } else { method };
+    match methods.endpoints.iter().find(|endpoint| endpoint.methods.contains(&method)) {
+        Some(endpoint) => Found::Endpoint(endpoint, name),
+        None => Found::Path(methods),
+    }
+}
+
+/// Whether a path of a port only does something, and has nothing to show.
+pub fn only_does(port: Port, path: &str) -> bool {
+    path_at(port, path).is_some_and(|(methods, _)| !methods.shows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_rows_of_a_port_answer_the_same() {
+        for (at, one) in ENDPOINTS.iter().enumerate() {
+            for other in &ENDPOINTS[..at] {
+                let both = |port| one.right(port).is_some() && other.right(port).is_some();
+                let same_path =
+                    one.path == other.path && (both(Port::Public) || both(Port::Control));
+                let same = one.methods.iter().any(|method| other.methods.contains(method));
+                assert!(!(same_path && same), "{one:?} and {other:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_is_one_segment() {
+        let name = |path: &str| match find(Port::Public, Method::Get, path) {
+            Found::Endpoint(endpoint, name) => Some((endpoint.operation, name.to_owned())),
+            _ => None,
+        };
+        assert_eq!(name("/v1/sales/a"), Some((Operation::ShowSale, "a".to_owned())));
+        assert_eq!(name("/v1/sales/%2F"), Some((Operation::ShowSale, "%2F".to_owned())));
+        for path in
+            ["/v1/sales/", "/v1/sales/a/", "/v1/sales/a/b", "/v1/sales//reservations", "/v1"]
+        {
+            assert_eq!(name(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn allow_names_what_a_port_takes() {
+        let allow = |port, path| match find(port, Method::Trace, path) {
+            Found::Path(methods) => methods.allow.as_str(),
+            _ => "",
+        };
+        for (port, path, want) in [
+            (Port::Public, "/buy/ticket", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+            (Port::Public, "/v1/sales/a", "GET, HEAD, OPTIONS"),
+            (Port::Control, "/v1/sales/a", "GET, HEAD, PATCH, DELETE, OPTIONS"),
+            (Port::Control, "/v1/sales", "GET, HEAD, POST, OPTIONS"),
+            (Port::Control, "/v1/sales/a/open", "POST, OPTIONS"),
+            (Port::Public, "/v1/sales/a/open", ""),
+            (Port::Control, "/buy/ticket", ""),
+        ] {
+            assert_eq!(allow(port, path), want, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_only_does_has_nothing_to_show() {
+        for path in ["/v1/sales/a/open", "/v1/reservations/a~1/confirm"] {
+            assert!(only_does(Port::Control, path), "{path}");
+        }
+        for path in ["/v1/sales/a", "/v1/audit", "/nothing", "/v1/sales/a/open/b"] {
+            assert!(!only_does(Port::Control, path), "{path}");
+        }
+    }
+}

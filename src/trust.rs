@@ -1,0 +1,99 @@
+//! Whom the buyers' port believes: who is the shop, who may say which user buys, and from which address a
+//! request comes.
+//!
+//! Without proxies and admission everybody names himself. With either, a user counts only if somebody
+//! names it who is trusted: a proxy of `--trusted-proxies` or at a Unix socket, in `X-User-Id`; the shop,
+//! with its token; a token of admission.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::code::Code;
+use crate::config::{Config, ForwardedHeader, Token};
+use crate::engine::http::{Bearer, Head, Kind, Problem, Remedy};
+use crate::engine::origin::Origin;
+use crate::renewed::{Copy, Renewed};
+use crate::route::Namer;
+use crate::route::forwarded::{self, Hop};
+
+/// What all cores share of it; it changes when settings are read again.
+pub type SharedTrust = Renewed<Trust>;
+/// A core's copy.
+pub type CoreTrust = Copy<Trust>;
+
+/// See the module's header.
+#[derive(Debug, Default)]
+pub struct Trust {
+    shop: Vec<Token>,
+    /// Somebody is trusted to name users, so nobody else is.
+    has_namers: bool,
+    proxies: Vec<IpNet>,
+    /// Connections of proxies are their clients': they are passed on below HTTP.
+    passed_on: bool,
+    forwarded: ForwardedHeader,
+}
+
+impl Trust {
+    /// As these settings say.
+    pub fn of(config: &Config) -> Self {
+        Self {
+            shop: config.shop_tokens.clone(),
+            has_namers: config.has_namers(),
+            proxies: config.trusted_proxies.clone(),
+            passed_on: config.proxy_protocol,
+            forwarded: config.forwarded_header,
+        }
+    }
+
+    /// The shop, as it may be logged, if a request shows its token. If not: 403 with this code, or 401
+    /// where it shows something else.
+    pub fn shop(&self, head: &Head<'_>, otherwise: Code) -> Result<String, Problem> {
+        if let Some(token) = self.shop_token(head) {
+            return Ok(format!("shop token {}", token.fingerprint()));
+        }
+        Err(match head.bearer() {
+            Bearer::None => Problem::of(otherwise),
+            Bearer::Unusable | Bearer::Token(_) => {
+                Problem::new(Kind::UNAUTHORIZED, "This is not the shop's token.")
+                    .with_remedy(Remedy::Authenticate("Bearer error=\"invalid_token\""))
+            }
+        })
+    }
+
+    /// The shop's token that a request shows, if it shows one.
+    pub fn shop_token(&self, head: &Head<'_>) -> Option<&Token> {
+        let Bearer::Token(shown) = head.bearer() else { return None };
+        // All are compared: the time does not tell which of them is nearly right.
+        let is = |token: &&Token| token.matches(shown);
+        self.shop.iter().fold(None, |found, token| Some(token).filter(is).or(found))
+    }
+
+    /// Who may name the user of a request that came from there.
+    pub fn namer(&self, head: &Head<'_>, origin: impl FnOnce() -> Origin) -> Namer {
+        if !self.has_namers || self.shop_token(head).is_some() {
+            return Namer::ANYONE;
+        }
+        Namer { header: !self.passed_on && origin() == Origin::Proxy, client: false }
+    }
+
+    /// The client's address, as far as somebody says it who is trusted. `None`: nobody does.
+    pub fn client_address(&self, head: &Head<'_>, origin: Origin) -> Option<IpAddr> {
+        if self.passed_on || origin != Origin::Proxy {
+            return None;
+        }
+        let is_proxy = |ip: IpAddr| self.proxies.iter().any(|network| network.contains(&ip));
+        let found = match self.forwarded {
+            ForwardedHeader::XForwardedFor => {
+                forwarded::client(head.values("x-forwarded-for"), forwarded::listed, is_proxy)
+            }
+            ForwardedHeader::Forwarded => {
+                forwarded::client(head.values("forwarded"), forwarded::element, is_proxy)
+            }
+        };
+        match found {
+            Some(Hop::Address(ip)) => Some(ip),
+            Some(Hop::Unknown) | None => None,
+        }
+    }
+}
