@@ -9,6 +9,7 @@ mod logs;
 mod moving;
 mod rates;
 mod sale;
+mod webhooks;
 
 pub use admission::*;
 pub use life::*;
@@ -16,6 +17,7 @@ pub use logs::*;
 pub use moving::*;
 pub use rates::*;
 pub use sale::*;
+pub use webhooks::*;
 
 /// Longest request line (method, target, version and CRLF). Beyond it: 414.
 pub const REQUEST_LINE_BYTES_MAX: usize = 4 * 1024;

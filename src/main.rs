@@ -3,20 +3,23 @@
 
 use std::io::{self, Write};
 use std::net::IpAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use clap::Parser;
 use stampede::cli::{Cli, Command, OrdersOptions, ServeOptions};
-use stampede::clock::rfc3339;
+use stampede::clock::{rfc3339, wall_ms};
 use stampede::config::{
-    Config, ConfigError, Listen, OrdersAction, OrdersCommand, avoid_stalls, raise_file_limit,
+    Config, ConfigError, LedgerAction, LettersAction, Listen, OrdersAction, OrdersCommand,
+    RedisSetting, avoid_stalls, raise_file_limit,
 };
 use stampede::handler::BUY_SALE;
 use stampede::limits::LAST_WORDS_MS;
 use stampede::logging::{self, LogFormat};
 use stampede::operator::{self, Failure};
+use stampede::orders::webhooks::{self, LettersError};
 use stampede::orders::{self, OrdersError};
 use stampede::output::Aside;
 use stampede::sale::{SaleId, SaleView, State};
@@ -222,22 +225,53 @@ fn write_orders(options: &OrdersOptions) -> ExitCode {
     let command = OrdersCommand::load(options).unwrap_or_else(|error| usage(&error));
     logging::start(&command.log_filter, command.log_format).unwrap_or_else(|error| failure(&error));
     signals::ignore_others().unwrap_or_else(|error| failure(&error));
-    let url = &command.from.url;
-    let ledger = command
-        .from
-        .ledger()
-        .unwrap_or_else(|why| failure(&OrdersError::From(url.to_string(), why)));
+    let out = &mut io::stdout().lock();
     let done = match command.action {
-        OrdersAction::Work(work) => {
-            orders::work(url, ledger, &work.to, &work.stream, work.worker).map(drop)
-        }
-        OrdersAction::Groups => orders::print_groups(ledger, &mut io::stdout().lock()),
-        OrdersAction::DropGroup(name) => orders::end_group(ledger, &name, &mut io::stdout().lock()),
+        OrdersAction::Letters(file, action) => tend_letters(&file, action, out),
+        OrdersAction::Ledger(from, action) => with_streams(&from, action, out),
     };
     match done {
         Ok(()) => logging::end(0, ""),
-        Err(error) => failure(&error),
+        Err(error) => failure(&*error),
     }
+}
+
+type Done = Result<(), Box<dyn std::error::Error>>;
+
+fn with_streams(from: &RedisSetting, action: LedgerAction, out: &mut dyn Write) -> Done {
+    let url = &from.url;
+    let ledger = from.ledger().map_err(|why| OrdersError::From(url.to_string(), why))?;
+    match action {
+        LedgerAction::Work(work) => {
+            orders::work(url, ledger, &work.to, &work.stream, work.worker)?;
+        }
+        LedgerAction::Webhooks(work) => webhooks::deliver(url, ledger, work.options, work.worker)?,
+        LedgerAction::Groups => orders::print_groups(ledger, out)?,
+        LedgerAction::DropGroup(name) => orders::end_group(ledger, &name, out)?,
+    }
+    Ok(())
+}
+
+fn tend_letters(file: &Path, action: LettersAction, out: &mut dyn Write) -> Done {
+    match action {
+        LettersAction::List { json } => {
+            let mut out = io::BufWriter::new(out);
+            match webhooks::list(file, json, &mut out).and_then(|()| Ok(out.flush()?)) {
+                // `stampede orders --dead-letters … | head`
+                Err(LettersError::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => {}
+                done => done?,
+            }
+        }
+        LettersAction::Replay(which) => {
+            let count = webhooks::replay(file, which, wall_ms())?;
+            writeln!(out, "{count} dead letters put back: they are tried anew")?;
+        }
+        LettersAction::Discard(which) => {
+            let count = webhooks::discard(file, which)?;
+            writeln!(out, "{count} dead letters given up")?;
+        }
+    }
+    Ok(())
 }
 
 fn check_config(options: &ServeOptions) -> ExitCode {

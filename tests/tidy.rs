@@ -98,7 +98,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("code", &["engine/http"]),
     ("tls", &[]),
     ("ledger", &["engine", "sale", "tls"]),
-    ("orders", &["ledger", "sale"]),
+    ("orders", &["ledger", "sale", "tls"]),
     ("purchase", &["ledger", "sale", "splits", "stock"]),
     ("route", &["code", "engine/http", "sale"]),
     ("views", &["sale"]),

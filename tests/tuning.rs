@@ -26,7 +26,7 @@ use stampede::code::Code;
 use stampede::engine::http::{Kind, Problem};
 use stampede::limits::{
     BODY_BYTES_MAX, BODY_DEADLINE_MS, DRAIN_DEADLINE_MS, HEAD_BYTES_MAX, HEAD_DEADLINE_MS,
-    IDLE_DEADLINE_MS, LEDGER_ANSWER_DEADLINE_MS,
+    IDLE_DEADLINE_MS, LEDGER_ANSWER_DEADLINE_MS, WEBHOOK_DEADLINE_MS,
 };
 use tempfile::TempDir;
 use tuning_folder::{Running, START_DEADLINE, connect, folder, program, text};
@@ -332,13 +332,18 @@ fn nginx_and_systemd_agree_with_our_bounds() {
     assert!(60 < seconds(IDLE_DEADLINE_MS) && seconds(LEDGER_ANSWER_DEADLINE_MS) < 5);
     // 2 KiB and one buffer of 4 KiB, and as much as that for what nginx adds.
     const { assert!(HEAD_BYTES_MAX >= (2 + 4 + 2) * 1024) };
-    for unit in ["systemd/stampede.service", "systemd/stampede-orders.service"] {
+    for unit in [
+        "systemd/stampede.service",
+        "systemd/stampede-orders.service",
+        "systemd/stampede-webhooks.service",
+    ] {
         let unit = text(unit);
         let stop = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec="));
         let stop: u64 = stop.and_then(|s| s.strip_suffix('s')?.parse().ok()).expect("seconds");
         let delay = unit.lines().find_map(|line| line.strip_prefix(DRAIN_DELAY));
         let delay = delay.map_or(0, |s| s.trim_end_matches('s').parse().expect("seconds"));
         assert!(stop > delay + seconds(DRAIN_DEADLINE_MS));
+        assert!(stop > 2 * seconds(WEBHOOK_DEADLINE_MS));
         assert!(unit.contains("KillSignal=SIGTERM\n"));
     }
 }
@@ -356,6 +361,7 @@ fn systemd_takes_the_units() {
         ("stampede.service", &["#Group=", "#RuntimeDirectory="]),
         ("stampede.socket", as_it_is),
         ("stampede-orders.service", as_it_is),
+        ("stampede-webhooks.service", as_it_is),
         ("stampede-announce.service", as_it_is),
     ] {
         // The programs aren't installed here.

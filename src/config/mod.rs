@@ -19,9 +19,11 @@ mod proxies;
 mod sale;
 mod show;
 mod source;
+mod take;
 mod taker;
 mod tls;
 mod value;
+mod webhooks;
 
 use std::path::PathBuf;
 
@@ -44,11 +46,14 @@ pub use ledger::{
     CounterNames, LedgerSetting, RedisSetting, RedisUrl, SentinelLogin, TlsOptions, redis_setting,
 };
 pub use listen::{LISTEN_DEFAULT, Listen};
-pub use orders::{ORDERS_GROUP_DEFAULT, OrdersAction, OrdersCommand, OrdersWork};
+pub use orders::{
+    LedgerAction, ORDERS_GROUP_DEFAULT, OrdersAction, OrdersCommand, OrdersWork, WebhooksWork,
+};
 pub use proxies::ForwardedHeader;
 pub use sale::{parse as parse_sale, parse_time, splits as parse_splits};
 pub use source::{Changes, Given, SETTINGS, Setting, Source, without_newline};
 pub use value::{duration_within, whole_number};
+pub use webhooks::LettersAction;
 
 use source::Layers;
 use taker::Taker;

@@ -1,17 +1,22 @@
 //! The settings of `stampede orders`: all that is set by its options, and the login at Sentinels by
 //! the environment.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::ConfigError;
 use super::ledger::{RedisSetting, TlsOptions, redis_setting, sentinel_login};
+use super::take::Take;
 use super::value::{LOG_FILTER_DEFAULT, duration_within, log_filter, log_format, whole_number};
+use super::webhooks::{LettersAction, is_receiver, letters, refuse, webhooks};
 use crate::cli::OrdersOptions;
+use crate::ledger::redis::{WEBHOOKS_GROUP, is_of_webhooks};
 use crate::limits::{
     CLAIM_AFTER_MS, CLAIM_AFTER_MS_MAX, CLAIM_AFTER_MS_MIN, CONSUMER_GONE_MS, GROUP_BYTES_MAX,
     ORDERS_AWAY_MS_MAX, ORDERS_AWAY_MS_MIN, ORDERS_BATCH, ORDERS_BATCH_MAX, ORDERS_ONCE_AWAY_MS,
 };
 use crate::logging::LogFormat;
+use crate::orders::webhooks::WebhookOptions;
 use crate::orders::{DatabaseUrl, StreamOptions, WorkerOptions};
 
 /// The group that makes the orders, unless told otherwise.
@@ -19,9 +24,7 @@ pub const ORDERS_GROUP_DEFAULT: &str = "orders";
 
 /// What `stampede orders` is to do.
 pub struct OrdersCommand {
-    /// The Redis with the streams.
-    pub from: RedisSetting,
-    /// What to do with them.
+    /// The thing itself.
     pub action: OrdersAction,
     /// What to log, as a `tracing` filter.
     pub log_filter: String,
@@ -31,12 +34,30 @@ pub struct OrdersCommand {
 
 /// One of the things that `stampede orders` does.
 pub enum OrdersAction {
+    /// Something with the streams of a Redis.
+    Ledger(RedisSetting, LedgerAction),
+    /// Something with the dead letters in a file.
+    Letters(PathBuf, LettersAction),
+}
+
+/// Something with the streams of a Redis.
+pub enum LedgerAction {
     /// Write orders.
     Work(Box<OrdersWork>),
+    /// Send webhooks.
+    Webhooks(Box<WebhooksWork>),
     /// List the groups.
     Groups,
     /// End this group.
     DropGroup(String),
+}
+
+/// How webhooks are sent.
+pub struct WebhooksWork {
+    /// To whom, and how.
+    pub options: WebhookOptions,
+    /// How changes are taken over.
+    pub worker: WorkerOptions,
 }
 
 /// Which worker of the orders this is.
@@ -55,106 +76,105 @@ impl OrdersCommand {
     /// # Errors
     /// Everything that is wrong, one text each. None quotes a password.
     pub fn load(options: &OrdersOptions) -> Result<Self, ConfigError> {
-        let mut wrong = Vec::new();
-        let mut name = |flag: &str, value: &Option<String>, default: String| {
-            let value = value.clone().unwrap_or(default);
-            let length = 1..=GROUP_BYTES_MAX;
-            if !length.contains(&value.len()) || !value.chars().all(|c| c.is_ascii_graphic()) {
-                let right = format!("1 to {GROUP_BYTES_MAX} visible ASCII characters, no spaces");
-                wrong.push(format!("--{flag} {value:?}: must be {right}"));
-            }
-            value
-        };
-        let group = name("group", &options.group, ORDERS_GROUP_DEFAULT.into());
-        let consumer = name("consumer", &options.consumer, host_and_pid());
-        let mut take = Take { wrong };
-        let whole = |text: &str| whole_number(text, 1, ORDERS_BATCH_MAX as u64);
-        let batch = take.or("batch", &options.batch, ORDERS_BATCH as u64, whole) as usize;
-        let time = |text: &str| duration_within(text, (CLAIM_AFTER_MS_MIN, CLAIM_AFTER_MS_MAX));
-        let claim_after_ms = take.or("claim-after", &options.claim_after, CLAIM_AFTER_MS, time);
+        let mut take = Take::default();
         let log_filter = take.or("log", &options.log, LOG_FILTER_DEFAULT.into(), log_filter);
         let log_format =
             take.or("log-format", &options.log_format, LogFormat::of_standard_error(), log_format);
-        let from = match options.from.as_deref() {
-            None => take.missing("--from is missing: it names a Redis, redis://HOST[:PORT][/DB]"),
-            Some(url) => {
-                let tls = TlsOptions {
-                    ca: options.redis_ca.as_deref(),
-                    certificate: options.redis_cert.as_deref(),
-                    key: options.redis_key.as_deref(),
-                };
-                let key = options.redis_counters_key.as_deref();
-                // Never quoted: there may be a password in it.
-                let from = redis_setting(url, tls, key).and_then(with_sentinel_login);
-                from.map_err(|e| take.wrong.push(format!("--from {e}"))).ok()
-            }
+        let action = match letters(options, &mut take) {
+            Some((file, action)) => Some(OrdersAction::Letters(file, action)),
+            None => with_ledger(options, &mut take),
         };
-        let away_max = match &options.timeout {
-            None => options.once.then_some(ORDERS_ONCE_AWAY_MS),
-            given => {
-                let time =
-                    |text: &str| duration_within(text, (ORDERS_AWAY_MS_MIN, ORDERS_AWAY_MS_MAX));
-                Some(take.or("timeout", given, ORDERS_ONCE_AWAY_MS, time))
-            }
-        };
-        let to = match options.to.as_deref() {
-            _ if options.groups || options.drop_group.is_some() => None,
-            None => {
-                take.missing("--to is missing: it names a database, postgres://… or sqlite:FILE")
-            }
-            Some(url) => {
-                DatabaseUrl::parse(url).map_err(|e| take.wrong.push(format!("--to {e}"))).ok()
-            }
-        };
-        let (Some(from), true) = (from, take.wrong.is_empty()) else {
-            return Err(ConfigError { problems: take.wrong });
-        };
-        let action = match (options.drop_group.clone(), to) {
-            (Some(group), _) => OrdersAction::DropGroup(group),
-            (None, None) => OrdersAction::Groups,
-            (None, Some(to)) => OrdersAction::Work(Box::new(OrdersWork {
-                to,
-                stream: StreamOptions {
-                    group,
-                    consumer,
-                    claim_after: Duration::from_millis(claim_after_ms),
-                    gone_after: Duration::from_millis(CONSUMER_GONE_MS),
-                },
-                worker: WorkerOptions {
-                    batch,
-                    once: options.once,
-                    away_max: away_max.map(Duration::from_millis),
-                },
-            })),
-        };
-        Ok(Self { from, action, log_filter, log_format })
+        match action {
+            Some(action) if take.wrong.is_empty() => Ok(Self { action, log_filter, log_format }),
+            _ => Err(ConfigError { problems: take.wrong }),
+        }
     }
 }
 
-/// Takes options, and notes what is wrong with them.
-struct Take {
-    wrong: Vec<String>,
+/// What is to be done with a Redis. `None`: something is wrong, and noted.
+fn with_ledger(options: &OrdersOptions, take: &mut Take) -> Option<OrdersAction> {
+    let to = options.to.as_deref();
+    let sends = to.filter(|to| is_receiver(to));
+    let default = if sends.is_some() { WEBHOOKS_GROUP } else { ORDERS_GROUP_DEFAULT };
+    let group = take.name("group", &options.group, default.into());
+    let from = match options.from.as_deref() {
+        None => take.missing("--from is missing: it names a Redis, redis://HOST[:PORT][/DB]"),
+        Some(url) => {
+            let tls = TlsOptions {
+                ca: options.redis_ca.as_deref(),
+                certificate: options.redis_cert.as_deref(),
+                key: options.redis_key.as_deref(),
+            };
+            let key = options.redis_counters_key.as_deref();
+            // Never quoted: there may be a password in it.
+            let from = redis_setting(url, tls, key).and_then(with_sentinel_login);
+            from.map_err(|e| take.wrong(&format!("--from {e}"))).ok()
+        }
+    };
+    if options.groups {
+        return Some(OrdersAction::Ledger(from?, LedgerAction::Groups));
+    }
+    if let Some(group) = options.drop_group.clone() {
+        return Some(OrdersAction::Ledger(from?, LedgerAction::DropGroup(group)));
+    }
+    let worker = worker(options, take);
+    let action = match (sends, to) {
+        (Some(to), _) => {
+            let options = webhooks(options, to, group, take)?;
+            LedgerAction::Webhooks(Box::new(WebhooksWork { options, worker }))
+        }
+        (None, to) => LedgerAction::Work(Box::new(work(options, to, group, worker, take)?)),
+    };
+    Some(OrdersAction::Ledger(from?, action))
 }
 
-impl Take {
-    fn or<T>(
-        &mut self,
-        flag: &str,
-        value: &Option<String>,
-        default: T,
-        parse: impl FnOnce(&str) -> Result<T, String>,
-    ) -> T {
-        let Some(text) = value else { return default };
-        parse(text).unwrap_or_else(|problem| {
-            self.wrong.push(format!("--{flag} {text:?}: {problem}"));
-            default
-        })
-    }
+/// How changes are taken over.
+fn worker(options: &OrdersOptions, take: &mut Take) -> WorkerOptions {
+    let whole = |text: &str| whole_number(text, 1, ORDERS_BATCH_MAX as u64);
+    let batch = take.or("batch", &options.batch, ORDERS_BATCH as u64, whole) as usize;
+    let away_max_ms = match &options.timeout {
+        None => options.once.then_some(ORDERS_ONCE_AWAY_MS),
+        given => {
+            let time = |text: &str| duration_within(text, (ORDERS_AWAY_MS_MIN, ORDERS_AWAY_MS_MAX));
+            Some(take.or("timeout", given, ORDERS_ONCE_AWAY_MS, time))
+        }
+    };
+    WorkerOptions { batch, once: options.once, away_max: away_max_ms.map(Duration::from_millis) }
+}
 
-    fn missing<T>(&mut self, told: &str) -> Option<T> {
-        self.wrong.push(told.to_owned());
-        None
+/// Which worker of the orders this is.
+fn work(
+    options: &OrdersOptions,
+    to: Option<&str>,
+    group: String,
+    worker: WorkerOptions,
+    take: &mut Take,
+) -> Option<OrdersWork> {
+    refuse(options, take);
+    if is_of_webhooks(&group) {
+        take.wrong(&format!(
+            "--group {group:?}: what begins with {WEBHOOKS_GROUP} is for webhooks, and an audit \
+             passes over it"
+        ));
     }
+    let consumer = take.name("consumer", &options.consumer, host_and_pid());
+    let time = |text: &str| duration_within(text, (CLAIM_AFTER_MS_MIN, CLAIM_AFTER_MS_MAX));
+    let claim_after_ms = take.or("claim-after", &options.claim_after, CLAIM_AFTER_MS, time);
+    let to = match to {
+        None => take.missing(
+            "--to is missing: it names a database, postgres://… or sqlite:FILE, or who is sent \
+             webhooks, https://…",
+        ),
+        Some(url) => DatabaseUrl::parse(url).map_err(|e| take.wrong(&format!("--to {e}"))).ok(),
+    };
+    let stream = StreamOptions {
+        group,
+        consumer,
+        claim_after: Duration::from_millis(claim_after_ms),
+        gone_after: Duration::from_millis(CONSUMER_GONE_MS),
+        alone: false,
+    };
+    Some(OrdersWork { to: to?, stream, worker })
 }
 
 /// With the login at Sentinels that the environment has.

@@ -49,11 +49,7 @@ pub fn work(
     options: WorkerOptions,
 ) -> Result<Done, OrdersError> {
     let ledger = for_orders(ledger);
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT] {
-        register_conditional_shutdown(signal, INTERRUPTED, stop.clone())?;
-        register(signal, stop.clone())?;
-    }
+    let stop = stop_at_signals()?;
     let StreamOptions { group, consumer, .. } = stream;
     tracing::info!(%from, %to, %group, %consumer, "orders begin");
     let done = run(
@@ -68,6 +64,16 @@ pub fn work(
         unreadable if options.once => Err(OrdersError::Unreadable(unreadable)),
         _ => Ok(done),
     }
+}
+
+/// Becomes true by SIGTERM or SIGINT. A second signal ends at once.
+pub(super) fn stop_at_signals() -> io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        register_conditional_shutdown(signal, INTERRUPTED, stop.clone())?;
+        register(signal, stop.clone())?;
+    }
+    Ok(stop)
 }
 
 fn for_orders(ledger: RedisLedger) -> Arc<RedisLedger> {

@@ -19,6 +19,7 @@ mod source;
 mod sqlite;
 mod sqlite_file;
 mod stream;
+pub mod webhooks;
 mod worker;
 
 pub use command::{OrdersError, end_group, print_groups, work};

@@ -8,12 +8,11 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, pa
 use super::database::{Database, DatabaseError, Row, Sink};
 use super::rows::{Column, Columns, latest, public_id, signed, unsigned};
 use super::sqlite_file::{
-    BUSY_TIMEOUT, FileId, file_at, judge, make_private, replaced, write_ahead,
+    BUSY_TIMEOUT, FileId, ORDERS_FILE, WEBHOOKS_FILE, file_at, judge, make_private, replaced,
+    write_ahead,
 };
 use crate::sale::{Change, SaleId};
 
-/// What marks a file as ours: `Stam`.
-const APPLICATION_ID: i32 = 0x5374_616d;
 /// Each brings the schema from its number to the next.
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/sqlite_1.sql")];
 const UPSERT: &str = "\
@@ -310,7 +309,13 @@ fn migrate(file: &Path, connection: &mut Connection) -> Result<(), DatabaseError
         Ok((number("PRAGMA application_id")?, number("PRAGMA user_version")?, tables, ours))
     };
     let check = |(id, version, tables, ours): (i32, i32, i32, i32)| {
-        if id != APPLICATION_ID && (id != 0 || tables != 0) {
+        if id == WEBHOOKS_FILE {
+            return Err(DatabaseError::Fatal(format!(
+                "{shown} is the state of a worker that sends webhooks, and has no orders: name \
+                 another file"
+            )));
+        }
+        if id != ORDERS_FILE && (id != 0 || tables != 0) {
             return Err(DatabaseError::Fatal(format!(
                 "{shown} is a SQLite database that stampede did not make: name another file"
             )));
@@ -348,7 +353,7 @@ fn migrate(file: &Path, connection: &mut Connection) -> Result<(), DatabaseError
         write.execute_batch(sql).map_err(judge)?;
     }
     let mark = format!(
-        "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {}",
+        "PRAGMA application_id = {ORDERS_FILE}; PRAGMA user_version = {}",
         MIGRATIONS.len()
     );
     write.execute_batch(&mark).map_err(judge)?;

@@ -13,6 +13,10 @@ use rustix::fs::{FileType, Mode};
 
 use super::database::DatabaseError;
 
+/// What marks a file with orders: `Stam`.
+pub(super) const ORDERS_FILE: i32 = 0x5374_616d;
+/// What marks a file with the state of webhooks: `Stwh`.
+pub(super) const WEBHOOKS_FILE: i32 = 0x5374_7768;
 /// Pause between two attempts to have the file alone.
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 /// Time to wait for another process that writes.

@@ -23,6 +23,7 @@ use crate::ledger::redis::{EntryId, Pipeline, RedisClient, RedisLedger, text};
 use crate::limits::{BATCH_MAX, CONSUMER_ALIVE_MS, CONSUMER_GONE_MS};
 use crate::sale::{Change, SaleId};
 
+mod alone;
 mod care;
 mod lag;
 
@@ -64,6 +65,8 @@ pub struct StreamOptions {
     /// A worker without entries that was not heard of for this long, and twice `claim_after`, is
     /// taken out of the group.
     pub gone_after: Duration,
+    /// It must be the only worker of its group: so the changes of a reservation come in order.
+    pub alone: bool,
 }
 
 /// See the module's header.
@@ -133,6 +136,9 @@ impl StreamSource {
             care_refused: false,
         };
         source.discover()?;
+        if source.options.alone {
+            source.take_over()?;
+        }
         Ok(source)
     }
 
@@ -212,7 +218,7 @@ impl StreamSource {
         self.sales_count = count;
         self.groups = self.client.join_groups(&self.options.group).map_err(judge)?;
         self.index_at = Some(Instant::now());
-        Ok(())
+        self.check_alone()
     }
 
     /// Streams whose turn it is to be read, in turn.

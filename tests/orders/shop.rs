@@ -32,7 +32,13 @@ pub fn ledger_at(url: &str) -> Arc<RedisLedger> {
 
 pub fn worker_named(consumer: &str) -> StreamOptions {
     let (claim_after, gone_after) = (Duration::from_secs(3600), Duration::from_secs(3600));
-    StreamOptions { group: "orders".into(), consumer: consumer.into(), claim_after, gone_after }
+    StreamOptions {
+        group: "orders".into(),
+        consumer: consumer.into(),
+        claim_after,
+        gone_after,
+        alone: false,
+    }
 }
 
 /// Sells, confirms and cancels by the ledger's own scripts.

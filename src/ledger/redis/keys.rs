@@ -9,6 +9,15 @@ const PLACEHOLDER: &str = "{sale}";
 /// What the name of the index of sales begins with. The template of the counters' key follows.
 const INDEX_PREFIX: &str = "stampede:sales:";
 
+/// The name of a consumer group that reads the sales' streams for webhooks, or what it begins with. By
+/// that an audit tells such a group from one whose worker writes orders.
+pub const WEBHOOKS_GROUP: &str = "webhooks";
+
+/// Whether a consumer group reads for webhooks.
+pub fn is_of_webhooks(group: &str) -> bool {
+    group.starts_with(WEBHOOKS_GROUP)
+}
+
 /// A name with the sale's id in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Template {

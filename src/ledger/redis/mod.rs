@@ -62,7 +62,7 @@ pub use decode_error::DecodeError;
 pub use entry_id::EntryId;
 pub use handshake::{handshake, load_scripts};
 pub use handshake_error::HandshakeError;
-pub use keys::{KeyTemplates, KeysError, SaleKeys};
+pub use keys::{KeyTemplates, KeysError, SaleKeys, WEBHOOKS_GROUP, is_of_webhooks};
 pub use line::{parse_line, parse_value};
 pub use link::run as run_link;
 pub use pipeline::Pipeline;

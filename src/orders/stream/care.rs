@@ -45,7 +45,7 @@ impl StreamSource {
         let all = 0..self.streams.len();
         let claims: Vec<usize> = all
             .clone()
-            .filter(|&at| self.streams[at].claim_at <= now)
+            .filter(|&at| self.streams[at].claim_at <= now && !self.options.alone)
             .take(CARE_PER_ROUND)
             .collect();
         if !claims.is_empty() {

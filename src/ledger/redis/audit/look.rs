@@ -5,6 +5,7 @@ use redis::Value;
 use crate::ledger::LedgerError;
 use crate::ledger::format::FORMAT;
 use crate::ledger::redis::entry_id::EntryId;
+use crate::ledger::redis::keys::is_of_webhooks;
 use crate::ledger::redis::line::number;
 use crate::limits::{HOLD_MS_DEFAULT, QUANTITY_MAX_DEFAULT, TIME_MS_MAX, TOTAL_MAX};
 use crate::sale::{Creation, Moves, SaleSpec, SaleView, Split};
@@ -34,7 +35,10 @@ pub(super) struct Look {
     pub(super) length: u64,
     pub(super) last: EntryId,
     pub(super) added: u64,
+    /// Those that write orders.
     pub(super) groups: Vec<Group>,
+    /// Others read the stream too, for webhooks.
+    has_webhooks: bool,
     pub(super) claims: Vec<Option<String>>,
     pub(super) users: Vec<Option<String>>,
     pub(super) scores: Vec<Option<String>>,
@@ -51,14 +55,19 @@ impl Look {
             fixed(texts(next()?)?)?;
         check_format(format.as_deref())?;
         let [length, last, added] = fixed(texts(next()?)?)?;
-        let groups = list(next()?)?.into_iter().map(|group| {
-            let [_, delivered, pending] = fixed(texts(group)?)?;
+        let (mut groups, mut has_webhooks) = (Vec::new(), false);
+        for group in list(next()?)? {
+            let [name, delivered, pending] = fixed(texts(group)?)?;
+            if name.as_deref().is_some_and(is_of_webhooks) {
+                has_webhooks = true;
+                continue;
+            }
             let pending = pending.filter(|pending| !pending.is_empty());
-            Ok(Group {
+            groups.push(Group {
                 delivered: entry(delivered)?,
                 pending: pending.map(|p| entry(Some(p))).transpose()?,
-            })
-        });
+            });
+        }
         let or_zero = |text: Option<String>| text.as_deref().map_or(Some(0), number);
         Ok(Self {
             now_ms,
@@ -73,7 +82,8 @@ impl Look {
             length: or_zero(length).ok_or_else(|| odd("a length"))?,
             last: entry(last)?,
             added: or_zero(added).ok_or_else(|| odd("entries-added"))?,
-            groups: groups.collect::<Result<_, LedgerError>>()?,
+            groups,
+            has_webhooks,
             claims: texts(next()?)?,
             users: texts(next()?)?,
             scores: texts(next()?)?,
@@ -132,12 +142,12 @@ impl Look {
         self.added > 0 && self.trimmed == 0 && self.entries_gone() == 0 && !self.retold
     }
 
-    /// Whether somebody reads the stream, or has read what is gone from it.
+    /// Whether somebody makes orders of the stream, or has of what is gone from it.
     pub(super) fn has_readers(&self) -> bool {
-        !self.groups.is_empty() || self.trimmed > 0
+        !self.groups.is_empty() || self.trimmed > 0 && !self.has_webhooks
     }
 
-    /// The version from which on some group has changes before it.
+    /// The version from which on some group that writes orders has changes before it.
     pub(super) fn undelivered_from(&self) -> Option<u64> {
         if self.groups.is_empty() {
             return (self.length > 0).then_some(0);

@@ -1,0 +1,179 @@
+//! One change of a reservation as a webhook: its id and its body.
+//!
+//! Both depend on nothing but the change, so that they are the same in every attempt, also after a
+//! restart.
+
+use serde::Serialize;
+
+use crate::clock::rfc3339;
+use crate::orders::rows::{public_id, signed};
+use crate::sale::{Change, ReservationId};
+
+/// A change, ready to be kept and sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// The reservation's public id.
+    pub reservation: String,
+    /// Which change of it this is: of two, the larger is the later one.
+    pub version: i64,
+    /// The body, as it is signed and sent.
+    pub body: String,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: String,
+    timestamp: String,
+    data: Data<'a>,
+}
+
+/// Named as the columns of the orders' table, times as in its readable view.
+#[derive(Serialize)]
+struct Data<'a> {
+    reservation: &'a str,
+    sale: &'a str,
+    user_id: Option<&'a str>,
+    idempotency_key: Option<&'a str>,
+    quantity: u32,
+    status: &'a str,
+    expires_at: String,
+    updated_at: String,
+    /// In a text: as a number JavaScript would round it.
+    version: String,
+    request_id: Option<&'a str>,
+    traceparent: Option<&'a str>,
+}
+
+impl Event {
+    /// The event of a change.
+    ///
+    /// # Errors
+    /// None that a change of ours can have.
+    pub fn of(change: &Change) -> Result<Self, serde_json::Error> {
+        let (public_id, at) = (public_id(change), rfc3339(change.at_ms));
+        let reservation = &change.reservation;
+        let status = reservation.status.as_str();
+        let trace = change.trace.as_deref();
+        let version = signed(change.version);
+        let body = serde_json::to_string(&Body {
+            r#type: format!("reservation.{status}"),
+            timestamp: at.clone(),
+            data: Data {
+                reservation: &public_id,
+                sale: change.sale.whole_str(),
+                user_id: reservation.user.as_ref().map(|user| user.as_str()),
+                idempotency_key: change.key.as_ref().map(|key| key.as_str()),
+                quantity: reservation.quantity,
+                status,
+                expires_at: rfc3339(reservation.expires_at_ms),
+                updated_at: at,
+                version: version.to_string(),
+                request_id: trace.and_then(|trace| trace.request_id()),
+                traceparent: trace.and_then(|trace| trace.parent()),
+            },
+        })?;
+        Ok(Self { reservation: public_id, version, body })
+    }
+}
+
+/// The `webhook-id` of a change of a reservation. The names of sales may have dots, which separate
+/// what is signed, so it has the reservation's own part only, which is unique.
+pub fn webhook_id(reservation: &str, version: i64) -> String {
+    let own = reservation.rsplit('~').next().unwrap_or(reservation);
+    format!("msg_{own}_{version}")
+}
+
+/// The reservation and the version that a `webhook-id` names. `None`: it is none of ours.
+pub fn parse_webhook_id(id: &str) -> Option<(ReservationId, i64)> {
+    let (own, version) = id.strip_prefix("msg_")?.split_once('_')?;
+    let reservation = ReservationId::from_text(own.as_bytes()).ok()?;
+    let version: i64 = version.parse().ok()?;
+    // One event has one id.
+    (webhook_id(own, version) == id).then_some((reservation, version))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::limits::{
+        KEY_BYTES_MAX, REQUEST_ID_BYTES_MAX, SALE_ID_BYTES_MAX, TIME_MS_MAX, USER_BYTES_MAX,
+        WEBHOOK_BODY_BYTES_MAX,
+    };
+    use crate::sale::{Key, Reservation, SaleId, Status, User};
+    use crate::trace::Trace;
+
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    fn change(sale: &SaleId, status: Status) -> Change {
+        Change {
+            sale: sale.clone(),
+            reservation: Reservation {
+                id: ReservationId(7),
+                user: Some(User::new("ann \"x\"").unwrap()),
+                quantity: 2,
+                status,
+                expires_at_ms: 1_893_456_600_000,
+            },
+            key: Some(Key::new("key 1").unwrap()),
+            at_ms: 1_893_456_000_123,
+            version: 1_985_432_000_000_000_003,
+            trace: Trace::from_texts("r-1", PARENT).map(Arc::new),
+        }
+    }
+
+    #[test]
+    fn a_body_is_what_the_documentation_shows() {
+        let sale = SaleId::new("a.b").unwrap();
+        let event = Event::of(&change(&sale, Status::Confirmed)).unwrap();
+        assert_eq!(
+            event.body,
+            format!(
+                "{{\"type\":\"reservation.confirmed\",\"timestamp\":\"2030-01-01T00:00:00.123Z\",\
+                 \"data\":{{\"reservation\":\"a.b~{id}\",\"sale\":\"a.b\",\"user_id\":\"ann \
+                 \\\"x\\\"\",\"idempotency_key\":\"key 1\",\"quantity\":2,\"status\":\"confirmed\",\
+                 \"expires_at\":\"2030-01-01T00:10:00.000Z\",\
+                 \"updated_at\":\"2030-01-01T00:00:00.123Z\",\"version\":\"1985432000000000003\",\
+                 \"request_id\":\"r-1\",\"traceparent\":\"{PARENT}\"}}}}",
+                id = ReservationId(7),
+            )
+        );
+        let page = include_str!("../../../docs/webhooks.md");
+        let body: serde_json::Value = serde_json::from_str(&event.body).unwrap();
+        for name in body["data"].as_object().unwrap().keys() {
+            assert!(page.contains(&format!("| `{name}` |")), "docs/webhooks.md lacks {name}");
+        }
+        for status in ["held", "confirmed", "cancelled", "expired", "refunded"] {
+            assert!(page.contains(&format!("| `reservation.{status}` |")), "{status}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_of_one_change_and_has_no_dot() {
+        let sale = SaleId::new("a.b").unwrap().part(2, 4).unwrap();
+        let event = Event::of(&change(&sale, Status::Held)).unwrap();
+        let id = webhook_id(&event.reservation, event.version);
+        assert_eq!(id, format!("msg_{}_1985432000000000003", ReservationId(7)));
+        assert_eq!(parse_webhook_id(&id), Some((ReservationId(7), event.version)));
+        assert!(event.body.contains("\"sale\":\"a.b\""), "{}", event.body);
+        for none in ["", "msg_", "msg_x_1", &format!("{id}x"), &id.replace("msg_", "msg_0")] {
+            assert_eq!(parse_webhook_id(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn the_longest_body_is_within_its_bound() {
+        let sale = SaleId::new(&"s".repeat(SALE_ID_BYTES_MAX)).unwrap().part(32, 32).unwrap();
+        let mut longest = change(&sale, Status::Confirmed);
+        let text = "\"".repeat(KEY_BYTES_MAX);
+        longest.reservation.user = Some(User::new(&text[..USER_BYTES_MAX]).unwrap());
+        longest.reservation.quantity = u32::MAX;
+        longest.reservation.expires_at_ms = TIME_MS_MAX;
+        longest.key = Some(Key::new(&text).unwrap());
+        longest.version = u64::MAX;
+        longest.trace = Trace::from_texts(&"\"".repeat(REQUEST_ID_BYTES_MAX), PARENT).map(Arc::new);
+        let event = Event::of(&longest).unwrap();
+        assert!(event.body.len() <= WEBHOOK_BODY_BYTES_MAX, "{}", event.body.len());
+    }
+}
