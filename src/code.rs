@@ -27,6 +27,16 @@ pub enum Code {
     ConfirmNotPublic,
     ShopOnly,
     UserNotTrusted,
+    TokenMissing,
+    TokenMalformed,
+    TokenAlgorithm,
+    TokenUnknownKey,
+    TokenSignature,
+    TokenExpired,
+    TokenNotYetValid,
+    TokenAudience,
+    TokenSale,
+    TokenMax,
     Internal,
 }
 
@@ -74,7 +84,7 @@ impl Row {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 31] = [
         Self::SoldOut,
         Self::LimitReached,
         Self::NotOpen,
@@ -95,6 +105,16 @@ impl Code {
         Self::ConfirmNotPublic,
         Self::ShopOnly,
         Self::UserNotTrusted,
+        Self::TokenMissing,
+        Self::TokenMalformed,
+        Self::TokenAlgorithm,
+        Self::TokenUnknownKey,
+        Self::TokenSignature,
+        Self::TokenExpired,
+        Self::TokenNotYetValid,
+        Self::TokenAudience,
+        Self::TokenSale,
+        Self::TokenMax,
         Self::Internal,
     ];
 
@@ -138,6 +158,26 @@ impl Code {
             Self::ConfirmNotPublic => row(kind!("confirm_not_public", Forbidden, "Only the shop confirms, with its token or at the control port; --public-confirm lets buyers confirm here, for demonstrations.")),
             Self::ShopOnly => row(kind!("shop_only", Forbidden, "Only the shop may ask for this, with its token.")),
             Self::UserNotTrusted => row(kind!("user_not_trusted", Forbidden, "The request names a user, and only the proxies that the server trusts, the shop or a token may.")).buy(-18, "用户身份不可信"),
+            Self::TokenMissing => row(kind!("token_missing", Unauthorized, "The request needs a token: Authorization: Bearer TOKEN."))
+                .buy(-20, "缺少购票令牌"),
+            Self::TokenMalformed => row(kind!("token_malformed", Unauthorized, "The token can't be used."))
+                .buy(-21, "购票令牌格式错误"),
+            Self::TokenAlgorithm => row(kind!("token_algorithm", Unauthorized, "The token is not signed in the way that its key signs."))
+                .buy(-22, "购票令牌签名算法不符"),
+            Self::TokenUnknownKey => row(kind!("token_unknown_key", Unauthorized, "The token names no key (kid) that is known here."))
+                .buy(-23, "购票令牌密钥未知"),
+            Self::TokenSignature => row(kind!("token_signature", Unauthorized, "The token's signature is not that of its key."))
+                .buy(-24, "购票令牌签名无效"),
+            Self::TokenExpired => row(kind!("token_expired", Unauthorized, "The token's time (exp) is over."))
+                .buy(-25, "购票令牌已过期"),
+            Self::TokenNotYetValid => row(kind!("token_not_yet_valid", Unauthorized, "The token's time (nbf) has not begun."))
+                .buy(-26, "购票令牌尚未生效"),
+            Self::TokenAudience => row(kind!("token_audience", Unauthorized, "The token is for another service (aud)."))
+                .buy(-27, "购票令牌受众不符"),
+            Self::TokenSale => row(kind!("token_sale", Forbidden, "The token is not for this sale."))
+                .buy(-28, "购票令牌不适用于此活动"),
+            Self::TokenMax => row(kind!("token_max", Forbidden, "The token is for fewer units."))
+                .buy(-29, "超过购票令牌允许的数量"),
             Self::Internal => row(Kind::INTERNAL),
         }
     }
@@ -145,6 +185,22 @@ impl Code {
     /// How a problem says it.
     pub const fn kind(self) -> &'static Kind {
         self.row().kind
+    }
+
+    /// What `WWW-Authenticate` says with it (RFC 6750, section 3), if it is about a token of admission.
+    pub const fn challenge(self) -> Option<&'static str> {
+        match self {
+            Self::TokenMissing => Some("Bearer"),
+            Self::TokenMalformed
+            | Self::TokenAlgorithm
+            | Self::TokenUnknownKey
+            | Self::TokenSignature
+            | Self::TokenExpired
+            | Self::TokenNotYetValid
+            | Self::TokenAudience => Some("Bearer error=\"invalid_token\""),
+            Self::TokenSale | Self::TokenMax => Some("Bearer error=\"insufficient_scope\""),
+            _ => None,
+        }
     }
 
     /// How `/buy/ticket` says it. `None`: it has no words for it and answers with the problem.
@@ -168,16 +224,18 @@ mod tests {
     fn the_table_is_consistent() {
         let names: HashSet<_> = Code::ALL.iter().map(|code| code.kind().code).collect();
         assert_eq!(names.len(), Code::ALL.len(), "each code has a name of its own");
-        let mut buy: Vec<_> = Code::ALL.iter().filter_map(|code| code.buy()).collect();
-        buy.sort_by_key(|answer| -answer.code);
-        let codes: Vec<_> = buy.iter().map(|answer| answer.code).collect();
-        assert_eq!(codes, (1..=18).map(|n: i8| -n).collect::<Vec<_>>());
+        let buy: Vec<_> = Code::ALL.iter().filter_map(|code| code.buy()).collect();
+        let codes: HashSet<_> = buy.iter().map(|answer| answer.code).collect();
+        assert_eq!(codes.len(), buy.len(), "each code has a number of its own");
+        assert!(codes.iter().all(|code| *code < 0));
         for answer in buy {
             assert!(!answer.msg.contains(['"', '\\']) && !answer.msg.contains(char::is_control));
         }
         for code in Code::ALL {
             let come_back = matches!(code.kind().status.code(), 429 | 503);
             assert_eq!(code.kind().retry_after_s.is_some(), come_back, "{code:?}");
+            let challenges = code.kind().status == Status::Unauthorized;
+            assert!(!challenges || code.challenge().is_some(), "{code:?}");
         }
     }
 

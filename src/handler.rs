@@ -6,6 +6,7 @@
 
 mod answer;
 mod buy;
+mod passing;
 mod refusal;
 mod reservations;
 mod sales;
@@ -30,8 +31,10 @@ use crate::route::{Namer, Route, buyer, percent, route};
 use crate::seldom::Seldom;
 use crate::trace::Trace;
 use crate::trust::CoreTrust;
+use crate::turnstile::Turnstile;
 use answer::{write_plaintext, write_techempower_json};
-use reservations::Wish;
+use passing::Passing;
+use reservations::{Asking, Declined, Wish};
 
 /// Leaves a request to a control thread, which keeps the promise; or says why that can't be.
 pub type AskDesk = Box<dyn Fn(Request, Promise<Reply>) -> Result<(), Problem>>;
@@ -43,6 +46,8 @@ pub struct Buyers {
     public_confirm: bool,
     /// Whom the port believes.
     trust: CoreTrust,
+    /// What stands before a purchase.
+    turnstile: Turnstile,
     /// Where the shop's requests go that are no purchases.
     desk: AskDesk,
     /// What is the same for everybody, encoded once.
@@ -56,12 +61,14 @@ impl Buyers {
         seller: &'static Seller,
         public_confirm: bool,
         trust: CoreTrust,
+        turnstile: Turnstile,
         desk: AskDesk,
     ) -> Self {
         Self {
             seller,
             public_confirm,
             trust,
+            turnstile,
             desk,
             buy_refusals: buy::Refusals::default(),
             sold_out: Canned::problem(&refusal::sold_out(0)),
@@ -165,6 +172,7 @@ impl Service for Buyers {
     }
 
     fn tick(&self) {
+        self.turnstile.tick();
         self.seller.tick();
     }
 
@@ -195,11 +203,15 @@ impl Buyers {
         let envelope = &manner.envelope(&date);
         let seller = self.seller;
         let wait = |question| Action::Wait(Waiting { manner, question, trace: trace.cloned() });
-        let ask = |id: &str, wish, out: &mut Vec<u8>| match reservations::ask(
-            seller, asker, id, wish, envelope, out,
-        ) {
-            Some(asking) => wait(Question::Reservation(asking)),
-            None => Action::Answered,
+        let ask = |id: &str, wish, out: &mut Vec<u8>| {
+            let asking = match self.turnstile.is_on() {
+                true => self.ask_passing(core, asker, head, (id, wish), envelope, out),
+                false => reservations::ask(seller, asker, id, (wish, None), envelope, out),
+            };
+            match asking {
+                Some(asking) => wait(Question::Reservation(asking)),
+                None => Action::Answered,
+            }
         };
         if let Some(name) = head.query.and_then(|query| route.stray_parameter(query)) {
             let detail = "This path takes no parameters; nothing was done.";
@@ -208,6 +220,12 @@ impl Buyers {
         }
         let action = match route {
             Route::NotFound => return None,
+            Route::BuyTicket if self.turnstile.is_on() => {
+                match self.buy_passing(core, asker, head, trace, envelope, out) {
+                    Some(waiting) => wait(Question::Buy(waiting)),
+                    None => Action::Answered,
+                }
+            }
             Route::BuyTicket => {
                 let user = match head.user.is_none() && head.query.is_none() {
                     true => Ok(None),
@@ -218,6 +236,13 @@ impl Buyers {
                     Some(waiting) => wait(Question::Buy(waiting)),
                     None => Action::Answered,
                 }
+            }
+            Route::CreateReservation { sale } if self.turnstile.is_on() => {
+                match self.reserve_passing(core, asker, (head, body), &sale, trace) {
+                    Ok(asked) => return Some(wait(Question::Reserve(asked))),
+                    Err(declined) => declined.write(&self.sold_out, envelope, out),
+                }
+                Action::Answered
             }
             Route::CreateReservation { sale } => {
                 let namer = self.namer(core, asker, head);
@@ -253,6 +278,54 @@ impl Buyers {
             }
         };
         Some(action)
+    }
+
+    /// The local step of a purchase that something stands before.
+    #[inline(never)]
+    fn buy_passing(
+        &self,
+        core: &'static Core,
+        asker: Asker,
+        head: &Head<'_>,
+        trace: Option<&Arc<Trace>>,
+        envelope: &Envelope<'_>,
+        out: &mut Vec<u8>,
+    ) -> Option<Asked> {
+        let trust = self.trust.get();
+        let passing = Passing::of(core, asker, head, &self.turnstile, &trust);
+        let bid = (&passing, head, trace);
+        buy::begin_passing(self.seller, asker, &self.buy_refusals, bid, envelope, out)
+    }
+
+    /// The same of a reservation.
+    #[inline(never)]
+    fn reserve_passing(
+        &self,
+        core: &'static Core,
+        asker: Asker,
+        (head, body): (&Head<'_>, &[u8]),
+        sale: &str,
+        trace: Option<&Arc<Trace>>,
+    ) -> Result<Asked, Declined> {
+        let trust = self.trust.get();
+        let passing = Passing::of(core, asker, head, &self.turnstile, &trust);
+        reservations::begin_passing(self.seller, asker, (&passing, head, body), sale, trace)
+    }
+
+    /// Asks about a reservation for who may.
+    #[inline(never)]
+    fn ask_passing(
+        &self,
+        core: &'static Core,
+        asker: Asker,
+        head: &Head<'_>,
+        (id, wish): (&str, Wish),
+        envelope: &Envelope<'_>,
+        out: &mut Vec<u8>,
+    ) -> Option<Asking> {
+        let trust = self.trust.get();
+        let passing = Passing::of(core, asker, head, &self.turnstile, &trust);
+        reservations::ask(self.seller, asker, id, (wish, Some(&passing)), envelope, out)
     }
 
     /// Whose word counts for the user of a request.
@@ -387,7 +460,9 @@ impl Buyers {
     fn alone(seller: &'static Seller, public_confirm: bool) -> Self {
         let trust = crate::renewed::Renewed::new(crate::trust::Trust::default());
         let desk: AskDesk = Box::new(|request, _| panic!("nobody is at the desk: {request:?}"));
-        Self::new(seller, public_confirm, CoreTrust::of(Arc::new(trust)), desk)
+        let turnstile = crate::turnstile::SharedTurnstile::open(1);
+        let turnstile = Turnstile::new(0, Arc::new(turnstile));
+        Self::new(seller, public_confirm, CoreTrust::of(Arc::new(trust)), turnstile, desk)
     }
 }
 

@@ -22,6 +22,7 @@ pub mod route;
 pub mod views;
 pub mod admission;
 pub mod limiter;
+pub mod turnstile;
 pub mod purchase;
 pub mod stock;
 pub mod splits;

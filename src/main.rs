@@ -153,7 +153,7 @@ fn announcement(config: &Config, ready: &Ready) -> String {
     }
     let is_tcp = |listen: &&Listen| matches!(listen, Listen::Tcp(_));
     if let Some(listen) = ready.addresses.iter().find(is_tcp).or(ready.addresses.first()) {
-        text += &how_to_buy(&curl_base(listen), &ready.sales);
+        text += &how_to_buy(&curl_base(listen), &ready.sales, config.admission.is_some());
     }
     text
 }
@@ -173,7 +173,7 @@ fn conditions(view: &SaleView) -> String {
 
 /// A purchase that works as soon as the sale is open: of the sale that `/buy/ticket` sells, if it is
 /// there, or of the first one.
-fn how_to_buy<'a>(base: &str, sales: &'a [(SaleId, SaleStart)]) -> String {
+fn how_to_buy<'a>(base: &str, sales: &'a [(SaleId, SaleStart)], needs_token: bool) -> String {
     let there = |(id, start): &'a (SaleId, SaleStart)| match start {
         SaleStart::Created(view) | SaleStart::Existing(view) => Some((id.as_str(), view)),
         SaleStart::Refused(_) | SaleStart::Missing => None,
@@ -188,13 +188,17 @@ fn how_to_buy<'a>(base: &str, sales: &'a [(SaleId, SaleStart)]) -> String {
         Some((_, view)) if view.state() == State::Closed => ", once the sale is open".to_owned(),
         _ => String::new(),
     };
-    let key = "curl -i -H 'Idempotency-Key: my-first'";
+    let key = match needs_token {
+        false => "curl -i -H 'Idempotency-Key: my-first'",
+        true => "curl -i -H \"Authorization: Bearer $TOKEN\" -H 'Idempotency-Key: my-first'",
+    };
     let command = match sale {
         Some((id, _)) if id != BUY_SALE => {
-            let json = "-H 'Content-Type: application/json' -d '{\"user\":\"ann\"}'";
+            let body = if needs_token { "{}" } else { "{\"user\":\"ann\"}" };
+            let json = format!("-H 'Content-Type: application/json' -d '{body}'");
             format!("{key} {json} {base}/v1/sales/{id}/reservations")
         }
-        Some((_, view)) if view.spec.limit_per_user > 0 => {
+        Some((_, view)) if view.spec.limit_per_user > 0 && !needs_token => {
             format!("{key} -H 'X-User-Id: ann' {base}/buy/ticket")
         }
         _ => format!("{key} {base}/buy/ticket"),

@@ -9,6 +9,7 @@ mod ledger;
 mod process;
 mod purchases;
 mod sheet;
+mod turnstile;
 mod upkeep;
 
 use std::fmt;
@@ -62,6 +63,7 @@ impl Collector for Server {
         let status = &*self.0;
         sheet.info("build", "The version that runs.", &[("version", env!("CARGO_PKG_VERSION"))])?;
         purchases::write(&mut sheet, status)?;
+        turnstile::write(&mut sheet, status)?;
         ledger::write(&mut sheet, status)?;
         connections::write(&mut sheet, status)?;
         upkeep::write(&mut sheet, status)

@@ -16,7 +16,7 @@ mod table;
 mod vanished;
 mod verdict;
 
-pub use asked::{Asked, Done, Progress, begin};
+pub use asked::{Asked, Done, Progress, begin, known_sold_out};
 pub use counts::{CoreCounts, Counted, Questions, SaleCounts, Sums};
 pub use parts::{confirm_late, gather};
 pub use sales::{Settler, ask, look};

@@ -10,7 +10,7 @@ pub mod percent;
 pub mod table;
 mod user;
 
-pub use json::{ReservationRequest, parse_reservation_request};
+pub use json::{ReservationRequest, parse_admitted_request, parse_reservation_request};
 pub use key::idempotency_key;
 pub use user::{Misnamed, Namer, USER_FIELD, USER_HEADER, buyer, user_not_trusted};
 

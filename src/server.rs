@@ -28,6 +28,7 @@ use crate::signals;
 use crate::stat_log::StatLog;
 use crate::status::Status;
 use crate::trust::Trust;
+use crate::turnstile::SharedTurnstile;
 
 mod boot;
 mod drain;
@@ -268,6 +269,7 @@ fn make_status(
     Ok(Arc::new(Status {
         engine: Arc::new(Engine::new(cores, settings, report)?),
         trust: Arc::new(Renewed::new(Trust::of(&config))),
+        turnstile: Arc::new(SharedTurnstile::of(&config)),
         selling: Arc::new(selling),
         patience,
         hands_over: AtomicBool::new(false),

@@ -10,6 +10,7 @@ use crate::patience::Patience;
 use crate::purchase::Selling;
 use crate::stat_log::StatLogCounters;
 use crate::trust::SharedTrust;
+use crate::turnstile::SharedTurnstile;
 use crate::upkeep::Upkeep;
 
 /// See the module's header.
@@ -20,6 +21,8 @@ pub struct Status {
     pub engine: Arc<Engine>,
     /// Whom they believe.
     pub trust: Arc<SharedTrust>,
+    /// What stands before a purchase.
+    pub turnstile: Arc<SharedTurnstile>,
     /// What they sell with.
     pub selling: Arc<Selling>,
     /// How long its cores wait for the ledger.

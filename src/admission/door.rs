@@ -36,6 +36,8 @@ pub struct Door {
     forged_us: Box<[u32]>,
     /// Some of it is not 0.
     is_forged: bool,
+    /// Signatures that were checked, and not told yet.
+    checks: u64,
 }
 
 impl Door {
@@ -48,17 +50,18 @@ impl Door {
             hasher: RandomState::new(),
             forged_us: vec![0; ADMISSION_FORGED_COUNTERS].into(),
             is_forged: false,
+            checks: 0,
         }
     }
 
-    /// From now on it takes tokens of these keys. Of the old ones it knows none any more.
-    pub fn change(&mut self, admission: Arc<Admission>) {
-        self.admission = admission;
-        self.cache.clear();
-    }
-
-    /// A new tick begins.
-    pub fn tick(&mut self) {
+    /// A new tick begins. If the keys are others from now on, no token of before is known any more.
+    pub fn tick(&mut self, admission: &Arc<Admission>) {
+        if !Arc::ptr_eq(&self.admission, admission) {
+            if self.admission != *admission {
+                self.cache.clear();
+            }
+            self.admission = admission.clone();
+        }
         self.left_us = ADMISSION_CHECKS_PER_TICK_US;
         if std::mem::take(&mut self.is_forged) {
             self.forged_us.fill(0);
@@ -81,6 +84,11 @@ impl Door {
         Ok(pass)
     }
 
+    /// Signatures that were checked since this was asked last.
+    pub fn take_checks(&mut self) -> u64 {
+        std::mem::take(&mut self.checks)
+    }
+
     /// Which of the counters an address has.
     fn counter(&self, address: u64) -> usize {
         self.hasher.hash_one(address) as usize % ADMISSION_FORGED_COUNTERS
@@ -95,6 +103,7 @@ impl Door {
             return Err(Denied::Busy);
         }
         self.left_us -= cost_us;
+        self.checks += 1;
         let verified = checked.verify();
         if let (Err(Denied::Signature), Some(at)) = (&verified, counter) {
             self.forged_us[at] = forged_us + cost_us;

@@ -207,6 +207,15 @@ impl KeySet {
         self.keys.iter().map(Key::kid)
     }
 
+    /// Whether somebody who reads the file could sign.
+    pub fn has_secrets(&self) -> bool {
+        let is_secret = |key: &Key| match &key.kind {
+            Kind::Hs256(_) => true,
+            Kind::EdDsa { pair, .. } => pair.is_some(),
+        };
+        self.keys.iter().any(is_secret)
+    }
+
     /// The names of the keys whose private part is there although verifying needs none.
     pub fn private_kids(&self) -> impl Iterator<Item = &str> {
         let private = |key: &&Key| matches!(key.kind, Kind::EdDsa { pair: Some(_), .. });

@@ -49,6 +49,40 @@ impl Pass {
     }
 }
 
+impl Denied {
+    /// What each kind is called, as a code says it.
+    pub const NAMES: [&'static str; 11] = [
+        "token_missing",
+        "token_malformed",
+        "token_algorithm",
+        "token_unknown_key",
+        "token_signature",
+        "token_expired",
+        "token_not_yet_valid",
+        "token_audience",
+        "token_sale",
+        "token_max",
+        "busy",
+    ];
+
+    /// Which of the kinds it is.
+    pub fn index(self) -> usize {
+        match self {
+            Self::Missing => 0,
+            Self::Malformed(_) => 1,
+            Self::Algorithm => 2,
+            Self::UnknownKey => 3,
+            Self::Signature => 4,
+            Self::Expired => 5,
+            Self::NotYetValid => 6,
+            Self::Audience => 7,
+            Self::Sale => 8,
+            Self::Max { .. } => 9,
+            Self::Busy => 10,
+        }
+    }
+}
+
 /// Why a token admits nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {

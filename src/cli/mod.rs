@@ -8,6 +8,7 @@
 //! Architecture invariant: no default and no bound stands here as a number of its own; help texts
 //! that name one are held to `limits.rs` by a test.
 
+mod admission;
 mod audit;
 mod moving;
 mod operator;
@@ -17,6 +18,7 @@ mod token;
 
 use clap::{Parser, Subcommand};
 
+pub use admission::AdmissionOptions;
 pub use audit::AuditOptions;
 pub use moving::{BackupOptions, MoveOptions, RestoreOptions};
 pub use operator::{OperatorOptions, ReservationAction, SaleAction, TermsOptions};

@@ -2,6 +2,8 @@
 
 use clap::Args;
 
+use super::admission::AdmissionOptions;
+
 /// The options of serve and check-config, unjudged. It can hold a password (in the ledger's URL),
 /// so there is no `Debug`.
 #[derive(Args, Default)]
@@ -151,6 +153,10 @@ pub struct ServeOptions {
     /// what a client has written there.
     #[arg(long, value_name = "HEADER", help_heading = "Callers")]
     pub forwarded_header: Option<String>,
+
+    /// Who may buy, and how often.
+    #[command(flatten)]
+    pub admission: AdmissionOptions,
 
     /// Where stock and reservations are kept [default: embedded:./stampede-data]
     ///
@@ -402,6 +408,10 @@ impl ServeOptions {
             "public-confirm" => &self.public_confirm,
             "proxy-protocol" => &self.proxy_protocol,
             "forwarded-header" => &self.forwarded_header,
+            "admission-keys" => &self.admission.admission_keys,
+            "admission-audience" => &self.admission.admission_audience,
+            "rate-per-user" => &self.admission.rate_per_user,
+            "rate-per-address" => &self.admission.rate_per_address,
             "cores" => &self.cores,
             "tls-ticket-keys" => &self.tls_ticket_keys,
             "connections-max" => &self.connections_max,
@@ -475,9 +485,10 @@ Signals:
   SIGTERM, SIGINT   drain: no new connection, requests under way are answered (--drain-delay,
                     --drain-timeout); the second one ends within 1s, the third at once
   SIGHUP            reads the file of --config again, and the files that settings name. Taken over are
-                    connections-max, connections-per-address, trusted-proxies, proxy-protocol, the
-                    timeouts, waiting-max, log, tokens and the files of TLS; the log names what takes
-                    a restart. If anything is wrong, nothing changes
+                    connections-max, connections-per-address, trusted-proxies, proxy-protocol, the keys of
+                    admission, the limits of purchases, the timeouts, waiting-max, log, tokens and the
+                    files of TLS; the log names what takes a restart. If anything is wrong, nothing
+                    changes
   SIGUSR2           starts the program again from the same path, by now perhaps of another build, and
                     gives it the listening sockets; nobody is refused. Old connections end with their
                     next answer. With an embedded ledger purchases wait until the new process has

@@ -1,6 +1,7 @@
 //! What a running server takes over of a configuration that it reads again, and what takes a restart.
 
 use super::Config;
+use super::admission::ADMISSION_KEYS;
 use super::control::{CONTROL_TOKEN, ControlSetting, READ_TOKEN, SHOP_TOKEN, Tokens};
 use super::source::{Changes, Setting};
 
@@ -23,6 +24,12 @@ impl Config {
         }
         if self.shop_tokens != new.shop_tokens && !changes.taken_over.contains(&SHOP_TOKEN) {
             changes.taken_over.push(SHOP_TOKEN);
+        }
+        // So does a key of admission.
+        let keys = |config: &Self| config.admission.as_ref().map(|s| s.admission.clone());
+        let is_told = changes.taken_over.iter().any(|name| name.starts_with("admission-"));
+        if !is_told && keys(self) != keys(new) {
+            changes.taken_over.push(ADMISSION_KEYS);
         }
         changes
     }
@@ -57,6 +64,9 @@ impl Config {
             trusted_proxies: new.trusted_proxies.clone(),
             proxy_protocol: new.proxy_protocol,
             forwarded_header: new.forwarded_header,
+            admission: new.admission.clone(),
+            rate_per_user: new.rate_per_user,
+            rate_per_address: new.rate_per_address,
             log_filter: new.log_filter.clone(),
             drain_delay_ms: new.drain_delay_ms,
             drain_timeout_ms: new.drain_timeout_ms,

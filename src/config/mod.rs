@@ -9,6 +9,7 @@
 //! Architecture invariant: a configuration is data. Nothing here opens a listener, a ledger or a
 //! log, and nothing prints.
 
+mod admission;
 mod changes;
 mod control;
 mod error;
@@ -32,6 +33,7 @@ use ipnet::IpNet;
 use crate::cli::ServeOptions;
 use crate::ledger::embedded::LedgerId;
 use crate::ledger::redis::TlsFiles;
+use crate::limiter::Rate;
 use crate::limits;
 use crate::orders::DatabaseUrl;
 use crate::sale::{SaleId, SaleSpec, Split};
@@ -40,6 +42,7 @@ use crate::tls::TlsSetting;
 pub use crate::host::{Host, avoid_stalls, raise_file_limit};
 pub use crate::logging::LogFormat;
 pub use crate::stock::StockSetting;
+pub use admission::AdmissionSetting;
 pub use control::{CONTROL_DEFAULT, ControlSetting, Token, Tokens};
 pub use error::ConfigError;
 pub use ledger::{
@@ -95,6 +98,12 @@ pub struct Config {
     pub proxy_protocol: bool,
     /// The header in which they say whose a request is.
     pub forwarded_header: ForwardedHeader,
+    /// Whose tokens admit buyers. `None`: they need none.
+    pub admission: Option<AdmissionSetting>,
+    /// How often a user may buy, if that is limited.
+    pub rate_per_user: Option<Rate>,
+    /// How often one may buy from an address, if that is limited.
+    pub rate_per_address: Option<Rate>,
     /// The ledger.
     pub ledger: LedgerSetting,
     /// Where an embedded ledger writes its orders, if anywhere.
@@ -146,7 +155,7 @@ pub struct Config {
 impl Config {
     /// Whether somebody is trusted to say which user buys. If not, everybody names himself.
     pub fn has_namers(&self) -> bool {
-        !self.trusted_proxies.is_empty()
+        !self.trusted_proxies.is_empty() || self.admission.is_some()
     }
 
     /// The configuration from these options, the process' environment and the file they name.
@@ -203,6 +212,9 @@ impl Taker {
             trusted_proxies,
             proxy_protocol,
             forwarded_header: self.forwarded_header(),
+            admission: self.admission(),
+            rate_per_user: self.rate("rate-per-user"),
+            rate_per_address: self.rate("rate-per-address"),
             ledger,
             orders,
             restored_ledger,

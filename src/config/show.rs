@@ -4,6 +4,7 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use super::admission::{ADMISSION_KEYS, AdmissionSetting};
 use super::control::{CONTROL_TOKEN, READ_TOKEN, SHOP_TOKEN};
 use super::source::{FORMAT, FORMAT_KEY};
 use super::value::format_cores;
@@ -38,6 +39,7 @@ impl Config {
         page.setting("trusted-proxies", &format!("[{}]", proxies.join(", ")));
         page.setting("proxy-protocol", &self.proxy_protocol.to_string());
         page.setting("forwarded-header", &quoted(self.forwarded_header.as_str()));
+        page.admission();
         page.ledger(&self.ledger);
         match &self.orders {
             Some(url) => page.setting("orders", &quoted(&url.to_string())),
@@ -151,6 +153,27 @@ impl Page<'_> {
         match files.is_empty() {
             true => self.off(SHOP_TOKEN),
             false => self.setting(SHOP_TOKEN, &format!("[{}]", files.join(", "))),
+        }
+    }
+
+    fn admission(&mut self) {
+        match &self.config.admission {
+            None => self.off(ADMISSION_KEYS),
+            Some(AdmissionSetting { file, admission }) => {
+                self.setting(ADMISSION_KEYS, &quoted(&file.display().to_string()));
+                self.setting("admission-audience", &quoted(&admission.audience));
+            }
+        }
+        for (name, rate) in [
+            ("rate-per-user", self.config.rate_per_user),
+            ("rate-per-address", self.config.rate_per_address),
+        ] {
+            match rate {
+                None => self.setting(name, "\"off\""),
+                Some(rate) => {
+                    self.setting(name, &quoted(&format!("{}/{}", rate.per_s(), rate.burst())));
+                }
+            }
         }
     }
 

@@ -42,6 +42,13 @@ impl Address {
     }
 }
 
+impl Address {
+    /// Its number, which no other one has.
+    pub fn number(self) -> u64 {
+        self.0.get()
+    }
+}
+
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:x}", self.0)

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::clock::Rfc3339;
 use crate::code::Code;
-use crate::engine::http::{Canned, Envelope, JSON, Problem, Response, Status, shown};
+use crate::engine::http::{Canned, Envelope, JSON, Problem, Remedy, Response, Status, shown};
 use crate::sale::{Reservation, SaleId};
 
 /// Appends what `/buy/ticket` says to a purchase that was granted. Allocates nothing.
@@ -28,7 +28,17 @@ pub fn write_buy_granted(sale: &str, id: &[u8], envelope: &Envelope<'_>, out: &m
 /// Appends what `/buy/ticket` says to a purchase that was not granted. Allocates nothing, unless
 /// the code is none of a purchase's: then it is the problem.
 pub fn write_buy_refused(code: Code, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
-    write_buy_answer(code, &[], envelope, out);
+    write_buy_answer(code, &[], code.kind().retry_after_s, envelope, out);
+}
+
+/// The same with another time to come back.
+pub fn write_buy_refused_until(
+    code: Code,
+    retry_after_s: u32,
+    envelope: &Envelope<'_>,
+    out: &mut Vec<u8>,
+) {
+    write_buy_answer(code, &[], Some(retry_after_s), envelope, out);
 }
 
 /// The same with a member of `data` that says more, such as `opens_at`. What is given as its value
@@ -41,7 +51,7 @@ pub fn write_buy_refused_with(
 ) {
     debug_assert!(serde_json::from_str::<String>(&format!("\"{value}\"")).is_ok(), "{value}");
     let data = [br#","data":{""#, name.as_bytes(), br#"":""#, value.as_bytes(), br#""}"#];
-    write_buy_answer(code, &data, envelope, out);
+    write_buy_answer(code, &data, code.kind().retry_after_s, envelope, out);
 }
 
 /// Appends what `/buy/ticket` says to a header or parameter that is wrong. Its name may be a client's.
@@ -51,10 +61,16 @@ pub fn write_buy_invalid(field: Cow<'_, str>, envelope: &Envelope<'_>, out: &mut
     write_buy_refused_with(Code::Invalid, member, envelope, out);
 }
 
-fn write_buy_answer(code: Code, data: &[&[u8]], envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+fn write_buy_answer(
+    code: Code,
+    data: &[&[u8]],
+    retry_after_s: Option<u32>,
+    envelope: &Envelope<'_>,
+    out: &mut Vec<u8>,
+) {
     let Some(answer) = code.buy() else { return Problem::of(code).write(envelope, out) };
-    let response =
-        Response { retry_after_s: code.kind().retry_after_s, ..Response::new(answer.status, JSON) };
+    let remedy = code.challenge().map(Remedy::Authenticate);
+    let response = Response { retry_after_s, remedy, ..Response::new(answer.status, JSON) };
     let mut number = itoa::Buffer::new();
     let number = number.format(answer.code).as_bytes();
     let mut body: [&[u8]; 11] = [b""; 11];

@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use super::answer::{
     canned_buy_refused, canned_buy_refused_with, write_buy_granted, write_buy_invalid,
-    write_buy_refused, write_buy_refused_with,
+    write_buy_refused, write_buy_refused_until, write_buy_refused_with,
 };
+use super::passing::{Passing, Stopped};
 use super::refusal::{DAMAGED, verdict_code};
 use crate::clock::rfc3339;
 use crate::code::Code;
 use crate::engine::http::{Canned, Envelope, Head, write_replayed};
 use crate::ledger::batch::Asker;
 use crate::purchase::{self, Ask, Asked, Done, Progress, Refused, Seller, Verdict};
-use crate::route::{Misnamed, USER_FIELD, USER_HEADER, idempotency_key};
+use crate::route::{Misnamed, USER_FIELD, USER_HEADER, buyer, idempotency_key};
 use crate::sale::{PublicId, Reservation, ReservationId, SaleId, Status, User};
 use crate::trace::Trace;
 
@@ -88,16 +89,10 @@ pub fn begin(
     out: &mut Vec<u8>,
 ) -> Option<Asked> {
     let Bid { head, user, trace } = bid;
-    let named_by = || Cow::Borrowed(if head.user.is_some() { USER_HEADER } else { USER_FIELD });
-    let named = |user: Cow<'_, str>| User::new(&user).map_err(|_| Misnamed::Wrong(named_by()));
-    let user = match user.and_then(|user| user.map(named).transpose()) {
+    let user = match named_user(head, user) {
         Ok(user) => user,
-        Err(Misnamed::Wrong(field)) => {
-            write_buy_invalid(field, envelope, out);
-            return None;
-        }
-        Err(Misnamed::NotTrusted(field)) => {
-            write_buy_refused_with(Code::UserNotTrusted, ("field", field), envelope, out);
+        Err(misnamed) => {
+            write_misnamed(misnamed, envelope, out);
             return None;
         }
     };
@@ -105,6 +100,131 @@ pub fn begin(
         write_buy_invalid("Idempotency-Key".into(), envelope, out);
         return None;
     };
+    put(
+        seller,
+        asker,
+        refusals,
+        Ask { quantity: 1, user, key, trace: trace.cloned() },
+        envelope,
+        out,
+    )
+}
+/// The same, where limits or admission stand before it.
+pub fn begin_passing(
+    seller: &'static Seller,
+    asker: Asker,
+    refusals: &Refusals,
+    (passing, head, trace): (&Passing<'_, '_>, &Head<'_>, Option<&Arc<Trace>>),
+    envelope: &Envelope<'_>,
+    out: &mut Vec<u8>,
+) -> Option<Asked> {
+    let ask = match ask_passing(seller, passing, head, trace) {
+        Ok(ask) => ask,
+        Err(Refusal::Stopped(stopped)) => {
+            match stopped.retry_after_s() {
+                Some(s) => write_buy_refused_until(stopped.code(), s, envelope, out),
+                None => write_buy_refused(stopped.code(), envelope, out),
+            }
+            return None;
+        }
+        Err(Refusal::Misnamed(misnamed)) => {
+            write_misnamed(misnamed, envelope, out);
+            return None;
+        }
+        Err(Refusal::Key) => {
+            write_buy_invalid("Idempotency-Key".into(), envelope, out);
+            return None;
+        }
+        Err(Refusal::Known(done)) => {
+            write(refusals, &done, envelope, out);
+            return None;
+        }
+    };
+    put(seller, asker, refusals, ask, envelope, out)
+}
+
+/// Why a request that wants to pass comes to no question.
+enum Refusal<'a> {
+    Stopped(Stopped),
+    Misnamed(Misnamed<'a>),
+    /// Its idempotency key is none.
+    Key,
+    /// The core knows what it comes to.
+    Known(Done),
+}
+
+impl From<Stopped> for Refusal<'_> {
+    fn from(stopped: Stopped) -> Self {
+        Self::Stopped(stopped)
+    }
+}
+
+impl<'a> From<Misnamed<'a>> for Refusal<'a> {
+    fn from(misnamed: Misnamed<'a>) -> Self {
+        Self::Misnamed(misnamed)
+    }
+}
+
+fn ask_passing<'a>(
+    seller: &Seller,
+    passing: &Passing<'_, 'a>,
+    head: &Head<'a>,
+    trace: Option<&Arc<Trace>>,
+) -> Result<Ask, Refusal<'a>> {
+    let known = || match head.idempotency_key {
+        None => purchase::known_sold_out(seller, BUY_SALE, trace).map_or(Ok(()), Err),
+        Some(_) => Ok(()),
+    };
+    passing.pass_address()?;
+    let user = if passing.needs_token() {
+        known().map_err(Refusal::Known)?;
+        let pass = passing.admit(BUY_SALE)?;
+        if let Some(pass) = &pass {
+            passing.check_named(&pass.user)?;
+            passing.check_quantity(pass, 1)?;
+        }
+        pass.map(|pass| pass.user.clone())
+    } else {
+        let user = named_user(head, buyer(head, passing.namer()))?;
+        known().map_err(Refusal::Known)?;
+        user
+    };
+    let key = idempotency_key(head).map_err(|_| Refusal::Key)?;
+    passing.pass_user(user.as_ref())?;
+    Ok(Ask { quantity: 1, user, key, trace: trace.cloned() })
+}
+
+/// The user of a request, by what names him.
+#[inline]
+fn named_user<'a>(
+    head: &Head<'_>,
+    user: Result<Option<Cow<'a, str>>, Misnamed<'a>>,
+) -> Result<Option<User>, Misnamed<'a>> {
+    let named_by = || Cow::Borrowed(if head.user.is_some() { USER_HEADER } else { USER_FIELD });
+    let named = |user: Cow<'_, str>| User::new(&user).map_err(|_| Misnamed::Wrong(named_by()));
+    user.and_then(|user| user.map(named).transpose())
+}
+
+#[cold]
+fn write_misnamed(misnamed: Misnamed<'_>, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    match misnamed {
+        Misnamed::Wrong(field) => write_buy_invalid(field, envelope, out),
+        Misnamed::NotTrusted(field) => {
+            write_buy_refused_with(Code::UserNotTrusted, ("field", field), envelope, out);
+        }
+    }
+}
+
+/// Puts it to the sale.
+#[inline(always)]
+fn put(
+    seller: &'static Seller,
+    asker: Asker,
+    refusals: &Refusals,
+    ask: Ask,
+    envelope: &Envelope<'_>,
+    out: &mut Vec<u8>,
+) -> Option<Asked> {
     let slot = match seller.sale_to_buy(BUY_SALE) {
         Ok(slot) => slot,
         Err(verdict) => {
@@ -112,12 +232,7 @@ pub fn begin(
             return None;
         }
     };
-    match purchase::begin(
-        seller,
-        &slot,
-        Ask { quantity: 1, user, key, trace: trace.cloned() },
-        asker,
-    ) {
+    match purchase::begin(seller, &slot, ask, asker) {
         Progress::Waits(asked) => Some(asked),
         Progress::Done(done) => {
             write(refusals, &done, envelope, out);

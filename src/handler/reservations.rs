@@ -1,15 +1,20 @@
 //! `/v1/…/reservations`: made, shown, paid for, given back.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::answer::write_created;
+use super::passing::{Passing, Stopped};
 use super::refusal::{failure_code, limit_reached, not_found, verdict_problem};
+use crate::admission::Pass;
 use crate::code::Code;
 use crate::engine::http::{Canned, Envelope, Head, Media, Problem, write_json, write_replayed};
 use crate::ledger::Failure;
 use crate::ledger::batch::{Answer, Asker, Ticket};
 use crate::purchase::{self, Ask, Asked, Done, Progress, Refused, Seller, Verdict};
-use crate::route::{Namer, idempotency_key, parse_reservation_request};
+use crate::route::{
+    Namer, ReservationRequest, idempotency_key, parse_admitted_request, parse_reservation_request,
+};
 use crate::sale::{Command, Outcome, ReservationId, SaleId};
 use crate::seldom::Seldom;
 use crate::trace::Trace;
@@ -26,6 +31,16 @@ pub enum Wish {
     Cancel,
 }
 
+impl Wish {
+    fn command(self, id: ReservationId) -> Command {
+        match self {
+            Self::Show => Command::ShowReservation(id),
+            Self::Confirm => Command::Confirm(id),
+            Self::Cancel => Command::Cancel(id),
+        }
+    }
+}
+
 /// A question about a reservation that waits for the ledger.
 pub struct Asking {
     ticket: Ticket,
@@ -34,6 +49,8 @@ pub struct Asking {
     wish: Wish,
     /// It is being confirmed with units of other parts.
     late: bool,
+    /// Whose it must be: it is looked at first, and what is wished comes after.
+    owner: Option<Rc<Pass>>,
 }
 
 /// One that was answered.
@@ -53,15 +70,31 @@ impl Told {
 impl Asking {
     /// What the ledger has answered, if it has.
     pub fn go_on(self, seller: &'static Seller, asker: Asker) -> Result<Told, Self> {
-        let Self { ticket, sale, id, wish, late } = self;
+        let Self { ticket, sale, id, wish, late, owner } = self;
         let answer = match seller.batcher.take(ticket) {
             Ok((answer, _)) => answer,
-            Err(ticket) => return Err(Self { ticket, sale, id, wish, late }),
+            Err(ticket) => return Err(Self { ticket, sale, id, wish, late, owner }),
         };
+        if let Some(owner) = owner {
+            match &answer {
+                Ok(Outcome::Reservation(found)) if found.user.as_ref() == Some(&owner.user) => {}
+                // Another's is like none.
+                Ok(Outcome::Reservation(_)) => {
+                    return Ok(Told { answer: Ok(Outcome::UnknownReservation), sale, wish });
+                }
+                _ => return Ok(Told { answer, sale, wish }),
+            }
+            if wish != Wish::Show {
+                return match submit(seller, asker, &sale, wish.command(id)) {
+                    Ok(ticket) => Err(Self { ticket, sale, id, wish, late, owner: None }),
+                    Err(failure) => Ok(Told { answer: Err(failure), sale, wish }),
+                };
+            }
+        }
         if !late && sale.is_part() && wish == Wish::Confirm && answer == Ok(Outcome::Expired) {
             // Other parts may have units for it.
             return match purchase::confirm_late(seller, &sale, id, asker) {
-                Ok(ticket) => Err(Self { ticket, sale, id, wish, late: true }),
+                Ok(ticket) => Err(Self { ticket, sale, id, wish, late: true, owner: None }),
                 Err(failure) => Ok(Told { answer: Err(failure), sale, wish }),
             };
         }
@@ -80,6 +113,8 @@ pub enum Declined {
     Decided(Verdict),
     /// The request is wrong, or the server has no room for it.
     Wrong(Problem),
+    /// It does not pass.
+    Stopped(Stopped),
 }
 
 impl Declined {
@@ -88,6 +123,7 @@ impl Declined {
         match self {
             Self::Decided(verdict) => write_refused(sold_out, verdict, envelope, out),
             Self::Wrong(problem) => problem.write(envelope, out),
+            Self::Stopped(stopped) => stopped.problem().write(envelope, out),
         }
     }
 }
@@ -95,6 +131,12 @@ impl Declined {
 impl From<Problem> for Declined {
     fn from(problem: Problem) -> Self {
         Self::Wrong(problem)
+    }
+}
+
+impl From<Stopped> for Declined {
+    fn from(stopped: Stopped) -> Self {
+        Self::Stopped(stopped)
     }
 }
 
@@ -109,6 +151,55 @@ pub fn begin(
     trace: Option<&Arc<Trace>>,
 ) -> Result<Asked, Declined> {
     let request = parse_reservation_request(body, Media::of(head), head.user, namer)?;
+    put(seller, asker, head, request, sale, trace)
+}
+
+/// The same, where limits or admission stand before it.
+pub fn begin_passing(
+    seller: &'static Seller,
+    asker: Asker,
+    (passing, head, body): (&Passing<'_, '_>, &Head<'_>, &[u8]),
+    sale: &str,
+    trace: Option<&Arc<Trace>>,
+) -> Result<Asked, Declined> {
+    let known = || match head.idempotency_key {
+        None => purchase::known_sold_out(seller, sale, trace)
+            .map_or(Ok(()), |done| Err(Declined::Decided(done.verdict))),
+        Some(_) => Ok(()),
+    };
+    passing.pass_address()?;
+    let pass = if passing.needs_token() {
+        known()?;
+        passing.admit(sale)?
+    } else {
+        None
+    };
+    let media = Media::of(head);
+    let request = match &pass {
+        Some(pass) => {
+            passing.check_header(&pass.user)?;
+            let request = parse_admitted_request(body, media, &pass.user)?;
+            passing.check_quantity(pass, request.quantity)?;
+            request
+        }
+        None => {
+            let request = parse_reservation_request(body, media, head.user, passing.namer())?;
+            known()?;
+            request
+        }
+    };
+    passing.pass_user(Some(&request.user))?;
+    put(seller, asker, head, request, sale, trace)
+}
+
+fn put(
+    seller: &'static Seller,
+    asker: Asker,
+    head: &Head<'_>,
+    request: ReservationRequest,
+    sale: &str,
+    trace: Option<&Arc<Trace>>,
+) -> Result<Asked, Declined> {
     let key = idempotency_key(head)?;
     let slot = seller.sale_to_buy(sale).map_err(Declined::Decided)?;
     let ask =
@@ -146,27 +237,42 @@ pub fn write_created_or_not(
     }
 }
 
-/// Asks the ledger about a reservation; answers at once if it can't be asked.
+fn submit(
+    seller: &Seller,
+    asker: Asker,
+    sale: &SaleId,
+    command: Command,
+) -> Result<Ticket, Failure> {
+    let (now_ms, is_known) = (seller.clock.now_ms(), seller.sales.exists(sale));
+    seller.batcher.submit(now_ms, sale, is_known, command, 0, Some(asker))
+}
+
+/// Asks the ledger about a reservation; answers at once if it can't be asked. With a request that must
+/// pass, it is one of the user of its token.
 pub fn ask(
     seller: &Seller,
     asker: Asker,
     id: &str,
-    wish: Wish,
+    (wish, passing): (Wish, Option<&Passing<'_, '_>>),
     envelope: &Envelope<'_>,
     out: &mut Vec<u8>,
 ) -> Option<Asking> {
-    let Ok((sale, id)) = ReservationId::from_public(id) else {
+    let found = ReservationId::from_public(id);
+    let sale = found.as_ref().map_or("", |(sale, _)| sale.whole_str());
+    let owner = match passing.map_or(Ok(None), |passing| passing.admit(sale)) {
+        Ok(owner) => owner,
+        Err(stopped) => {
+            stopped.problem().write(envelope, out);
+            return None;
+        }
+    };
+    let Ok((sale, id)) = found else {
         not_found("reservation").write(envelope, out);
         return None;
     };
-    let command = match wish {
-        Wish::Show => Command::ShowReservation(id),
-        Wish::Confirm => Command::Confirm(id),
-        Wish::Cancel => Command::Cancel(id),
-    };
-    let (now_ms, is_known) = (seller.clock.now_ms(), seller.sales.exists(&sale));
-    match seller.batcher.submit(now_ms, &sale, is_known, command, 0, Some(asker)) {
-        Ok(ticket) => Some(Asking { ticket, sale, id, wish, late: false }),
+    let first = if owner.is_some() { Wish::Show } else { wish };
+    match submit(seller, asker, &sale, first.command(id)) {
+        Ok(ticket) => Some(Asking { ticket, sale, id, wish, late: false, owner }),
         Err(failure) => {
             seller.note_failure(failure);
             failed(wish, failure).write(envelope, out);

@@ -97,6 +97,19 @@ pub fn begin(seller: &'static Seller, slot: &Rc<SaleSlot>, ask: Ask, asker: Aske
     }
 }
 
+/// What a purchase without an idempotency key comes to, if the core knows by itself that the sale is sold
+/// out. It notes nothing of a sale that it does not know.
+pub fn known_sold_out(seller: &Seller, sale: &str, trace: Option<&Arc<Trace>>) -> Option<Done> {
+    let place = seller.sales.find(sale, seller.clock.now_ms())?;
+    match place.word(seller) {
+        Word::Refuse(refusal @ Refusal::SoldOut) => {
+            seller.record_known(&place, &refusal, trace.map(|trace| &**trace));
+            Some(Done { verdict: Verdict::Refused(refusal.into()), place })
+        }
+        Word::Refuse(_) | Word::Doubt | Word::Ask => None,
+    }
+}
+
 fn begin_to_ask(
     seller: &'static Seller,
     slot: Rc<SaleSlot>,

@@ -40,15 +40,27 @@ pub fn parse_reservation_request(
     user_header: Option<&[u8]>,
     namer: Namer,
 ) -> Result<ReservationRequest, Problem> {
+    members(body, media)?.check(user_header, namer)
+}
+
+/// The same where a token says who buys: the body needs no user, and whom else it names is not believed.
+pub fn parse_admitted_request(
+    body: &[u8],
+    media: Media,
+    user: &User,
+) -> Result<ReservationRequest, Problem> {
+    members(body, media)?.check_admitted(user)
+}
+
+fn members(body: &[u8], media: Media) -> Result<Members<'_>, Problem> {
     media.check_json()?;
-    let members = match plain::members(body) {
+    match plain::members(body) {
         Some(members) => {
             debug_assert!(read(body).is_ok_and(|other| other == members), "read in two ways");
-            members
+            Ok(members)
         }
-        None => read(body)?,
-    };
-    members.check(user_header, namer)
+        None => read(body),
+    }
 }
 
 /// Reads any body.
@@ -88,15 +100,31 @@ impl Members<'_> {
             return Err(user_not_trusted(USER_FIELD));
         }
         let user = buyer(self.user.as_ref(), user_header)?;
-        let quantity = match &self.quantity {
-            None => 1,
-            Some(Scalar::Whole(n)) if (1..=u64::from(QUANTITY_MAX)).contains(n) => *n as u32,
+        Ok(ReservationRequest { user, quantity: self.quantity()? })
+    }
+
+    fn check_admitted(self, user: &User) -> Result<ReservationRequest, Problem> {
+        if let Some((name, why)) = self.stray {
+            return Err(Problem::invalid(name, why));
+        }
+        match &self.user {
+            None => {}
+            Some(Scalar::Text(named)) if *named == user.as_str() => {}
+            Some(Scalar::Text(_)) => return Err(user_not_trusted(USER_FIELD)),
+            Some(_) => return Err(Problem::invalid(USER_FIELD, "user must be a string")),
+        }
+        Ok(ReservationRequest { user: user.clone(), quantity: self.quantity()? })
+    }
+
+    fn quantity(&self) -> Result<u32, Problem> {
+        match &self.quantity {
+            None => Ok(1),
+            Some(Scalar::Whole(n)) if (1..=u64::from(QUANTITY_MAX)).contains(n) => Ok(*n as u32),
             Some(_) => {
                 let detail = format!("quantity must be a whole number, 1 to {QUANTITY_MAX}");
-                return Err(Problem::invalid(QUANTITY_FIELD, detail));
+                Err(Problem::invalid(QUANTITY_FIELD, detail))
             }
-        };
-        Ok(ReservationRequest { user, quantity })
+        }
     }
 }
 

@@ -27,6 +27,7 @@ use crate::renewed::Copy;
 use crate::sale::{Command, Outcome, SaleId, SaleView, Split};
 use crate::stat_log::StatLogBuffer;
 use crate::status::Status;
+use crate::turnstile::Turnstile;
 
 /// What a core's link needs.
 pub(super) enum LinkTo {
@@ -88,7 +89,8 @@ fn boot_core(
     seller.batcher.set_settle(Box::new(Settler(seller)));
     let trust = Copy::of(status.trust.clone());
     let desk = Box::new(move |request, promise| desk.ask(request, promise));
-    let service = Buyers::new(seller, config.public_confirm, trust, desk);
+    let turnstile = Turnstile::new(index, status.turnstile.clone());
+    let service = Buyers::new(seller, config.public_confirm, trust, turnstile, desk);
     let core = engine::start_core(index, status.engine.clone(), clock, service)?;
     seller.batcher.set_tell(Box::new(Teller(core)));
     seller.flows.set_spawn(Box::new(|flow| core.spawn_here("flow", STACK_BYTES, |_| flow())));

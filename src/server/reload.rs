@@ -108,6 +108,7 @@ impl Reload {
         let settings = buyers_settings(config);
         self.status.engine.change(&settings);
         self.status.trust.set(Trust::of(config));
+        self.status.turnstile.change(config);
         self.status.patience.change(config.waiting_max, config.ledger_timeout_ms);
         if let (Some(change), Some(setting)) = (&self.control, &config.control) {
             change.apply(setting, &config.shop_tokens, &settings);

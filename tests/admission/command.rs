@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
+use stampede::admission::{Admission, Algorithm, KeySet, NewKey};
 
 struct Told {
     code: i32,
@@ -87,6 +88,40 @@ fn another_library_takes_what_it_mints() {
     let minted = good(&[&ask[..], &["--sale", "ticket"]].concat());
     assert_eq!(py_jwt(&keys, &minted)[0]["kid"], "shop-2");
     assert_eq!(py_jwt(&keys, &minted)[1].get("max"), None);
+}
+
+/// The indented lines that follow this line of the page.
+fn lines_of_the_page(after: &str) -> String {
+    let page = include_str!("../../docs/admission.md");
+    let (_, rest) = page.split_once(after).expect("it is on the page");
+    let lines = rest.lines().skip(1).skip_while(|line| line.is_empty());
+    lines.map_while(|line| line.strip_prefix("    ")).collect::<Vec<_>>().join("\n")
+}
+
+/// What a program prints, which is given this input.
+fn run(program: &str, text: &str) -> String {
+    let output = Command::new(program).args(["-c", text]).output().expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8").trim().to_owned()
+}
+
+#[test]
+fn what_the_page_says_mints_tokens() {
+    let secret = [7; 32];
+    let key = NewKey::of(Algorithm::Hs256, "k-1", &secret).expect("a key").private;
+    let keys = KeySet::parse(json!({ "keys": [key] }).to_string().as_bytes()).expect("keys");
+    let admission = Admission { keys, audience: "stampede".into() };
+    let hexadecimal: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let shell = lines_of_the_page("Any shell, with nothing but `openssl`");
+    let shell = format!("SECRET={hexadecimal}\n{shell}\necho $TOKEN");
+    let python = lines_of_the_page("Python ([PyJWT]");
+    let python = format!("SECRET = bytes([7] * 32)\n{python}\nprint(token('ann'))");
+    for (program, text) in [("sh", shell), ("/usr/bin/python3", python)] {
+        let token = run(program, &text);
+        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+        let pass = admission.check(token.as_bytes(), now_ms).expect(&token);
+        assert_eq!((pass.user.as_str(), pass.check_sale("ticket")), ("ann", Ok(())), "{program}");
+    }
 }
 
 #[test]
