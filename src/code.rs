@@ -1,6 +1,8 @@
 //! What buyers can be told, and how it is said: the one table from a stable code to a status, a
 //! sentence, a time to come back, and the number and message that `/buy/ticket` uses for it.
 
+pub mod control;
+
 use crate::engine::http::{Kind, Status};
 
 /// A stable code, as clients match on it. Names are in snake case on the wire.
@@ -156,7 +158,7 @@ impl Code {
             Self::AlreadyRefunded => row(kind!("already_refunded", Conflict, "The reservation was paid and is refunded."))
                 .buy(-16, "预订已退款"),
             Self::ConfirmNotPublic => row(kind!("confirm_not_public", Forbidden, "Only the shop confirms, with its token or at the control port; --public-confirm lets buyers confirm here, for demonstrations.")),
-            Self::ShopOnly => row(kind!("shop_only", Forbidden, "Only the shop may ask for this, with its token.")),
+            Self::ShopOnly => row(kind!("shop_only", Unauthorized, "Only the shop may ask for this, with its token.")),
             Self::UserNotTrusted => row(kind!("user_not_trusted", Forbidden, "The request names a user, and only the proxies that the server trusts, the shop or a token may.")).buy(-18, "用户身份不可信"),
             Self::TokenMissing => row(kind!("token_missing", Unauthorized, "The request needs a token: Authorization: Bearer TOKEN."))
                 .buy(-20, "缺少购票令牌"),

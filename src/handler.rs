@@ -21,12 +21,14 @@ use crate::control::request::{Reply, Request, reply_or_gone};
 use crate::engine::core::{Action, Core, Service};
 use crate::engine::gate::Token;
 use crate::engine::http::{
-    Canned, Envelope, Head, Problem, Status, write_options, write_request_id,
+    Canned, Envelope, Head, Problem, Status, write_json_bytes, write_options, write_request_id,
 };
 use crate::engine::manner::Manner;
 use crate::engine::promise::{Promise, Promised, promise};
 use crate::ledger::batch::Asker;
+use crate::openapi;
 use crate::purchase::{Asked, Progress, Seller};
+use crate::route::table::Port;
 use crate::route::{Namer, Route, buyer, percent, route};
 use crate::seldom::Seldom;
 use crate::trace::Trace;
@@ -430,6 +432,7 @@ fn write_fixed(route: Route<'_>, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
     match route {
         Route::Plaintext => write_plaintext(envelope, out),
         Route::Json => write_techempower_json(envelope, out),
+        Route::Describe => write_json_bytes(openapi::document(Port::Public), envelope, out),
         Route::Options { allow } => write_options(allow, envelope, out),
         Route::MethodNotAllowed { allow } => {
             Problem::method_not_allowed(allow).write(envelope, out);

@@ -20,6 +20,7 @@ pub mod code;
 pub mod trust;
 pub mod route;
 pub mod views;
+pub mod openapi;
 pub mod admission;
 pub mod limiter;
 pub mod turnstile;

@@ -10,7 +10,9 @@ pub mod percent;
 pub mod table;
 mod user;
 
-pub use json::{ReservationRequest, parse_admitted_request, parse_reservation_request};
+pub use json::{
+    ReservationRequest, parse_admitted_request, parse_reservation_request, whole_number,
+};
 pub use key::idempotency_key;
 pub use user::{Misnamed, Namer, USER_FIELD, USER_HEADER, buyer, user_not_trusted};
 
@@ -58,6 +60,8 @@ pub enum Route<'a> {
         /// What.
         endpoint: &'static Endpoint,
     },
+    /// What may be asked, as OpenAPI.
+    Describe,
     /// What may be asked: 204.
     Options {
         /// The methods, as in the header `Allow`.
@@ -77,7 +81,8 @@ impl<'a> Route<'a> {
     /// TechEmpower's two paths take whatever comes.
     pub fn stray_parameter(&self, query: &'a str) -> Option<Cow<'a, str>> {
         match self {
-            Self::ShowSale { .. }
+            Self::Describe
+            | Self::ShowSale { .. }
             | Self::CreateReservation { .. }
             | Self::ShowReservation { .. }
             | Self::ConfirmReservation { .. }
@@ -146,6 +151,7 @@ fn route_by_table(method: Method, path: &str) -> Route<'_> {
         Operation::ShowReservation => Route::ShowReservation { id: name },
         Operation::Confirm => Route::ConfirmReservation { id: name },
         Operation::Cancel => Route::CancelReservation { id: name },
+        Operation::Describe => Route::Describe,
         // The shop's, which a control thread carries out.
         _ => Route::AtDesk { endpoint },
     }

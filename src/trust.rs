@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 use crate::code::Code;
 use crate::config::{Config, ForwardedHeader, Token};
-use crate::engine::http::{Bearer, Head, Kind, Problem, Remedy};
+use crate::engine::http::{Bearer, Head, Kind, Problem, Remedy, Status};
 use crate::engine::origin::Origin;
 use crate::renewed::{Copy, Renewed};
 use crate::route::Namer;
@@ -46,13 +46,16 @@ impl Trust {
         }
     }
 
-    /// The shop, as it may be logged, if a request shows its token. If not: 403 with this code, or 401
-    /// where it shows something else.
+    /// The shop, as it may be logged, if a request shows its token. If not: this code, or 401 where it
+    /// shows something else.
     pub fn shop(&self, head: &Head<'_>, otherwise: Code) -> Result<String, Problem> {
         if let Some(token) = self.shop_token(head) {
             return Ok(format!("shop token {}", token.fingerprint()));
         }
         Err(match head.bearer() {
+            Bearer::None if otherwise.kind().status == Status::Unauthorized => {
+                Problem::of(otherwise).with_remedy(Remedy::Authenticate("Bearer"))
+            }
             Bearer::None => Problem::of(otherwise),
             Bearer::Unusable | Bearer::Token(_) => {
                 Problem::new(Kind::UNAUTHORIZED, "This is not the shop's token.")

@@ -102,6 +102,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("purchase", &["ledger", "sale", "splits", "stock"]),
     ("route", &["code", "engine/http", "sale"]),
     ("views", &["sale"]),
+    ("openapi", &["code", "engine/http", "route"]),
     (
         "handler",
         &[
@@ -112,6 +113,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "engine/http",
             "ledger",
             "limiter",
+            "openapi",
             "purchase",
             "route",
             "sale",
@@ -140,6 +142,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "ledger",
             "members",
             "metrics",
+            "openapi",
             "orders",
             "route",
             "sale",

@@ -319,7 +319,6 @@ fn nginx_and_systemd_agree_with_our_bounds() {
         Kind::URI_TOO_LONG,
         Code::RateLimited.kind(),
         Code::ConfirmNotPublic.kind(),
-        Code::ShopOnly.kind(),
     ] {
         let said = serde_json::to_string(&Problem::of(kind)).expect("JSON");
         assert!(nginx.contains(&format!("return {} '{said}';", kind.status.code())), "{said}");

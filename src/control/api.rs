@@ -13,13 +13,14 @@ use serde_json::json;
 use super::body;
 use super::instances;
 use super::page::Page;
-use super::problem::{EXISTS, not_found};
+use super::problem::not_found;
 use super::refusal::{refusal, unexpected};
 use super::request::{Reply, Request};
 use super::snapshot::Snapshot;
 use super::split;
 use crate::audit::{AuditError, Mode, Report, audit};
 use crate::code::Code;
+use crate::code::control::EXISTS;
 use crate::engine::http::{Kind, Method, Problem, Remedy, Status};
 use crate::ledger::client::Client;
 use crate::ledger::format::needed_by;
@@ -136,7 +137,8 @@ impl Api {
             Operation::Audit => self.audit(request, Mode::Look),
             Operation::Repair => self.audit(request, Mode::Repair),
             // These need no ledger, so the port answers them before; or they are the buyers'.
-            Operation::Livez
+            Operation::Describe
+            | Operation::Livez
             | Operation::Readyz
             | Operation::Metrics
             | Operation::BuyTicket

@@ -11,6 +11,7 @@ use super::request::Request;
 use crate::config::parse_time;
 use crate::engine::http::{Kind, Problem};
 use crate::limits::{HOLD_MS_MAX, QUANTITY_MAX, SPLITS_MAX, TIME_MS_MAX, TOTAL_MAX};
+use crate::route::whole_number;
 use crate::sale::{SaleId, SaleSpec, SpecError, Split, Terms};
 
 /// The members of an object in their order, also those that stand there twice.
@@ -86,7 +87,8 @@ impl Members {
         let wrong = || {
             Problem::invalid(name, format!("{name} must be a whole number from {min} to {max}."))
         };
-        let number = value.as_u64().filter(|number| (min..=max).contains(number));
+        let whole = value.as_u64().or_else(|| value.as_f64().and_then(whole_number));
+        let number = whole.filter(|number| (min..=max).contains(number));
         number.map(Some).ok_or_else(wrong)
     }
 

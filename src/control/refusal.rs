@@ -1,10 +1,11 @@
 //! What the control port says where the ledger refuses what it was asked.
 
-use super::problem::{
-    HAS_SOLD, NOT_CLOSED, NOT_CONFIRMED, STILL_HELD, TOO_FEW_FREE, TOO_MANY_TO_COUNT, not_found,
-};
+use super::problem::not_found;
 use crate::clock::rfc3339;
 use crate::code::Code;
+use crate::code::control::{
+    HAS_SOLD, NOT_CLOSED, NOT_CONFIRMED, STILL_HELD, TOO_FEW_FREE, TOO_MANY_TO_COUNT,
+};
 use crate::engine::http::{Kind, Problem};
 use crate::limits::{LIMIT_COUNT_LINES_MAX, LIMIT_COUNT_UNITS_MAX, TOTAL_MAX};
 use crate::sale::Outcome;

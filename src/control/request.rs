@@ -55,7 +55,12 @@ impl Request {
     pub(super) fn may_change(&self) -> bool {
         let looks = matches!(
             self.method,
-            Method::Get | Method::Head | Method::Options | Method::Trace | Method::Other
+            Method::Get
+                | Method::Head
+                | Method::Options
+                | Method::Query
+                | Method::Trace
+                | Method::Other
         );
         !self.look_only && !looks
     }

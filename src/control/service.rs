@@ -7,16 +7,17 @@ use super::access::{Access, Shown, right_for};
 use super::caller::Caller;
 use super::change_log::log_refusal;
 use super::desk::Desk;
-use super::problem::DRAINING;
 use super::request::{Reply, Request, reply_or_gone};
 use crate::code::Code;
+use crate::code::control::DRAINING;
 use crate::engine::core::{Action, Core, Service};
 use crate::engine::gate::Token;
-use crate::engine::http::{Head, Method, Problem, write_options, write_request_id};
+use crate::engine::http::{Head, JSON, Method, Problem, write_options, write_request_id};
 use crate::engine::manner::Manner;
 use crate::engine::promise::{Promised, promise};
 use crate::limits::REFUSED_SALES_SHOWN_MAX;
 use crate::metrics::{Format, Metrics};
+use crate::openapi;
 use crate::route::percent;
 use crate::route::table::{self, Port};
 use crate::status::Status;
@@ -57,14 +58,19 @@ impl Service for Operators {
                 write_options(ALLOW_ALL, &manner.envelope(&core.date.borrow()), out);
                 return Action::Answered;
             }
-            (Method::Options, "/livez" | "/readyz" | "/metrics") => {
+            (Method::Options, "/livez" | "/readyz" | "/metrics" | "/openapi.json") => {
                 write_options(ALLOW_READ, &manner.envelope(&core.date.borrow()), out);
                 return Action::Answered;
             }
             (Method::Get | Method::Head, "/livez") => Ok(Reply::text("ok\n")),
+            (Method::Get | Method::Head, "/openapi.json") => {
+                Ok(Reply::media(JSON, openapi::document(Port::Control).to_vec()))
+            }
             (Method::Get | Method::Head, "/readyz") => self.readiness(),
             (Method::Get | Method::Head, "/metrics") => self.metrics(core, head),
-            (_, "/livez" | "/readyz" | "/metrics") => Err(Problem::method_not_allowed(ALLOW_READ)),
+            (_, "/livez" | "/readyz" | "/metrics" | "/openapi.json") => {
+                Err(Problem::method_not_allowed(ALLOW_READ))
+            }
             _ => match self.ask(core, asker, head, body, unmet.is_some()) {
                 Ok(reply) => return Action::Wait(Waiting { manner, reply, trace: head.trace() }),
                 Err(problem) => Err(problem),

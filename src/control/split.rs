@@ -2,8 +2,8 @@
 //!
 //! What is done to some places and not to others is finished by asking for the same again.
 
-use super::problem::FOREIGN_PARTS;
 use crate::code::Code;
+use crate::code::control::FOREIGN_PARTS;
 use crate::engine::http::Problem;
 use crate::ledger::LedgerError;
 use crate::ledger::client::{Client, SaleAudit};

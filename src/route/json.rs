@@ -184,8 +184,9 @@ impl<'de> Visitor<'de> for ScalarVisitor {
         Ok(Scalar::Other)
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Scalar<'de>, E> {
-        Ok(Scalar::Other)
+    /// `2.0` is the same number as `2` (RFC 8259, section 6), and a whole one.
+    fn visit_f64<E>(self, number: f64) -> Result<Scalar<'de>, E> {
+        Ok(whole_number(number).map_or(Scalar::Other, Scalar::Whole))
     }
 
     fn visit_bool<E>(self, _: bool) -> Result<Scalar<'de>, E> {
@@ -205,6 +206,12 @@ impl<'de> Visitor<'de> for ScalarVisitor {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(Scalar::Other)
     }
+}
+
+/// A number without a fraction, as far as a double tells it exactly.
+pub fn whole_number(number: f64) -> Option<u64> {
+    const EXACT_MAX: f64 = (1u64 << f64::MANTISSA_DIGITS) as f64;
+    ((0.0..=EXACT_MAX).contains(&number) && number.fract() == 0.0).then_some(number as u64)
 }
 
 /// What a member is called.
@@ -287,6 +294,8 @@ mod tests {
         for (body, user, quantity) in [
             (r#"{"user":"u"}"#, "u", 1),
             (r#" {"quantity": 3 , "user": "张三"} "#, "张三", 3),
+            (r#"{"user":"u","quantity":3.0}"#, "u", 3),
+            (r#"{"user":"u","quantity":1e2}"#, "u", 100),
             (r#"{"us\u0065r":"\u5f20","quantity":1000000}"#, "张", 1_000_000),
         ] {
             let request = ReservationRequest { user: User::new(user).unwrap(), quantity };
@@ -299,13 +308,10 @@ mod tests {
         for quantity in [
             "0",
             "-1",
-            "-0",
             "9223372036854775808",
             "1000001",
             "\"1\"",
             "1.5",
-            "1.0",
-            "1e0",
             "null",
             "[]",
             "{}",

@@ -78,18 +78,20 @@ fn nobody_else_settles_what_is_not_his() {
     let mut client = Client::new(&server);
     let id = make(&mut client, "ann");
     let unknown = "ticket~00000000000000000000000000";
-    for (method, path, code) in [
-        ("POST", "/v1/reservations/{id}/confirm", "confirm_not_public"),
-        ("POST", "/v1/reservations/{id}/refund", "shop_only"),
-        ("GET", "/v1/sales/ticket/reservations", "shop_only"),
-        ("GET", "/v1/sales/ticket/reservations?user=ann", "shop_only"),
-        ("GET", "/v1/sales/nothing/reservations?user=ann", "shop_only"),
+    for (method, path, status, code) in [
+        ("POST", "/v1/reservations/{id}/confirm", 403, "confirm_not_public"),
+        ("POST", "/v1/reservations/{id}/refund", 401, "shop_only"),
+        ("GET", "/v1/sales/ticket/reservations", 401, "shop_only"),
+        ("GET", "/v1/sales/ticket/reservations?user=ann", 401, "shop_only"),
+        ("GET", "/v1/sales/nothing/reservations?user=ann", 401, "shop_only"),
     ] {
         let mut answers = Vec::new();
         for id in [&*id, unknown] {
             let path = path.replace("{id}", id);
             let refused = ask(&mut client, method, &path, None);
-            refused.assert_problem(403, code);
+            refused.assert_problem(status, code);
+            let how = refused.header("WWW-Authenticate");
+            assert_eq!(how, (status == 401).then_some("Bearer"));
             // The operator's token is none here: it opens the control port alone.
             for token in [WRONG, &NEW[..NEW.len() - 1], &format!("{NEW}x"), OPERATOR] {
                 let wrong = ask(&mut client, method, &path, Some(token));

@@ -287,7 +287,7 @@ fn only_post_changes_a_reservation() {
         assert_eq!((options.status(), options.header("Allow")), (204, Some("POST, OPTIONS")));
         post(&mut client, &format!("{path}/")).assert_problem(404, "not_found");
     }
-    post(&mut client, &format!("/v1/reservations/{id}/refund")).assert_problem(403, "shop_only");
+    post(&mut client, &format!("/v1/reservations/{id}/refund")).assert_problem(401, "shop_only");
     assert_eq!(get(&server, &format!("/v1/reservations/{id}")).json()["status"], "held");
 }
 

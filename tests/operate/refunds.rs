@@ -46,7 +46,7 @@ fn a_refund_returns_units_and_frees_its_user_once() {
         assert_eq!(shop.refused("GET", &refund, "").0, 405);
         // No buyer refunds.
         let public = buyer.request("POST", &refund, &[], "").expect("an answer");
-        assert_eq!((public.status, &public.json()["code"]), (403, &json!("shop_only")));
+        assert_eq!((public.status, &public.json()["code"]), (401, &json!("shop_only")));
         shop.assert_agrees();
 
         // An expired one has nothing to refund.

@@ -22,6 +22,7 @@ pub enum Method {
     Delete,
     Options,
     Patch,
+    Query,
     Trace,
     /// One that nobody knows here: see [`Head::declined`].
     Other,
@@ -38,6 +39,7 @@ impl Method {
             Self::Delete => "DELETE",
             Self::Options => "OPTIONS",
             Self::Patch => "PATCH",
+            Self::Query => "QUERY",
             Self::Trace => "TRACE",
             Self::Other => "",
         }

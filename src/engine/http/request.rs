@@ -233,6 +233,7 @@ fn parse_method(method: &str) -> Result<Method, Reject> {
         "DELETE" => Method::Delete,
         "OPTIONS" => Method::Options,
         "PATCH" => Method::Patch,
+        "QUERY" => Method::Query,
         "TRACE" => Method::Trace,
         // What follows these is no HTTP/1.1.
         "CONNECT" | "PRI" => {

@@ -61,6 +61,7 @@ fn methods() {
         ("DELETE", Method::Delete),
         ("OPTIONS", Method::Options),
         ("PATCH", Method::Patch),
+        ("QUERY", Method::Query),
         ("TRACE", Method::Trace),
     ] {
         assert_eq!(head(&format!("{name} / HTTP/1.0\r\n\r\n")).method, method);

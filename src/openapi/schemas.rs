@@ -1,0 +1,343 @@
+//! What bodies look like, as JSON Schema.
+
+use serde_json::{Map, Value, json};
+
+use crate::limits::{
+    CONTROL_PAGE_MAX, CONTROL_RESERVATIONS_PAGE_MAX, HOLD_MS_MAX, KEY_BYTES_MAX, QUANTITY_MAX,
+    SALE_ID_BYTES_MAX, SPLITS_MAX, TOTAL_MAX, USER_BYTES_MAX,
+};
+use crate::route::table::{Operation, Port};
+
+/// The schema of this name.
+pub(super) fn reference(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
+/// The most that a page of this list may have.
+pub(super) fn page_max(operation: Operation) -> usize {
+    match operation {
+        Operation::ListReservations => CONTROL_RESERVATIONS_PAGE_MAX,
+        _ => CONTROL_PAGE_MAX,
+    }
+}
+
+/// Every schema that a port's document refers to.
+pub(super) fn all(port: Port) -> Map<String, Value> {
+    let both = both();
+    let own = match port {
+        Port::Public => public(),
+        Port::Control => control(),
+    };
+    both.into_iter().chain(own).map(|(name, schema)| (name.to_owned(), schema)).collect()
+}
+
+fn object(required: &[&str], properties: Value) -> Value {
+    json!({ "type": "object", "required": required, "properties": properties })
+}
+
+/// One that a request has: what is not known is refused.
+fn closed(required: &[&str], properties: Value) -> Value {
+    json!({
+        "type": "object",
+        "required": required,
+        "properties": properties,
+        "additionalProperties": false,
+    })
+}
+
+fn whole(min: u64, max: u64) -> Value {
+    json!({ "type": "integer", "minimum": min, "maximum": max })
+}
+
+/// A time in an answer: RFC 3339, in UTC, to the millisecond.
+fn time() -> Value {
+    json!({ "type": "string", "format": "date-time" })
+}
+
+fn or_null(mut schema: Value) -> Value {
+    schema["type"] = json!([schema["type"], "null"]);
+    schema
+}
+
+/// Control characters, as a pattern has them.
+const CONTROLS: &str = r"\u0000-\u001f\u007f-\u009f";
+
+/// Text without control characters, of so many bytes at the most.
+fn plain_text(bytes_max: usize) -> Value {
+    let pattern = format!("^[^{CONTROLS}]+$");
+    json!({ "type": "string", "minLength": 1, "maxLength": bytes_max, "pattern": pattern })
+}
+
+fn both() -> Vec<(&'static str, Value)> {
+    let units = || whole(0, TOTAL_MAX);
+    vec![
+        (
+            "SaleId",
+            json!({
+                "type": "string",
+                "pattern": format!("^[a-z0-9._-]{{1,{SALE_ID_BYTES_MAX}}}$"),
+                "examples": ["ticket"],
+            }),
+        ),
+        (
+            "ReservationId",
+            json!({
+                "type": "string",
+                "description": "The sale's id, `~` and 26 characters; `~2of4` before them names a part.",
+                "pattern": format!(
+                    "^[a-z0-9._-]{{1,{SALE_ID_BYTES_MAX}}}~([1-9][0-9]?of[1-9][0-9]?~)?[0-7][0-9a-hjkmnp-tv-z]{{25}}$"
+                ),
+                "examples": ["ticket~01jz0000000000000000000000"],
+            }),
+        ),
+        ("User", {
+            let mut user = plain_text(USER_BYTES_MAX);
+            user["description"] = format!("{USER_BYTES_MAX} bytes of UTF-8 at the most.").into();
+            user
+        }),
+        (
+            "Sale",
+            object(
+                &[
+                    "id",
+                    "state",
+                    "total",
+                    "free",
+                    "held",
+                    "confirmed",
+                    "limit_per_user",
+                    "quantity_max",
+                    "hold_ms",
+                    "opens_at",
+                    "closes_at",
+                ],
+                json!({
+                    "id": reference("SaleId"),
+                    "state": { "enum": ["scheduled", "open", "closed"] },
+                    "total": units(),
+                    "free": units(),
+                    "held": units(),
+                    "confirmed": units(),
+                    "limit_per_user": or_null(whole(1, u32::MAX.into())),
+                    "quantity_max": whole(1, QUANTITY_MAX.into()),
+                    "hold_ms": whole(1, HOLD_MS_MAX),
+                    "opens_at": or_null(time()),
+                    "closes_at": or_null(time()),
+                    "splits": whole(2, SPLITS_MAX.into()),
+                }),
+            ),
+        ),
+        (
+            "Reservation",
+            object(
+                &["id", "sale", "user", "quantity", "status", "expires_at"],
+                json!({
+                    "id": reference("ReservationId"),
+                    "sale": reference("SaleId"),
+                    "user": { "type": ["string", "null"] },
+                    "quantity": whole(1, QUANTITY_MAX.into()),
+                    "status": { "enum": ["held", "confirmed", "cancelled", "expired", "refunded"] },
+                    "expires_at": time(),
+                    "key": { "type": "string", "description": "In lists: its Idempotency-Key." },
+                    "changed_at": time(),
+                }),
+            ),
+        ),
+        (
+            "ReservationPage",
+            object(
+                &["reservations", "next"],
+                json!({
+                    "reservations": { "type": "array", "items": reference("Reservation") },
+                    "next": next(),
+                }),
+            ),
+        ),
+        (
+            "Problem",
+            json!({
+                "description": "Problem details (RFC 9457). `code` is stable; match on it.",
+                "type": "object",
+                "required": ["type", "title", "status", "code", "detail"],
+                "properties": {
+                    "type": { "const": "about:blank" },
+                    "title": { "type": "string" },
+                    "status": { "type": "integer" },
+                    "code": { "type": "string" },
+                    "detail": { "type": "string" },
+                    "field": { "type": "string", "description": "The input that is wrong." },
+                },
+            }),
+        ),
+        ("Document", json!({ "type": "object", "required": ["openapi", "paths"] })),
+        ("Text", json!({ "type": "string" })),
+    ]
+}
+
+/// Where the next page of a list begins.
+fn next() -> Value {
+    json!({ "type": ["string", "null"], "description": "`after` of the next page, if there is one." })
+}
+
+fn public() -> Vec<(&'static str, Value)> {
+    vec![
+        ("Key", {
+            let mut key = plain_text(KEY_BYTES_MAX);
+            // What begins with a quote is a string of RFC 9651.
+            key["pattern"] = format!("^[^\"{CONTROLS}][^{CONTROLS}]*$").into();
+            key["description"] = format!("{KEY_BYTES_MAX} bytes of UTF-8 at the most.").into();
+            key
+        }),
+        (
+            "ReservationRequest",
+            closed(
+                &["user"],
+                json!({
+                    "user": reference("User"),
+                    "quantity": whole(1, QUANTITY_MAX.into()),
+                }),
+            ),
+        ),
+        (
+            "Bought",
+            object(
+                &["code", "msg"],
+                json!({
+                    "code": { "type": "integer" },
+                    "msg": { "type": "string" },
+                    "data": {
+                        "type": "object",
+                        "properties": {
+                            "reservation": reference("ReservationId"),
+                            "opens_at": time(),
+                            "field": { "type": "string" },
+                            "reason": { "type": "string" },
+                        },
+                    },
+                }),
+            ),
+        ),
+        ("Greeting", object(&["message"], json!({ "message": { "type": "string" } }))),
+    ]
+}
+
+/// Whether something is to be so; `null` is as good as left out.
+fn flag() -> Value {
+    json!({ "type": ["boolean", "null"] })
+}
+
+fn control() -> Vec<(&'static str, Value)> {
+    let whole_number = || json!({ "type": "integer", "minimum": 0 });
+    let asked_time = || {
+        json!({
+            "type": "string",
+            "format": "date-time",
+            "pattern": "^(19[7-9][0-9]|20[0-9][0-9])-",
+        })
+    };
+    vec![
+        (
+            "SalePage",
+            object(
+                &["sales", "next"],
+                json!({ "sales": { "type": "array", "items": reference("Sale") }, "next": next() }),
+            ),
+        ),
+        (
+            "SaleDefinition",
+            closed(
+                &["id", "total"],
+                json!({
+                    "id": reference("SaleId"),
+                    "total": whole(0, TOTAL_MAX),
+                    "opens_at": or_null(asked_time()),
+                    "closes_at": or_null(asked_time()),
+                    "limit_per_user": or_null(whole(0, u32::MAX.into())),
+                    "quantity_max": or_null(whole(1, QUANTITY_MAX.into())),
+                    "hold_ms": or_null(whole(1, HOLD_MS_MAX)),
+                    "splits": or_null(whole(1, SPLITS_MAX.into())),
+                }),
+            ),
+        ),
+        ("Terms", {
+            let mut terms = closed(
+                &[],
+                json!({
+                    "closes_at": or_null(asked_time()),
+                    "limit_per_user": or_null(whole(0, u32::MAX.into())),
+                    "quantity_max": whole(1, QUANTITY_MAX.into()),
+                    "hold_ms": whole(1, HOLD_MS_MAX),
+                }),
+            );
+            terms["minProperties"] = 1.into();
+            terms
+        }),
+        ("Reset", closed(&[], json!({ "total": or_null(whole(0, TOTAL_MAX)), "force": flag() }))),
+        ("Units", closed(&["units"], json!({ "units": whole(1, TOTAL_MAX) }))),
+        (
+            "UnitsToTake",
+            closed(&["units"], json!({ "units": whole(1, TOTAL_MAX), "at_most": flag() })),
+        ),
+        (
+            "StockTaken",
+            json!({
+                "allOf": [reference("Sale")],
+                "required": ["taken"],
+                "properties": { "taken": whole(0, TOTAL_MAX) },
+            }),
+        ),
+        (
+            "Removed",
+            object(
+                &["id", "removed"],
+                json!({ "id": reference("SaleId"), "removed": { "const": true } }),
+            ),
+        ),
+        (
+            "Instances",
+            object(
+                &["instances"],
+                json!({ "instances": { "type": "array", "items": object(
+                &["id", "name", "addresses", "cores", "version", "reads", "state", "allowance",
+                  "since", "lease_ms"],
+                json!({
+                    "id": { "type": "string" },
+                    "name": { "type": "string" },
+                    "addresses": { "type": "array", "items": { "type": "string" } },
+                    "cores": whole_number(),
+                    "version": { "type": "string" },
+                    "reads": whole_number(),
+                    "state": { "type": "string" },
+                    "allowance": whole_number(),
+                    "since": time(),
+                    "lease_ms": { "type": ["integer", "null"] },
+                }),
+            ) } }),
+            ),
+        ),
+        (
+            "Audit",
+            object(
+                &["sales", "differences", "repaired", "on_their_way", "not_looked_at"],
+                json!({
+                    "sales": { "type": "array", "items": object(
+                        &["sale", "total", "held", "confirmed", "free", "reservations", "checks"],
+                        json!({
+                            "sale": { "type": "string" },
+                            "total": whole_number(),
+                            "held": whole_number(),
+                            "confirmed": whole_number(),
+                            "free": whole_number(),
+                            "reservations": whole_number(),
+                            "checks": { "type": "array", "items": { "type": "object" } },
+                        }),
+                    ) },
+                    "differences": whole_number(),
+                    "repaired": whole_number(),
+                    "on_their_way": whole_number(),
+                    "not_looked_at": { "type": "array", "items": { "type": "string" } },
+                }),
+            ),
+        ),
+    ]
+}
