@@ -3,7 +3,7 @@
 
 pub mod control;
 
-use crate::engine::http::{Kind, Status};
+use crate::engine::http::{Kind, Problem, Remedy, Status};
 
 /// A stable code, as clients match on it. Names are in snake case on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -189,10 +189,19 @@ impl Code {
         self.row().kind
     }
 
-    /// What `WWW-Authenticate` says with it (RFC 6750, section 3), if it is about a token of admission.
+    /// The problem with its own sentence, and with what `WWW-Authenticate` says.
+    pub fn problem(self) -> Problem {
+        let problem = Problem::of(self);
+        match self.challenge() {
+            Some(challenge) => problem.with_remedy(Remedy::Authenticate(challenge)),
+            None => problem,
+        }
+    }
+
+    /// What `WWW-Authenticate` says with it (RFC 6750, section 3), if it is about a token.
     pub const fn challenge(self) -> Option<&'static str> {
         match self {
-            Self::TokenMissing => Some("Bearer"),
+            Self::TokenMissing | Self::ShopOnly => Some("Bearer"),
             Self::TokenMalformed
             | Self::TokenAlgorithm
             | Self::TokenUnknownKey

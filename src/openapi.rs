@@ -49,7 +49,16 @@ fn value(port: Port) -> Value {
         Port::Public => (
             "stampede: buyers and the shop",
             "What buyers ask, and the shop's back end with its token.",
-            json!({ "shop": bearer("The shop's token: the file of --shop-token-file.") }),
+            json!({
+                "buyer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "JWT",
+                    "description": "A token of the shop for one user, where the server has \
+                                    --admission-keys.",
+                },
+                "shop": bearer("The shop's token: the file of --shop-token-file."),
+            }),
         ),
         Port::Control => (
             "stampede: operators",
@@ -89,7 +98,7 @@ fn operation(port: Port, endpoint: &Endpoint, method: Method, right: Right) -> V
         "description": detail,
         "parameters": parameters(port, endpoint),
         "responses": responses(port, endpoint, right, &answers, &problems),
-        "security": security(port, right),
+        "security": security(port, endpoint.operation, right),
     });
     if let Some(body) = body {
         operation["requestBody"] = json!({
@@ -111,7 +120,15 @@ fn operation_id(endpoint: &Endpoint, method: Method) -> String {
     format!("{}{rest}{by}", first.to_ascii_lowercase())
 }
 
-fn security(port: Port, right: Right) -> Value {
+/// Who must show what. An empty alternative: it may also be nothing.
+fn security(port: Port, operation: Operation, right: Right) -> Value {
+    let is_buyers = matches!(
+        operation,
+        Operation::BuyTicket | Operation::Reserve | Operation::ShowReservation | Operation::Cancel
+    );
+    if port == Port::Public && is_buyers {
+        return json!([{}, { "buyer": [] }, { "shop": [] }]);
+    }
     let schemes: &[&str] = match (port, right) {
         (_, Right::Open) => &[],
         (Port::Public, _) => &["shop"],

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 use crate::code::Code;
 use crate::config::{Config, ForwardedHeader, Token};
-use crate::engine::http::{Bearer, Head, Kind, Problem, Remedy, Status};
+use crate::engine::http::{Bearer, Head, Kind, Problem, Remedy};
 use crate::engine::origin::Origin;
 use crate::renewed::{Copy, Renewed};
 use crate::route::Namer;
@@ -53,10 +53,7 @@ impl Trust {
             return Ok(format!("shop token {}", token.fingerprint()));
         }
         Err(match head.bearer() {
-            Bearer::None if otherwise.kind().status == Status::Unauthorized => {
-                Problem::of(otherwise).with_remedy(Remedy::Authenticate("Bearer"))
-            }
-            Bearer::None => Problem::of(otherwise),
+            Bearer::None => otherwise.problem(),
             Bearer::Unusable | Bearer::Token(_) => {
                 Problem::new(Kind::UNAUTHORIZED, "This is not the shop's token.")
                     .with_remedy(Remedy::Authenticate("Bearer error=\"invalid_token\""))

@@ -96,6 +96,14 @@ impl Description {
         self
     }
 
+    /// What the buyers' port says to a token that admits nobody, where it asks for one.
+    fn or_denied_at_public(mut self, port: Port) -> Self {
+        let of_tokens = |code: &Code| code.challenge().is_some() && *code != Code::ShopOnly;
+        let denied = Code::ALL.into_iter().filter(of_tokens).map(Code::kind);
+        self.problems.extend(denied.filter(|_| port == Port::Public));
+        self
+    }
+
     fn or(mut self, problems: &[&'static Kind]) -> Self {
         self.problems.extend(problems);
         self
@@ -137,7 +145,9 @@ pub(super) fn describe(port: Port, operation: Operation) -> Description {
         )
         .says(200, SALE, "Sale"),
         Operation::ShowReservation => {
-            Description::new("Show a reservation", "").says(200, RESERVATION, "Reservation")
+            Description::new("Show a reservation", "With admission only to its user, and the shop.")
+                .says(200, RESERVATION, "Reservation")
+                .or_denied_at_public(port)
         }
         Operation::Confirm => Description::new(
             "Confirm a reservation: it is paid",
@@ -161,6 +171,7 @@ pub(super) fn describe(port: Port, operation: Operation) -> Description {
                     Code::AlreadyCancelled.kind(),
                     Code::AlreadyRefunded.kind(),
                 ])
+                .or_denied_at_public(port)
         }
         Operation::Refund => Description::new(
             "Pay a confirmed reservation back",
