@@ -249,7 +249,7 @@ fn with_streams(from: &RedisSetting, action: LedgerAction, out: &mut dyn Write) 
         LedgerAction::Work(work) => {
             orders::work(url, ledger, &work.to, &work.stream, work.worker)?;
         }
-        LedgerAction::Webhooks(work) => webhooks::deliver(url, ledger, work.options, work.worker)?,
+        LedgerAction::Webhooks(work) => webhooks::deliver(url, ledger, &work.options, work.worker)?,
         LedgerAction::Groups => orders::print_groups(ledger, out)?,
         LedgerAction::DropGroup(name) => orders::end_group(ledger, &name, out)?,
     }

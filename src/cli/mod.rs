@@ -14,6 +14,7 @@ mod moving;
 mod operator;
 mod orders;
 mod serve;
+mod webhooks;
 mod token;
 
 use clap::{Parser, Subcommand};
@@ -25,6 +26,7 @@ pub use operator::{OperatorOptions, ReservationAction, SaleAction, TermsOptions}
 pub use orders::OrdersOptions;
 pub use serve::ServeOptions;
 pub use token::{TokenAction, TokenOptions};
+pub use webhooks::WebhookFiles;
 
 use operator::{ReservationCommand, SaleCommand};
 use serve::AFTER_LONG_HELP;

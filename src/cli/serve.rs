@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::admission::AdmissionOptions;
+use super::webhooks::WebhookFiles;
 
 /// The options of serve and check-config, unjudged. It can hold a password (in the ledger's URL),
 /// so there is no `Debug`.
@@ -217,9 +218,14 @@ pub struct ServeOptions {
     /// Write an order for each reservation to this database [default: none]
     ///
     /// Only with an embedded ledger; with a Redis, run `stampede orders`. sqlite:FILE, or
-    /// postgres://user:password@host:5432/database, with ?sslmode=require for TLS.
+    /// postgres://user:password@host:5432/database, with ?sslmode=require for TLS. Or, to
+    /// https://host/path, a webhook of each change (docs/webhooks.md).
     #[arg(long, value_name = "URL", help_heading = "Ledger")]
     pub orders: Option<String>,
+
+    /// What webhooks need.
+    #[command(flatten)]
+    pub webhooks: WebhookFiles,
 
     /// Sell from the embedded ledger with this id although it is behind its orders [default: none]
     ///
@@ -426,6 +432,9 @@ impl ServeOptions {
             "redis-wait" => &self.redis_wait,
             "redis-sentinel-user" => &self.redis_sentinel_user,
             "orders" => &self.orders,
+            "webhook-state" => &self.webhooks.webhook_state,
+            "webhook-secret-file" => &self.webhooks.webhook_secret_file,
+            "webhook-ca" => &self.webhooks.webhook_ca,
             "restored-ledger" => &self.restored_ledger,
             "splits" => &self.splits,
             "stock" => &self.stock,

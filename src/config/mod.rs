@@ -35,7 +35,7 @@ use crate::ledger::embedded::LedgerId;
 use crate::ledger::redis::TlsFiles;
 use crate::limiter::Rate;
 use crate::limits;
-use crate::orders::DatabaseUrl;
+use crate::orders::Destination;
 use crate::sale::{SaleId, SaleSpec, Split};
 use crate::tls::TlsSetting;
 
@@ -106,8 +106,8 @@ pub struct Config {
     pub rate_per_address: Option<Rate>,
     /// The ledger.
     pub ledger: LedgerSetting,
-    /// Where an embedded ledger writes its orders, if anywhere.
-    pub orders: Option<DatabaseUrl>,
+    /// Where the changes of an embedded ledger go, if anywhere: to a database, or as webhooks.
+    pub orders: Option<Destination>,
     /// The embedded ledger that sells although it was restored and is behind its orders.
     pub restored_ledger: Option<LedgerId>,
     /// Sales to create if missing. No id twice.
@@ -191,7 +191,7 @@ impl Taker {
         let cores = self.cores(host);
         let ledger = self.ledger();
         let connections_max = self.connections_max(host, cores.len(), ledger.is_cluster());
-        let orders = self.orders(&ledger);
+        let orders = self.destination(&ledger);
         let restored_ledger = self.restored_ledger(&ledger);
         let split = self.splits(&ledger);
         let (sales, sales_given) = self.sales(&ledger, split);
@@ -392,16 +392,6 @@ impl Taker {
             self.layers.warnings.push(told.to_owned());
         }
         on
-    }
-
-    fn orders(&mut self, ledger: &LedgerSetting) -> Option<DatabaseUrl> {
-        let to_redis = matches!(ledger, LedgerSetting::Redis(_));
-        self.one("orders", None, |text| match DatabaseUrl::parse(text)? {
-            _ if to_redis => Err("is for an embedded ledger only; with a Redis, any number of \
-                                  workers write orders: run `stampede orders`"
-                .into()),
-            url => Ok(Some(url)),
-        })
     }
 
     fn restored_ledger(&mut self, ledger: &LedgerSetting) -> Option<LedgerId> {

@@ -12,6 +12,7 @@ use super::{Config, CounterNames, LedgerSetting, LogFormat, Source, StockSetting
 use crate::clock::rfc3339;
 use crate::duration::format_duration;
 use crate::limits::TIME_MS_MAX;
+use crate::orders::Destination;
 use crate::sale::{SaleId, SaleSpec};
 
 impl Config {
@@ -44,6 +45,21 @@ impl Config {
         match &self.orders {
             Some(url) => page.setting("orders", &quoted(&url.to_string())),
             None => page.off("orders"),
+        }
+        let path = |path: &std::path::Path| quoted(&path.display().to_string());
+        let webhooks = match &self.orders {
+            Some(Destination::Webhooks(options)) => Some(&**options),
+            _ => None,
+        };
+        for (name, file) in [
+            ("webhook-state", webhooks.map(|it| it.state.as_path())),
+            ("webhook-secret-file", webhooks.map(|it| it.secrets.path())),
+            ("webhook-ca", webhooks.and_then(|it| it.ca.as_deref())),
+        ] {
+            match file {
+                Some(file) => page.setting(name, &path(file)),
+                None => page.off(name),
+            }
         }
         match self.restored_ledger {
             Some(id) => page.setting("restored-ledger", &quoted(&id.to_string())),

@@ -1,9 +1,12 @@
-//! The settings of `stampede orders --to https://…`, and of what is done with dead letters.
+//! The settings of webhooks: of `stampede orders --to https://…`, of a server with an embedded ledger, and
+//! of what is done with dead letters.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::ledger::LedgerSetting;
 use super::take::Take;
+use super::taker::Taker;
 use super::value::{duration_within, whole_number};
 use crate::cli::OrdersOptions;
 use crate::ledger::redis::{WEBHOOKS_GROUP, is_of_webhooks};
@@ -14,6 +17,7 @@ use crate::limits::{
     WEBHOOK_RETRY_MS_MIN,
 };
 use crate::orders::webhooks::{Schedule, SecretFile, WebhookOptions, WebhookUrl, Which};
+use crate::orders::{DatabaseUrl, Destination};
 use crate::tls::pem::certificates;
 
 /// What is done with dead letters.
@@ -114,6 +118,55 @@ pub(super) fn webhooks(
         backlog,
         group,
     })
+}
+
+impl Taker {
+    /// Where the changes of an embedded ledger go.
+    pub(super) fn destination(&mut self, ledger: &LedgerSetting) -> Option<Destination> {
+        let files = ["webhook-state", "webhook-secret-file", "webhook-ca"];
+        let [state, secrets, ca] = files.map(|name| {
+            let found = self.layers.values(name).and_then(|values| values.first());
+            found.cloned().filter(|file| !file.is_empty())
+        });
+        let to_redis = matches!(ledger, LedgerSetting::Redis(_));
+        self.one("orders", None, |text| {
+            let database = match is_receiver(text) {
+                true => None,
+                false => Some(DatabaseUrl::parse(text)?),
+            };
+            if to_redis {
+                return Err(
+                    "is for an embedded ledger only; with a Redis, workers of their own write \
+                            orders and send webhooks: run `stampede orders`"
+                        .into(),
+                );
+            }
+            if let Some(url) = database {
+                return Ok(Some(Destination::Database(url)));
+            }
+            let to = WebhookUrl::parse(text, false)?;
+            let (Some(state), Some(secrets)) = (&state, &secrets) else {
+                return Err("sends webhooks: that takes --webhook-state FILE and \
+                            --webhook-secret-file FILE"
+                    .into());
+            };
+            let problem = |problem| format!("--webhook-secret-file {secrets}: it {problem}");
+            if let Some(Err(error)) = ca.as_deref().map(|file| certificates(Path::new(file))) {
+                return Err(format!("--webhook-ca: {error}"));
+            }
+            Ok(Some(Destination::Webhooks(Box::new(WebhookOptions {
+                to,
+                ca: ca.as_deref().map(PathBuf::from),
+                state: state.into(),
+                secrets: SecretFile::load(Path::new(secrets)).map_err(problem)?,
+                schedule: Schedule { first_pause_ms: WEBHOOK_RETRY_MS, attempts: WEBHOOK_ATTEMPTS },
+                parallel: WEBHOOK_PARALLEL,
+                deadline: Duration::from_millis(WEBHOOK_DEADLINE_MS),
+                backlog: WEBHOOK_BACKLOG,
+                group: WEBHOOKS_GROUP.into(),
+            }))))
+        })
+    }
 }
 
 /// That what is for webhooks alone was not given with a database.

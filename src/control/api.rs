@@ -27,7 +27,7 @@ use crate::ledger::format::needed_by;
 use crate::ledger::{Batch, Group};
 use crate::limits::{CONTROL_PAGE_DEFAULT, CONTROL_PAGE_MAX, CONTROL_RESERVATIONS_PAGE_MAX};
 use crate::members::Instance;
-use crate::orders::{DatabaseError, DatabaseUrl};
+use crate::orders::{DatabaseError, DatabaseUrl, Destination};
 use crate::route::percent;
 use crate::route::table::{self, Found, Operation, Port};
 use crate::sale::{Command, Outcome, ReservationId, SaleId, SaleView, State};
@@ -40,7 +40,7 @@ const SHOWN_AT_ONCE: usize = 256;
 /// Carries out requests, one after the other.
 pub struct Api {
     client: Box<dyn Client>,
-    orders: Option<DatabaseUrl>,
+    orders: Option<Destination>,
     instance: Option<Arc<Instance>>,
     snapshot: Option<Snapshot>,
     /// The request must do nothing.
@@ -64,7 +64,7 @@ impl Api {
     }
 
     /// With the database that an audit compares the reservations with.
-    pub fn with_orders(self, orders: Option<DatabaseUrl>) -> Self {
+    pub fn with_orders(self, orders: Option<Destination>) -> Self {
         Self { orders: orders.or(self.orders), ..self }
     }
 
@@ -206,12 +206,12 @@ impl Api {
 
     /// A ledger that tells its changes itself must know how far the orders are before it forgets any.
     fn tell_orders_position(&mut self) -> Result<(), Problem> {
-        let (Some(url), Some(source)) = (&self.orders, self.client.orders_source()) else {
+        let (Some(orders), Some(source)) = (&self.orders, self.client.orders_source()) else {
             return Ok(());
         };
         let unavailable =
             |error: DatabaseError| Problem::new(Code::Unavailable, format!("the orders: {error}"));
-        let position = url.open().map_err(unavailable)?.position(&source).map_err(unavailable)?;
+        let position = orders.position(&source).map_err(unavailable)?;
         Ok(self.client.orders_have(position.unwrap_or(0))?)
     }
 
@@ -346,7 +346,8 @@ impl Api {
     }
 
     fn compare(&mut self, sales: &[SaleId], mode: Mode) -> Result<Report, AuditError> {
-        let mut orders = self.orders.as_ref().map(DatabaseUrl::open).transpose()?;
+        let database = self.orders.as_ref().and_then(Destination::database);
+        let mut orders = database.map(DatabaseUrl::open).transpose()?;
         let orders = orders.as_mut().map(|orders| &mut **orders as _);
         audit(&mut *self.client, orders, sales, mode)
     }

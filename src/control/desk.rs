@@ -11,7 +11,7 @@ use crate::engine::http::Problem;
 use crate::engine::promise::Promise;
 use crate::ledger::client::Client;
 use crate::members::Instance;
-use crate::orders::DatabaseUrl;
+use crate::orders::Destination;
 
 /// Two control threads.
 pub struct Desk {
@@ -28,7 +28,7 @@ impl Desk {
     /// A thread can't be had.
     pub fn start(
         client: impl Fn() -> Box<dyn Client>,
-        orders: Option<&DatabaseUrl>,
+        orders: Option<&Destination>,
         instance: &Arc<Instance>,
     ) -> io::Result<Self> {
         let api =

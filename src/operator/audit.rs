@@ -15,7 +15,7 @@ use crate::control::request::Request;
 use crate::duration::format_duration;
 use crate::engine::http::Method;
 use crate::limits::AUDIT_TIMEOUT_MS_MAX;
-use crate::orders::DatabaseUrl;
+use crate::orders::{DatabaseUrl, Destination};
 
 /// Compares, repairs if that is asked, and prints the report. What differs and was not repaired is a
 /// failure; that nothing could be looked at is another.
@@ -87,7 +87,9 @@ fn look(
     time: Option<Duration>,
 ) -> Result<Report, Failure> {
     let mut way = match (Way::open(&options.operator).map_err(not_looked)?, orders) {
-        (Way::Direct(api), orders) => Way::Direct(Box::new(api.with_orders(orders))),
+        (Way::Direct(api), orders) => {
+            Way::Direct(Box::new(api.with_orders(orders.map(Destination::Database))))
+        }
         (Way::Remote(remote), None) => Way::Remote(remote.with_answer_time(time)),
         (Way::Remote(_), Some(_)) => {
             return Err(Failure::Usage(

@@ -1,5 +1,5 @@
-//! The orders of an embedded ledger: a worker on a thread of its own, within the server, since
-//! nobody else may open the ledger's folder.
+//! The orders of an embedded ledger, or its webhooks: a worker on a thread of its own, within the
+//! server, since nobody else may open the ledger's folder.
 //!
 //! Selling never waits for it. A database that is away costs nothing meanwhile: the database itself
 //! says how far it is, and the ledger gives what changed since.
@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use crate::ledger::embedded::{Handle, Store};
 use crate::limits::ORDERS_BATCH;
+use crate::orders::webhooks::{self, WebhooksError};
 use crate::orders::{
-    ConnectError, DatabaseUrl, EmbeddedSource, Sink, Source, SourceError, WorkerError,
+    ConnectError, Destination, EmbeddedSource, Place, Sink, Source, SourceError, WorkerError,
     WorkerOptions, run,
 };
 
@@ -40,7 +41,7 @@ pub struct OrdersThread {
 impl OrdersThread {
     /// Starts it, once the ledger is compared with what the database has. It waits for a database
     /// that is away.
-    pub fn start(ledger: Handle, url: DatabaseUrl) -> Result<Self, OrdersStartError> {
+    pub fn start(ledger: Handle, to: Destination) -> Result<Self, OrdersStartError> {
         let stop = Arc::new(AtomicBool::new(false));
         let told = stop.clone();
         let (compared, verdict) = sync_channel(1);
@@ -48,11 +49,15 @@ impl OrdersThread {
             let counts = &ledger.counts().orders;
             counts.nobody_reads();
             // Until the database says where it is, it has nothing: no sale is removed meanwhile.
-            let none = |store: &mut Store| store.set_orders_position(0);
+            let has_rows = to.database().is_some();
+            let none = move |store: &mut Store| {
+                store.set_orders_position(0);
+                store.set_orders_have_rows(has_rows);
+            };
             if let Err(error) = ledger.ask(LOOK_DEADLINE, none) {
                 tracing::warn!(%error, "the ledger does not know of its orders yet");
             }
-            let first = compare(&ledger, &url);
+            let first = compare(&ledger, &to);
             let is_behind = first.is_err();
             let _ = compared.try_send(first);
             if is_behind {
@@ -60,11 +65,11 @@ impl OrdersThread {
             }
             while !told.load(Ordering::Relaxed) {
                 // A panic is in the log already.
-                let worked = catch_unwind(AssertUnwindSafe(|| work(&ledger, &url, &told)));
+                let worked = catch_unwind(AssertUnwindSafe(|| work(&ledger, &to, &told)));
                 match worked {
                     Ok(Ok(())) => return,
                     // The database was away at the start. What it says now has stopped the ledger.
-                    Ok(Err(WorkerError::Source(_))) => return,
+                    Ok(Err(WebhooksError::Worker(WorkerError::Source(_)))) => return,
                     Ok(Err(error)) => tracing::error!(
                         %error,
                         retry_s = RESTART_PAUSE.as_secs(),
@@ -102,24 +107,30 @@ pub enum OrdersStartError {
 
 /// An error if the database shows that the ledger is behind its orders. All other errors the worker
 /// meets too, and logs.
-fn compare(ledger: &Handle, url: &DatabaseUrl) -> Result<(), String> {
-    let Ok(mut database) = url.open() else { return Ok(()) };
-    match EmbeddedSource::connect(ledger.clone(), &mut *database) {
+fn compare(ledger: &Handle, to: &Destination) -> Result<(), String> {
+    let opened = match to {
+        Destination::Database(url) => url.open_sink(),
+        Destination::Webhooks(options) => webhooks::open_state(options),
+    };
+    let Ok(mut sink) = opened else { return Ok(()) };
+    match EmbeddedSource::connect(ledger.clone(), &mut *sink) {
         Err(ConnectError::Source(SourceError::Fatal(reason))) => Err(reason),
         _ => Ok(()),
     }
 }
 
-fn work(
-    ledger: &Handle,
-    url: &DatabaseUrl,
-    stop: &AtomicBool,
-) -> Result<(), crate::orders::WorkerError> {
+fn work(ledger: &Handle, to: &Destination, stop: &AtomicBool) -> Result<(), WebhooksError> {
+    let url = match to {
+        Destination::Database(url) => url,
+        Destination::Webhooks(options) => {
+            return webhooks::deliver_embedded(ledger, options, stop);
+        }
+    };
     let mut connect = |database: &mut dyn Sink| -> Result<Box<dyn Source>, ConnectError> {
         Ok(Box::new(EmbeddedSource::connect(ledger.clone(), database)?))
     };
     let options = WorkerOptions { batch: ORDERS_BATCH, once: false, away_max: None };
-    run(url, &mut connect, options, stop).map(drop)
+    Ok(run(url, &mut connect, options, stop).map(drop)?)
 }
 
 impl OrdersThread {

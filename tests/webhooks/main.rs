@@ -3,6 +3,9 @@
 
 // Each test program takes what it needs of the support.
 #[allow(dead_code)]
+#[path = "../support/buyer.rs"]
+mod buyer;
+#[allow(dead_code)]
 #[path = "../support/chance.rs"]
 mod chance;
 #[allow(dead_code)]
@@ -22,6 +25,7 @@ mod server;
 mod shop;
 
 mod arrival;
+mod embedded;
 mod file;
 mod groups;
 mod letters;

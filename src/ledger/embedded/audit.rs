@@ -117,6 +117,7 @@ struct Last {
     deadlines: Vec<u32>,
     version: u64,
     undelivered_from: Option<u64>,
+    has_orders: bool,
 }
 
 /// Every user's units, copied with two allocations and no hashing: the ledger waits for it.
@@ -181,6 +182,7 @@ impl Copy {
         ask.ask(move |store| {
             let version = store.version();
             let undelivered_from = store.orders_position().map(|position| position + 1);
+            let has_orders = undelivered_from.is_some() && store.orders_have_rows();
             let state = store.state_for_reading()?;
             let Some((part, _)) = changed(state, number, after, 0, usize::MAX, usize::MAX) else {
                 return Ok(None);
@@ -193,6 +195,7 @@ impl Copy {
                 deadlines: machine.deadlines().collect(),
                 version,
                 undelivered_from,
+                has_orders,
             }))
         })?
     }
@@ -237,8 +240,7 @@ impl Copy {
         let (mut rows, id) = (self.rows, id.detached());
         rows.sort_unstable_by_key(|row| row.id);
         let reservations = rows.into_iter().map(|row| row.to_change(&id)).collect();
-        let Last { view, version, undelivered_from, .. } = last;
-        let has_orders = undelivered_from.is_some();
+        let Last { view, version, undelivered_from, has_orders, .. } = last;
         SaleAudit {
             view,
             checks,

@@ -71,6 +71,8 @@ pub struct Store {
     pub(super) snapshot_rows: u64,
     /// Up to where the orders have everything, once their reader has said so.
     orders_position: Option<u64>,
+    /// What reads the changes keeps rows, which an audit can look at.
+    orders_have_rows: bool,
     /// A journal with this many changes is to be folded.
     pub(super) fold_at_changes: u64,
     pub(super) fold: Option<Fold>,
@@ -129,6 +131,7 @@ impl Store {
             journal_changes: recovered.journal_changes,
             snapshot_rows: recovered.snapshot_rows,
             orders_position: None,
+            orders_have_rows: true,
             fold_at_changes: 0,
             fold: None,
             counts: Arc::default(),
@@ -267,6 +270,16 @@ impl Store {
     pub fn set_orders_position(&mut self, version: u64) {
         self.orders_position = Some(version);
         self.state.traces.forget(version);
+    }
+
+    /// Whether what reads the changes keeps rows, which an audit can look at: webhooks do not.
+    pub fn set_orders_have_rows(&mut self, have: bool) {
+        self.orders_have_rows = have;
+    }
+
+    /// See [`set_orders_have_rows`](Self::set_orders_have_rows).
+    pub fn orders_have_rows(&self) -> bool {
+        self.orders_have_rows
     }
 
     /// Whether a reader of changes has yet to take some of this sale.

@@ -2,6 +2,7 @@
 //! and what came of them is written together before anything else is made of it.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{
     Receiver as Inbox, RecvTimeoutError, Sender, SyncSender, channel, sync_channel,
@@ -37,6 +38,8 @@ pub(super) struct Deliverer<'a> {
     pub(super) parallel: usize,
     /// End, and leave what is not under way.
     pub(super) stop: &'a AtomicBool,
+    /// The same, said by the half that takes over, or to it.
+    pub(super) ended: &'a AtomicBool,
     /// End when nothing is due.
     pub(super) finish: &'a AtomicBool,
 }
@@ -110,7 +113,11 @@ impl<'scope> Senders<'scope> {
                 loop {
                     let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok(Job { due, attempt }) = job else { return };
-                    let answer = receiver.send(&attempt);
+                    // A panic is in the log. The event must come back, or its reservation waits for ever.
+                    let sent = catch_unwind(AssertUnwindSafe(|| receiver.send(&attempt)));
+                    let answer = sent.unwrap_or_else(|_| {
+                        Answer::Failed("a fault in stampede: see the line panic".to_owned())
+                    });
                     if outcomes.send((due, answer)).is_err() {
                         return;
                     }
@@ -136,7 +143,11 @@ struct Work<'a> {
 
 impl Work<'_> {
     fn stopped(&self) -> bool {
-        self.deliverer.stop.load(Ordering::Relaxed)
+        let Deliverer { stop, ended, .. } = &self.deliverer;
+        if stop.load(Ordering::Relaxed) {
+            ended.store(true, Ordering::Relaxed);
+        }
+        ended.load(Ordering::Relaxed)
     }
 
     fn run(&mut self) -> Result<(), DatabaseError> {

@@ -24,7 +24,7 @@ mod store;
 #[cfg(test)]
 mod store_tests;
 
-pub use command::{WebhookOptions, WebhooksError, deliver};
+pub use command::{WebhookOptions, WebhooksError, deliver, deliver_embedded, open_state, position};
 pub use letters::{LettersError, Which, discard, list, replay};
 pub use receiver::WebhookUrl;
 pub use schedule::Schedule;

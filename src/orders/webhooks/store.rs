@@ -60,6 +60,16 @@ pub(super) struct Settled {
     pub(super) failure: String,
 }
 
+/// What a commit outlives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lasts {
+    /// The end of the machine's power: what the ledger is told of.
+    PowerCut,
+    /// The end of the process, at once: what came of attempts. After a power cut the file may be as it
+    /// was some attempts before, and they are made once more, in order.
+    Kill,
+}
+
 /// How much there is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counts {
@@ -82,6 +92,8 @@ pub(super) struct Store {
     data_version: i64,
     /// There may be rows in `taken`.
     marked: bool,
+    /// What a commit outlives as the connection is set.
+    lasts: Option<Lasts>,
 }
 
 impl Store {
@@ -99,8 +111,9 @@ impl Store {
             counts: Counts::default(),
             data_version: 0,
             marked: true,
+            lasts: None,
         };
-        store.with(|write| {
+        store.with(Lasts::PowerCut, |write| {
             write.execute("UPDATE taken SET earlier = 1 WHERE earlier = 0", [])?;
             write.execute(
                 "DELETE FROM taken WHERE number <= (SELECT max(number) FROM taken) - ?1",
@@ -123,11 +136,6 @@ impl Store {
         found.map_err(|error| judge(&self.path, &error))
     }
 
-    /// Its file.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Whether the path still names the file that is open.
     pub(super) fn check(&self) -> Result<(), DatabaseError> {
         replaced(&self.path, self.file).map_err(|error| match error {
@@ -142,9 +150,19 @@ impl Store {
     /// One transaction on the file that the path names.
     fn with<T>(
         &mut self,
+        lasts: Lasts,
         run: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, DatabaseError> {
         self.check()?;
+        if self.lasts != Some(lasts) {
+            let set = match lasts {
+                Lasts::PowerCut => "PRAGMA synchronous = FULL",
+                Lasts::Kill => "PRAGMA synchronous = NORMAL",
+            };
+            let done = self.connection.execute_batch(set);
+            done.map_err(|error| judge(&self.path, &error))?;
+            self.lasts = Some(lasts);
+        }
         let write = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
         let done = write.and_then(|write| {
             let done = run(&write)?;
@@ -174,7 +192,7 @@ impl Store {
     ) -> Result<(), DatabaseError> {
         let events = changes.iter().map(Event::of).collect::<Result<Vec<_>, _>>();
         let events = events.map_err(|error| DatabaseError::Fatal(error.to_string()))?;
-        let added = self.with(|write| {
+        let added = self.with(Lasts::PowerCut, |write| {
             // The ledger was told of all that this worker took over before.
             write.prepare_cached("DELETE FROM taken WHERE earlier = 0")?.execute([])?;
             let mut mark = write.prepare_cached(
@@ -206,7 +224,7 @@ impl Store {
     /// The ledger has nothing more to give, and was told of all that was taken over.
     pub(super) fn forget_taken(&mut self) -> Result<(), DatabaseError> {
         if self.marked {
-            self.with(|write| write.execute("DELETE FROM taken", []))?;
+            self.with(Lasts::Kill, |write| write.execute("DELETE FROM taken", []))?;
             self.marked = false;
         }
         Ok(())
@@ -281,7 +299,7 @@ impl Store {
 
     /// Writes what came of attempts.
     pub(super) fn settle(&mut self, all: &[Settled], now_ms: u64) -> Result<(), DatabaseError> {
-        let (delivered, died) = self.with(|write| {
+        let (delivered, died) = self.with(Lasts::Kill, |write| {
             let (mut delivered, mut died) = (0, 0);
             for Settled { number, reservation, verdict, failure } in all {
                 match verdict {
