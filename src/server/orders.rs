@@ -24,6 +24,9 @@ use crate::orders::{
 const RESTART_PAUSE: Duration = Duration::from_secs(10);
 /// Time at the end for the batch that it is at. What is not written by then is by the next start.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
+/// The same for the webhooks that are under way. Whom they go to must hold up nobody who waits for the
+/// ledger to be handed over; what is cut off is sent again.
+const STOP_DEADLINE_WEBHOOKS: Duration = Duration::from_millis(500);
 /// Time for a question to the ledger at the start.
 const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 /// Time at the start for a database to say whether the ledger is behind it. One that is away doesn't
@@ -36,6 +39,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 pub struct OrdersThread {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+    stop_deadline: Duration,
 }
 
 impl OrdersThread {
@@ -44,6 +48,10 @@ impl OrdersThread {
     pub fn start(ledger: Handle, to: Destination) -> Result<Self, OrdersStartError> {
         let stop = Arc::new(AtomicBool::new(false));
         let told = stop.clone();
+        let stop_deadline = match to {
+            Destination::Database(_) => STOP_DEADLINE,
+            Destination::Webhooks(_) => STOP_DEADLINE_WEBHOOKS,
+        };
         let (compared, verdict) = sync_channel(1);
         let thread = thread::Builder::new().name("orders".into()).spawn(move || {
             let counts = &ledger.counts().orders;
@@ -84,7 +92,7 @@ impl OrdersThread {
                 }
             }
         })?;
-        let orders = Self { stop, thread: Some(thread) };
+        let orders = Self { stop, thread: Some(thread), stop_deadline };
         match verdict.recv_timeout(COMPARE_PATIENCE) {
             Ok(Ok(())) => {}
             Ok(Err(reason)) => return Err(OrdersStartError::Behind(reason)),
@@ -144,11 +152,11 @@ impl Drop for OrdersThread {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         let Some(thread) = self.thread.take() else { return };
-        let until = Instant::now() + STOP_DEADLINE;
+        let until = Instant::now() + self.stop_deadline;
         while !thread.is_finished() {
             if Instant::now() >= until {
                 tracing::warn!(
-                    "database slow: the rest of the orders is written after the next start"
+                    "database or receiver slow: the rest of the orders follows after the next start"
                 );
                 return;
             }

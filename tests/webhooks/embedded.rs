@@ -79,6 +79,19 @@ fn a_server_sends_its_webhooks_through_kills_and_outages() {
     receiver.start_again();
     receiver.decide(|_| Reply::Status(200));
     wait_for_all(&receiver, &became);
+    // A receiver that stands still holds up nobody when a new process takes over, which begins with what
+    // the old one had under way.
+    receiver.decide(|_| Reply::Hang);
+    sell(&server, 3, &mut became);
+    let before = receiver.got().len();
+    wait_for("an attempt that stands still", || {
+        sell(&server, 1, &mut became);
+        receiver.got().len() > before
+    });
+    server.hand_over();
+    sell(&server, 3, &mut became);
+    receiver.decide(|_| Reply::Status(200));
+    wait_for_all(&receiver, &became);
     assert_eq!(server.terminate(), 0);
     let log = server.log();
     assert!(log.contains("webhooks of the embedded ledger begin"), "{log}");

@@ -35,7 +35,7 @@ fn what_is_gone_is_a_dead_letter_at_once_and_is_delivered_when_it_is_put_back() 
         let sent = receiver.got().into_iter().find(|got| letter["id"] == *got.id);
         assert_eq!(letter["webhook"], sent.expect("it was sent").body);
     }
-    let (code, said) = place.letters(&["--dead-letters"]);
+    let (code, said) = place.letters(&["--to", &receiver.url(), "--dead-letters"]);
     assert!(code == Some(0) && said.lines().count() == 11, "{said}");
 
     // The worker runs on meanwhile.

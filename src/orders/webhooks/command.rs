@@ -149,7 +149,7 @@ pub fn open_state(options: &WebhookOptions) -> Result<Box<dyn Sink>, DatabaseErr
 /// # Errors
 /// The file can't be read.
 pub fn position(state: &Path, source: &str) -> Result<Option<u64>, DatabaseError> {
-    let (connection, _) = open(state, true)?;
+    let (connection, _) = open(state, false)?;
     let sql = "SELECT version FROM positions WHERE source = ?1";
     let found = connection.query_row(sql, [source], |row| row.get(0)).optional();
     Ok(found.map_err(|error| judge(state, &error))?.map(unsigned))
