@@ -26,6 +26,8 @@ pub enum Code {
     AlreadyConfirmed,
     AlreadyCancelled,
     AlreadyRefunded,
+    ExtensionLimitReached,
+    RemainingTooLarge,
     ConfirmNotPublic,
     ShopOnly,
     UserNotTrusted,
@@ -86,7 +88,7 @@ impl Row {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::SoldOut,
         Self::LimitReached,
         Self::NotOpen,
@@ -104,6 +106,8 @@ impl Code {
         Self::AlreadyConfirmed,
         Self::AlreadyCancelled,
         Self::AlreadyRefunded,
+        Self::ExtensionLimitReached,
+        Self::RemainingTooLarge,
         Self::ConfirmNotPublic,
         Self::ShopOnly,
         Self::UserNotTrusted,
@@ -157,6 +161,8 @@ impl Code {
                 .buy(-15, "预订已取消"),
             Self::AlreadyRefunded => row(kind!("already_refunded", Conflict, "The reservation was paid and is refunded."))
                 .buy(-16, "预订已退款"),
+            Self::ExtensionLimitReached => row(kind!("extension_limit_reached", Conflict, "The reservation would be held for longer than the sale allows; nothing changed.")),
+            Self::RemainingTooLarge => row(kind!("remaining_too_large", Conflict, "The reservation was made with fewer units than are to remain; nothing changed.")),
             Self::ConfirmNotPublic => row(kind!("confirm_not_public", Forbidden, "Only the shop confirms, with its token or at the control port; --public-confirm lets buyers confirm here, for demonstrations.")),
             Self::ShopOnly => row(kind!("shop_only", Unauthorized, "Only the shop may ask for this, with its token.")),
             Self::UserNotTrusted => row(kind!("user_not_trusted", Forbidden, "The request names a user, and only the proxies that the server trusts, the shop or a token may.")).buy(-18, "用户身份不可信"),
@@ -260,6 +266,8 @@ mod tests {
             (Code::AlreadyConfirmed, 409),
             (Code::AlreadyCancelled, 409),
             (Code::AlreadyRefunded, 409),
+            (Code::ExtensionLimitReached, 409),
+            (Code::RemainingTooLarge, 409),
             (Code::Closed, 410),
             (Code::ConfirmNotPublic, 403),
             (Code::Invalid, 422),

@@ -266,7 +266,13 @@ impl Buyers {
                     Action::Answered
                 }
             },
-            Route::CancelReservation { id } => ask(&id, Wish::Cancel, out),
+            Route::CancelReservation { id } => match Wish::to_cancel(head, body) {
+                Ok(wish) => ask(&id, wish, out),
+                Err(problem) => {
+                    problem.write(envelope, out);
+                    Action::Answered
+                }
+            },
             Route::AtDesk { .. } => match self.ask_desk(core, asker, head, body, unmet, trace) {
                 Ok(reply) => wait(Question::Desk(reply)),
                 Err(problem) => {

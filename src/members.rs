@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::wall_ms;
 use crate::ledger::LedgerError;
-use crate::ledger::format::FORMAT;
+use crate::ledger::format::{FORMAT, FORMAT_0_1_0};
 use crate::ledger::members::{Lease, Member, MemberId, MemberState, Roll};
 use crate::ledger::redis::{RedisClient, RedisLedger};
 use crate::limits::{
@@ -87,6 +87,8 @@ struct Drain;
 impl Members {
     /// Starts it. It waits for a Redis that is away.
     pub fn start(ledger: Arc<RedisLedger>, instance: Arc<Instance>) -> io::Result<Self> {
+        // Until it is known who shares the ledger.
+        instance.status.selling.fleet.set_reads(FORMAT_0_1_0);
         let (told, heard) = mpsc::channel();
         let (ends, ended) = mpsc::channel();
         thread::Builder::new().name("members".into()).spawn(move || {
@@ -164,7 +166,9 @@ impl Keeper {
         }
         let sent = Instant::now();
         let roll = self.client.renew_lease(self.instance.id, self.since_ms, &member)?;
-        self.instance.status.selling.fleet.set_cores(roll.cores());
+        let fleet = &self.instance.status.selling.fleet;
+        fleet.set_cores(roll.cores());
+        fleet.set_reads(roll.reads());
         let counts = &self.instance.upkeep().lease;
         // Not later than the ledger has begun to count.
         counts.renewed.set(sent);

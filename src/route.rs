@@ -11,7 +11,8 @@ pub mod table;
 mod user;
 
 pub use json::{
-    ReservationRequest, parse_admitted_request, parse_reservation_request, whole_number,
+    ReservationRequest, parse_admitted_request, parse_cancel_request, parse_reservation_request,
+    whole_number,
 };
 pub use key::idempotency_key;
 pub use user::{Misnamed, Namer, USER_FIELD, USER_HEADER, buyer, user_not_trusted};
@@ -50,7 +51,7 @@ pub enum Route<'a> {
         /// Its public id, as the client wrote it.
         id: Cow<'a, str>,
     },
-    /// Give a reservation back.
+    /// Give a reservation back, or a part of it. The body goes to [`parse_cancel_request`].
     CancelReservation {
         /// Its public id, as the client wrote it.
         id: Cow<'a, str>,

@@ -106,7 +106,8 @@ fn buy(ask: &mut Fallible<'_>, part: usize) -> Option<bool> {
             world.ids += 1;
             ReservationId(world.ids)
         };
-        let reserve = Reserve { id, quantity: 1, user: None, key: None, trace: None };
+        let reserve =
+            Reserve { id, quantity: 1, user: None, key: None, trace: None, details: None };
         commands.push(Command::Reserve(reserve));
         let group = Group { sale: place.clone(), commands: std::mem::take(&mut commands) };
         match ask.ask(vec![group]).ok()?.pop()?.pop()? {

@@ -60,6 +60,14 @@ pub struct ReservationJson<'a> {
     status: &'static str,
     #[serde(serialize_with = "time")]
     expires_at: Rfc3339,
+    /// Units that it was made with, if some were given back since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quantity_asked: Option<u32>,
+    /// Until when it was held at first, if it was extended since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_expires_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,7 +85,12 @@ fn time<S: Serializer>(time: &Rfc3339, serializer: S) -> Result<S::Ok, S::Error>
 impl<'a> ReservationJson<'a> {
     /// A reservation, as the ledger has it.
     pub fn of(sale: &'a SaleId, reservation: &'a Reservation) -> Self {
+        let details = reservation.details.as_deref();
+        let first_ms = details.and_then(|details| details.first_expires_at_ms);
         Self {
+            quantity_asked: details.and_then(|details| details.asked),
+            first_expires_at: first_ms.map(rfc3339),
+            note: reservation.note(),
             id: PublicId::new(sale, reservation.id),
             sale: sale.whole_str(),
             user: reservation.user.as_ref().map(User::as_str),

@@ -70,6 +70,7 @@ fn reserve(n: u128, user: &str, key: &str) -> Command {
         user: User::new(user).ok(),
         key: Key::new(key).ok(),
         trace: None,
+        details: None,
     })
 }
 
@@ -419,6 +420,13 @@ fn goes_on(changes: bool) {
                         _ => Command::Show,
                     });
                     apply(&mut client, settle.collect());
+                    let parts = ids.clone().map(|n| match n % 8 {
+                        3 => Command::Extend(id(n), Some(60)),
+                        5 => Command::RefundTo(id(n), 1),
+                        7 => Command::CancelTo(id(n), 1),
+                        _ => Command::Show,
+                    });
+                    apply(&mut client, parts.collect());
                     apply(&mut client, ids.step_by(4).map(|n| Command::Refund(id(n))).collect());
                     if changes && rounds % 16 == 0 {
                         let limit_per_user = Some(if rounds % 32 == 0 { 0 } else { 1_000 });

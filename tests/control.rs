@@ -186,6 +186,64 @@ fn a_reservation_is_confirmed_once_and_for_all() {
 }
 
 #[test]
+fn the_shop_holds_for_longer_and_takes_parts_back() {
+    let server = Server::start(&["--sale", "ticket=10,hold=1m"]);
+    let mut buyer = Buyer::connect(server.address()).unwrap();
+    let made = buyer.reserve("ticket", "ann", 4, "").unwrap();
+    let (id, first) = (made.json()["id"].clone(), made.json()["expires_at"].clone());
+    let on = |verb: &str, body: Option<Value>| {
+        post(&server, &format!("/v1/reservations/{}/{verb}", id.as_str().unwrap()), body)
+    };
+    let longer = on("extend", Some(json!({ "hold_ms": 120_000 }))).json();
+    assert!(longer["expires_at"].as_str() > first.as_str(), "{longer}");
+    assert_eq!(longer["first_expires_at"], first);
+    for body in [None, Some(json!({})), Some(json!({ "hold_ms": 1 }))] {
+        assert_eq!(on("extend", body).json(), longer, "it is held for longer already");
+    }
+    let too_long = on("extend", Some(json!({ "hold_ms": 420_000 })));
+    too_long.assert_problem(409, "extension_limit_reached");
+    let max = too_long.json()["expires_at_max"].as_str().unwrap().to_owned();
+    assert!(&*max > longer["expires_at"].as_str().unwrap(), "{max}");
+    for (verb, body, field) in [
+        ("extend", json!({ "hold_ms": 0 }), "hold_ms"),
+        ("extend", json!({ "hold": "5m" }), "body"),
+        ("cancel", json!({ "remaining": null }), "remaining"),
+        ("cancel", json!({ "remaining": -1 }), "remaining"),
+        ("refund", json!({ "remaining": "1" }), "remaining"),
+    ] {
+        let wrong = on(verb, Some(body));
+        wrong.assert_problem(422, "invalid");
+        assert_eq!(wrong.json()["field"], field);
+    }
+    let free = || get(&server, "/v1/sales/ticket").json()["free"].clone();
+    let quantities = |reservation: Value| {
+        [&reservation["quantity"], &reservation["quantity_asked"]].map(Value::as_u64)
+    };
+    for _ in 0..2 {
+        let part = on("cancel", Some(json!({ "remaining": 3 }))).json();
+        assert_eq!((quantities(part), free()), ([Some(3), Some(4)], json!(7)));
+    }
+    on("cancel", Some(json!({ "remaining": 5 }))).assert_problem(409, "remaining_too_large");
+    on("refund", Some(json!({ "remaining": 1 }))).assert_problem(409, "not_confirmed");
+    on("confirm", None);
+    on("extend", None).assert_problem(409, "already_confirmed");
+    let text = id.as_str().unwrap();
+    let (code, out, err) =
+        operate(&server, &["reservation", "refund", text, "--remaining", "1", "--json"]);
+    let part: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert_eq!((quantities(part), free()), ([Some(1), Some(4)], json!(9)));
+    let (code, _, err) = operate(&server, &["reservation", "extend", text, "--hold", "5m"]);
+    assert_eq!((code, err.as_str()), (1, "error: The reservation is confirmed already.\n"));
+    for wrong in [["extend", "--hold", "soon"], ["cancel", "--remaining", "one"]] {
+        let [verb, flag, value] = wrong;
+        assert_eq!(operate(&server, &["reservation", verb, text, flag, value]).0, 2);
+    }
+    assert_eq!(on("refund", Some(json!({ "remaining": 0 }))).json()["status"], "refunded");
+    assert_eq!(free(), 10);
+}
+
+#[test]
 fn what_is_wrong_with_a_request_is_named() {
     let server = Server::start(&["--sale", "ticket=10"]);
     let long = "a".repeat(1024);

@@ -56,7 +56,14 @@ fn apply(client: &mut impl Client, name: &str, commands: Vec<Command>) -> Vec<Ou
 fn reserve(id: u128) -> Command {
     let user = User::new(&format!("user-{}", id % 50)).ok();
     let key = Key::new(&format!("key-{id}")).ok();
-    Command::Reserve(Reserve { id: ReservationId(id), quantity: 1, user, key, trace: None })
+    Command::Reserve(Reserve {
+        id: ReservationId(id),
+        quantity: 1,
+        user,
+        key,
+        trace: None,
+        details: None,
+    })
 }
 
 fn confirm(id: u128) -> Command {

@@ -14,8 +14,8 @@ use stampede::ledger::embedded::{Cursor, Embedded, Job, OpenError, Options, Stor
 use stampede::ledger::{Batch, BatchReply, Group, LedgerError};
 use stampede::limits::TIME_MS_MAX;
 use stampede::sale::{
-    Change, Command, Creation, Key, Machine, Outcome, ReservationId, Reserve, SaleId, SaleSpec,
-    Status, Terms, User,
+    Change, Command, Creation, Details, Key, Machine, Note, Outcome, ReservationId, Reserve,
+    SaleId, SaleSpec, Status, Terms, User,
 };
 
 /// Tells a copy of this test binary that it is the one to be killed, mounted or unprivileged.
@@ -51,7 +51,14 @@ fn batch(name: &str, commands: Vec<Command>) -> Batch {
 fn reserve(id: u128) -> Command {
     let user = User::new(&format!("user-{id}")).ok();
     let key = Key::new("once").ok();
-    Command::Reserve(Reserve { id: ReservationId(id), quantity: 1, user, key, trace: None })
+    Command::Reserve(Reserve {
+        id: ReservationId(id),
+        quantity: 1,
+        user,
+        key,
+        trace: None,
+        details: None,
+    })
 }
 
 fn commit(store: &mut Store, now_ms: u64, commands: Vec<Command>) -> Vec<Outcome> {
@@ -113,9 +120,9 @@ fn a_missing_folder_is_made_and_a_foreign_one_left_alone() {
 fn another_format_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     open(dir.path());
-    fs::write(dir.path().join("stampede-ledger"), "stampede ledger, format 4\n").unwrap();
+    fs::write(dir.path().join("stampede-ledger"), "stampede ledger, format 5\n").unwrap();
     let error = open_error(dir.path());
-    assert!(matches!(error, OpenError::Newer { found: 4, .. }), "{error}");
+    assert!(matches!(error, OpenError::Newer { found: 5, .. }), "{error}");
     fs::write(dir.path().join("stampede-ledger"), "stampede ledger, format 1\n").unwrap();
     let error = open_error(dir.path());
     assert!(matches!(error, OpenError::Older { found: 1, .. }), "{error}");
@@ -614,7 +621,7 @@ fn child_to_be_killed(folder: &Path) {
 
 fn reserve_anonymous(id: u128) -> Command {
     let id = ReservationId(id);
-    Command::Reserve(Reserve { id, quantity: 1, user: None, key: None, trace: None })
+    Command::Reserve(Reserve { id, quantity: 1, user: None, key: None, trace: None, details: None })
 }
 
 /// Adds the changes after a position. Gives the new one.
@@ -849,6 +856,9 @@ enum Ask {
     Confirm(u16),
     Cancel(u16),
     Refund(u16),
+    Extend(u16, Option<u64>),
+    CancelTo(u16, u32),
+    RefundTo(u16, u32),
     Show(u16),
     Other(Command),
 }
@@ -889,6 +899,9 @@ fn asked() -> impl Strategy<Value = Ask> {
         2 => any::<u16>().prop_map(Ask::Confirm),
         2 => any::<u16>().prop_map(Ask::Cancel),
         2 => any::<u16>().prop_map(Ask::Refund),
+        2 => (any::<u16>(), proptest::option::of(1..400u64)).prop_map(|(n, ms)| Ask::Extend(n, ms)),
+        1 => (any::<u16>(), 0..3u32).prop_map(|(n, remaining)| Ask::CancelTo(n, remaining)),
+        1 => (any::<u16>(), 0..3u32).prop_map(|(n, remaining)| Ask::RefundTo(n, remaining)),
         1 => any::<u16>().prop_map(Ask::Show),
         3 => other.prop_map(Ask::Other),
     ]
@@ -900,6 +913,10 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(later_ms, asks)| Step::Commit(later_ms, asks)),
         1 => any::<bool>().prop_map(|fold| Step::Reopen { fold }),
     ]
+}
+
+fn note() -> Note {
+    Note::new("row 7").unwrap()
 }
 
 /// Makes the commands, with ids that are new for reservations and mostly known for the rest.
@@ -914,6 +931,8 @@ fn commands(asks: Vec<(bool, Ask)>, ids: &mut u128) -> Vec<(SaleId, Command)> {
                 user: (user > 0).then(|| User::new(&format!("u{user}")).unwrap()),
                 key: (key > 0).then(|| Key::new(&format!("k{key}")).unwrap()),
                 trace: None,
+                details: Details { note: ids.is_multiple_of(5).then(note), ..Details::default() }
+                    .boxed(),
             };
             match only_looks {
                 true => Command::FindClaim(reserve, Creation::UNKNOWN),
@@ -923,6 +942,9 @@ fn commands(asks: Vec<(bool, Ask)>, ids: &mut u128) -> Vec<(SaleId, Command)> {
         Ask::Confirm(n) => Command::Confirm(known(n, *ids)),
         Ask::Cancel(n) => Command::Cancel(known(n, *ids)),
         Ask::Refund(n) => Command::Refund(known(n, *ids)),
+        Ask::Extend(n, hold_ms) => Command::Extend(known(n, *ids), hold_ms),
+        Ask::CancelTo(n, remaining) => Command::CancelTo(known(n, *ids), remaining),
+        Ask::RefundTo(n, remaining) => Command::RefundTo(known(n, *ids), remaining),
         Ask::Show(n) => Command::ShowReservation(known(n, *ids)),
         Ask::Other(command) => command,
     };

@@ -57,7 +57,7 @@ fn create(total: u64) -> Command {
 
 fn reserve(n: u128) -> Command {
     let id = ReservationId(n);
-    Command::Reserve(Reserve { id, quantity: 1, user: None, key: None, trace: None })
+    Command::Reserve(Reserve { id, quantity: 1, user: None, key: None, trace: None, details: None })
 }
 
 #[test]
@@ -250,7 +250,17 @@ fn what_too_few_replicas_have_is_unknown() {
     let claim = |n| {
         let key = Key::new("k").ok();
         let id = ReservationId(n);
-        one("s", Command::Reserve(Reserve { id, quantity: 1, user: None, key, trace: None }))
+        one(
+            "s",
+            Command::Reserve(Reserve {
+                id,
+                quantity: 1,
+                user: None,
+                key,
+                trace: None,
+                details: None,
+            }),
+        )
     };
     let is_lost = |reply: Result<BatchReply, LedgerError>| {
         assert!(
@@ -364,7 +374,7 @@ fn the_users_of_tuning_may_what_they_must() {
     let mine = |n, key| {
         let (user, key) = (User::new("ann").ok(), Key::new(key).ok());
         let id = ReservationId(n);
-        Command::Reserve(Reserve { id, quantity: 1, user, key, trace: None })
+        Command::Reserve(Reserve { id, quantity: 1, user, key, trace: None, details: None })
     };
     let [lift_limit, limit] = [0, 5].map(|units| {
         Command::ChangeTerms(Terms { limit_per_user: Some(units), ..Terms::default() })

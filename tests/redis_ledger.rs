@@ -7,7 +7,7 @@ mod history;
 mod server;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use history::{Ledger, Seen};
@@ -20,7 +20,8 @@ use stampede::ledger::redis::{
 use stampede::ledger::{Group, GroupReply};
 use stampede::limits::{LIMIT_COUNT_LINES_MAX, LIMIT_COUNT_UNITS_MAX};
 use stampede::sale::{
-    Command, Creation, Key, Outcome, ReservationId, Reserve, SaleId, SaleSpec, Status, Terms, User,
+    Command, Creation, Details, Key, Note, Outcome, ReservationId, Reserve, SaleId, SaleSpec,
+    Status, Terms, User,
 };
 use stampede::trace::Trace;
 
@@ -107,6 +108,7 @@ fn ask_as(n: u128, user: &str, key: &str) -> Command {
         user: User::new(user).ok(),
         key: Key::new(key).ok(),
         trace: None,
+        details: None,
     })
 }
 
@@ -167,7 +169,7 @@ fn a_sale_that_shares_its_calls_agrees_with_the_model() {
     let commands = vec![Command::Create(SaleSpec::with_total(1_000_000))];
     client.send(&Group { sale: sale_of(0), commands }).expect("a sale");
     let shared = Shared { client, bought: 0 };
-    agrees(&server, shared, history::histories(24), (250, Seen::KINDS));
+    agrees(&server, shared, history::histories(24), (400, Seen::KINDS));
 }
 
 #[test]
@@ -211,15 +213,25 @@ fn agrees_with_its_stream(connection: &mut RedisConnection, sale: &SaleId) {
     let keys = KeyTemplates::default().of(sale).all();
     let rows: HashMap<_, _> = connection.reservations(&keys[2]).into_iter().collect();
     let events = stream(connection, sale);
-    let grants = events.iter().filter(|event| event.1.starts_with("held "));
-    assert_eq!(grants.count(), rows.len(), "grants in the stream");
+    let mut told = HashSet::new();
+    for (id, stands) in &events {
+        let is_new = told.insert(id);
+        let is_changed = stands.contains("\tasked=") || stands.contains("\tfirst=");
+        let is_held = stands.starts_with("held ");
+        assert!(
+            if is_new { is_held && !is_changed } else { !is_held || is_changed },
+            "{id} {stands}"
+        );
+    }
+    assert_eq!(told.len(), rows.len(), "grants in the stream");
     let last: HashMap<_, _> = events.into_iter().collect();
     assert_eq!(last, rows, "the stream and the reservations");
     let claims = connection.list(&format!("HGETALL {}", keys[3]));
     let claims: HashMap<_, _> = claims.chunks(2).map(|c| (c[0].clone(), c[1].clone())).collect();
     let owned = rows.into_iter().filter_map(|(id, stands)| {
-        let owner = stands.splitn(4, ' ').nth(3)?.to_owned();
-        owner.contains('\t').then_some((owner, id))
+        let mut owner = stands.splitn(4, ' ').nth(3)?.splitn(3, '\t');
+        let (user, key) = (owner.next()?, owner.next()?);
+        (!key.is_empty()).then(|| (format!("{user}\t{key}"), id))
     });
     assert_eq!(owned.collect::<HashMap<_, _>>(), claims, "the reservations and the claims");
 }
@@ -652,10 +664,13 @@ fn an_unknown_sale_stays_unknown_and_unwritten() {
         Command::Close,
         Command::Show,
         Command::ShowReservation(id),
+        Command::Extend(id, Some(1)),
+        Command::CancelTo(id, 1),
+        Command::RefundTo(id, 1),
         Command::Remove,
     ];
     let reply = client.ask(commands).expect("a reply");
-    assert_eq!((reply.free, reply.outcomes), (None, vec![Outcome::UnknownSale; 14]));
+    assert_eq!((reply.free, reply.outcomes), (None, vec![Outcome::UnknownSale; 17]));
     assert!(dump(&mut server.connect()).is_empty());
 }
 
@@ -682,6 +697,9 @@ fn refuses_and_writes_nothing(spoil: &[&[&str]], part: &str) {
         Command::Confirm(ReservationId(1)),
         Command::Cancel(ReservationId(1)),
         Command::Refund(ReservationId(1)),
+        Command::Extend(ReservationId(1), None),
+        Command::CancelTo(ReservationId(1), 1),
+        Command::RefundTo(ReservationId(1), 1),
         Command::ShowReservation(ReservationId(1)),
         Command::Expire { batch_max: 9 },
         Command::TakeStock { units: 1, at_most: false },
@@ -711,6 +729,61 @@ fn refuses_and_writes_nothing(spoil: &[&[&str]], part: &str) {
         }
     }
     assert!(refused > 0, "{spoil:?} was never noticed");
+}
+
+#[test]
+fn what_0_1_0_does_not_read_stands_behind_the_owner_and_the_sale_says_so_before() {
+    let server = RedisServer::start(&[]);
+    let mut connection = server.connect();
+    let mut client = Client::new(&server);
+    client.codec.set_now_ms(Some(history::BEGIN_MS));
+    client.one(Command::Create(SaleSpec { hold_ms: 7, ..SaleSpec::with_total(99) }));
+    let bought = |n, quantity, note: &str, user, key| {
+        let details = Details { note: Note::new(note).ok(), ..Details::default() }.boxed();
+        Command::Reserve(Reserve { quantity, details, ..reserve_of(ask_as(n, user, key)) })
+    };
+    let format = "HGET {ticket_hash_key}:sale format";
+    client.ask(vec![bought(1, 5, "", "ann", "k"), bought(2, 5, "", "", "")]).expect("a reply");
+    assert_eq!(connection.ask(format), redis::Value::Nil, "0.1.0 reads all of it");
+    let before = connection.list("HGETALL {ticket_hash_key}:sale");
+    // What is refused, or changes nothing, raises none.
+    for command in [
+        Command::Extend(ReservationId(1), Some(1)),
+        Command::CancelTo(ReservationId(1), 9),
+        Command::CancelTo(ReservationId(1), 5),
+    ] {
+        client.one(command);
+    }
+    assert_eq!(connection.list("HGETALL {ticket_hash_key}:sale"), before);
+    client.one(Command::CancelTo(ReservationId(2), 2));
+    assert_eq!(connection.text(format), "3");
+    connection.text("HDEL {ticket_hash_key}:sale format");
+    client.one(bought(3, 1, "row 7", "", ""));
+    assert_eq!(connection.text(format), "3");
+    client.one(Command::Extend(ReservationId(1), Some(9)));
+    client.one(Command::CancelTo(ReservationId(1), 3));
+    let (until, longer) = (history::BEGIN_MS + 7, history::BEGIN_MS + 9);
+    let last: HashMap<_, _> = stream(&mut connection, &ticket()).into_iter().collect();
+    for (n, line) in [
+        (1, format!("held 3 {longer} ann\tk\tasked=5\tfirst={until}")),
+        (2, format!("held 2 {until} \t\tasked=5")),
+        (3, format!("held 1 {until} \t\tnote=row 7")),
+    ] {
+        assert_eq!(last[&ReservationId(n).to_string()], line);
+    }
+    agrees_with_its_stream(&mut connection, &ticket());
+    // The first request is the one that counts, whatever is left of it.
+    assert_eq!(client.one(bought(9, 3, "", "ann", "k")), Outcome::KeyReused);
+    assert!(matches!(client.one(bought(9, 5, "", "ann", "k")), Outcome::Replayed(_)));
+    // It is due when it was extended to, and only then.
+    client.codec.set_now_ms(Some(until));
+    let Outcome::Released { units, .. } = client.one(Command::Expire { batch_max: 99 }) else {
+        panic!("no expiry")
+    };
+    assert_eq!(units, 3);
+    client.codec.set_now_ms(Some(longer));
+    let released = client.one(Command::Expire { batch_max: 99 });
+    assert_eq!(released, Outcome::Released { units: 3, more: false, next_due_ms: None });
 }
 
 #[test]
@@ -752,6 +825,10 @@ fn a_damaged_line_is_an_error_and_nothing_is_written() {
         format!("{ann} held 1 5 "),
         format!("{ann} held 1 5 ann\t"),
         format!("{ann} held 1 5 ann\tk\tk"),
+        format!("{ann} held 1 5 ann\tk\t"),
+        format!("{ann} held 1 5 ann\tk\tasked=0"),
+        format!("{ann} held 1 5 ann\tk\tfirst=5\tasked=2"),
+        format!("{ann} held 1 5 ann\tk\tcolour=red"),
         format!("{ann} held 1 999999999999999999999 ann\tk"),
     ] {
         let text = format!("{damaged}\n{bob} held 1 5 bob\tk\n");

@@ -16,7 +16,8 @@ use stampede::ledger::redis::{
 };
 use stampede::ledger::{Batch, Group, GroupReply, LedgerError};
 use stampede::sale::{
-    Command, Key, Outcome, ReservationId, Reserve, SaleId, SaleSpec, Split, Terms, User,
+    Command, Details, Key, Note, Outcome, ReservationId, Reserve, SaleId, SaleSpec, Split, Terms,
+    User,
 };
 
 /// When every test begins, in ms since 1970.
@@ -69,7 +70,19 @@ impl Link {
 fn reserve(n: u128, user: &str, key: &str) -> Command {
     let (user, key) = (User::new(user).ok(), Key::new(key).ok());
     let id = ReservationId(n << 90);
-    Command::Reserve(Reserve { id, quantity: 1, user, key, trace: None })
+    Command::Reserve(Reserve { id, quantity: 1, user, key, trace: None, details: None })
+}
+
+/// Two units of a user of their own.
+fn two(n: u128) -> Command {
+    let Command::Reserve(one) = reserve(n, &format!("user{n}"), "") else { unreachable!() };
+    Command::Reserve(Reserve { quantity: 2, ..one })
+}
+
+fn noted(n: u128) -> Command {
+    let Command::Reserve(one) = reserve(n, "", "") else { unreachable!() };
+    let details = Details { note: Note::new("row 7").ok(), ..Details::default() }.boxed();
+    Command::Reserve(Reserve { details, ..one })
 }
 
 fn id(n: u128) -> ReservationId {
@@ -86,7 +99,7 @@ fn dump(admin: &mut RedisConnection) -> Vec<(String, Value)> {
 /// A sale with a limit in which there is something for every command to do, and a split one.
 fn set_up(admin: &mut RedisConnection, link: &mut Link) {
     admin.ask("FLUSHDB");
-    let spec = SaleSpec { limit_per_user: 3, hold_ms: 1000, ..SaleSpec::with_total(9) };
+    let spec = SaleSpec { limit_per_user: 3, hold_ms: 1000, ..SaleSpec::with_total(13) };
     let begin = [
         Command::Create(spec),
         reserve(1, "ann", "a"),
@@ -94,6 +107,9 @@ fn set_up(admin: &mut RedisConnection, link: &mut Link) {
         reserve(3, "bob", "b"),
         reserve(4, "cid", ""),
         Command::Confirm(id(3)),
+        two(5),
+        two(6),
+        Command::Confirm(id(6)),
     ];
     link.codec.set_now_ms(Some(BEGIN_MS));
     link.ask("s", &begin).expect("a sale");
@@ -117,6 +133,10 @@ fn writes() -> Vec<(&'static str, &'static str, Command, u64)> {
         ("cancel the last of a user", "s", Command::Cancel(id(4)), 1),
         ("expire", "s", Command::Expire { batch_max: 10 }, 1001),
         ("refund", "s", Command::Refund(id(3)), 1),
+        ("extend", "s", Command::Extend(id(1), None), 1),
+        ("cancel a part", "s", Command::CancelTo(id(5), 1), 1),
+        ("refund a part", "s", Command::RefundTo(id(6), 1), 1),
+        ("with a note", "open", noted(9), 1),
         ("add", "s", Command::AddStock(1), 1),
         ("take back", "s", Command::TakeStock { units: 1, at_most: false }, 1),
         ("change", "s", limit(1), 1),
@@ -228,8 +248,10 @@ fn a_key_that_may_not_be_used_leaves_nothing_half_done() {
         let before = dump(&mut admin);
         for (what, sale, command, _) in writes() {
             // A purchase names only the keys that it may need.
-            if matches!((what, without), ("plain", "claims" | "users") | ("with a limit", "claims"))
-            {
+            if matches!(
+                (what, without),
+                ("plain" | "with a note", "claims" | "users") | ("with a limit", "claims")
+            ) {
                 continue;
             }
             let got = link.ask(sale, &[command]);

@@ -82,7 +82,8 @@ impl Filler {
         let mut ids = IdSource::default();
         let mut groups = sizes.iter().cycle().enumerate().map(|(number, &size)| {
             let ids = (0..size).map(|_| ids.next_id(number as u64));
-            let ask = |id| Reserve { id, quantity: 1, user: None, key: None, trace: None };
+            let ask =
+                |id| Reserve { id, quantity: 1, user: None, key: None, trace: None, details: None };
             let commands = ids.map(|id| Command::Reserve(ask(id))).collect();
             Group { sale: self.sale.clone(), commands }
         });
@@ -192,5 +193,6 @@ fn ask_for(number: usize, batch: usize, kind: Kind) -> Command {
         user: user.and_then(|user| User::new(&user).ok()),
         key: key.and_then(|key| Key::new(&key).ok()),
         trace: None,
+        details: None,
     })
 }

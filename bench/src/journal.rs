@@ -111,7 +111,8 @@ pub fn write(folder: &Path, commits: &[usize]) -> Result<()> {
     };
     commit(vec![Command::Create(SaleSpec::with_total(1_000))])?;
     for (&count, number) in commits.iter().zip(0..) {
-        let reserve = |id| Reserve { id, quantity: 1, user: None, key: None, trace: None };
+        let reserve =
+            |id| Reserve { id, quantity: 1, user: None, key: None, trace: None, details: None };
         commit((0..count).map(|_| Command::Reserve(reserve(ids.next_id(number)))).collect())?;
     }
     store.close().because(doing)

@@ -81,7 +81,8 @@ fn measure(waiting: usize) -> Result<Figures> {
     let submit = |asker: usize| {
         let user = User::new(&format!("user-{asker:08}")).ok();
         let key = Key::new(&format!("5d3c1e0a-77aa-4c1e-9f00-{asker:012}")).ok();
-        let reserve = Reserve { id: ReservationId(0), quantity: 1, user, key, trace: None };
+        let reserve =
+            Reserve { id: ReservationId(0), quantity: 1, user, key, trace: None, details: None };
         let asker = Some(Asker(asker as u64));
         let ticket = batcher.submit(0, &sale, true, Command::Reserve(reserve), 1, asker);
         ticket.or_else(|failure| fail(format!("a command can't wait: {failure:?}")))

@@ -177,10 +177,25 @@ pub enum ReservationAction {
         /// The reservation, SALE~…
         id: String,
     },
+    /// Hold a reservation for longer, while its buyer pays
+    ///
+    /// Never for less than it is held already, and no longer in all than the sale allows.
+    Extend {
+        /// The reservation, SALE~…
+        id: String,
+        /// For how long from now, as in 30s or 5m [default: the sale's hold time]
+        #[arg(long, value_name = "DURATION")]
+        hold: Option<String>,
+    },
     /// Cancel a reservation that is held: its units are for sale again
     Cancel {
         /// The reservation, SALE~…
         id: String,
+        /// Only a part of it: so many units remain
+        ///
+        /// If it has as many or fewer already, nothing changes.
+        #[arg(long, value_name = "N", allow_negative_numbers = true)]
+        remaining: Option<String>,
     },
     /// Refund a reservation that is confirmed: its units are for sale again
     ///
@@ -188,6 +203,11 @@ pub enum ReservationAction {
     Refund {
         /// The reservation, SALE~…
         id: String,
+        /// Only a part of it: so many units remain
+        ///
+        /// If it has as many or fewer already, nothing changes.
+        #[arg(long, value_name = "N", allow_negative_numbers = true)]
+        remaining: Option<String>,
     },
 }
 

@@ -131,8 +131,24 @@ impl Api {
             }
             Operation::ShowReservation => self.on_reservation(name, Command::ShowReservation),
             Operation::Confirm => self.on_reservation(name, Command::Confirm),
-            Operation::Cancel => self.on_reservation(name, Command::Cancel),
-            Operation::Refund => self.on_reservation(name, Command::Refund),
+            Operation::Extend => {
+                let hold_ms = body::extension(request)?;
+                self.on_reservation(name, |id| Command::Extend(id, hold_ms))
+            }
+            Operation::Cancel => {
+                let remaining = body::remaining(request)?;
+                self.on_reservation(name, |id| match remaining {
+                    None => Command::Cancel(id),
+                    Some(remaining) => Command::CancelTo(id, remaining),
+                })
+            }
+            Operation::Refund => {
+                let remaining = body::remaining(request)?;
+                self.on_reservation(name, |id| match remaining {
+                    None => Command::Refund(id),
+                    Some(remaining) => Command::RefundTo(id, remaining),
+                })
+            }
             Operation::ListInstances => self.instances(),
             Operation::Audit => self.audit(request, Mode::Look),
             Operation::Repair => self.audit(request, Mode::Repair),
@@ -151,12 +167,8 @@ impl Api {
     /// Has the ledger carry out one command, or show what it is about.
     fn ask(&mut self, sale: &SaleId, command: Command) -> Result<Outcome, Problem> {
         let command = match command {
-            Command::Confirm(id) | Command::Cancel(id) | Command::Refund(id) if self.look_only => {
-                Command::ShowReservation(id)
-            }
-            Command::ShowReservation(id) => Command::ShowReservation(id),
-            _ if self.look_only => Command::Show,
-            command => command,
+            command if !self.look_only => command,
+            command => command.reservation().map_or(Command::Show, Command::ShowReservation),
         };
         if let Some(why) = self.client.in_the_way(needed_by(&command))? {
             return Err(Problem::new(Code::Unavailable, why));
@@ -215,7 +227,11 @@ impl Api {
         Ok(self.client.orders_have(position.unwrap_or(0))?)
     }
 
-    fn on_reservation(&mut self, id: &str, command: fn(ReservationId) -> Command) -> Answer {
+    fn on_reservation(
+        &mut self,
+        id: &str,
+        command: impl FnOnce(ReservationId) -> Command,
+    ) -> Answer {
         let id = percent::decode(id).unwrap_or_default();
         let (sale, id) = ReservationId::from_public(&id)
             .map_err(|error| Problem::invalid("reservation", format!("{error}.")))?;

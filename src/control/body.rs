@@ -159,6 +159,26 @@ pub fn sale(request: &Request) -> Result<(SaleId, SaleSpec), Problem> {
     Ok((id, spec))
 }
 
+/// How many units are to remain: `{"remaining": N}`. `None`: nothing is said of it, or there is no body.
+pub fn remaining(request: &Request) -> Result<Option<u32>, Problem> {
+    if request.body.is_empty() {
+        return Ok(None);
+    }
+    let body = Members::read(request, &["remaining"])?;
+    if body.is_null("remaining") {
+        return Err(Problem::invalid("remaining", "remaining must be a whole number."));
+    }
+    Ok(body.number("remaining", 0, QUANTITY_MAX.into())?.map(small))
+}
+
+/// For how long from now a reservation is to be held: `{"hold_ms": N}`, which may be left out.
+pub fn extension(request: &Request) -> Result<Option<u64>, Problem> {
+    if request.body.is_empty() {
+        return Ok(None);
+    }
+    Members::read(request, &["hold_ms"])?.number("hold_ms", 1, HOLD_MS_MAX)
+}
+
 /// How to begin a sale anew: `{"total": N, "force": true}`, either of which may be left out. A request
 /// without a body leaves out both.
 pub fn reset(request: &Request) -> Result<(Option<u64>, bool), Problem> {

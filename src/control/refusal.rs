@@ -61,6 +61,13 @@ pub(super) fn refusal(outcome: Outcome) -> Problem {
         Outcome::AlreadyCancelled => Problem::of(Code::AlreadyCancelled),
         Outcome::AlreadyRefunded => Problem::of(Code::AlreadyRefunded),
         Outcome::NotConfirmed => Problem::of(NOT_CONFIRMED),
+        Outcome::ExtensionLimit { expires_at_ms_max } => {
+            let (expires_at_max, code) = (rfc3339(expires_at_ms_max), Code::ExtensionLimitReached);
+            Problem::of(code).with("expires_at_max", expires_at_max)
+        }
+        Outcome::RemainingTooLarge { quantity } => {
+            Problem::of(Code::RemainingTooLarge).with("quantity", quantity)
+        }
         // A late confirmation of what was sold before the sale had its limit.
         Outcome::UserRequired => Problem::of(Code::UserRequired),
         Outcome::LimitReached { limit_per_user } => {

@@ -27,11 +27,7 @@ pub fn apply(client: &mut dyn Client, id: &SaleId, command: Command) -> Result<O
             command => Ok(one(client, id, command)?),
         };
     }
-    if let Command::Confirm(_)
-    | Command::Cancel(_)
-    | Command::Refund(_)
-    | Command::ShowReservation(_) = command
-    {
+    if command.reservation().is_some() {
         let outcome = one(client, id, command.clone())?;
         return match (&outcome, command) {
             (Outcome::Expired, Command::Confirm(reservation)) if id.is_part() => {

@@ -6,8 +6,11 @@ use serde::Serialize;
 
 use crate::clock::Rfc3339;
 use crate::code::Code;
-use crate::engine::http::{Canned, Envelope, JSON, Problem, Remedy, Response, Status, shown};
+use crate::engine::http::{
+    Canned, Envelope, JSON, Problem, Remedy, Response, Status, json_bytes, shown,
+};
 use crate::sale::{Reservation, SaleId};
+use crate::views::ReservationJson;
 
 /// Appends what `/buy/ticket` says to a purchase that was granted. Allocates nothing.
 pub fn write_buy_granted(sale: &str, id: &[u8], envelope: &Envelope<'_>, out: &mut Vec<u8>) {
@@ -87,7 +90,7 @@ fn write_buy_answer(
 }
 
 /// Appends a 201 that shows a new reservation, as `ReservationJson` does, and where it is found.
-/// Allocates nothing, unless the name of its user needs escapes.
+/// Allocates nothing, unless the name of its user needs escapes or it has details.
 pub fn write_created(
     sale: &SaleId,
     reservation: &Reservation,
@@ -96,6 +99,12 @@ pub fn write_created(
 ) {
     let (id, time) = (reservation.id.to_text(), Rfc3339::new(reservation.expires_at_ms));
     let id = str::from_utf8(&id).unwrap_or_default();
+    let location = ["/v1/reservations/", sale.as_str(), "~", id];
+    let response = Response { location: Some(&location), ..Response::new(Status::Created, JSON) };
+    if reservation.details.is_some() {
+        let json = json_bytes(&ReservationJson::of(sale, reservation));
+        return response.write(envelope, &[&json], out);
+    }
     let user = match &reservation.user {
         None => Cow::Borrowed("null"),
         Some(user) => json_text(user.as_str()),
@@ -121,8 +130,6 @@ pub fn write_created(
         time.as_str(),
         r#""}"#,
     ];
-    let location = ["/v1/reservations/", sale.as_str(), "~", id];
-    let response = Response { location: Some(&location), ..Response::new(Status::Created, JSON) };
     response.write(envelope, &body.map(str::as_bytes), out);
 }
 

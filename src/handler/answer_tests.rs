@@ -25,7 +25,7 @@ fn a_new_reservation_is_shown_as_any_other() {
         let sale = SaleId::from_ledger(sale).unwrap();
         let user = user.map(|user| User::new(user).unwrap());
         let (id, status, expires_at_ms) = (ReservationId(42), Standing::Held, 1_700_000_000_123);
-        let reservation = Reservation { id, user, quantity, status, expires_at_ms };
+        let reservation = Reservation { id, user, quantity, status, expires_at_ms, details: None };
         let made = written(|envelope, out| write_created(&sale, &reservation, envelope, out), GET);
         let (head, body) = made.split_once("\r\n\r\n").unwrap();
         let shown = serde_json::to_string(&ReservationJson::of(&sale, &reservation)).unwrap();

@@ -104,7 +104,7 @@ pub fn begin(
         seller,
         asker,
         refusals,
-        Ask { quantity: 1, user, key, trace: trace.cloned() },
+        Ask { quantity: 1, user, key, details: None, trace: trace.cloned() },
         envelope,
         out,
     )
@@ -191,7 +191,7 @@ fn ask_passing<'a>(
     };
     let key = idempotency_key(head).map_err(|_| Refusal::Key)?;
     passing.pass_user(user.as_ref())?;
-    Ok(Ask { quantity: 1, user, key, trace: trace.cloned() })
+    Ok(Ask { quantity: 1, user, key, details: None, trace: trace.cloned() })
 }
 
 /// The user of a request, by what names him.

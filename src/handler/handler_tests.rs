@@ -258,6 +258,37 @@ fn a_reservation_is_made_shown_and_given_back() {
 }
 
 #[test]
+fn a_note_is_shown_and_a_part_is_given_back() {
+    with_shop(9, |mut shop| {
+        let request =
+            format!("{RESERVE}\n\n{{\"user\":\"ann\",\"quantity\":3,\"note\":\"row 7\"}}");
+        let made = shop.after_ledger(&request);
+        let id = id(&made);
+        assert!(status(&made) == 201 && made.contains(r#""note":"row 7""#), "{made}");
+        let cancel = |body: &str| format!("POST /v1/reservations/{id}/cancel\n\n{body}");
+        for _ in 0..2 {
+            let part = shop.after_ledger(&cancel(r#"{"remaining":1}"#));
+            assert_eq!(status(&part), 200);
+            assert!(part.contains(r#""quantity":1,"status":"held""#), "{part}");
+            assert!(part.contains(r#""quantity_asked":3,"note":"row 7""#), "{part}");
+        }
+        assert_eq!(shop.ledger.sales["ticket"].free(), 8);
+        let more = shop.after_ledger(&cancel(r#"{"remaining":4}"#));
+        assert_eq!((status(&more), &*code(&more)), (409, "remaining_too_large"));
+        for (body, field) in [(r#"{"remaining":null}"#, "remaining"), (r#"{"note":"x"}"#, "note")] {
+            let wrong = shop.at_once(&cancel(body));
+            assert!(brief(&wrong).1.contains(&format!("\"field\":\"{field}\"")), "{wrong}");
+        }
+        // Somebody beside us does not read it.
+        shop.seller.selling.fleet.set_reads(2);
+        assert_eq!(code(&shop.at_once(&request)), "unavailable");
+        assert_eq!(code(&shop.at_once(&cancel(r#"{"remaining":1}"#))), "unavailable");
+        let whole = shop.after_ledger(&cancel(r#"{"remaining":0}"#));
+        assert!(whole.contains(r#""status":"cancelled""#), "{whole}");
+    });
+}
+
+#[test]
 fn the_same_key_is_told_of_the_same_reservation() {
     with_shop(1, |mut shop| {
         let request = reserve("ann", 1).replacen('\n', "\nIdempotency-Key: k\n", 1);

@@ -11,11 +11,13 @@ use crate::code::Code;
 use crate::engine::http::{Canned, Envelope, Head, Media, Problem, write_json, write_replayed};
 use crate::ledger::Failure;
 use crate::ledger::batch::{Answer, Asker, Ticket};
+use crate::ledger::format::{FORMAT_DETAILS, needed_by};
 use crate::purchase::{self, Ask, Asked, Done, Progress, Refused, Seller, Verdict};
 use crate::route::{
-    Namer, ReservationRequest, idempotency_key, parse_admitted_request, parse_reservation_request,
+    Namer, ReservationRequest, idempotency_key, parse_admitted_request, parse_cancel_request,
+    parse_reservation_request,
 };
-use crate::sale::{Command, Outcome, ReservationId, SaleId};
+use crate::sale::{Command, Details, Outcome, ReservationId, SaleId};
 use crate::seldom::Seldom;
 use crate::trace::Trace;
 use crate::views::ReservationJson;
@@ -29,6 +31,16 @@ pub enum Wish {
     Confirm,
     /// It is given back.
     Cancel,
+    /// It is given back but for so many units.
+    CancelTo(u32),
+}
+
+impl Wish {
+    /// What is wished of a reservation by who asks to cancel it.
+    pub fn to_cancel(head: &Head<'_>, body: &[u8]) -> Result<Self, Problem> {
+        let remaining = parse_cancel_request(body, Media::of(head))?;
+        Ok(remaining.map_or(Self::Cancel, Self::CancelTo))
+    }
 }
 
 impl Wish {
@@ -37,6 +49,7 @@ impl Wish {
             Self::Show => Command::ShowReservation(id),
             Self::Confirm => Command::Confirm(id),
             Self::Cancel => Command::Cancel(id),
+            Self::CancelTo(remaining) => Command::CancelTo(id, remaining),
         }
     }
 }
@@ -201,13 +214,31 @@ fn put(
     trace: Option<&Arc<Trace>>,
 ) -> Result<Asked, Declined> {
     let key = idempotency_key(head)?;
+    let details = Details { note: request.note, ..Details::default() }.boxed();
+    if details.is_some() && !seller.selling.fleet.reads(FORMAT_DETAILS) {
+        return Err(older_version().into());
+    }
     let slot = seller.sale_to_buy(sale).map_err(Declined::Decided)?;
-    let ask =
-        Ask { quantity: request.quantity, user: Some(request.user), key, trace: trace.cloned() };
+    let ask = Ask {
+        quantity: request.quantity,
+        user: Some(request.user),
+        key,
+        trace: trace.cloned(),
+        details,
+    };
     match purchase::begin(seller, &slot, ask, asker) {
         Progress::Waits(asked) => Ok(asked),
         Progress::Done(done) => Err(Declined::Decided(done.verdict)),
     }
+}
+
+/// What is asked would be written in a way that another server does not read.
+fn older_version() -> Problem {
+    Problem::new(
+        Code::Unavailable,
+        "A server of an older version shares the ledger and does not read what this would write; \
+         nothing was done.",
+    )
 }
 
 /// Says why nothing was reserved.
@@ -270,6 +301,10 @@ pub fn ask(
         not_found("reservation").write(envelope, out);
         return None;
     };
+    if !seller.selling.fleet.reads(needed_by(&wish.command(id))) {
+        older_version().write(envelope, out);
+        return None;
+    }
     let first = if owner.is_some() { Wish::Show } else { wish };
     match submit(seller, asker, &sale, first.command(id)) {
         Ok(ticket) => Some(Asking { ticket, sale, id, wish, late: false, owner }),
@@ -296,6 +331,9 @@ pub fn write_told(told: Told, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
         Ok(Outcome::AlreadyConfirmed) => Problem::of(Code::AlreadyConfirmed),
         Ok(Outcome::AlreadyCancelled) => Problem::of(Code::AlreadyCancelled),
         Ok(Outcome::AlreadyRefunded) => Problem::of(Code::AlreadyRefunded),
+        Ok(Outcome::RemainingTooLarge { quantity }) => {
+            Problem::of(Code::RemainingTooLarge).with("quantity", quantity)
+        }
         // A late confirmation of what was sold before the sale had its limit.
         Ok(Outcome::UserRequired) => Problem::of(Code::UserRequired),
         Ok(Outcome::LimitReached { limit_per_user }) => limit_reached(limit_per_user),
@@ -323,7 +361,7 @@ fn failed(wish: Wish, failure: Failure) -> Problem {
             (Failure::Unknown, Wish::Confirm) => {
                 "The ledger did not answer in time; to confirm again is safe and finds out."
             }
-            (Failure::Unknown, Wish::Cancel) => {
+            (Failure::Unknown, Wish::Cancel | Wish::CancelTo(_)) => {
                 "The ledger did not answer in time; to cancel again is safe and finds out."
             }
         },

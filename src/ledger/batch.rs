@@ -247,6 +247,7 @@ impl Batcher {
     }
 
     /// An error, with the answer: nobody waits for it any more.
+    #[expect(clippy::result_large_err, reason = "it is moved on, and a box would be an allocation")]
     fn answer(
         &self,
         ticket: TicketNumber,

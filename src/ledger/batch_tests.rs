@@ -58,6 +58,7 @@ fn purchase(number: u128, key: Option<&str>) -> Command {
         user: key.map(|_| User::new("ann").unwrap()),
         key: key.map(|key| Key::new(key).unwrap()),
         trace: None,
+        details: None,
     })
 }
 

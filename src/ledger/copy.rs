@@ -70,7 +70,7 @@ mod tests {
         let (id, user, expires_at_ms) = (ReservationId(id), None, 9);
         Change {
             sale: SaleId::new("a").unwrap(),
-            reservation: Reservation { id, user, quantity, status, expires_at_ms },
+            reservation: Reservation { id, user, quantity, status, expires_at_ms, details: None },
             key: key.map(|key| Key::new(key).unwrap()),
             trace: None,
             at_ms: 5,

@@ -8,14 +8,16 @@
 //! that does not read it refuses the sale, and names the format. The embedded ledger has no readers
 //! but its own process; its folder names its format (`embedded/marker.rs`).
 
-use crate::sale::{Command, Status};
+use crate::sale::{Command, Reservation, Status};
 
 /// What 0.1.0 reads: the statuses held, confirmed, cancelled and expired.
 pub const FORMAT_0_1_0: u32 = 1;
 /// The status `refunded`, in lines of `reservations` and of the stream, and in the orders' rows.
 pub const FORMAT_REFUNDED: u32 = 2;
+/// [`Details`](crate::sale::Details) behind the owner, in lines of `reservations` and of the stream.
+pub const FORMAT_DETAILS: u32 = 3;
 /// What this build reads.
-pub const FORMAT: u32 = FORMAT_REFUNDED;
+pub const FORMAT: u32 = FORMAT_DETAILS;
 /// No release will have so many.
 pub const FORMATS_MAX: u32 = 1_000_000;
 
@@ -23,18 +25,23 @@ pub const FORMATS_MAX: u32 = 1_000_000;
 /// command writes what 0.1.0 has written too, whatever came before it.
 pub fn needed_by(command: &Command) -> u32 {
     match command {
-        Command::Refund(_) => FORMAT_REFUNDED,
+        Command::Refund(_) | Command::RefundTo(_, 0) => FORMAT_REFUNDED,
+        Command::CancelTo(_, 0) => FORMAT_0_1_0,
+        Command::Extend(..) | Command::CancelTo(..) | Command::RefundTo(..) => FORMAT_DETAILS,
+        Command::Reserve(reserve) if reserve.details.is_some() => FORMAT_DETAILS,
         // Also new terms and less stock: 0.1.0 reads both anew with each command.
         _ => FORMAT_0_1_0,
     }
 }
 
-/// The format of a sale that has reservations with these statuses.
-pub fn of_statuses(mut statuses: impl Iterator<Item = Status>) -> u32 {
-    match statuses.any(|status| status == Status::Refunded) {
-        true => FORMAT_REFUNDED,
-        false => FORMAT_0_1_0,
-    }
+/// The format of a sale that has these reservations.
+pub fn of_reservations<'a>(reservations: impl Iterator<Item = &'a Reservation>) -> u32 {
+    let format = |reservation: &Reservation| match (&reservation.details, reservation.status) {
+        (Some(_), _) => FORMAT_DETAILS,
+        (None, Status::Refunded) => FORMAT_REFUNDED,
+        (None, _) => FORMAT_0_1_0,
+    };
+    reservations.map(format).max().unwrap_or(FORMAT_0_1_0)
 }
 
 #[cfg(test)]
@@ -43,11 +50,18 @@ mod tests {
     use crate::sale::{ReservationId, Terms};
 
     #[test]
-    fn only_a_refund_writes_what_0_1_0_can_not_read() {
+    fn what_0_1_0_can_not_read_is_named() {
         let id = ReservationId(1);
-        assert_eq!(needed_by(&Command::Refund(id)), FORMAT);
+        assert_eq!(needed_by(&Command::Refund(id)), FORMAT_REFUNDED);
+        assert_eq!(needed_by(&Command::RefundTo(id, 0)), FORMAT_REFUNDED);
+        for command in
+            [Command::Extend(id, None), Command::CancelTo(id, 1), Command::RefundTo(id, 1)]
+        {
+            assert_eq!(needed_by(&command), FORMAT_DETAILS, "{command:?}");
+        }
         for command in [
             Command::Confirm(id),
+            Command::CancelTo(id, 0),
             Command::ChangeTerms(Terms::default()),
             Command::TakeStock { units: 1, at_most: false },
         ] {

@@ -117,6 +117,12 @@ impl Roll {
         ))
     }
 
+    /// The latest format that all members read.
+    pub fn reads(&self) -> u32 {
+        let reads = self.leases.iter().map(|lease| lease.member.reads.max(FORMAT_0_1_0));
+        reads.min().unwrap_or(FORMAT_0_1_0)
+    }
+
     /// The cores of all members together. One that claims more than any machine has is not believed:
     /// it would leave the others without a share.
     pub fn cores(&self) -> u64 {
@@ -169,7 +175,8 @@ mod tests {
         let roll = |leases| Roll { leases, ..Roll::default() };
         let old = roll(vec![lease("new", 2), lease("old", 0)]);
         assert!(old.in_the_way(2).expect("one").contains("server old"));
-        assert_eq!(old.in_the_way(1), None);
+        assert_eq!((old.in_the_way(1), old.reads()), (None, 1));
+        assert_eq!(roll(vec![lease("new", 2), lease("newer", 3)]).reads(), 2);
         assert_eq!(roll(vec![lease("new", 2), lease("newer", 3)]).in_the_way(2), None);
     }
 }

@@ -295,6 +295,7 @@ impl<W> Queues<W> {
 
     /// Notes the answer to a request; who is to be told. An error, with the answer: nobody waits for it
     /// any more.
+    #[expect(clippy::result_large_err, reason = "it is moved on, and a box would be an allocation")]
     pub fn answer(
         &mut self,
         ticket: TicketNumber,

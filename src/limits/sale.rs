@@ -6,6 +6,10 @@ pub const SALE_ID_BYTES_MAX: usize = 64;
 pub const USER_BYTES_MAX: usize = 128;
 /// Longest idempotency key in bytes.
 pub const KEY_BYTES_MAX: usize = 255;
+/// Longest note of a reservation in bytes.
+pub const NOTE_BYTES_MAX: usize = 200;
+/// Longest text of what few reservations have beyond what all have, in bytes.
+pub const DETAILS_BYTES_MAX: usize = 1024;
 /// Largest total of a sale: counts stay exact in a Lua number (2^53) and in JSON readers.
 pub const TOTAL_MAX: u64 = 1 << 40;
 /// Most parts that a sale may be split into.
@@ -21,6 +25,8 @@ pub const TIME_MS_MAX: u64 = 253_402_300_799_999;
 
 /// Default hold time of a reservation, as in the article: five minutes.
 pub const HOLD_MS_DEFAULT: u64 = 5 * 60 * 1000;
+/// How much longer in all a hold may become than it was at first, unless the sale says otherwise.
+pub const EXTEND_MAX_MS_DEFAULT: u64 = 5 * 60 * 1000;
 /// Default maximum quantity of one reservation.
 pub const QUANTITY_MAX_DEFAULT: u32 = 10;
 
@@ -32,5 +38,6 @@ pub const LIMIT_COUNT_LINES_MAX: u64 = 4 * LIMIT_COUNT_UNITS_MAX;
 
 const _: () = assert!(USER_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(KEY_BYTES_MAX <= u8::MAX as usize);
+const _: () = assert!(NOTE_BYTES_MAX + 64 <= DETAILS_BYTES_MAX && DETAILS_BYTES_MAX < 1 << 16);
 const _: () = assert!(HOLD_MS_MAX < TIME_MS_MAX && TIME_MS_MAX < 1 << 53);
 const _: () = assert!(TOTAL_MAX < MOVED_MAX && MOVED_MAX < 1 << 53);

@@ -162,25 +162,46 @@ pub(super) fn describe(port: Port, operation: Operation) -> Description {
             Code::UserRequired.kind(),
         ])
         .or_at_public(port, Code::ConfirmNotPublic),
-        Operation::Cancel => {
-            Description::new("Give a reservation back", "Its units are for sale again.")
-                .says(200, RESERVATION, "Reservation")
-                .or(&[
-                    Code::Expired.kind(),
-                    Code::AlreadyConfirmed.kind(),
-                    Code::AlreadyCancelled.kind(),
-                    Code::AlreadyRefunded.kind(),
-                ])
-                .or_denied_at_public(port)
-        }
-        Operation::Refund => Description::new(
-            "Pay a confirmed reservation back",
-            "Its units are for sale again. As often as it is sent.",
+        Operation::Extend => Description::new(
+            "Hold a reservation for longer",
+            "Until so long from now, by default the sale's hold time, and never for less than it is \
+             held already. The sale bounds how much longer in all it may become.",
         )
+        .may_take("Extension")
+        .says(200, RESERVATION, "Reservation")
+        .or(&[
+            Code::Expired.kind(),
+            Code::AlreadyConfirmed.kind(),
+            Code::AlreadyCancelled.kind(),
+            Code::AlreadyRefunded.kind(),
+            Code::ExtensionLimitReached.kind(),
+        ])
+        .or_at_public(port, Code::ShopOnly),
+        Operation::Cancel => Description::new(
+            "Give a reservation back, or a part of it",
+            "Its units are for sale again. With `remaining` it keeps so many.",
+        )
+        .may_take("Remaining")
+        .says(200, RESERVATION, "Reservation")
+        .or(&[
+            Code::Expired.kind(),
+            Code::AlreadyConfirmed.kind(),
+            Code::AlreadyCancelled.kind(),
+            Code::AlreadyRefunded.kind(),
+            Code::RemainingTooLarge.kind(),
+        ])
+        .or_denied_at_public(port),
+        Operation::Refund => Description::new(
+            "Pay a confirmed reservation back, or a part of it",
+            "Its units are for sale again. As often as it is sent. With `remaining` it keeps so many.",
+        )
+        .may_take("Remaining")
         .says(200, RESERVATION, "Reservation")
         .or(&[
             Code::Expired.kind(),
             Code::AlreadyCancelled.kind(),
+            Code::AlreadyRefunded.kind(),
+            Code::RemainingTooLarge.kind(),
             NOT_CONFIRMED,
         ])
         .or_at_public(port, Code::ShopOnly),

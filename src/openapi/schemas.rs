@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::limits::{
-    CONTROL_PAGE_MAX, CONTROL_RESERVATIONS_PAGE_MAX, HOLD_MS_MAX, KEY_BYTES_MAX, QUANTITY_MAX,
-    SALE_ID_BYTES_MAX, SPLITS_MAX, TOTAL_MAX, USER_BYTES_MAX,
+    CONTROL_PAGE_MAX, CONTROL_RESERVATIONS_PAGE_MAX, HOLD_MS_MAX, KEY_BYTES_MAX, NOTE_BYTES_MAX,
+    QUANTITY_MAX, SALE_ID_BYTES_MAX, SPLITS_MAX, TOTAL_MAX, USER_BYTES_MAX,
 };
 use crate::route::table::{Operation, Port};
 
@@ -138,11 +138,26 @@ fn both() -> Vec<(&'static str, Value)> {
                     "quantity": whole(1, QUANTITY_MAX.into()),
                     "status": { "enum": ["held", "confirmed", "cancelled", "expired", "refunded"] },
                     "expires_at": time(),
+                    "quantity_asked": {
+                        "description": "Units that it was made with, if some were given back since.",
+                        "type": "integer",
+                        "minimum": 1,
+                        "maximum": QUANTITY_MAX,
+                    },
+                    "first_expires_at": {
+                        "description": "Until when it was held at first, if it was extended since.",
+                        "type": "string",
+                        "format": "date-time",
+                    },
+                    "note": reference("Note"),
                     "key": { "type": "string", "description": "In lists: its Idempotency-Key." },
                     "changed_at": time(),
                 }),
             ),
         ),
+        ("Note", plain_text(NOTE_BYTES_MAX)),
+        ("Extension", closed(&[], json!({ "hold_ms": or_null(whole(1, HOLD_MS_MAX)) }))),
+        ("Remaining", closed(&[], json!({ "remaining": whole(0, QUANTITY_MAX.into()) }))),
         (
             "ReservationPage",
             object(
@@ -195,6 +210,7 @@ fn public() -> Vec<(&'static str, Value)> {
                 json!({
                     "user": reference("User"),
                     "quantity": whole(1, QUANTITY_MAX.into()),
+                    "note": reference("Note"),
                 }),
             ),
         ),

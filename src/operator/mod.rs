@@ -88,18 +88,38 @@ pub fn reservation(
     options: &OperatorOptions,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let (method, id, verb) = match action {
-        ReservationAction::Show { id } => (Method::Get, id, ""),
-        ReservationAction::Confirm { id } => (Method::Post, id, "/confirm"),
-        ReservationAction::Cancel { id } => (Method::Post, id, "/cancel"),
-        ReservationAction::Refund { id } => (Method::Post, id, "/refund"),
+    let (id, verb, body) = match action {
+        ReservationAction::Show { id } => (id, "", None),
+        ReservationAction::Confirm { id } => (id, "/confirm", None),
+        ReservationAction::Extend { id, hold } => (id, "/extend", hold_of(hold.as_deref())?),
+        ReservationAction::Cancel { id, remaining } => (id, "/cancel", remaining_of(remaining)?),
+        ReservationAction::Refund { id, remaining } => (id, "/refund", remaining_of(remaining)?),
     };
+    let method = if verb.is_empty() { Method::Get } else { Method::Post };
     ReservationId::from_public(id)
         .map_err(|error| Failure::Usage(format!("{}: {error}", shown(id))))?;
     let mut way = Way::open(options)?;
-    let reply = way.ask(&Request::new(method, format!("/v1/reservations/{id}{verb}")))?;
-    let reservation = value(reply)?;
+    let request = Request::new(method, format!("/v1/reservations/{id}{verb}"));
+    let request = match &body {
+        None => request,
+        Some(body) => request.with_json(body),
+    };
+    let reservation = value(way.ask(&request)?)?;
     say(options, out, &reservation, |out| table::members(out, &reservation))
+}
+
+fn hold_of(hold: Option<&str>) -> Result<Option<Value>, Failure> {
+    let Some(text) = hold else { return Ok(None) };
+    let hold_ms = duration_within(text, (1, HOLD_MS_MAX))
+        .map_err(|problem| Failure::Usage(format!("--hold {}: {problem}", shown(text))))?;
+    Ok(Some(json!({ "hold_ms": hold_ms })))
+}
+
+fn remaining_of(remaining: &Option<String>) -> Result<Option<Value>, Failure> {
+    let Some(text) = remaining else { return Ok(None) };
+    let remaining = whole_number(text, 0, QUANTITY_MAX.into())
+        .map_err(|problem| Failure::Usage(format!("--remaining {}: {problem}", shown(text))))?;
+    Ok(Some(json!({ "remaining": remaining })))
 }
 
 /// Shows the servers that share the ledger.

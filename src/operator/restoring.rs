@@ -29,8 +29,8 @@ use crate::limits::{
     ARCHIVE_LINE_BYTES_MAX, CREATION_MAX, HOLD_MS_MAX, QUANTITY_MAX, TIME_MS_MAX, TOTAL_MAX,
 };
 use crate::sale::{
-    Change, Creation, Key, Moves, Reservation, ReservationId, SaleId, SaleSpec, SaleView, Split,
-    Status, User,
+    Change, Creation, Details, Key, Moves, Note, Reservation, ReservationId, SaleId, SaleSpec,
+    SaleView, Split, Status, User,
 };
 
 /// Takes the sale of an archive in, audits it, and says what came of it.
@@ -212,6 +212,9 @@ struct ReservationLine {
     quantity: u32,
     status: String,
     expires_at: String,
+    quantity_asked: Option<u32>,
+    first_expires_at: Option<String>,
+    note: Option<String>,
     changed_at: Option<String>,
 }
 
@@ -323,6 +326,7 @@ fn begin(value: Value) -> Result<(Archive, u64), String> {
         hold_ms: line.hold_ms,
         quantity_max: line.quantity_max,
         split: Split::into_parts(parts),
+        rules: Default::default(),
     };
     // One that was closed before it opened would not pass the check of a new one.
     let checked = SaleSpec { opens_at_ms: 0, closes_at_ms: TIME_MS_MAX, ..spec.clone() };
@@ -348,6 +352,16 @@ fn change(spec: &SaleSpec, value: Value) -> Result<Change, String> {
         return Err(format!("{} is no quantity", line.quantity));
     }
     let expires_at_ms = time(&line.expires_at)?;
+    let asked = line.quantity_asked;
+    if asked.is_some_and(|asked| asked > QUANTITY_MAX || asked < line.quantity) {
+        return Err("quantity_asked is less than quantity, or more than any may have".into());
+    }
+    let note = line.note.as_deref().map(Note::new).transpose();
+    let details = Details {
+        asked,
+        first_expires_at_ms: line.first_expires_at.as_deref().map(time).transpose()?,
+        note: note.map_err(|error| error.to_string())?,
+    };
     let at_ms = match &line.changed_at {
         Some(text) => time(text)?,
         None => expires_at_ms.saturating_sub(spec.hold_ms),
@@ -358,6 +372,7 @@ fn change(spec: &SaleSpec, value: Value) -> Result<Change, String> {
         quantity: line.quantity,
         status,
         expires_at_ms,
+        details: details.boxed(),
     };
     let key = key.map_err(|error| error.to_string())?;
     Ok(Change { sale, reservation, key, trace: None, at_ms, version: 0 })

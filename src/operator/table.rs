@@ -27,12 +27,16 @@ fn cell(name: &str, value: &Value) -> String {
 }
 
 /// The members of sales and reservations, in the order in which they are read.
-const ORDER: [&str; 16] = [
+const ORDER: [&str; 20] = [
     "id",
     "sale",
     "user",
     "quantity",
+    "quantity_asked",
     "status",
+    "expires_at",
+    "first_expires_at",
+    "note",
     "state",
     "total",
     "free",

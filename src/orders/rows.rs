@@ -16,6 +16,13 @@ pub(super) struct Latest<'a> {
     pub(super) trace: Option<&'a Trace>,
 }
 
+impl<'a> Latest<'a> {
+    /// What was noted with the reservation. Each of its changes has it.
+    pub(super) fn note(&self) -> Option<&'a str> {
+        self.change.reservation.note()
+    }
+}
+
 impl Deref for Latest<'_> {
     type Target = Change;
 
@@ -189,6 +196,7 @@ mod tests {
                 quantity: 1,
                 status,
                 expires_at_ms: 0,
+                details: None,
             },
             key: None,
             at_ms: 0,
@@ -219,6 +227,7 @@ mod tests {
                 quantity: 1,
                 status,
                 expires_at_ms: 0,
+                details: None,
             },
             key: None,
             trace,

@@ -27,10 +27,12 @@ ON CONFLICT (reservation) DO UPDATE SET
 const FILL: &str = "\
 UPDATE orders SET request_id = ?2, traceparent = ?3
 WHERE reservation = ?1 AND request_id IS NULL AND traceparent IS NULL";
+/// Says what was noted with a reservation.
+const NOTE: &str = "UPDATE orders SET note = ?2 WHERE reservation = ?1 AND note IS NOT ?2";
 const GUARD: &str = "\nWHERE orders.version < excluded.version";
 
 /// What is added to a file of any version; an older worker does not notice.
-const COLUMNS: [&str; 2] = ["request_id", "traceparent"];
+const COLUMNS: [&str; 3] = ["request_id", "traceparent", "note"];
 const VIEW: &str = include_str!("migrations/sqlite_view.sql");
 const INDEX: &str = "CREATE INDEX IF NOT EXISTS orders_expires_at ON orders (expires_at) \
                      WHERE status = 'held'";
@@ -134,6 +136,9 @@ impl Sqlite {
                     if let Some(trace) = change.trace {
                         let row = params![public_id(&change), trace.request_id(), trace.parent()];
                         write.prepare_cached(FILL)?.execute(row)?;
+                    }
+                    if let Some(note) = change.note() {
+                        write.prepare_cached(NOTE)?.execute(params![public_id(&change), note])?;
                     }
                 }
             }
@@ -248,14 +253,14 @@ fn take_refunds(connection: &mut Connection) -> rusqlite::Result<()> {
     write.commit()
 }
 
-/// Adds the columns that say who asked for a reservation. A column that may be NULL touches no row.
+/// Adds the columns that say who asked for a reservation, and what was noted with it. A column that may be NULL touches no row.
 fn add_columns(connection: &mut Connection) -> rusqlite::Result<()> {
     let has = |connection: &Connection, column| {
         let sql = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('orders') WHERE name = ?1)";
         connection.query_row(sql, [column], |row| row.get::<_, bool>(0))
     };
-    // They come in one step.
-    if has(connection, COLUMNS[0])? {
+    // Of those that come in one step the last one.
+    if has(connection, COLUMNS[COLUMNS.len() - 1])? {
         return Ok(());
     }
     let write = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -272,7 +277,7 @@ fn add_columns(connection: &mut Connection) -> rusqlite::Result<()> {
 fn add(path: &Path, connection: &mut Connection) -> rusqlite::Result<()> {
     let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
     let has_view = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'orders_readable'
-                                   AND sql LIKE '%traceparent%')";
+                                   AND sql LIKE '%note%')";
     let has_index = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'orders_expires_at')";
     let (has_view, has_index) = (number(has_view)? == 1, number(has_index)? == 1);
     let bytes = number("PRAGMA page_count")? * number("PRAGMA page_size")?;

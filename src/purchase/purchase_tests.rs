@@ -49,8 +49,13 @@ impl Shop {
 
     fn begin(&self, sale: &str, key: Option<&str>) -> Progress {
         let user = key.map(|_| User::new("ann").unwrap());
-        let ask =
-            Ask { quantity: 1, user, key: key.map(|key| Key::new(key).unwrap()), trace: None };
+        let ask = Ask {
+            quantity: 1,
+            user,
+            key: key.map(|key| Key::new(key).unwrap()),
+            trace: None,
+            details: None,
+        };
         match self.seller.sale(sale) {
             Ok(slot) => begin(self.seller, &slot, ask, ASKER),
             Err(verdict) => panic!("{sale}: {verdict:?}"),
@@ -140,7 +145,7 @@ fn a_key_of_another_request_is_refused_whatever_the_latch_says() {
     let other = |shop: &Shop| {
         let slot = shop.seller.sale_to_buy("ticket").expect("a sale");
         let (user, key) = (User::new("ann").ok(), Key::new("k").ok());
-        let ask = Ask { quantity: 2, user, key, trace: None };
+        let ask = Ask { quantity: 2, user, key, trace: None, details: None };
         match begin(shop.seller, &slot, ask, ASKER) {
             Progress::Waits(asked) => asked,
             Progress::Done(done) => panic!("{:?}", done.verdict),

@@ -272,7 +272,7 @@ impl World {
         let user = || User::new(&format!("user{}", self.requests % 8)).ok();
         let key = || Key::new(&self.requests.to_string()).ok();
         let buy = |key| {
-            let ask = Ask { quantity: 1, user: user(), key, trace: None };
+            let ask = Ask { quantity: 1, user: user(), key, trace: None, details: None };
             match begin(seller, &slot, ask, ASKER) {
                 Progress::Waits(asked) => Some(Question::Purchase(asked)),
                 Progress::Done(_) => None,

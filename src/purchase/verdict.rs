@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::ledger::Failure;
 use crate::ledger::batch::Answer;
-use crate::sale::{Key, Outcome, Reservation, ReservationId, Reserve, Status, User};
+use crate::sale::{Details, Key, Outcome, Reservation, ReservationId, Reserve, Status, User};
 use crate::seldom::Seldom;
 use crate::stock::Refusal;
 use crate::trace::Trace;
@@ -18,6 +18,8 @@ pub struct Ask {
     pub user: Option<User>,
     /// Idempotency key.
     pub key: Option<Key>,
+    /// What the reservation is to have beyond that.
+    pub details: Option<Box<Details>>,
     /// How the client's request is found again.
     pub trace: Option<Arc<Trace>>,
 }
@@ -25,15 +27,15 @@ pub struct Ask {
 impl From<Ask> for Reserve {
     /// Without an id, which it gets when it is sent.
     fn from(ask: Ask) -> Self {
-        let Ask { quantity, user, key, trace } = ask;
-        Self { id: ReservationId(0), quantity, user, key, trace }
+        let Ask { quantity, user, key, details, trace } = ask;
+        Self { id: ReservationId(0), quantity, user, key, details, trace }
     }
 }
 
 impl From<Reserve> for Ask {
     fn from(reserve: Reserve) -> Self {
-        let Reserve { quantity, user, key, trace, .. } = reserve;
-        Self { quantity, user, key, trace }
+        let Reserve { quantity, user, key, details, trace, .. } = reserve;
+        Self { quantity, user, key, details, trace }
     }
 }
 
@@ -102,9 +104,9 @@ impl Verdict {
     pub(super) fn of(answer: Answer, id: ReservationId, ask: Ask) -> Self {
         match answer {
             Ok(Outcome::Granted { expires_at_ms }) => {
-                let Ask { quantity, user, .. } = ask;
+                let Ask { quantity, user, details, .. } = ask;
                 let status = Status::Held;
-                Self::Granted(Reservation { id, user, quantity, status, expires_at_ms })
+                Self::Granted(Reservation { id, user, quantity, status, expires_at_ms, details })
             }
             answer => Self::without_request(answer),
         }

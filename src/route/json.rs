@@ -19,7 +19,7 @@ use self::members::{Members, Scalar};
 use super::user::{Namer, USER_FIELD, USER_HEADER, user_not_trusted};
 use crate::engine::http::{Kind, Media, Problem};
 use crate::limits::QUANTITY_MAX;
-use crate::sale::{IdError, User};
+use crate::sale::{IdError, Note, User};
 
 /// What the client wants to reserve.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,9 +28,11 @@ pub struct ReservationRequest {
     pub user: User,
     /// Units, 1 to [`QUANTITY_MAX`]; the sale's own maximum is the ledger's to check.
     pub quantity: u32,
+    /// What the shop wants to find again with it.
+    pub note: Option<Note>,
 }
 
-/// Reads `{"user": "…", "quantity": 1}`, where the quantity may be left out. The header `X-User-Id`
+/// Reads `{"user": "…", "quantity": 1, "note": "…"}`, where quantity and note may be left out. The header `X-User-Id`
 /// decides who buys, if it is there: then the user may be left out, and must not be another. 415 for
 /// what is not said to be JSON, 400 for what is none, 403 for a user that nobody names whose word counts,
 /// 422 naming the field for anything else.
@@ -63,6 +65,30 @@ fn members(body: &[u8], media: Media) -> Result<Members<'_>, Problem> {
     }
 }
 
+/// Reads `{"remaining": 1}`: how many units of a reservation are to remain. `None`: nothing is said of it,
+/// or there is no body. Errors as for [`parse_reservation_request`].
+pub fn parse_cancel_request(body: &[u8], media: Media) -> Result<Option<u32>, Problem> {
+    if body.is_empty() {
+        return Ok(None);
+    }
+    media.check_json()?;
+    let members = read(body)?;
+    let others = [
+        (USER_FIELD, members.user.is_some()),
+        (QUANTITY_FIELD, members.quantity.is_some()),
+        (NOTE_FIELD, members.note.is_some()),
+    ];
+    members.check_stray(&others)?;
+    match members.remaining {
+        None => Ok(None),
+        Some(Scalar::Whole(n)) if n <= u64::from(QUANTITY_MAX) => Ok(Some(n as u32)),
+        Some(_) => {
+            let detail = format!("remaining must be a whole number, 0 to {QUANTITY_MAX}");
+            Err(Problem::invalid(REMAINING_FIELD, detail))
+        }
+    }
+}
+
 /// Reads any body.
 fn read(body: &[u8]) -> Result<Members<'_>, Problem> {
     let mut json = serde_json::Deserializer::from_slice(body);
@@ -90,9 +116,7 @@ impl Members<'_> {
         user_header: Option<&[u8]>,
         namer: Namer,
     ) -> Result<ReservationRequest, Problem> {
-        if let Some((name, why)) = self.stray {
-            return Err(Problem::invalid(name, why));
-        }
+        self.check_stray(&[(REMAINING_FIELD, self.remaining.is_some())])?;
         if user_header.is_some() && !namer.header {
             return Err(user_not_trusted(USER_HEADER));
         }
@@ -100,20 +124,19 @@ impl Members<'_> {
             return Err(user_not_trusted(USER_FIELD));
         }
         let user = buyer(self.user.as_ref(), user_header)?;
-        Ok(ReservationRequest { user, quantity: self.quantity()? })
+        Ok(ReservationRequest { user, quantity: self.quantity()?, note: self.note()? })
     }
 
     fn check_admitted(self, user: &User) -> Result<ReservationRequest, Problem> {
-        if let Some((name, why)) = self.stray {
-            return Err(Problem::invalid(name, why));
-        }
+        self.check_stray(&[(REMAINING_FIELD, self.remaining.is_some())])?;
         match &self.user {
             None => {}
             Some(Scalar::Text(named)) if *named == user.as_str() => {}
             Some(Scalar::Text(_)) => return Err(user_not_trusted(USER_FIELD)),
             Some(_) => return Err(Problem::invalid(USER_FIELD, "user must be a string")),
         }
-        Ok(ReservationRequest { user: user.clone(), quantity: self.quantity()? })
+        let (quantity, note) = (self.quantity()?, self.note()?);
+        Ok(ReservationRequest { user: user.clone(), quantity, note })
     }
 
     fn quantity(&self) -> Result<u32, Problem> {
@@ -126,6 +149,30 @@ impl Members<'_> {
             }
         }
     }
+
+    fn note(&self) -> Result<Option<Note>, Problem> {
+        match &self.note {
+            None => Ok(None),
+            Some(Scalar::Text(text)) => Note::new(text).map(Some).map_err(invalid_note),
+            Some(_) => Err(invalid_note(IdError::Note)),
+        }
+    }
+
+    /// An error if there is a member that should not be there: one that is not known, or of these one
+    /// that belongs to another request.
+    fn check_stray(&self, others: &[(&'static str, bool)]) -> Result<(), Problem> {
+        if let Some((name, why)) = &self.stray {
+            return Err(Problem::invalid(name.clone(), *why));
+        }
+        match others.iter().find(|(_, is_there)| *is_there) {
+            Some((name, _)) => Err(Problem::invalid(*name, NO_SUCH_MEMBER)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn invalid_note(error: IdError) -> Problem {
+    Problem::invalid(NOTE_FIELD, error.to_string())
 }
 
 /// Who buys, by the member of the body and the header.
@@ -218,6 +265,8 @@ pub fn whole_number(number: f64) -> Option<u64> {
 enum Name {
     User,
     Quantity,
+    Note,
+    Remaining,
     Other(String),
 }
 
@@ -240,12 +289,17 @@ impl Visitor<'_> for NameVisitor {
         Ok(match text {
             USER_FIELD => Name::User,
             QUANTITY_FIELD => Name::Quantity,
+            NOTE_FIELD => Name::Note,
+            REMAINING_FIELD => Name::Remaining,
             other => Name::Other(other.to_owned()),
         })
     }
 }
 
 const QUANTITY_FIELD: &str = "quantity";
+const NOTE_FIELD: &str = "note";
+const REMAINING_FIELD: &str = "remaining";
+const NO_SUCH_MEMBER: &str = "there is no such member";
 
 struct MembersVisitor;
 
@@ -263,9 +317,11 @@ impl<'de> Visitor<'de> for MembersVisitor {
             let (member, name) = match name {
                 Name::User => (&mut members.user, USER_FIELD),
                 Name::Quantity => (&mut members.quantity, QUANTITY_FIELD),
+                Name::Note => (&mut members.note, NOTE_FIELD),
+                Name::Remaining => (&mut members.remaining, REMAINING_FIELD),
                 Name::Other(name) => {
                     map.next_value::<IgnoredAny>()?;
-                    members.stray.get_or_insert((name, "there is no such member"));
+                    members.stray.get_or_insert((name, NO_SUCH_MEMBER));
                     continue;
                 }
             };
@@ -298,7 +354,8 @@ mod tests {
             (r#"{"user":"u","quantity":1e2}"#, "u", 100),
             (r#"{"us\u0065r":"\u5f20","quantity":1000000}"#, "张", 1_000_000),
         ] {
-            let request = ReservationRequest { user: User::new(user).unwrap(), quantity };
+            let request =
+                ReservationRequest { user: User::new(user).unwrap(), quantity, note: None };
             assert_eq!(parse(body), Ok(request), "{body}");
         }
     }
@@ -345,13 +402,51 @@ mod tests {
     }
 
     #[test]
+    fn a_note_is_taken_within_its_bounds() {
+        let read = |note: &str| parse(&format!(r#"{{"user":"u","note":{note}}}"#));
+        let note = |text: &str| read(text).unwrap().note.unwrap().as_str().to_owned();
+        assert_eq!(note(r#""row 7""#), "row 7");
+        assert_eq!(note(r#""\u5f20""#), "张");
+        let long = format!("\"{}\"", "n".repeat(201));
+        for bad in ["1", "null", "\"\"", "[]", r#""a\nb""#, &long] {
+            assert_eq!(read(bad).unwrap_err().field.as_deref(), Some("note"), "{bad}");
+        }
+        let both = parse(r#"{"user":"u","remaining":1}"#).unwrap_err();
+        assert_eq!(both.field.as_deref(), Some("remaining"));
+    }
+
+    #[test]
+    fn how_many_remain_is_a_whole_number() {
+        let read = |body: &str| parse_cancel_request(body.as_bytes(), Media::Json);
+        let none = parse_cancel_request(b"", Media::Other);
+        assert_eq!(
+            (none, read("{}"), read(r#"{"remaining":0}"#)),
+            (Ok(None), Ok(None), Ok(Some(0)))
+        );
+        for (body, field) in [
+            (r#"{"remaining":null}"#, "remaining"),
+            (r#"{"remaining":-1}"#, "remaining"),
+            (r#"{"remaining":1.5}"#, "remaining"),
+            (r#"{"remaining":1000001}"#, "remaining"),
+            (r#"{"remaining":1,"remaining":0}"#, "remaining"),
+            (r#"{"remainning":1}"#, "remainning"),
+            (r#"{"user":"ann","remaining":1}"#, "user"),
+        ] {
+            assert_eq!(read(body).unwrap_err().field.as_deref(), Some(field), "{body}");
+        }
+        assert_eq!(read("{").unwrap_err().kind, Kind::BAD_REQUEST);
+        let problem = parse_cancel_request(b"remaining=1", Media::Other).unwrap_err();
+        assert_eq!(problem.kind, Kind::UNSUPPORTED_MEDIA_TYPE);
+    }
+
+    #[test]
     fn the_header_decides_who_buys() {
         let parse = |body: &str, header: &[u8]| {
             parse_reservation_request(body.as_bytes(), Media::Json, Some(header), Namer::ANYONE)
         };
         let user = User::new("张三").unwrap();
         for body in ["{}", r#"{"quantity":1}"#, r#"{"user":"张三"}"#, r#"{"user":"\u5f20三"}"#] {
-            let request = ReservationRequest { user: user.clone(), quantity: 1 };
+            let request = ReservationRequest { user: user.clone(), quantity: 1, note: None };
             assert_eq!(parse(body, "张三".as_bytes()), Ok(request), "{body}");
         }
         let long = "u".repeat(129);

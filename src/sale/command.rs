@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::details::{Details, Note};
 use super::id::{Key, ReservationId, User};
 use super::spec::{Creation, SaleSpec, State};
 use super::split::Moves;
@@ -20,6 +21,8 @@ pub struct Reserve {
     pub user: Option<User>,
     /// The idempotency key, if the client gave one.
     pub key: Option<Key>,
+    /// What the reservation is to have beyond that.
+    pub details: Option<Box<Details>>,
     /// How the client's request is found again. It decides nothing, and only the orders keep it.
     pub trace: Option<Arc<Trace>>,
 }
@@ -54,6 +57,12 @@ pub enum Command {
     Cancel(ReservationId),
     /// Pay back: the units of a confirmed reservation return to stock.
     Refund(ReservationId),
+    /// Hold for longer: until so many ms from now, by default the sale's hold time. Never for less.
+    Extend(ReservationId, Option<u64>),
+    /// Give back what a held reservation has beyond so many units; of none, it is cancelled.
+    CancelTo(ReservationId, u32),
+    /// Pay back what a confirmed reservation has beyond so many units; of none, it is refunded.
+    RefundTo(ReservationId, u32),
     /// Return to stock what was held past its deadline, about `batch_max` reservations at the most.
     Expire {
         /// About how many reservations to look at.
@@ -138,16 +147,25 @@ impl Command {
         matches!(self, Self::Glance { .. } | Self::FindClaim(..))
     }
 
+    /// The only reservation that it is about, if it is about one that there is.
+    pub fn reservation(&self) -> Option<ReservationId> {
+        match self {
+            Self::Confirm(id)
+            | Self::Cancel(id)
+            | Self::Refund(id)
+            | Self::Extend(id, _)
+            | Self::CancelTo(id, _)
+            | Self::RefundTo(id, _)
+            | Self::ShowReservation(id) => Some(*id),
+            _ => None,
+        }
+    }
+
     /// Whether a ledger can carry out this command and the next one in one step: purchases go together,
     /// looks for claims in the same making do, and so do looks at single reservations and changes of
     /// them.
     pub fn joins(&self, next: &Self) -> bool {
-        let about_one = |command: &Self| {
-            matches!(
-                command,
-                Self::Confirm(_) | Self::Cancel(_) | Self::Refund(_) | Self::ShowReservation(_)
-            )
-        };
+        let about_one = |command: &Self| command.reservation().is_some();
         match (self, next) {
             (Self::Reserve(_), Self::Reserve(_)) => true,
             (Self::FindClaim(_, made), Self::FindClaim(_, other)) => made == other,
@@ -212,12 +230,30 @@ pub struct Reservation {
     pub status: Status,
     /// The end of its hold time, in ms since 1970.
     pub expires_at_ms: u64,
+    /// What it has beyond that.
+    pub details: Option<Box<Details>>,
 }
 
 impl Reservation {
+    /// Units that the request asked for which made it.
+    pub fn asked(&self) -> u32 {
+        self.details.as_ref().and_then(|details| details.asked).unwrap_or(self.quantity)
+    }
+
+    /// What was noted with it.
+    pub fn note(&self) -> Option<&str> {
+        self.details.as_ref().and_then(|details| details.note.as_ref()).map(Note::as_str)
+    }
+
     /// Whether a request for this quantity is the one that it was made for.
     pub fn was_asked_by(&self, quantity: u32) -> bool {
-        self.quantity == quantity
+        self.asked() == quantity
+    }
+
+    /// The end of the hold time that it was made with, in ms since 1970.
+    pub fn first_expires_at_ms(&self) -> u64 {
+        let first = self.details.as_ref().and_then(|details| details.first_expires_at_ms);
+        first.unwrap_or(self.expires_at_ms)
     }
 }
 
@@ -309,6 +345,16 @@ pub enum Outcome {
     AlreadyRefunded,
     /// Refund: it is held, and not paid.
     NotConfirmed,
+    /// Extend: it would be held for longer than the sale allows.
+    ExtensionLimit {
+        /// Until when it may be held, in ms since 1970.
+        expires_at_ms_max: u64,
+    },
+    /// Cancel or refund a part: more units are to remain than it was made with.
+    RemainingTooLarge {
+        /// Those that it has.
+        quantity: u32,
+    },
     /// Expire: units that returned to stock.
     Released {
         /// How many units.

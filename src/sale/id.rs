@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 use hashbrown::DefaultHashBuilder;
 
 use super::split::home_part;
-use crate::limits::{KEY_BYTES_MAX, SALE_ID_BYTES_MAX, SPLITS_MAX, USER_BYTES_MAX};
+use crate::limits::{KEY_BYTES_MAX, NOTE_BYTES_MAX, SALE_ID_BYTES_MAX, SPLITS_MAX, USER_BYTES_MAX};
 
 /// Why a text is not a valid id. Says what would be right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +22,9 @@ pub enum IdError {
     /// Empty, too long, or with a control character.
     #[error("an idempotency key is 1 to {KEY_BYTES_MAX} bytes of UTF-8 without control characters")]
     Key,
+    /// Empty, too long, or with a control character.
+    #[error("a note is 1 to {NOTE_BYTES_MAX} bytes of UTF-8 without control characters")]
+    Note,
     /// Not `<sale>~<26 characters>`, nor `<sale>~2of4~<26 characters>`.
     #[error("a reservation id is a sale id, `~` and 26 characters of 0-9 a-z")]
     Reservation,

@@ -6,6 +6,7 @@
 
 mod changes;
 mod deadlines;
+mod parts;
 mod places;
 
 use hashbrown::DefaultHashBuilder;
@@ -14,7 +15,7 @@ use std::hash::BuildHasher;
 use self::deadlines::Deadlines;
 use super::command::{Command, Outcome, Reserve, SaleView, Status};
 use super::id::ReservationId;
-use super::row::Row;
+use super::row::{Row, joined};
 use super::rows::{Rows, Table};
 use super::spec::{Creation, SaleSpec, State};
 use super::split::{Moves, Split};
@@ -96,7 +97,11 @@ impl Machine {
         match row.status {
             Status::Held => {
                 self.held += quantity;
-                self.deadlines.push(self.rows.len() as u32, row.expires_at_ms);
+                let (number, due_ms) = (self.rows.len() as u32, row.expires_at_ms);
+                match row.is_extended {
+                    true => self.deadlines.add(number, due_ms),
+                    false => self.deadlines.push(number, due_ms),
+                }
             }
             Status::Confirmed => self.confirmed += quantity,
             Status::Cancelled | Status::Expired | Status::Refunded => {}
@@ -137,7 +142,7 @@ impl Machine {
 
     /// The rows that expiry will look at, in no order.
     pub fn deadlines(&self) -> impl Iterator<Item = u32> {
-        self.deadlines.iter()
+        self.deadlines.iter(&self.rows)
     }
 
     /// How many rows those are.
@@ -179,6 +184,9 @@ impl Machine {
             Command::Confirm(id) => self.confirm(*id),
             Command::Cancel(id) => self.cancel(*id),
             Command::Refund(id) => self.refund(*id),
+            Command::Extend(id, hold_ms) => self.extend(*id, *hold_ms),
+            Command::CancelTo(id, remaining) => self.cancel_to(*id, *remaining),
+            Command::RefundTo(id, remaining) => self.refund_to(*id, *remaining),
             Command::Expire { batch_max } => self.expire(*batch_max),
             Command::AddStock(units) => self.add_stock(*units),
             Command::TakeStock { units, at_most } => self.take_stock(*units, *at_most),
@@ -234,11 +242,9 @@ impl Machine {
         assert!(self.find(reserve.id).is_none(), "reservation id used twice: {:?}", reserve.id);
 
         let expires_at_ms = self.now_ms + self.spec.hold_ms;
-        let owner: Box<str> = match (user, key) {
-            ("", "") => Box::default(),
-            (user, key) => [user, key].concat().into(),
-        };
-        let user_bytes = user.len() as u8;
+        let details = reserve.details.as_deref();
+        let owner = joined(user, key, details);
+        let (user_bytes, key_bytes) = (user.len() as u8, key.len() as u8);
         self.add_user_units(user_bytes, &owner, reserve.quantity);
         self.held += u64::from(reserve.quantity);
         self.deadlines.push(self.rows.len() as u32, expires_at_ms);
@@ -247,6 +253,8 @@ impl Machine {
             id: reserve.id,
             owner,
             user_bytes,
+            key_bytes,
+            is_extended: false,
             status: Status::Held,
             quantity: reserve.quantity,
             expires_at_ms,
@@ -344,7 +352,7 @@ impl Machine {
             Status::Confirmed => {
                 self.confirmed -= u64::from(self.rows[row].quantity);
                 self.set_status(row, Status::Refunded);
-                self.take_user_units(row);
+                self.take_user_units(row, self.rows[row].quantity);
             }
         }
         Outcome::Reservation(self.rows[row].boxed())
@@ -367,7 +375,7 @@ impl Machine {
         Outcome::Released { units, more: self.next_due().is_some(), next_due_ms }
     }
 
-    fn next_due(&self) -> Option<usize> {
+    fn next_due(&mut self) -> Option<usize> {
         let row = self.deadlines.first(&self.rows)? as usize;
         (self.rows[row].expires_at_ms <= self.now_ms).then_some(row)
     }
@@ -407,13 +415,12 @@ impl Machine {
         assert_eq!(self.rows[row].status, Status::Held, "released twice");
         self.set_status(row, status);
         self.held -= u64::from(quantity);
-        self.take_user_units(row);
+        self.take_user_units(row, quantity);
     }
 
-    /// A user no longer has the units of this row.
-    fn take_user_units(&mut self, row: usize) {
+    /// The user of this row no longer has these units.
+    fn take_user_units(&mut self, row: usize, quantity: u32) {
         if self.spec.limit_per_user > 0 {
-            let quantity = self.rows[row].quantity;
             let user = self.rows[row].user();
             let hash = self.hasher.hash_one(user);
             let is_it = |(found, _): &(Box<str>, u32)| **found == *user;
@@ -427,8 +434,12 @@ impl Machine {
     }
 
     fn set_status(&mut self, row: usize, status: Status) {
+        self.change(row, |found| found.status = status);
+    }
+
+    fn change(&mut self, row: usize, change: impl FnOnce(&mut Row)) {
         self.rows.change(row, |found| {
-            found.status = status;
+            change(found);
             found.version = self.version;
             found.changed_at_ms = self.now_ms;
         });

@@ -12,6 +12,7 @@ fn ask(n: u128, quantity: u32, user: &str, key: &str) -> Command {
         quantity,
         user: User::new(user).ok(),
         key: Key::new(key).ok(),
+        details: None,
         trace: None,
     })
 }
@@ -352,4 +353,122 @@ fn only_free_units_are_taken_back() {
     assert_eq!(taken(sale.apply(0, &take(u64::MAX, true))), (3, 5, 0));
     assert_eq!(taken(sale.apply(0, &take(1, true))), (0, 5, 0));
     assert_eq!(sale.apply(0, &ask(3, 1, "", "")), Outcome::SoldOut { free: 0 });
+}
+
+fn hold_of(sale: &mut Machine, n: u128) -> (u32, u64) {
+    match sale.apply(0, &Command::ShowReservation(id(n))) {
+        Outcome::Reservation(found) => (found.quantity, found.expires_at_ms),
+        outcome => panic!("{outcome:?}"),
+    }
+}
+
+#[test]
+fn a_hold_is_extended_within_its_bound_and_never_shortened() {
+    let mut sale = machine(9, |spec| {
+        spec.hold_ms = 100;
+        spec.rules.extend_max_ms = 150;
+    });
+    for n in 1..=3 {
+        sale.apply(0, &ask(n, 1, "", ""));
+    }
+    let extend = |sale: &mut Machine, now_ms, n, hold_ms| {
+        sale.apply(now_ms, &Command::Extend(id(n), hold_ms))
+    };
+    assert!(
+        matches!(extend(&mut sale, 20, 1, None), Outcome::Reservation(r) if r.expires_at_ms == 120)
+    );
+    assert!(
+        matches!(extend(&mut sale, 20, 1, Some(1)), Outcome::Reservation(r) if r.expires_at_ms == 120)
+    );
+    let limit = Outcome::ExtensionLimit { expires_at_ms_max: 250 };
+    assert_eq!(extend(&mut sale, 20, 1, Some(231)), limit);
+    assert!(matches!(extend(&mut sale, 20, 1, Some(230)), Outcome::Reservation(_)));
+    assert_eq!(extend(&mut sale, 200, 1, None), limit, "from its first deadline on");
+    // One past its deadline that nobody has returned yet is held for longer.
+    assert!(matches!(extend(&mut sale, 200, 3, Some(10)), Outcome::Reservation(_)));
+    assert_eq!(due_in_turn(&mut sale, 209), [2]);
+    assert_eq!(due_in_turn(&mut sale, 250), [3, 1]);
+    assert_eq!(extend(&mut sale, 250, 1, None), Outcome::Expired);
+    sale.apply(250, &ask(4, 1, "", ""));
+    sale.apply(250, &Command::Confirm(id(4)));
+    assert_eq!(extend(&mut sale, 250, 4, None), Outcome::AlreadyConfirmed);
+    assert_eq!(extend(&mut sale, 250, 9, None), Outcome::UnknownReservation);
+}
+
+#[test]
+fn what_was_extended_is_due_as_before_after_a_restart() {
+    let mut sale = machine(9, |spec| spec.hold_ms = 100);
+    for n in 1..=4 {
+        sale.apply(n as u64, &ask(n, 1, "", ""));
+    }
+    for (n, hold_ms) in [(1, 200), (2, 150), (1, 220)] {
+        sale.apply(10, &Command::Extend(id(n), Some(hold_ms)));
+    }
+    let mut again = Machine::restore(sale.view().spec, sale.view().now_ms);
+    sale.rows().iter().for_each(|row| again.restore_row(row.clone()));
+    let of = |sale: &Machine| {
+        let mut rows: Vec<_> = sale.deadlines().collect();
+        rows.sort_unstable();
+        rows
+    };
+    assert_eq!((of(&sale), of(&again)), (vec![0, 1, 2, 3], vec![0, 1, 2, 3]));
+    for sale in [&mut sale, &mut again] {
+        assert_eq!(sale.next_due_ms(), Some(103));
+        assert_eq!(due_in_turn(sale, 1_000), [3, 4, 2, 1]);
+    }
+}
+
+#[test]
+fn what_was_granted_for_less_and_extended_is_not_due_before() {
+    let mut sale = machine(9, |spec| spec.hold_ms = 100);
+    sale.apply(0, &ask(1, 1, "", ""));
+    sale.apply(0, &change(Terms { hold_ms: Some(10), ..Terms::default() }));
+    sale.apply(0, &ask(2, 1, "", ""));
+    sale.apply(0, &ask(3, 1, "", ""));
+    sale.apply(0, &Command::Extend(id(2), Some(60)));
+    assert_eq!(due_in_turn(&mut sale, 10), [3]);
+    assert_eq!(sale.next_due_ms(), Some(60));
+    assert_eq!(due_in_turn(&mut sale, 100), [2, 1]);
+}
+
+#[test]
+fn a_part_is_given_back_or_paid_back_once() {
+    let mut sale = machine(9, |spec| spec.limit_per_user = 5);
+    sale.apply(0, &ask(1, 5, "ann", "k"));
+    let to = |sale: &mut Machine, remaining| sale.apply(1, &Command::CancelTo(id(1), remaining));
+    let refund_to =
+        |sale: &mut Machine, remaining| sale.apply(1, &Command::RefundTo(id(1), remaining));
+    assert_eq!(to(&mut sale, 6), Outcome::RemainingTooLarge { quantity: 5 });
+    for _ in 0..2 {
+        assert!(matches!(to(&mut sale, 3), Outcome::Reservation(r) if r.quantity == 3));
+        assert_eq!((sale.free(), hold_of(&mut sale, 1).0), (6, 3));
+    }
+    // What comes late gives nothing again.
+    assert!(matches!(to(&mut sale, 5), Outcome::Reservation(r) if r.quantity == 3));
+    assert_eq!(to(&mut sale, 6), Outcome::RemainingTooLarge { quantity: 3 });
+    assert_eq!(sale.apply(1, &ask(2, 3, "ann", "")), Outcome::LimitReached { limit_per_user: 5 });
+    assert!(matches!(sale.apply(1, &ask(3, 2, "ann", "")), Outcome::Granted { .. }));
+    assert_eq!(refund_to(&mut sale, 1), Outcome::NotConfirmed);
+    sale.apply(1, &Command::Confirm(id(1)));
+    assert_eq!(to(&mut sale, 1), Outcome::AlreadyConfirmed);
+    assert!(matches!(refund_to(&mut sale, 2), Outcome::Reservation(r) if r.quantity == 2));
+    assert_eq!((sale.view().held, sale.view().confirmed, sale.free()), (2, 2, 5));
+    // The request that made it is the one for five.
+    assert_eq!(sale.apply(1, &ask(4, 2, "ann", "k")), Outcome::KeyReused);
+    assert!(matches!(sale.apply(1, &ask(4, 5, "ann", "k")), Outcome::Replayed(_)));
+    for _ in 0..2 {
+        assert!(
+            matches!(refund_to(&mut sale, 0), Outcome::Reservation(r) if r.status == Status::Refunded)
+        );
+    }
+    assert_eq!(
+        (refund_to(&mut sale, 1), to(&mut sale, 0)),
+        (Outcome::AlreadyRefunded, Outcome::AlreadyRefunded)
+    );
+    for _ in 0..2 {
+        let cancelled = sale.apply(1, &Command::CancelTo(id(3), 0));
+        assert!(matches!(cancelled, Outcome::Reservation(r) if r.status == Status::Cancelled));
+    }
+    assert_eq!(sale.apply(1, &Command::CancelTo(id(3), 1)), Outcome::AlreadyCancelled);
+    assert_eq!(sale.free(), 9);
 }

@@ -9,17 +9,20 @@
 
 mod change;
 mod command;
+mod details;
 mod id;
 mod machine;
 mod places;
 mod row;
 mod rows;
+mod rules;
 mod spec;
 mod split;
 mod terms;
 
 pub use change::Change;
 pub use command::{Command, Outcome, Reservation, Reserve, SaleView, Status};
+pub use details::{Details, Note};
 pub use id::{
     ID_PREFIX_BITS, ID_PREFIX_SHARED_MAX, ID_PREFIX_TEXT_BYTES, IdError, Key, PublicId,
     RESERVATION_ID_TEXT_BYTES, ReservationId, SaleId, User,
@@ -28,6 +31,7 @@ pub use machine::Machine;
 pub use places::{Gift, Places, UnderWay};
 pub use row::Row;
 pub use rows::Rows;
+pub use rules::Rules;
 pub use spec::{Creation, SaleSpec, SpecError, State};
 pub use split::{Moves, Split, home_part};
 pub use terms::Terms;

@@ -2,6 +2,7 @@
 
 use super::change::Change;
 use super::command::{Reservation, Status};
+use super::details::Details;
 use super::id::{Key, ReservationId, SaleId, User};
 
 /// A reservation.
@@ -9,10 +10,15 @@ use super::id::{Key, ReservationId, SaleId, User};
 pub struct Row {
     /// The reservation's id.
     pub id: ReservationId,
-    /// User, then key: [`user_bytes`](Self::user_bytes) says where one ends. Empty: not given.
+    /// User, then key, then what it has beyond that as [text](Details::to_text): the next two say where
+    /// each ends. Empty: not given.
     pub owner: Box<str>,
     /// Length of the user at the start of `owner`.
     pub user_bytes: u8,
+    /// Length of the key behind it.
+    pub key_bytes: u8,
+    /// Whether its hold time was extended.
+    pub is_extended: bool,
     /// What became of it.
     pub status: Status,
     /// Units.
@@ -27,14 +33,45 @@ pub struct Row {
 
 const _: () = assert!(size_of::<Row>() == 64, "a row is a cache line");
 
+/// What a row's owner is.
+pub(super) fn joined(user: &str, key: &str, details: Option<&Details>) -> Box<str> {
+    match (user, key, details) {
+        ("", "", None) => Box::default(),
+        (user, key, None) => [user, key].concat().into(),
+        (user, key, Some(details)) => [user, key, &details.to_text()].concat().into(),
+    }
+}
+
+pub(super) fn is_extended(details: Option<&Details>) -> bool {
+    details.is_some_and(|details| details.first_expires_at_ms.is_some())
+}
+
 impl Row {
     /// For whom. Empty: anonymous.
     pub fn user(&self) -> &str {
         &self.owner[..self.user_bytes as usize]
     }
 
-    pub(super) fn key(&self) -> &str {
-        &self.owner[self.user_bytes as usize..]
+    /// The idempotency key that it was made with. Empty: none.
+    pub fn key(&self) -> &str {
+        &self.owner[self.user_bytes as usize..][..self.key_bytes as usize]
+    }
+
+    /// What it has beyond what all have, as text. Empty: nothing.
+    pub fn details_text(&self) -> &str {
+        &self.owner[self.user_bytes as usize + self.key_bytes as usize..]
+    }
+
+    /// The same.
+    pub(super) fn details(&self) -> Option<Box<Details>> {
+        Details::from_text(self.details_text()).map(Box::new)
+    }
+
+    /// Sets it.
+    pub(super) fn set_details(&mut self, details: Details) {
+        self.is_extended = details.first_expires_at_ms.is_some();
+        let owner = &self.owner[..self.user_bytes as usize + self.key_bytes as usize];
+        self.owner = [owner, &details.to_text()].concat().into();
     }
 
     pub(super) fn to_reservation(&self) -> Reservation {
@@ -44,6 +81,7 @@ impl Row {
             quantity: self.quantity,
             status: self.status,
             expires_at_ms: self.expires_at_ms,
+            details: self.details(),
         }
     }
 
@@ -56,14 +94,12 @@ impl Row {
         let reservation = &change.reservation;
         let user = reservation.user.as_ref().map_or("", User::as_str);
         let key = change.key.as_ref().map_or("", Key::as_str);
-        let owner = match (user, key) {
-            ("", "") => Box::default(),
-            (user, key) => [user, key].concat().into_boxed_str(),
-        };
         Self {
             id: reservation.id,
-            owner,
+            owner: joined(user, key, reservation.details.as_deref()),
             user_bytes: user.len() as u8,
+            key_bytes: key.len() as u8,
+            is_extended: is_extended(reservation.details.as_deref()),
             status: reservation.status,
             quantity: reservation.quantity,
             expires_at_ms: reservation.expires_at_ms,

@@ -184,6 +184,8 @@ mod tests {
                 id,
                 owner,
                 user_bytes: 0,
+                key_bytes: 0,
+                is_extended: false,
                 status,
                 quantity: 1,
                 expires_at_ms: 0,

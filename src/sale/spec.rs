@@ -1,5 +1,6 @@
 //! What defines a sale, and the state that follows from it and the time.
 
+use super::rules::Rules;
 use super::split::Split;
 use crate::limits::{
     HOLD_MS_DEFAULT, HOLD_MS_MAX, QUANTITY_MAX, QUANTITY_MAX_DEFAULT, SPLITS_MAX, TIME_MS_MAX,
@@ -21,6 +22,8 @@ pub struct SaleSpec {
     pub hold_ms: u64,
     /// Most units in one reservation.
     pub quantity_max: u32,
+    /// What else is to hold, which most sales leave at its default.
+    pub rules: Rules,
     /// How it is kept: in one place or in parts.
     pub split: Split,
 }
@@ -88,6 +91,7 @@ impl SaleSpec {
             limit_per_user: 0,
             hold_ms: HOLD_MS_DEFAULT,
             quantity_max: QUANTITY_MAX_DEFAULT,
+            rules: Rules::default(),
             split: Split::Whole,
         }
     }

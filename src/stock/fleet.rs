@@ -6,13 +6,16 @@ use crate::sync::{AtomicU64, Ordering};
 /// `--stock auto` sizes a core's part of the allowance by it.
 pub struct Fleet {
     cores: AtomicU64,
+    /// The latest format of the ledger that all members read.
+    reads: AtomicU64,
     buffer_percent: u64,
 }
 
 impl Fleet {
     /// A fleet of one instance with so many cores.
     pub fn new(cores: usize, buffer_percent: u64) -> Self {
-        Self { cores: AtomicU64::new((cores as u64).max(1)), buffer_percent }
+        let (cores, reads) = (AtomicU64::new((cores as u64).max(1)), AtomicU64::new(u64::MAX));
+        Self { cores, reads, buffer_percent }
     }
 
     /// Notes how many cores all members have together.
@@ -23,6 +26,17 @@ impl Fleet {
     /// How many cores all members have together, as far as is known. At least 1.
     pub fn cores(&self) -> u64 {
         self.cores.load(Ordering::Relaxed)
+    }
+
+    /// Notes which format of the ledger all members read.
+    pub fn set_reads(&self, format: u32) {
+        self.reads.store(format.into(), Ordering::Relaxed);
+    }
+
+    /// Whether all members read this format of the ledger, as far as is known: something of it may be
+    /// written. An instance that shares its ledger with nobody reads what it writes.
+    pub fn reads(&self, format: u32) -> bool {
+        self.reads.load(Ordering::Relaxed) >= format.into()
     }
 
     /// One core's share of what is left, buffer included.

@@ -3,6 +3,14 @@
 use super::fleet::Fleet;
 
 #[test]
+fn what_one_member_does_not_read_the_fleet_does_not() {
+    let fleet = Fleet::new(1, 50);
+    assert!(fleet.reads(7), "it is alone");
+    fleet.set_reads(2);
+    assert!(fleet.reads(2) && !fleet.reads(3));
+}
+
+#[test]
 fn the_articles_share_is_150_of_10_000_for_each_of_100() {
     let fleet = Fleet::new(1, 50);
     assert_eq!(fleet.share(10_000), 15_000);

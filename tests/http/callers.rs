@@ -81,6 +81,7 @@ fn nobody_else_settles_what_is_not_his() {
     for (method, path, status, code) in [
         ("POST", "/v1/reservations/{id}/confirm", 403, "confirm_not_public"),
         ("POST", "/v1/reservations/{id}/refund", 401, "shop_only"),
+        ("POST", "/v1/reservations/{id}/extend", 401, "shop_only"),
         ("GET", "/v1/sales/ticket/reservations", 401, "shop_only"),
         ("GET", "/v1/sales/ticket/reservations?user=ann", 401, "shop_only"),
         ("GET", "/v1/sales/nothing/reservations?user=ann", 401, "shop_only"),

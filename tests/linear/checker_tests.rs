@@ -251,6 +251,7 @@ fn any_call(chance: &mut Chance, reservations: usize, number: usize) -> (Call, C
                 user: User::new(user).ok(),
                 key: key.and_then(|key| Key::new(key).ok()),
                 trace: None,
+                details: None,
             };
             let key = key.map(str::to_owned);
             (Call::Buy { user: user.to_owned(), key }, Command::Reserve(reserve))

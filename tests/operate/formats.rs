@@ -43,6 +43,23 @@ fn nothing_is_written_that_a_server_beside_it_does_not_read() {
     let refused = shop.operate(&["reservation", "refund", &id]);
     assert!(refused.0 == 1 && refused.2.contains("web2"), "{refused:?}");
     assert_eq!(connection.ask(&format!("HGET {SALE} format")), ::redis::Value::Nil);
+    let held = bought(&mut buyer, "fay", "");
+    for (verb, body) in [("extend", ""), ("cancel", r#"{"remaining":1}"#)] {
+        let path = format!("/v1/reservations/{held}/{verb}");
+        assert_eq!(shop.refused("POST", &path, body).0, 503, "{verb}");
+    }
+    until("this server has heard of it", || {
+        let body = r#"{"user":"gus","note":"row 7"}"#;
+        let noted = buyer.request("POST", "/v1/sales/ticket/reservations", &[], body);
+        let noted = noted.expect("an answer");
+        if noted.status == 201 {
+            let id = noted.json()["id"].as_str().expect("an id").to_owned();
+            shop.reservation(&id, "cancel");
+            connection.text(&format!("HDEL {SALE} format"));
+        }
+        (noted.status, &noted.json()["code"]) == (503, &json!("unavailable"))
+    });
+    assert_eq!(shop.reservation(&held, "cancel")["status"], "cancelled");
     // Everything else goes on meanwhile.
     let other = bought(&mut buyer, "bob", "");
     assert_eq!(shop.reservation(&other, "cancel")["status"], "cancelled");
@@ -67,7 +84,7 @@ fn a_sale_of_a_newer_format_is_refused_and_named_and_the_others_sell() {
     let mut connection = shop.redis.as_ref().expect("a Redis").connect();
     let mut buyer = shop.buyer();
     let id = bought(&mut buyer, "ann", "");
-    connection.text(&format!("HSET {SALE} format 3"));
+    connection.text(&format!("HSET {SALE} format 9"));
     let before = connection.list(&format!("HGETALL {SALE}"));
     let refused = buyer.reserve("ticket", "bob", 1, "").expect("an answer");
     assert_eq!((refused.status, &refused.json()["code"]), (503, &json!("unavailable")));
@@ -75,16 +92,16 @@ fn a_sale_of_a_newer_format_is_refused_and_named_and_the_others_sell() {
     for (what, said) in
         [("/readyz", &shop.ask("GET", "/readyz", "").body), ("log", &shop.server.log())]
     {
-        assert!(said.contains("format 3") && said.contains("newer version"), "{what}: {said}");
+        assert!(said.contains("format 9") && said.contains("newer version"), "{what}: {said}");
     }
     assert_eq!(get(&shop.server, "/buy/ticket").json()["code"], -6);
     assert_eq!(shop.refused("POST", &format!("/v1/reservations/{id}/confirm"), "").0, 503);
     assert_eq!(shop.refused("POST", &format!("/v1/reservations/{id}/cancel"), "").0, 503);
     assert_eq!(shop.refused("PATCH", "/v1/sales/ticket", r#"{"hold_ms":5}"#).0, 503);
     let reset = shop.operate(&["sale", "reset", "ticket", "--force"]);
-    assert!(reset.0 == 1 && reset.2.contains("format 3"), "{reset:?}");
+    assert!(reset.0 == 1 && reset.2.contains("format 9"), "{reset:?}");
     let audit = shop.operate(&["audit", "--sale", "ticket"]);
-    assert!(audit.0 == 3 && (audit.1 + &audit.2).contains("format 3"));
+    assert!(audit.0 == 3 && (audit.1 + &audit.2).contains("format 9"));
     let repair = shop.operate(&["audit", "--sale", "ticket", "--repair", "--release-units"]);
     assert_eq!(repair.0, 3);
     assert_eq!(connection.list(&format!("HGETALL {SALE}")), before, "nothing was changed");

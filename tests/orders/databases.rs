@@ -4,7 +4,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 
 use stampede::orders::{Database, DatabaseError, Order, open};
-use stampede::sale::{Change, SaleId, Status};
+use stampede::sale::{Change, Details, Note, SaleId, Status};
 use stampede::trace::Trace;
 
 use super::postgres_server::PostgresServer;
@@ -115,6 +115,29 @@ fn says_who_asked(
     );
 }
 
+/// What was noted with the sale's reservations, as the table says it, in their order.
+fn says_what_was_noted(database: &mut dyn Database, mut read: impl FnMut() -> Vec<Option<String>>) {
+    let sale = sale("noted");
+    let noted = |n: u64, status, version| {
+        let note = n.is_multiple_of(2).then(|| Note::new(&format!("row {n}")).expect("a note"));
+        let mut change = change(&sale, n, status, version);
+        change.reservation.details = Details { note, ..Details::default() }.boxed();
+        change
+    };
+    let want: Vec<_> =
+        (1..=300).map(|n: u64| n.is_multiple_of(2).then(|| format!("row {n}"))).collect();
+    let all =
+        |status, version| (1..=300).map(move |n| noted(n, status, version)).collect::<Vec<_>>();
+    for (status, version) in [(Status::Held, 1), (Status::Held, 1), (Status::Confirmed, 2)] {
+        database.write(&all(status, version), None).expect("rows");
+        assert_eq!(read(), want);
+    }
+    database.overwrite(&[noted(2, Status::Held, 1)]).expect("a repair");
+    assert_eq!(read(), want);
+}
+
+const NOTES: &str = "SELECT note FROM orders WHERE sale = 'noted' ORDER BY reservation";
+
 const WHO_ASKED: &str =
     "SELECT request_id, traceparent FROM orders WHERE sale = 'traced' ORDER BY reservation";
 
@@ -129,6 +152,11 @@ fn a_row_of_sqlite_says_who_asked() {
         let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("rows");
         rows.collect::<Result<_, _>>().expect("rows")
     });
+    says_what_was_noted(&mut *database, || {
+        let mut select = reader.prepare(NOTES).expect("a query");
+        let rows = select.query_map([], |row| row.get(0)).expect("rows");
+        rows.collect::<Result<_, _>>().expect("rows")
+    });
 }
 
 #[test]
@@ -139,6 +167,10 @@ fn a_row_of_postgres_says_who_asked() {
     says_who_asked(&mut *database, || {
         let rows = reader.query(WHO_ASKED, &[]).expect("rows");
         rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+    });
+    says_what_was_noted(&mut *database, || {
+        let rows = reader.query(NOTES, &[]).expect("rows");
+        rows.iter().map(|row| row.get(0)).collect()
     });
 }
 

@@ -46,6 +46,7 @@ fn change(sale: &SaleId, number: u64, status: Status, version: u64) -> Change {
             quantity: number as u32 % 4 + 1,
             status,
             expires_at_ms: 1_893_456_000_000 + number,
+            details: None,
         },
         key: (number % 2 == 1).then(|| Key::new(&format!("key {number}")).expect("a key")),
         at_ms: 1_893_455_000_000 + version,

@@ -82,6 +82,7 @@ impl Shop {
                 user: (n % 4 != 0).then(|| User::new(&format!("user {n}")).expect("a user")),
                 key: (n % 2 == 0).then(|| Key::new(&format!("key {n}")).expect("a key")),
                 trace: None,
+                details: None,
             })
         };
         self.ask(sale, ids.iter().map(reserve).collect());

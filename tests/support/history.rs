@@ -6,10 +6,10 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use stampede::ledger::{Group, GroupReply};
-use stampede::limits::{BATCH_MAX, TIME_MS_MAX, TOTAL_MAX};
+use stampede::limits::{BATCH_MAX, EXTEND_MAX_MS_DEFAULT, TIME_MS_MAX, TOTAL_MAX};
 use stampede::sale::{
-    Command, Creation, Key, Machine, Outcome, ReservationId, Reserve, SaleId, SaleSpec, Split,
-    Terms, User,
+    Command, Creation, Details, Key, Machine, Note, Outcome, ReservationId, Reserve, SaleId,
+    SaleSpec, Split, Terms, User,
 };
 use stampede::trace::Trace;
 
@@ -129,7 +129,7 @@ fn step(split: BoxedStrategy<Split>) -> impl Strategy<Value = Step> {
     let settles = vec(settle(), 1..24).boxed();
     let other = other(split).boxed();
     let mixed = vec(prop_oneof![4 => reserve(), 3 => settle(), 3 => other], 1..8).boxed();
-    (pause_ms, prop_oneof![4 => run, 3 => settles, 4 => mixed, 1 => removal().boxed()])
+    (pause_ms, prop_oneof![4 => run, 3 => settles, 4 => mixed, 1 => removal().boxed(), 1 => payback().boxed()])
         .prop_map(|(pause_ms, commands)| Step { pause_ms, commands })
 }
 
@@ -148,14 +148,17 @@ fn reserve() -> impl Strategy<Value = Command> {
     let made = prop_oneof![2 => Just(0), 1 => 1..3u64];
     // Who asks for it decides nothing.
     let trace = prop::option::weighted(0.2, "[!-~]{1,40}");
-    (user, key, quantity, trace, prop::bool::weighted(0.1), made).prop_map(
-        |(user, key, quantity, trace, only_looks, made)| {
+    let note = prop::option::weighted(0.1, prop::sample::select(vec!["row 7", "asked=9", "张 "]));
+    (user, key, quantity, note, trace, prop::bool::weighted(0.1), made).prop_map(
+        |(user, key, quantity, note, trace, only_looks, made)| {
+            let note = note.and_then(|note| Note::new(note).ok());
             let reserve = Reserve {
                 id: ReservationId(0),
                 quantity,
                 user: user.and_then(|user| User::new(user).ok()),
                 key: key.and_then(|key| Key::new(key).ok()),
                 trace: trace.and_then(|id| Trace::from_texts(&id, "")).map(Arc::new),
+                details: Details { note, ..Details::default() }.boxed(),
             };
             if only_looks {
                 Command::FindClaim(reserve, Creation(made))
@@ -173,8 +176,29 @@ fn settle() -> impl Strategy<Value = Command> {
         6 => id().prop_map(Command::Confirm),
         5 => id().prop_map(Command::Cancel),
         3 => id().prop_map(Command::Refund),
+        4 => (id(), prop::option::of(hold_ms())).prop_map(|(id, ms)| Command::Extend(id, ms)),
+        3 => (id(), 0..5u32).prop_map(|(id, remaining)| Command::CancelTo(id, remaining)),
+        3 => (id(), 0..5u32).prop_map(|(id, remaining)| Command::RefundTo(id, remaining)),
         2 => id().prop_map(Command::ShowReservation),
     ]
+}
+
+/// Some are beyond what a sale allows.
+fn hold_ms() -> impl Strategy<Value = u64> {
+    prop_oneof![5 => 1..3_000u64, 1 => EXTEND_MAX_MS_DEFAULT..EXTEND_MAX_MS_DEFAULT + 4_000]
+}
+
+/// What is paid, paid back, and then asked for in vain.
+fn payback() -> impl Strategy<Value = Vec<Command>> {
+    (0..IDS / 4).prop_map(id).prop_map(|id| {
+        vec![
+            Command::Confirm(id),
+            Command::Refund(id),
+            Command::Cancel(id),
+            Command::RefundTo(id, 1),
+            Command::Extend(id, None),
+        ]
+    })
 }
 
 /// What an operator does who wants the sale gone. Often something is still held.
@@ -194,7 +218,7 @@ fn other(split: BoxedStrategy<Split>) -> impl Strategy<Value = Command> {
         4 => Just(Command::Expire { batch_max: BATCH_MAX as u32 }),
         1 => prop_oneof![3 => 0..8u64, 1 => Just(TOTAL_MAX), 1 => Just(u64::MAX)]
             .prop_map(Command::AddStock),
-        1 => (0..20u64, any::<bool>())
+        2 => (0..20u64, any::<bool>())
             .prop_map(|(units, at_most)| Command::TakeStock { units, at_most }),
         2 => terms().prop_map(Command::ChangeTerms),
         1 => Just(Command::Open),
@@ -240,6 +264,7 @@ fn spec(split: BoxedStrategy<Split>) -> impl Strategy<Value = SaleSpec> {
             hold_ms,
             quantity_max,
             split,
+            rules: Default::default(),
         },
     )
 }
@@ -250,10 +275,10 @@ pub struct Seen(BTreeSet<String>);
 
 impl Seen {
     /// How many kinds of outcomes there are.
-    pub const KINDS: usize = 31;
+    pub const KINDS: usize = 33;
     /// The same for places of a split sale.
     #[allow(dead_code, reason = "not every ledger has them")]
-    pub const SPLIT_KINDS: usize = 34;
+    pub const SPLIT_KINDS: usize = 36;
 
     /// The names of the kinds seen.
     pub fn kinds(&self) -> &BTreeSet<String> {

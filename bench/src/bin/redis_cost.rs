@@ -157,6 +157,7 @@ fn ask(kind: Kind, n: u128) -> Command {
         key: keyed
             .then(|| Key::new(&format!("key-of-36-characters-as-a-uuid-{n:05}")).expect("key")),
         trace: None,
+        details: None,
     })
 }
 

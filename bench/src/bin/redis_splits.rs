@@ -174,6 +174,7 @@ fn ask(n: u128, user: &str) -> Command {
         user: User::new(user).ok(),
         key: None,
         trace: None,
+        details: None,
     })
 }
 

@@ -24,7 +24,7 @@ fn create() -> Command {
 fn reserve(id: u128) -> Command {
     let key = Key::new(&format!("k{id}")).ok();
     let id = ReservationId(id);
-    Command::Reserve(Reserve { id, quantity: 1, user: None, key, trace: None })
+    Command::Reserve(Reserve { id, quantity: 1, user: None, key, trace: None, details: None })
 }
 
 fn break_tail(store: &mut Store) {

@@ -6,21 +6,26 @@
 //!
 //! Changing anything here needs a new [`FORMAT_VERSION`](super::marker::FORMAT_VERSION), once a release
 //! has written the present one: an older build then refuses the folder by its marker. 0.1.0 wrote format
-//! 2; format 3 is that of 0.2.0, with refunds, stock that is taken back and changes of terms.
+//! 2; format 3 has refunds, stock that is taken back and changes of terms; format 4, that of 0.2.0, also
+//! what few reservations have beyond what all have, holds that are extended and parts that are taken back.
+//! An entry, or a row, that has none of it is written as before.
 
 use std::sync::Arc;
 
 use crate::limits::{
-    HOLD_MS_MAX, KEY_BYTES_MAX, QUANTITY_MAX, REQUEST_ID_BYTES_MAX, SALE_ID_BYTES_MAX, TIME_MS_MAX,
-    TOTAL_MAX, USER_BYTES_MAX,
+    DETAILS_BYTES_MAX, HOLD_MS_MAX, KEY_BYTES_MAX, QUANTITY_MAX, REQUEST_ID_BYTES_MAX,
+    SALE_ID_BYTES_MAX, TIME_MS_MAX, TOTAL_MAX, USER_BYTES_MAX,
 };
 use crate::sale::{
-    Command, Key, ReservationId, Reserve, Row, SaleId, SaleSpec, Split, Status, Terms, User,
+    Command, Details, Key, ReservationId, Reserve, Row, SaleId, SaleSpec, Split, Status, Terms,
+    User,
 };
 use crate::trace::{TRACEPARENT_BYTES, Trace};
 
 /// Most bytes one command takes in a record, with the entry that names its sale.
-pub(super) const COMMAND_BYTES_MAX: usize =
+pub(super) const COMMAND_BYTES_MAX: usize = PLAIN_COMMAND_BYTES_MAX + 2 + DETAILS_BYTES_MAX;
+/// Most bytes of one that has no details.
+const PLAIN_COMMAND_BYTES_MAX: usize =
     2 + SALE_ID_BYTES_MAX + 1 + 16 + 4 + 2 + USER_BYTES_MAX + KEY_BYTES_MAX + TRACE_BYTES_MAX;
 /// Most bytes of how a request is found again.
 const TRACE_BYTES_MAX: usize = 2 + REQUEST_ID_BYTES_MAX + TRACEPARENT_BYTES;
@@ -41,8 +46,18 @@ const REFUND: u8 = 11;
 const TAKE_STOCK: u8 = 12;
 const CHANGE_TERMS: u8 = 13;
 const JUMP: u8 = 14;
+const EXTEND: u8 = 15;
+const CANCEL_TO: u8 = 16;
+const REFUND_TO: u8 = 17;
 /// What [`RESERVE`] is, and how the request is found again. Format 3 has it; 0.1.0 wrote format 2.
 const RESERVE_TRACED: u8 = 32;
+/// The same, and the reservation's details.
+const RESERVE_DETAILED: u8 = 33;
+/// In the status of a row: details follow behind its key.
+const HAS_DETAILS: u8 = 128;
+
+/// What an extension says that is by the sale's hold time.
+const NO_HOLD_MS: u64 = u64::MAX;
 
 /// Which of the terms a change of them names.
 const CLOSING: u8 = 1;
@@ -69,6 +84,14 @@ pub(super) enum Entry {
     ///
     /// [`Gaps`]: crate::ledger::gaps::Gaps
     Jump { to: u64 },
+}
+
+/// Most bytes that this command takes in a record, with the entry that names its sale.
+pub(super) fn bytes_max(command: &Command) -> usize {
+    match command {
+        Command::Reserve(reserve) if reserve.details.is_some() => COMMAND_BYTES_MAX,
+        _ => PLAIN_COMMAND_BYTES_MAX,
+    }
 }
 
 /// Begins a journal record.
@@ -98,14 +121,23 @@ pub(super) fn put_jump(out: &mut Vec<u8>, to: u64) {
 pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) {
     match command {
         Command::Reserve(reserve) => {
-            out.push(if reserve.trace.is_some() { RESERVE_TRACED } else { RESERVE });
+            let entry = match (&reserve.details, &reserve.trace) {
+                (Some(_), _) => RESERVE_DETAILED,
+                (None, Some(_)) => RESERVE_TRACED,
+                (None, None) => RESERVE,
+            };
+            out.push(entry);
             put_id(out, reserve.id);
             out.extend_from_slice(&reserve.quantity.to_le_bytes());
             put_text(out, reserve.user_text());
             put_text(out, reserve.key_text());
-            if let Some(trace) = &reserve.trace {
-                put_text(out, trace.request_id().unwrap_or_default());
-                put_text(out, trace.parent().unwrap_or_default());
+            if entry != RESERVE {
+                let trace = reserve.trace.as_deref();
+                put_text(out, trace.and_then(Trace::request_id).unwrap_or_default());
+                put_text(out, trace.and_then(Trace::parent).unwrap_or_default());
+            }
+            if let Some(details) = &reserve.details {
+                put_details(out, &details.to_text());
             }
         }
         Command::Confirm(id) => {
@@ -119,6 +151,17 @@ pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) {
         Command::Refund(id) => {
             out.push(REFUND);
             put_id(out, *id);
+        }
+        Command::Extend(id, hold_ms) => {
+            out.push(EXTEND);
+            put_id(out, *id);
+            out.extend_from_slice(&hold_ms.unwrap_or(NO_HOLD_MS).to_le_bytes());
+        }
+        Command::CancelTo(id, remaining) | Command::RefundTo(id, remaining) => {
+            let cancels = matches!(command, Command::CancelTo(..));
+            out.push(if cancels { CANCEL_TO } else { REFUND_TO });
+            put_id(out, *id);
+            out.extend_from_slice(&remaining.to_le_bytes());
         }
         Command::AddStock(units) => {
             out.push(ADD_STOCK);
@@ -180,14 +223,24 @@ pub(super) fn put_spec(out: &mut Vec<u8>, spec: &SaleSpec) {
 /// Adds one reservation of a snapshot.
 pub(super) fn put_row(out: &mut Vec<u8>, row: &Row) {
     put_id(out, row.id);
-    out.push(row.status as u8);
+    let details = row.details_text();
+    out.push(row.status as u8 | if details.is_empty() { 0 } else { HAS_DETAILS });
     out.extend_from_slice(&row.quantity.to_le_bytes());
     for number in [row.expires_at_ms, row.version, row.changed_at_ms] {
         out.extend_from_slice(&number.to_le_bytes());
     }
-    let (user, key) = row.owner.split_at(usize::from(row.user_bytes));
-    put_text(out, user);
-    put_text(out, key);
+    put_text(out, row.user());
+    put_text(out, row.key());
+    if !details.is_empty() {
+        put_details(out, details);
+    }
+}
+
+/// Adds details.
+fn put_details(out: &mut Vec<u8>, details: &str) {
+    debug_assert!(details.len() <= DETAILS_BYTES_MAX);
+    out.extend_from_slice(&(details.len() as u16).to_le_bytes());
+    out.extend_from_slice(details.as_bytes());
 }
 
 /// Adds a text of at most 255 bytes, which every name is by its type.
@@ -283,6 +336,7 @@ impl<'a> Reader<'a> {
             hold_ms,
             quantity_max,
             split: Split::Whole,
+            rules: Default::default(),
         };
         check(legal, spec, "definition")
     }
@@ -290,7 +344,9 @@ impl<'a> Reader<'a> {
     /// One reservation of a snapshot.
     pub(super) fn row(&mut self) -> Result<Row, Malformed> {
         let id = self.id()?;
-        let status = match self.byte("status")? {
+        let status = self.byte("status")?;
+        let has_details = status & HAS_DETAILS != 0;
+        let status = match status & !HAS_DETAILS {
             0 => Status::Held,
             1 => Status::Confirmed,
             2 => Status::Cancelled,
@@ -302,13 +358,33 @@ impl<'a> Reader<'a> {
         let expires_at_ms = self.u64("deadline")?;
         let (version, changed_at_ms) = (self.u64("version")?, self.u64("time of change")?);
         let (user, key) = (self.text("user")?, self.text("key")?);
-        let owner = if user.is_empty() && key.is_empty() {
+        let details = if has_details { Some(self.details()?) } else { None };
+        let text = details.as_ref().map(Details::to_text).unwrap_or_default();
+        let owner = if user.is_empty() && key.is_empty() && text.is_empty() {
             Box::default()
         } else {
-            [user, key].concat().into_boxed_str()
+            [user, key, &text].concat().into_boxed_str()
         };
-        let user_bytes = user.len() as u8;
-        Ok(Row { id, owner, user_bytes, status, quantity, expires_at_ms, version, changed_at_ms })
+        Ok(Row {
+            id,
+            owner,
+            user_bytes: user.len() as u8,
+            key_bytes: key.len() as u8,
+            is_extended: details.is_some_and(|details| details.first_expires_at_ms.is_some()),
+            status,
+            quantity,
+            expires_at_ms,
+            version,
+            changed_at_ms,
+        })
+    }
+
+    fn details(&mut self) -> Result<Details, Malformed> {
+        let length = usize::from(self.take("details").map(u16::from_le_bytes)?);
+        let (bytes, rest) = self.0.split_at_checked(length).ok_or(Malformed("details"))?;
+        self.0 = rest;
+        let text = str::from_utf8(bytes).map_err(|_| Malformed("details"))?;
+        Details::from_text(text).ok_or(Malformed("details"))
     }
 
     fn quantity(&mut self) -> Result<u32, Malformed> {
@@ -321,16 +397,16 @@ impl<'a> Reader<'a> {
         let user = (!user.is_empty()).then(|| User::new(user).map_err(|_| Malformed("user")));
         let key = (!key.is_empty()).then(|| Key::new(key).map_err(|_| Malformed("key")));
         let (user, key) = (user.transpose()?, key.transpose()?);
-        Ok(Reserve { id, quantity, user, key, trace: None })
+        Ok(Reserve { id, quantity, user, key, trace: None, details: None })
     }
 
     /// What [`put_command`] wrote of a trace. What is none is damaged: it would not have been written.
-    fn trace(&mut self) -> Result<Option<Arc<Trace>>, Malformed> {
+    fn trace(&mut self) -> Result<Arc<Trace>, Malformed> {
         let (id, parent) = (self.text("request id")?, self.text("traceparent")?);
         let trace = Trace::from_texts(id, parent).ok_or(Malformed("trace"))?;
         let whole = trace.request_id().unwrap_or_default() == id
             && trace.parent().unwrap_or_default() == parent;
-        check(whole, Some(Arc::new(trace)), "trace")
+        check(whole, Arc::new(trace), "trace")
     }
 
     fn take_stock(&mut self) -> Result<Command, Malformed> {
@@ -367,8 +443,27 @@ impl<'a> Reader<'a> {
             RESERVE => Command::Reserve(self.reserve()?),
             RESERVE_TRACED => {
                 let reserve = self.reserve()?;
-                Command::Reserve(Reserve { trace: self.trace()?, ..reserve })
+                Command::Reserve(Reserve { trace: Some(self.trace()?), ..reserve })
             }
+            RESERVE_DETAILED => {
+                let reserve = self.reserve()?;
+                let trace = if self.0.starts_with(&[0, 0]) {
+                    self.0 = &self.0[2..];
+                    None
+                } else {
+                    Some(self.trace()?)
+                };
+                let details = Some(Box::new(self.details()?));
+                Command::Reserve(Reserve { trace, details, ..reserve })
+            }
+            EXTEND => {
+                let (id, hold_ms) = (self.id()?, self.u64("hold time")?);
+                let hold_ms = (hold_ms != NO_HOLD_MS).then_some(hold_ms);
+                let legal = hold_ms.is_none_or(|ms| (1..=HOLD_MS_MAX).contains(&ms));
+                check(legal, Command::Extend(id, hold_ms), "hold time")?
+            }
+            CANCEL_TO => Command::CancelTo(self.id()?, self.u32("units")?),
+            REFUND_TO => Command::RefundTo(self.id()?, self.u32("units")?),
             CONFIRM => Command::Confirm(self.id()?),
             CANCEL => Command::Cancel(self.id()?),
             REFUND => Command::Refund(self.id()?),
@@ -393,105 +488,5 @@ fn check<T>(legal: bool, value: T, what: &'static str) -> Result<T, Malformed> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn command() -> impl Strategy<Value = Command> {
-        let id = any::<u128>().prop_map(ReservationId);
-        let user = proptest::option::of("[a-z张]{1,40}".prop_map(|t| User::new(&t).unwrap()));
-        let key = proptest::option::of("[a-z0-9]{1,255}".prop_map(|t| Key::new(&t).unwrap()));
-        let parent = "00-[1-9a-f]{32}-[1-9a-f]{16}-0[01]";
-        let trace = proptest::option::of(("[!-~]{0,128}", proptest::option::of(parent)));
-        let reserve = (id.clone(), 1..=QUANTITY_MAX, user, key, trace).prop_map(
-            |(id, quantity, user, key, trace)| {
-                let trace = trace.and_then(|(id, parent)| {
-                    Trace::from_texts(&id, &parent.unwrap_or_default()).map(Arc::new)
-                });
-                Command::Reserve(Reserve { id, quantity, user, key, trace })
-            },
-        );
-        prop_oneof![
-            reserve,
-            id.clone().prop_map(Command::Confirm),
-            id.clone().prop_map(Command::Cancel),
-            id.prop_map(Command::Refund),
-            any::<u64>().prop_map(Command::AddStock),
-            (any::<u64>(), any::<bool>())
-                .prop_map(|(units, at_most)| Command::TakeStock { units, at_most }),
-            terms().prop_map(Command::ChangeTerms),
-            Just(Command::Open),
-            Just(Command::Close),
-            Just(Command::Remove),
-            (0..TOTAL_MAX).prop_map(|total| Command::Create(SaleSpec::with_total(total))),
-        ]
-    }
-
-    fn terms() -> impl Strategy<Value = Terms> {
-        let closes_at_ms = proptest::option::of(0..=TIME_MS_MAX);
-        let hold_ms = proptest::option::of(1..=HOLD_MS_MAX);
-        let limit_per_user = proptest::option::of(any::<u32>());
-        let quantity_max = proptest::option::of(1..=QUANTITY_MAX);
-        (closes_at_ms, hold_ms, limit_per_user, quantity_max).prop_map(
-            |(closes_at_ms, hold_ms, limit_per_user, quantity_max)| Terms {
-                closes_at_ms,
-                hold_ms,
-                limit_per_user,
-                quantity_max,
-            },
-        )
-    }
-
-    proptest! {
-        #[test]
-        fn commands_round_trip(commands in proptest::collection::vec(command(), 0..20)) {
-            let mut bytes = Vec::new();
-            for command in &commands {
-                let before = bytes.len();
-                put_command(&mut bytes, command);
-                prop_assert!(bytes.len() - before + 2 + SALE_ID_BYTES_MAX <= COMMAND_BYTES_MAX);
-            }
-            let mut reader = Reader::new(&bytes);
-            for command in commands {
-                prop_assert_eq!(reader.entry(), Ok(Entry::Command(command)));
-            }
-            prop_assert!(reader.is_empty());
-        }
-
-        #[test]
-        fn any_bytes_are_taken_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let mut reader = Reader::new(&bytes);
-            while !reader.is_empty() && reader.entry().is_ok() {}
-            let mut reader = Reader::new(&bytes);
-            while !reader.is_empty() && reader.row().is_ok() {}
-            let _ = Reader::new(&bytes).spec();
-        }
-    }
-
-    #[test]
-    fn rows_round_trip() {
-        for (owner, user_bytes) in [("", 0), ("annkey", 3), ("ann", 3), ("key", 0)] {
-            for status in Status::ALL {
-                let id = ReservationId(u128::MAX / 7);
-                let owner = owner.into();
-                let row = Row {
-                    id,
-                    owner,
-                    user_bytes,
-                    status,
-                    quantity: 3,
-                    expires_at_ms: 9,
-                    version: 7,
-                    changed_at_ms: 8,
-                };
-                let mut bytes = Vec::new();
-                put_row(&mut bytes, &row);
-                assert!(bytes.len() as u64 >= ROW_BYTES_MIN);
-                assert_eq!(Reader::new(&bytes).row(), Ok(row));
-                for end in 0..bytes.len() {
-                    assert!(Reader::new(&bytes[..end]).row().is_err());
-                }
-            }
-        }
-    }
-}
+#[path = "codec_tests.rs"]
+mod tests;

@@ -42,7 +42,8 @@ impl Buyers {
     fn buy(&mut self, store: &mut Store) {
         self.asked += 1;
         let id = ReservationId(self.asked);
-        let reserve = Reserve { id, quantity: 1, user: None, key: None, trace: None };
+        let reserve =
+            Reserve { id, quantity: 1, user: None, key: None, trace: None, details: None };
         let create = Command::Create(SaleSpec::with_total(1 << 30));
         let commands = vec![create, Command::Reserve(reserve)];
         let group = Group { sale: SaleId::new("t").unwrap(), commands };
@@ -273,7 +274,7 @@ fn only_the_current_format_and_the_last_one_are_read() {
     let buyers = folder_of_0_1_0(dir.path());
     let path: PathBuf = journal_path(dir.path(), 1);
     let good = fs::read(&path).unwrap();
-    for version in [1u32, 4, u32::MAX] {
+    for version in [1u32, 5, u32::MAX] {
         let mut bytes = good.clone();
         bytes[20..24].copy_from_slice(&version.to_le_bytes());
         let sum = crc32fast::hash(&bytes[..FILE_HEADER_BYTES - 4]);

@@ -11,7 +11,9 @@ use super::checked_text::{Flaw, checked, with_checksum};
 use super::runs::{Run, Runs};
 
 /// The format this build writes.
-pub(super) const FORMAT_VERSION: u32 = 3;
+pub(super) const FORMAT_VERSION: u32 = 4;
+/// One that builds before 0.2.0 wrote: a marker like ours, before records with less in them.
+const FORMAT_VERSION_3: u32 = 3;
 /// The oldest one it reads, that of 0.1.0: a marker of an id only, and journals that don't say that
 /// they are closed.
 pub(super) const FORMAT_VERSION_MIN: u32 = 2;
@@ -69,7 +71,7 @@ impl Marker {
         let text = str::from_utf8(bytes).map_err(|_| Unreadable::Damaged("not a text"))?;
         let first = text.lines().next().and_then(|line| line.strip_prefix(FORMAT)?.parse().ok());
         match first {
-            Some(FORMAT_VERSION) => Self::decode_lines(text),
+            Some(FORMAT_VERSION | FORMAT_VERSION_3) => Self::decode_lines(text),
             Some(FORMAT_VERSION_MIN) => Self::decode_2(text),
             Some(found) if found > FORMAT_VERSION => Err(Unreadable::Newer(found)),
             Some(found) if found > 0 => Err(Unreadable::Older(found)),
@@ -164,9 +166,9 @@ mod tests {
     #[test]
     fn other_formats_are_named() {
         let decode = |format: &str| Marker::decode(format!("{FORMAT}{format}\n").as_bytes());
-        assert_eq!(decode("4"), Err(Unreadable::Newer(4)));
+        assert_eq!(decode("5"), Err(Unreadable::Newer(5)));
         assert_eq!(decode("1"), Err(Unreadable::Older(1)));
-        for text in ["0", "x", "2", "3", "2\nid x", "2\nid 1\njournal 1"] {
+        for text in ["0", "x", "2", "3", "4", "2\nid x", "2\nid 1\njournal 1"] {
             assert!(matches!(decode(text), Err(Unreadable::Damaged(_))), "{text}");
         }
     }

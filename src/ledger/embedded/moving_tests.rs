@@ -36,7 +36,14 @@ fn ask(store: &mut Store, sale: &str, commands: Vec<Command>) -> Vec<Outcome> {
 fn reserve(n: u128) -> Command {
     let user = (!n.is_multiple_of(3)).then(|| User::new(&format!("u{n}")).unwrap());
     let key = n.is_multiple_of(2).then(|| Key::new(&format!("k{n}")).unwrap());
-    Command::Reserve(Reserve { id: ReservationId(n), quantity: 1, user, key, trace: None })
+    Command::Reserve(Reserve {
+        id: ReservationId(n),
+        quantity: 1,
+        user,
+        key,
+        trace: None,
+        details: None,
+    })
 }
 
 /// A ledger with a snapshot, two journals after it, and a sale that was removed.
@@ -222,6 +229,7 @@ fn coming(sale: &str, version: u64) -> SaleCopy {
             quantity: 2,
             status,
             expires_at_ms: 10_000 - n as u64,
+            details: None,
         },
         key: Key::new(&format!("k{n}")).ok(),
         trace: None,

@@ -240,7 +240,13 @@ fn apply(machine: &mut Machine, now_ms: u64, command: &Command) -> (Outcome, boo
             let changed = outcome == Outcome::Removed;
             (outcome, changed)
         }
-        // Every change of a reservation moves units between free, held and confirmed, and every
+        // These change a reservation, or nothing.
+        Command::Extend(..) | Command::CancelTo(..) | Command::RefundTo(..) => {
+            let outcome = machine.apply(now_ms, command);
+            let changed = !machine.changed().is_empty();
+            (outcome, changed)
+        }
+        // Every other change of a reservation moves units between free, held and confirmed, and every
         // change of the sale is one of its definition.
         Command::Confirm(_)
         | Command::Cancel(_)

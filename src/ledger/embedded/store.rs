@@ -12,7 +12,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
 use super::changes::{self, Cursor, Rest};
-use super::codec::{COMMAND_BYTES_MAX, put_time};
+use super::codec::{COMMAND_BYTES_MAX, bytes_max, put_time};
 use super::fold::Fold;
 use super::folder::{Folder, contents, journal_path};
 use super::journal::{Found, Journal, is_full};
@@ -28,7 +28,7 @@ use crate::limits::{SALE_ID_BYTES_MAX, TIME_MS_MAX};
 use crate::sale::{Change, Command, SaleId, SaleView};
 
 /// Most commands in one commit.
-pub const COMMIT_COMMANDS_MAX: usize = 64 * 1024;
+pub const COMMIT_COMMANDS_MAX: usize = 32 * 1024;
 
 /// A removed sale with more reservations than this is freed by a thread of its own: ten million take
 /// about a second.
@@ -412,13 +412,14 @@ impl Store {
     /// Room for all that these batches may change, found before any of it is.
     fn make_room(&mut self, batches: &[Batch]) -> Result<(), LedgerError> {
         let commands = || batches.iter().flat_map(|b| &b.groups).flat_map(|group| &group.commands);
-        let changes = commands().filter(|command| may_change(command)).count();
+        let changing = || commands().filter(|command| may_change(command));
+        let changes = changing().count();
         if changes > COMMIT_COMMANDS_MAX {
             let reason = format!("{changes} commands in one commit, at most {COMMIT_COMMANDS_MAX}");
             return Err(LedgerError::Refused(reason));
         }
         // What only asks is answered also when the disk is full.
-        if changes == 0 { Ok(()) } else { self.journal_room(changes * COMMAND_BYTES_MAX) }
+        if changes == 0 { Ok(()) } else { self.journal_room(changing().map(bytes_max).sum()) }
     }
 
     pub(super) fn journal_room(&mut self, bytes: usize) -> Result<(), LedgerError> {

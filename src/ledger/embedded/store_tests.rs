@@ -34,7 +34,7 @@ fn batch(sale: &str, commands: Vec<Command>) -> Vec<Batch> {
 fn reserve(id: u128) -> Command {
     let user = User::new(&format!("user-{id}")).ok();
     let id = ReservationId(id);
-    Command::Reserve(Reserve { id, quantity: 1, user, key: None, trace: None })
+    Command::Reserve(Reserve { id, quantity: 1, user, key: None, trace: None, details: None })
 }
 
 fn outcomes(store: &mut Store, now_ms: u64, sale: &str, commands: Vec<Command>) -> Vec<Outcome> {

@@ -15,6 +15,7 @@ fn buy(number: u128) -> Command {
         user: None,
         key: None,
         trace: None,
+        details: None,
     })
 }
 
@@ -244,6 +245,7 @@ fn keyed(key: &str) -> Reserve {
         user: Some(User::new("ann").unwrap()),
         key: Some(Key::new(key).unwrap()),
         trace: None,
+        details: None,
     }
 }
 

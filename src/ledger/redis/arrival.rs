@@ -9,7 +9,6 @@
 //! had, so that orders which the other ledger has written are written over.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::time::Duration;
 
 use redis::Value;
@@ -21,12 +20,12 @@ use super::entry_id::EntryId;
 use super::index::time_ms;
 use super::keys::SaleKeys;
 use super::keyspace::read;
-use super::line::OWNER_SEPARATOR;
+use super::line::{OWNER_SEPARATOR, end_of_line};
 use super::pipeline::Pipeline;
 use crate::ledger::LedgerError;
 use crate::ledger::client::Client;
 use crate::ledger::copy::SaleCopy;
-use crate::ledger::format::{FORMAT_0_1_0, of_statuses};
+use crate::ledger::format::{FORMAT_0_1_0, of_reservations};
 use crate::limits::{ARRIVAL_BYTES_MAX, ARRIVAL_ROWS_MAX, CLIENT_ANSWER_DEADLINE_MS};
 use crate::sale::{
     Change, Creation, ID_PREFIX_TEXT_BYTES, ReservationId, SaleId, SaleView, Status,
@@ -97,7 +96,7 @@ impl RedisClient {
     ) -> Result<(), LedgerError> {
         let keys = self.codec().keys().of(&sale.id);
         let beside = keys.arriving();
-        let format = of_statuses(sale.reservations.iter().map(|change| change.reservation.status));
+        let format = of_reservations(sale.reservations.iter().map(|change| &change.reservation));
         if let Some(why) = self.in_the_way(format)? {
             return Err(LedgerError::Refused(why));
         }
@@ -343,7 +342,7 @@ fn field_of(id: ReservationId) -> String {
     String::from_utf8_lossy(&id.to_text()[..ID_PREFIX_TEXT_BYTES]).into_owned()
 }
 
-/// Whose a reservation is, as a line says it.
+/// The name of the claim that a reservation made with a key has.
 fn owner_of(change: &Change) -> String {
     let mut owner = change.reservation.user.as_ref().map_or("", |user| user.as_str()).to_owned();
     if let Some(key) = &change.key {
@@ -354,17 +353,11 @@ fn owner_of(change: &Change) -> String {
 }
 
 fn line_of(change: &Change) -> String {
-    let (row, owner) = (&change.reservation, owner_of(change));
-    let space = if owner.is_empty() { "" } else { " " };
-    let mut line = String::new();
-    // Writing into a string can't fail.
-    let _ = writeln!(
-        line,
-        "{} {} {} {}{space}{owner}",
-        row.id,
-        row.status.as_str(),
-        row.quantity,
-        row.expires_at_ms
-    );
-    line
+    let row = &change.reservation;
+    let user = row.user.as_ref().map_or("", |user| user.as_str());
+    let key = change.key.as_ref().map_or("", |key| key.as_str());
+    let details = row.details.as_ref().map(|details| details.to_text());
+    let end = end_of_line(user, key, details.as_deref().unwrap_or_default()).concat();
+    let (status, quantity, expires_at_ms) = (row.status.as_str(), row.quantity, row.expires_at_ms);
+    format!("{} {status} {quantity} {expires_at_ms}{end}\n", row.id)
 }

@@ -131,6 +131,9 @@ impl Codec {
             | Command::Confirm(_)
             | Command::Cancel(_)
             | Command::Refund(_)
+            | Command::Extend(..)
+            | Command::CancelTo(..)
+            | Command::RefundTo(..)
             | Command::ShowReservation(_) => unreachable!("these come in runs"),
             Command::Expire { batch_max } => {
                 self.begin(keys, ScriptName::Expire, 1, out);
@@ -187,7 +190,11 @@ impl Codec {
         let commands = || run.iter().filter_map(settle_of);
         letters.iter_mut().zip(commands()).for_each(|(at, (letter, _))| *at = letter);
         bulk(out, &letters[..run.len()]);
-        commands().for_each(|(_, id)| bulk(out, &id.to_text()));
+        for (one, (_, id)) in run.iter().zip(commands()) {
+            let (id, mut number) = (id.to_text(), itoa::Buffer::new());
+            let parameter = parameter_of(one).map_or("", |parameter| number.format(parameter));
+            bulk_pieces(out, &[str::from_utf8(&id).unwrap_or_default(), parameter]);
+        }
     }
 
     /// What stays as it is is empty.
@@ -285,7 +292,21 @@ pub(super) fn settle_of(command: &Command) -> Option<(u8, ReservationId)> {
         Command::Confirm(id) => Some((b'c', *id)),
         Command::Cancel(id) => Some((b'x', *id)),
         Command::Refund(id) => Some((b'r', *id)),
+        Command::Extend(id, _) => Some((b'e', *id)),
+        Command::CancelTo(id, _) => Some((b'p', *id)),
+        Command::RefundTo(id, _) => Some((b'q', *id)),
         Command::ShowReservation(id) => Some((b's', *id)),
+        _ => None,
+    }
+}
+
+/// What stands behind the id there.
+fn parameter_of(command: &Command) -> Option<u64> {
+    match command {
+        Command::Extend(_, hold_ms) => *hold_ms,
+        Command::CancelTo(_, remaining) | Command::RefundTo(_, remaining) => {
+            Some(u64::from(*remaining))
+        }
         _ => None,
     }
 }
@@ -302,6 +323,7 @@ mod tests {
             user: User::new(user).ok(),
             key: Key::new(key).ok(),
             trace: None,
+            details: None,
         })
     }
 

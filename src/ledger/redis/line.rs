@@ -2,10 +2,11 @@
 //! stream, so that a script makes it once. `lua/row.lua` is its twin.
 //!
 //! `id status quantity expires_at_ms`, then, unless it is nobody's, a space and its owner: the user,
-//! with a tab and the idempotency key if it was made with one. Neither holds a control character.
+//! with a tab and the idempotency key if it was made with one. Neither holds a control character. Where a
+//! reservation has [`Details`], they follow: then both tabs are there, whether or not there is a key.
 
 use crate::limits::{QUANTITY_MAX, TIME_MS_MAX};
-use crate::sale::{Key, Reservation, ReservationId, Reserve, Status, User};
+use crate::sale::{Details, Key, Reservation, ReservationId, Reserve, Status, User};
 
 /// Between user and key, in a line and in the names of the claims.
 pub const OWNER_SEPARATOR: &str = "\t";
@@ -24,6 +25,8 @@ pub(super) struct Line<'a> {
     pub(super) expires_at_ms: u64,
     /// `user`, or user, tab, key. Empty: anonymous and without a key.
     pub(super) owner: &'a str,
+    /// What it has beyond that, as text. Empty: nothing.
+    pub(super) details: &'a str,
 }
 
 impl<'a> Line<'a> {
@@ -51,18 +54,54 @@ impl<'a> Line<'a> {
             Some("") => return None,
             Some(owner) => owner,
         };
+        let (owner, details) = split_details(owner);
         let (user, key) = split_owner(owner);
         let sound = (user.is_empty() || User::new(user).is_ok())
-            && key.is_none_or(|key| Key::new(key).is_ok());
-        sound.then_some(Self { id, status, quantity, expires_at_ms, owner })
+            && key.is_none_or(|key| Key::new(key).is_ok())
+            && details.is_none_or(|details| Details::from_text(details).is_some());
+        let details = details.unwrap_or_default();
+        sound.then_some(Self { id, status, quantity, expires_at_ms, owner, details })
+    }
+
+    /// Whether extending it and taking back parts of it can make this of it: quantity, deadline, details.
+    pub(super) fn can_be_changed_to(&self, hold: (u32, u64, &str)) -> bool {
+        let (quantity, expires_at_ms, details) = hold;
+        let of = |details| Details::from_text(details).unwrap_or_default();
+        let (before, after) = (of(self.details), of(details));
+        let first_ms = before.first_expires_at_ms.unwrap_or(self.expires_at_ms);
+        let was_extended = expires_at_ms > self.expires_at_ms;
+        let was_reduced = quantity < self.quantity;
+        let first = if was_extended { Some(first_ms) } else { before.first_expires_at_ms };
+        let asked = if was_reduced { before.asked.or(Some(self.quantity)) } else { before.asked };
+        quantity <= self.quantity
+            && expires_at_ms >= self.expires_at_ms
+            && after == Details { asked, first_expires_at_ms: first, note: before.note }
     }
 
     fn to_reservation(self) -> (Reservation, Option<Key>) {
-        let Self { id, status, quantity, expires_at_ms, owner } = self;
+        let Self { id, status, quantity, expires_at_ms, owner, details } = self;
         let (user, key) = split_owner(owner);
         let (user, key) = (User::new(user).ok(), key.and_then(|key| Key::new(key).ok()));
-        (Reservation { id, user, quantity, status, expires_at_ms }, key)
+        let details = Details::from_text(details).and_then(Details::boxed);
+        (Reservation { id, user, quantity, status, expires_at_ms, details }, key)
     }
+}
+
+/// What stands behind the deadline: an owner, and details if there are any.
+fn split_details(text: &str) -> (&str, Option<&str>) {
+    let mut tabs = memchr::memchr_iter(b'\t', text.as_bytes());
+    let (Some(first), Some(second)) = (tabs.next(), tabs.next()) else { return (text, None) };
+    let owner_end = if second == first + 1 { first } else { second };
+    (&text[..owner_end], Some(&text[second + 1..]))
+}
+
+/// What stands behind the deadline, in pieces: a blank if anything does, user, key, and details.
+pub(super) fn end_of_line<'a>(user: &'a str, key: &'a str, details: &'a str) -> [&'a str; 6] {
+    let tab = |is_there: bool| if is_there { OWNER_SEPARATOR } else { "" };
+    let has_details = !details.is_empty();
+    let has_any = !user.is_empty() || !key.is_empty() || has_details;
+    let blank = if has_any { " " } else { "" };
+    [blank, user, tab(!key.is_empty() || has_details), key, tab(has_details), details]
 }
 
 /// A whole number, as we write them: digits and nothing else.
@@ -94,6 +133,37 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_can_come_of_a_line_is_told_from_what_somebody_wrote() {
+        let line = |text: &str| format!("{} held {text}", ReservationId(7));
+        let plain = line("3 9 ann\tk\tnote=x");
+        let plain = Line::parse(&plain).unwrap();
+        for (quantity, until, details) in [
+            (3, 9, "note=x"),
+            (2, 9, "asked=3\tnote=x"),
+            (3, 12, "first=9\tnote=x"),
+            (1, 12, "asked=3\tfirst=9\tnote=x"),
+        ] {
+            assert!(plain.can_be_changed_to((quantity, until, details)), "{details}");
+        }
+        for (quantity, until, details) in [
+            (2, 9, "note=x"),
+            (4, 9, "note=x"),
+            (3, 12, "note=x"),
+            (3, 8, "first=9\tnote=x"),
+            (3, 12, "first=8\tnote=x"),
+            (2, 9, "asked=2\tnote=x"),
+            (3, 9, "note=y"),
+            (3, 9, ""),
+        ] {
+            assert!(!plain.can_be_changed_to((quantity, until, details)), "{details}");
+        }
+        let changed = line("2 12 ann\tk\tasked=3\tfirst=9");
+        let changed = Line::parse(&changed).unwrap();
+        assert!(changed.can_be_changed_to((1, 15, "asked=3\tfirst=9")));
+        assert!(!changed.can_be_changed_to((1, 15, "asked=2\tfirst=12")));
+    }
+
+    #[test]
     fn a_line_says_whose_it_is() {
         let id = ReservationId(7);
         let read = |owner: &str| {
@@ -108,7 +178,12 @@ mod tests {
         assert_eq!(read(" bob b"), Some((some("bob b"), None)));
         assert_eq!(read(" bob b\t2 3"), Some((some("bob b"), some("2 3"))));
         assert_eq!(read(" \tk"), Some((None, some("k"))));
-        for damaged in [" ", "x", " ann\t", " \t", " ann\tk\tl", " ann\nk"] {
+        assert_eq!(read(" \t\tasked=3"), Some((None, None)));
+        assert_eq!(read(" ann\t\tnote=x"), Some((some("ann"), None)));
+        assert_eq!(read(" ann\tk\tasked=3\tnote=x y"), Some((some("ann"), some("k"))));
+        for damaged in
+            [" ", "x", " ann\t", " \t", " ann\tk\tl", " ann\nk", " ann\t\t", " ann\tk\tasked=0"]
+        {
             assert_eq!(read(damaged), None, "{damaged:?}");
         }
         for damaged in ["", "held 1 2", "7 held 1 2", &format!("{id} sold 1 2")] {

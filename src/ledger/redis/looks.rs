@@ -326,6 +326,7 @@ fn view(fields: &Value, counters: &Value, again: &Value, now_ms: u64) -> Option<
         limit_per_user: u32::try_from(limit_per_user).ok()?,
         quantity_max: u32::try_from(quantity_max).ok()?,
         split,
+        rules: Default::default(),
     };
     let mut moves = Moves::default();
     if moved.len() == 2 * split.places() + 1 {

@@ -86,6 +86,8 @@ fn is_promise(command: &Command, outcome: &Outcome) -> bool {
         | Outcome::UserRequired
         | Outcome::QuantityTooLarge { .. }
         | Outcome::NotConfirmed
+        | Outcome::ExtensionLimit { .. }
+        | Outcome::RemainingTooLarge { .. }
         | Outcome::Expired
         | Outcome::Released { .. }
         | Outcome::TotalTooLarge

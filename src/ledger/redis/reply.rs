@@ -166,6 +166,8 @@ pub(super) fn may_change(command: &Command, outcome: &Outcome) -> bool {
             | Outcome::AlreadyCancelled
             | Outcome::AlreadyRefunded
             | Outcome::NotConfirmed
+            | Outcome::ExtensionLimit { .. }
+            | Outcome::RemainingTooLarge { .. }
             | Outcome::Expired
             | Outcome::TotalTooLarge
             | Outcome::TooFewFree { .. }
@@ -253,6 +255,7 @@ impl<'a> Elements<'a> {
             limit_per_user: self.number()?,
             quantity_max: self.number()?,
             split: Split::Whole,
+            rules: Default::default(),
         };
         let creation = Creation(self.number()?);
         let mut moves = Moves::default();
@@ -368,6 +371,8 @@ fn settle_outcomes(
             b'E' => Outcome::Expired,
             b'U' => Outcome::UserRequired,
             b'L' => Outcome::LimitReached { limit_per_user: elements.number()? },
+            b'M' => Outcome::ExtensionLimit { expires_at_ms_max: elements.number()? },
+            b'T' => Outcome::RemainingTooLarge { quantity: elements.number()? },
             b'N' => Outcome::UnknownReservation,
             _ => return Err(malformed("an unknown letter")),
         });
@@ -426,7 +431,14 @@ mod tests {
     fn group(reserves: u128, others: &[Command]) -> Group {
         let ask = |n| {
             let id = ReservationId(n);
-            Command::Reserve(Reserve { id, quantity: 1, user: None, key: None, trace: None })
+            Command::Reserve(Reserve {
+                id,
+                quantity: 1,
+                user: None,
+                key: None,
+                trace: None,
+                details: None,
+            })
         };
         let commands = (0..reserves).map(ask).chain(others.iter().cloned()).collect();
         Group { sale: SaleId::new("ticket").unwrap(), commands }
@@ -454,8 +466,14 @@ mod tests {
         let got = decode_text(&group(4, &[]), &resp).unwrap();
         assert_eq!((got.free, got.now_ms), (Some(2), 5));
         let user = User::new("ann smith x").ok();
-        let replayed =
-            Reservation { id, user, quantity: 3, status: Status::Held, expires_at_ms: 4 };
+        let replayed = Reservation {
+            id,
+            user,
+            quantity: 3,
+            status: Status::Held,
+            expires_at_ms: 4,
+            details: None,
+        };
         assert_eq!(
             got.outcomes,
             [
@@ -474,8 +492,14 @@ mod tests {
         let resp = "*5\r\n:5\r\n:2\r\n$3\r\nRPL\r\n$15\r\nconfirmed 3 4 x\r\n:9\r\n";
         let got = decode_text(&group(0, &commands), resp).unwrap();
         let user = User::new("x").ok();
-        let stands =
-            Reservation { id, user, quantity: 3, status: Status::Confirmed, expires_at_ms: 4 };
+        let stands = Reservation {
+            id,
+            user,
+            quantity: 3,
+            status: Status::Confirmed,
+            expires_at_ms: 4,
+            details: None,
+        };
         assert_eq!(
             got.outcomes,
             [

@@ -4,10 +4,10 @@
 //! own that stands before theirs, and the bounds of `limits.rs` stand before everything, so that
 //! none is written twice. The scripts are the twin of `sale/machine.rs`: outcome for outcome.
 
-use crate::ledger::format::{FORMAT, FORMAT_REFUNDED, FORMATS_MAX};
+use crate::ledger::format::{FORMAT, FORMAT_DETAILS, FORMAT_REFUNDED, FORMATS_MAX};
 use crate::limits::{
-    BATCH_MAX, CREATION_MAX, EPOCH_MAX, HOLD_MS_DEFAULT, HOLD_MS_MAX, LEASE_MS,
-    LIMIT_COUNT_LINES_MAX, LIMIT_COUNT_UNITS_MAX, MEMBERS_MAX, MOVED_MAX, QUANTITY_MAX,
+    BATCH_MAX, CREATION_MAX, EPOCH_MAX, EXTEND_MAX_MS_DEFAULT, HOLD_MS_DEFAULT, HOLD_MS_MAX,
+    LEASE_MS, LIMIT_COUNT_LINES_MAX, LIMIT_COUNT_UNITS_MAX, MEMBERS_MAX, MOVED_MAX, QUANTITY_MAX,
     QUANTITY_MAX_DEFAULT, SPLITS_MAX, TIME_MS_MAX, TOTAL_MAX,
 };
 use crate::sale::{ID_PREFIX_TEXT_BYTES, RESERVATION_ID_TEXT_BYTES};
@@ -180,8 +180,9 @@ fn bounds() -> String {
          local LIMIT_COUNT_UNITS_MAX, LIMIT_COUNT_LINES_MAX = \
          {LIMIT_COUNT_UNITS_MAX}, {LIMIT_COUNT_LINES_MAX}\n\
          local CREATION_MAX, REPAIR = {CREATION_MAX}, '{REPAIR}'\n\
-         local FORMAT, FORMAT_REFUNDED, FORMATS_MAX, VERSION = \
-         {FORMAT}, {FORMAT_REFUNDED}, {FORMATS_MAX}, '{}'\n",
+         local EXTEND_MAX_MS_DEFAULT = {EXTEND_MAX_MS_DEFAULT}\n\
+         local FORMAT, FORMAT_REFUNDED, FORMAT_DETAILS, FORMATS_MAX, VERSION = \
+         {FORMAT}, {FORMAT_REFUNDED}, {FORMAT_DETAILS}, {FORMATS_MAX}, '{}'\n",
         u32::MAX,
         env!("CARGO_PKG_VERSION")
     )

@@ -11,7 +11,7 @@ use hashbrown::HashSet;
 
 use super::columns;
 use super::keys::SaleKeys;
-use super::line::{OWNER_SEPARATOR, claim_of};
+use super::line::{self, claim_of};
 use super::resp::{bulk, bulk_pieces};
 use crate::ledger::Group;
 use crate::limits::BATCH_MAX;
@@ -189,7 +189,7 @@ impl<'a> Run<'a> {
 
     /// The request of a run that needs no columns.
     fn single(self) -> Option<&'a Reserve> {
-        let one = self.requests().next().filter(|r| r.quantity == 1);
+        let one = self.requests().next().filter(|r| r.quantity == 1 && r.details.is_none());
         one.filter(|_| self.0.len() == 1)
     }
 
@@ -216,7 +216,7 @@ impl<'a> Run<'a> {
             columns::text(out, &[&first[..ID_PREFIX_TEXT_BYTES]]);
         }
         columns::array(out, self.parts().count());
-        if self.requests().all(|r| r.key.is_some() && r.quantity == 1) {
+        if self.requests().all(|r| r.key.is_some() && r.quantity == 1 && r.details.is_none()) {
             let mut last = 0;
             for part in self.parts() {
                 last += part.0.len() as u32;
@@ -234,16 +234,15 @@ impl<'a> Run<'a> {
         columns::array(out, self.0.len() + 1);
         let mut before = None;
         for r in self.requests() {
-            let [blank, user, tab, key, end] = before.map_or([""; 5], end_of_line);
+            let details = before.and_then(details_of);
+            let [a, b, c, d, e, f, g] = end_of_line(before, details.as_deref());
             let id = r.id.to_text();
-            let pieces = [blank, user, tab, key, end].map(str::as_bytes);
-            let [a, b, c, d, e] = pieces;
             let quantity = quantity.format(r.quantity).as_bytes();
-            columns::text(out, &[a, b, c, d, e, &id, b" held ", quantity, b" "]);
+            columns::text(out, &[a, b, c, d, e, f, g, &id, b" held ", quantity, b" "]);
             before = Some(r);
         }
-        let pieces = before.map_or([""; 5], end_of_line).map(str::as_bytes);
-        columns::text(out, &pieces);
+        let details = before.and_then(details_of);
+        columns::text(out, &end_of_line(before, details.as_deref()));
     }
 
     /// The user of each request, if somebody is named.
@@ -262,8 +261,12 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// 2 if a claim is there twice, else 1 if a user is, else 0.
+    /// 2 if a claim is there twice, or a request has details, for which the sale's format is looked at:
+    /// neither is plain. Else 1 if a user is there twice, else 0.
     fn twice(self) -> u32 {
+        if self.requests().any(|r| r.details.is_some()) {
+            return 2;
+        }
         let mut users = HashSet::with_capacity(self.0.len());
         // A key without a user is compared with others of that kind.
         let mut named = self.requests().filter(|r| r.user.is_some() || r.key.is_some());
@@ -276,11 +279,18 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What stands in a line behind the deadline.
-fn end_of_line(reserve: &Reserve) -> [&str; 5] {
+/// What few requests have beyond what all have, as a line says it.
+fn details_of(reserve: &Reserve) -> Option<String> {
+    reserve.details.as_ref().map(|details| details.to_text())
+}
+
+/// What stands in the line of a request behind the deadline; nothing before the first one.
+fn end_of_line<'a>(reserve: Option<&'a Reserve>, details: Option<&'a str>) -> [&'a [u8]; 7] {
+    let Some(reserve) = reserve else { return [b""; 7] };
     let (user, key) = (reserve.user_text(), reserve.key_text());
-    let blank = if user.is_empty() && key.is_empty() { "" } else { " " };
-    [blank, user, if key.is_empty() { "" } else { OWNER_SEPARATOR }, key, "\n"]
+    let [blank, user, tab, key, second_tab, details] =
+        line::end_of_line(user, key, details.unwrap_or_default());
+    [blank, user, tab, key, second_tab, details, "\n"].map(str::as_bytes)
 }
 
 #[cfg(test)]
@@ -290,7 +300,14 @@ mod tests {
 
     fn ask(n: u128, quantity: u32, user: &str, key: &str) -> Command {
         let (user, key) = (User::new(user).ok(), Key::new(key).ok());
-        Command::Reserve(Reserve { id: ReservationId(n), quantity, user, key, trace: None })
+        Command::Reserve(Reserve {
+            id: ReservationId(n),
+            quantity,
+            user,
+            key,
+            trace: None,
+            details: None,
+        })
     }
 
     fn column<'a>(write: fn(Run<'a>, &mut Vec<u8>), run: &'a [Command]) -> Vec<u8> {

@@ -11,5 +11,6 @@ COMMENT ON COLUMN orders.updated_at IS 'time of the change that was written last
 COMMENT ON COLUMN orders.version IS 'number of the change that was written last; a row is only written over by a later one';
 COMMENT ON COLUMN orders.request_id IS 'X-Request-Id of the request that made the reservation; NULL: it had none, or an older version wrote the row';
 COMMENT ON COLUMN orders.traceparent IS 'traceparent of that request (W3C Trace Context)';
+COMMENT ON COLUMN orders.note IS 'note of the request that made the reservation; NULL: it had none';
 COMMENT ON TABLE stampede_positions IS 'written by stampede: up to which change of an embedded ledger orders has been written';
 COMMENT ON TABLE stampede_migrations IS 'written by stampede: versions of these tables';

@@ -23,10 +23,11 @@ const ENCODINGS: [&str; 2] = ["UTF8", "SQL_ASCII"];
 /// Columns that are added to tables of any version: an older worker writes without them. They may be
 /// NULL and have no default, so that adding them touches no row, however large the table is.
 const TRACE: &str = "ALTER TABLE orders ADD COLUMN IF NOT EXISTS request_id text,
-                         ADD COLUMN IF NOT EXISTS traceparent text";
+                         ADD COLUMN IF NOT EXISTS traceparent text,
+                         ADD COLUMN IF NOT EXISTS note text";
 /// Whether it has them.
-const TRACED: &str = "SELECT count(*) = 2 FROM pg_attribute
-    WHERE attrelid = to_regclass('orders') AND attname IN ('request_id', 'traceparent')
+const TRACED: &str = "SELECT count(*) = 3 FROM pg_attribute
+    WHERE attrelid = to_regclass('orders') AND attname IN ('request_id', 'traceparent', 'note')
         AND NOT attisdropped";
 
 /// What is added to tables of any version, for who asks what is unpaid and expires soon. Not by
@@ -172,7 +173,7 @@ fn missing_rights(transaction: &mut Transaction<'_>) -> Result<Vec<String>, post
     Ok(missing)
 }
 
-/// Whether the table says who asked for reservations.
+/// Whether the table says who asked for reservations, and what was noted with them.
 pub(super) fn is_traced(client: &mut Client) -> Result<bool, postgres::Error> {
     client.query_typed_one(TRACED, &[])?.try_get(0)
 }
@@ -254,7 +255,7 @@ fn try_to_add(client: &mut Client) -> Result<Lacks, postgres::Error> {
                       pg_relation_size(c.oid),
                       col_description(c.oid, 1) IS NOT NULL
                           AND col_description(c.oid, (SELECT attnum FROM pg_attribute
-                              WHERE attrelid = c.oid AND attname = 'traceparent')) IS NOT NULL,
+                              WHERE attrelid = c.oid AND attname = 'note')) IS NOT NULL,
                       EXISTS (SELECT FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
                               WHERE x.indrelid = c.oid AND i.relname = $1)
                FROM pg_class c WHERE c.oid = to_regclass('orders')";

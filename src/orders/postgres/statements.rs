@@ -26,17 +26,18 @@ ON CONFLICT (reservation) DO UPDATE SET
 /// The same with the columns of a later version, for rows of which one has something to say in them.
 const UPSERT_TRACED: &str = "\
 INSERT INTO orders AS o (reservation, sale, user_id, idempotency_key, quantity, status, expires_at,
-                         created_at, updated_at, version, request_id, traceparent)
-SELECT r, s, u, k, q, t, e, a, a, v, i, p
+                         created_at, updated_at, version, request_id, traceparent, note)
+SELECT r, s, u, k, q, t, e, a, a, v, i, p, n
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int[], $6::text[], $7::timestamptz[],
-            $8::timestamptz[], $9::bigint[], $10::text[], $11::text[])
-    AS rows (r, s, u, k, q, t, e, a, v, i, p)
+            $8::timestamptz[], $9::bigint[], $10::text[], $11::text[], $12::text[])
+    AS rows (r, s, u, k, q, t, e, a, v, i, p, n)
 ON CONFLICT (reservation) DO UPDATE SET
     user_id = excluded.user_id, idempotency_key = excluded.idempotency_key,
     quantity = excluded.quantity, status = excluded.status, expires_at = excluded.expires_at,
     updated_at = excluded.updated_at, version = excluded.version,
     request_id = coalesce(excluded.request_id, o.request_id),
-    traceparent = coalesce(excluded.traceparent, o.traceparent)";
+    traceparent = coalesce(excluded.traceparent, o.traceparent),
+    note = coalesce(excluded.note, o.note)";
 /// Says who asked for reservations of which a later change was here first.
 const FILL: &str = "\
 UPDATE orders AS o SET request_id = i, traceparent = p
@@ -50,9 +51,9 @@ COPY orders (reservation, sale, user_id, idempotency_key, quantity, status, expi
              updated_at, version) FROM STDIN BINARY";
 const COPY_TRACED: &str = "\
 COPY orders (reservation, sale, user_id, idempotency_key, quantity, status, expires_at, created_at,
-             updated_at, version, request_id, traceparent) FROM STDIN BINARY";
-/// Those of [`COPY_TRACED`]; the others are without the last two.
-const COPY_TYPES: [Type; 12] = [
+             updated_at, version, request_id, traceparent, note) FROM STDIN BINARY";
+/// Those of [`COPY_TRACED`]; the others are without the last three.
+const COPY_TYPES: [Type; 13] = [
     Type::TEXT,
     Type::TEXT,
     Type::TEXT,
@@ -63,6 +64,7 @@ const COPY_TYPES: [Type; 12] = [
     Type::TIMESTAMPTZ,
     Type::TIMESTAMPTZ,
     Type::INT8,
+    Type::TEXT,
     Type::TEXT,
     Type::TEXT,
 ];
@@ -81,6 +83,7 @@ pub(super) struct Columns<'a> {
     versions: Vec<i64>,
     request_ids: Vec<Option<&'a str>>,
     parents: Vec<Option<&'a str>>,
+    notes: Vec<Option<&'a str>>,
 }
 
 impl<'a> Columns<'a> {
@@ -90,6 +93,7 @@ impl<'a> Columns<'a> {
             let reservation = &change.reservation;
             columns.request_ids.push(change.trace.and_then(Trace::request_id));
             columns.parents.push(change.trace.and_then(Trace::parent));
+            columns.notes.push(change.note());
             columns.reservations.push(public_id(change));
             columns.sales.push(change.sale.whole_str());
             columns.users.push(reservation.user.as_ref().map(|user| user.as_str()));
@@ -128,13 +132,14 @@ pub(super) fn upsert(
 ) -> Result<(), postgres::Error> {
     let columns = Columns::of(rows);
     let guard = if always { "" } else { GUARD };
-    if !(traced && is_any_traced(rows)) {
+    if !(traced && says_any_more(rows)) {
         transaction.execute_typed(&[UPSERT, guard].concat(), &columns.parameters())?;
         return Ok(());
     }
     let texts = [&columns.request_ids, &columns.parents].map(|texts| texts as &(dyn ToSql + Sync));
     let more = texts.map(|texts| (texts, Type::TEXT_ARRAY));
-    let parameters = [&columns.parameters()[..], &more].concat();
+    let notes = [(&columns.notes as &(dyn ToSql + Sync), Type::TEXT_ARRAY)];
+    let parameters = [&columns.parameters()[..], &more, &notes].concat();
     transaction.execute_typed(&[UPSERT_TRACED, guard].concat(), &parameters)?;
     let rows: [(&(dyn ToSql + Sync), Type); 2] =
         [(&columns.reservations, Type::TEXT_ARRAY), (&columns.versions, Type::INT8_ARRAY)];
@@ -142,8 +147,8 @@ pub(super) fn upsert(
     Ok(())
 }
 
-fn is_any_traced(rows: &[Latest<'_>]) -> bool {
-    rows.iter().any(|row| row.trace.is_some())
+fn says_any_more(rows: &[Latest<'_>]) -> bool {
+    rows.iter().any(|row| row.trace.is_some() || row.note().is_some())
 }
 
 /// Copies rows. The crate prepares the statement under a name, which it gives back to the server
@@ -153,9 +158,9 @@ pub(super) fn copy(
     rows: &[Latest<'_>],
     traced: bool,
 ) -> Result<(), postgres::Error> {
-    let (sql, columns) = match traced && is_any_traced(rows) {
+    let (sql, columns) = match traced && says_any_more(rows) {
         true => (COPY_TRACED, COPY_TYPES.len()),
-        false => (COPY, COPY_TYPES.len() - 2),
+        false => (COPY, COPY_TYPES.len() - 3),
     };
     let mut writer = BinaryCopyInWriter::new(transaction.copy_in(sql)?, &COPY_TYPES[..columns]);
     for change in rows {
@@ -174,6 +179,7 @@ pub(super) fn copy(
             &signed(change.version),
             &change.trace.and_then(Trace::request_id),
             &change.trace.and_then(Trace::parent),
+            &change.note(),
         ];
         writer.write(&values[..columns])?;
     }

@@ -42,6 +42,8 @@ struct Data<'a> {
     version: String,
     request_id: Option<&'a str>,
     traceparent: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'a str>,
 }
 
 impl Event {
@@ -70,6 +72,7 @@ impl Event {
                 version: version.to_string(),
                 request_id: trace.and_then(|trace| trace.request_id()),
                 traceparent: trace.and_then(|trace| trace.parent()),
+                note: reservation.note(),
             },
         })?;
         Ok(Self { reservation: public_id, version, body })
@@ -98,10 +101,10 @@ mod tests {
 
     use super::*;
     use crate::limits::{
-        KEY_BYTES_MAX, REQUEST_ID_BYTES_MAX, SALE_ID_BYTES_MAX, TIME_MS_MAX, USER_BYTES_MAX,
-        WEBHOOK_BODY_BYTES_MAX,
+        KEY_BYTES_MAX, NOTE_BYTES_MAX, REQUEST_ID_BYTES_MAX, SALE_ID_BYTES_MAX, TIME_MS_MAX,
+        USER_BYTES_MAX, WEBHOOK_BODY_BYTES_MAX,
     };
-    use crate::sale::{Key, Reservation, SaleId, Status, User};
+    use crate::sale::{Details, Key, Note, Reservation, SaleId, Status, User};
     use crate::trace::Trace;
 
     const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -115,6 +118,7 @@ mod tests {
                 quantity: 2,
                 status,
                 expires_at_ms: 1_893_456_600_000,
+                details: None,
             },
             key: Some(Key::new("key 1").unwrap()),
             at_ms: 1_893_456_000_123,
@@ -172,6 +176,8 @@ mod tests {
         longest.reservation.expires_at_ms = TIME_MS_MAX;
         longest.key = Some(Key::new(&text).unwrap());
         longest.version = u64::MAX;
+        let note = Note::new(&text[..NOTE_BYTES_MAX]).ok();
+        longest.reservation.details = Details { note, ..Details::default() }.boxed();
         longest.trace = Trace::from_texts(&"\"".repeat(REQUEST_ID_BYTES_MAX), PARENT).map(Arc::new);
         let event = Event::of(&longest).unwrap();
         assert!(event.body.len() <= WEBHOOK_BODY_BYTES_MAX, "{}", event.body.len());

@@ -27,6 +27,7 @@ fn change(reservation: u128, version: u64) -> Change {
             quantity: 1,
             status,
             expires_at_ms: NOW_MS,
+            details: None,
         },
         key: None,
         at_ms: NOW_MS,

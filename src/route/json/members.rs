@@ -7,6 +7,8 @@ use std::borrow::Cow;
 pub(super) struct Members<'a> {
     pub(super) user: Option<Scalar<'a>>,
     pub(super) quantity: Option<Scalar<'a>>,
+    pub(super) note: Option<Scalar<'a>>,
+    pub(super) remaining: Option<Scalar<'a>>,
     /// The first member that should not be there, and why.
     pub(super) stray: Option<(String, &'static str)>,
 }

@@ -4,7 +4,8 @@
 //! Time never goes back, so while the hold time stays as it is, deadlines come in the order of the
 //! rows, and a queue of row numbers is all that is needed. Only what is granted after the hold time was
 //! shortened ends before something that was granted earlier: that stands apart, in a set, for as long as
-//! the hold time was before.
+//! the hold time was before. So does what was extended: its number stays in the queue until it comes to
+//! the front, and counts there for nothing.
 //!
 //! The order follows from the rows alone and not from where each stands here, so that a journal that is
 //! replayed, or a snapshot that is read, expires the same reservations.
@@ -34,8 +35,21 @@ impl Deadlines {
         }
     }
 
+    /// Adds a row whose hold time was extended.
+    pub(super) fn add(&mut self, row: u32, expires_at_ms: u64) {
+        self.apart.insert((expires_at_ms, row));
+    }
+
+    /// Takes out one that stands apart under this deadline, if it does.
+    pub(super) fn remove(&mut self, row: u32, expires_at_ms: u64) {
+        self.apart.remove(&(expires_at_ms, row));
+    }
+
     /// The row whose deadline is the earliest.
-    pub(super) fn first(&self, rows: &Rows) -> Option<u32> {
+    pub(super) fn first(&mut self, rows: &Rows) -> Option<u32> {
+        while self.queue.front().is_some_and(|row| rows[*row as usize].is_extended) {
+            self.queue.pop_front();
+        }
         let queued = self.queue.front().copied();
         let Some(&(expires_at_ms, row)) = self.apart.first() else { return queued };
         let is_later =
@@ -67,7 +81,8 @@ impl Deadlines {
     }
 
     /// All of them, in no order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = u32> {
-        self.queue.iter().copied().chain(self.apart.iter().map(|&(_, row)| row))
+    pub(super) fn iter(&self, rows: &Rows) -> impl Iterator<Item = u32> {
+        let queued = self.queue.iter().copied().filter(|row| !rows[*row as usize].is_extended);
+        queued.chain(self.apart.iter().map(|&(_, row)| row))
     }
 }

@@ -182,5 +182,5 @@ impl Ledger for Link {
 
 /// One unit for nobody in particular, as `/buy/ticket` asks for it.
 fn ask_for(id: ReservationId) -> Command {
-    Command::Reserve(Reserve { id, quantity: 1, user: None, key: None, trace: None })
+    Command::Reserve(Reserve { id, quantity: 1, user: None, key: None, trace: None, details: None })
 }

@@ -109,6 +109,7 @@ impl Look {
             limit_per_user: read(3, "limit_per_user", 0, u32_max) as u32,
             quantity_max: read(4, "quantity_max", u64::from(QUANTITY_MAX_DEFAULT), u32_max) as u32,
             split: Split::Whole,
+            rules: Default::default(),
         };
         (spec, bad)
     }

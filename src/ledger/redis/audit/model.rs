@@ -10,9 +10,9 @@ use std::collections::{HashMap, HashSet};
 
 use crate::ledger::client::EXAMPLES_MAX;
 use crate::ledger::redis::entry_id::EntryId;
-use crate::ledger::redis::line::{Line, split_owner};
+use crate::ledger::redis::line::{Line, end_of_line, split_owner};
 use crate::sale::{
-    Change, ID_PREFIX_TEXT_BYTES, Key, Reservation, ReservationId, SaleId, Status, User,
+    Change, Details, ID_PREFIX_TEXT_BYTES, Key, Reservation, ReservationId, SaleId, Status, User,
 };
 
 /// A user as people read it.
@@ -54,6 +54,8 @@ impl Problems {
 /// One reservation.
 pub(super) struct Item {
     owner: Box<str>,
+    /// What it has beyond that, as text.
+    details: Box<str>,
     expires_at_ms: u64,
     /// Of the last change that the stream tells. 0: it tells none.
     version: u64,
@@ -72,6 +74,7 @@ impl Item {
     fn new(line: &Line<'_>) -> Self {
         Self {
             owner: line.owner.into(),
+            details: line.details.into(),
             expires_at_ms: line.expires_at_ms,
             version: 0,
             at_ms: 0,
@@ -85,8 +88,8 @@ impl Item {
     }
 
     fn is(&self, line: &Line<'_>) -> bool {
-        (self.status, self.quantity, self.expires_at_ms, &*self.owner)
-            == (line.status, line.quantity, line.expires_at_ms, line.owner)
+        (self.status, self.quantity, self.expires_at_ms, &*self.owner, &*self.details)
+            == (line.status, line.quantity, line.expires_at_ms, line.owner, line.details)
     }
 
     fn set(&mut self, line: &Line<'_>) {
@@ -94,6 +97,9 @@ impl Item {
         self.expires_at_ms = line.expires_at_ms;
         if *self.owner != *line.owner {
             self.owner = line.owner.into();
+        }
+        if *self.details != *line.details {
+            self.details = line.details.into();
         }
     }
 
@@ -116,10 +122,17 @@ impl Item {
     /// stored; if it has lost none, whether a change can have ended before it was in the stream and
     /// left more with the buyer than the stream tells.
     fn can_have_become(&self, told: &Line<'_>, lost_some: bool) -> bool {
-        let same = (self.quantity, self.expires_at_ms, &*self.owner)
-            == (told.quantity, told.expires_at_ms, told.owner);
-        same && match (told.status, self.status) {
-            (Status::Held | Status::Expired, Status::Confirmed) => true,
+        let hold = (self.quantity, self.expires_at_ms, &*self.details);
+        let same_hold = hold == (told.quantity, told.expires_at_ms, told.details);
+        let (changed, is_whole) = (!same_hold, self.quantity == told.quantity);
+        if *self.owner != *told.owner || changed && !told.can_be_changed_to(hold) {
+            return false;
+        }
+        match (told.status, self.status) {
+            // It was extended.
+            (Status::Held, Status::Held) => lost_some || is_whole,
+            (Status::Confirmed, Status::Confirmed) => lost_some,
+            (Status::Held | Status::Expired, Status::Confirmed) => lost_some || same_hold,
             (Status::Held, Status::Cancelled | Status::Expired) => lost_some,
             (Status::Held | Status::Expired | Status::Confirmed, Status::Refunded) => lost_some,
             _ => false,
@@ -128,10 +141,11 @@ impl Item {
 
     /// As a line of the reservations, without its newline.
     pub(super) fn line(&self, id: ReservationId) -> String {
-        let space = if self.owner.is_empty() { "" } else { " " };
+        let (user, key) = split_owner(&self.owner);
+        let end = end_of_line(user, key.unwrap_or_default(), &self.details).concat();
         let (status, quantity, expires_at_ms) =
             (self.status.as_str(), self.quantity, self.expires_at_ms);
-        format!("{id} {status} {quantity} {expires_at_ms}{space}{}", self.owner)
+        format!("{id} {status} {quantity} {expires_at_ms}{end}")
     }
 }
 
@@ -364,6 +378,7 @@ impl Model {
                     quantity: item.quantity,
                     status: item.status,
                     expires_at_ms: item.expires_at_ms,
+                    details: Details::from_text(&item.details).and_then(Details::boxed),
                 },
                 trace: None,
             })

@@ -3,20 +3,55 @@ local KNOWN = {held = true, confirmed = true, cancelled = true, expired = true,
   refunded = true}
 local units_of, touched = {}, {}
 
+-- What few reservations have behind user and key, in the order in which it stands there: see
+-- sale/details.rs. Nothing if it is not as we write it.
+local DETAILS = {'asked', 'first', 'note'}
+local DETAIL_MIN = {asked = 1, first = 0}
+local DETAIL_MAX = {asked = QUANTITY_MAX, first = TIME_MS_MAX}
+
+local function details_text(details)
+  local pieces = {}
+  for _, name in ipairs(DETAILS) do
+    local value = details[name]
+    if type(value) == 'number' then value = format('%d', value) end
+    if value then pieces[#pieces + 1] = '\t' .. name .. '=' .. value end
+  end
+  return concat(pieces)
+end
+
+local function parse_details(text)
+  local details = {}
+  for name, value in string.gmatch(text, '\t(%l+)=([^\t]+)') do
+    if DETAIL_MAX[name] then
+      value = integer(value, nil, DETAIL_MIN[name], DETAIL_MAX[name])
+      if not value then return end
+    end
+    details[name] = value
+  end
+  if details_text(details) == text then return details end
+end
+
 -- What stands from one character of a text to another: status, quantity, deadline, user ('' if
--- anonymous; not told apart if the sale has no limit). Nothing if it is no reservation.
+-- anonymous; not told apart if the sale has no limit), details if there are any, and where the owner
+-- ends. Nothing if it is no reservation.
 local function parse(text, from, to)
   local _, at, status, quantity, deadline = find(text, '^(%l+) (%d+) (%d+)', from)
   if not KNOWN[status] then return end
   quantity = integer(quantity, nil, 1, QUANTITY_MAX)
   deadline = integer(deadline, nil, 0, TIME_MS_MAX)
   if not quantity or not deadline then return end
-  if at == to then return status, quantity, deadline, '' end
+  if at == to then return status, quantity, deadline, '', nil, at end
   local _, user_end = find(text, '^ [^\t\n]*', at + 1)
   local _, owner_end = find(text, '^\t?[^\t\n]*', (user_end or at) + 1)
-  if user_end and owner_end == to and to > at + 1 and byte(text, to) ~= 9 then
-    return status, quantity, deadline, limit > 0 and sub(text, at + 2, user_end) or ''
+  if not user_end or to == at + 1 then return end
+  local details
+  if owner_end < to then
+    details = parse_details(sub(text, owner_end + 1, to))
+    if not details then return end
+  elseif owner_end > to or byte(text, to) == 9 then
+    return
   end
+  return status, quantity, deadline, limit > 0 and sub(text, at + 2, user_end) or '', details, owner_end
 end
 
 local function refuse_line(line)
@@ -43,8 +78,8 @@ end
 
 -- Writes the changed fields, the counts as they shall be and the stream's entry. What somebody has
 -- more of is counted before it is his, and what he has less of after. `raised`: the sale's format from
--- now on, if that is another one.
-local function write(lines, sold_then, held_then, raised)
+-- now on, if that is another one. `due`: what goes to ZADD, if a deadline is another one.
+local function write(lines, sold_then, held_then, raised, due)
   call('XLEN', STREAM)
   local now_text, sold_text = format('%d', now), format('%d', sold_then)
   local more, fewer, gone = {}, {}, {}
@@ -59,8 +94,13 @@ local function write(lines, sold_then, held_then, raised)
   end
   if #gone > 0 then needs('HDEL', USERS, 'a') end
   needs('XADD', STREAM, '*', 'at_ms', '0')
+  if due then
+    call('ZRANGE', DEADLINES, 0, 0)
+    needs('ZADD', DEADLINES, '0', 'a')
+  end
   -- Whoever can't read what is written must know it before.
   if raised then call('HSET', SALE, 'format', raised) end
+  if due then call('ZADD', DEADLINES, unpack(due)) end
   if sold_then > sold then call('HSET', COUNTERS, SOLD_FIELD, sold_text) end
   if #more > 0 then call('HSET', USERS, unpack(more)) end
   call('HSET', RESERVATIONS, unpack(changed_fields()))

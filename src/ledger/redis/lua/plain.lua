@@ -12,7 +12,7 @@
 --   1, 2  the fields of the total and of what is sold
 --   3     what is asked: the id of a single request for one unit. Else columns, as MessagePack: how many
 --         requests, how many units, the most that one of them asks; 2 if two requests have the same
---         claim, else 1 if two have the same user, else 0; the names of the fields of reservations; for
+--         claim, or one has details, which are not plain; else 1 if two have the same user, else 0; the names of the fields of reservations; for
 --         each of them either its text in pieces, between which the deadline belongs, or, if all requests
 --         have a key and ask for one unit, the number of its last request
 --   4     who asks: the user of a single request; else the user of each, '' if nobody, as MessagePack.

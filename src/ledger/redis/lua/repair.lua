@@ -44,8 +44,11 @@ local function readable(line)
     and (rest == '' or sub(rest, 1, 1) == ' ')
 end
 
+-- User, or user, tab, key, as a claim has it; without what few reservations have behind it.
 local function owner(line)
-  return match(line, '^%w+ %l+ %d+ %d+ (.*)$') or ''
+  local text = match(line, '^%w+ %l+ %d+ %d+ (.*)$') or ''
+  local claim = match(text, '^([^\t]*\t[^\t]*)\t') or text
+  return match(claim, '^([^\t]*)\t$') or claim
 end
 
 local function add(key, field, difference)

@@ -13,8 +13,16 @@ local deadline = format('%d', now + hold)
 -- is a claim or nobody. A claim is also what the line of a reservation made with a key says of its owner.
 local ids, quantities, asked_claims, asked_users = {}, {}, {}, {}
 local has_claims, has_users = false, false
+-- What a line says behind user and key, of the few requests that have more to say.
+local asked_details = {}
 local function request(id, quantity, owner)
-  local n, is_claim = #ids + 1, find(owner, '\t', 1, true)
+  local n, key_at = #ids + 1, find(owner, '\t', 1, true)
+  local details_at = key_at and find(owner, '\t', key_at + 1, true)
+  if details_at then
+    asked_details[n] = sub(owner, details_at)
+    owner = sub(owner, 1, details_at == key_at + 1 and key_at - 1 or details_at - 1)
+  end
+  local is_claim = find(owner, '\t', 1, true)
   ids[n], quantities[n] = id, tonumber(quantity)
   asked_claims[n], asked_users[n] = is_claim and owner or '', is_claim and '' or owner
   has_claims, has_users = has_claims or is_claim, has_users or owner ~= ''
@@ -47,12 +55,19 @@ end
 local granted = {}
 
 -- What a run granted: `set` has the fields of reservations and what they shall be, `deadlines` what
--- goes to ZADD, `claims` and `users` what goes to theirs, if anything does. The order is plain.lua's.
-local function grant(set, deadlines, lines, units, claims, users)
+-- goes to ZADD, `claims` and `users` what goes to theirs, if anything does. The order is plain.lua's, but
+-- for the sale's format, if that is another one from now on: whoever can't read what is written must know
+-- it before.
+local function grant(set, deadlines, lines, units, claims, users, raised)
   local now_text = format('%d', now)
   call('XLEN', STREAM)
   needs('HSET', SALE, 'held', '0')
   needs('XADD', STREAM, '*', 'at_ms', '0')
+  if raised then
+    call('ZRANGE', DEADLINES, 0, 0)
+    needs('ZADD', DEADLINES, '0', 'a')
+    call('HSET', SALE, 'format', raised)
+  end
   call('ZADD', DEADLINES, unpack(deadlines))
   call('HSET', COUNTERS, SOLD_FIELD, format('%d', sold + units))
   call('HSET', SALE, 'held', format('%d', held + units), 'last_ms', now_text)
@@ -109,12 +124,23 @@ local function replay(i, earlier)
     return refuse(CLAIMS .. ' names the reservation ' .. earlier .. ', which is not in '
       .. RESERVATIONS)
   end
-  local made_for = tonumber(match(text, '^%l+ (%d+) ', from))
+  -- Units that were given back since were asked for all the same.
+  local value = sub(text, from, to)
+  local made_for = tonumber(match(value, '^%l+ %d+ %d+ [^\t]*\t[^\t]*\tasked=(%d+)')
+    or match(value, '^%l+ (%d+) '))
   codes[i] = made_for and made_for ~= quantities[i] and 'K' or 'R'
   if codes[i] == 'R' then
     extra(earlier)
-    extra(sub(text, from, to))
+    extra(value)
   end
+end
+
+-- Whose a reservation is that is to be made, and what it has beyond that, as a line says it.
+local details_granted = false
+local function owner_of(i)
+  local details, claim = asked_details[i], asked_claims[i]
+  if not details then return claim ~= '' and claim or asked_users[i] end
+  return (claim ~= '' and claim or asked_users[i] .. '\t') .. details
 end
 
 for i = 1, count do
@@ -139,7 +165,7 @@ for i = 1, count do
     else
       codes[i] = 'R'
       extra(ids[earlier])
-      extra('held ' .. quantities[earlier] .. ' ' .. deadline .. ' ' .. claim)
+      extra('held ' .. quantities[earlier] .. ' ' .. deadline .. ' ' .. owner_of(earlier))
     end
   elseif gate then
     codes[i] = gate
@@ -158,7 +184,8 @@ for i = 1, count do
   else
     codes[i] = 'G'
     if ARGV[7] then granted[id] = true end
-    local owner = claim ~= '' and claim or asked_users[i]
+    local owner = owner_of(i)
+    details_granted = details_granted or asked_details[i] ~= nil
     if name then
       names[#names + 1], from[#from + 1] = name, pieces_n + 1
       name = nil
@@ -202,7 +229,8 @@ if pieces_n > 0 then
     users_then[#users_then + 1] = format('%d', units)
   end
   grant(changed_fields(), deadlines, #texts == 1 and texts[1] or concat(texts), free - left,
-    #new_claims > 0 and new_claims, users_then)
+    #new_claims > 0 and new_claims, users_then,
+    details_granted and sale_format < FORMAT_DETAILS and FORMAT_DETAILS)
 end
 
 codes = concat(codes)

@@ -1,5 +1,7 @@
 -- A run of commands about single reservations, decided in order. ARGV[4] has a letter for each
--- (c confirm, x cancel, r refund, s show); their ids start at ARGV[5].
+-- (c confirm, x cancel, r refund, s show, e extend, p cancel a part, q refund a part); their ids start
+-- at ARGV[5]. Behind the id stands, of e, for how long from now in ms, if that is not the sale's hold
+-- time; of p and q, how many units are to remain.
 --
 -- A held reservation is paid for also past its deadline, as long as nobody has returned it to stock;
 -- an expired one takes its units again if they are left. One that is paid for in a run may be refunded
@@ -9,13 +11,20 @@
 --   R as it stands: reservation    P paid already    X cancelled already    E expired
 --   F refunded already             H held, not paid  N no such reservation
 --   U user required                L limit: limit
+--   M held for too long: deadline  T more than it was made with: its units
 if not known then return {now, -1} end
 local asked = ARGV[4]
 local count = #asked
 
-local names, rows = {}, {}
+local names, rows, ids, parameters = {}, {}, {}, {}
+local extends = false
 for i = 1, count do
-  local name = sub(ARGV[4 + i], 1, PREFIX)
+  ids[i] = ARGV[4 + i]
+  if #ids[i] > ID_BYTES then
+    ids[i], parameters[i] = sub(ids[i], 1, ID_BYTES), tonumber(sub(ids[i], ID_BYTES + 1))
+  end
+  extends = extends or sub(asked, i, i) == 'e'
+  local name = sub(ids[i], 1, PREFIX)
   if not rows[name] then
     rows[name] = {}
     names[#names + 1] = name
@@ -27,23 +36,24 @@ if endless then return refuse_endless() end
 
 local list, users, is_in = {}, {}, {}
 for i = 1, count do
-  local id, ask = ARGV[4 + i], sub(asked, i, i)
+  local id, ask = ids[i], sub(asked, i, i)
   local name = sub(id, 1, PREFIX)
   local row = rows[name][id]
   if not row then
     local from, to = locate(fields[name], id)
     if from then
-      local status, quantity, _, user = parse(fields[name], from, to)
+      local status, quantity, deadline, user, details, owner_end = parse(fields[name], from, to)
       if not status then return refuse_line(id .. ' ' .. sub(fields[name], from, to)) end
       row = {name = name, from = from, after = from + #status, to = to, status = status,
-        quantity = quantity, user = user}
+        quantity = quantity, deadline = deadline, user = user, details = details, owner_end = owner_end}
       rows[name][id] = row
     end
   end
   list[i] = row or false
   if limit > 0 and row and row.user ~= '' and not is_in[row.user]
     and (ask == 'x' and row.status == 'held' or ask == 'c' and row.status == 'expired'
-      or ask == 'r' and (row.status == 'held' or row.status == 'confirmed')) then
+      or ask == 'p' and row.status == 'held'
+      or (ask == 'r' or ask == 'q') and (row.status == 'held' or row.status == 'confirmed')) then
     is_in[row.user] = true
     users[#users + 1] = row.user
   end
@@ -53,11 +63,33 @@ if failure then return failure end
 
 local sold_then, held_then = sold, held
 local codes, extras, lines = {}, {}, {}
-local edits = {}
-local refunds = false
+local edits, due = {}, nil
+local refunds, details_written = false, false
+local extend_max
+if extends then
+  extend_max = integer(call('HGET', SALE, 'extend_max_ms'), EXTEND_MAX_MS_DEFAULT, 0, HOLD_MS_MAX)
+  if not extend_max then return refuse('extend_max_ms of ' .. SALE .. ' is no number of ms') end
+end
+
+-- What stands behind the status.
+local function rest_of(row)
+  row.rest = row.rest or sub(fields[row.name], row.after, row.to)
+  return row.rest
+end
+
+-- Another quantity, deadline or details are written in place of what stands there.
+local function rewrite(row)
+  local _, _, owner = find(sub(fields[row.name], row.after, row.owner_end), '^ %d+ %d+(.*)$')
+  -- Both tabs stand before details.
+  if owner == '' then owner = ' ' end
+  if not find(owner, '\t', 1, true) then owner = owner .. '\t' end
+  row.rest = ' ' .. format('%d', row.quantity) .. ' ' .. format('%d', row.deadline) .. owner
+    .. details_text(row.details)
+  details_written = true
+end
 
 local function become(row, id, status)
-  row.status, row.value = status, status .. sub(fields[row.name], row.after, row.to)
+  row.status, row.value = status, status .. rest_of(row)
   if row.line then
     lines[row.line] = row.value
     return
@@ -77,28 +109,83 @@ local function refuse_confirmed(units)
     .. format('%d and %d', units, sold_then - held_then))
 end
 
+-- Gives back or pays back what a reservation has beyond so many units, of which it was made with as many.
+local function reduce(row, id, remaining)
+  row.details = row.details or {}
+  local made_with = row.details.asked or row.quantity
+  if remaining > made_with then return 'T' end
+  local fewer = row.quantity - remaining
+  if fewer <= 0 then return 'R' end
+  if row.status == 'held' then
+    if fewer > held_then then return nil, refuse_held(fewer) end
+    held_then = held_then - fewer
+  elseif fewer > sold_then - held_then then
+    return nil, refuse_confirmed(fewer)
+  end
+  sold_then = sold_then - fewer
+  add_units(row.user, -fewer)
+  row.quantity, row.details.asked = remaining, made_with
+  rewrite(row)
+  become(row, id, row.status)
+  return 'R'
+end
+
+-- Holds a reservation until so many ms from now, counted from its first deadline no longer than the sale
+-- allows.
+local function extend(row, id, hold_ms)
+  row.details = row.details or {}
+  local first = row.details.first or row.deadline
+  local until_ms = math.min(now + hold_ms, TIME_MS_MAX)
+  if until_ms <= row.deadline then return 'R' end
+  row.deadline_max = math.min(first + extend_max, TIME_MS_MAX)
+  if until_ms > row.deadline_max then return 'M' end
+  row.deadline, row.details.first = until_ms, first
+  rewrite(row)
+  become(row, id, row.status)
+  due = due or {}
+  due[#due + 1] = format('%d', until_ms)
+  due[#due + 1] = row.name .. ':' .. format('%d', until_ms)
+  return 'R'
+end
+
 for i = 1, count do
-  local ask, row = sub(asked, i, i), list[i]
+  local ask, row, remaining = sub(asked, i, i), list[i], nil
   local status = row and row.status
   local code = 'R'
+  if ask == 'p' or ask == 'q' then
+    remaining = parameters[i]
+    -- Of none to remain, it is what it is for the whole; but where that has been, it stands as it is.
+    if remaining == 0 then
+      local whole = ask == 'p' and 'cancelled' or 'refunded'
+      ask = status == whole and 's' or ask == 'p' and 'x' or 'r'
+    end
+  end
   if not row then
     code = 'N'
   elseif ask == 's' or ask == 'c' and status == 'confirmed' or ask == 'r' and status == 'refunded' then
     code = 'R'
+  elseif (ask == 'p' and status == 'held') or (ask == 'q' and status == 'confirmed') then
+    local failure
+    code, failure = reduce(row, ids[i], remaining)
+    if failure then return failure end
+  elseif ask == 'e' and status == 'held' then
+    code = extend(row, ids[i], parameters[i] or hold)
   elseif status == 'refunded' then
     code = 'F'
   elseif ask == 'r' and status == 'confirmed' then
     if row.quantity > sold_then - held_then then return refuse_confirmed(row.quantity) end
     sold_then = sold_then - row.quantity
     add_units(row.user, -row.quantity)
-    become(row, ARGV[4 + i], 'refunded')
+    become(row, ids[i], 'refunded')
     refunds = true
   elseif status == 'confirmed' then
     code = 'P'
   elseif status == 'cancelled' then
     code = 'X'
-  elseif ask == 'r' then
+  elseif ask == 'r' or ask == 'q' then
     code = status == 'held' and 'H' or 'E'
+  elseif ask == 'e' or ask == 'p' then
+    code = 'E'
   elseif status == 'held' then
     if row.quantity > held_then then return refuse_held(row.quantity) end
     held_then = held_then - row.quantity
@@ -106,7 +193,7 @@ for i = 1, count do
       sold_then = sold_then - row.quantity
       add_units(row.user, -row.quantity)
     end
-    become(row, ARGV[4 + i], ask == 'c' and 'confirmed' or 'cancelled')
+    become(row, ids[i], ask == 'c' and 'confirmed' or 'cancelled')
   elseif ask == 'x' or row.quantity > total - sold_then then
     code = 'E'
   elseif limit > 0 and row.user == '' then
@@ -116,11 +203,13 @@ for i = 1, count do
   else
     sold_then = sold_then + row.quantity
     add_units(row.user, row.quantity)
-    become(row, ARGV[4 + i], 'confirmed')
+    become(row, ids[i], 'confirmed')
   end
   codes[i] = code
   if code == 'R' then extras[#extras + 1] = row.value or sub(fields[row.name], row.from, row.to) end
   if code == 'L' then extras[#extras + 1] = limit end
+  if code == 'M' then extras[#extras + 1] = row.deadline_max end
+  if code == 'T' then extras[#extras + 1] = row.quantity end
 end
 
 local function by_place(a, b)
@@ -132,15 +221,15 @@ for name, edit in pairs(edits) do
   local text, pieces, next_from = fields[name], {}, 1
   for _, row in ipairs(edit) do
     pieces[#pieces + 1] = sub(text, next_from, row.from - 1)
-    pieces[#pieces + 1] = row.status
-    next_from = row.after
+    pieces[#pieces + 1] = row.value
+    next_from = row.to + 1
   end
   pieces[#pieces + 1] = sub(text, next_from)
   fields[name] = concat(pieces)
   changed[name] = true
 end
 if #lines > 0 then
-  local raised = refunds and sale_format < FORMAT_REFUNDED and FORMAT_REFUNDED
-  write(concat(lines), sold_then, held_then, raised)
+  local needed = details_written and FORMAT_DETAILS or refunds and FORMAT_REFUNDED or 1
+  write(concat(lines), sold_then, held_then, sale_format < needed and needed, due)
 end
 return {now, free, concat(codes), unpack(extras)}

@@ -1,0 +1,117 @@
+use super::*;
+use crate::sale::Note;
+use proptest::prelude::*;
+
+fn command() -> impl Strategy<Value = Command> {
+    let id = any::<u128>().prop_map(ReservationId);
+    let user = proptest::option::of("[a-z张]{1,40}".prop_map(|t| User::new(&t).unwrap()));
+    let key = proptest::option::of("[a-z0-9]{1,255}".prop_map(|t| Key::new(&t).unwrap()));
+    let parent = "00-[1-9a-f]{32}-[1-9a-f]{16}-0[01]";
+    let trace = proptest::option::of(("[!-~]{0,128}", proptest::option::of(parent)));
+    let note = proptest::option::of("[ -~张]{1,50}".prop_map(|t| Note::new(&t).unwrap()));
+    let reserve = (id.clone(), 1..=QUANTITY_MAX, user, key, trace, note).prop_map(
+        |(id, quantity, user, key, trace, note)| {
+            let details = Details { note, ..Details::default() }.boxed();
+            let trace = trace.and_then(|(id, parent)| {
+                Trace::from_texts(&id, &parent.unwrap_or_default()).map(Arc::new)
+            });
+            Command::Reserve(Reserve { id, quantity, user, key, trace, details })
+        },
+    );
+    prop_oneof![
+        reserve,
+        id.clone().prop_map(Command::Confirm),
+        id.clone().prop_map(Command::Cancel),
+        id.clone().prop_map(Command::Refund),
+        (id.clone(), proptest::option::of(1..=HOLD_MS_MAX))
+            .prop_map(|(id, hold_ms)| Command::Extend(id, hold_ms)),
+        (id.clone(), any::<u32>()).prop_map(|(id, n)| Command::CancelTo(id, n)),
+        (id, any::<u32>()).prop_map(|(id, n)| Command::RefundTo(id, n)),
+        any::<u64>().prop_map(Command::AddStock),
+        (any::<u64>(), any::<bool>())
+            .prop_map(|(units, at_most)| Command::TakeStock { units, at_most }),
+        terms().prop_map(Command::ChangeTerms),
+        Just(Command::Open),
+        Just(Command::Close),
+        Just(Command::Remove),
+        (0..TOTAL_MAX).prop_map(|total| Command::Create(SaleSpec::with_total(total))),
+    ]
+}
+
+fn terms() -> impl Strategy<Value = Terms> {
+    let closes_at_ms = proptest::option::of(0..=TIME_MS_MAX);
+    let hold_ms = proptest::option::of(1..=HOLD_MS_MAX);
+    let limit_per_user = proptest::option::of(any::<u32>());
+    let quantity_max = proptest::option::of(1..=QUANTITY_MAX);
+    (closes_at_ms, hold_ms, limit_per_user, quantity_max).prop_map(
+        |(closes_at_ms, hold_ms, limit_per_user, quantity_max)| Terms {
+            closes_at_ms,
+            hold_ms,
+            limit_per_user,
+            quantity_max,
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn commands_round_trip(commands in proptest::collection::vec(command(), 0..20)) {
+        let mut bytes = Vec::new();
+        for command in &commands {
+            let before = bytes.len();
+            put_command(&mut bytes, command);
+            prop_assert!(bytes.len() - before + 2 + SALE_ID_BYTES_MAX <= bytes_max(command));
+        }
+        let mut reader = Reader::new(&bytes);
+        for command in commands {
+            prop_assert_eq!(reader.entry(), Ok(Entry::Command(command)));
+        }
+        prop_assert!(reader.is_empty());
+    }
+
+    #[test]
+    fn any_bytes_are_taken_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let mut reader = Reader::new(&bytes);
+        while !reader.is_empty() && reader.entry().is_ok() {}
+        let mut reader = Reader::new(&bytes);
+        while !reader.is_empty() && reader.row().is_ok() {}
+        let _ = Reader::new(&bytes).spec();
+    }
+}
+
+#[test]
+fn rows_round_trip() {
+    let cases = [
+        ("", 0, 0, false),
+        ("annkey", 3, 3, false),
+        ("ann", 3, 0, false),
+        ("key", 0, 3, false),
+        ("annkeyasked=3\tnote=x", 3, 3, false),
+        ("first=9", 0, 0, true),
+    ];
+    for (owner, user_bytes, key_bytes, is_extended) in cases {
+        for status in Status::ALL {
+            let id = ReservationId(u128::MAX / 7);
+            let owner = owner.into();
+            let row = Row {
+                id,
+                owner,
+                user_bytes,
+                key_bytes,
+                is_extended,
+                status,
+                quantity: 3,
+                expires_at_ms: 9,
+                version: 7,
+                changed_at_ms: 8,
+            };
+            let mut bytes = Vec::new();
+            put_row(&mut bytes, &row);
+            assert!(bytes.len() as u64 >= ROW_BYTES_MIN);
+            assert_eq!(Reader::new(&bytes).row(), Ok(row));
+            for end in 0..bytes.len() {
+                assert!(Reader::new(&bytes[..end]).row().is_err());
+            }
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What few reservations have beyond what all have: a note, a longer hold, units that were given back.
+//!
+//! Ledgers keep it as one text behind user and key, of fields separated by tabs, in this order, each of
+//! them only where there is something to say: `asked=5`, `first=1700000000000`, `note=row 7`. None of
+//! the values has a control character. The text is the same in a row of the machine and in a line of
+//! Redis.
+
+use std::fmt::Write;
+
+use super::id::IdError;
+use crate::limits::{NOTE_BYTES_MAX, QUANTITY_MAX, TIME_MS_MAX};
+
+/// What the shop wants to find again with a reservation: 1 to 200 bytes of UTF-8 without control
+/// characters.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Note(Box<str>);
+
+impl Note {
+    /// Checks and takes a note.
+    pub fn new(text: &str) -> Result<Self, IdError> {
+        let legal =
+            !text.is_empty() && text.len() <= NOTE_BYTES_MAX && !text.chars().any(char::is_control);
+        if legal { Ok(Self(text.into())) } else { Err(IdError::Note) }
+    }
+
+    /// The note as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// See the module's header. Most reservations have none of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Details {
+    /// Units that the request asked for which made it, if some of them were given back since.
+    pub asked: Option<u32>,
+    /// The end of the hold time that it was made with, in ms since 1970, if that was extended since.
+    pub first_expires_at_ms: Option<u64>,
+    /// The note of the request.
+    pub note: Option<Note>,
+}
+
+/// Between two fields.
+const SEPARATOR: char = '\t';
+const ASKED: &str = "asked=";
+const FIRST: &str = "first=";
+const NOTE: &str = "note=";
+
+impl Details {
+    /// These, or nothing if there is nothing to say.
+    pub fn boxed(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
+    }
+
+    /// As ledgers keep it. Never empty, for what [`boxed`](Self::boxed) gives.
+    pub fn to_text(&self) -> String {
+        let mut text = String::new();
+        let mut field = |name: &str, value: &dyn std::fmt::Display| {
+            if !text.is_empty() {
+                text.push(SEPARATOR);
+            }
+            // Writing into a string can't fail.
+            let _ = write!(text, "{name}{value}");
+        };
+        if let Some(asked) = self.asked {
+            field(ASKED, &asked);
+        }
+        if let Some(first_ms) = self.first_expires_at_ms {
+            field(FIRST, &first_ms);
+        }
+        if let Some(note) = &self.note {
+            field(NOTE, &note.as_str());
+        }
+        text
+    }
+
+    /// Reads [`to_text`](Self::to_text). `None`: it is nothing that it writes.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let mut details = Self::default();
+        let mut fields = text.split(SEPARATOR).peekable();
+        let mut take =
+            |name: &str| fields.next_if(|f| f.starts_with(name)).map(|f| &f[name.len()..]);
+        if let Some(asked) = take(ASKED) {
+            details.asked = Some(whole(asked, QUANTITY_MAX.into()).filter(|n| *n > 0)? as u32);
+        }
+        if let Some(first) = take(FIRST) {
+            details.first_expires_at_ms = Some(whole(first, TIME_MS_MAX)?);
+        }
+        if let Some(note) = take(NOTE) {
+            details.note = Some(Note::new(note).ok()?);
+        }
+        (fields.next().is_none() && details != Self::default()).then_some(details)
+    }
+}
+
+/// A whole number as it is written: one number has one text.
+fn whole(text: &str, max: u64) -> Option<u64> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+    text.parse().ok().filter(|number| (plain || text == "0") && *number <= max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn details() -> impl Strategy<Value = Details> {
+        let asked = prop::option::of(1..=QUANTITY_MAX);
+        let first = prop::option::of(0..=TIME_MS_MAX);
+        let note = prop::option::of("[ -~张]{1,50}".prop_map(|text| Note::new(&text).unwrap()));
+        (asked, first, note).prop_map(|(asked, first_expires_at_ms, note)| Details {
+            asked,
+            first_expires_at_ms,
+            note,
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn it_reads_what_it_writes(details in details()) {
+            match details.clone().boxed() {
+                Some(some) => prop_assert_eq!(Details::from_text(&some.to_text()), Some(details)),
+                None => prop_assert_eq!(details.to_text(), ""),
+            }
+        }
+
+        #[test]
+        fn what_it_reads_it_would_write(text in "(asked=|first=|note=|0|5|a|\t|=| ){0,8}") {
+            if let Some(details) = Details::from_text(&text) {
+                prop_assert_eq!(details.to_text(), text);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_damaged_is_not_read() {
+        for text in [
+            "",
+            "\t",
+            "asked=",
+            "asked=0",
+            "asked=1000001",
+            "asked=05",
+            "asked=+5",
+            "asked=5\t",
+            "first=1\tasked=5",
+            "asked=5\tasked=5",
+            "first=253402300800000",
+            "note=",
+            "note=a\tb",
+            "other=1",
+            "note=a\u{7f}",
+        ] {
+            assert_eq!(Details::from_text(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_note_is_bounded_and_has_no_control_character() {
+        for good in ["x", "row 7, seat 12", &"张".repeat(66)] {
+            assert_eq!(Note::new(good).unwrap().as_str(), good);
+        }
+        for bad in ["", "a\nb", "a\tb", "\u{85}", &"x".repeat(NOTE_BYTES_MAX + 1)] {
+            assert_eq!(Note::new(bad), Err(IdError::Note), "{bad:?}");
+        }
+    }
+}
