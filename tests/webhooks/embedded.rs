@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::buyer::Buyer;
+use super::pass_time;
 use super::receiver::{Receiver, Reply, SECRET};
 use super::server::Server;
 use super::shop::{stampede, wait_for};
@@ -23,8 +24,13 @@ fn sell(server: &Server, count: usize, became: &mut BTreeMap<String, String>) {
 }
 
 /// Of each reservation what came last is what became of it.
-fn wait_for_all(receiver: &Receiver, became: &BTreeMap<String, String>) {
+fn wait_for_all(receiver: &Receiver, state: &str, became: &BTreeMap<String, String>) {
+    let mut looks = 0;
     wait_for("the last state of each reservation", || {
+        looks += 1;
+        if looks % 100 == 0 {
+            pass_time(state);
+        }
         let events = receiver.in_order();
         let last = |of_one: Vec<(u64, String)>| of_one.into_iter().next_back().map(|it| it.1);
         let told = events.into_iter().filter_map(|(id, of_one)| Some((id, last(of_one)?)));
@@ -64,7 +70,7 @@ fn a_server_sends_its_webhooks_through_kills_and_outages() {
     let mut became = BTreeMap::new();
     let mut server = Server::start(&options);
     sell(&server, 30, &mut became);
-    wait_for_all(&receiver, &became);
+    wait_for_all(&receiver, &state, &became);
     // It is the orders' database of nobody, so an audit asks for none.
     let control = format!("http://{}", server.control());
     let (code, said) = stampede(&["audit", "--control", &control]);
@@ -78,7 +84,7 @@ fn a_server_sends_its_webhooks_through_kills_and_outages() {
     sell(&server, 30, &mut became);
     receiver.start_again();
     receiver.decide(|_| Reply::Status(200));
-    wait_for_all(&receiver, &became);
+    wait_for_all(&receiver, &state, &became);
     // A receiver that stands still holds up nobody when a new process takes over, which begins with what
     // the old one had under way.
     receiver.decide(|_| Reply::Hang);
@@ -91,7 +97,7 @@ fn a_server_sends_its_webhooks_through_kills_and_outages() {
     server.hand_over();
     sell(&server, 3, &mut became);
     receiver.decide(|_| Reply::Status(200));
-    wait_for_all(&receiver, &became);
+    wait_for_all(&receiver, &state, &became);
     assert_eq!(server.terminate(), 0);
     let log = server.log();
     assert!(log.contains("webhooks of the embedded ledger begin"), "{log}");
@@ -106,7 +112,7 @@ fn a_server_sends_its_webhooks_through_kills_and_outages() {
     copy(&data, &backup);
     server.restart();
     sell(&server, 3, &mut became);
-    wait_for_all(&receiver, &became);
+    wait_for_all(&receiver, &state, &became);
     assert_eq!(server.terminate(), 0);
     std::fs::remove_dir_all(&data).expect("remove the folder");
     copy(&backup, &data);
