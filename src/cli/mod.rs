@@ -69,12 +69,15 @@ enum CliCommand {
     /// are not shown. Exit code 0; or 2 with every error found.
     #[command(after_long_help = AFTER_LONG_HELP, max_term_width = 100)]
     CheckConfig(Box<ServeOptions>),
-    /// Write an order for each reservation in a Redis to a database, as long as it runs
+    /// Write an order for each reservation in a Redis to a database, or send webhooks, as long as it runs
     ///
-    /// Reads the sales' streams as a worker of a consumer group and keeps one row a reservation,
+    /// Reads the sales' streams as a worker of a consumer group and keeps one row per reservation,
     /// with its latest status, in the table `orders`. As many workers as you like: they share the
     /// work, and take over that of one that dies. What is not yet in the database is not yet taken
     /// off the stream, so nothing is lost while either of the two is away.
+    ///
+    /// With --to https://… it sends each change of a reservation as a signed webhook, in order, at
+    /// least once, for more than three days if need be.
     #[command(after_long_help = orders::AFTER_LONG_HELP, max_term_width = 100)]
     Orders(Box<OrdersOptions>),
     /// Create, open, close, show, list, archive and remove sales, and add stock to them

@@ -54,11 +54,12 @@ pub struct OrdersOptions {
 
     /// Take over what another worker has had for so long without finishing it [default: 30s]
     ///
-    /// 100ms to 1d. Longer than a transaction takes, else work is done twice (which does no harm).
+    /// 100ms to 1d. Longer than a transaction takes, else work is done twice (which does no harm). Not
+    /// with webhooks: a group of theirs has one worker.
     #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
     pub(crate) claim_after: Option<String>,
 
-    /// End when everything is written, instead of waiting for more
+    /// End when everything is written, or sent that is due, instead of waiting for more
     #[arg(long)]
     pub(crate) once: bool,
 
@@ -68,78 +69,83 @@ pub struct OrdersOptions {
     #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
     pub(crate) timeout: Option<String>,
 
-    /// With webhooks: the file with what is still to be delivered
+    /// The file with what is still to be delivered
     ///
     /// A SQLite file, made if it is missing, of this worker only. It has every event until the
     /// receiver has it, and the dead letters: keep it where it survives a restart.
-    #[arg(long, value_name = "FILE", env = "STAMPEDE_WEBHOOK_STATE")]
+    #[arg(long, help_heading = "Webhooks", value_name = "FILE", env = "STAMPEDE_WEBHOOK_STATE")]
     pub(crate) state: Option<String>,
 
-    /// With webhooks: the file with the secrets that sign, one whsec_… per line
+    /// The file with the secrets that sign, one whsec_… per line
     ///
     /// `echo whsec_$(openssl rand -base64 32)` makes one. Every line signs (up to 8), so a receiver
     /// changes from one to the other without losing a webhook. The file is read again when it changes.
-    #[arg(long, value_name = "FILE", env = "STAMPEDE_WEBHOOK_SECRET_FILE")]
+    #[arg(
+        long,
+        help_heading = "Webhooks",
+        value_name = "FILE",
+        env = "STAMPEDE_WEBHOOK_SECRET_FILE"
+    )]
     pub(crate) webhook_secret_file: Option<String>,
 
-    /// With webhooks: trust the certificate authorities in this PEM file [default: the system's]
-    #[arg(long, value_name = "FILE", env = "STAMPEDE_WEBHOOK_CA")]
+    /// Trust the certificate authorities in this PEM file [default: the system's]
+    #[arg(long, help_heading = "Webhooks", value_name = "FILE", env = "STAMPEDE_WEBHOOK_CA")]
     pub(crate) to_ca: Option<String>,
 
-    /// With webhooks: send them in the clear also to other machines
+    /// Send them in the clear also to other machines
     ///
     /// Anybody on the way can read them, and keep them from you. The signature still shows what was
     /// changed.
-    #[arg(long)]
+    #[arg(long, help_heading = "Webhooks")]
     pub(crate) plain_http: bool,
 
-    /// With webhooks: how many are under way at the same time [default: 16]
+    /// How many are under way at the same time [default: 16]
     ///
     /// 1 to 256. Of one reservation it is never more than one.
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, help_heading = "Webhooks", value_name = "N", allow_negative_numbers = true)]
     pub(crate) webhook_parallel: Option<String>,
 
-    /// With webhooks: time for one attempt, all included [default: 15s]
+    /// Time for one attempt, all included [default: 15s]
     ///
     /// 100ms to 1m.
-    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
+    #[arg(long, help_heading = "Webhooks", value_name = "TIME", allow_negative_numbers = true)]
     pub(crate) webhook_deadline: Option<String>,
 
-    /// With webhooks: pause after the first failed attempt [default: 5s]
+    /// Pause after the first failed attempt [default: 5s]
     ///
     /// 10ms to 1h. Each further one is 3 times as long, up to 12h, give or take 10%.
-    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
+    #[arg(long, help_heading = "Webhooks", value_name = "TIME", allow_negative_numbers = true)]
     pub(crate) webhook_retry: Option<String>,
 
-    /// With webhooks: attempts after which one is a dead letter [default: 15]
+    /// Attempts after which one is a dead letter [default: 15]
     ///
     /// 1 to 100. With the defaults that is after more than 3 days.
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, help_heading = "Webhooks", value_name = "N", allow_negative_numbers = true)]
     pub(crate) webhook_attempts: Option<String>,
 
-    /// With webhooks: how many may wait, dead letters among them [default: 1000000]
+    /// How many may wait, dead letters among them [default: 1000000]
     ///
     /// 10 to 100000000. As soon as there are that many, the stream is not read until a tenth is gone:
     /// what comes after them waits in Redis. Each takes about half a KiB of the file.
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, help_heading = "Webhooks", value_name = "N", allow_negative_numbers = true)]
     pub(crate) webhook_backlog: Option<String>,
 
     /// List the dead letters in the file of --state, and exit
-    #[arg(long, requires = "state", conflicts_with_all = WORK)]
+    #[arg(long, help_heading = "Webhooks", requires = "state", conflicts_with_all = WORK)]
     pub(crate) dead_letters: bool,
 
     /// With --dead-letters: one JSON object per line, with the webhook as it is sent
-    #[arg(long, requires = "dead_letters")]
+    #[arg(long, help_heading = "Webhooks", requires = "dead_letters")]
     pub(crate) json: bool,
 
     /// Put a dead letter back, or all, and exit: it is tried anew
     ///
     /// The worker need not be stopped for it. ID is the webhook-id as --dead-letters lists it.
-    #[arg(long, value_name = "ID|all", requires = "state", conflicts_with_all = WORK, conflicts_with = "dead_letters")]
+    #[arg(long, help_heading = "Webhooks", value_name = "ID|all", requires = "state", conflicts_with_all = WORK, conflicts_with = "dead_letters")]
     pub(crate) replay: Option<String>,
 
     /// Give a dead letter up for good, or all, and exit
-    #[arg(long, value_name = "ID|all", requires = "state", conflicts_with_all = WORK, conflicts_with_all = ["dead_letters", "replay"])]
+    #[arg(long, help_heading = "Webhooks", value_name = "ID|all", requires = "state", conflicts_with_all = WORK, conflicts_with_all = ["dead_letters", "replay"])]
     pub(crate) discard: Option<String>,
 
     /// List the consumer groups and how far each is, and exit

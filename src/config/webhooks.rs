@@ -50,6 +50,9 @@ pub(super) fn webhooks(
     if options.consumer.is_some() {
         take.wrong("--consumer is not for webhooks: the file of --state has the worker's name");
     }
+    if options.claim_after.is_some() {
+        take.wrong("--claim-after is not for webhooks: a group of theirs has one worker");
+    }
     if !is_of_webhooks(&group) {
         take.wrong(&format!("--group {group:?}: that of webhooks begins with {WEBHOOKS_GROUP}"));
     }

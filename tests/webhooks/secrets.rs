@@ -107,6 +107,7 @@ fn what_is_set_wrong_is_said_before_anything_is_done() {
         (without("--state"), "--state is missing"),
         (without("--webhook-secret-file"), "--webhook-secret-file is missing"),
         (with(&["--consumer", "a"]), "--consumer is not for webhooks"),
+        (with(&["--claim-after", "5s"]), "--claim-after is not for webhooks"),
         (with(&["--group", "orders"]), "that of webhooks begins with webhooks"),
         (with(&["--webhook-parallel", "0"]), "must be a whole number from 1 to 256"),
         (with(&["--webhook-deadline", "1h"]), "must be from 100ms to 1m"),
