@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+"""A cart over several sales, in the shop's back end: all or nothing. Needs Python 3.9 or later.
+
+    examples/cart.py shop.token ann ticket=2 poster=1
+
+Holds each line, and cancels what it holds if one is refused. Then takes the payment and confirms each.
+If one has expired and its units are gone, refunds what is confirmed, cancels the rest, and pays back.
+
+CART names the cart. After a crash, or the outcome `unknown`, the same command with the same name goes
+on. README.md beside this file has the rest of the environment, output and exit codes.
+"""
+
+import os
+import sys
+import uuid
+from urllib.parse import quote
+
+from buyer import ask
+
+
+LOST = ("expired", "limit_reached", "already_cancelled", "already_refunded", "not_found")
+
+
+def pay(user, cart):
+    """Takes the money, once: the cart is the key of the payment at your provider."""
+    print(f"charged {user} for {cart}")
+
+
+def pay_back(user, cart):
+    """Returns the money if it was taken, once, by the same key."""
+    print(f"paid back {user} for {cart}")
+
+
+class Cart:
+    """The cart of a user, by the shop's token."""
+
+    def __init__(self, token, user, name):
+        self.token, self.user, self.name = token, user, name
+        self.ids = []  # of the reservations that it holds, or has confirmed
+
+    def hold(self, sale, quantity):
+        """Holds units of a sale. Keys belong to a user and a sale, so one serves all lines."""
+        path, body = f"/v1/sales/{quote(sale)}/reservations", {"user": self.user, "quantity": quantity}
+        outcome, answer = ask("POST", path, body, key=self.name, token=self.token)
+        if outcome in ("held", "confirmed"):  # confirmed: by an earlier run
+            self.ids.append(answer["id"])
+        return outcome
+
+    def change(self, id, what):
+        """Confirms, cancels or refunds one."""
+        return ask("POST", f"/v1/reservations/{quote(id)}/{what}", token=self.token)[0]
+
+    def give_back(self):
+        """Gives back all that it has. Returns the ids for which that is not certain."""
+        left = []
+        for id in self.ids:
+            outcome = self.change(id, "cancel")
+            if outcome == "already_confirmed":
+                outcome = self.change(id, "refund")
+            if outcome not in (*LOST, "cancelled", "refunded"):
+                left.append(id)
+        return left
+
+    def fail(self, why):
+        """Gives back reservations and money. Returns the exit code."""
+        left = self.give_back()
+        if not left:  # else the money is for a person to look at
+            pay_back(self.user, self.name)
+        print("; ".join([why, *(f"not given back {id}" for id in left)]))
+        return 1
+
+
+def main(token_file, user, *lines):
+    """Buys all lines. Returns the exit code."""
+    name = os.environ.get("CART") or str(uuid.uuid4())
+    print(f"cart {name}", file=sys.stderr)  # to be kept until the outcome is known
+    cart = Cart(open(token_file).read().strip(), user, name)
+    for line in lines:
+        sale, _, quantity = line.partition("=")
+        outcome = cart.hold(sale, int(quantity or 1))
+        if outcome not in ("held", "confirmed"):
+            return cart.fail(f"{outcome}; sale {sale}")
+    pay(user, name)
+    for id in cart.ids:
+        outcome = cart.change(id, "confirm")
+        if outcome in LOST:
+            return cart.fail(f"{outcome}; id {id}")
+        if outcome != "confirmed":
+            print(f"{outcome}; id {id}; the same CART goes on")
+            return 1
+    print("; ".join(["confirmed", *(f"id {id}" for id in cart.ids)]))
+    return 0
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 4:
+        print("usage: cart.py TOKEN_FILE USER SALE[=QUANTITY]...", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(main(*sys.argv[1:]))
