@@ -1,5 +1,6 @@
 //! Every order in which threads can reach a core's mailbox, by `loom`: whoever waits for it is woken
-//! (a wake-up that is lost is a deadlock here), and each message is taken once.
+//! (a wake-up that is lost is a deadlock here), and each message is taken once. And every order in which
+//! two of them can take from the limiter: together they take what one may.
 //!
 //! The file under test is compiled a second time, against the `sync` and the wake-up below.
 
@@ -11,8 +12,38 @@ mod engine {
     pub mod wakeup;
 }
 
+#[path = "../src/limiter"]
+#[expect(dead_code, reason = "its own tests use the rest")]
+mod limiter {
+    #[path = "table.rs"]
+    mod table;
+
+    use crate::limits::RATE_BUCKET_PLACES;
+    use table::{Pace, Table};
+
+    /// A table of one bucket.
+    pub struct Bucket(Table);
+
+    impl Bucket {
+        pub fn new() -> Self {
+            Self(Table::new(RATE_BUCKET_PLACES))
+        }
+
+        /// Whether this key may buy once more, of so many at once.
+        pub fn take(&self, key: u64, burst: u64, now_ms: u64) -> bool {
+            let one = table::STEPS_PER_S;
+            // What tells keys of one bucket apart are the upper bits of a hash.
+            let hash = key << 60;
+            self.0.take(hash, Pace { one, burst: burst * one }, now_ms).is_ok()
+        }
+    }
+}
+
+use stampede::limits;
+
 /// In place of `src/sync.rs`.
 mod sync {
+    pub use loom::sync::atomic::{AtomicU64, Ordering};
     pub use loom::sync::{Condvar, Mutex, MutexGuard};
 
     pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -23,6 +54,7 @@ mod sync {
 use std::cell::RefCell;
 
 use engine::mailbox::Mailbox;
+use limiter::Bucket;
 use loom::sync::Arc;
 
 /// In place of a core: the messages that it has taken, each with its sender.
@@ -75,4 +107,29 @@ fn messages_of_several_threads_wake_the_core_and_are_taken_once() {
     explore(2, 1, None);
     explore(2, 2, Some(2));
     explore(3, 1, Some(1));
+}
+
+/// Two threads with these purchases each, of which so many may be made at once. How many were.
+fn taken(ours: &'static [u64], theirs: &'static [u64], burst: u64, want: usize) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(move || {
+        let bucket = Arc::new(Bucket::new());
+        let take = move |bucket: &Bucket, keys: &'static [u64]| {
+            keys.iter().filter(|key| bucket.take(**key, burst, 1_000)).count()
+        };
+        let other = bucket.clone();
+        let thread = loom::thread::spawn(move || take(&other, theirs));
+        let ours = take(&bucket, ours);
+        assert_eq!(ours + thread.join().expect("the other thread"), want);
+    });
+}
+
+#[test]
+fn threads_take_together_what_one_may() {
+    taken(&[1], &[1], 1, 1);
+    taken(&[1, 1], &[1, 1], 3, 3);
+    // Two who are new at the same time find a place each, and neither takes of the other's.
+    taken(&[1], &[2], 1, 2);
+    taken(&[1, 2], &[2, 1], 1, 2);
 }

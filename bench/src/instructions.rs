@@ -11,12 +11,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
+use stampede::admission::Algorithm;
 
+use crate::admission::Shop;
 use crate::answer::{self, Answer, TARGET};
 use crate::builds::Build;
 use crate::client::{Client, Response};
 use crate::error::{Because, Result, fail};
-use crate::lab::{Lab, free_address_on, unexpected};
+use crate::lab::{Lab, Served, free_address_on, unexpected};
 use crate::machine;
 use crate::process::Interrupted;
 use crate::report::Spread;
@@ -48,6 +50,9 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// Rounds that differ by more than this share are not exact.
 const EXACT: f64 = 0.01;
 
+/// A limit that nobody reaches here.
+const NO_LIMIT: &str = "10000/10000";
+
 /// The order of a buyer who is refused, at this path.
 const ORDERS: &str = "/v1/sales/ticket/reservations";
 const ORDER: &str = r#"{"user":"load","quantity":1}"#;
@@ -65,6 +70,12 @@ pub enum Scenario {
     SaleEmbedded,
     /// The same; Redis.
     SaleRedis,
+    /// `rejection` with limits per user and address, that nobody reaches.
+    Limited,
+    /// `post` with these.
+    PostLimited,
+    /// `sale-embedded` with a token for each purchase, HS256, and admission.
+    SaleAdmitted,
 }
 
 /// Settings of a run.
@@ -94,11 +105,14 @@ impl Scenario {
             Self::Post => "rejection_post",
             Self::SaleEmbedded => "sale_embedded",
             Self::SaleRedis => "sale_redis",
+            Self::Limited => "rejection_limited",
+            Self::PostLimited => "rejection_post_limited",
+            Self::SaleAdmitted => "sale_admitted",
         }
     }
 
     fn sells(self) -> bool {
-        matches!(self, Self::SaleEmbedded | Self::SaleRedis)
+        matches!(self, Self::SaleEmbedded | Self::SaleRedis | Self::SaleAdmitted)
     }
 
     /// Requests before those that count, and those.
@@ -111,7 +125,7 @@ impl Scenario {
     }
 
     /// Sends so many requests over one connection, and checks every answer.
-    fn ask(self, address: SocketAddr, requests: usize) -> Result<()> {
+    fn ask(self, address: SocketAddr, requests: usize, shop: Option<&Shop>) -> Result<()> {
         let mut client = Client::connect(address)?;
         match self {
             Self::Pipelined => {
@@ -120,7 +134,7 @@ impl Scenario {
                     responses.iter().try_for_each(|response| self.check(response))?;
                 }
             }
-            Self::Post => {
+            Self::Post | Self::PostLimited => {
                 for _ in 0..requests {
                     let response = client.post(ORDERS, ORDER)?;
                     if response.status != 409 || !response.body.contains(r#""code":"sold_out""#) {
@@ -128,9 +142,16 @@ impl Scenario {
                     }
                 }
             }
-            Self::Rejection | Self::SaleEmbedded | Self::SaleRedis => {
+            Self::Rejection | Self::Limited | Self::SaleEmbedded | Self::SaleRedis => {
                 for _ in 0..requests {
                     self.check(&client.get(TARGET)?)?;
+                }
+            }
+            Self::SaleAdmitted => {
+                for number in 0..requests {
+                    let Some(shop) = shop else { return fail("nobody mints tokens") };
+                    let token = shop.header(&format!("buyer-{number:08}"))?;
+                    self.check(&client.get_with(TARGET, &token)?)?;
                 }
             }
         }
@@ -162,13 +183,27 @@ impl Scenario {
         let sale = format!("ticket={}", if self.sells() { TOTAL_HUGE } else { TOTAL_TINY });
         let (address, profile) = (free_address_on(ADDRESS)?, lab.fresh_folder("callgrind"));
         let cores = [lab.server_core];
-        let line =
-            lab.programs.stampede_serve(&cores, &address.to_string(), &ledger, &["--sale", &sale]);
+        let admits = self == Self::SaleAdmitted;
+        let shop = admits.then(|| Shop::open(lab.data(), Algorithm::Hs256, 1)).transpose()?;
+        let keys = shop.as_ref().map(|shop| shop.file.display().to_string());
+        let mut options = vec!["--sale", &*sale];
+        if matches!(self, Self::Limited | Self::PostLimited) {
+            options.extend(["--rate-per-user", NO_LIMIT, "--rate-per-address", NO_LIMIT]);
+        }
+        options.extend(keys.iter().flat_map(|keys| ["--admission-keys", keys]));
+        let line = lab.programs.stampede_serve(&cores, &address.to_string(), &ledger, &options);
         let line = lab.programs.under_callgrind(line, &profile);
         let mut served = lab.serve_line("stampede", &line, address)?;
         lab.remark(&format!("{requests} requests to {address}"))?;
         let started = Instant::now();
-        while let Err(failure) = served.expect(self.expected()) {
+        let is_ready = |served: &Served| match &shop {
+            Some(shop) => {
+                let header = shop.header("first")?;
+                self.check(&served.client()?.get_with(TARGET, &header)?)
+            }
+            None => served.expect(self.expected()),
+        };
+        while let Err(failure) = is_ready(&served) {
             // Under callgrind it shows that a server listens for a moment before it serves: who is
             // early is refused. If it has ended, its own words say more than that.
             lab.settle(SETTLE)?;
@@ -177,7 +212,7 @@ impl Scenario {
                 return Err(failure);
             }
         }
-        self.ask(address, requests)?;
+        self.ask(address, requests, shop.as_ref())?;
         served.process.end(libc::SIGTERM, END_DEADLINE)?;
         let text = fs::read_to_string(&profile)
             .because(|| format!("reading callgrind's profile {}", profile.display()))?;

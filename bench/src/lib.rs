@@ -7,7 +7,7 @@
 //! (floors, peers, bare clients) are programs under `src/bin`; `peers` has those in other languages.
 //!
 //! The other commands each measure one thing, in a module of their own, on the same bench:
-//! [`strategies`], [`orders`], [`drain`], [`reopen`], [`sales`], [`memory`], [`idle`], [`hand_over`];
+//! [`strategies`], [`orders`], [`drain`], [`reopen`], [`sales`], [`memory`], [`idle`], [`hand_over`], [`admission`];
 //! [`against`] and [`instructions`] compare two [`builds`] of stampede. [`session`] is what all share.
 //! [`techempower`] measures nothing: it checks the rules of two tests;
 //! [`httparena`] checks the engine's own entry and measures it. [`load`] is our own load
@@ -21,6 +21,7 @@ pub mod full;
 pub mod quick;
 pub mod scenarios;
 
+pub mod admission;
 pub mod against;
 pub mod drain;
 pub mod hand_over;

@@ -119,6 +119,10 @@ pub mod figure {
     pub const STRANGERS_OPEN: &str = "strangers_open";
     /// TLS handshakes of strangers that came to an end, per second.
     pub const HANDSHAKES_PER_S: &str = "handshakes_per_s";
+    /// Forged tokens that were shown per second.
+    pub const FORGED_PER_S: &str = "forged_per_s";
+    /// Those of them whose signature was checked.
+    pub const CHECKED_PER_S: &str = "checked_per_s";
     /// Connections on which heads without end began.
     pub const HEADS_OPENED: &str = "heads_opened";
     /// What a system took of heads or requests without end, in MiB.

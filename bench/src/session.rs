@@ -224,6 +224,8 @@ fn shown(figures: &Figures) -> String {
         (figure::GRANTED_P99_US, "us p99"),
         (figure::LIVEZ_P99_US, "us p99 of /livez"),
         (figure::HANDSHAKES_PER_S, "handshakes/s"),
+        (figure::FORGED_PER_S, "forged/s"),
+        (figure::CHECKED_PER_S, "checked/s"),
         (figure::SURVIVED, "survived"),
         (figure::GROWN_KIB, "KiB grown"),
         (figure::PAID, "paid"),

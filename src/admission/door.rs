@@ -1,9 +1,10 @@
 //! A core's door: admits whom a token admits, and bounds what checking costs.
 //!
-//! A check of an EdDSA signature costs as much as a hundred refusals, so a core spends no more than a
-//! part of each tick on checks. Who floods it with forged tokens takes that from honest newcomers; so
-//! each address has only a small part of it for signatures that turn out to be wrong. Verified tokens
-//! are cached and go on whatever the flood.
+//! A check of an EdDSA signature costs as much as many refusals, so a core spends no more than a
+//! part of each tick on checks. Who floods it with forged tokens takes that from honest newcomers. So
+//! each address has only a small part of a tick for signatures that turn out to be wrong, and all
+//! addresses that have lately shown one share a quarter. Verified tokens are cached and go on whatever
+//! the flood.
 
 use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
@@ -14,6 +15,7 @@ use super::pass::{Denied, Pass};
 use super::token::Admission;
 use crate::limits::{
     ADMISSION_CHECKS_PER_TICK_US, ADMISSION_FORGED_COUNTERS, ADMISSION_FORGED_PER_ADDRESS_US,
+    ADMISSION_SUSPECT_TICKS, ADMISSION_SUSPECTS_PER_TICK_US,
 };
 
 /// Who shows a token.
@@ -25,17 +27,28 @@ pub struct Visitor {
     pub now_ms: u64,
 }
 
+/// What is known of forged signatures from an address.
+#[derive(Clone, Copy, Default)]
+struct Forged {
+    /// The last tick in which there were some.
+    tick: u32,
+    /// What they took in it, in microseconds. 0: there were none yet.
+    us: u32,
+}
+
 /// See the module's header.
 pub struct Door {
     admission: Arc<Admission>,
     cache: Cache,
-    /// What may still be spent in this tick, in microseconds.
+    /// The number of this tick.
+    tick: u32,
+    /// What may still be spent in it, in microseconds.
     left_us: u32,
+    /// What of that may be spent on those who have forged lately.
+    suspects_left_us: u32,
     hasher: RandomState,
-    /// What was spent in this tick on forged signatures, in microseconds, by address.
-    forged_us: Box<[u32]>,
-    /// Some of it is not 0.
-    is_forged: bool,
+    /// Forged signatures, by address.
+    forged: Box<[Forged]>,
     /// Signatures that were checked, and not told yet.
     checks: u64,
 }
@@ -46,10 +59,11 @@ impl Door {
         Self {
             admission,
             cache: Cache::new(),
+            tick: 0,
             left_us: ADMISSION_CHECKS_PER_TICK_US,
+            suspects_left_us: ADMISSION_SUSPECTS_PER_TICK_US,
             hasher: RandomState::new(),
-            forged_us: vec![0; ADMISSION_FORGED_COUNTERS].into(),
-            is_forged: false,
+            forged: vec![Forged::default(); ADMISSION_FORGED_COUNTERS].into(),
             checks: 0,
         }
     }
@@ -62,10 +76,9 @@ impl Door {
             }
             self.admission = admission.clone();
         }
+        self.tick = self.tick.wrapping_add(1);
         self.left_us = ADMISSION_CHECKS_PER_TICK_US;
-        if std::mem::take(&mut self.is_forged) {
-            self.forged_us.fill(0);
-        }
+        self.suspects_left_us = ADMISSION_SUSPECTS_PER_TICK_US;
     }
 
     /// Whom this token admits, at this time.
@@ -98,16 +111,27 @@ impl Door {
         let checked = self.admission.read(token)?;
         let cost_us = checked.cost_us();
         let counter = visitor.address.map(|address| self.counter(address));
-        let forged_us = counter.map_or(0, |at| self.forged_us[at]);
-        if self.left_us < cost_us || forged_us + cost_us > ADMISSION_FORGED_PER_ADDRESS_US {
+        let forged = counter.map(|at| self.forged[at]).unwrap_or_default();
+        let past_ticks = self.tick.wrapping_sub(forged.tick);
+        let is_suspect = forged.us > 0 && past_ticks <= ADMISSION_SUSPECT_TICKS;
+        let forged_us = if past_ticks == 0 { forged.us } else { 0 };
+        let left_us =
+            if is_suspect { self.suspects_left_us.min(self.left_us) } else { self.left_us };
+        if left_us < cost_us || forged_us + cost_us > ADMISSION_FORGED_PER_ADDRESS_US {
+            if let Some(at) = counter.filter(|_| is_suspect) {
+                // Who goes on stays what he is.
+                self.forged[at] = Forged { tick: self.tick, us: forged_us.max(1) };
+            }
             return Err(Denied::Busy);
         }
         self.left_us -= cost_us;
+        if is_suspect {
+            self.suspects_left_us -= cost_us;
+        }
         self.checks += 1;
         let verified = checked.verify();
         if let (Err(Denied::Signature), Some(at)) = (&verified, counter) {
-            self.forged_us[at] = forged_us + cost_us;
-            self.is_forged = true;
+            self.forged[at] = Forged { tick: self.tick, us: forged_us + cost_us };
         }
         verified
     }

@@ -81,6 +81,47 @@ fn who_forges_is_stopped_before_he_takes_much() {
 }
 
 #[test]
+fn many_who_forge_leave_the_others_their_part() {
+    const ADDRESSES: u64 = 200;
+    let (ours, theirs) = (admission(1), admission(2));
+    let mut door = Door::new(ours.clone());
+    let forged = token(&theirs, "ed", "u1");
+    let honest = (ADDRESSES..)
+        .find(|honest| (0..ADDRESSES).all(|n| door.counter(n) != door.counter(*honest)))
+        .unwrap();
+    let mut refused = 0;
+    for tick in 0..10 * ADMISSION_SUSPECT_TICKS {
+        door.tick(&ours);
+        let checked = (0..10 * ADDRESSES)
+            .filter(|n| {
+                door.admit(forged.as_bytes(), from(n % ADDRESSES)) == Err(Denied::Signature)
+            })
+            .count() as u32;
+        let token = token(&ours, "ed", &format!("honest-{tick}"));
+        match door.admit(token.as_bytes(), from(honest)) {
+            Ok(_) => {
+                assert!(checked * ADMISSION_EDDSA_COST_US < ADMISSION_CHECKS_PER_TICK_US);
+            }
+            // Until each of them is known for what he does.
+            refused_once => {
+                assert_eq!(refused_once, Err(Denied::Busy));
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused <= 3, "{refused} of {}", 10 * ADMISSION_SUSPECT_TICKS);
+    // A second after the last of it nobody is a suspect.
+    for _ in 0..=ADMISSION_SUSPECT_TICKS {
+        door.tick(&ours);
+    }
+    let late: Vec<_> = (0..ADDRESSES)
+        .map(|n| door.admit(token(&ours, "hs", &format!("late-{n}")).as_bytes(), from(n)))
+        .collect();
+    assert!(late.iter().all(Result::is_ok));
+    assert_eq!(door.suspects_left_us, ADMISSION_SUSPECTS_PER_TICK_US);
+}
+
+#[test]
 fn a_known_token_ends_with_its_time_and_with_its_key() {
     let ours = admission(1);
     let mut door = Door::new(ours.clone());

@@ -104,20 +104,31 @@ fn threads_share_what_a_key_may_take() {
 /// 500,000 others, each of whom buys once: twice as many as there are places.
 #[test]
 fn a_crowd_punishes_nobody_and_who_takes_most_is_remembered() {
+    let address = |n: u64| std::net::Ipv6Addr::from(u128::from(n) << 64);
+    crowd(address);
+    crowd(|n| crate::sale::User::new(&format!("user-{n}")).unwrap());
+}
+
+fn crowd<K: Hash>(key: impl Fn(u64) -> K) {
     let limiter = Limiter::default();
+    let allowed = |limiter: &Limiter, n, now_ms, tries| {
+        (0..tries).filter(|_| limiter.take(key(n), now_ms).is_ok()).count()
+    };
     limiter.set(Some(Rate::new(1, 10).unwrap()));
     assert_eq!(allowed(&limiter, 0, 0, 50), 10);
     let mut forgotten = 0;
-    for key in 1..=500_000 {
-        let taken = limiter.take(key, 0);
+    for n in 1..=500_000 {
+        let taken = limiter.take(key(n), 0);
         forgotten += u32::from(taken.expect("a newcomer is allowed"));
-        if key % 1_000 == 0 {
-            assert!(limiter.take(0u64, 0).is_err(), "after {key} others");
+        if n % 1_000 == 0 {
+            assert!(limiter.take(key(0), 0).is_err(), "after {n} others");
         }
     }
     assert!(forgotten > 200_000, "{forgotten}");
+    // No place has memory of its own.
+    assert_eq!(limiter.table.get().unwrap().bytes(), RATE_PLACES * size_of::<u64>());
     // A second later all of their places are free again.
-    let forgets = |key: u64| limiter.take(key, 10_001).expect("a newcomer is allowed");
+    let forgets = |n: u64| limiter.take(key(n), 10_001).expect("a newcomer is allowed");
     assert!(!(1_000_000..1_001_000).any(forgets));
 }
 

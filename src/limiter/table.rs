@@ -67,6 +67,12 @@ impl Table {
         Self { buckets: (0..places / RATE_BUCKET_PLACES).map(bucket).collect() }
     }
 
+    /// Bytes that it takes, whoever comes.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&*self.buckets)
+    }
+
     /// A purchase by the key with this hash, at this time. `Err`: after how many steps of time it may
     /// come again.
     pub(super) fn take(&self, hash: u64, pace: Pace, now_ms: u64) -> Result<Taken, u64> {

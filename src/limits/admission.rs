@@ -32,14 +32,18 @@ pub const ADMISSION_CACHE_WAYS: usize = 4;
 /// About what it costs to check an HS256 token, in microseconds of a core.
 pub const ADMISSION_HS256_COST_US: u32 = 2;
 /// About what it costs to check an EdDSA token, in microseconds of a core.
-pub const ADMISSION_EDDSA_COST_US: u32 = 100;
+pub const ADMISSION_EDDSA_COST_US: u32 = 50;
 /// What a core may spend on checks in one tick, in microseconds. Beyond it: 503 `busy`, for tokens that
 /// the core has not verified before.
 pub const ADMISSION_CHECKS_PER_TICK_US: u32 = 12_500;
 /// What one address may take of that for signatures that turn out to be forged, in microseconds per tick.
 pub const ADMISSION_FORGED_PER_ADDRESS_US: u32 = 400;
-/// Counters in which a core notes what addresses have taken of it; each address has one, some share one.
-pub const ADMISSION_FORGED_COUNTERS: usize = 1024;
+/// What all addresses together may take that have shown a forged signature lately.
+pub const ADMISSION_SUSPECTS_PER_TICK_US: u32 = ADMISSION_CHECKS_PER_TICK_US / 4;
+/// For how many ticks an address is one of those: a second.
+pub const ADMISSION_SUSPECT_TICKS: u32 = 20;
+/// Counters in which a core notes what addresses have forged; each address has one, some share one.
+pub const ADMISSION_FORGED_COUNTERS: usize = 8192;
 
 // The longest token of 16 sales with the longest names fits: a third more as base64, twice.
 const _: () = assert!(
@@ -55,9 +59,12 @@ const _: () = assert!(
 const _: () =
     assert!(ADMISSION_CACHED_MAX.is_power_of_two() && ADMISSION_CACHE_WAYS.is_power_of_two());
 const _: () = assert!(ADMISSION_CACHE_WAYS < ADMISSION_CACHED_MAX);
+// What a core keeps of the longest tokens, with what they say, is bounded.
+const _: () = assert!(ADMISSION_CACHED_MAX * 2 * ADMISSION_TOKEN_BYTES_MAX <= 24 << 20);
 // No address takes more than a small part by forging, and each may err a few times.
 const _: () = assert!(ADMISSION_FORGED_PER_ADDRESS_US * 16 <= ADMISSION_CHECKS_PER_TICK_US);
 const _: () = assert!(ADMISSION_FORGED_PER_ADDRESS_US >= 4 * ADMISSION_EDDSA_COST_US);
+const _: () = assert!(ADMISSION_FORGED_PER_ADDRESS_US < ADMISSION_SUSPECTS_PER_TICK_US);
 const _: () = assert!(ADMISSION_FORGED_COUNTERS.is_power_of_two());
 const _: () =
     assert!(ADMISSION_KEYS_MAX * (2 * ADMISSION_SECRET_BYTES_MAX + 256) < ADMISSION_KEYS_BYTES_MAX);

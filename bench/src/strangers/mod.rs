@@ -2,7 +2,7 @@
 //! `src/bin/stranger.rs`, with a command for each file here:
 //!
 //! [`flood`] sends without end and never reads; [`silent`] takes places and says nothing; [`hold`] are
-//! the honest ones who were there before; [`handshakes`] begin TLS; [`sink`] is a program that only reads and drops, to which the
+//! the honest ones who were there before; [`handshakes`] begin TLS; [`tokens`] forge tokens; [`sink`] is a program that only reads and drops, to which the
 //! same can be done; [`probe`] asks one thing at fixed times. [`target`] is what all of them are told.
 //!
 //! Each runs on one thread, holds as many connections as it was told and no more, and sums up what it
@@ -15,6 +15,7 @@ pub mod probe;
 pub mod silent;
 pub mod sink;
 pub mod target;
+pub mod tokens;
 
 use clap::Subcommand;
 use serde::Serialize;
@@ -43,6 +44,10 @@ pub enum Deed {
     /// No connection asks for anything. Prints how many handshakes came to an end, and how many
     /// connections the server closed.
     Handshakes(handshakes::Settings),
+    /// Show forged tokens, so many per second, one at a time on each connection.
+    ///
+    /// Prints how many were checked and refused, and how many the server had no time for.
+    Tokens(tokens::Settings),
     /// Hold connections from several loopback addresses, and see whether they survive.
     ///
     /// Asks once on each, prints "held N", waits for a line on its standard input (or its end), and
@@ -69,6 +74,7 @@ impl Deed {
             }
             Self::Silent(settings) => json(&silent::run(settings, interrupted)?),
             Self::Handshakes(settings) => json(&handshakes::run(settings, interrupted)?),
+            Self::Tokens(settings) => json(&tokens::run(settings, interrupted)?),
             Self::Hold(settings) => json(&hold::run(settings, interrupted)?),
             Self::Sink(settings) => json(&sink::run(settings, interrupted)?),
             Self::Probe(settings) => json(&probe::run(settings, interrupted)?),
