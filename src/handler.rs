@@ -6,6 +6,7 @@
 
 mod answer;
 mod buy;
+mod desk;
 mod passing;
 mod refusal;
 mod reservations;
@@ -13,22 +14,24 @@ mod sales;
 
 pub use buy::BUY_SALE;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::code::Code;
-use crate::control::caller::Caller;
+use crate::control::catalogue::CoreCatalogue;
 use crate::control::request::{Reply, Request, reply_or_gone};
 use crate::engine::core::{Action, Core, Service};
 use crate::engine::gate::Token;
 use crate::engine::http::{
-    Canned, Envelope, Head, Problem, Status, write_json_bytes, write_options, write_request_id,
+    Canned, Envelope, Head, Method, Problem, write_cross_origin, write_json_bytes, write_options,
+    write_request_id,
 };
 use crate::engine::manner::Manner;
-use crate::engine::promise::{Promise, Promised, promise};
+use crate::engine::promise::{Promise, Promised};
 use crate::ledger::batch::Asker;
 use crate::openapi;
 use crate::purchase::{Asked, Progress, Seller};
-use crate::route::table::Port;
+use crate::route::table::{self, Found, Port};
 use crate::route::{Namer, Route, buyer, percent, route};
 use crate::seldom::Seldom;
 use crate::trace::Trace;
@@ -52,6 +55,8 @@ pub struct Buyers {
     turnstile: Turnstile,
     /// Where the shop's requests go that are no purchases.
     desk: AskDesk,
+    /// All sales, for everybody.
+    catalogue: CoreCatalogue,
     /// What is the same for everybody, encoded once.
     buy_refusals: buy::Refusals,
     sold_out: Canned,
@@ -65,6 +70,7 @@ impl Buyers {
         trust: CoreTrust,
         turnstile: Turnstile,
         desk: AskDesk,
+        catalogue: CoreCatalogue,
     ) -> Self {
         Self {
             seller,
@@ -72,6 +78,7 @@ impl Buyers {
             trust,
             turnstile,
             desk,
+            catalogue,
             buy_refusals: buy::Refusals::default(),
             sold_out: Canned::problem(&refusal::sold_out(0)),
         }
@@ -110,10 +117,12 @@ impl Service for Buyers {
         waiting: Waiting,
         out: &mut Vec<u8>,
     ) -> Action<Waiting> {
-        let Waiting { manner, question, trace } = waiting;
+        let Waiting { manner, question, trace, origin } = waiting;
         let (seller, asker) = (self.seller, Asker(asker.to_number()));
         let start = out.len();
-        let on = |question| Action::Wait(Waiting { manner, question, trace: trace.clone() });
+        let on = |question| {
+            Action::Wait(Waiting { manner, question, trace: trace.clone(), origin: origin.clone() })
+        };
         match question {
             Question::Buy(asked) => match asked.go_on(seller, asker) {
                 Progress::Waits(asked) => return on(Question::Buy(asked)),
@@ -151,6 +160,9 @@ impl Service for Buyers {
         }
         if let Some(trace) = trace {
             answer_traced(&trace, start, out);
+        }
+        if let Some(origin) = origin {
+            write_cross_origin(&origin, None, start, out);
         }
         Action::Answered
     }
@@ -204,7 +216,9 @@ impl Buyers {
         let date = core.date.borrow();
         let envelope = &manner.envelope(&date);
         let seller = self.seller;
-        let wait = |question| Action::Wait(Waiting { manner, question, trace: trace.cloned() });
+        let wait = |question| {
+            Action::Wait(Waiting { manner, question, trace: trace.cloned(), origin: None })
+        };
         let ask = |id: &str, wish, out: &mut Vec<u8>| {
             let asking = match self.turnstile.is_on() {
                 true => self.ask_passing(core, asker, head, (id, wish), envelope, out),
@@ -272,6 +286,10 @@ impl Buyers {
                     problem.write(envelope, out);
                     Action::Answered
                 }
+            },
+            Route::ListSales => match self.list_sales(core, asker, head, envelope, out) {
+                Some(reply) => wait(Question::Desk(reply)),
+                None => Action::Answered,
             },
             Route::AtDesk { .. } => match self.ask_desk(core, asker, head, body, unmet, trace) {
                 Ok(reply) => wait(Question::Desk(reply)),
@@ -349,24 +367,6 @@ impl Buyers {
         }
     }
 
-    /// Leaves what the shop asks to a control thread, if it is the shop that asks.
-    #[cold]
-    fn ask_desk(
-        &self,
-        core: &'static Core,
-        asker: Asker,
-        head: &Head<'_>,
-        body: &[u8],
-        unmet: Option<Status>,
-        trace: Option<&Arc<Trace>>,
-    ) -> Result<Promised<Reply>, Problem> {
-        let credential = self.trust.get().shop(head, Code::ShopOnly)?;
-        let caller = Caller::shop(credential, trace.map(|trace| Trace::clone(trace)));
-        let (promise, promised) = promise(core, Token::from_number(asker.0));
-        (self.desk)(Request::of(head, body, unmet.is_some(), caller), promise)?;
-        Ok(promised)
-    }
-
     /// Answers a request that asks more, or whose path may be another's, written otherwise.
     #[cold]
     fn answer_elsewhere(
@@ -390,10 +390,28 @@ impl Buyers {
             Problem::of(Code::NotFound).write(&manner.envelope(&core.date.borrow()), out);
             Action::Answered
         });
-        if let (Action::Answered, Some(trace)) = (&action, trace) {
-            answer_traced(&trace, start, out);
+        let origin = self.trust.get().allowed_origin(head);
+        match action {
+            Action::Wait(waiting) => Action::Wait(Waiting { origin, ..waiting }),
+            Action::Answered => {
+                if let Some(trace) = trace {
+                    answer_traced(&trace, start, out);
+                }
+                if let Some(origin) = origin {
+                    let asks = (head.method == Method::Options).then(|| allowed_at(head.path));
+                    write_cross_origin(&origin, asks, start, out);
+                }
+                Action::Answered
+            }
         }
-        action
+    }
+}
+
+/// The methods that a path takes.
+fn allowed_at(path: &str) -> &'static str {
+    match table::find(Port::Public, Method::Options, path) {
+        Found::Path(methods) => &methods.allow,
+        Found::Endpoint(..) | Found::Nothing => "OPTIONS",
     }
 }
 
@@ -453,6 +471,8 @@ pub struct Waiting {
     question: Question,
     /// How it is found again.
     trace: Option<Arc<Trace>>,
+    /// The web page that may read the answer.
+    origin: Option<Rc<str>>,
 }
 
 enum Question {
@@ -471,7 +491,9 @@ impl Buyers {
         let desk: AskDesk = Box::new(|request, _| panic!("nobody is at the desk: {request:?}"));
         let turnstile = crate::turnstile::SharedTurnstile::open(1);
         let turnstile = Turnstile::new(0, Arc::new(turnstile));
-        Self::new(seller, public_confirm, CoreTrust::of(Arc::new(trust)), turnstile, desk)
+        let trust = CoreTrust::of(Arc::new(trust));
+        let catalogue = CoreCatalogue::empty();
+        Self::new(seller, public_confirm, trust, turnstile, desk, catalogue)
     }
 }
 

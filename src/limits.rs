@@ -417,6 +417,10 @@ pub const CONTROL_WAITING_MAX: usize = 64;
 pub const CONTROL_SWEEP_INTERVAL_MS: u64 = 500;
 /// Time that the end of the server waits for what the control port has under way.
 pub const CONTROL_STOP_MS: u64 = 2_000;
+/// Age up to which the public list of sales is shown without a look at the ledger.
+pub const CATALOGUE_AGE_MS: u64 = 1_000;
+/// Requests that may wait for it to be read.
+pub const CATALOGUE_WAITING_MAX: usize = 1_024;
 /// Sales in a list of the control port, unless asked for.
 pub const CONTROL_PAGE_DEFAULT: usize = 100;
 /// Most sales in a list of the control port.
@@ -429,6 +433,8 @@ pub const CONTROL_SNAPSHOT_MS: u64 = 30_000;
 pub const CONTROL_TOKEN_BYTES_MIN: usize = 16;
 /// See [`CONTROL_TOKEN_BYTES_MIN`].
 pub const CONTROL_TOKEN_BYTES_MAX: usize = 512;
+/// Origins of web pages that may read answers.
+pub const CORS_ORIGINS_MAX: usize = 64;
 /// Tokens that a shop may have at a time: the one in use, the next one, and some to spare.
 pub const SHOP_TOKENS_MAX: usize = 8;
 /// Longest answer of a control port that a command takes, in bytes.

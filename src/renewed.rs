@@ -23,8 +23,13 @@ impl<T> Renewed<T> {
     /// From now on the value is this one. A core that is reading its copy has the old one until it asks
     /// again.
     pub fn set(&self, value: T) {
+        self.share(Arc::new(value));
+    }
+
+    /// The same of a value that its maker keeps, too.
+    pub fn share(&self, value: Arc<T>) {
         let mut current = lock(&self.value);
-        *current = Arc::new(value);
+        *current = value;
         self.number.fetch_add(1, Ordering::Release);
     }
 

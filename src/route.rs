@@ -61,6 +61,8 @@ pub enum Route<'a> {
         /// What.
         endpoint: &'static Endpoint,
     },
+    /// All sales, page by page.
+    ListSales,
     /// What may be asked, as OpenAPI.
     Describe,
     /// What may be asked: 204.
@@ -153,6 +155,7 @@ fn route_by_table(method: Method, path: &str) -> Route<'_> {
         Operation::Confirm => Route::ConfirmReservation { id: name },
         Operation::Cancel => Route::CancelReservation { id: name },
         Operation::Describe => Route::Describe,
+        Operation::ListSales => Route::ListSales,
         // The shop's, which a control thread carries out.
         _ => Route::AtDesk { endpoint },
     }
@@ -207,7 +210,7 @@ mod tests {
             ("GET /v1/sales/%2f", r#"ShowSale { sale: "/" }"#),
             ("GET /v1/sales/%zz", "NotFound"),
             ("POST /v1/sales/ticket", &format!("MethodNotAllowed {read}")),
-            ("GET /v1/sales", "NotFound"),
+            ("GET /v1/sales", "ListSales"),
             ("GET /v1/sales/", "NotFound"),
             ("GET /v1/sales/ticket/", "NotFound"),
             ("POST /v1/sales/ticket/reservations", r#"CreateReservation { sale: "ticket" }"#),

@@ -1,16 +1,17 @@
-//! Whom the buyers' port believes: who is the shop, who may say which user buys, and from which address a
-//! request comes.
+//! Whom the buyers' port believes: who is the shop, who may say which user buys, from which address a
+//! request comes, and which web pages may read answers.
 //!
 //! Without proxies and admission everybody names himself. With either, a user counts only if somebody
 //! names it who is trusted: a proxy of `--trusted-proxies` or at a Unix socket, in `X-User-Id`; the shop,
 //! with its token; a token of admission.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use ipnet::IpNet;
 
 use crate::code::Code;
-use crate::config::{Config, ForwardedHeader, Token};
+use crate::config::{Config, CorsSetting, ForwardedHeader, Token};
 use crate::engine::http::{Bearer, Head, Kind, Problem, Remedy};
 use crate::engine::origin::Origin;
 use crate::renewed::{Copy, Renewed};
@@ -32,6 +33,7 @@ pub struct Trust {
     /// Connections of proxies are their clients': they are passed on below HTTP.
     passed_on: bool,
     forwarded: ForwardedHeader,
+    cors: CorsSetting,
 }
 
 impl Trust {
@@ -43,7 +45,13 @@ impl Trust {
             proxies: config.trusted_proxies.clone(),
             passed_on: config.proxy_protocol,
             forwarded: config.forwarded_header,
+            cors: config.cors.clone(),
         }
+    }
+
+    /// What lets the web page read the answer from which a request comes, if it may.
+    pub fn allowed_origin(&self, head: &Head<'_>) -> Option<Rc<str>> {
+        head.origin().and_then(|origin| self.cors.allowed(origin)).map(Rc::from)
     }
 
     /// The shop, as it may be logged, if a request shows its token. If not: this code, or 401 where it

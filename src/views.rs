@@ -28,6 +28,11 @@ pub struct SaleJson {
 }
 
 impl SaleJson {
+    /// The sale's id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
     /// A sale, as the ledger showed it.
     pub fn of(id: &SaleId, view: &SaleView) -> Self {
         let spec = &view.spec;

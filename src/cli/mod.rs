@@ -9,6 +9,7 @@
 //! that name one are held to `limits.rs` by a test.
 
 mod admission;
+mod callers;
 mod audit;
 mod moving;
 mod operator;
@@ -21,6 +22,7 @@ use clap::{Parser, Subcommand};
 
 pub use admission::AdmissionOptions;
 pub use audit::AuditOptions;
+pub use callers::CallerOptions;
 pub use moving::{BackupOptions, MoveOptions, RestoreOptions};
 pub use operator::{OperatorOptions, ReservationAction, SaleAction, TermsOptions};
 pub use orders::OrdersOptions;

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::admission::AdmissionOptions;
+use super::callers::CallerOptions;
 use super::webhooks::WebhookFiles;
 
 /// The options of serve and check-config, unjudged. It can hold a password (in the ledger's URL),
@@ -74,30 +75,6 @@ pub struct ServeOptions {
     #[arg(long, value_name = "FILE", help_heading = "Control port")]
     pub read_token_file: Option<String>,
 
-    /// Who shows the token in this file is the shop's back end, at either port [default: none]
-    ///
-    /// It settles reservations of every buyer: shows, confirms, cancels and refunds them, and looks at
-    /// sales. At the control port it may do nothing else. One line as for --control-token-file. Several
-    /// files, one option each, are several tokens of the same shop: add the new one, let the shop
-    /// change, and take the old one away, each with a SIGHUP.
-    #[arg(long, value_name = "FILE", help_heading = "Callers")]
-    pub shop_token_file: Vec<String>,
-
-    /// Let buyers confirm reservations at the public port, or `off` [default: off]
-    ///
-    /// Whoever confirms says that the reservation is paid, so by default only the shop can, with its
-    /// token or at the control port; everybody else is answered 403 `confirm_not_public`. With this every buyer can
-    /// mark his own reservation as paid: for demonstrations and benchmarks.
-    #[arg(
-        long,
-        value_name = "on|off",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "on",
-        help_heading = "Control port"
-    )]
-    pub public_confirm: Option<String>,
-
     /// Run one worker on each of these processor cores, e.g. 0-3,6 [default: all it may use]
     ///
     /// The default is the affinity mask that the process was started with, so `taskset`, a
@@ -147,13 +124,9 @@ pub struct ServeOptions {
     )]
     pub proxy_protocol: Option<String>,
 
-    /// Where the trusted proxies say whose a request is [default: x-forwarded-for]
-    ///
-    /// `x-forwarded-for` or `forwarded` (RFC 7239). Of its list the last address counts that is no
-    /// trusted proxy. The other header is never read, since a proxy that does not set it passes on
-    /// what a client has written there.
-    #[arg(long, value_name = "HEADER", help_heading = "Callers")]
-    pub forwarded_header: Option<String>,
+    /// Who asks, and whom to believe.
+    #[command(flatten)]
+    pub callers: CallerOptions,
 
     /// Who may buy, and how often.
     #[command(flatten)]
@@ -403,17 +376,20 @@ impl ServeOptions {
                 return self.trusted_proxies.iter().map(String::as_str).collect();
             }
             "config" => &self.config,
+            "cors-origins" => {
+                return self.callers.cors_origins.iter().map(String::as_str).collect();
+            }
             "shop-token-file" => {
-                return self.shop_token_file.iter().map(String::as_str).collect();
+                return self.callers.shop_token_file.iter().map(String::as_str).collect();
             }
             "control" => &self.control,
             "control-token-file" => &self.control_token_file,
             "read-token-file" => &self.read_token_file,
             // Never an option: others on the machine can read those.
             "control-token" | "read-token" | "redis-sentinel-password" => &None,
-            "public-confirm" => &self.public_confirm,
+            "public-confirm" => &self.callers.public_confirm,
             "proxy-protocol" => &self.proxy_protocol,
-            "forwarded-header" => &self.forwarded_header,
+            "forwarded-header" => &self.callers.forwarded_header,
             "admission-keys" => &self.admission.admission_keys,
             "admission-audience" => &self.admission.admission_audience,
             "rate-per-user" => &self.admission.rate_per_user,

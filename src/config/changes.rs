@@ -58,6 +58,7 @@ impl Config {
         Self {
             control,
             shop_tokens: new.shop_tokens.clone(),
+            cors: new.cors.clone(),
             tls: self.tls.as_ref().and(new.tls.clone()),
             connections_max: new.connections_max,
             connections_per_address: new.connections_per_address,

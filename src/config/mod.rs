@@ -12,6 +12,7 @@
 mod admission;
 mod changes;
 mod control;
+mod cors;
 mod error;
 mod ledger;
 mod listen;
@@ -44,6 +45,7 @@ pub use crate::logging::LogFormat;
 pub use crate::stock::StockSetting;
 pub use admission::AdmissionSetting;
 pub use control::{CONTROL_DEFAULT, ControlSetting, Token, Tokens};
+pub use cors::CorsSetting;
 pub use error::ConfigError;
 pub use ledger::{
     CounterNames, LedgerSetting, RedisSetting, RedisUrl, SentinelLogin, TlsOptions, redis_setting,
@@ -83,6 +85,8 @@ pub struct Config {
     pub control: Option<ControlSetting>,
     /// The tokens of the shop's back end. None: it has only the control port's.
     pub shop_tokens: Vec<Token>,
+    /// The web pages that may read answers of the buyers' port.
+    pub cors: CorsSetting,
     /// Whether buyers may confirm their own reservations, at the public port.
     pub public_confirm: bool,
     /// The processor cores to run on: at least one, none twice, in the order given.
@@ -205,6 +209,7 @@ impl Taker {
             tls,
             control,
             shop_tokens,
+            cors: self.cors(),
             public_confirm,
             cores,
             connections_max,

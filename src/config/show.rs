@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::admission::{ADMISSION_KEYS, AdmissionSetting};
 use super::control::{CONTROL_TOKEN, READ_TOKEN, SHOP_TOKEN};
+use super::cors::CORS_ORIGINS;
 use super::source::{FORMAT, FORMAT_KEY};
 use super::value::format_cores;
 use super::{Config, CounterNames, LedgerSetting, LogFormat, Source, StockSetting, Token};
@@ -29,6 +30,13 @@ impl Config {
         page.tls();
         page.control();
         page.shop_tokens();
+        match self.cors.values() {
+            origins if origins.is_empty() => page.off(CORS_ORIGINS),
+            origins => {
+                let origins: Vec<_> = origins.into_iter().map(quoted).collect();
+                page.setting(CORS_ORIGINS, &format!("[{}]", origins.join(", ")));
+            }
+        }
         page.setting("public-confirm", &self.public_confirm.to_string());
         page.setting("cores", &quoted(&format_cores(&self.cores)));
         page.setting("connections-max", &self.connections_max.to_string());

@@ -56,6 +56,7 @@ pub const SETTINGS: &[Setting] = &[
     changeable(one("read-token-file")),
     changeable(secret("read-token")),
     changeable(several("shop-token-file", ',')),
+    changeable(several("cors-origins", ',')),
     one("public-confirm"),
     one("cores"),
     changeable(one("connections-max")),

@@ -248,17 +248,34 @@ impl Api {
     fn list(&mut self, request: &Request) -> Answer {
         let page = Page::read(request, CONTROL_PAGE_DEFAULT, CONTROL_PAGE_MAX)?;
         let after = page.after.as_deref().map(sale_id_of("after")).transpose()?;
-        let mut all = self.client.sales()?;
-        all.retain(|id| !id.is_part());
+        let all = self.ids()?;
         let from = after.map_or(0, |after| all.partition_point(|id| *id <= after));
         let rest = &all[from..];
         let ids = &rest[..rest.len().min(page.limit)];
+        let sales = self.show_all(ids)?;
+        let next = (rest.len() > ids.len()).then(|| ids.last().map(SaleId::as_str)).flatten();
+        Ok(Reply::json(Status::Ok, &json!({ "sales": sales, "next": next })))
+    }
+
+    /// All sales, in the order of their ids.
+    pub(super) fn all_sales(&mut self) -> Result<Vec<SaleJson>, Problem> {
+        let ids = self.ids()?;
+        self.show_all(&ids)
+    }
+
+    /// The ids of all sales, in their order.
+    fn ids(&mut self) -> Result<Vec<SaleId>, Problem> {
+        let mut all = self.client.sales()?;
+        all.retain(|id| !id.is_part());
+        Ok(all)
+    }
+
+    fn show_all(&mut self, ids: &[SaleId]) -> Result<Vec<SaleJson>, Problem> {
         let mut sales = Vec::with_capacity(ids.len());
         for ids in ids.chunks(SHOWN_AT_ONCE) {
             sales.extend(self.show(ids)?);
         }
-        let next = (rest.len() > ids.len()).then(|| ids.last().map(SaleId::as_str)).flatten();
-        Ok(Reply::json(Status::Ok, &json!({ "sales": sales, "next": next })))
+        Ok(sales)
     }
 
     fn show(&mut self, ids: &[SaleId]) -> Result<Vec<SaleJson>, Problem> {

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::api::Api;
+use super::catalogue::Catalogues;
 use super::job::Lane;
 use super::request::{Reply, Request};
 use crate::engine::http::Problem;
@@ -13,12 +14,14 @@ use crate::ledger::client::Client;
 use crate::members::Instance;
 use crate::orders::Destination;
 
-/// Two control threads.
+/// The control threads.
 pub struct Desk {
     /// Looks, and changes that take a moment.
     quick: Lane,
     /// What may take long.
     slow: Lane,
+    /// The list of sales that everybody may see.
+    pub catalogues: Arc<Catalogues>,
 }
 
 impl Desk {
@@ -36,6 +39,7 @@ impl Desk {
         Ok(Self {
             quick: Lane::start("control", api())?,
             slow: Lane::start("control-slow", api())?,
+            catalogues: Arc::new(Catalogues::start(api())?),
         })
     }
 

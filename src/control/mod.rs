@@ -13,6 +13,7 @@
 pub mod access;
 pub mod api;
 mod body;
+pub mod catalogue;
 pub mod caller;
 pub mod change_log;
 pub mod desk;

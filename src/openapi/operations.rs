@@ -206,7 +206,7 @@ pub(super) fn describe(port: Port, operation: Operation) -> Description {
         ])
         .or_at_public(port, Code::ShopOnly),
         Operation::ListSales => {
-            Description::new("List sales, in the order of their ids", "Page by page.")
+            Description::new("List sales, in the order of their ids", list_detail(port))
                 .says(200, "A page.", "SalePage")
         }
         Operation::CreateSale => Description::new(
@@ -289,6 +289,13 @@ fn of_purchases() -> Vec<&'static Kind> {
         Code::AlreadyRefunded,
     ];
     Code::ALL.into_iter().filter(|code| !of_others.contains(code)).map(Code::kind).collect()
+}
+
+fn list_detail(port: Port) -> &'static str {
+    match port {
+        Port::Public => "Page by page. About a second old; with many sales a little older.",
+        Port::Control => "Page by page, as the ledger has them.",
+    }
 }
 
 /// A parameter of a query.

@@ -169,6 +169,13 @@ fn both() -> Vec<(&'static str, Value)> {
             ),
         ),
         (
+            "SalePage",
+            object(
+                &["sales", "next"],
+                json!({ "sales": { "type": "array", "items": reference("Sale") }, "next": next() }),
+            ),
+        ),
+        (
             "Problem",
             json!({
                 "description": "Problem details (RFC 9457). `code` is stable; match on it.",
@@ -252,13 +259,6 @@ fn control() -> Vec<(&'static str, Value)> {
         })
     };
     vec![
-        (
-            "SalePage",
-            object(
-                &["sales", "next"],
-                json!({ "sales": { "type": "array", "items": reference("Sale") }, "next": next() }),
-            ),
-        ),
         (
             "SaleDefinition",
             closed(

@@ -152,7 +152,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
         "/buy/ticket", OPEN, None).takes(&["user"]),
     row(Operation::Plaintext, GET, "/plaintext", OPEN, None).takes_any(),
     row(Operation::Json, GET, "/json", OPEN, None).takes_any(),
-    row(Operation::ListSales, GET, "/v1/sales", None, SEE_SALES).takes(&["after", "limit"]),
+    row(Operation::ListSales, GET, "/v1/sales", OPEN, SEE_SALES).takes(&["after", "limit"]),
     row(Operation::CreateSale, POST, "/v1/sales", None, OPERATE),
     row(Operation::ChangeSale, &[Method::Patch], "/v1/sales/{sale}", None, OPERATE),
     row(Operation::RemoveSale, &[Method::Delete], "/v1/sales/{sale}", None, OPERATE),

@@ -88,9 +88,10 @@ fn boot_core(
     let seller: &'static Seller = Box::leak(Box::new(seller));
     seller.batcher.set_settle(Box::new(Settler(seller)));
     let trust = Copy::of(status.trust.clone());
+    let catalogue = desk.catalogues.clone().of_core();
     let desk = Box::new(move |request, promise| desk.ask(request, promise));
     let turnstile = Turnstile::new(index, status.turnstile.clone());
-    let service = Buyers::new(seller, config.public_confirm, trust, turnstile, desk);
+    let service = Buyers::new(seller, config.public_confirm, trust, turnstile, desk, catalogue);
     let core = engine::start_core(index, status.engine.clone(), clock, service)?;
     seller.batcher.set_tell(Box::new(Teller(core)));
     seller.flows.set_spawn(Box::new(|flow| core.spawn_here("flow", STACK_BYTES, |_| flow())));

@@ -36,6 +36,7 @@ mod deadlines;
 mod crowding;
 mod bounds;
 mod callers;
+mod pages;
 mod drain;
 mod unix;
 mod load;

@@ -216,7 +216,7 @@ fn options_and_wrong_methods_say_what_is_allowed() {
             response.assert_problem(405, "method_not_allowed");
         }
     }
-    for path in ["/", "/nothing", "/buy", "/buy/ticket/", "/v1/sales", "/v1/reservations/x"] {
+    for path in ["/", "/nothing", "/buy", "/buy/ticket/", "/v1/sales/", "/v1/reservations/x"] {
         let response = client.ask(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
         response.assert_problem(404, "not_found");
     }

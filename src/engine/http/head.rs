@@ -109,6 +109,8 @@ impl Oddities {
     pub(super) const MISDIRECTED: Self = Self(4);
     /// There is an `X-Request-Id` or a `traceparent`: see [`Head::trace`].
     pub(super) const TRACED: Self = Self(8);
+    /// There is an `Origin`: see [`Head::origin`].
+    pub(super) const OF_A_PAGE: Self = Self(32);
     /// There is an `Authorization`: see [`Head::bearer`].
     pub(super) const AUTHORIZED: Self = Self(16);
 
@@ -135,11 +137,21 @@ impl<'a> Head<'a> {
         misdirected.then_some(Kind::MISDIRECTED_REQUEST)
     }
 
-    /// Whether it has conditions, or says how it is to be found again: if not, neither
-    /// [`unmet`](Self::unmet) nor [`trace`](Self::trace) needs to be asked.
+    /// Whether it has conditions, says how it is to be found again, or comes from a web page: if not,
+    /// none of [`unmet`](Self::unmet), [`trace`](Self::trace) and [`origin`](Self::origin) needs to be
+    /// asked.
     #[inline]
     pub fn asks_more(&self) -> bool {
-        self.oddities.has(Oddities::CONDITIONAL.and(Oddities::TRACED))
+        self.oddities.has(Oddities::CONDITIONAL.and(Oddities::TRACED).and(Oddities::OF_A_PAGE))
+    }
+
+    /// The origin of the web page that sends the request, if one does. Several are none.
+    pub fn origin(&self) -> Option<&'a [u8]> {
+        if !self.oddities.has(Oddities::OF_A_PAGE) {
+            return None;
+        }
+        let mut values = self.values("origin");
+        values.next().filter(|_| values.next().is_none())
     }
 
     /// Whether the client says how its request is to be found again.
@@ -227,6 +239,7 @@ impl<'a> Fields<'a> {
                 }
                 once(&mut self.transfer_encoding, value, "more than one Transfer-Encoding")?;
             }
+            6 if is("origin") => self.oddities = self.oddities.and(Oddities::OF_A_PAGE),
             6 if is("expect") => {
                 for expectation in elements(value) {
                     if !expectation.eq_ignore_ascii_case(b"100-continue") {

@@ -27,8 +27,8 @@ pub use media::Media;
 pub use problem::{Kind, Problem, Reject, Remedy, shown};
 pub use request::parse_head;
 pub use response::{
-    CONTINUE, Canned, Envelope, JSON, Persistence, Response, json_bytes, write_json,
-    write_json_bytes, write_options, write_replayed, write_request_id,
+    CONTINUE, Canned, Envelope, JSON, Persistence, Response, json_bytes, write_cross_origin,
+    write_json, write_json_bytes, write_options, write_replayed, write_request_id,
 };
 pub use status::Status;
 

@@ -255,6 +255,32 @@ pub fn write_replayed(start: usize, out: &mut Vec<u8>) {
     put_header("Idempotency-Replayed", "true", start, out);
 }
 
+/// What a page may read beside the body and the headers that every page may.
+const EXPOSED: &str = "Idempotency-Replayed,Location,Retry-After,WWW-Authenticate,X-Request-Id";
+/// What a page may send beside what every page may.
+const ASKED: &str = "Authorization,Content-Type,Idempotency-Key,X-Request-Id,traceparent";
+/// How long a browser may remember what a page may send, in seconds: what most keep at the most.
+const ASKED_AGE_S: &str = "7200";
+
+/// Lets a page of this origin read the response that begins at `start` (Fetch, section 3.3). `asks`: it
+/// asks first whether it may send a request, with these methods.
+#[cold]
+pub fn write_cross_origin(origin: &str, asks: Option<&str>, start: usize, out: &mut Vec<u8>) {
+    // The last one comes first.
+    if let Some(methods) = asks {
+        let methods: String = methods.split(' ').collect();
+        put_header("Access-Control-Max-Age", ASKED_AGE_S, start, out);
+        put_header("Access-Control-Allow-Headers", ASKED, start, out);
+        put_header("Access-Control-Allow-Methods", &methods, start, out);
+    } else {
+        put_header("Access-Control-Expose-Headers", EXPOSED, start, out);
+    }
+    if origin != "*" {
+        put_header("Vary", "Origin", start, out);
+    }
+    put_header("Access-Control-Allow-Origin", origin, start, out);
+}
+
 /// Puts `X-Request-Id` into the response that begins at `start` of what was written, and gives its
 /// status. It is put in afterwards, so that responses without it, which are nearly all, are written as if
 /// there were none.
