@@ -48,28 +48,36 @@ class Payments:
     def settle(self, reservation):
         """Brings a payment to its end, if that is possible now. Returns its state, or None."""
         with self.settling[hash(reservation) % len(self.settling)]:
-            rows = self.sql("SELECT state FROM payments WHERE reservation = ?", reservation)
-            state = rows[0][0] if rows else None
-            if state == "open":
+            if self.state(reservation) == "open":
                 self.change(reservation, "extend")  # while the money is taken, if it can be
                 charge(reservation)
                 outcome = self.change(reservation, "confirm")
                 if outcome == "confirmed":
-                    state = self.become("paid", reservation)
+                    self.become("paid", "open", reservation)
                 elif outcome in LOST:
-                    state = self.become("lost", reservation)  # from here on it is never confirmed
-            if state == "lost":
+                    self.become("lost", "open", reservation)  # from here on it is never confirmed
+            if self.state(reservation) == "lost":
                 pay_back(reservation)
-                state = self.become("paid_back", reservation)
-            return state
+                self.become("paid_back", "lost", reservation)
+            return self.state(reservation)
 
     def change(self, reservation, what):
         path = f"/v1/reservations/{quote(reservation)}/{what}"
         return ask("POST", path, token=self.token)[0]
 
-    def become(self, state, reservation):
-        self.sql("UPDATE payments SET state = ? WHERE reservation = ?", state, reservation)
-        return state
+    def state(self, reservation):
+        rows = self.sql("SELECT state FROM payments WHERE reservation = ?", reservation)
+        return rows[0][0] if rows else None
+
+    def become(self, new, old, reservation):
+        """Changes a state, unless a webhook has done so meanwhile: a refund may overtake us."""
+        update = "UPDATE payments SET state = ? WHERE reservation = ? AND state = ?"
+        self.sql(update, new, reservation, old)
+
+    def refunded(self, database, reservation):
+        """The shop has refunded it. In the transaction of the caller."""
+        update = "UPDATE payments SET state = 'lost' WHERE reservation = ? AND state <> 'paid_back'"
+        database.execute(update, (reservation,))
 
     def settle_all(self):
         """Goes on with what a crash or an outage has left, without end."""

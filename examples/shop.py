@@ -58,8 +58,7 @@ def take_webhook(headers, body):
     with LOCK, DB:
         told = webhooks.take(DB, headers["webhook-id"], json.loads(body))
         if told and told["status"] == "refunded":
-            lost = "UPDATE payments SET state = 'lost' WHERE reservation = ? AND state = 'paid'"
-            DB.execute(lost, (told["reservation"],))
+            PAYMENTS.refunded(DB, told["reservation"])
     return 200
 
 

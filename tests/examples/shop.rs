@@ -3,12 +3,15 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
+use std::process::Command;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::client::{Client, Response};
-use crate::programs::{Running, assert_stands, assert_units, example, look, run, url};
+use crate::client::{Client, Response, reserve};
+use crate::programs::{
+    Running, assert_stands, assert_units, example, folder, look, run, set_up, url,
+};
 use crate::redis_server::port::Port;
 use crate::server::{ANSWER_DEADLINE, Server};
 use crate::worker::{stampede, wait_for};
@@ -117,6 +120,40 @@ impl Shop {
 pub fn by_shop(server: &Server, line: &str) -> Response {
     let token = format!("Authorization: Bearer {SHOP_TOKEN}");
     Client::new(server).ask(format!("{line} HTTP/1.1\r\nHost: a\r\n{token}\r\n\r\n"))
+}
+
+/// A payment whose reservation is refunded between its confirmation and the note that it is paid.
+const OVERTAKEN: &str = "import sqlite3, sys
+sys.path.insert(0, sys.argv[1])
+import payments
+database = sqlite3.connect(':memory:', isolation_level=None)
+database.executescript(payments.SCHEMA)
+sql = lambda statement, *values: database.execute(statement, values).fetchall()
+class Overtaken(payments.Payments):
+    def change(self, reservation, what):
+        outcome = super().change(reservation, what)
+        if what == 'confirm':
+            print('; '.join(['refund', super().change(reservation, 'refund')]))
+            self.refunded(database, reservation)
+        return outcome
+status, state = Overtaken(sql, sys.argv[2]).pay('ann', sys.argv[3])
+print('; '.join([state, f'status {status}']))";
+
+#[test]
+fn a_refund_that_overtakes_the_payment_is_paid_back() {
+    let shop = Shop::new();
+    let server = shop.serve(&["--sale", "ticket=1"]);
+    let body = r#"{"user":"ann","quantity":1}"#;
+    let token = format!("Authorization: Bearer {SHOP_TOKEN}\r\n");
+    let held = Client::new(&server).ask(reserve(&token, body)).json();
+    let id = held["id"].as_str().expect("an id");
+    let mut python = Command::new("python3");
+    python.args(["-c", OVERTAKEN, &folder().display().to_string(), SHOP_TOKEN, id]);
+    let said = run(set_up(&mut python, &url(&server)));
+    said.assert_done("paid_back");
+    assert_eq!(said.member("status"), "409");
+    assert_stands(&server, id, "ann", 1, "refunded");
+    assert_units(&server, "ticket", [1, 0, 0]);
 }
 
 /// A payment begun by a shop that died before it had charged or confirmed.
