@@ -4,8 +4,9 @@
 //
 // README.md beside this file has the server, environment, output and exit codes of all buyers.
 //
-// In a page, of the same origin as the server: import { buy } from "./buyer.mjs", then
-// await buy("ticket", { token, key }). Keep the key (in localStorage) until the outcome is known.
+// In a page: import { buy } from "./buyer.mjs", then await buy("ticket", { token, key }). Keep the key
+// (in localStorage) until the outcome is known. If the server has another origin, its --cors-origins
+// names the page's, and the option `server` is its URL.
 
 const ANSWER_MS = 10_000; // for one attempt
 const PAUSE_MAX_MS = 8_000; // between two, unless the server asks for more
