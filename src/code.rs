@@ -26,6 +26,7 @@ pub enum Code {
     AlreadyConfirmed,
     AlreadyCancelled,
     AlreadyRefunded,
+    ReservationsExhausted,
     ExtensionLimitReached,
     RemainingTooLarge,
     ConfirmNotPublic,
@@ -88,7 +89,7 @@ impl Row {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::SoldOut,
         Self::LimitReached,
         Self::NotOpen,
@@ -106,6 +107,7 @@ impl Code {
         Self::AlreadyConfirmed,
         Self::AlreadyCancelled,
         Self::AlreadyRefunded,
+        Self::ReservationsExhausted,
         Self::ExtensionLimitReached,
         Self::RemainingTooLarge,
         Self::ConfirmNotPublic,
@@ -161,6 +163,8 @@ impl Code {
                 .buy(-15, "预订已取消"),
             Self::AlreadyRefunded => row(kind!("already_refunded", Conflict, "The reservation was paid and is refunded."))
                 .buy(-16, "预订已退款"),
+            Self::ReservationsExhausted => row(kind!("reservations_exhausted", Conflict, "As many reservations were made in the sale as it allows, whatever became of them."))
+                .buy(-19, "预订次数已用完"),
             Self::ExtensionLimitReached => row(kind!("extension_limit_reached", Conflict, "The reservation would be held for longer than the sale allows; nothing changed.")),
             Self::RemainingTooLarge => row(kind!("remaining_too_large", Conflict, "The reservation was made with fewer units than are to remain; nothing changed.")),
             Self::ConfirmNotPublic => row(kind!("confirm_not_public", Forbidden, "Only the shop confirms, with its token or at the control port; --public-confirm lets buyers confirm here, for demonstrations.")),
@@ -266,6 +270,7 @@ mod tests {
             (Code::AlreadyConfirmed, 409),
             (Code::AlreadyCancelled, 409),
             (Code::AlreadyRefunded, 409),
+            (Code::ReservationsExhausted, 409),
             (Code::ExtensionLimitReached, 409),
             (Code::RemainingTooLarge, 409),
             (Code::Closed, 410),

@@ -186,6 +186,63 @@ fn a_reservation_is_confirmed_once_and_for_all() {
 }
 
 #[test]
+fn a_sale_is_made_with_bounds_on_each_reservation_and_on_all() {
+    let server = Server::start(&[]);
+    let definition = |more: Value| {
+        let mut body = json!({ "id": "poster", "total": 100 });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        post(&server, "/v1/sales", Some(body))
+    };
+    for (more, field) in [
+        (json!({ "quantity_min": 0 }), "quantity_min"),
+        (json!({ "quantity_min": 3, "quantity_max": 2 }), "quantity_min"),
+        (json!({ "extend_max_ms": -1 }), "extend_max_ms"),
+        (json!({ "reservations_max": "1" }), "reservations_max"),
+        (json!({ "reservations_max": 5, "splits": 2 }), "reservations_max"),
+    ] {
+        let wrong = definition(more);
+        wrong.assert_problem(422, "invalid");
+        assert_eq!(wrong.json()["field"], field);
+    }
+    let bounds = json!({ "quantity_min": 2, "extend_max_ms": 0, "reservations_max": 2 });
+    let made = definition(bounds.clone());
+    assert_eq!(made.status(), 201, "{made:?}");
+    assert_eq!(definition(bounds.clone()).status(), 200, "it is as asked");
+    definition(json!({})).assert_problem(409, "exists");
+    for sale in [made.json(), get(&server, "/v1/sales/poster").json()] {
+        for (name, value) in bounds.as_object().unwrap() {
+            assert_eq!(&sale[name], value, "{name}");
+        }
+    }
+    let mut buyer = Buyer::connect(server.address()).unwrap();
+    let few = buyer.reserve("poster", "ann", 1, "").unwrap();
+    assert_eq!((few.status, &few.json()["field"]), (422, &json!("quantity")));
+    for n in 0..2 {
+        let made = buyer.reserve("poster", "ann", 2, "").unwrap().bought().granted();
+        let id = made.unwrap_or_else(|| panic!("reservation {n}"));
+        let longer = post(&server, &format!("/v1/reservations/{id}/extend"), None);
+        assert!(matches!(longer.status(), 200 | 409), "{longer:?}");
+        let long = json!({ "hold_ms": 3_600_000 });
+        post(&server, &format!("/v1/reservations/{id}/extend"), Some(long))
+            .assert_problem(409, "extension_limit_reached");
+        post(&server, &format!("/v1/reservations/{id}/cancel"), None);
+    }
+    let refused = buyer.reserve("poster", "bob", 2, "").unwrap();
+    assert_eq!((refused.status, &refused.json()["code"]), (409, &json!("reservations_exhausted")));
+    assert_eq!(refused.json()["reservations_max"], 2);
+    let change = ask(&server, "PATCH", "/v1/sales/poster", Some(json!({ "quantity_max": 1 })));
+    change.assert_problem(422, "invalid");
+    assert_eq!(change.json()["field"], "quantity_max");
+    let (code, out, err) =
+        operate(&server, &["sale", "create", "cup=9,min=2,extend=10m,reservations=90"]);
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "cup: created\n", ""));
+    let (_, out, _) = operate(&server, &["sale", "show", "cup"]);
+    for line in ["quantity_min    2\n", "extend_max      10m\n", "reservations    90\n"] {
+        assert!(out.contains(line), "{line}: {out}");
+    }
+}
+
+#[test]
 fn the_shop_holds_for_longer_and_takes_parts_back() {
     let server = Server::start(&["--sale", "ticket=10,hold=1m"]);
     let mut buyer = Buyer::connect(server.address()).unwrap();

@@ -14,7 +14,7 @@ use stampede::ledger::embedded::{Cursor, Embedded, Job, OpenError, Options, Stor
 use stampede::ledger::{Batch, BatchReply, Group, LedgerError};
 use stampede::limits::TIME_MS_MAX;
 use stampede::sale::{
-    Change, Command, Creation, Details, Key, Machine, Note, Outcome, ReservationId, Reserve,
+    Change, Command, Creation, Details, Key, Machine, Note, Outcome, ReservationId, Reserve, Rules,
     SaleId, SaleSpec, Status, Terms, User,
 };
 
@@ -880,8 +880,12 @@ fn terms() -> impl Strategy<Value = Terms> {
 fn asked() -> impl Strategy<Value = Ask> {
     let other = prop_oneof![
         (0..20u64, 0..3u32, 1..300u64).prop_map(|(total, limit_per_user, hold_ms)| {
+            let rules = match total % 3 {
+                0 => Rules { quantity_min: 2, extend_max_ms: hold_ms, reservations_max: 9 },
+                _ => Rules::default(),
+            };
             let total = SaleSpec::with_total(total);
-            Command::Create(SaleSpec { limit_per_user, hold_ms, opens_at_ms: 50, ..total })
+            Command::Create(SaleSpec { limit_per_user, hold_ms, opens_at_ms: 50, rules, ..total })
         }),
         Just(Command::Expire { batch_max: u32::MAX }),
         (0..9u64).prop_map(Command::AddStock),

@@ -20,8 +20,8 @@ use stampede::ledger::redis::{
 use stampede::ledger::{Group, GroupReply};
 use stampede::limits::{LIMIT_COUNT_LINES_MAX, LIMIT_COUNT_UNITS_MAX};
 use stampede::sale::{
-    Command, Creation, Details, Key, Note, Outcome, ReservationId, Reserve, SaleId, SaleSpec,
-    Status, Terms, User,
+    Command, Creation, Details, Key, Note, Outcome, ReservationId, Reserve, Rules, SaleId,
+    SaleSpec, Status, Terms, User,
 };
 use stampede::trace::Trace;
 
@@ -784,6 +784,60 @@ fn what_0_1_0_does_not_read_stands_behind_the_owner_and_the_sale_says_so_before(
     client.codec.set_now_ms(Some(longer));
     let released = client.one(Command::Expire { batch_max: 99 });
     assert_eq!(released, Outcome::Released { units: 3, more: false, next_due_ms: None });
+}
+
+#[test]
+fn a_sale_with_rules_says_so_before_it_sells_and_others_are_made_as_before() {
+    let server = RedisServer::start(&[]);
+    let mut connection = server.connect();
+    let mut client = Client::new(&server);
+    client.codec.set_now_ms(Some(history::BEGIN_MS));
+    client.one(Command::Create(SaleSpec::with_total(9)));
+    client.one(ask(1));
+    let mut fields = connection.list("HKEYS {ticket_hash_key}:sale");
+    fields.sort();
+    let of_0_1_0 = [
+        "closes_at_ms",
+        "held",
+        "hold_ms",
+        "last_ms",
+        "limit_per_user",
+        "opens_at_ms",
+        "quantity_max",
+    ];
+    assert_eq!(fields, of_0_1_0, "a plain sale has nothing new");
+    connection.ask("FLUSHDB");
+    let rules = Rules { quantity_min: 1, extend_max_ms: 7, reservations_max: 3 };
+    client.one(Command::Create(SaleSpec { rules, ..SaleSpec::with_total(9) }));
+    let read = "HMGET {ticket_hash_key}:sale format extend_max_ms quantity_min reservations_max";
+    assert_eq!(connection.list(read), ["4", "7", "1", "3"]);
+    client.ask(vec![ask(1), ask(2)]).expect("a reply");
+    client
+        .ask(vec![Command::Cancel(ReservationId(1)), Command::Cancel(ReservationId(2))])
+        .expect("x");
+    let outcomes = client.ask(vec![ask(3), ask(4)]).expect("a reply").outcomes;
+    assert!(matches!(outcomes[0], Outcome::Granted { .. }), "{outcomes:?}");
+    assert_eq!(outcomes[1], Outcome::ReservationsExhausted { reservations_max: 3 });
+    assert_eq!(connection.text("HGET {ticket_hash_key}:sale made"), "3");
+    // Begun anew, it has its rules, and as many as before.
+    client.one(Command::Reset { total: None, force: true });
+    assert_eq!(connection.list(read), ["4", "7", "1", "3"]);
+    assert!(matches!(client.one(ask(5)), Outcome::Granted { .. }));
+    for damaged in ["extend_max_ms x", "quantity_min 0", "reservations_max -1", "made x"] {
+        connection.text(&format!("HSET {{ticket_hash_key}}:sale {damaged}"));
+        let before = dump(&mut connection);
+        for command in [ask(6), Command::Confirm(ReservationId(5)), Command::Show] {
+            let got = client.ask(vec![command]);
+            let named = damaged.split(' ').next().unwrap();
+            assert!(
+                matches!(&got, Err(DecodeError::Refused(text)) if text.contains(named)),
+                "{got:?}"
+            );
+        }
+        assert_eq!(dump(&mut connection), before);
+        let good = damaged.replace(" x", " 3").replace(" 0", " 1").replace(" -1", " 3");
+        connection.text(&format!("HSET {{ticket_hash_key}}:sale {good}"));
+    }
 }
 
 #[test]

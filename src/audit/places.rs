@@ -138,7 +138,7 @@ fn sum(
 fn definitions(sale: &SaleId, parts: u32, places: &Places) -> CheckReport {
     let of = |view: &SaleView| {
         let spec = &view.spec;
-        (spec.hold_ms, spec.limit_per_user, spec.quantity_max)
+        (spec.hold_ms, spec.limit_per_user, spec.quantity_max, spec.rules)
     };
     let numbers = 1..=parts as usize;
     let there = numbers.filter_map(|number| Some((number, places.get(number)?)));

@@ -214,10 +214,12 @@ pub struct ServeOptions {
     /// ID=TOTAL, and as needed: hold=30s, how long a reservation is held for payment (5m if not
     /// given); limit=1, units that one user may have (0, no limit); quantity=4, most units in one
     /// reservation (10); opens= and closes=, times such as 2030-01-01T10:00:00+08:00; splits=4, parts
-    /// in which it is kept (see --splits). A sale that exists is never changed.
+    /// in which it is kept (see --splits); min=2, fewest units in one reservation (1); extend=10m, how much
+    /// longer in all the shop may extend a hold (5m; 0, not at all); reservations=N, most reservations
+    /// ever made, whatever becomes of them (0, no bound). A sale that exists is never changed.
     #[arg(
         long,
-        value_name = "ID=TOTAL[,hold=30s][,limit=1][,quantity=4][,opens=TIME][,closes=TIME][,splits=4]",
+        value_name = "ID=TOTAL[,hold=30s][,limit=1][,quantity=4][,opens=TIME][,closes=TIME][,splits=4][,min=2][,extend=10m][,reservations=N]",
         help_heading = "Sales"
     )]
     pub sale: Vec<String>,

@@ -1,4 +1,4 @@
-//! The definition of a sale as text: `ID=TOTAL[,hold=30s][,limit=1][,quantity=4][,opens=…][,closes=…][,splits=4]`.
+//! The definition of a sale as text: `ID=TOTAL[,hold=30s][,limit=1][,quantity=4][,opens=…][,closes=…][,splits=4][,min=2][,extend=5m][,reservations=N]`.
 
 use super::source::{closest, did_you_mean};
 use super::value::whole_number;
@@ -7,7 +7,8 @@ use crate::duration::{format_duration, parse_duration};
 use crate::limits::{HOLD_MS_MAX, QUANTITY_MAX, SPLITS_MAX, TOTAL_MAX};
 use crate::sale::{SaleId, SaleSpec, Split};
 
-const KEYS: [&str; 6] = ["hold", "limit", "quantity", "opens", "closes", "splits"];
+const KEYS: [&str; 9] =
+    ["hold", "limit", "quantity", "opens", "closes", "splits", "min", "extend", "reservations"];
 
 /// The sale that a text defines, split so unless it says how; or what is wrong with it.
 pub fn parse(text: &str, split: Split) -> Result<(SaleId, SaleSpec), String> {
@@ -53,6 +54,22 @@ fn set(spec: &mut SaleSpec, key: &str, value: &str) -> Result<(), String> {
         "quantity" => {
             spec.quantity_max = whole_number(value, 1, QUANTITY_MAX.into()).map_err(named)? as u32;
         }
+        "min" => {
+            let units = whole_number(value, 1, QUANTITY_MAX.into()).map_err(named)?;
+            spec.rules.quantity_min = units as u32;
+        }
+        "extend" => {
+            let extend_max_ms =
+                if value == "0" { 0 } else { parse_duration(value).map_err(named)? };
+            if extend_max_ms > HOLD_MS_MAX {
+                let max = format_duration(HOLD_MS_MAX);
+                return Err(format!("extend must be 0, or up to {max}"));
+            }
+            spec.rules.extend_max_ms = extend_max_ms;
+        }
+        "reservations" => {
+            spec.rules.reservations_max = whole_number(value, 0, TOTAL_MAX).map_err(named)?;
+        }
         "splits" => spec.split = splits(value).map_err(named)?,
         "opens" => spec.opens_at_ms = parse_time(value).map_err(named)?,
         "closes" => spec.closes_at_ms = parse_time(value).map_err(named)?,
@@ -82,9 +99,23 @@ pub fn parse_time(text: &str) -> Result<u64, String> {
 mod tests {
     use super::*;
     use crate::limits::TIME_MS_MAX;
+    use crate::sale::Rules;
 
     fn parse(text: &str) -> Result<(SaleId, SaleSpec), String> {
         super::parse(text, Split::Whole)
+    }
+
+    #[test]
+    fn rules_are_given_when_a_sale_is_made() {
+        let rules = |text: &str| parse(text).map(|(_, spec)| spec.rules);
+        let all = rules("ticket=9,min=2,extend=10m,reservations=90").unwrap();
+        let want = Rules { quantity_min: 2, extend_max_ms: 600_000, reservations_max: 90 };
+        assert_eq!((all, rules("ticket=9").unwrap()), (want, Rules::default()));
+        assert_eq!(rules("ticket=9,extend=0").unwrap().extend_max_ms, 0);
+        for bad in ["min=0", "min=11", "extend=367d", "reservations=-1", "reservations=9,splits=2"]
+        {
+            assert!(rules(&format!("ticket=9,{bad}")).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::clock::rfc3339;
 use crate::duration::format_duration;
 use crate::limits::TIME_MS_MAX;
 use crate::orders::Destination;
-use crate::sale::{SaleId, SaleSpec};
+use crate::sale::{Rules, SaleId, SaleSpec};
 
 impl Config {
     /// The configuration in the format of the file, each setting with where it comes from. A
@@ -249,6 +249,20 @@ impl Page<'_> {
             format!("limit = {}", spec.limit_per_user),
             format!("quantity = {}", spec.quantity_max),
         ];
+        let (rules, default) = (spec.rules, Rules::default());
+        if rules.quantity_min != default.quantity_min {
+            lines.push(format!("min = {}", rules.quantity_min));
+        }
+        if rules.extend_max_ms != default.extend_max_ms {
+            let text = match rules.extend_max_ms {
+                0 => "0".to_owned(),
+                ms => format_duration(ms),
+            };
+            lines.push(format!("extend = {}", quoted(&text)));
+        }
+        if rules.reservations_max != default.reservations_max {
+            lines.push(format!("reservations = {}", rules.reservations_max));
+        }
         if spec.split.parts() > 1 || self.config.splits > 1 {
             lines.push(format!("splits = {}", spec.split.parts()));
         }

@@ -117,8 +117,11 @@ pub fn sale(request: &Request) -> Result<(SaleId, SaleSpec), Problem> {
         "opens_at",
         "closes_at",
         "limit_per_user",
+        "quantity_min",
         "quantity_max",
         "hold_ms",
+        "extend_max_ms",
+        "reservations_max",
         "splits",
     ];
     let body = Members::read(request, &names)?;
@@ -137,8 +140,17 @@ pub fn sale(request: &Request) -> Result<(SaleId, SaleSpec), Problem> {
     if let Some(quantity) = body.number("quantity_max", 1, QUANTITY_MAX.into())? {
         spec.quantity_max = small(quantity);
     }
+    if let Some(quantity) = body.number("quantity_min", 1, QUANTITY_MAX.into())? {
+        spec.rules.quantity_min = small(quantity);
+    }
     if let Some(hold_ms) = body.number("hold_ms", 1, HOLD_MS_MAX)? {
         spec.hold_ms = hold_ms;
+    }
+    if let Some(extend_max_ms) = body.number("extend_max_ms", 0, HOLD_MS_MAX)? {
+        spec.rules.extend_max_ms = extend_max_ms;
+    }
+    if let Some(count) = body.number("reservations_max", 0, TOTAL_MAX)? {
+        spec.rules.reservations_max = count;
     }
     if let Some(parts) = body.number("splits", 1, SPLITS_MAX.into())? {
         spec.split = Split::into_parts(small(parts));
@@ -154,6 +166,9 @@ pub fn sale(request: &Request) -> Result<(SaleId, SaleSpec), Problem> {
         SpecError::Total(_) => Problem::invalid("total", format!("{error}.")),
         SpecError::Hold(_) => Problem::invalid("hold_ms", format!("{error}.")),
         SpecError::Splits(_) => Problem::invalid("splits", format!("{error}.")),
+        SpecError::QuantityMin(..) => Problem::invalid("quantity_min", format!("{error}.")),
+        SpecError::Extend(_) => Problem::invalid("extend_max_ms", format!("{error}.")),
+        SpecError::Reservations(_) => Problem::invalid("reservations_max", format!("{error}.")),
         SpecError::Quantity(_) => Problem::invalid("quantity_max", format!("{error}.")),
     })?;
     Ok((id, spec))

@@ -48,6 +48,10 @@ pub(super) fn refusal(outcome: Outcome) -> Problem {
             let detail = format!("The sale must close after it opens, which is at {opens_at}.");
             Problem::invalid("closes_at", detail)
         }
+        Outcome::QuantityMaxTooSmall { quantity_min } => {
+            let detail = format!("A reservation in this sale has at least {quantity_min} units.");
+            Problem::invalid("quantity_max", detail)
+        }
         Outcome::TooManyToCount { units } => {
             let detail = format!(
                 "The sale has had no limit per user, so nobody counts what each user has. {units} units are \

@@ -181,6 +181,10 @@ fn refusal_of_terms(places: &Places, parts: u32, terms: &Terms) -> Option<Outcom
     if terms.closes_at_ms.is_some_and(|closes_at_ms| closes_at_ms <= opens_at_ms) {
         return Some(Outcome::ClosesTooEarly { opens_at_ms });
     }
+    let quantity_min = places.head().spec.rules.quantity_min;
+    if terms.quantity_max.is_some_and(|quantity_max| quantity_max < quantity_min) {
+        return Some(Outcome::QuantityMaxTooSmall { quantity_min });
+    }
     let counted = all().filter(|view| limits(view)).max_by_key(units)?;
     let units = units(&counted);
     (units > LIMIT_COUNT_UNITS_MAX).then_some(Outcome::TooManyToCount { units })

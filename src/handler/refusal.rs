@@ -53,7 +53,8 @@ pub fn verdict_code(verdict: &Verdict) -> Code {
             Refused::Closed => Code::Closed,
             Refused::LimitReached { .. } => Code::LimitReached,
             Refused::UserRequired => Code::UserRequired,
-            Refused::QuantityTooLarge { .. } => Code::Invalid,
+            Refused::QuantityTooLarge { .. } | Refused::QuantityTooSmall { .. } => Code::Invalid,
+            Refused::ReservationsExhausted { .. } => Code::ReservationsExhausted,
             Refused::KeyReused => Code::KeyReused,
             Refused::AllowanceExhausted => Code::AllowanceExhausted,
             Refused::UnknownSale => Code::NotFound,
@@ -78,6 +79,13 @@ pub fn verdict_problem(verdict: &Verdict) -> Problem {
             "quantity",
             format!("A reservation in this sale has at most {quantity_max} units."),
         ),
+        Refused::QuantityTooSmall { quantity_min } => Problem::invalid(
+            "quantity",
+            format!("A reservation in this sale has at least {quantity_min} units."),
+        ),
+        Refused::ReservationsExhausted { reservations_max } => {
+            Problem::of(code).with("reservations_max", *reservations_max)
+        }
         Refused::UnknownSale => not_found("sale"),
         Refused::Damaged => damaged(),
         Refused::Closed

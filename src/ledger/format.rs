@@ -16,8 +16,13 @@ pub const FORMAT_0_1_0: u32 = 1;
 pub const FORMAT_REFUNDED: u32 = 2;
 /// [`Details`](crate::sale::Details) behind the owner, in lines of `reservations` and of the stream.
 pub const FORMAT_DETAILS: u32 = 3;
+/// The latest format that says nothing of what a purchase must regard.
+pub const FORMAT_PLAIN_MAX: u32 = FORMAT_DETAILS;
+/// A sale with [`Rules`](crate::sale::Rules), from its creation: whoever does not know them would sell
+/// without regard to them.
+pub const FORMAT_RULES: u32 = 4;
 /// What this build reads.
-pub const FORMAT: u32 = FORMAT_DETAILS;
+pub const FORMAT: u32 = FORMAT_RULES;
 /// No release will have so many.
 pub const FORMATS_MAX: u32 = 1_000_000;
 

@@ -287,6 +287,8 @@ fn of_purchases() -> Vec<&'static Kind> {
         Code::AlreadyConfirmed,
         Code::AlreadyCancelled,
         Code::AlreadyRefunded,
+        Code::ExtensionLimitReached,
+        Code::RemainingTooLarge,
     ];
     Code::ALL.into_iter().filter(|code| !of_others.contains(code)).map(Code::kind).collect()
 }

@@ -232,7 +232,10 @@ fn definition(id: &SaleId, spec: &SaleSpec) -> Value {
         "opens_at": time(spec.opens_at_ms, 0),
         "closes_at": time(spec.closes_at_ms, TIME_MS_MAX),
         "limit_per_user": spec.limit_per_user,
+        "quantity_min": spec.rules.quantity_min,
         "quantity_max": spec.quantity_max,
+        "reservations_max": spec.rules.reservations_max,
+        "extend_max_ms": spec.rules.extend_max_ms,
         "hold_ms": spec.hold_ms,
         "splits": Some(spec.split.parts()).filter(|parts| *parts > 1),
     })

@@ -26,11 +26,12 @@ use crate::ledger::copy::SaleCopy;
 use crate::ledger::embedded::OfflineClient;
 use crate::ledger::redis::{Arrival, EntryId, RedisClient};
 use crate::limits::{
-    ARCHIVE_LINE_BYTES_MAX, CREATION_MAX, HOLD_MS_MAX, QUANTITY_MAX, TIME_MS_MAX, TOTAL_MAX,
+    ARCHIVE_LINE_BYTES_MAX, CREATION_MAX, EXTEND_MAX_MS_DEFAULT, HOLD_MS_MAX, QUANTITY_MAX,
+    TIME_MS_MAX, TOTAL_MAX,
 };
 use crate::sale::{
-    Change, Creation, Details, Key, Moves, Note, Reservation, ReservationId, SaleId, SaleSpec,
-    SaleView, Split, Status, User,
+    Change, Creation, Details, Key, Moves, Note, Reservation, ReservationId, Rules, SaleId,
+    SaleSpec, SaleView, Split, Status, User,
 };
 
 /// Takes the sale of an archive in, audits it, and says what came of it.
@@ -197,6 +198,9 @@ struct SaleLine {
     confirmed: u64,
     limit_per_user: Option<u32>,
     quantity_max: u32,
+    quantity_min: Option<u32>,
+    extend_max_ms: Option<u64>,
+    reservations_max: Option<u64>,
     hold_ms: u64,
     opens_at: Option<String>,
     closes_at: Option<String>,
@@ -326,7 +330,11 @@ fn begin(value: Value) -> Result<(Archive, u64), String> {
         hold_ms: line.hold_ms,
         quantity_max: line.quantity_max,
         split: Split::into_parts(parts),
-        rules: Default::default(),
+        rules: Rules {
+            extend_max_ms: line.extend_max_ms.unwrap_or(EXTEND_MAX_MS_DEFAULT),
+            quantity_min: line.quantity_min.unwrap_or(1),
+            reservations_max: line.reservations_max.unwrap_or(0),
+        },
     };
     // One that was closed before it opened would not pass the check of a new one.
     let checked = SaleSpec { opens_at_ms: 0, closes_at_ms: TIME_MS_MAX, ..spec.clone() };

@@ -17,7 +17,7 @@ pub fn text(value: &Value) -> String {
 
 fn cell(name: &str, value: &Value) -> String {
     match (name, value.as_u64()) {
-        ("hold_ms", Some(ms)) => format_duration(ms),
+        ("hold_ms" | "extend_max_ms", Some(ms)) => format_duration(ms),
         ("lease_ms", Some(ms)) => format!("{}.{}s", ms / 1000, ms % 1000 / 100),
         _ => match value.as_array() {
             Some(list) => list.iter().map(text).collect::<Vec<_>>().join(" "),
@@ -27,7 +27,7 @@ fn cell(name: &str, value: &Value) -> String {
 }
 
 /// The members of sales and reservations, in the order in which they are read.
-const ORDER: [&str; 20] = [
+const ORDER: [&str; 23] = [
     "id",
     "sale",
     "user",
@@ -43,8 +43,11 @@ const ORDER: [&str; 20] = [
     "held",
     "confirmed",
     "limit_per_user",
+    "quantity_min",
     "quantity_max",
+    "reservations_max",
     "hold_ms",
+    "extend_max_ms",
     "opens_at",
     "closes_at",
     "splits",
@@ -55,7 +58,14 @@ pub fn members(out: &mut dyn Write, object: &Value) -> io::Result<()> {
     let mut members: Vec<_> = object.as_object().into_iter().flatten().collect();
     members.sort_by_key(|(name, _)| ORDER.iter().position(|known| known == name).unwrap_or(99));
     for (name, value) in members {
-        let label = if name == "hold_ms" { "hold" } else { name };
+        let label = match name.as_str() {
+            "hold_ms" => "hold",
+            "extend_max_ms" => "extend_max",
+            // Names are up to 15 characters, as the column has it.
+            "reservations_max" => "reservations",
+            "first_expires_at" => "first_expires",
+            name => name,
+        };
         writeln!(out, "{label:<16}{}", cell(name, value))?;
     }
     Ok(())

@@ -38,6 +38,10 @@ pub enum Counted {
     UserRequired,
     /// More than one reservation may have.
     QuantityTooLarge,
+    /// Fewer than one reservation must have.
+    QuantityTooSmall,
+    /// As many were made as ever may be.
+    ReservationsExhausted,
     /// Its key was used for another request.
     KeyReused,
     /// What is stored of the sale contradicts itself.
@@ -64,7 +68,7 @@ pub enum Counted {
 
 impl Counted {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::Granted,
         Self::Replayed,
         Self::SoldOut,
@@ -73,6 +77,8 @@ impl Counted {
         Self::LimitReached,
         Self::UserRequired,
         Self::QuantityTooLarge,
+        Self::QuantityTooSmall,
+        Self::ReservationsExhausted,
         Self::KeyReused,
         Self::Damaged,
         Self::AllowanceExhausted,
@@ -97,6 +103,8 @@ impl Counted {
             Self::LimitReached => "limit_reached",
             Self::UserRequired => "user_required",
             Self::QuantityTooLarge => "quantity_too_large",
+            Self::QuantityTooSmall => "quantity_too_small",
+            Self::ReservationsExhausted => "reservations_exhausted",
             Self::KeyReused => "key_reused",
             Self::Damaged => "damaged",
             Self::AllowanceExhausted => "allowance_exhausted",
@@ -135,6 +143,8 @@ impl Counted {
                 Refused::LimitReached { .. } => Self::LimitReached,
                 Refused::UserRequired => Self::UserRequired,
                 Refused::QuantityTooLarge { .. } => Self::QuantityTooLarge,
+                Refused::QuantityTooSmall { .. } => Self::QuantityTooSmall,
+                Refused::ReservationsExhausted { .. } => Self::ReservationsExhausted,
                 Refused::KeyReused => Self::KeyReused,
                 Refused::Damaged => Self::Damaged,
                 Refused::AllowanceExhausted => Self::AllowanceExhausted,

@@ -79,6 +79,16 @@ pub enum Refused {
         /// The sale's maximum.
         quantity_max: u32,
     },
+    /// One reservation must have this many units at the least.
+    QuantityTooSmall {
+        /// The sale's minimum.
+        quantity_min: u32,
+    },
+    /// As many reservations were made as the sale allows ever.
+    ReservationsExhausted {
+        /// How many.
+        reservations_max: u64,
+    },
     /// The key was used for another request.
     KeyReused,
     /// What the ledger has stored of the sale contradicts itself.
@@ -126,6 +136,12 @@ impl Verdict {
             Ok(Outcome::KeyReused) => Refused::KeyReused,
             Ok(Outcome::QuantityTooLarge { quantity_max }) => {
                 Refused::QuantityTooLarge { quantity_max }
+            }
+            Ok(Outcome::QuantityTooSmall { quantity_min }) => {
+                Refused::QuantityTooSmall { quantity_min }
+            }
+            Ok(Outcome::ReservationsExhausted { reservations_max }) => {
+                Refused::ReservationsExhausted { reservations_max }
             }
             Ok(Outcome::UnknownSale) => Refused::UnknownSale,
             Ok(outcome) => {

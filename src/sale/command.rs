@@ -333,6 +333,16 @@ pub enum Outcome {
         /// The sale's maximum.
         quantity_max: u32,
     },
+    /// Reserve: fewer units than one reservation must have.
+    QuantityTooSmall {
+        /// The sale's minimum.
+        quantity_min: u32,
+    },
+    /// Reserve: as many reservations were made as the sale allows ever.
+    ReservationsExhausted {
+        /// How many.
+        reservations_max: u64,
+    },
     /// Confirm, cancel, refund, show: the reservation as it stands now.
     Reservation(Box<Reservation>),
     /// Confirm, cancel, refund: it has expired (and, for confirm, nothing is left to take it up again).
@@ -389,6 +399,11 @@ pub enum Outcome {
     ClosesTooEarly {
         /// When it opens, in ms since 1970.
         opens_at_ms: u64,
+    },
+    /// Change terms: a reservation of this sale has more units at the least; nothing changed.
+    QuantityMaxTooSmall {
+        /// The sale's minimum.
+        quantity_min: u32,
     },
     /// Change terms: the sale had no limit per user, and too many units are held or confirmed to count
     /// what each user has; nothing changed.

@@ -17,6 +17,7 @@ use super::command::{Command, Outcome, Reserve, SaleView, Status};
 use super::id::ReservationId;
 use super::row::{Row, joined};
 use super::rows::{Rows, Table};
+use super::rules::Rules;
 use super::spec::{Creation, SaleSpec, State};
 use super::split::{Moves, Split};
 
@@ -195,7 +196,9 @@ impl Machine {
             Command::Close => self.close(),
             Command::Remove => self.may_be_removed(),
             Command::Create(_) | Command::Show => Outcome::Sale(Box::new(self.view())),
-            Command::Glance { parts } if *parts != self.spec.split.known_parts() => {
+            Command::Glance { parts }
+                if *parts != self.spec.split.known_parts() || !self.spec.rules.is_default() =>
+            {
                 Outcome::Unclear
             }
             Command::Glance { .. } => Outcome::Sale(Box::new(self.view())),
@@ -232,8 +235,15 @@ impl Machine {
         if reserve.quantity > self.spec.quantity_max {
             return Outcome::QuantityTooLarge { quantity_max: self.spec.quantity_max };
         }
+        let Rules { quantity_min, reservations_max, .. } = self.spec.rules;
+        if reserve.quantity < quantity_min {
+            return Outcome::QuantityTooSmall { quantity_min };
+        }
         if let Some(outcome) = self.limit_breach(user, reserve.quantity) {
             return outcome;
+        }
+        if reservations_max > 0 && self.rows.len() as u64 >= reservations_max {
+            return Outcome::ReservationsExhausted { reservations_max };
         }
         if u64::from(reserve.quantity) > self.free() {
             return Outcome::SoldOut { free: self.free() };

@@ -472,3 +472,28 @@ fn a_part_is_given_back_or_paid_back_once() {
     assert_eq!(sale.apply(1, &Command::CancelTo(id(3), 1)), Outcome::AlreadyCancelled);
     assert_eq!(sale.free(), 9);
 }
+
+#[test]
+fn what_a_sale_was_made_with_bounds_each_request() {
+    let mut sale = machine(9, |spec| {
+        spec.rules = Rules { quantity_min: 2, reservations_max: 2, ..Rules::default() };
+        spec.limit_per_user = 4;
+    });
+    assert_eq!(sale.apply(0, &ask(1, 1, "ann", "")), Outcome::QuantityTooSmall { quantity_min: 2 });
+    for n in [1, 2] {
+        assert!(matches!(
+            sale.apply(0, &ask(n, 2, "ann", "k")),
+            Outcome::Granted { .. } | Outcome::Replayed(_)
+        ));
+        assert_eq!(sale.rows().len(), 1, "a repeated key makes none");
+    }
+    sale.apply(0, &Command::Cancel(id(1)));
+    assert!(matches!(sale.apply(0, &ask(3, 2, "ann", "l")), Outcome::Granted { .. }));
+    sale.apply(0, &Command::Cancel(id(3)));
+    let exhausted = Outcome::ReservationsExhausted { reservations_max: 2 };
+    assert_eq!(sale.apply(0, &ask(4, 2, "bob", "")), exhausted, "reserving and cancelling ends");
+    assert!(matches!(sale.apply(0, &ask(4, 2, "ann", "l")), Outcome::Replayed(_)));
+    let fewer = change(Terms { quantity_max: Some(1), ..Terms::default() });
+    assert_eq!(sale.apply(0, &fewer), Outcome::QuantityMaxTooSmall { quantity_min: 2 });
+    assert_eq!(sale.view().spec.quantity_max, SaleSpec::with_total(9).quantity_max);
+}

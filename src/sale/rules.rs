@@ -1,16 +1,29 @@
-//! What a sale may have beyond its terms, and most sales leave at its default.
+//! What a sale may be given when it is made, beside its terms, and most sales leave at its default.
+//!
+//! An older version would sell without regard to it, so a sale that has any of it says so by its format.
 
 use crate::limits::EXTEND_MAX_MS_DEFAULT;
 
-/// See the module's header.
+/// See the module's header. Fixed for as long as the sale is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
     /// How much longer in all a hold may become than it was at first. 0: not at all.
     pub extend_max_ms: u64,
+    /// Fewest units in one reservation.
+    pub quantity_min: u32,
+    /// Most reservations that are ever made, whatever became of them. 0: no bound.
+    pub reservations_max: u64,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { extend_max_ms: EXTEND_MAX_MS_DEFAULT }
+        Self { extend_max_ms: EXTEND_MAX_MS_DEFAULT, quantity_min: 1, reservations_max: 0 }
+    }
+}
+
+impl Rules {
+    /// Whether they are what a sale has that was given none.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }

@@ -50,6 +50,15 @@ pub enum SpecError {
     /// `quantity` out of range.
     #[error("the maximum quantity must be 1 to {QUANTITY_MAX}, not {0}")]
     Quantity(u32),
+    /// `quantity_min` out of range.
+    #[error("the minimum quantity must be 1 to the maximum, {1}, not {0}")]
+    QuantityMin(u32, u32),
+    /// `extend_max` out of range.
+    #[error("a hold may be extended by 366 days at the most, not {0} ms")]
+    Extend(u64),
+    /// `reservations_max` out of range, or of a sale in parts.
+    #[error("a sale in one part may bound its reservations, by {TOTAL_MAX} at the most")]
+    Reservations(u64),
     /// Times out of range or in the wrong order.
     #[error("opens ({0} ms) must be before closes ({1} ms), both before the year 10000")]
     Times(u64, u64),
@@ -107,6 +116,17 @@ impl SaleSpec {
         if !(1..=QUANTITY_MAX).contains(&self.quantity_max) {
             return Err(SpecError::Quantity(self.quantity_max));
         }
+        let rules = &self.rules;
+        if !(1..=self.quantity_max).contains(&rules.quantity_min) {
+            return Err(SpecError::QuantityMin(rules.quantity_min, self.quantity_max));
+        }
+        if rules.extend_max_ms > HOLD_MS_MAX {
+            return Err(SpecError::Extend(rules.extend_max_ms));
+        }
+        let is_bounded = rules.reservations_max > 0;
+        if rules.reservations_max > TOTAL_MAX || is_bounded && self.split != Split::Whole {
+            return Err(SpecError::Reservations(rules.reservations_max));
+        }
         if self.opens_at_ms >= self.closes_at_ms || self.closes_at_ms > TIME_MS_MAX {
             return Err(SpecError::Times(self.opens_at_ms, self.closes_at_ms));
         }
@@ -133,7 +153,7 @@ impl SaleSpec {
         differ.map(|((name, is), (_, asked))| format!("{name} is {is}, not {asked}")).collect()
     }
 
-    fn members(&self) -> [(&'static str, u64); 7] {
+    fn members(&self) -> [(&'static str, u64); 10] {
         [
             ("total", self.total),
             ("hold_ms", self.hold_ms),
@@ -142,6 +162,9 @@ impl SaleSpec {
             ("splits", self.split.parts().into()),
             ("opens_at_ms", self.opens_at_ms),
             ("closes_at_ms", self.closes_at_ms),
+            ("extend_max_ms", self.rules.extend_max_ms),
+            ("quantity_min", self.rules.quantity_min.into()),
+            ("reservations_max", self.rules.reservations_max),
         ]
     }
 

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use stampede::ledger::{Group, GroupReply};
 use stampede::limits::{BATCH_MAX, EXTEND_MAX_MS_DEFAULT, TIME_MS_MAX, TOTAL_MAX};
 use stampede::sale::{
-    Command, Creation, Details, Key, Machine, Note, Outcome, ReservationId, Reserve, SaleId,
+    Command, Creation, Details, Key, Machine, Note, Outcome, ReservationId, Reserve, Rules, SaleId,
     SaleSpec, Split, Terms, User,
 };
 use stampede::trace::Trace;
@@ -241,7 +241,7 @@ fn terms() -> impl Strategy<Value = Terms> {
         prop::option::of(closes),
         prop::option::of(1..2_000u64),
         prop::option::of(limit),
-        prop::option::of(1..12u32),
+        prop::option::of(prop_oneof![1 => 1..12u32, 1 => 1..2u32]),
     )
         .prop_map(|(closes_at_ms, hold_ms, limit_per_user, quantity_max)| Terms {
             closes_at_ms,
@@ -255,18 +255,41 @@ fn spec(split: BoxedStrategy<Split>) -> impl Strategy<Value = SaleSpec> {
     let opens = prop_oneof![3 => Just(0), 2 => BEGIN_MS..BEGIN_MS + SPAN_MS];
     let closes = prop_oneof![3 => Just(TIME_MS_MAX), 2 => 1..SPAN_MS];
     let limit = prop_oneof![Just(0), 1..6u32];
-    (0..60u64, opens, closes, limit, 1..2_000u64, 1..12u32, split).prop_map(
-        |(total, opens_at_ms, closes, limit_per_user, hold_ms, quantity_max, split)| SaleSpec {
-            total,
-            opens_at_ms,
-            closes_at_ms: closes.max(BEGIN_MS + SPAN_MS + closes.min(SPAN_MS)),
-            limit_per_user,
-            hold_ms,
-            quantity_max,
-            split,
-            rules: Default::default(),
+    (0..60u64, opens, closes, limit, 1..2_000u64, 1..12u32, split, rules()).prop_map(
+        |(total, opens_at_ms, closes, limit_per_user, hold_ms, quantity_max, split, rules)| {
+            SaleSpec {
+                total,
+                opens_at_ms,
+                closes_at_ms: closes.max(BEGIN_MS + SPAN_MS + closes.min(SPAN_MS)),
+                limit_per_user,
+                hold_ms,
+                quantity_max,
+                split,
+                // As a sale's definition may be.
+                rules: Rules {
+                    quantity_min: rules.quantity_min.min(quantity_max),
+                    reservations_max: if split == Split::Whole {
+                        rules.reservations_max
+                    } else {
+                        0
+                    },
+                    ..rules
+                },
+            }
         },
     )
+}
+
+/// Most sales have none.
+fn rules() -> impl Strategy<Value = Rules> {
+    let some = (0..3_000u64, 1..4u32, 0..30u64).prop_map(
+        |(extend_max_ms, quantity_min, reservations_max)| Rules {
+            extend_max_ms,
+            quantity_min,
+            reservations_max,
+        },
+    );
+    prop_oneof![2 => Just(Rules::default()), 1 => some]
 }
 
 /// The kinds of answers that histories came across: a test asks for [all](Seen::kinds).
@@ -275,10 +298,10 @@ pub struct Seen(BTreeSet<String>);
 
 impl Seen {
     /// How many kinds of outcomes there are.
-    pub const KINDS: usize = 33;
+    pub const KINDS: usize = 36;
     /// The same for places of a split sale.
     #[allow(dead_code, reason = "not every ledger has them")]
-    pub const SPLIT_KINDS: usize = 36;
+    pub const SPLIT_KINDS: usize = 38;
 
     /// The names of the kinds seen.
     pub fn kinds(&self) -> &BTreeSet<String> {

@@ -17,8 +17,8 @@ use crate::limits::{
     SALE_ID_BYTES_MAX, TIME_MS_MAX, TOTAL_MAX, USER_BYTES_MAX,
 };
 use crate::sale::{
-    Command, Details, Key, ReservationId, Reserve, Row, SaleId, SaleSpec, Split, Status, Terms,
-    User,
+    Command, Details, Key, ReservationId, Reserve, Row, Rules, SaleId, SaleSpec, Split, Status,
+    Terms, User,
 };
 use crate::trace::{TRACEPARENT_BYTES, Trace};
 
@@ -49,6 +49,8 @@ const JUMP: u8 = 14;
 const EXTEND: u8 = 15;
 const CANCEL_TO: u8 = 16;
 const REFUND_TO: u8 = 17;
+/// What [`CREATE`] is, and the sale's rules.
+const CREATE_RULED: u8 = 18;
 /// What [`RESERVE`] is, and how the request is found again. Format 3 has it; 0.1.0 wrote format 2.
 const RESERVE_TRACED: u8 = 32;
 /// The same, and the reservation's details.
@@ -180,8 +182,9 @@ pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) {
         Command::Close => out.push(CLOSE),
         Command::Remove => out.push(REMOVE),
         Command::Create(spec) => {
-            out.push(CREATE);
+            out.push(if spec.rules.is_default() { CREATE } else { CREATE_RULED });
             put_spec(out, spec);
+            put_rules(out, &spec.rules);
         }
         Command::Expire { .. }
         | Command::Show
@@ -218,6 +221,15 @@ pub(super) fn put_spec(out: &mut Vec<u8>, spec: &SaleSpec) {
     }
     out.extend_from_slice(&spec.limit_per_user.to_le_bytes());
     out.extend_from_slice(&spec.quantity_max.to_le_bytes());
+}
+
+/// Adds a sale's rules, unless they are those of a sale that was given none.
+pub(super) fn put_rules(out: &mut Vec<u8>, rules: &Rules) {
+    if !rules.is_default() {
+        out.extend_from_slice(&rules.extend_max_ms.to_le_bytes());
+        out.extend_from_slice(&rules.quantity_min.to_le_bytes());
+        out.extend_from_slice(&rules.reservations_max.to_le_bytes());
+    }
 }
 
 /// Adds one reservation of a snapshot.
@@ -339,6 +351,16 @@ impl<'a> Reader<'a> {
             rules: Default::default(),
         };
         check(legal, spec, "definition")
+    }
+
+    /// What [`put_rules`] wrote. A definition with it may be any: it is to be checked as a whole.
+    pub(super) fn rules(&mut self) -> Result<Rules, Malformed> {
+        let (extend_max_ms, quantity_min) = (self.u64("rules")?, self.u32("rules")?);
+        let rules = Rules { extend_max_ms, quantity_min, reservations_max: self.u64("rules")? };
+        let legal = rules.extend_max_ms <= HOLD_MS_MAX
+            && (1..=QUANTITY_MAX).contains(&rules.quantity_min)
+            && rules.reservations_max <= TOTAL_MAX;
+        check(legal, rules, "rules")
     }
 
     /// One reservation of a snapshot.
@@ -475,6 +497,11 @@ impl<'a> Reader<'a> {
             REMOVE => Command::Remove,
             CREATE => {
                 let spec = self.spec()?;
+                Command::Create(check(spec.check().is_ok(), spec, "definition")?)
+            }
+            CREATE_RULED => {
+                let spec = self.spec()?;
+                let spec = SaleSpec { rules: self.rules()?, ..spec };
                 Command::Create(check(spec.check().is_ok(), spec, "definition")?)
             }
             _ => return Err(Malformed("entry")),

@@ -34,6 +34,12 @@ fn command() -> impl Strategy<Value = Command> {
         Just(Command::Open),
         Just(Command::Close),
         Just(Command::Remove),
+        (0..TOTAL_MAX, 0..=HOLD_MS_MAX, 1..=10u32, 0..=TOTAL_MAX).prop_map(
+            |(total, extend_max_ms, quantity_min, reservations_max)| {
+                let rules = Rules { extend_max_ms, quantity_min, reservations_max };
+                Command::Create(SaleSpec { rules, ..SaleSpec::with_total(total) })
+            }
+        ),
         (0..TOTAL_MAX).prop_map(|total| Command::Create(SaleSpec::with_total(total))),
     ]
 }

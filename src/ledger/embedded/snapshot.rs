@@ -1,15 +1,17 @@
 //! A snapshot: the state before a journal generation, in a file.
 //!
 //! Record 0 says how many sales there are, which numbers no record has and which sales were moved to
-//! another ledger (both missing in those of 0.1.0); each sale is a record with its definition and the
-//! number of its reservations, then records of reservations; a last record says that it is whole. A
+//! another ledger (both missing in those of 0.1.0); each sale is a record with its definition, the
+//! number of its reservations and its rules, if it has any, then records of reservations; a last record says that it is whole. A
 //! snapshot gets its name only when it is complete and durable, so anything wrong in one is damage.
 
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use super::codec::{Malformed, ROW_BYTES_MIN, Reader, put_row, put_sale, put_spec, put_time};
+use super::codec::{
+    Malformed, ROW_BYTES_MIN, Reader, put_row, put_rules, put_sale, put_spec, put_time,
+};
 use super::departed::Departed;
 use super::disk::{self, Unfinished};
 use super::folder::{snapshot_path, unfinished_path};
@@ -99,6 +101,7 @@ impl<'a> Output<'a> {
         put_time(&mut self.record, view.now_ms);
         put_spec(&mut self.record, &view.spec);
         self.record.extend_from_slice(&(machine.rows().len() as u64).to_le_bytes());
+        put_rules(&mut self.record, &view.spec.rules);
         self.finish_record()?;
         for row in machine.rows().iter() {
             put_row(&mut self.record, row);
@@ -188,8 +191,12 @@ impl Input {
         let (id, mut machine, count) = self.read(|record| {
             let mut reader = Reader::new(record);
             reader.byte("sale")?;
-            let (id, now_ms, spec) = (reader.sale()?, reader.time()?, reader.spec()?);
-            Ok((id, Machine::restore(spec, now_ms), reader.u64("number of reservations")?))
+            let (id, now_ms, mut spec) = (reader.sale()?, reader.time()?, reader.spec()?);
+            let count = reader.u64("number of reservations")?;
+            if !reader.is_empty() {
+                spec.rules = reader.rules()?;
+            }
+            Ok((id, Machine::restore(spec, now_ms), count))
         })?;
         if count > self.records.file_bytes() / ROW_BYTES_MIN {
             return Err(self.records.corrupt(TOO_FEW.0));

@@ -25,7 +25,7 @@ use super::pipeline::Pipeline;
 use crate::ledger::LedgerError;
 use crate::ledger::client::Client;
 use crate::ledger::copy::SaleCopy;
-use crate::ledger::format::{FORMAT_0_1_0, of_reservations};
+use crate::ledger::format::{FORMAT_0_1_0, FORMAT_RULES, of_reservations};
 use crate::limits::{ARRIVAL_BYTES_MAX, ARRIVAL_ROWS_MAX, CLIENT_ANSWER_DEADLINE_MS};
 use crate::sale::{
     Change, Creation, ID_PREFIX_TEXT_BYTES, ReservationId, SaleId, SaleView, Status,
@@ -96,7 +96,11 @@ impl RedisClient {
     ) -> Result<(), LedgerError> {
         let keys = self.codec().keys().of(&sale.id);
         let beside = keys.arriving();
-        let format = of_reservations(sale.reservations.iter().map(|change| &change.reservation));
+        let of_lines = of_reservations(sale.reservations.iter().map(|change| &change.reservation));
+        let format = match sale.view.spec.rules.is_default() {
+            true => of_lines,
+            false => FORMAT_RULES,
+        };
         if let Some(why) = self.in_the_way(format)? {
             return Err(LedgerError::Refused(why));
         }
@@ -167,6 +171,7 @@ impl RedisClient {
             ],
         )?;
         output.hash(of_sale, moves_of(view))?;
+        output.hash(of_sale, rules_of(sale))?;
         if format > FORMAT_0_1_0 {
             output.hash(of_sale, [("format", format.to_string())])?;
         }
@@ -332,6 +337,20 @@ fn moves_of(view: &SaleView) -> Vec<(String, String)> {
     }
     fields.extend(moves.stock.map(|units| ("stock".to_owned(), units.to_string())));
     fields
+}
+
+/// What the hash of a sale with rules has more.
+fn rules_of(sale: &SaleCopy) -> Vec<(&'static str, String)> {
+    let rules = &sale.view.spec.rules;
+    if rules.is_default() {
+        return Vec::new();
+    }
+    vec![
+        ("extend_max_ms", rules.extend_max_ms.to_string()),
+        ("quantity_min", rules.quantity_min.to_string()),
+        ("reservations_max", rules.reservations_max.to_string()),
+        ("made", sale.reservations.len().to_string()),
+    ]
 }
 
 fn name_of(move_id: u64) -> String {

@@ -218,7 +218,7 @@ impl Codec {
         creation: Option<Creation>,
         out: &mut Vec<u8>,
     ) {
-        self.begin(keys, ScriptName::Create, 8, out);
+        self.begin(keys, ScriptName::Create, 11, out);
         bulk_number(out, spec.total);
         bulk_number(out, spec.hold_ms);
         bulk_number(out, spec.opens_at_ms);
@@ -229,6 +229,14 @@ impl Codec {
         match creation {
             Some(creation) => bulk_number(out, creation.0),
             None => bulk(out, b""),
+        }
+        let rules = &spec.rules;
+        let numbers = [rules.extend_max_ms, u64::from(rules.quantity_min), rules.reservations_max];
+        for number in numbers {
+            match rules.is_default() {
+                true => bulk(out, b""),
+                false => bulk_number(out, number),
+            }
         }
     }
 

@@ -27,13 +27,14 @@ use super::keys::SaleKeys;
 use super::line::{claim_of, number};
 use super::resp::{bulk, bulk_pieces, command, text_command};
 use super::value::{Header, text};
-use crate::ledger::format::{FORMAT, FORMAT_0_1_0};
+use crate::ledger::format::{FORMAT, FORMAT_0_1_0, FORMAT_RULES};
 use crate::limits::{
     CREATION_MAX, HOLD_MS_DEFAULT, HOLD_MS_MAX, MOVED_MAX, QUANTITY_MAX, QUANTITY_MAX_DEFAULT,
     TIME_MS_MAX, TOTAL_MAX,
 };
 use crate::sale::{
-    Command, Creation, Moves, Outcome, ReservationId, Reserve, SaleSpec, SaleView, Split, State,
+    Command, Creation, Moves, Outcome, ReservationId, Reserve, Rules, SaleSpec, SaleView, Split,
+    State,
 };
 
 /// What is read of a sale beside its counters.
@@ -188,7 +189,9 @@ pub(super) fn decode(
     let (told, claims, header) = match (Look::of(run), replies) {
         (Look::Glance(parts), [time, fields, exists, counters, again]) => {
             let (view, header) = look(time, fields, exists, counters, again)?;
-            let known = view.filter(|view| view.spec.split.known_parts() == parts);
+            let known = view.filter(|view| {
+                view.spec.split.known_parts() == parts && view.spec.rules.is_default()
+            });
             outcomes.push(match known {
                 Some(view) => Outcome::Sale(Box::new(view)),
                 None if header.free.is_none() => Outcome::UnknownSale,
@@ -301,7 +304,10 @@ fn view(fields: &Value, counters: &Value, again: &Value, now_ms: u64) -> Option<
         [creation, held, confirmed, last, hold, opens, closes, limit, quantity, split, format],
         moved,
     ) = fields.split_first_chunk()?;
-    whole(format, Some(FORMAT_0_1_0.into()), 1, FORMAT.into())?;
+    let format = whole(format, Some(FORMAT_0_1_0.into()), 1, FORMAT.into())?;
+    // They are not read here: all that counts is whether there are any.
+    let has_rules = format >= FORMAT_RULES.into();
+    let rules = Rules { reservations_max: has_rules.into(), ..Rules::default() };
     let (again, moved_again) = again.split_at(again.len().min(FIELDS_AGAIN));
     if !fields.starts_with(again) || moved != moved_again {
         return None;
@@ -326,7 +332,7 @@ fn view(fields: &Value, counters: &Value, again: &Value, now_ms: u64) -> Option<
         limit_per_user: u32::try_from(limit_per_user).ok()?,
         quantity_max: u32::try_from(quantity_max).ok()?,
         split,
-        rules: Default::default(),
+        rules,
     };
     let mut moves = Moves::default();
     if moved.len() == 2 * split.places() + 1 {

@@ -85,6 +85,8 @@ fn is_promise(command: &Command, outcome: &Outcome) -> bool {
         | Outcome::Closed
         | Outcome::UserRequired
         | Outcome::QuantityTooLarge { .. }
+        | Outcome::QuantityTooSmall { .. }
+        | Outcome::ReservationsExhausted { .. }
         | Outcome::NotConfirmed
         | Outcome::ExtensionLimit { .. }
         | Outcome::RemainingTooLarge { .. }
@@ -93,6 +95,7 @@ fn is_promise(command: &Command, outcome: &Outcome) -> bool {
         | Outcome::TotalTooLarge
         | Outcome::TooFewFree { .. }
         | Outcome::ClosesTooEarly { .. }
+        | Outcome::QuantityMaxTooSmall { .. }
         | Outcome::TooManyToCount { .. }
         | Outcome::NotClosed
         | Outcome::StillHeld { .. }

@@ -10,7 +10,7 @@ use super::sell;
 use super::value::Header;
 use crate::ledger::{Group, GroupReply};
 use crate::sale::{
-    Command, Creation, Moves, Outcome, Reservation, ReservationId, SaleSpec, SaleView, Split,
+    Command, Creation, Moves, Outcome, Reservation, ReservationId, Rules, SaleSpec, SaleView, Split,
 };
 
 /// Reads the replies to a group: as many as [`Codec::encode`](super::Codec::encode) said, in order.
@@ -162,6 +162,8 @@ pub(super) fn may_change(command: &Command, outcome: &Outcome) -> bool {
             | Outcome::Closed
             | Outcome::UserRequired
             | Outcome::QuantityTooLarge { .. }
+            | Outcome::QuantityTooSmall { .. }
+            | Outcome::ReservationsExhausted { .. }
             | Outcome::AlreadyConfirmed
             | Outcome::AlreadyCancelled
             | Outcome::AlreadyRefunded
@@ -172,6 +174,7 @@ pub(super) fn may_change(command: &Command, outcome: &Outcome) -> bool {
             | Outcome::TotalTooLarge
             | Outcome::TooFewFree { .. }
             | Outcome::ClosesTooEarly { .. }
+            | Outcome::QuantityMaxTooSmall { .. }
             | Outcome::TooManyToCount { .. }
             | Outcome::NotClosed
             | Outcome::StillHeld { .. }
@@ -258,6 +261,11 @@ impl<'a> Elements<'a> {
             rules: Default::default(),
         };
         let creation = Creation(self.number()?);
+        spec.rules = Rules {
+            extend_max_ms: self.number()?,
+            quantity_min: self.number()?,
+            reservations_max: self.number()?,
+        };
         let mut moves = Moves::default();
         if self.0.len() > 0 {
             let text = self.text()?;
@@ -343,6 +351,8 @@ fn reserve_outcomes(
             b'C' => Outcome::Closed,
             b'U' => Outcome::UserRequired,
             b'Q' => Outcome::QuantityTooLarge { quantity_max: elements.number()? },
+            b'q' => Outcome::QuantityTooSmall { quantity_min: elements.number()? },
+            b'X' => Outcome::ReservationsExhausted { reservations_max: elements.number()? },
             b'P' => Outcome::Split { parts: elements.number()? },
             _ => return Err(malformed("an unknown letter")),
         });
@@ -405,6 +415,9 @@ fn one_outcome(
         }
         ("closes_too_early", Command::ChangeTerms(_)) => {
             Outcome::ClosesTooEarly { opens_at_ms: elements.number()? }
+        }
+        ("quantity_max_too_small", Command::ChangeTerms(_)) => {
+            Outcome::QuantityMaxTooSmall { quantity_min: elements.number()? }
         }
         ("too_many_to_count", Command::ChangeTerms(_)) => {
             Outcome::TooManyToCount { units: elements.number()? }
@@ -602,7 +615,7 @@ mod tests {
         }
         let both = decode_text(&two, "-NOSCRIPT x\r\n-LOADING x\r\n");
         assert_eq!(both, Err(DecodeError::NoScript));
-        let view = "*12\r\n:1\r\n:1\r\n$4\r\nsale\r\n:1\r\n:0\r\n:0\r\n:1\r\n:0\r\n:9\r\n:0\r\n:1\r\n:0\r\n";
+        let view = "*15\r\n:1\r\n:1\r\n$4\r\nsale\r\n:1\r\n:0\r\n:0\r\n:1\r\n:0\r\n:9\r\n:0\r\n:1\r\n:0\r\n:5\r\n:1\r\n:0\r\n";
         let got = decode_text(&two, &format!("-OOM x\r\n{view}"));
         assert_eq!(got, Err(DecodeError::Refused("OOM x".to_owned())));
         assert!(decode_text(&group(0, &[Command::Show]), view).is_ok());

@@ -4,7 +4,9 @@
 //! own that stands before theirs, and the bounds of `limits.rs` stand before everything, so that
 //! none is written twice. The scripts are the twin of `sale/machine.rs`: outcome for outcome.
 
-use crate::ledger::format::{FORMAT, FORMAT_DETAILS, FORMAT_REFUNDED, FORMATS_MAX};
+use crate::ledger::format::{
+    FORMAT, FORMAT_DETAILS, FORMAT_PLAIN_MAX, FORMAT_REFUNDED, FORMAT_RULES, FORMATS_MAX,
+};
 use crate::limits::{
     BATCH_MAX, CREATION_MAX, EPOCH_MAX, EXTEND_MAX_MS_DEFAULT, HOLD_MS_DEFAULT, HOLD_MS_MAX,
     LEASE_MS, LIMIT_COUNT_LINES_MAX, LIMIT_COUNT_UNITS_MAX, MEMBERS_MAX, MOVED_MAX, QUANTITY_MAX,
@@ -181,8 +183,9 @@ fn bounds() -> String {
          {LIMIT_COUNT_UNITS_MAX}, {LIMIT_COUNT_LINES_MAX}\n\
          local CREATION_MAX, REPAIR = {CREATION_MAX}, '{REPAIR}'\n\
          local EXTEND_MAX_MS_DEFAULT = {EXTEND_MAX_MS_DEFAULT}\n\
-         local FORMAT, FORMAT_REFUNDED, FORMAT_DETAILS, FORMATS_MAX, VERSION = \
-         {FORMAT}, {FORMAT_REFUNDED}, {FORMAT_DETAILS}, {FORMATS_MAX}, '{}'\n",
+         local FORMAT, FORMAT_REFUNDED, FORMAT_DETAILS, FORMAT_RULES, FORMATS_MAX, VERSION = \
+         {FORMAT}, {FORMAT_REFUNDED}, {FORMAT_DETAILS}, {FORMAT_RULES}, {FORMATS_MAX}, '{}'\n\
+         local FORMAT_PLAIN_MAX = {FORMAT_PLAIN_MAX}\n",
         u32::MAX,
         env!("CARGO_PKG_VERSION")
     )

@@ -27,6 +27,10 @@ impl Machine {
         if terms.closes_at_ms.is_some_and(|closes_at_ms| closes_at_ms <= opens_at_ms) {
             return Outcome::ClosesTooEarly { opens_at_ms };
         }
+        let quantity_min = self.spec.rules.quantity_min;
+        if terms.quantity_max.is_some_and(|quantity_max| quantity_max < quantity_min) {
+            return Outcome::QuantityMaxTooSmall { quantity_min };
+        }
         let limit_before = self.spec.limit_per_user;
         let limit = terms.limit_per_user.unwrap_or(limit_before);
         let units = self.held + self.confirmed;

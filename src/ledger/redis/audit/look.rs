@@ -7,8 +7,11 @@ use crate::ledger::format::FORMAT;
 use crate::ledger::redis::entry_id::EntryId;
 use crate::ledger::redis::keys::is_of_webhooks;
 use crate::ledger::redis::line::number;
-use crate::limits::{HOLD_MS_DEFAULT, QUANTITY_MAX_DEFAULT, TIME_MS_MAX, TOTAL_MAX};
-use crate::sale::{Creation, Moves, SaleSpec, SaleView, Split};
+use crate::limits::{
+    EXTEND_MAX_MS_DEFAULT, HOLD_MS_DEFAULT, HOLD_MS_MAX, QUANTITY_MAX, QUANTITY_MAX_DEFAULT,
+    TIME_MS_MAX, TOTAL_MAX,
+};
+use crate::sale::{Creation, Moves, Rules, SaleSpec, SaleView, Split};
 
 /// A consumer group.
 #[derive(Debug, Clone)]
@@ -27,7 +30,8 @@ pub(super) struct Look {
     pub(super) sold: Option<String>,
     pub(super) held: Option<String>,
     /// `hold_ms`, `opens_at_ms`, `closes_at_ms`, `limit_per_user`, `quantity_max`.
-    settings: [Option<String>; 5],
+    /// Then `extend_max_ms`, `quantity_min`, `reservations_max`.
+    settings: [Option<String>; 8],
     pub(super) trimmed: u64,
     pub(super) repairs: u64,
     /// A repair has told once more what the stream had lost.
@@ -51,8 +55,21 @@ impl Look {
         let now_ms = count(next()?)?;
         let exists = count(next()?)? == 1;
         let [total, sold] = fixed(texts(next()?)?)?;
-        let [held, hold, opens, closes, limit, quantity, trimmed, repairs, retold, format] =
-            fixed(texts(next()?)?)?;
+        let [
+            held,
+            hold,
+            opens,
+            closes,
+            limit,
+            quantity,
+            trimmed,
+            repairs,
+            retold,
+            format,
+            extend_max,
+            quantity_min,
+            reservations_max,
+        ] = fixed(texts(next()?)?)?;
         check_format(format.as_deref())?;
         let [length, last, added] = fixed(texts(next()?)?)?;
         let (mut groups, mut has_webhooks) = (Vec::new(), false);
@@ -75,7 +92,16 @@ impl Look {
             total,
             sold,
             held,
-            settings: [hold, opens, closes, limit, quantity],
+            settings: [
+                hold,
+                opens,
+                closes,
+                limit,
+                quantity,
+                extend_max,
+                quantity_min,
+                reservations_max,
+            ],
             trimmed: or_zero(trimmed).ok_or_else(|| unreadable("stream_trimmed"))?,
             repairs: or_zero(repairs).ok_or_else(|| unreadable("repairs"))?,
             retold: retold.is_some(),
@@ -109,7 +135,11 @@ impl Look {
             limit_per_user: read(3, "limit_per_user", 0, u32_max) as u32,
             quantity_max: read(4, "quantity_max", u64::from(QUANTITY_MAX_DEFAULT), u32_max) as u32,
             split: Split::Whole,
-            rules: Default::default(),
+            rules: Rules {
+                extend_max_ms: read(5, "extend_max_ms", EXTEND_MAX_MS_DEFAULT, HOLD_MS_MAX),
+                quantity_min: read(6, "quantity_min", 1, QUANTITY_MAX.into()) as u32,
+                reservations_max: read(7, "reservations_max", 0, TOTAL_MAX),
+            },
         };
         (spec, bad)
     }

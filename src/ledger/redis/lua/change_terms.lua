@@ -4,12 +4,16 @@
 -- A sale without a limit does not count what each user has, so with its first limit all reservations
 -- are counted here, if they are few enough that Redis may stand still for them.
 --
--- Reply, beside that of view.lua: 'closes_too_early' and when it opens; 'too_many_to_count' and the
+-- Reply, beside that of view.lua: 'closes_too_early' and when it opens; 'quantity_max_too_small' and the
+-- fewest units of a reservation; 'too_many_to_count' and the
 -- units that are held and confirmed.
 if not known then return {now, -1} end
 local limit_before = limit
 closes = tonumber(ARGV[4]) or closes
 if ARGV[4] ~= '' and closes <= opens then return {now, free, 'closes_too_early', opens} end
+if ARGV[7] ~= '' and tonumber(ARGV[7]) < quantity_min then
+  return {now, free, 'quantity_max_too_small', quantity_min}
+end
 hold, limit, quantity_max = tonumber(ARGV[5]) or hold, tonumber(ARGV[6]) or limit,
   tonumber(ARGV[7]) or quantity_max
 

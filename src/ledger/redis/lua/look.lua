@@ -33,5 +33,6 @@ for i = 5 + claims + users, #ARGV do
 end
 return {now, call('EXISTS', KEYS[1]), call('HMGET', KEYS[1], ARGV[1], ARGV[2]),
   call('HMGET', KEYS[2], 'held', 'hold_ms', 'opens_at_ms', 'closes_at_ms', 'limit_per_user',
-    'quantity_max', 'stream_trimmed', 'repairs', 'stream_retold', 'format'),
+    'quantity_max', 'stream_trimmed', 'repairs', 'stream_retold', 'format', 'extend_max_ms',
+    'quantity_min', 'reservations_max'),
   stream, groups, get(KEYS[4], 5, claims), get(KEYS[5], 5 + claims, users), scores}

@@ -101,7 +101,7 @@ local function sell_plain(replies, now_ms, epoch)
         'last_ms', 'split', 'confirmed', 'format')
     end
     local format_text = set[9]
-    if format_text and (find(format_text, '%D') or format_text + 0 > FORMAT) then return end
+    if format_text and (find(format_text, '%D') or format_text + 0 > FORMAT_PLAIN_MAX) then return end
     local held, confirmed = set[1], set[8]
     if held == sold_text then
       if confirmed and confirmed ~= '0' then return end

@@ -5,6 +5,7 @@
 --   G granted          R replayed: id, reservation    U user required
 --   S sold out         s too few left: units          C closed         O not open: opens_at_ms
 --   L limit: limit     Q quantity: maximum       P sold in parts: how many
+--   q quantity: minimum     X as many were made as ever may: how many
 --   K the key has a reservation, made by another request
 if not known then return {now, -1} end
 local deadline = format('%d', now + hold)
@@ -70,7 +71,12 @@ local function grant(set, deadlines, lines, units, claims, users, raised)
   end
   call('ZADD', DEADLINES, unpack(deadlines))
   call('HSET', COUNTERS, SOLD_FIELD, format('%d', sold + units))
-  call('HSET', SALE, 'held', format('%d', held + units), 'last_ms', now_text)
+  if reservations_max > 0 then
+    call('HSET', SALE, 'held', format('%d', held + units), 'last_ms', now_text, 'made',
+      format('%d', made))
+  else
+    call('HSET', SALE, 'held', format('%d', held + units), 'last_ms', now_text)
+  end
   if users then call('HSET', USERS, unpack(users)) end
   call('HSET', RESERVATIONS, unpack(set))
   if claims then call('HSET', CLAIMS, unpack(claims)) end
@@ -173,16 +179,23 @@ for i = 1, count do
   elseif quantity > quantity_max then
     codes[i] = 'Q'
     extra(quantity_max)
+  elseif quantity < quantity_min then
+    codes[i] = 'q'
+    extra(quantity_min)
   elseif limited and not units then
     codes[i] = 'U'
   elseif limited and units + quantity > limit then
     codes[i] = 'L'
     extra(limit)
+  elseif reservations_max > 0 and made >= reservations_max then
+    codes[i] = 'X'
+    extra(reservations_max)
   elseif quantity > left then
     codes[i] = left == 0 and 'S' or 's'
     if left > 0 then extra(left) end
   else
     codes[i] = 'G'
+    made = made + 1
     if ARGV[7] then granted[id] = true end
     local owner = owner_of(i)
     details_granted = details_granted or asked_details[i] ~= nil

@@ -40,13 +40,22 @@ opens = integer(set.opens_at_ms, nil, 0, TIME_MS_MAX) or 0
 closes = integer(set.closes_at_ms, nil, 0, TIME_MS_MAX) or TIME_MS_MAX
 limit = integer(set.limit_per_user, nil, 0, LIMIT_MAX) or 0
 quantity_max = integer(set.quantity_max, nil, 1, QUANTITY_MAX) or QUANTITY_MAX_DEFAULT
+extend_max = integer(set.extend_max_ms, nil, 0, HOLD_MS_MAX) or EXTEND_MAX_MS_DEFAULT
+quantity_min = integer(set.quantity_min, nil, 1, QUANTITY_MAX) or 1
+reservations_max = integer(set.reservations_max, nil, 0, TOTAL_MAX) or 0
+local has_rules = set.extend_max_ms or set.quantity_min or set.reservations_max
 creation = micros or 0
 -- The two hashes stay and are written over: in a Cluster, a key that a script has emptied can't be
 -- written again while its slot is on its way.
 call('UNLINK', RESERVATIONS, CLAIMS, USERS, DEADLINES, STREAM)
-local gone = {'confirmed', 'format', 'repairs', 'stream_trimmed', 'stream_retold', 'stock'}
+local gone = {'confirmed', 'made', 'repairs', 'stream_trimmed', 'stream_retold', 'stock'}
 for name in pairs(set) do
   if string.match(name, '^gave_') or string.match(name, '^took_') then gone[#gone + 1] = name end
+end
+if has_rules then
+  call('HSET', SALE, 'format', FORMAT_RULES)
+else
+  gone[#gone + 1] = 'format'
 end
 call('HDEL', SALE, unpack(gone))
 call('HSET', SALE, 'held', '0', 'hold_ms', format('%d', hold), 'opens_at_ms', format('%d', opens),

@@ -39,6 +39,18 @@ if known then
       .. shown(set[5]) .. ', quantity_max ' .. shown(set[6]) .. ', last_ms '
       .. shown(set[7]) .. ', confirmed ' .. shown(set[9]) .. ', creation ' .. shown(set[10]))
   end
+  if sale_format >= FORMAT_RULES then
+    local rules = call('HMGET', SALE, 'extend_max_ms', 'quantity_min', 'reservations_max', 'made')
+    extend_max = integer(rules[1], EXTEND_MAX_MS_DEFAULT, 0, HOLD_MS_MAX)
+    quantity_min = integer(rules[2], 1, 1, QUANTITY_MAX)
+    reservations_max = integer(rules[3], 0, 0, TOTAL_MAX)
+    made = integer(rules[4], 0, 0, TOTAL_MAX)
+    if not (extend_max and quantity_min and reservations_max and made) then
+      return refuse('a field of the hash ' .. SALE .. ' is no whole number in its range: extend_max_ms '
+        .. shown(rules[1]) .. ', quantity_min ' .. shown(rules[2]) .. ', reservations_max '
+        .. shown(rules[3]) .. ', made ' .. shown(rules[4]))
+    end
+  end
   if held + confirmed > sold then
     return refuse(SOLD_FIELD .. ' of ' .. COUNTERS .. ' is ' .. format('%d', sold) .. ', but '
       .. format('%d', held) .. ' units are held and ' .. format('%d', confirmed)

@@ -17,13 +17,11 @@ local asked = ARGV[4]
 local count = #asked
 
 local names, rows, ids, parameters = {}, {}, {}, {}
-local extends = false
 for i = 1, count do
   ids[i] = ARGV[4 + i]
   if #ids[i] > ID_BYTES then
     ids[i], parameters[i] = sub(ids[i], 1, ID_BYTES), tonumber(sub(ids[i], ID_BYTES + 1))
   end
-  extends = extends or sub(asked, i, i) == 'e'
   local name = sub(ids[i], 1, PREFIX)
   if not rows[name] then
     rows[name] = {}
@@ -65,11 +63,6 @@ local sold_then, held_then = sold, held
 local codes, extras, lines = {}, {}, {}
 local edits, due = {}, nil
 local refunds, details_written = false, false
-local extend_max
-if extends then
-  extend_max = integer(call('HGET', SALE, 'extend_max_ms'), EXTEND_MAX_MS_DEFAULT, 0, HOLD_MS_MAX)
-  if not extend_max then return refuse('extend_max_ms of ' .. SALE .. ' is no number of ms') end
-end
 
 -- What stands behind the status.
 local function rest_of(row)
