@@ -75,9 +75,7 @@ impl Trust {
             return None;
         }
         let Bearer::Token(shown) = head.bearer() else { return None };
-        // All are compared: the time does not tell which of them is nearly right.
-        let is = |token: &&Token| token.matches(shown);
-        self.shop.iter().fold(None, |found, token| Some(token).filter(is).or(found))
+        Token::shown_of(&self.shop, shown)
     }
 
     /// Who may name the user of a request that came from there.

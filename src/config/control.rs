@@ -103,6 +103,14 @@ impl Token {
     }
 }
 
+impl Token {
+    /// The one of these tokens that is shown. All are compared: the time does not tell which of them is
+    /// nearly right.
+    pub fn shown_of<'a>(tokens: &'a [Self], shown: &[u8]) -> Option<&'a Self> {
+        tokens.iter().fold(None, |found, token| Some(token).filter(|t| t.matches(shown)).or(found))
+    }
+}
+
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(***)")

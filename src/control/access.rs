@@ -78,7 +78,7 @@ impl Access {
         let is = |token: &&Token| shown.is_some_and(|shown| token.matches(shown));
         let operates = Some(token).filter(is);
         let looks = keys.tokens.looks.as_ref().filter(is);
-        let shop = keys.shop.iter().fold(None, |found, token| Some(token).filter(is).or(found));
+        let shop = shown.and_then(|shown| Token::shown_of(&keys.shop, shown));
         let named = |token: &Token| Ok(format!("token {}", token.fingerprint()));
         let may_not =
             |detail| refuse(Kind::FORBIDDEN, detail, "Bearer error=\"insufficient_scope\"");

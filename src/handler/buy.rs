@@ -109,6 +109,7 @@ pub fn begin(
         out,
     )
 }
+
 /// The same, where limits or admission stand before it.
 pub fn begin_passing(
     seller: &'static Seller,

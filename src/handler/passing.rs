@@ -14,7 +14,7 @@ use crate::code::Code;
 use crate::engine::addresses::Address;
 use crate::engine::core::Core;
 use crate::engine::gate::Token;
-use crate::engine::http::{Bearer, Head, Problem, Remedy};
+use crate::engine::http::{Bearer, Head, Problem};
 use crate::engine::origin::Origin;
 use crate::ledger::batch::Asker;
 use crate::limiter::Limited;
@@ -75,23 +75,20 @@ impl Stopped {
 
     /// The problem that says so.
     pub fn problem(self) -> Problem {
-        let code = self.code();
-        let problem = match self {
+        let problem = self.code().problem();
+        match self {
             Self::TooSoon(Limited { retry_after_s }) => {
-                Problem { retry_after_s: Some(retry_after_s), ..Problem::of(code) }
+                Problem { retry_after_s: Some(retry_after_s), ..problem }
             }
             Self::Denied(Denied::Malformed(why)) => {
-                Problem::new(code, format!("The token can't be used: {why}."))
+                Problem { detail: format!("The token can't be used: {why}.").into(), ..problem }
             }
-            Self::Denied(Denied::Max { max }) => Problem::of(code).with("max", max),
+            Self::Denied(Denied::Max { max }) => problem.with("max", max),
             Self::Denied(Denied::Busy) => {
-                Problem::new(code, "Too many tokens are to be checked; nothing was done.")
+                let detail = "Too many tokens are to be checked; nothing was done.";
+                Problem { detail: detail.into(), ..problem }
             }
-            Self::Denied(_) => Problem::of(code),
-        };
-        match code.challenge() {
-            Some(challenge) => problem.with_remedy(Remedy::Authenticate(challenge)),
-            None => problem,
+            Self::Denied(_) => problem,
         }
     }
 }

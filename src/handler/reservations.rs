@@ -41,9 +41,7 @@ impl Wish {
         let remaining = parse_cancel_request(body, Media::of(head))?;
         Ok(remaining.map_or(Self::Cancel, Self::CancelTo))
     }
-}
 
-impl Wish {
     fn command(self, id: ReservationId) -> Command {
         match self {
             Self::Show => Command::ShowReservation(id),

@@ -110,6 +110,14 @@ impl Description {
     }
 }
 
+/// What is said of a reservation that is no longer held.
+const OVER: [&Kind; 4] = [
+    Code::Expired.kind(),
+    Code::AlreadyConfirmed.kind(),
+    Code::AlreadyCancelled.kind(),
+    Code::AlreadyRefunded.kind(),
+];
+
 const RESERVATION: &str = "The reservation as it stands.";
 const SALE: &str = "The sale as it stands.";
 
@@ -169,13 +177,8 @@ pub(super) fn describe(port: Port, operation: Operation) -> Description {
         )
         .may_take("Extension")
         .says(200, RESERVATION, "Reservation")
-        .or(&[
-            Code::Expired.kind(),
-            Code::AlreadyConfirmed.kind(),
-            Code::AlreadyCancelled.kind(),
-            Code::AlreadyRefunded.kind(),
-            Code::ExtensionLimitReached.kind(),
-        ])
+        .or(&OVER)
+        .or(&[Code::ExtensionLimitReached.kind()])
         .or_at_public(port, Code::ShopOnly),
         Operation::Cancel => Description::new(
             "Give a reservation back, or a part of it",
@@ -183,13 +186,8 @@ pub(super) fn describe(port: Port, operation: Operation) -> Description {
         )
         .may_take("Remaining")
         .says(200, RESERVATION, "Reservation")
-        .or(&[
-            Code::Expired.kind(),
-            Code::AlreadyConfirmed.kind(),
-            Code::AlreadyCancelled.kind(),
-            Code::AlreadyRefunded.kind(),
-            Code::RemainingTooLarge.kind(),
-        ])
+        .or(&OVER)
+        .or(&[Code::RemainingTooLarge.kind()])
         .or_denied_at_public(port),
         Operation::Refund => Description::new(
             "Pay a confirmed reservation back, or a part of it",
