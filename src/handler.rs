@@ -287,17 +287,22 @@ impl Buyers {
                     Action::Answered
                 }
             },
-            Route::ListSales => match self.list_sales(core, asker, head, envelope, out) {
-                Some(reply) => wait(Question::Desk(reply)),
-                None => Action::Answered,
-            },
-            Route::AtDesk { .. } => match self.ask_desk(core, asker, head, body, unmet, trace) {
-                Ok(reply) => wait(Question::Desk(reply)),
-                Err(problem) => {
-                    problem.write(envelope, out);
-                    Action::Answered
+            Route::ListSales { endpoint } => {
+                match self.list_sales(core, asker, (head, endpoint), envelope, out) {
+                    Some(reply) => wait(Question::Desk(reply)),
+                    None => Action::Answered,
                 }
-            },
+            }
+            Route::AtDesk { endpoint, name } => {
+                let wanted = Found::Endpoint(endpoint, name).into();
+                match self.ask_desk(core, asker, (head, wanted, body), unmet, trace) {
+                    Ok(reply) => wait(Question::Desk(reply)),
+                    Err(problem) => {
+                        problem.write(envelope, out);
+                        Action::Answered
+                    }
+                }
+            }
             route => {
                 write_fixed(route, envelope, out);
                 Action::Answered

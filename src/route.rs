@@ -60,9 +60,14 @@ pub enum Route<'a> {
     AtDesk {
         /// What.
         endpoint: &'static Endpoint,
+        /// The name in its path, as it was sent. Empty: the path has none.
+        name: &'a str,
     },
     /// All sales, page by page.
-    ListSales,
+    ListSales {
+        /// Its row, which names the parameters.
+        endpoint: &'static Endpoint,
+    },
     /// What may be asked, as OpenAPI.
     Describe,
     /// What may be asked: 204.
@@ -104,7 +109,7 @@ impl<'a> Route<'a> {
             | Self::CreateReservation { .. }
             | Self::ConfirmReservation { .. }
             | Self::CancelReservation { .. } => false,
-            Self::AtDesk { endpoint } => endpoint.methods.contains(&Method::Get),
+            Self::AtDesk { endpoint, .. } => endpoint.methods.contains(&Method::Get),
             _ => true,
         }
     }
@@ -144,7 +149,8 @@ fn route_by_table(method: Method, path: &str) -> Route<'_> {
         Found::Nothing if path == "*" => return Route::Options { allow: ALLOW_ALL },
         Found::Nothing => return Route::NotFound,
     };
-    let Some(name) = percent::decode(name) else { return Route::NotFound };
+    let sent = name;
+    let Some(name) = percent::decode(sent) else { return Route::NotFound };
     match endpoint.operation {
         Operation::BuyTicket => Route::BuyTicket,
         Operation::Plaintext => Route::Plaintext,
@@ -155,9 +161,9 @@ fn route_by_table(method: Method, path: &str) -> Route<'_> {
         Operation::Confirm => Route::ConfirmReservation { id: name },
         Operation::Cancel => Route::CancelReservation { id: name },
         Operation::Describe => Route::Describe,
-        Operation::ListSales => Route::ListSales,
+        Operation::ListSales => Route::ListSales { endpoint },
         // The shop's, which a control thread carries out.
-        _ => Route::AtDesk { endpoint },
+        _ => Route::AtDesk { endpoint, name: sent },
     }
 }
 
@@ -210,7 +216,6 @@ mod tests {
             ("GET /v1/sales/%2f", r#"ShowSale { sale: "/" }"#),
             ("GET /v1/sales/%zz", "NotFound"),
             ("POST /v1/sales/ticket", &format!("MethodNotAllowed {read}")),
-            ("GET /v1/sales", "ListSales"),
             ("GET /v1/sales/", "NotFound"),
             ("GET /v1/sales/ticket/", "NotFound"),
             ("POST /v1/sales/ticket/reservations", r#"CreateReservation { sale: "ticket" }"#),
@@ -240,6 +245,8 @@ mod tests {
     fn what_is_the_shops_takes_a_control_thread() {
         let asked = ask("POST /v1/reservations/ticket~0/refund", "");
         assert!(asked.starts_with("AtDesk") && asked.contains("Refund"), "{asked}");
+        let asked = ask("GET /v1/sales", "");
+        assert!(asked.starts_with("ListSales") && asked.contains("limit"), "{asked}");
         for (line, want) in [
             ("POST /v1/reservations/ticket~0/Refund", "NotFound"),
             ("POST /v1/reservations/ticket~0/refund/", "NotFound"),

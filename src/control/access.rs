@@ -8,9 +8,10 @@
 use std::net::IpAddr;
 use std::sync::{PoisonError, RwLock};
 
+use super::request::Wanted;
 use crate::config::{Token, Tokens};
-use crate::engine::http::{Kind, Method, Problem, Remedy, bearer};
-use crate::route::table::{self, Found, Port, Right};
+use crate::engine::http::{Bearer, Head, Kind, Method, Problem, Remedy};
+use crate::route::table::Right;
 
 /// The rules.
 #[derive(Debug)]
@@ -25,25 +26,39 @@ struct Keys {
     shop: Vec<Token>,
 }
 
-/// The right that a request takes. Whatever the port does not have takes the most, so that nobody
-/// without a right learns what there is.
-pub fn right_for(method: Method, path: &str) -> Right {
-    match table::find(Port::Control, method, path) {
-        Found::Endpoint(endpoint, _) => endpoint.control.unwrap_or(Right::Operate),
-        Found::Path(methods) if method == Method::Options => methods.least,
-        Found::Path(_) | Found::Nothing => Right::Operate,
+/// The right that a request takes for which the table has this. Whatever the port does not have takes
+/// the most, so that nobody without a right learns what there is.
+pub fn right_for(method: Method, wanted: &Wanted) -> Right {
+    match wanted {
+        Wanted::Endpoint(endpoint, _) => endpoint.control.unwrap_or(Right::Operate),
+        Wanted::Path(methods) if method == Method::Options => methods.least,
+        Wanted::Path(_) | Wanted::Nothing => Right::Operate,
     }
 }
 
-/// What a request shows of itself. Each header with all its values.
-#[derive(Debug, Default)]
+/// What a request shows of itself.
+#[derive(Debug)]
 pub struct Shown<'a> {
-    /// `Authorization`.
-    pub authorization: Vec<&'a [u8]>,
-    /// `Origin`.
+    /// Its credential.
+    pub bearer: Bearer<'a>,
+    /// All values of `Origin`.
     pub origin: Vec<&'a [u8]>,
-    /// `Host`.
+    /// All values of `Host`, or the one that the target names in its place.
     pub host: Vec<&'a [u8]>,
+}
+
+impl<'a> Shown<'a> {
+    /// What the request with this head shows.
+    pub fn of(head: &Head<'a>) -> Self {
+        Self {
+            bearer: head.bearer(),
+            origin: head.values("origin").collect(),
+            host: match head.target_host() {
+                Some(host) => vec![host],
+                None => head.values("host").collect(),
+            },
+        }
+    }
 }
 
 impl Access {
@@ -66,13 +81,13 @@ impl Access {
         let refuse = |kind, detail: &'static str, header| {
             Err(Problem::new(kind, detail).with_remedy(Remedy::Authenticate(header)))
         };
-        let shown = match shown.authorization[..] {
-            [] => {
+        let shown = match shown.bearer {
+            Bearer::None => {
                 let detail = "The control port wants its token: Authorization: Bearer TOKEN.";
                 return refuse(Kind::UNAUTHORIZED, detail, "Bearer");
             }
-            [value] => bearer(value),
-            _ => None,
+            Bearer::Unusable => None,
+            Bearer::Token(token) => Some(token),
         };
         // All are compared in any case: the time does not tell which of them is nearly right.
         let is = |token: &&Token| shown.is_some_and(|shown| token.matches(shown));
@@ -131,10 +146,20 @@ fn is_literal(host: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::http::parse_head;
+    use crate::route::table::{Port, find};
 
-    fn shown<'a>(authorization: &[&'a str], origin: &[&'a str], host: &[&'a str]) -> Shown<'a> {
-        let bytes = |values: &[&'a str]| values.iter().map(|value| value.as_bytes()).collect();
-        Shown { authorization: bytes(authorization), origin: bytes(origin), host: bytes(host) }
+    /// What a request with these header lines shows, by the parser that reads those of every request.
+    fn shown(authorization: &[&str], origin: &[&str], host: &[&str]) -> Shown<'static> {
+        let line = |name: &'static str| move |value: &&str| format!("{name}: {value}\r\n");
+        let authorization = authorization.iter().map(line("Authorization"));
+        let origin = origin.iter().map(line("Origin"));
+        let lines: String = authorization.chain(origin).collect();
+        let text: &'static str = format!("GET / HTTP/1.0\r\n{lines}\r\n").leak();
+        let head = parse_head(text.as_bytes()).unwrap().unwrap();
+        // No parser lets two of them pass.
+        let host = host.iter().map(|host| &*host.as_bytes().to_vec().leak()).collect();
+        Shown { host, ..Shown::of(&head) }
     }
 
     fn access(operates: Option<Token>, looks: Option<Token>) -> Access {
@@ -226,15 +251,19 @@ mod tests {
         assert_eq!(status("shop-odd-0123456", Right::Shop), 401);
     }
 
+    fn right(method: Method, path: &str) -> Right {
+        right_for(method, &find(Port::Control, method, path).into())
+    }
+
     #[test]
     fn only_what_names_no_buyer_and_changes_nothing_is_a_look() {
         for path in ["/metrics", "/v1/sales", "/v1/sales/ticket", "/v1/instances"] {
             for method in [Method::Get, Method::Head, Method::Options] {
-                let right = right_for(method, path);
+                let right = right(method, path);
                 assert!(matches!(right, Right::SeeSales | Right::SeeServer), "{path}");
             }
             for method in [Method::Post, Method::Delete, Method::Put, Method::Other] {
-                assert_eq!(right_for(method, path), Right::Operate, "{path}");
+                assert_eq!(right(method, path), Right::Operate, "{path}");
             }
         }
         for path in [
@@ -247,8 +276,8 @@ mod tests {
             "/",
             "",
         ] {
-            assert_eq!(right_for(Method::Get, path), Right::Operate, "{path}");
+            assert_eq!(right(Method::Get, path), Right::Operate, "{path}");
         }
-        assert_eq!(right_for(Method::Get, "/v1/reservations/ticket~1"), Right::Shop);
+        assert_eq!(right(Method::Get, "/v1/reservations/ticket~1"), Right::Shop);
     }
 }

@@ -15,7 +15,7 @@ use super::instances;
 use super::page::Page;
 use super::problem::not_found;
 use super::refusal::{refusal, unexpected};
-use super::request::{Reply, Request};
+use super::request::{Reply, Request, Wanted};
 use super::snapshot::Snapshot;
 use super::split;
 use crate::audit::{AuditError, Mode, Report, audit};
@@ -29,7 +29,7 @@ use crate::limits::{CONTROL_PAGE_DEFAULT, CONTROL_PAGE_MAX, CONTROL_RESERVATIONS
 use crate::members::Instance;
 use crate::orders::{DatabaseError, DatabaseUrl, Destination};
 use crate::route::percent;
-use crate::route::table::{self, Found, Operation, Port};
+use crate::route::table::Operation;
 use crate::sale::{Command, Outcome, ReservationId, SaleId, SaleView, State};
 use crate::upkeep::{AuditCounts, Audited, LastAudit};
 use crate::views::{ReservationJson, SaleJson};
@@ -93,10 +93,10 @@ impl Api {
     }
 
     fn route(&mut self, request: &Request) -> Answer {
-        let (endpoint, name) = match table::find(Port::Control, request.method, request.path()) {
-            Found::Endpoint(endpoint, name) => (endpoint, name),
-            Found::Path(methods) => return Err(Problem::method_not_allowed(&methods.allow)),
-            Found::Nothing => return Err(Problem::of(Kind::NOT_FOUND)),
+        let (endpoint, name) = match &request.wanted {
+            Wanted::Endpoint(endpoint, name) => (endpoint, name),
+            Wanted::Path(methods) => return Err(Problem::method_not_allowed(&methods.allow)),
+            Wanted::Nothing => return Err(Problem::of(Kind::NOT_FOUND)),
         };
         if !request.query().is_empty() && endpoint.parameters == Some(&[]) {
             return Err(Problem::invalid("query", "This path takes no parameters."));
@@ -232,8 +232,7 @@ impl Api {
         id: &str,
         command: impl FnOnce(ReservationId) -> Command,
     ) -> Answer {
-        let id = percent::decode(id).unwrap_or_default();
-        let (sale, id) = ReservationId::from_public(&id)
+        let (sale, id) = ReservationId::from_public(id)
             .map_err(|error| Problem::invalid("reservation", format!("{error}.")))?;
         match self.ask(&sale, command(id))? {
             Outcome::Reservation(reservation) => {
@@ -349,7 +348,7 @@ impl Api {
         let mut sales = Vec::new();
         for (name, value) in percent::parameters(request.query()) {
             match (&*name, value) {
-                ("sale", id) => sales.push(sale_id(id)?),
+                ("sale", id) => sales.push(sale_id(&percent::decode(id).unwrap_or_default())?),
                 ("release_units", "true") if mode != Mode::Look => mode = Mode::ReleaseUnits,
                 ("release_units", "false") if mode != Mode::Look => {}
                 ("release_units", _) if mode != Mode::Look => {
@@ -411,8 +410,7 @@ fn sale_id_of(field: &'static str) -> impl Fn(&str) -> Result<SaleId, Problem> {
 }
 
 fn sale_id(text: &str) -> Result<SaleId, Problem> {
-    let text = percent::decode(text).unwrap_or_default();
-    sale_id_of("sale")(&text)
+    sale_id_of("sale")(text)
 }
 
 /// A list of reservations that may still change would be no archive.

@@ -7,15 +7,42 @@ use crate::code::Code;
 use crate::engine::http::{
     Envelope, Head, JSON, Media, Method, Problem, Remedy, Response, Status, json_bytes,
 };
-use crate::route::table::{self, Found, Port};
+use crate::route::percent;
+use crate::route::table::{self, Endpoint, Found, Methods, Port};
+
+/// What the control port's table has for a request.
+#[derive(Debug, Clone)]
+pub enum Wanted {
+    /// This endpoint, and the name in the path, decoded. Empty: the path has none, or none that can be
+    /// decoded.
+    Endpoint(&'static Endpoint, String),
+    /// The path is there, but not for this method.
+    Path(&'static Methods),
+    /// There is no such path.
+    Nothing,
+}
+
+impl From<Found<'_>> for Wanted {
+    fn from(found: Found<'_>) -> Self {
+        match found {
+            Found::Endpoint(endpoint, name) => {
+                Self::Endpoint(endpoint, percent::decode(name).unwrap_or_default().into_owned())
+            }
+            Found::Path(methods) => Self::Path(methods),
+            Found::Nothing => Self::Nothing,
+        }
+    }
+}
 
 /// A request, as far as its meaning needs it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Request {
     /// What is to be done. One for the head of an answer is [`Method::Get`].
     pub method: Method,
     /// Path and query, as sent.
     pub target: String,
+    /// What the table has for method and path. It is looked up once, when the request comes.
+    pub wanted: Wanted,
     /// What the body is said to be.
     pub media: Media,
     /// A condition is not met: nothing must be done, only looked at.
@@ -29,9 +56,12 @@ pub struct Request {
 impl Request {
     /// A request without a body.
     pub fn new(method: Method, target: impl Into<String>) -> Self {
+        let target = target.into();
+        let wanted = table::find(Port::Control, method, path_of(&target)).into();
         Self {
             method,
-            target: target.into(),
+            target,
+            wanted,
             media: Media::default(),
             look_only: false,
             caller: Caller::default(),
@@ -39,8 +69,15 @@ impl Request {
         }
     }
 
-    /// The request that came over HTTP. One for the head of an answer is one for the answer.
-    pub fn of(head: &Head<'_>, body: &[u8], look_only: bool, caller: Caller) -> Self {
+    /// The request that came over HTTP, and what was found for it. One for the head of an answer is one
+    /// for the answer.
+    pub fn of(
+        head: &Head<'_>,
+        wanted: Wanted,
+        body: &[u8],
+        look_only: bool,
+        caller: Caller,
+    ) -> Self {
         let method = if head.method == Method::Head { Method::Get } else { head.method };
         let mut target = head.path.to_owned();
         if let Some(query) = head.query {
@@ -48,7 +85,7 @@ impl Request {
             target += query;
         }
         let media = Media::of(head);
-        Self { method, target, media, look_only, caller, body: body.to_vec() }
+        Self { method, target, wanted, media, look_only, caller, body: body.to_vec() }
     }
 
     /// Whether it may change something.
@@ -67,15 +104,14 @@ impl Request {
 
     /// Whether it may take longer than a few questions to the ledger.
     pub(super) fn may_take_long(&self) -> bool {
-        let found = table::find(Port::Control, self.method, self.path());
-        matches!(found, Found::Endpoint(endpoint, _) if endpoint.operation.may_take_long())
+        matches!(self.wanted, Wanted::Endpoint(endpoint, _) if endpoint.operation.may_take_long())
     }
 
     /// The parameters that it may have.
     pub(super) fn parameters(&self) -> &'static [&'static str] {
-        match table::find(Port::Control, self.method, self.path()) {
-            Found::Endpoint(endpoint, _) => endpoint.parameters.unwrap_or_default(),
-            Found::Path(_) | Found::Nothing => &[],
+        match self.wanted {
+            Wanted::Endpoint(endpoint, _) => endpoint.parameters.unwrap_or_default(),
+            Wanted::Path(_) | Wanted::Nothing => &[],
         }
     }
 
@@ -91,13 +127,18 @@ impl Request {
 
     /// The path without the query.
     pub fn path(&self) -> &str {
-        self.target.split('?').next().unwrap_or_default()
+        path_of(&self.target)
     }
 
     /// The query, without its question mark.
     pub fn query(&self) -> &str {
         self.target.split_once('?').map_or("", |(_, query)| query)
     }
+}
+
+/// A target without its query.
+fn path_of(target: &str) -> &str {
+    target.split('?').next().unwrap_or_default()
 }
 
 /// What a request is answered.

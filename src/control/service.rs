@@ -7,7 +7,7 @@ use super::access::{Access, Shown, right_for};
 use super::caller::Caller;
 use super::change_log::log_refusal;
 use super::desk::Desk;
-use super::request::{Reply, Request, reply_or_gone};
+use super::request::{Reply, Request, Wanted, reply_or_gone};
 use crate::code::Code;
 use crate::code::control::DRAINING;
 use crate::engine::core::{Action, Core, Service};
@@ -50,7 +50,10 @@ impl Service for Operators {
         if let Some(path) = percent::normalized(head.path) {
             return self.serve(core, asker, &Head { path: &path, ..*head }, body, out);
         }
-        let unmet = head.unmet(!table::only_does(Port::Control, head.path));
+        let unmet = match head.asks_more() {
+            true => head.unmet(!table::only_does(Port::Control, head.path)),
+            false => None,
+        };
         let manner = Manner::of(core, head);
         let manner = unmet.map_or(manner, |status| manner.instead(status));
         let answered = match (head.method, head.path) {
@@ -109,8 +112,8 @@ impl Service for Operators {
 
 impl Operators {
     /// Whether whoever asks may: what lets him in.
-    fn check(&self, core: &Core, head: &Head<'_>) -> Result<String, Problem> {
-        let checked = self.access.check(&shown(head), right_for(head.method, head.path));
+    fn check(&self, core: &Core, head: &Head<'_>, wanted: &Wanted) -> Result<String, Problem> {
+        let checked = self.access.check(&Shown::of(head), right_for(head.method, wanted));
         checked.inspect_err(|problem| log_refusal(head, core.peer.get(), problem.kind.code))
     }
 
@@ -123,8 +126,9 @@ impl Operators {
         body: &[u8],
         look_only: bool,
     ) -> Result<Promised<Reply>, Problem> {
-        let caller = Caller::of(head, self.check(core, head)?, core.peer.get());
-        let request = Request::of(head, body, look_only, caller);
+        let wanted = found(head);
+        let caller = Caller::of(head, self.check(core, head, &wanted)?, core.peer.get());
+        let request = Request::of(head, wanted, body, look_only, caller);
         let (promise, promised) = promise(core, asker);
         self.desk.ask(request, promise)?;
         Ok(promised)
@@ -132,7 +136,7 @@ impl Operators {
 
     /// What it counts, for whoever may ask. It needs no ledger, so it is told also when that is away.
     fn metrics(&self, core: &Core, head: &Head<'_>) -> Result<Reply, Problem> {
-        self.check(core, head)?;
+        self.check(core, head, &found(head))?;
         let format = Format::wanted(head.values("accept"));
         Ok(Reply::media(format.content_type(), self.metrics.write(format)))
     }
@@ -166,13 +170,7 @@ pub(super) struct Waiting {
     trace: Option<Trace>,
 }
 
-fn shown<'a>(head: &Head<'a>) -> Shown<'a> {
-    Shown {
-        authorization: head.values("authorization").collect(),
-        origin: head.values("origin").collect(),
-        host: match head.target_host() {
-            Some(host) => vec![host],
-            None => head.values("host").collect(),
-        },
-    }
+/// What the table has for a request.
+fn found(head: &Head<'_>) -> Wanted {
+    table::find(Port::Control, head.method, head.path).into()
 }

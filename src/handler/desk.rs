@@ -5,12 +5,13 @@ use std::sync::Arc;
 use super::Buyers;
 use crate::code::Code;
 use crate::control::caller::Caller;
-use crate::control::request::{Reply, Request};
+use crate::control::request::{Reply, Request, Wanted};
 use crate::engine::core::Core;
 use crate::engine::gate::Token;
 use crate::engine::http::{Envelope, Head, Problem, Status, write_json_bytes};
 use crate::engine::promise::{Promised, promise};
 use crate::ledger::batch::Asker;
+use crate::route::table::Endpoint;
 use crate::trace::Trace;
 
 impl Buyers {
@@ -20,15 +21,14 @@ impl Buyers {
         &self,
         core: &'static Core,
         asker: Asker,
-        head: &Head<'_>,
-        body: &[u8],
+        (head, wanted, body): (&Head<'_>, Wanted, &[u8]),
         unmet: Option<Status>,
         trace: Option<&Arc<Trace>>,
     ) -> Result<Promised<Reply>, Problem> {
         let credential = self.trust.get().shop(head, Code::ShopOnly)?;
         let caller = Caller::shop(credential, trace.map(|trace| Trace::clone(trace)));
         let (promise, promised) = promise(core, Token::from_number(asker.0));
-        (self.desk)(Request::of(head, body, unmet.is_some(), caller), promise)?;
+        (self.desk)(Request::of(head, wanted, body, unmet.is_some(), caller), promise)?;
         Ok(promised)
     }
 
@@ -38,11 +38,12 @@ impl Buyers {
         &self,
         core: &'static Core,
         asker: Asker,
-        head: &Head<'_>,
+        (head, endpoint): (&Head<'_>, &'static Endpoint),
         envelope: &Envelope<'_>,
         out: &mut Vec<u8>,
     ) -> Option<Promised<Reply>> {
-        let request = Request::of(head, &[], false, Caller::default());
+        let wanted = Wanted::Endpoint(endpoint, String::new());
+        let request = Request::of(head, wanted, &[], false, Caller::default());
         let mut promised = None;
         let shown = self.catalogue.show(&request, || {
             let (promise, reply) = promise(core, Token::from_number(asker.0));
