@@ -361,7 +361,8 @@ impl Buyers {
 
     /// Whose word counts for the user of a request.
     fn namer(&self, core: &Core, asker: Asker, head: &Head<'_>) -> Namer {
-        self.trust.get().namer(head, || core.origin(Token::from_number(asker.0)))
+        let trust = self.trust.get();
+        trust.namer(|| trust.is_shop(head), || core.origin(Token::from_number(asker.0)))
     }
 
     /// Whether whoever asks may confirm a reservation.

@@ -57,10 +57,11 @@ impl Trust {
     /// The shop, as it may be logged, if a request shows its token. If not: this code, or 401 where it
     /// shows something else.
     pub fn shop(&self, head: &Head<'_>, otherwise: Code) -> Result<String, Problem> {
-        if let Some(token) = self.shop_token(head) {
+        let shown = head.bearer();
+        if let Some(token) = self.shop_token(shown) {
             return Ok(format!("shop token {}", token.fingerprint()));
         }
-        Err(match head.bearer() {
+        Err(match shown {
             Bearer::None => otherwise.problem(),
             Bearer::Unusable | Bearer::Token(_) => {
                 Problem::new(Kind::UNAUTHORIZED, "This is not the shop's token.")
@@ -69,18 +70,26 @@ impl Trust {
         })
     }
 
+    /// Whether the shop has a token: without one, nobody who shows something is the shop.
+    pub fn has_shop(&self) -> bool {
+        !self.shop.is_empty()
+    }
+
+    /// Whether a request with this head comes from the shop.
+    pub fn is_shop(&self, head: &Head<'_>) -> bool {
+        self.has_shop() && self.shop_token(head.bearer()).is_some()
+    }
+
     /// The shop's token that a request shows, if it shows one.
-    pub fn shop_token(&self, head: &Head<'_>) -> Option<&Token> {
-        if self.shop.is_empty() {
-            return None;
-        }
-        let Bearer::Token(shown) = head.bearer() else { return None };
+    pub fn shop_token(&self, shown: Bearer<'_>) -> Option<&Token> {
+        let Bearer::Token(shown) = shown else { return None };
         Token::shown_of(&self.shop, shown)
     }
 
-    /// Who may name the user of a request that came from there.
-    pub fn namer(&self, head: &Head<'_>, origin: impl FnOnce() -> Origin) -> Namer {
-        if !self.has_namers || self.shop_token(head).is_some() {
+    /// Who may name the user of a request, which may be the shop's, and came from there. Asks neither
+    /// where everybody may.
+    pub fn namer(&self, is_shop: impl FnOnce() -> bool, origin: impl FnOnce() -> Origin) -> Namer {
+        if !self.has_namers || is_shop() {
             return Namer::ANYONE;
         }
         Namer { header: !self.passed_on && origin() == Origin::Proxy, client: false }

@@ -99,6 +99,8 @@ pub struct Passing<'a, 'b> {
     trust: &'a Trust,
     head: &'a Head<'b>,
     origin: Origin,
+    /// What the request shows of itself, if that can matter.
+    shown: Bearer<'b>,
     is_shop: bool,
     /// The core's clock and the time of day, in ms.
     now_ms: u64,
@@ -115,9 +117,12 @@ impl<'a, 'b> Passing<'a, 'b> {
         trust: &'a Trust,
     ) -> Self {
         let origin = core.origin(Token::from_number(asker.0));
-        let is_shop = trust.shop_token(head).is_some();
+        // The header is looked for once, and only where somebody asks for it.
+        let matters = trust.has_shop() || turnstile.has_admission();
+        let shown = if matters { head.bearer() } else { Bearer::None };
+        let is_shop = trust.shop_token(shown).is_some();
         let (now_ms, wall_ms) = (core.clock.now_ms(), core.clock.wall_ms());
-        Self { turnstile, trust, head, origin, is_shop, now_ms, wall_ms }
+        Self { turnstile, trust, head, origin, shown, is_shop, now_ms, wall_ms }
     }
 
     fn address(&self) -> Option<Address> {
@@ -156,7 +161,7 @@ impl<'a, 'b> Passing<'a, 'b> {
         if self.is_shop {
             return Ok(None);
         }
-        let token = match self.head.bearer() {
+        let token = match self.shown {
             Bearer::Token(token) => Ok(token),
             Bearer::None => Err(Denied::Missing),
             Bearer::Unusable => {
@@ -176,7 +181,7 @@ impl<'a, 'b> Passing<'a, 'b> {
 
     /// Whose word counts for the user, where no token says who he is.
     pub fn namer(&self) -> Namer {
-        self.trust.namer(self.head, || self.origin)
+        self.trust.namer(|| self.is_shop, || self.origin)
     }
 
     /// Whether head and query name nobody but the user of a token. Who is trusted to name users and names
