@@ -272,21 +272,15 @@ impl Buyers {
                 Some(showing) => wait(Question::ShowSale(showing)),
                 None => Action::Answered,
             },
-            Route::ShowReservation { id } => ask(&id, Wish::Show, out),
+            Route::ShowReservation { id } => ask(&id, Ok(Wish::Show), out),
             Route::ConfirmReservation { id } => match self.may_confirm(head) {
-                Ok(()) => ask(&id, Wish::Confirm, out),
+                Ok(()) => ask(&id, Ok(Wish::Confirm), out),
                 Err(problem) => {
                     problem.write(envelope, out);
                     Action::Answered
                 }
             },
-            Route::CancelReservation { id } => match Wish::to_cancel(head, body) {
-                Ok(wish) => ask(&id, wish, out),
-                Err(problem) => {
-                    problem.write(envelope, out);
-                    Action::Answered
-                }
-            },
+            Route::CancelReservation { id } => ask(&id, Wish::to_cancel(head, body), out),
             Route::ListSales { endpoint } => {
                 match self.list_sales(core, asker, (head, endpoint), envelope, out) {
                     Some(reply) => wait(Question::Desk(reply)),
@@ -350,7 +344,7 @@ impl Buyers {
         core: &'static Core,
         asker: Asker,
         head: &Head<'_>,
-        (id, wish): (&str, Wish),
+        (id, wish): (&str, Result<Wish, Problem>),
         envelope: &Envelope<'_>,
         out: &mut Vec<u8>,
     ) -> Option<Asking> {

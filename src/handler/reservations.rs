@@ -277,12 +277,12 @@ fn submit(
 }
 
 /// Asks the ledger about a reservation; answers at once if it can't be asked. With a request that must
-/// pass, it is one of the user of its token.
+/// pass, it is one of the user of its token. Only who passes learns what is wrong with the request.
 pub fn ask(
     seller: &Seller,
     asker: Asker,
     id: &str,
-    (wish, passing): (Wish, Option<&Passing<'_, '_>>),
+    (wish, passing): (Result<Wish, Problem>, Option<&Passing<'_, '_>>),
     envelope: &Envelope<'_>,
     out: &mut Vec<u8>,
 ) -> Option<Asking> {
@@ -292,6 +292,13 @@ pub fn ask(
         Ok(owner) => owner,
         Err(stopped) => {
             stopped.problem().write(envelope, out);
+            return None;
+        }
+    };
+    let wish = match wish {
+        Ok(wish) => wish,
+        Err(problem) => {
+            problem.write(envelope, out);
             return None;
         }
     };

@@ -42,6 +42,10 @@ pub fn parse_reservation_request(
     user_header: Option<&[u8]>,
     namer: Namer,
 ) -> Result<ReservationRequest, Problem> {
+    // Who may not name users learns nothing of what the body lacks.
+    if user_header.is_some() && !namer.header {
+        return Err(user_not_trusted(USER_HEADER));
+    }
     members(body, media)?.check(user_header, namer)
 }
 
@@ -117,9 +121,6 @@ impl Members<'_> {
         namer: Namer,
     ) -> Result<ReservationRequest, Problem> {
         self.check_stray(&[(REMAINING_FIELD, self.remaining.is_some())])?;
-        if user_header.is_some() && !namer.header {
-            return Err(user_not_trusted(USER_HEADER));
-        }
         if user_header.is_none() && self.user.is_some() && !namer.client {
             return Err(user_not_trusted(USER_FIELD));
         }

@@ -55,6 +55,46 @@ fn another_users_reservation_is_none_in_redis() {
     }
 }
 
+/// Bodies that no cancellation takes, with what is answered to who may cancel.
+const MALFORMED: [(&str, &str, u16, &str); 4] = [
+    ("application/json", "{\"remaining\":-1}", 422, "invalid"),
+    ("application/json", "{\"remainder\":1}", 422, "invalid"),
+    ("application/json", "{", 400, "bad_request"),
+    ("text/plain", "{\"remaining\":1}", 415, "unsupported_media_type"),
+];
+
+#[test]
+fn who_may_not_cancel_learns_nothing_of_the_body() {
+    let shop = Shop::new();
+    let server = Server::start(&shop.options(&["--sale", "ticket=10"]));
+    let mut client = Client::new(&server);
+    let ann = shop.token("hs", "ann");
+    let forged = format!("{}AAAA", &ann[..ann.len() - 4]);
+    let other = shop.token_with("hs", "ann", |order| order.sales = vec!["poster".into()].leak());
+    let late = shop.token_with("hs", "ann", |order| order.until_ms = 1_000);
+    let [ann, forged, other, late] = [&ann, &forged, &other, &late].map(|token| bearer(token));
+    let id = client.ask(reserve(&ann, "{}")).json()["id"].as_str().expect("an id").to_owned();
+    let unknown = "ticket~00000000000000000000000000";
+    for (media, body, status, code) in MALFORMED {
+        let mut cancel = |id: &str, headers: &str| {
+            client.ask(format!(
+                "POST /v1/reservations/{id}/cancel HTTP/1.1\r\nHost: a\r\n{headers}\
+                 Content-Type: {media}\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            ))
+        };
+        for id in [&*id, unknown] {
+            cancel(id, "").assert_problem(401, "token_missing");
+            cancel(id, &forged).assert_problem(401, "token_signature");
+            cancel(id, &late).assert_problem(401, "token_expired");
+            cancel(id, &other).assert_problem(403, "token_sale");
+            // Who may cancel there is told what is wrong, whether there is such a reservation or not.
+            cancel(id, &ann).assert_problem(status, code);
+        }
+    }
+    assert_eq!(sold(&server), 1);
+}
+
 #[test]
 fn a_token_for_another_sale_opens_no_reservation() {
     let shop = Shop::new();

@@ -104,6 +104,9 @@ fn nobody_else_settles_what_is_not_his() {
                 "{method} {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Basic {NEW}\r\n\r\n"
             ));
             odd.assert_problem(401, "unauthorized");
+            let malformed = client
+                .ask(format!("{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n{{"));
+            malformed.assert_problem(status, code);
             let twice = format!("Authorization: Bearer {NEW}\r\n").repeat(2);
             let twice = client.ask(format!("{method} {path} HTTP/1.1\r\nHost: a\r\n{twice}\r\n"));
             twice.assert_problem(401, "unauthorized");
@@ -231,6 +234,11 @@ fn a_user_counts_only_if_a_trusted_proxy_names_it() {
             assert_eq!((answer.status(), answer.json()), (403, said));
         };
         not_trusted(client.ask(reserve("", r#"{"user":"ann"}"#)), "user");
+        let malformed = client.ask(reserve(ann, "{"));
+        match is_proxy {
+            true => malformed.assert_problem(400, "bad_request"),
+            false => not_trusted(malformed, "X-User-Id"),
+        }
         buy_not_trusted(buy(&mut client, "", "?user=ann"), "user");
         if is_proxy {
             assert_eq!(client.ask(reserve(ann, "{}")).status(), 201);
