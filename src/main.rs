@@ -198,7 +198,7 @@ fn how_to_buy<'a>(base: &str, sales: &'a [(SaleId, SaleStart)], needs_token: boo
             let json = format!("-H 'Content-Type: application/json' -d '{body}'");
             format!("{key} {json} {base}/v1/sales/{id}/reservations")
         }
-        Some((_, view)) if view.spec.limit_per_user > 0 && !needs_token => {
+        Some((_, view)) if view.spec.needs_user() && !needs_token => {
             format!("{key} -H 'X-User-Id: ann' {base}/buy/ticket")
         }
         _ => format!("{key} {base}/buy/ticket"),

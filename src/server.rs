@@ -281,10 +281,10 @@ fn make_status(
     }))
 }
 
-/// A limit per user holds only if somebody is trusted to say who a user is.
+/// A bound per user holds only if somebody is trusted to say who a user is.
 fn warn_of_users_who_name_themselves(config: &Config, sales: &[(SaleId, SaleStart)]) {
     let is_limited = |start: &SaleStart| match start {
-        SaleStart::Created(view) | SaleStart::Existing(view) => view.spec.limit_per_user > 0,
+        SaleStart::Created(view) | SaleStart::Existing(view) => view.spec.needs_user(),
         SaleStart::Missing | SaleStart::Refused(_) => false,
     };
     let limited: Vec<_> = sales.iter().filter(|(_, start)| is_limited(start)).collect();

@@ -23,6 +23,7 @@ pub struct SaleJson {
     hold_ms: u64,
     extend_max_ms: u64,
     reservations_max: Option<u64>,
+    reservations_per_user_max: Option<u32>,
     opens_at: Option<String>,
     closes_at: Option<String>,
     /// Into how many parts it is split, if it is.
@@ -53,6 +54,8 @@ impl SaleJson {
             hold_ms: spec.hold_ms,
             extend_max_ms: spec.rules.extend_max_ms,
             reservations_max: Some(spec.rules.reservations_max).filter(|max| *max > 0),
+            reservations_per_user_max: Some(spec.rules.reservations_per_user_max)
+                .filter(|max| *max > 0),
             opens_at: time(spec.opens_at_ms, 0),
             closes_at: time(spec.closes_at_ms, TIME_MS_MAX),
             splits: Some(spec.split.parts()).filter(|parts| *parts > 1),

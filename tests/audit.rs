@@ -76,7 +76,8 @@ fn reserve(n: u128, user: &str, key: &str) -> Command {
 
 /// A sale with something of everything, in several entries of the stream.
 fn sold(client: &mut RedisClient, limit_per_user: u32) {
-    let spec = SaleSpec { limit_per_user, ..SaleSpec::with_total(1000) };
+    let mut spec = SaleSpec { limit_per_user, ..SaleSpec::with_total(1000) };
+    spec.rules.reservations_per_user_max = limit_per_user;
     apply(client, vec![Command::Create(spec)]);
     for batch in 0..10 {
         let commands = (batch * 4..batch * 4 + 4).map(|n| match n % 4 {
@@ -229,6 +230,18 @@ fn a_users_units_that_were_changed() {
         redis.ask(&format!("HSET {USERS} nobody 5"));
         redis.ask(&format!("HSET {USERS} user4 x"));
         redis.ask(&format!("HDEL {USERS} user2"));
+    };
+    found_and_mended(100, spoil, &["users"]);
+}
+
+#[test]
+fn a_users_reservations_that_were_counted_wrong() {
+    let spoil = |redis: &mut RedisConnection| {
+        assert_eq!(redis.text(&format!("HGET {USERS} \tuser0")), "5");
+        redis.ask(&format!("HSET {USERS} \tuser0 1"));
+        redis.ask(&format!("HSET {USERS} \tnobody 5"));
+        redis.ask(&format!("HSET {USERS} \tuser4 x"));
+        redis.ask(&format!("HDEL {USERS} \tu"));
     };
     found_and_mended(100, spoil, &["users"]);
 }
@@ -393,7 +406,8 @@ fn nor_does_one_that_is_changed_meanwhile() {
 fn goes_on(changes: bool) {
     let server = RedisServer::start(&[]);
     let mut auditor = client(&server);
-    let spec = SaleSpec { limit_per_user: 1_000, hold_ms: 20, ..SaleSpec::with_total(1 << 30) };
+    let mut spec = SaleSpec { limit_per_user: 1_000, hold_ms: 20, ..SaleSpec::with_total(1 << 30) };
+    spec.rules.reservations_per_user_max = u32::MAX;
     apply(&mut auditor, vec![Command::Create(spec)]);
     let done = AtomicBool::new(false);
     // The sale may not outgrow an audit of a debug build.

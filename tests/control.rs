@@ -198,6 +198,7 @@ fn a_sale_is_made_with_bounds_on_each_reservation_and_on_all() {
         (json!({ "quantity_min": 3, "quantity_max": 2 }), "quantity_min"),
         (json!({ "extend_max_ms": -1 }), "extend_max_ms"),
         (json!({ "reservations_max": "1" }), "reservations_max"),
+        (json!({ "reservations_per_user_max": -1 }), "reservations_per_user_max"),
         (json!({ "reservations_max": 5, "splits": 2 }), "reservations_max"),
     ] {
         let wrong = definition(more);
@@ -240,6 +241,33 @@ fn a_sale_is_made_with_bounds_on_each_reservation_and_on_all() {
     for line in ["quantity_min    2\n", "extend_max      10m\n", "reservations    90\n"] {
         assert!(out.contains(line), "{line}: {out}");
     }
+}
+
+#[test]
+fn one_user_who_reserves_and_cancels_in_a_loop_comes_to_an_end_and_others_do_not() {
+    let server = Server::start(&["--sale", "ticket=10,reservations_per_user=3"]);
+    assert_eq!(get(&server, "/v1/sales/ticket").json()["reservations_per_user_max"], 3);
+    let mut buyer = Buyer::connect(server.address()).unwrap();
+    let mut made = 0;
+    let refused = loop {
+        let answer = buyer.reserve("ticket", "ann", 1, "").unwrap();
+        if answer.status != 201 {
+            break answer;
+        }
+        made += 1;
+        let id = answer.json()["id"].as_str().unwrap().to_owned();
+        let cancelled = post(&server, &format!("/v1/reservations/{id}/cancel"), None);
+        assert_eq!(cancelled.json()["status"], "cancelled");
+    };
+    assert_eq!((made, refused.status), (3, 409));
+    assert_eq!(refused.json()["code"], "reservations_exhausted");
+    assert_eq!(refused.json()["reservations_per_user_max"], 3);
+    assert_eq!(refused.json().get("reservations_max"), None);
+    for (headers, code) in [(&[][..], -11), (&[("X-User-Id", "ann")][..], -19)] {
+        let bought = buyer.request("GET", "/buy/ticket", headers, "").unwrap();
+        assert_eq!(bought.json()["code"], code, "{:?}", bought.json());
+    }
+    assert_eq!(buyer.reserve("ticket", "bob", 1, "").unwrap().status, 201);
 }
 
 #[test]

@@ -881,7 +881,12 @@ fn asked() -> impl Strategy<Value = Ask> {
     let other = prop_oneof![
         (0..20u64, 0..3u32, 1..300u64).prop_map(|(total, limit_per_user, hold_ms)| {
             let rules = match total % 3 {
-                0 => Rules { quantity_min: 2, extend_max_ms: hold_ms, reservations_max: 9 },
+                0 => Rules {
+                    quantity_min: 2,
+                    extend_max_ms: hold_ms,
+                    reservations_max: 9,
+                    reservations_per_user_max: limit_per_user,
+                },
                 _ => Rules::default(),
             };
             let total = SaleSpec::with_total(total);

@@ -807,7 +807,12 @@ fn a_sale_with_rules_says_so_before_it_sells_and_others_are_made_as_before() {
     ];
     assert_eq!(fields, of_0_1_0, "a plain sale has nothing new");
     connection.ask("FLUSHDB");
-    let rules = Rules { quantity_min: 1, extend_max_ms: 7, reservations_max: 3 };
+    let rules = Rules {
+        quantity_min: 1,
+        extend_max_ms: 7,
+        reservations_max: 3,
+        reservations_per_user_max: 0,
+    };
     client.one(Command::Create(SaleSpec { rules, ..SaleSpec::with_total(9) }));
     let read = "HMGET {ticket_hash_key}:sale format extend_max_ms quantity_min reservations_max";
     assert_eq!(connection.list(read), ["4", "7", "1", "3"]);
@@ -823,7 +828,13 @@ fn a_sale_with_rules_says_so_before_it_sells_and_others_are_made_as_before() {
     client.one(Command::Reset { total: None, force: true });
     assert_eq!(connection.list(read), ["4", "7", "1", "3"]);
     assert!(matches!(client.one(ask(5)), Outcome::Granted { .. }));
-    for damaged in ["extend_max_ms x", "quantity_min 0", "reservations_max -1", "made x"] {
+    for damaged in [
+        "extend_max_ms x",
+        "quantity_min 0",
+        "reservations_max -1",
+        "made x",
+        "reservations_per_user_max x",
+    ] {
         connection.text(&format!("HSET {{ticket_hash_key}}:sale {damaged}"));
         let before = dump(&mut connection);
         for command in [ask(6), Command::Confirm(ReservationId(5)), Command::Show] {
@@ -838,6 +849,42 @@ fn a_sale_with_rules_says_so_before_it_sells_and_others_are_made_as_before() {
         let good = damaged.replace(" x", " 3").replace(" 0", " 1").replace(" -1", " 3");
         connection.text(&format!("HSET {{ticket_hash_key}}:sale {good}"));
     }
+}
+
+#[test]
+fn reservations_for_one_user_are_counted_beside_his_units_for_as_long_as_either_is_bounded() {
+    let server = RedisServer::start(&[]);
+    let (mut connection, mut client) = (server.connect(), Client::new(&server));
+    let rules = Rules { reservations_per_user_max: 3, ..Rules::default() };
+    client.one(Command::Create(SaleSpec { limit_per_user: 2, rules, ..SaleSpec::with_total(9) }));
+    let mut counted = || {
+        let pairs = connection.list("HGETALL {ticket_hash_key}:users");
+        let mut pairs: Vec<_> = pairs.chunks(2).map(|pair| pair.join("=")).collect();
+        pairs.sort();
+        pairs
+    };
+    client.ask(vec![ask_as(1, "ann", "k"), ask_as(2, "ann", ""), ask_as(3, "bob", "")]).expect("x");
+    assert_eq!(counted(), ["\tann=2", "\tbob=1", "ann=2", "bob=1"]);
+    client
+        .ask(vec![Command::Cancel(ReservationId(1)), Command::Cancel(ReservationId(2))])
+        .expect("x");
+    assert_eq!(counted(), ["\tann=2", "\tbob=1", "bob=1"]);
+    let exhausted = Outcome::UserReservationsExhausted { reservations_per_user_max: 3 };
+    let outcomes =
+        client.ask(vec![ask_as(4, "ann", ""), ask_as(5, "ann", "")]).expect("x").outcomes;
+    assert!(matches!(outcomes[0], Outcome::Granted { .. }), "{outcomes:?}");
+    assert_eq!(outcomes[1], exhausted);
+    assert_eq!(client.one(ask(6)), Outcome::UserRequired);
+    let limit = |n| Command::ChangeTerms(Terms { limit_per_user: Some(n), ..Terms::default() });
+    client.one(limit(0));
+    client
+        .ask(vec![Command::Confirm(ReservationId(3)), Command::Cancel(ReservationId(4))])
+        .expect("x");
+    assert_eq!(client.one(ask_as(5, "ann", "")), exhausted);
+    client.one(limit(1));
+    assert_eq!(counted(), ["\tann=3", "\tbob=1", "bob=1"], "what is counted no more is gone");
+    assert_eq!(client.one(ask_as(5, "ann", "")), exhausted);
+    assert_eq!(client.one(ask_as(5, "bob", "")), Outcome::LimitReached { limit_per_user: 1 });
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub enum SaleAction {
         /// The sales: TOTAL units each, and what else they need
         #[arg(
             required = true,
-            value_name = "ID=TOTAL[,hold=30s][,limit=1][,quantity=4][,opens=TIME][,closes=TIME][,splits=4][,min=2][,extend=10m][,reservations=N]"
+            value_name = "ID=TOTAL[,hold=30s][,limit=1][,quantity=4][,opens=TIME][,closes=TIME][,splits=4][,min=2][,extend=10m][,reservations=N][,reservations_per_user=N]"
         )]
         sales: Vec<String>,
         /// Keep those that don't say splits= in this many parts, in Redis, as --splits of serve does

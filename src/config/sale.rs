@@ -1,4 +1,4 @@
-//! The definition of a sale as text: `ID=TOTAL[,hold=30s][,limit=1][,quantity=4][,opens=…][,closes=…][,splits=4][,min=2][,extend=5m][,reservations=N]`.
+//! The definition of a sale as text: `ID=TOTAL[,hold=30s][,limit=1][,quantity=4][,opens=…][,closes=…][,splits=4][,min=2][,extend=5m][,reservations=N][,reservations_per_user=N]`.
 
 use super::source::{closest, did_you_mean};
 use super::value::whole_number;
@@ -7,8 +7,18 @@ use crate::duration::{format_duration, parse_duration};
 use crate::limits::{HOLD_MS_MAX, QUANTITY_MAX, SPLITS_MAX, TOTAL_MAX};
 use crate::sale::{SaleId, SaleSpec, Split};
 
-const KEYS: [&str; 9] =
-    ["hold", "limit", "quantity", "opens", "closes", "splits", "min", "extend", "reservations"];
+const KEYS: [&str; 10] = [
+    "hold",
+    "limit",
+    "quantity",
+    "opens",
+    "closes",
+    "splits",
+    "min",
+    "extend",
+    "reservations",
+    "reservations_per_user",
+];
 
 /// The sale that a text defines, split so unless it says how; or what is wrong with it.
 pub fn parse(text: &str, split: Split) -> Result<(SaleId, SaleSpec), String> {
@@ -70,6 +80,10 @@ fn set(spec: &mut SaleSpec, key: &str, value: &str) -> Result<(), String> {
         "reservations" => {
             spec.rules.reservations_max = whole_number(value, 0, TOTAL_MAX).map_err(named)?;
         }
+        "reservations_per_user" => {
+            let max = whole_number(value, 0, u32::MAX.into()).map_err(named)?;
+            spec.rules.reservations_per_user_max = max as u32;
+        }
         "splits" => spec.split = splits(value).map_err(named)?,
         "opens" => spec.opens_at_ms = parse_time(value).map_err(named)?,
         "closes" => spec.closes_at_ms = parse_time(value).map_err(named)?,
@@ -108,8 +122,14 @@ mod tests {
     #[test]
     fn rules_are_given_when_a_sale_is_made() {
         let rules = |text: &str| parse(text).map(|(_, spec)| spec.rules);
-        let all = rules("ticket=9,min=2,extend=10m,reservations=90").unwrap();
-        let want = Rules { quantity_min: 2, extend_max_ms: 600_000, reservations_max: 90 };
+        let all =
+            rules("ticket=9,min=2,extend=10m,reservations=90,reservations_per_user=7").unwrap();
+        let want = Rules {
+            quantity_min: 2,
+            extend_max_ms: 600_000,
+            reservations_max: 90,
+            reservations_per_user_max: 7,
+        };
         assert_eq!((all, rules("ticket=9").unwrap()), (want, Rules::default()));
         assert_eq!(rules("ticket=9,extend=0").unwrap().extend_max_ms, 0);
         for bad in ["min=0", "min=11", "extend=367d", "reservations=-1", "reservations=9,splits=2"]

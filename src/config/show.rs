@@ -263,6 +263,9 @@ impl Page<'_> {
         if rules.reservations_max != default.reservations_max {
             lines.push(format!("reservations = {}", rules.reservations_max));
         }
+        if rules.reservations_per_user_max != default.reservations_per_user_max {
+            lines.push(format!("reservations_per_user = {}", rules.reservations_per_user_max));
+        }
         if spec.split.parts() > 1 || self.config.splits > 1 {
             lines.push(format!("splits = {}", spec.split.parts()));
         }

@@ -122,6 +122,7 @@ pub fn sale(request: &Request) -> Result<(SaleId, SaleSpec), Problem> {
         "hold_ms",
         "extend_max_ms",
         "reservations_max",
+        "reservations_per_user_max",
         "splits",
     ];
     let body = Members::read(request, &names)?;
@@ -151,6 +152,9 @@ pub fn sale(request: &Request) -> Result<(SaleId, SaleSpec), Problem> {
     }
     if let Some(count) = body.number("reservations_max", 0, TOTAL_MAX)? {
         spec.rules.reservations_max = count;
+    }
+    if let Some(count) = body.number("reservations_per_user_max", 0, u32::MAX.into())? {
+        spec.rules.reservations_per_user_max = small(count);
     }
     if let Some(parts) = body.number("splits", 1, SPLITS_MAX.into())? {
         spec.split = Split::into_parts(small(parts));

@@ -54,7 +54,9 @@ pub fn verdict_code(verdict: &Verdict) -> Code {
             Refused::LimitReached { .. } => Code::LimitReached,
             Refused::UserRequired => Code::UserRequired,
             Refused::QuantityTooLarge { .. } | Refused::QuantityTooSmall { .. } => Code::Invalid,
-            Refused::ReservationsExhausted { .. } => Code::ReservationsExhausted,
+            Refused::ReservationsExhausted { .. } | Refused::UserReservationsExhausted { .. } => {
+                Code::ReservationsExhausted
+            }
             Refused::KeyReused => Code::KeyReused,
             Refused::AllowanceExhausted => Code::AllowanceExhausted,
             Refused::UnknownSale => Code::NotFound,
@@ -86,6 +88,11 @@ pub fn verdict_problem(verdict: &Verdict) -> Problem {
         Refused::ReservationsExhausted { reservations_max } => {
             Problem::of(code).with("reservations_max", *reservations_max)
         }
+        Refused::UserReservationsExhausted { reservations_per_user_max } => Problem::new(
+            code,
+            "As many reservations were made for this user as the sale allows, whatever became of them.",
+        )
+        .with("reservations_per_user_max", *reservations_per_user_max),
         Refused::UnknownSale => not_found("sale"),
         Refused::Damaged => damaged(),
         Refused::Closed

@@ -235,6 +235,7 @@ fn definition(id: &SaleId, spec: &SaleSpec) -> Value {
         "quantity_min": spec.rules.quantity_min,
         "quantity_max": spec.quantity_max,
         "reservations_max": spec.rules.reservations_max,
+        "reservations_per_user_max": spec.rules.reservations_per_user_max,
         "extend_max_ms": spec.rules.extend_max_ms,
         "hold_ms": spec.hold_ms,
         "splits": Some(spec.split.parts()).filter(|parts| *parts > 1),

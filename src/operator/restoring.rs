@@ -201,6 +201,7 @@ struct SaleLine {
     quantity_min: Option<u32>,
     extend_max_ms: Option<u64>,
     reservations_max: Option<u64>,
+    reservations_per_user_max: Option<u32>,
     hold_ms: u64,
     opens_at: Option<String>,
     closes_at: Option<String>,
@@ -334,6 +335,7 @@ fn begin(value: Value) -> Result<(Archive, u64), String> {
             extend_max_ms: line.extend_max_ms.unwrap_or(EXTEND_MAX_MS_DEFAULT),
             quantity_min: line.quantity_min.unwrap_or(1),
             reservations_max: line.reservations_max.unwrap_or(0),
+            reservations_per_user_max: line.reservations_per_user_max.unwrap_or(0),
         },
     };
     // One that was closed before it opened would not pass the check of a new one.

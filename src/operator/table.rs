@@ -27,7 +27,7 @@ fn cell(name: &str, value: &Value) -> String {
 }
 
 /// The members of sales and reservations, in the order in which they are read.
-const ORDER: [&str; 23] = [
+const ORDER: [&str; 24] = [
     "id",
     "sale",
     "user",
@@ -46,6 +46,7 @@ const ORDER: [&str; 23] = [
     "quantity_min",
     "quantity_max",
     "reservations_max",
+    "reservations_per_user_max",
     "hold_ms",
     "extend_max_ms",
     "opens_at",
@@ -63,6 +64,7 @@ pub fn members(out: &mut dyn Write, object: &Value) -> io::Result<()> {
             "extend_max_ms" => "extend_max",
             // Names are up to 15 characters, as the column has it.
             "reservations_max" => "reservations",
+            "reservations_per_user_max" => "made_per_user",
             "first_expires_at" => "first_expires",
             name => name,
         };

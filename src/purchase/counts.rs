@@ -144,7 +144,8 @@ impl Counted {
                 Refused::UserRequired => Self::UserRequired,
                 Refused::QuantityTooLarge { .. } => Self::QuantityTooLarge,
                 Refused::QuantityTooSmall { .. } => Self::QuantityTooSmall,
-                Refused::ReservationsExhausted { .. } => Self::ReservationsExhausted,
+                Refused::ReservationsExhausted { .. }
+                | Refused::UserReservationsExhausted { .. } => Self::ReservationsExhausted,
                 Refused::KeyReused => Self::KeyReused,
                 Refused::Damaged => Self::Damaged,
                 Refused::AllowanceExhausted => Self::AllowanceExhausted,

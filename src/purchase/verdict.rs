@@ -72,7 +72,7 @@ pub enum Refused {
         /// The sale's limit per user.
         limit_per_user: u32,
     },
-    /// The sale has a limit per user, so it must be told who the user is.
+    /// Something in the sale is bounded per user, so it must be told who the user is.
     UserRequired,
     /// One reservation may have this many units at the most.
     QuantityTooLarge {
@@ -88,6 +88,11 @@ pub enum Refused {
     ReservationsExhausted {
         /// How many.
         reservations_max: u64,
+    },
+    /// The same for this user.
+    UserReservationsExhausted {
+        /// How many.
+        reservations_per_user_max: u32,
     },
     /// The key was used for another request.
     KeyReused,
@@ -142,6 +147,9 @@ impl Verdict {
             }
             Ok(Outcome::ReservationsExhausted { reservations_max }) => {
                 Refused::ReservationsExhausted { reservations_max }
+            }
+            Ok(Outcome::UserReservationsExhausted { reservations_per_user_max }) => {
+                Refused::UserReservationsExhausted { reservations_per_user_max }
             }
             Ok(Outcome::UnknownSale) => Refused::UnknownSale,
             Ok(outcome) => {

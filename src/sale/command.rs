@@ -326,7 +326,7 @@ pub enum Outcome {
     },
     /// Reserve, find claim: the sale is over.
     Closed,
-    /// Reserve: the sale has a limit per user, so it must be told who the user is.
+    /// Reserve: something in the sale is bounded per user, so it must be told who the user is.
     UserRequired,
     /// Reserve: more units than one reservation may have.
     QuantityTooLarge {
@@ -342,6 +342,11 @@ pub enum Outcome {
     ReservationsExhausted {
         /// How many.
         reservations_max: u64,
+    },
+    /// Reserve: as many reservations were made for this user as the sale allows ever.
+    UserReservationsExhausted {
+        /// How many.
+        reservations_per_user_max: u32,
     },
     /// Confirm, cancel, refund, show: the reservation as it stands now.
     Reservation(Box<Reservation>),

@@ -4,14 +4,17 @@
 //! by id and by (user, key), so that ten million of them fit in memory: a row is 64 bytes, an index
 //! entry 4. A third structure has the rows whose deadline is to come (`deadlines`).
 
+mod by_user;
 mod changes;
 mod deadlines;
 mod parts;
 mod places;
+mod users;
 
 use hashbrown::DefaultHashBuilder;
 use std::hash::BuildHasher;
 
+use self::by_user::ByUser;
 use self::deadlines::Deadlines;
 use super::command::{Command, Outcome, Reserve, SaleView, Status};
 use super::id::ReservationId;
@@ -38,7 +41,8 @@ pub struct Machine {
     rows: Rows,
     by_id: Table<u32>,
     by_claim: Table<u32>,
-    units_by_user: Table<(Box<str>, u32)>,
+    units_by_user: ByUser,
+    made_by_user: ByUser,
     deadlines: Deadlines,
     hasher: DefaultHashBuilder,
 }
@@ -75,7 +79,8 @@ impl Machine {
             rows: Rows::default(),
             by_id: Table::default(),
             by_claim: Table::default(),
-            units_by_user: Table::default(),
+            units_by_user: ByUser::default(),
+            made_by_user: ByUser::default(),
             deadlines: Deadlines::default(),
             hasher: DefaultHashBuilder::default(),
         }
@@ -110,6 +115,7 @@ impl Machine {
         if row.status.has_units() {
             self.add_user_units(row.user_bytes, &row.owner, row.quantity);
         }
+        self.add_user_reservation(row.user_bytes, &row.owner);
         self.insert_row(row);
     }
 
@@ -134,11 +140,6 @@ impl Machine {
         let found = &self.rows[row];
         self.find(found.id) == Some(row)
             && (found.key().is_empty() || self.find_claim(found.user(), found.key()) == Some(row))
-    }
-
-    /// What each user has, as it is counted for the sale's limit. Nothing in a sale without one.
-    pub fn units_by_user(&self) -> impl Iterator<Item = (&str, u32)> {
-        self.units_by_user.iter().map(|(user, units)| (&**user, *units))
     }
 
     /// The rows that expiry will look at, in no order.
@@ -242,6 +243,9 @@ impl Machine {
         if let Some(outcome) = self.limit_breach(user, reserve.quantity) {
             return outcome;
         }
+        if let Some(outcome) = self.user_exhausted(user) {
+            return outcome;
+        }
         if reservations_max > 0 && self.rows.len() as u64 >= reservations_max {
             return Outcome::ReservationsExhausted { reservations_max };
         }
@@ -256,6 +260,7 @@ impl Machine {
         let owner = joined(user, key, details);
         let (user_bytes, key_bytes) = (user.len() as u8, key.len() as u8);
         self.add_user_units(user_bytes, &owner, reserve.quantity);
+        self.add_user_reservation(user_bytes, &owner);
         self.held += u64::from(reserve.quantity);
         self.deadlines.push(self.rows.len() as u32, expires_at_ms);
         self.changed.push(self.rows.len() as u32);
@@ -428,21 +433,6 @@ impl Machine {
         self.take_user_units(row, quantity);
     }
 
-    /// The user of this row no longer has these units.
-    fn take_user_units(&mut self, row: usize, quantity: u32) {
-        if self.spec.limit_per_user > 0 {
-            let user = self.rows[row].user();
-            let hash = self.hasher.hash_one(user);
-            let is_it = |(found, _): &(Box<str>, u32)| **found == *user;
-            if let Some((_, units)) = self.units_by_user.find_mut(hash, is_it) {
-                *units -= quantity;
-                if *units == 0 {
-                    self.units_by_user.remove(hash, is_it);
-                }
-            }
-        }
-    }
-
     fn set_status(&mut self, row: usize, status: Status) {
         self.change(row, |found| found.status = status);
     }
@@ -454,37 +444,6 @@ impl Machine {
             found.changed_at_ms = self.now_ms;
         });
         self.changed.push(row as u32);
-    }
-
-    /// The outcome to give if `quantity` more units would break the sale's limit per user.
-    fn limit_breach(&self, user: &str, quantity: u32) -> Option<Outcome> {
-        let limit_per_user = self.spec.limit_per_user;
-        if limit_per_user == 0 {
-            return None;
-        }
-        if user.is_empty() {
-            return Some(Outcome::UserRequired);
-        }
-        let hash = self.hasher.hash_one(user);
-        let units = self.units_by_user.find(hash, |(found, _)| **found == *user);
-        let units = units.map_or(0, |&(_, units)| units);
-        (u64::from(units) + u64::from(quantity) > u64::from(limit_per_user))
-            .then_some(Outcome::LimitReached { limit_per_user })
-    }
-
-    fn add_user_units(&mut self, user_bytes: u8, owner: &str, quantity: u32) {
-        if self.spec.limit_per_user > 0 && user_bytes > 0 {
-            let user = &owner[..user_bytes as usize];
-            let hasher = &self.hasher;
-            let hash = hasher.hash_one(user);
-            match self.units_by_user.find_mut(hash, |(found, _)| **found == *user) {
-                Some((_, units)) => *units += quantity,
-                None => {
-                    let rehash = |(user, _): &(Box<str>, u32)| hasher.hash_one(&**user);
-                    self.units_by_user.insert(hash, (user.into(), quantity), rehash);
-                }
-            }
-        }
     }
 
     fn find(&self, id: ReservationId) -> Option<usize> {

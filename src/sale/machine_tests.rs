@@ -497,3 +497,33 @@ fn what_a_sale_was_made_with_bounds_each_request() {
     assert_eq!(sale.apply(0, &fewer), Outcome::QuantityMaxTooSmall { quantity_min: 2 });
     assert_eq!(sale.view().spec.quantity_max, SaleSpec::with_total(9).quantity_max);
 }
+
+#[test]
+fn reservations_of_one_user_are_bounded_whatever_became_of_them() {
+    let mut sale = machine(9, |spec| spec.rules.reservations_per_user_max = 2);
+    assert_eq!(sale.apply(0, &ask(1, 1, "", "")), Outcome::UserRequired);
+    for n in [1, 2] {
+        assert!(matches!(sale.apply(0, &ask(n, 1, "ann", "")), Outcome::Granted { .. }));
+        sale.apply(0, &Command::Cancel(id(n)));
+    }
+    let exhausted = Outcome::UserReservationsExhausted { reservations_per_user_max: 2 };
+    assert_eq!(sale.apply(0, &ask(3, 1, "ann", "")), exhausted);
+    assert_eq!(
+        sale.apply(0, &ask(3, 99, "ann", "")),
+        Outcome::QuantityTooLarge { quantity_max: 10 }
+    );
+    assert!(matches!(sale.apply(0, &ask(3, 9, "bob", "k")), Outcome::Granted { .. }));
+    assert!(matches!(sale.apply(0, &ask(4, 9, "bob", "k")), Outcome::Replayed(_)));
+    assert_eq!(sale.apply(0, &ask(4, 1, "bob", "l")), Outcome::SoldOut { free: 0 });
+    let made = |sale: &Machine| {
+        let mut made: Vec<_> =
+            sale.made_by_user().map(|(user, made)| (user.to_owned(), made)).collect();
+        made.sort();
+        made
+    };
+    assert_eq!(made(&sale), [("ann".to_owned(), 2), ("bob".to_owned(), 1)]);
+    let mut copy = Machine::restore(sale.view().spec, 0);
+    sale.rows().iter().for_each(|row| copy.restore_row(row.clone()));
+    assert_eq!(made(&copy), made(&sale));
+    assert_eq!(copy.apply(0, &ask(5, 1, "ann", "")), exhausted);
+}

@@ -13,11 +13,18 @@ pub struct Rules {
     pub quantity_min: u32,
     /// Most reservations that are ever made, whatever became of them. 0: no bound.
     pub reservations_max: u64,
+    /// The same of those that are made for one user. 0: no bound.
+    pub reservations_per_user_max: u32,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { extend_max_ms: EXTEND_MAX_MS_DEFAULT, quantity_min: 1, reservations_max: 0 }
+        Self {
+            extend_max_ms: EXTEND_MAX_MS_DEFAULT,
+            quantity_min: 1,
+            reservations_max: 0,
+            reservations_per_user_max: 0,
+        }
     }
 }
 

@@ -136,6 +136,11 @@ impl SaleSpec {
         Ok(())
     }
 
+    /// Whether a purchase must say who the user is: something in the sale is bounded per user.
+    pub fn needs_user(&self) -> bool {
+        self.limit_per_user > 0 || self.rules.reservations_per_user_max > 0
+    }
+
     /// What differs from a definition that is asked for: `hold_ms is 300000, not 1000`.
     pub fn differences(&self, asked: &Self) -> Vec<String> {
         self.compare(asked, |_, _| true)
@@ -153,7 +158,7 @@ impl SaleSpec {
         differ.map(|((name, is), (_, asked))| format!("{name} is {is}, not {asked}")).collect()
     }
 
-    fn members(&self) -> [(&'static str, u64); 10] {
+    fn members(&self) -> [(&'static str, u64); 11] {
         [
             ("total", self.total),
             ("hold_ms", self.hold_ms),
@@ -165,6 +170,7 @@ impl SaleSpec {
             ("extend_max_ms", self.rules.extend_max_ms),
             ("quantity_min", self.rules.quantity_min.into()),
             ("reservations_max", self.rules.reservations_max),
+            ("reservations_per_user_max", self.rules.reservations_per_user_max.into()),
         ]
     }
 

@@ -282,11 +282,13 @@ fn spec(split: BoxedStrategy<Split>) -> impl Strategy<Value = SaleSpec> {
 
 /// Most sales have none.
 fn rules() -> impl Strategy<Value = Rules> {
-    let some = (0..3_000u64, 1..4u32, 0..30u64).prop_map(
-        |(extend_max_ms, quantity_min, reservations_max)| Rules {
+    let per_user = prop_oneof![1 => Just(0), 1 => 1..6u32];
+    let some = (0..3_000u64, 1..4u32, 0..30u64, per_user).prop_map(
+        |(extend_max_ms, quantity_min, reservations_max, reservations_per_user_max)| Rules {
             extend_max_ms,
             quantity_min,
             reservations_max,
+            reservations_per_user_max,
         },
     );
     prop_oneof![2 => Just(Rules::default()), 1 => some]
@@ -298,10 +300,10 @@ pub struct Seen(BTreeSet<String>);
 
 impl Seen {
     /// How many kinds of outcomes there are.
-    pub const KINDS: usize = 36;
+    pub const KINDS: usize = 37;
     /// The same for places of a split sale.
     #[allow(dead_code, reason = "not every ledger has them")]
-    pub const SPLIT_KINDS: usize = 38;
+    pub const SPLIT_KINDS: usize = 39;
 
     /// The names of the kinds seen.
     pub fn kinds(&self) -> &BTreeSet<String> {

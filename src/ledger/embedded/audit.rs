@@ -114,36 +114,38 @@ struct Last {
     part: Part,
     view: SaleView,
     users: Users,
+    /// How many reservations were made for each.
+    made: Users,
     deadlines: Vec<u32>,
     version: u64,
     undelivered_from: Option<u64>,
     has_orders: bool,
 }
 
-/// Every user's units, copied with two allocations and no hashing: the ledger waits for it.
+/// A number for every user, copied with two allocations and no hashing: the ledger waits for it.
 #[derive(Default)]
 struct Users {
     names: String,
-    /// Bytes of the name, units.
-    units: Vec<(u8, u32)>,
+    /// Bytes of the name, the number.
+    numbers: Vec<(u8, u32)>,
 }
 
 impl Users {
     fn of<'a>(users: impl Iterator<Item = (&'a str, u32)>) -> Self {
         let mut copy = Self::default();
-        for (user, units) in users {
+        for (user, number) in users {
             copy.names.push_str(user);
-            copy.units.push((user.len() as u8, units));
+            copy.numbers.push((user.len() as u8, number));
         }
         copy
     }
 
     fn by_user(&self) -> HashMap<Box<str>, u64> {
         let mut names = self.names.as_str();
-        let each = self.units.iter().map(|&(bytes, units)| {
+        let each = self.numbers.iter().map(|&(bytes, number)| {
             let (name, rest) = names.split_at(bytes.into());
             names = rest;
-            (name.into(), units.into())
+            (name.into(), number.into())
         });
         each.collect()
     }
@@ -192,6 +194,7 @@ impl Copy {
                 part,
                 view: SaleView { now_ms: state.now_ms, ..machine.view() },
                 users: Users::of(machine.units_by_user()),
+                made: Users::of(machine.made_by_user()),
                 deadlines: machine.deadlines().collect(),
                 version,
                 undelivered_from,
@@ -231,7 +234,11 @@ impl Copy {
             self.deadlines(&last.deadlines),
         ];
         if last.view.spec.limit_per_user > 0 {
-            checks.push(self.users(&last.users.by_user()));
+            let units = |row: &Row| if row.status.has_units() { row.quantity.into() } else { 0 };
+            checks.push(self.users("users' units", units, &last.users.by_user()));
+        }
+        if last.view.spec.rules.reservations_per_user_max > 0 {
+            checks.push(self.users("users' reservations", |_| 1, &last.made.by_user()));
         }
         for check in checks.iter_mut().filter(|check| check.differences > 0) {
             check.examples.truncate(EXAMPLES_MAX - 1);
@@ -283,15 +290,20 @@ impl Copy {
         list("deadlines", count, count - missing.len(), missing)
     }
 
-    fn users(&self, found: &HashMap<Box<str>, u64>) -> Check {
+    /// Compares a number for each user with what `of` gives of each row. Nobody is counted with none.
+    fn users(
+        &self,
+        name: &'static str,
+        of: impl Fn(&Row) -> u64,
+        found: &HashMap<Box<str>, u64>,
+    ) -> Check {
         let mut expected: HashMap<&str, u64> = HashMap::new();
-        let counts = |row: &&Row| row.status.has_units() && row.user_bytes > 0;
-        for row in self.rows.iter().filter(counts) {
-            *expected.entry(row.user()).or_default() += u64::from(row.quantity);
+        for row in self.rows.iter().filter(|row| row.user_bytes > 0 && of(row) > 0) {
+            *expected.entry(row.user()).or_default() += of(row);
         }
-        let differs = |(user, units): (&&str, &u64)| found.get(*user) != Some(units);
+        let differs = |(user, number): (&&str, &u64)| found.get(*user) != Some(number);
         let mut wrong: Vec<String> = (expected.iter())
-            .filter(|&(user, units)| differs((user, units)))
+            .filter(|&(user, number)| differs((user, number)))
             .map(|(user, _)| (*user).to_owned())
             .collect();
         wrong.extend(
@@ -300,7 +312,7 @@ impl Copy {
                 .filter(|user| !expected.contains_key(&***user))
                 .map(|user| (**user).into()),
         );
-        list("users' units", expected.len(), found.len(), wrong)
+        list(name, expected.len(), found.len(), wrong)
     }
 }
 

@@ -12,13 +12,14 @@
 
 use std::sync::Arc;
 
+use super::definition::{put_rules, put_spec, put_terms};
+use super::reader::{Malformed, Reader, check};
 use crate::limits::{
     DETAILS_BYTES_MAX, HOLD_MS_MAX, KEY_BYTES_MAX, QUANTITY_MAX, REQUEST_ID_BYTES_MAX,
-    SALE_ID_BYTES_MAX, TIME_MS_MAX, TOTAL_MAX, USER_BYTES_MAX,
+    SALE_ID_BYTES_MAX, USER_BYTES_MAX,
 };
 use crate::sale::{
-    Command, Details, Key, ReservationId, Reserve, Row, Rules, SaleId, SaleSpec, Split, Status,
-    Terms, User,
+    Command, Details, Key, ReservationId, Reserve, Row, SaleId, SaleSpec, Status, User,
 };
 use crate::trace::{TRACEPARENT_BYTES, Trace};
 
@@ -60,16 +61,6 @@ const HAS_DETAILS: u8 = 128;
 
 /// What an extension says that is by the sale's hold time.
 const NO_HOLD_MS: u64 = u64::MAX;
-
-/// Which of the terms a change of them names.
-const CLOSING: u8 = 1;
-const HOLD: u8 = 2;
-const LIMIT: u8 = 4;
-const QUANTITY: u8 = 8;
-
-/// Bytes that don't say what they should. Names what was being read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Malformed(pub &'static str);
 
 /// One entry of a journal record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -200,38 +191,6 @@ pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) {
     }
 }
 
-/// Which terms are named, and these.
-fn put_terms(out: &mut Vec<u8>, terms: &Terms) {
-    let times = [(CLOSING, terms.closes_at_ms), (HOLD, terms.hold_ms)];
-    let counts = [(LIMIT, terms.limit_per_user), (QUANTITY, terms.quantity_max)];
-    let named = |bit: u8, is_named: bool| if is_named { bit } else { 0 };
-    let times_named = times.iter().map(|(bit, ms)| named(*bit, ms.is_some()));
-    let counts_named = counts.iter().map(|(bit, count)| named(*bit, count.is_some()));
-    out.push(times_named.chain(counts_named).sum());
-    times.iter().filter_map(|(_, ms)| *ms).for_each(|ms| out.extend_from_slice(&ms.to_le_bytes()));
-    let counts = counts.iter().filter_map(|(_, count)| *count);
-    counts.for_each(|count| out.extend_from_slice(&count.to_le_bytes()));
-}
-
-/// Adds a sale's definition.
-pub(super) fn put_spec(out: &mut Vec<u8>, spec: &SaleSpec) {
-    debug_assert_eq!(spec.split, Split::Whole, "an embedded ledger splits no sale");
-    for number in [spec.total, spec.opens_at_ms, spec.closes_at_ms, spec.hold_ms] {
-        out.extend_from_slice(&number.to_le_bytes());
-    }
-    out.extend_from_slice(&spec.limit_per_user.to_le_bytes());
-    out.extend_from_slice(&spec.quantity_max.to_le_bytes());
-}
-
-/// Adds a sale's rules, unless they are those of a sale that was given none.
-pub(super) fn put_rules(out: &mut Vec<u8>, rules: &Rules) {
-    if !rules.is_default() {
-        out.extend_from_slice(&rules.extend_max_ms.to_le_bytes());
-        out.extend_from_slice(&rules.quantity_min.to_le_bytes());
-        out.extend_from_slice(&rules.reservations_max.to_le_bytes());
-    }
-}
-
 /// Adds one reservation of a snapshot.
 pub(super) fn put_row(out: &mut Vec<u8>, row: &Row) {
     put_id(out, row.id);
@@ -266,101 +225,14 @@ fn put_id(out: &mut Vec<u8>, id: ReservationId) {
     out.extend_from_slice(&id.0.to_le_bytes());
 }
 
-/// Reads from the front of some bytes.
-pub(super) struct Reader<'a>(&'a [u8]);
-
 impl<'a> Reader<'a> {
-    /// Reads from these bytes.
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self(bytes)
-    }
-
-    /// Whether everything has been read.
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn take<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], Malformed> {
-        let (bytes, rest) = self.0.split_first_chunk::<N>().ok_or(Malformed(what))?;
-        self.0 = rest;
-        Ok(*bytes)
-    }
-
-    /// One byte.
-    pub(super) fn byte(&mut self, what: &'static str) -> Result<u8, Malformed> {
-        self.take::<1>(what).map(|[byte]| byte)
-    }
-
-    /// Four bytes.
-    pub(super) fn u32(&mut self, what: &'static str) -> Result<u32, Malformed> {
-        self.take(what).map(u32::from_le_bytes)
-    }
-
-    /// Eight bytes.
-    pub(super) fn u64(&mut self, what: &'static str) -> Result<u64, Malformed> {
-        self.take(what).map(u64::from_le_bytes)
-    }
-
-    /// A time that a machine can add a hold time to.
-    pub(super) fn time(&mut self) -> Result<u64, Malformed> {
-        self.u64("time").and_then(|now_ms| check(now_ms <= TIME_MS_MAX, now_ms, "time"))
-    }
-
     fn id(&mut self) -> Result<ReservationId, Malformed> {
         self.take("reservation id").map(u128::from_le_bytes).map(ReservationId)
-    }
-
-    /// A text.
-    pub(super) fn text(&mut self, what: &'static str) -> Result<&'a str, Malformed> {
-        let length = usize::from(self.byte(what)?);
-        let (bytes, rest) = self.0.split_at_checked(length).ok_or(Malformed(what))?;
-        self.0 = rest;
-        std::str::from_utf8(bytes).map_err(|_| Malformed(what))
     }
 
     /// A sale id.
     pub(super) fn sale(&mut self) -> Result<SaleId, Malformed> {
         SaleId::new(self.text("sale id")?).map_err(|_| Malformed("sale id"))
-    }
-
-    /// A sale's definition. Its times may be in any order: see [`Machine::restore`].
-    ///
-    /// [`Machine::restore`]: crate::sale::Machine::restore
-    pub(super) fn spec(&mut self) -> Result<SaleSpec, Malformed> {
-        let [total, opens_at_ms, closes_at_ms, hold_ms] = [
-            self.u64("total")?,
-            self.u64("opening")?,
-            self.u64("closing")?,
-            self.u64("hold time")?,
-        ];
-        let limit_per_user = self.u32("limit")?;
-        let quantity_max = self.u32("maximum quantity")?;
-        let legal = total <= TOTAL_MAX
-            && opens_at_ms <= TIME_MS_MAX
-            && closes_at_ms <= TIME_MS_MAX
-            && (1..=HOLD_MS_MAX).contains(&hold_ms)
-            && (1..=QUANTITY_MAX).contains(&quantity_max);
-        let spec = SaleSpec {
-            total,
-            opens_at_ms,
-            closes_at_ms,
-            limit_per_user,
-            hold_ms,
-            quantity_max,
-            split: Split::Whole,
-            rules: Default::default(),
-        };
-        check(legal, spec, "definition")
-    }
-
-    /// What [`put_rules`] wrote. A definition with it may be any: it is to be checked as a whole.
-    pub(super) fn rules(&mut self) -> Result<Rules, Malformed> {
-        let (extend_max_ms, quantity_min) = (self.u64("rules")?, self.u32("rules")?);
-        let rules = Rules { extend_max_ms, quantity_min, reservations_max: self.u64("rules")? };
-        let legal = rules.extend_max_ms <= HOLD_MS_MAX
-            && (1..=QUANTITY_MAX).contains(&rules.quantity_min)
-            && rules.reservations_max <= TOTAL_MAX;
-        check(legal, rules, "rules")
     }
 
     /// One reservation of a snapshot.
@@ -437,25 +309,6 @@ impl<'a> Reader<'a> {
         check(at_most <= 1, Command::TakeStock { units, at_most: at_most == 1 }, "units")
     }
 
-    fn terms(&mut self) -> Result<Terms, Malformed> {
-        let named = self.byte("terms")?;
-        let mut terms = Terms::default();
-        if named & CLOSING != 0 {
-            terms.closes_at_ms = Some(self.u64("closing")?);
-        }
-        if named & HOLD != 0 {
-            terms.hold_ms = Some(self.u64("hold time")?);
-        }
-        if named & LIMIT != 0 {
-            terms.limit_per_user = Some(self.u32("limit")?);
-        }
-        if named & QUANTITY != 0 {
-            terms.quantity_max = Some(self.u32("maximum quantity")?);
-        }
-        let known = named <= CLOSING | HOLD | LIMIT | QUANTITY;
-        check(known && terms.check().is_ok(), terms, "terms")
-    }
-
     /// The next entry of a journal record.
     pub(super) fn entry(&mut self) -> Result<Entry, Malformed> {
         let command = match self.byte("entry")? {
@@ -508,10 +361,6 @@ impl<'a> Reader<'a> {
         };
         Ok(Entry::Command(command))
     }
-}
-
-fn check<T>(legal: bool, value: T, what: &'static str) -> Result<T, Malformed> {
-    if legal { Ok(value) } else { Err(Malformed(what)) }
 }
 
 #[cfg(test)]

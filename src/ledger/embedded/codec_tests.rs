@@ -1,5 +1,6 @@
 use super::*;
-use crate::sale::Note;
+use crate::limits::{TIME_MS_MAX, TOTAL_MAX};
+use crate::sale::{Note, Rules, Terms};
 use proptest::prelude::*;
 
 fn command() -> impl Strategy<Value = Command> {
@@ -34,9 +35,14 @@ fn command() -> impl Strategy<Value = Command> {
         Just(Command::Open),
         Just(Command::Close),
         Just(Command::Remove),
-        (0..TOTAL_MAX, 0..=HOLD_MS_MAX, 1..=10u32, 0..=TOTAL_MAX).prop_map(
-            |(total, extend_max_ms, quantity_min, reservations_max)| {
-                let rules = Rules { extend_max_ms, quantity_min, reservations_max };
+        (0..TOTAL_MAX, 0..=HOLD_MS_MAX, 1..=10u32, 0..=TOTAL_MAX, any::<u32>()).prop_map(
+            |(total, extend_max_ms, quantity_min, reservations_max, reservations_per_user_max)| {
+                let rules = Rules {
+                    extend_max_ms,
+                    quantity_min,
+                    reservations_max,
+                    reservations_per_user_max,
+                };
                 Command::Create(SaleSpec { rules, ..SaleSpec::with_total(total) })
             }
         ),

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::codec::{Malformed, Reader, put_text};
+use super::codec::put_text;
+use super::reader::{Malformed, Reader};
 use crate::limits::{MOVED_SALES_MAX, MOVED_TO_BYTES_MAX};
 use crate::sale::SaleId;
 

@@ -23,6 +23,8 @@ mod changes;
 mod checked_text;
 mod client;
 mod codec;
+mod definition;
+mod reader;
 mod departed;
 mod disk;
 mod fold;

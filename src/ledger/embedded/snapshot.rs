@@ -9,13 +9,13 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use super::codec::{
-    Malformed, ROW_BYTES_MIN, Reader, put_row, put_rules, put_sale, put_spec, put_time,
-};
+use super::codec::{ROW_BYTES_MIN, put_row, put_sale, put_time};
+use super::definition::{put_rules, put_spec};
 use super::departed::Departed;
 use super::disk::{self, Unfinished};
 use super::folder::{snapshot_path, unfinished_path};
 use super::open_error::OpenError;
+use super::reader::{Malformed, Reader};
 use super::record::{
     FILE_HEADER_BYTES, FileHeader, Kind, RECORD_HEADER_BYTES, Records, StopFlag, seal,
 };

@@ -3,8 +3,9 @@
 //! Both mark the rows that change with the record's number, so that whoever has seen the changes up
 //! to one record can be given those after it (`changes`).
 
-use super::codec::{Entry, Malformed, Reader, put_command, put_expired, put_jump, put_sale};
+use super::codec::{Entry, put_command, put_expired, put_jump, put_sale};
 use super::departed::Departed;
+use super::reader::{Malformed, Reader};
 use super::sales::Sales;
 use super::tail::Tail;
 use super::traces::Traces;

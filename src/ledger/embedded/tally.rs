@@ -3,7 +3,8 @@
 
 use hashbrown::HashMap;
 
-use super::codec::{Entry, Malformed, Reader};
+use super::codec::Entry;
+use super::reader::{Malformed, Reader};
 use super::snapshot::read_head;
 use crate::sale::{Command, SaleId};
 

@@ -20,7 +20,7 @@ use super::entry_id::EntryId;
 use super::index::time_ms;
 use super::keys::SaleKeys;
 use super::keyspace::read;
-use super::line::{OWNER_SEPARATOR, end_of_line};
+use super::line::{OWNER_SEPARATOR, end_of_line, made_for};
 use super::pipeline::Pipeline;
 use crate::ledger::LedgerError;
 use crate::ledger::client::Client;
@@ -178,7 +178,7 @@ impl RedisClient {
 
         // Those whose ids begin alike share a field, and those of a field a member of the deadlines.
         let mut fields: BTreeMap<String, String> = BTreeMap::new();
-        let mut units: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut by_user: BTreeMap<String, u64> = BTreeMap::new();
         let mut due: BTreeMap<String, u64> = BTreeMap::new();
         let mut own = Vec::new();
         for change in &sale.reservations {
@@ -189,7 +189,11 @@ impl RedisClient {
             }
             let counts = row.status.has_units();
             if let Some(user) = row.user.as_ref().filter(|_| counts && spec.limit_per_user > 0) {
-                *units.entry(user.as_str()).or_default() += u64::from(row.quantity);
+                *by_user.entry(user.as_str().to_owned()).or_default() += u64::from(row.quantity);
+            }
+            let counts = spec.rules.reservations_per_user_max > 0;
+            if let Some(user) = row.user.as_ref().filter(|_| counts) {
+                *by_user.entry(made_for(user.as_str())).or_default() += 1;
             }
             if change.key.is_some() {
                 own.push((owner_of(change), row.id.to_string()));
@@ -202,9 +206,9 @@ impl RedisClient {
         for chunk in own.chunks(ARRIVAL_ROWS_MAX) {
             output.hash(claims, chunk.iter().map(|(owner, id)| (&**owner, id.clone())))?;
         }
-        let units: Vec<_> = units.into_iter().collect();
-        for chunk in units.chunks(ARRIVAL_ROWS_MAX) {
-            output.hash(users, chunk.iter().map(|(user, units)| (*user, number(*units))))?;
+        let by_user: Vec<_> = by_user.into_iter().collect();
+        for chunk in by_user.chunks(ARRIVAL_ROWS_MAX) {
+            output.hash(users, chunk.iter().map(|(name, count)| (&**name, number(*count))))?;
         }
         let due: Vec<_> = due.into_iter().collect();
         for chunk in due.chunks(ARRIVAL_ROWS_MAX) {
@@ -349,6 +353,7 @@ fn rules_of(sale: &SaleCopy) -> Vec<(&'static str, String)> {
         ("extend_max_ms", rules.extend_max_ms.to_string()),
         ("quantity_min", rules.quantity_min.to_string()),
         ("reservations_max", rules.reservations_max.to_string()),
+        ("reservations_per_user_max", rules.reservations_per_user_max.to_string()),
         ("made", sale.reservations.len().to_string()),
     ]
 }

@@ -218,7 +218,7 @@ impl Codec {
         creation: Option<Creation>,
         out: &mut Vec<u8>,
     ) {
-        self.begin(keys, ScriptName::Create, 11, out);
+        self.begin(keys, ScriptName::Create, 12, out);
         bulk_number(out, spec.total);
         bulk_number(out, spec.hold_ms);
         bulk_number(out, spec.opens_at_ms);
@@ -231,7 +231,12 @@ impl Codec {
             None => bulk(out, b""),
         }
         let rules = &spec.rules;
-        let numbers = [rules.extend_max_ms, u64::from(rules.quantity_min), rules.reservations_max];
+        let numbers = [
+            rules.extend_max_ms,
+            rules.quantity_min.into(),
+            rules.reservations_max,
+            rules.reservations_per_user_max.into(),
+        ];
         for number in numbers {
             match rules.is_default() {
                 true => bulk(out, b""),

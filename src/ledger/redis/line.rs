@@ -110,6 +110,15 @@ pub(super) fn number(text: &str) -> Option<u64> {
     if digits { text.parse().ok() } else { None }
 }
 
+/// What the name of a field of the users begins with that says how many reservations were made for one:
+/// no user begins so. The field of his units has his name.
+pub(super) const MADE_FOR: char = '\t';
+
+/// The name of the field that says how many reservations were made for a user.
+pub(super) fn made_for(user: &str) -> String {
+    format!("{MADE_FOR}{user}")
+}
+
 /// The user (empty: anonymous) and the key.
 pub(super) fn split_owner(owner: &str) -> (&str, Option<&str>) {
     match owner.split_once(OWNER_SEPARATOR) {

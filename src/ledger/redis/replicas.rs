@@ -87,6 +87,7 @@ fn is_promise(command: &Command, outcome: &Outcome) -> bool {
         | Outcome::QuantityTooLarge { .. }
         | Outcome::QuantityTooSmall { .. }
         | Outcome::ReservationsExhausted { .. }
+        | Outcome::UserReservationsExhausted { .. }
         | Outcome::NotConfirmed
         | Outcome::ExtensionLimit { .. }
         | Outcome::RemainingTooLarge { .. }

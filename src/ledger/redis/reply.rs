@@ -164,6 +164,7 @@ pub(super) fn may_change(command: &Command, outcome: &Outcome) -> bool {
             | Outcome::QuantityTooLarge { .. }
             | Outcome::QuantityTooSmall { .. }
             | Outcome::ReservationsExhausted { .. }
+            | Outcome::UserReservationsExhausted { .. }
             | Outcome::AlreadyConfirmed
             | Outcome::AlreadyCancelled
             | Outcome::AlreadyRefunded
@@ -265,6 +266,7 @@ impl<'a> Elements<'a> {
             extend_max_ms: self.number()?,
             quantity_min: self.number()?,
             reservations_max: self.number()?,
+            reservations_per_user_max: self.number()?,
         };
         let mut moves = Moves::default();
         if self.0.len() > 0 {
@@ -353,6 +355,9 @@ fn reserve_outcomes(
             b'Q' => Outcome::QuantityTooLarge { quantity_max: elements.number()? },
             b'q' => Outcome::QuantityTooSmall { quantity_min: elements.number()? },
             b'X' => Outcome::ReservationsExhausted { reservations_max: elements.number()? },
+            b'Y' => {
+                Outcome::UserReservationsExhausted { reservations_per_user_max: elements.number()? }
+            }
             b'P' => Outcome::Split { parts: elements.number()? },
             _ => return Err(malformed("an unknown letter")),
         });
@@ -615,7 +620,7 @@ mod tests {
         }
         let both = decode_text(&two, "-NOSCRIPT x\r\n-LOADING x\r\n");
         assert_eq!(both, Err(DecodeError::NoScript));
-        let view = "*15\r\n:1\r\n:1\r\n$4\r\nsale\r\n:1\r\n:0\r\n:0\r\n:1\r\n:0\r\n:9\r\n:0\r\n:1\r\n:0\r\n:5\r\n:1\r\n:0\r\n";
+        let view = "*16\r\n:1\r\n:1\r\n$4\r\nsale\r\n:1\r\n:0\r\n:0\r\n:1\r\n:0\r\n:9\r\n:0\r\n:1\r\n:0\r\n:5\r\n:1\r\n:0\r\n:0\r\n";
         let got = decode_text(&two, &format!("-OOM x\r\n{view}"));
         assert_eq!(got, Err(DecodeError::Refused("OOM x".to_owned())));
         assert!(decode_text(&group(0, &[Command::Show]), view).is_ok());

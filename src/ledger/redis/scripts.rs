@@ -18,7 +18,9 @@ use crate::sale::{ID_PREFIX_TEXT_BYTES, RESERVATION_ID_TEXT_BYTES};
 /// everyone else.
 const EXPIRE_MAX: usize = 2 * BATCH_MAX;
 
-// A run's ids and values go to `unpack`, whose stack holds 8,000 in Redis' Lua.
+// A run's ids and values go to `unpack`, whose stack holds 8,000 in Redis' Lua; so do two counts of each
+// user of a run of purchases, with their names.
+const _: () = assert!(4 * BATCH_MAX < 7_000);
 const _: () = assert!(2 * (EXPIRE_MAX + BATCH_MAX) < 7_000);
 
 const CALL: &str = include_str!("lua/call.lua");

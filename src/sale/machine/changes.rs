@@ -1,9 +1,9 @@
 //! What an operator changes of a sale that is there: its times, its other terms, its stock.
 
 use super::Machine;
+use super::by_user::ByUser;
 use crate::limits::{LIMIT_COUNT_UNITS_MAX, TIME_MS_MAX, TOTAL_MAX};
 use crate::sale::command::Outcome;
-use crate::sale::rows::Table;
 use crate::sale::terms::Terms;
 
 impl Machine {
@@ -44,22 +44,10 @@ impl Machine {
         spec.limit_per_user = limit;
         match (limit_before, limit) {
             (0, 1..) => self.count_users(),
-            (1.., 0) => self.units_by_user = Table::default(),
+            (1.., 0) => self.units_by_user = ByUser::default(),
             _ => {}
         }
         Outcome::Sale(Box::new(self.view()))
-    }
-
-    /// Without a limit nobody counts what each user has.
-    fn count_users(&mut self) {
-        for row in 0..self.rows.len() {
-            let row = &self.rows[row];
-            if row.status.has_units() && row.user_bytes > 0 {
-                let (user_bytes, owner, quantity) =
-                    (row.user_bytes, row.owner.clone(), row.quantity);
-                self.add_user_units(user_bytes, &owner, quantity);
-            }
-        }
     }
 
     pub(super) fn add_stock(&mut self, units: u64) -> Outcome {

@@ -8,8 +8,8 @@ use super::model::{Item, Model, Problems, shown};
 use crate::ledger::LedgerError;
 use crate::ledger::redis::entry_id::EntryId;
 use crate::ledger::redis::keys::SaleKeys;
-use crate::ledger::redis::line::number;
-use crate::sale::{ID_PREFIX_TEXT_BYTES, ReservationId};
+use crate::ledger::redis::line::{MADE_FOR, number};
+use crate::sale::{ID_PREFIX_TEXT_BYTES, ReservationId, SaleSpec};
 
 const LOOK: &str = include_str!("../lua/look.lua");
 
@@ -40,7 +40,7 @@ pub(super) struct Tally {
     pub(super) deadlines_found: u64,
 }
 
-/// A user whose units are not what the reservations come to.
+/// What is counted of a user, under its name in the ledger, that is not what the reservations come to.
 pub(super) struct UserUnits {
     pub(super) user: String,
     pub(super) expected: u64,
@@ -140,8 +140,7 @@ impl<'a> Pass<'a> {
         if !first.exists {
             return Ok(None);
         }
-        let limited = first.spec().0.limit_per_user > 0;
-        let model = Model::new(first.last.version(), limited);
+        let model = Model::new(first.last.version(), &first.spec().0);
         let (cursor, tally) = (EntryId::default(), Tally::default());
         Ok(Some(Self { redis, keys, fields, model, cursor, first, live: 0, tally }))
     }
@@ -162,9 +161,13 @@ impl<'a> Pass<'a> {
         self.tally.claims_found = claims;
 
         let mut units = HashMap::new();
-        if self.first.spec().0.limit_per_user > 0 {
-            self.scan("HSCAN", 4, &mut |_, user, n| {
-                _ = units.insert(user.to_owned(), n.to_owned())
+        let spec = self.first.spec().0;
+        if spec.needs_user() {
+            self.scan("HSCAN", 4, &mut |_, name, n| {
+                // What is not counted any more may still be there.
+                if counts(&spec, name) {
+                    units.insert(name.to_owned(), n.to_owned());
+                }
             })?;
         }
         self.tally.users_found = units.len() as u64;
@@ -224,7 +227,7 @@ impl<'a> Pass<'a> {
             let names: Vec<&str> = chunk.iter().map(|user| &**user).collect();
             let look = self.look_again(&[], &names, &[])?;
             for (user, found) in chunk.iter().zip(&look.users) {
-                let expected = self.model.units_of(user);
+                let expected = self.model.count_of(user);
                 if found.as_deref().map_or(Some(0), number) != Some(expected) {
                     users.push(UserUnits { user: user.clone(), expected, found: found.clone() });
                 }
@@ -374,6 +377,14 @@ fn look(
     Look::parse(redis.ask(&arguments)?)
 }
 
+/// Whether this sale counts what stands under such a name among its users.
+fn counts(spec: &SaleSpec, name: &str) -> bool {
+    match name.starts_with(MADE_FOR) {
+        true => spec.rules.reservations_per_user_max > 0,
+        false => spec.limit_per_user > 0,
+    }
+}
+
 /// The deadline in a member of the deadlines, if it is one.
 fn deadline_of(member: &str) -> Option<u64> {
     let (name, deadline) = member.split_once(':')?;
@@ -405,13 +416,15 @@ impl Found {
             .saturating_sub(wrong(self.deadlines_missing.len()));
     }
 
-    pub(super) fn users_problems(&self, limit: u32) -> Problems {
-        if limit == 0 {
-            return Problems::default();
-        }
+    pub(super) fn users_problems(&self) -> Problems {
         Problems::of(&self.users, |UserUnits { user, expected, found }| {
             let found = found.as_deref().unwrap_or("nothing");
-            format!("{user} has {expected}, but {found} is counted")
+            match user.strip_prefix(MADE_FOR) {
+                None => format!("{user} has {expected}, but {found} is counted"),
+                Some(user) => {
+                    format!("{expected} reservations were made for {user}, but {found} is counted")
+                }
+            }
         })
     }
 

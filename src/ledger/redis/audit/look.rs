@@ -30,8 +30,8 @@ pub(super) struct Look {
     pub(super) sold: Option<String>,
     pub(super) held: Option<String>,
     /// `hold_ms`, `opens_at_ms`, `closes_at_ms`, `limit_per_user`, `quantity_max`.
-    /// Then `extend_max_ms`, `quantity_min`, `reservations_max`.
-    settings: [Option<String>; 8],
+    /// Then `extend_max_ms`, `quantity_min`, `reservations_max`, `reservations_per_user_max`.
+    settings: [Option<String>; 9],
     pub(super) trimmed: u64,
     pub(super) repairs: u64,
     /// A repair has told once more what the stream had lost.
@@ -69,6 +69,7 @@ impl Look {
             extend_max,
             quantity_min,
             reservations_max,
+            reservations_per_user_max,
         ] = fixed(texts(next()?)?)?;
         check_format(format.as_deref())?;
         let [length, last, added] = fixed(texts(next()?)?)?;
@@ -101,6 +102,7 @@ impl Look {
                 extend_max,
                 quantity_min,
                 reservations_max,
+                reservations_per_user_max,
             ],
             trimmed: or_zero(trimmed).ok_or_else(|| unreadable("stream_trimmed"))?,
             repairs: or_zero(repairs).ok_or_else(|| unreadable("repairs"))?,
@@ -139,6 +141,7 @@ impl Look {
                 extend_max_ms: read(5, "extend_max_ms", EXTEND_MAX_MS_DEFAULT, HOLD_MS_MAX),
                 quantity_min: read(6, "quantity_min", 1, QUANTITY_MAX.into()) as u32,
                 reservations_max: read(7, "reservations_max", 0, TOTAL_MAX),
+                reservations_per_user_max: read(8, "reservations_per_user_max", 0, u32_max) as u32,
             },
         };
         (spec, bad)

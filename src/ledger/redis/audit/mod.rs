@@ -92,7 +92,7 @@ fn checks(found: &Found) -> Vec<Check> {
         examples: problems.examples,
         ..Check::default()
     };
-    let (spec, bad_settings) = look.spec();
+    let (_, bad_settings) = look.spec();
     let sold = look.sold_units().unwrap_or_else(|| model.sold());
     let total_read = look.total.as_deref().and_then(super::line::number);
     let settings = Problems::of(&bad_settings, |name| format!("{name} is no number in its range"));
@@ -109,12 +109,7 @@ fn checks(found: &Found) -> Vec<Check> {
             examples: settings.examples,
             ..Check::default()
         },
-        list(
-            "users",
-            tally.users_expected,
-            tally.users_found,
-            found.users_problems(spec.limit_per_user),
-        ),
+        list("users", tally.users_expected, tally.users_found, found.users_problems()),
         list("claims", tally.claims_expected, tally.claims_found, found.claims_problems()),
         list(
             "deadlines",

@@ -10,9 +10,10 @@ use std::collections::{HashMap, HashSet};
 
 use crate::ledger::client::EXAMPLES_MAX;
 use crate::ledger::redis::entry_id::EntryId;
-use crate::ledger::redis::line::{Line, end_of_line, split_owner};
+use crate::ledger::redis::line::{Line, end_of_line, made_for, split_owner};
 use crate::sale::{
-    Change, Details, ID_PREFIX_TEXT_BYTES, Key, Reservation, ReservationId, SaleId, Status, User,
+    Change, Details, ID_PREFIX_TEXT_BYTES, Key, Reservation, ReservationId, SaleId, SaleSpec,
+    Status, User,
 };
 
 /// A user as people read it.
@@ -162,10 +163,12 @@ fn deadline_member(id: ReservationId, expires_at_ms: u64) -> String {
 #[derive(Default)]
 struct Sums {
     limited: bool,
+    counted: bool,
     held: u64,
     confirmed: u64,
-    /// Units of each user, if the sale has a limit.
-    units: HashMap<Box<str>, u64>,
+    /// Units of each user, if the sale has a limit, and how many reservations were made for each, if
+    /// that is bounded: as the ledger names it.
+    by_user: HashMap<Box<str>, u64>,
 }
 
 impl Sums {
@@ -174,14 +177,26 @@ impl Sums {
         match item.status {
             Status::Held => count(&mut self.held, units),
             Status::Confirmed => count(&mut self.confirmed, units),
-            Status::Cancelled | Status::Expired | Status::Refunded => return,
+            Status::Cancelled | Status::Expired | Status::Refunded => {}
         }
-        if self.limited && !item.user().is_empty() {
-            match self.units.get_mut(item.user()) {
-                Some(sum) => count(sum, units),
-                None => _ = self.units.insert(item.user().into(), units),
-            }
+        if self.limited && item.status.has_units() && !item.user().is_empty() {
+            count_of(&mut self.by_user, item.user(), units, &count);
         }
+        if self.counted && !item.user().is_empty() {
+            count_of(&mut self.by_user, &made_for(item.user()), 1, &count);
+        }
+    }
+}
+
+fn count_of(
+    sums: &mut HashMap<Box<str>, u64>,
+    name: &str,
+    number: u64,
+    count: &impl Fn(&mut u64, u64),
+) {
+    match sums.get_mut(name) {
+        Some(sum) => count(sum, number),
+        None => _ = sums.insert(name.into(), number),
     }
 }
 
@@ -198,12 +213,14 @@ pub(super) struct Model {
 }
 
 impl Model {
-    pub(super) fn new(since: u64, limited: bool) -> Self {
+    pub(super) fn new(since: u64, spec: &SaleSpec) -> Self {
+        let limited = spec.limit_per_user > 0;
+        let counted = spec.rules.reservations_per_user_max > 0;
         Self {
             items: HashMap::new(),
             since,
             first: None,
-            sums: Sums { limited, ..Sums::default() },
+            sums: Sums { limited, counted, ..Sums::default() },
             unreadable: Problems::default(),
         }
     }
@@ -341,14 +358,14 @@ impl Model {
         self.sums.held + self.sums.confirmed
     }
 
-    /// Units that a user has.
-    pub(super) fn units_of(&self, user: &str) -> u64 {
-        self.sums.units.get(user).copied().unwrap_or(0)
+    /// What is to be counted under a name: units of a user, or how many reservations were made for him.
+    pub(super) fn count_of(&self, name: &str) -> u64 {
+        self.sums.by_user.get(name).copied().unwrap_or(0)
     }
 
-    /// Every user that has or had units.
+    /// All that is, or was, to be counted of users.
     pub(super) fn users(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.sums.units.iter().map(|(user, &units)| (&**user, units))
+        self.sums.by_user.iter().map(|(name, &number)| (&**name, number))
     }
 
     /// The version from which on the stream tells changes. `last` is that of the last entry.
@@ -422,14 +439,20 @@ mod tests {
         assert_eq!(Line::parse("7 held 1 5"), None);
     }
 
+    fn spec(limit_per_user: u32) -> SaleSpec {
+        let mut spec = SaleSpec { limit_per_user, ..SaleSpec::with_total(9) };
+        spec.rules.reservations_per_user_max = limit_per_user;
+        spec
+    }
+
     #[test]
     fn sums_follow_every_change() {
-        let mut model = Model::new(10, true);
+        let mut model = Model::new(10, &spec(1));
         let name = field_name(ReservationId(1));
         model.streamed(5, 1, &text(1, "held 2 9 ann"));
         assert_eq!((model.held(), model.missing().len()), (0, 1), "the stream alone is no stock");
         model.stored(&name, &[text(1, "held 2 9 ann"), text(2, "confirmed 1 9 ann\tk")].concat());
-        assert_eq!((model.held(), model.sold(), model.units_of("ann")), (2, 3, 3));
+        assert_eq!((model.held(), model.sold(), model.count_of("ann")), (2, 3, 3));
         assert_eq!(model.untold(true, false), [ReservationId(2)]);
         // Read a second time, newer than the stream, which then follows.
         model
@@ -437,7 +460,8 @@ mod tests {
         assert_eq!(model.untold(false, true), [ReservationId(1)]);
         model.streamed(11, 2, &text(1, "expired 2 9 ann"));
         model.streamed(12, 3, &text(3, "held 4 9"));
-        assert_eq!((model.held(), model.sold(), model.units_of("ann")), (4, 5, 1));
+        assert_eq!((model.held(), model.sold(), model.count_of("ann")), (4, 5, 1));
+        assert_eq!(model.count_of("\tann"), 2, "also of what expired");
         assert!(model.untold(false, false).is_empty() && model.missing().is_empty());
         assert!(!model.claimed("ann\tk", &ReservationId(1).to_string()));
         assert!(model.claimed("ann\tk", &ReservationId(2).to_string()));
@@ -450,7 +474,7 @@ mod tests {
     #[test]
     fn what_no_change_can_have_made_was_edited() {
         let edited = |told: &str, stored: &str, lost_some| {
-            let mut model = Model::new(10, false);
+            let mut model = Model::new(10, &spec(0));
             model.streamed(5, 1, &text(1, told));
             model.stored(&field_name(ReservationId(1)), &text(1, stored));
             let edited = model.edited(lost_some);
@@ -480,7 +504,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_told() {
-        let mut model = Model::new(0, false);
+        let mut model = Model::new(0, &spec(0));
         let name = field_name(ReservationId(1));
         let twice = [text(1, "held 1 9"), text(1, "held 1 9"), text(2, "hold 1 9")].concat();
         model.stored(&name, &twice);

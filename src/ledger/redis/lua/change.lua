@@ -32,7 +32,7 @@ local function parse_details(text)
 end
 
 -- What stands from one character of a text to another: status, quantity, deadline, user ('' if
--- anonymous; not told apart if the sale has no limit), details if there are any, and where the owner
+-- anonymous; not told apart if the sale bounds nothing per user), details if there are any, and where the owner
 -- ends. Nothing if it is no reservation.
 local function parse(text, from, to)
   local _, at, status, quantity, deadline = find(text, '^(%l+) (%d+) (%d+)', from)
@@ -51,7 +51,7 @@ local function parse(text, from, to)
   elseif owner_end > to or byte(text, to) == 9 then
     return
   end
-  return status, quantity, deadline, limit > 0 and sub(text, at + 2, user_end) or '', details, owner_end
+  return status, quantity, deadline, (limit > 0 or user_max > 0) and sub(text, at + 2, user_end) or '', details, owner_end
 end
 
 local function refuse_line(line)

@@ -17,11 +17,13 @@ end
 hold, limit, quantity_max = tonumber(ARGV[5]) or hold, tonumber(ARGV[6]) or limit,
   tonumber(ARGV[7]) or quantity_max
 
--- What each user has, as HSET takes it, in pieces that `unpack` can take; or nothing, and the reply.
+-- What each user has, and how many reservations were made for each (behind a tab), as far as the sale
+-- bounds it; or nothing, and the reply.
 local function count_users()
   local too_many = {now, free, 'too_many_to_count', sold}
   if sold > LIMIT_COUNT_UNITS_MAX then return nil, too_many end
-  local has, pieces, piece = {}, {}, {}
+  local has = {}
+  local function count(name, number) has[name] = (has[name] or 0) + number end
   local cursor, lines = '0', 0
   repeat
     local page = call('HSCAN', RESERVATIONS, cursor, 'COUNT', '100')
@@ -37,41 +39,64 @@ local function count_users()
         local id_end = find(line, ' ', 1, true)
         local status, quantity, _, user = parse(line, (id_end or #line) + 1, #line)
         if not status then return nil, refuse_line(line) end
-        if user ~= '' and (status == 'held' or status == 'confirmed') then
-          has[user] = (has[user] or 0) + quantity
+        if user ~= '' and user_max > 0 then count('\t' .. user, 1) end
+        if user ~= '' and limit > 0 and (status == 'held' or status == 'confirmed') then
+          count(user, quantity)
         end
       end
     end
   until cursor == '0'
-  for user, units in pairs(has) do
-    if #piece == 1000 then piece = {} end
-    if #piece == 0 then pieces[#pieces + 1] = piece end
-    piece[#piece + 1] = user
-    piece[#piece + 1] = format('%d', units)
+  return has
+end
+
+-- Gives the users these numbers, and takes away all others. Those that bound somebody until now are
+-- never missing.
+local function set_users(has, bound_before)
+  local piece, gone = {}, {}
+  local function flush()
+    if #piece > 0 then call('HSET', USERS, unpack(piece)) end
+    piece = {}
   end
-  return pieces
+  if not bound_before then
+    if call('EXISTS', USERS) == 1 then call('UNLINK', USERS) end
+  else
+    local cursor = '0'
+    repeat
+      local page = call('HSCAN', USERS, cursor, 'COUNT', '1000')
+      cursor = page[1]
+      for i = 1, #page[2], 2 do
+        if not has[page[2][i]] then gone[#gone + 1] = page[2][i] end
+      end
+    until cursor == '0'
+  end
+  for name, number in pairs(has) do
+    piece[#piece + 1] = name
+    piece[#piece + 1] = format('%d', number)
+    if #piece == 1000 then flush() end
+  end
+  flush()
+  for i = 1, #gone, 1000 do call('HDEL', USERS, unpack(gone, i, math.min(i + 999, #gone))) end
 end
 
 local counts_from_now = limit_before == 0 and limit > 0
+-- Nobody looks at what is left of units where reservations are still counted.
 local counts_no_more = limit_before > 0 and limit == 0
 if counts_from_now or counts_no_more then
   needs('UNLINK', USERS)
+  needs('HDEL', USERS, 'a')
   needs('HINCRBY', SALE, 'repairs', '1')
   needs('HSET', SALE, 'limit_per_user', '0')
 end
 if counts_from_now then
-  local pieces, reply = count_users()
-  if not pieces then return reply end
-  -- Nobody reads them yet. There are some only if a change ended between its writes.
-  local has_old = call('EXISTS', USERS) == 1
+  local has, reply = count_users()
+  if not has then return reply end
   -- An audit under way has counted what is counted anew here.
   call('HINCRBY', SALE, 'repairs', '1')
-  if has_old then call('UNLINK', USERS) end
-  for _, piece in ipairs(pieces) do call('HSET', USERS, unpack(piece)) end
+  set_users(has, user_max > 0)
 end
 if counts_no_more then call('HINCRBY', SALE, 'repairs', '1') end
 call('HSET', SALE, 'hold_ms', format('%d', hold), 'closes_at_ms', format('%d', closes),
   'limit_per_user', format('%d', limit), 'quantity_max', format('%d', quantity_max),
   'last_ms', format('%d', now))
-if counts_no_more then call('UNLINK', USERS) end
+if counts_no_more and user_max == 0 then call('UNLINK', USERS) end
 return view('sale')

@@ -5,7 +5,7 @@
 --   G granted          R replayed: id, reservation    U user required
 --   S sold out         s too few left: units          C closed         O not open: opens_at_ms
 --   L limit: limit     Q quantity: maximum       P sold in parts: how many
---   q quantity: minimum     X as many were made as ever may: how many
+--   q quantity: minimum     X as many were made as ever may: how many     Y the same for this user
 --   K the key has a reservation, made by another request
 if not known then return {now, -1} end
 local deadline = format('%d', now + hold)
@@ -91,16 +91,22 @@ local function grant(set, deadlines, lines, units, claims, users, raised)
   end
 end
 
-local limited = limit > 0
+local limited, counted = limit > 0, user_max > 0
 local claimed = has_claims and call('HMGET', CLAIMS, unpack(asked_claims))
--- Who asks, and what each has, if the sale has a limit.
-local who, users
-if limited then
+-- Who asks, and what each has, if the sale has a limit. How many reservations were made for each, if
+-- that is bounded: the name of this field is a tab and the user, whose name has none.
+local who, users, made_for
+if limited or counted then
   who = {}
   for i = 1, count do
     who[i] = match(asked_claims[i], '^[^\t]+') or asked_users[i]
   end
-  users = has_users and call('HMGET', USERS, unpack(who)) or {}
+end
+if limited then users = has_users and call('HMGET', USERS, unpack(who)) or {} end
+if counted then
+  local names = {}
+  for i = 1, count do names[i] = '\t' .. who[i] end
+  made_for = has_users and call('HMGET', USERS, unpack(names)) or {}
 end
 
 local gate = now >= closes and 'C' or now < opens and 'O' or false
@@ -111,7 +117,7 @@ local one_of = ' held 1 ' .. deadline .. ' '
 local codes, pieces, names, from = {}, {}, {}, {}
 local prefix, name
 local new_claims, granted_by_claim = {}, {}
-local units_by_user = users and {}
+local units_by_user, made_by_user = users and {}, made_for and {}
 local extras
 local pieces_n, left = 0, free
 
@@ -157,10 +163,14 @@ for i = 1, count do
   end
   local earlier = claim ~= '' and (claimed[i] or granted_by_claim[claim])
   local quantity = quantities[i]
-  local user, units = limited and who[i]
+  local user, units, made_before = who and who[i] or ''
   if limited and user ~= '' then
     units = units_by_user[user] or integer(users[i], 0, 0, TOTAL_MAX)
     if not units then return refuse('a number of units in ' .. USERS .. ' is not one') end
+  end
+  if counted and user ~= '' then
+    made_before = made_by_user[user] or integer(made_for[i], 0, 0, TOTAL_MAX)
+    if not made_before then return refuse('a number of reservations in ' .. USERS .. ' is not one') end
   end
   if earlier then
     if claimed[i] then
@@ -182,11 +192,14 @@ for i = 1, count do
   elseif quantity < quantity_min then
     codes[i] = 'q'
     extra(quantity_min)
-  elseif limited and not units then
+  elseif who and user == '' then
     codes[i] = 'U'
   elseif limited and units + quantity > limit then
     codes[i] = 'L'
     extra(limit)
+  elseif counted and made_before >= user_max then
+    codes[i] = 'Y'
+    extra(user_max)
   elseif reservations_max > 0 and made >= reservations_max then
     codes[i] = 'X'
     extra(reservations_max)
@@ -215,6 +228,7 @@ for i = 1, count do
     end
     left = left - quantity
     if units then units_by_user[user] = units + quantity end
+    if made_before then made_by_user[user] = made_before + 1 end
     if claim ~= '' then
       granted_by_claim[claim] = i
       new_claims[#new_claims + 1] = claim
@@ -236,10 +250,14 @@ if pieces_n > 0 then
     end
   end
   if endless then return refuse_endless() end
-  local users_then = units_by_user and {}
+  local users_then = who and {}
   for user, units in pairs(units_by_user or {}) do
     users_then[#users_then + 1] = user
     users_then[#users_then + 1] = format('%d', units)
+  end
+  for user, made_then in pairs(made_by_user or {}) do
+    users_then[#users_then + 1] = '\t' .. user
+    users_then[#users_then + 1] = format('%d', made_then)
   end
   grant(changed_fields(), deadlines, #texts == 1 and texts[1] or concat(texts), free - left,
     #new_claims > 0 and new_claims, users_then,

@@ -43,7 +43,9 @@ quantity_max = integer(set.quantity_max, nil, 1, QUANTITY_MAX) or QUANTITY_MAX_D
 extend_max = integer(set.extend_max_ms, nil, 0, HOLD_MS_MAX) or EXTEND_MAX_MS_DEFAULT
 quantity_min = integer(set.quantity_min, nil, 1, QUANTITY_MAX) or 1
 reservations_max = integer(set.reservations_max, nil, 0, TOTAL_MAX) or 0
+user_max = integer(set.reservations_per_user_max, nil, 0, LIMIT_MAX) or 0
 local has_rules = set.extend_max_ms or set.quantity_min or set.reservations_max
+  or set.reservations_per_user_max
 creation = micros or 0
 -- The two hashes stay and are written over: in a Cluster, a key that a script has emptied can't be
 -- written again while its slot is on its way.

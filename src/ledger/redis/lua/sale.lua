@@ -40,15 +40,17 @@ if known then
       .. shown(set[7]) .. ', confirmed ' .. shown(set[9]) .. ', creation ' .. shown(set[10]))
   end
   if sale_format >= FORMAT_RULES then
-    local rules = call('HMGET', SALE, 'extend_max_ms', 'quantity_min', 'reservations_max', 'made')
+    local rules = call('HMGET', SALE, 'extend_max_ms', 'quantity_min', 'reservations_max', 'made',
+      'reservations_per_user_max')
     extend_max = integer(rules[1], EXTEND_MAX_MS_DEFAULT, 0, HOLD_MS_MAX)
     quantity_min = integer(rules[2], 1, 1, QUANTITY_MAX)
     reservations_max = integer(rules[3], 0, 0, TOTAL_MAX)
     made = integer(rules[4], 0, 0, TOTAL_MAX)
-    if not (extend_max and quantity_min and reservations_max and made) then
+    user_max = integer(rules[5], 0, 0, LIMIT_MAX)
+    if not (extend_max and quantity_min and reservations_max and made and user_max) then
       return refuse('a field of the hash ' .. SALE .. ' is no whole number in its range: extend_max_ms '
         .. shown(rules[1]) .. ', quantity_min ' .. shown(rules[2]) .. ', reservations_max '
-        .. shown(rules[3]) .. ', made ' .. shown(rules[4]))
+        .. shown(rules[3]) .. ', made ' .. shown(rules[4]) .. ', reservations_per_user_max ' .. shown(rules[5]))
     end
   end
   if held + confirmed > sold then

@@ -4,15 +4,15 @@
 local function view(outcome)
   free = math.max(total - sold, 0)
   local reply = {now, free, outcome, total, sold, held, hold, opens, closes, limit, quantity_max,
-    creation, extend_max, quantity_min, reservations_max}
+    creation, extend_max, quantity_min, reservations_max, user_max}
   if not parts then return reply end
   local names = {}
   for n = 0, parts do names[n + 1] = 'gave_' .. n end
   for n = 0, parts do names[parts + 2 + n] = 'took_' .. n end
-  reply[16] = split
+  reply[17] = split
   for i, text in ipairs(call('HMGET', SALE, unpack(names))) do
-    reply[16 + i] = integer(text, 0, 0, MOVED_MAX)
-    if not reply[16 + i] then
+    reply[17 + i] = integer(text, 0, 0, MOVED_MAX)
+    if not reply[17 + i] then
       return refuse(names[i] .. ' of ' .. SALE .. ' is no number of units')
     end
   end

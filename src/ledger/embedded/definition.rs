@@ -1,0 +1,111 @@
+//! A sale's definition, and changes of it, as bytes.
+
+use super::reader::{Malformed, Reader, check};
+use crate::limits::{HOLD_MS_MAX, QUANTITY_MAX, TIME_MS_MAX, TOTAL_MAX};
+use crate::sale::{Rules, SaleSpec, Split, Terms};
+
+/// Which of the terms a change of them names.
+const CLOSING: u8 = 1;
+const HOLD: u8 = 2;
+const LIMIT: u8 = 4;
+const QUANTITY: u8 = 8;
+
+/// Which terms are named, and these.
+pub(super) fn put_terms(out: &mut Vec<u8>, terms: &Terms) {
+    let times = [(CLOSING, terms.closes_at_ms), (HOLD, terms.hold_ms)];
+    let counts = [(LIMIT, terms.limit_per_user), (QUANTITY, terms.quantity_max)];
+    let named = |bit: u8, is_named: bool| if is_named { bit } else { 0 };
+    let times_named = times.iter().map(|(bit, ms)| named(*bit, ms.is_some()));
+    let counts_named = counts.iter().map(|(bit, count)| named(*bit, count.is_some()));
+    out.push(times_named.chain(counts_named).sum());
+    times.iter().filter_map(|(_, ms)| *ms).for_each(|ms| out.extend_from_slice(&ms.to_le_bytes()));
+    let counts = counts.iter().filter_map(|(_, count)| *count);
+    counts.for_each(|count| out.extend_from_slice(&count.to_le_bytes()));
+}
+
+/// Adds a sale's definition.
+pub(super) fn put_spec(out: &mut Vec<u8>, spec: &SaleSpec) {
+    debug_assert_eq!(spec.split, Split::Whole, "an embedded ledger splits no sale");
+    for number in [spec.total, spec.opens_at_ms, spec.closes_at_ms, spec.hold_ms] {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
+    out.extend_from_slice(&spec.limit_per_user.to_le_bytes());
+    out.extend_from_slice(&spec.quantity_max.to_le_bytes());
+}
+
+/// Adds a sale's rules, unless they are those of a sale that was given none.
+pub(super) fn put_rules(out: &mut Vec<u8>, rules: &Rules) {
+    if !rules.is_default() {
+        out.extend_from_slice(&rules.extend_max_ms.to_le_bytes());
+        out.extend_from_slice(&rules.quantity_min.to_le_bytes());
+        out.extend_from_slice(&rules.reservations_max.to_le_bytes());
+        out.extend_from_slice(&rules.reservations_per_user_max.to_le_bytes());
+    }
+}
+
+impl Reader<'_> {
+    /// A sale's definition. Its times may be in any order: see [`Machine::restore`].
+    ///
+    /// [`Machine::restore`]: crate::sale::Machine::restore
+    pub(super) fn spec(&mut self) -> Result<SaleSpec, Malformed> {
+        let [total, opens_at_ms, closes_at_ms, hold_ms] = [
+            self.u64("total")?,
+            self.u64("opening")?,
+            self.u64("closing")?,
+            self.u64("hold time")?,
+        ];
+        let limit_per_user = self.u32("limit")?;
+        let quantity_max = self.u32("maximum quantity")?;
+        let legal = total <= TOTAL_MAX
+            && opens_at_ms <= TIME_MS_MAX
+            && closes_at_ms <= TIME_MS_MAX
+            && (1..=HOLD_MS_MAX).contains(&hold_ms)
+            && (1..=QUANTITY_MAX).contains(&quantity_max);
+        let spec = SaleSpec {
+            total,
+            opens_at_ms,
+            closes_at_ms,
+            limit_per_user,
+            hold_ms,
+            quantity_max,
+            split: Split::Whole,
+            rules: Default::default(),
+        };
+        check(legal, spec, "definition")
+    }
+
+    /// What [`put_rules`] wrote. A definition with it may be any: it is to be checked as a whole.
+    pub(super) fn rules(&mut self) -> Result<Rules, Malformed> {
+        let (extend_max_ms, quantity_min) = (self.u64("rules")?, self.u32("rules")?);
+        let rules = Rules {
+            extend_max_ms,
+            quantity_min,
+            reservations_max: self.u64("rules")?,
+            reservations_per_user_max: self.u32("rules")?,
+        };
+        let legal = rules.extend_max_ms <= HOLD_MS_MAX
+            && (1..=QUANTITY_MAX).contains(&rules.quantity_min)
+            && rules.reservations_max <= TOTAL_MAX;
+        check(legal, rules, "rules")
+    }
+
+    /// What [`put_terms`] wrote.
+    pub(super) fn terms(&mut self) -> Result<Terms, Malformed> {
+        let named = self.byte("terms")?;
+        let mut terms = Terms::default();
+        if named & CLOSING != 0 {
+            terms.closes_at_ms = Some(self.u64("closing")?);
+        }
+        if named & HOLD != 0 {
+            terms.hold_ms = Some(self.u64("hold time")?);
+        }
+        if named & LIMIT != 0 {
+            terms.limit_per_user = Some(self.u32("limit")?);
+        }
+        if named & QUANTITY != 0 {
+            terms.quantity_max = Some(self.u32("maximum quantity")?);
+        }
+        let known = named <= CLOSING | HOLD | LIMIT | QUANTITY;
+        check(known && terms.check().is_ok(), terms, "terms")
+    }
+}
