@@ -266,6 +266,7 @@ fn tend_letters(file: &Path, action: LettersAction, out: &mut dyn Write) -> Done
                 done => done?,
             }
         }
+        LettersAction::Status { json } => webhooks::status(file, json, wall_ms(), out)?,
         LettersAction::Replay(which) => {
             let count = webhooks::replay(file, which, wall_ms())?;
             writeln!(out, "{count} dead letters put back: they are tried anew")?;

@@ -116,7 +116,7 @@ pub fn run(
     // Before anything is sold: the orders may know of more than the ledger does.
     let mut orders = match waits_for_ledger {
         true => None,
-        false => ledger.orders(&status.config)?,
+        false => ledger.orders(&status)?,
     };
     // One more, for operators.
     engine::configure(cores + usize::from(status.config.control.is_some()));
@@ -155,7 +155,7 @@ pub fn run(
             Some(started) => Some(started),
             None => {
                 server.await_ledger()?;
-                orders = ledger.orders(&server.status.config)?;
+                orders = ledger.orders(&server.status)?;
                 server.wait_for_sales()?
             }
         }

@@ -18,6 +18,8 @@ pub struct Upkeep {
     pub lease: LeaseCounts,
     /// Of the audits that it was asked for.
     pub audits: AuditCounts,
+    /// Of the webhooks of an embedded ledger, if it sends them.
+    pub webhooks: WebhookCounts,
     /// When the certificates that buyers are shown expire, by their file.
     certificates: Mutex<Vec<Certificate>>,
 }
@@ -33,6 +35,21 @@ pub struct LeaseCounts {
     pub members: Gauge,
     /// Their cores together.
     pub cores: Gauge,
+}
+
+/// What the loop that delivers webhooks tells of itself.
+#[derive(Debug, Default)]
+pub struct WebhookCounts {
+    /// Those that the receiver lacks and may still get.
+    pub waiting: Gauge,
+    /// When the one was made that has waited longest.
+    pub oldest: Moment,
+    /// Those that the receiver has taken.
+    pub delivered: Counter,
+    /// Attempts that failed.
+    pub failed: Counter,
+    /// Those that are not tried any more.
+    pub dead: Gauge,
 }
 
 /// A certificate, as it was read last.

@@ -130,22 +130,29 @@ pub struct OrdersOptions {
     #[arg(long, help_heading = "Webhooks", value_name = "N", allow_negative_numbers = true)]
     pub(crate) webhook_backlog: Option<String>,
 
+    /// Tell how the worker with the file of --state stands, and exit
+    ///
+    /// What waits and for how long, what was delivered, attempts that failed, dead letters. The worker
+    /// need not be stopped for it.
+    #[arg(long, help_heading = "Webhooks", requires = "state", group = "look", conflicts_with_all = WORK)]
+    pub(crate) status: bool,
+
     /// List the dead letters in the file of --state, and exit
-    #[arg(long, help_heading = "Webhooks", requires = "state", conflicts_with_all = WORK)]
+    #[arg(long, help_heading = "Webhooks", requires = "state", group = "look", conflicts_with_all = WORK)]
     pub(crate) dead_letters: bool,
 
-    /// With --dead-letters: one JSON object per line, with the webhook as it is sent
-    #[arg(long, help_heading = "Webhooks", requires = "dead_letters")]
+    /// With --status, one JSON object; with --dead-letters, one per line, with the webhook as it is sent
+    #[arg(long, help_heading = "Webhooks", requires = "look")]
     pub(crate) json: bool,
 
     /// Put a dead letter back, or all, and exit: it is tried anew
     ///
     /// The worker need not be stopped for it. ID is the webhook-id as --dead-letters lists it.
-    #[arg(long, help_heading = "Webhooks", value_name = "ID|all", requires = "state", conflicts_with_all = WORK, conflicts_with = "dead_letters")]
+    #[arg(long, help_heading = "Webhooks", value_name = "ID|all", requires = "state", conflicts_with_all = WORK, conflicts_with = "look")]
     pub(crate) replay: Option<String>,
 
     /// Give a dead letter up for good, or all, and exit
-    #[arg(long, help_heading = "Webhooks", value_name = "ID|all", requires = "state", conflicts_with_all = WORK, conflicts_with_all = ["dead_letters", "replay"])]
+    #[arg(long, help_heading = "Webhooks", value_name = "ID|all", requires = "state", conflicts_with_all = WORK, conflicts_with_all = ["look", "replay"])]
     pub(crate) discard: Option<String>,
 
     /// List the consumer groups and how far each is, and exit
@@ -198,9 +205,10 @@ Examples:
   One that is given up holds up the trimming until it is ended:
       stampede orders --from redis://10.0.0.5:6379 --groups
       stampede orders --from redis://10.0.0.5:6379 --drop-group report
-  Webhooks to a receiver, from one worker, and what could not be delivered:
+  Webhooks to a receiver, from one worker, how it stands, and what could not be delivered:
       stampede orders --from redis://10.0.0.5:6379 --to https://shop.example/hooks \\
           --state webhooks.db --webhook-secret-file webhooks.secret
+      stampede orders --state webhooks.db --status
       stampede orders --state webhooks.db --dead-letters
       stampede orders --state webhooks.db --replay all
   From a timer, every minute:

@@ -36,7 +36,7 @@ pub struct OrdersCommand {
 pub enum OrdersAction {
     /// Something with the streams of a Redis.
     Ledger(RedisSetting, LedgerAction),
-    /// Something with the dead letters in a file.
+    /// Something with the file of a worker that sends webhooks.
     Letters(PathBuf, LettersAction),
 }
 

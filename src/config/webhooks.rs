@@ -20,10 +20,15 @@ use crate::orders::webhooks::{Schedule, SecretFile, WebhookOptions, WebhookUrl, 
 use crate::orders::{DatabaseUrl, Destination};
 use crate::tls::pem::certificates;
 
-/// What is done with dead letters.
+/// What is done with a worker's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LettersAction {
-    /// List them.
+    /// Tell how the worker stands.
+    Status {
+        /// As JSON.
+        json: bool,
+    },
+    /// List the dead letters.
     List {
         /// As JSON.
         json: bool,
@@ -188,7 +193,7 @@ pub(super) fn refuse(options: &OrdersOptions, take: &mut Take) {
     }
 }
 
-/// What is to be done with dead letters, and in which file. `None`: nothing.
+/// What is to be done with a worker's file, and which one. `None`: nothing.
 pub(super) fn letters(
     options: &OrdersOptions,
     take: &mut Take,
@@ -204,6 +209,8 @@ pub(super) fn letters(
         LettersAction::Discard(which("discard", text)?)
     } else if options.dead_letters {
         LettersAction::List { json: options.json }
+    } else if options.status {
+        LettersAction::Status { json: options.json }
     } else {
         return None;
     };

@@ -11,7 +11,7 @@ use crate::ledger::counts::StoreCounts;
 use crate::limits::LEASE_MS;
 use crate::logging;
 use crate::status::Status;
-use crate::upkeep::{AuditCounts, Audited, LeaseCounts};
+use crate::upkeep::{AuditCounts, Audited, LeaseCounts, WebhookCounts};
 
 pub(super) fn write(sheet: &mut Sheet<'_>, status: &Status) -> fmt::Result {
     let due = status.store.as_ref().map_or(&status.upkeep.sweep_due, |store| &store.expiry_due);
@@ -25,6 +25,9 @@ pub(super) fn write(sheet: &mut Sheet<'_>, status: &Status) -> fmt::Result {
         && status.config.orders.is_some()
     {
         write_orders(sheet, store)?;
+    }
+    if status.config.orders.as_ref().is_some_and(|to| to.database().is_none()) {
+        write_webhooks(sheet, &status.upkeep.webhooks)?;
     }
     let upkeep = &status.upkeep;
     if status.store.is_none() {
@@ -64,6 +67,24 @@ fn write_orders(sheet: &mut Sheet<'_>, store: &StoreCounts) -> fmt::Result {
         "For how long the oldest change has waited that the orders lack.",
         &store.orders.behind,
     )
+}
+
+/// What the receiver of an embedded ledger's webhooks has, and lacks.
+fn write_webhooks(sheet: &mut Sheet<'_>, webhooks: &WebhookCounts) -> fmt::Result {
+    let help = "Webhooks that wait to be delivered.";
+    sheet.gauge("webhooks_waiting", help, webhooks.waiting.get())?;
+    write_age(
+        sheet,
+        "webhooks_lag",
+        "For how long the webhook has waited that has waited longest.",
+        &webhooks.oldest,
+    )?;
+    let help = "Webhooks that the receiver has taken.";
+    sheet.counter("webhooks_delivered", help, None, webhooks.delivered.get())?;
+    let help = "Attempts to deliver a webhook that failed.";
+    sheet.counter("webhook_failures", help, None, webhooks.failed.get())?;
+    let help = "Webhooks that are not tried any more.";
+    sheet.gauge("webhooks_dead_letters", help, webhooks.dead.get())
 }
 
 fn write_lease(sheet: &mut Sheet<'_>, lease: &LeaseCounts) -> fmt::Result {

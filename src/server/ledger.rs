@@ -110,10 +110,11 @@ impl Ledger {
     }
 
     /// The worker that writes the orders of an embedded ledger, if it is asked for.
-    pub(super) fn orders(&self, config: &Config) -> Result<Option<OrdersThread>, RunError> {
-        match (self, &config.orders) {
+    pub(super) fn orders(&self, status: &Status) -> Result<Option<OrdersThread>, RunError> {
+        match (self, &status.config.orders) {
             (Self::Embedded(ledger), Some(to)) => {
-                let started = OrdersThread::start(ledger.handle(), to.clone());
+                let started =
+                    OrdersThread::start(ledger.handle(), to.clone(), status.upkeep.clone());
                 started.map(Some).map_err(|error| match error {
                     OrdersStartError::Thread(error) => error.into(),
                     OrdersStartError::Behind(reason) => RunError::Orders(reason),

@@ -19,6 +19,7 @@ use crate::orders::{
     ConnectError, Destination, EmbeddedSource, Place, Sink, Source, SourceError, WorkerError,
     WorkerOptions, run,
 };
+use crate::upkeep::Upkeep;
 
 /// Time before a worker that gave up is started again: by then somebody may have acted.
 const RESTART_PAUSE: Duration = Duration::from_secs(10);
@@ -45,7 +46,11 @@ pub struct OrdersThread {
 impl OrdersThread {
     /// Starts it, once the ledger is compared with what the database has. It waits for a database
     /// that is away.
-    pub fn start(ledger: Handle, to: Destination) -> Result<Self, OrdersStartError> {
+    pub fn start(
+        ledger: Handle,
+        to: Destination,
+        upkeep: Arc<Upkeep>,
+    ) -> Result<Self, OrdersStartError> {
         let stop = Arc::new(AtomicBool::new(false));
         let told = stop.clone();
         let stop_deadline = match to {
@@ -73,7 +78,7 @@ impl OrdersThread {
             }
             while !told.load(Ordering::Relaxed) {
                 // A panic is in the log already.
-                let worked = catch_unwind(AssertUnwindSafe(|| work(&ledger, &to, &told)));
+                let worked = catch_unwind(AssertUnwindSafe(|| work(&ledger, &to, &told, &upkeep)));
                 match worked {
                     Ok(Ok(())) => return,
                     // The database was away at the start. What it says now has stopped the ledger.
@@ -127,11 +132,16 @@ fn compare(ledger: &Handle, to: &Destination) -> Result<(), String> {
     }
 }
 
-fn work(ledger: &Handle, to: &Destination, stop: &AtomicBool) -> Result<(), WebhooksError> {
+fn work(
+    ledger: &Handle,
+    to: &Destination,
+    stop: &AtomicBool,
+    upkeep: &Upkeep,
+) -> Result<(), WebhooksError> {
     let url = match to {
         Destination::Database(url) => url,
         Destination::Webhooks(options) => {
-            return webhooks::deliver_embedded(ledger, options, stop);
+            return webhooks::deliver_embedded(ledger, options, stop, &upkeep.webhooks);
         }
     };
     let mut connect = |database: &mut dyn Sink| -> Result<Box<dyn Source>, ConnectError> {

@@ -136,8 +136,8 @@ fn prometheus_reads_all_of_it_and_every_panel_has_data() {
     let buyers = Meanwhile::start(move || theirs.buy());
     let targets = scene.servers().map(|server| server.control());
     let prometheus = Prometheus::start(LOOKS, &targets);
-    let both = |values: &[f64]| values == [1.0, 1.0];
-    prometheus.until("up{job=\"stampede\"}", both);
+    let all = |values: &[f64]| values == [1.0; 3];
+    prometheus.until("up{job=\"stampede\"}", all);
     // Only OpenMetrics tells units, so that was read.
     let unit = |metric: &str| {
         let data = prometheus.get("/api/v1/targets/metadata", &format!("metric={metric}"));
@@ -148,9 +148,9 @@ fn prometheus_reads_all_of_it_and_every_panel_has_data() {
     assert_eq!(unit("stampede_received_bytes"), ("counter".into(), "bytes".into()));
     let granted =
         "sum by (instance) (stampede_purchases_total{sale=\"ticket\", outcome=\"granted\"})";
-    prometheus.until(granted, |values| values == [20.0, 20.0]);
+    prometheus.until(granted, |values| values == [20.0; 3]);
     let counted = "stampede_purchase_duration_seconds_count > 0";
-    prometheus.until(counted, |values| values.len() == 2);
+    prometheus.until(counted, |values| values.len() == 3);
 
     let dashboard: Value = serde_json::from_str(&text("observe/dashboard.json")).expect("JSON");
     let mut queries = 0;

@@ -1,5 +1,6 @@
 //! Servers with everything that they can tell something of, and buyers who come all the time.
 
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -15,10 +16,12 @@ use crate::server::Server;
 pub const OPERATES: &str = "0123456789abcdef-operates";
 pub const LOOKS: &str = "0123456789abcdef-looks";
 
-/// One server on each ledger. Both sell `ticket` and `other`, and ask for tokens.
+/// One server on each ledger, and one that sends webhooks to a receiver that is away. All sell `ticket`
+/// and `other`, and ask for tokens.
 pub struct Scene {
     pub embedded: Server,
     pub on_redis: Server,
+    pub webhooks: Server,
     pub files: Files,
     _redis: RedisServer,
     _folder: TempDir,
@@ -40,12 +43,19 @@ impl Scene {
             Server::start_with(&tokens, &[&sales[..], &listen, &more, &tls[..]].concat());
         let url = redis.url();
         let on_redis = Server::start_with(&tokens, &[&sales[..], &["--ledger", &url]].concat());
-        Self { embedded, on_redis, files, _redis: redis, _folder: folder }
+        let (state, secret) = (path("webhooks.db"), path("secret"));
+        fs::write(&secret, format!("whsec_{}\n", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"))
+            .expect("a secret");
+        // Nobody listens at port 1.
+        let receiver = ["--orders", "http://127.0.0.1:1/hooks", "--webhook-state", &state];
+        let signed = ["--webhook-secret-file", &secret];
+        let webhooks = Server::start_with(&tokens, &[&sales[..], &receiver, &signed].concat());
+        Self { embedded, on_redis, webhooks, files, _redis: redis, _folder: folder }
     }
 
-    /// Both of them.
-    pub fn servers(&self) -> [&Server; 2] {
-        [&self.embedded, &self.on_redis]
+    /// All of them.
+    pub fn servers(&self) -> [&Server; 3] {
+        [&self.embedded, &self.on_redis, &self.webhooks]
     }
 
     /// What each kind of buyer asks, once; more for `ticket` than there are.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::buyer::Buyer;
+use super::client::Client;
 use super::pass_time;
 use super::receiver::{Receiver, Reply, SECRET};
 use super::server::Server;
@@ -76,9 +77,25 @@ fn a_server_sends_its_webhooks_through_kills_and_outages() {
     let (code, said) = stampede(&["audit", "--control", &control]);
     assert!(code == Some(0) && !said.contains("--orders"), "{said}");
 
+    let told = |server: &Server, name: &str| -> f64 {
+        let text =
+            Client::control(server).ask("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").text();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{name} in {text}")).parse().expect("a number")
+    };
+    wait_for("nothing waits", || told(&server, "stampede_webhooks_waiting") == 0.0);
+    assert!(told(&server, "stampede_webhooks_delivered_total") >= became.len() as f64);
+    assert!(told(&server, "stampede_webhook_failures_total") > 0.0);
+    assert_eq!(told(&server, "stampede_webhooks_lag_seconds"), 0.0);
+    assert_eq!(told(&server, "stampede_webhooks_dead_letters"), 0.0);
+
     // Neither an outage of the receiver nor a kill of the server loses anything.
     receiver.stop();
     sell(&server, 30, &mut became);
+    wait_for("30 that wait, and longer and longer", || {
+        told(&server, "stampede_webhooks_waiting") >= 30.0
+            && told(&server, "stampede_webhooks_lag_seconds") > 1.0
+    });
     server.kill();
     server.restart();
     sell(&server, 30, &mut became);

@@ -1,6 +1,6 @@
 //! Dead letters: what nobody takes, and what an operator does about it.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Place;
 use super::receiver::{Receiver, Reply};
@@ -38,6 +38,18 @@ fn what_is_gone_is_a_dead_letter_at_once_and_is_delivered_when_it_is_put_back() 
     let (code, said) = place.letters(&["--to", &receiver.url(), "--dead-letters"]);
     assert!(code == Some(0) && said.lines().count() == 11, "{said}");
 
+    // How it stands: at any time, and without the worker's help.
+    let stands = || {
+        let (code, said) = place.letters(&["--status", "--json"]);
+        assert_eq!(code, Some(0), "{said}");
+        serde_json::from_str::<Value>(&said).expect("JSON")
+    };
+    wait_for("all is noted", || stands()["delivered"] == changed);
+    let all_dead = json!({
+        "waiting": 0, "oldest": null, "delivered": changed, "failed": 10, "dead_letters": 10,
+    });
+    assert_eq!(stands(), all_dead);
+
     // The worker runs on meanwhile.
     receiver.decide(|_| Reply::Status(200));
     let id = |at: usize| letters[at]["id"].as_str().expect("an id").to_owned();
@@ -53,6 +65,18 @@ fn what_is_gone_is_a_dead_letter_at_once_and_is_delivered_when_it_is_put_back() 
     assert!(code == Some(0) && said.contains("8 dead letters put back"), "{said}");
     wait_for("all that were put back", || receiver.got().len() == 19 + changed);
     wait_for("no dead letter", || listed().is_empty());
+    wait_for("all are delivered", || stands()["delivered"] == changed + 9);
+    assert_eq!((&stands()["failed"], &stands()["dead_letters"]), (&json!(10), &json!(0)));
+    // A receiver that takes nothing: what waits is told, how long, and why.
+    receiver.decide(|_| Reply::Status(503));
+    shop.sell("ticket", 1);
+    wait_for("one that waits", || stands()["oldest"]["attempts"].as_u64() > Some(1));
+    let now = stands();
+    assert_eq!(now["oldest"]["failure"], "status 503", "{now}");
+    assert!(now["waiting"].as_u64() >= Some(1) && now["oldest"]["age_ms"].is_u64(), "{now}");
+    let (code, said) = place.letters(&["--status"]);
+    let oldest = said.lines().find(|line| line.starts_with("oldest")).unwrap_or_default();
+    assert!(code == Some(0) && oldest.contains("status 503"), "{said}");
     assert_eq!(receiver.got().iter().filter(|got| got.id == id(1)).count(), 1);
     worker.terminate();
     assert_eq!(worker.end().0, Some(0));
@@ -61,6 +85,10 @@ fn what_is_gone_is_a_dead_letter_at_once_and_is_delivered_when_it_is_put_back() 
         (&["--replay", "held"][..], "must be all, or the id of a webhook"),
         (&["--discard", "msg_1"], "must be all, or the id of a webhook"),
         (&["--dead-letters", "--once"], "cannot be used with"),
+        (&["--status", "--once"], "cannot be used with"),
+        (&["--status", "--dead-letters"], "cannot be used with"),
+        (&["--status", "--replay", "all"], "cannot be used with"),
+        (&["--json"], "required"),
         (&["--replay", "all", "--discard", "all"], "cannot be used with"),
     ] {
         let (code, said) = place.letters(wrong);

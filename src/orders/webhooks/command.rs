@@ -31,6 +31,7 @@ use crate::orders::source::Source;
 use crate::orders::sqlite_file::judge;
 use crate::orders::stream::{StreamOptions, StreamSource};
 use crate::orders::worker::{Connect, WorkerError, WorkerOptions, run};
+use crate::upkeep::WebhookCounts;
 
 /// How webhooks are delivered.
 #[derive(Debug, Clone)]
@@ -106,7 +107,9 @@ pub fn deliver(
         let source = StreamSource::connect(ledger.clone(), stream.clone())?;
         Ok(Box::new(source) as Box<dyn Source>)
     };
-    let unreadable = work(&store, &mut connect, options, worker, &stop)?;
+    // A worker alone has no port: its file says how it stands.
+    let counts = WebhookCounts::default();
+    let unreadable = work(&store, &mut connect, options, worker, (&stop, &counts))?;
     match unreadable {
         0 => Ok(()),
         unreadable if worker.once => Err(WebhooksError::Unreadable(unreadable)),
@@ -123,6 +126,7 @@ pub fn deliver_embedded(
     ledger: &Handle,
     options: &WebhookOptions,
     stop: &AtomicBool,
+    counts: &WebhookCounts,
 ) -> Result<(), WebhooksError> {
     let store = open_store(options)?;
     let (to, state) = (&options.to, options.state.display());
@@ -132,7 +136,7 @@ pub fn deliver_embedded(
         Ok(Box::new(source) as Box<dyn Source>)
     };
     let worker = WorkerOptions { batch: ORDERS_BATCH, once: false, away_max: None };
-    work(&store, &mut connect, options, worker, stop).map(drop)
+    work(&store, &mut connect, options, worker, (stop, counts)).map(drop)
 }
 
 /// What has been taken over, to be compared with a ledger. While it is open, nobody else delivers from
@@ -166,7 +170,7 @@ fn work(
     connect: &mut Connect<'_>,
     options: &WebhookOptions,
     worker: WorkerOptions,
-    stop: &AtomicBool,
+    (stop, counts): (&AtomicBool, &WebhookCounts),
 ) -> Result<u64, WebhooksError> {
     let WebhookOptions { to, deadline, parallel, .. } = options;
     let receiver = Receiver::new(to, options.ca.as_deref(), *deadline, *parallel);
@@ -181,6 +185,7 @@ fn work(
         stop,
         ended: &ended,
         finish: &finish,
+        counts,
     };
     let (taken, delivered) = thread::scope(|scope| {
         let deliver = || {

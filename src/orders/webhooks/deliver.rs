@@ -21,6 +21,7 @@ use super::store::{Due, Settled};
 use crate::clock::wall_ms;
 use crate::orders::database::DatabaseError;
 use crate::seldom::Seldom;
+use crate::upkeep::WebhookCounts;
 
 /// Longest time between two looks at what is due and at whether it is to stop.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -42,6 +43,8 @@ pub(super) struct Deliverer<'a> {
     pub(super) ended: &'a AtomicBool,
     /// End when nothing is due.
     pub(super) finish: &'a AtomicBool,
+    /// What others learn of it.
+    pub(super) counts: &'a WebhookCounts,
 }
 
 /// What has been done.
@@ -75,6 +78,7 @@ impl<'a> Deliverer<'a> {
             done: Delivered::default(),
             told: Delivered::default(),
             told_at: Instant::now(),
+            counted_at: None,
             secrets_at: Instant::now(),
             is_away: false,
             deliverer: self,
@@ -137,6 +141,7 @@ struct Work<'a> {
     done: Delivered,
     told: Delivered,
     told_at: Instant,
+    counted_at: Option<Instant>,
     secrets_at: Instant,
     is_away: bool,
 }
@@ -153,6 +158,7 @@ impl Work<'_> {
     fn run(&mut self) -> Result<(), DatabaseError> {
         loop {
             self.refresh_secrets();
+            self.count();
             // Looked at before: what is taken over until then is due now.
             let finishing = self.deliverer.finish.load(Ordering::Acquire);
             let mut found = 0;
@@ -250,9 +256,13 @@ impl Work<'_> {
         let attempt = due.attempts + 1;
         let reason = &settled.failure;
         match settled.verdict {
-            Verdict::Delivered => self.done.delivered += 1,
+            Verdict::Delivered => {
+                self.done.delivered += 1;
+                self.deliverer.counts.delivered.add(1);
+            }
             Verdict::Again { at_ms } => {
                 self.done.failed += 1;
+                self.deliverer.counts.failed.add(1);
                 if let Some(left_out) = FAILED.now() {
                     let id = webhook_id(&due.reservation, due.version);
                     let retry_ms = at_ms - now_ms;
@@ -262,6 +272,7 @@ impl Work<'_> {
             Verdict::Dead => {
                 self.done.failed += 1;
                 self.done.dead += 1;
+                self.deliverer.counts.failed.add(1);
                 if let Some(left_out) = DEAD.now() {
                     let id = webhook_id(&due.reservation, due.version);
                     tracing::error!(%id, attempt, %reason, left_out, "webhook is a dead letter");
@@ -311,6 +322,26 @@ impl Work<'_> {
             Some(Err(problem)) => {
                 let file = secrets.path().display();
                 tracing::error!(%file, %problem, "secrets of the webhooks not usable; kept the old ones");
+            }
+        }
+    }
+
+    /// Once a second: how much waits, and since when. While the file can't be used, what was known last
+    /// stands, and becomes older.
+    fn count(&mut self) {
+        if self.counted_at.is_some_and(|at| at.elapsed() < SECOND) {
+            return;
+        }
+        self.counted_at = Some(Instant::now());
+        let Deliverer { store, counts, .. } = &self.deliverer;
+        let mut store = store.lock();
+        let (Ok(there), Ok(oldest)) = (store.counts(), store.oldest_at_ms()) else { return };
+        counts.waiting.set(there.waiting);
+        counts.dead.set(there.dead);
+        match oldest {
+            None => counts.oldest.clear(),
+            Some(at_ms) => {
+                counts.oldest.set_ago(Duration::from_millis(wall_ms().saturating_sub(at_ms)));
             }
         }
     }

@@ -14,7 +14,7 @@ use crate::orders::sqlite_file::{
 };
 
 /// Each brings the schema from its number to the next.
-const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// Held by the one worker that delivers from a file. It ends with the process.
 #[derive(Debug)]

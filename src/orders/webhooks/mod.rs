@@ -20,6 +20,7 @@ mod receiver;
 mod schedule;
 mod secret;
 mod shared;
+mod status;
 mod store;
 #[cfg(test)]
 mod store_tests;
@@ -29,3 +30,4 @@ pub use letters::{LettersError, Which, discard, list, replay};
 pub use receiver::WebhookUrl;
 pub use schedule::Schedule;
 pub use secret::{SecretFile, Secrets};
+pub use status::status;

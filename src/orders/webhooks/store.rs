@@ -16,6 +16,7 @@ use rusqlite::{
 use super::event::Event;
 use super::file::{Lock, open};
 use super::schedule::Verdict;
+use super::status::{Counts, counts, oldest};
 use crate::limits::{WEBHOOK_PAUSE_MS_MAX, WEBHOOK_UNACKNOWLEDGED_MAX};
 use crate::orders::database::DatabaseError;
 use crate::orders::rows::{signed, unsigned};
@@ -68,15 +69,6 @@ enum Lasts {
     /// The end of the process, at once: what came of attempts. After a power cut the file may be as it
     /// was some attempts before, and they are made once more, in order.
     Kill,
-}
-
-/// How much there is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    /// Events to be delivered.
-    pub(super) waiting: u64,
-    /// Dead letters.
-    pub(super) dead: u64,
 }
 
 /// The state of one worker.
@@ -260,14 +252,14 @@ impl Store {
     }
 
     fn count(&mut self) -> Result<(), DatabaseError> {
-        let number = |sql: &str| {
-            let found: i64 = self.query(sql, |it| it.query_row([], |row| row.get(0)))?;
-            Ok::<_, DatabaseError>(unsigned(found))
-        };
-        let all = number("SELECT count(*) FROM events")?;
-        let dead = number("SELECT count(*) FROM events WHERE state = 2")?;
-        self.counts = Counts { waiting: all.saturating_sub(dead), dead };
+        self.counts = counts(&self.connection).map_err(|error| judge(&self.path, &error))?;
         Ok(())
+    }
+
+    /// Since when the event has waited that has waited longest, in ms since 1970. `None`: nothing waits.
+    pub(super) fn oldest_at_ms(&self) -> Result<Option<u64>, DatabaseError> {
+        let found = oldest(&self.connection).map_err(|error| judge(&self.path, &error))?;
+        Ok(found.map(|oldest| oldest.at_ms))
     }
 
     /// Events whose time has come, `limit` of them at the most, those that have waited longest first.
@@ -323,6 +315,9 @@ impl Store {
                     }
                 }
             }
+            let sql = "UPDATE worker SET delivered = delivered + ?1, failed = failed + ?2";
+            let failed = all.iter().filter(|it| it.verdict != Verdict::Delivered).count() as u64;
+            write.prepare_cached(sql)?.execute([signed(delivered), signed(failed)])?;
             Ok((delivered, died))
         })?;
         let Counts { waiting, dead } = self.counts;

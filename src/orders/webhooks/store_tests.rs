@@ -11,8 +11,11 @@ use super::desk::Desk;
 use super::event::webhook_id;
 use super::letters::{LettersError, Which, discard, list, replay};
 use super::schedule::{Answer, Schedule, Verdict};
-use super::store::{Counts, Due, Settled, Store};
+use super::status::{Counts, status};
+use super::store::{Due, Settled, Store};
+use crate::clock::rfc3339;
 use crate::orders::database::DatabaseError;
+use crate::orders::sqlite_file::WEBHOOKS_FILE;
 use crate::sale::{Change, Reservation, ReservationId, SaleId, Status};
 
 const NOW_MS: u64 = 1_893_456_000_000;
@@ -191,6 +194,75 @@ fn dead_letters_are_listed_put_back_and_given_up_while_the_worker_runs() {
     assert!(missing.to_string().contains("there is no such file"), "{missing}");
 }
 
+fn stands(path: &Path, json: bool, now_ms: u64) -> String {
+    let mut out = Vec::new();
+    status(path, json, now_ms, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn how_it_stands_is_told_while_the_worker_runs_and_after_it() {
+    let place = Place::new();
+    let mut store = place.open();
+    let json = |now_ms| -> serde_json::Value {
+        serde_json::from_str(&stands(&place.path, true, now_ms)).unwrap()
+    };
+    let nothing = serde_json::json!({
+        "waiting": 0, "oldest": null, "delivered": 0, "failed": 0, "dead_letters": 0,
+    });
+    assert_eq!((json(NOW_MS), store.oldest_at_ms().unwrap()), (nothing, None));
+    let changes = [change(1, 1), change(1, 2), change(2, 1), change(3, 1)];
+    store.take(&changes, None, NOW_MS).unwrap();
+    let at_ms = changes[0].at_ms;
+    assert_eq!(store.oldest_at_ms().unwrap(), Some(at_ms));
+    settle(&mut store, 1, Verdict::Again { at_ms: NOW_MS + 1_000 });
+    settle(&mut store, 2, Verdict::Dead);
+    settle(&mut store, 3, Verdict::Delivered);
+    let id = webhook_id(&format!("ticket~{}", ReservationId(1)), 1);
+    let stands_now = serde_json::json!({
+        "waiting": 2,
+        "oldest": {
+            "id": id, "at": rfc3339(at_ms), "age_ms": 60_500, "attempts": 1, "failure": "status 500",
+        },
+        "delivered": 1, "failed": 2, "dead_letters": 1,
+    });
+    assert_eq!(json(at_ms + 60_500), stands_now);
+    let text = stands(&place.path, false, at_ms + 60_500);
+    let oldest = format!("oldest        1m: {id}, attempts 1, status 500\n");
+    assert!(text.starts_with("waiting       2\n") && text.contains(&oldest), "{text}");
+    assert!(text.ends_with("delivered     1\nfailed        2\ndead letters  1\n"), "{text}");
+    // A dead letter has not waited longest, however old it is; put back, it has.
+    drop(store);
+    let mut store = place.open();
+    settle(&mut store, 1, Verdict::Dead);
+    settle(&mut store, 1, Verdict::Delivered);
+    assert_eq!((store.oldest_at_ms().unwrap(), json(NOW_MS)["waiting"].as_u64()), (None, Some(0)));
+    assert_eq!(replay(&place.path, Which::All, NOW_MS).unwrap(), 2);
+    assert_eq!(store.oldest_at_ms().unwrap(), Some(at_ms));
+    let now = json(NOW_MS);
+    assert_eq!(
+        (&now["delivered"], &now["failed"], &now["waiting"]),
+        (&2.into(), &3.into(), &2.into())
+    );
+}
+
+#[test]
+fn a_file_of_the_first_version_goes_on() {
+    let place = Place::new();
+    let file = Connection::open(&place.path).unwrap();
+    file.execute_batch(include_str!("schema_1.sql")).unwrap();
+    let mark = format!("PRAGMA application_id = {WEBHOOKS_FILE}; PRAGMA user_version = 1");
+    file.execute_batch(&mark).unwrap();
+    file.execute_batch(
+        "INSERT INTO events (reservation, version, body, retry_at, state)
+         VALUES ('ticket~1', 1, '{\"timestamp\":\"2030-01-01T00:00:00.123Z\"}', 0, 1)",
+    )
+    .unwrap();
+    drop(file);
+    assert_eq!(place.open().oldest_at_ms().unwrap(), Some(NOW_MS + 123));
+    assert!(stands(&place.path, false, NOW_MS).starts_with("waiting       1\n"));
+}
+
 fn refused(path: &Path) -> String {
     match Store::open(path, 10, NOW_MS) {
         Err(DatabaseError::Fatal(text)) => text,
@@ -210,8 +282,8 @@ fn a_file_that_is_not_ours_or_newer_or_in_use_is_refused() {
     assert_eq!(place.open().worker().unwrap(), name);
 
     let file = Connection::open(&place.path).unwrap();
-    file.execute_batch("PRAGMA user_version = 2").unwrap();
-    assert!(refused(&place.path).contains("has version 2 of the schema, made by a newer stampede"));
+    file.execute_batch("PRAGMA user_version = 3").unwrap();
+    assert!(refused(&place.path).contains("has version 3 of the schema, made by a newer stampede"));
     let folder = place.path.parent().unwrap();
     let orders = folder.join("orders.db");
     crate::orders::open(&format!("sqlite:{}", orders.display())).unwrap();
