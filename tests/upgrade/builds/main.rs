@@ -15,6 +15,7 @@ mod buyer;
 mod database;
 mod crowd;
 mod dump;
+mod formats;
 #[path = "../../support/clock.rs"]
 mod faked_clock;
 #[allow(dead_code)]

@@ -10,6 +10,7 @@ use crate::asking::{self, buy_one};
 use crate::crowd::{self, LIMIT, TOTAL};
 use crate::database::{Worker, audit, run, wait_for_pending, wait_until_written};
 use crate::eventually;
+use crate::formats;
 use crate::known::{Known, Reservation};
 use crate::postgres_server::PostgresServer;
 use crate::redis_server::RedisServer;
@@ -27,6 +28,9 @@ const SCENARIOS: [(&str, usize, &[&str]); 4] = [
     ("split, created by the old", 0, &["--splits", "4"]),
     ("split, created by the new", 1, &["--splits", "4"]),
 ];
+
+/// What one of them does not read.
+const FORMATS: &str = "formats";
 
 /// Two servers, and what they share.
 pub struct Pair {
@@ -53,6 +57,12 @@ pub fn sell(old: &str, names: &[&str]) -> ExitCode {
         let scenario = || Pair::open(programs.clone(), first, options).all();
         let done = catch_unwind(AssertUnwindSafe(scenario));
         table.add(name, since.elapsed(), done.map_err(|_| "what disagreed: see above".into()));
+    }
+    if chosen(FORMATS) {
+        println!("== {FORMATS}");
+        let since = Instant::now();
+        let done = catch_unwind(|| formats::all(&programs));
+        table.add(FORMATS, since.elapsed(), done.map_err(|_| "what disagreed: see above".into()));
     }
     println!("\n{table}");
     table.exit_code()

@@ -1,0 +1,241 @@
+//! What an old build does not read: it is not written while a server of that build is there, and when
+//! one comes afterwards it takes nothing for something else, and harms nothing.
+
+use redis::Value as Reply;
+use serde_json::{Value, json};
+
+use crate::asking::{self, control, settle};
+use crate::buyer::{Answer, Buyer};
+use crate::database::{Worker, audit, behind, run, sqlite, wait_for_pending, wait_until_written};
+use crate::eventually;
+use crate::known::Known;
+use crate::redis_server::RedisServer;
+use crate::server::Server;
+use crate::table::Line;
+
+const SALE: &str = "{ticket_hash_key}:sale";
+const RESERVATIONS: &str = "{ticket_hash_key}:reservations";
+const STREAM: &str = "{ticket_hash_key}:stream";
+/// Each has so many units, so that a part of it can be given back.
+const UNITS: u64 = 3;
+
+/// An old server and a new one, and reservations to which the new one can do more.
+struct Fleet {
+    programs: [String; 2],
+    old: Server,
+    new: Server,
+    redis: RedisServer,
+    known: Known,
+    lines: Vec<Line>,
+}
+
+/// What a shop asks of a reservation that takes a later format: verb, body, and what it is then.
+type More = (&'static str, &'static str, &'static str, u64);
+
+const EXTEND: More = ("extend", "", "held", UNITS);
+const CANCEL_A_PART: More = ("cancel", r#"{"remaining":1}"#, "held", 1);
+const REFUND_A_PART: More = ("refund", r#"{"remaining":2}"#, "confirmed", 2);
+const REFUND: More = ("refund", "", "refunded", UNITS);
+const ALL: [More; 4] = [EXTEND, CANCEL_A_PART, REFUND_A_PART, REFUND];
+
+pub fn all(programs: &[String; 2]) -> Vec<Line> {
+    let mut fleet = Fleet::open(programs);
+    // One for each of them, and one for which nobody asks for more.
+    let ids: Vec<String> = (0..ALL.len() + 1).map(|number| fleet.buy(number)).collect();
+    for (id, (verb, ..)) in ids.iter().zip(ALL) {
+        if verb == "refund" {
+            fleet.known.confirm(&fleet.new, id);
+        }
+    }
+    fleet.nothing_new_beside_the_old(&ids);
+    fleet.old.terminate();
+    let noted = fleet.everything_without_it(&ids);
+    fleet.old.restart();
+    fleet.the_old_takes_nothing_for_something_else(&ids, &noted);
+    fleet.orders_wait_for_who_reads_them(&noted);
+    fleet.lines
+}
+
+impl Fleet {
+    fn open(programs: &[String; 2]) -> Self {
+        let redis = RedisServer::start(&[]);
+        let url = redis.url();
+        let start = |program: &str, name: &str| {
+            let options = ["--ledger", &url, "--instance", name, "--sale", "ticket=60,hold=1h"];
+            Server::start_program(program, &[] as &[(&str, &str)], &options)
+        };
+        let old = start(&programs[0], "old");
+        let new = start(&programs[1], "new");
+        let known = Known::new(&new, &["ticket"]);
+        Self { programs: programs.clone(), old, new, redis, known, lines: Vec::new() }
+    }
+
+    fn show(&mut self, what: &str, wanted: impl ToString, seen: impl ToString) {
+        let line = Line::new(what, wanted.to_string(), seen.to_string());
+        println!("   {}: {} (wanted: {})", line.what, line.seen, line.wanted);
+        self.lines.push(line);
+    }
+
+    /// Buys at either of them.
+    fn buy(&mut self, number: usize) -> String {
+        let server = if number.is_multiple_of(2) { &self.old } else { &self.new };
+        self.known.buy(server, "ticket", Some(&format!("user {number}")), UNITS, None)
+    }
+
+    fn ask_for_more(&self, id: &str, (verb, body, ..): More) -> Answer {
+        let mut shop = Buyer::connect(self.new.control()).expect("connect to the control port");
+        let path = format!("/v1/reservations/{id}/{verb}");
+        shop.request("POST", &path, &[], body).expect("an answer")
+    }
+
+    fn ask_with_a_note(&self) -> Answer {
+        let mut buyer = Buyer::connect(self.new.address()).expect("connect to the server");
+        let body = json!({ "user": "noted", "quantity": UNITS, "note": "row 7" }).to_string();
+        buyer.request("POST", "/v1/sales/ticket/reservations", &[], &body).expect("an answer")
+    }
+
+    fn stored(&self) -> Vec<String> {
+        let mut all = self.redis.connect().list(&format!("HGETALL {RESERVATIONS}"));
+        all.sort();
+        all
+    }
+
+    fn format(&self) -> Reply {
+        self.redis.connect().ask(&format!("HGET {SALE} format"))
+    }
+
+    /// Each is refused with the name of who is in the way, and what is stored stays as it is.
+    fn nothing_new_beside_the_old(&mut self, ids: &[String]) {
+        for server in [&self.old, &self.new] {
+            eventually("they know each other", || {
+                let list = control(server, "GET", "/v1/instances").json();
+                list["instances"].as_array().is_some_and(|list| list.len() == 2)
+            });
+        }
+        let before = self.stored();
+        for (id, more) in ids.iter().zip(ALL) {
+            is_in_the_way(&self.ask_for_more(id, more), &format!("{more:?}"));
+        }
+        let note = self.ask_with_a_note();
+        assert_eq!((note.status, &note.json()["code"]), (503, &json!("unavailable")), "{note:?}");
+        let command = ["reservation", "extend", &ids[0], "--ledger", &self.redis.url()];
+        let (code, said) = run(&self.programs[1], &command);
+        assert!(code == Some(1) && said.contains("old"), "{code:?}: {said}");
+        assert_eq!((self.stored(), self.format()), (before, Reply::Nil));
+        for number in [0, 1] {
+            audit(&self.programs[number], &self.redis.url(), None);
+        }
+        self.show("beside the old: asked for more, refused with its name", 5, ALL.len() + 1);
+        self.show("what is stored meanwhile, to both audits", "as before", "as before");
+    }
+
+    /// When its lease has ended, all of that goes. The reservation with a note.
+    fn everything_without_it(&mut self, ids: &[String]) -> String {
+        eventually("the lease of the old one has ended", || {
+            self.ask_for_more(&ids[0], ALL[0]).status == 200
+        });
+        for (id, more) in ids.iter().zip(ALL) {
+            let done = self.ask_for_more(id, more);
+            let (status, quantity) = (&done.json()["status"], &done.json()["quantity"]);
+            assert_eq!(
+                (done.status, status, quantity),
+                (200, &json!(more.2), &json!(more.3)),
+                "{more:?}"
+            );
+            let known = self.known.reservation(id);
+            (known.status, known.quantity) = (more.2.to_owned(), more.3);
+        }
+        let mut made = Value::Null;
+        eventually("a note is taken", || {
+            let answer = self.ask_with_a_note();
+            made = answer.json();
+            answer.status == 201
+        });
+        assert_eq!(made["note"], "row 7");
+        assert_eq!(self.redis.connect().text(&format!("HGET {SALE} format")), "3");
+        self.show("when it has left: extended, in part, refunded, noted", 5, ALL.len() + 1);
+        made["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// It shows and settles none of what it can't read, says why, and goes on with all else.
+    fn the_old_takes_nothing_for_something_else(&mut self, ids: &[String], noted: &str) {
+        let (more, plain) = ids.split_at(ALL.len());
+        let before = self.stored();
+        for id in more.iter().map(String::as_str).chain([noted]) {
+            let mut buyer = Buyer::connect(self.old.address()).expect("connect to the server");
+            assert_eq!(buyer.reservation(id).expect("an answer").status, 503, "{id}");
+            for verb in ["confirm", "cancel"] {
+                let refused = settle(&self.old, id, verb);
+                assert_eq!(refused.status, 503, "{id}: {refused:?}");
+                let own = id.rsplit_once('~').expect("an id").1;
+                let named = "is no reservation";
+                let detail = refused.json()["detail"].to_string();
+                assert!(detail.contains(named) && detail.contains(own), "{detail}");
+            }
+        }
+        assert_eq!(self.stored(), before);
+        self.known.confirm(&self.old, &plain[0]);
+        self.buy(0);
+        self.show("come back: shown, confirmed, cancelled of these by it", 0, 0);
+        // Nor does the new one write more of it from now on.
+        eventually("the new one knows that it is there", || {
+            self.ask_for_more(&ids[0], EXTEND).status == 503
+        });
+        is_in_the_way(&self.ask_for_more(&ids[0], EXTEND), "an extension");
+        let shown = asking::reservation(&self.new, noted);
+        assert_eq!((&shown["note"], &shown["status"]), (&json!("row 7"), &json!("held")));
+    }
+
+    /// A worker of the old build writes what it reads and leaves the rest where it is; one of the new
+    /// build writes that.
+    fn orders_wait_for_who_reads_them(&mut self, noted: &str) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let database = sqlite(&folder.path().join("orders.db"));
+        let mut plain = self.known.clone();
+        plain
+            .sale("ticket")
+            .reservations
+            .retain(|it| it.quantity == UNITS && it.status != "refunded");
+        // Its last line says that it was extended.
+        let extended = plain.sale("ticket").reservations.remove(0);
+        let url = self.redis.url();
+        let mut worker = Worker::start(&self.programs[0], &url, &database, "orders", "old");
+        eventually("the old worker has written what it reads", || behind(&database, &plain) == 0);
+        wait_for_pending(&self.redis, STREAM, "orders");
+        assert!(worker.is_running(), "it goes on");
+        let shown = asking::reservation(&self.new, noted);
+        let mut all = self.known.clone();
+        all.sale("ticket").reservations.push(crate::known::Reservation {
+            id: noted.to_owned(),
+            user: Some("noted".to_owned()),
+            key: None,
+            expires_at: shown["expires_at"].as_str().expect("a time").to_owned(),
+            ..extended
+        });
+        let waits = behind(&database, &all);
+        assert!(waits >= 4, "{waits}");
+        drop(worker);
+        let _worker = Worker::start(&self.programs[1], &url, &database, "orders", "new");
+        wait_until_written(&database, &all);
+        audit(&self.programs[1], &url, Some(&database));
+        let rows = all.reservations().count();
+        self.show("orders that the old worker left, written by the new one", rows, rows);
+        self.show(
+            "audit by the new build, with the orders",
+            "everything agrees",
+            "everything agrees",
+        );
+    }
+}
+
+/// It was refused because the old server would not read it.
+fn is_in_the_way(refused: &Answer, what: &str) {
+    let json = refused.json();
+    let detail = json["detail"].to_string();
+    assert_eq!(
+        (refused.status, &json["code"]),
+        (503, &json!("unavailable")),
+        "{what}: {refused:?}"
+    );
+    assert!(detail.contains("old") && detail.contains("0.1.0"), "{what}: {detail}");
+}
