@@ -163,7 +163,7 @@ impl Code {
                 .buy(-15, "预订已取消"),
             Self::AlreadyRefunded => row(kind!("already_refunded", Conflict, "The reservation was paid and is refunded."))
                 .buy(-16, "预订已退款"),
-            Self::ReservationsExhausted => row(kind!("reservations_exhausted", Conflict, "As many reservations were made in the sale as it allows, whatever became of them."))
+            Self::ReservationsExhausted => row(kind!("reservations_exhausted", Conflict, "As many reservations were made in the sale, or came back to it, as it allows."))
                 .buy(-19, "预订次数已用完"),
             Self::ExtensionLimitReached => row(kind!("extension_limit_reached", Conflict, "The reservation would be held for longer than the sale allows; nothing changed.")),
             Self::RemainingTooLarge => row(kind!("remaining_too_large", Conflict, "The reservation was made with fewer units than are to remain; nothing changed.")),

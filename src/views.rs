@@ -53,7 +53,7 @@ impl SaleJson {
             quantity_max: spec.quantity_max,
             hold_ms: spec.hold_ms,
             extend_max_ms: spec.rules.extend_max_ms,
-            reservations_max: Some(spec.rules.reservations_max).filter(|max| *max > 0),
+            reservations_max: spec.rules.reservations_max,
             reservations_per_user_max: Some(spec.rules.reservations_per_user_max)
                 .filter(|max| *max > 0),
             opens_at: time(spec.opens_at_ms, 0),

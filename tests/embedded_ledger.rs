@@ -884,7 +884,7 @@ fn asked() -> impl Strategy<Value = Ask> {
                 0 => Rules {
                     quantity_min: 2,
                     extend_max_ms: hold_ms,
-                    reservations_max: 9,
+                    reservations_max: Some(9),
                     reservations_per_user_max: limit_per_user,
                 },
                 _ => Rules::default(),

@@ -18,7 +18,9 @@ use stampede::ledger::redis::{
     Codec, DecodeError, KeyTemplates, RedisSettings, decode, decode_all, handshake, load_scripts,
 };
 use stampede::ledger::{Group, GroupReply};
-use stampede::limits::{LIMIT_COUNT_LINES_MAX, LIMIT_COUNT_UNITS_MAX};
+use stampede::limits::{
+    LIMIT_COUNT_LINES_MAX, LIMIT_COUNT_UNITS_MAX, RETURNED_MAX_DEFAULT, RETURNED_PER_UNIT_DEFAULT,
+};
 use stampede::sale::{
     Command, Creation, Details, Key, Note, Outcome, ReservationId, Reserve, Rules, SaleId,
     SaleSpec, Status, Terms, User,
@@ -810,7 +812,7 @@ fn a_sale_with_rules_says_so_before_it_sells_and_others_are_made_as_before() {
     let rules = Rules {
         quantity_min: 1,
         extend_max_ms: 7,
-        reservations_max: 3,
+        reservations_max: Some(3),
         reservations_per_user_max: 0,
     };
     client.one(Command::Create(SaleSpec { rules, ..SaleSpec::with_total(9) }));
@@ -834,6 +836,7 @@ fn a_sale_with_rules_says_so_before_it_sells_and_others_are_made_as_before() {
         "reservations_max -1",
         "made x",
         "reservations_per_user_max x",
+        "returned x",
     ] {
         connection.text(&format!("HSET {{ticket_hash_key}}:sale {damaged}"));
         let before = dump(&mut connection);
@@ -885,6 +888,45 @@ fn reservations_for_one_user_are_counted_beside_his_units_for_as_long_as_either_
     assert_eq!(counted(), ["\tann=3", "\tbob=1", "bob=1"], "what is counted no more is gone");
     assert_eq!(client.one(ask_as(5, "ann", "")), exhausted);
     assert_eq!(client.one(ask_as(5, "bob", "")), Outcome::LimitReached { limit_per_user: 1 });
+}
+
+#[test]
+fn a_plain_sale_ends_when_enough_reservations_came_back_and_counts_only_these() {
+    let server = RedisServer::start(&[]);
+    let (mut connection, mut client) = (server.connect(), Client::new(&server));
+    client.codec.set_now_ms(Some(history::BEGIN_MS));
+    client.one(Command::Create(SaleSpec { hold_ms: 5, ..SaleSpec::with_total(9) }));
+    let returned = "HGET {ticket_hash_key}:sale returned";
+    client.ask((1..6).map(ask).collect()).expect("a reply");
+    client.one(Command::Confirm(ReservationId(1)));
+    assert_eq!(connection.ask(returned), redis::Value::Nil, "who buys and pays counts nothing");
+    client.ask((1..3).map(|n| Command::Refund(ReservationId(n))).collect()).expect("a reply");
+    client.one(Command::Cancel(ReservationId(3)));
+    assert_eq!(connection.text(returned), "2");
+    client.codec.set_now_ms(Some(history::BEGIN_MS + 9));
+    client.one(Command::Expire { batch_max: 9 });
+    assert_eq!(connection.text(returned), "5");
+    // Paid, refunded and asked for in one run.
+    let late = [Command::Confirm, Command::Refund, Command::Refund].map(|of| of(ReservationId(4)));
+    client.ask(late.into()).expect("a reply");
+    assert_eq!(connection.text(returned), "5");
+    client.one(Command::Confirm(ReservationId(5)));
+    assert_eq!(connection.text(returned), "4");
+    let exhausted = Outcome::ReservationsExhausted { reservations_max: RETURNED_MAX_DEFAULT };
+    let almost = RETURNED_MAX_DEFAULT - 1;
+    connection.text(&format!("HSET {{ticket_hash_key}}:sale returned {almost}"));
+    assert!(matches!(client.one(ask(6)), Outcome::Granted { .. }));
+    client.one(Command::Cancel(ReservationId(6)));
+    assert_eq!(client.one(ask(7)), exhausted);
+    assert_eq!(
+        client.ask(vec![ask(7), ask(8)]).expect("x").outcomes,
+        [exhausted.clone(), exhausted]
+    );
+    let enough = RETURNED_MAX_DEFAULT / RETURNED_PER_UNIT_DEFAULT;
+    client.one(Command::AddStock(enough));
+    assert!(matches!(client.one(ask(7)), Outcome::Granted { .. }));
+    client.one(Command::Reset { total: None, force: true });
+    assert_eq!(connection.ask(returned), redis::Value::Nil);
 }
 
 #[test]

@@ -78,7 +78,8 @@ fn set(spec: &mut SaleSpec, key: &str, value: &str) -> Result<(), String> {
             spec.rules.extend_max_ms = extend_max_ms;
         }
         "reservations" => {
-            spec.rules.reservations_max = whole_number(value, 0, TOTAL_MAX).map_err(named)?;
+            let max = whole_number(value, 0, TOTAL_MAX).map_err(named)?;
+            spec.rules.reservations_max = Some(max);
         }
         "reservations_per_user" => {
             let max = whole_number(value, 0, u32::MAX.into()).map_err(named)?;
@@ -127,7 +128,7 @@ mod tests {
         let want = Rules {
             quantity_min: 2,
             extend_max_ms: 600_000,
-            reservations_max: 90,
+            reservations_max: Some(90),
             reservations_per_user_max: 7,
         };
         assert_eq!((all, rules("ticket=9").unwrap()), (want, Rules::default()));

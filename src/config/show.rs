@@ -260,8 +260,8 @@ impl Page<'_> {
             };
             lines.push(format!("extend = {}", quoted(&text)));
         }
-        if rules.reservations_max != default.reservations_max {
-            lines.push(format!("reservations = {}", rules.reservations_max));
+        if let Some(reservations_max) = rules.reservations_max {
+            lines.push(format!("reservations = {reservations_max}"));
         }
         if rules.reservations_per_user_max != default.reservations_per_user_max {
             lines.push(format!("reservations_per_user = {}", rules.reservations_per_user_max));

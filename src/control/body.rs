@@ -151,7 +151,7 @@ pub fn sale(request: &Request) -> Result<(SaleId, SaleSpec), Problem> {
         spec.rules.extend_max_ms = extend_max_ms;
     }
     if let Some(count) = body.number("reservations_max", 0, TOTAL_MAX)? {
-        spec.rules.reservations_max = count;
+        spec.rules.reservations_max = Some(count);
     }
     if let Some(count) = body.number("reservations_per_user_max", 0, u32::MAX.into())? {
         spec.rules.reservations_per_user_max = small(count);

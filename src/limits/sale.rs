@@ -30,6 +30,13 @@ pub const EXTEND_MAX_MS_DEFAULT: u64 = 5 * 60 * 1000;
 /// Default maximum quantity of one reservation.
 pub const QUANTITY_MAX_DEFAULT: u32 = 10;
 
+/// Reservations that may come back to a sale in one part that was made without a bound on reservations:
+/// cancelled, expired, refunded. So reserving and cancelling in a loop ends, as does what the ledger keeps
+/// of it. A large sale may have more, by its units.
+pub const RETURNED_MAX_DEFAULT: u64 = 1_000_000;
+/// The same for each unit of the sale's total, where that is more: each comes back this often.
+pub const RETURNED_PER_UNIT_DEFAULT: u64 = 100;
+
 /// Units held and confirmed at which a sale that had no limit per user may still be given one: what
 /// each user has is counted in one step, for which the ledger stands still.
 pub const LIMIT_COUNT_UNITS_MAX: u64 = 10_000;
@@ -39,5 +46,8 @@ pub const LIMIT_COUNT_LINES_MAX: u64 = 4 * LIMIT_COUNT_UNITS_MAX;
 const _: () = assert!(USER_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(KEY_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(NOTE_BYTES_MAX + 64 <= DETAILS_BYTES_MAX && DETAILS_BYTES_MAX < 1 << 16);
+// Exact in a Lua number, and in what counts reservations.
+const _: () = assert!(RETURNED_PER_UNIT_DEFAULT * TOTAL_MAX < 1 << 53);
+const _: () = assert!(RETURNED_MAX_DEFAULT >= 10 * LIMIT_COUNT_LINES_MAX);
 const _: () = assert!(HOLD_MS_MAX < TIME_MS_MAX && TIME_MS_MAX < 1 << 53);
 const _: () = assert!(TOTAL_MAX < MOVED_MAX && MOVED_MAX < 1 << 53);

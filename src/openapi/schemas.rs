@@ -122,7 +122,7 @@ fn both() -> Vec<(&'static str, Value)> {
                     "quantity_min": whole(1, QUANTITY_MAX.into()),
                     "quantity_max": whole(1, QUANTITY_MAX.into()),
                     "extend_max_ms": whole(0, HOLD_MS_MAX),
-                    "reservations_max": or_null(whole(1, TOTAL_MAX)),
+                    "reservations_max": or_null(whole(0, TOTAL_MAX)),
                     "reservations_per_user_max": or_null(whole(1, u32::MAX.into())),
                     "hold_ms": whole(1, HOLD_MS_MAX),
                     "opens_at": or_null(time()),

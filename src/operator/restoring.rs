@@ -334,7 +334,7 @@ fn begin(value: Value) -> Result<(Archive, u64), String> {
         rules: Rules {
             extend_max_ms: line.extend_max_ms.unwrap_or(EXTEND_MAX_MS_DEFAULT),
             quantity_min: line.quantity_min.unwrap_or(1),
-            reservations_max: line.reservations_max.unwrap_or(0),
+            reservations_max: line.reservations_max,
             reservations_per_user_max: line.reservations_per_user_max.unwrap_or(0),
         },
     };

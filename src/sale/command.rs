@@ -338,7 +338,7 @@ pub enum Outcome {
         /// The sale's minimum.
         quantity_min: u32,
     },
-    /// Reserve: as many reservations were made as the sale allows ever.
+    /// Reserve: as many reservations were made, or came back, as the sale allows ever.
     ReservationsExhausted {
         /// How many.
         reservations_max: u64,

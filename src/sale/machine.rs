@@ -32,6 +32,8 @@ pub struct Machine {
     spec: SaleSpec,
     held: u64,
     confirmed: u64,
+    /// Reservations that have no units any more.
+    returned: u64,
     now_ms: u64,
     version: u64,
     moves: Moves,
@@ -73,6 +75,7 @@ impl Machine {
             spec,
             held: 0,
             confirmed: 0,
+            returned: 0,
             now_ms,
             version: 0,
             changed: Vec::new(),
@@ -110,7 +113,7 @@ impl Machine {
                 }
             }
             Status::Confirmed => self.confirmed += quantity,
-            Status::Cancelled | Status::Expired | Status::Refunded => {}
+            Status::Cancelled | Status::Expired | Status::Refunded => self.returned += 1,
         }
         if row.status.has_units() {
             self.add_user_units(row.user_bytes, &row.owner, row.quantity);
@@ -246,7 +249,12 @@ impl Machine {
         if let Some(outcome) = self.user_exhausted(user) {
             return outcome;
         }
-        if reservations_max > 0 && self.rows.len() as u64 >= reservations_max {
+        let (made, made_max) = (self.rows.len() as u64, reservations_max.filter(|max| *max > 0));
+        if let Some(reservations_max) = made_max.filter(|max| made >= *max) {
+            return Outcome::ReservationsExhausted { reservations_max };
+        }
+        let returned_max = self.spec.returned_max();
+        if let Some(reservations_max) = returned_max.filter(|max| self.returned >= *max) {
             return Outcome::ReservationsExhausted { reservations_max };
         }
         if u64::from(reserve.quantity) > self.free() {
@@ -434,6 +442,11 @@ impl Machine {
     }
 
     fn set_status(&mut self, row: usize, status: Status) {
+        match (self.rows[row].status.has_units(), status.has_units()) {
+            (true, false) => self.returned += 1,
+            (false, true) => self.returned -= 1,
+            _ => {}
+        }
         self.change(row, |found| found.status = status);
     }
 

@@ -1,5 +1,8 @@
 use super::*;
-use crate::limits::{LIMIT_COUNT_UNITS_MAX, QUANTITY_MAX, TIME_MS_MAX, TOTAL_MAX};
+use crate::limits::{
+    LIMIT_COUNT_UNITS_MAX, QUANTITY_MAX, RETURNED_MAX_DEFAULT, RETURNED_PER_UNIT_DEFAULT,
+    TIME_MS_MAX, TOTAL_MAX,
+};
 use crate::sale::{Key, Terms, User};
 
 fn id(n: u128) -> ReservationId {
@@ -476,7 +479,7 @@ fn a_part_is_given_back_or_paid_back_once() {
 #[test]
 fn what_a_sale_was_made_with_bounds_each_request() {
     let mut sale = machine(9, |spec| {
-        spec.rules = Rules { quantity_min: 2, reservations_max: 2, ..Rules::default() };
+        spec.rules = Rules { quantity_min: 2, reservations_max: Some(2), ..Rules::default() };
         spec.limit_per_user = 4;
     });
     assert_eq!(sale.apply(0, &ask(1, 1, "ann", "")), Outcome::QuantityTooSmall { quantity_min: 2 });
@@ -526,4 +529,51 @@ fn reservations_of_one_user_are_bounded_whatever_became_of_them() {
     sale.rows().iter().for_each(|row| copy.restore_row(row.clone()));
     assert_eq!(made(&copy), made(&sale));
     assert_eq!(copy.apply(0, &ask(5, 1, "ann", "")), exhausted);
+}
+
+#[test]
+fn without_a_bound_of_its_own_a_sale_ends_when_enough_reservations_came_back() {
+    let mut sale = machine(2, |_| {});
+    let row = |n: u64, status| {
+        let mut sale = machine(2, |_| {});
+        sale.apply(0, &ask(1, 1, "", ""));
+        let made = sale.rows()[0].clone();
+        Row { id: id(1_000 + u128::from(n)), status, expires_at_ms: TIME_MS_MAX, ..made }
+    };
+    let gone = row(0, Status::Cancelled);
+    for n in 1..RETURNED_MAX_DEFAULT {
+        sale.restore_row(Row { id: id(1_000 + u128::from(n)), ..gone.clone() });
+    }
+    sale.restore_row(row(0, Status::Held));
+    assert!(matches!(sale.apply(0, &ask(1, 1, "ann", "k")), Outcome::Granted { .. }));
+    sale.apply(0, &Command::Cancel(id(1)));
+    let exhausted = Outcome::ReservationsExhausted { reservations_max: RETURNED_MAX_DEFAULT };
+    assert_eq!(sale.apply(0, &ask(2, 1, "ann", "")), exhausted);
+    assert!(matches!(sale.apply(0, &ask(2, 1, "ann", "k")), Outcome::Replayed(_)));
+    assert!(matches!(sale.apply(0, &Command::Confirm(id(1_000))), Outcome::Reservation(_)));
+    // More units come back more often.
+    let enough = RETURNED_MAX_DEFAULT / RETURNED_PER_UNIT_DEFAULT;
+    sale.apply(0, &Command::AddStock(enough));
+    assert!(matches!(sale.apply(0, &ask(2, 1, "ann", "")), Outcome::Granted { .. }));
+    sale.apply(0, &Command::TakeStock { units: 3, at_most: false });
+    assert_eq!(sale.apply(0, &ask(3, 1, "ann", "")), exhausted);
+}
+
+#[test]
+fn what_is_taken_up_again_late_did_not_come_back() {
+    let mut sale = machine(9, |spec| spec.hold_ms = 5);
+    for n in 1..5 {
+        sale.apply(0, &ask(n, 1, "", ""));
+    }
+    sale.apply(0, &Command::Confirm(id(1)));
+    sale.apply(0, &Command::Refund(id(1)));
+    sale.apply(0, &Command::CancelTo(id(2), 0));
+    sale.apply(9, &Command::Expire { batch_max: 9 });
+    assert_eq!(sale.returned, 4);
+    sale.apply(9, &Command::Confirm(id(3)));
+    sale.apply(9, &Command::Confirm(id(3)));
+    assert_eq!(sale.returned, 3);
+    let mut copy = Machine::restore(sale.view().spec, 0);
+    sale.rows().iter().for_each(|row| copy.restore_row(row.clone()));
+    assert_eq!(copy.returned, 3);
 }

@@ -11,8 +11,11 @@ pub struct Rules {
     pub extend_max_ms: u64,
     /// Fewest units in one reservation.
     pub quantity_min: u32,
-    /// Most reservations that are ever made, whatever became of them. 0: no bound.
-    pub reservations_max: u64,
+    /// Most reservations that are ever made, whatever became of them. 0: no bound. `None`: none on those
+    /// that are made, but one on those that come back: see [`SaleSpec::returned_max`].
+    ///
+    /// [`SaleSpec::returned_max`]: super::SaleSpec::returned_max
+    pub reservations_max: Option<u64>,
     /// The same of those that are made for one user. 0: no bound.
     pub reservations_per_user_max: u32,
 }
@@ -22,7 +25,7 @@ impl Default for Rules {
         Self {
             extend_max_ms: EXTEND_MAX_MS_DEFAULT,
             quantity_min: 1,
-            reservations_max: 0,
+            reservations_max: None,
             reservations_per_user_max: 0,
         }
     }

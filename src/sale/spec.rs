@@ -3,9 +3,12 @@
 use super::rules::Rules;
 use super::split::Split;
 use crate::limits::{
-    HOLD_MS_DEFAULT, HOLD_MS_MAX, QUANTITY_MAX, QUANTITY_MAX_DEFAULT, SPLITS_MAX, TIME_MS_MAX,
-    TOTAL_MAX,
+    HOLD_MS_DEFAULT, HOLD_MS_MAX, QUANTITY_MAX, QUANTITY_MAX_DEFAULT, RETURNED_MAX_DEFAULT,
+    RETURNED_PER_UNIT_DEFAULT, SPLITS_MAX, TIME_MS_MAX, TOTAL_MAX,
 };
+
+/// Among [`members`](SaleSpec::members): it has no number.
+const NOT_SET: u64 = u64::MAX;
 
 /// What defines a sale. Times are milliseconds since 1970, UTC, on the ledger's clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,9 +126,9 @@ impl SaleSpec {
         if rules.extend_max_ms > HOLD_MS_MAX {
             return Err(SpecError::Extend(rules.extend_max_ms));
         }
-        let is_bounded = rules.reservations_max > 0;
-        if rules.reservations_max > TOTAL_MAX || is_bounded && self.split != Split::Whole {
-            return Err(SpecError::Reservations(rules.reservations_max));
+        let max = rules.reservations_max.unwrap_or(0);
+        if max > TOTAL_MAX || max > 0 && self.split != Split::Whole {
+            return Err(SpecError::Reservations(max));
         }
         if self.opens_at_ms >= self.closes_at_ms || self.closes_at_ms > TIME_MS_MAX {
             return Err(SpecError::Times(self.opens_at_ms, self.closes_at_ms));
@@ -134,6 +137,16 @@ impl SaleSpec {
             return Err(SpecError::Splits(self.split.parts()));
         }
         Ok(())
+    }
+
+    /// How many reservations may come back until nobody buys any more, where the sale was given no bound
+    /// on those that are made. `None`: any number, as in a sale in parts, whose places pass their units on.
+    ///
+    /// Those that come back are counted and not those that are made, since a purchase is what must be
+    /// cheap: it counts nothing.
+    pub fn returned_max(&self) -> Option<u64> {
+        let has_default = self.rules.reservations_max.is_none() && self.split == Split::Whole;
+        has_default.then(|| RETURNED_MAX_DEFAULT.max(RETURNED_PER_UNIT_DEFAULT * self.total))
     }
 
     /// Whether a purchase must say who the user is: something in the sale is bounded per user.
@@ -155,7 +168,13 @@ impl SaleSpec {
     fn compare(&self, asked: &Self, counts: impl Fn(&'static str, u64) -> bool) -> Vec<String> {
         let both = self.members().into_iter().zip(asked.members());
         let differ = both.filter(|((_, is), (name, asked))| is != asked && counts(name, *asked));
-        differ.map(|((name, is), (_, asked))| format!("{name} is {is}, not {asked}")).collect()
+        let shown = |value: u64| match value {
+            NOT_SET => "the default".to_owned(),
+            value => value.to_string(),
+        };
+        let text =
+            |((name, is), (_, asked))| format!("{name} is {}, not {}", shown(is), shown(asked));
+        differ.map(text).collect()
     }
 
     fn members(&self) -> [(&'static str, u64); 11] {
@@ -169,7 +188,7 @@ impl SaleSpec {
             ("closes_at_ms", self.closes_at_ms),
             ("extend_max_ms", self.rules.extend_max_ms),
             ("quantity_min", self.rules.quantity_min.into()),
-            ("reservations_max", self.rules.reservations_max),
+            ("reservations_max", self.rules.reservations_max.unwrap_or(NOT_SET)),
             ("reservations_per_user_max", self.rules.reservations_per_user_max.into()),
         ]
     }

@@ -271,7 +271,7 @@ fn spec(split: BoxedStrategy<Split>) -> impl Strategy<Value = SaleSpec> {
                     reservations_max: if split == Split::Whole {
                         rules.reservations_max
                     } else {
-                        0
+                        rules.reservations_max.filter(|max| *max == 0)
                     },
                     ..rules
                 },
@@ -283,7 +283,7 @@ fn spec(split: BoxedStrategy<Split>) -> impl Strategy<Value = SaleSpec> {
 /// Most sales have none.
 fn rules() -> impl Strategy<Value = Rules> {
     let per_user = prop_oneof![1 => Just(0), 1 => 1..6u32];
-    let some = (0..3_000u64, 1..4u32, 0..30u64, per_user).prop_map(
+    let some = (0..3_000u64, 1..4u32, prop::option::of(0..30u64), per_user).prop_map(
         |(extend_max_ms, quantity_min, reservations_max, reservations_per_user_max)| Rules {
             extend_max_ms,
             quantity_min,

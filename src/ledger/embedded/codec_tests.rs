@@ -35,17 +35,30 @@ fn command() -> impl Strategy<Value = Command> {
         Just(Command::Open),
         Just(Command::Close),
         Just(Command::Remove),
-        (0..TOTAL_MAX, 0..=HOLD_MS_MAX, 1..=10u32, 0..=TOTAL_MAX, any::<u32>()).prop_map(
-            |(total, extend_max_ms, quantity_min, reservations_max, reservations_per_user_max)| {
-                let rules = Rules {
+        (
+            0..TOTAL_MAX,
+            0..=HOLD_MS_MAX,
+            1..=10u32,
+            proptest::option::of(0..=TOTAL_MAX),
+            any::<u32>()
+        )
+            .prop_map(
+                |(
+                    total,
                     extend_max_ms,
                     quantity_min,
                     reservations_max,
                     reservations_per_user_max,
-                };
-                Command::Create(SaleSpec { rules, ..SaleSpec::with_total(total) })
-            }
-        ),
+                )| {
+                    let rules = Rules {
+                        extend_max_ms,
+                        quantity_min,
+                        reservations_max,
+                        reservations_per_user_max,
+                    };
+                    Command::Create(SaleSpec { rules, ..SaleSpec::with_total(total) })
+                }
+            ),
         (0..TOTAL_MAX).prop_map(|total| Command::Create(SaleSpec::with_total(total))),
     ]
 }

@@ -10,6 +10,9 @@ const HOLD: u8 = 2;
 const LIMIT: u8 = 4;
 const QUANTITY: u8 = 8;
 
+/// A bound on reservations that was not given.
+const NOT_SET: u64 = u64::MAX;
+
 /// Which terms are named, and these.
 pub(super) fn put_terms(out: &mut Vec<u8>, terms: &Terms) {
     let times = [(CLOSING, terms.closes_at_ms), (HOLD, terms.hold_ms)];
@@ -38,7 +41,8 @@ pub(super) fn put_rules(out: &mut Vec<u8>, rules: &Rules) {
     if !rules.is_default() {
         out.extend_from_slice(&rules.extend_max_ms.to_le_bytes());
         out.extend_from_slice(&rules.quantity_min.to_le_bytes());
-        out.extend_from_slice(&rules.reservations_max.to_le_bytes());
+        let reservations_max = rules.reservations_max.unwrap_or(NOT_SET);
+        out.extend_from_slice(&reservations_max.to_le_bytes());
         out.extend_from_slice(&rules.reservations_per_user_max.to_le_bytes());
     }
 }
@@ -80,12 +84,12 @@ impl Reader<'_> {
         let rules = Rules {
             extend_max_ms,
             quantity_min,
-            reservations_max: self.u64("rules")?,
+            reservations_max: Some(self.u64("rules")?).filter(|max| *max != NOT_SET),
             reservations_per_user_max: self.u32("rules")?,
         };
         let legal = rules.extend_max_ms <= HOLD_MS_MAX
             && (1..=QUANTITY_MAX).contains(&rules.quantity_min)
-            && rules.reservations_max <= TOTAL_MAX;
+            && rules.reservations_max.is_none_or(|max| max <= TOTAL_MAX);
         check(legal, rules, "rules")
     }
 

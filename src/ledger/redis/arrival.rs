@@ -172,6 +172,11 @@ impl RedisClient {
         )?;
         output.hash(of_sale, moves_of(view))?;
         output.hash(of_sale, rules_of(sale))?;
+        let is_back = |change: &&Change| !change.reservation.status.has_units();
+        let returned = sale.reservations.iter().filter(is_back).count() as u64;
+        if returned > 0 {
+            output.hash(of_sale, [("returned", number(returned))])?;
+        }
         if format > FORMAT_0_1_0 {
             output.hash(of_sale, [("format", format.to_string())])?;
         }
@@ -349,13 +354,14 @@ fn rules_of(sale: &SaleCopy) -> Vec<(&'static str, String)> {
     if rules.is_default() {
         return Vec::new();
     }
-    vec![
+    let mut fields = vec![
         ("extend_max_ms", rules.extend_max_ms.to_string()),
         ("quantity_min", rules.quantity_min.to_string()),
-        ("reservations_max", rules.reservations_max.to_string()),
         ("reservations_per_user_max", rules.reservations_per_user_max.to_string()),
         ("made", sale.reservations.len().to_string()),
-    ]
+    ];
+    fields.extend(rules.reservations_max.map(|max| ("reservations_max", max.to_string())));
+    fields
 }
 
 fn name_of(move_id: u64) -> String {

@@ -232,15 +232,15 @@ impl Codec {
         }
         let rules = &spec.rules;
         let numbers = [
-            rules.extend_max_ms,
-            rules.quantity_min.into(),
+            Some(rules.extend_max_ms),
+            Some(rules.quantity_min.into()),
             rules.reservations_max,
-            rules.reservations_per_user_max.into(),
+            Some(rules.reservations_per_user_max.into()),
         ];
         for number in numbers {
-            match rules.is_default() {
-                true => bulk(out, b""),
-                false => bulk_number(out, number),
+            match number.filter(|_| !rules.is_default()) {
+                None => bulk(out, b""),
+                Some(number) => bulk_number(out, number),
             }
         }
     }

@@ -307,7 +307,7 @@ fn view(fields: &Value, counters: &Value, again: &Value, now_ms: u64) -> Option<
     let format = whole(format, Some(FORMAT_0_1_0.into()), 1, FORMAT.into())?;
     // They are not read here: all that counts is whether there are any.
     let has_rules = format >= FORMAT_RULES.into();
-    let rules = Rules { reservations_max: has_rules.into(), ..Rules::default() };
+    let rules = Rules { reservations_max: has_rules.then_some(0), ..Rules::default() };
     let (again, moved_again) = again.split_at(again.len().min(FIELDS_AGAIN));
     if !fields.starts_with(again) || moved != moved_again {
         return None;

@@ -265,7 +265,8 @@ impl<'a> Elements<'a> {
         spec.rules = Rules {
             extend_max_ms: self.number()?,
             quantity_min: self.number()?,
-            reservations_max: self.number()?,
+            // -1: it has no bound of its own.
+            reservations_max: u64::try_from(self.number::<i64>()?).ok(),
             reservations_per_user_max: self.number()?,
         };
         let mut moves = Moves::default();

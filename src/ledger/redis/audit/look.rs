@@ -140,7 +140,9 @@ impl Look {
             rules: Rules {
                 extend_max_ms: read(5, "extend_max_ms", EXTEND_MAX_MS_DEFAULT, HOLD_MS_MAX),
                 quantity_min: read(6, "quantity_min", 1, QUANTITY_MAX.into()) as u32,
-                reservations_max: read(7, "reservations_max", 0, TOTAL_MAX),
+                reservations_max: self.settings[7]
+                    .is_some()
+                    .then(|| read(7, "reservations_max", 0, TOTAL_MAX)),
                 reservations_per_user_max: read(8, "reservations_per_user_max", 0, u32_max) as u32,
             },
         };

@@ -86,10 +86,12 @@ end
 
 -- What the scripts know of the sale.
 local free, total, sold, held, hold, opens, closes, limit, quantity_max
--- What few sales were made with: how much longer a hold may become, fewest units, most reservations ever,
--- and of the latter how many there were (0 without a bound); most reservations ever for one user. See
--- sale/rules.rs.
-local extend_max, quantity_min, reservations_max, made, user_max = EXTEND_MAX_MS_DEFAULT, 1, 0, 0, 0
+-- Reservations that have no units any more.
+local returned
+-- What few sales were made with: how much longer a hold may become, fewest units, most reservations ever
+-- (0: no bound; false: that by `returned`), and how many there were (0 without a bound); most reservations
+-- ever for one user. See sale/rules.rs.
+local extend_max, quantity_min, reservations_max, made, user_max = EXTEND_MAX_MS_DEFAULT, 1, false, 0, 0
 -- Of a split sale's head or part: which it is, how many parts there are, whether it is the head.
 local split, parts, is_head
 -- Which making of the sale this is, 0 if it was made by hand or by a version before 0.2.0: one that is

@@ -78,8 +78,9 @@ end
 
 -- Writes the changed fields, the counts as they shall be and the stream's entry. What somebody has
 -- more of is counted before it is his, and what he has less of after. `raised`: the sale's format from
--- now on, if that is another one. `due`: what goes to ZADD, if a deadline is another one.
-local function write(lines, sold_then, held_then, raised, due)
+-- now on, if that is another one. `due`: what goes to ZADD, if a deadline is another one. `back`: how many
+-- more reservations have no units any more.
+local function write(lines, sold_then, held_then, raised, due, back)
   call('XLEN', STREAM)
   local now_text, sold_text = format('%d', now), format('%d', sold_then)
   local more, fewer, gone = {}, {}, {}
@@ -107,8 +108,14 @@ local function write(lines, sold_then, held_then, raised, due)
   if #fewer > 0 then call('HSET', USERS, unpack(fewer)) end
   if #gone > 0 then call('HDEL', USERS, unpack(gone)) end
   call('XADD', STREAM, '*', 'at_ms', now_text, 'reservations', lines)
-  call('HSET', SALE, 'held', format('%d', held_then), 'confirmed',
-    format('%d', sold_then - held_then), 'last_ms', now_text)
+  if back == 0 then
+    call('HSET', SALE, 'held', format('%d', held_then), 'confirmed',
+      format('%d', sold_then - held_then), 'last_ms', now_text)
+  else
+    call('HSET', SALE, 'held', format('%d', held_then), 'confirmed',
+      format('%d', sold_then - held_then), 'last_ms', now_text, 'returned',
+      format('%d', math.max(returned + back, 0)))
+  end
   if sold_then < sold then call('HSET', COUNTERS, SOLD_FIELD, sold_text) end
   sold, held = sold_then, held_then
   free = math.max(total - sold, 0)

@@ -2,7 +2,7 @@
 -- limit_per_user, quantity_max; unless it is empty, how the sale is split; and the number of this
 -- making, which a part has from its head and any other sale from Redis' clock, if it is empty. Then
 -- extend_max_ms, quantity_min, reservations_max and reservations_per_user_max, empty if they are all at
--- their defaults.
+-- their defaults; that of the reservations also where it alone is.
 --
 -- Never changes one that exists, but for a part that an earlier making has left and nobody ever gave
 -- anything: that becomes part of this one.
@@ -32,9 +32,9 @@ if not known
 end
 total, hold, opens, closes, limit, quantity_max = tonumber(ARGV[4]), tonumber(ARGV[5]),
   tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
-sold, held, creation = 0, 0, given or micros or 0
+sold, held, returned, creation = 0, 0, 0, given or micros or 0
 extend_max, quantity_min, reservations_max, user_max = tonumber(ARGV[12]) or EXTEND_MAX_MS_DEFAULT,
-  tonumber(ARGV[13]) or 1, tonumber(ARGV[14]) or 0, tonumber(ARGV[15]) or 0
+  tonumber(ARGV[13]) or 1, tonumber(ARGV[14]) or false, tonumber(ARGV[15]) or 0
 -- Whoever does not regard them must know it before there is anything to sell.
 -- What an earlier making had of it goes.
 if known and sale_format >= FORMAT_RULES then
@@ -44,7 +44,8 @@ if known and sale_format >= FORMAT_RULES then
 end
 if ARGV[12] ~= '' then
   call('HSET', SALE, 'format', FORMAT_RULES, 'extend_max_ms', ARGV[12], 'quantity_min', ARGV[13],
-    'reservations_max', ARGV[14], 'reservations_per_user_max', ARGV[15])
+    'reservations_per_user_max', ARGV[15])
+  if reservations_max then call('HSET', SALE, 'reservations_max', ARGV[14]) end
 end
 if ARGV[10] ~= '' then
   split, parts = ARGV[10], tonumber(string.match(ARGV[10], '%d+'))

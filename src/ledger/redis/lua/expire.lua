@@ -60,7 +60,7 @@ if units > 0 then
   if failure then return failure end
   for user, fewer in pairs(by_user) do add_units(user, -fewer) end
   needs('ZREM', DEADLINES, 'a')
-  write(concat(expired), sold - units, held - units)
+  write(concat(expired), sold - units, held - units, nil, nil, #expired)
 end
 if #done > 0 then call('ZREM', DEADLINES, unpack(done)) end
 if not first[2] then return {now, free, 'released', units, 0} end

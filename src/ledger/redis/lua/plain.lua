@@ -94,11 +94,11 @@ local function sell_plain(replies, now_ms, epoch)
     local set
     if epoch then
       set = call('HMGET', sale_key, 'held', 'hold_ms', 'opens_at_ms', 'closes_at_ms', 'limit_per_user',
-        'last_ms', 'split', 'confirmed', 'format', 'epoch')
-      if set[10] ~= epoch then return end
+        'last_ms', 'split', 'confirmed', 'format', 'returned', 'epoch')
+      if set[11] ~= epoch then return end
     else
       set = call('HMGET', sale_key, 'held', 'hold_ms', 'opens_at_ms', 'closes_at_ms', 'limit_per_user',
-        'last_ms', 'split', 'confirmed', 'format')
+        'last_ms', 'split', 'confirmed', 'format', 'returned')
     end
     local format_text = set[9]
     if format_text and (find(format_text, '%D') or format_text + 0 > FORMAT_PLAIN_MAX) then return end
@@ -145,6 +145,13 @@ local function sell_plain(replies, now_ms, epoch)
       -- The head of a split sale sells nothing.
       local parts = string.match(set[7], '^of (%d+)$')
       if not parts or not is_whole(parts + 0, 2, SPLITS_MAX) then return end
+    end
+
+    -- Few sales have so many reservations that came back.
+    local returned = set[10]
+    if returned and returned + 0 >= RETURNED_MAX and returned + 0 >= RETURNED_PER_UNIT * total
+      and not set[7] then
+      return
     end
 
     -- The run.

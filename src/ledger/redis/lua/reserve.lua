@@ -5,7 +5,8 @@
 --   G granted          R replayed: id, reservation    U user required
 --   S sold out         s too few left: units          C closed         O not open: opens_at_ms
 --   L limit: limit     Q quantity: maximum       P sold in parts: how many
---   q quantity: minimum     X as many were made as ever may: how many     Y the same for this user
+--   q quantity: minimum     X as many were made, or came back, as ever may: how many
+--   Y as many were made for this user as ever may: how many
 --   K the key has a reservation, made by another request
 if not known then return {now, -1} end
 local deadline = format('%d', now + hold)
@@ -52,6 +53,11 @@ if is_head then
   return {now, free, now + hold, string.rep('P', count), unpack(counts)}
 end
 
+-- How many may ever be made, or come back.
+local made_max = reservations_max and reservations_max > 0 and reservations_max
+local returned_max = reservations_max == false and not parts
+  and math.max(RETURNED_MAX, RETURNED_PER_UNIT * total)
+
 -- The ids of what is granted, where somebody wants to find his request again.
 local granted = {}
 
@@ -71,7 +77,7 @@ local function grant(set, deadlines, lines, units, claims, users, raised)
   end
   call('ZADD', DEADLINES, unpack(deadlines))
   call('HSET', COUNTERS, SOLD_FIELD, format('%d', sold + units))
-  if reservations_max > 0 then
+  if made_max then
     call('HSET', SALE, 'held', format('%d', held + units), 'last_ms', now_text, 'made',
       format('%d', made))
   else
@@ -200,9 +206,9 @@ for i = 1, count do
   elseif counted and made_before >= user_max then
     codes[i] = 'Y'
     extra(user_max)
-  elseif reservations_max > 0 and made >= reservations_max then
+  elseif made_max and made >= made_max or returned_max and returned >= returned_max then
     codes[i] = 'X'
-    extra(reservations_max)
+    extra(made_max or returned_max)
   elseif quantity > left then
     codes[i] = left == 0 and 'S' or 's'
     if left > 0 then extra(left) end

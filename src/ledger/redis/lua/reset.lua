@@ -42,7 +42,7 @@ limit = integer(set.limit_per_user, nil, 0, LIMIT_MAX) or 0
 quantity_max = integer(set.quantity_max, nil, 1, QUANTITY_MAX) or QUANTITY_MAX_DEFAULT
 extend_max = integer(set.extend_max_ms, nil, 0, HOLD_MS_MAX) or EXTEND_MAX_MS_DEFAULT
 quantity_min = integer(set.quantity_min, nil, 1, QUANTITY_MAX) or 1
-reservations_max = integer(set.reservations_max, nil, 0, TOTAL_MAX) or 0
+reservations_max = integer(set.reservations_max, nil, 0, TOTAL_MAX) or false
 user_max = integer(set.reservations_per_user_max, nil, 0, LIMIT_MAX) or 0
 local has_rules = set.extend_max_ms or set.quantity_min or set.reservations_max
   or set.reservations_per_user_max
@@ -50,7 +50,7 @@ creation = micros or 0
 -- The two hashes stay and are written over: in a Cluster, a key that a script has emptied can't be
 -- written again while its slot is on its way.
 call('UNLINK', RESERVATIONS, CLAIMS, USERS, DEADLINES, STREAM)
-local gone = {'confirmed', 'made', 'repairs', 'stream_trimmed', 'stream_retold', 'stock'}
+local gone = {'confirmed', 'made', 'returned', 'repairs', 'stream_trimmed', 'stream_retold', 'stock'}
 for name in pairs(set) do
   if string.match(name, '^gave_') or string.match(name, '^took_') then gone[#gone + 1] = name end
 end

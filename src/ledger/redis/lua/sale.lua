@@ -11,7 +11,8 @@ if known then
   free = total > sold and total - sold or 0
 
   local set = fields_of(SALE, 'held', 'hold_ms', 'opens_at_ms', 'closes_at_ms', 'limit_per_user',
-    'quantity_max', 'last_ms', 'split', 'confirmed', 'creation', 'format')
+    'quantity_max', 'last_ms', 'split', 'confirmed', 'creation', 'format',
+    'returned')
   if set.err then return set end
   local newer = newer_format(set[11])
   if newer then return newer end
@@ -31,23 +32,25 @@ if known then
   -- At least so many were confirmed: what an older version confirmed is not among them.
   local confirmed = integer(set[9], 0, 0, TOTAL_MAX)
   creation = integer(set[10], 0, 0, CREATION_MAX)
+  returned = integer(set[12], 0, 0, TOTAL_MAX)
   if not (held and hold and opens and closes and limit and quantity_max and last and confirmed
-    and creation) then
+    and creation and returned) then
     return refuse('a field of the hash ' .. SALE .. ' is no whole number in its range: held '
       .. shown(set[1]) .. ', hold_ms ' .. shown(set[2]) .. ', opens_at_ms '
       .. shown(set[3]) .. ', closes_at_ms ' .. shown(set[4]) .. ', limit_per_user '
       .. shown(set[5]) .. ', quantity_max ' .. shown(set[6]) .. ', last_ms '
-      .. shown(set[7]) .. ', confirmed ' .. shown(set[9]) .. ', creation ' .. shown(set[10]))
+      .. shown(set[7]) .. ', confirmed ' .. shown(set[9]) .. ', creation ' .. shown(set[10])
+      .. ', returned ' .. shown(set[12]))
   end
   if sale_format >= FORMAT_RULES then
     local rules = call('HMGET', SALE, 'extend_max_ms', 'quantity_min', 'reservations_max', 'made',
       'reservations_per_user_max')
     extend_max = integer(rules[1], EXTEND_MAX_MS_DEFAULT, 0, HOLD_MS_MAX)
     quantity_min = integer(rules[2], 1, 1, QUANTITY_MAX)
-    reservations_max = integer(rules[3], 0, 0, TOTAL_MAX)
+    reservations_max = integer(rules[3], false, 0, TOTAL_MAX)
     made = integer(rules[4], 0, 0, TOTAL_MAX)
     user_max = integer(rules[5], 0, 0, LIMIT_MAX)
-    if not (extend_max and quantity_min and reservations_max and made and user_max) then
+    if not (extend_max and quantity_min and reservations_max ~= nil and made and user_max) then
       return refuse('a field of the hash ' .. SALE .. ' is no whole number in its range: extend_max_ms '
         .. shown(rules[1]) .. ', quantity_min ' .. shown(rules[2]) .. ', reservations_max '
         .. shown(rules[3]) .. ', made ' .. shown(rules[4]) .. ', reservations_per_user_max ' .. shown(rules[5]))

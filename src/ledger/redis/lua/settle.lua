@@ -63,6 +63,7 @@ local sold_then, held_then = sold, held
 local codes, extras, lines = {}, {}, {}
 local edits, due = {}, nil
 local refunds, details_written = false, false
+local has_units, back = {held = true, confirmed = true}, 0
 
 -- What stands behind the status.
 local function rest_of(row)
@@ -82,6 +83,7 @@ local function rewrite(row)
 end
 
 local function become(row, id, status)
+  if has_units[row.status] ~= has_units[status] then back = back + (has_units[status] and -1 or 1) end
   row.status, row.value = status, status .. rest_of(row)
   if row.line then
     lines[row.line] = row.value
@@ -223,6 +225,6 @@ for name, edit in pairs(edits) do
 end
 if #lines > 0 then
   local needed = details_written and FORMAT_DETAILS or refunds and FORMAT_REFUNDED or 1
-  write(concat(lines), sold_then, held_then, sale_format < needed and needed, due)
+  write(concat(lines), sold_then, held_then, sale_format < needed and needed, due, back)
 end
 return {now, free, concat(codes), unpack(extras)}

@@ -4,7 +4,7 @@
 local function view(outcome)
   free = math.max(total - sold, 0)
   local reply = {now, free, outcome, total, sold, held, hold, opens, closes, limit, quantity_max,
-    creation, extend_max, quantity_min, reservations_max, user_max}
+    creation, extend_max, quantity_min, reservations_max or -1, user_max}
   if not parts then return reply end
   local names = {}
   for n = 0, parts do names[n + 1] = 'gave_' .. n end
