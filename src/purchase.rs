@@ -22,7 +22,7 @@ pub use parts::{confirm_late, gather};
 pub use sales::{Settler, ask, look};
 pub use seller::{Seller, Selling};
 pub use slot::{SaleSlot, SeenView};
-pub use verdict::{Ask, Refused, Verdict};
+pub use verdict::{Ask, LinesRefused, Refused, Verdict};
 
 impl Seller {
     /// What is done at regular times.

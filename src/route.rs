@@ -11,8 +11,8 @@ pub mod table;
 mod user;
 
 pub use json::{
-    ReservationRequest, parse_admitted_request, parse_cancel_request, parse_reservation_request,
-    whole_number,
+    ReservationRequest, parse_admitted_request, parse_remaining, parse_reservation_request,
+    whole_number, wrong_remaining,
 };
 pub use key::idempotency_key;
 pub use user::{Misnamed, Namer, USER_FIELD, USER_HEADER, buyer, user_not_trusted};
@@ -51,7 +51,7 @@ pub enum Route<'a> {
         /// Its public id, as the client wrote it.
         id: Cow<'a, str>,
     },
-    /// Give a reservation back, or a part of it. The body goes to [`parse_cancel_request`].
+    /// Give a reservation back, or a part of it. The body goes to [`parse_remaining`].
     CancelReservation {
         /// Its public id, as the client wrote it.
         id: Cow<'a, str>,

@@ -36,7 +36,7 @@ impl Ask for &mut dyn Client {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Made {
     /// They are there.
-    Whole(Places),
+    Whole(Box<Places>),
     /// Parts that had units are gone: nothing was made.
     Missing(Vec<usize>),
     /// Parts are there that an earlier sale of this name has left, with units or reservations in them,
@@ -144,11 +144,11 @@ pub fn make<A: Ask>(ask: &mut A, head: &SaleId, parts: u32) -> Result<Made, A::E
     }
     let shares = places.shares();
     if shares.is_empty() {
-        return Ok(Made::Whole(places));
+        return Ok(Made::Whole(Box::new(places)));
     }
     let takes = give(ask, head, parts, &shares)?;
     ask.ask(groups(head, parts, takes))?;
-    Ok(look(ask, head, parts)?.map_or(Made::Gone, Made::Whole))
+    Ok(look(ask, head, parts)?.map_or(Made::Gone, |places| Made::Whole(Box::new(places))))
 }
 
 /// Has other places give what the part `to` lacks to have `units` free. If all together have too few,

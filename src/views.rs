@@ -2,11 +2,22 @@
 //!
 //! Architecture invariant: shapes only. Knows no HTTP, no ledger and no core.
 
+use std::collections::BTreeMap;
+
 use serde::{Serialize, Serializer};
 
 use crate::clock::{Rfc3339, rfc3339};
 use crate::limits::TIME_MS_MAX;
-use crate::sale::{Change, PublicId, Reservation, SaleId, SaleView, User};
+use crate::sale::{Change, Lines, PublicId, Reservation, SaleId, SaleView, TypeUnits, User};
+
+/// A ticket type as it stands.
+#[derive(Serialize)]
+struct TypeJson {
+    cap: u64,
+    free: u64,
+    held: u64,
+    confirmed: u64,
+}
 
 /// A sale as it stands.
 #[derive(Serialize)]
@@ -26,6 +37,9 @@ pub struct SaleJson {
     reservations_per_user_max: Option<u32>,
     opens_at: Option<String>,
     closes_at: Option<String>,
+    /// Its ticket types by name, if it has any.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    types: BTreeMap<String, TypeJson>,
     /// Into how many parts it is split, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     splits: Option<u32>,
@@ -58,6 +72,12 @@ impl SaleJson {
                 .filter(|max| *max > 0),
             opens_at: time(spec.opens_at_ms, 0),
             closes_at: time(spec.closes_at_ms, TIME_MS_MAX),
+            types: view
+                .types()
+                .map(|(name, cap, TypeUnits { held, confirmed }, free)| {
+                    (name.to_string(), TypeJson { cap, free, held, confirmed })
+                })
+                .collect(),
             splits: Some(spec.split.parts()).filter(|parts| *parts > 1),
         }
     }
@@ -71,12 +91,17 @@ pub struct ReservationJson<'a> {
     sale: &'a str,
     user: Option<&'a str>,
     quantity: u32,
+    /// The same by ticket type, in a sale that has such.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lines: Option<LinesJson<'a>>,
     status: &'static str,
     #[serde(serialize_with = "time")]
     expires_at: Rfc3339,
     /// Units that it was made with, if some were given back since.
     #[serde(skip_serializing_if = "Option::is_none")]
     quantity_asked: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lines_asked: Option<LinesJson<'a>>,
     /// Until when it was held at first, if it was extended since.
     #[serde(skip_serializing_if = "Option::is_none")]
     first_expires_at: Option<String>,
@@ -86,6 +111,15 @@ pub struct ReservationJson<'a> {
     key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     changed_at: Option<String>,
+}
+
+/// Units by ticket type, as an object.
+pub struct LinesJson<'a>(pub &'a Lines);
+
+impl Serialize for LinesJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, quantity)| (name.as_str(), quantity)))
+    }
 }
 
 fn public_id<S: Serializer>(id: &PublicId, serializer: S) -> Result<S::Ok, S::Error> {
@@ -103,6 +137,8 @@ impl<'a> ReservationJson<'a> {
         let first_ms = details.and_then(|details| details.first_expires_at_ms);
         Self {
             quantity_asked: details.and_then(|details| details.asked),
+            lines: reservation.lines().map(LinesJson),
+            lines_asked: details.and_then(|details| details.asked_lines.as_ref()).map(LinesJson),
             first_expires_at: first_ms.map(rfc3339),
             note: reservation.note(),
             id: PublicId::new(sale, reservation.id),

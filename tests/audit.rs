@@ -30,7 +30,7 @@ use stampede::ledger::redis::{
 use stampede::ledger::{Batch, Group, LedgerError};
 use stampede::orders::{self, Database};
 use stampede::sale::{
-    Command, Key, Outcome, ReservationId, Reserve, SaleId, SaleSpec, Status, Terms, User,
+    Command, Key, Outcome, Remaining, ReservationId, Reserve, SaleId, SaleSpec, Status, Terms, User,
 };
 
 const SALE: &str = "{ticket_hash_key}:sale";
@@ -436,8 +436,8 @@ fn goes_on(changes: bool) {
                     apply(&mut client, settle.collect());
                     let parts = ids.clone().map(|n| match n % 8 {
                         3 => Command::Extend(id(n), Some(60)),
-                        5 => Command::RefundTo(id(n), 1),
-                        7 => Command::CancelTo(id(n), 1),
+                        5 => Command::RefundTo(id(n), Remaining::Units(1)),
+                        7 => Command::CancelTo(id(n), Remaining::Units(1)),
                         _ => Command::Show,
                     });
                     apply(&mut client, parts.collect());

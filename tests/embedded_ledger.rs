@@ -14,8 +14,8 @@ use stampede::ledger::embedded::{Cursor, Embedded, Job, OpenError, Options, Stor
 use stampede::ledger::{Batch, BatchReply, Group, LedgerError};
 use stampede::limits::TIME_MS_MAX;
 use stampede::sale::{
-    Change, Command, Creation, Details, Key, Machine, Note, Outcome, ReservationId, Reserve, Rules,
-    SaleId, SaleSpec, Status, Terms, User,
+    Change, Command, Creation, Details, Key, Lines, Machine, Note, Outcome, Remaining,
+    ReservationId, Reserve, Rules, SaleId, SaleSpec, Status, Terms, Types, User,
 };
 
 /// Tells a copy of this test binary that it is the one to be killed, mounted or unprivileged.
@@ -852,13 +852,13 @@ enum Step {
 
 #[derive(Debug, Clone)]
 enum Ask {
-    Reserve { quantity: u32, user: u8, key: u8, only_looks: bool },
+    Reserve { quantity: u32, user: u8, key: u8, only_looks: bool, lines: Option<Lines> },
     Confirm(u16),
     Cancel(u16),
     Refund(u16),
     Extend(u16, Option<u64>),
-    CancelTo(u16, u32),
-    RefundTo(u16, u32),
+    CancelTo(u16, Remaining),
+    RefundTo(u16, Remaining),
     Show(u16),
     Other(Command),
 }
@@ -877,6 +877,18 @@ fn terms() -> impl Strategy<Value = Terms> {
     )
 }
 
+/// Half of the requests have some, and half of the sales have types.
+fn lines() -> impl Strategy<Value = Option<Lines>> {
+    let some = vec!["adult:1", "adult:2", "child:1", "adult:1,child:1", "adult:2,child:2", "dog:1"];
+    proptest::option::of(
+        proptest::sample::select(some).prop_map(|text| Lines::from_text(text).unwrap()),
+    )
+}
+
+fn remaining() -> impl Strategy<Value = Remaining> {
+    (0..3u32, lines()).prop_map(|(n, lines)| lines.map_or(Remaining::Units(n), Remaining::Lines))
+}
+
 fn asked() -> impl Strategy<Value = Ask> {
     let other = prop_oneof![
         (0..20u64, 0..3u32, 1..300u64).prop_map(|(total, limit_per_user, hold_ms)| {
@@ -889,8 +901,12 @@ fn asked() -> impl Strategy<Value = Ask> {
                 },
                 _ => Rules::default(),
             };
-            let total = SaleSpec::with_total(total);
-            Command::Create(SaleSpec { limit_per_user, hold_ms, opens_at_ms: 50, rules, ..total })
+            let types = match total % 2 {
+                0 => Types::from_text("adult:9,child:3").unwrap(),
+                _ => Types::default(),
+            };
+            let total = SaleSpec { rules, types, ..SaleSpec::with_total(total) };
+            Command::Create(SaleSpec { limit_per_user, hold_ms, opens_at_ms: 50, ..total })
         }),
         Just(Command::Expire { batch_max: u32::MAX }),
         (0..9u64).prop_map(Command::AddStock),
@@ -902,15 +918,18 @@ fn asked() -> impl Strategy<Value = Ask> {
         Just(Command::Show),
     ];
     prop_oneof![
-        8 => (1..4u32, 0..4u8, 0..4u8, proptest::bool::weighted(0.1)).prop_map(
-            |(quantity, user, key, only_looks)| Ask::Reserve { quantity, user, key, only_looks }
+        8 => (1..4u32, 0..4u8, 0..4u8, proptest::bool::weighted(0.1), lines()).prop_map(
+            |(quantity, user, key, only_looks, lines)| {
+                let quantity = lines.as_ref().map_or(quantity, Lines::units);
+                Ask::Reserve { quantity, user, key, only_looks, lines }
+            }
         ),
         2 => any::<u16>().prop_map(Ask::Confirm),
         2 => any::<u16>().prop_map(Ask::Cancel),
         2 => any::<u16>().prop_map(Ask::Refund),
         2 => (any::<u16>(), proptest::option::of(1..400u64)).prop_map(|(n, ms)| Ask::Extend(n, ms)),
-        1 => (any::<u16>(), 0..3u32).prop_map(|(n, remaining)| Ask::CancelTo(n, remaining)),
-        1 => (any::<u16>(), 0..3u32).prop_map(|(n, remaining)| Ask::RefundTo(n, remaining)),
+        1 => (any::<u16>(), remaining()).prop_map(|(n, remaining)| Ask::CancelTo(n, remaining)),
+        1 => (any::<u16>(), remaining()).prop_map(|(n, remaining)| Ask::RefundTo(n, remaining)),
         1 => any::<u16>().prop_map(Ask::Show),
         3 => other.prop_map(Ask::Other),
     ]
@@ -932,7 +951,7 @@ fn note() -> Note {
 fn commands(asks: Vec<(bool, Ask)>, ids: &mut u128) -> Vec<(SaleId, Command)> {
     let known = |n: u16, ids: u128| ReservationId(u128::from(n) % (ids + 2));
     let command = |ask, ids: &mut u128| match ask {
-        Ask::Reserve { quantity, user, key, only_looks } => {
+        Ask::Reserve { quantity, user, key, only_looks, lines } => {
             *ids += 1;
             let reserve = Reserve {
                 id: ReservationId(*ids),
@@ -940,8 +959,12 @@ fn commands(asks: Vec<(bool, Ask)>, ids: &mut u128) -> Vec<(SaleId, Command)> {
                 user: (user > 0).then(|| User::new(&format!("u{user}")).unwrap()),
                 key: (key > 0).then(|| Key::new(&format!("k{key}")).unwrap()),
                 trace: None,
-                details: Details { note: ids.is_multiple_of(5).then(note), ..Details::default() }
-                    .boxed(),
+                details: Details {
+                    lines,
+                    note: ids.is_multiple_of(5).then(note),
+                    ..Details::default()
+                }
+                .boxed(),
             };
             match only_looks {
                 true => Command::FindClaim(reserve, Creation::UNKNOWN),

@@ -22,8 +22,8 @@ use stampede::limits::{
     LIMIT_COUNT_LINES_MAX, LIMIT_COUNT_UNITS_MAX, RETURNED_MAX_DEFAULT, RETURNED_PER_UNIT_DEFAULT,
 };
 use stampede::sale::{
-    Command, Creation, Details, Key, Note, Outcome, ReservationId, Reserve, Rules, SaleId,
-    SaleSpec, Status, Terms, User,
+    Command, Creation, Details, Key, Note, Outcome, Remaining, ReservationId, Reserve, Rules,
+    SaleId, SaleSpec, Status, Terms, User,
 };
 use stampede::trace::Trace;
 
@@ -667,8 +667,8 @@ fn an_unknown_sale_stays_unknown_and_unwritten() {
         Command::Show,
         Command::ShowReservation(id),
         Command::Extend(id, Some(1)),
-        Command::CancelTo(id, 1),
-        Command::RefundTo(id, 1),
+        Command::CancelTo(id, Remaining::Units(1)),
+        Command::RefundTo(id, Remaining::Units(1)),
         Command::Remove,
     ];
     let reply = client.ask(commands).expect("a reply");
@@ -700,8 +700,8 @@ fn refuses_and_writes_nothing(spoil: &[&[&str]], part: &str) {
         Command::Cancel(ReservationId(1)),
         Command::Refund(ReservationId(1)),
         Command::Extend(ReservationId(1), None),
-        Command::CancelTo(ReservationId(1), 1),
-        Command::RefundTo(ReservationId(1), 1),
+        Command::CancelTo(ReservationId(1), Remaining::Units(1)),
+        Command::RefundTo(ReservationId(1), Remaining::Units(1)),
         Command::ShowReservation(ReservationId(1)),
         Command::Expire { batch_max: 9 },
         Command::TakeStock { units: 1, at_most: false },
@@ -751,19 +751,19 @@ fn what_0_1_0_does_not_read_stands_behind_the_owner_and_the_sale_says_so_before(
     // What is refused, or changes nothing, raises none.
     for command in [
         Command::Extend(ReservationId(1), Some(1)),
-        Command::CancelTo(ReservationId(1), 9),
-        Command::CancelTo(ReservationId(1), 5),
+        Command::CancelTo(ReservationId(1), Remaining::Units(9)),
+        Command::CancelTo(ReservationId(1), Remaining::Units(5)),
     ] {
         client.one(command);
     }
     assert_eq!(connection.list("HGETALL {ticket_hash_key}:sale"), before);
-    client.one(Command::CancelTo(ReservationId(2), 2));
+    client.one(Command::CancelTo(ReservationId(2), Remaining::Units(2)));
     assert_eq!(connection.text(format), "3");
     connection.text("HDEL {ticket_hash_key}:sale format");
     client.one(bought(3, 1, "row 7", "", ""));
     assert_eq!(connection.text(format), "3");
     client.one(Command::Extend(ReservationId(1), Some(9)));
-    client.one(Command::CancelTo(ReservationId(1), 3));
+    client.one(Command::CancelTo(ReservationId(1), Remaining::Units(3)));
     let (until, longer) = (history::BEGIN_MS + 7, history::BEGIN_MS + 9);
     let last: HashMap<_, _> = stream(&mut connection, &ticket()).into_iter().collect();
     for (n, line) in [

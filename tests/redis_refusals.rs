@@ -16,8 +16,8 @@ use stampede::ledger::redis::{
 };
 use stampede::ledger::{Batch, Group, GroupReply, LedgerError};
 use stampede::sale::{
-    Command, Details, Key, Note, Outcome, ReservationId, Reserve, SaleId, SaleSpec, Split, Terms,
-    User,
+    Command, Details, Key, Note, Outcome, Remaining, ReservationId, Reserve, SaleId, SaleSpec,
+    Split, Terms, User,
 };
 
 /// When every test begins, in ms since 1970.
@@ -134,8 +134,8 @@ fn writes() -> Vec<(&'static str, &'static str, Command, u64)> {
         ("expire", "s", Command::Expire { batch_max: 10 }, 1001),
         ("refund", "s", Command::Refund(id(3)), 1),
         ("extend", "s", Command::Extend(id(1), None), 1),
-        ("cancel a part", "s", Command::CancelTo(id(5), 1), 1),
-        ("refund a part", "s", Command::RefundTo(id(6), 1), 1),
+        ("cancel a part", "s", Command::CancelTo(id(5), Remaining::Units(1)), 1),
+        ("refund a part", "s", Command::RefundTo(id(6), Remaining::Units(1)), 1),
         ("with a note", "open", noted(9), 1),
         ("add", "s", Command::AddStock(1), 1),
         ("take back", "s", Command::TakeStock { units: 1, at_most: false }, 1),

@@ -154,6 +154,7 @@ mod tests {
             quantity_max: 4,
             split: Split::Whole,
             rules: Default::default(),
+            types: Default::default(),
         };
         assert_eq!(spec, expected);
         let (_, spec) = parse("a=8,closes=9999-12-31T23:59:59Z").unwrap();

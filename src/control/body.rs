@@ -11,8 +11,10 @@ use super::request::Request;
 use crate::config::parse_time;
 use crate::engine::http::{Kind, Problem};
 use crate::limits::{HOLD_MS_MAX, QUANTITY_MAX, SPLITS_MAX, TIME_MS_MAX, TOTAL_MAX};
-use crate::route::whole_number;
-use crate::sale::{SaleId, SaleSpec, SpecError, Split, Terms};
+use crate::route::{parse_remaining, whole_number};
+use crate::sale::{
+    Remaining, SaleId, SaleSpec, SpecError, Split, Terms, TypeName, Types, TypesError,
+};
 
 /// The members of an object in their order, also those that stand there twice.
 struct Members(Vec<(String, Value)>);
@@ -87,9 +89,23 @@ impl Members {
         let wrong = || {
             Problem::invalid(name, format!("{name} must be a whole number from {min} to {max}."))
         };
-        let whole = value.as_u64().or_else(|| value.as_f64().and_then(whole_number));
-        let number = whole.filter(|number| (min..=max).contains(number));
+        let number = whole(value).filter(|number| (min..=max).contains(number));
         number.map(Some).ok_or_else(wrong)
+    }
+
+    /// Ticket types and their caps, `{"adult": 60}`. Not there: none.
+    fn types(&self) -> Result<Types, Problem> {
+        let Some(value) = self.get("types") else { return Ok(Types::default()) };
+        let wrong = || {
+            let detail =
+                "types must be an object of caps by name, as {\"adult\": 60, \"child\": 40}.";
+            Problem::invalid("types", detail)
+        };
+        let caps = value.as_object().ok_or_else(wrong)?.iter().map(|(name, cap)| {
+            let name = TypeName::new(name).map_err(invalid_types)?;
+            Ok((name, whole(cap).ok_or_else(wrong)?))
+        });
+        Types::new(caps.collect::<Result<Vec<_>, Problem>>()?).map_err(invalid_types)
     }
 
     /// A point in time in ms since 1970. `None`: it isn't there.
@@ -98,6 +114,14 @@ impl Members {
         let time = value.as_str().ok_or_else(|| "must be a string".to_owned()).and_then(parse_time);
         time.map(Some).map_err(|problem| Problem::invalid(name, format!("{name} {problem}.")))
     }
+}
+
+fn whole(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| value.as_f64().and_then(whole_number))
+}
+
+fn invalid_types(error: TypesError) -> Problem {
+    Problem::invalid("types", format!("{error}."))
 }
 
 fn required(name: &'static str) -> Problem {
@@ -123,6 +147,7 @@ pub fn sale(request: &Request) -> Result<(SaleId, SaleSpec), Problem> {
         "extend_max_ms",
         "reservations_max",
         "reservations_per_user_max",
+        "types",
         "splits",
     ];
     let body = Members::read(request, &names)?;
@@ -159,6 +184,7 @@ pub fn sale(request: &Request) -> Result<(SaleId, SaleSpec), Problem> {
     if let Some(parts) = body.number("splits", 1, SPLITS_MAX.into())? {
         spec.split = Split::into_parts(small(parts));
     }
+    spec.types = body.types()?;
     if let Some(opens_at_ms) = body.time("opens_at")? {
         spec.opens_at_ms = opens_at_ms;
     }
@@ -173,21 +199,16 @@ pub fn sale(request: &Request) -> Result<(SaleId, SaleSpec), Problem> {
         SpecError::QuantityMin(..) => Problem::invalid("quantity_min", format!("{error}.")),
         SpecError::Extend(_) => Problem::invalid("extend_max_ms", format!("{error}.")),
         SpecError::Reservations(_) => Problem::invalid("reservations_max", format!("{error}.")),
+        SpecError::TypesSplit => Problem::invalid("types", format!("{error}.")),
         SpecError::Quantity(_) => Problem::invalid("quantity_max", format!("{error}.")),
     })?;
     Ok((id, spec))
 }
 
-/// How many units are to remain: `{"remaining": N}`. `None`: nothing is said of it, or there is no body.
-pub fn remaining(request: &Request) -> Result<Option<u32>, Problem> {
-    if request.body.is_empty() {
-        return Ok(None);
-    }
-    let body = Members::read(request, &["remaining"])?;
-    if body.is_null("remaining") {
-        return Err(Problem::invalid("remaining", "remaining must be a whole number."));
-    }
-    Ok(body.number("remaining", 0, QUANTITY_MAX.into())?.map(small))
+/// How many units are to remain: `{"remaining": N}`, or in a sale with ticket types
+/// `{"remaining": {"adult": N}}`. `None`: nothing is said of it, or there is no body.
+pub fn remaining(request: &Request) -> Result<Option<Remaining>, Problem> {
+    parse_remaining(&request.body, request.media)
 }
 
 /// For how long from now a reservation is to be held: `{"hold_ms": N}`, which may be left out.

@@ -8,6 +8,7 @@ use crate::code::control::{
 };
 use crate::engine::http::{Kind, Problem};
 use crate::limits::{LIMIT_COUNT_LINES_MAX, LIMIT_COUNT_UNITS_MAX, TOTAL_MAX};
+use crate::route::wrong_remaining;
 use crate::sale::Outcome;
 
 /// What the ledger says instead of what was asked.
@@ -69,6 +70,8 @@ pub(super) fn refusal(outcome: Outcome) -> Problem {
             let (expires_at_max, code) = (rfc3339(expires_at_ms_max), Code::ExtensionLimitReached);
             Problem::of(code).with("expires_at_max", expires_at_max)
         }
+        Outcome::LinesRequired => wrong_remaining(true),
+        Outcome::LinesUnexpected => wrong_remaining(false),
         Outcome::RemainingTooLarge { quantity } => {
             Problem::of(Code::RemainingTooLarge).with("quantity", quantity)
         }

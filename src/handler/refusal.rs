@@ -4,7 +4,7 @@ use crate::clock::rfc3339;
 use crate::code::Code;
 use crate::engine::http::Problem;
 use crate::ledger::Failure;
-use crate::purchase::{Refused, Verdict};
+use crate::purchase::{LinesRefused, Refused, Verdict};
 
 /// There is no such thing: 404.
 pub fn not_found(what: &str) -> Problem {
@@ -43,10 +43,35 @@ pub fn failure_code(failure: Failure) -> Code {
     }
 }
 
+/// What speaks against the ticket types that a request names, or names not.
+fn lines_problem(refused: &LinesRefused) -> Problem {
+    match refused {
+        LinesRefused::SoldOut { name, free } => {
+            let detail = "The sale has fewer units left of this ticket type than were asked for.";
+            Problem::new(Code::SoldOut, detail).with("type", name.as_str()).with("free", *free)
+        }
+        LinesRefused::Required => Problem::invalid(
+            LINES,
+            "The sale has ticket types: give lines, units by type, and no quantity.",
+        ),
+        LinesRefused::Unexpected => {
+            Problem::invalid(LINES, "The sale has no ticket types: give a quantity, and no lines.")
+        }
+        LinesRefused::Unknown { name } => {
+            Problem::invalid(LINES, format!("The sale has no ticket type {name}."))
+                .with("type", name.as_str())
+        }
+    }
+}
+
+const LINES: &str = "lines";
+
 /// Why a purchase was not granted.
 pub fn verdict_code(verdict: &Verdict) -> Code {
     match verdict {
         Verdict::Failed(failure) => failure_code(*failure),
+        Verdict::Lines(LinesRefused::SoldOut { .. }) => Code::SoldOut,
+        Verdict::Lines(_) => Code::Invalid,
         Verdict::Refused(refused) => match refused {
             Refused::SoldOut { .. } => Code::SoldOut,
             Refused::NotOpen { .. } => Code::NotOpen,
@@ -70,7 +95,11 @@ pub fn verdict_code(verdict: &Verdict) -> Code {
 /// The same as a problem, with what there is to say beyond the code.
 pub fn verdict_problem(verdict: &Verdict) -> Problem {
     let code = verdict_code(verdict);
-    let Verdict::Refused(refused) = verdict else { return Problem::of(code) };
+    let refused = match verdict {
+        Verdict::Refused(refused) => refused,
+        Verdict::Lines(refused) => return lines_problem(refused),
+        _ => return Problem::of(code),
+    };
     match refused {
         Refused::SoldOut { free } => sold_out(*free),
         Refused::NotOpen { opens_at_ms } => {

@@ -14,16 +14,16 @@ use crate::ledger::batch::{Answer, Asker, Ticket};
 use crate::ledger::format::{FORMAT_DETAILS, needed_by};
 use crate::purchase::{self, Ask, Asked, Done, Progress, Refused, Seller, Verdict};
 use crate::route::{
-    Namer, ReservationRequest, idempotency_key, parse_admitted_request, parse_cancel_request,
-    parse_reservation_request,
+    Namer, ReservationRequest, idempotency_key, parse_admitted_request, parse_remaining,
+    parse_reservation_request, wrong_remaining,
 };
-use crate::sale::{Command, Details, Outcome, ReservationId, SaleId};
+use crate::sale::{Command, Details, Outcome, Remaining, ReservationId, SaleId};
 use crate::seldom::Seldom;
 use crate::trace::Trace;
 use crate::views::ReservationJson;
 
 /// What is to be done with a reservation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wish {
     /// Only to be shown.
     Show,
@@ -31,23 +31,23 @@ pub enum Wish {
     Confirm,
     /// It is given back.
     Cancel,
-    /// It is given back but for so many units.
-    CancelTo(u32),
+    /// It is given back but for what is to remain.
+    CancelTo(Remaining),
 }
 
 impl Wish {
     /// What is wished of a reservation by who asks to cancel it.
     pub fn to_cancel(head: &Head<'_>, body: &[u8]) -> Result<Self, Problem> {
-        let remaining = parse_cancel_request(body, Media::of(head))?;
+        let remaining = parse_remaining(body, Media::of(head))?;
         Ok(remaining.map_or(Self::Cancel, Self::CancelTo))
     }
 
-    fn command(self, id: ReservationId) -> Command {
+    fn command(&self, id: ReservationId) -> Command {
         match self {
             Self::Show => Command::ShowReservation(id),
             Self::Confirm => Command::Confirm(id),
             Self::Cancel => Command::Cancel(id),
-            Self::CancelTo(remaining) => Command::CancelTo(id, remaining),
+            Self::CancelTo(remaining) => Command::CancelTo(id, remaining.clone()),
         }
     }
 }
@@ -212,7 +212,8 @@ fn put(
     trace: Option<&Arc<Trace>>,
 ) -> Result<Asked, Declined> {
     let key = idempotency_key(head)?;
-    let details = Details { note: request.note, ..Details::default() }.boxed();
+    let (lines, note) = (request.lines, request.note);
+    let details = Details { lines, note, ..Details::default() }.boxed();
     if details.is_some() && !seller.selling.fleet.reads(FORMAT_DETAILS) {
         return Err(older_version().into());
     }
@@ -310,12 +311,12 @@ pub fn ask(
         older_version().write(envelope, out);
         return None;
     }
-    let first = if owner.is_some() { Wish::Show } else { wish };
+    let first = if owner.is_some() { &Wish::Show } else { &wish };
     match submit(seller, asker, &sale, first.command(id)) {
         Ok(ticket) => Some(Asking { ticket, sale, id, wish, late: false, owner }),
         Err(failure) => {
             seller.note_failure(failure);
-            failed(wish, failure).write(envelope, out);
+            failed(&wish, failure).write(envelope, out);
             None
         }
     }
@@ -339,6 +340,8 @@ pub fn write_told(told: Told, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
         Ok(Outcome::RemainingTooLarge { quantity }) => {
             Problem::of(Code::RemainingTooLarge).with("quantity", quantity)
         }
+        Ok(Outcome::LinesRequired) => wrong_remaining(true),
+        Ok(Outcome::LinesUnexpected) => wrong_remaining(false),
         // A late confirmation of what was sold before the sale had its limit.
         Ok(Outcome::UserRequired) => Problem::of(Code::UserRequired),
         Ok(Outcome::LimitReached { limit_per_user }) => limit_reached(limit_per_user),
@@ -350,13 +353,13 @@ pub fn write_told(told: Told, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
             }
             Problem::of(Code::Internal)
         }
-        Err(failure) => failed(wish, failure),
+        Err(failure) => failed(&wish, failure),
     };
     problem.write(envelope, out);
 }
 
 /// There is no answer of the ledger. What to do about it is not what one does about a purchase.
-fn failed(wish: Wish, failure: Failure) -> Problem {
+fn failed(wish: &Wish, failure: Failure) -> Problem {
     Problem::new(
         failure_code(failure),
         match (failure, wish) {

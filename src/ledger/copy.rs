@@ -81,8 +81,15 @@ mod tests {
     fn copy(reservations: Vec<Change>) -> SaleCopy {
         let (spec, moves) = (SaleSpec::with_total(10), Moves::default());
         let (held, confirmed) = (2, 3);
-        let view =
-            SaleView { spec, held, confirmed, now_ms: 9, moves, creation: Creation::UNKNOWN };
+        let view = SaleView {
+            spec,
+            held,
+            confirmed,
+            by_type: Vec::new(),
+            now_ms: 9,
+            moves,
+            creation: Creation::UNKNOWN,
+        };
         SaleCopy { id: SaleId::new("a").unwrap(), view, reservations }
     }
 

@@ -18,8 +18,8 @@ pub const FORMAT_REFUNDED: u32 = 2;
 pub const FORMAT_DETAILS: u32 = 3;
 /// The latest format that says nothing of what a purchase must regard.
 pub const FORMAT_PLAIN_MAX: u32 = FORMAT_DETAILS;
-/// A sale with [`Rules`](crate::sale::Rules), from its creation: whoever does not know them would sell
-/// without regard to them.
+/// A sale with [`Rules`](crate::sale::Rules) or ticket [`Types`](crate::sale::Types), from its creation:
+/// whoever does not know them would sell without regard to them.
 pub const FORMAT_RULES: u32 = 4;
 /// What this build reads.
 pub const FORMAT: u32 = FORMAT_RULES;
@@ -30,8 +30,9 @@ pub const FORMATS_MAX: u32 = 1_000_000;
 /// command writes what 0.1.0 has written too, whatever came before it.
 pub fn needed_by(command: &Command) -> u32 {
     match command {
-        Command::Refund(_) | Command::RefundTo(_, 0) => FORMAT_REFUNDED,
-        Command::CancelTo(_, 0) => FORMAT_0_1_0,
+        Command::Refund(_) => FORMAT_REFUNDED,
+        Command::RefundTo(_, remaining) if remaining.is_none() => FORMAT_REFUNDED,
+        Command::CancelTo(_, remaining) if remaining.is_none() => FORMAT_0_1_0,
         Command::Extend(..) | Command::CancelTo(..) | Command::RefundTo(..) => FORMAT_DETAILS,
         Command::Reserve(reserve) if reserve.details.is_some() => FORMAT_DETAILS,
         // Also new terms and less stock: 0.1.0 reads both anew with each command.
@@ -52,21 +53,23 @@ pub fn of_reservations<'a>(reservations: impl Iterator<Item = &'a Reservation>) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sale::{ReservationId, Terms};
+    use crate::sale::{Remaining, ReservationId, Terms};
 
     #[test]
     fn what_0_1_0_can_not_read_is_named() {
-        let id = ReservationId(1);
+        let (id, one) = (ReservationId(1), Remaining::Units(1));
         assert_eq!(needed_by(&Command::Refund(id)), FORMAT_REFUNDED);
-        assert_eq!(needed_by(&Command::RefundTo(id, 0)), FORMAT_REFUNDED);
-        for command in
-            [Command::Extend(id, None), Command::CancelTo(id, 1), Command::RefundTo(id, 1)]
-        {
+        assert_eq!(needed_by(&Command::RefundTo(id, Remaining::Units(0))), FORMAT_REFUNDED);
+        for command in [
+            Command::Extend(id, None),
+            Command::CancelTo(id, one.clone()),
+            Command::RefundTo(id, one),
+        ] {
             assert_eq!(needed_by(&command), FORMAT_DETAILS, "{command:?}");
         }
         for command in [
             Command::Confirm(id),
-            Command::CancelTo(id, 0),
+            Command::CancelTo(id, Remaining::Units(0)),
             Command::ChangeTerms(Terms::default()),
             Command::TakeStock { units: 1, at_most: false },
         ] {

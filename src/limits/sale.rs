@@ -9,7 +9,9 @@ pub const KEY_BYTES_MAX: usize = 255;
 /// Longest note of a reservation in bytes.
 pub const NOTE_BYTES_MAX: usize = 200;
 /// Longest text of what few reservations have beyond what all have, in bytes.
-pub const DETAILS_BYTES_MAX: usize = 1024;
+pub const DETAILS_BYTES_MAX: usize = 2048;
+/// The same of what a request has to say of it: its lines and its note.
+pub const ASKED_DETAILS_BYTES_MAX: usize = 1024;
 /// Largest total of a sale: counts stay exact in a Lua number (2^53) and in JSON readers.
 pub const TOTAL_MAX: u64 = 1 << 40;
 /// Most parts that a sale may be split into.
@@ -45,9 +47,23 @@ pub const LIMIT_COUNT_LINES_MAX: u64 = 4 * LIMIT_COUNT_UNITS_MAX;
 
 const _: () = assert!(USER_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(KEY_BYTES_MAX <= u8::MAX as usize);
-const _: () = assert!(NOTE_BYTES_MAX + 64 <= DETAILS_BYTES_MAX && DETAILS_BYTES_MAX < 1 << 16);
 // Exact in a Lua number, and in what counts reservations.
 const _: () = assert!(RETURNED_PER_UNIT_DEFAULT * TOTAL_MAX < 1 << 53);
 const _: () = assert!(RETURNED_MAX_DEFAULT >= 10 * LIMIT_COUNT_LINES_MAX);
+/// Most ticket types of one sale.
+pub const TYPES_MAX: usize = 16;
+/// Longest name of a ticket type in bytes.
+pub const TYPE_NAME_BYTES_MAX: usize = 32;
+/// Longest text of a reservation's lines in bytes: a name, a colon, a number and a comma for each type.
+pub const LINES_BYTES_MAX: usize = TYPES_MAX * (TYPE_NAME_BYTES_MAX + 9);
+/// Longest text of a sale's types in bytes: a name, a colon, a cap and a comma for each.
+pub const TYPES_BYTES_MAX: usize = TYPES_MAX * (TYPE_NAME_BYTES_MAX + 15);
+
+const _: () = assert!(QUANTITY_MAX < 10_000_000, "a quantity in lines has at most 7 digits");
+const _: () = assert!(TOTAL_MAX < 10_000_000_000_000, "a cap has at most 13 digits");
+const _: () = assert!(NOTE_BYTES_MAX + LINES_BYTES_MAX + 32 <= ASKED_DETAILS_BYTES_MAX);
+const _: () = assert!(TYPES_BYTES_MAX <= ASKED_DETAILS_BYTES_MAX);
+const _: () = assert!(NOTE_BYTES_MAX + 2 * LINES_BYTES_MAX + 96 <= DETAILS_BYTES_MAX);
+const _: () = assert!(DETAILS_BYTES_MAX < 1 << 16);
 const _: () = assert!(HOLD_MS_MAX < TIME_MS_MAX && TIME_MS_MAX < 1 << 53);
 const _: () = assert!(TOTAL_MAX < MOVED_MAX && MOVED_MAX < 1 << 53);

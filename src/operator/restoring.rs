@@ -30,8 +30,8 @@ use crate::limits::{
     TIME_MS_MAX, TOTAL_MAX,
 };
 use crate::sale::{
-    Change, Creation, Details, Key, Moves, Note, Reservation, ReservationId, Rules, SaleId,
-    SaleSpec, SaleView, Split, Status, User,
+    Change, Creation, Details, Key, Lines, Moves, Note, Reservation, ReservationId, Rules, SaleId,
+    SaleSpec, SaleView, Split, Status, TypeName, TypeUnits, Types, TypesError, User,
 };
 
 /// Takes the sale of an archive in, audits it, and says what came of it.
@@ -185,7 +185,19 @@ fn place(id: SaleId, spec: SaleSpec, reservations: Vec<Change>, creation: Creati
     let now_ms = reservations.iter().map(|change| change.at_ms).max().unwrap_or(0);
     // It was closed then, and must be so by its own time.
     let now_ms = now_ms.max(spec.closes_at_ms);
-    let view = SaleView { spec, held, confirmed, now_ms, moves: Moves::default(), creation };
+    let mut by_type = vec![TypeUnits::default(); spec.types.len()];
+    for row in reservations.iter().map(|change| &change.reservation) {
+        for (name, quantity) in row.lines().into_iter().flat_map(Lines::iter) {
+            let Some(at) = spec.types.position(name) else { continue };
+            match row.status {
+                Status::Held => by_type[at].held += u64::from(quantity),
+                Status::Confirmed => by_type[at].confirmed += u64::from(quantity),
+                Status::Cancelled | Status::Expired | Status::Refunded => {}
+            }
+        }
+    }
+    let moves = Moves::default();
+    let view = SaleView { spec, held, confirmed, by_type, now_ms, moves, creation };
     SaleCopy { id, view, reservations }
 }
 
@@ -205,7 +217,14 @@ struct SaleLine {
     hold_ms: u64,
     opens_at: Option<String>,
     closes_at: Option<String>,
+    types: Option<BTreeMap<String, TypeLine>>,
     splits: Option<u32>,
+}
+
+/// A ticket type in it.
+#[derive(Deserialize)]
+struct TypeLine {
+    cap: u64,
 }
 
 /// A reservation's line.
@@ -217,7 +236,9 @@ struct ReservationLine {
     quantity: u32,
     status: String,
     expires_at: String,
+    lines: Option<BTreeMap<String, u32>>,
     quantity_asked: Option<u32>,
+    lines_asked: Option<BTreeMap<String, u32>>,
     first_expires_at: Option<String>,
     note: Option<String>,
     changed_at: Option<String>,
@@ -235,7 +256,8 @@ struct EndLine {
 fn read(from: &str) -> Result<Archive, Failure> {
     let wrong = |why: String| Failure::Usage(format!("--from {}: {why}", shown(from)));
     let file = File::open(from).map_err(|error| wrong(error.to_string()))?;
-    let mut lines = Lines { input: BufReader::new(file), number: 0, hasher: Default::default() };
+    let mut lines =
+        FileLines { input: BufReader::new(file), number: 0, hasher: Default::default() };
     let mut archive: Option<(Archive, u64)> = None;
     let mut end = None;
     while let Some((line, checksum)) = lines.next().map_err(&wrong)? {
@@ -323,6 +345,9 @@ fn begin(value: Value) -> Result<(Archive, u64), String> {
         Some(text) => parse_rfc3339(text).ok_or_else(|| format!("{text:?} is no time")),
     };
     let parts = line.splits.unwrap_or(1);
+    let types = line.types.unwrap_or_default();
+    let types = types.iter().map(|(name, line)| Ok((TypeName::new(name)?, line.cap)));
+    let types = types.collect::<Result<Vec<_>, TypesError>>().and_then(Types::new);
     let spec = SaleSpec {
         total: line.total,
         opens_at_ms: time(&line.opens_at, 0)?,
@@ -337,6 +362,7 @@ fn begin(value: Value) -> Result<(Archive, u64), String> {
             reservations_max: line.reservations_max,
             reservations_per_user_max: line.reservations_per_user_max.unwrap_or(0),
         },
+        types: types.map_err(|error| error.to_string())?,
     };
     // One that was closed before it opened would not pass the check of a new one.
     let checked = SaleSpec { opens_at_ms: 0, closes_at_ms: TIME_MS_MAX, ..spec.clone() };
@@ -348,6 +374,21 @@ fn begin(value: Value) -> Result<(Archive, u64), String> {
     let (reservations, fingerprint) = (BTreeMap::new(), 0);
     let archive = Archive { id, last_ms: spec.closes_at_ms, spec, reservations, fingerprint };
     Ok((archive, line.confirmed))
+}
+
+/// The lines of a reservation of so many units.
+fn lines_of(
+    lines: &Option<BTreeMap<String, u32>>,
+    quantity: Option<u32>,
+) -> Result<Option<Lines>, String> {
+    let Some(lines) = lines else { return Ok(None) };
+    let named = lines.iter().map(|(name, quantity)| Ok((TypeName::new(name)?, *quantity)));
+    let lines = named.collect::<Result<Vec<_>, TypesError>>().and_then(Lines::new);
+    let lines = lines.map_err(|error| error.to_string())?;
+    match Some(lines.units()) == quantity {
+        true => Ok(Some(lines)),
+        false => Err("its lines come to another quantity".to_owned()),
+    }
 }
 
 fn change(spec: &SaleSpec, value: Value) -> Result<Change, String> {
@@ -367,7 +408,11 @@ fn change(spec: &SaleSpec, value: Value) -> Result<Change, String> {
         return Err("quantity_asked is less than quantity, or more than any may have".into());
     }
     let note = line.note.as_deref().map(Note::new).transpose();
+    let lines = lines_of(&line.lines, Some(line.quantity))?;
+    let asked_lines = lines_of(&line.lines_asked, asked)?;
     let details = Details {
+        lines,
+        asked_lines,
         asked,
         first_expires_at_ms: line.first_expires_at.as_deref().map(time).transpose()?,
         note: note.map_err(|error| error.to_string())?,
@@ -389,13 +434,13 @@ fn change(spec: &SaleSpec, value: Value) -> Result<Change, String> {
 }
 
 /// The lines of an archive, each with the checksum of all before it.
-struct Lines {
+struct FileLines {
     input: BufReader<File>,
     number: u64,
     hasher: crc32fast::Hasher,
 }
 
-impl Lines {
+impl FileLines {
     fn next(&mut self) -> Result<Option<(String, u32)>, String> {
         let (mut line, before) = (Vec::new(), self.hasher.clone().finalize());
         let mut limited = self.input.by_ref().take(ARCHIVE_LINE_BYTES_MAX as u64);

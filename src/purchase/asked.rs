@@ -17,12 +17,12 @@ use super::put::{Put, put_at};
 use super::sales;
 use super::seller::Seller;
 use super::slot::SaleSlot;
-use super::verdict::{Ask, Refused, Verdict};
+use super::verdict::{Ask, LinesRefused, Refused, Verdict};
 use crate::ledger::Failure;
 use crate::ledger::batch::{Answer, Asker, Ticket};
 use crate::limits::PURCHASE_STEPS_MAX;
 use crate::sale::{Command, Creation, Outcome, ReservationId};
-use crate::stock::{Refusal, Word};
+use crate::stock::{Refusal, TypeWord, Word};
 use crate::trace::Trace;
 
 /// A purchase after the local step, or after an answer.
@@ -73,8 +73,8 @@ enum WaitsFor {
     /// Whether it has its reservation already, at this place. If not: what it is told then, if that is
     /// known, whatever else the place says.
     Claim(Rc<SaleSlot>, Option<Refused>),
-    /// The reservation that its key has, at this place; and how many units it asks for.
-    Reservation(Rc<SaleSlot>, u32),
+    /// The reservation that its key has, at this place; and what it asks for.
+    Reservation(Rc<SaleSlot>, Box<Ask>),
     /// The ledger's view of the sale.
     View(Box<Ask>),
     /// Units for this part.
@@ -122,7 +122,7 @@ fn begin_to_ask(
     let trace = ask.trace.clone();
     let mut walk = Walk { seller, slot, came, trace, asker };
     let next = match word {
-        Word::Ask => walk.put(ask),
+        Word::Ask => walk.put_unless_known(ask),
         // A repeated key must find its reservation whatever the core knows of the sale.
         Word::Refuse(_) | Word::Doubt if ask.key.is_some() => walk.look_for_claim(ask),
         Word::Refuse(_) | Word::Doubt => walk.wait_for_view(Box::new(ask)),
@@ -155,8 +155,9 @@ impl Asked {
             (WaitsFor::Outcome(place) | WaitsFor::Claim(place, _), _) => {
                 Err(Done { verdict: Verdict::without_request(answer), place })
             }
-            (WaitsFor::Reservation(place, quantity), _) => {
-                Err(Done { verdict: Verdict::of_reservation(answer, quantity), place })
+            (WaitsFor::Reservation(place, ask), _) => {
+                let verdict = Verdict::of_reservation(answer, ask.quantity, ask.lines());
+                Err(Done { verdict, place })
             }
             (WaitsFor::View(ask), _) => walk.after_view(ask, answer),
             (WaitsFor::Units(ask, part), _) => walk.after_units(*ask, part, answer),
@@ -223,6 +224,25 @@ impl Walk {
     fn put(&mut self, ask: Ask) -> Next {
         let place = self.slot.home(&ask).clone();
         self.put_at(place, ask)
+    }
+
+    /// The same of one without a key, unless the core knows that a ticket type which it names is sold out.
+    fn put_unless_known(&mut self, ask: Ask) -> Next {
+        let word = match (ask.lines(), &ask.key) {
+            (Some(lines), None) => self.slot.type_word(self.seller, lines),
+            _ => TypeWord::Ask,
+        };
+        self.go_by(word, Box::new(ask))
+    }
+
+    fn go_by(&mut self, word: TypeWord, ask: Box<Ask>) -> Next {
+        match word {
+            TypeWord::Ask => self.put(*ask),
+            TypeWord::Doubt => self.wait_for_view(ask),
+            TypeWord::Refuse(name) => {
+                self.done(Verdict::Lines(LinesRefused::SoldOut { name, free: 0 }))
+            }
+        }
     }
 
     fn put_at(&mut self, place: Rc<SaleSlot>, ask: Ask) -> Next {
@@ -395,7 +415,7 @@ impl Walk {
         let is_part = place.part_of.is_some();
         match (outcome, refused) {
             (Outcome::Claimed(id), _) => match self.submit(&place, Command::ShowReservation(id)) {
-                Ok(ticket) => Ok((ticket, WaitsFor::Reservation(place, ask.quantity))),
+                Ok(ticket) => Ok((ticket, WaitsFor::Reservation(place, Box::new(ask)))),
                 Err(failure) => self.failed(failure),
             },
             (Outcome::UnknownSale, _) if !is_part => self.refused(Refused::UnknownSale),
@@ -427,7 +447,12 @@ impl Walk {
         if ask.key.is_none() {
             return match self.slot.word_after_view(self.seller, self.came.ms) {
                 Word::Refuse(refusal) => self.refused(refusal),
-                Word::Ask => self.put(*ask),
+                Word::Ask => {
+                    let word = ask.lines().map_or(TypeWord::Ask, |lines| {
+                        self.slot.type_word_after_view(self.seller, lines, self.came.ms)
+                    });
+                    self.go_by(word, ask)
+                }
                 // The question was asked before this request came, and its answer is too old.
                 Word::Doubt => self.wait_for_view(ask),
             };

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 
-use super::verdict::{Refused, Verdict};
+use super::verdict::{LinesRefused, Refused, Verdict};
 use crate::count::{Counter, Histogram};
 use crate::ledger::Failure;
 use crate::ledger::counts::LedgerCounts;
@@ -28,6 +28,10 @@ pub enum Counted {
     Replayed,
     /// See [`Refused`] for this and what follows.
     SoldOut,
+    /// The sale has units left, but too few of a ticket type.
+    TypeSoldOut,
+    /// It names ticket types where there are none, or the other way round, or one that is none.
+    WrongLines,
     /// Before its time.
     NotOpen,
     /// After it.
@@ -68,10 +72,12 @@ pub enum Counted {
 
 impl Counted {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::Granted,
         Self::Replayed,
         Self::SoldOut,
+        Self::TypeSoldOut,
+        Self::WrongLines,
         Self::NotOpen,
         Self::Closed,
         Self::LimitReached,
@@ -98,6 +104,8 @@ impl Counted {
             Self::Granted => "granted",
             Self::Replayed => "replayed",
             Self::SoldOut | Self::SoldOutKnown => "sold_out",
+            Self::TypeSoldOut => "type_sold_out",
+            Self::WrongLines => "wrong_lines",
             Self::NotOpen | Self::NotOpenKnown => "not_open",
             Self::Closed | Self::ClosedKnown => "closed",
             Self::LimitReached => "limit_reached",
@@ -151,6 +159,8 @@ impl Counted {
                 Refused::AllowanceExhausted => Self::AllowanceExhausted,
                 Refused::UnknownSale => Self::UnknownSale,
             },
+            Verdict::Lines(LinesRefused::SoldOut { .. }) => Self::TypeSoldOut,
+            Verdict::Lines(_) => Self::WrongLines,
             Verdict::Failed(Failure::Busy) => Self::Busy,
             Verdict::Failed(Failure::Unavailable) => Self::Unavailable,
             Verdict::Failed(Failure::Unknown) => Self::Unknown,

@@ -72,7 +72,7 @@ pub fn gather(seller: &Seller, id: &SaleId, parts: u32, make: bool) -> Result<Sa
     let ask = &mut SellerAsk::from_now(seller);
     let made = if make { splits::make(ask, id, parts)? } else { Made::Gone };
     let places = match made {
-        Made::Whole(places) => Some(places),
+        Made::Whole(places) => Some(*places),
         Made::Missing(numbers) => {
             tracing::error!(
                 sale = %id,

@@ -19,9 +19,9 @@ use crate::ledger::{Failure, GroupReply};
 use crate::limits::{
     LATCH_KEPT_MS, LATCHES_KEPT_MAX, TICK_INTERVAL_MS, VIEW_AGE_MS_MAX, VIEWS_PER_TICK_MAX,
 };
-use crate::sale::{Command, Creation, Outcome, SaleId, SaleView, Split, State};
+use crate::sale::{Command, Creation, Lines, Outcome, SaleId, SaleView, Split, State};
 use crate::splits;
-use crate::stock::{Refusal, Word};
+use crate::stock::{Refusal, TypeWord, Word};
 
 impl SaleSlot {
     /// What the latch says. If it refuses, the core goes on asking the ledger in the background.
@@ -46,6 +46,32 @@ impl SaleSlot {
             Word::Refuse(refusal) => Some(refusal),
             Word::Doubt | Word::Ask => None,
         }
+    }
+
+    /// What the core knows of the ticket types that a request names.
+    pub(super) fn type_word(self: &Rc<Self>, seller: &Seller, lines: &Lines) -> TypeWord {
+        let now_ms = seller.clock.now_ms();
+        let word = self.types.borrow().check(lines, now_ms, self.view_asked_ms.get());
+        self.note_type(seller, word, now_ms)
+    }
+
+    /// The same for a request that came at `came_ms` and has waited for a view of the sale.
+    pub(super) fn type_word_after_view(
+        self: &Rc<Self>,
+        seller: &Seller,
+        lines: &Lines,
+        came_ms: u64,
+    ) -> TypeWord {
+        let now_ms = seller.clock.now_ms();
+        let word = self.types.borrow().check_after_view(lines, now_ms, came_ms);
+        self.note_type(seller, word, now_ms)
+    }
+
+    fn note_type(self: &Rc<Self>, seller: &Seller, word: TypeWord, now_ms: u64) -> TypeWord {
+        if let TypeWord::Refuse(_) = word {
+            self.note_refusal(seller, now_ms);
+        }
+        word
     }
 
     fn note(self: &Rc<Self>, seller: &Seller, word: Word, now_ms: u64) -> Word {
@@ -125,7 +151,7 @@ impl Seller {
             slot.record_ages(self, now_ms);
             slot.ask_view(self);
             let lately = now_ms < slot.refused_at_ms.get() + LATCH_KEPT_MS;
-            let keep = kept < LATCHES_KEPT_MAX && lately && slot.latch.borrow().is_closed();
+            let keep = kept < LATCHES_KEPT_MAX && lately && slot.is_closed();
             kept += usize::from(keep);
             slot.wanted.set(keep);
             keep
@@ -282,6 +308,7 @@ impl SaleSlot {
         self.shards.note_free(view.free());
         let asked_at_ms = self.view_asked_ms.take();
         self.latch.borrow_mut().shown(view, asked_at_ms.unwrap_or(now_ms));
+        self.types.borrow_mut().shown(view, asked_at_ms.unwrap_or(now_ms));
         if let Some(asked_at_ms) = asked_at_ms {
             self.views_seen.set(self.views_asked.get());
             let seen = SeenView { asked_at_ms, view: view.clone(), written: OnceCell::new() };
@@ -327,6 +354,10 @@ impl SaleSlot {
                 close(Refusal::NotOpen { opens_at_ms: *opens_at_ms })
             }
             Outcome::Closed => close(Refusal::Closed),
+            Outcome::TypeSoldOut { name, free: 0 } => {
+                self.types.borrow_mut().close(name, asked_ms, reply.now_ms);
+                self.note_refusal(seller, seller.clock.now_ms());
+            }
             Outcome::Sale(view) | Outcome::Created(view) => self.see_place(seller, number, view),
             Outcome::Split { parts } => self.become_split(seller, *parts),
             Outcome::Unclear => {

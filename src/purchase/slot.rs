@@ -8,7 +8,7 @@ use super::counts::{Entered, SaleCounts};
 use super::verdict::Ask;
 use crate::ledger::batch::TicketNumber;
 use crate::sale::{Key, Places, SaleId, SaleView, home_part};
-use crate::stock::{Latch, Shards};
+use crate::stock::{Latch, Shards, TypeLatches};
 
 /// What one core knows of one sale.
 pub struct SaleSlot {
@@ -20,6 +20,8 @@ pub struct SaleSlot {
     pub(super) used_at_ms: Cell<u64>,
     pub(super) shards: Arc<Shards>,
     pub(super) latch: RefCell<Latch>,
+    /// The same of its ticket types.
+    pub(super) types: RefCell<TypeLatches>,
     pub(super) view: RefCell<Option<Rc<SeenView>>>,
     /// When the question was asked that the ledger has still to answer.
     pub(super) view_asked_ms: Cell<Option<u64>>,
@@ -57,6 +59,7 @@ impl SaleSlot {
             part_of,
             used_at_ms: Cell::new(0),
             latch: RefCell::default(),
+            types: RefCell::default(),
             view: RefCell::default(),
             view_asked_ms: Cell::default(),
             view_waiters: RefCell::default(),
@@ -92,6 +95,11 @@ impl SaleSlot {
     /// The view that came last, however old.
     pub fn last_view(&self) -> Option<Rc<SeenView>> {
         self.view.borrow().clone()
+    }
+
+    /// Whether the last that the ledger said refuses some purchases.
+    pub(super) fn is_closed(&self) -> bool {
+        self.latch.borrow().is_closed() || self.types.borrow().are_closed()
     }
 
     /// Where a purchase is to be asked.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use crate::ledger::Failure;
 use crate::ledger::batch::Answer;
-use crate::sale::{Details, Key, Outcome, Reservation, ReservationId, Reserve, Status, User};
+use crate::sale::{
+    Details, Key, Lines, Outcome, Reservation, ReservationId, Reserve, Status, TypeName, User,
+};
 use crate::seldom::Seldom;
 use crate::stock::Refusal;
 use crate::trace::Trace;
@@ -22,6 +24,13 @@ pub struct Ask {
     pub details: Option<Box<Details>>,
     /// How the client's request is found again.
     pub trace: Option<Arc<Trace>>,
+}
+
+impl Ask {
+    /// Units by ticket type, if it names any.
+    pub(super) fn lines(&self) -> Option<&Lines> {
+        self.details.as_ref()?.lines.as_ref()
+    }
 }
 
 impl From<Ask> for Reserve {
@@ -48,6 +57,8 @@ pub enum Verdict {
     Replayed(Box<Reservation>),
     /// The ledger, or what it told this core before, says no.
     Refused(Refused),
+    /// The same of the ticket types that it names, or names not.
+    Lines(LinesRefused),
     /// There is no answer of the ledger.
     Failed(Failure),
 }
@@ -104,6 +115,27 @@ pub enum Refused {
     UnknownSale,
 }
 
+/// What speaks against a request for the ticket types that it names, or names not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinesRefused {
+    /// Fewer units of a type are left than were asked for.
+    SoldOut {
+        /// The type.
+        name: TypeName,
+        /// Units of it that are left.
+        free: u64,
+    },
+    /// The sale has ticket types, and none was named.
+    Required,
+    /// Ticket types were named, and the sale has none.
+    Unexpected,
+    /// The sale has no such type.
+    Unknown {
+        /// Its name.
+        name: TypeName,
+    },
+}
+
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
         match refusal {
@@ -151,6 +183,14 @@ impl Verdict {
             Ok(Outcome::UserReservationsExhausted { reservations_per_user_max }) => {
                 Refused::UserReservationsExhausted { reservations_per_user_max }
             }
+            Ok(Outcome::TypeSoldOut { name, free }) => {
+                return Self::Lines(LinesRefused::SoldOut { name, free });
+            }
+            Ok(Outcome::LinesRequired) => return Self::Lines(LinesRefused::Required),
+            Ok(Outcome::LinesUnexpected) => return Self::Lines(LinesRefused::Unexpected),
+            Ok(Outcome::UnknownType { name }) => {
+                return Self::Lines(LinesRefused::Unknown { name });
+            }
             Ok(Outcome::UnknownSale) => Refused::UnknownSale,
             Ok(outcome) => {
                 log_odd_answer(&outcome);
@@ -161,10 +201,10 @@ impl Verdict {
     }
 
     /// What the reservation is, of which the ledger has said that the key of a request for this
-    /// quantity has it.
-    pub(super) fn of_reservation(answer: Answer, quantity: u32) -> Self {
+    /// quantity, and these lines, has it.
+    pub(super) fn of_reservation(answer: Answer, quantity: u32, lines: Option<&Lines>) -> Self {
         match answer {
-            Ok(Outcome::Reservation(reservation)) if !reservation.was_asked_by(quantity) => {
+            Ok(Outcome::Reservation(reservation)) if !reservation.was_asked_by(quantity, lines) => {
                 Self::Refused(Refused::KeyReused)
             }
             Ok(Outcome::Reservation(reservation)) => Self::Replayed(reservation),

@@ -18,8 +18,8 @@ use serde_json::error::Category;
 use self::members::{Members, Scalar};
 use super::user::{Namer, USER_FIELD, USER_HEADER, user_not_trusted};
 use crate::engine::http::{Kind, Media, Problem};
-use crate::limits::QUANTITY_MAX;
-use crate::sale::{IdError, Note, User};
+use crate::limits::{QUANTITY_MAX, TYPES_MAX};
+use crate::sale::{IdError, Lines, Note, Remaining, TypeName, TypesError, User};
 
 /// What the client wants to reserve.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,11 +28,14 @@ pub struct ReservationRequest {
     pub user: User,
     /// Units, 1 to [`QUANTITY_MAX`]; the sale's own maximum is the ledger's to check.
     pub quantity: u32,
+    /// The same by ticket type, if it names any.
+    pub lines: Option<Lines>,
     /// What the shop wants to find again with it.
     pub note: Option<Note>,
 }
 
-/// Reads `{"user": "…", "quantity": 1, "note": "…"}`, where quantity and note may be left out. The header `X-User-Id`
+/// Reads `{"user": "…", "quantity": 1, "note": "…"}`, where quantity and note may be left out, and
+/// `"lines": {"adult": 2}` may stand in place of the quantity. The header `X-User-Id`
 /// decides who buys, if it is there: then the user may be left out, and must not be another. 415 for
 /// what is not said to be JSON, 400 for what is none, 403 for a user that nobody names whose word counts,
 /// 422 naming the field for anything else.
@@ -69,9 +72,9 @@ fn members(body: &[u8], media: Media) -> Result<Members<'_>, Problem> {
     }
 }
 
-/// Reads `{"remaining": 1}`: how many units of a reservation are to remain. `None`: nothing is said of it,
-/// or there is no body. Errors as for [`parse_reservation_request`].
-pub fn parse_cancel_request(body: &[u8], media: Media) -> Result<Option<u32>, Problem> {
+/// Reads `{"remaining": 1}`, or `{"remaining": {"adult": 1}}`: what of a reservation is to remain. `None`:
+/// nothing is said of it, or there is no body. Errors as for [`parse_reservation_request`].
+pub fn parse_remaining(body: &[u8], media: Media) -> Result<Option<Remaining>, Problem> {
     if body.is_empty() {
         return Ok(None);
     }
@@ -80,17 +83,51 @@ pub fn parse_cancel_request(body: &[u8], media: Media) -> Result<Option<u32>, Pr
     let others = [
         (USER_FIELD, members.user.is_some()),
         (QUANTITY_FIELD, members.quantity.is_some()),
+        (LINES_FIELD, members.lines.is_some()),
         (NOTE_FIELD, members.note.is_some()),
     ];
     members.check_stray(&others)?;
     match members.remaining {
         None => Ok(None),
-        Some(Scalar::Whole(n)) if n <= u64::from(QUANTITY_MAX) => Ok(Some(n as u32)),
+        Some(Scalar::Whole(n)) if n <= u64::from(QUANTITY_MAX) => {
+            Ok(Some(Remaining::Units(n as u32)))
+        }
+        Some(Scalar::Numbers(numbers)) => {
+            lines(REMAINING_FIELD, numbers).map(|lines| Some(Remaining::Lines(lines)))
+        }
         Some(_) => {
-            let detail = format!("remaining must be a whole number, 0 to {QUANTITY_MAX}");
+            let detail = format!(
+                "remaining must be a whole number, 0 to {QUANTITY_MAX}, or an object of such by \
+                 ticket type"
+            );
             Err(Problem::invalid(REMAINING_FIELD, detail))
         }
     }
+}
+
+/// What is to remain is named in the wrong way: without lines where the sale has ticket types, or the other
+/// way round.
+pub fn wrong_remaining(has_types: bool) -> Problem {
+    let detail = match has_types {
+        true => "The sale has ticket types: remaining must say how many units of each, or 0.",
+        false => "The sale has no ticket types: remaining must be a number.",
+    };
+    Problem::invalid(REMAINING_FIELD, detail)
+}
+
+/// How many units of which ticket type a member names.
+fn lines(field: &'static str, numbers: Vec<(Cow<'_, str>, Option<u64>)>) -> Result<Lines, Problem> {
+    let invalid = |error: TypesError| Problem::invalid(field, error.to_string());
+    let mut list = Vec::with_capacity(numbers.len());
+    for (name, number) in numbers {
+        let name = TypeName::new(&name).map_err(invalid)?;
+        let Some(number) = number.filter(|number| *number <= u64::from(QUANTITY_MAX)) else {
+            let detail = format!("{field}: {name} must be a whole number, 0 to {QUANTITY_MAX}");
+            return Err(Problem::invalid(field, detail));
+        };
+        list.push((name, number as u32));
+    }
+    Lines::new(list).map_err(invalid)
 }
 
 /// Reads any body.
@@ -116,7 +153,7 @@ fn not_an_object(error: serde_json::Error) -> Problem {
 
 impl Members<'_> {
     fn check(
-        self,
+        mut self,
         user_header: Option<&[u8]>,
         namer: Namer,
     ) -> Result<ReservationRequest, Problem> {
@@ -125,10 +162,11 @@ impl Members<'_> {
             return Err(user_not_trusted(USER_FIELD));
         }
         let user = buyer(self.user.as_ref(), user_header)?;
-        Ok(ReservationRequest { user, quantity: self.quantity()?, note: self.note()? })
+        let ((quantity, lines), note) = (self.units()?, self.note()?);
+        Ok(ReservationRequest { user, quantity, lines, note })
     }
 
-    fn check_admitted(self, user: &User) -> Result<ReservationRequest, Problem> {
+    fn check_admitted(mut self, user: &User) -> Result<ReservationRequest, Problem> {
         self.check_stray(&[(REMAINING_FIELD, self.remaining.is_some())])?;
         match &self.user {
             None => {}
@@ -136,8 +174,27 @@ impl Members<'_> {
             Some(Scalar::Text(_)) => return Err(user_not_trusted(USER_FIELD)),
             Some(_) => return Err(Problem::invalid(USER_FIELD, "user must be a string")),
         }
-        let (quantity, note) = (self.quantity()?, self.note()?);
-        Ok(ReservationRequest { user: user.clone(), quantity, note })
+        let ((quantity, lines), note) = (self.units()?, self.note()?);
+        Ok(ReservationRequest { user: user.clone(), quantity, lines, note })
+    }
+
+    /// How many units are asked for, and of which ticket types, if they are named.
+    fn units(&mut self) -> Result<(u32, Option<Lines>), Problem> {
+        let lines = match self.lines.take() {
+            None => return self.quantity().map(|quantity| (quantity, None)),
+            Some(Scalar::Numbers(numbers)) => lines(LINES_FIELD, numbers)?,
+            Some(_) => {
+                let detail = "lines must be an object of whole numbers by ticket type";
+                return Err(Problem::invalid(LINES_FIELD, detail));
+            }
+        };
+        if self.quantity.is_some() {
+            return Err(Problem::invalid(QUANTITY_FIELD, "give quantity or lines, not both"));
+        }
+        if lines.is_empty() {
+            return Err(Problem::invalid(LINES_FIELD, "lines must have at least one unit"));
+        }
+        Ok((lines.units(), Some(lines)))
     }
 
     fn quantity(&self) -> Result<u32, Problem> {
@@ -251,8 +308,71 @@ impl<'de> Visitor<'de> for ScalarVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scalar<'de>, A::Error> {
+        let mut numbers = Vec::new();
+        while let Some((name, number)) = map.next_entry::<Text<'de>, Number>()? {
+            // One more than can be right says that there are too many.
+            if numbers.len() <= TYPES_MAX {
+                numbers.push((name.0, number.0));
+            }
+        }
+        Ok(Scalar::Numbers(numbers))
+    }
+}
+
+/// A text that is copied only if it has escapes.
+#[derive(serde::Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// A whole number, or `None` for any other value. It looks into none.
+struct Number(Option<u64>);
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NumberVisitor)
+    }
+}
+
+struct NumberVisitor;
+
+impl<'de> Visitor<'de> for NumberVisitor {
+    type Value = Number;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Number, E> {
+        Ok(Number(None))
+    }
+
+    fn visit_u64<E>(self, n: u64) -> Result<Number, E> {
+        Ok(Number(Some(n)))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Number, E> {
+        Ok(Number(None))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Number, E> {
+        Ok(Number(whole_number(number)))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Number, E> {
+        Ok(Number(None))
+    }
+
+    fn visit_unit<E>(self) -> Result<Number, E> {
+        Ok(Number(None))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Number, A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Number(None))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Number, A::Error> {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Scalar::Other)
+        Ok(Number(None))
     }
 }
 
@@ -266,6 +386,7 @@ pub fn whole_number(number: f64) -> Option<u64> {
 enum Name {
     User,
     Quantity,
+    Lines,
     Note,
     Remaining,
     Other(String),
@@ -290,6 +411,7 @@ impl Visitor<'_> for NameVisitor {
         Ok(match text {
             USER_FIELD => Name::User,
             QUANTITY_FIELD => Name::Quantity,
+            LINES_FIELD => Name::Lines,
             NOTE_FIELD => Name::Note,
             REMAINING_FIELD => Name::Remaining,
             other => Name::Other(other.to_owned()),
@@ -298,6 +420,7 @@ impl Visitor<'_> for NameVisitor {
 }
 
 const QUANTITY_FIELD: &str = "quantity";
+const LINES_FIELD: &str = "lines";
 const NOTE_FIELD: &str = "note";
 const REMAINING_FIELD: &str = "remaining";
 const NO_SUCH_MEMBER: &str = "there is no such member";
@@ -318,6 +441,7 @@ impl<'de> Visitor<'de> for MembersVisitor {
             let (member, name) = match name {
                 Name::User => (&mut members.user, USER_FIELD),
                 Name::Quantity => (&mut members.quantity, QUANTITY_FIELD),
+                Name::Lines => (&mut members.lines, LINES_FIELD),
                 Name::Note => (&mut members.note, NOTE_FIELD),
                 Name::Remaining => (&mut members.remaining, REMAINING_FIELD),
                 Name::Other(name) => {
@@ -355,8 +479,12 @@ mod tests {
             (r#"{"user":"u","quantity":1e2}"#, "u", 100),
             (r#"{"us\u0065r":"\u5f20","quantity":1000000}"#, "张", 1_000_000),
         ] {
-            let request =
-                ReservationRequest { user: User::new(user).unwrap(), quantity, note: None };
+            let request = ReservationRequest {
+                user: User::new(user).unwrap(),
+                quantity,
+                lines: None,
+                note: None,
+            };
             assert_eq!(parse(body), Ok(request), "{body}");
         }
     }
@@ -417,17 +545,51 @@ mod tests {
     }
 
     #[test]
+    fn lines_stand_in_place_of_a_quantity() {
+        let read = |members: &str| parse(&format!(r#"{{"user":"u",{members}}}"#));
+        let taken = read(r#""lines":{"child":1.0,"adult":2,"d\u006fg":0}"#).unwrap();
+        assert_eq!(
+            (taken.quantity, taken.lines.unwrap().to_text().as_str()),
+            (3, "adult:2,child:1")
+        );
+        let many = (0..=TYPES_MAX).map(|n| format!(r#""t{n}":1"#)).collect::<Vec<_>>().join(",");
+        let many = format!(r#""lines":{{{many}}}"#);
+        for (bad, field) in [
+            (r#""lines":{}"#, "lines"),
+            (r#""lines":{"adult":0}"#, "lines"),
+            (r#""lines":{"adult":1.5}"#, "lines"),
+            (r#""lines":{"adult":null}"#, "lines"),
+            (r#""lines":{"adult":{"adult":1}}"#, "lines"),
+            (r#""lines":{"adult":1,"adult":1}"#, "lines"),
+            (r#""lines":{"":1}"#, "lines"),
+            (r#""lines":{"adult":600000,"child":600000}"#, "lines"),
+            (r#""lines":[{"adult":1}]"#, "lines"),
+            (r#""lines":null"#, "lines"),
+            (&many, "lines"),
+            (r#""lines":{"adult":1},"quantity":1"#, "quantity"),
+            (r#""quantity":{"adult":1}"#, "quantity"),
+        ] {
+            assert_eq!(read(bad).unwrap_err().field.as_deref(), Some(field), "{bad}");
+        }
+        let deep = format!(r#""lines":{{"adult":{}1{}}}"#, "[".repeat(100), "]".repeat(100));
+        assert_eq!(read(&deep).unwrap_err().field.as_deref(), Some("lines"));
+    }
+
+    #[test]
     fn how_many_remain_is_a_whole_number() {
-        let read = |body: &str| parse_cancel_request(body.as_bytes(), Media::Json);
-        let none = parse_cancel_request(b"", Media::Other);
+        let read = |body: &str| parse_remaining(body.as_bytes(), Media::Json);
+        let none = parse_remaining(b"", Media::Other);
         assert_eq!(
             (none, read("{}"), read(r#"{"remaining":0}"#)),
-            (Ok(None), Ok(None), Ok(Some(0)))
+            (Ok(None), Ok(None), Ok(Some(Remaining::Units(0))))
         );
         for (body, field) in [
             (r#"{"remaining":null}"#, "remaining"),
             (r#"{"remaining":-1}"#, "remaining"),
             (r#"{"remaining":1.5}"#, "remaining"),
+            (r#"{"remaining":{"adult":-1}}"#, "remaining"),
+            (r#"{"remaining":{"Adult":1}}"#, "remaining"),
+            (r#"{"remaining":1,"lines":{"adult":1}}"#, "lines"),
             (r#"{"remaining":1000001}"#, "remaining"),
             (r#"{"remaining":1,"remaining":0}"#, "remaining"),
             (r#"{"remainning":1}"#, "remainning"),
@@ -436,7 +598,7 @@ mod tests {
             assert_eq!(read(body).unwrap_err().field.as_deref(), Some(field), "{body}");
         }
         assert_eq!(read("{").unwrap_err().kind, Kind::BAD_REQUEST);
-        let problem = parse_cancel_request(b"remaining=1", Media::Other).unwrap_err();
+        let problem = parse_remaining(b"remaining=1", Media::Other).unwrap_err();
         assert_eq!(problem.kind, Kind::UNSUPPORTED_MEDIA_TYPE);
     }
 
@@ -447,7 +609,8 @@ mod tests {
         };
         let user = User::new("张三").unwrap();
         for body in ["{}", r#"{"quantity":1}"#, r#"{"user":"张三"}"#, r#"{"user":"\u5f20三"}"#] {
-            let request = ReservationRequest { user: user.clone(), quantity: 1, note: None };
+            let request =
+                ReservationRequest { user: user.clone(), quantity: 1, lines: None, note: None };
             assert_eq!(parse(body, "张三".as_bytes()), Ok(request), "{body}");
         }
         let long = "u".repeat(129);

@@ -7,6 +7,7 @@ use super::id::{Key, ReservationId, User};
 use super::spec::{Creation, SaleSpec, State};
 use super::split::Moves;
 use super::terms::Terms;
+use super::types::{Lines, Remaining, TypeName, TypeUnits};
 use crate::trace::Trace;
 
 /// A request for units. The id is made by the one who asks; it becomes the reservation's if the
@@ -15,7 +16,8 @@ use crate::trace::Trace;
 pub struct Reserve {
     /// Id for the reservation, never used before.
     pub id: ReservationId,
-    /// Units wanted, at least 1. The sale's own maximum is checked by the ledger.
+    /// Units wanted, at least 1, of all ticket types together. The sale's own maximum is checked by the
+    /// ledger.
     pub quantity: u32,
     /// For whom. `None`: anonymous.
     pub user: Option<User>,
@@ -36,6 +38,11 @@ impl Reserve {
     /// The key as ledgers write it: empty if there is none.
     pub fn key_text(&self) -> &str {
         self.key.as_ref().map_or("", Key::as_str)
+    }
+
+    /// Units wanted by ticket type, if it names any.
+    pub fn lines(&self) -> Option<&Lines> {
+        self.details.as_ref()?.lines.as_ref()
     }
 }
 
@@ -59,10 +66,10 @@ pub enum Command {
     Refund(ReservationId),
     /// Hold for longer: until so many ms from now, by default the sale's hold time. Never for less.
     Extend(ReservationId, Option<u64>),
-    /// Give back what a held reservation has beyond so many units; of none, it is cancelled.
-    CancelTo(ReservationId, u32),
-    /// Pay back what a confirmed reservation has beyond so many units; of none, it is refunded.
-    RefundTo(ReservationId, u32),
+    /// Give back what a held reservation has beyond that; if nothing is to remain, it is cancelled.
+    CancelTo(ReservationId, Remaining),
+    /// Pay back what a confirmed reservation has beyond that; if nothing is to remain, it is refunded.
+    RefundTo(ReservationId, Remaining),
     /// Return to stock what was held past its deadline, about `batch_max` reservations at the most.
     Expire {
         /// About how many reservations to look at.
@@ -240,14 +247,24 @@ impl Reservation {
         self.details.as_ref().and_then(|details| details.asked).unwrap_or(self.quantity)
     }
 
+    /// Its units by ticket type, in a sale that has such.
+    pub fn lines(&self) -> Option<&Lines> {
+        self.details.as_ref()?.lines.as_ref()
+    }
+
+    /// Those that the request asked for which made it.
+    pub fn asked_lines(&self) -> Option<&Lines> {
+        self.details.as_ref()?.asked_lines.as_ref().or(self.lines())
+    }
+
     /// What was noted with it.
     pub fn note(&self) -> Option<&str> {
         self.details.as_ref().and_then(|details| details.note.as_ref()).map(Note::as_str)
     }
 
-    /// Whether a request for this quantity is the one that it was made for.
-    pub fn was_asked_by(&self, quantity: u32) -> bool {
-        self.asked() == quantity
+    /// Whether a request for so many units, and for these lines, is the one that it was made for.
+    pub fn was_asked_by(&self, quantity: u32, lines: Option<&Lines>) -> bool {
+        self.asked() == quantity && self.asked_lines() == lines
     }
 
     /// The end of the hold time that it was made with, in ms since 1970.
@@ -266,6 +283,8 @@ pub struct SaleView {
     pub held: u64,
     /// Units confirmed.
     pub confirmed: u64,
+    /// Units sold by ticket type, in the order of the definition's.
+    pub by_type: Vec<TypeUnits>,
     /// The ledger's time, in ms since 1970.
     pub now_ms: u64,
     /// What it has given to other places of a split sale, and taken from them.
@@ -278,6 +297,14 @@ impl SaleView {
     /// Units left. 0 also where the total was lowered by hand below what is sold.
     pub fn free(&self) -> u64 {
         self.spec.total.saturating_sub(self.held + self.confirmed)
+    }
+
+    /// The ticket types: name, cap, what is sold, and how many units are left: no more than the sale has.
+    pub fn types(&self) -> impl Iterator<Item = (&TypeName, u64, TypeUnits, u64)> {
+        let free = self.free();
+        self.spec.types.iter().zip(&self.by_type).map(move |((name, cap), units)| {
+            (name, cap, *units, cap.saturating_sub(units.sold()).min(free))
+        })
     }
 
     /// Units that it had if nothing had ever been moved to or from it. Only stock that is added
@@ -303,7 +330,7 @@ pub enum Outcome {
     },
     /// Reserve: this (user, key) has this reservation already, whatever became of it.
     Replayed(Box<Reservation>),
-    /// Reserve: this (user, key) was used for a request of another quantity.
+    /// Reserve: this (user, key) was used for a request of another quantity, or of other lines.
     KeyReused,
     /// Find claim: this (user, key) has this reservation.
     Claimed(ReservationId),
@@ -318,6 +345,22 @@ pub enum Outcome {
     SoldOut {
         /// Units left: not 0 when more than one was asked for.
         free: u64,
+    },
+    /// Reserve: the sale has units left, but fewer of this ticket type than were asked for.
+    TypeSoldOut {
+        /// The first of those that are short, in the order of their names.
+        name: TypeName,
+        /// Units of it that are left.
+        free: u64,
+    },
+    /// Reserve: the sale has ticket types, and none was named. Cancel or refund a part: the same.
+    LinesRequired,
+    /// Reserve: ticket types were named, and the sale has none. Cancel or refund a part: the same.
+    LinesUnexpected,
+    /// Reserve: the sale has no such ticket type.
+    UnknownType {
+        /// The first of those that it has not, in the order of their names.
+        name: TypeName,
     },
     /// Reserve, find claim: the sale opens then.
     NotOpen {
@@ -365,7 +408,7 @@ pub enum Outcome {
         /// Until when it may be held, in ms since 1970.
         expires_at_ms_max: u64,
     },
-    /// Cancel or refund a part: more units are to remain than it was made with.
+    /// Cancel or refund a part: more units are to remain, of all or of a type, than it was made with.
     RemainingTooLarge {
         /// Those that it has.
         quantity: u32,

@@ -1,13 +1,14 @@
 //! What few reservations have beyond what all have: a note, a longer hold, units that were given back.
 //!
 //! Ledgers keep it as one text behind user and key, of fields separated by tabs, in this order, each of
-//! them only where there is something to say: `asked=5`, `first=1700000000000`, `note=row 7`. None of
-//! the values has a control character. The text is the same in a row of the machine and in a line of
+//! them only where there is something to say: `asked=5`, `first=1700000000000`, `lines=adult:2`,
+//! `made=adult:2,child:3`, `note=row 7`. None of the values has a control character. The text is the same in a row of the machine and in a line of
 //! Redis.
 
 use std::fmt::Write;
 
 use super::id::IdError;
+use super::types::Lines;
 use crate::limits::{NOTE_BYTES_MAX, QUANTITY_MAX, TIME_MS_MAX};
 
 /// What the shop wants to find again with a reservation: 1 to 200 bytes of UTF-8 without control
@@ -36,6 +37,10 @@ pub struct Details {
     pub asked: Option<u32>,
     /// The end of the hold time that it was made with, in ms since 1970, if that was extended since.
     pub first_expires_at_ms: Option<u64>,
+    /// Its units by ticket type, in a sale that has such. Never empty.
+    pub lines: Option<Lines>,
+    /// Those that the request asked for which made it, if some of them were given back since.
+    pub asked_lines: Option<Lines>,
     /// The note of the request.
     pub note: Option<Note>,
 }
@@ -44,6 +49,8 @@ pub struct Details {
 const SEPARATOR: char = '\t';
 const ASKED: &str = "asked=";
 const FIRST: &str = "first=";
+const LINES: &str = "lines=";
+const MADE: &str = "made=";
 const NOTE: &str = "note=";
 
 impl Details {
@@ -68,6 +75,12 @@ impl Details {
         if let Some(first_ms) = self.first_expires_at_ms {
             field(FIRST, &first_ms);
         }
+        if let Some(lines) = &self.lines {
+            field(LINES, &lines.to_text());
+        }
+        if let Some(lines) = &self.asked_lines {
+            field(MADE, &lines.to_text());
+        }
         if let Some(note) = &self.note {
             field(NOTE, &note.as_str());
         }
@@ -86,6 +99,12 @@ impl Details {
         if let Some(first) = take(FIRST) {
             details.first_expires_at_ms = Some(whole(first, TIME_MS_MAX)?);
         }
+        if let Some(lines) = take(LINES) {
+            details.lines = Some(Lines::from_text(lines)?);
+        }
+        if let Some(lines) = take(MADE) {
+            details.asked_lines = Some(Lines::from_text(lines)?);
+        }
         if let Some(note) = take(NOTE) {
             details.note = Some(Note::new(note).ok()?);
         }
@@ -102,17 +121,30 @@ fn whole(text: &str, max: u64) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sale::types::TypeName;
     use proptest::prelude::*;
+
+    fn lines() -> impl Strategy<Value = Option<Lines>> {
+        let lines = prop::collection::btree_map("[a-z]{1,3}", 1..9u32, 1..4usize);
+        prop::option::of(lines.prop_map(|lines| {
+            let named = lines.iter().map(|(name, n)| (TypeName::new(name).unwrap(), *n));
+            Lines::new(named).unwrap()
+        }))
+    }
 
     fn details() -> impl Strategy<Value = Details> {
         let asked = prop::option::of(1..=QUANTITY_MAX);
         let first = prop::option::of(0..=TIME_MS_MAX);
         let note = prop::option::of("[ -~张]{1,50}".prop_map(|text| Note::new(&text).unwrap()));
-        (asked, first, note).prop_map(|(asked, first_expires_at_ms, note)| Details {
-            asked,
-            first_expires_at_ms,
-            note,
-        })
+        (asked, first, lines(), lines(), note).prop_map(
+            |(asked, first_expires_at_ms, lines, asked_lines, note)| Details {
+                asked,
+                first_expires_at_ms,
+                lines,
+                asked_lines,
+                note,
+            },
+        )
     }
 
     proptest! {
@@ -125,7 +157,7 @@ mod tests {
         }
 
         #[test]
-        fn what_it_reads_it_would_write(text in "(asked=|first=|note=|0|5|a|\t|=| ){0,8}") {
+        fn what_it_reads_it_would_write(text in "(asked=|first=|lines=|made=|note=|0|5|a|a:5|\t|=| ){0,8}") {
             if let Some(details) = Details::from_text(&text) {
                 prop_assert_eq!(details.to_text(), text);
             }
@@ -147,6 +179,10 @@ mod tests {
             "asked=5\tasked=5",
             "first=253402300800000",
             "note=",
+            "lines=",
+            "lines=a:0",
+            "lines=b:1,a:1",
+            "made=a:1\tlines=a:1",
             "note=a\tb",
             "other=1",
             "note=a\u{7f}",

@@ -9,6 +9,7 @@ mod changes;
 mod deadlines;
 mod parts;
 mod places;
+mod types;
 mod users;
 
 use hashbrown::DefaultHashBuilder;
@@ -23,6 +24,7 @@ use super::rows::{Rows, Table};
 use super::rules::Rules;
 use super::spec::{Creation, SaleSpec, State};
 use super::split::{Moves, Split};
+use super::types::TypeUnits;
 
 /// Room that stays for the numbers of changed rows.
 const CHANGED_KEPT: usize = 64;
@@ -34,6 +36,8 @@ pub struct Machine {
     confirmed: u64,
     /// Reservations that have no units any more.
     returned: u64,
+    /// What is sold by ticket type, in the order of the definition's.
+    by_type: Vec<TypeUnits>,
     now_ms: u64,
     version: u64,
     moves: Moves,
@@ -71,6 +75,7 @@ impl Machine {
     pub fn restore(spec: SaleSpec, now_ms: u64) -> Self {
         Self {
             moves: Moves::none(spec.split),
+            by_type: vec![TypeUnits::default(); spec.types.len()],
             creation: Creation::UNKNOWN,
             spec,
             held: 0,
@@ -106,13 +111,17 @@ impl Machine {
         match row.status {
             Status::Held => {
                 self.held += quantity;
+                self.count_types(&row, |units, quantity| units.held += quantity);
                 let (number, due_ms) = (self.rows.len() as u32, row.expires_at_ms);
                 match row.is_extended {
                     true => self.deadlines.add(number, due_ms),
                     false => self.deadlines.push(number, due_ms),
                 }
             }
-            Status::Confirmed => self.confirmed += quantity,
+            Status::Confirmed => {
+                self.confirmed += quantity;
+                self.count_types(&row, |units, quantity| units.confirmed += quantity);
+            }
             Status::Cancelled | Status::Expired | Status::Refunded => self.returned += 1,
         }
         if row.status.has_units() {
@@ -166,6 +175,7 @@ impl Machine {
             spec: self.spec.clone(),
             held: self.held,
             confirmed: self.confirmed,
+            by_type: self.by_type.clone(),
             now_ms: self.now_ms,
             moves: self.moves.clone(),
             creation: self.creation,
@@ -190,8 +200,8 @@ impl Machine {
             Command::Cancel(id) => self.cancel(*id),
             Command::Refund(id) => self.refund(*id),
             Command::Extend(id, hold_ms) => self.extend(*id, *hold_ms),
-            Command::CancelTo(id, remaining) => self.cancel_to(*id, *remaining),
-            Command::RefundTo(id, remaining) => self.refund_to(*id, *remaining),
+            Command::CancelTo(id, remaining) => self.cancel_to(*id, remaining),
+            Command::RefundTo(id, remaining) => self.refund_to(*id, remaining),
             Command::Expire { batch_max } => self.expire(*batch_max),
             Command::AddStock(units) => self.add_stock(*units),
             Command::TakeStock { units, at_most } => self.take_stock(*units, *at_most),
@@ -201,7 +211,7 @@ impl Machine {
             Command::Remove => self.may_be_removed(),
             Command::Create(_) | Command::Show => Outcome::Sale(Box::new(self.view())),
             Command::Glance { parts }
-                if *parts != self.spec.split.known_parts() || !self.spec.rules.is_default() =>
+                if *parts != self.spec.split.known_parts() || !self.spec.is_plain() =>
             {
                 Outcome::Unclear
             }
@@ -216,6 +226,7 @@ impl Machine {
             Command::Reset { total, force } => self.reset(*total, *force),
         };
         assert!(self.held + self.confirmed <= self.spec.total, "oversold by {command:?}");
+        assert!(self.types_are_within(), "a type oversold by {command:?}");
         outcome
     }
 
@@ -228,11 +239,16 @@ impl Machine {
         }
         if let Some(row) = self.claimed_by(reserve) {
             return match self.rows[row].to_reservation() {
-                first if first.was_asked_by(reserve.quantity) => Outcome::Replayed(Box::new(first)),
+                first if first.was_asked_by(reserve.quantity, reserve.lines()) => {
+                    Outcome::Replayed(Box::new(first))
+                }
                 _ => Outcome::KeyReused,
             };
         }
         if let Some(outcome) = self.gate() {
+            return outcome;
+        }
+        if let Some(outcome) = self.wrong_lines(reserve) {
             return outcome;
         }
         let (user, key) = (reserve.user_text(), reserve.key_text());
@@ -257,6 +273,9 @@ impl Machine {
         if let Some(reservations_max) = returned_max.filter(|max| self.returned >= *max) {
             return Outcome::ReservationsExhausted { reservations_max };
         }
+        if let Some(outcome) = self.short_type(reserve) {
+            return outcome;
+        }
         if u64::from(reserve.quantity) > self.free() {
             return Outcome::SoldOut { free: self.free() };
         }
@@ -272,7 +291,7 @@ impl Machine {
         self.held += u64::from(reserve.quantity);
         self.deadlines.push(self.rows.len() as u32, expires_at_ms);
         self.changed.push(self.rows.len() as u32);
-        self.insert_row(Row {
+        let row = Row {
             id: reserve.id,
             owner,
             user_bytes,
@@ -283,7 +302,9 @@ impl Machine {
             expires_at_ms,
             version: self.version,
             changed_at_ms: self.now_ms,
-        });
+        };
+        self.count_types(&row, |units, quantity| units.held += quantity);
+        self.insert_row(row);
         Outcome::Granted { expires_at_ms }
     }
 
@@ -334,9 +355,13 @@ impl Machine {
             Status::Held => {
                 self.held -= u64::from(quantity);
                 self.confirmed += u64::from(quantity);
+                self.count_types_of(row, |units, quantity| {
+                    units.held -= quantity;
+                    units.confirmed += quantity;
+                });
             }
             Status::Expired => {
-                if u64::from(quantity) > self.free() {
+                if u64::from(quantity) > self.free() || !self.types_have_room(row) {
                     return Outcome::Expired;
                 }
                 let owner = self.rows[row].owner.clone();
@@ -346,6 +371,7 @@ impl Machine {
                 }
                 self.add_user_units(user_bytes, &owner, quantity);
                 self.confirmed += u64::from(quantity);
+                self.count_types_of(row, |units, quantity| units.confirmed += quantity);
             }
         }
         self.set_status(row, Status::Confirmed);
@@ -374,6 +400,7 @@ impl Machine {
             Status::Refunded => {}
             Status::Confirmed => {
                 self.confirmed -= u64::from(self.rows[row].quantity);
+                self.count_types_of(row, |units, quantity| units.confirmed -= quantity);
                 self.set_status(row, Status::Refunded);
                 self.take_user_units(row, self.rows[row].quantity);
             }
@@ -438,6 +465,7 @@ impl Machine {
         assert_eq!(self.rows[row].status, Status::Held, "released twice");
         self.set_status(row, status);
         self.held -= u64::from(quantity);
+        self.count_types_of(row, |units, quantity| units.held -= quantity);
         self.take_user_units(row, quantity);
     }
 

@@ -3,7 +3,7 @@ use crate::limits::{
     LIMIT_COUNT_UNITS_MAX, QUANTITY_MAX, RETURNED_MAX_DEFAULT, RETURNED_PER_UNIT_DEFAULT,
     TIME_MS_MAX, TOTAL_MAX,
 };
-use crate::sale::{Key, Terms, User};
+use crate::sale::{Key, Remaining, Terms, User};
 
 fn id(n: u128) -> ReservationId {
     ReservationId(n)
@@ -438,9 +438,9 @@ fn what_was_granted_for_less_and_extended_is_not_due_before() {
 fn a_part_is_given_back_or_paid_back_once() {
     let mut sale = machine(9, |spec| spec.limit_per_user = 5);
     sale.apply(0, &ask(1, 5, "ann", "k"));
-    let to = |sale: &mut Machine, remaining| sale.apply(1, &Command::CancelTo(id(1), remaining));
-    let refund_to =
-        |sale: &mut Machine, remaining| sale.apply(1, &Command::RefundTo(id(1), remaining));
+    let units = Remaining::Units;
+    let to = |sale: &mut Machine, n| sale.apply(1, &Command::CancelTo(id(1), units(n)));
+    let refund_to = |sale: &mut Machine, n| sale.apply(1, &Command::RefundTo(id(1), units(n)));
     assert_eq!(to(&mut sale, 6), Outcome::RemainingTooLarge { quantity: 5 });
     for _ in 0..2 {
         assert!(matches!(to(&mut sale, 3), Outcome::Reservation(r) if r.quantity == 3));
@@ -469,10 +469,10 @@ fn a_part_is_given_back_or_paid_back_once() {
         (Outcome::AlreadyRefunded, Outcome::AlreadyRefunded)
     );
     for _ in 0..2 {
-        let cancelled = sale.apply(1, &Command::CancelTo(id(3), 0));
+        let cancelled = sale.apply(1, &Command::CancelTo(id(3), units(0)));
         assert!(matches!(cancelled, Outcome::Reservation(r) if r.status == Status::Cancelled));
     }
-    assert_eq!(sale.apply(1, &Command::CancelTo(id(3), 1)), Outcome::AlreadyCancelled);
+    assert_eq!(sale.apply(1, &Command::CancelTo(id(3), units(1))), Outcome::AlreadyCancelled);
     assert_eq!(sale.free(), 9);
 }
 
@@ -567,7 +567,7 @@ fn what_is_taken_up_again_late_did_not_come_back() {
     }
     sale.apply(0, &Command::Confirm(id(1)));
     sale.apply(0, &Command::Refund(id(1)));
-    sale.apply(0, &Command::CancelTo(id(2), 0));
+    sale.apply(0, &Command::CancelTo(id(2), Remaining::Units(0)));
     sale.apply(9, &Command::Expire { batch_max: 9 });
     assert_eq!(sale.returned, 4);
     sale.apply(9, &Command::Confirm(id(3)));

@@ -19,6 +19,7 @@ mod rules;
 mod spec;
 mod split;
 mod terms;
+mod types;
 
 pub use change::Change;
 pub use command::{Command, Outcome, Reservation, Reserve, SaleView, Status};
@@ -35,3 +36,4 @@ pub use rules::Rules;
 pub use spec::{Creation, SaleSpec, SpecError, State};
 pub use split::{Moves, Split, home_part};
 pub use terms::Terms;
+pub use types::{Lines, Remaining, TypeName, TypeUnits, Types, TypesError};

@@ -200,7 +200,8 @@ mod tests {
     fn place(split: Split, total: u64, sold: u64) -> SaleView {
         let spec = SaleSpec { split, ..SaleSpec::with_total(total) };
         let (moves, creation) = (Moves::none(split), Creation::UNKNOWN);
-        SaleView { spec, held: sold, confirmed: 0, now_ms: 0, moves, creation }
+        let by_type = Vec::new();
+        SaleView { spec, held: sold, confirmed: 0, by_type, now_ms: 0, moves, creation }
     }
 
     fn places(totals: [u64; 4]) -> Places {

@@ -74,7 +74,8 @@ impl Row {
         self.owner = [owner, &details.to_text()].concat().into();
     }
 
-    pub(super) fn to_reservation(&self) -> Reservation {
+    /// The reservation as it stands.
+    pub fn to_reservation(&self) -> Reservation {
         Reservation {
             id: self.id,
             user: User::new(self.user()).ok(),

@@ -2,6 +2,7 @@
 
 use super::rules::Rules;
 use super::split::Split;
+use super::types::Types;
 use crate::limits::{
     HOLD_MS_DEFAULT, HOLD_MS_MAX, QUANTITY_MAX, QUANTITY_MAX_DEFAULT, RETURNED_MAX_DEFAULT,
     RETURNED_PER_UNIT_DEFAULT, SPLITS_MAX, TIME_MS_MAX, TOTAL_MAX,
@@ -27,6 +28,8 @@ pub struct SaleSpec {
     pub quantity_max: u32,
     /// What else is to hold, which most sales leave at its default.
     pub rules: Rules,
+    /// Its ticket types, fixed for as long as the sale is kept. Most sales have none.
+    pub types: Types,
     /// How it is kept: in one place or in parts.
     pub split: Split,
 }
@@ -62,6 +65,9 @@ pub enum SpecError {
     /// `reservations_max` out of range, or of a sale in parts.
     #[error("a sale in one part may bound its reservations, by {TOTAL_MAX} at the most")]
     Reservations(u64),
+    /// Ticket types of a sale in parts.
+    #[error("a sale with ticket types can't be split into parts")]
+    TypesSplit,
     /// Times out of range or in the wrong order.
     #[error("opens ({0} ms) must be before closes ({1} ms), both before the year 10000")]
     Times(u64, u64),
@@ -104,6 +110,7 @@ impl SaleSpec {
             hold_ms: HOLD_MS_DEFAULT,
             quantity_max: QUANTITY_MAX_DEFAULT,
             rules: Rules::default(),
+            types: Types::default(),
             split: Split::Whole,
         }
     }
@@ -136,6 +143,9 @@ impl SaleSpec {
         if self.split.parts() > SPLITS_MAX {
             return Err(SpecError::Splits(self.split.parts()));
         }
+        if !self.types.is_empty() && self.split != Split::Whole {
+            return Err(SpecError::TypesSplit);
+        }
         Ok(())
     }
 
@@ -152,6 +162,12 @@ impl SaleSpec {
     /// Whether a purchase must say who the user is: something in the sale is bounded per user.
     pub fn needs_user(&self) -> bool {
         self.limit_per_user > 0 || self.rules.reservations_per_user_max > 0
+    }
+
+    /// Whether there is nothing about it that a version would sell without regard to that knows neither
+    /// rules nor types.
+    pub fn is_plain(&self) -> bool {
+        self.rules.is_default() && self.types.is_empty()
     }
 
     /// What differs from a definition that is asked for: `hold_ms is 300000, not 1000`.
@@ -174,7 +190,14 @@ impl SaleSpec {
         };
         let text =
             |((name, is), (_, asked))| format!("{name} is {}, not {}", shown(is), shown(asked));
-        differ.map(text).collect()
+        let types = (self.types != asked.types).then(|| {
+            let named = |types: &Types| match types.is_empty() {
+                true => "none".to_owned(),
+                false => types.to_text(),
+            };
+            format!("types is {}, not {}", named(&self.types), named(&asked.types))
+        });
+        differ.map(text).chain(types).collect()
     }
 
     fn members(&self) -> [(&'static str, u64); 11] {

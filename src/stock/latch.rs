@@ -150,7 +150,9 @@ mod tests {
 
     fn view(total: u64, now_ms: u64) -> SaleView {
         let (spec, moves) = (SaleSpec::with_total(total), Moves::default());
-        SaleView { spec, held: 0, confirmed: 0, now_ms, moves, creation: Creation::UNKNOWN }
+        let by_type = Vec::new();
+        let creation = Creation::UNKNOWN;
+        SaleView { spec, held: 0, confirmed: 0, by_type, now_ms, moves, creation }
     }
 
     #[test]

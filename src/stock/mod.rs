@@ -9,11 +9,13 @@ mod allowances;
 mod fleet;
 mod latch;
 mod shard;
+mod types;
 
 pub use allowances::Allowances;
 pub use fleet::Fleet;
 pub use latch::{Latch, Refusal, Word};
 pub use shard::{Shards, StockSetting};
+pub use types::{TypeLatches, TypeWord};
 
 #[cfg(test)]
 mod fleet_tests;

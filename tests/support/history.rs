@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use stampede::ledger::{Group, GroupReply};
 use stampede::limits::{BATCH_MAX, EXTEND_MAX_MS_DEFAULT, TIME_MS_MAX, TOTAL_MAX};
 use stampede::sale::{
-    Command, Creation, Details, Key, Machine, Note, Outcome, ReservationId, Reserve, Rules, SaleId,
-    SaleSpec, Split, Terms, User,
+    Command, Creation, Details, Key, Lines, Machine, Note, Outcome, Remaining, ReservationId,
+    Reserve, Rules, SaleId, SaleSpec, Split, Terms, TypeName, Types, User,
 };
 use stampede::trace::Trace;
 
@@ -78,19 +78,31 @@ const IDS: u128 = 40;
 
 /// Histories of up to this many steps. Each reserve command has an id of its own.
 pub fn histories(steps: usize) -> impl Strategy<Value = Vec<Step>> {
-    histories_of(Just(Split::Whole).boxed(), steps)
+    // In most sales hardly anything has ticket types, and in the others nearly everything.
+    let typed = prop_oneof![2 => Just(0.1), 1 => Just(0.9)];
+    typed.prop_flat_map(move |typed| {
+        let whole = Just(Split::Whole).boxed();
+        histories_of(Ways { split: whole, typed }, steps)
+    })
+}
+
+/// How the sales of a history are kept, and how many of them, and of the requests, have ticket types.
+#[derive(Debug, Clone)]
+struct Ways {
+    split: BoxedStrategy<Split>,
+    typed: f64,
 }
 
 /// The same for places of a split sale.
 #[allow(dead_code, reason = "not every ledger has them")]
 pub fn split_histories(steps: usize) -> impl Strategy<Value = Vec<Step>> {
     let parts = prop_oneof![1 => Just(Split::Head { parts: 3 }), 3 => Just(Split::Part { of: 3 })];
-    histories_of(parts.boxed(), steps)
+    histories_of(Ways { split: parts.boxed(), typed: 0.02 }, steps)
 }
 
-fn histories_of(split: BoxedStrategy<Split>, steps: usize) -> impl Strategy<Value = Vec<Step>> {
-    let start = (spec(split.clone()), any::<bool>());
-    (start, vec(step(split), 1..steps)).prop_map(|((spec, create_first), mut steps)| {
+fn histories_of(ways: Ways, steps: usize) -> impl Strategy<Value = Vec<Step>> {
+    let start = (spec(&ways), any::<bool>());
+    (start, vec(step(&ways), 1..steps)).prop_map(|((spec, create_first), mut steps)| {
         if create_first {
             steps.insert(0, Step { pause_ms: 0, commands: vec![Command::Create(spec)] });
         }
@@ -123,18 +135,20 @@ fn id(n: u128) -> ReservationId {
     ReservationId(n | beginning << 100)
 }
 
-fn step(split: BoxedStrategy<Split>) -> impl Strategy<Value = Step> {
+fn step(ways: &Ways) -> impl Strategy<Value = Step> + use<> {
     let pause_ms = prop_oneof![3 => Just(0), 3 => 1..50u64, 2 => 50..1_500u64];
-    let run = vec(reserve(), 1..24).boxed();
-    let settles = vec(settle(), 1..24).boxed();
-    let other = other(split).boxed();
-    let mixed = vec(prop_oneof![4 => reserve(), 3 => settle(), 3 => other], 1..8).boxed();
+    let reserve = reserve(ways.typed).boxed();
+    let settle = settle(ways.typed).boxed();
+    let run = vec(reserve.clone(), 1..24).boxed();
+    let settles = vec(settle.clone(), 1..24).boxed();
+    let other = other(ways).boxed();
+    let mixed = vec(prop_oneof![4 => reserve, 3 => settle, 3 => other], 1..8).boxed();
     (pause_ms, prop_oneof![4 => run, 3 => settles, 4 => mixed, 1 => removal().boxed(), 1 => payback().boxed()])
         .prop_map(|(pause_ms, commands)| Step { pause_ms, commands })
 }
 
 /// Few users, few keys: they collide, also within a batch. A user may have spaces and no ASCII.
-fn reserve() -> impl Strategy<Value = Command> {
+fn reserve(typed: f64) -> impl Strategy<Value = Command> {
     let user = prop_oneof![
         2 => Just(None),
         5 => prop::sample::select(vec!["ann", " bob b ", "李雷", "x "]).prop_map(Some)
@@ -149,8 +163,11 @@ fn reserve() -> impl Strategy<Value = Command> {
     // Who asks for it decides nothing.
     let trace = prop::option::weighted(0.2, "[!-~]{1,40}");
     let note = prop::option::weighted(0.1, prop::sample::select(vec!["row 7", "asked=9", "张 "]));
-    (user, key, quantity, note, trace, prop::bool::weighted(0.1), made).prop_map(
-        |(user, key, quantity, note, trace, only_looks, made)| {
+    let lines = prop::option::weighted(typed, lines().prop_filter("none", |l| !l.is_empty()));
+    let asked = (quantity, lines);
+    (user, key, asked, note, trace, prop::bool::weighted(0.1), made).prop_map(
+        |(user, key, (quantity, lines), note, trace, only_looks, made)| {
+            let quantity = lines.as_ref().map_or(quantity, Lines::units);
             let note = note.and_then(|note| Note::new(note).ok());
             let reserve = Reserve {
                 id: ReservationId(0),
@@ -158,7 +175,7 @@ fn reserve() -> impl Strategy<Value = Command> {
                 user: user.and_then(|user| User::new(user).ok()),
                 key: key.and_then(|key| Key::new(key).ok()),
                 trace: trace.and_then(|id| Trace::from_texts(&id, "")).map(Arc::new),
-                details: Details { note, ..Details::default() }.boxed(),
+                details: Details { lines, note, ..Details::default() }.boxed(),
             };
             if only_looks {
                 Command::FindClaim(reserve, Creation(made))
@@ -170,17 +187,47 @@ fn reserve() -> impl Strategy<Value = Command> {
 }
 
 /// A command about one reservation. Some of a run name the same one.
-fn settle() -> impl Strategy<Value = Command> {
+fn settle(typed: f64) -> impl Strategy<Value = Command> {
     let id = || (0..IDS).prop_map(id);
+    let remaining = move || {
+        prop_oneof![
+            10 - (typed * 10.0) as u32 => (0..5u32).prop_map(Remaining::Units),
+            (typed * 10.0) as u32 + 1 => lines().prop_map(Remaining::Lines),
+        ]
+    };
     prop_oneof![
         6 => id().prop_map(Command::Confirm),
         5 => id().prop_map(Command::Cancel),
         3 => id().prop_map(Command::Refund),
         4 => (id(), prop::option::of(hold_ms())).prop_map(|(id, ms)| Command::Extend(id, ms)),
-        3 => (id(), 0..5u32).prop_map(|(id, remaining)| Command::CancelTo(id, remaining)),
-        3 => (id(), 0..5u32).prop_map(|(id, remaining)| Command::RefundTo(id, remaining)),
+        3 => (id(), remaining()).prop_map(|(id, remaining)| Command::CancelTo(id, remaining)),
+        3 => (id(), remaining()).prop_map(|(id, remaining)| Command::RefundTo(id, remaining)),
         2 => id().prop_map(Command::ShowReservation),
     ]
+}
+
+/// Of up to four types, one of which no sale has.
+fn lines() -> impl Strategy<Value = Lines> {
+    let type_units = prop_oneof![3 => Just(0u32), 4 => 1..3u32, 1 => 3..6u32];
+    let odd = prop_oneof![12 => Just(0u32), 1 => Just(1u32)];
+    (type_units.clone(), type_units.clone(), type_units, odd).prop_map(
+        |(adult, child, dog, odd)| {
+            let lines = [("adult", adult), ("child", child), ("dog-1", dog), ("no_type", odd)];
+            let named = lines.map(|(name, n)| (TypeName::new(name).expect("a name"), n));
+            Lines::new(named).expect("lines")
+        },
+    )
+}
+
+/// Their caps, which sometimes are more than the sale has.
+fn types(typed: f64) -> impl Strategy<Value = Types> {
+    let cap = prop_oneof![5 => 1..25u64, 1 => 25..90u64];
+    let caps = (cap.clone(), cap.clone(), cap).prop_map(|(adult, child, dog)| {
+        let caps = [("adult", adult), ("child", child), ("dog-1", dog)];
+        Types::new(caps.map(|(name, cap)| (TypeName::new(name).expect("a name"), cap)))
+            .expect("types")
+    });
+    prop::option::weighted(typed, caps).prop_map(Option::unwrap_or_default)
 }
 
 /// Some are beyond what a sale allows.
@@ -195,7 +242,7 @@ fn payback() -> impl Strategy<Value = Vec<Command>> {
             Command::Confirm(id),
             Command::Refund(id),
             Command::Cancel(id),
-            Command::RefundTo(id, 1),
+            Command::RefundTo(id, Remaining::Units(1)),
             Command::Extend(id, None),
         ]
     })
@@ -213,7 +260,7 @@ fn removal() -> impl Strategy<Value = Vec<Command>> {
     })
 }
 
-fn other(split: BoxedStrategy<Split>) -> impl Strategy<Value = Command> {
+fn other(ways: &Ways) -> impl Strategy<Value = Command> + use<> {
     prop_oneof![
         4 => Just(Command::Expire { batch_max: BATCH_MAX as u32 }),
         1 => prop_oneof![3 => 0..8u64, 1 => Just(TOTAL_MAX), 1 => Just(u64::MAX)]
@@ -223,7 +270,7 @@ fn other(split: BoxedStrategy<Split>) -> impl Strategy<Value = Command> {
         2 => terms().prop_map(Command::ChangeTerms),
         1 => Just(Command::Open),
         1 => Just(Command::Close),
-        1 => spec(split).prop_map(Command::Create),
+        1 => spec(ways).prop_map(Command::Create),
         1 => (0..5u32, 0..3u64, 0..9u64).prop_map(|(to, gave, units)| Command::Give { to, gave, units }),
         1 => (0..5u32, 0..40u64).prop_map(|(from, gave)| Command::Take { from, gave }),
         1 => Just(Command::Show),
@@ -251,13 +298,16 @@ fn terms() -> impl Strategy<Value = Terms> {
         })
 }
 
-fn spec(split: BoxedStrategy<Split>) -> impl Strategy<Value = SaleSpec> {
+fn spec(ways: &Ways) -> impl Strategy<Value = SaleSpec> + use<> {
     let opens = prop_oneof![3 => Just(0), 2 => BEGIN_MS..BEGIN_MS + SPAN_MS];
     let closes = prop_oneof![3 => Just(TIME_MS_MAX), 2 => 1..SPAN_MS];
     let limit = prop_oneof![Just(0), 1..6u32];
-    (0..60u64, opens, closes, limit, 1..2_000u64, 1..12u32, split, rules()).prop_map(
-        |(total, opens_at_ms, closes, limit_per_user, hold_ms, quantity_max, split, rules)| {
+    let kept = (ways.split.clone(), types(ways.typed));
+    (0..60u64, opens, closes, limit, 1..2_000u64, 1..12u32, kept, rules()).prop_map(
+        |(total, opens_at_ms, closes, limit_per_user, hold_ms, quantity_max, kept, rules)| {
+            let (split, types) = kept;
             SaleSpec {
+                types: if split == Split::Whole { types } else { Types::default() },
                 total,
                 opens_at_ms,
                 closes_at_ms: closes.max(BEGIN_MS + SPAN_MS + closes.min(SPAN_MS)),
@@ -300,10 +350,10 @@ pub struct Seen(BTreeSet<String>);
 
 impl Seen {
     /// How many kinds of outcomes there are.
-    pub const KINDS: usize = 37;
+    pub const KINDS: usize = 41;
     /// The same for places of a split sale.
     #[allow(dead_code, reason = "not every ledger has them")]
-    pub const SPLIT_KINDS: usize = 39;
+    pub const SPLIT_KINDS: usize = 40;
 
     /// The names of the kinds seen.
     pub fn kinds(&self) -> &BTreeSet<String> {
@@ -350,6 +400,9 @@ pub fn agree(
         for (name, ledger) in &mut *ledgers {
             let mut got = ledger.apply(now_ms, &group);
             if let Some(Outcome::Sale(view)) = got.outcomes.last() {
+                for (name, cap, units, _) in view.types() {
+                    prop_assert!(units.sold() <= cap, "{name} of {view:?} oversold");
+                }
                 let sold = view.held + view.confirmed;
                 prop_assert!(sold <= view.spec.total, "{name} oversold: {view:?}");
                 prop_assert_eq!(got.free, Some(view.spec.total - sold), "{} lost units", name);

@@ -14,7 +14,7 @@ use super::store::Store;
 use crate::ledger::LedgerError;
 use crate::ledger::client::{Check, EXAMPLES_MAX, Relation, SaleAudit};
 use crate::ledger::gaps::Gaps;
-use crate::sale::{Row, SaleId, SaleView, Status};
+use crate::sale::{Row, SaleId, SaleView, Status, TypeUnits};
 
 /// Rows that one step copies.
 const STEP_ROWS_MAX: usize = 8192;
@@ -233,6 +233,9 @@ impl Copy {
             self.found(),
             self.deadlines(&last.deadlines),
         ];
+        if !last.view.spec.types.is_empty() {
+            checks.push(self.types(&last.view));
+        }
         if last.view.spec.limit_per_user > 0 {
             let units = |row: &Row| if row.status.has_units() { row.quantity.into() } else { 0 };
             checks.push(self.users("users' units", units, &last.users.by_user()));
@@ -269,6 +272,29 @@ impl Copy {
             differences: over,
             ..Check::default()
         }
+    }
+
+    fn types(&self, view: &SaleView) -> Check {
+        let types = &view.spec.types;
+        let mut expected = vec![TypeUnits::default(); types.len()];
+        for row in self.rows.iter().filter(|row| row.status.has_units()) {
+            let lines = row.to_reservation().lines().cloned().unwrap_or_default();
+            for (name, quantity) in lines.iter() {
+                let Some(at) = types.position(name) else { continue };
+                match row.status {
+                    Status::Held => expected[at].held += u64::from(quantity),
+                    _ => expected[at].confirmed += u64::from(quantity),
+                }
+            }
+        }
+        let pairs = types.iter().zip(expected.iter().zip(&view.by_type));
+        let wrong = pairs.filter(|((_, cap), (expected, is))| expected != is || is.sold() > *cap);
+        let wrong: Vec<String> = wrong.map(|((name, _), _)| name.to_string()).collect();
+        let [expected, found] =
+            [&expected, &view.by_type].map(|list| TypeUnits::list_to_text(list));
+        let differences = wrong.len() as u64;
+        let (expected, found) = (expected.as_str().into(), found.as_str().into());
+        Check { name: "types", expected, found, differences, examples: wrong, ..Check::default() }
     }
 
     fn found(&self) -> Check {

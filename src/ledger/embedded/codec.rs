@@ -12,20 +12,21 @@
 
 use std::sync::Arc;
 
-use super::definition::{put_rules, put_spec, put_terms};
+use super::definition::{put_long_text, put_rules, put_spec, put_terms};
 use super::reader::{Malformed, Reader, check};
 use crate::limits::{
-    DETAILS_BYTES_MAX, HOLD_MS_MAX, KEY_BYTES_MAX, QUANTITY_MAX, REQUEST_ID_BYTES_MAX,
+    ASKED_DETAILS_BYTES_MAX, HOLD_MS_MAX, KEY_BYTES_MAX, QUANTITY_MAX, REQUEST_ID_BYTES_MAX,
     SALE_ID_BYTES_MAX, USER_BYTES_MAX,
 };
 use crate::sale::{
-    Command, Details, Key, ReservationId, Reserve, Row, SaleId, SaleSpec, Status, User,
+    Command, Details, Key, Lines, Remaining, ReservationId, Reserve, Row, SaleId, SaleSpec, Status,
+    User,
 };
 use crate::trace::{TRACEPARENT_BYTES, Trace};
 
 /// Most bytes one command takes in a record, with the entry that names its sale.
-pub(super) const COMMAND_BYTES_MAX: usize = PLAIN_COMMAND_BYTES_MAX + 2 + DETAILS_BYTES_MAX;
-/// Most bytes of one that has no details.
+pub(super) const COMMAND_BYTES_MAX: usize = PLAIN_COMMAND_BYTES_MAX + 2 + ASKED_DETAILS_BYTES_MAX;
+/// Most bytes of one that has neither details nor types.
 const PLAIN_COMMAND_BYTES_MAX: usize =
     2 + SALE_ID_BYTES_MAX + 1 + 16 + 4 + 2 + USER_BYTES_MAX + KEY_BYTES_MAX + TRACE_BYTES_MAX;
 /// Most bytes of how a request is found again.
@@ -52,6 +53,12 @@ const CANCEL_TO: u8 = 16;
 const REFUND_TO: u8 = 17;
 /// What [`CREATE`] is, and the sale's rules.
 const CREATE_RULED: u8 = 18;
+/// The same, and its ticket types.
+const CREATE_TYPED: u8 = 19;
+/// What [`CANCEL_TO`] is, to lines.
+const CANCEL_TO_LINES: u8 = 20;
+/// What [`REFUND_TO`] is, to lines.
+const REFUND_TO_LINES: u8 = 21;
 /// What [`RESERVE`] is, and how the request is found again. Format 3 has it; 0.1.0 wrote format 2.
 const RESERVE_TRACED: u8 = 32;
 /// The same, and the reservation's details.
@@ -83,6 +90,8 @@ pub(super) enum Entry {
 pub(super) fn bytes_max(command: &Command) -> usize {
     match command {
         Command::Reserve(reserve) if reserve.details.is_some() => COMMAND_BYTES_MAX,
+        Command::Create(spec) if !spec.types.is_empty() => COMMAND_BYTES_MAX,
+        Command::CancelTo(..) | Command::RefundTo(..) => COMMAND_BYTES_MAX,
         _ => PLAIN_COMMAND_BYTES_MAX,
     }
 }
@@ -130,7 +139,7 @@ pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) {
                 put_text(out, trace.and_then(Trace::parent).unwrap_or_default());
             }
             if let Some(details) = &reserve.details {
-                put_details(out, &details.to_text());
+                put_long_text(out, &details.to_text());
             }
         }
         Command::Confirm(id) => {
@@ -152,9 +161,18 @@ pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) {
         }
         Command::CancelTo(id, remaining) | Command::RefundTo(id, remaining) => {
             let cancels = matches!(command, Command::CancelTo(..));
-            out.push(if cancels { CANCEL_TO } else { REFUND_TO });
-            put_id(out, *id);
-            out.extend_from_slice(&remaining.to_le_bytes());
+            match remaining {
+                Remaining::Lines(lines) if !lines.is_empty() => {
+                    out.push(if cancels { CANCEL_TO_LINES } else { REFUND_TO_LINES });
+                    put_id(out, *id);
+                    put_long_text(out, &lines.to_text());
+                }
+                remaining => {
+                    out.push(if cancels { CANCEL_TO } else { REFUND_TO });
+                    put_id(out, *id);
+                    out.extend_from_slice(&remaining.units().to_le_bytes());
+                }
+            }
         }
         Command::AddStock(units) => {
             out.push(ADD_STOCK);
@@ -173,9 +191,13 @@ pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) {
         Command::Close => out.push(CLOSE),
         Command::Remove => out.push(REMOVE),
         Command::Create(spec) => {
-            out.push(if spec.rules.is_default() { CREATE } else { CREATE_RULED });
+            out.push(match (spec.is_plain(), spec.types.is_empty()) {
+                (true, _) => CREATE,
+                (false, true) => CREATE_RULED,
+                (false, false) => CREATE_TYPED,
+            });
             put_spec(out, spec);
-            put_rules(out, &spec.rules);
+            put_rules(out, spec);
         }
         Command::Expire { .. }
         | Command::Show
@@ -203,15 +225,8 @@ pub(super) fn put_row(out: &mut Vec<u8>, row: &Row) {
     put_text(out, row.user());
     put_text(out, row.key());
     if !details.is_empty() {
-        put_details(out, details);
+        put_long_text(out, details);
     }
-}
-
-/// Adds details.
-fn put_details(out: &mut Vec<u8>, details: &str) {
-    debug_assert!(details.len() <= DETAILS_BYTES_MAX);
-    out.extend_from_slice(&(details.len() as u16).to_le_bytes());
-    out.extend_from_slice(details.as_bytes());
 }
 
 /// Adds a text of at most 255 bytes, which every name is by its type.
@@ -274,11 +289,11 @@ impl<'a> Reader<'a> {
     }
 
     fn details(&mut self) -> Result<Details, Malformed> {
-        let length = usize::from(self.take("details").map(u16::from_le_bytes)?);
-        let (bytes, rest) = self.0.split_at_checked(length).ok_or(Malformed("details"))?;
-        self.0 = rest;
-        let text = str::from_utf8(bytes).map_err(|_| Malformed("details"))?;
-        Details::from_text(text).ok_or(Malformed("details"))
+        Details::from_text(self.long_text("details")?).ok_or(Malformed("details"))
+    }
+
+    fn lines(&mut self) -> Result<Lines, Malformed> {
+        Lines::from_text(self.long_text("lines")?).ok_or(Malformed("lines"))
     }
 
     fn quantity(&mut self) -> Result<u32, Malformed> {
@@ -337,8 +352,10 @@ impl<'a> Reader<'a> {
                 let legal = hold_ms.is_none_or(|ms| (1..=HOLD_MS_MAX).contains(&ms));
                 check(legal, Command::Extend(id, hold_ms), "hold time")?
             }
-            CANCEL_TO => Command::CancelTo(self.id()?, self.u32("units")?),
-            REFUND_TO => Command::RefundTo(self.id()?, self.u32("units")?),
+            CANCEL_TO => Command::CancelTo(self.id()?, Remaining::Units(self.u32("units")?)),
+            REFUND_TO => Command::RefundTo(self.id()?, Remaining::Units(self.u32("units")?)),
+            CANCEL_TO_LINES => Command::CancelTo(self.id()?, Remaining::Lines(self.lines()?)),
+            REFUND_TO_LINES => Command::RefundTo(self.id()?, Remaining::Lines(self.lines()?)),
             CONFIRM => Command::Confirm(self.id()?),
             CANCEL => Command::Cancel(self.id()?),
             REFUND => Command::Refund(self.id()?),
@@ -355,6 +372,12 @@ impl<'a> Reader<'a> {
             CREATE_RULED => {
                 let spec = self.spec()?;
                 let spec = SaleSpec { rules: self.rules()?, ..spec };
+                Command::Create(check(spec.check().is_ok(), spec, "definition")?)
+            }
+            CREATE_TYPED => {
+                let spec = self.spec()?;
+                let (rules, types) = (self.rules()?, self.types()?);
+                let spec = SaleSpec { rules, types, ..spec };
                 Command::Create(check(spec.check().is_ok(), spec, "definition")?)
             }
             _ => return Err(Malformed("entry")),

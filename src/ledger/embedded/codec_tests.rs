@@ -1,6 +1,6 @@
 use super::*;
-use crate::limits::{TIME_MS_MAX, TOTAL_MAX};
-use crate::sale::{Note, Rules, Terms};
+use crate::limits::{TIME_MS_MAX, TOTAL_MAX, TYPES_MAX};
+use crate::sale::{Note, Rules, Terms, TypeName, Types};
 use proptest::prelude::*;
 
 fn command() -> impl Strategy<Value = Command> {
@@ -10,9 +10,10 @@ fn command() -> impl Strategy<Value = Command> {
     let parent = "00-[1-9a-f]{32}-[1-9a-f]{16}-0[01]";
     let trace = proptest::option::of(("[!-~]{0,128}", proptest::option::of(parent)));
     let note = proptest::option::of("[ -~张]{1,50}".prop_map(|t| Note::new(&t).unwrap()));
-    let reserve = (id.clone(), 1..=QUANTITY_MAX, user, key, trace, note).prop_map(
-        |(id, quantity, user, key, trace, note)| {
-            let details = Details { note, ..Details::default() }.boxed();
+    let more = (note, proptest::option::of(lines()));
+    let reserve = (id.clone(), 1..=QUANTITY_MAX, user, key, trace, more).prop_map(
+        |(id, quantity, user, key, trace, (note, lines))| {
+            let details = Details { note, lines, ..Details::default() }.boxed();
             let trace = trace.and_then(|(id, parent)| {
                 Trace::from_texts(&id, &parent.unwrap_or_default()).map(Arc::new)
             });
@@ -26,8 +27,8 @@ fn command() -> impl Strategy<Value = Command> {
         id.clone().prop_map(Command::Refund),
         (id.clone(), proptest::option::of(1..=HOLD_MS_MAX))
             .prop_map(|(id, hold_ms)| Command::Extend(id, hold_ms)),
-        (id.clone(), any::<u32>()).prop_map(|(id, n)| Command::CancelTo(id, n)),
-        (id, any::<u32>()).prop_map(|(id, n)| Command::RefundTo(id, n)),
+        (id.clone(), remaining()).prop_map(|(id, n)| Command::CancelTo(id, n)),
+        (id, remaining()).prop_map(|(id, n)| Command::RefundTo(id, n)),
         any::<u64>().prop_map(Command::AddStock),
         (any::<u64>(), any::<bool>())
             .prop_map(|(units, at_most)| Command::TakeStock { units, at_most }),
@@ -35,32 +36,43 @@ fn command() -> impl Strategy<Value = Command> {
         Just(Command::Open),
         Just(Command::Close),
         Just(Command::Remove),
-        (
-            0..TOTAL_MAX,
-            0..=HOLD_MS_MAX,
-            1..=10u32,
-            proptest::option::of(0..=TOTAL_MAX),
-            any::<u32>()
-        )
-            .prop_map(
-                |(
-                    total,
-                    extend_max_ms,
-                    quantity_min,
-                    reservations_max,
-                    reservations_per_user_max,
-                )| {
-                    let rules = Rules {
-                        extend_max_ms,
-                        quantity_min,
-                        reservations_max,
-                        reservations_per_user_max,
-                    };
-                    Command::Create(SaleSpec { rules, ..SaleSpec::with_total(total) })
-                }
-            ),
+        (created(), types()).prop_map(|((total, rules), types)| {
+            Command::Create(SaleSpec { rules, types, ..SaleSpec::with_total(total) })
+        }),
         (0..TOTAL_MAX).prop_map(|total| Command::Create(SaleSpec::with_total(total))),
     ]
+}
+
+fn created() -> impl Strategy<Value = (u64, Rules)> {
+    let reservations_max = proptest::option::of(0..=TOTAL_MAX);
+    (0..TOTAL_MAX, 0..=HOLD_MS_MAX, 1..=10u32, reservations_max, any::<u32>()).prop_map(
+        |(total, extend_max_ms, quantity_min, reservations_max, reservations_per_user_max)| {
+            let rules =
+                Rules { extend_max_ms, quantity_min, reservations_max, reservations_per_user_max };
+            (total, rules)
+        },
+    )
+}
+
+fn type_name() -> impl Strategy<Value = TypeName> {
+    "[a-z0-9_-]{1,32}".prop_map(|text| TypeName::new(&text).unwrap())
+}
+
+fn lines() -> impl Strategy<Value = Lines> {
+    proptest::collection::btree_map("[a-z0-9_-]{1,32}", 1..1_000u32, 1..=TYPES_MAX).prop_map(
+        |lines| {
+            Lines::new(lines.iter().map(|(name, n)| (TypeName::new(name).unwrap(), *n))).unwrap()
+        },
+    )
+}
+
+fn types() -> impl Strategy<Value = Types> {
+    proptest::collection::vec((type_name(), 1..=TOTAL_MAX), 0..=TYPES_MAX)
+        .prop_map(|types| Types::new(types).unwrap_or_default())
+}
+
+fn remaining() -> impl Strategy<Value = Remaining> {
+    prop_oneof![any::<u32>().prop_map(Remaining::Units), lines().prop_map(Remaining::Lines)]
 }
 
 fn terms() -> impl Strategy<Value = Terms> {

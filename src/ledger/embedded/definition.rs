@@ -1,8 +1,8 @@
 //! A sale's definition, and changes of it, as bytes.
 
 use super::reader::{Malformed, Reader, check};
-use crate::limits::{HOLD_MS_MAX, QUANTITY_MAX, TIME_MS_MAX, TOTAL_MAX};
-use crate::sale::{Rules, SaleSpec, Split, Terms};
+use crate::limits::{DETAILS_BYTES_MAX, HOLD_MS_MAX, QUANTITY_MAX, TIME_MS_MAX, TOTAL_MAX};
+use crate::sale::{Rules, SaleSpec, Split, Terms, Types};
 
 /// Which of the terms a change of them names.
 const CLOSING: u8 = 1;
@@ -36,15 +36,26 @@ pub(super) fn put_spec(out: &mut Vec<u8>, spec: &SaleSpec) {
     out.extend_from_slice(&spec.quantity_max.to_le_bytes());
 }
 
-/// Adds a sale's rules, unless they are those of a sale that was given none.
-pub(super) fn put_rules(out: &mut Vec<u8>, rules: &Rules) {
-    if !rules.is_default() {
+/// Adds a sale's rules, and its types if it has any; unless it is plain.
+pub(super) fn put_rules(out: &mut Vec<u8>, spec: &SaleSpec) {
+    let rules = &spec.rules;
+    if !spec.is_plain() {
         out.extend_from_slice(&rules.extend_max_ms.to_le_bytes());
         out.extend_from_slice(&rules.quantity_min.to_le_bytes());
         let reservations_max = rules.reservations_max.unwrap_or(NOT_SET);
         out.extend_from_slice(&reservations_max.to_le_bytes());
         out.extend_from_slice(&rules.reservations_per_user_max.to_le_bytes());
     }
+    if !spec.types.is_empty() {
+        put_long_text(out, &spec.types.to_text());
+    }
+}
+
+/// Adds details, lines or types.
+pub(super) fn put_long_text(out: &mut Vec<u8>, text: &str) {
+    debug_assert!(text.len() <= DETAILS_BYTES_MAX);
+    out.extend_from_slice(&(text.len() as u16).to_le_bytes());
+    out.extend_from_slice(text.as_bytes());
 }
 
 impl Reader<'_> {
@@ -74,6 +85,7 @@ impl Reader<'_> {
             quantity_max,
             split: Split::Whole,
             rules: Default::default(),
+            types: Default::default(),
         };
         check(legal, spec, "definition")
     }
@@ -91,6 +103,11 @@ impl Reader<'_> {
             && (1..=QUANTITY_MAX).contains(&rules.quantity_min)
             && rules.reservations_max.is_none_or(|max| max <= TOTAL_MAX);
         check(legal, rules, "rules")
+    }
+
+    /// A sale's ticket types, behind its rules.
+    pub(super) fn types(&mut self) -> Result<Types, Malformed> {
+        Types::from_text(self.long_text("types")?).ok_or(Malformed("types"))
     }
 
     /// What [`put_terms`] wrote.

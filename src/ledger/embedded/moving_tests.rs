@@ -240,7 +240,16 @@ fn coming(sale: &str, version: u64) -> SaleCopy {
         vec![change(1, Status::Held), change(2, Status::Confirmed), change(3, Status::Expired)];
     let spec = SaleSpec { limit_per_user: 4, closes_at_ms: 700, ..SaleSpec::with_total(10) };
     let (held, confirmed, moves) = (2, 2, Moves::default());
-    let view = SaleView { spec, held, confirmed, now_ms: 800, moves, creation: Creation::UNKNOWN };
+    let by_type = Vec::new();
+    let view = SaleView {
+        spec,
+        held,
+        confirmed,
+        by_type,
+        now_ms: 800,
+        moves,
+        creation: Creation::UNKNOWN,
+    };
     SaleCopy { id: id(sale), view, reservations }
 }
 

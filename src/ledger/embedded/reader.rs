@@ -56,6 +56,14 @@ impl<'a> Reader<'a> {
         self.u64("time").and_then(|now_ms| check(now_ms <= TIME_MS_MAX, now_ms, "time"))
     }
 
+    /// A text that may be longer than those are.
+    pub(super) fn long_text(&mut self, what: &'static str) -> Result<&'a str, Malformed> {
+        let length = usize::from(self.take(what).map(u16::from_le_bytes)?);
+        let (bytes, rest) = self.0.split_at_checked(length).ok_or(Malformed(what))?;
+        self.0 = rest;
+        std::str::from_utf8(bytes).map_err(|_| Malformed(what))
+    }
+
     /// A text.
     pub(super) fn text(&mut self, what: &'static str) -> Result<&'a str, Malformed> {
         let length = usize::from(self.byte(what)?);

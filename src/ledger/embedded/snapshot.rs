@@ -101,7 +101,7 @@ impl<'a> Output<'a> {
         put_time(&mut self.record, view.now_ms);
         put_spec(&mut self.record, &view.spec);
         self.record.extend_from_slice(&(machine.rows().len() as u64).to_le_bytes());
-        put_rules(&mut self.record, &view.spec.rules);
+        put_rules(&mut self.record, &view.spec);
         self.finish_record()?;
         for row in machine.rows().iter() {
             put_row(&mut self.record, row);
@@ -196,6 +196,9 @@ impl Input {
             if !reader.is_empty() {
                 spec.rules = reader.rules()?;
             }
+            if !reader.is_empty() {
+                spec.types = reader.types()?;
+            }
             Ok((id, Machine::restore(spec, now_ms), count))
         })?;
         if count > self.records.file_bytes() / ROW_BYTES_MIN {
@@ -209,6 +212,9 @@ impl Input {
         let view = machine.view();
         if view.held + view.confirmed > view.spec.total {
             return Err(self.records.corrupt("more units sold than there are"));
+        }
+        if view.types().any(|(_, cap, units, _)| units.sold() > cap) {
+            return Err(self.records.corrupt("more units of a ticket type sold than there are"));
         }
         Ok((id, machine))
     }

@@ -28,7 +28,7 @@ use crate::ledger::copy::SaleCopy;
 use crate::ledger::format::{FORMAT_0_1_0, FORMAT_RULES, of_reservations};
 use crate::limits::{ARRIVAL_BYTES_MAX, ARRIVAL_ROWS_MAX, CLIENT_ANSWER_DEADLINE_MS};
 use crate::sale::{
-    Change, Creation, ID_PREFIX_TEXT_BYTES, ReservationId, SaleId, SaleView, Status,
+    Change, Creation, ID_PREFIX_TEXT_BYTES, ReservationId, SaleId, SaleView, Status, TypeUnits,
 };
 
 /// The field of the sale's hash that says which move brought it.
@@ -97,7 +97,7 @@ impl RedisClient {
         let keys = self.codec().keys().of(&sale.id);
         let beside = keys.arriving();
         let of_lines = of_reservations(sale.reservations.iter().map(|change| &change.reservation));
-        let format = match sale.view.spec.rules.is_default() {
+        let format = match sale.view.spec.is_plain() {
             true => of_lines,
             false => FORMAT_RULES,
         };
@@ -350,8 +350,8 @@ fn moves_of(view: &SaleView) -> Vec<(String, String)> {
 
 /// What the hash of a sale with rules has more.
 fn rules_of(sale: &SaleCopy) -> Vec<(&'static str, String)> {
-    let rules = &sale.view.spec.rules;
-    if rules.is_default() {
+    let (spec, rules) = (&sale.view.spec, &sale.view.spec.rules);
+    if spec.is_plain() {
         return Vec::new();
     }
     let mut fields = vec![
@@ -361,6 +361,10 @@ fn rules_of(sale: &SaleCopy) -> Vec<(&'static str, String)> {
         ("made", sale.reservations.len().to_string()),
     ];
     fields.extend(rules.reservations_max.map(|max| ("reservations_max", max.to_string())));
+    if !spec.types.is_empty() {
+        fields.push(("types", spec.types.to_text()));
+        fields.push(("by_type", TypeUnits::list_to_text(&sale.view.by_type)));
+    }
     fields
 }
 

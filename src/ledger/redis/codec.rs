@@ -12,7 +12,7 @@ use super::scripts::{ScriptName, Scripts};
 use super::sell::{self, Names, Sale, run_of};
 use crate::ledger::Group;
 use crate::limits::{BATCH_MAX, MOVED_MAX, TOTAL_MAX};
-use crate::sale::{Command, Creation, ReservationId, SaleId, SaleSpec, Terms};
+use crate::sale::{Command, Creation, Lines, Remaining, ReservationId, SaleId, SaleSpec, Terms};
 
 /// Arguments of every script before its own: time and epoch, field of the total, field of what is
 /// sold.
@@ -192,7 +192,9 @@ impl Codec {
         bulk(out, &letters[..run.len()]);
         for (one, (_, id)) in run.iter().zip(commands()) {
             let (id, mut number) = (id.to_text(), itoa::Buffer::new());
-            let parameter = parameter_of(one).map_or("", |parameter| number.format(parameter));
+            let lines = lines_of(one).map(Lines::to_text);
+            let parameter = parameter_of(one).map(|parameter| number.format(parameter));
+            let parameter = lines.as_deref().or(parameter).unwrap_or_default();
             bulk_pieces(out, &[str::from_utf8(&id).unwrap_or_default(), parameter]);
         }
     }
@@ -218,7 +220,7 @@ impl Codec {
         creation: Option<Creation>,
         out: &mut Vec<u8>,
     ) {
-        self.begin(keys, ScriptName::Create, 12, out);
+        self.begin(keys, ScriptName::Create, 13, out);
         bulk_number(out, spec.total);
         bulk_number(out, spec.hold_ms);
         bulk_number(out, spec.opens_at_ms);
@@ -238,11 +240,12 @@ impl Codec {
             Some(rules.reservations_per_user_max.into()),
         ];
         for number in numbers {
-            match number.filter(|_| !rules.is_default()) {
+            match number.filter(|_| !spec.is_plain()) {
                 None => bulk(out, b""),
                 Some(number) => bulk_number(out, number),
             }
         }
+        bulk(out, spec.types.to_text().as_bytes());
     }
 
     /// A run of reserve commands for each of these sales.
@@ -318,8 +321,17 @@ fn parameter_of(command: &Command) -> Option<u64> {
     match command {
         Command::Extend(_, hold_ms) => *hold_ms,
         Command::CancelTo(_, remaining) | Command::RefundTo(_, remaining) => {
-            Some(u64::from(*remaining))
+            Some(u64::from(remaining.units()))
         }
+        _ => None,
+    }
+}
+
+/// The same where it is lines.
+fn lines_of(command: &Command) -> Option<&Lines> {
+    match command {
+        Command::CancelTo(_, Remaining::Lines(lines))
+        | Command::RefundTo(_, Remaining::Lines(lines)) => Some(lines).filter(|l| !l.is_empty()),
         _ => None,
     }
 }

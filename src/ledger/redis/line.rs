@@ -73,9 +73,25 @@ impl<'a> Line<'a> {
         let was_reduced = quantity < self.quantity;
         let first = if was_extended { Some(first_ms) } else { before.first_expires_at_ms };
         let asked = if was_reduced { before.asked.or(Some(self.quantity)) } else { before.asked };
+        let lines = after.lines.clone();
+        let has_fewer = match (&before.lines, &lines) {
+            (None, None) => true,
+            (Some(before), Some(after)) => {
+                after.are_within(before)
+                    && after.units() == quantity
+                    && before.units() == self.quantity
+            }
+            _ => false,
+        };
+        let asked_lines = match was_reduced {
+            true => before.asked_lines.or(before.lines),
+            false => before.asked_lines,
+        };
+        let note = before.note;
         quantity <= self.quantity
             && expires_at_ms >= self.expires_at_ms
-            && after == Details { asked, first_expires_at_ms: first, note: before.note }
+            && has_fewer
+            && after == Details { asked, first_expires_at_ms: first, lines, asked_lines, note }
     }
 
     fn to_reservation(self) -> (Reservation, Option<Key>) {

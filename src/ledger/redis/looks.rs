@@ -34,7 +34,7 @@ use crate::limits::{
 };
 use crate::sale::{
     Command, Creation, Moves, Outcome, ReservationId, Reserve, Rules, SaleSpec, SaleView, Split,
-    State,
+    State, Types,
 };
 
 /// What is read of a sale beside its counters.
@@ -333,6 +333,7 @@ fn view(fields: &Value, counters: &Value, again: &Value, now_ms: u64) -> Option<
         quantity_max: u32::try_from(quantity_max).ok()?,
         split,
         rules,
+        types: Types::default(),
     };
     let mut moves = Moves::default();
     if moved.len() == 2 * split.places() + 1 {
@@ -349,7 +350,15 @@ fn view(fields: &Value, counters: &Value, again: &Value, now_ms: u64) -> Option<
     }
     let creation = Creation(whole(creation, Some(0), 0, CREATION_MAX)?);
     let now_ms = now_ms.max(last_ms);
-    Some(SaleView { spec, held, confirmed: sold - held, now_ms, moves, creation })
+    Some(SaleView {
+        spec,
+        held,
+        confirmed: sold - held,
+        by_type: Vec::new(),
+        now_ms,
+        moves,
+        creation,
+    })
 }
 
 /// A whole number from `min` to `max`, as we write them. What is missing has its default.

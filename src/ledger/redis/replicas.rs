@@ -81,6 +81,10 @@ fn is_promise(command: &Command, outcome: &Outcome) -> bool {
         | Outcome::Unclear
         | Outcome::LimitReached { .. }
         | Outcome::SoldOut { .. }
+        | Outcome::TypeSoldOut { .. }
+        | Outcome::LinesRequired
+        | Outcome::LinesUnexpected
+        | Outcome::UnknownType { .. }
         | Outcome::NotOpen { .. }
         | Outcome::Closed
         | Outcome::UserRequired

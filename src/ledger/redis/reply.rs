@@ -10,7 +10,8 @@ use super::sell;
 use super::value::Header;
 use crate::ledger::{Group, GroupReply};
 use crate::sale::{
-    Command, Creation, Moves, Outcome, Reservation, ReservationId, Rules, SaleSpec, SaleView, Split,
+    Command, Creation, Moves, Outcome, Reservation, ReservationId, Rules, SaleSpec, SaleView,
+    Split, TypeName, TypeUnits, Types,
 };
 
 /// Reads the replies to a group: as many as [`Codec::encode`](super::Codec::encode) said, in order.
@@ -158,6 +159,10 @@ pub(super) fn may_change(command: &Command, outcome: &Outcome) -> bool {
             | Outcome::Unclear
             | Outcome::LimitReached { .. }
             | Outcome::SoldOut { .. }
+            | Outcome::TypeSoldOut { .. }
+            | Outcome::LinesRequired
+            | Outcome::LinesUnexpected
+            | Outcome::UnknownType { .. }
             | Outcome::NotOpen { .. }
             | Outcome::Closed
             | Outcome::UserRequired
@@ -242,6 +247,11 @@ impl<'a> Elements<'a> {
         std::str::from_utf8(self.bytes()?).map_err(|_| malformed("text that is not UTF-8"))
     }
 
+    fn type_name(&mut self) -> Result<TypeName, DecodeError> {
+        let text = self.text()?;
+        TypeName::new(text).map_err(|_| malformed(text))
+    }
+
     fn reservation(&mut self, id: ReservationId) -> Result<Box<Reservation>, DecodeError> {
         let text = self.text()?;
         parse_value(id, text)
@@ -260,6 +270,7 @@ impl<'a> Elements<'a> {
             quantity_max: self.number()?,
             split: Split::Whole,
             rules: Default::default(),
+            types: Types::default(),
         };
         let creation = Creation(self.number()?);
         spec.rules = Rules {
@@ -269,6 +280,14 @@ impl<'a> Elements<'a> {
             reservations_max: u64::try_from(self.number::<i64>()?).ok(),
             reservations_per_user_max: self.number()?,
         };
+        let mut by_type = Vec::new();
+        let types = self.text()?;
+        if !types.is_empty() {
+            spec.types = Types::from_text(types).ok_or_else(|| malformed(types))?;
+            for _ in 0..spec.types.len() {
+                by_type.push(TypeUnits { held: self.number()?, confirmed: self.number()? });
+            }
+        }
         let mut moves = Moves::default();
         if self.0.len() > 0 {
             let text = self.text()?;
@@ -286,7 +305,7 @@ impl<'a> Elements<'a> {
             }
         }
         let confirmed = sold.checked_sub(held).ok_or_else(|| malformed("more held than sold"))?;
-        Ok(Box::new(SaleView { spec, held, confirmed, now_ms, moves, creation }))
+        Ok(Box::new(SaleView { spec, held, confirmed, by_type, now_ms, moves, creation }))
     }
 }
 
@@ -343,6 +362,10 @@ fn reserve_outcomes(
             b'G' => Outcome::Granted { expires_at_ms },
             b'S' => Outcome::SoldOut { free: 0 },
             b's' => Outcome::SoldOut { free: elements.number()? },
+            b'T' => Outcome::TypeSoldOut { name: elements.type_name()?, free: elements.number()? },
+            b'l' => Outcome::LinesRequired,
+            b'm' => Outcome::LinesUnexpected,
+            b'n' => Outcome::UnknownType { name: elements.type_name()? },
             b'R' => {
                 let id = ReservationId::from_text(elements.bytes()?)
                     .map_err(|_| malformed("a claim that names no reservation id"))?;
@@ -389,6 +412,8 @@ fn settle_outcomes(
             b'L' => Outcome::LimitReached { limit_per_user: elements.number()? },
             b'M' => Outcome::ExtensionLimit { expires_at_ms_max: elements.number()? },
             b'T' => Outcome::RemainingTooLarge { quantity: elements.number()? },
+            b'l' => Outcome::LinesRequired,
+            b'm' => Outcome::LinesUnexpected,
             b'N' => Outcome::UnknownReservation,
             _ => return Err(malformed("an unknown letter")),
         });
@@ -621,7 +646,7 @@ mod tests {
         }
         let both = decode_text(&two, "-NOSCRIPT x\r\n-LOADING x\r\n");
         assert_eq!(both, Err(DecodeError::NoScript));
-        let view = "*16\r\n:1\r\n:1\r\n$4\r\nsale\r\n:1\r\n:0\r\n:0\r\n:1\r\n:0\r\n:9\r\n:0\r\n:1\r\n:0\r\n:5\r\n:1\r\n:0\r\n:0\r\n";
+        let view = "*17\r\n:1\r\n:1\r\n$4\r\nsale\r\n:1\r\n:0\r\n:0\r\n:1\r\n:0\r\n:9\r\n:0\r\n:1\r\n:0\r\n:5\r\n:1\r\n:0\r\n:0\r\n$0\r\n\r\n";
         let got = decode_text(&two, &format!("-OOM x\r\n{view}"));
         assert_eq!(got, Err(DecodeError::Refused("OOM x".to_owned())));
         assert!(decode_text(&group(0, &[Command::Show]), view).is_ok());

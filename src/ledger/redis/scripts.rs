@@ -26,7 +26,8 @@ const _: () = assert!(2 * (EXPIRE_MAX + BATCH_MAX) < 7_000);
 
 const CALL: &str = include_str!("lua/call.lua");
 const BEGIN: &str = include_str!("lua/begin.lua");
-const SALE: &str = include_str!("lua/sale.lua");
+const SALE: &str = concat!(include_str!("lua/types.lua"), include_str!("lua/sale.lua"));
+const TYPES: &str = include_str!("lua/types.lua");
 const GROUPS: &str = include_str!("lua/groups.lua");
 const VIEW: &str = include_str!("lua/view.lua");
 const ROW: &str = include_str!("lua/row.lua");
@@ -116,7 +117,7 @@ impl Scripts {
             &[SALE, GROUPS, include_str!("lua/remove.lua")],
             &[SALE, include_str!("lua/give.lua")],
             &[SALE, include_str!("lua/take.lua")],
-            &[VIEW, GROUPS, include_str!("lua/reset.lua")],
+            &[TYPES, VIEW, GROUPS, include_str!("lua/reset.lua")],
         ];
         let of_sales = parts
             .iter()

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 pub(super) struct Members<'a> {
     pub(super) user: Option<Scalar<'a>>,
     pub(super) quantity: Option<Scalar<'a>>,
+    pub(super) lines: Option<Scalar<'a>>,
     pub(super) note: Option<Scalar<'a>>,
     pub(super) remaining: Option<Scalar<'a>>,
     /// The first member that should not be there, and why.
@@ -18,5 +19,8 @@ pub(super) struct Members<'a> {
 pub(super) enum Scalar<'a> {
     Text(Cow<'a, str>),
     Whole(u64),
+    /// Its members, no more of them than any can be right, and the numbers that they are. `None`: it is
+    /// no whole number.
+    Numbers(Vec<(Cow<'a, str>, Option<u64>)>),
     Other,
 }

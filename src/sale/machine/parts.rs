@@ -5,6 +5,7 @@ use super::Machine;
 use crate::limits::TIME_MS_MAX;
 use crate::sale::command::{Outcome, Status};
 use crate::sale::id::ReservationId;
+use crate::sale::types::{Lines, Remaining};
 
 impl Machine {
     /// One past its deadline that nobody has returned to stock yet can be extended, as it can be
@@ -43,54 +44,96 @@ impl Machine {
 
     /// What a reservation has fewer of already, it is not given again: so a request that comes twice, or
     /// late, does no harm.
-    pub(super) fn cancel_to(&mut self, id: ReservationId, remaining: u32) -> Outcome {
+    pub(super) fn cancel_to(&mut self, id: ReservationId, remaining: &Remaining) -> Outcome {
         let Some(row) = self.find(id) else { return Outcome::UnknownReservation };
         match self.rows[row].status {
             Status::Confirmed => Outcome::AlreadyConfirmed,
             Status::Expired => Outcome::Expired,
             Status::Refunded => Outcome::AlreadyRefunded,
-            Status::Cancelled if remaining == 0 => Outcome::Reservation(self.rows[row].boxed()),
+            Status::Cancelled if remaining.is_none() => {
+                Outcome::Reservation(self.rows[row].boxed())
+            }
             Status::Cancelled => Outcome::AlreadyCancelled,
-            Status::Held if remaining == 0 => self.cancel(id),
+            Status::Held if remaining.is_none() => self.cancel(id),
             Status::Held => self.reduce(row, remaining),
         }
     }
 
     /// The same of one that is paid.
-    pub(super) fn refund_to(&mut self, id: ReservationId, remaining: u32) -> Outcome {
+    pub(super) fn refund_to(&mut self, id: ReservationId, remaining: &Remaining) -> Outcome {
         let Some(row) = self.find(id) else { return Outcome::UnknownReservation };
         match self.rows[row].status {
             Status::Held => Outcome::NotConfirmed,
             Status::Expired => Outcome::Expired,
             Status::Cancelled => Outcome::AlreadyCancelled,
-            Status::Refunded if remaining == 0 => Outcome::Reservation(self.rows[row].boxed()),
+            Status::Refunded if remaining.is_none() => Outcome::Reservation(self.rows[row].boxed()),
             Status::Refunded => Outcome::AlreadyRefunded,
-            Status::Confirmed if remaining == 0 => self.refund(id),
+            Status::Confirmed if remaining.is_none() => self.refund(id),
             Status::Confirmed => self.reduce(row, remaining),
         }
     }
 
-    fn reduce(&mut self, row: usize, remaining: u32) -> Outcome {
+    /// Of each type it keeps as many as are to remain, or as it has left of it, if those are fewer.
+    fn reduce(&mut self, row: usize, remaining: &Remaining) -> Outcome {
         let stands = self.rows[row].to_reservation();
         let (quantity, asked) = (stands.quantity, stands.asked());
-        if remaining > asked {
-            return Outcome::RemainingTooLarge { quantity };
-        }
-        if remaining >= quantity {
+        let kept = match (remaining, stands.lines(), stands.asked_lines()) {
+            (Remaining::Units(units), None, _) => {
+                if *units > asked {
+                    return Outcome::RemainingTooLarge { quantity };
+                }
+                Kept { units: (*units).min(quantity), lines: None }
+            }
+            (Remaining::Lines(lines), Some(has), Some(had)) => {
+                if !lines.are_within(had) {
+                    return Outcome::RemainingTooLarge { quantity };
+                }
+                let kept = has.at_most(lines);
+                Kept { units: kept.units(), lines: Some(kept) }
+            }
+            (Remaining::Units(_), Some(_), _) => return Outcome::LinesRequired,
+            (Remaining::Lines(_), _, _) => return Outcome::LinesUnexpected,
+        };
+        if kept.units == quantity {
             return Outcome::Reservation(Box::new(stands));
         }
-        let fewer = quantity - remaining;
+        // All types that are to remain were given back before.
+        if kept.units == 0 {
+            return match stands.status {
+                Status::Held => self.cancel(stands.id),
+                _ => self.refund(stands.id),
+            };
+        }
+        let fewer = quantity - kept.units;
+        let asked_lines = stands.asked_lines().cloned();
         let mut details = stands.details.map(|details| *details).unwrap_or_default();
         details.asked = Some(asked);
+        (details.asked_lines, details.lines) = (asked_lines, kept.lines);
         match stands.status {
-            Status::Held => self.held -= u64::from(fewer),
-            _ => self.confirmed -= u64::from(fewer),
+            Status::Held => {
+                self.held -= u64::from(fewer);
+                self.count_types_of(row, |units, quantity| units.held -= quantity);
+            }
+            _ => {
+                self.confirmed -= u64::from(fewer);
+                self.count_types_of(row, |units, quantity| units.confirmed -= quantity);
+            }
         }
         self.take_user_units(row, fewer);
         self.change(row, |row| {
-            row.quantity = remaining;
+            row.quantity = kept.units;
             row.set_details(details);
         });
+        match stands.status {
+            Status::Held => self.count_types_of(row, |units, quantity| units.held += quantity),
+            _ => self.count_types_of(row, |units, quantity| units.confirmed += quantity),
+        }
         Outcome::Reservation(self.rows[row].boxed())
     }
+}
+
+/// What a reservation keeps of its units.
+struct Kept {
+    units: u32,
+    lines: Option<Lines>,
 }

@@ -11,7 +11,7 @@ use crate::limits::{
     EXTEND_MAX_MS_DEFAULT, HOLD_MS_DEFAULT, HOLD_MS_MAX, QUANTITY_MAX, QUANTITY_MAX_DEFAULT,
     TIME_MS_MAX, TOTAL_MAX,
 };
-use crate::sale::{Creation, Moves, Rules, SaleSpec, SaleView, Split};
+use crate::sale::{Creation, Moves, Rules, SaleSpec, SaleView, Split, TypeUnits, Types};
 
 /// A consumer group.
 #[derive(Debug, Clone)]
@@ -32,6 +32,9 @@ pub(super) struct Look {
     /// `hold_ms`, `opens_at_ms`, `closes_at_ms`, `limit_per_user`, `quantity_max`.
     /// Then `extend_max_ms`, `quantity_min`, `reservations_max`, `reservations_per_user_max`.
     settings: [Option<String>; 9],
+    /// The ticket types, and what is counted of each.
+    types: Option<String>,
+    pub(super) by_type: Option<String>,
     pub(super) trimmed: u64,
     pub(super) repairs: u64,
     /// A repair has told once more what the stream had lost.
@@ -70,6 +73,8 @@ impl Look {
             quantity_min,
             reservations_max,
             reservations_per_user_max,
+            types,
+            by_type,
         ] = fixed(texts(next()?)?)?;
         check_format(format.as_deref())?;
         let [length, last, added] = fixed(texts(next()?)?)?;
@@ -104,6 +109,8 @@ impl Look {
                 reservations_max,
                 reservations_per_user_max,
             ],
+            types,
+            by_type,
             trimmed: or_zero(trimmed).ok_or_else(|| unreadable("stream_trimmed"))?,
             repairs: or_zero(repairs).ok_or_else(|| unreadable("repairs"))?,
             retold: retold.is_some(),
@@ -129,6 +136,7 @@ impl Look {
             }),
         };
         let u32_max = u64::from(u32::MAX);
+        let types = self.types.as_deref().map_or(Some(Types::default()), Types::from_text);
         let spec = SaleSpec {
             total: self.total.as_deref().and_then(number).unwrap_or(0).min(TOTAL_MAX),
             hold_ms: read(0, "hold_ms", HOLD_MS_DEFAULT, TIME_MS_MAX),
@@ -145,7 +153,11 @@ impl Look {
                     .then(|| read(7, "reservations_max", 0, TOTAL_MAX)),
                 reservations_per_user_max: read(8, "reservations_per_user_max", 0, u32_max) as u32,
             },
+            types: types.clone().unwrap_or_default(),
         };
+        if types.is_none() {
+            bad.push("types");
+        }
         (spec, bad)
     }
 
@@ -159,13 +171,24 @@ impl Look {
         self.held.as_deref().map_or(Some(0), number).filter(|&n| n <= TOTAL_MAX)
     }
 
+    /// Units sold by ticket type, if they are counts of the sale's types. Missing: none.
+    pub(super) fn type_units(&self) -> Option<Vec<TypeUnits>> {
+        let count = self.spec().0.types.len();
+        match self.by_type.as_deref() {
+            None => Some(vec![TypeUnits::default(); count]),
+            Some(text) => TypeUnits::list_from_text(text).filter(|list| list.len() == count),
+        }
+    }
+
     /// The sale by its counts.
     pub(super) fn view(&self) -> SaleView {
         let held = self.held_units().unwrap_or(0);
         let confirmed = self.sold_units().unwrap_or(0).saturating_sub(held);
         let moves = Moves::default();
         let (spec, creation) = (self.spec().0, Creation::UNKNOWN);
-        SaleView { spec, held, confirmed, now_ms: self.now_ms, moves, creation }
+        let by_type =
+            self.type_units().unwrap_or_else(|| vec![TypeUnits::default(); spec.types.len()]);
+        SaleView { spec, held, confirmed, by_type, now_ms: self.now_ms, moves, creation }
     }
 
     /// Entries that are gone and that we did not trim.

@@ -22,7 +22,7 @@ use self::repair::Notes;
 use super::keys::SaleKeys;
 use crate::ledger::LedgerError;
 use crate::ledger::client::{Amount, Check, Relation, Repair, SaleAudit};
-use crate::sale::SaleId;
+use crate::sale::{SaleId, TypeUnits, Types};
 
 /// Rounds of finding and repairing, after which what is left is told as it is: repairing a lost line
 /// shows what depends on it, and that what depends on that.
@@ -97,7 +97,7 @@ fn checks(found: &Found) -> Vec<Check> {
     let total_read = look.total.as_deref().and_then(super::line::number);
     let settings = Problems::of(&bad_settings, |name| format!("{name} is no number in its range"));
     let tally = &found.tally;
-    vec![
+    let mut checks = vec![
         count("held", model.held(), look.held_units(), &look.held),
         count("sold", model.sold(), look.sold_units(), &look.sold),
         Check {
@@ -129,5 +129,44 @@ fn checks(found: &Found) -> Vec<Check> {
             tally.reservations,
             found.lines_problems(),
         ),
-    ]
+    ];
+    let of_sale = look.spec().0.types;
+    if !of_sale.is_empty() {
+        checks.push(types(found, &of_sale));
+    }
+    checks
+}
+
+/// What is counted of each ticket type, against what the reservations come to.
+fn types(found: &Found, types: &Types) -> Check {
+    let Found { look, model, .. } = found;
+    let expected = model.type_units(types);
+    let text = TypeUnits::list_to_text(&expected);
+    let mut problems = Problems::default();
+    match look.type_units() {
+        None => problems.add(|| "by_type is no list of counts of the sale's types".to_owned()),
+        Some(is) => {
+            let pairs = types.iter().zip(is.iter().zip(&expected));
+            for ((name, cap), (is, expected)) in pairs {
+                if is != expected {
+                    let [is, expected] = [is, expected].map(|units| (units.held, units.confirmed));
+                    problems.add(|| format!("{name}: held and confirmed {is:?}, not {expected:?}"));
+                }
+                if expected.sold() > cap {
+                    problems.add(|| format!("{name}: {} sold of {cap}", expected.sold()));
+                }
+            }
+        }
+    }
+    for name in model.other_types(types) {
+        problems.add(|| format!("a reservation has units of {name}, which is no type of the sale"));
+    }
+    Check {
+        name: "types",
+        expected: text.as_str().into(),
+        found: look.by_type.as_deref().unwrap_or("nothing").into(),
+        differences: problems.count,
+        examples: problems.examples,
+        ..Check::default()
+    }
 }

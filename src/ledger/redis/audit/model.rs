@@ -12,8 +12,8 @@ use crate::ledger::client::EXAMPLES_MAX;
 use crate::ledger::redis::entry_id::EntryId;
 use crate::ledger::redis::line::{Line, end_of_line, made_for, split_owner};
 use crate::sale::{
-    Change, Details, ID_PREFIX_TEXT_BYTES, Key, Reservation, ReservationId, SaleId, SaleSpec,
-    Status, User,
+    Change, Details, ID_PREFIX_TEXT_BYTES, Key, Lines, Reservation, ReservationId, SaleId,
+    SaleSpec, Status, TypeName, TypeUnits, Types, User,
 };
 
 /// A user as people read it.
@@ -108,6 +108,11 @@ impl Item {
         split_owner(&self.owner).0
     }
 
+    fn lines(&self) -> Option<Lines> {
+        // Most reservations have none, and none of their details costs anything then.
+        if self.details.is_empty() { None } else { Details::from_text(&self.details)?.lines }
+    }
+
     /// What the claims hold for it, if it was made with a key.
     pub(super) fn claim(&self) -> Option<&str> {
         self.owner.contains('\t').then_some(&*self.owner)
@@ -169,6 +174,8 @@ struct Sums {
     /// Units of each user, if the sale has a limit, and how many reservations were made for each, if
     /// that is bounded: as the ledger names it.
     by_user: HashMap<Box<str>, u64>,
+    /// Units of each ticket type that a reservation names.
+    by_type: HashMap<TypeName, TypeUnits>,
 }
 
 impl Sums {
@@ -184,6 +191,15 @@ impl Sums {
         }
         if self.counted && !item.user().is_empty() {
             count_of(&mut self.by_user, &made_for(item.user()), 1, &count);
+        }
+        let lines = if item.status.has_units() { item.lines() } else { None };
+        for (name, quantity) in lines.iter().flat_map(Lines::iter) {
+            let of_type = self.by_type.entry(name.clone()).or_default();
+            let side = match item.status {
+                Status::Held => &mut of_type.held,
+                _ => &mut of_type.confirmed,
+            };
+            count(side, u64::from(quantity));
         }
     }
 }
@@ -356,6 +372,18 @@ impl Model {
     /// Units held or confirmed.
     pub(super) fn sold(&self) -> u64 {
         self.sums.held + self.sums.confirmed
+    }
+
+    /// Units of each of these ticket types.
+    pub(super) fn type_units(&self, types: &Types) -> Vec<TypeUnits> {
+        let of = |name| self.sums.by_type.get(name).copied().unwrap_or_default();
+        types.iter().map(|(name, _)| of(name)).collect()
+    }
+
+    /// Ticket types of which there are units and that are none of these.
+    pub(super) fn other_types(&self, types: &Types) -> impl Iterator<Item = &TypeName> {
+        let sold = self.sums.by_type.iter().filter(|(_, units)| units.sold() > 0);
+        sold.map(|(name, _)| name).filter(|name| types.position(name).is_none())
     }
 
     /// What is to be counted under a name: units of a user, or how many reservations were made for him.

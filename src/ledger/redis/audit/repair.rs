@@ -14,7 +14,7 @@ use crate::ledger::LedgerError;
 use crate::ledger::client::Repair;
 use crate::ledger::redis::keys::SaleKeys;
 use crate::ledger::redis::line::number;
-use crate::sale::{ID_PREFIX_TEXT_BYTES, ReservationId};
+use crate::sale::{ID_PREFIX_TEXT_BYTES, ReservationId, TypeUnits};
 
 const REPAIR: &str = include_str!("../lua/repair.lua");
 
@@ -58,6 +58,7 @@ pub(super) fn repair(
     let doubt = doubt(found, how);
     let disputed = Disputed::of(found, how);
     scripts.counts(found, doubt.as_deref(), notes)?;
+    scripts.types(found, doubt.as_deref(), notes)?;
 
     let pairs = |list: &[(String, String)]| -> Vec<String> {
         list.iter().flat_map(|(a, b)| [a.clone(), b.clone()]).collect()
@@ -226,6 +227,44 @@ impl Scripts<'_> {
         ];
         if self.run("counts", &arguments)? > 0 {
             notes.done.extend(right.iter().map(|&(name, ..)| (name, "counted anew".into())));
+        }
+        Ok(())
+    }
+
+    /// Like every count, those of the ticket types are moved by what was wrong with them.
+    fn types(
+        &mut self,
+        found: &Found,
+        doubt: Option<&str>,
+        notes: &mut Notes,
+    ) -> Result<(), LedgerError> {
+        let types = found.look.spec().0.types;
+        let should = found.model.type_units(&types);
+        let is = found.look.type_units();
+        if types.is_empty() || is.as_ref() == Some(&should) {
+            return Ok(());
+        }
+        let raises =
+            |is: &Vec<TypeUnits>| is.iter().zip(&should).all(|(is, s)| is.sold() <= s.sold());
+        // In doubt no count falls.
+        if let (Some(doubt), false) = (doubt, is.as_ref().is_some_and(raises)) {
+            notes.withheld.push(("types", doubt.to_owned()));
+            return Ok(());
+        }
+        let mut arguments = Vec::new();
+        match is {
+            None => arguments.push(TypeUnits::list_to_text(&should)),
+            Some(is) => {
+                arguments.push(String::new());
+                for (is, should) in is.iter().zip(&should) {
+                    for (is, should) in [(is.held, should.held), (is.confirmed, should.confirmed)] {
+                        arguments.push((i128::from(should) - i128::from(is)).to_string());
+                    }
+                }
+            }
+        }
+        if self.run("types", &arguments)? > 0 {
+            notes.done.push(("types", "counted anew".into()));
         }
         Ok(())
     }

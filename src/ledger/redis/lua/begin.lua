@@ -92,6 +92,9 @@ local returned
 -- (0: no bound; false: that by `returned`), and how many there were (0 without a bound); most reservations
 -- ever for one user. See sale/rules.rs.
 local extend_max, quantity_min, reservations_max, made, user_max = EXTEND_MAX_MS_DEFAULT, 1, false, 0, 0
+-- Of a sale with ticket types: their text as it is kept, their names in order, and of each name its cap and
+-- what is held and confirmed of it.
+local types, type_names, by_type
 -- Of a split sale's head or part: which it is, how many parts there are, whether it is the head.
 local split, parts, is_head
 -- Which making of the sale this is, 0 if it was made by hand or by a version before 0.2.0: one that is

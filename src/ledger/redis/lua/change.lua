@@ -5,7 +5,7 @@ local units_of, touched = {}, {}
 
 -- What few reservations have behind user and key, in the order in which it stands there: see
 -- sale/details.rs. Nothing if it is not as we write it.
-local DETAILS = {'asked', 'first', 'note'}
+local DETAILS = {'asked', 'first', 'lines', 'made', 'note'}
 local DETAIL_MIN = {asked = 1, first = 0}
 local DETAIL_MAX = {asked = QUANTITY_MAX, first = TIME_MS_MAX}
 
@@ -22,7 +22,9 @@ end
 local function parse_details(text)
   local details = {}
   for name, value in string.gmatch(text, '\t(%l+)=([^\t]+)') do
-    if DETAIL_MAX[name] then
+    if name == 'lines' or name == 'made' then
+      if not parse_lines(value) then return end
+    elseif DETAIL_MAX[name] then
       value = integer(value, nil, DETAIL_MIN[name], DETAIL_MAX[name])
       if not value then return end
     end
@@ -56,6 +58,22 @@ end
 
 local function refuse_line(line)
   return refuse('a line of ' .. RESERVATIONS .. ' is no reservation: ' .. line)
+end
+
+-- The lines of a reservation of this quantity in a sale with ticket types. Nothing if it has none, of types
+-- that the sale has not, or of another quantity.
+local function lines_of(details, quantity)
+  local lines, units = parse_lines(details and details.lines or '')
+  if units ~= quantity then return end
+  for _, line in ipairs(lines) do
+    if not by_type[line[1]] then return end
+  end
+  return lines
+end
+
+local function refuse_type(name)
+  return refuse('more units of ' .. name .. ' are to leave ' .. SALE .. ' than by_type says are there. '
+    .. REPAIR)
 end
 
 -- Reads how many units these users have, if the sale has a limit. Gives an error, or nothing.
@@ -102,20 +120,26 @@ local function write(lines, sold_then, held_then, raised, due, back)
   -- Whoever can't read what is written must know it before.
   if raised then call('HSET', SALE, 'format', raised) end
   if due then call('ZADD', DEADLINES, unpack(due)) end
+  local raised_types, has_more
+  if types then raised_types, has_more = by_type_text(true) end
+  if has_more then call('HSET', SALE, 'by_type', raised_types) end
   if sold_then > sold then call('HSET', COUNTERS, SOLD_FIELD, sold_text) end
   if #more > 0 then call('HSET', USERS, unpack(more)) end
   call('HSET', RESERVATIONS, unpack(changed_fields()))
   if #fewer > 0 then call('HSET', USERS, unpack(fewer)) end
   if #gone > 0 then call('HDEL', USERS, unpack(gone)) end
   call('XADD', STREAM, '*', 'at_ms', now_text, 'reservations', lines)
-  if back == 0 then
-    call('HSET', SALE, 'held', format('%d', held_then), 'confirmed',
-      format('%d', sold_then - held_then), 'last_ms', now_text)
-  else
-    call('HSET', SALE, 'held', format('%d', held_then), 'confirmed',
-      format('%d', sold_then - held_then), 'last_ms', now_text, 'returned',
-      format('%d', math.max(returned + back, 0)))
+  local of_sale = {'held', format('%d', held_then), 'confirmed', format('%d', sold_then - held_then),
+    'last_ms', now_text}
+  if back ~= 0 then
+    of_sale[#of_sale + 1] = 'returned'
+    of_sale[#of_sale + 1] = format('%d', math.max(returned + back, 0))
   end
+  if types then
+    of_sale[#of_sale + 1] = 'by_type'
+    of_sale[#of_sale + 1] = (by_type_text())
+  end
+  call('HSET', SALE, unpack(of_sale))
   if sold_then < sold then call('HSET', COUNTERS, SOLD_FIELD, sold_text) end
   sold, held = sold_then, held_then
   free = math.max(total - sold, 0)

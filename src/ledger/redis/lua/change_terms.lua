@@ -49,25 +49,26 @@ local function count_users()
   return has
 end
 
--- Gives the users these numbers, and takes away all others. Those that bound somebody until now are
+-- The names of users that have a number and shall have none.
+local function users_but(has)
+  local gone, cursor = {}, '0'
+  repeat
+    local page = call('HSCAN', USERS, cursor, 'COUNT', '1000')
+    cursor = page[1]
+    for i = 1, #page[2], 2 do
+      if not has[page[2][i]] then gone[#gone + 1] = page[2][i] end
+    end
+  until cursor == '0'
+  return gone
+end
+
+-- Gives the users these numbers, and takes away those of others. Those that bound somebody until now are
 -- never missing.
-local function set_users(has, bound_before)
-  local piece, gone = {}, {}
+local function set_users(has, gone)
+  local piece = {}
   local function flush()
     if #piece > 0 then call('HSET', USERS, unpack(piece)) end
     piece = {}
-  end
-  if not bound_before then
-    if call('EXISTS', USERS) == 1 then call('UNLINK', USERS) end
-  else
-    local cursor = '0'
-    repeat
-      local page = call('HSCAN', USERS, cursor, 'COUNT', '1000')
-      cursor = page[1]
-      for i = 1, #page[2], 2 do
-        if not has[page[2][i]] then gone[#gone + 1] = page[2][i] end
-      end
-    until cursor == '0'
   end
   for name, number in pairs(has) do
     piece[#piece + 1] = name
@@ -90,9 +91,10 @@ end
 if counts_from_now then
   local has, reply = count_users()
   if not has then return reply end
+  local gone = users_but(has)
   -- An audit under way has counted what is counted anew here.
   call('HINCRBY', SALE, 'repairs', '1')
-  set_users(has, user_max > 0)
+  set_users(has, gone)
 end
 if counts_no_more then call('HINCRBY', SALE, 'repairs', '1') end
 call('HSET', SALE, 'hold_ms', format('%d', hold), 'closes_at_ms', format('%d', closes),

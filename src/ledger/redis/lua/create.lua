@@ -2,7 +2,8 @@
 -- limit_per_user, quantity_max; unless it is empty, how the sale is split; and the number of this
 -- making, which a part has from its head and any other sale from Redis' clock, if it is empty. Then
 -- extend_max_ms, quantity_min, reservations_max and reservations_per_user_max, empty if they are all at
--- their defaults; that of the reservations also where it alone is.
+-- their defaults and there are no ticket types, that of the reservations also where it alone is; and the
+-- types, empty if there are none.
 --
 -- Never changes one that exists, but for a part that an earlier making has left and nobody ever gave
 -- anything: that becomes part of this one.
@@ -40,12 +41,17 @@ extend_max, quantity_min, reservations_max, user_max = tonumber(ARGV[12]) or EXT
 if known and sale_format >= FORMAT_RULES then
   needs('HSET', SALE, 'a', 'b')
   call('HDEL', SALE, 'extend_max_ms', 'quantity_min', 'reservations_max', 'made',
-    'reservations_per_user_max', 'format')
+    'reservations_per_user_max', 'types', 'by_type', 'format')
 end
 if ARGV[12] ~= '' then
   call('HSET', SALE, 'format', FORMAT_RULES, 'extend_max_ms', ARGV[12], 'quantity_min', ARGV[13],
     'reservations_per_user_max', ARGV[15])
   if reservations_max then call('HSET', SALE, 'reservations_max', ARGV[14]) end
+end
+types, type_names = nil, nil
+if ARGV[16] ~= '' then
+  read_types(ARGV[16], '')
+  call('HSET', SALE, 'types', types, 'by_type', (by_type_text()))
 end
 if ARGV[10] ~= '' then
   split, parts = ARGV[10], tonumber(string.match(ARGV[10], '%d+'))

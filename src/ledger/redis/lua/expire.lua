@@ -17,9 +17,14 @@ local function look_at(line)
   if not held_end then
     return find(line, '^%w+ %l+ %d+ %d+') and line
   end
-  local _, quantity, deadline, user = parse(line, held_end - 4, #line)
+  local _, quantity, deadline, user, details = parse(line, held_end - 4, #line)
   if not quantity then return end
   if deadline > now then return line end
+  if types then
+    local lines = lines_of(details, quantity)
+    if not lines then return end
+    count_types(lines, 'held', -1)
+  end
   units = units + quantity
   if user ~= '' then
     if not by_user[user] then users[#users + 1] = user end
@@ -56,6 +61,8 @@ end
 local first = call('ZRANGE', DEADLINES, #done, #done, 'WITHSCORES')
 if units > 0 then
   if units > held then return refuse_held(units) end
+  local overdrawn = types and overdrawn_type()
+  if overdrawn then return refuse_type(overdrawn) end
   local failure = read_users(users)
   if failure then return failure end
   for user, fewer in pairs(by_user) do add_units(user, -fewer) end

@@ -34,5 +34,5 @@ end
 return {now, call('EXISTS', KEYS[1]), call('HMGET', KEYS[1], ARGV[1], ARGV[2]),
   call('HMGET', KEYS[2], 'held', 'hold_ms', 'opens_at_ms', 'closes_at_ms', 'limit_per_user',
     'quantity_max', 'stream_trimmed', 'repairs', 'stream_retold', 'format', 'extend_max_ms',
-    'quantity_min', 'reservations_max', 'reservations_per_user_max'),
+    'quantity_min', 'reservations_max', 'reservations_per_user_max', 'types', 'by_type'),
   stream, groups, get(KEYS[4], 5, claims), get(KEYS[5], 5 + claims, users), scores}

@@ -69,6 +69,21 @@ if what == 'counts' then
   -- What the scripts hold against a count that is set by hand begins anew with these.
   call('HDEL', SALE, 'confirmed')
   repaired = 1
+elseif what == 'types' then
+  -- ARGV[4] what by_type is to be, if it can't be read; else, of each type, what held and confirmed of it
+  -- are wrong by.
+  local text = ARGV[4]
+  if text == '' then
+    local pieces, at = {}, 5
+    for held, confirmed in string.gmatch(call('HGET', SALE, 'by_type') or '', '(%d+):(%d+)') do
+      held, confirmed = held + (ARGV[at] or 0), confirmed + (ARGV[at + 1] or 0)
+      pieces[#pieces + 1] = string.format('%d:%d', math.max(held, 0), math.max(confirmed, 0))
+      at = at + 2
+    end
+    text = table.concat(pieces, ',')
+  end
+  call('HSET', SALE, 'by_type', text)
+  repaired = 1
 elseif what == 'users' then
   for i = 4, #ARGV, 2 do
     add(USERS, ARGV[i], ARGV[i + 1])

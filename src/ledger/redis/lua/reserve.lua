@@ -8,6 +8,8 @@
 --   q quantity: minimum     X as many were made, or came back, as ever may: how many
 --   Y as many were made for this user as ever may: how many
 --   K the key has a reservation, made by another request
+--   T a ticket type is short: its name, units left of it     l lines are required
+--   m lines, and the sale has no types                       n no such type: its name
 if not known then return {now, -1} end
 local deadline = format('%d', now + hold)
 
@@ -17,11 +19,14 @@ local ids, quantities, asked_claims, asked_users = {}, {}, {}, {}
 local has_claims, has_users = false, false
 -- What a line says behind user and key, of the few requests that have more to say.
 local asked_details = {}
+-- And its units by ticket type, as text.
+local asked_lines = {}
 local function request(id, quantity, owner)
   local n, key_at = #ids + 1, find(owner, '\t', 1, true)
   local details_at = key_at and find(owner, '\t', key_at + 1, true)
   if details_at then
     asked_details[n] = sub(owner, details_at)
+    asked_lines[n] = match(asked_details[n], '^\tlines=([^\t]+)')
     owner = sub(owner, 1, details_at == key_at + 1 and key_at - 1 or details_at - 1)
   end
   local is_claim = find(owner, '\t', 1, true)
@@ -77,12 +82,14 @@ local function grant(set, deadlines, lines, units, claims, users, raised)
   end
   call('ZADD', DEADLINES, unpack(deadlines))
   call('HSET', COUNTERS, SOLD_FIELD, format('%d', sold + units))
-  if made_max then
-    call('HSET', SALE, 'held', format('%d', held + units), 'last_ms', now_text, 'made',
-      format('%d', made))
-  else
-    call('HSET', SALE, 'held', format('%d', held + units), 'last_ms', now_text)
+  local of_sale = {'held', format('%d', held + units), 'last_ms', now_text}
+  local function keep_too(name, text)
+    of_sale[#of_sale + 1] = name
+    of_sale[#of_sale + 1] = text
   end
+  if made_max then keep_too('made', format('%d', made)) end
+  if types then keep_too('by_type', (by_type_text())) end
+  call('HSET', SALE, unpack(of_sale))
   if users then call('HSET', USERS, unpack(users)) end
   call('HSET', RESERVATIONS, unpack(set))
   if claims then call('HSET', CLAIMS, unpack(claims)) end
@@ -144,9 +151,11 @@ local function replay(i, earlier)
   end
   -- Units that were given back since were asked for all the same.
   local value = sub(text, from, to)
-  local made_for = tonumber(match(value, '^%l+ %d+ %d+ [^\t]*\t[^\t]*\tasked=(%d+)')
-    or match(value, '^%l+ (%d+) '))
-  codes[i] = made_for and made_for ~= quantities[i] and 'K' or 'R'
+  local details = match(value, '^%l+ %d+ %d+ [^\t]*\t[^\t]*(\t.*)$') or ''
+  local made_for = tonumber(match(details, '^\tasked=(%d+)') or match(value, '^%l+ (%d+) '))
+  local made_lines = match(details, '\tmade=([^\t]+)') or match(details, '\tlines=([^\t]+)')
+  local is_other = made_for and made_for ~= quantities[i] or made_lines ~= asked_lines[i]
+  codes[i] = is_other and 'K' or 'R'
   if codes[i] == 'R' then
     extra(earlier)
     extra(value)
@@ -159,6 +168,18 @@ local function owner_of(i)
   local details, claim = asked_details[i], asked_claims[i]
   if not details then return claim ~= '' and claim or asked_users[i] end
   return (claim ~= '' and claim or asked_users[i] .. '\t') .. details
+end
+
+-- The lines of a request as a list, or what is wrong with them, and with which type.
+local function lines_of_request(i)
+  local text = asked_lines[i]
+  if not types then return nil, text and 'm' end
+  if not text then return nil, 'l' end
+  local lines = parse_lines(text)
+  for _, line in ipairs(lines) do
+    if not by_type[line[1]] then return nil, 'n', line[1] end
+  end
+  return lines
 end
 
 for i = 1, count do
@@ -178,11 +199,16 @@ for i = 1, count do
     made_before = made_by_user[user] or integer(made_for[i], 0, 0, TOTAL_MAX)
     if not made_before then return refuse('a number of reservations in ' .. USERS .. ' is not one') end
   end
+  local lines, wrong, unknown_type, short, short_left
+  if not earlier and not gate then
+    lines, wrong, unknown_type = lines_of_request(i)
+    if lines and left > 0 then short, short_left = short_type(lines) end
+  end
   if earlier then
     if claimed[i] then
       local failure = replay(i, earlier)
       if failure then return failure end
-    elseif quantities[earlier] ~= quantity then
+    elseif quantities[earlier] ~= quantity or asked_lines[earlier] ~= asked_lines[i] then
       codes[i] = 'K'
     else
       codes[i] = 'R'
@@ -192,6 +218,9 @@ for i = 1, count do
   elseif gate then
     codes[i] = gate
     if gate == 'O' then extra(opens) end
+  elseif wrong then
+    codes[i] = wrong
+    if unknown_type then extra(unknown_type) end
   elseif quantity > quantity_max then
     codes[i] = 'Q'
     extra(quantity_max)
@@ -209,12 +238,17 @@ for i = 1, count do
   elseif made_max and made >= made_max or returned_max and returned >= returned_max then
     codes[i] = 'X'
     extra(made_max or returned_max)
+  elseif short then
+    codes[i] = 'T'
+    extra(short)
+    extra(short_left)
   elseif quantity > left then
     codes[i] = left == 0 and 'S' or 's'
     if left > 0 then extra(left) end
   else
     codes[i] = 'G'
     made = made + 1
+    if lines then count_types(lines, 'held', 1) end
     if ARGV[7] then granted[id] = true end
     local owner = owner_of(i)
     details_granted = details_granted or asked_details[i] ~= nil

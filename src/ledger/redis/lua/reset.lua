@@ -45,7 +45,12 @@ quantity_min = integer(set.quantity_min, nil, 1, QUANTITY_MAX) or 1
 reservations_max = integer(set.reservations_max, nil, 0, TOTAL_MAX) or false
 user_max = integer(set.reservations_per_user_max, nil, 0, LIMIT_MAX) or 0
 local has_rules = set.extend_max_ms or set.quantity_min or set.reservations_max
-  or set.reservations_per_user_max
+  or set.reservations_per_user_max or set.types
+local none_sold = set.types and string.gsub(set.types, '[^,]+', '0:0')
+if set.types and not read_types(set.types, none_sold) then
+  return refuse('the field types of the hash ' .. SALE .. ' must be as in "adult:60,child:40", not '
+    .. set.types .. ': write it as the sale was made')
+end
 creation = micros or 0
 -- The two hashes stay and are written over: in a Cluster, a key that a script has emptied can't be
 -- written again while its slot is on its way.
@@ -54,6 +59,7 @@ local gone = {'confirmed', 'made', 'returned', 'repairs', 'stream_trimmed', 'str
 for name in pairs(set) do
   if string.match(name, '^gave_') or string.match(name, '^took_') then gone[#gone + 1] = name end
 end
+if none_sold then call('HSET', SALE, 'by_type', none_sold) end
 if has_rules then
   call('HSET', SALE, 'format', FORMAT_RULES)
 else

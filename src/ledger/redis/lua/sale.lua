@@ -1,4 +1,5 @@
--- The sale as it stands, read and checked. Stands behind begin.lua before every script but reset.lua.
+-- The sale as it stands, read and checked. Stands behind begin.lua and types.lua before every script but
+-- reset.lua.
 if known then
   total = integer(counters[1], nil, 0, TOTAL_MAX)
   sold = integer(counters[2], 0, 0, TOTAL_MAX)
@@ -44,7 +45,7 @@ if known then
   end
   if sale_format >= FORMAT_RULES then
     local rules = call('HMGET', SALE, 'extend_max_ms', 'quantity_min', 'reservations_max', 'made',
-      'reservations_per_user_max')
+      'reservations_per_user_max', 'types', 'by_type')
     extend_max = integer(rules[1], EXTEND_MAX_MS_DEFAULT, 0, HOLD_MS_MAX)
     quantity_min = integer(rules[2], 1, 1, QUANTITY_MAX)
     reservations_max = integer(rules[3], false, 0, TOTAL_MAX)
@@ -54,6 +55,11 @@ if known then
       return refuse('a field of the hash ' .. SALE .. ' is no whole number in its range: extend_max_ms '
         .. shown(rules[1]) .. ', quantity_min ' .. shown(rules[2]) .. ', reservations_max '
         .. shown(rules[3]) .. ', made ' .. shown(rules[4]) .. ', reservations_per_user_max ' .. shown(rules[5]))
+    end
+    if (rules[6] or rules[7]) and not read_types(rules[6] or '', rules[7] or '') then
+      return refuse('the fields types and by_type of the hash ' .. SALE .. ' must be as in '
+        .. '"adult:60,child:40" and "0:0,0:0", not ' .. shown(rules[6]) .. ' and ' .. shown(rules[7])
+        .. ': ' .. REPAIR)
     end
   end
   if held + confirmed > sold then

@@ -1,7 +1,7 @@
 -- A run of commands about single reservations, decided in order. ARGV[4] has a letter for each
 -- (c confirm, x cancel, r refund, s show, e extend, p cancel a part, q refund a part); their ids start
 -- at ARGV[5]. Behind the id stands, of e, for how long from now in ms, if that is not the sale's hold
--- time; of p and q, how many units are to remain.
+-- time; of p and q, how many units are to remain, or lines.
 --
 -- A held reservation is paid for also past its deadline, as long as nobody has returned it to stock;
 -- an expired one takes its units again if they are left. One that is paid for in a run may be refunded
@@ -12,6 +12,7 @@
 --   F refunded already             H held, not paid  N no such reservation
 --   U user required                L limit: limit
 --   M held for too long: deadline  T more than it was made with: its units
+--   l lines are required           m lines, and the sale has no types
 if not known then return {now, -1} end
 local asked = ARGV[4]
 local count = #asked
@@ -20,7 +21,8 @@ local names, rows, ids, parameters = {}, {}, {}, {}
 for i = 1, count do
   ids[i] = ARGV[4 + i]
   if #ids[i] > ID_BYTES then
-    ids[i], parameters[i] = sub(ids[i], 1, ID_BYTES), tonumber(sub(ids[i], ID_BYTES + 1))
+    local parameter = sub(ids[i], ID_BYTES + 1)
+    ids[i], parameters[i] = sub(ids[i], 1, ID_BYTES), tonumber(parameter) or parameter
   end
   local name = sub(ids[i], 1, PREFIX)
   if not rows[name] then
@@ -44,6 +46,8 @@ for i = 1, count do
       if not status then return refuse_line(id .. ' ' .. sub(fields[name], from, to)) end
       row = {name = name, from = from, after = from + #status, to = to, status = status,
         quantity = quantity, deadline = deadline, user = user, details = details, owner_end = owner_end}
+      row.lines = types and lines_of(details, quantity)
+      if types and not row.lines then return refuse_line(id .. ' ' .. sub(fields[name], from, to)) end
       rows[name][id] = row
     end
   end
@@ -104,13 +108,35 @@ local function refuse_confirmed(units)
     .. format('%d and %d', units, sold_then - held_then))
 end
 
--- Gives back or pays back what a reservation has beyond so many units, of which it was made with as many.
-local function reduce(row, id, remaining)
+-- What a reservation keeps of its units if these are to remain: the outcome's letter if that can't be, or
+-- how many, and in a sale with ticket types their lines. What it has fewer of already stays as it is.
+local function kept_of(row, remaining)
+  local details = row.details or {}
+  if type(remaining) == 'number' then
+    if row.lines then return 'l' end
+    if remaining > (details.asked or row.quantity) then return 'T' end
+    return nil, math.min(remaining, row.quantity)
+  end
+  if not row.lines then return 'm' end
+  local made_with, wanted, kept, units = {}, {}, {}, 0
+  for _, line in ipairs(parse_lines(details.made or details.lines)) do made_with[line[1]] = line[2] end
+  for _, line in ipairs(parse_lines(remaining) or {}) do
+    if line[2] > (made_with[line[1]] or 0) then return 'T' end
+    wanted[line[1]] = line[2]
+  end
+  for _, line in ipairs(row.lines) do
+    local quantity = math.min(line[2], wanted[line[1]] or 0)
+    if quantity > 0 then kept[#kept + 1] = {line[1], quantity} end
+    units = units + quantity
+  end
+  return nil, units, kept
+end
+
+-- Gives back or pays back what a reservation has beyond what it keeps.
+local function reduce(row, id, units, lines)
   row.details = row.details or {}
-  local made_with = row.details.asked or row.quantity
-  if remaining > made_with then return 'T' end
-  local fewer = row.quantity - remaining
-  if fewer <= 0 then return 'R' end
+  local fewer = row.quantity - units
+  if fewer == 0 then return 'R' end
   if row.status == 'held' then
     if fewer > held_then then return nil, refuse_held(fewer) end
     held_then = held_then - fewer
@@ -119,7 +145,13 @@ local function reduce(row, id, remaining)
   end
   sold_then = sold_then - fewer
   add_units(row.user, -fewer)
-  row.quantity, row.details.asked = remaining, made_with
+  if lines then
+    count_types(row.lines, row.status, -1)
+    count_types(lines, row.status, 1)
+    row.details.made = row.details.made or row.details.lines
+    row.lines, row.details.lines = lines, lines_text(lines)
+  end
+  row.quantity, row.details.asked = units, row.details.asked or row.quantity
   rewrite(row)
   become(row, id, row.status)
   return 'R'
@@ -147,8 +179,14 @@ for i = 1, count do
   local ask, row, remaining = sub(asked, i, i), list[i], nil
   local status = row and row.status
   local code = 'R'
+  local wrong, units, lines
   if ask == 'p' or ask == 'q' then
     remaining = parameters[i]
+    if remaining ~= 0 and (ask == 'p' and status == 'held' or ask == 'q' and status == 'confirmed') then
+      wrong, units, lines = kept_of(row, remaining)
+      -- All that is to remain was given back before.
+      if units == 0 then remaining = 0 end
+    end
     -- Of none to remain, it is what it is for the whole; but where that has been, it stands as it is.
     if remaining == 0 then
       local whole = ask == 'p' and 'cancelled' or 'refunded'
@@ -159,9 +197,11 @@ for i = 1, count do
     code = 'N'
   elseif ask == 's' or ask == 'c' and status == 'confirmed' or ask == 'r' and status == 'refunded' then
     code = 'R'
-  elseif (ask == 'p' and status == 'held') or (ask == 'q' and status == 'confirmed') then
+  elseif wrong then
+    code = wrong
+  elseif units and units > 0 then
     local failure
-    code, failure = reduce(row, ids[i], remaining)
+    code, failure = reduce(row, ids[i], units, lines)
     if failure then return failure end
   elseif ask == 'e' and status == 'held' then
     code = extend(row, ids[i], parameters[i] or hold)
@@ -171,6 +211,7 @@ for i = 1, count do
     if row.quantity > sold_then - held_then then return refuse_confirmed(row.quantity) end
     sold_then = sold_then - row.quantity
     add_units(row.user, -row.quantity)
+    if types then count_types(row.lines, 'confirmed', -1) end
     become(row, ids[i], 'refunded')
     refunds = true
   elseif status == 'confirmed' then
@@ -184,12 +225,16 @@ for i = 1, count do
   elseif status == 'held' then
     if row.quantity > held_then then return refuse_held(row.quantity) end
     held_then = held_then - row.quantity
+    if types then
+      count_types(row.lines, 'held', -1)
+      count_types(row.lines, 'confirmed', ask == 'c' and 1 or 0)
+    end
     if ask == 'x' then
       sold_then = sold_then - row.quantity
       add_units(row.user, -row.quantity)
     end
     become(row, ids[i], ask == 'c' and 'confirmed' or 'cancelled')
-  elseif ask == 'x' or row.quantity > total - sold_then then
+  elseif ask == 'x' or row.quantity > total - sold_then or types and short_type(row.lines) then
     code = 'E'
   elseif limit > 0 and row.user == '' then
     code = 'U'
@@ -198,6 +243,7 @@ for i = 1, count do
   else
     sold_then = sold_then + row.quantity
     add_units(row.user, row.quantity)
+    if types then count_types(row.lines, 'confirmed', 1) end
     become(row, ids[i], 'confirmed')
   end
   codes[i] = code
@@ -206,6 +252,9 @@ for i = 1, count do
   if code == 'M' then extras[#extras + 1] = row.deadline_max end
   if code == 'T' then extras[#extras + 1] = row.quantity end
 end
+
+local overdrawn = types and overdrawn_type()
+if overdrawn then return refuse_type(overdrawn) end
 
 local function by_place(a, b)
   return a.from < b.from
