@@ -13,6 +13,8 @@ mod postgres_server;
 #[allow(dead_code)]
 #[path = "support/redis.rs"]
 mod server;
+#[path = "audit/types.rs"]
+mod types;
 #[path = "audit/witnesses.rs"]
 mod witnesses;
 
@@ -30,7 +32,8 @@ use stampede::ledger::redis::{
 use stampede::ledger::{Batch, Group, LedgerError};
 use stampede::orders::{self, Database};
 use stampede::sale::{
-    Command, Key, Outcome, Remaining, ReservationId, Reserve, SaleId, SaleSpec, Status, Terms, User,
+    Command, Key, Lines, Outcome, Remaining, ReservationId, Reserve, SaleId, SaleSpec, Status,
+    Terms, Types, User,
 };
 
 const SALE: &str = "{ticket_hash_key}:sale";
@@ -395,19 +398,38 @@ fn trimming_takes_what_every_group_has_processed_and_is_no_difference() {
 
 #[test]
 fn a_sale_that_goes_on_shows_no_difference() {
-    goes_on(false);
+    goes_on(Kind::Plain);
 }
 
 #[test]
 fn nor_does_one_that_is_changed_meanwhile() {
-    goes_on(true);
+    goes_on(Kind::Changed);
 }
 
-fn goes_on(changes: bool) {
+#[test]
+fn nor_does_one_with_ticket_types() {
+    goes_on(Kind::Typed);
+}
+
+/// Which sale goes on.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Plain,
+    /// Its terms are changed meanwhile.
+    Changed,
+    /// It has ticket types.
+    Typed,
+}
+
+fn goes_on(kind: Kind) {
     let server = RedisServer::start(&[]);
     let mut auditor = client(&server);
     let mut spec = SaleSpec { limit_per_user: 1_000, hold_ms: 20, ..SaleSpec::with_total(1 << 30) };
     spec.rules.reservations_per_user_max = u32::MAX;
+    let (changes, is_typed) = (kind == Kind::Changed, kind == Kind::Typed);
+    if is_typed {
+        spec.types = Types::from_text("adult:99999999,child:99999999").unwrap();
+    }
     apply(&mut auditor, vec![Command::Create(spec)]);
     let done = AtomicBool::new(false);
     // The sale may not outgrow an audit of a debug build.
@@ -426,7 +448,10 @@ fn goes_on(changes: bool) {
                     rounds += 1;
                     let ids = n..n + 8;
                     let users = |n: u128| format!("user{}", n % 50);
-                    let buy = ids.clone().map(|n| reserve(n, &users(n), &n.to_string()));
+                    let buy = ids.clone().map(|n| match reserve(n, &users(n), &n.to_string()) {
+                        one if is_typed => types::typed(one, "adult"),
+                        one => one,
+                    });
                     apply(&mut client, buy.collect());
                     let settle = ids.clone().map(|n| match n % 4 {
                         0 | 1 => Command::Confirm(id(n)),
@@ -434,10 +459,14 @@ fn goes_on(changes: bool) {
                         _ => Command::Show,
                     });
                     apply(&mut client, settle.collect());
+                    let one = || match is_typed {
+                        true => Remaining::Lines(Lines::from_text("adult:1").unwrap()),
+                        false => Remaining::Units(1),
+                    };
                     let parts = ids.clone().map(|n| match n % 8 {
                         3 => Command::Extend(id(n), Some(60)),
-                        5 => Command::RefundTo(id(n), Remaining::Units(1)),
-                        7 => Command::CancelTo(id(n), Remaining::Units(1)),
+                        5 => Command::RefundTo(id(n), one()),
+                        7 => Command::CancelTo(id(n), one()),
                         _ => Command::Show,
                     });
                     apply(&mut client, parts.collect());

@@ -22,8 +22,8 @@ use stampede::limits::{
     LIMIT_COUNT_LINES_MAX, LIMIT_COUNT_UNITS_MAX, RETURNED_MAX_DEFAULT, RETURNED_PER_UNIT_DEFAULT,
 };
 use stampede::sale::{
-    Command, Creation, Details, Key, Note, Outcome, Remaining, ReservationId, Reserve, Rules,
-    SaleId, SaleSpec, Status, Terms, User,
+    Command, Creation, Details, Key, Lines, Note, Outcome, Remaining, ReservationId, Reserve,
+    Rules, SaleId, SaleSpec, Status, Terms, Types, User,
 };
 use stampede::trace::Trace;
 
@@ -946,6 +946,14 @@ fn junk_in_the_hashes_is_an_error_and_nothing_is_written() {
         (format!("{sale} held x"), "held x"),
         (format!("{sale} hold_ms 0"), "hold_ms 0"),
         (format!("{sale} last_ms 253402300800000"), "last_ms"),
+        (format!("{sale} format 4 types adult:9 by_type 1"), "must be as in"),
+        (format!("{sale} format 4 types adult:9"), "by_type"),
+        (format!("{sale} format 4 types adult by_type 0:0"), "must be as in"),
+        (format!("{sale} format 4 types adult:0 by_type 0:0"), "must be as in"),
+        (format!("{sale} format 4 types adult:9,adult:9 by_type 0:0,0:0"), "must be as in"),
+        (format!("{sale} format 4 types adult:09 by_type 0:0"), "must be as in"),
+        (format!("{sale} format 4 by_type 0:0"), "nothing and 0:0"),
+        (format!("{sale} format 4 types adult:9 by_type 2:0"), "is no reservation"),
         ("HDEL ticket_hash_key ticket_total_nums".to_owned(), "must have ticket_total_nums"),
         ("HSET {ticket_hash_key}:users ann x cat x bob x".to_owned(), "users"),
         ("HSET {ticket_hash_key}:claims ann\tl nothing".to_owned(), "which is not in"),
@@ -972,6 +980,10 @@ fn a_damaged_line_is_an_error_and_nothing_is_written() {
         format!("{ann} held 1 5 ann\tk\tasked=0"),
         format!("{ann} held 1 5 ann\tk\tfirst=5\tasked=2"),
         format!("{ann} held 1 5 ann\tk\tcolour=red"),
+        format!("{ann} held 1 5 ann\tk\tlines="),
+        format!("{ann} held 1 5 ann\tk\tlines=adult"),
+        format!("{ann} held 1 5 ann\tk\tlines=adult:01"),
+        format!("{ann} held 1 5 ann\tk\tmade=adult:1\tlines=adult:1"),
         format!("{ann} held 1 999999999999999999999 ann\tk"),
     ] {
         let text = format!("{damaged}\n{bob} held 1 5 bob\tk\n");
@@ -1095,6 +1107,47 @@ fn an_end_half_way_has_taken_too_much_promised_nothing_and_concerns_no_other_sal
     let twice = vec![ask_as(5, "eva", "k"), ask_as(6, "eva", "l")];
     let got = client.send(&Group { sale: sale_of(1), commands: twice });
     assert!(matches!(&got, Err(DecodeError::Lost(text)) if text.starts_with("HALFWAY")), "{got:?}");
+}
+
+#[test]
+fn an_end_half_way_has_counted_each_type_for_whoever_may_have_it() {
+    let server = RedisServer::start(&[]);
+    let (mut client, mut connection) = (Client::new(&server), server.connect());
+    let types = Types::from_text("adult:9,child:9,dog:9").expect("types");
+    let spec = SaleSpec { types, hold_ms: 1000, ..SaleSpec::with_total(20) };
+    let typed = |n, lines: &str| {
+        let Command::Reserve(one) = ask_as(n, "ann", "") else { unreachable!() };
+        let lines = Lines::from_text(lines);
+        let quantity = lines.as_ref().map_or(1, Lines::units);
+        let details = Details { lines, ..Details::default() }.boxed();
+        Command::Reserve(Reserve { quantity, details, ..one })
+    };
+    client.codec.set_now_ms(Some(history::BEGIN_MS));
+    client.ask(vec![Command::Create(spec), typed(1, "adult:2")]).expect("a reply");
+    client.codec.set_now_ms(Some(history::BEGIN_MS + 1000));
+    let later = [Command::Expire { batch_max: 9 }, typed(2, "child:3"), typed(3, "dog:1")];
+    client.ask(later.to_vec()).expect("a reply");
+    let counts = "HGET {ticket_hash_key}:sale by_type";
+    assert_eq!(connection.text(counts), "0:0,3:0,1:0");
+    let last = u64::MAX;
+    connection
+        .ask(&format!("XADD {{ticket_hash_key}}:stream {last}-{last} at_ms 1 reservations x"));
+    let halfway = |client: &mut Client, commands: Vec<Command>| {
+        let got = client.ask(commands);
+        assert!(
+            matches!(&got, Err(DecodeError::Lost(text)) if text.starts_with("HALFWAY")),
+            "{got:?}"
+        );
+    };
+    // One is paid late, another is given back: the reservations may have been written, or not.
+    let [one, two, three] = [1, 2, 3].map(ReservationId);
+    halfway(
+        &mut client,
+        vec![Command::Confirm(one), Command::Cancel(two), Command::Confirm(three)],
+    );
+    assert_eq!(connection.text(counts), "0:2,3:0,1:0");
+    halfway(&mut client, vec![typed(4, "adult:1,dog:2")]);
+    assert_eq!(connection.text(counts), "1:2,3:0,3:0");
 }
 
 #[test]

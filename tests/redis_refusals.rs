@@ -16,8 +16,8 @@ use stampede::ledger::redis::{
 };
 use stampede::ledger::{Batch, Group, GroupReply, LedgerError};
 use stampede::sale::{
-    Command, Details, Key, Note, Outcome, Remaining, ReservationId, Reserve, SaleId, SaleSpec,
-    Split, Terms, User,
+    Command, Details, Key, Lines, Note, Outcome, Remaining, ReservationId, Reserve, SaleId,
+    SaleSpec, Split, Terms, Types, User,
 };
 
 /// When every test begins, in ms since 1970.
@@ -85,6 +85,13 @@ fn noted(n: u128) -> Command {
     Command::Reserve(Reserve { details, ..one })
 }
 
+/// One unit of a ticket type.
+fn adult(n: u128) -> Command {
+    let Command::Reserve(one) = reserve(n, "ann", "") else { unreachable!() };
+    let details = Details { lines: Lines::from_text("adult:1"), ..Details::default() }.boxed();
+    Command::Reserve(Reserve { details, ..one })
+}
+
 fn id(n: u128) -> ReservationId {
     ReservationId(n << 90)
 }
@@ -116,6 +123,9 @@ fn set_up(admin: &mut RedisConnection, link: &mut Link) {
     let part = SaleSpec { split: Split::Part { of: 2 }, ..SaleSpec::with_total(9) };
     link.ask("p", &[Command::Create(part)]).expect("a part");
     link.ask("open", &[Command::Create(SaleSpec::with_total(9))]).expect("a plain sale");
+    let types = Types::from_text("adult:9").expect("types");
+    let typed = SaleSpec { types, hold_ms: 1000, ..SaleSpec::with_total(9) };
+    link.ask("typed", &[Command::Create(typed), adult(1), adult(2)]).expect("a sale with types");
 }
 
 fn limit(units: u32) -> Command {
@@ -137,6 +147,10 @@ fn writes() -> Vec<(&'static str, &'static str, Command, u64)> {
         ("cancel a part", "s", Command::CancelTo(id(5), Remaining::Units(1)), 1),
         ("refund a part", "s", Command::RefundTo(id(6), Remaining::Units(1)), 1),
         ("with a note", "open", noted(9), 1),
+        ("of a type", "typed", adult(9), 1),
+        ("confirm of a type", "typed", Command::Confirm(id(1)), 1),
+        ("cancel of a type", "typed", Command::Cancel(id(1)), 1),
+        ("expire of a type", "typed", Command::Expire { batch_max: 10 }, 1001),
         ("add", "s", Command::AddStock(1), 1),
         ("take back", "s", Command::TakeStock { units: 1, at_most: false }, 1),
         ("change", "s", limit(1), 1),
@@ -250,7 +264,8 @@ fn a_key_that_may_not_be_used_leaves_nothing_half_done() {
             // A purchase names only the keys that it may need.
             if matches!(
                 (what, without),
-                ("plain" | "with a note", "claims" | "users") | ("with a limit", "claims")
+                ("plain" | "with a note", "claims" | "users")
+                    | ("with a limit" | "of a type", "claims")
             ) {
                 continue;
             }

@@ -72,7 +72,7 @@ enum WaitsFor {
     Outcome(Rc<SaleSlot>),
     /// Whether it has its reservation already, at this place. If not: what it is told then, if that is
     /// known, whatever else the place says.
-    Claim(Rc<SaleSlot>, Option<Refused>),
+    Claim(Rc<SaleSlot>, Option<Box<Verdict>>),
     /// The reservation that its key has, at this place; and what it asks for.
     Reservation(Rc<SaleSlot>, Box<Ask>),
     /// The ledger's view of the sale.
@@ -226,22 +226,26 @@ impl Walk {
         self.put_at(place, ask)
     }
 
-    /// The same of one without a key, unless the core knows that a ticket type which it names is sold out.
+    /// The same, unless the core knows that a ticket type which it names is sold out.
     fn put_unless_known(&mut self, ask: Ask) -> Next {
-        let word = match (ask.lines(), &ask.key) {
-            (Some(lines), None) => self.slot.type_word(self.seller, lines),
-            _ => TypeWord::Ask,
-        };
-        self.go_by(word, Box::new(ask))
+        match ask.lines().map(|lines| self.slot.type_word(self.seller, lines)) {
+            None => self.put(ask),
+            Some(word) => self.go_by(word, Box::new(ask)),
+        }
     }
 
     fn go_by(&mut self, word: TypeWord, ask: Box<Ask>) -> Next {
         match word {
-            TypeWord::Ask => self.put(*ask),
-            TypeWord::Doubt => self.wait_for_view(ask),
             TypeWord::Refuse(name) => {
-                self.done(Verdict::Lines(LinesRefused::SoldOut { name, free: 0 }))
+                let refused = Verdict::Lines(LinesRefused::SoldOut { name, free: 0 });
+                match ask.key {
+                    None => self.done(refused),
+                    // A repeated key must find its reservation.
+                    Some(_) => self.find_claim_at(self.slot.clone(), *ask, Some(refused)),
+                }
             }
+            TypeWord::Doubt if ask.key.is_none() => self.wait_for_view(ask),
+            TypeWord::Doubt | TypeWord::Ask => self.put(*ask),
         }
     }
 
@@ -249,7 +253,7 @@ impl Walk {
         match put_at(self.seller, &self.slot, &place, ask, self.asker) {
             Ok(Put::Asked(ticket)) => Ok((ticket, WaitsFor::Outcome(place))),
             Ok(Put::Exhausted(ask)) => {
-                self.find_claim_at(place, ask, Some(Refused::AllowanceExhausted))
+                self.find_claim_at(place, ask, Some(Verdict::Refused(Refused::AllowanceExhausted)))
             }
             Err(verdict) => self.done(verdict),
         }
@@ -264,7 +268,7 @@ impl Walk {
         self.find_claim_at(self.slot.clone(), ask, None)
     }
 
-    fn find_claim_at(&mut self, place: Rc<SaleSlot>, ask: Ask, refused: Option<Refused>) -> Next {
+    fn find_claim_at(&mut self, place: Rc<SaleSlot>, ask: Ask, refused: Option<Verdict>) -> Next {
         // Who is refused in any case must not be told so by a sale that is not the one that was meant.
         let made = match refused {
             None => place.making_on_sale(self.seller),
@@ -273,7 +277,7 @@ impl Walk {
         let command = Command::FindClaim(ask.into(), made);
         self.seller.counts.questions.claims.add(1);
         match self.submit(&place, command) {
-            Ok(ticket) => Ok((ticket, WaitsFor::Claim(place, refused))),
+            Ok(ticket) => Ok((ticket, WaitsFor::Claim(place, refused.map(Box::new)))),
             Err(failure) => self.failed(failure),
         }
     }
@@ -371,7 +375,7 @@ impl Walk {
             return match ask.key {
                 None => self.refused(refusal),
                 // It may have got its reservation by another way since.
-                Some(_) => self.find_claim_at(part, ask, Some(refusal.into())),
+                Some(_) => self.find_claim_at(part, ask, Some(Verdict::Refused(refusal.into()))),
             };
         }
         match parts::fetch(self.seller, &self.slot, &part, ask.quantity, self.asker) {
@@ -402,7 +406,7 @@ impl Walk {
         &mut self,
         place: Rc<SaleSlot>,
         answer: Answer,
-        refused: Option<Refused>,
+        refused: Option<Box<Verdict>>,
         ask: Ask,
     ) -> Next {
         let outcome = match answer {
@@ -422,7 +426,7 @@ impl Walk {
             (Outcome::Closed, _) => self.refused(Refused::Closed),
             (Outcome::NotOpen { opens_at_ms }, _) => self.refused(Refused::NotOpen { opens_at_ms }),
             (Outcome::SoldOut { free }, _) if !is_part => self.refused(Refused::SoldOut { free }),
-            (Outcome::SoldOut { .. } | Outcome::NotClaimed, Some(refused)) => self.refused(refused),
+            (Outcome::SoldOut { .. } | Outcome::NotClaimed, Some(refused)) => self.done(*refused),
             _ if self.is_late() => self.failed(Failure::Unavailable),
             (Outcome::SoldOut { .. } | Outcome::NotClaimed, None) => self.put(ask),
             // Its parts are known now, or it is another sale of the same name.
@@ -463,7 +467,7 @@ impl Walk {
         match self.slot.last_word(self.seller) {
             Some(refusal) => {
                 let home = self.slot.home(&ask).clone();
-                self.find_claim_at(home, *ask, Some(refusal.into()))
+                self.find_claim_at(home, *ask, Some(Verdict::Refused(refusal.into())))
             }
             None => self.put(*ask),
         }

@@ -10,7 +10,9 @@ use crate::ledger::batch::{Asker, Batcher, Ticket};
 use crate::ledger::fake::FakeLedger;
 use crate::limits::{TICK_INTERVAL_MS, VIEW_AGE_MS_MAX};
 use crate::patience::Patience;
-use crate::sale::{Command, Creation, Key, Machine, Outcome, SaleId, SaleSpec, Split, User};
+use crate::sale::{
+    Command, Creation, Details, Key, Lines, Machine, Outcome, SaleId, SaleSpec, Split, Types, User,
+};
 use crate::splits::place_id;
 use crate::stock::StockSetting;
 
@@ -472,4 +474,88 @@ fn a_sale_that_is_made_anew_has_one_allowance_for_all_cores() {
             assert!(refused, "{making}: {exhausted:?}");
         }
     }
+}
+
+/// A request for one unit of a ticket type.
+fn of_type(shop: &Shop, name: &str, key: Option<&str>) -> Progress {
+    let lines = Lines::from_text(&format!("{name}:1"));
+    let ask = Ask {
+        quantity: 1,
+        user: User::new("ann").ok(),
+        key: key.and_then(|key| Key::new(key).ok()),
+        trace: None,
+        details: Details { lines, ..Details::default() }.boxed(),
+    };
+    begin(shop.seller, &shop.seller.sale("ticket").expect("a sale"), ask, ASKER)
+}
+
+fn waits(progress: Progress) -> Asked {
+    match progress {
+        Progress::Waits(asked) => asked,
+        Progress::Done(done) => panic!("decided: {:?}", done.verdict),
+    }
+}
+
+fn adults_are_gone(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Lines(LinesRefused::SoldOut { name, free: 0 }) if name.as_str() == "adult")
+}
+
+#[test]
+fn a_ticket_type_that_is_gone_is_refused_from_memory_and_the_others_are_not() {
+    let mut shop = Shop::with("ticket", 9, StockSetting::Auto);
+    let types = Types::from_text("adult:1,child:8").unwrap();
+    let spec = SaleSpec { types, ..SaleSpec::with_total(9) };
+    shop.ledger.sales.insert("ticket".to_owned(), Machine::new(spec));
+    let first = waits(of_type(&shop, "adult", Some("k")));
+    shop.serve();
+    let Verdict::Granted(granted) = shop.told(first) else { panic!("not granted") };
+    let second = waits(of_type(&shop, "adult", None));
+    assert!(matches!(shop.serve()[..], [Command::Reserve(_)]));
+    assert!(adults_are_gone(&shop.told(second)));
+
+    let Progress::Done(known) = of_type(&shop, "adult", None) else { panic!("it is known") };
+    assert!(adults_are_gone(&known.verdict));
+    assert!(!shop.seller.batcher.has_more(), "a refusal never leaves the core");
+    let child = waits(of_type(&shop, "child", None));
+    shop.serve();
+    assert!(matches!(shop.told(child), Verdict::Granted { .. }));
+    // A key that has nothing is told so once that is known, and asks for nothing.
+    let new = waits(of_type(&shop, "adult", Some("new")));
+    assert!(matches!(shop.serve()[..], [Command::FindClaim(..)]));
+    assert!(adults_are_gone(&shop.told(new)));
+    let again = waits(of_type(&shop, "adult", Some("k")));
+    shop.serve();
+    let Progress::Waits(again) = again.go_on(shop.seller, ASKER) else { panic!("it has one") };
+    shop.serve();
+    assert!(matches!(shop.told(again), Verdict::Replayed(first) if first.id == granted.id));
+
+    let machine = shop.ledger.sales.get_mut("ticket").unwrap();
+    machine.apply(START_MS, &Command::Cancel(granted.id));
+    shop.wait_ms(TICK_INTERVAL_MS);
+    shop.seller.tick();
+    // A core that glances is told that it takes more to tell, and asks for that.
+    assert!(matches!(shop.serve()[..], [Command::Glance { .. }]));
+    assert!(matches!(shop.serve()[..], [Command::Show]));
+    let back = waits(of_type(&shop, "adult", None));
+    shop.serve();
+    assert!(matches!(shop.told(back), Verdict::Granted { .. }));
+}
+
+#[test]
+fn who_asks_for_a_type_that_was_gone_a_while_ago_waits_for_one_question() {
+    let mut shop = Shop::with("ticket", 9, StockSetting::Auto);
+    let types = Types::from_text("adult:1,child:8").unwrap();
+    let spec = SaleSpec { types, ..SaleSpec::with_total(9) };
+    shop.ledger.sales.insert("ticket".to_owned(), Machine::new(spec));
+    for _ in 0..2 {
+        let asked = waits(of_type(&shop, "adult", None));
+        shop.serve();
+        drop(shop.told(asked));
+    }
+    shop.wait_ms(1_000);
+    let both = [(); 2].map(|()| waits(of_type(&shop, "adult", None)));
+    assert!(matches!(shop.serve()[..], [Command::Glance { .. }]), "one for both");
+    assert!(matches!(shop.serve()[..], [Command::Show]));
+    assert!(both.into_iter().all(|asked| adults_are_gone(&shop.told(asked))));
+    assert_eq!(shop.seller.batcher.waiting(), 0);
 }

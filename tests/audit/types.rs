@@ -1,0 +1,81 @@
+//! What is counted of each ticket type.
+
+use stampede::ledger::client::Check;
+use stampede::sale::{
+    Command, Details, Lines, Outcome, Remaining, Reserve, SaleSpec, TypeUnits, Types,
+};
+
+use super::server::RedisServer;
+use super::{SALE, apply, client, differing, id, look, reserve};
+
+/// A request like another, for units of a type.
+pub fn typed(request: Command, name: &str) -> Command {
+    let Command::Reserve(reserve) = request else { panic!("no purchase: {request:?}") };
+    let lines = Lines::from_text(&format!("{name}:{}", reserve.quantity));
+    let details = Details { lines, ..Details::default() }.boxed();
+    Command::Reserve(Reserve { details, ..reserve })
+}
+
+/// Breaks what is counted of the types of a sound sale, and looks, repairs, and looks again.
+fn found_and_mended(spoil: &[&str]) -> Check {
+    let server = RedisServer::start(&[]);
+    let mut client = client(&server);
+    let types = Types::from_text("adult:30,child:9").unwrap();
+    apply(&mut client, vec![Command::Create(SaleSpec { types, ..SaleSpec::with_total(100) })]);
+    for n in 0..12 {
+        let bought = typed(reserve(n, "ann", ""), if n % 3 == 0 { "child" } else { "adult" });
+        assert!(matches!(apply(&mut client, vec![bought])[0], Outcome::Granted { .. }), "{n}");
+    }
+    apply(&mut client, (0..3).map(|n| Command::Confirm(id(n))).collect());
+    let one = Remaining::Lines(Lines::from_text("adult:1").unwrap());
+    apply(&mut client, vec![Command::Cancel(id(4)), Command::CancelTo(id(5), one)]);
+    let sound = look(&mut client, false);
+    assert!(differing(&sound).is_empty(), "{:#?}", sound.checks);
+    assert_eq!(TypeUnits::list_to_text(&sound.view.by_type), "7:3,5:1");
+
+    let mut redis = server.connect();
+    redis.ask(&spoil.join(" "));
+    let audit = look(&mut client, false);
+    let differs = differing(&audit).into_iter().find(|check| check.name == "types");
+    let differs = differs.unwrap_or_else(|| panic!("{:#?}", audit.checks)).clone();
+    let repaired = look(&mut client, true);
+    assert!(differing(&repaired).is_empty(), "{:#?}", repaired.checks);
+    assert_eq!(redis.text(&format!("HGET {SALE} by_type")), "7:3,5:1");
+    let late = typed(reserve(101, "late", ""), "child");
+    assert!(matches!(apply(&mut client, vec![late])[0], Outcome::Granted { .. }));
+    assert!(differing(&look(&mut client, true)).is_empty());
+    differs
+}
+
+#[test]
+fn counts_that_were_changed() {
+    for wrong in ["9:3,4:1", "0:0,0:0", "7:3,5:4"] {
+        let check = found_and_mended(&["HSET", SALE, "by_type", wrong]);
+        assert_eq!(check.expected, "7:3,5:1".into());
+        assert_eq!(check.found, wrong.into());
+        assert!(check.examples[0].contains("held and confirmed"), "{:?}", check.examples);
+    }
+}
+
+#[test]
+fn counts_that_are_no_counts() {
+    for wrong in ["x", "7:3", "07:3,5:1", "7:3,5:1,1:1"] {
+        let check = found_and_mended(&["HSET", SALE, "by_type", wrong]);
+        assert!(check.examples[0].contains("no list of counts"), "{:?}", check.examples);
+    }
+    assert_eq!(found_and_mended(&["HDEL", SALE, "by_type"]).found, "nothing".into());
+}
+
+#[test]
+fn a_reservation_of_no_type_of_the_sale_is_told() {
+    let server = RedisServer::start(&[]);
+    let mut client = client(&server);
+    let types = Types::from_text("adult:30,child:9").unwrap();
+    apply(&mut client, vec![Command::Create(SaleSpec { types, ..SaleSpec::with_total(100) })]);
+    apply(&mut client, vec![typed(reserve(1, "ann", ""), "child")]);
+    server.connect().ask(&format!("HSET {SALE} types adult:30,dog:9"));
+    let audit = look(&mut client, true);
+    let left = differing(&audit);
+    assert_eq!(left.len(), 1, "{:#?}", audit.checks);
+    assert!(left[0].examples.iter().any(|example| example.contains("units of child")));
+}
