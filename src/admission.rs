@@ -18,4 +18,4 @@ pub use door::{Door, Visitor};
 pub use keys::{Algorithm, KeyProblem, KeySet, NewKey};
 pub use mint::{Order, mint};
 pub use pass::{Denied, Pass};
-pub use token::{Admission, Checked};
+pub use token::{Admission, Checked, KnownHeader};

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::cache::Cache;
 use super::pass::{Denied, Pass};
-use super::token::Admission;
+use super::token::{Admission, KnownHeader};
 use crate::limits::{
     ADMISSION_CHECKS_PER_TICK_US, ADMISSION_FORGED_COUNTERS, ADMISSION_FORGED_PER_ADDRESS_US,
     ADMISSION_SUSPECT_TICKS, ADMISSION_SUSPECTS_PER_TICK_US,
@@ -40,6 +40,7 @@ struct Forged {
 pub struct Door {
     admission: Arc<Admission>,
     cache: Cache,
+    known: KnownHeader,
     /// The number of this tick.
     tick: u32,
     /// What may still be spent in it, in microseconds.
@@ -59,6 +60,7 @@ impl Door {
         Self {
             admission,
             cache: Cache::new(),
+            known: KnownHeader::default(),
             tick: 0,
             left_us: ADMISSION_CHECKS_PER_TICK_US,
             suspects_left_us: ADMISSION_SUSPECTS_PER_TICK_US,
@@ -73,6 +75,7 @@ impl Door {
         if !Arc::ptr_eq(&self.admission, admission) {
             if self.admission != *admission {
                 self.cache.clear();
+                self.known = KnownHeader::default();
             }
             self.admission = admission.clone();
         }
@@ -108,7 +111,7 @@ impl Door {
     }
 
     fn check(&mut self, token: &[u8], visitor: Visitor) -> Result<Pass, Denied> {
-        let checked = self.admission.read(token)?;
+        let checked = self.admission.read(token, &self.known)?;
         let cost_us = checked.cost_us();
         let counter = visitor.address.map(|address| self.counter(address));
         let forged = counter.map(|at| self.forged[at]).unwrap_or_default();
@@ -130,6 +133,9 @@ impl Door {
         }
         self.checks += 1;
         let verified = checked.verify();
+        if verified.is_ok() {
+            self.known.keep(&checked);
+        }
         if let (Err(Denied::Signature), Some(at)) = (&verified, counter) {
             self.forged[at] = Forged { tick: self.tick, us: forged_us + cost_us };
         }

@@ -155,3 +155,36 @@ fn the_cache_is_bounded_and_finds_only_what_is_the_same() {
     assert_eq!(cache.find(hash, &last), Some(pass));
     assert_eq!(cache.find(hash, b"another token with this hash"), None);
 }
+
+#[test]
+fn a_header_that_is_known_names_the_key_of_today_and_no_other() {
+    let ours = admission(1);
+    let mut door = Door::new(ours.clone());
+    let admits = |door: &mut Door, token: &str| door.admit(token.as_bytes(), from(1)).map(drop);
+    // One header after the other, and each again.
+    for n in 0..3 {
+        for kid in ["hs", "ed"] {
+            assert_eq!(admits(&mut door, &token(&ours, kid, &format!("{kid} {n}"))), Ok(()));
+        }
+    }
+    // A header that is known does not help a signature, nor the claims of one key that of another.
+    let (hs, ed) = (token(&ours, "hs", "eve"), token(&ours, "ed", "eve"));
+    let (head, rest) = (ed.split_once('.').unwrap().0, hs.split_once('.').unwrap().1);
+    assert_eq!(admits(&mut door, &format!("{head}.{rest}")), Err(Denied::Signature));
+    assert_eq!(admits(&mut door, &token(&admission(2), "hs", "eve")), Err(Denied::Signature));
+    assert_eq!(admits(&mut door, &hs), Ok(()));
+    // Other keys stand at other positions; a key that is gone is known no more.
+    let key = |algorithm, kid| NewKey::of(algorithm, kid, &[3; 32]).unwrap().private;
+    let set = |keys: &[serde_json::Value]| {
+        let keys = KeySet::parse(json!({ "keys": keys }).to_string().as_bytes()).unwrap();
+        Arc::new(Admission { keys, audience: "stampede".into() })
+    };
+    let (hs, ed) = (key(Algorithm::Hs256, "hs"), key(Algorithm::EdDsa, "ed"));
+    let turned = set(&[ed.clone(), hs]);
+    door.tick(&turned);
+    for kid in ["hs", "ed", "hs"] {
+        assert_eq!(admits(&mut door, &token(&turned, kid, &format!("new {kid}"))), Ok(()));
+    }
+    door.tick(&set(&[ed]));
+    assert_eq!(admits(&mut door, &token(&turned, "hs", "late")), Err(Denied::UnknownKey));
+}

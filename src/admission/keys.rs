@@ -199,7 +199,17 @@ impl KeySet {
 
     /// The key of this name.
     pub fn find(&self, kid: &str) -> Option<&Key> {
-        self.keys.iter().find(|key| *key.kid == *kid)
+        self.keys.get(self.position(kid)?)
+    }
+
+    /// Which one has this name.
+    pub(super) fn position(&self, kid: &str) -> Option<usize> {
+        self.keys.iter().position(|key| *key.kid == *kid)
+    }
+
+    /// The one at a [`position`](Self::position).
+    pub(super) fn at(&self, position: usize) -> Option<&Key> {
+        self.keys.get(position)
     }
 
     /// The names of the keys, in their order.

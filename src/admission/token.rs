@@ -39,6 +39,8 @@ impl Algorithm {
 
 /// A token whose key is found, and whose signature is still to be checked.
 pub struct Checked<'a> {
+    /// The header as it was sent, and the position of the key that it names.
+    header: (&'a str, usize),
     key: &'a Key,
     /// What is signed: header and claims with the dot between them.
     signed: &'a [u8],
@@ -57,10 +59,32 @@ struct HeaderJson<'a> {
     crit: bool,
 }
 
-/// What a JSON object says. A list of its values would say as much to the library.
-fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, serde_json::Error> {
-    let is_object = json.trim_ascii_start().starts_with(b"{");
-    serde_json::from_slice(if is_object { json } else { b"" })
+/// A header that a verified token has had, and the position of the key that it names: a shop's tokens
+/// have the same one, which then need not be decoded and parsed for each of them.
+#[derive(Debug, Default)]
+pub struct KnownHeader(Option<(Box<str>, usize)>);
+
+impl KnownHeader {
+    fn key(&self, header: &str) -> Option<usize> {
+        self.0.as_ref().filter(|(known, _)| **known == *header).map(|(_, key)| *key)
+    }
+
+    /// Keeps the header of a token that was verified: who forges puts none in its place.
+    pub fn keep(&mut self, verified: &Checked<'_>) {
+        let (header, key) = verified.header;
+        if self.key(header).is_none() {
+            self.0 = Some((header.into(), key));
+        }
+    }
+}
+
+/// What a JSON object says. A list of its values would say as much to the library. `None`: it is no
+/// object, or one that says something else.
+fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
+    // Once for all: strings need not be looked at one by one.
+    let text = str::from_utf8(json).ok()?;
+    let is_object = text.trim_ascii_start().starts_with('{');
+    if is_object { serde_json::from_str(text).ok() } else { None }
 }
 
 /// That a member is there, whatever it is.
@@ -86,11 +110,11 @@ const FORM: &str = "it must be header, claims and signature in base64url, with d
 
 impl Admission {
     /// Takes a token apart and finds its key. The signature is not checked, so nothing that it says
-    /// counts.
+    /// counts. `known`: a header of a token that was verified with these keys.
     ///
     /// # Errors
     /// It has no form that could be checked, or no key of ours.
-    pub fn read<'a>(&'a self, token: &'a [u8]) -> Result<Checked<'a>, Denied> {
+    pub fn read<'a>(&'a self, token: &'a [u8], known: &KnownHeader) -> Result<Checked<'a>, Denied> {
         if token.len() > ADMISSION_TOKEN_BYTES_MAX {
             return Err(Denied::Malformed("it is longer than 3072 bytes"));
         }
@@ -100,23 +124,33 @@ impl Admission {
         if claims.contains('.') || claims.is_empty() {
             return Err(Denied::Malformed(FORM));
         }
+        let position = match known.key(header) {
+            Some(position) => position,
+            None => self.key_named(header)?,
+        };
+        let key = self.keys.at(position).ok_or(Denied::UnknownKey)?;
+        let signature = decode(signature).ok_or(Denied::Malformed(FORM))?;
+        let (signed, audience) = (signed.as_bytes(), &*self.audience);
+        Ok(Checked { header: (header, position), key, signed, claims, signature, audience })
+    }
+
+    /// The position of the key that a header names.
+    fn key_named(&self, header: &str) -> Result<usize, Denied> {
         let header = decode(header).ok_or(Denied::Malformed(FORM))?;
-        let header: HeaderJson<'_> = object(&header).map_err(|_| {
-            Denied::Malformed("its header is no JSON object, or has a member twice")
-        })?;
+        let header: HeaderJson<'_> = object(&header)
+            .ok_or(Denied::Malformed("its header is no JSON object, or has a member twice"))?;
         if header.crit {
             return Err(Denied::Malformed("its header asks for extensions (crit)"));
         }
         let algorithm = header.alg.ok_or(Denied::Malformed("its header has no alg"))?;
         let algorithm = Algorithm::named(&algorithm.0).ok_or(Denied::Algorithm)?;
         let kid = header.kid.ok_or(Denied::UnknownKey)?;
-        let key = self.keys.find(&kid.0).ok_or(Denied::UnknownKey)?;
-        if key.algorithm() != algorithm {
-            return Err(Denied::Algorithm);
+        let position = self.keys.position(&kid.0).ok_or(Denied::UnknownKey)?;
+        match self.keys.at(position) {
+            Some(key) if key.algorithm() == algorithm => Ok(position),
+            Some(_) => Err(Denied::Algorithm),
+            None => Err(Denied::UnknownKey),
         }
-        let signature = decode(signature).ok_or(Denied::Malformed(FORM))?;
-        let (signed, audience) = (signed.as_bytes(), &*self.audience);
-        Ok(Checked { key, signed, claims, signature, audience })
     }
 
     /// Reads and checks a token at this time, in ms since 1970.
@@ -124,7 +158,7 @@ impl Admission {
     /// # Errors
     /// Says why it admits nobody.
     pub fn check(&self, token: &[u8], now_ms: u64) -> Result<Pass, Denied> {
-        let pass = self.read(token)?.verify()?;
+        let pass = self.read(token, &KnownHeader::default())?.verify()?;
         pass.check_time(now_ms)?;
         Ok(pass)
     }
@@ -145,11 +179,9 @@ impl Checked<'_> {
             return Err(Denied::Signature);
         }
         let claims = decode(self.claims).ok_or(Denied::Malformed(FORM))?;
-        let claims: ClaimsJson = object(&claims).map_err(|_| {
-            Denied::Malformed(
-                "its claims are no JSON object, or one stands there twice or has another type",
-            )
-        })?;
+        let claims: ClaimsJson = object(&claims).ok_or(Denied::Malformed(
+            "its claims are no JSON object, or one stands there twice or has another type",
+        ))?;
         claims.judge(self.audience)
     }
 }
