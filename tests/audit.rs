@@ -474,7 +474,14 @@ fn goes_on(kind: Kind) {
                     if changes && rounds % 16 == 0 {
                         let limit_per_user = Some(if rounds % 32 == 0 { 0 } else { 1_000 });
                         let hold_ms = Some(10 + rounds as u64 % 20);
-                        let terms = Terms { limit_per_user, hold_ms, ..Terms::default() };
+                        let reservations_per_user_max =
+                            Some(if rounds % 48 == 0 { 0 } else { u32::MAX });
+                        let terms = Terms {
+                            limit_per_user,
+                            hold_ms,
+                            reservations_per_user_max,
+                            ..Terms::default()
+                        };
                         let changed = apply(&mut client, vec![Command::ChangeTerms(terms)]);
                         let refused = matches!(changed[0], Outcome::TooManyToCount { .. });
                         assert!(refused || matches!(changed[0], Outcome::Sale(_)), "{changed:?}");

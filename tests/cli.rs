@@ -330,6 +330,16 @@ fn an_operators_command_that_is_wrong_is_told_before_anybody_is_asked() {
             "--limit -1: must be a whole number from 0",
         ),
         (&["sale", "change", "ticket", "--quantity-max", "0"], "--quantity-max 0: must be a whole"),
+        (&["sale", "change", "ticket", "--quantity-min", "0"], "--quantity-min 0: must be a whole"),
+        (&["sale", "change", "ticket", "--extend", "367d"], "--extend 367d: must be from 1ms"),
+        (
+            &["sale", "change", "ticket", "--reservations", "all"],
+            "--reservations all: must be a whole",
+        ),
+        (
+            &["sale", "change", "ticket", "--reservations-per-user", "-1"],
+            "--reservations-per-user -1: must be a whole",
+        ),
         (
             &["sale", "change", "ticket", "--closes-at", "tomorrow"],
             "--closes-at tomorrow: must be a time",

@@ -867,12 +867,19 @@ fn terms() -> impl Strategy<Value = Terms> {
     let closes_at_ms = proptest::option::of(prop_oneof![Just(TIME_MS_MAX), 1..2_000u64]);
     let (hold_ms, limit) = (proptest::option::of(1..300u64), proptest::option::of(0..3u32));
     let quantity_max = proptest::option::of(1..5u32);
-    (closes_at_ms, hold_ms, limit, quantity_max).prop_map(
-        |(closes_at_ms, hold_ms, limit_per_user, quantity_max)| Terms {
+    let quantity_min = proptest::option::of(1..3u32);
+    let reservations_max = proptest::option::of(proptest::option::of(0..9u64));
+    let rules = (quantity_min, proptest::option::of(0..300u64), reservations_max, limit.clone());
+    (closes_at_ms, hold_ms, limit, quantity_max, rules).prop_map(
+        |(closes_at_ms, hold_ms, limit_per_user, quantity_max, rules)| Terms {
             closes_at_ms,
             hold_ms,
             limit_per_user,
             quantity_max,
+            quantity_min: rules.0.map(|min: u32| min.min(quantity_max.unwrap_or(min))),
+            extend_max_ms: rules.1,
+            reservations_max: rules.2,
+            reservations_per_user_max: rules.3,
         },
     )
 }

@@ -19,7 +19,8 @@ use stampede::ledger::redis::{
 };
 use stampede::ledger::{Group, GroupReply};
 use stampede::limits::{
-    LIMIT_COUNT_LINES_MAX, LIMIT_COUNT_UNITS_MAX, RETURNED_MAX_DEFAULT, RETURNED_PER_UNIT_DEFAULT,
+    EXTEND_MAX_MS_DEFAULT, LIMIT_COUNT_LINES_MAX, LIMIT_COUNT_UNITS_MAX, RETURNED_MAX_DEFAULT,
+    RETURNED_PER_UNIT_DEFAULT,
 };
 use stampede::sale::{
     Command, Creation, Details, Key, Lines, Note, Outcome, Remaining, ReservationId, Reserve,
@@ -888,6 +889,58 @@ fn reservations_for_one_user_are_counted_beside_his_units_for_as_long_as_either_
     assert_eq!(counted(), ["\tann=3", "\tbob=1", "bob=1"], "what is counted no more is gone");
     assert_eq!(client.one(ask_as(5, "ann", "")), exhausted);
     assert_eq!(client.one(ask_as(5, "bob", "")), Outcome::LimitReached { limit_per_user: 1 });
+}
+
+#[test]
+fn a_sale_has_the_format_of_its_rules_from_before_it_has_them_until_it_is_plain_again() {
+    let server = RedisServer::start(&[]);
+    let (mut connection, mut client) = (server.connect(), Client::new(&server));
+    client.one(Command::Create(SaleSpec::with_total(9)));
+    client.ask(vec![ask_as(1, "ann", ""), ask_as(2, "ann", "k"), ask(3)]).expect("a reply");
+    client.one(Command::Cancel(ReservationId(1)));
+    let plain = dump(&mut connection);
+    let mut read = || {
+        let read = "HMGET {ticket_hash_key}:sale format extend_max_ms quantity_min made";
+        let more = " reservations_max reservations_per_user_max";
+        let redis::Value::Array(fields) = connection.ask(&format!("{read}{more}")) else {
+            panic!("no fields")
+        };
+        let text = |field| redis::from_redis_value::<Option<String>>(field).expect("a text");
+        fields
+            .into_iter()
+            .map(|field| text(field).unwrap_or_default())
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    // What is as it was needs no format.
+    let change = |terms| Command::ChangeTerms(terms);
+    let same = Terms { quantity_min: Some(1), reservations_max: Some(None), ..Terms::default() };
+    client.one(change(same));
+    assert_eq!(read().trim(), "");
+    let one = Terms { reservations_per_user_max: Some(2), ..Terms::default() };
+    client.one(change(one));
+    assert_eq!(read(), "4 300000 1   2");
+    let exhausted = Outcome::UserReservationsExhausted { reservations_per_user_max: 2 };
+    assert_eq!(client.one(ask_as(4, "ann", "")), exhausted);
+    let all = Terms { reservations_max: Some(Some(4)), extend_max_ms: Some(7), ..Terms::default() };
+    client.one(change(all));
+    assert_eq!(read(), "4 7 1 3 4 2");
+    assert!(matches!(client.one(ask_as(4, "bob", "")), Outcome::Granted { .. }));
+    let exhausted = Outcome::ReservationsExhausted { reservations_max: 4 };
+    assert_eq!(client.one(ask_as(5, "bob", "")), exhausted);
+    client.one(Command::Cancel(ReservationId(4)));
+    client.one(change(Terms { reservations_max: Some(None), ..Terms::default() }));
+    assert_eq!(read(), "4 7 1   2");
+    let none = Terms {
+        reservations_per_user_max: Some(0),
+        extend_max_ms: Some(EXTEND_MAX_MS_DEFAULT),
+        ..Terms::default()
+    };
+    client.one(change(none));
+    assert_eq!(read().trim(), "3", "as much as a sale without rules may have");
+    assert_eq!(connection.text("EXISTS {ticket_hash_key}:users"), "0");
+    assert!(matches!(client.one(ask(5)), Outcome::Granted { .. }));
+    assert_ne!(dump(&mut connection), plain);
 }
 
 #[test]

@@ -162,6 +162,19 @@ pub struct TermsOptions {
     /// Most units in one purchase
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub quantity_max: Option<String>,
+    /// Fewest units in one purchase
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub quantity_min: Option<String>,
+    /// How much longer in all the shop may extend a hold, as in 10m; 0: not at all
+    #[arg(long, value_name = "DURATION")]
+    pub extend: Option<String>,
+    /// Most reservations ever made, those from before included; 0: no bound; default: it ends when
+    /// 1,000,000 came back, or 100 for each unit
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub reservations: Option<String>,
+    /// Most reservations ever made for one user, those from before included; 0: no bound
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub reservations_per_user: Option<String>,
 }
 
 /// What to do with a reservation.

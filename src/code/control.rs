@@ -49,11 +49,11 @@ pub const NOT_CONFIRMED: &Kind = &Kind::new(
 pub const TOO_FEW_FREE: &Kind =
     &Kind::new("too_few_free", Status::Conflict, "Fewer units of the sale are free.");
 
-/// What users have can't be counted at once.
+/// What is to be bounded can't be counted at once.
 pub const TOO_MANY_TO_COUNT: &Kind = &Kind::new(
     "too_many_to_count",
     Status::Conflict,
-    "Too many units of the sale are held or confirmed to count what each user has.",
+    "Too many units of the sale are held or confirmed, or too many reservations were made, to count them.",
 );
 
 /// Parts of a sale belong to another.

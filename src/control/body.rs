@@ -191,18 +191,26 @@ pub fn sale(request: &Request) -> Result<(SaleId, SaleSpec), Problem> {
     if let Some(closes_at_ms) = body.time("closes_at")? {
         spec.closes_at_ms = closes_at_ms;
     }
-    spec.check().map_err(|error| match error {
-        SpecError::Times(..) => Problem::invalid("closes_at", "opens_at must be before closes_at."),
-        SpecError::Total(_) => Problem::invalid("total", format!("{error}.")),
-        SpecError::Hold(_) => Problem::invalid("hold_ms", format!("{error}.")),
-        SpecError::Splits(_) => Problem::invalid("splits", format!("{error}.")),
-        SpecError::QuantityMin(..) => Problem::invalid("quantity_min", format!("{error}.")),
-        SpecError::Extend(_) => Problem::invalid("extend_max_ms", format!("{error}.")),
-        SpecError::Reservations(_) => Problem::invalid("reservations_max", format!("{error}.")),
-        SpecError::TypesSplit => Problem::invalid("types", format!("{error}.")),
-        SpecError::Quantity(_) => Problem::invalid("quantity_max", format!("{error}.")),
-    })?;
+    spec.check().map_err(out_of_range)?;
     Ok((id, spec))
+}
+
+/// What is wrong with a definition, or with new terms.
+fn out_of_range(error: SpecError) -> Problem {
+    let name = match error {
+        SpecError::Times(..) => {
+            return Problem::invalid("closes_at", "opens_at must be before closes_at.");
+        }
+        SpecError::Total(_) => "total",
+        SpecError::Hold(_) => "hold_ms",
+        SpecError::Splits(_) => "splits",
+        SpecError::QuantityMin(..) => "quantity_min",
+        SpecError::Extend(_) => "extend_max_ms",
+        SpecError::Reservations(_) => "reservations_max",
+        SpecError::TypesSplit => "types",
+        SpecError::Quantity(_) => "quantity_max",
+    };
+    Problem::invalid(name, format!("{error}."))
 }
 
 /// How many units are to remain: `{"remaining": N}`, or in a sale with ticket types
@@ -229,10 +237,19 @@ pub fn reset(request: &Request) -> Result<(Option<u64>, bool), Problem> {
     Ok((body.number("total", 0, TOTAL_MAX)?, body.flag("force")?))
 }
 
-/// The terms that are to change: `{"closes_at", "hold_ms", "limit_per_user", "quantity_max"}`, as they are
-/// shown. `null` is what a sale without the first or third shows: it never closes, nobody is limited.
+/// The terms that are to change, as they are shown. `null` is what a sale shows that never closes, limits
+/// nobody, or was given no bound on reservations.
 pub fn terms(request: &Request) -> Result<Terms, Problem> {
-    let names = ["closes_at", "hold_ms", "limit_per_user", "quantity_max"];
+    let names = [
+        "closes_at",
+        "hold_ms",
+        "limit_per_user",
+        "quantity_max",
+        "quantity_min",
+        "extend_max_ms",
+        "reservations_max",
+        "reservations_per_user_max",
+    ];
     let body = Members::read(request, &names)?;
     if body.0.is_empty() {
         return Err(Problem::invalid(
@@ -240,18 +257,31 @@ pub fn terms(request: &Request) -> Result<Terms, Problem> {
             format!("Name what is to change: {}.", names.join(", ")),
         ));
     }
-    for name in ["hold_ms", "quantity_max"] {
+    for name in ["hold_ms", "quantity_max", "quantity_min", "extend_max_ms"] {
         if body.is_null(name) {
             return Err(Problem::invalid(name, format!("{name} must be a whole number.")));
         }
     }
-    let limit = body.number("limit_per_user", 0, u32::MAX.into())?;
-    Ok(Terms {
+    let per_user = |name: &'static str| -> Result<Option<u32>, Problem> {
+        let limit = body.number(name, 0, u32::MAX.into())?;
+        Ok(limit.or(body.is_null(name).then_some(0)).map(small))
+    };
+    let reservations_max = body.number("reservations_max", 0, TOTAL_MAX)?;
+    let terms = Terms {
         closes_at_ms: body.time("closes_at")?.or(body.is_null("closes_at").then_some(TIME_MS_MAX)),
         hold_ms: body.number("hold_ms", 1, HOLD_MS_MAX)?,
-        limit_per_user: limit.or(body.is_null("limit_per_user").then_some(0)).map(small),
+        limit_per_user: per_user("limit_per_user")?,
         quantity_max: body.number("quantity_max", 1, QUANTITY_MAX.into())?.map(small),
-    })
+        quantity_min: body.number("quantity_min", 1, QUANTITY_MAX.into())?.map(small),
+        extend_max_ms: body.number("extend_max_ms", 0, HOLD_MS_MAX)?,
+        reservations_max: match reservations_max {
+            None => body.is_null("reservations_max").then_some(None),
+            max => Some(max),
+        },
+        reservations_per_user_max: per_user("reservations_per_user_max")?,
+    };
+    terms.check().map_err(out_of_range)?;
+    Ok(terms)
 }
 
 /// The units to take back: `{"units": N, "at_most": true}`, of which the latter may be left out.

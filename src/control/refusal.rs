@@ -9,7 +9,7 @@ use crate::code::control::{
 use crate::engine::http::{Kind, Problem};
 use crate::limits::{LIMIT_COUNT_LINES_MAX, LIMIT_COUNT_UNITS_MAX, TOTAL_MAX};
 use crate::route::wrong_remaining;
-use crate::sale::Outcome;
+use crate::sale::{Outcome, SpecError};
 
 /// What the ledger says instead of what was asked.
 pub(super) fn refusal(outcome: Outcome) -> Problem {
@@ -53,9 +53,17 @@ pub(super) fn refusal(outcome: Outcome) -> Problem {
             let detail = format!("A reservation in this sale has at least {quantity_min} units.");
             Problem::invalid("quantity_max", detail)
         }
+        Outcome::QuantityMinTooLarge { quantity_max } => {
+            let detail = format!("A reservation in this sale has at most {quantity_max} units.");
+            Problem::invalid("quantity_min", detail)
+        }
+        Outcome::BoundOfParts => {
+            let detail = format!("{}.", SpecError::Reservations(0));
+            Problem::invalid("reservations_max", detail)
+        }
         Outcome::TooManyToCount { units } => {
             let detail = format!(
-                "The sale has had no limit per user, so nobody counts what each user has. {units} units are \
+                "The sale has not had this limit or bound, so nobody counts what it is about. {units} units are \
                  held or confirmed: no more than {LIMIT_COUNT_UNITS_MAX}, in {LIMIT_COUNT_LINES_MAX} \
                  reservations, are counted at once. Nothing changed."
             );

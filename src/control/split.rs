@@ -174,16 +174,26 @@ fn take_stock(
 fn refusal_of_terms(places: &Places, parts: u32, terms: &Terms) -> Option<Outcome> {
     let all = || (0..=parts as usize).filter_map(|number| places.get(number));
     let limits = |view: &SaleView| {
-        view.spec.limit_per_user == 0 && terms.limit_per_user.is_some_and(|limit| limit > 0)
+        let (is, will_be) = (&view.spec, terms.applied_to(&view.spec));
+        is.limit_per_user == 0 && will_be.limit_per_user > 0
+            || is.rules.reservations_per_user_max == 0
+                && will_be.rules.reservations_per_user_max > 0
     };
     let units = |view: &&SaleView| view.held + view.confirmed;
     let opens_at_ms = all().map(|view| view.spec.opens_at_ms).max()?;
     if terms.closes_at_ms.is_some_and(|closes_at_ms| closes_at_ms <= opens_at_ms) {
         return Some(Outcome::ClosesTooEarly { opens_at_ms });
     }
-    let quantity_min = places.head().spec.rules.quantity_min;
-    if terms.quantity_max.is_some_and(|quantity_max| quantity_max < quantity_min) {
+    let SaleSpec { quantity_max, rules, .. } = terms.applied_to(&places.head().spec);
+    let quantity_min = rules.quantity_min;
+    if quantity_min > quantity_max && terms.quantity_max.is_some() {
         return Some(Outcome::QuantityMaxTooSmall { quantity_min });
+    }
+    if quantity_min > quantity_max && terms.quantity_min.is_some() {
+        return Some(Outcome::QuantityMinTooLarge { quantity_max });
+    }
+    if rules.reservations_max.is_some_and(|max| max > 0) {
+        return Some(Outcome::BoundOfParts);
     }
     let counted = all().filter(|view| limits(view)).max_by_key(units)?;
     let units = units(&counted);

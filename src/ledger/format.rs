@@ -18,8 +18,8 @@ pub const FORMAT_REFUNDED: u32 = 2;
 pub const FORMAT_DETAILS: u32 = 3;
 /// The latest format that says nothing of what a purchase must regard.
 pub const FORMAT_PLAIN_MAX: u32 = FORMAT_DETAILS;
-/// A sale with [`Rules`](crate::sale::Rules) or ticket [`Types`](crate::sale::Types), from its creation:
-/// whoever does not know them would sell without regard to them.
+/// A sale with [`Rules`](crate::sale::Rules), for as long as it has any, or ticket
+/// [`Types`](crate::sale::Types): whoever does not know them would sell without regard to them.
 pub const FORMAT_RULES: u32 = 4;
 /// What this build reads.
 pub const FORMAT: u32 = FORMAT_RULES;
@@ -35,7 +35,8 @@ pub fn needed_by(command: &Command) -> u32 {
         Command::CancelTo(_, remaining) if remaining.is_none() => FORMAT_0_1_0,
         Command::Extend(..) | Command::CancelTo(..) | Command::RefundTo(..) => FORMAT_DETAILS,
         Command::Reserve(reserve) if reserve.details.is_some() => FORMAT_DETAILS,
-        // Also new terms and less stock: 0.1.0 reads both anew with each command.
+        Command::ChangeTerms(terms) if terms.name_rules() => FORMAT_RULES,
+        // Also all other terms and less stock: 0.1.0 reads both anew with each command.
         _ => FORMAT_0_1_0,
     }
 }
@@ -67,6 +68,8 @@ mod tests {
         ] {
             assert_eq!(needed_by(&command), FORMAT_DETAILS, "{command:?}");
         }
+        let rules = Terms { quantity_min: Some(1), ..Terms::default() };
+        assert_eq!(needed_by(&Command::ChangeTerms(rules)), FORMAT_RULES);
         for command in [
             Command::Confirm(id),
             Command::CancelTo(id, Remaining::Units(0)),

@@ -290,7 +290,11 @@ fn control() -> Vec<(&'static str, Value)> {
                     "closes_at": or_null(asked_time()),
                     "limit_per_user": or_null(whole(0, u32::MAX.into())),
                     "quantity_max": whole(1, QUANTITY_MAX.into()),
+                    "quantity_min": whole(1, QUANTITY_MAX.into()),
                     "hold_ms": whole(1, HOLD_MS_MAX),
+                    "extend_max_ms": whole(0, HOLD_MS_MAX),
+                    "reservations_max": or_null(whole(0, TOTAL_MAX)),
+                    "reservations_per_user_max": or_null(whole(0, u32::MAX.into())),
                 }),
             );
             terms["minProperties"] = 1.into();

@@ -220,6 +220,34 @@ fn changed_terms(terms: &TermsOptions) -> Result<Value, Failure> {
             .map_err(wrong("quantity-max", text.clone()))?;
         body.insert("quantity_max".into(), quantity.into());
     }
+    if let Some(text) = &terms.quantity_min {
+        let quantity = whole_number(text, 1, QUANTITY_MAX.into())
+            .map_err(wrong("quantity-min", text.clone()))?;
+        body.insert("quantity_min".into(), quantity.into());
+    }
+    if let Some(text) = &terms.extend {
+        let extend_max_ms = match text.as_str() {
+            "0" => 0,
+            text => {
+                duration_within(text, (1, HOLD_MS_MAX)).map_err(wrong("extend", text.to_owned()))?
+            }
+        };
+        body.insert("extend_max_ms".into(), extend_max_ms.into());
+    }
+    if let Some(text) = &terms.reservations {
+        let max = match text.as_str() {
+            "default" => None,
+            text => Some(
+                whole_number(text, 0, TOTAL_MAX).map_err(wrong("reservations", text.to_owned()))?,
+            ),
+        };
+        body.insert("reservations_max".into(), max.into());
+    }
+    if let Some(text) = &terms.reservations_per_user {
+        let max = whole_number(text, 0, u32::MAX.into())
+            .map_err(wrong("reservations-per-user", text.clone()))?;
+        body.insert("reservations_per_user_max".into(), max.into());
+    }
     Ok(body.into())
 }
 

@@ -453,8 +453,15 @@ pub enum Outcome {
         /// The sale's minimum.
         quantity_min: u32,
     },
-    /// Change terms: the sale had no limit per user, and too many units are held or confirmed to count
-    /// what each user has; nothing changed.
+    /// Change terms: a reservation of this sale has no more units; nothing changed.
+    QuantityMinTooLarge {
+        /// The sale's maximum.
+        quantity_max: u32,
+    },
+    /// Change terms: only a sale in one part bounds how many reservations are made in it; nothing changed.
+    BoundOfParts,
+    /// Change terms: the sale did not bound this, and too many units are held or confirmed, or too many
+    /// reservations were made, to count them; nothing changed.
     TooManyToCount {
         /// How many units.
         units: u64,

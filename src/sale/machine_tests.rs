@@ -1,7 +1,7 @@
 use super::*;
 use crate::limits::{
-    LIMIT_COUNT_UNITS_MAX, QUANTITY_MAX, RETURNED_MAX_DEFAULT, RETURNED_PER_UNIT_DEFAULT,
-    TIME_MS_MAX, TOTAL_MAX,
+    LIMIT_COUNT_LINES_MAX, LIMIT_COUNT_UNITS_MAX, QUANTITY_MAX, RETURNED_MAX_DEFAULT,
+    RETURNED_PER_UNIT_DEFAULT, TIME_MS_MAX, TOTAL_MAX,
 };
 use crate::sale::{Key, Remaining, Terms, User};
 
@@ -576,4 +576,91 @@ fn what_is_taken_up_again_late_did_not_come_back() {
     let mut copy = Machine::restore(sale.view().spec, 0);
     sale.rows().iter().for_each(|row| copy.restore_row(row.clone()));
     assert_eq!(copy.returned, 3);
+}
+
+#[test]
+fn what_bounds_reservations_may_come_later_and_counts_those_from_before() {
+    let mut sale = machine(9, |_| {});
+    for (n, user) in [(1, "ann"), (2, "ann"), (3, "")] {
+        sale.apply(0, &ask(n, 1, user, ""));
+        sale.apply(0, &Command::Cancel(id(n)));
+    }
+    let min = |n| Terms { quantity_min: Some(n), ..Terms::default() };
+    let plain = sale.view();
+    let too_large = Outcome::QuantityMinTooLarge { quantity_max: 10 };
+    assert_eq!(sale.apply(0, &change(Terms { hold_ms: Some(7), ..min(11) })), too_large);
+    assert_eq!(sale.view(), plain, "all or nothing");
+    let terms = Terms {
+        reservations_max: Some(Some(5)),
+        reservations_per_user_max: Some(2),
+        extend_max_ms: Some(0),
+        ..min(2)
+    };
+    assert!(matches!(sale.apply(0, &change(terms)), Outcome::Sale(_)));
+    assert_eq!(sale.apply(0, &ask(4, 1, "bob", "")), Outcome::QuantityTooSmall { quantity_min: 2 });
+    let exhausted = Outcome::UserReservationsExhausted { reservations_per_user_max: 2 };
+    assert_eq!(sale.apply(0, &ask(4, 2, "ann", "")), exhausted);
+    assert!(matches!(sale.apply(0, &ask(4, 2, "bob", "")), Outcome::Granted { .. }));
+    assert!(matches!(
+        sale.apply(0, &Command::Extend(id(4), Some(TIME_MS_MAX))),
+        Outcome::ExtensionLimit { .. }
+    ));
+    assert!(matches!(sale.apply(0, &ask(5, 2, "bob", "")), Outcome::Granted { .. }));
+    let exhausted = Outcome::ReservationsExhausted { reservations_max: 5 };
+    assert_eq!(sale.apply(0, &ask(6, 2, "eve", "")), exhausted);
+    let none = Terms {
+        reservations_max: Some(None),
+        reservations_per_user_max: Some(0),
+        extend_max_ms: Some(plain.spec.rules.extend_max_ms),
+        ..min(1)
+    };
+    sale.apply(0, &change(none));
+    assert_eq!(sale.view().spec, plain.spec);
+    assert_eq!(sale.made_by_user().count(), 0);
+    assert!(matches!(sale.apply(0, &ask(6, 1, "", "")), Outcome::Granted { .. }));
+}
+
+#[test]
+fn a_bound_on_reservations_comes_too_late_for_a_large_sale() {
+    let quantity = LIMIT_COUNT_UNITS_MAX as u32 + 1;
+    let mut sale = machine(u64::from(quantity), |spec| spec.quantity_max = quantity);
+    let all = Terms { reservations_max: Some(Some(9)), ..Terms::default() };
+    let one = Terms { reservations_per_user_max: Some(9), ..Terms::default() };
+    sale.apply(0, &ask(1, quantity, "", ""));
+    for terms in [all, one] {
+        let units = quantity.into();
+        assert_eq!(sale.apply(0, &change(terms)), Outcome::TooManyToCount { units });
+    }
+    sale.apply(0, &Command::Cancel(id(1)));
+    let gone = sale.rows()[0].clone();
+    for n in 2..=u128::from(LIMIT_COUNT_LINES_MAX) {
+        sale.restore_row(Row { id: id(n), ..gone.clone() });
+    }
+    let mut more = Machine::restore(sale.view().spec, 0);
+    sale.rows().iter().for_each(|row| more.restore_row(row.clone()));
+    more.restore_row(Row { id: id(1 << 64), ..gone });
+    for terms in [all, one] {
+        assert_eq!(more.apply(0, &change(terms)), Outcome::TooManyToCount { units: 0 });
+        assert!(matches!(sale.apply(0, &change(terms)), Outcome::Sale(_)));
+    }
+    // A bound of a kind that there is already needs no count.
+    assert!(matches!(
+        sale.apply(0, &ask(1 << 64, 1, "ann", "")),
+        Outcome::ReservationsExhausted { .. }
+    ));
+    let more = Terms { reservations_max: Some(Some(1 << 30)), ..Terms::default() };
+    assert!(matches!(sale.apply(0, &change(more)), Outcome::Sale(_)));
+    assert!(matches!(sale.apply(0, &ask(1 << 64, 1, "ann", "")), Outcome::Granted { .. }));
+}
+
+#[test]
+fn only_a_sale_in_one_part_bounds_all_its_reservations() {
+    let mut part = machine(9, |spec| spec.split = Split::Part { of: 2 });
+    let all = |max| change(Terms { reservations_max: Some(max), ..Terms::default() });
+    assert_eq!(part.apply(0, &all(Some(1))), Outcome::BoundOfParts);
+    for max in [Some(0), None] {
+        assert!(matches!(part.apply(0, &all(max)), Outcome::Sale(_)));
+    }
+    let one = Terms { reservations_per_user_max: Some(1), ..Terms::default() };
+    assert!(matches!(part.apply(0, &change(one)), Outcome::Sale(_)));
 }

@@ -92,6 +92,13 @@ fn several_terms_change_at_once_or_none() {
             (r#"{"quantity_max":null}"#, "quantity_max"),
             (r#"{"quantity_max":1000001}"#, "quantity_max"),
             (r#"{"limit_per_user":-1}"#, "limit_per_user"),
+            (r#"{"quantity_min":11}"#, "quantity_min"),
+            (r#"{"quantity_min":3,"quantity_max":2}"#, "quantity_min"),
+            (r#"{"quantity_min":null}"#, "quantity_min"),
+            (r#"{"extend_max_ms":null}"#, "extend_max_ms"),
+            (r#"{"extend_max_ms":31622400001}"#, "extend_max_ms"),
+            (r#"{"reservations_max":-1}"#, "reservations_max"),
+            (r#"{"reservations_per_user_max":4294967296}"#, "reservations_per_user_max"),
             (r#"{"total":5}"#, "body"),
             (r#"{"hold_ms":5,"hold_ms":6}"#, "body"),
             ("{}", "body"),
@@ -116,6 +123,45 @@ fn several_terms_change_at_once_or_none() {
             crate::buyer::Bought::Refused("invalid".into())
         );
         assert!(reserve(&mut buyer, "bob", 2, "").granted().is_some());
+        shop.assert_agrees();
+    });
+}
+
+#[test]
+fn a_loop_of_reserving_and_cancelling_ends_where_a_bound_comes_later() {
+    Shop::each("ticket=100,hold=1h", &[], |shop| {
+        let mut buyer = shop.buyer();
+        let mut once = |user: &str, units| {
+            let id = reserve(&mut buyer, user, units, "").granted()?;
+            Some(shop.reservation(&id, "cancel")["status"].clone())
+        };
+        assert_eq!(once("ann", 1), Some(json!("cancelled")));
+        let terms = json!({
+            "quantity_min": 2, "extend_max_ms": 0, "reservations_per_user_max": 3,
+        });
+        let changed = shop.change(&terms.to_string());
+        for (name, is) in terms.as_object().expect("an object") {
+            assert_eq!(&changed[name], is, "{name}");
+        }
+        let more = (0..9).take_while(|_| once("ann", 2).is_some()).count();
+        assert_eq!(more, 2, "with the one from before");
+        assert!(once("bob", 2).is_some() && once("bob", 1).is_none());
+        assert!(reserve(&mut shop.buyer(), "ann", 2, "").is("reservations_exhausted"));
+        let all = shop.ask("PATCH", "/v1/sales/ticket", r#"{"reservations_max":5}"#);
+        if shop.splits > 1 {
+            assert_eq!((all.status, &all.json()["field"]), (422, &json!("reservations_max")));
+        } else {
+            assert_eq!((all.status, &all.json()["reservations_max"]), (200, &json!(5)));
+            assert!(once("eve", 2).is_some());
+            assert!(reserve(&mut shop.buyer(), "eve", 2, "").is("reservations_exhausted"));
+        }
+        shop.assert_agrees();
+        let none = r#"{"quantity_min":1,"extend_max_ms":300000,"reservations_max":null,
+            "reservations_per_user_max":null}"#;
+        let plain = shop.change(none);
+        assert_eq!((&plain["reservations_max"], &plain["quantity_min"]), (&Value::Null, &json!(1)));
+        let again = (0..9).filter(|_| once("ann", 1).is_some()).count();
+        assert_eq!(again, 9);
         shop.assert_agrees();
     });
 }
@@ -276,14 +322,26 @@ fn the_command_changes_what_it_names() {
             "--limit",
             "4",
             "--quantity-max",
+            "4",
+            "--quantity-min",
             "2",
+            "--extend",
+            "10m",
+            "--reservations-per-user",
+            "20",
+            "--reservations",
+            "0",
         ]);
         assert_eq!((code, err.as_str()), (0, ""));
         for line in [
             "closes_at       2090-01-01T02:00:00.000Z\n",
             "hold            30s\n",
             "limit_per_user  4\n",
-            "quantity_max    2\n",
+            "quantity_max    4\n",
+            "quantity_min    2\n",
+            "extend_max      10m\n",
+            "reservations    0\n",
+            "made_per_user   20\n",
         ] {
             assert!(out.contains(line), "{out}");
         }
@@ -295,6 +353,8 @@ fn the_command_changes_what_it_names() {
             "never",
             "--limit",
             "0",
+            "--reservations",
+            "default",
             "--json",
         ]);
         let sale: Value = serde_json::from_str(&out).expect("JSON");
@@ -302,7 +362,8 @@ fn the_command_changes_what_it_names() {
             (code, &sale["closes_at"], &sale["limit_per_user"]),
             (0, &Value::Null, &Value::Null)
         );
-        assert_eq!((&sale["hold_ms"], &sale["quantity_max"]), (&json!(30_000), &json!(2)));
+        assert_eq!((&sale["hold_ms"], &sale["quantity_max"]), (&json!(30_000), &json!(4)));
+        assert_eq!(sale["reservations_max"], Value::Null);
         let (code, _, err) = shop.operate(&["sale", "change", "nope", "--limit", "1"]);
         assert_eq!((code, err.as_str()), (1, "error: There is no sale nope.\n"));
         assert_eq!(shop.splits > 1, sale["splits"] == 4);

@@ -64,6 +64,8 @@ fn nothing_is_written_that_a_server_beside_it_does_not_read() {
     let other = bought(&mut buyer, "bob", "");
     assert_eq!(shop.reservation(&other, "cancel")["status"], "cancelled");
     shop.change(r#"{"limit_per_user":2}"#);
+    let rules = r#"{"reservations_per_user_max":9}"#;
+    assert_eq!(shop.refused("PATCH", "/v1/sales/ticket", rules).0, 503);
     // Its lease ends.
     until("nobody is in the way", || shop.ask("POST", &refund, "").status == 200);
     assert_eq!(connection.text(&format!("HGET {SALE} format")), "2");

@@ -267,7 +267,7 @@ fn other(ways: &Ways) -> impl Strategy<Value = Command> + use<> {
             .prop_map(Command::AddStock),
         2 => (0..20u64, any::<bool>())
             .prop_map(|(units, at_most)| Command::TakeStock { units, at_most }),
-        2 => terms().prop_map(Command::ChangeTerms),
+        4 => terms().prop_map(Command::ChangeTerms),
         1 => Just(Command::Open),
         1 => Just(Command::Close),
         1 => spec(ways).prop_map(Command::Create),
@@ -284,18 +284,38 @@ fn terms() -> impl Strategy<Value = Terms> {
     let closes =
         prop_oneof![2 => Just(TIME_MS_MAX), 3 => BEGIN_MS..BEGIN_MS + 2 * SPAN_MS, 2 => 0..2u64];
     let limit = prop_oneof![Just(0), 1..6u32];
-    (
+    let plain = (
         prop::option::of(closes),
         prop::option::of(1..2_000u64),
         prop::option::of(limit),
         prop::option::of(prop_oneof![1 => 1..12u32, 1 => 1..2u32]),
-    )
-        .prop_map(|(closes_at_ms, hold_ms, limit_per_user, quantity_max)| Terms {
+    );
+    let some = (
+        prop::option::of(prop_oneof![2 => 1..8u32, 1 => 8..14u32]),
+        prop::option::of(prop_oneof![Just(EXTEND_MAX_MS_DEFAULT), 0..3_000u64]),
+        prop::option::of(
+            prop_oneof![3 => Just(None), 1 => Just(Some(0)), 2 => (1..40u64).prop_map(Some)],
+        ),
+        prop::option::of(prop_oneof![Just(0), 1..6u32]),
+    );
+    // All of a sale that is plain.
+    let none = Just((Some(1), Some(EXTEND_MAX_MS_DEFAULT), Some(None), Some(0)));
+    let rules = prop_oneof![2 => Just((None, None, None, None)), 2 => some, 1 => none];
+    (plain, rules).prop_map(|(plain, rules)| {
+        let (closes_at_ms, hold_ms, limit_per_user, quantity_max) = plain;
+        let (quantity_min, extend_max_ms, reservations_max, reservations_per_user_max) = rules;
+        let quantity_min = quantity_min.map(|min: u32| min.min(quantity_max.unwrap_or(min)));
+        Terms {
             closes_at_ms,
             hold_ms,
             limit_per_user,
             quantity_max,
-        })
+            quantity_min,
+            extend_max_ms,
+            reservations_max,
+            reservations_per_user_max,
+        }
+    })
 }
 
 fn spec(ways: &Ways) -> impl Strategy<Value = SaleSpec> + use<> {
@@ -350,10 +370,10 @@ pub struct Seen(BTreeSet<String>);
 
 impl Seen {
     /// How many kinds of outcomes there are.
-    pub const KINDS: usize = 41;
+    pub const KINDS: usize = 42;
     /// The same for places of a split sale.
     #[allow(dead_code, reason = "not every ledger has them")]
-    pub const SPLIT_KINDS: usize = 40;
+    pub const SPLIT_KINDS: usize = 42;
 
     /// The names of the kinds seen.
     pub fn kinds(&self) -> &BTreeSet<String> {

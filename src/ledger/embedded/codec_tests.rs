@@ -80,14 +80,25 @@ fn terms() -> impl Strategy<Value = Terms> {
     let hold_ms = proptest::option::of(1..=HOLD_MS_MAX);
     let limit_per_user = proptest::option::of(any::<u32>());
     let quantity_max = proptest::option::of(1..=QUANTITY_MAX);
-    (closes_at_ms, hold_ms, limit_per_user, quantity_max).prop_map(
-        |(closes_at_ms, hold_ms, limit_per_user, quantity_max)| Terms {
+    let plain = (closes_at_ms, hold_ms, limit_per_user, quantity_max);
+    let quantity_min = proptest::option::of(1..=QUANTITY_MAX);
+    let extend_max_ms = proptest::option::of(0..=HOLD_MS_MAX);
+    let reservations_max = proptest::option::of(proptest::option::of(0..=TOTAL_MAX));
+    let rules = (quantity_min, extend_max_ms, reservations_max, proptest::option::of(any::<u32>()));
+    (plain, rules).prop_map(|(plain, rules)| {
+        let (closes_at_ms, hold_ms, limit_per_user, quantity_max) = plain;
+        let (quantity_min, extend_max_ms, reservations_max, reservations_per_user_max) = rules;
+        Terms {
             closes_at_ms,
             hold_ms,
             limit_per_user,
-            quantity_max,
-        },
-    )
+            quantity_max: quantity_max.max(quantity_min.and(quantity_max).and(quantity_min)),
+            quantity_min,
+            extend_max_ms,
+            reservations_max,
+            reservations_per_user_max,
+        }
+    })
 }
 
 proptest! {

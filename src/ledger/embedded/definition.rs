@@ -9,14 +9,28 @@ const CLOSING: u8 = 1;
 const HOLD: u8 = 2;
 const LIMIT: u8 = 4;
 const QUANTITY: u8 = 8;
+const QUANTITY_MIN: u8 = 16;
+const EXTENSION: u8 = 32;
+const RESERVATIONS: u8 = 64;
+const PER_USER: u8 = 128;
 
 /// A bound on reservations that was not given.
 const NOT_SET: u64 = u64::MAX;
 
 /// Which terms are named, and these.
 pub(super) fn put_terms(out: &mut Vec<u8>, terms: &Terms) {
-    let times = [(CLOSING, terms.closes_at_ms), (HOLD, terms.hold_ms)];
-    let counts = [(LIMIT, terms.limit_per_user), (QUANTITY, terms.quantity_max)];
+    let times = [
+        (CLOSING, terms.closes_at_ms),
+        (HOLD, terms.hold_ms),
+        (EXTENSION, terms.extend_max_ms),
+        (RESERVATIONS, terms.reservations_max.map(|max| max.unwrap_or(NOT_SET))),
+    ];
+    let counts = [
+        (LIMIT, terms.limit_per_user),
+        (QUANTITY, terms.quantity_max),
+        (QUANTITY_MIN, terms.quantity_min),
+        (PER_USER, terms.reservations_per_user_max),
+    ];
     let named = |bit: u8, is_named: bool| if is_named { bit } else { 0 };
     let times_named = times.iter().map(|(bit, ms)| named(*bit, ms.is_some()));
     let counts_named = counts.iter().map(|(bit, count)| named(*bit, count.is_some()));
@@ -120,13 +134,25 @@ impl Reader<'_> {
         if named & HOLD != 0 {
             terms.hold_ms = Some(self.u64("hold time")?);
         }
+        if named & EXTENSION != 0 {
+            terms.extend_max_ms = Some(self.u64("extension")?);
+        }
+        if named & RESERVATIONS != 0 {
+            let max = self.u64("reservations")?;
+            terms.reservations_max = Some(Some(max).filter(|max| *max != NOT_SET));
+        }
         if named & LIMIT != 0 {
             terms.limit_per_user = Some(self.u32("limit")?);
         }
         if named & QUANTITY != 0 {
             terms.quantity_max = Some(self.u32("maximum quantity")?);
         }
-        let known = named <= CLOSING | HOLD | LIMIT | QUANTITY;
-        check(known && terms.check().is_ok(), terms, "terms")
+        if named & QUANTITY_MIN != 0 {
+            terms.quantity_min = Some(self.u32("minimum quantity")?);
+        }
+        if named & PER_USER != 0 {
+            terms.reservations_per_user_max = Some(self.u32("reservations")?);
+        }
+        check(terms.check().is_ok(), terms, "terms")
     }
 }

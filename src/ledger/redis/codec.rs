@@ -202,14 +202,25 @@ impl Codec {
     /// What stays as it is is empty.
     fn change_terms(&self, keys: &SaleKeys, terms: &Terms, out: &mut Vec<u8>) {
         debug_assert!(terms.check().is_ok(), "unchecked terms: {terms:?}");
-        self.begin(keys, ScriptName::ChangeTerms, 4, out);
-        let [limit, quantity] =
-            [terms.limit_per_user, terms.quantity_max].map(|n| n.map(u64::from));
-        for term in [terms.closes_at_ms, terms.hold_ms, limit, quantity] {
-            match term {
-                Some(number) => bulk_number(out, number),
-                None => bulk(out, b""),
-            }
+        self.begin(keys, ScriptName::ChangeTerms, 8, out);
+        let mut put = |term: Option<u64>| match term {
+            Some(number) => bulk_number(out, number),
+            None => bulk(out, b""),
+        };
+        put(terms.closes_at_ms);
+        put(terms.hold_ms);
+        put(terms.limit_per_user.map(u64::from));
+        put(terms.quantity_max.map(u64::from));
+        put(terms.quantity_min.map(u64::from));
+        put(terms.extend_max_ms);
+        match terms.reservations_max {
+            Some(None) => bulk(out, b"default"),
+            Some(Some(max)) => bulk_number(out, max),
+            None => bulk(out, b""),
+        }
+        match terms.reservations_per_user_max {
+            Some(max) => bulk_number(out, max.into()),
+            None => bulk(out, b""),
         }
     }
 

@@ -101,6 +101,8 @@ fn is_promise(command: &Command, outcome: &Outcome) -> bool {
         | Outcome::TooFewFree { .. }
         | Outcome::ClosesTooEarly { .. }
         | Outcome::QuantityMaxTooSmall { .. }
+        | Outcome::QuantityMinTooLarge { .. }
+        | Outcome::BoundOfParts
         | Outcome::TooManyToCount { .. }
         | Outcome::NotClosed
         | Outcome::StillHeld { .. }

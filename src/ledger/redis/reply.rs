@@ -181,6 +181,8 @@ pub(super) fn may_change(command: &Command, outcome: &Outcome) -> bool {
             | Outcome::TooFewFree { .. }
             | Outcome::ClosesTooEarly { .. }
             | Outcome::QuantityMaxTooSmall { .. }
+            | Outcome::QuantityMinTooLarge { .. }
+            | Outcome::BoundOfParts
             | Outcome::TooManyToCount { .. }
             | Outcome::NotClosed
             | Outcome::StillHeld { .. }
@@ -450,6 +452,10 @@ fn one_outcome(
         ("quantity_max_too_small", Command::ChangeTerms(_)) => {
             Outcome::QuantityMaxTooSmall { quantity_min: elements.number()? }
         }
+        ("quantity_min_too_large", Command::ChangeTerms(_)) => {
+            Outcome::QuantityMinTooLarge { quantity_max: elements.number()? }
+        }
+        ("bound_of_parts", Command::ChangeTerms(_)) => Outcome::BoundOfParts,
         ("too_many_to_count", Command::ChangeTerms(_)) => {
             Outcome::TooManyToCount { units: elements.number()? }
         }

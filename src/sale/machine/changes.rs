@@ -2,8 +2,11 @@
 
 use super::Machine;
 use super::by_user::ByUser;
-use crate::limits::{LIMIT_COUNT_UNITS_MAX, TIME_MS_MAX, TOTAL_MAX};
+use crate::limits::{LIMIT_COUNT_LINES_MAX, LIMIT_COUNT_UNITS_MAX, TIME_MS_MAX, TOTAL_MAX};
 use crate::sale::command::Outcome;
+use crate::sale::rules::Rules;
+use crate::sale::spec::SaleSpec;
+use crate::sale::split::Split;
 use crate::sale::terms::Terms;
 
 impl Machine {
@@ -27,27 +30,47 @@ impl Machine {
         if terms.closes_at_ms.is_some_and(|closes_at_ms| closes_at_ms <= opens_at_ms) {
             return Outcome::ClosesTooEarly { opens_at_ms };
         }
-        let quantity_min = self.spec.rules.quantity_min;
-        if terms.quantity_max.is_some_and(|quantity_max| quantity_max < quantity_min) {
-            return Outcome::QuantityMaxTooSmall { quantity_min };
+        let changed = terms.applied_to(&self.spec);
+        let before = std::mem::replace(&mut self.spec, changed);
+        if let Some(refusal) = self.refusal_of_terms(&before, terms) {
+            self.spec = before;
+            return refusal;
         }
-        let limit_before = self.spec.limit_per_user;
-        let limit = terms.limit_per_user.unwrap_or(limit_before);
-        let units = self.held + self.confirmed;
-        if limit > 0 && limit_before == 0 && units > LIMIT_COUNT_UNITS_MAX {
-            return Outcome::TooManyToCount { units };
+        let (rules, old) = (self.spec.rules, before.rules);
+        if self.spec.limit_per_user == 0 {
+            self.units_by_user = ByUser::default();
+        } else if before.limit_per_user == 0 {
+            self.count_user_units();
         }
-        let spec = &mut self.spec;
-        spec.closes_at_ms = terms.closes_at_ms.unwrap_or(spec.closes_at_ms);
-        spec.hold_ms = terms.hold_ms.unwrap_or(spec.hold_ms);
-        spec.quantity_max = terms.quantity_max.unwrap_or(spec.quantity_max);
-        spec.limit_per_user = limit;
-        match (limit_before, limit) {
-            (0, 1..) => self.count_users(),
-            (1.., 0) => self.units_by_user = ByUser::default(),
-            _ => {}
+        if rules.reservations_per_user_max == 0 {
+            self.made_by_user = ByUser::default();
+        } else if old.reservations_per_user_max == 0 {
+            self.count_user_reservations();
         }
         Outcome::Sale(Box::new(self.view()))
+    }
+
+    /// Why the sale can't be as it now is defined, where it was so before.
+    fn refusal_of_terms(&self, before: &SaleSpec, terms: &Terms) -> Option<Outcome> {
+        let (spec, rules, old) = (&self.spec, &self.spec.rules, &before.rules);
+        let (quantity_min, quantity_max) = (rules.quantity_min, spec.quantity_max);
+        if quantity_min > quantity_max && terms.quantity_max.is_some() {
+            return Some(Outcome::QuantityMaxTooSmall { quantity_min });
+        }
+        if quantity_min > quantity_max && terms.quantity_min.is_some() {
+            return Some(Outcome::QuantityMinTooLarge { quantity_max });
+        }
+        let is_bounded = |rules: &Rules| rules.reservations_max.is_some_and(|max| max > 0);
+        if is_bounded(rules) && !is_bounded(old) && spec.split != Split::Whole {
+            return Some(Outcome::BoundOfParts);
+        }
+        let limits = spec.limit_per_user > 0 && before.limit_per_user == 0;
+        let counts = is_bounded(rules) && !is_bounded(old)
+            || rules.reservations_per_user_max > 0 && old.reservations_per_user_max == 0;
+        let units = self.held + self.confirmed;
+        let is_large = (limits || counts) && units > LIMIT_COUNT_UNITS_MAX
+            || counts && self.rows.len() as u64 > LIMIT_COUNT_LINES_MAX;
+        is_large.then_some(Outcome::TooManyToCount { units })
     }
 
     pub(super) fn add_stock(&mut self, units: u64) -> Outcome {

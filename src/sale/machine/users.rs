@@ -64,7 +64,7 @@ impl Machine {
     }
 
     /// Counts what each user has in a sale that did not count it.
-    pub(super) fn count_users(&mut self) {
+    pub(super) fn count_user_units(&mut self) {
         for row in 0..self.rows.len() {
             let row = &self.rows[row];
             if row.status.has_units() && row.user_bytes > 0 {
@@ -72,6 +72,14 @@ impl Machine {
                     (row.user_bytes, row.owner.clone(), row.quantity);
                 self.add_user_units(user_bytes, &owner, quantity);
             }
+        }
+    }
+
+    /// The same of how many reservations were made for each.
+    pub(super) fn count_user_reservations(&mut self) {
+        for row in 0..self.rows.len() {
+            let (user_bytes, owner) = (self.rows[row].user_bytes, self.rows[row].owner.clone());
+            self.add_user_reservation(user_bytes, &owner);
         }
     }
 }

@@ -1,24 +1,32 @@
 -- Changes what the sale sells by from now on: ARGV[4] on are closes_at_ms, hold_ms, limit_per_user,
--- quantity_max, empty where nothing is to change. All of them or none.
+-- quantity_max, quantity_min, extend_max_ms, reservations_max (`default`: none of its own),
+-- reservations_per_user_max, empty where nothing is to change. All of them or none.
 --
--- A sale without a limit does not count what each user has, so with its first limit all reservations
--- are counted here, if they are few enough that Redis may stand still for them.
+-- A sale counts what it bounds. So with its first bound of a kind all reservations are counted here, if
+-- they are few enough that Redis may stand still for them.
 --
 -- Reply, beside that of view.lua: 'closes_too_early' and when it opens; 'quantity_max_too_small' and the
--- fewest units of a reservation; 'too_many_to_count' and the
--- units that are held and confirmed.
+-- fewest units of a reservation; 'quantity_min_too_large' and the most; 'bound_of_parts';
+-- 'too_many_to_count' and the units that are held and confirmed.
 if not known then return {now, -1} end
-local limit_before = limit
+local limit_before, user_max_before = limit, user_max
+local function is_bounded() return reservations_max and reservations_max > 0 or false end
+local was_bounded = is_bounded()
 closes = tonumber(ARGV[4]) or closes
 if ARGV[4] ~= '' and closes <= opens then return {now, free, 'closes_too_early', opens} end
-if ARGV[7] ~= '' and tonumber(ARGV[7]) < quantity_min then
-  return {now, free, 'quantity_max_too_small', quantity_min}
-end
 hold, limit, quantity_max = tonumber(ARGV[5]) or hold, tonumber(ARGV[6]) or limit,
   tonumber(ARGV[7]) or quantity_max
+quantity_min, extend_max, user_max = tonumber(ARGV[8]) or quantity_min, tonumber(ARGV[9]) or extend_max,
+  tonumber(ARGV[11]) or user_max
+if ARGV[10] ~= '' then reservations_max = tonumber(ARGV[10]) or false end
+if quantity_min > quantity_max then
+  if ARGV[7] ~= '' then return {now, free, 'quantity_max_too_small', quantity_min} end
+  if ARGV[8] ~= '' then return {now, free, 'quantity_min_too_large', quantity_max} end
+end
+if is_bounded() and not was_bounded and parts then return {now, free, 'bound_of_parts'} end
 
 -- What each user has, and how many reservations were made for each (behind a tab), as far as the sale
--- bounds it; or nothing, and the reply.
+-- bounds it, and how many reservations there are; or nothing, and the reply.
 local function count_users()
   local too_many = {now, free, 'too_many_to_count', sold}
   if sold > LIMIT_COUNT_UNITS_MAX then return nil, too_many end
@@ -46,7 +54,7 @@ local function count_users()
       end
     end
   until cursor == '0'
-  return has
+  return has, lines
 end
 
 -- The names of users that have a number and shall have none.
@@ -79,26 +87,57 @@ local function set_users(has, gone)
   for i = 1, #gone, 1000 do call('HDEL', USERS, unpack(gone, i, math.min(i + 999, #gone))) end
 end
 
-local counts_from_now = limit_before == 0 and limit > 0
--- Nobody looks at what is left of units where reservations are still counted.
-local counts_no_more = limit_before > 0 and limit == 0
-if counts_from_now or counts_no_more then
+local users_from_now = limit_before == 0 and limit > 0 or user_max_before == 0 and user_max > 0
+-- Nobody looks at what is left of one kind where the other is still counted.
+local users_no_more = limit_before > 0 and limit == 0 or user_max_before > 0 and user_max == 0
+local made_from_now = is_bounded() and not was_bounded
+local has_rules = extend_max ~= EXTEND_MAX_MS_DEFAULT or quantity_min ~= 1 or reservations_max ~= false
+  or user_max > 0 or types
+local is_ruled = sale_format >= FORMAT_RULES
+if users_from_now or users_no_more then
   needs('UNLINK', USERS)
   needs('HDEL', USERS, 'a')
   needs('HINCRBY', SALE, 'repairs', '1')
-  needs('HSET', SALE, 'limit_per_user', '0')
 end
-if counts_from_now then
-  local has, reply = count_users()
-  if not has then return reply end
-  local gone = users_but(has)
+if is_ruled then needs('HDEL', SALE, 'a') end
+needs('HSET', SALE, 'limit_per_user', '0')
+local has, counted, gone
+if users_from_now or made_from_now then
+  has, counted = count_users()
+  if not has then return counted end
+  if users_from_now then gone = users_but(has) end
+end
+-- Whoever does not regard the rules must know it before there are any.
+if has_rules and not is_ruled then call('HSET', SALE, 'format', FORMAT_RULES) end
+if users_from_now then
   -- An audit under way has counted what is counted anew here.
   call('HINCRBY', SALE, 'repairs', '1')
   set_users(has, gone)
+elseif users_no_more then
+  call('HINCRBY', SALE, 'repairs', '1')
 end
-if counts_no_more then call('HINCRBY', SALE, 'repairs', '1') end
-call('HSET', SALE, 'hold_ms', format('%d', hold), 'closes_at_ms', format('%d', closes),
-  'limit_per_user', format('%d', limit), 'quantity_max', format('%d', quantity_max),
-  'last_ms', format('%d', now))
-if counts_no_more and user_max == 0 then call('UNLINK', USERS) end
+local set = {'hold_ms', format('%d', hold), 'closes_at_ms', format('%d', closes), 'limit_per_user',
+  format('%d', limit), 'quantity_max', format('%d', quantity_max), 'last_ms', format('%d', now)}
+local function to(name, number)
+  set[#set + 1] = name
+  set[#set + 1] = format('%d', number)
+end
+if has_rules then
+  to('extend_max_ms', extend_max)
+  to('quantity_min', quantity_min)
+  to('reservations_per_user_max', user_max)
+  if reservations_max then to('reservations_max', reservations_max) end
+  if made_from_now then to('made', counted) end
+elseif is_ruled and sale_format == FORMAT_RULES then
+  -- It is a plain sale again.
+  to('format', FORMAT_PLAIN_MAX)
+end
+call('HSET', SALE, unpack(set))
+if is_ruled and not has_rules then
+  call('HDEL', SALE, 'extend_max_ms', 'quantity_min', 'reservations_max', 'made',
+    'reservations_per_user_max')
+elseif is_ruled and not reservations_max then
+  call('HDEL', SALE, 'reservations_max', 'made')
+end
+if users_no_more and limit == 0 and user_max == 0 then call('UNLINK', USERS) end
 return view('sale')
