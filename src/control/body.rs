@@ -94,14 +94,18 @@ impl Members {
     }
 
     /// Ticket types and their caps, `{"adult": 60}`. Not there: none.
-    fn types(&self) -> Result<Types, Problem> {
-        let Some(value) = self.get("types") else { return Ok(Types::default()) };
+    fn types(&self, body: &[u8]) -> Result<Types, Problem> {
+        if self.get("types").is_none() {
+            return Ok(Types::default());
+        }
         let wrong = || {
             let detail =
                 "types must be an object of caps by name, as {\"adult\": 60, \"child\": 40}.";
             Problem::invalid("types", detail)
         };
-        let caps = value.as_object().ok_or_else(wrong)?.iter().map(|(name, cap)| {
+        // A `Value` has forgotten what stands there twice.
+        let named: TypesOfBody = serde_json::from_slice(body).map_err(|_| wrong())?;
+        let caps = named.types.0.iter().map(|(name, cap)| {
             let name = TypeName::new(name).map_err(invalid_types)?;
             Ok((name, whole(cap).ok_or_else(wrong)?))
         });
@@ -114,6 +118,12 @@ impl Members {
         let time = value.as_str().ok_or_else(|| "must be a string".to_owned()).and_then(parse_time);
         time.map(Some).map_err(|problem| Problem::invalid(name, format!("{name} {problem}.")))
     }
+}
+
+/// The ticket types of a body, also those that stand there twice.
+#[derive(serde::Deserialize)]
+struct TypesOfBody {
+    types: Members,
 }
 
 fn whole(value: &Value) -> Option<u64> {
@@ -184,7 +194,7 @@ pub fn sale(request: &Request) -> Result<(SaleId, SaleSpec), Problem> {
     if let Some(parts) = body.number("splits", 1, SPLITS_MAX.into())? {
         spec.split = Split::into_parts(small(parts));
     }
-    spec.types = body.types()?;
+    spec.types = body.types(&request.body)?;
     if let Some(opens_at_ms) = body.time("opens_at")? {
         spec.opens_at_ms = opens_at_ms;
     }

@@ -48,7 +48,7 @@ fn lines_problem(refused: &LinesRefused) -> Problem {
     match refused {
         LinesRefused::SoldOut { name, free } => {
             let detail = "The sale has fewer units left of this ticket type than were asked for.";
-            Problem::new(Code::SoldOut, detail).with("type", name.as_str()).with("free", *free)
+            Problem::new(Code::SoldOut, detail).with(TICKET_TYPE, name.as_str()).with("free", *free)
         }
         LinesRefused::Required => Problem::invalid(
             LINES,
@@ -59,12 +59,15 @@ fn lines_problem(refused: &LinesRefused) -> Problem {
         }
         LinesRefused::Unknown { name } => {
             Problem::invalid(LINES, format!("The sale has no ticket type {name}."))
-                .with("type", name.as_str())
+                .with(TICKET_TYPE, name.as_str())
         }
     }
 }
 
 const LINES: &str = "lines";
+
+/// `type` is a member that every problem has (RFC 9457).
+const TICKET_TYPE: &str = "ticket_type";
 
 /// Why a purchase was not granted.
 pub fn verdict_code(verdict: &Verdict) -> Code {

@@ -137,8 +137,9 @@ pub(super) fn describe(port: Port, operation: Operation) -> Description {
         }
         Operation::Reserve => Description::new(
             "Reserve units of a sale",
-            "Holds the units until `expires_at`. The same Idempotency-Key with the same request finds \
-             the reservation again, whatever became of the first answer.",
+            "Holds the units until `expires_at`, of all ticket types that `lines` names or of none. The \
+             same Idempotency-Key with the same request finds the reservation again, whatever became of \
+             the first answer.",
         )
         .takes("ReservationRequest")
         .says(201, "The new reservation.", "Reservation")
@@ -182,7 +183,8 @@ pub(super) fn describe(port: Port, operation: Operation) -> Description {
         .or_at_public(port, Code::ShopOnly),
         Operation::Cancel => Description::new(
             "Give a reservation back, or a part of it",
-            "Its units are for sale again. With `remaining` it keeps so many.",
+            "Its units are for sale again. With `remaining` it keeps so many, or so many of each ticket \
+             type.",
         )
         .may_take("Remaining")
         .says(200, RESERVATION, "Reservation")
@@ -191,7 +193,8 @@ pub(super) fn describe(port: Port, operation: Operation) -> Description {
         .or_denied_at_public(port),
         Operation::Refund => Description::new(
             "Pay a confirmed reservation back, or a part of it",
-            "Its units are for sale again. As often as it is sent. With `remaining` it keeps so many.",
+            "Its units are for sale again. As often as it is sent. With `remaining` it keeps so many, or so \
+             many of each ticket type.",
         )
         .may_take("Remaining")
         .says(200, RESERVATION, "Reservation")

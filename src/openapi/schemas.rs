@@ -4,7 +4,8 @@ use serde_json::{Map, Value, json};
 
 use crate::limits::{
     CONTROL_PAGE_MAX, CONTROL_RESERVATIONS_PAGE_MAX, HOLD_MS_MAX, KEY_BYTES_MAX, NOTE_BYTES_MAX,
-    QUANTITY_MAX, SALE_ID_BYTES_MAX, SPLITS_MAX, TOTAL_MAX, USER_BYTES_MAX,
+    QUANTITY_MAX, SALE_ID_BYTES_MAX, SPLITS_MAX, TOTAL_MAX, TYPE_NAME_BYTES_MAX, TYPES_MAX,
+    USER_BYTES_MAX,
 };
 use crate::route::table::{Operation, Port};
 
@@ -68,6 +69,18 @@ fn plain_text(bytes_max: usize) -> Value {
     json!({ "type": "string", "minLength": 1, "maxLength": bytes_max, "pattern": pattern })
 }
 
+/// An object with ticket types' names and what each has.
+fn by_type(least: usize, each: Value, description: &str) -> Value {
+    json!({
+        "type": "object",
+        "description": description,
+        "minProperties": least,
+        "maxProperties": TYPES_MAX,
+        "propertyNames": { "pattern": format!("^[a-z0-9_-]{{1,{TYPE_NAME_BYTES_MAX}}}$") },
+        "additionalProperties": each,
+    })
+}
+
 fn both() -> Vec<(&'static str, Value)> {
     let units = || whole(0, TOTAL_MAX);
     vec![
@@ -76,7 +89,7 @@ fn both() -> Vec<(&'static str, Value)> {
             json!({
                 "type": "string",
                 "pattern": format!("^[a-z0-9._-]{{1,{SALE_ID_BYTES_MAX}}}$"),
-                "examples": ["ticket"],
+                "examples": ["ticket", "festival"],
             }),
         ),
         (
@@ -127,10 +140,24 @@ fn both() -> Vec<(&'static str, Value)> {
                     "hold_ms": whole(1, HOLD_MS_MAX),
                     "opens_at": or_null(time()),
                     "closes_at": or_null(time()),
+                    "types": by_type(1, reference("TicketType"), "Its ticket types, if it has any."),
                     "splits": whole(2, SPLITS_MAX.into()),
                 }),
             ),
         ),
+        (
+            "TicketType",
+            object(
+                &["cap", "free", "held", "confirmed"],
+                json!({ "cap": whole(1, TOTAL_MAX), "free": units(), "held": units(), "confirmed": units() }),
+            ),
+        ),
+        ("Lines", {
+            let units = whole(0, QUANTITY_MAX.into());
+            let mut lines = by_type(0, units, "Units by ticket type. 0 is as good as left out.");
+            lines["examples"] = json!([{ "adult": 2, "child": 1 }]);
+            lines
+        }),
         (
             "Reservation",
             object(
@@ -140,6 +167,7 @@ fn both() -> Vec<(&'static str, Value)> {
                     "sale": reference("SaleId"),
                     "user": { "type": ["string", "null"] },
                     "quantity": whole(1, QUANTITY_MAX.into()),
+                    "lines": reference("Lines"),
                     "status": { "enum": ["held", "confirmed", "cancelled", "expired", "refunded"] },
                     "expires_at": time(),
                     "quantity_asked": {
@@ -148,6 +176,7 @@ fn both() -> Vec<(&'static str, Value)> {
                         "minimum": 1,
                         "maximum": QUANTITY_MAX,
                     },
+                    "lines_asked": reference("Lines"),
                     "first_expires_at": {
                         "description": "Until when it was held at first, if it was extended since.",
                         "type": "string",
@@ -161,7 +190,16 @@ fn both() -> Vec<(&'static str, Value)> {
         ),
         ("Note", plain_text(NOTE_BYTES_MAX)),
         ("Extension", closed(&[], json!({ "hold_ms": or_null(whole(1, HOLD_MS_MAX)) }))),
-        ("Remaining", closed(&[], json!({ "remaining": whole(0, QUANTITY_MAX.into()) }))),
+        (
+            "Remaining",
+            closed(
+                &[],
+                json!({ "remaining": {
+                    "description": "Units; in a sale with ticket types units by type, or 0.",
+                    "oneOf": [whole(0, QUANTITY_MAX.into()), reference("Lines")],
+                } }),
+            ),
+        ),
         (
             "ReservationPage",
             object(
@@ -192,6 +230,11 @@ fn both() -> Vec<(&'static str, Value)> {
                     "code": { "type": "string" },
                     "detail": { "type": "string" },
                     "field": { "type": "string", "description": "The input that is wrong." },
+                    "ticket_type": {
+                        "type": "string",
+                        "description": "The ticket type of which too few are left, or that the sale has not.",
+                    },
+                    "free": { "type": "integer", "minimum": 0, "description": "Units that are left." },
                 },
             }),
         ),
@@ -214,17 +257,26 @@ fn public() -> Vec<(&'static str, Value)> {
             key["description"] = format!("{KEY_BYTES_MAX} bytes of UTF-8 at the most.").into();
             key
         }),
-        (
-            "ReservationRequest",
-            closed(
+        ("ReservationRequest", {
+            let mut request = closed(
                 &["user"],
                 json!({
                     "user": reference("User"),
                     "quantity": whole(1, QUANTITY_MAX.into()),
+                    "lines": reference("Lines"),
                     "note": reference("Note"),
                 }),
-            ),
-        ),
+            );
+            let one = "In a sale with ticket types `lines`, in any other `quantity`.";
+            request["description"] = one.into();
+            // Each stands beside the sale of the same place among the examples of sales.
+            request["examples"] = json!([
+                { "user": "ann", "quantity": 1 },
+                { "user": "ann", "lines": { "adult": 2, "child": 1 } },
+            ]);
+            request["not"] = json!({ "required": ["quantity", "lines"] });
+            request
+        }),
         (
             "Bought",
             object(
@@ -279,6 +331,11 @@ fn control() -> Vec<(&'static str, Value)> {
                     "reservations_max": or_null(whole(0, TOTAL_MAX)),
                     "reservations_per_user_max": or_null(whole(0, u32::MAX.into())),
                     "hold_ms": or_null(whole(1, HOLD_MS_MAX)),
+                    "types": or_null(by_type(
+                        0,
+                        whole(1, TOTAL_MAX),
+                        "Ticket types and how many units of each may be sold. A sale with such is in one part.",
+                    )),
                     "splits": or_null(whole(1, SPLITS_MAX.into())),
                 }),
             ),
