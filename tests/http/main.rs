@@ -30,6 +30,7 @@ mod rules;
 mod requests;
 mod purchases;
 mod reservations;
+mod types;
 mod framing;
 mod rejects;
 mod deadlines;
