@@ -9,7 +9,7 @@ use super::{buy, done, embedded, serve, stampede, status, text, wait_for};
 
 /// Sells from a sale until it is over and archives it. The ids by user, and whether they are paid.
 fn archived(ledger: &str, more: &[&str], file: &Path) -> Vec<(String, String, bool)> {
-    let sale = ["--sale", "ticket=60,hold=2s,limit=1", "--sale", "other=5"];
+    let sale = ["--sale", "ticket=60,hold=2s,limit=1,reservations_per_user=1", "--sale", "other=5"];
     let mut server = serve(ledger, &[&sale[..], more].concat());
     let mut buyer = Buyer::connect(server.address()).expect("a buyer");
     let mut sold = Vec::new();
@@ -56,6 +56,8 @@ fn check(ledger: &str, sold: &[(String, String, bool)], file: &Path) {
     done(&["sale", "open", "ticket", "--control", &control]);
     let second = buyer.reserve("ticket", &sold[0].0, 1, "another").expect("an answer");
     assert!(second.bought().is("limit_reached"), "{second:?}");
+    let second = buyer.reserve("ticket", &sold[1].0, 1, "another").expect("an answer");
+    assert!(second.bought().is("reservations_exhausted"), "the first one expired: {second:?}");
     for n in 0..50 {
         buy(&server, "ticket", &format!("new{n}"), "k");
     }

@@ -16,7 +16,10 @@ type Known = BTreeMap<String, (String, String)>;
 /// Sells from `ticket` with a limit: held, paid, cancelled and expired; and from `other`. Closes
 /// `ticket`.
 fn sell(data: &Path, more: &[&str]) -> Known {
-    let sales = ["--sale", "ticket=100,hold=1h,limit=2", "--sale", "other=50,hold=1h"];
+    // Without orders nothing but its refund gives it a format.
+    let bound = if more.is_empty() { "" } else { ",reservations_per_user=2" };
+    let ticket = format!("ticket=100,hold=1h,limit=2{bound}");
+    let sales = ["--sale", &ticket, "--sale", "other=50,hold=1h"];
     let mut server = serve(&embedded(data), &[&sales[..], more].concat());
     let mut buyer = Buyer::connect(server.address()).expect("a buyer");
     let mut known = Known::new();
@@ -87,6 +90,8 @@ fn a_sale_moves_with_its_keys_limits_and_deadlines_and_its_orders_are_written_ov
     done(&["sale", "open", "ticket", "--control", &control]);
     let third = buyer.reserve("ticket", "u0", 1, "third").expect("an answer");
     assert!(third.bought().is("limit_reached"), "{third:?}");
+    let third = buyer.reserve("ticket", "u1", 1, "third").expect("an answer");
+    assert!(third.bought().is("reservations_exhausted"), "one of two was cancelled: {third:?}");
     let fresh = buy(&server, "ticket", "new", "k");
     let (id, _) = &known["u0 k0"];
     assert_eq!(buyer.confirm(id).expect("an answer").status, 200);
