@@ -193,9 +193,12 @@ fn how_to_buy<'a>(base: &str, sales: &'a [(SaleId, SaleStart)], needs_token: boo
         true => "curl -i -H \"Authorization: Bearer $TOKEN\" -H 'Idempotency-Key: my-first'",
     };
     let command = match sale {
-        Some((id, _)) if id != BUY_SALE => {
-            let body = if needs_token { "{}" } else { "{\"user\":\"ann\"}" };
-            let json = format!("-H 'Content-Type: application/json' -d '{body}'");
+        Some((id, view)) if id != BUY_SALE || !view.spec.types.is_empty() => {
+            let user = (!needs_token).then(|| "\"user\":\"ann\"".to_owned());
+            let mut types = view.spec.types.iter();
+            let lines = types.next().map(|(name, _)| format!("\"lines\":{{\"{name}\":1}}"));
+            let body = user.into_iter().chain(lines).collect::<Vec<_>>().join(",");
+            let json = format!("-H 'Content-Type: application/json' -d '{{{body}}}'");
             format!("{key} {json} {base}/v1/sales/{id}/reservations")
         }
         Some((_, view)) if view.spec.needs_user() && !needs_token => {

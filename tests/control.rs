@@ -777,6 +777,51 @@ fn the_commands_of_an_operator() {
 }
 
 #[test]
+fn ticket_types_on_the_command_line() {
+    let server = Server::start(&["--sale", "fair=100,types=child:50+adult:60"]);
+    let (code, out, err) =
+        operate(&server, &["sale", "create", "fair=100,types=adult:60+child:50"]);
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "fair: exists already, as asked\n", ""));
+    let (code, _, err) = operate(&server, &["sale", "create", "fair=100,types=adult:60"]);
+    assert!(code == 1 && err.contains("types"), "{err}");
+    let (code, out, _) = operate(&server, &["sale", "create", "show=9,types=a:1"]);
+    assert_eq!((code, out.as_str()), (0, "show: created\n"));
+    for wrong in ["types=a", "types=a:0", "types=A:1", "types=a:1+a:1", "types=a:1,splits=2"] {
+        let (code, out, err) = operate(&server, &["sale", "create", &format!("more=9,{wrong}")]);
+        assert!(code == 2 && out.is_empty() && err.contains("type"), "{wrong}: {err}");
+    }
+    let body = r#"{"user":"ann","lines":{"adult":3,"child":2}}"#;
+    let made = Client::new(&server).ask(client::reserve_from("fair", "", body)).json();
+    let id = made["id"].as_str().expect("an id");
+    assert!(
+        server.log().contains(r#"-d '{"user":"ann","lines":{"adult":1}}'"#),
+        "{}",
+        server.log()
+    );
+    let (code, out, _) = operate(&server, &["reservation", "show", id]);
+    assert!(code == 0 && out.contains("lines           adult:3+child:2\n"), "{out}");
+    let (code, out, _) = operate(&server, &["sale", "show", "fair"]);
+    for line in [
+        "type            adult: cap 60, free 57, held 3, confirmed 0\n",
+        "type            child: cap 50, free 48, held 2, confirmed 0\n",
+    ] {
+        assert!(code == 0 && out.contains(line), "{out}");
+    }
+    let cancel = ["reservation", "cancel", id, "--remaining"];
+    for wrong in ["adult:", "adult:-1", "Adult:1", "adult:1+adult:1", "1"] {
+        let (code, out, err) = operate(&server, &[&cancel[..], &[wrong]].concat());
+        assert!(code == 2 && out.is_empty() && err.contains("remaining"), "{wrong}: {err}");
+    }
+    let (code, out, err) = operate(&server, &[&cancel[..], &["child:1+adult:3"]].concat());
+    assert!(code == 0 && out.contains("lines           adult:3+child:1\n"), "{out}{err}");
+    assert!(out.contains("lines_asked     adult:3+child:2\n"), "{out}");
+    let (code, out, _) = operate(&server, &["sale", "list"]);
+    assert!(code == 0 && out.contains("fair"), "{out}");
+    let (code, out, _) = operate(&server, &[&cancel[..], &["0"]].concat());
+    assert!(code == 0 && out.contains("status          cancelled\n"), "{out}");
+}
+
+#[test]
 fn the_embedded_ledger_is_reached_directly_only_without_a_server() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = format!("embedded:{}", folder.path().join("data").display());

@@ -32,7 +32,7 @@ pub enum SaleAction {
         /// The sales: TOTAL units each, and what else they need
         #[arg(
             required = true,
-            value_name = "ID=TOTAL[,hold=30s][,limit=1][,quantity=4][,opens=TIME][,closes=TIME][,splits=4][,min=2][,extend=10m][,reservations=N][,reservations_per_user=N]"
+            value_name = "ID=TOTAL[,hold=30s][,limit=1][,quantity=4][,opens=TIME][,closes=TIME][,splits=4][,min=2][,extend=10m][,reservations=N][,reservations_per_user=N][,types=NAME:CAP+…]"
         )]
         sales: Vec<String>,
         /// Keep those that don't say splits= in this many parts, in Redis, as --splits of serve does
@@ -206,8 +206,9 @@ pub enum ReservationAction {
         id: String,
         /// Only a part of it: so many units remain
         ///
-        /// If it has as many or fewer already, nothing changes.
-        #[arg(long, value_name = "N", allow_negative_numbers = true)]
+        /// In a sale with ticket types so many of each, as in adult:1+child:2. If it has as many or fewer
+        /// already, nothing changes.
+        #[arg(long, value_name = "N|TYPE:N+…", allow_negative_numbers = true)]
         remaining: Option<String>,
     },
     /// Refund a reservation that is confirmed: its units are for sale again
@@ -218,8 +219,9 @@ pub enum ReservationAction {
         id: String,
         /// Only a part of it: so many units remain
         ///
-        /// If it has as many or fewer already, nothing changes.
-        #[arg(long, value_name = "N", allow_negative_numbers = true)]
+        /// In a sale with ticket types so many of each, as in adult:1+child:2. If it has as many or fewer
+        /// already, nothing changes.
+        #[arg(long, value_name = "N|TYPE:N+…", allow_negative_numbers = true)]
         remaining: Option<String>,
     },
 }
@@ -265,6 +267,8 @@ Examples:
       stampede sale list
   Two sales, one of them from tomorrow on:
       stampede sale create ticket=10000,hold=5m poster=500,opens=2030-01-01T10:00:00+08:00
+  A hundred tickets, at most 60 of them for adults and 50 for children:
+      stampede sale create fair=100,types=adult:60+child:50
   A hundred more, at once for sale on every server:
       stampede sale add-stock ticket 100
   An hour more, held for a minute, at most four in one purchase:
@@ -292,6 +296,8 @@ Examples:
       stampede reservation confirm ticket~0029vvg3r4fv5e9depdxtq4mv5
   It is given back, and for sale again:
       stampede reservation cancel ticket~0029vvg3r4fv5e9depdxtq4mv5
+  Of a sale with ticket types, two adults and a child remain:
+      stampede reservation cancel fair~0029vvg3r4fv5e9depdxtq4mv5 --remaining adult:2+child:1
   It was paid, and is paid back:
       stampede reservation refund ticket~0029vvg3r4fv5e9depdxtq4mv5
   On a server elsewhere:

@@ -217,10 +217,12 @@ pub struct ServeOptions {
     /// in which it is kept (see --splits); min=2, fewest units in one reservation (1); extend=10m, how much
     /// longer in all the shop may extend a hold (5m; 0, not at all); reservations=N, most reservations
     /// ever made, whatever becomes of them (0, no bound; if not given, it ends when 1,000,000 came back, or
-    /// 100 for each unit); reservations_per_user=N, the same for each user (0, no bound). A sale that exists is never changed.
+    /// 100 for each unit); reservations_per_user=N, the same for each user (0, no bound);
+    /// types=adult:60+child:50, ticket types and how many units of each may be sold. A sale that exists is
+    /// never changed.
     #[arg(
         long,
-        value_name = "ID=TOTAL[,hold=30s][,limit=1][,quantity=4][,opens=TIME][,closes=TIME][,splits=4][,min=2][,extend=10m][,reservations=N][,reservations_per_user=N]",
+        value_name = "ID=TOTAL[,hold=30s][,limit=1][,quantity=4][,opens=TIME][,closes=TIME][,splits=4][,min=2][,extend=10m][,reservations=N][,reservations_per_user=N][,types=NAME:CAP+…]",
         help_heading = "Sales"
     )]
     pub sale: Vec<String>,

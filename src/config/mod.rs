@@ -55,7 +55,7 @@ pub use orders::{
     LedgerAction, ORDERS_GROUP_DEFAULT, OrdersAction, OrdersCommand, OrdersWork, WebhooksWork,
 };
 pub use proxies::ForwardedHeader;
-pub use sale::{parse as parse_sale, parse_time, splits as parse_splits};
+pub use sale::{lines as parse_lines, parse as parse_sale, parse_time, splits as parse_splits};
 pub use source::{Changes, Given, SETTINGS, Setting, Source, without_newline};
 pub use value::{duration_within, whole_number};
 pub use webhooks::LettersAction;

@@ -1,13 +1,13 @@
-//! The definition of a sale as text: `ID=TOTAL[,hold=30s][,limit=1][,quantity=4][,opens=…][,closes=…][,splits=4][,min=2][,extend=5m][,reservations=N][,reservations_per_user=N]`.
+//! The definition of a sale as text: `ID=TOTAL[,hold=30s][,limit=1][,quantity=4][,opens=…][,closes=…][,splits=4][,min=2][,extend=5m][,reservations=N][,reservations_per_user=N][,types=adult:60+child:40]`.
 
 use super::source::{closest, did_you_mean};
 use super::value::whole_number;
 use crate::clock::parse_rfc3339;
 use crate::duration::{format_duration, parse_duration};
 use crate::limits::{HOLD_MS_MAX, QUANTITY_MAX, SPLITS_MAX, TOTAL_MAX};
-use crate::sale::{SaleId, SaleSpec, Split};
+use crate::sale::{Lines, SaleId, SaleSpec, Split, TypeName, Types};
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "hold",
     "limit",
     "quantity",
@@ -18,6 +18,7 @@ const KEYS: [&str; 10] = [
     "extend",
     "reservations",
     "reservations_per_user",
+    "types",
 ];
 
 /// The sale that a text defines, split so unless it says how; or what is wrong with it.
@@ -85,6 +86,7 @@ fn set(spec: &mut SaleSpec, key: &str, value: &str) -> Result<(), String> {
             let max = whole_number(value, 0, u32::MAX.into()).map_err(named)?;
             spec.rules.reservations_per_user_max = max as u32;
         }
+        "types" => spec.types = types(value).map_err(named)?,
         "splits" => spec.split = splits(value).map_err(named)?,
         "opens" => spec.opens_at_ms = parse_time(value).map_err(named)?,
         "closes" => spec.closes_at_ms = parse_time(value).map_err(named)?,
@@ -99,6 +101,30 @@ fn set(spec: &mut SaleSpec, key: &str, value: &str) -> Result<(), String> {
 /// Into how many parts a sale is split.
 pub fn splits(text: &str) -> Result<Split, String> {
     whole_number(text, 1, SPLITS_MAX.into()).map(|parts| Split::into_parts(parts as u32))
+}
+
+/// Ticket types and their caps: `adult:60+child:40`.
+fn types(text: &str) -> Result<Types, String> {
+    let named = pairs(text, (1, TOTAL_MAX))
+        .ok_or("must be NAME:CAP for each ticket type, such as adult:60+child:40")?;
+    Types::new(named).map_err(|error| format!("can't be: {error}"))
+}
+
+/// Units by ticket type, as a command names them: `adult:2+child:1`.
+pub fn lines(text: &str) -> Result<Lines, String> {
+    let named = pairs(text, (0, QUANTITY_MAX.into()))
+        .ok_or("must be NAME:UNITS for each ticket type, such as adult:2+child:1")?;
+    Lines::new(named.into_iter().map(|(name, units)| (name, units as u32)))
+        .map_err(|error| format!("can't be: {error}"))
+}
+
+/// Names of ticket types, each with a number of this range.
+fn pairs(text: &str, (min, max): (u64, u64)) -> Option<Vec<(TypeName, u64)>> {
+    let pair = |pair: &str| {
+        let (name, number) = pair.split_once(':')?;
+        Some((TypeName::new(name).ok()?, whole_number(number, min, max).ok()?))
+    };
+    text.split('+').map(pair).collect()
 }
 
 /// A point in time by RFC 3339, in ms since 1970.
@@ -136,6 +162,39 @@ mod tests {
         for bad in ["min=0", "min=11", "extend=367d", "reservations=-1", "reservations=9,splits=2"]
         {
             assert!(rules(&format!("ticket=9,{bad}")).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ticket_types_are_given_when_a_sale_is_made() {
+        let types = |text: &str| parse(text).map(|(_, spec)| spec.types.to_text());
+        let given = types("ticket=100,types=child:40+adult:60,limit=4");
+        assert_eq!(given.as_deref(), Ok("adult:60,child:40"));
+        for (text, told) in [
+            ("types=", "types must be NAME:CAP for each ticket type"),
+            ("types=adult", "types must be NAME:CAP"),
+            ("types=adult:60+", "types must be NAME:CAP"),
+            ("types=Adult:60", "types must be NAME:CAP"),
+            ("types=adult:0", "types must be NAME:CAP"),
+            ("types=adult:1099511627777", "types must be NAME:CAP"),
+            ("types=adult:1+adult:2", "stands there twice"),
+            ("types=adult:1,splits=2", "ticket types"),
+        ] {
+            let problem = types(&format!("ticket=100,{text}")).unwrap_err();
+            assert!(problem.contains(told), "{text}: {problem}");
+        }
+        let many = (0..17).map(|n| format!("t{n}:1")).collect::<Vec<_>>().join("+");
+        let problem = types(&format!("ticket=100,types={many}")).unwrap_err();
+        assert!(problem.contains("at most 16"), "{problem}");
+    }
+
+    #[test]
+    fn lines_are_units_by_ticket_type() {
+        let read = |text: &str| lines(text).map(|lines| lines.to_text());
+        assert_eq!(read("child:1+adult:2+dog:0").as_deref(), Ok("adult:2,child:1"));
+        for bad in ["", "2", "adult", "adult:-1", "adult:1000001", "adult:1+adult:1", "adult:1,b:1"]
+        {
+            assert!(read(bad).is_err(), "{bad}");
         }
     }
 

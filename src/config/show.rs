@@ -266,6 +266,10 @@ impl Page<'_> {
         if rules.reservations_per_user_max != default.reservations_per_user_max {
             lines.push(format!("reservations_per_user = {}", rules.reservations_per_user_max));
         }
+        if !spec.types.is_empty() {
+            let types = spec.types.iter().map(|(name, cap)| format!("{name} = {cap}"));
+            lines.push(format!("types = {{ {} }}", types.collect::<Vec<_>>().join(", ")));
+        }
         if spec.split.parts() > 1 || self.config.splits > 1 {
             lines.push(format!("splits = {}", spec.split.parts()));
         }

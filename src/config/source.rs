@@ -433,6 +433,19 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
+/// Ticket types as the text of `--sale` has them.
+fn types_text(types: toml::Table) -> Result<String, String> {
+    let one = |(name, cap): (String, Value)| match cap {
+        _ if name.contains(['+', ':']) => {
+            Err(format!("types: {name:?} is no name of a ticket type"))
+        }
+        Value::Integer(cap) => Ok(format!("{name}:{cap}")),
+        cap => Err(format!("types: the cap of {name} must be a whole number, not {}", kind(&cap))),
+    };
+    let types = types.into_iter().map(one).collect::<Result<Vec<_>, _>>()?;
+    Ok(types.join("+"))
+}
+
 /// A `[[sale]]` table as the text of `--sale`, so that both are judged alike.
 fn sale_text(table: Value) -> Result<String, String> {
     let Value::Table(mut table) = table else {
@@ -440,6 +453,7 @@ fn sale_text(table: Value) -> Result<String, String> {
     };
     let part = |key: &str, value: Value| match value {
         Value::Datetime(time) => Ok(time.to_string()),
+        Value::Table(types) if key == "types" => types_text(types),
         value => plain_text(value).map_err(|problem| format!("{key}: {problem}")),
     };
     let mut required = |key: &str| {

@@ -157,7 +157,7 @@ fn what_is_shown_can_be_read_again() {
          trusted-proxies = ['10.0.0.0/8', '::1']\ndrain-delay = '3s'\ndrain-timeout = '0s'\nstat-log = '/dev/null'\n\
          redis-counters-key = 'x:{sale}'\n[[sale]]\nid = 'a'\ntotal = 5\nhold = '90s'\nlimit = 1\n\
          quantity = 2\nopens = 2030-01-01T10:00:00+08:00\ncloses = '2031-01-01T00:00:00Z'\n\
-         [[sale]]\nid = 'b'\ntotal = 0\nsplits = 1",
+         [[sale]]\nid = 'b'\ntotal = 0\nsplits = 1\ntypes = { child = 5, adult = 6 }",
     );
     let first = load(&options, &[]).unwrap();
     let (_again, again) = file(&first.to_toml());
@@ -166,6 +166,7 @@ fn what_is_shown_can_be_read_again() {
     assert_eq!(first.sales[0].1.opens_at_ms, 1_893_463_200_000);
     let splits: Vec<_> = first.sales.iter().map(|(_, spec)| spec.split.parts()).collect();
     assert_eq!(splits, [4, 1]);
+    assert_eq!(first.sales[1].1.types.to_text(), "adult:6,child:5");
     let page = |config: &Config| {
         let lines = config.to_toml();
         let lines = lines.lines().map(|line| line.split("  # ").next().unwrap().trim().to_owned());
@@ -301,6 +302,9 @@ fn wrong_files() {
         ("sale = ['ticket=5']", "sale: must be tables"),
         ("[[sale]]\ntotal = 5", "sale: a [[sale]] without id"),
         ("[[sale]]\nid = 'a'", "sale: a [[sale]] without total"),
+        ("[[sale]]\nid = 'a'\ntotal = 5\ntypes = {a = 'x'}", "the cap of a must be a whole number"),
+        ("[[sale]]\nid = 'a'\ntotal = 5\ntypes = {A = 1}", "types must be NAME:CAP"),
+        ("[[sale]]\nid = 'a'\ntotal = 5\ntypes = {'a:1+b' = 1}", "is no name of a ticket type"),
         ("[[sale]]\nid = 'a'\ntotal = -5", "sale = a=-5: total must be a whole number"),
         ("[[sale]]\nid = 'a'\ntotal = 5\nholds = '1s'", "did you mean hold?"),
         ("[[sale]]\nid = 'a=1,limit'\ntotal = 5", "can't be part of a name or value"),

@@ -38,7 +38,9 @@ use self::arguments::{check_sale, shown};
 use self::way::{Way, value};
 use crate::cli::{OperatorOptions, ReservationAction, SaleAction, TermsOptions};
 use crate::clock::rfc3339;
-use crate::config::{duration_within, parse_sale, parse_splits, parse_time, whole_number};
+use crate::config::{
+    duration_within, parse_lines, parse_sale, parse_splits, parse_time, whole_number,
+};
 use crate::control::request::Request;
 use crate::engine::http::Method;
 use crate::limits::{CONTROL_PAGE_MAX, HOLD_MS_MAX, QUANTITY_MAX, TIME_MS_MAX, TOTAL_MAX};
@@ -117,8 +119,13 @@ fn hold_of(hold: Option<&str>) -> Result<Option<Value>, Failure> {
 
 fn remaining_of(remaining: &Option<String>) -> Result<Option<Value>, Failure> {
     let Some(text) = remaining else { return Ok(None) };
-    let remaining = whole_number(text, 0, QUANTITY_MAX.into())
-        .map_err(|problem| Failure::Usage(format!("--remaining {}: {problem}", shown(text))))?;
+    let wrong = |problem| Failure::Usage(format!("--remaining {}: {problem}", shown(text)));
+    let remaining = if text.contains(':') {
+        let lines = parse_lines(text).map_err(wrong)?;
+        lines.iter().map(|(name, units)| (name.to_string(), json!(units))).collect()
+    } else {
+        json!(whole_number(text, 0, QUANTITY_MAX.into()).map_err(wrong)?)
+    };
     Ok(Some(json!({ "remaining": remaining })))
 }
 
@@ -254,6 +261,8 @@ fn changed_terms(terms: &TermsOptions) -> Result<Value, Failure> {
 /// A sale as the control port takes it.
 fn definition(id: &SaleId, spec: &SaleSpec) -> Value {
     let time = |ms: u64, none: u64| (ms != none).then(|| rfc3339(ms));
+    let types: serde_json::Map<_, _> =
+        spec.types.iter().map(|(name, cap)| (name.to_string(), cap.into())).collect();
     json!({
         "id": id.as_str(),
         "total": spec.total,
@@ -266,6 +275,7 @@ fn definition(id: &SaleId, spec: &SaleSpec) -> Value {
         "reservations_per_user_max": spec.rules.reservations_per_user_max,
         "extend_max_ms": spec.rules.extend_max_ms,
         "hold_ms": spec.hold_ms,
+        "types": Some(types).filter(|types| !types.is_empty()),
         "splits": Some(spec.split.parts()).filter(|parts| *parts > 1),
     })
 }

@@ -16,6 +16,11 @@ pub fn text(value: &Value) -> String {
 }
 
 fn cell(name: &str, value: &Value) -> String {
+    if let Some(members) = value.as_object() {
+        // Units by ticket type.
+        let members = members.iter().map(|(name, units)| format!("{name}:{}", text(units)));
+        return members.collect::<Vec<_>>().join("+");
+    }
     match (name, value.as_u64()) {
         ("hold_ms" | "extend_max_ms", Some(ms)) => format_duration(ms),
         ("lease_ms", Some(ms)) => format!("{}.{}s", ms / 1000, ms % 1000 / 100),
@@ -27,12 +32,14 @@ fn cell(name: &str, value: &Value) -> String {
 }
 
 /// The members of sales and reservations, in the order in which they are read.
-const ORDER: [&str; 24] = [
+const ORDER: [&str; 27] = [
     "id",
     "sale",
     "user",
     "quantity",
+    "lines",
     "quantity_asked",
+    "lines_asked",
     "status",
     "expires_at",
     "first_expires_at",
@@ -42,6 +49,7 @@ const ORDER: [&str; 24] = [
     "free",
     "held",
     "confirmed",
+    "types",
     "limit_per_user",
     "quantity_min",
     "quantity_max",
@@ -59,6 +67,10 @@ pub fn members(out: &mut dyn Write, object: &Value) -> io::Result<()> {
     let mut members: Vec<_> = object.as_object().into_iter().flatten().collect();
     members.sort_by_key(|(name, _)| ORDER.iter().position(|known| known == name).unwrap_or(99));
     for (name, value) in members {
+        if let ("types", Some(types)) = (name.as_str(), value.as_object()) {
+            types.iter().try_for_each(|(name, one)| ticket_type(out, name, one))?;
+            continue;
+        }
         let label = match name.as_str() {
             "hold_ms" => "hold",
             "extend_max_ms" => "extend_max",
@@ -71,6 +83,17 @@ pub fn members(out: &mut dyn Write, object: &Value) -> io::Result<()> {
         writeln!(out, "{label:<16}{}", cell(name, value))?;
     }
     Ok(())
+}
+
+/// A ticket type, under its sale.
+fn ticket_type(out: &mut dyn Write, name: &str, one: &Value) -> io::Result<()> {
+    let [cap, free, held, confirmed] =
+        ["cap", "free", "held", "confirmed"].map(|of| text(&one[of]));
+    writeln!(
+        out,
+        "{:<16}{name}: cap {cap}, free {free}, held {held}, confirmed {confirmed}",
+        "type"
+    )
 }
 
 /// A column: its title, the member that it shows, and whether that is a count.
