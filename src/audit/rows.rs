@@ -12,7 +12,7 @@ use super::report::CheckReport;
 use crate::ledger::client::{Client, EXAMPLES_MAX, Repair, SaleAudit};
 use crate::ledger::gaps::Gaps;
 use crate::orders::{Database, Order, Row};
-use crate::sale::{Change, Reservation, ReservationId, SaleId, Status, User};
+use crate::sale::{Change, Lines, Reservation, ReservationId, SaleId, Status, User};
 
 /// Rows that are written in one transaction.
 const ROWS_PER_WRITE: usize = 1_000;
@@ -227,6 +227,11 @@ fn difference(change: &Change, order: &Order) -> Option<String> {
         let name = |user: Option<&str>| user.unwrap_or("nobody").to_owned();
         let (theirs, ours) = (name(order.user.as_deref()), name(user));
         return Some(format!("of {ours}, of {theirs} in the row"));
+    }
+    let lines = reservation.lines().map(Lines::to_json);
+    if let Some(theirs) = order.lines.as_ref().filter(|theirs| **theirs != lines) {
+        let name = |lines: &Option<String>| lines.clone().unwrap_or_else(|| "no lines".to_owned());
+        return Some(format!("{}, {} in the row", name(&lines), name(theirs)));
     }
     None
 }

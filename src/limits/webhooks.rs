@@ -1,7 +1,7 @@
 //! Bounds of webhooks: how many at a time, for how long, how often, and how many may wait.
 
 use super::logs::REQUEST_ID_BYTES_MAX;
-use super::sale::{KEY_BYTES_MAX, NOTE_BYTES_MAX, USER_BYTES_MAX};
+use super::sale::{KEY_BYTES_MAX, LINES_BYTES_MAX, NOTE_BYTES_MAX, USER_BYTES_MAX};
 
 /// Default of the webhooks that are sent at the same time. Each takes a thread and a connection.
 pub const WEBHOOK_PARALLEL: usize = 16;
@@ -87,7 +87,8 @@ const _: () = assert!(WEBHOOK_BACKLOG <= WEBHOOK_BACKLOG_MAX);
 // In JSON, a byte of a name takes two at the most, since none is a control character; all else in a
 // body has a fixed length.
 const _: () = assert!(
-    2 * (USER_BYTES_MAX + KEY_BYTES_MAX + REQUEST_ID_BYTES_MAX + NOTE_BYTES_MAX) + 1_024
+    2 * (USER_BYTES_MAX + KEY_BYTES_MAX + REQUEST_ID_BYTES_MAX + NOTE_BYTES_MAX + LINES_BYTES_MAX)
+        + 1_024
         <= WEBHOOK_BODY_BYTES_MAX
 );
 const _: () = assert!(

@@ -15,6 +15,8 @@ pub struct Order {
     pub status: Option<Status>,
     /// The version that was written last.
     pub version: u64,
+    /// Units by ticket type as JSON, or NULL. `None`: the table has no such column.
+    pub lines: Option<Option<String>>,
 }
 
 /// A row, as far as it can be read.

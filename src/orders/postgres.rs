@@ -137,11 +137,15 @@ impl Sink for Postgres {
 impl Database for Postgres {
     fn rows(&mut self, sale: &SaleId, each: &mut dyn FnMut(Row)) -> Result<(), DatabaseError> {
         self.with(|session| {
-            let sql = "SELECT reservation, user_id, quantity, status, version
-                       FROM orders WHERE sale = $1 ORDER BY reservation";
+            let has_lines = session.traced;
+            let sql = format!(
+                "SELECT reservation, user_id, quantity, status, version{}
+                 FROM orders WHERE sale = $1 ORDER BY reservation",
+                if has_lines { ", lines" } else { "" }
+            );
             let mut transaction = session.client.transaction()?;
             transaction.batch_execute("SET LOCAL statement_timeout = 0")?;
-            let mut rows = transaction.query_typed_raw(sql, [(sale.whole_str(), Type::TEXT)])?;
+            let mut rows = transaction.query_typed_raw(&sql, [(sale.whole_str(), Type::TEXT)])?;
             while let Some(row) = rows.next()? {
                 let columns = rows::Columns {
                     reservation: column(&row, 0),
@@ -149,6 +153,7 @@ impl Database for Postgres {
                     quantity: column::<i32>(&row, 2).map(|quantity| quantity.map(i64::from)),
                     status: column(&row, 3),
                     version: column(&row, 4),
+                    lines: has_lines.then(|| column(&row, 5)),
                 };
                 columns.read(sale).into_iter().for_each(&mut *each);
             }

@@ -6,7 +6,7 @@
 use std::ops::Deref;
 
 use super::database::{Order, Row};
-use crate::sale::{Change, ReservationId, SaleId, Status};
+use crate::sale::{Change, Lines, ReservationId, SaleId, Status};
 use crate::trace::Trace;
 
 /// The latest change of a reservation, and what any of its changes told of who asked for it.
@@ -20,6 +20,11 @@ impl<'a> Latest<'a> {
     /// What was noted with the reservation. Each of its changes has it.
     pub(super) fn note(&self) -> Option<&'a str> {
         self.change.reservation.note()
+    }
+
+    /// Its units by ticket type as JSON, in a sale that has such. They change with its quantity.
+    pub(super) fn lines(&self) -> Option<String> {
+        self.change.reservation.lines().map(Lines::to_json)
     }
 }
 
@@ -73,6 +78,8 @@ pub(super) struct Columns {
     pub(super) quantity: Column<i64>,
     pub(super) status: Column<String>,
     pub(super) version: Column<i64>,
+    /// `None`: the table has no such column.
+    pub(super) lines: Option<Column<String>>,
 }
 
 impl Columns {
@@ -107,8 +114,10 @@ impl Columns {
         let quantity = number("quantity", self.quantity)?;
         let version = number("version", self.version)?;
         let status = self.status.map_err(|problem| format!("status: {problem}"))?;
+        let lines = self.lines.transpose().map_err(|problem| format!("lines: {problem}"))?;
         Ok(Order {
             id,
+            lines,
             user: self.user.map_err(|problem| format!("user_id: {problem}"))?,
             quantity: u32::try_from(quantity)
                 .map_err(|_| format!("quantity is {quantity}, no number of units"))?,
@@ -137,6 +146,7 @@ mod tests {
             quantity: Ok(Some(1)),
             status: Ok(Some("held".into())),
             version: Ok(Some(5)),
+            lines: Some(Ok(None)),
         }
     }
 
@@ -151,6 +161,7 @@ mod tests {
             quantity: 1,
             status: Some(Status::Held),
             version: 5,
+            lines: Some(None),
         };
         let read = |columns: Columns, sale: &SaleId| columns.read(sale);
         assert_eq!(read(columns(&id(&ticket)), &ticket), Some(Row::Order(order.clone())));
@@ -164,7 +175,8 @@ mod tests {
             ));
             assert_eq!(read(columns(row), &part), None);
         }
-        let wrong: [fn(&mut Columns); 5] = [
+        let wrong: [fn(&mut Columns); 6] = [
+            |row| row.lines = Some(Err("a number".into())),
             |row| row.quantity = Ok(None),
             |row| row.quantity = Ok(Some(-1)),
             |row| row.version = Ok(Some(-1)),

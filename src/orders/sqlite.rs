@@ -29,10 +29,13 @@ UPDATE orders SET request_id = ?2, traceparent = ?3
 WHERE reservation = ?1 AND request_id IS NULL AND traceparent IS NULL";
 /// Says what was noted with a reservation.
 const NOTE: &str = "UPDATE orders SET note = ?2 WHERE reservation = ?1 AND note IS NOT ?2";
+/// Says how many units of which ticket type a row has that this change has written.
+const LINES: &str =
+    "UPDATE orders SET lines = ?2 WHERE reservation = ?1 AND version = ?3 AND lines IS NOT ?2";
 const GUARD: &str = "\nWHERE orders.version < excluded.version";
 
 /// What is added to a file of any version; an older worker does not notice.
-const COLUMNS: [&str; 3] = ["request_id", "traceparent", "note"];
+const COLUMNS: [&str; 4] = ["request_id", "traceparent", "note", "lines"];
 const VIEW: &str = include_str!("migrations/sqlite_view.sql");
 const INDEX: &str = "CREATE INDEX IF NOT EXISTS orders_expires_at ON orders (expires_at) \
                      WHERE status = 'held'";
@@ -140,6 +143,12 @@ impl Sqlite {
                     if let Some(note) = change.note() {
                         write.prepare_cached(NOTE)?.execute(params![public_id(&change), note])?;
                     }
+                    let lines = change.lines();
+                    // A repair may have to take lines away.
+                    if lines.is_some() || sql == UPSERT {
+                        let row = params![public_id(&change), lines, signed(change.version)];
+                        write.prepare_cached(LINES)?.execute(row)?;
+                    }
                 }
             }
             if let Some((source, version)) = position {
@@ -180,7 +189,7 @@ impl Sink for Sqlite {
 
 impl Database for Sqlite {
     fn rows(&mut self, sale: &SaleId, each: &mut dyn FnMut(Row)) -> Result<(), DatabaseError> {
-        let sql = "SELECT reservation, user_id, quantity, status, version
+        let sql = "SELECT reservation, user_id, quantity, status, version, lines
                    FROM orders WHERE sale = ?1 ORDER BY reservation";
         self.with(|connection| {
             let mut select = connection.prepare_cached(sql)?;
@@ -192,6 +201,7 @@ impl Database for Sqlite {
                     quantity: column(row, 2),
                     status: column(row, 3),
                     version: column(row, 4),
+                    lines: Some(column(row, 5)),
                 };
                 columns.read(sale).into_iter().for_each(&mut *each);
             }
@@ -253,7 +263,7 @@ fn take_refunds(connection: &mut Connection) -> rusqlite::Result<()> {
     write.commit()
 }
 
-/// Adds the columns that say who asked for a reservation, and what was noted with it. A column that may be NULL touches no row.
+/// Adds the columns that say who asked for a reservation, what was noted with it, and its ticket types. A column that may be NULL touches no row.
 fn add_columns(connection: &mut Connection) -> rusqlite::Result<()> {
     let has = |connection: &Connection, column| {
         let sql = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('orders') WHERE name = ?1)";
@@ -277,7 +287,7 @@ fn add_columns(connection: &mut Connection) -> rusqlite::Result<()> {
 fn add(path: &Path, connection: &mut Connection) -> rusqlite::Result<()> {
     let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
     let has_view = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'orders_readable'
-                                   AND sql LIKE '%note%')";
+                                   AND sql LIKE '%lines%')";
     let has_index = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'orders_expires_at')";
     let (has_view, has_index) = (number(has_view)? == 1, number(has_index)? == 1);
     let bytes = number("PRAGMA page_count")? * number("PRAGMA page_size")?;

@@ -168,6 +168,12 @@ impl Lines {
         Self(least.filter(|(_, quantity)| *quantity > 0).collect())
     }
 
+    /// As databases keep them: `{"adult":2,"child":1}`. No name has a character that JSON escapes.
+    pub fn to_json(&self) -> String {
+        let members = self.iter().map(|(name, quantity)| format!("\"{name}\":{quantity}"));
+        format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+    }
+
     /// As ledgers keep them: `adult:2,child:1`.
     pub fn to_text(&self) -> String {
         text_of(self.iter())
@@ -282,6 +288,7 @@ mod tests {
     fn lines_are_the_same_in_any_order_and_without_what_is_none() {
         let one = Lines::new([(name("child"), 1), (name("adult"), 2), (name("dog"), 0)]).unwrap();
         assert_eq!((one.to_text().as_str(), one.units()), ("adult:2,child:1", 3));
+        assert_eq!(one.to_json(), r#"{"adult":2,"child":1}"#);
         assert_eq!((one.of(&name("adult")), one.of(&name("dog"))), (2, 0));
         let twice = Lines::new([(name("a"), 1), (name("b"), 1), (name("a"), 0)]);
         assert_eq!(twice, Err(TypesError::Twice(name("a"))));

@@ -4,7 +4,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 
 use stampede::orders::{Database, DatabaseError, Order, open};
-use stampede::sale::{Change, Details, Note, SaleId, Status};
+use stampede::sale::{Change, Details, Lines, Note, SaleId, Status};
 use stampede::trace::Trace;
 
 use super::postgres_server::PostgresServer;
@@ -24,6 +24,7 @@ fn as_order(change: &Change) -> Order {
         quantity: reservation.quantity,
         status: Some(reservation.status),
         version: change.version,
+        lines: Some(change.reservation.lines().map(Lines::to_json)),
     }
 }
 
@@ -136,6 +137,41 @@ fn says_what_was_noted(database: &mut dyn Database, mut read: impl FnMut() -> Ve
     assert_eq!(read(), want);
 }
 
+/// Units by ticket type of the sale's reservations, as the table says them, in their order.
+fn says_its_lines(database: &mut dyn Database, mut read: impl FnMut() -> Vec<Option<String>>) {
+    let sale = sale("typed");
+    let typed = |n: u64, lines: &str, status, version| {
+        let mut change = change(&sale, n, status, version);
+        let lines = Lines::from_text(lines);
+        change.reservation.quantity = lines.as_ref().map_or(1, Lines::units);
+        change.reservation.details = Details { lines, ..Details::default() }.boxed();
+        change
+    };
+    let both = || Some(r#"{"adult":2,"child":1}"#.to_owned());
+    let made: Vec<_> = (1..=300)
+        .map(|n| typed(n, if n % 2 == 0 { "adult:2,child:1" } else { "" }, Status::Held, 5))
+        .collect();
+    let mut want: Vec<_> = (1..=300).map(|n| if n % 2 == 0 { both() } else { None }).collect();
+    for _ in 0..2 {
+        database.write(&made, None).expect("rows");
+        assert_eq!(read(), want);
+    }
+    // A part is given back; what was so before comes late, and changes nothing.
+    database.write(&[typed(2, "adult:1", Status::Confirmed, 6)], None).expect("a part");
+    want[1] = Some(r#"{"adult":1}"#.to_owned());
+    assert_eq!(read(), want);
+    database.write(&[typed(2, "adult:2", Status::Held, 4)], None).expect("a late one");
+    assert_eq!(read(), want);
+    let rows = rows(database, &sale);
+    let lines: Vec<_> = rows.into_iter().map(|row| row.lines.expect("a column")).collect();
+    assert_eq!(lines, want);
+    database.overwrite(&[typed(2, "adult:2,child:1", Status::Held, 5)]).expect("a repair");
+    database.overwrite(&[typed(4, "", Status::Held, 5)]).expect("a repair");
+    (want[1], want[3]) = (both(), None);
+    assert_eq!(read(), want);
+}
+
+const LINES: &str = "SELECT lines FROM orders WHERE sale = 'typed' ORDER BY reservation";
 const NOTES: &str = "SELECT note FROM orders WHERE sale = 'noted' ORDER BY reservation";
 
 const WHO_ASKED: &str =
@@ -150,6 +186,11 @@ fn a_row_of_sqlite_says_who_asked() {
     says_who_asked(&mut *database, || {
         let mut select = reader.prepare(WHO_ASKED).expect("a query");
         let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("rows");
+        rows.collect::<Result<_, _>>().expect("rows")
+    });
+    says_its_lines(&mut *database, || {
+        let mut select = reader.prepare(LINES).expect("a query");
+        let rows = select.query_map([], |row| row.get(0)).expect("rows");
         rows.collect::<Result<_, _>>().expect("rows")
     });
     says_what_was_noted(&mut *database, || {
@@ -167,6 +208,10 @@ fn a_row_of_postgres_says_who_asked() {
     says_who_asked(&mut *database, || {
         let rows = reader.query(WHO_ASKED, &[]).expect("rows");
         rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+    });
+    says_its_lines(&mut *database, || {
+        let rows = reader.query(LINES, &[]).expect("rows");
+        rows.iter().map(|row| row.get(0)).collect()
     });
     says_what_was_noted(&mut *database, || {
         let rows = reader.query(NOTES, &[]).expect("rows");

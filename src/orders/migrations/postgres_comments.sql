@@ -12,5 +12,6 @@ COMMENT ON COLUMN orders.version IS 'number of the change that was written last;
 COMMENT ON COLUMN orders.request_id IS 'X-Request-Id of the request that made the reservation; NULL: it had none, or an older version wrote the row';
 COMMENT ON COLUMN orders.traceparent IS 'traceparent of that request (W3C Trace Context)';
 COMMENT ON COLUMN orders.note IS 'note of the request that made the reservation; NULL: it had none';
+COMMENT ON COLUMN orders.lines IS 'units by ticket type as JSON, such as {"adult":2,"child":1}; NULL: the sale has no ticket types';
 COMMENT ON TABLE stampede_positions IS 'written by stampede: up to which change of an embedded ledger orders has been written';
 COMMENT ON TABLE stampede_migrations IS 'written by stampede: versions of these tables';

@@ -24,10 +24,11 @@ const ENCODINGS: [&str; 2] = ["UTF8", "SQL_ASCII"];
 /// NULL and have no default, so that adding them touches no row, however large the table is.
 const TRACE: &str = "ALTER TABLE orders ADD COLUMN IF NOT EXISTS request_id text,
                          ADD COLUMN IF NOT EXISTS traceparent text,
-                         ADD COLUMN IF NOT EXISTS note text";
+                         ADD COLUMN IF NOT EXISTS note text,
+                         ADD COLUMN IF NOT EXISTS lines text";
 /// Whether it has them.
-const TRACED: &str = "SELECT count(*) = 3 FROM pg_attribute
-    WHERE attrelid = to_regclass('orders') AND attname IN ('request_id', 'traceparent', 'note')
+const TRACED: &str = "SELECT count(*) = 4 FROM pg_attribute
+    WHERE attrelid = to_regclass('orders') AND attname IN ('request_id', 'traceparent', 'note', 'lines')
         AND NOT attisdropped";
 
 /// What is added to tables of any version, for who asks what is unpaid and expires soon. Not by
@@ -173,7 +174,7 @@ fn missing_rights(transaction: &mut Transaction<'_>) -> Result<Vec<String>, post
     Ok(missing)
 }
 
-/// Whether the table says who asked for reservations, and what was noted with them.
+/// Whether the table says who asked for reservations, what was noted with them, and their ticket types.
 pub(super) fn is_traced(client: &mut Client) -> Result<bool, postgres::Error> {
     client.query_typed_one(TRACED, &[])?.try_get(0)
 }
@@ -255,7 +256,7 @@ fn try_to_add(client: &mut Client) -> Result<Lacks, postgres::Error> {
                       pg_relation_size(c.oid),
                       col_description(c.oid, 1) IS NOT NULL
                           AND col_description(c.oid, (SELECT attnum FROM pg_attribute
-                              WHERE attrelid = c.oid AND attname = 'note')) IS NOT NULL,
+                              WHERE attrelid = c.oid AND attname = 'lines')) IS NOT NULL,
                       EXISTS (SELECT FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
                               WHERE x.indrelid = c.oid AND i.relname = $1)
                FROM pg_class c WHERE c.oid = to_regclass('orders')";

@@ -26,18 +26,19 @@ ON CONFLICT (reservation) DO UPDATE SET
 /// The same with the columns of a later version, for rows of which one has something to say in them.
 const UPSERT_TRACED: &str = "\
 INSERT INTO orders AS o (reservation, sale, user_id, idempotency_key, quantity, status, expires_at,
-                         created_at, updated_at, version, request_id, traceparent, note)
-SELECT r, s, u, k, q, t, e, a, a, v, i, p, n
+                         created_at, updated_at, version, request_id, traceparent, note, lines)
+SELECT r, s, u, k, q, t, e, a, a, v, i, p, n, l
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int[], $6::text[], $7::timestamptz[],
-            $8::timestamptz[], $9::bigint[], $10::text[], $11::text[], $12::text[])
-    AS rows (r, s, u, k, q, t, e, a, v, i, p, n)
+            $8::timestamptz[], $9::bigint[], $10::text[], $11::text[], $12::text[], $13::text[])
+    AS rows (r, s, u, k, q, t, e, a, v, i, p, n, l)
 ON CONFLICT (reservation) DO UPDATE SET
     user_id = excluded.user_id, idempotency_key = excluded.idempotency_key,
     quantity = excluded.quantity, status = excluded.status, expires_at = excluded.expires_at,
     updated_at = excluded.updated_at, version = excluded.version,
     request_id = coalesce(excluded.request_id, o.request_id),
     traceparent = coalesce(excluded.traceparent, o.traceparent),
-    note = coalesce(excluded.note, o.note)";
+    note = coalesce(excluded.note, o.note),
+    lines = excluded.lines";
 /// Says who asked for reservations of which a later change was here first.
 const FILL: &str = "\
 UPDATE orders AS o SET request_id = i, traceparent = p
@@ -51,9 +52,9 @@ COPY orders (reservation, sale, user_id, idempotency_key, quantity, status, expi
              updated_at, version) FROM STDIN BINARY";
 const COPY_TRACED: &str = "\
 COPY orders (reservation, sale, user_id, idempotency_key, quantity, status, expires_at, created_at,
-             updated_at, version, request_id, traceparent, note) FROM STDIN BINARY";
-/// Those of [`COPY_TRACED`]; the others are without the last three.
-const COPY_TYPES: [Type; 13] = [
+             updated_at, version, request_id, traceparent, note, lines) FROM STDIN BINARY";
+/// Those of [`COPY_TRACED`]; the others are without the last four.
+const COPY_TYPES: [Type; 14] = [
     Type::TEXT,
     Type::TEXT,
     Type::TEXT,
@@ -64,6 +65,7 @@ const COPY_TYPES: [Type; 13] = [
     Type::TIMESTAMPTZ,
     Type::TIMESTAMPTZ,
     Type::INT8,
+    Type::TEXT,
     Type::TEXT,
     Type::TEXT,
     Type::TEXT,
@@ -84,6 +86,7 @@ pub(super) struct Columns<'a> {
     request_ids: Vec<Option<&'a str>>,
     parents: Vec<Option<&'a str>>,
     notes: Vec<Option<&'a str>>,
+    lines: Vec<Option<String>>,
 }
 
 impl<'a> Columns<'a> {
@@ -94,6 +97,7 @@ impl<'a> Columns<'a> {
             columns.request_ids.push(change.trace.and_then(Trace::request_id));
             columns.parents.push(change.trace.and_then(Trace::parent));
             columns.notes.push(change.note());
+            columns.lines.push(change.lines());
             columns.reservations.push(public_id(change));
             columns.sales.push(change.sale.whole_str());
             columns.users.push(reservation.user.as_ref().map(|user| user.as_str()));
@@ -132,14 +136,16 @@ pub(super) fn upsert(
 ) -> Result<(), postgres::Error> {
     let columns = Columns::of(rows);
     let guard = if always { "" } else { GUARD };
-    if !(traced && says_any_more(rows)) {
+    // A repair may have to take lines away.
+    if !(traced && (always || says_any_more(rows))) {
         transaction.execute_typed(&[UPSERT, guard].concat(), &columns.parameters())?;
         return Ok(());
     }
     let texts = [&columns.request_ids, &columns.parents].map(|texts| texts as &(dyn ToSql + Sync));
     let more = texts.map(|texts| (texts, Type::TEXT_ARRAY));
-    let notes = [(&columns.notes as &(dyn ToSql + Sync), Type::TEXT_ARRAY)];
-    let parameters = [&columns.parameters()[..], &more, &notes].concat();
+    let last: [(&(dyn ToSql + Sync), Type); 2] =
+        [(&columns.notes, Type::TEXT_ARRAY), (&columns.lines, Type::TEXT_ARRAY)];
+    let parameters = [&columns.parameters()[..], &more, &last].concat();
     transaction.execute_typed(&[UPSERT_TRACED, guard].concat(), &parameters)?;
     let rows: [(&(dyn ToSql + Sync), Type); 2] =
         [(&columns.reservations, Type::TEXT_ARRAY), (&columns.versions, Type::INT8_ARRAY)];
@@ -148,7 +154,8 @@ pub(super) fn upsert(
 }
 
 fn says_any_more(rows: &[Latest<'_>]) -> bool {
-    rows.iter().any(|row| row.trace.is_some() || row.note().is_some())
+    rows.iter()
+        .any(|row| row.trace.is_some() || row.note().is_some() || row.reservation.lines().is_some())
 }
 
 /// Copies rows. The crate prepares the statement under a name, which it gives back to the server
@@ -160,7 +167,7 @@ pub(super) fn copy(
 ) -> Result<(), postgres::Error> {
     let (sql, columns) = match traced && says_any_more(rows) {
         true => (COPY_TRACED, COPY_TYPES.len()),
-        false => (COPY, COPY_TYPES.len() - 3),
+        false => (COPY, COPY_TYPES.len() - 4),
     };
     let mut writer = BinaryCopyInWriter::new(transaction.copy_in(sql)?, &COPY_TYPES[..columns]);
     for change in rows {
@@ -180,6 +187,7 @@ pub(super) fn copy(
             &change.trace.and_then(Trace::request_id),
             &change.trace.and_then(Trace::parent),
             &change.note(),
+            &change.lines(),
         ];
         writer.write(&values[..columns])?;
     }

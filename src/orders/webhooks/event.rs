@@ -3,11 +3,11 @@
 //! Both depend on nothing but the change, so that they are the same in every attempt, also after a
 //! restart.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::clock::rfc3339;
 use crate::orders::rows::{public_id, signed};
-use crate::sale::{Change, ReservationId};
+use crate::sale::{Change, Lines, ReservationId};
 
 /// A change, ready to be kept and sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,15 @@ struct Data<'a> {
     traceparent: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<&'a str>,
+    /// As an object.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "by_type")]
+    lines: Option<&'a Lines>,
+}
+
+/// Units by ticket type, as an object.
+fn by_type<S: Serializer>(lines: &Option<&Lines>, serializer: S) -> Result<S::Ok, S::Error> {
+    let lines = lines.iter().flat_map(|lines| lines.iter());
+    serializer.collect_map(lines.map(|(name, quantity)| (name.as_str(), quantity)))
 }
 
 impl Event {
@@ -73,6 +82,7 @@ impl Event {
                 request_id: trace.and_then(|trace| trace.request_id()),
                 traceparent: trace.and_then(|trace| trace.parent()),
                 note: reservation.note(),
+                lines: reservation.lines(),
             },
         })?;
         Ok(Self { reservation: public_id, version, body })
@@ -101,10 +111,10 @@ mod tests {
 
     use super::*;
     use crate::limits::{
-        KEY_BYTES_MAX, NOTE_BYTES_MAX, REQUEST_ID_BYTES_MAX, SALE_ID_BYTES_MAX, TIME_MS_MAX,
-        USER_BYTES_MAX, WEBHOOK_BODY_BYTES_MAX,
+        KEY_BYTES_MAX, NOTE_BYTES_MAX, QUANTITY_MAX, REQUEST_ID_BYTES_MAX, SALE_ID_BYTES_MAX,
+        TIME_MS_MAX, TYPES_MAX, USER_BYTES_MAX, WEBHOOK_BODY_BYTES_MAX,
     };
-    use crate::sale::{Details, Key, Note, Reservation, SaleId, Status, User};
+    use crate::sale::{Details, Key, Note, Reservation, SaleId, Status, TypeName, User};
     use crate::trace::Trace;
 
     const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -148,6 +158,12 @@ mod tests {
         for name in body["data"].as_object().unwrap().keys() {
             assert!(page.contains(&format!("| `{name}` |")), "docs/webhooks.md lacks {name}");
         }
+        let mut typed = change(&sale, Status::Held);
+        let lines = Lines::from_text("adult:2,child:1");
+        typed.reservation.details = Details { lines, ..Details::default() }.boxed();
+        let body = Event::of(&typed).unwrap().body;
+        assert!(body.contains(r#","lines":{"adult":2,"child":1}}"#), "{body}");
+        assert!(page.contains("| `lines` |"), "docs/webhooks.md lacks lines");
         for status in ["held", "confirmed", "cancelled", "expired", "refunded"] {
             assert!(page.contains(&format!("| `reservation.{status}` |")), "{status}");
         }
@@ -177,7 +193,10 @@ mod tests {
         longest.key = Some(Key::new(&text).unwrap());
         longest.version = u64::MAX;
         let note = Note::new(&text[..NOTE_BYTES_MAX]).ok();
-        longest.reservation.details = Details { note, ..Details::default() }.boxed();
+        let name = |n: usize| TypeName::new(&format!("{n:032}")).unwrap();
+        let lines = (0..TYPES_MAX).map(|n| (name(n), QUANTITY_MAX / TYPES_MAX as u32));
+        let lines = Some(Lines::new(lines).unwrap());
+        longest.reservation.details = Details { note, lines, ..Details::default() }.boxed();
         longest.trace = Trace::from_texts(&"\"".repeat(REQUEST_ID_BYTES_MAX), PARENT).map(Arc::new);
         let event = Event::of(&longest).unwrap();
         assert!(event.body.len() <= WEBHOOK_BODY_BYTES_MAX, "{}", event.body.len());
