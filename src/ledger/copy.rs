@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::limits::TOTAL_MAX;
-use crate::sale::{Change, SaleId, SaleView, Status};
+use crate::sale::{Change, SaleId, SaleView, Status, TypeUnits, count_by_type};
 
 /// The sale as it stood when nothing changed it any more.
 #[derive(Debug, Clone)]
@@ -41,6 +41,22 @@ impl SaleCopy {
         if view.spec.total > TOTAL_MAX || held + confirmed > view.spec.total {
             return Err(format!("{} units of {} are sold", held + confirmed, view.spec.total));
         }
+        let rows = self.reservations.iter().map(|change| &change.reservation);
+        let by_type = count_by_type(&view.spec.types, rows)
+            .map_err(|id| format!("the lines of {id} are none of the sale's ticket types"))?;
+        if by_type != view.by_type {
+            return Err(format!(
+                "its reservations come to {} units held:confirmed by ticket type, and it says {}",
+                TypeUnits::list_to_text(&by_type),
+                TypeUnits::list_to_text(&view.by_type)
+            ));
+        }
+        if let Some((name, cap, units, _)) = view.types().find(|(_, cap, u, _)| u.sold() > *cap) {
+            return Err(format!(
+                "{} units of {cap} of the ticket type {name} are sold",
+                units.sold()
+            ));
+        }
         let (mut ids, mut claims) = (HashSet::new(), HashSet::new());
         for change in &self.reservations {
             let reservation = &change.reservation;
@@ -64,7 +80,9 @@ impl SaleCopy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sale::{Creation, Key, Moves, Reservation, ReservationId, SaleSpec};
+    use crate::sale::{
+        Creation, Details, Key, Lines, Moves, Reservation, ReservationId, SaleSpec, Types,
+    };
 
     fn change(id: u128, quantity: u32, status: Status, key: Option<&str>) -> Change {
         let (id, user, expires_at_ms) = (ReservationId(id), None, 9);
@@ -114,5 +132,37 @@ mod tests {
         let mut over = good;
         over.view.spec.total = 4;
         assert!(over.check().unwrap_err().contains("5 units of 4"));
+    }
+
+    #[test]
+    fn lines_fit_the_sales_ticket_types() {
+        let typed = |id, lines: &str, quantity, status| {
+            let mut change = change(id, quantity, status, None);
+            let lines = Lines::from_text(lines);
+            change.reservation.details = Details { lines, ..Details::default() }.boxed();
+            change
+        };
+        let held = typed(1, "adult:1,child:1", 2, Status::Held);
+        let paid = typed(2, "adult:3", 3, Status::Confirmed);
+        let gone = |lines| typed(3, lines, 4, Status::Cancelled);
+        let mut good = copy(vec![held.clone(), paid.clone(), gone("adult:4")]);
+        good.view.spec.types = Types::from_text("adult:4,child:9").unwrap();
+        good.view.by_type = TypeUnits::list_from_text("1:3,1:0").unwrap();
+        assert_eq!(good.check(), Ok(()));
+        for lines in ["", "adult:3", "dog:4"] {
+            let mut odd = good.clone();
+            odd.reservations[2] = gone(lines);
+            assert!(
+                odd.check().unwrap_err().contains("none of the sale's ticket types"),
+                "{lines}"
+            );
+        }
+        let mut counted = good.clone();
+        counted.view.by_type[0].held = 2;
+        assert!(counted.check().unwrap_err().contains("1:3,1:0"));
+        good.view.spec.types = Types::from_text("adult:3,child:9").unwrap();
+        assert!(good.check().unwrap_err().contains("4 units of 3 of the ticket type adult"));
+        let plain = copy(vec![held, paid]);
+        assert!(plain.check().is_err(), "a plain sale has no lines");
     }
 }

@@ -31,7 +31,7 @@ use crate::limits::{
 };
 use crate::sale::{
     Change, Creation, Details, Key, Lines, Moves, Note, Reservation, ReservationId, Rules, SaleId,
-    SaleSpec, SaleView, Split, Status, TypeName, TypeUnits, Types, TypesError, User,
+    SaleSpec, SaleView, Split, Status, TypeName, Types, TypesError, User, count_by_type,
 };
 
 /// Takes the sale of an archive in, audits it, and says what came of it.
@@ -185,17 +185,9 @@ fn place(id: SaleId, spec: SaleSpec, reservations: Vec<Change>, creation: Creati
     let now_ms = reservations.iter().map(|change| change.at_ms).max().unwrap_or(0);
     // It was closed then, and must be so by its own time.
     let now_ms = now_ms.max(spec.closes_at_ms);
-    let mut by_type = vec![TypeUnits::default(); spec.types.len()];
-    for row in reservations.iter().map(|change| &change.reservation) {
-        for (name, quantity) in row.lines().into_iter().flat_map(Lines::iter) {
-            let Some(at) = spec.types.position(name) else { continue };
-            match row.status {
-                Status::Held => by_type[at].held += u64::from(quantity),
-                Status::Confirmed => by_type[at].confirmed += u64::from(quantity),
-                Status::Cancelled | Status::Expired | Status::Refunded => {}
-            }
-        }
-    }
+    // What is wrong with its lines, the check of the whole says.
+    let by_type = count_by_type(&spec.types, reservations.iter().map(|change| &change.reservation));
+    let by_type = by_type.unwrap_or_default();
     let moves = Moves::default();
     let view = SaleView { spec, held, confirmed, by_type, now_ms, moves, creation };
     SaleCopy { id, view, reservations }

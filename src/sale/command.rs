@@ -1,5 +1,6 @@
 //! What can be asked of a sale, and what it can answer.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 
 use super::details::{Details, Note};
@@ -7,7 +8,7 @@ use super::id::{Key, ReservationId, User};
 use super::spec::{Creation, SaleSpec, State};
 use super::split::Moves;
 use super::terms::Terms;
-use super::types::{Lines, Remaining, TypeName, TypeUnits};
+use super::types::{Lines, Remaining, TypeName, TypeUnits, Types};
 use crate::trace::Trace;
 
 /// A request for units. The id is made by the one who asks; it becomes the reservation's if the
@@ -272,6 +273,35 @@ impl Reservation {
         let first = self.details.as_ref().and_then(|details| details.first_expires_at_ms);
         first.unwrap_or(self.expires_at_ms)
     }
+}
+
+/// Units by ticket type that these reservations have, in a sale of these types.
+///
+/// # Errors
+/// The first reservation whose lines are none of such a sale: they are missing, or there where there are no
+/// types, of another type, or of another quantity.
+pub fn count_by_type(
+    types: &Types,
+    reservations: impl IntoIterator<Item = impl Borrow<Reservation>>,
+) -> Result<Vec<TypeUnits>, ReservationId> {
+    let mut counts = vec![TypeUnits::default(); types.len()];
+    for reservation in reservations {
+        let reservation = reservation.borrow();
+        let lines = match reservation.lines() {
+            None if types.is_empty() => continue,
+            Some(lines) if lines.units() == reservation.quantity => lines,
+            _ => return Err(reservation.id),
+        };
+        for (name, quantity) in lines.iter() {
+            let Some(at) = types.position(name) else { return Err(reservation.id) };
+            match reservation.status {
+                Status::Held => counts[at].held += u64::from(quantity),
+                Status::Confirmed => counts[at].confirmed += u64::from(quantity),
+                Status::Cancelled | Status::Expired | Status::Refunded => {}
+            }
+        }
+    }
+    Ok(counts)
 }
 
 /// A sale as it stands.

@@ -22,7 +22,7 @@ mod terms;
 mod types;
 
 pub use change::Change;
-pub use command::{Command, Outcome, Reservation, Reserve, SaleView, Status};
+pub use command::{Command, Outcome, Reservation, Reserve, SaleView, Status, count_by_type};
 pub use details::{Details, Note};
 pub use id::{
     ID_PREFIX_BITS, ID_PREFIX_SHARED_MAX, ID_PREFIX_TEXT_BYTES, IdError, Key, PublicId,

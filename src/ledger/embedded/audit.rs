@@ -14,7 +14,7 @@ use super::store::Store;
 use crate::ledger::LedgerError;
 use crate::ledger::client::{Check, EXAMPLES_MAX, Relation, SaleAudit};
 use crate::ledger::gaps::Gaps;
-use crate::sale::{Row, SaleId, SaleView, Status, TypeUnits};
+use crate::sale::{ReservationId, Row, SaleId, SaleView, Status, TypeUnits, count_by_type};
 
 /// Rows that one step copies.
 const STEP_ROWS_MAX: usize = 8192;
@@ -276,20 +276,12 @@ impl Copy {
 
     fn types(&self, view: &SaleView) -> Check {
         let types = &view.spec.types;
-        let mut expected = vec![TypeUnits::default(); types.len()];
-        for row in self.rows.iter().filter(|row| row.status.has_units()) {
-            let lines = row.to_reservation().lines().cloned().unwrap_or_default();
-            for (name, quantity) in lines.iter() {
-                let Some(at) = types.position(name) else { continue };
-                match row.status {
-                    Status::Held => expected[at].held += u64::from(quantity),
-                    _ => expected[at].confirmed += u64::from(quantity),
-                }
-            }
-        }
+        let counted = count_by_type(types, self.rows.iter().map(Row::to_reservation));
+        let odd = counted.as_ref().err().map(ReservationId::to_string);
+        let expected = counted.unwrap_or_default();
         let pairs = types.iter().zip(expected.iter().zip(&view.by_type));
         let wrong = pairs.filter(|((_, cap), (expected, is))| expected != is || is.sold() > *cap);
-        let wrong: Vec<String> = wrong.map(|((name, _), _)| name.to_string()).collect();
+        let wrong: Vec<String> = wrong.map(|((name, _), _)| name.to_string()).chain(odd).collect();
         let [expected, found] =
             [&expected, &view.by_type].map(|list| TypeUnits::list_to_text(list));
         let differences = wrong.len() as u64;
