@@ -41,6 +41,21 @@ pub fn needed_by(command: &Command) -> u32 {
     }
 }
 
+/// What the hash of a sale with rules has in its field `split`, with what it says of parts. 0.1.0 knows no
+/// formats, and refuses a sale whose field it can't read, with what stands there.
+pub fn unreadable_split(split: Option<&str>) -> String {
+    let parts = split.map(|split| format!(", {split}")).unwrap_or_default();
+    format!("format {FORMAT_RULES}{parts}")
+}
+
+/// What such a field says of parts, or one of a sale without rules. `None`: the sale is whole.
+pub fn split_text(field: &str) -> Option<&str> {
+    match field.strip_prefix("format ") {
+        Some(rest) => rest.split_once(", ").map(|(_, split)| split),
+        None => Some(field),
+    }
+}
+
 /// The format of a sale that has these reservations.
 pub fn of_reservations<'a>(reservations: impl Iterator<Item = &'a Reservation>) -> u32 {
     let format = |reservation: &Reservation| match (&reservation.details, reservation.status) {

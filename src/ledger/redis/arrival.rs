@@ -25,7 +25,7 @@ use super::pipeline::Pipeline;
 use crate::ledger::LedgerError;
 use crate::ledger::client::Client;
 use crate::ledger::copy::SaleCopy;
-use crate::ledger::format::{FORMAT_0_1_0, FORMAT_RULES, of_reservations};
+use crate::ledger::format::{FORMAT_0_1_0, FORMAT_RULES, of_reservations, unreadable_split};
 use crate::limits::{ARRIVAL_BYTES_MAX, ARRIVAL_ROWS_MAX, CLIENT_ANSWER_DEADLINE_MS};
 use crate::sale::{
     Change, Creation, ID_PREFIX_TEXT_BYTES, ReservationId, SaleId, SaleView, Status, TypeUnits,
@@ -338,7 +338,10 @@ impl Output<'_> {
 
 /// What the hash of a place of a split sale has more.
 fn moves_of(view: &SaleView) -> Vec<(String, String)> {
-    let (moves, split) = (&view.moves, view.spec.split.to_text());
+    let (moves, mut split) = (&view.moves, view.spec.split.to_text());
+    if !view.spec.is_plain() {
+        split = Some(unreadable_split(split.as_deref()));
+    }
     let mut fields: Vec<_> = split.map(|text| ("split".to_owned(), text)).into_iter().collect();
     for (name, counts) in [("gave", &moves.gave), ("took", &moves.took)] {
         let moved = counts.iter().enumerate().filter(|(_, units)| **units > 0);

@@ -27,7 +27,7 @@ use super::keys::SaleKeys;
 use super::line::{claim_of, number};
 use super::resp::{bulk, bulk_pieces, command, text_command};
 use super::value::{Header, text};
-use crate::ledger::format::{FORMAT, FORMAT_0_1_0, FORMAT_RULES};
+use crate::ledger::format::{FORMAT, FORMAT_0_1_0, FORMAT_RULES, split_text};
 use crate::limits::{
     CREATION_MAX, HOLD_MS_DEFAULT, HOLD_MS_MAX, MOVED_MAX, QUANTITY_MAX, QUANTITY_MAX_DEFAULT,
     TIME_MS_MAX, TOTAL_MAX,
@@ -317,7 +317,7 @@ fn view(fields: &Value, counters: &Value, again: &Value, now_ms: u64) -> Option<
     let last_ms = whole(last, Some(0), 0, TIME_MS_MAX)?;
     let split = match split {
         Value::Nil => Split::Whole,
-        split => Split::from_text(text(split)?)?,
+        split => split_text(text(split)?).map_or(Some(Split::Whole), Split::from_text)?,
     };
     if held + confirmed > sold {
         return None;

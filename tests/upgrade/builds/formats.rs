@@ -48,6 +48,7 @@ pub fn all(programs: &[String; 2]) -> Vec<Line> {
         }
     }
     fleet.nothing_new_beside_the_old(&ids);
+    fleet.sales_with_rules_are_refused_by_the_old();
     fleet.old.terminate();
     let noted = fleet.everything_without_it(&ids);
     fleet.old.restart();
@@ -62,6 +63,7 @@ impl Fleet {
         let url = redis.url();
         let start = |program: &str, name: &str| {
             let options = ["--ledger", &url, "--instance", name, "--sale", "ticket=60,hold=1h"];
+            let options = [&options[..], &["--sale", "quick=5,hold=1s"]].concat();
             Server::start_program(program, &[] as &[(&str, &str)], &options)
         };
         let old = start(&programs[0], "old");
@@ -127,6 +129,61 @@ impl Fleet {
         }
         self.show("beside the old: asked for more, refused with its name", 5, ALL.len() + 1);
         self.show("what is stored meanwhile, to both audits", "as before", "as before");
+    }
+
+    /// It would sell them without regard to the rules. It names the format, and sells and expires what it
+    /// reads.
+    fn sales_with_rules_are_refused_by_the_old(&mut self) {
+        let url = self.redis.url();
+        let sales = [
+            ("few", "few=10,hold=1h,min=2", "{few_hash_key}:sale"),
+            ("parts", "parts=40,hold=1h,min=2,splits=4", "{parts_hash_key}:sale"),
+        ];
+        for (sale, spec, key) in sales {
+            let (code, said) = run(&self.programs[1], &["sale", "create", spec, "--ledger", &url]);
+            assert_eq!(code, Some(0), "{said}");
+            let buy = |server: &Server, units| {
+                let answer = asking::reserve(server, sale, Some("eve"), units, None);
+                (answer.status, answer.json()["code"].as_str().map(str::to_owned))
+            };
+            assert_eq!(buy(&self.new, 2).0, 201, "{sale}");
+            assert_eq!(buy(&self.new, 1), (422, Some("invalid".into())), "{sale}");
+            let stored = |redis: &RedisServer| {
+                let mut all = redis.connect().list(&format!("HGETALL {key}"));
+                all.sort();
+                all
+            };
+            let before = stored(&self.redis);
+            for units in [1, 2] {
+                assert_eq!(buy(&self.old, units), (503, Some("unavailable".into())), "{sale}");
+            }
+            let closed = control(&self.old, "POST", &format!("/v1/sales/{sale}/close"));
+            let detail = closed.json()["detail"].to_string();
+            assert!(closed.status == 503 && detail.contains("format 4"), "{closed:?}");
+            assert_eq!(stored(&self.redis), before, "{sale}");
+            let (code, said) =
+                run(&self.programs[1], &["sale", "reset", sale, "--force", "--ledger", &url]);
+            assert_eq!(code, Some(0), "{said}");
+            assert_eq!(buy(&self.old, 2).0, 503, "{sale}, begun anew");
+            assert_eq!(asking::show(&self.new, sale)["quantity_min"], 2, "{sale}");
+            assert_eq!(buy(&self.new, 2).0, 201, "{sale}, begun anew");
+        }
+        assert!(self.old.log().contains("format 4"), "{}", self.old.log());
+        // The sweep of the old one alone.
+        asking::reserve(&self.new, "quick", Some("eve"), 1, None);
+        self.new.kill();
+        eventually("the old one returns to stock what it reads", || {
+            asking::show(&self.old, "quick")["held"] == 0
+        });
+        self.buy(0);
+        self.new.restart();
+        audit(&self.programs[1], &url, None);
+        // What they sold is no part of what follows.
+        for sale in ["few", "parts", "quick"] {
+            let command = ["sale", "reset", sale, "--force", "--ledger", &url];
+            assert_eq!(run(&self.programs[1], &command).0, Some(0), "{sale}");
+        }
+        self.show("sales with rules, refused by the old with their format", 2, sales.len());
     }
 
     /// When its lease has ended, all of that goes. The reservation with a note.

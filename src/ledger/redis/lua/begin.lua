@@ -69,6 +69,12 @@ local function newer_format(text)
   end
 end
 
+-- What the field `split` of a sale with rules says, before what it says of parts, if there are any. 0.1.0
+-- knows no formats; it refuses a sale whose field `split` it can't read, and names what stands there.
+local function split_unread(text)
+  return 'format ' .. FORMAT_RULES .. (text and ', ' .. text or '')
+end
+
 local counters = fields_of(COUNTERS, TOTAL_FIELD, SOLD_FIELD)
 if counters.err then return counters end
 local known = counters[1] or counters[2] or call('EXISTS', COUNTERS) == 1

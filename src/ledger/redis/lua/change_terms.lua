@@ -108,7 +108,9 @@ if users_from_now or made_from_now then
   if users_from_now then gone = users_but(has) end
 end
 -- Whoever does not regard the rules must know it before there are any.
-if has_rules and not is_ruled then call('HSET', SALE, 'format', FORMAT_RULES) end
+if has_rules and not is_ruled then
+  call('HSET', SALE, 'split', split_unread(split), 'format', FORMAT_RULES)
+end
 if users_from_now then
   -- An audit under way has counted what is counted anew here.
   call('HINCRBY', SALE, 'repairs', '1')
@@ -131,11 +133,16 @@ if has_rules then
 elseif is_ruled and sale_format == FORMAT_RULES then
   -- It is a plain sale again.
   to('format', FORMAT_PLAIN_MAX)
+  if split then
+    set[#set + 1] = 'split'
+    set[#set + 1] = split
+  end
 end
 call('HSET', SALE, unpack(set))
 if is_ruled and not has_rules then
   call('HDEL', SALE, 'extend_max_ms', 'quantity_min', 'reservations_max', 'made',
     'reservations_per_user_max')
+  if not split then call('HDEL', SALE, 'split') end
 elseif is_ruled and not reservations_max then
   call('HDEL', SALE, 'reservations_max', 'made')
 end

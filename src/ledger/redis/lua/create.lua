@@ -41,10 +41,11 @@ extend_max, quantity_min, reservations_max, user_max = tonumber(ARGV[12]) or EXT
 if known and sale_format >= FORMAT_RULES then
   needs('HSET', SALE, 'a', 'b')
   call('HDEL', SALE, 'extend_max_ms', 'quantity_min', 'reservations_max', 'made',
-    'reservations_per_user_max', 'types', 'by_type', 'format')
+    'reservations_per_user_max', 'types', 'by_type', 'split', 'format')
 end
 if ARGV[12] ~= '' then
-  call('HSET', SALE, 'format', FORMAT_RULES, 'extend_max_ms', ARGV[12], 'quantity_min', ARGV[13],
+  call('HSET', SALE, 'split', split_unread(ARGV[10] ~= '' and ARGV[10]), 'format', FORMAT_RULES,
+    'extend_max_ms', ARGV[12], 'quantity_min', ARGV[13],
     'reservations_per_user_max', ARGV[15])
   if reservations_max then call('HSET', SALE, 'reservations_max', ARGV[14]) end
 end
@@ -56,7 +57,7 @@ end
 if ARGV[10] ~= '' then
   split, parts = ARGV[10], tonumber(string.match(ARGV[10], '%d+'))
   is_head = string.sub(split, 1, 4) == 'into'
-  call('HSET', SALE, 'split', split)
+  if ARGV[12] == '' then call('HSET', SALE, 'split', split) end
   -- What all places have together, for an audit: no move changes it.
   if is_head then call('HSET', SALE, 'stock', ARGV[4]) end
 end

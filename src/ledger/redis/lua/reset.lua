@@ -29,7 +29,7 @@ end
 needs('UNLINK', SALE)
 needs('HDEL', SALE, 'a')
 needs('HSET', SALE, 'a', 'b')
-if set.split then
+if set.split and not string.find(set.split, '^format %d+$') then
   call('UNLINK', unpack(KEYS))
   return {now, -1, 'removed'}
 end
@@ -61,7 +61,7 @@ for name in pairs(set) do
 end
 if none_sold then call('HSET', SALE, 'by_type', none_sold) end
 if has_rules then
-  call('HSET', SALE, 'format', FORMAT_RULES)
+  call('HSET', SALE, 'split', split_unread(), 'format', FORMAT_RULES)
 else
   gone[#gone + 1] = 'format'
 end
