@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::command::Reservation;
 use super::id::{Key, SaleId};
+use super::reservation::Reservation;
 use crate::trace::Trace;
 
 /// A reservation as one change left it. Every change of a reservation (held, confirmed, cancelled,

@@ -17,8 +17,9 @@ use std::hash::BuildHasher;
 
 use self::by_user::ByUser;
 use self::deadlines::Deadlines;
-use super::command::{Command, Outcome, Reserve, SaleView, Status};
+use super::command::{Command, Outcome, Reserve, SaleView};
 use super::id::ReservationId;
+use super::reservation::Status;
 use super::row::{Row, joined};
 use super::rows::{Rows, Table};
 use super::rules::Rules;

@@ -13,6 +13,7 @@ mod details;
 mod id;
 mod machine;
 mod places;
+mod reservation;
 mod row;
 mod rows;
 mod rules;
@@ -22,7 +23,7 @@ mod terms;
 mod types;
 
 pub use change::Change;
-pub use command::{Command, Outcome, Reservation, Reserve, SaleView, Status, count_by_type};
+pub use command::{Command, Outcome, Reserve, SaleView};
 pub use details::{Details, Note};
 pub use id::{
     ID_PREFIX_BITS, ID_PREFIX_SHARED_MAX, ID_PREFIX_TEXT_BYTES, IdError, Key, PublicId,
@@ -30,6 +31,7 @@ pub use id::{
 };
 pub use machine::Machine;
 pub use places::{Gift, Places, UnderWay};
+pub use reservation::{Reservation, Status, count_by_type};
 pub use row::Row;
 pub use rows::Rows;
 pub use rules::Rules;

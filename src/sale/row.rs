@@ -1,9 +1,9 @@
 //! One reservation as the machine keeps it and as a snapshot stores it.
 
 use super::change::Change;
-use super::command::{Reservation, Status};
 use super::details::Details;
 use super::id::{Key, ReservationId, SaleId, User};
+use super::reservation::{Reservation, Status};
 
 /// A reservation.
 #[derive(Debug, Clone, PartialEq, Eq)]

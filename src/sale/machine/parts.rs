@@ -3,8 +3,9 @@
 
 use super::Machine;
 use crate::limits::TIME_MS_MAX;
-use crate::sale::command::{Outcome, Status};
+use crate::sale::command::Outcome;
 use crate::sale::id::ReservationId;
+use crate::sale::reservation::Status;
 use crate::sale::types::{Lines, Remaining};
 
 impl Machine {

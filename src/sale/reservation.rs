@@ -1,0 +1,129 @@
+//! A reservation as it stands, and what several come to.
+
+use std::borrow::Borrow;
+
+use super::details::{Details, Note};
+use super::id::{ReservationId, User};
+use super::types::{Lines, TypeUnits, Types};
+
+/// What became of a reservation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Status {
+    /// Taken, to be confirmed before its deadline.
+    Held = 0,
+    /// Paid. Final, unless it is refunded.
+    Confirmed = 1,
+    /// Given back by its user. Final.
+    Cancelled = 2,
+    /// Returned to stock after its deadline. A late confirmation may still take it up again.
+    Expired = 3,
+    /// Paid, and paid back: its units returned to stock. Final.
+    Refunded = 4,
+}
+
+impl Status {
+    /// Every status.
+    pub const ALL: [Self; 5] =
+        [Self::Held, Self::Confirmed, Self::Cancelled, Self::Expired, Self::Refunded];
+
+    /// The status' public name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Confirmed => "confirmed",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+            Self::Refunded => "refunded",
+        }
+    }
+
+    /// Whether a reservation of this status has its units.
+    pub fn has_units(self) -> bool {
+        matches!(self, Self::Held | Self::Confirmed)
+    }
+
+    /// Reads [`as_str`](Self::as_str).
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == name)
+    }
+}
+
+/// A reservation as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    /// Its id within the sale.
+    pub id: ReservationId,
+    /// For whom. `None`: anonymous.
+    pub user: Option<User>,
+    /// Units.
+    pub quantity: u32,
+    /// What became of it.
+    pub status: Status,
+    /// The end of its hold time, in ms since 1970.
+    pub expires_at_ms: u64,
+    /// What it has beyond that.
+    pub details: Option<Box<Details>>,
+}
+
+impl Reservation {
+    /// Units that the request asked for which made it.
+    pub fn asked(&self) -> u32 {
+        self.details.as_ref().and_then(|details| details.asked).unwrap_or(self.quantity)
+    }
+
+    /// Its units by ticket type, in a sale that has such.
+    pub fn lines(&self) -> Option<&Lines> {
+        self.details.as_ref()?.lines.as_ref()
+    }
+
+    /// Those that the request asked for which made it.
+    pub fn asked_lines(&self) -> Option<&Lines> {
+        self.details.as_ref()?.asked_lines.as_ref().or(self.lines())
+    }
+
+    /// What was noted with it.
+    pub fn note(&self) -> Option<&str> {
+        self.details.as_ref().and_then(|details| details.note.as_ref()).map(Note::as_str)
+    }
+
+    /// Whether a request for so many units, and for these lines, is the one that it was made for.
+    pub fn was_asked_by(&self, quantity: u32, lines: Option<&Lines>) -> bool {
+        self.asked() == quantity && self.asked_lines() == lines
+    }
+
+    /// The end of the hold time that it was made with, in ms since 1970.
+    pub fn first_expires_at_ms(&self) -> u64 {
+        let first = self.details.as_ref().and_then(|details| details.first_expires_at_ms);
+        first.unwrap_or(self.expires_at_ms)
+    }
+}
+
+/// Units by ticket type that these reservations have, in a sale of these types.
+///
+/// # Errors
+/// The first reservation whose lines are none of such a sale: they are missing, or there where there are no
+/// types, of another type, or of another quantity.
+pub fn count_by_type(
+    types: &Types,
+    reservations: impl IntoIterator<Item = impl Borrow<Reservation>>,
+) -> Result<Vec<TypeUnits>, ReservationId> {
+    let mut counts = vec![TypeUnits::default(); types.len()];
+    for reservation in reservations {
+        let reservation = reservation.borrow();
+        let lines = match reservation.lines() {
+            None if types.is_empty() => continue,
+            Some(lines) if lines.units() == reservation.quantity => lines,
+            _ => return Err(reservation.id),
+        };
+        for (name, quantity) in lines.iter() {
+            let Some(at) = types.position(name) else { return Err(reservation.id) };
+            match reservation.status {
+                Status::Held => counts[at].held += u64::from(quantity),
+                Status::Confirmed => counts[at].confirmed += u64::from(quantity),
+                Status::Cancelled | Status::Expired | Status::Refunded => {}
+            }
+        }
+    }
+    Ok(counts)
+}
