@@ -411,6 +411,15 @@ fn nor_does_one_with_ticket_types() {
     goes_on(Kind::Typed);
 }
 
+/// Says at its end that the sellers are to end.
+struct Ended<'a>(&'a AtomicBool);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Which sale goes on.
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
@@ -491,6 +500,8 @@ fn goes_on(kind: Kind) {
                 }
             });
         }
+        // Also if something fails: else they would go on for ever.
+        let _ended = Ended(&done);
         let mut reservations = 0;
         for round in 0..20 {
             // Some with repair: there is nothing to mend, and nothing may be mended.
@@ -502,7 +513,6 @@ fn goes_on(kind: Kind) {
             reservations = audit.reservations.len();
         }
         if changes {
-            done.store(true, Ordering::Relaxed);
             return;
         }
         allowed.fetch_add(10 * ROUNDS_PER_AUDIT, Ordering::Relaxed);
@@ -518,7 +528,6 @@ fn goes_on(kind: Kind) {
         let repaired = audit.checks.iter().filter(|check| check.repaired.is_some());
         let names: Vec<_> = repaired.map(|check| check.name).collect();
         assert_eq!(names, ["held", "sold", "users"], "{:#?}", audit.checks);
-        done.store(true, Ordering::Relaxed);
     });
     let audit = look(&mut auditor, false);
     assert!(audit.checks.iter().all(|check| check.differences == 0), "{:#?}", audit.checks);

@@ -70,7 +70,7 @@ if known then
   if last > now then now = last end
   split = set[8]
   -- What 0.1.0 is not to read stands before it (create.lua), or stands there alone.
-  if split and sale_format >= FORMAT_RULES and string.find(split, '^format %d') then
+  if split and string.find(split, '^format %d') then
     split = string.match(split, ', (.*)$')
   end
   if split then
