@@ -66,6 +66,12 @@ impl SaleCopy {
             if !ids.insert(reservation.id) {
                 return Err(format!("the reservation {} is there twice", reservation.id));
             }
+            let asked =
+                reservation.details.as_deref().and_then(|details| details.asked_lines.as_ref());
+            let lines = reservation.lines();
+            if asked.is_some_and(|asked| lines.is_none_or(|lines| !lines.are_within(asked))) {
+                return Err(format!("{} has lines that it did not ask for", reservation.id));
+            }
             let user = reservation.user.as_ref().map_or("", |user| user.as_str());
             if let Some(key) = &change.key
                 && !claims.insert((user, key.as_str()))

@@ -6,6 +6,9 @@
 #[path = "../support/buyer.rs"]
 mod buyer;
 #[allow(dead_code)]
+#[path = "../support/client.rs"]
+mod client;
+#[allow(dead_code)]
 #[path = "../support/postgres.rs"]
 mod postgres_server;
 #[allow(dead_code)]
@@ -18,6 +21,7 @@ mod server;
 mod archives;
 mod backups;
 mod moves;
+mod types;
 
 use std::collections::BTreeMap;
 use std::path::Path;
