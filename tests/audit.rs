@@ -21,7 +21,7 @@ mod witnesses;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use server::{RedisConnection, RedisServer};
 use stampede::audit::{AuditError, Mode, Report, audit};
@@ -45,6 +45,8 @@ const STREAM: &str = "{ticket_hash_key}:stream";
 
 /// What a seller may do while one audit runs, in rounds of three batches.
 const ROUNDS_PER_AUDIT: usize = 40;
+/// How long a seller may take for a few of them.
+const SELLS_WITHIN: Duration = Duration::from_secs(60);
 
 fn ticket() -> SaleId {
     SaleId::new("ticket").unwrap()
@@ -443,10 +445,19 @@ fn goes_on(kind: Kind) {
     let done = AtomicBool::new(false);
     // The sale may not outgrow an audit of a debug build.
     let allowed = AtomicUsize::new(ROUNDS_PER_AUDIT);
+    // Of both sellers, of which a busy machine may let none begin for a while.
+    let made = AtomicUsize::new(0);
+    let sells_on = || {
+        let (from, until) = (made.load(Ordering::Relaxed), Instant::now() + SELLS_WITHIN);
+        while made.load(Ordering::Relaxed) < from + ROUNDS_PER_AUDIT / 4 {
+            assert!(Instant::now() < until, "nobody sells");
+            thread::sleep(Duration::from_millis(1));
+        }
+    };
     thread::scope(|scope| {
         for seller in 0..2u128 {
             let mut client = client(&server);
-            let (done, allowed) = (&done, &allowed);
+            let (done, allowed, made) = (&done, &allowed, &made);
             scope.spawn(move || {
                 let (mut n, mut rounds) = (seller << 64, 0);
                 while !done.load(Ordering::Relaxed) {
@@ -497,6 +508,7 @@ fn goes_on(kind: Kind) {
                     }
                     apply(&mut client, vec![Command::Expire { batch_max: 64 }]);
                     n += 8;
+                    made.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
@@ -506,6 +518,7 @@ fn goes_on(kind: Kind) {
         for round in 0..20 {
             // Some with repair: there is nothing to mend, and nothing may be mended.
             allowed.fetch_add(ROUNDS_PER_AUDIT, Ordering::Relaxed);
+            sells_on();
             let Some(audit) = try_to_look(&mut auditor, round % 4 == 3) else { continue };
             let changed: Vec<_> = audit.checks.iter().filter(|c| c.differences > 0).collect();
             assert!(changed.is_empty(), "round {round}: {changed:#?}");
@@ -516,6 +529,7 @@ fn goes_on(kind: Kind) {
             return;
         }
         allowed.fetch_add(10 * ROUNDS_PER_AUDIT, Ordering::Relaxed);
+        sells_on();
         // Mended while it goes on, and the counts are exact all the same.
         let mut redis = server.connect();
         // In one step: a sale that has fewer sold than are held is refused.
