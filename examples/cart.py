@@ -1,13 +1,11 @@
 #!/usr/bin/env python3
 """A cart over several sales, in the shop's back end: all or nothing. Needs Python 3.9 or later.
 
-    examples/cart.py shop.token ann ticket=2 poster=1
+    examples/cart.py shop.token ann ticket=2 poster=1 festival=adult:2+child:1
 
 Holds each line, and cancels what it holds if one is refused. Then takes the payment and confirms each.
 If one has expired and its units are gone, refunds what is confirmed, cancels the rest, and pays back.
-
-CART names the cart. After a crash, or the outcome `unknown`, the same command with the same name goes
-on. README.md beside this file has the rest of the environment, output and exit codes.
+CART names the cart: the same command goes on after a crash or `unknown`. README.md has the rest.
 """
 
 import os
@@ -16,7 +14,6 @@ import uuid
 from urllib.parse import quote
 
 from buyer import ask
-
 
 LOST = ("expired", "limit_reached", "already_cancelled", "already_refunded", "not_found")
 
@@ -31,6 +28,12 @@ def pay_back(user, cart):
     print(f"paid back {user} for {cart}")
 
 
+def units(text):  # "2", or by ticket type "adult:2+child:1"
+    if ":" not in text:
+        return {"quantity": int(text or 1)}
+    return {"lines": {name: int(n) for name, n in (one.split(":") for one in text.split("+"))}}
+
+
 class Cart:
     """The cart of a user, by the shop's token."""
 
@@ -38,9 +41,9 @@ class Cart:
         self.token, self.user, self.name = token, user, name
         self.ids = []  # of the reservations that it holds, or has confirmed
 
-    def hold(self, sale, quantity):
+    def hold(self, sale, wanted):
         """Holds units of a sale. Keys belong to a user and a sale, so one serves all lines."""
-        path, body = f"/v1/sales/{quote(sale)}/reservations", {"user": self.user, "quantity": quantity}
+        path, body = f"/v1/sales/{quote(sale)}/reservations", {"user": self.user, **wanted}
         outcome, answer = ask("POST", path, body, key=self.name, token=self.token)
         if outcome in ("held", "confirmed"):  # confirmed: by an earlier run
             self.ids.append(answer["id"])
@@ -54,8 +57,7 @@ class Cart:
         """Gives back all that it has. Returns the ids for which that is not certain."""
         left = []
         for id in self.ids:
-            outcome = self.change(id, "cancel")
-            if outcome == "already_confirmed":
+            if (outcome := self.change(id, "cancel")) == "already_confirmed":
                 outcome = self.change(id, "refund")
             if outcome not in (*LOST, "cancelled", "refunded"):
                 left.append(id)
@@ -76,14 +78,12 @@ def main(token_file, user, *lines):
     print(f"cart {name}", file=sys.stderr)  # to be kept until the outcome is known
     cart = Cart(open(token_file).read().strip(), user, name)
     for line in lines:
-        sale, _, quantity = line.partition("=")
-        outcome = cart.hold(sale, int(quantity or 1))
-        if outcome not in ("held", "confirmed"):
+        sale, _, wanted = line.partition("=")
+        if (outcome := cart.hold(sale, units(wanted))) not in ("held", "confirmed"):
             return cart.fail(f"{outcome}; sale {sale}")
     pay(user, name)
     for id in cart.ids:
-        outcome = cart.change(id, "confirm")
-        if outcome in LOST:
+        if (outcome := cart.change(id, "confirm")) in LOST:
             return cart.fail(f"{outcome}; id {id}")
         if outcome != "confirmed":
             print(f"{outcome}; id {id}; the same CART goes on")
@@ -94,6 +94,6 @@ def main(token_file, user, *lines):
 
 if __name__ == "__main__":
     if len(sys.argv) < 4:
-        print("usage: cart.py TOKEN_FILE USER SALE[=QUANTITY]...", file=sys.stderr)
+        print("usage: cart.py TOKEN_FILE USER SALE[=QUANTITY|=TYPE:QUANTITY+...]...", file=sys.stderr)
         sys.exit(2)
     sys.exit(main(*sys.argv[1:]))

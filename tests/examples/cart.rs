@@ -44,6 +44,22 @@ fn a_cart_is_bought_as_a_whole_or_not_at_all() {
     assert_units(&server, "poster", [0, 0, 1]);
 }
 
+#[test]
+fn a_cart_may_name_ticket_types() {
+    let shop = Shop::new();
+    let festival = "festival=9,types=adult:2+child:5";
+    let server = shop.serve(&["--sale", festival, "--sale", "poster=1"]);
+    let bought = cart(&shop, &server, "one", "ann", &["festival=adult:1+child:2", "poster"]);
+    bought.assert_done("confirmed");
+    assert_stands(&server, bought.all("id")[0], "ann", 3, "confirmed");
+    let shown = look(&server, &format!("/v1/reservations/{}", bought.all("id")[0]));
+    assert_eq!(shown["lines"], serde_json::json!({"adult": 1, "child": 2}));
+    // The second adult is there, and a third is not.
+    let refused = cart(&shop, &server, "two", "bob", &["festival=adult:2"]);
+    refused.assert_refused("sold_out");
+    assert_units(&server, "festival", [6, 0, 3]);
+}
+
 /// The cart, with a payment that takes until a line comes.
 const SLOW: &str = "import sys
 sys.path.insert(0, sys.argv.pop(1))
