@@ -149,7 +149,7 @@ impl Code {
                 .buy(-9, "请求参数无效"),
             Self::NotFound => row(Kind::NOT_FOUND)
                 .buy(-10, "没有此活动"),
-            Self::UserRequired => row(kind!("user_required", UnprocessableContent, "Something in the sale is limited per user, so the user must be named."))
+            Self::UserRequired => row(kind!("user_required", UnprocessableContent, "The sale has a limit or a bound per user, so the request must name the user."))
                 .buy(-11, "请提供用户标识"),
             Self::KeyReused => row(kind!("key_reused", UnprocessableContent, "The Idempotency-Key was used for another request; nothing was reserved."))
                 .buy(-17, "幂等键已用于另一请求"),

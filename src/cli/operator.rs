@@ -168,8 +168,8 @@ pub struct TermsOptions {
     /// How much longer in all the shop may extend a hold, as in 10m; 0: not at all
     #[arg(long, value_name = "DURATION")]
     pub extend: Option<String>,
-    /// Most reservations ever made, those from before included; 0: no bound; default: it ends when
-    /// 1,000,000 came back, or 100 for each unit
+    /// Most reservations ever made, those from before included; 0: no bound; default: the sale ends when
+    /// 1,000,000 have come back, or 100 per unit if that is more
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub reservations: Option<String>,
     /// Most reservations ever made for one user, those from before included; 0: no bound

@@ -216,8 +216,8 @@ pub struct ServeOptions {
     /// reservation (10); opens= and closes=, times such as 2030-01-01T10:00:00+08:00; splits=4, parts
     /// in which it is kept (see --splits); min=2, fewest units in one reservation (1); extend=10m, how much
     /// longer in all the shop may extend a hold (5m; 0, not at all); reservations=N, most reservations
-    /// ever made, whatever becomes of them (0, no bound; if not given, it ends when 1,000,000 came back, or
-    /// 100 for each unit); reservations_per_user=N, the same for each user (0, no bound);
+    /// ever made, whatever becomes of them (0, no bound; if not given, the sale ends when 1,000,000 have come
+    /// back, or 100 per unit if that is more); reservations_per_user=N, the same for each user (0, no bound);
     /// types=adult:60+child:50, ticket types and how many units of each may be sold. A sale that exists is
     /// never changed.
     #[arg(

@@ -177,7 +177,7 @@ mod tests {
             ("types=Adult:60", "types must be NAME:CAP"),
             ("types=adult:0", "types must be NAME:CAP"),
             ("types=adult:1099511627777", "types must be NAME:CAP"),
-            ("types=adult:1+adult:2", "stands there twice"),
+            ("types=adult:1+adult:2", "is named twice"),
             ("types=adult:1,splits=2", "ticket types"),
         ] {
             let problem = types(&format!("ticket=100,{text}")).unwrap_err();

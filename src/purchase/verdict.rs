@@ -83,7 +83,7 @@ pub enum Refused {
         /// The sale's limit per user.
         limit_per_user: u32,
     },
-    /// Something in the sale is bounded per user, so it must be told who the user is.
+    /// The sale has a limit or a bound per user, so the request must name the user.
     UserRequired,
     /// One reservation may have this many units at the most.
     QuantityTooLarge {
@@ -95,12 +95,12 @@ pub enum Refused {
         /// The sale's minimum.
         quantity_min: u32,
     },
-    /// As many reservations were made as the sale allows ever.
+    /// As many reservations were made, or came back, as the sale ever allows.
     ReservationsExhausted {
         /// How many.
         reservations_max: u64,
     },
-    /// The same for this user.
+    /// As many reservations were made for this user as the sale ever allows.
     UserReservationsExhausted {
         /// How many.
         reservations_per_user_max: u32,

@@ -277,7 +277,7 @@ pub enum Outcome {
     },
     /// Reserve, find claim: the sale is over.
     Closed,
-    /// Reserve: something in the sale is bounded per user, so it must be told who the user is.
+    /// Reserve: the sale has a limit or a bound per user, so the request must name the user.
     UserRequired,
     /// Reserve: more units than one reservation may have.
     QuantityTooLarge {
@@ -289,12 +289,12 @@ pub enum Outcome {
         /// The sale's minimum.
         quantity_min: u32,
     },
-    /// Reserve: as many reservations were made, or came back, as the sale allows ever.
+    /// Reserve: as many reservations were made, or came back, as the sale ever allows.
     ReservationsExhausted {
         /// How many.
         reservations_max: u64,
     },
-    /// Reserve: as many reservations were made for this user as the sale allows ever.
+    /// Reserve: as many reservations were made for this user as the sale ever allows.
     UserReservationsExhausted {
         /// How many.
         reservations_per_user_max: u32,

@@ -1,9 +1,10 @@
-//! What few reservations have beyond what all have: a note, a longer hold, units that were given back.
+//! What few reservations have beyond what all have: ticket types, a note, a longer hold, units that were
+//! given back.
 //!
 //! Ledgers keep it as one text behind user and key, of fields separated by tabs, in this order, each of
 //! them only where there is something to say: `asked=5`, `first=1700000000000`, `lines=adult:2`,
-//! `made=adult:2,child:3`, `note=row 7`. None of the values has a control character. The text is the same in a row of the machine and in a line of
-//! Redis.
+//! `made=adult:2,child:3`, `note=row 7`. None of the values has a control character. The text is the same
+//! in a row of the machine and in a line of Redis.
 
 use std::fmt::Write;
 

@@ -19,7 +19,7 @@ pub enum TypesError {
     #[error("a sale has at most {TYPES_MAX} ticket types")]
     Count,
     /// The same one twice.
-    #[error("the ticket type {0} stands there twice")]
+    #[error("the ticket type {0} is named twice")]
     Twice(TypeName),
     /// A cap out of range.
     #[error("the cap of the ticket type {0} must be 1 to {TOTAL_MAX}, not {1}")]
