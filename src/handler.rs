@@ -354,6 +354,7 @@ impl Buyers {
     }
 
     /// Whose word counts for the user of a request.
+    #[inline(always)]
     fn namer(&self, core: &Core, asker: Asker, head: &Head<'_>) -> Namer {
         let trust = self.trust.get();
         trust.namer(|| trust.is_shop(head), || core.origin(Token::from_number(asker.0)))

@@ -88,6 +88,7 @@ impl Trust {
 
     /// Who may name the user of a request, which may be the shop's, and came from there. Asks neither
     /// where everybody may.
+    #[inline(always)]
     pub fn namer(&self, is_shop: impl FnOnce() -> bool, origin: impl FnOnce() -> Origin) -> Namer {
         if !self.has_namers || is_shop() {
             return Namer::ANYONE;

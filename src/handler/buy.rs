@@ -100,14 +100,9 @@ pub fn begin(
         write_buy_invalid("Idempotency-Key".into(), envelope, out);
         return None;
     };
-    put(
-        seller,
-        asker,
-        refusals,
-        Ask { quantity: 1, user, key, details: None, trace: trace.cloned() },
-        envelope,
-        out,
-    )
+    let has_key = key.is_some();
+    let ask = || Ask { quantity: 1, user, key, details: None, trace: trace.cloned() };
+    put(seller, asker, refusals, (has_key, trace), ask, envelope, out)
 }
 
 /// The same, where limits or admission stand before it.
@@ -141,7 +136,8 @@ pub fn begin_passing(
             return None;
         }
     };
-    put(seller, asker, refusals, ask, envelope, out)
+    let has_key = ask.key.is_some();
+    put(seller, asker, refusals, (has_key, trace), || ask, envelope, out)
 }
 
 /// Why a request that wants to pass comes to no question.
@@ -222,7 +218,8 @@ fn put(
     seller: &'static Seller,
     asker: Asker,
     refusals: &Refusals,
-    ask: Ask,
+    (has_key, trace): (bool, Option<&Arc<Trace>>),
+    ask: impl FnOnce() -> Ask,
     envelope: &Envelope<'_>,
     out: &mut Vec<u8>,
 ) -> Option<Asked> {
@@ -233,7 +230,7 @@ fn put(
             return None;
         }
     };
-    match purchase::begin(seller, &slot, ask, asker) {
+    match purchase::begin(seller, &slot, (has_key, trace), ask, asker) {
         Progress::Waits(asked) => Some(asked),
         Progress::Done(done) => {
             write(refusals, &done, envelope, out);

@@ -17,7 +17,7 @@ use crate::route::{
     Namer, ReservationRequest, idempotency_key, parse_admitted_request, parse_remaining,
     parse_reservation_request, wrong_remaining,
 };
-use crate::sale::{Command, Details, Outcome, Remaining, ReservationId, SaleId};
+use crate::sale::{Command, Outcome, Remaining, ReservationId, SaleId};
 use crate::seldom::Seldom;
 use crate::trace::Trace;
 use crate::views::ReservationJson;
@@ -130,6 +130,7 @@ pub enum Declined {
 
 impl Declined {
     /// Says so. `sold_out`: what everybody is told when nothing is left.
+    #[inline]
     pub fn write(&self, sold_out: &Canned, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
         match self {
             Self::Decided(verdict) => write_refused(sold_out, verdict, envelope, out),
@@ -203,6 +204,7 @@ pub fn begin_passing(
     put(seller, asker, head, request, sale, trace)
 }
 
+#[inline(always)] // Most of what a sold-out sale is asked goes this way.
 fn put(
     seller: &'static Seller,
     asker: Asker,
@@ -212,20 +214,14 @@ fn put(
     trace: Option<&Arc<Trace>>,
 ) -> Result<Asked, Declined> {
     let key = idempotency_key(head)?;
-    let (lines, note) = (request.lines, request.note);
-    let details = Details { lines, note, ..Details::default() }.boxed();
+    let ReservationRequest { user, quantity, details } = request;
     if details.is_some() && !seller.selling.fleet.reads(FORMAT_DETAILS) {
         return Err(older_version().into());
     }
     let slot = seller.sale_to_buy(sale).map_err(Declined::Decided)?;
-    let ask = Ask {
-        quantity: request.quantity,
-        user: Some(request.user),
-        key,
-        trace: trace.cloned(),
-        details,
-    };
-    match purchase::begin(seller, &slot, ask, asker) {
+    let has_key = key.is_some();
+    let ask = || Ask { quantity, user: Some(user), key, trace: trace.cloned(), details };
+    match purchase::begin(seller, &slot, (has_key, trace), ask, asker) {
         Progress::Waits(asked) => Ok(asked),
         Progress::Done(done) => Err(Declined::Decided(done.verdict)),
     }
@@ -241,6 +237,7 @@ fn older_version() -> Problem {
 }
 
 /// Says why nothing was reserved.
+#[inline]
 fn write_refused(sold_out: &Canned, verdict: &Verdict, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
     match verdict {
         Verdict::Refused(Refused::SoldOut { free: 0 }) => sold_out.write(envelope, out),

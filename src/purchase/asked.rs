@@ -84,16 +84,24 @@ enum WaitsFor {
 /// What it waits for next; or what it has come to, and where.
 type Next = Result<(Ticket, WaitsFor), Done>;
 
-/// The local step of a purchase: latch, allowance, queue.
+/// The local step of a purchase: latch, allowance, queue. What is asked is made only where the core does
+/// not know the answer by itself: to that it matters whether there is a key, and it says how the request
+/// is found again.
 #[inline(always)] // Most of what a sold-out sale is asked ends here.
-pub fn begin(seller: &'static Seller, slot: &Rc<SaleSlot>, ask: Ask, asker: Asker) -> Progress {
-    match (slot.word(seller), &ask.key) {
-        (Word::Refuse(refusal), None) => {
-            seller.record_known(slot, &refusal, ask.trace.as_deref());
+pub fn begin(
+    seller: &'static Seller,
+    slot: &Rc<SaleSlot>,
+    (has_key, trace): (bool, Option<&Arc<Trace>>),
+    ask: impl FnOnce() -> Ask,
+    asker: Asker,
+) -> Progress {
+    match slot.word(seller) {
+        Word::Refuse(refusal) if !has_key => {
+            seller.record_known(slot, &refusal, trace.map(|trace| &**trace));
             let verdict = Verdict::Refused(refusal.into());
             Progress::Done(Done { verdict, place: slot.clone() })
         }
-        (word, _) => begin_to_ask(seller, slot.clone(), ask, word, asker),
+        word => begin_to_ask(seller, slot.clone(), ask(), word, asker),
     }
 }
 

@@ -32,6 +32,11 @@ fn core(index: usize, selling: &Arc<Selling>, clock: &Rc<Clock>) -> &'static Sel
     seller
 }
 
+fn put(seller: &'static Seller, slot: &Rc<SaleSlot>, ask: Ask) -> Progress {
+    let (has_key, trace) = (ask.key.is_some(), ask.trace.clone());
+    begin(seller, slot, (has_key, trace.as_ref()), || ask, ASKER)
+}
+
 struct Shop {
     seller: &'static Seller,
     clock: Rc<Clock>,
@@ -59,7 +64,7 @@ impl Shop {
             details: None,
         };
         match self.seller.sale(sale) {
-            Ok(slot) => begin(self.seller, &slot, ask, ASKER),
+            Ok(slot) => put(self.seller, &slot, ask),
             Err(verdict) => panic!("{sale}: {verdict:?}"),
         }
     }
@@ -148,7 +153,7 @@ fn a_key_of_another_request_is_refused_whatever_the_latch_says() {
         let slot = shop.seller.sale_to_buy("ticket").expect("a sale");
         let (user, key) = (User::new("ann").ok(), Key::new("k").ok());
         let ask = Ask { quantity: 2, user, key, trace: None, details: None };
-        match begin(shop.seller, &slot, ask, ASKER) {
+        match put(shop.seller, &slot, ask) {
             Progress::Waits(asked) => asked,
             Progress::Done(done) => panic!("{:?}", done.verdict),
         }
@@ -486,7 +491,7 @@ fn of_type(shop: &Shop, name: &str, key: Option<&str>) -> Progress {
         trace: None,
         details: Details { lines, ..Details::default() }.boxed(),
     };
-    begin(shop.seller, &shop.seller.sale("ticket").expect("a sale"), ask, ASKER)
+    put(shop.seller, &shop.seller.sale("ticket").expect("a sale"), ask)
 }
 
 fn waits(progress: Progress) -> Asked {

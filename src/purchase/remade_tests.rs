@@ -273,7 +273,7 @@ impl World {
         let key = || Key::new(&self.requests.to_string()).ok();
         let buy = |key| {
             let ask = Ask { quantity: 1, user: user(), key, trace: None, details: None };
-            match begin(seller, &slot, ask, ASKER) {
+            match begin(seller, &slot, (ask.key.is_some(), None), || ask, ASKER) {
                 Progress::Waits(asked) => Some(Question::Purchase(asked)),
                 Progress::Done(_) => None,
             }

@@ -25,6 +25,7 @@ use crate::stock::{Refusal, TypeWord, Word};
 
 impl SaleSlot {
     /// What the latch says. If it refuses, the core goes on asking the ledger in the background.
+    #[inline(always)]
     pub(super) fn word(self: &Rc<Self>, seller: &Seller) -> Word {
         let now_ms = seller.clock.now_ms();
         let word = self.latch.borrow().check(now_ms, self.view_asked_ms.get());
@@ -122,6 +123,7 @@ impl Seller {
     }
 
     /// The same for a purchase, which is counted if that is all there is to it.
+    #[inline(always)]
     pub fn sale_to_buy(&self, id: &str) -> Result<Rc<SaleSlot>, Verdict> {
         self.sale(id).inspect_err(|verdict| {
             self.counts.strangers.add(Counted::of(verdict));
