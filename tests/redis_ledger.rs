@@ -1308,6 +1308,43 @@ fn a_sale_begins_anew_with_its_definition_and_nothing_else() {
 }
 
 #[test]
+fn rules_that_contradict_themselves_do_not_outlive_a_new_beginning() {
+    let server = RedisServer::start(&[]);
+    let (mut client, mut connection) = (Client::new(&server), server.connect());
+    let rules = Rules {
+        extend_max_ms: 9,
+        quantity_min: 1,
+        reservations_max: Some(2),
+        reservations_per_user_max: 1,
+    };
+    let spec = SaleSpec { rules, ..SaleSpec::with_total(9) };
+    let of_rules = |rules: Rules| SaleSpec { rules, ..spec.clone() };
+    client.one(Command::Create(spec.clone()));
+    for (field, fallen_back) in [
+        ("extend_max_ms", Rules { extend_max_ms: Rules::default().extend_max_ms, ..rules }),
+        ("quantity_min", rules),
+        ("reservations_max", Rules { reservations_max: None, ..rules }),
+        ("reservations_per_user_max", Rules { reservations_per_user_max: 0, ..rules }),
+    ] {
+        let set = |connection: &mut RedisConnection, value: &str| {
+            connection.ask(&format!("HSET {{ticket_hash_key}}:sale {field} {value}"));
+        };
+        let was = connection.text(&format!("HGET {{ticket_hash_key}}:sale {field}"));
+        set(&mut connection, "x");
+        assert!(client.ask(vec![ask(1)]).is_err(), "{field}");
+        let Outcome::Sale(view) = client.one(Command::Reset { total: None, force: true }) else {
+            panic!("no sale")
+        };
+        assert_eq!(view.spec, of_rules(fallen_back), "{field}");
+        let Outcome::Sale(shown) = client.one(Command::Show) else { panic!("no sale") };
+        assert_eq!(shown.spec, view.spec, "{field}");
+        assert!(matches!(client.one(ask_as(1, "ann", "")), Outcome::Granted { .. }), "{field}");
+        client.one(Command::Reset { total: None, force: true });
+        set(&mut connection, &was);
+    }
+}
+
+#[test]
 fn a_sale_is_not_created_over_the_rest_of_another() {
     let server = RedisServer::start(&[]);
     let mut client = Client::new(&server);

@@ -172,16 +172,22 @@ impl SaleSpec {
 
     /// What differs from a definition that is asked for: `hold_ms is 300000, not 1000`.
     pub fn differences(&self, asked: &Self) -> Vec<String> {
-        self.compare(asked, |_, _| true)
+        self.compare(asked, |_, _| true, self.types != asked.types)
     }
 
     /// The same, but for what is asked for only by default.
     pub fn differences_from_set(&self, asked: &Self) -> Vec<String> {
         let defaults = Self::with_total(asked.total).members();
-        self.compare(asked, |name, value| name == "total" || !defaults.contains(&(name, value)))
+        let counts = |name, value| name == "total" || !defaults.contains(&(name, value));
+        self.compare(asked, counts, !asked.types.is_empty() && self.types != asked.types)
     }
 
-    fn compare(&self, asked: &Self, counts: impl Fn(&'static str, u64) -> bool) -> Vec<String> {
+    fn compare(
+        &self,
+        asked: &Self,
+        counts: impl Fn(&'static str, u64) -> bool,
+        other_types: bool,
+    ) -> Vec<String> {
         let both = self.members().into_iter().zip(asked.members());
         let differ = both.filter(|((_, is), (name, asked))| is != asked && counts(name, *asked));
         let shown = |value: u64| match value {
@@ -190,7 +196,7 @@ impl SaleSpec {
         };
         let text =
             |((name, is), (_, asked))| format!("{name} is {}, not {}", shown(is), shown(asked));
-        let types = (self.types != asked.types).then(|| {
+        let types = other_types.then(|| {
             let named = |types: &Types| match types.is_empty() {
                 true => "none".to_owned(),
                 false => types.to_text(),
@@ -225,5 +231,28 @@ impl SaleSpec {
         } else {
             State::Open
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticket_types_that_nobody_asked_for_are_no_difference_from_what_is_set() {
+        let typed = |text| {
+            let types = Types::from_text(text).unwrap();
+            SaleSpec { types, ..SaleSpec::with_total(9) }
+        };
+        let (is, plain) = (typed("adult:6"), SaleSpec::with_total(9));
+        assert_eq!(is.differences_from_set(&plain), Vec::<String>::new());
+        assert_eq!(is.differences(&plain), ["types is adult:6, not none"]);
+        for (is, asked, told) in [
+            (&is, typed("adult:5"), "types is adult:6, not adult:5"),
+            (&plain, typed("adult:5"), "types is none, not adult:5"),
+        ] {
+            assert_eq!(is.differences_from_set(&asked), [told]);
+        }
+        assert_eq!(is.differences_from_set(&is), Vec::<String>::new());
     }
 }

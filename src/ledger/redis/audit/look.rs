@@ -171,11 +171,12 @@ impl Look {
         self.held.as_deref().map_or(Some(0), number).filter(|&n| n <= TOTAL_MAX)
     }
 
-    /// Units sold by ticket type, if they are counts of the sale's types. Missing: none.
+    /// Units sold by ticket type, if they are counts of the sale's types. A sale that has types has them
+    /// also before it sells.
     pub(super) fn type_units(&self) -> Option<Vec<TypeUnits>> {
         let count = self.spec().0.types.len();
         match self.by_type.as_deref() {
-            None => Some(vec![TypeUnits::default(); count]),
+            None => (count == 0).then(Vec::new),
             Some(text) => TypeUnits::list_from_text(text).filter(|list| list.len() == count),
         }
     }

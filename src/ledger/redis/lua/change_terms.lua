@@ -138,10 +138,13 @@ elseif is_ruled and sale_format == FORMAT_RULES then
     set[#set + 1] = split
   end
 end
-call('HSET', SALE, unpack(set))
+-- Before the format: what an end between the two left would count again with the next rule.
 if is_ruled and not has_rules then
   call('HDEL', SALE, 'extend_max_ms', 'quantity_min', 'reservations_max', 'made',
     'reservations_per_user_max')
+end
+call('HSET', SALE, unpack(set))
+if is_ruled and not has_rules then
   if not split then call('HDEL', SALE, 'split') end
 elseif is_ruled and not reservations_max then
   call('HDEL', SALE, 'reservations_max', 'made')

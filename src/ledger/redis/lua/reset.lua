@@ -65,7 +65,13 @@ if has_rules then
 else
   gone[#gone + 1] = 'format'
 end
+if not reservations_max then gone[#gone + 1] = 'reservations_max' end
 call('HDEL', SALE, unpack(gone))
+if has_rules then
+  call('HSET', SALE, 'extend_max_ms', format('%d', extend_max), 'quantity_min', format('%d', quantity_min),
+    'reservations_per_user_max', format('%d', user_max))
+  if reservations_max then call('HSET', SALE, 'reservations_max', format('%d', reservations_max)) end
+end
 call('HSET', SALE, 'held', '0', 'hold_ms', format('%d', hold), 'opens_at_ms', format('%d', opens),
   'closes_at_ms', format('%d', closes), 'limit_per_user', format('%d', limit), 'quantity_max',
   format('%d', quantity_max), 'creation', format('%d', creation), 'last_ms', format('%d', now))
