@@ -126,6 +126,11 @@ fn set_up(admin: &mut RedisConnection, link: &mut Link) {
     let types = Types::from_text("adult:9").expect("types");
     let typed = SaleSpec { types, hold_ms: 1000, ..SaleSpec::with_total(9) };
     link.ask("typed", &[Command::Create(typed), adult(1), adult(2)]).expect("a sale with types");
+    let mut ruled = SaleSpec { limit_per_user: 3, ..SaleSpec::with_total(9) };
+    ruled.rules.reservations_max = Some(5);
+    ruled.rules.reservations_per_user_max = 4;
+    let begin = [Command::Create(ruled), reserve(1, "ann", "a"), reserve(2, "ann", "")];
+    link.ask("ruled", &begin).expect("a sale with rules");
 }
 
 fn limit(units: u32) -> Command {
@@ -133,6 +138,13 @@ fn limit(units: u32) -> Command {
 }
 
 /// What a purchase, a payment and so on write, each on its own, with the ms that have passed.
+/// Bounds on reservations, of all and for each user.
+fn bounds(all: Option<u64>, per_user: u32) -> Command {
+    let (reservations_max, reservations_per_user_max) = (Some(all), Some(per_user));
+    let terms = Terms { reservations_max, reservations_per_user_max, ..Terms::default() };
+    Command::ChangeTerms(terms)
+}
+
 fn writes() -> Vec<(&'static str, &'static str, Command, u64)> {
     vec![
         ("plain", "open", reserve(9, "", ""), 1),
@@ -156,6 +168,12 @@ fn writes() -> Vec<(&'static str, &'static str, Command, u64)> {
         ("change", "s", limit(1), 1),
         ("lift the limit", "s", limit(0), 1),
         ("limit", "open", limit(1), 1),
+        ("with rules", "ruled", reserve(9, "ann", ""), 1),
+        ("first bounds", "open", bounds(Some(5), 5), 1),
+        ("other bounds", "ruled", bounds(Some(6), 0), 1),
+        ("no bounds any more", "ruled", bounds(None, 0), 1),
+        ("begin anew", "ruled", Command::Reset { total: None, force: true }, 1),
+        ("begin anew with types", "typed", Command::Reset { total: None, force: true }, 1),
         ("open", "s", Command::Open, 1),
         ("close", "s", Command::Close, 1),
         ("create", "new", Command::Create(SaleSpec::with_total(1)), 1),
@@ -265,7 +283,7 @@ fn a_key_that_may_not_be_used_leaves_nothing_half_done() {
             if matches!(
                 (what, without),
                 ("plain" | "with a note", "claims" | "users")
-                    | ("with a limit" | "of a type", "claims")
+                    | ("with a limit" | "of a type" | "with rules", "claims")
             ) {
                 continue;
             }
