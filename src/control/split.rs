@@ -184,15 +184,11 @@ fn refusal_of_terms(places: &Places, parts: u32, terms: &Terms) -> Option<Outcom
     if terms.closes_at_ms.is_some_and(|closes_at_ms| closes_at_ms <= opens_at_ms) {
         return Some(Outcome::ClosesTooEarly { opens_at_ms });
     }
-    let SaleSpec { quantity_max, rules, .. } = terms.applied_to(&places.head().spec);
-    let quantity_min = rules.quantity_min;
-    if quantity_min > quantity_max && terms.quantity_max.is_some() {
-        return Some(Outcome::QuantityMaxTooSmall { quantity_min });
+    let defined = terms.applied_to(&places.head().spec);
+    if let Some(refusal) = Outcome::refusal_of_quantities(terms, &defined) {
+        return Some(refusal);
     }
-    if quantity_min > quantity_max && terms.quantity_min.is_some() {
-        return Some(Outcome::QuantityMinTooLarge { quantity_max });
-    }
-    if rules.reservations_max.is_some_and(|max| max > 0) {
+    if defined.rules.reservations_max.is_some_and(|max| max > 0) {
         return Some(Outcome::BoundOfParts);
     }
     let counted = all().filter(|view| limits(view)).max_by_key(units)?;

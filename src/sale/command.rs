@@ -228,6 +228,21 @@ impl SaleView {
     }
 }
 
+impl Outcome {
+    /// Why a sale can't be defined so by these terms: one of them, with what the sale has else, leaves no
+    /// quantity that a reservation may have.
+    pub fn refusal_of_quantities(terms: &Terms, defined: &SaleSpec) -> Option<Self> {
+        let (quantity_min, quantity_max) = (defined.rules.quantity_min, defined.quantity_max);
+        if quantity_min <= quantity_max {
+            None
+        } else if terms.quantity_max.is_some() {
+            Some(Self::QuantityMaxTooSmall { quantity_min })
+        } else {
+            terms.quantity_min.map(|_| Self::QuantityMinTooLarge { quantity_max })
+        }
+    }
+}
+
 /// The answer to one [`Command`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {

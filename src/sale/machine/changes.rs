@@ -53,12 +53,8 @@ impl Machine {
     /// Why the sale can't be as it now is defined, where it was so before.
     fn refusal_of_terms(&self, before: &SaleSpec, terms: &Terms) -> Option<Outcome> {
         let (spec, rules, old) = (&self.spec, &self.spec.rules, &before.rules);
-        let (quantity_min, quantity_max) = (rules.quantity_min, spec.quantity_max);
-        if quantity_min > quantity_max && terms.quantity_max.is_some() {
-            return Some(Outcome::QuantityMaxTooSmall { quantity_min });
-        }
-        if quantity_min > quantity_max && terms.quantity_min.is_some() {
-            return Some(Outcome::QuantityMinTooLarge { quantity_max });
+        if let Some(refusal) = Outcome::refusal_of_quantities(terms, spec) {
+            return Some(refusal);
         }
         let is_bounded = |rules: &Rules| rules.reservations_max.is_some_and(|max| max > 0);
         if is_bounded(rules) && !is_bounded(old) && spec.split != Split::Whole {

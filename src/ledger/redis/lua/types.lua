@@ -1,6 +1,7 @@
 -- Ticket types, and the lines that a reservation has in a sale with such: see sale/types.rs. The sale's
 -- hash has the types as they were defined, `adult:60,child:40`, and in `by_type` what is held and confirmed
 -- of each, in the same order, `3:5,0:1`.
+
 -- What is sold of each type, as it is kept. With `raised`, as it was, but for those of which more is now;
 -- and whether there are such.
 local function by_type_text(raised)
