@@ -130,7 +130,7 @@ pub enum Declined {
 
 impl Declined {
     /// Says so. `sold_out`: what everybody is told when nothing is left.
-    #[inline]
+    #[inline(always)] // Most of what a sold-out sale is asked ends here.
     pub fn write(&self, sold_out: &Canned, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
         match self {
             Self::Decided(verdict) => write_refused(sold_out, verdict, envelope, out),
@@ -237,7 +237,7 @@ fn older_version() -> Problem {
 }
 
 /// Says why nothing was reserved.
-#[inline]
+#[inline(always)]
 fn write_refused(sold_out: &Canned, verdict: &Verdict, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
     match verdict {
         Verdict::Refused(Refused::SoldOut { free: 0 }) => sold_out.write(envelope, out),
