@@ -15,7 +15,18 @@ fn each_ledger(options: &[&str], test: impl Fn(&Server)) {
     test(&server_with_fair(options, json!({ "id": "fair" })));
     let redis = RedisServer::start(&[]);
     let url = redis.url();
-    test(&server_with_fair(&[options, &["--ledger", &url]].concat(), json!({ "id": "fair" })));
+    let shared =
+        server_with_fair(&[options, &["--ledger", &url]].concat(), json!({ "id": "fair" }));
+    // Before it has seen who shares the ledger it takes no lines, which an older server could not read.
+    eventually("it knows who shares the ledger", || {
+        let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        Client::control(&shared)
+            .ask(request)
+            .text()
+            .lines()
+            .any(|line| line == "stampede_members 1.0")
+    });
+    test(&shared);
 }
 
 fn server_with_fair(options: &[&str], mut sale: Value) -> Server {
